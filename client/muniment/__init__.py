@@ -1,0 +1,1 @@
+"""The formats, keys and tools of Muniment, a transparency log for authorization decisions."""

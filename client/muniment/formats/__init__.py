@@ -1,0 +1,1 @@
+"""Pure formats: no clock, no I/O, no logging, no asyncio. Hostile input raises one declared error."""

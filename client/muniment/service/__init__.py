@@ -1,0 +1,1 @@
+"""What every Muniment service process needs: config files, HTTP, metrics, the ready line."""

@@ -1,0 +1,1 @@
+"""The log service: one sequencer, two heads, C2SP reads and the /v1 API."""
