@@ -49,11 +49,12 @@ class Demo:
         self.processes: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def command(self, *argv: str, quiet: bool = False, fails: bool = False) -> str:
-        """Print a command as a user would type it, run it in the demo's folder, return its stdout."""
+        """Print a command as a user types it, run it, return its stdout (stderr if it fails)."""
         if not quiet:
             say(f"  $ {' '.join(argv)}")
         done = subprocess.run(
             [BIN / argv[0], *argv[1:]],
+            check=False,
             cwd=self.place,
             timeout=COMMAND_WITHIN,
             capture_output=True,
@@ -226,7 +227,7 @@ def explain_keep(demo: Demo, urls: dict[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def folder(keep: bool) -> Iterator[Path]:
+def folder(*, keep: bool) -> Iterator[Path]:
     """A new folder for keys and databases, removed at the end unless everything is kept."""
     place = Path(tempfile.mkdtemp(prefix="muniment-demo-"))
     try:
@@ -249,7 +250,7 @@ def main() -> int:
     options = parser.parse_args()
     os.umask(0o077)
     began = time.perf_counter()
-    with folder(options.keep) as place:
+    with folder(keep=options.keep) as place:
         demo = Demo(place)
         finished = False
         try:
@@ -266,9 +267,7 @@ def main() -> int:
             explain_keep(demo, urls)
         else:
             took = time.perf_counter() - began
-            say(
-                f"\nDone in {took:.1f} s. Everything is stopped and removed; --keep leaves it running."
-            )
+            say(f"\nDone in {took:.1f} s. All is stopped and removed; --keep leaves it running.")
     return 0
 
 

@@ -20,7 +20,13 @@ def run(*argv: str | Path, cwd: Path) -> str:
     """Run one command away from the checkout, with nothing of this environment leaking in."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
     done = subprocess.run(
-        [str(a) for a in argv], cwd=cwd, env=clean, timeout=TIMEOUT, capture_output=True, text=True
+        [str(a) for a in argv],
+        check=False,
+        cwd=cwd,
+        env=clean,
+        timeout=TIMEOUT,
+        capture_output=True,
+        text=True,
     )
     if done.returncode != 0:
         sys.exit(f"{' '.join(map(str, argv))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
