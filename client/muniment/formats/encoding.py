@@ -1,0 +1,190 @@
+"""RFC 4648 section 4 base64, C2SP signed-note text and names, C2SP tlog-tiles bundle framing.
+
+The strict primitives under every parser, and the errors that all of Muniment raises on purpose.
+Python's own conversions are lenient (``int`` takes ``+1``, ``1_0``, ``010`` and Arabic digits,
+base64 decoders drop stray bytes and padding bits, ``splitlines`` splits on U+2028), so each parser
+here accepts exactly one spelling of each value: formatting the result gives back the input.
+"""
+
+import re
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterable
+from typing import Final
+
+MAX_SIZE: Final = 2**63 - 1
+"""Largest tree size or leaf index; what an int64, the type most peers use, can hold."""
+
+MAX_ENTRY: Final = 65_535
+"""Largest log entry in bytes; what the uint16 length prefix of a bundle can say."""
+
+_HASH_SIZE: Final = 32
+_PREFIX: Final = 2
+
+_CONTROL: Final = re.compile(rb"[\x00-\x09\x0b-\x1f]")
+_FORBIDDEN_IN_NAME: Final = re.compile(r"[\x00-\x1f\s+]")
+
+
+class MunimentError(Exception):
+    """Base of every error that Muniment raises on purpose."""
+
+
+class FormatError(MunimentError, ValueError):
+    """Hostile or malformed input; the message names the member, line (1-based) or limit."""
+
+
+class VerificationError(MunimentError):
+    """Well-formed input, but a signature, proof, root or quorum does not hold."""
+
+
+def parse_decimal(text: str, what: str, *, most: int = MAX_SIZE) -> int:
+    """Parses a non-negative decimal integer: ASCII digits, no sign, no leading zeros.
+
+    Args:
+        text: The digits.
+        what: Name of the value, for the error message.
+        most: Largest value accepted, inclusive.
+
+    Raises:
+        FormatError: If the text is not the one spelling of an integer in [0, most].
+    """
+    if not (text.isascii() and text.isdecimal()):
+        raise FormatError(f"{what}: not a decimal number")
+    if text[0] == "0" and len(text) > 1:
+        raise FormatError(f"{what}: leading zeros")
+    # The length goes first: int() takes quadratic time, and refuses more than 4,300 digits.
+    if len(text) > len(str(most)) or (value := int(text)) > most:
+        raise FormatError(f"{what}: more than {most}")
+    return value
+
+
+def format_base64(data: bytes) -> str:
+    """Encodes bytes in standard padded base64 (RFC 4648 section 4), without line breaks."""
+    return b2a_base64(data, newline=False).decode("ascii")
+
+
+def parse_base64(text: str, what: str, *, size: int | None = None) -> bytes:
+    """Decodes canonical base64 (RFC 4648 section 4): padded, zero padding bits, nothing else.
+
+    Args:
+        text: The base64 text. Its length is the caller's to bound, unless `size` is given.
+        what: Name of the value, for the error message.
+        size: Exact length of the decoded value in bytes; any length if None.
+
+    Raises:
+        FormatError: If the text is not canonical base64, or of another decoded length.
+    """
+    if size is not None and len(text) != (size + 2) // 3 * 4:
+        raise FormatError(f"{what}: not the base64 of {size} bytes")
+    try:
+        data = a2b_base64(text)
+    except ValueError:
+        raise FormatError(f"{what}: not base64") from None
+    if format_base64(data) != text:
+        raise FormatError(f"{what}: not canonical base64")
+    if size is not None and len(data) != size:
+        raise FormatError(f"{what}: {len(data)} bytes instead of {size}")
+    return data
+
+
+def parse_hash(text: str, what: str) -> bytes:
+    """Decodes the canonical base64 of a SHA-256 hash, 32 bytes.
+
+    Raises:
+        FormatError: If the text is not that.
+    """
+    return parse_base64(text, what, size=_HASH_SIZE)
+
+
+def parse_text(data: bytes, what: str, *, most: int) -> str:
+    r"""Decodes line-based text as C2SP signed-note ("Format") defines it.
+
+    Args:
+        data: UTF-8 without ASCII control characters (below U+0020) except newline; ends with one.
+        what: Name of the text, for the error message.
+        most: Largest length accepted, in bytes.
+
+    Returns:
+        The text with its final newline.
+
+    Raises:
+        FormatError: If the data is too long, not UTF-8, holds a control character or does not end
+            with a newline.
+    """
+    if len(data) > most:
+        raise FormatError(f"{what}: more than {most} bytes")
+    if not data.endswith(b"\n"):
+        raise FormatError(f"{what}: does not end with a newline")
+    if found := _CONTROL.search(data):
+        line = data.count(b"\n", 0, found.start()) + 1
+        raise FormatError(f"{what}: control character in line {line}")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise FormatError(f"{what}: not UTF-8 in line {line}") from None
+
+
+def split_lines(text: str) -> list[str]:
+    r"""Splits a text that ends with a newline into its lines, without their newlines.
+
+    Only U+000A separates lines. An empty line is an empty string; ``"\n"`` is one empty line.
+
+    Raises:
+        FormatError: If the text does not end with a newline.
+    """
+    if not text.endswith("\n"):
+        raise FormatError("text does not end with a newline")
+    return text[:-1].split("\n")
+
+
+def check_key_name(name: str, what: str) -> str:
+    """Checks a key name as C2SP signed-note ("Format") defines it, and returns it.
+
+    Raises:
+        FormatError: If the name is empty, holds a Unicode space, a plus or a control character
+            (below U+0020), or cannot be encoded in UTF-8 (a lone surrogate).
+    """
+    if not name:
+        raise FormatError(f"{what}: empty key name")
+    if _FORBIDDEN_IN_NAME.search(name):
+        raise FormatError(f"{what}: space, plus or control character in a key name")
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise FormatError(f"{what}: key name is not Unicode text") from None
+    return name
+
+
+def frame(entries: Iterable[bytes]) -> bytes:
+    """Joins entries as a C2SP tlog-tiles entry bundle: uint16 big-endian length, then the bytes.
+
+    Raises:
+        ValueError: If an entry is longer than MAX_ENTRY bytes.
+    """
+    try:
+        return b"".join(
+            [part for entry in entries for part in (len(entry).to_bytes(_PREFIX, "big"), entry)]
+        )
+    except OverflowError:
+        raise ValueError(f"an entry is longer than {MAX_ENTRY} bytes") from None
+
+
+def unframe(data: bytes, what: str = "bundle") -> list[bytes]:
+    """Splits an entry bundle into its entries (the inverse of `frame`); all of it must be entries.
+
+    Takes O(len(data)) time and memory; the caller bounds the length.
+
+    Raises:
+        FormatError: If the data ends inside an entry or its length prefix.
+    """
+    entries: list[bytes] = []
+    append = entries.append
+    start, total = 0, len(data)
+    # Reading past the end yields a short slice, never an error: the final position tells.
+    while start < total:
+        head = start + _PREFIX
+        start = head + int.from_bytes(data[head - _PREFIX : head], "big")
+        append(data[head:start])
+    if start > total:
+        raise FormatError(f"{what}: entry {len(entries) - 1} (0-based) is truncated")
+    return entries
