@@ -1,0 +1,299 @@
+"""One SQLite file with exactly one connection that writes, on one thread (SQLite 3, WAL).
+
+Durability and ownership, in the order they are established:
+
+1. `<database>.lock` is locked with flock(2) before the file is opened, and for as long as it is
+   open: a second process on the same database refuses to start. The kernel drops the lock with the
+   process, however it ends, so there is nothing to clean up.
+2. The writer runs WAL with `synchronous=FULL`: when `Writer.run` returns, the transaction has been
+   synced. Only this connection writes and checkpoints. Readers are query-only, never checkpoint
+   and close before the writer: SQLite 3.7.0 to 3.51.2 can corrupt the WAL when two connections
+   write or checkpoint.
+3. When a commit fails nobody knows what is on disk, so the writer is broken from then on
+   (`FatalDatabaseError`): the process must end, and learn the truth from the file on restart.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from muniment.formats.encoding import MunimentError
+
+BUSY_MILLISECONDS: Final = 2_000
+"""How long to wait for a lock that only a foreign tool on the file can hold (a backup, say)."""
+
+CACHE_KIBIBYTES: Final = 16 * 1024
+"""Page cache of each connection, in KiB."""
+
+_FATAL_CODES: Final = frozenset(
+    {
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
+
+_T = TypeVar("_T")
+
+
+class DatabaseError(MunimentError):
+    """A database that cannot be opened or does not fit the program; one line, names the file."""
+
+
+class FatalDatabaseError(MunimentError):
+    """The state on disk is unknown (I/O error, full disk, failed commit): the process must end."""
+
+
+class _Owner:
+    """The exclusive right to a database, held as an OS lock on the file next to it."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(database.name + ".lock")
+        try:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DatabaseError(f"{self._path}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._file, 32).decode("ascii", "replace").strip()
+            os.close(self._file)
+            raise DatabaseError(
+                f"{database}: in use by another process" + (f" ({holder})" if holder else "")
+            ) from error
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"pid {os.getpid()}\n".encode("ascii"), 0)
+
+    def release(self) -> None:
+        """Gives the right up. The file stays: removing it would race with the next owner."""
+        os.close(self._file)
+
+
+class Writer:
+    """The one connection that writes, on its own thread.
+
+    Open with `await Writer.open(...)`, close with `await close()`, after all readers.
+    """
+
+    def __init__(self, path: Path, owner: _Owner, connection: sqlite3.Connection) -> None:
+        """Takes over an opened, migrated connection; use `open`."""
+        self.path: Final = path
+        self._owner = owner
+        self._connection = connection
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
+        self._broken: BaseException | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(cls, path: Path, migrations: Sequence[str], *, application: int) -> "Writer":
+        """Locks, opens and migrates a database, creating it (not its folder) when absent.
+
+        Args:
+            path: The database file.
+            migrations: SQL scripts, oldest first, only ever appended to; script n brings schema
+                n to n + 1 and commits together with the record of it. No BEGIN or COMMIT inside.
+            application: SQLite application_id (a positive int32) that tells this program's files
+                from others.
+
+        Raises:
+            DatabaseError: If it is in use, not a database, another program's, or newer than this
+                program (the message names both schema versions).
+        """
+        return await asyncio.to_thread(cls._open, path, migrations, application)
+
+    @classmethod
+    def _open(cls, path: Path, migrations: Sequence[str], application: int) -> "Writer":
+        owner = _Owner(path)
+        try:
+            connection = _connect(path)
+            try:
+                _set_up(connection, path, migrations, application)
+            except BaseException:
+                connection.close()
+                raise
+        except sqlite3.Error as error:
+            owner.release()
+            raise DatabaseError(f"{path}: {error}") from error
+        except BaseException:
+            owner.release()
+            raise
+        return cls(path, owner, connection)
+
+    async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Runs `work(connection)` as one transaction on the writer's thread; returns once synced.
+
+        `work` must not commit. Whatever it raises rolls the transaction back and is raised here,
+        except what makes the state of the disk doubtful. The transaction is finished (and the
+        connection usable) even when the caller is cancelled while it runs.
+
+        Raises:
+            FatalDatabaseError: On an I/O error, and always after one.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._transact, work)
+
+    def _transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        if self._broken is not None:
+            raise FatalDatabaseError(f"{self.path}: unusable since: {self._broken}")
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            result = work(connection)
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.Error) and is_fatal(error):
+                raise self._break(error) from error
+            raise
+        try:
+            self._commit(connection)
+        except BaseException as error:
+            # Committed or not? Only a fresh look at the file after a restart can tell.
+            self._roll_back()
+            raise self._break(error) from error
+        return result
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        """Commits; apart so that tests can fail it before and after the fact."""
+        connection.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            self._broken = error
+
+    def _break(self, error: BaseException) -> FatalDatabaseError:
+        self._broken = error
+        return FatalDatabaseError(f"{self.path}: {error}")
+
+    async def close(self) -> None:
+        """Waits for running work, closes the file (and so checkpoints it), gives up the lock."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        finally:
+            self._thread.shutdown()
+            self._owner.release()
+
+
+class Readers:
+    """A pool of query-only connections, each on a thread of its own. Close before the writer."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        """Opens `count` connections to a database that a `Writer` of this process has open.
+
+        Raises:
+            DatabaseError: If a connection cannot be opened.
+        """
+        self._idle: Final[list[sqlite3.Connection]] = []
+        try:
+            for _ in range(count):
+                self._idle.append(open_reader(path))
+        except DatabaseError:
+            for connection in self._idle:
+                connection.close()
+            raise
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="database-reader")
+
+    async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Runs `work(connection)` on a reader's thread; it sees one snapshot only if it BEGINs."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._run, work)
+
+    def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        # As many threads as connections: pop never finds the list empty (and is atomic).
+        connection = self._idle.pop()
+        try:
+            return work(connection)
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Waits for running work and closes every connection."""
+        await asyncio.to_thread(self._threads.shutdown)
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Opens one query-only connection that never checkpoints; close it before the writer.
+
+    It may move between threads, but only one may use it at a time.
+
+    Raises:
+        DatabaseError: If it cannot be opened.
+    """
+    try:
+        connection = _connect(path)
+        try:
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+            connection.execute("PRAGMA query_only=1")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise DatabaseError(f"{path}: {error}") from error
+    return connection
+
+
+def is_fatal(error: sqlite3.Error) -> bool:
+    """Whether an error of SQLite casts doubt on the disk, rather than on the statement."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return code is not None and (code & 0xFF) in _FATAL_CODES
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path,
+        timeout=BUSY_MILLISECONDS / 1000,
+        isolation_level=None,  # transactions are spelled out; the module must not begin any
+        check_same_thread=False,  # each connection has one user at a time, see the callers
+    )
+    connection.execute("PRAGMA foreign_keys=1")
+    connection.execute("PRAGMA trusted_schema=0")
+    connection.execute(f"PRAGMA cache_size=-{CACHE_KIBIBYTES}")
+    return connection
+
+
+def _set_up(
+    connection: sqlite3.Connection, path: Path, migrations: Sequence[str], application: int
+) -> None:
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    (found,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if found != application and (tables or found or version):
+        raise DatabaseError(f"{path}: the database of another program")
+    if version > len(migrations):
+        raise DatabaseError(
+            f"{path}: schema version {version} is newer than this program's {len(migrations)}"
+        )
+    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        raise DatabaseError(f"{path}: the file system does not allow WAL (journal mode {mode})")
+    connection.execute("PRAGMA synchronous=FULL")
+    for number, script in enumerate(migrations[version:], version + 1):
+        try:
+            # One script, because executescript would commit a transaction begun before it.
+            connection.executescript(
+                f"BEGIN IMMEDIATE;\n{script};\nPRAGMA application_id={application};\n"
+                f"PRAGMA user_version={number};\nCOMMIT;"
+            )
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise DatabaseError(f"{path}: migration {number}: {error}") from error

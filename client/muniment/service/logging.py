@@ -1,0 +1,80 @@
+"""Structured logs on stderr: a constant message and fields, as text or JSON lines."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_FIELDS: Final = "muniment_fields"
+
+
+def configure(level: LogLevel = "info", format_: LogFormat = "text") -> None:
+    """Sends this process's logs to stderr; call once, at start."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonFormatter() if format_ == "json" else _TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # aiohttp reports every malformed request line of every scanner; that is the scanners' problem.
+    logging.getLogger("aiohttp").setLevel(max(root.level, logging.WARNING))
+
+
+def event(
+    logger: logging.Logger,
+    level: int,
+    message: str,
+    /,
+    *,
+    exc_info: BaseException | None = None,
+    **fields: object,
+) -> None:
+    """Logs a constant message with fields; never pass a key, a token or a record body.
+
+    Args:
+        logger: The module's logger.
+        level: A level of the logging module.
+        message: The constant message; what varies goes into fields.
+        exc_info: Exception whose traceback belongs to the event.
+        fields: Values; anything but JSON scalars is logged as its string.
+    """
+    if logger.isEnabledFor(level):
+        logger.log(level, message, exc_info=exc_info, extra={_FIELDS: fields})
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields: dict[str, object] = getattr(record, _FIELDS, {})
+    return fields
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name, value in _fields(record).items():
+            plain = value is None or isinstance(value, str | int | float)
+            line[name if name not in line else name + "_"] = value if plain else str(value)
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode("utf-8", "replace")
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        parts = [_time(record), f"{record.levelname:<7}", record.getMessage()]
+        # repr keeps a hostile value on its line.
+        parts += [f"{name}={value!r}" for name, value in _fields(record).items()]
+        line = " ".join(parts)
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

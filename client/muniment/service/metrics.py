@@ -1,0 +1,79 @@
+"""Prometheus metrics with a registry of their own, so that nothing is global."""
+
+import time
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+LATENCY_BUCKETS: Final = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+"""Upper bounds in seconds: from a memory hit to the longest wait for a publication."""
+
+
+class Metrics:
+    """A registry with the process's own metrics and those of its HTTP server.
+
+    Services add theirs by passing `registry` to prometheus_client's classes, or by the helpers.
+
+    Attributes:
+        registry: The registry that `render` shows.
+        prefix: First part of every name, such as `muniment_log`.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.registry: Final = CollectorRegistry()
+        self.prefix: Final = prefix
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._latency: Final = self.histogram(
+            "http_request_seconds", "Time to answer a request.", ("route", "method", "status")
+        )
+        # labels() takes a lock and hashes strings each time; the combinations are few.
+        self._children: Final[dict[tuple[str, str, int], Histogram]] = {}
+
+    def counter(self, name: str, help_: str, labels: tuple[str, ...] = ()) -> Counter:
+        """Makes a counter named `<prefix>_<name>_total`."""
+        return Counter(f"{self.prefix}_{name}", help_, labels, registry=self.registry)
+
+    def gauge(self, name: str, help_: str, labels: tuple[str, ...] = ()) -> Gauge:
+        """Makes a gauge named `<prefix>_<name>`."""
+        return Gauge(f"{self.prefix}_{name}", help_, labels, registry=self.registry)
+
+    def histogram(
+        self,
+        name: str,
+        help_: str,
+        labels: tuple[str, ...] = (),
+        buckets: tuple[float, ...] = LATENCY_BUCKETS,
+    ) -> Histogram:
+        """Makes a histogram named `<prefix>_<name>`; the buckets are upper bounds."""
+        return Histogram(
+            f"{self.prefix}_{name}", help_, labels, registry=self.registry, buckets=buckets
+        )
+
+    def answered(self, route: str, method: str, status: int, started: float) -> None:
+        """Counts one answered request.
+
+        Args:
+            route: The route as registered, never the path as sent: labels must stay few.
+            method: The method, or `other`.
+            status: The HTTP status.
+            started: `time.perf_counter()` when the request was taken.
+        """
+        key = (route, method, status)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self._latency.labels(route, method, str(status))
+        child.observe(time.perf_counter() - started)
+
+    def render(self) -> bytes:
+        """The metrics in Prometheus's text format 0.0.4."""
+        return generate_latest(self.registry)

@@ -1,0 +1,56 @@
+"""A service process: the event loop, the ready line, and the signals that end it."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import msgspec
+
+_T = TypeVar("_T")
+
+
+def run(main: Coroutine[Any, Any, _T]) -> _T:
+    """Runs a coroutine on a new event loop, uvloop's when it is installed."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    try:
+        import uvloop  # noqa: PLC0415  # optional
+    except ImportError:
+        pass
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+def print_ready(url: str) -> None:
+    """Tells whoever started the process where it listens: one line of JSON on stdout, flushed."""
+    sys.stdout.write(msgspec.json.encode({"event": "ready", "url": url}).decode() + "\n")
+    sys.stdout.flush()
+
+
+async def stop_requested() -> signal.Signals:
+    """Waits for SIGTERM or SIGINT and says which; a second signal then ends the process at once."""
+    loop = asyncio.get_running_loop()
+    got: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def stop(which: signal.Signals) -> None:
+        if not got.done():
+            got.set_result(which)
+
+    handled = (signal.SIGTERM, signal.SIGINT)
+    for which in handled:
+        loop.add_signal_handler(which, stop, which)
+    try:
+        return await got
+    finally:
+        for which in handled:
+            loop.remove_signal_handler(which)
+
+
+def first_error(error: BaseException) -> BaseException:
+    """The first real error in nested exception groups; what a one-line message should say."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
