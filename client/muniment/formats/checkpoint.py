@@ -90,10 +90,17 @@ class SignedCheckpoint:
     Attributes:
         checkpoint: The members.
         note: The note; its text is `checkpoint.text`.
+
+    Raises:
+        ValueError: If it is not: the signatures would then be those of something else.
     """
 
     checkpoint: Checkpoint
     note: Note
+
+    def __post_init__(self) -> None:
+        if self.note.text != self.checkpoint.text:
+            raise ValueError("the note is not that of the checkpoint")
 
     def encode(self) -> bytes:
         """The bytes of the note; `parse_signed_checkpoint` gives back an equal value."""
