@@ -30,7 +30,10 @@ class ConfigError(MunimentError):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of configuration structs: frozen, keyword-only, unknown keys are errors."""
+    """Base of configuration structs: frozen, keyword-only, unknown keys are errors.
+
+    Subclasses inherit all of it, but type checkers want `frozen=True` said again.
+    """
 
 
 @final

@@ -1,0 +1,226 @@
+"""Starts real processes for tests and never leaves one behind.
+
+    with processes.start([python, "-m", "muniment_witness.cli", "serve", "--config", path]) as p:
+        requests to p.url ...
+
+A process that dies, or is not ready in time, fails with everything it wrote to stderr.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+READY_SECONDS = 20.0
+STOP_SECONDS = 20.0
+
+
+def muniment_witness(*arguments: object) -> list[str]:
+    """The command line of `muniment-witness` under this interpreter."""
+    return [sys.executable, "-m", "muniment_witness.cli", *map(str, arguments)]
+
+
+def muniment_log(*arguments: object) -> list[str]:
+    """The command line of `muniment-log` under this interpreter."""
+    return [sys.executable, "-m", "muniment_log.cli", *map(str, arguments)]
+
+
+class ProcessFailedError(AssertionError):
+    """A process ended, or was not ready in time; the message holds its stderr."""
+
+
+class Process:
+    """A running process whose stdout and stderr are collected.
+
+    Attributes:
+        url: From its ready line, without a final slash; empty when none was awaited.
+        ready: The members of its ready line.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.argv = list(argv)
+        self.url = ""
+        self.ready: dict[str, object] = {}
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._stdout: list[str] = []
+        self._stderr: list[str] = []
+        self._popen = subprocess.Popen(
+            self.argv,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            # A group of its own: a kill reaches whatever it may have started, and Ctrl-C in the
+            # terminal of the tests does not reach it before the tests clean up.
+            start_new_session=True,
+        )
+        self._readers = [
+            threading.Thread(target=self._read_stdout, daemon=True),
+            threading.Thread(target=self._read_stderr, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._popen.poll()
+
+    @property
+    def stdout(self) -> str:
+        """All of stdout so far."""
+        return "".join(self._stdout)
+
+    @property
+    def stderr(self) -> str:
+        """All of stderr so far."""
+        return "".join(self._stderr)
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> "Process":
+        """Waits for the ready line.
+
+        Raises:
+            ProcessFailedError: If the process ends or the time passes before it.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                self.kill()
+                raise ProcessFailedError(f"not ready in {seconds} s\n{self._describe()}") from None
+            if line is None:
+                self.wait(STOP_SECONDS)
+                raise ProcessFailedError(f"ended before it was ready\n{self._describe()}")
+            with contextlib.suppress(ValueError):
+                members = json.loads(line)
+                if isinstance(members, dict) and members.get("event") == "ready":
+                    self.ready = members
+                    self.url = members["url"]
+                    return self
+
+    def terminate(self, seconds: float = STOP_SECONDS) -> int:
+        """SIGTERM, and waits; the exit code. Killed when it does not end in time."""
+        self._signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def kill(self) -> int:
+        """SIGKILL to the whole group, and waits; the exit code, -9."""
+        self._signal(signal.SIGKILL)
+        return self.wait(STOP_SECONDS)
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Waits for the end; the exit code.
+
+        Raises:
+            ProcessFailedError: If it did not end in time (it has been killed then).
+        """
+        try:
+            code = self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._popen.wait(STOP_SECONDS)
+            self._collect()
+            raise ProcessFailedError(f"did not end in {seconds} s\n{self._describe()}") from None
+        self._collect()
+        return code
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._signal(signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(STOP_SECONDS)
+        self._collect()
+        if error is not None and not isinstance(error, ProcessFailedError):
+            error.add_note(self._describe())
+
+    def _signal(self, which: int) -> None:
+        # Only while it has not been waited for: afterwards the number may be somebody else's.
+        if self._popen.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, which)
+
+    def _collect(self) -> None:
+        for reader in self._readers:
+            reader.join(STOP_SECONDS)
+        for stream in (self._popen.stdout, self._popen.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _read_stdout(self) -> None:
+        assert self._popen.stdout is not None
+        for line in self._popen.stdout:
+            self._stdout.append(line)
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _read_stderr(self) -> None:
+        assert self._popen.stderr is not None
+        for line in self._popen.stderr:
+            self._stderr.append(line)
+
+    def _describe(self) -> str:
+        return f"{' '.join(self.argv)} (exit code {self.returncode})\nstderr:\n{self.stderr}"
+
+
+def start(
+    argv: Sequence[str],
+    cwd: Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = READY_SECONDS,
+) -> Process:
+    """Starts a service and waits for its ready line; use the result as a context manager.
+
+    Raises:
+        ProcessFailedError: If it is not ready in time; nothing is left running.
+    """
+    process = Process(argv, cwd, environment)
+    try:
+        return process.wait_ready(seconds)
+    except BaseException:
+        process.kill()
+        raise
+
+
+@contextlib.contextmanager
+def started(argvs: Sequence[Sequence[str]], cwd: Path | None = None) -> Iterator[list[Process]]:
+    """Starts several services at the same time and waits for all of them."""
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(Process(argv, cwd)) for argv in argvs]
+        yield [process.wait_ready() for process in running]

@@ -1,0 +1,68 @@
+"""Puts a witness together: the only place that builds its objects. One task group is the service.
+
+When a background task fails, the process ends: a witness that cannot commit must not answer.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from muniment.service.logging import event
+from muniment.service.metrics import Metrics
+from muniment.service.process import print_ready, stop_requested
+from muniment.service.server import serving
+from muniment_witness.config import WitnessConfig
+from muniment_witness.cosigner import Cosigner
+from muniment_witness.http import WitnessHttp
+from muniment_witness.store import Store
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def _clock() -> int:
+    return int(time.time())
+
+
+async def serve(
+    config: WitnessConfig,
+    *,
+    ready: Callable[[str], None] = print_ready,
+    clock: Callable[[], int] = _clock,
+) -> None:
+    """Serves until SIGTERM or SIGINT; requests in flight finish first.
+
+    Args:
+        config: The configuration.
+        ready: Called with the URL once requests are taken.
+        clock: Gives the time in Unix seconds.
+
+    Raises:
+        DatabaseError: If the database cannot be used.
+        OSError: If the address cannot be bound.
+        ExceptionGroup: If a background task failed.
+    """
+    file = config.file
+    store = await Store.open(file.database, [signer.vkey for signer in config.signers])
+    try:
+        metrics = Metrics("muniment_witness")
+        cosigner = Cosigner(store, config.signers, clock)
+        app = WitnessHttp(file.name, config.logs, config.signers, store, cosigner, metrics).app()
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(cosigner.run())
+            async with serving(app, file.listen) as url:
+                event(
+                    _LOGGER,
+                    logging.INFO,
+                    "witness is ready",
+                    name=file.name,
+                    url=url,
+                    logs=len(config.logs),
+                    keys=len(config.signers),
+                )
+                ready(url)
+                which = await stop_requested()
+                event(_LOGGER, logging.INFO, "stopping", signal=which.name)
+            work.cancel()
+    finally:
+        await store.close()

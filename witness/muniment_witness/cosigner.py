@@ -1,0 +1,135 @@
+"""C2SP tlog-witness, "add-checkpoint": the one place where heads move, one group at a time.
+
+Checking the old size and persisting the new checkpoint must be one atomic step. Here a single task
+takes all requests that wait, judges them in order against heads that it alone moves (a request
+sees the effect of the one before it), and commits those accepted in one transaction. What arrives
+meanwhile is the next group: the more load, the more requests share one sync.
+
+Nothing is answered before the commit, not even a refusal: a 409 tells a size, and must not tell
+one that a crash could take back.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from muniment.formats.note import SignatureLine, Signer
+from muniment.service.database import FatalDatabaseError
+from muniment.service.http import overloaded
+from muniment.service.logging import event
+from muniment_witness.decide import Accepted, Authentic, Head, Refused, advance
+from muniment_witness.store import Cosigned, Store
+
+MAX_WAITING: Final = 1024
+"""Requests that may wait for a commit; a second's worth. More are told to come back."""
+
+MAX_GROUP: Final = 64
+"""Requests in one transaction; bounds the time one commit takes (about 60 ms with ML-DSA-44)."""
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+_Waiting = tuple[Authentic, "asyncio.Future[Cosigned | Refused]"]
+
+
+class Cosigner:
+    """Takes authentic requests in order, and cosigns those that may move their head.
+
+    `run` must be running, in a task group that ends the process when it fails.
+    """
+
+    def __init__(self, store: Store, signers: Sequence[Signer], clock: Callable[[], int]) -> None:
+        """Takes the store over: nobody else may commit to it.
+
+        Args:
+            store: The heads.
+            signers: The witness's keys; at least one.
+            clock: Gives the time in Unix seconds.
+        """
+        self._store = store
+        self._signers = tuple(signers)
+        self._clock = clock
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._failed: FatalDatabaseError | None = None
+        self._clock_alarm = False
+
+    async def add_checkpoint(self, request: Authentic) -> Cosigned | Refused:
+        """Judges a request in its turn; returns when the outcome is durable.
+
+        Raises:
+            Problem: 503, when too many wait.
+            FatalDatabaseError: If the outcome could not be made durable; the process is ending.
+        """
+        if self._failed is not None:
+            raise self._failed
+        if len(self._waiting) >= MAX_WAITING:
+            raise overloaded("busy", "too many checkpoints are waiting; try again")
+        future: asyncio.Future[Cosigned | Refused] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        self._wake.set()
+        return await future
+
+    @property
+    def clock_is_behind(self) -> bool:
+        """Whether the clock is behind the newest cosignature, so that nothing can be signed."""
+        return self._clock() < max(self._store.signed, 1)
+
+    async def run(self) -> None:
+        """Works until cancelled.
+
+        Raises:
+            FatalDatabaseError: If a commit failed. All who wait have been told.
+        """
+        while True:
+            await self._wake.wait()
+            count = min(len(self._waiting), MAX_GROUP)
+            group = [self._waiting.popleft() for _ in range(count)]
+            if not self._waiting:
+                self._wake.clear()
+            try:
+                await self._commit(group)
+            except Exception as error:
+                # Whatever it was: the process ends, and nobody may wait for it in vain.
+                self._failed = FatalDatabaseError(f"not committed: {error}")
+                for _, future in (*group, *self._waiting):
+                    if not future.done():
+                        future.set_exception(self._failed)
+                self._waiting.clear()
+                raise
+
+    async def _commit(self, group: Sequence[_Waiting]) -> None:
+        now = self._clock()
+        heads: dict[str, Head] = {}
+        outcomes: list[Accepted | Refused] = []
+        for request, _ in group:
+            origin = request.checkpoint.origin
+            head = heads.get(origin) or self._store.head(origin)
+            outcome = advance(head, self._store.signed, request, now)
+            if isinstance(outcome, Accepted):
+                heads[origin] = outcome.head
+            outcomes.append(outcome)
+        self._watch_clock(now)
+        accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
+        cosigned = iter(await self._store.commit(accepted, self._sign) if accepted else [])
+        for (_, future), outcome in zip(group, outcomes, strict=True):
+            result = outcome if isinstance(outcome, Refused) else next(cosigned)
+            if not future.done():  # else its client has gone; the head has moved all the same
+                future.set_result(result)
+
+    def _sign(self, accepted: Accepted) -> tuple[SignatureLine, ...]:
+        text = accepted.request.note.text
+        return tuple(signer.sign(text, accepted.now) for signer in self._signers)
+
+    def _watch_clock(self, now: int) -> None:
+        behind = now < self._store.signed
+        if behind and not self._clock_alarm:
+            event(
+                _LOGGER,
+                logging.ERROR,
+                "the clock is behind the newest cosignature; nothing is signed until it catches up",
+                now=now,
+                signed=self._store.signed,
+            )
+        self._clock_alarm = behind

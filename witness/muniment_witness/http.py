@@ -1,0 +1,174 @@
+"""C2SP tlog-witness over HTTP: add-checkpoint, sign-subtree and the monitoring endpoint.
+
+This module only converts; `decide` judges and `cosigner` moves heads. Every refusal is problem+json
+except the 409 of add-checkpoint, whose body the specification fixes. A witness without an
+ML-DSA-44 key answers sign-subtree with 501: the call is optional, and 404 would read as "unknown
+origin".
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from muniment.formats.cosignature import MLDSA44Cosigner, verifier_for
+from muniment.formats.note import SignatureLine, Signer
+from muniment.formats.witnesswire import (
+    MAX_REQUEST_SIZE,
+    SIZE_CONTENT_TYPE,
+    SignSubtree,
+    format_cosignatures,
+    format_size,
+    origin_hash,
+    parse_add_checkpoint,
+    parse_sign_subtree,
+)
+from muniment.service.database import FatalDatabaseError
+from muniment.service.http import (
+    App,
+    Handler,
+    Problem,
+    Request,
+    Response,
+    overloaded,
+    text_response,
+)
+from muniment.service.metrics import Metrics
+from muniment_witness.cosigner import Cosigner
+from muniment_witness.decide import Log, Refused, authenticate, decide_subtree
+from muniment_witness.store import Store
+
+MAX_SUBTREES: Final = 32
+"""Subtrees being signed at one time; ML-DSA-44 takes about a millisecond each."""
+
+MONITORING_SECONDS: Final = 5
+"""How long a cache may serve a checkpoint; the specification allows an hour."""
+
+ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
+    FatalDatabaseError: (503, "storage-failed"),
+}
+
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+class WitnessHttp:
+    """The handlers of one witness."""
+
+    def __init__(
+        self,
+        name: str,
+        logs: Mapping[str, Log],
+        signers: Sequence[Signer],
+        store: Store,
+        cosigner: Cosigner,
+        metrics: Metrics,
+    ) -> None:
+        """Takes what the handlers need.
+
+        Args:
+            name: The witness's name.
+            logs: The known logs by origin.
+            signers: The witness's keys.
+            store: The heads, for reading.
+            cosigner: What moves heads.
+            metrics: Where to count.
+        """
+        self._name = name
+        self._logs = logs
+        self._own = tuple(verifier_for(signer.vkey) for signer in signers)
+        self._subtree_signers = tuple(s for s in signers if isinstance(s, MLDSA44Cosigner))
+        self._store = store
+        self._cosigner = cosigner
+        self._subtrees = 0
+        self._metrics = metrics
+        self._outcomes = metrics.counter(
+            "checkpoints", "Answers to add-checkpoint by outcome.", ("outcome",)
+        )
+        self._size = metrics.gauge("head_size", "Leaves of the latest cosigned tree.", ("origin",))
+        self._time = metrics.gauge(
+            "head_cosigned_seconds", "Time of the latest cosignature.", ("origin",)
+        )
+        for origin, latest in store.latest.items():
+            self._show(origin, latest.head.size, latest.time)
+
+    def app(self) -> App:
+        """The routes."""
+        app = App(self._metrics, ERRORS)
+        app.operations(self._ready)
+        app.route("GET", "/", self._front)
+        app.route("POST", "/add-checkpoint", self._add_checkpoint)
+        app.route("POST", "/sign-subtree", self._sign_subtree)
+        # A log that is no longer configured stays readable: what was cosigned was cosigned.
+        for origin in sorted(self._logs.keys() | self._store.latest.keys()):
+            path = f"/{origin_hash(origin)}/checkpoint"
+            app.route("GET", path, self._monitoring(origin), label="/{origin hash}/checkpoint")
+        return app
+
+    def _ready(self) -> Mapping[str, Any]:
+        if self._cosigner.clock_is_behind:
+            raise Problem(503, "clock", "the clock is behind the newest cosignature")
+        return {"logs": len(self._logs)}
+
+    async def _front(self, _: Request) -> Response:
+        return text_response(f"{self._name}: a muniment witness of {len(self._logs)} logs\n")
+
+    async def _add_checkpoint(self, request: Request) -> Response:
+        call = parse_add_checkpoint(await request.body(MAX_REQUEST_SIZE))
+        origin = call.checkpoint.checkpoint.origin
+        judged = authenticate(self._logs.get(origin), call)
+        outcome = (
+            judged if isinstance(judged, Refused) else await self._cosigner.add_checkpoint(judged)
+        )
+        if isinstance(outcome, Refused):
+            self._outcomes.labels(outcome.slug).inc()
+            return _refusal(outcome)
+        self._outcomes.labels("cosigned").inc()
+        self._show(origin, outcome.latest.head.size, outcome.latest.time)
+        return Response(200, format_cosignatures(outcome.lines), _TEXT)
+
+    async def _sign_subtree(self, request: Request) -> Response:
+        if not self._subtree_signers:
+            raise Problem(501, "not-supported", "this witness has no key that signs subtrees")
+        call = parse_sign_subtree(await request.body(MAX_REQUEST_SIZE))
+        known = call.reference.checkpoint.origin in self._logs
+        refused = decide_subtree(self._own, known=known, request=call)
+        if refused is not None:
+            return _refusal(refused)
+        if self._subtrees >= MAX_SUBTREES:
+            raise overloaded("busy", "too many subtrees are being signed; try again")
+        self._subtrees += 1
+        try:
+            lines = await asyncio.to_thread(self._cosign_subtree, call)
+        finally:
+            self._subtrees -= 1
+        return Response(200, format_cosignatures(lines), _TEXT)
+
+    def _cosign_subtree(self, call: SignSubtree) -> tuple[SignatureLine, ...]:
+        origin = call.reference.checkpoint.origin
+        return tuple(
+            signer.sign_subtree(origin, call.start, call.end, call.hash)
+            for signer in self._subtree_signers
+        )
+
+    def _monitoring(self, origin: str) -> Handler:
+        async def checkpoint(_: Request) -> Response:
+            latest = self._store.latest.get(origin)
+            if latest is None:
+                raise Problem(404, "never-cosigned", "no checkpoint of this log was cosigned yet")
+            headers = {
+                "ETag": latest.etag,
+                "Cache-Control": f"public, max-age={MONITORING_SECONDS}",
+            }
+            return Response(200, latest.note, _TEXT, headers)
+
+        return checkpoint
+
+    def _show(self, origin: str, size: int, time: int) -> None:
+        self._size.labels(origin).set(size)
+        self._time.labels(origin).set(time)
+
+
+def _refusal(refused: Refused) -> Response:
+    if refused.size is not None:
+        return Response(refused.status, format_size(refused.size), SIZE_CONTENT_TYPE)
+    headers = {"Retry-After": "1"} if refused.status == 503 else None
+    return Problem(refused.status, refused.slug, refused.detail, headers=headers).response()

@@ -1,0 +1,119 @@
+"""Makes the folder of a new witness: keys and a commented witness.toml."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from muniment.formats.cosignature import signer_for
+from muniment.formats.encoding import MunimentError
+from muniment.formats.keys import KeyFile, generate
+from muniment.formats.note import VKey, parse_vkey
+from muniment.keyfiles import write_key_file
+
+Algorithm = Literal["ed25519", "mldsa44"]
+
+CONFIG_NAME: Final = "witness.toml"
+
+
+def init(
+    folder: Path,
+    *,
+    name: str,
+    listen: str,
+    logs: Sequence[str],
+    algorithms: Sequence[Algorithm],
+    passphrase_file: Path | None,
+    passphrase: bytes | None,
+) -> tuple[VKey, ...]:
+    """Writes keys and witness.toml into a folder, which is made when absent.
+
+    Args:
+        folder: Where to write.
+        name: The witness's key name.
+        listen: `host:port`.
+        logs: vkeys of the logs to know; those of one name become one log.
+        algorithms: Which keys to make.
+        passphrase_file: File that holds `passphrase`, to be named in the configuration.
+        passphrase: Encrypts the keys.
+
+    Returns:
+        The vkeys of the witness.
+
+    Raises:
+        MunimentError: If a file exists already or cannot be written, or a vkey is malformed.
+    """
+    entries: dict[str, list[str]] = {}
+    for number, text in enumerate(logs):
+        entries.setdefault(parse_vkey(text, f"log {number + 1}").name, []).append(text)
+    config = folder / CONFIG_NAME
+    if config.exists():
+        raise MunimentError(f"{config}: exists already")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MunimentError(f"{folder}: {error.strerror}") from error
+    vkeys: list[VKey] = []
+    files: list[str] = []
+    for algorithm in algorithms:
+        private = generate(algorithm)
+        vkey = signer_for(name, private, use="witness").vkey
+        file = f"witness-{algorithm}.pem"
+        write_key_file(folder / file, KeyFile(private, vkey), passphrase)
+        vkeys.append(vkey)
+        files.append(file)
+    text = _config(name, listen, files, vkeys, entries, passphrase_file)
+    try:
+        # Last and exclusively: a folder with a configuration is a complete one.
+        with config.open("x", encoding="utf-8") as out:
+            out.write(text)
+    except OSError as error:
+        raise MunimentError(f"{config}: {error.strerror}") from error
+    return tuple(vkeys)
+
+
+def _config(
+    name: str,
+    listen: str,
+    files: Sequence[str],
+    vkeys: Sequence[VKey],
+    logs: dict[str, list[str]],
+    passphrase_file: Path | None,
+) -> str:
+    lines = [
+        "# A Muniment witness. Relative paths are relative to this file.",
+        "",
+        "# The witness's name, part of every cosignature. Its public keys:",
+        *(f"#   {vkey}" for vkey in vkeys),
+        f"name = {_quoted(name)}",
+        "",
+        "# Where to listen; port 0 lets the system choose. Put TLS in front of it.",
+        f"listen = {_quoted(listen)}",
+        "",
+        "# What was cosigned. Never restore an old copy: the witness would sign a second history.",
+        'database = "witness.db"',
+        "",
+        "# Private keys (PKCS#8 PEM, mode 0600); the witness cosigns with each of them.",
+        f"keys = [{', '.join(_quoted(file) for file in files)}]",
+    ]
+    if passphrase_file is None:
+        lines += ['# key_passphrase_file = "passphrase"   # for encrypted keys']
+    else:
+        lines += [f"key_passphrase_file = {_quoted(str(passphrase_file.resolve()))}"]
+    lines += [
+        "",
+        '# log_level = "info"     # debug, info, warning, error',
+        '# log_format = "text"    # text, json',
+        "",
+        "# The logs to witness: one [[log]] for each, with all vkeys that it signs with.",
+    ]
+    for keys in logs.values():
+        lines += ["[[log]]", "vkeys = [", *(f"    {_quoted(key)}," for key in keys), "]", ""]
+    if not logs:
+        lines += ["# [[log]]", '# vkeys = ["log.example/decisions+..."]', ""]
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string; JSON's escapes are a subset of TOML's, DEL apart."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

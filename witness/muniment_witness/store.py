@@ -1,0 +1,212 @@
+"""The witness's database: the only module with SQL.
+
+Two tables. `head` has, for each origin, the tree last cosigned, and the note with the very
+cosignatures that were returned. `history` has every accepted note once, with the proof that led to
+it, so that the witness can show how it came to its head.
+
+Every move of a head is guarded: the row changes only where size and root are still those that the
+decision started from. A guard that fails means that somebody else wrote to the file, which the
+lock on it rules out; the process must end then.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Final
+
+from muniment.formats.checkpoint import SignedCheckpoint
+from muniment.formats.note import SignatureLine, VKey
+from muniment.service.database import DatabaseError, FatalDatabaseError, Writer
+from muniment_witness.decide import NEVER, Accepted, Head
+
+APPLICATION: Final = 0x4D757757
+"""SQLite application_id of witness databases."""
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE identity (vkey TEXT PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE head (
+        origin TEXT PRIMARY KEY,
+        size INTEGER NOT NULL,
+        root BLOB NOT NULL,
+        note BLOB NOT NULL,
+        time INTEGER NOT NULL
+    );
+    CREATE TABLE history (
+        origin TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        root BLOB NOT NULL,
+        old_size INTEGER NOT NULL,
+        proof BLOB NOT NULL,
+        note BLOB NOT NULL,
+        time INTEGER NOT NULL,
+        PRIMARY KEY (origin, size, digest)
+    );
+    """,
+)
+"""Schema changes, oldest first. Times are Unix seconds; `proof` is hashes of 32 bytes each;
+`digest` is the SHA-256 of the note's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest cosigned checkpoint of an origin.
+
+    Attributes:
+        head: Size and root.
+        note: The signed note: the log's signatures and the witness's cosignatures.
+        time: Timestamp of the cosignatures, Unix seconds.
+        etag: Strong entity tag of the note, quoted.
+    """
+
+    head: Head
+    note: bytes
+    time: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """What became of an accepted request, durably.
+
+    Attributes:
+        lines: The cosignatures, one for each of the witness's keys.
+        latest: The latest checkpoint of the origin, as the monitoring endpoint shows it.
+    """
+
+    lines: tuple[SignatureLine, ...]
+    latest: Latest
+
+
+Sign = Callable[[Accepted], tuple[SignatureLine, ...]]
+
+
+class Store:
+    """The heads of a witness.
+
+    Attributes:
+        latest: The latest cosigned checkpoint of each origin, as committed. Read it freely; only
+            `commit` changes it.
+        signed: Newest timestamp of any committed cosignature, Unix seconds; 0 before the first.
+    """
+
+    def __init__(self, writer: Writer, latest: dict[str, Latest]) -> None:
+        """Takes over an opened database; use `open`."""
+        self._writer = writer
+        self.latest: Final = latest
+        self.signed = max((entry.time for entry in latest.values()), default=0)
+
+    @classmethod
+    async def open(cls, path: Path, keys: Sequence[VKey]) -> "Store":
+        """Opens the database of the witness that has these keys, and creates it when absent.
+
+        The keys are remembered: a database can be opened by a witness that still has one of them
+        (keys may come and go), and by no other.
+
+        Raises:
+            DatabaseError: If it is in use, not a witness's, too new, or another witness's.
+        """
+        writer = await Writer.open(path, MIGRATIONS, application=APPLICATION)
+        try:
+            latest = await writer.run(lambda connection: _load(connection, path, keys))
+        except BaseException:
+            await writer.close()
+            raise
+        return cls(writer, latest)
+
+    def head(self, origin: str) -> Head:
+        """The latest cosigned head of an origin, `NEVER` without one."""
+        entry = self.latest.get(origin)
+        return NEVER if entry is None else entry.head
+
+    async def commit(self, group: Sequence[Accepted], sign: Sign) -> list[Cosigned]:
+        """Cosigns and stores a group of accepted checkpoints in order, in one transaction.
+
+        Several of one origin follow on each other. When this returns, all of it is synced.
+
+        Args:
+            group: What was accepted. Each `old` is the head that the one before it left.
+            sign: Makes the cosignatures of one; called on the writer's thread.
+
+        Raises:
+            FatalDatabaseError: If the disk is in doubt, or a guard failed: the process must end.
+        """
+        cosigned = await self._writer.run(lambda connection: _commit(connection, group, sign))
+        for accepted, result in zip(group, cosigned, strict=True):
+            self.latest[accepted.request.checkpoint.origin] = result.latest
+            self.signed = max(self.signed, accepted.now)
+        return cosigned
+
+    async def close(self) -> None:
+        """Closes the database and lets go of it."""
+        await self._writer.close()
+
+
+def _load(connection: Connection, path: Path, keys: Sequence[VKey]) -> dict[str, Latest]:
+    stored = {vkey for (vkey,) in connection.execute("SELECT vkey FROM identity")}
+    mine = {str(key) for key in keys}
+    if stored and not stored & mine:
+        names = ", ".join(sorted({vkey.partition("+")[0] for vkey in stored}))
+        raise DatabaseError(
+            f"{path}: belongs to a witness with other keys ({names}); none of them is configured"
+        )
+    connection.executemany(
+        "INSERT INTO identity (vkey) VALUES (?)", [(vkey,) for vkey in sorted(mine - stored)]
+    )
+    rows: Iterable[tuple[str, int, bytes, bytes, int]] = connection.execute(
+        "SELECT origin, size, root, note, time FROM head"
+    )
+    return {
+        origin: _latest(Head(size, root), note, time) for origin, size, root, note, time in rows
+    }
+
+
+def _latest(head: Head, note: bytes, time: int) -> Latest:
+    return Latest(head, note, time, f'"{sha256(note).hexdigest()[:32]}"')
+
+
+def _commit(connection: Connection, group: Sequence[Accepted], sign: Sign) -> list[Cosigned]:
+    # Signed before the commit, so that one sync covers the checkpoint and its cosignature. A
+    # cosignature that exists only in this process's memory harms nobody: it is released by the
+    # caller, after the commit, or it dies with the process.
+    return [_move(connection, accepted, sign(accepted)) for accepted in group]
+
+
+def _move(connection: Connection, accepted: Accepted, lines: tuple[SignatureLine, ...]) -> Cosigned:
+    request, old, head = accepted.request, accepted.old, accepted.head
+    origin = request.checkpoint.origin
+    signed = SignedCheckpoint(request.checkpoint, request.note)
+    note = signed.with_signatures(lines).encode()
+    moved = connection.execute(
+        "UPDATE head SET size = ?, root = ?, note = ?, time = ?"
+        " WHERE origin = ? AND size = ? AND root = ? AND time <= ?",
+        (head.size, head.root, note, accepted.now, origin, old.size, old.root, accepted.now),
+    ).rowcount
+    if moved == 0 and old == NEVER:
+        moved = connection.execute(
+            "INSERT INTO head (origin, size, root, note, time) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            (origin, head.size, head.root, note, accepted.now),
+        ).rowcount
+    if moved != 1:
+        raise FatalDatabaseError(f"the stored head of {origin} is not the one decided on")
+    # A checkpoint that is submitted again is cosigned again, but needs no second row: anybody can
+    # replay it, and must not be able to fill the disk by that.
+    connection.execute(
+        "INSERT INTO history (origin, size, digest, root, old_size, proof, note, time)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (
+            origin,
+            head.size,
+            sha256(request.note.text.encode()).digest(),
+            head.root,
+            old.size,
+            b"".join(request.proof),
+            signed.encode(),
+            accepted.now,
+        ),
+    )
+    return Cosigned(lines, _latest(head, note, accepted.now))
