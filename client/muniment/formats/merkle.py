@@ -55,26 +55,29 @@ def root_of(hashes: Sequence[bytes]) -> bytes:
     if not hashes:
         return EMPTY_ROOT
     level = hashes
-    # The last node of an odd level has no sibling yet. It waits, and joins whatever its level's
-    # right end turns out to be: RFC 6962 splits at the largest power of two, so what waits is the
-    # right edge, and lower (smaller) subtrees are always to the right of higher ones.
-    waiting: list[bytes] = []
+    # The last node of an odd level is a peak: RFC 6962 splits at the largest power of two, so it
+    # finds its sibling only when all that is to its left is one node.
+    smaller: list[bytes] = []
     while len(level) > 1:
         if len(level) % 2:
-            waiting.append(level[-1])
+            smaller.append(level[-1])
             level = level[:-1]
         level = pair_hashes(level)
-    return _fold(level[0], waiting)
+    return join_peaks([*level, *reversed(smaller)])
 
 
-def _fold(largest: bytes, rest_smallest_first: Sequence[bytes]) -> bytes:
-    """Joins perfect subtrees that stand side by side, each smaller than the one to its left."""
-    if not rest_smallest_first:
-        return largest
-    root = rest_smallest_first[0]
-    for left in rest_smallest_first[1:]:
+def join_peaks(peaks: Sequence[bytes]) -> bytes:
+    """Returns the root over perfect subtrees that stand side by side, each smaller than the last.
+
+    Args:
+        peaks: Roots of the subtrees, largest (leftmost) first; none give EMPTY_ROOT.
+    """
+    if not peaks:
+        return EMPTY_ROOT
+    root = peaks[-1]
+    for left in peaks[-2::-1]:
         root = node_hash(left, root)
-    return node_hash(largest, root)
+    return root
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +152,7 @@ class CompactRange:
 
     def root(self) -> bytes:
         """Returns the root of the tree over the leaves [0, size)."""
-        if not self.peaks:
-            return EMPTY_ROOT
-        return _fold(self.peaks[0], self.peaks[:0:-1])
+        return join_peaks(self.peaks)
 
 
 CompactRange.EMPTY = CompactRange(0, ())
