@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 20.0
@@ -153,7 +154,7 @@ class Process:
         self._collect()
         return code
 
-    def __enter__(self) -> "Process":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -217,7 +217,8 @@ def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree
 
     The rules, in order:
 
-    1. The range is a valid subtree, and ends within the checkpoint: 400.
+    1. The range is a valid subtree, not empty (tlog-witness has no spelling for an end of zero, and
+       a cosignature of nothing says nothing), and ends within the checkpoint: 400.
     2. The checkpoint's origin is known: 404.
     3. The checkpoint has a cosignature by one of the witness's own keys, and none that fails: 403.
     4. The proof shows that the subtree is part of the checkpoint's tree: 422.
@@ -228,7 +229,7 @@ def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree
         request: The request, as parsed.
     """
     reference = request.reference.checkpoint
-    if not is_subtree(request.start, request.end):
+    if request.start >= request.end or not is_subtree(request.start, request.end):
         return Refused(400, "bad-range", f"[{request.start}, {request.end}) is not a subtree")
     if request.end > reference.size:
         return Refused(400, "bad-range", f"the subtree ends beyond size {reference.size}")

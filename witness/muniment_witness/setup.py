@@ -10,6 +10,7 @@ from muniment.formats.encoding import MunimentError
 from muniment.formats.keys import KeyFile, generate
 from muniment.formats.note import VKey, parse_vkey
 from muniment.keyfiles import write_key_file
+from muniment.service.config import Address
 
 Algorithm = Literal["ed25519", "mldsa44"]
 
@@ -41,8 +42,13 @@ def init(
         The vkeys of the witness.
 
     Raises:
-        MunimentError: If a file exists already or cannot be written, or a vkey is malformed.
+        MunimentError: If a file exists already or cannot be written, or a vkey or
+            `listen` is malformed.
     """
+    try:
+        Address(listen)
+    except ValueError as error:
+        raise MunimentError(f"listen: {error}") from error
     entries: dict[str, list[str]] = {}
     for number, text in enumerate(logs):
         entries.setdefault(parse_vkey(text, f"log {number + 1}").name, []).append(text)
