@@ -52,7 +52,7 @@ class Plan:
         Raises:
             ValueError: If a node is not in that tree.
         """
-        return tuple(dict.fromkeys(_tile_of(node, size) for node in self.nodes))
+        return tiles_of_nodes(self.nodes, size)
 
     def assemble(self, hashes: Mapping[Node, bytes]) -> tuple[bytes, ...]:
         """Returns the planned hashes, in the order of a proof (from the leaves to the root).
@@ -170,6 +170,15 @@ def _tile_of(node: Node, size: int) -> Tile:
         raise ValueError(f"a tree of size {size} has no {node}")
     level, height = divmod(node.level, TILE_HEIGHT)
     return tile_at(level, node.index << height >> TILE_HEIGHT, size)
+
+
+def tiles_of_nodes(nodes: Iterable[Node], size: int) -> tuple[Tile, ...]:
+    """Returns the tiles that hold some nodes in a tree of `size`, each once.
+
+    Raises:
+        ValueError: If a node is not in that tree.
+    """
+    return tuple(dict.fromkeys([_tile_of(node, size) for node in nodes]))
 
 
 def nodes_from_tiles(
