@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import rfc6962
-
 from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
 from muniment.formats.cosignature import signer_for, verifier_for
 from muniment.formats.keys import generate

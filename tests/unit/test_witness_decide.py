@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from witness_tools import WITNESS, GrowingLog, log_signer, witness_signer
 
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.merkle import EMPTY_ROOT
@@ -22,6 +21,7 @@ from muniment_witness.decide import (
     decide,
     decide_subtree,
 )
+from witness_tools import WITNESS, GrowingLog, log_signer, witness_signer
 
 NOW = 1_700_000_000
 LOG = GrowingLog()

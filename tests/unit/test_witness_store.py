@@ -1,0 +1,253 @@
+"""The witness's store: guarded moves, durable before anything is told, and a model to compare."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+)
+
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.note import SignatureLine, VKey, verify_note
+from muniment.service.database import DatabaseError, FatalDatabaseError
+from muniment_witness.decide import NEVER, Accepted, Head, Log, Refused, State, decide
+from muniment_witness.store import Cosigned, Store
+from witness_tools import ORIGIN, GrowingLog, witness_signer
+
+SIGNER = witness_signer()
+LOG = GrowingLog()
+KNOWN = Log(LOG.origin, LOG.verifiers)
+NOW = 1_700_000_000
+
+
+def sign(accepted: Accepted) -> tuple[SignatureLine, ...]:
+    return (SIGNER.sign(accepted.request.note.text, accepted.now),)
+
+
+def accept(head: Head, new: int, now: int = NOW, log: GrowingLog = LOG) -> Accepted:
+    outcome = decide(State(Log(log.origin, log.verifiers), head), log.request(head.size, new), now)
+    assert isinstance(outcome, Accepted)
+    return outcome
+
+
+async def open_store(folder: Path, *keys: VKey) -> Store:
+    return await Store.open(folder / "w.db", keys or [SIGNER.vkey])
+
+
+def head_of(size: int) -> Head:
+    return Head(size, LOG.root(size)) if size else NEVER
+
+
+async def test_a_commit_survives_reopening(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    assert store.head(ORIGIN) == NEVER
+    [done] = await store.commit([accept(NEVER, 5)], sign)
+    await store.close()
+    again = await open_store(tmp_path)
+    assert again.latest[ORIGIN] == done.latest
+    assert again.signed == NOW
+    await again.close()
+    signed = parse_signed_checkpoint(done.latest.note)
+    assert {v.vkey for v in verify_note(signed.note, [verifier_for(SIGNER.vkey)])} == {SIGNER.vkey}
+    assert done.lines[0] in signed.note.signatures
+    assert LOG.checkpoint(5).note.signatures[0] in signed.note.signatures
+
+
+async def test_a_group_of_one_origin_is_one_chain(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    chain = [accept(NEVER, 0), accept(NEVER, 3), accept(head_of(3), 3), accept(head_of(3), 8)]
+    results = await store.commit(chain, sign)
+    assert [result.latest.head.size for result in results] == [0, 3, 3, 8]
+    assert store.head(ORIGIN) == head_of(8)
+    await store.close()
+
+
+@pytest.mark.parametrize("old", [0, 2, 7])
+async def test_a_guard_that_fails_writes_nothing_and_is_fatal(tmp_path: Path, old: int) -> None:
+    store = await open_store(tmp_path)
+    await store.commit([accept(NEVER, 5)], sign)
+    with pytest.raises(FatalDatabaseError):
+        await store.commit([accept(head_of(5), 6), accept(head_of(old), 9)], sign)
+    assert store.head(ORIGIN) == head_of(5)
+    await store.close()
+    again = await open_store(tmp_path)
+    assert again.head(ORIGIN) == head_of(5)
+    await again.close()
+
+
+async def test_a_guard_also_compares_the_root(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    await store.commit([accept(NEVER, 5)], sign)
+    fork = LOG.fork(1)
+    with pytest.raises(FatalDatabaseError):
+        await store.commit([accept(Head(5, fork.root(5)), 6, log=fork)], sign)
+    await store.close()
+
+
+async def test_replays_do_not_grow_the_history(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    await store.commit([accept(NEVER, 5)], sign)
+    for later in range(20):
+        await store.commit([accept(head_of(5), 5, NOW + later)], sign)
+    assert store.latest[ORIGIN].time == NOW + 19
+    await store.commit([accept(head_of(5), 8, NOW + 20)], sign)
+    await store.close()
+    with sqlite3.connect(tmp_path / "w.db") as connection:
+        rows = connection.execute(
+            "SELECT size, old_size, proof, time FROM history ORDER BY size"
+        ).fetchall()
+    connection.close()
+    assert rows == [(5, 0, b"", NOW), (8, 5, b"".join(LOG.proof(5, 8)), NOW + 20)]
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+async def test_a_commit_that_fails_is_fatal_whatever_the_disk_holds(
+    tmp_path: Path, persisted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Failed, and failed but persisted: nothing is released, and a restart tells the truth."""
+    store = await open_store(tmp_path)
+    await store.commit([accept(NEVER, 5)], sign)
+    writer = store._writer
+
+    def fail(connection: sqlite3.Connection) -> None:
+        if persisted:
+            connection.execute("COMMIT")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(writer, "_commit", fail)
+    with pytest.raises(FatalDatabaseError):
+        await store.commit([accept(head_of(5), 8)], sign)
+    assert store.head(ORIGIN) == head_of(5)
+    monkeypatch.undo()
+    with pytest.raises(FatalDatabaseError):
+        await store.commit([accept(head_of(5), 6)], sign)
+    await store.close()
+    again = await open_store(tmp_path)
+    assert again.head(ORIGIN) == head_of(8 if persisted else 5)
+    await again.close()
+
+
+async def test_another_witness_cannot_open_it(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    await store.close()
+    other = witness_signer(name="witness.example/w2").vkey
+    with pytest.raises(DatabaseError, match=r"w\.db: belongs to .*witness\.example/w1"):
+        await open_store(tmp_path, other)
+
+
+async def test_keys_may_come_and_go(tmp_path: Path) -> None:
+    second = witness_signer("mldsa44").vkey
+    for keys in ((SIGNER.vkey,), (SIGNER.vkey, second), (second,)):
+        store = await open_store(tmp_path, *keys)
+        await store.close()
+
+
+async def test_one_owner_at_a_time(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    with pytest.raises(DatabaseError, match="in use by another process"):
+        await open_store(tmp_path)
+    await store.close()
+
+
+class WitnessModel(RuleBasedStateMachine):
+    """Store and judgement against a dictionary, through groups, forks, replays and restarts."""
+
+    @initialize()
+    def start(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.folder = TemporaryDirectory()
+        self.logs = {origin: GrowingLog(origin, fork_at=None) for origin in ("a", "b")}
+        self.store = self.loop.run_until_complete(open_store(Path(self.folder.name)))
+        self.model: dict[str, tuple[int, bytes, int]] = {}
+        self.clock = NOW
+        self.released: list[tuple[str, int, bytes]] = []
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            self.loop.run_until_complete(self.store.close())
+            self.loop.close()
+            self.folder.cleanup()
+
+    @rule(seconds=st.integers(-2, 3))
+    def time_passes(self, seconds: int) -> None:
+        self.clock += seconds
+
+    @rule()
+    def restart(self) -> None:
+        self.loop.run_until_complete(self.store.close())
+        self.store = self.loop.run_until_complete(open_store(Path(self.folder.name)))
+
+    @rule(
+        asked=st.lists(
+            st.tuples(
+                st.sampled_from(["a", "b"]),
+                st.none() | st.integers(0, 9),
+                st.integers(0, 9),
+                st.none() | st.integers(0, 6),
+            ),
+            min_size=1,
+            max_size=4,
+        )
+    )
+    def ask(self, asked: list[tuple[str, int | None, int, int | None]]) -> None:
+        """A group of requests; old None means the size that the witness would tell."""
+        accepted: list[Accepted] = []
+        heads: dict[str, Head] = {}
+        for origin, old, new, fork in asked:
+            log = self.logs[origin] if fork is None else self.logs[origin].fork(fork)
+            size, root, _ = self.model.get(origin, (0, LOG.root(0), 0))
+            claimed = size if old is None else old
+            newest = max((time for _, _, time in self.model.values()), default=0)
+            head = heads.get(origin, self.store.head(origin))
+            state = State(Log(origin, log.verifiers), head, self.store.signed)
+            outcome = decide(state, log.request(claimed, new), self.clock)
+            good = claimed == size <= new and log.root(size) == root and self.clock >= newest
+            assert isinstance(outcome, Accepted) == good
+            if isinstance(outcome, Refused):
+                if outcome.size is not None:
+                    assert outcome.size == size
+                continue
+            accepted.append(outcome)
+            heads[origin] = outcome.head
+            self.model[origin] = (new, log.root(new), self.clock)
+        if accepted:
+            results = self.loop.run_until_complete(self.store.commit(accepted, sign))
+            for item, result in zip(accepted, results, strict=True):
+                self.check_reply(item, result)
+
+    def check_reply(self, accepted: Accepted, result: Cosigned) -> None:
+        text = accepted.request.note.text
+        assert verifier_for(SIGNER.vkey).verify(text, result.lines[0].signature) == self.clock
+        self.released.append((accepted.request.checkpoint.origin, *accepted.head))
+
+    @invariant()
+    def agrees(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        stored: dict[str, Any] = {
+            origin: (*entry.head, entry.time) for origin, entry in self.store.latest.items()
+        }
+        assert stored == self.model
+
+    @invariant()
+    def never_two_histories(self) -> None:
+        roots: dict[tuple[str, int], bytes] = {}
+        sizes: dict[str, int] = {}
+        for origin, size, root in getattr(self, "released", []):
+            assert roots.setdefault((origin, size), root) == root
+            assert sizes.get(origin, 0) <= size
+            sizes[origin] = size
+
+
+TestWitnessModel = WitnessModel.TestCase
+TestWitnessModel.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
