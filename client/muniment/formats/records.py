@@ -1,0 +1,86 @@
+"""Records (design section 3.1): everything a caller needs, in one place.
+
+- `kinds` and `artifact`: the typed records; `members`: the grammar and bounds of their members;
+- `recordcodec`: reading, writing, and the fast check of batches; `recordcheck`: the rules;
+- `submission`: plain JSON and AuthZEN evaluations made into records;
+- `authority`: signatures by authorities.
+"""
+
+from muniment.formats.artifact import (
+    Actor,
+    Artifact,
+    Attribution,
+    Binding,
+    PolicyRef,
+    ResourceScope,
+    Scope,
+    Validity,
+)
+from muniment.formats.authority import (
+    authority_vkey,
+    key_reference,
+    sign_decision,
+    signing_input,
+    verify_signatures,
+)
+from muniment.formats.kinds import (
+    Check,
+    CheckState,
+    Decision,
+    Denial,
+    Edge,
+    Entity,
+    Outcome,
+    Record,
+    Relation,
+    Revocation,
+    Signature,
+    Target,
+    Thing,
+    ThingType,
+    Verification,
+)
+from muniment.formats.members import DenialCode
+from muniment.formats.recordcheck import ENDPOINTS
+from muniment.formats.recordcodec import RecordError, check_records, encode_record, parse_record
+from muniment.formats.submission import complete_record, complete_records, decision_of_evaluation
+
+__all__ = [
+    "ENDPOINTS",
+    "Actor",
+    "Artifact",
+    "Attribution",
+    "Binding",
+    "Check",
+    "CheckState",
+    "Decision",
+    "Denial",
+    "DenialCode",
+    "Edge",
+    "Entity",
+    "Outcome",
+    "PolicyRef",
+    "Record",
+    "RecordError",
+    "Relation",
+    "ResourceScope",
+    "Revocation",
+    "Scope",
+    "Signature",
+    "Target",
+    "Thing",
+    "ThingType",
+    "Validity",
+    "Verification",
+    "authority_vkey",
+    "check_records",
+    "complete_record",
+    "complete_records",
+    "decision_of_evaluation",
+    "encode_record",
+    "key_reference",
+    "parse_record",
+    "sign_decision",
+    "signing_input",
+    "verify_signatures",
+]
