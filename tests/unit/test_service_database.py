@@ -1,0 +1,196 @@
+"""One writer on one file: ownership, migrations, transactions, readers, and failing disks."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from muniment.service.database import (
+    DatabaseError,
+    FatalDatabaseError,
+    Readers,
+    Writer,
+    open_reader,
+)
+
+TABLE = "CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)"
+APPLICATION = 0x4D000001
+
+
+async def opened(folder: Path, *migrations: str, application: int = APPLICATION) -> Writer:
+    return await Writer.open(folder / "x.db", migrations or [TABLE], application=application)
+
+
+def insert(value: int) -> object:
+    return lambda connection: connection.execute("INSERT INTO t (a) VALUES (?)", (value,)).rowcount
+
+
+def count(connection: sqlite3.Connection) -> int:
+    result: int = connection.execute("SELECT count(*) FROM t").fetchone()[0]
+    return result
+
+
+async def test_settings_that_durability_rests_on(tmp_path: Path) -> None:
+    writer = await opened(tmp_path)
+
+    def settings(connection: sqlite3.Connection) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "application_id", "user_version")
+        return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+
+    assert await writer.run(settings) == ["wal", 2, 1, APPLICATION, 1]
+    reader = open_reader(tmp_path / "x.db")
+    assert reader.execute("PRAGMA query_only").fetchone() == (1,)
+    assert reader.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.execute("DELETE FROM t")
+    reader.close()
+    await writer.close()
+    assert not (tmp_path / "x.db-wal").exists()
+
+
+async def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
+    writer = await opened(tmp_path)
+
+    def half(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO t (a) VALUES (1)")
+        raise KeyError("no")
+
+    with pytest.raises(KeyError):
+        await writer.run(half)
+    assert await writer.run(count) == 0
+    assert await writer.run(insert(1)) == 1
+    with pytest.raises(sqlite3.IntegrityError):
+        await writer.run(insert(1))
+    assert await writer.run(count) == 1
+    await writer.close()
+    await writer.close()
+
+
+async def test_a_cancelled_caller_leaves_the_writer_usable(tmp_path: Path) -> None:
+    writer = await opened(tmp_path)
+    task = asyncio.create_task(writer.run(insert(1)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await writer.run(insert(2)) == 1
+    await writer.close()
+
+
+async def test_only_one_owner_in_this_process_or_another(tmp_path: Path) -> None:
+    writer = await opened(tmp_path)
+    with pytest.raises(DatabaseError, match=r"x\.db: in use by another process \(pid \d+\)"):
+        await opened(tmp_path)
+    program = (
+        "import asyncio, sys, pathlib\n"
+        "from muniment.service.database import Writer\n"
+        "asyncio.run(Writer.open(pathlib.Path(sys.argv[1]), [], application=1))\n"
+    )
+    other = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", program, str(tmp_path / "x.db")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert other.returncode != 0
+    assert "in use by another process" in other.stderr
+    await writer.close()
+    await (await opened(tmp_path)).close()
+
+
+async def test_migrations_run_once_in_order(tmp_path: Path) -> None:
+    second = "ALTER TABLE t ADD COLUMN c; INSERT INTO t (a, c) VALUES (7, 'x')"
+    await (await opened(tmp_path, TABLE)).close()
+    await (await opened(tmp_path, TABLE, second)).close()
+    writer = await opened(tmp_path, TABLE, second)
+    assert await writer.run(lambda c: c.execute("SELECT a, c FROM t").fetchall()) == [(7, "x")]
+    await writer.close()
+    with pytest.raises(DatabaseError, match="schema version 2 is newer than this program's 1"):
+        await opened(tmp_path, TABLE)
+
+
+async def test_a_failed_migration_leaves_the_version_before(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="migration 2: no such table"):
+        await opened(tmp_path, TABLE, "CREATE TABLE u (a); INSERT INTO absent VALUES (1)")
+    writer = await opened(tmp_path, TABLE)
+    names = await writer.run(lambda c: c.execute("SELECT name FROM sqlite_master").fetchall())
+    assert names == [("t",)]
+    await writer.close()
+
+
+async def test_other_files_are_refused(tmp_path: Path) -> None:
+    await (await opened(tmp_path)).close()
+    with pytest.raises(DatabaseError, match="another program"):
+        await opened(tmp_path, application=5)
+    with sqlite3.connect(tmp_path / "x.db") as connection:
+        connection.execute("PRAGMA application_id=0")
+    connection.close()
+    with pytest.raises(DatabaseError, match="another program"):
+        await opened(tmp_path)
+    (tmp_path / "x.db").write_bytes(b"not a database, but longer than its header" * 100)
+    with pytest.raises(DatabaseError, match="not a database"):
+        await opened(tmp_path)
+    with pytest.raises(DatabaseError, match="No such file"):
+        await Writer.open(tmp_path / "absent" / "x.db", [], application=1)
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+async def test_a_failed_commit_is_fatal(
+    tmp_path: Path, persisted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = await opened(tmp_path)
+
+    def fail(connection: sqlite3.Connection) -> None:
+        if persisted:
+            connection.execute("COMMIT")
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(writer, "_commit", fail)
+    with pytest.raises(FatalDatabaseError, match="disk I/O error"):
+        await writer.run(insert(1))
+    monkeypatch.undo()
+    with pytest.raises(FatalDatabaseError, match="unusable since"):
+        await writer.run(count)
+    await writer.close()
+    again = await opened(tmp_path)
+    assert await again.run(count) == int(persisted)
+    await again.close()
+
+
+async def test_a_full_disk_is_fatal(tmp_path: Path) -> None:
+    writer = await opened(tmp_path)
+
+    def fill(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA max_page_count=8")
+        connection.execute("INSERT INTO t (b) VALUES (zeroblob(1000000))")
+
+    with pytest.raises(FatalDatabaseError, match="full"):
+        await writer.run(fill)
+    with pytest.raises(FatalDatabaseError):
+        await writer.run(count)
+    await writer.close()
+
+
+async def test_readers_share_the_work(tmp_path: Path) -> None:
+    writer = await opened(tmp_path)
+    readers = Readers(tmp_path / "x.db", 3)
+    for number in range(5):
+        await writer.run(insert(number))
+        assert set(await asyncio.gather(*(readers.run(count) for _ in range(20)))) == {number + 1}
+
+    def bad(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")
+        count(connection)
+        raise KeyError
+
+    for _ in range(5):
+        with pytest.raises(KeyError):
+            await readers.run(bad)
+    assert await readers.run(count) == 5
+    await readers.close()
+    await writer.close()

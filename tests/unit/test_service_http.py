@@ -1,0 +1,391 @@
+"""HTTP: routing, problems, limits and the graceful stop, against a real socket."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muniment.formats.encoding import FormatError, MunimentError
+from muniment.service.config import Address
+from muniment.service.http import (
+    App,
+    Problem,
+    Request,
+    Response,
+    json_response,
+    overloaded,
+    text_response,
+)
+from muniment.service.metrics import Metrics
+from muniment.service.server import Limits, serving
+
+
+class Nothing:
+    async def read(self, most: int) -> bytes:
+        return b""
+
+
+class SpecialError(MunimentError):
+    pass
+
+
+class MoreSpecialError(SpecialError):
+    pass
+
+
+def make_app() -> App:
+    app = App(Metrics("test"), {SpecialError: (409, "special")})
+    app.operations(lambda: {"size": 3})
+
+    async def echo(request: Request) -> Response:
+        return Response(200, await request.body(1000), "application/octet-stream")
+
+    async def raising(request: Request) -> Response:
+        raise {
+            "format": FormatError("line 3"),
+            "special": MoreSpecialError("why"),
+            "busy": overloaded("busy", "later", seconds=7),
+            "bug": KeyError("secret"),
+        }[request.rest]
+
+    async def tagged(_: Request) -> Response:
+        return Response(200, b"data", "text/plain", {"ETag": '"t1"', "Cache-Control": "max-age=5"})
+
+    async def parameters(request: Request) -> Response:
+        return json_response(request.parameters("a", "b"))
+
+    async def big(_: Request) -> Response:
+        return Response(200, b"x" * 3_000_000)
+
+    app.route("POST", "/echo", echo)
+    app.route("GET", "/echo", tagged)
+    app.prefix("GET", "/raise/", raising)
+    app.route("GET", "/tagged", tagged)
+    app.route("GET", "/parameters", parameters)
+    app.route("GET", "/big", big)
+    return app
+
+
+async def ask(
+    app: App, method: str, target: str, headers: dict[str, str] | None = None
+) -> tuple[int, Any, dict[str, str]]:
+    response = await app.respond(Request(method, target, headers or {}, Nothing()))
+    body: Any = response.body
+    if response.content_type.endswith("json"):
+        body = json.loads(response.body)
+    return response.status, body, dict(response.headers)
+
+
+async def test_paths_and_methods() -> None:
+    app = make_app()
+    assert (await ask(app, "GET", "/healthz"))[:2] == (200, {"status": "ok"})
+    assert (await ask(app, "GET", "/readyz?x"))[:2] == (200, {"status": "ready", "size": 3})
+    assert (await ask(app, "GET", "http://host.example/healthz"))[0] == 200
+    assert (await ask(app, "GET", "http://host.example"))[0] == 404
+    for path in ("/", "/healthz/", "/HEALTHZ", "//healthz", "/%68ealthz", "*", "", "/echo2"):
+        assert (await ask(app, "GET", path))[0] == 404
+    status, body, headers = await ask(app, "DELETE", "/echo")
+    assert (status, headers["Allow"]) == (405, "GET, POST, HEAD")
+    assert body["type"] == "urn:muniment:problem:method-not-allowed"
+    assert (await ask(app, "POST", "/healthz"))[2] == {"Allow": "GET, HEAD"}
+    with pytest.raises(ValueError, match="twice"):
+        app.operations(dict)
+
+
+async def test_errors_become_problems(caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app()
+    assert (await ask(app, "GET", "/raise/format"))[:2] == (
+        400,
+        {
+            "type": "urn:muniment:problem:malformed",
+            "title": "Malformed",
+            "status": 400,
+            "detail": "line 3",
+        },
+    )
+    assert (await ask(app, "GET", "/raise/special"))[1]["type"].endswith(":special")
+    status, _, headers = await ask(app, "GET", "/raise/busy")
+    assert (status, headers) == (503, {"Retry-After": "7"})
+    assert not caplog.records
+    status, body, _ = await ask(app, "GET", "/raise/bug")
+    assert status == 500
+    assert "secret" not in json.dumps(body)
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info
+
+
+async def test_conditional_requests() -> None:
+    app = make_app()
+    for wanted, status in (
+        ('"t1"', 304),
+        ('"t0", W/"t1"', 304),
+        ("*", 304),
+        ('"t2"', 200),
+        ("", 200),
+    ):
+        answer = await ask(app, "GET", "/tagged", {"If-None-Match": wanted})
+        assert answer[0] == status
+        assert answer[2]["ETag"] == '"t1"'
+
+
+async def test_parameters_are_strict() -> None:
+    app = make_app()
+    assert (await ask(app, "GET", "/parameters?a=1&b=%20"))[1] == {"a": "1", "b": " "}
+    assert (await ask(app, "GET", "/parameters"))[1] == {}
+    for query in ("c=1", "a=1&a=1", "a=%ff", "&".join(f"a{n}=" for n in range(50))):
+        assert (await ask(app, "GET", f"/parameters?{query}"))[0] == 400
+
+
+@settings(max_examples=200)
+@given(method=st.text(max_size=8), target=st.text(max_size=30))
+def test_any_request_is_answered(method: str, target: str) -> None:
+    response = asyncio.run(make_app_once().respond(Request(method, target, {}, Nothing())))
+    assert response.status in {200, 304, 400, 404, 405}
+
+
+_APP: list[App] = []
+
+
+def make_app_once() -> App:
+    if not _APP:
+        _APP.append(make_app())
+    return _APP[0]
+
+
+async def test_metrics_have_few_labels() -> None:
+    app = make_app()
+    for number in range(5):
+        await ask(app, "GET", f"/raise/special?{number}")
+        await ask(app, f"M{number}", f"/x{number}")
+    text = (await ask(app, "GET", "/metrics"))[1].decode()
+    assert 'test_http_request_seconds_count{method="GET",route="/raise/*",status="409"} 5.0' in text
+    assert 'test_http_request_seconds_count{method="other",route="other",status="404"} 5.0' in text
+
+
+# Over a socket
+
+
+@asynccontextmanager
+async def server(app: App, **limits: Any) -> AsyncIterator[tuple[str, int]]:
+    async with serving(app, Address("127.0.0.1:0"), Limits(**limits)) as url:
+        yield "127.0.0.1", int(url.rpartition(":")[2])
+
+
+async def talk(where: tuple[str, int], *parts: bytes, pause: float = 0.0) -> bytes:
+    """Sends parts, and reads until the server closes or the response is complete."""
+    reader, writer = await asyncio.open_connection(*where)
+    try:
+        async with asyncio.timeout(20):
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(pause)
+            head = b""
+            while not head.endswith(b"\r\n\r\n") or head.startswith(b"HTTP/1.1 100"):
+                if head.startswith(b"HTTP/1.1 100") and head.endswith(b"\r\n\r\n"):
+                    head = b""
+                piece = await reader.read(1)
+                if not piece:
+                    return head
+                head += piece
+            length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+            return head if parts[0].startswith(b"HEAD") else head + await reader.readexactly(length)
+    finally:
+        writer.close()
+
+
+def post(body: bytes, *headers: bytes, length: int | None = None) -> bytes:
+    lines = [b"POST /echo HTTP/1.1", b"Host: x", *headers]
+    if length is not None or b"Transfer-Encoding: chunked" not in headers:
+        lines.append(b"Content-Length: %d" % (len(body) if length is None else length))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+async def test_bodies_and_headers() -> None:
+    async with server(make_app()) as where:
+        answer = await talk(where, post(b"hello"))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"\r\n\r\nhello")
+        for header in (
+            b"X-Content-Type-Options: nosniff",
+            b"Content-Security-Policy: default-src 'none'",
+            b"Cache-Control: no-store",
+            b"Server: muniment\r\n",
+        ):
+            assert header in answer
+        chunked = post(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", b"Transfer-Encoding: chunked")
+        assert (await talk(where, chunked)).endswith(b"\r\n\r\nabcde")
+        assert (await talk(where, post(b"", length=5), b"late!", pause=0.1)).endswith(b"late!")
+        expecting = post(b"", b"Expect: 100-continue", length=5)
+        assert (await talk(where, expecting, b"after", pause=0.1)).endswith(b"after")
+
+
+async def test_head_is_get_without_a_body() -> None:
+    async with server(make_app()) as where:
+        answer = await talk(where, b"HEAD /tagged HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"Content-Length: 4\r\n" in answer
+        assert answer.endswith(b"\r\n\r\n")
+        assert b"Cache-Control: max-age=5" in answer
+
+
+async def test_a_body_over_the_limit_is_413_and_read_no_further() -> None:
+    async with server(make_app()) as where:
+        for request in (
+            post(b"x" * 1001),
+            post(b"", length=10**12),
+            post(b"", b"Expect: 100-continue", length=1001),
+            post(b"7d0\r\n" + b"x" * 2000 + b"\r\n", b"Transfer-Encoding: chunked"),
+        ):
+            answer = await talk(where, request)
+            assert answer.startswith(b"HTTP/1.1 413")
+            assert b"urn:muniment:problem:too-large" in answer
+
+
+async def test_a_slow_body_is_408_in_time() -> None:
+    async with server(make_app(), body_seconds=0.2) as where:
+        answer = await talk(where, post(b"", length=5), b"x")
+        assert answer.startswith(b"HTTP/1.1 408")
+
+
+async def test_encoded_bodies_are_not_decoded() -> None:
+    async with server(make_app()) as where:
+        assert (await talk(where, post(b"x", b"Content-Encoding: gzip"))).startswith(
+            b"HTTP/1.1 415"
+        )
+
+
+async def test_bytes_in_flight_are_bounded_and_given_back() -> None:
+    async with server(make_app(), inflight_bytes=1500) as where:
+        reader, writer = await asyncio.open_connection(*where)
+        writer.write(post(b"x" * 900, length=1000))
+        await asyncio.sleep(0.2)
+        answer = await talk(where, post(b"y" * 800))
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After: 1" in answer
+        writer.write(b"x" * 100)
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        assert (await talk(where, post(b"y" * 800))).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_client_that_leaves_gives_its_bytes_back() -> None:
+    async with server(make_app(), inflight_bytes=1500) as where:
+        for _ in range(3):
+            _, writer = await asyncio.open_connection(*where)
+            writer.write(post(b"x" * 900, length=1000))
+            await asyncio.sleep(0.1)
+            writer.close()
+            await asyncio.sleep(0.1)
+        assert (await talk(where, post(b"y" * 1000))).startswith(b"HTTP/1.1 200")
+
+
+async def test_large_answers_and_clients_that_do_not_read() -> None:
+    async with server(make_app(), send_seconds=0.3) as where:
+        answer = await talk(where, b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer.endswith(b"\r\n\r\n" + b"x" * 3_000_000)
+        reader, writer = await asyncio.open_connection(*where, limit=1024)
+        writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        await asyncio.sleep(1.0)
+        received = 0
+        try:
+            while piece := await reader.read(1 << 16):
+                received += len(piece)
+        except ConnectionError:
+            pass
+        writer.close()
+        assert received < 9_000_000
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    """Waits for the server to close or reset the connection without having said anything."""
+    try:
+        return not await reader.read()
+    except ConnectionError:
+        return True
+
+
+async def test_idle_and_surplus_connections_are_closed() -> None:
+    async with server(make_app(), idle_seconds=0.3, connections=2) as where:
+        held = [await asyncio.open_connection(*where) for _ in range(2)]
+        held[0][1].write(b"GET /heal")
+        await asyncio.sleep(0.05)
+        reader, writer = await asyncio.open_connection(*where)
+        assert await ended(reader)
+        writer.close()
+        async with asyncio.timeout(5):
+            for reader, writer in held:
+                assert await ended(reader)
+                writer.close()
+        assert (await talk(where, post(b"hello"))).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\r\n\r\n",
+        b"GET / HTTP/1.1\r\nA: " + b"b" * 20000 + b"\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_gets_400_or_a_closed_connection(data: bytes) -> None:
+    async with server(make_app(), idle_seconds=0.5) as where:
+        answer = await talk(where, data)
+        assert answer == b"" or answer.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
+        assert (await talk(where, post(b"hello"))).startswith(b"HTTP/1.1 200")
+
+
+async def test_stopping_finishes_what_is_in_flight() -> None:
+    app = make_app()
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Request) -> Response:
+        entered.set()
+        await release.wait()
+        return text_response("done")
+
+    app.route("GET", "/slow", slow)
+    async with asyncio.timeout(20):
+        async with server(app) as where:
+            idle = await asyncio.open_connection(*where)
+            asking = asyncio.create_task(talk(where, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"))
+            await entered.wait()
+            asyncio.get_running_loop().call_later(0.2, release.set)
+        assert (await asking).endswith(b"done")
+        assert not await idle[0].read()
+        idle[1].close()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*where)
+
+
+async def test_stopping_is_bounded() -> None:
+    app = make_app()
+    entered = asyncio.Event()
+
+    async def stuck(_: Request) -> Response:
+        entered.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    app.route("GET", "/stuck", stuck)
+    async with asyncio.timeout(10):
+        async with server(app, grace_seconds=0.2) as where:
+            asking = asyncio.create_task(talk(where, b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n"))
+            await entered.wait()
+        assert await asking == b""
+
+
+def test_problem_members() -> None:
+    response = Problem(409, "stream-gap", "next is 5", members={"expected": 5}).response()
+    assert response.content_type == "application/problem+json"
+    assert json.loads(response.body)["expected"] == 5
+    assert json.loads(response.body)["title"] == "Stream gap"
