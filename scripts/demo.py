@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,87 +15,35 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from deployment import BIN, WITNESSES, Deployment, DeploymentError
+
 HERE = Path(__file__).resolve().parent
-BIN = Path(sys.executable).parent
-ORIGIN = "log.example/decisions"
-GATEWAY = "gw.example/edge"
-WITNESSES = {  # name: its signature algorithms
-    "w1": ("ed25519",),
-    "w2": ("mldsa44",),
-    "w3": ("ed25519", "mldsa44"),
-}
-READY_WITHIN = 30  # seconds
-COMMAND_WITHIN = 60  # seconds
-
-
-class DemoError(Exception):
-    """A step did not do what the demo says it does."""
 
 
 def say(text: str = "") -> None:
     print(text, flush=True)
 
 
+def short(text: str) -> str:
+    """The two ends of a text too long for a line: keys are 60 to 1,800 characters."""
+    return text if len(text) <= 90 else f"{text[:60]}…{text[-24:]}"
+
+
 def step(title: str) -> None:
     say(f"\n\033[1m{title}\033[0m" if sys.stdout.isatty() else f"\n{title}")
 
 
-class Demo:
-    """One demo in one folder."""
+class Demo(Deployment):
+    """A deployment that shows each command before it runs."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self.processes: list[tuple[str, subprocess.Popen[bytes]]] = []
-
-    def command(self, *argv: str, quiet: bool = False, fails: bool = False) -> str:
+    def command(self, *argv: str | Path, fails: bool = False) -> str:
         """Print a command as a user types it, run it, return its stdout (stderr if it fails)."""
-        if not quiet:
-            say(f"  $ {' '.join(argv)}")
-        done = subprocess.run(
-            [BIN / argv[0], *argv[1:]],
-            check=False,
-            cwd=self.place,
-            timeout=COMMAND_WITHIN,
-            capture_output=True,
-            text=True,
-        )
-        if (done.returncode != 0) != fails:
-            raise DemoError(f"{argv[0]} {argv[1]}: exit {done.returncode}\n{done.stderr}")
-        return done.stderr if fails else done.stdout
-
-    def start(self, name: str, *argv: str) -> str:
-        """Start one server, wait for its line of JSON that says it is ready, return its URL."""
-        out = self.place / f"{name}.out"
-        with out.open("wb") as stdout, (self.place / f"{name}.err").open("wb") as stderr:
-            process = subprocess.Popen(
-                [BIN / argv[0], *argv[1:]],
-                cwd=self.place,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,  # with --keep it outlives this shell
-            )
-        self.processes.append((name, process))
-        deadline = time.monotonic() + READY_WITHIN
-        while time.monotonic() < deadline:
-            line = out.read_text()
-            if line.endswith("\n"):
-                return str(json.loads(line)["url"])
-            if process.poll() is not None:
-                break
-            time.sleep(0.02)
-        raise DemoError(f"{name} did not start:\n{(self.place / f'{name}.err').read_text()}")
-
-    def stop(self) -> None:
-        """Ask every server to stop; none is left behind."""
-        for _, process in reversed(self.processes):
-            process.send_signal(signal.SIGTERM)
-        for _, process in self.processes:
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        words = [short(str(word)) for word in argv]
+        # The same option with long keys again and again says nothing to a newcomer.
+        if words.count("--log") > 1:
+            words = [*words[: words.index("--log")], "--log", "…", *words[-2:]]
+        say(f"  $ {' '.join(words)}")
+        return super().command(*argv, fails=fails)
 
 
 def decisions(demo: Demo, given: Path) -> int:
@@ -110,63 +57,34 @@ def decisions(demo: Demo, given: Path) -> int:
     return len(lines)
 
 
-def start_everything(demo: Demo) -> dict[str, str]:
-    """Make the keys and config files, start three witnesses and the log, return their URLs."""
+def start_everything(demo: Demo) -> None:
+    """Make the keys and config files; start three witnesses and the log."""
     step("1. Keys. Every party makes its own; only the public halves (vkeys) are shared.")
-    demo.command("muniment-log", "init", "log", "--origin", ORIGIN, "--listen", "127.0.0.1:0")
-    log_keys = demo.command("muniment-log", "vkeys", "--config", "log/log.toml", quiet=True).split()
-    witness_keys: dict[str, list[str]] = {}
-    for name, algorithms in WITNESSES.items():
-        options = [part for key in log_keys for part in ("--log", key)]
-        options += [part for a in algorithms for part in ("--algorithm", a)]
-        full = f"witness.example/{name}"
-        say(f"  $ muniment-witness init {name} --name {full} --log … ({' and '.join(algorithms)})")
-        argv = ["muniment-witness", "init", name, "--name", full, "--listen", "127.0.0.1:0"]
-        demo.command(*argv, *options, quiet=True)
-        argv = ["muniment-witness", "vkeys", "--config", f"{name}/witness.toml"]
-        witness_keys[name] = demo.command(*argv, quiet=True).split()
-    argv = ["muniment", "keygen", "--name", GATEWAY, "--use", "gateway", "--algorithm", "ed25519"]
-    gateway_key = demo.command(*argv, "--out", "gateway.pem").strip()
+    log_keys = demo.make_log()
+    witness_keys = {
+        name: demo.make_witness(name, algorithms, log_keys)
+        for name, algorithms in WITNESSES.items()
+    }
+    gateway_key = demo.make_gateway()
 
     step("2. Three witnesses start, each its own process, database and keys.")
-    urls: dict[str, str] = {}
     for name, algorithms in WITNESSES.items():
-        urls[name] = demo.start(
-            name, "muniment-witness", "serve", "--config", f"{name}/witness.toml"
-        )
-        say(f"  {name} at {urls[name]}, signs with {' and '.join(algorithms)}")
+        url = demo.start_witness(name)
+        say(f"  {name} at {url}, signs with {' and '.join(algorithms)}")
 
     step("3. The policy says whom to believe: this log, when two of the three witnesses agree.")
-    lines = [f"log {key}" for key in log_keys]
-    groups = []
-    for name, keys in witness_keys.items():
-        members = [name if len(keys) == 1 else f"{name}-{n}" for n in range(len(keys))]
-        for member, key in zip(members, keys, strict=True):
-            lines.append(f"witness {member} {key} {urls[name]}")
-        if len(keys) > 1:
-            groups.append(f"group {name} any {' '.join(members)}")
-    lines += [*groups, f"group two-of-three 2 {' '.join(WITNESSES)}", "quorum two-of-three"]
-    policy = "\n".join(lines) + "\n"
-    (demo.place / "witnesses.policy").write_text(policy)
-    for line in lines:
-        say(f"  {line if len(line) < 90 else line[:60] + '…' + line[-28:]}")
+    for line in demo.write_policy(log_keys, witness_keys, 2).splitlines():
+        say(f"  {short(line)}")
 
     step("4. The log starts. It accepts batches signed by the gateway's key.")
-    config = demo.place / "log" / "log.toml"
-    text = config.read_text()
-    config.write_text(
-        text.replace("\n# policy = ", '\npolicy = "../witnesses.policy"\n# policy = ', 1)
-        + f'\n[[gateway]]\nvkey = "{gateway_key}"\n'
-    )
-    urls["log"] = demo.start("log", "muniment-log", "serve", "--config", "log/log.toml")
-    say(f"  log at {urls['log']}")
-    return urls
+    demo.configure_log(gateways=[gateway_key])
+    say(f"  log at {demo.start_log()}")
 
 
-def story(demo: Demo, given: Path) -> dict[str, str]:
+def story(demo: Demo, given: Path) -> None:
     """The demo from its keys to the tampered leaf."""
-    urls = start_everything(demo)
-    log = urls["log"]
+    start_everything(demo)
+    log = demo.urls["log"]
 
     count = decisions(demo, given)
     step(f"5. The gateway logs {count} decisions and waits until the witnesses have cosigned them.")
@@ -186,15 +104,15 @@ def story(demo: Demo, given: Path) -> dict[str, str]:
     )
     say(f"  decision.json: {(demo.place / 'decision.json').read_text()[:110]}…")
     for line in (demo.place / "decision.tlog-proof").read_text().splitlines():
-        say(f"  | {line if len(line) < 90 else line[:76] + '…'}")
+        say(f"  | {short(line)}")
 
     step("7. Anyone verifies them offline, with nothing but the policy.")
-    verify = ["muniment", "verify", "decision.tlog-proof", "--policy", "witnesses.policy"]
+    verify = ["muniment", "verify", "decision.tlog-proof", "--policy", "trust.policy"]
     for line in demo.command(*verify, "--entry", "decision.json").splitlines():
         say(f"  {line}")
 
     step("8. An auditor rereads the whole log, trusting nobody.")
-    audit = ["muniment", "audit", "--log", log, "--policy", "witnesses.policy"]
+    audit = ["muniment", "audit", "--log", log, "--policy", "trust.policy"]
     for line in demo.command(*audit, "--state", "audit.state").splitlines():
         say(f"  {line}")
 
@@ -204,15 +122,14 @@ def story(demo: Demo, given: Path) -> dict[str, str]:
     (demo.place / "tampered.json").write_bytes(leaf)
     for line in demo.command(*verify, "--entry", "tampered.json", fails=True).splitlines():
         say(f"  {line}")
-    return urls
 
 
-def explain_keep(demo: Demo, urls: dict[str, str]) -> None:
+def explain_keep(demo: Demo) -> None:
     """Say where everything is and how to talk to it."""
     step("Everything is still running:")
-    for name, url in urls.items():
+    for name, url in demo.urls.items():
         say(f"  {name:4} {url}")
-    log = urls["log"]
+    log = demo.urls["log"]
     say(f"""
   cd {demo.place}
   export PATH={BIN}:$PATH
@@ -220,9 +137,9 @@ def explain_keep(demo: Demo, urls: dict[str, str]) -> None:
   curl {log}/v1/entries/0
   curl {log}/readyz
   muniment submit --log {log} --key gateway.pem --wait published decisions.ndjson
-  muniment audit --log {log} --policy witnesses.policy --state audit.state
+  muniment audit --log {log} --policy trust.policy --state audit.state
 
-  stop: kill {" ".join(str(process.pid) for _, process in demo.processes)}
+  stop: kill {" ".join(str(process.pid) for process in demo.processes.values())}
   then: rm -r {demo.place}""")
 
 
@@ -254,9 +171,9 @@ def main() -> int:
         demo = Demo(place)
         finished = False
         try:
-            urls = story(demo, options.decisions)
+            story(demo, options.decisions)
             finished = True
-        except (DemoError, subprocess.TimeoutExpired, OSError, ValueError, KeyError) as error:
+        except (DeploymentError, subprocess.TimeoutExpired, OSError, ValueError, KeyError) as error:
             print(f"the demo failed: {error}", file=sys.stderr)
         finally:
             if not (finished and options.keep):
@@ -264,7 +181,7 @@ def main() -> int:
         if not finished:
             return 1
         if options.keep:
-            explain_keep(demo, urls)
+            explain_keep(demo)
         else:
             took = time.perf_counter() - began
             say(f"\nDone in {took:.1f} s. All is stopped and removed; --keep leaves it running.")

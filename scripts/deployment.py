@@ -1,0 +1,154 @@
+"""A log, its witnesses and a gateway's key as real processes in one folder, for the scripts here.
+
+It does what an operator does: runs the three commands, writes the policy, waits for the line of
+JSON with which a server says that it is ready.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+ORIGIN = "log.example/decisions"
+GATEWAY = "gw.example/edge"
+WITNESSES: Mapping[str, Sequence[str]] = {  # name: its signature algorithms
+    "w1": ("ed25519",),
+    "w2": ("mldsa44",),
+    "w3": ("ed25519", "mldsa44"),
+}
+READY_WITHIN = 30  # seconds
+COMMAND_WITHIN = 60  # seconds
+STOP_WITHIN = 15  # seconds
+
+
+class DeploymentError(Exception):
+    """A command or a server did not do what it should."""
+
+
+class Deployment:
+    """Keys, config files and processes in one folder.
+
+    Attributes:
+        place: The folder.
+        urls: Name of each running server to its URL; the log's name is "log".
+        processes: Name to process.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.urls: dict[str, str] = {}
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def command(self, *argv: str | Path, fails: bool = False) -> str:
+        """Run one command in the folder; return its stdout, or its stderr if it must fail."""
+        done = subprocess.run(
+            [BIN / argv[0], *argv[1:]],
+            check=False,
+            cwd=self.place,
+            timeout=COMMAND_WITHIN,
+            capture_output=True,
+            text=True,
+        )
+        if (done.returncode != 0) != fails:
+            raise DeploymentError(f"{argv[0]} {argv[1]}: exit {done.returncode}\n{done.stderr}")
+        return done.stderr if fails else done.stdout
+
+    def start(self, name: str, *argv: str | Path) -> str:
+        """Start a server in a session of its own, wait until it is ready, return its URL."""
+        out, err = self.place / f"{name}.out", self.place / f"{name}.err"
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            process = subprocess.Popen(
+                [BIN / argv[0], *argv[1:]],
+                cwd=self.place,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=True,  # it may outlive this shell (scripts/demo --keep)
+            )
+        self.processes[name] = process
+        deadline = time.monotonic() + READY_WITHIN
+        while time.monotonic() < deadline and process.poll() is None:
+            if (line := out.read_text()).endswith("\n"):
+                self.urls[name] = str(json.loads(line)["url"])
+                return self.urls[name]
+            time.sleep(0.01)
+        raise DeploymentError(f"{name} did not start:\n{err.read_text()}")
+
+    def stop(self) -> None:
+        """Ask every server to stop, last started first; kill what does not."""
+        for process in reversed(self.processes.values()):
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes.values():
+            try:
+                process.wait(timeout=STOP_WITHIN)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def make_log(self) -> list[str]:
+        """Make the log's folder `log` with keys and config; return its vkeys."""
+        self.command("muniment-log", "init", "log", "--origin", ORIGIN, "--listen", "127.0.0.1:0")
+        return self.command("muniment-log", "vkeys", "--config", "log/log.toml").split()
+
+    def make_witness(
+        self, name: str, algorithms: Sequence[str], log_keys: Sequence[str]
+    ) -> list[str]:
+        """Make a witness's folder that knows the log; return its vkeys."""
+        options = [part for key in log_keys for part in ("--log", key)]
+        options += [part for algorithm in algorithms for part in ("--algorithm", algorithm)]
+        self.command(
+            *("muniment-witness", "init", name, "--name", f"witness.example/{name}"),
+            *("--listen", "127.0.0.1:0", *options),
+        )
+        return self.command("muniment-witness", "vkeys", "--config", f"{name}/witness.toml").split()
+
+    def make_gateway(self, name: str = GATEWAY, out: str = "gateway.pem") -> str:
+        """Make a gateway's key file; return its vkey."""
+        argv = ["muniment", "keygen", "--name", name, "--use", "gateway", "--algorithm", "ed25519"]
+        return self.command(*argv, "--out", out).strip()
+
+    def start_witness(self, name: str) -> str:
+        """Start the witness in the folder of its name."""
+        return self.start(name, "muniment-witness", "serve", "--config", f"{name}/witness.toml")
+
+    def start_log(self) -> str:
+        """Start the log in the folder `log`."""
+        return self.start("log", "muniment-log", "serve", "--config", "log/log.toml")
+
+    def write_policy(
+        self, log_keys: Sequence[str], witness_keys: Mapping[str, Sequence[str]], quorum: int
+    ) -> str:
+        """Write `trust.policy`: these log keys, and `quorum` of the witnesses, all running."""
+        lines = [f"log {key}" for key in log_keys]
+        groups = []
+        for name, keys in witness_keys.items():
+            members = [name] if len(keys) == 1 else [f"{name}-{n + 1}" for n in range(len(keys))]
+            for member, key in zip(members, keys, strict=True):
+                lines.append(f"witness {member} {key} {self.urls[name]}")
+            if len(keys) > 1:
+                groups.append(f"group {name} any {' '.join(members)}")
+        lines += [*groups, f"group witnesses {quorum} {' '.join(witness_keys)}", "quorum witnesses"]
+        text = "\n".join(lines) + "\n"
+        (self.place / "trust.policy").write_text(text)
+        return text
+
+    def configure_log(
+        self, *, gateways: Sequence[str] = (), policy: bool = True, more: str = ""
+    ) -> None:
+        """Put the policy's path, the gateways and other lines into the log's config."""
+        config = self.place / "log" / "log.toml"
+        text = config.read_text()
+        top = 'policy = "../trust.policy"\n' if policy else ""
+        tables = "".join(f'\n[[gateway]]\nvkey = "{key}"\n' for key in gateways)
+        # Members of the top level stand before the first table.
+        config.write_text(f"{top}{text}{tables}{more}")
+
+    def rss(self, name: str) -> int:
+        """Resident memory of a running server, in bytes."""
+        status = Path(f"/proc/{self.processes[name].pid}/statm").read_text()
+        return int(status.split()[1]) * os.sysconf("SC_PAGE_SIZE")
