@@ -53,8 +53,9 @@ _NUMBERS: Final = bytes(
     ord("0") if chr(i) in "0123456789" else ord(":") if chr(i) in ":[,-" else i for i in range(256)
 )
 _LONG_NUMBER: Final = b":" + b"0" * 16
-_NO_OPENERS: Final = bytes(i for i in range(256) if i not in b"[{\n")
-_NOT_ASTRAL: Final = bytes(range(0xF0))  # UTF-8 writes what is beyond U+FFFF with a byte above
+# What remains without these: brackets that open, newlines, and the bytes from 0xF0 with which
+# UTF-8 starts the characters beyond U+FFFF.
+_UNREMARKABLE: Final = bytes(i for i in range(0xF0) if i not in b"[{\n")
 
 
 def _plain_float(text: str) -> float:
@@ -102,20 +103,39 @@ def encode_record(record: Record) -> bytes:
         FormatError: If the record is not valid, or longer than MAX_RECORD bytes.
     """
     try:
-        data = _encode(record)
+        data: bytes | None = _encode(record)
         # The quick encoder turns NaN into null and writes whole floats its own way.
-        if _decode(data) == record:
-            parse_record(data)
-            return data
+        if _decode(data) != record:
+            data = None
     except (*_UNDECIDED, TypeError, UnicodeEncodeError):
-        pass
+        data = None
+    if data is None:
+        try:
+            data = encode_canonical(to_builtins(record))
+        except (TypeError, MsgspecError, UnicodeEncodeError, RecursionError) as error:
+            raise FormatError(f"record: cannot be JSON: {error}") from None
+        except FormatError as error:
+            raise FormatError(f"record: {error}") from None
+    parse_record(data)
+    return data
+
+
+def encode_members(members: dict[str, Any]) -> bytes:
+    """Encodes the members of a record, as `canonical.parse_json` gives them, in canonical form.
+
+    Raises:
+        FormatError: If they are no valid record.
+    """
+    data = _encode(members)
     try:
-        data = encode_canonical(to_builtins(record))
-    except (TypeError, MsgspecError, UnicodeEncodeError, RecursionError) as error:
-        raise FormatError(f"record: cannot be JSON: {error}") from None
-    except FormatError as error:
-        raise FormatError(f"record: {error}") from None
-    _examine(data)
+        _decode(data)
+    except _UNDECIDED:  # a float, perhaps, that the quick encoder may write in its own way
+        certain = False
+    else:
+        certain = not _needs_care([data])
+    if not certain:
+        data = encode_canonical(members)
+    parse_record(data)
     return data
 
 
@@ -137,7 +157,7 @@ def check_records(entries: Sequence[bytes], producer: str) -> None:
     """
     check_key_name(producer, "producer")
     decode, encode, check = _decode, _encode, check_rules  # locals: a tenth of the time
-    careful = _needs_care(entries)
+    careful = bool(entries) and _needs_care(entries)
     for number, entry in enumerate(entries):
         try:
             record: Record | None = decode(entry)
@@ -165,12 +185,10 @@ def _needs_care(entries: Sequence[bytes]) -> bool:
     the encoder writes, or are refused anyhow, so a newline can only be what joins them.
     """
     joined = b"\n".join(entries)
-    return (
-        _LONG_NUMBER in joined.translate(_NUMBERS)
-        or max(map(len, joined.translate(None, _NO_OPENERS).split(b"\n"))) > MAX_DEPTH
-        or (not joined.isascii() and bool(joined.translate(None, _NOT_ASTRAL)))
-        or max(map(len, entries), default=0) > MAX_RECORD
-    )
+    if _LONG_NUMBER in joined.translate(_NUMBERS) or max(map(len, entries)) > MAX_RECORD:
+        return True
+    rest = joined.translate(None, _UNREMARKABLE)
+    return not rest.isascii() or max(map(len, rest.split(b"\n"))) > MAX_DEPTH
 
 
 def _examine(data: bytes) -> Record:

@@ -7,9 +7,9 @@ the lines of the AuthZEN interop suite, which state the expected decision in pla
 from collections.abc import Callable
 from typing import Any
 
-from muniment.formats.canonical import MAX_TEXT, encode_canonical, parse_json
+from muniment.formats.canonical import MAX_TEXT, parse_json
 from muniment.formats.encoding import FormatError
-from muniment.formats.recordcodec import RecordError, parse_record
+from muniment.formats.recordcodec import RecordError, encode_members
 
 
 def complete_record(data: bytes, *, producer: str, now_ms: int, new_id: Callable[[], str]) -> bytes:
@@ -108,8 +108,6 @@ def _complete(value: Any, *, producer: str, now_ms: int, new_id: Callable[[], st
         common = {"v": 1, "time": now_ms, "producer": producer}
         if "id" not in members:
             common["id"] = new_id()
-        data = encode_canonical(common | members)
     except FormatError as error:
         raise FormatError(f"record: {error}") from None
-    parse_record(data)
-    return data
+    return encode_members(common | members)
