@@ -1,0 +1,299 @@
+"""One audit of one log, from its checkpoint down to every leaf (design section 6).
+
+The order: the checkpoint against the policy; the checkpoint against what was trusted so far; every
+leaf since then, its bundle, its record, its batch, its stream; every hash tile of every level; the
+root. Only a tree without findings becomes the next state, so that a finding stays until it is
+explained. Proven misbehaviour is the exception: the proof is kept in the state.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from muniment.audit.reader import examiner, read_bundles
+from muniment.audit.report import Report, Verdict, Weight
+from muniment.audit.statefile import AuditState
+from muniment.audit.streams import Streams
+from muniment.audit.tree import RightEdge
+from muniment.audit.trust import (
+    ProvenMisbehaviour,
+    Relation,
+    StaleCheckpoint,
+    TrustState,
+    describe_root,
+)
+from muniment.errors import BadAnswer, FormatError, Refused, VerificationError
+from muniment.formats.merkle import HASH_SIZE
+from muniment.formats.note import ED25519, VKey
+from muniment.formats.policy import CosignedCheckpoint, Policy
+from muniment.formats.tiles import Tile
+from muniment.logclient import LogClient
+from muniment.tileproofs import fetch_consistency
+
+TILE_WINDOW: Final = 32
+"""Upper-level tiles fetched at the same time; there is one for 65,536 leaves."""
+
+Progress = Callable[[int, int], None]
+"""Told (leaves audited, leaves to audit)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """What to audit against.
+
+    Attributes:
+        policy: The logs and the witness quorum that are trusted.
+        origin: The log that is expected; any log of the policy when None.
+        gateways: Keys of gateways, to verify their manifests.
+        max_age: Most seconds since the newest cosignature; None for no limit.
+    """
+
+    policy: Policy
+    origin: str | None = None
+    gateways: tuple[VKey, ...] = ()
+    max_age: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an audit leaves behind.
+
+    Attributes:
+        report: Counts and findings.
+        state: What the next audit starts from: the audited tree when it was clean, the old state
+            when not; with the proof in it when misbehaviour of the log's key was proven. None
+            when there is nothing to keep.
+    """
+
+    report: Report
+    state: AuditState | None
+
+
+async def audit(
+    client: LogClient,
+    options: AuditOptions,
+    state: AuditState | None,
+    *,
+    now: int,
+    progress: Progress = lambda _done, _total: None,
+) -> Outcome:
+    """Audits a log.
+
+    Args:
+        client: The log, open.
+        options: What to audit against.
+        state: What the last audit left; None trusts the log's checkpoint on first use.
+        now: Unix seconds, for ``max_age``.
+        progress: Told how far the audit is.
+
+    Raises:
+        Unreachable: If the log does not answer. What it says, however wrong, is in the report.
+    """
+    report = Report(since=state.trust.size if state else 0, is_first_use=state is None)
+    try:
+        if state is not None and state.trust.misbehaviour is not None:
+            raise ProvenMisbehaviour(state.trust.misbehaviour)
+        new = await _head(client, options, state, now, report)
+        if new is None:
+            return Outcome(report, state)
+        trust = await _trust(client, state, new)
+        edge, streams = await _leaves(client, options, state, new, report, progress)
+    except ProvenMisbehaviour as proof:
+        report.origin = report.origin or (state.trust.origin if state else "")
+        report.condemn(proof.misbehaviour)
+        kept = None if state is None else _condemned(state, proof)
+        return Outcome(report, kept)
+    except StaleCheckpoint as stale:
+        report.found("stale", str(stale), Weight.UNVERIFIED)
+        return Outcome(report, state)
+    except VerificationError as error:
+        report.found("inconsistent", str(error), Weight.UNVERIFIED)
+        return Outcome(report, state)
+    except Refused as refusal:
+        if refusal.is_retriable:
+            raise
+        report.found("missing", f"the log does not serve its tree: {refusal}", Weight.UNVERIFIED)
+        return Outcome(report, state)
+    except (BadAnswer, FormatError) as error:
+        report.found("malformed", str(error), Weight.UNVERIFIED)
+        return Outcome(report, state)
+    if report.verdict is not Verdict.CLEAN:
+        return Outcome(report, state)
+    audited = AuditState(
+        trust, tuple(edge.dump()), tuple(sorted(streams.places.items())), streams.open
+    )
+    return Outcome(report, audited)
+
+
+def _condemned(state: AuditState, proof: ProvenMisbehaviour) -> AuditState:
+    return AuditState(
+        state.trust.condemned(proof.misbehaviour), state.edge, state.places, state.open
+    )
+
+
+async def _head(
+    client: LogClient,
+    options: AuditOptions,
+    state: AuditState | None,
+    now: int,
+    report: Report,
+) -> CosignedCheckpoint | None:
+    """Reads the checkpoint and verifies it by the policy; None when that fails."""
+    try:
+        data = await client.checkpoint()
+    except Refused as refusal:
+        if refusal.is_retriable:
+            raise
+        report.found("no-checkpoint", f"the log shows no checkpoint: {refusal}", Weight.UNVERIFIED)
+        return None
+    expected = options.origin or (state.trust.origin if state else None)
+    try:
+        new = options.policy.verify(data, origin=expected)
+    except (FormatError, VerificationError) as error:
+        report.found("bad-checkpoint", str(error), Weight.UNVERIFIED)
+        return None
+    report.origin, report.size, report.root = new.origin, new.size, new.root
+    report.cosigners = new.cosigners
+    if options.max_age is not None:
+        newest = max((time for _name, time in new.cosigners), default=0)
+        if now - newest > options.max_age:
+            report.found(
+                "too-old",
+                f"the newest cosignature is {now - newest} s old, more than {options.max_age} s",
+                Weight.UNVERIFIED,
+            )
+    return new
+
+
+async def _trust(
+    client: LogClient, state: AuditState | None, new: CosignedCheckpoint
+) -> TrustState:
+    """Applies the trust rules; fetches a consistency proof, made from tiles, when they need one."""
+    if state is None:
+        return TrustState.on_first_use(new)
+    trust = state.trust
+    if trust.relate(new) is Relation.SAME or trust.size == 0:
+        return trust.accept(new, ())
+    proof, implied_root = await fetch_consistency(client, trust.size, new.size)
+    return trust.accept(new, proof, implied_root=implied_root)
+
+
+async def _leaves(
+    client: LogClient,
+    options: AuditOptions,
+    state: AuditState | None,
+    new: CosignedCheckpoint,
+    report: Report,
+    progress: Progress,
+) -> tuple[RightEdge, Streams]:
+    """Reads, checks and rehashes every leaf since the state, and every tile above them."""
+    edge = state.right_edge() if state else RightEdge()
+    streams = state.streams() if state else Streams()
+    start, total = edge.size, new.size - edge.size
+    comparison = _TileComparison(client, report)
+    progress(0, total)
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(examiner(total))
+        reading = read_bundles(
+            client,
+            start,
+            new.size,
+            origin=new.origin,
+            vkeys=_vkeys(options, new.origin),
+            pool=pool,
+            progress=lambda done: progress(done, total),
+        )
+        # Closed here and now: what is still being fetched must not outlive the pool.
+        bundles = await stack.enter_async_context(aclosing(reading))
+        async for bundle in bundles:
+            known = edge.old_leaves()
+            if bundle.hashes[: len(known)] != known:
+                report.found(
+                    "tile-mismatch",
+                    f"the leaves from {bundle.tile.start} on are not those of the last audit",
+                    Weight.UNVERIFIED,
+                    bundle.tile.start,
+                )
+            report.add(bundle.findings)
+            report.add(streams.feed(bundle.runs, bundle.hashes, bundle.tile.start))
+            report.tiles += 1
+            await comparison.compare(edge.add_bundle(bundle.hashes, bundle.parent))
+            report.entries = edge.size - start
+            report.records, report.manifests = streams.records, streams.manifests
+            report.signatures = streams.signatures
+    if total:
+        await comparison.compare(edge.partial_tiles())
+    await comparison.finish()
+    report.streams = len(streams.places)
+    report.unknown_signers = streams.unknown_signers
+    _conclude(edge, streams, new, report)
+    return edge, streams
+
+
+def _conclude(edge: RightEdge, streams: Streams, new: CosignedCheckpoint, report: Report) -> None:
+    root = edge.root()
+    report.is_tree_verified = root == new.root
+    if not report.is_tree_verified:
+        report.found(
+            "root-mismatch",
+            f"the leaves give the root {describe_root(root)}, the checkpoint of size {new.size} "
+            f"says {describe_root(new.root)}",
+            Weight.UNVERIFIED,
+        )
+    if streams.open is not None:
+        report.found(
+            "no-manifest",
+            f"the tree ends with {streams.open.leaves.size} records, from {streams.open.start} on, "
+            "that no manifest covers",
+            Weight.CONTENT,
+            streams.open.start,
+        )
+
+
+def _vkeys(options: AuditOptions, origin: str) -> tuple[str, ...]:
+    """The keys that manifests are verified with: gateways', and the log's for its own streams."""
+    logs = [
+        log.vkey
+        for log in options.policy.logs
+        if log.vkey.name == origin and log.vkey.algorithm == ED25519
+    ]
+    return tuple(str(vkey) for vkey in (*options.gateways, *logs))
+
+
+class _TileComparison:
+    """Compares recomputed hash tiles of level 1 and above with those that the log serves."""
+
+    def __init__(self, client: LogClient, report: Report) -> None:
+        self._client = client
+        self._report = report
+        self._waiting: list[tuple[Tile, bytes]] = []
+
+    async def compare(self, tiles: Iterable[tuple[Tile, bytes]]) -> None:
+        """Takes tiles; they are fetched some at a time."""
+        self._waiting += tiles
+        if len(self._waiting) >= TILE_WINDOW:
+            await self.finish()
+
+    async def finish(self) -> None:
+        """Fetches and compares what waits."""
+        waiting, self._waiting = self._waiting, []
+        served: Sequence[bytes] = await asyncio.gather(
+            *[self._client.tile(tile) for tile, _ in waiting]
+        )
+        for (tile, expected), data in zip(waiting, served, strict=True):
+            self._report.tiles += 1
+            if data == expected:
+                continue
+            at = next(
+                at
+                for at in range(tile.width)
+                if data[at * HASH_SIZE : (at + 1) * HASH_SIZE]
+                != expected[at * HASH_SIZE : (at + 1) * HASH_SIZE]
+            )
+            self._report.found(
+                "tile-mismatch",
+                f"{tile.path}: hash {at} is not that of the leaves below it",
+                Weight.UNVERIFIED,
+            )

@@ -1,0 +1,165 @@
+"""What an audit says: counts, findings, and the verdict that becomes the exit code."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+from muniment.audit.trust import Misbehaviour
+from muniment.formats.encoding import format_base64
+
+MAX_FINDINGS = 1000
+"""Findings kept with their words; more are only counted, so that a rotten log fits in memory."""
+
+
+class Weight(Enum):
+    """What a finding is worth as proof."""
+
+    UNVERIFIED = "unverified"
+    """Something does not hold, but whoever sent the bytes may have spoiled them."""
+
+    CONTENT = "content"
+    """The tree's contents break a rule: proven once the tree is, else merely unverified."""
+
+    PROVEN = "proven"
+    """The log's own signatures prove it."""
+
+
+class Verdict(Enum):
+    """What an audit comes to."""
+
+    CLEAN = "clean"
+    UNVERIFIED = "unverified"
+    MISBEHAVIOUR = "misbehaviour"
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong.
+
+    Attributes:
+        kind: A stable slug, e.g. ``stream-gap``.
+        sentence: What was expected and what was found.
+        weight: What it is worth as proof.
+        index: The leaf index it is about, or None.
+    """
+
+    kind: str
+    sentence: str
+    weight: Weight
+    index: int | None = None  # type: ignore[assignment]  # hides tuple.index, of no use here
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcome of one audit; grows while it runs.
+
+    Attributes:
+        origin: The log's origin; "" when not even the checkpoint could be verified.
+        size: Size of the checkpoint's tree.
+        root: Its root.
+        cosigners: (policy witness name, Unix seconds) of the cosignatures that were verified.
+        since: Size of the tree that the last audit vouched for; 0 for a first one.
+        is_first_use: Whether there was no state to compare with.
+        entries: Leaves read and rehashed by this audit, ``[since, size)``.
+        records: Records among them.
+        manifests: Manifests among them.
+        signatures: Manifest signatures verified.
+        unknown_signers: Key names whose manifests could not be verified: vkey not given.
+        streams: Streams known, those of earlier audits included.
+        tiles: Hash tiles compared, all levels.
+        is_tree_verified: Whether the root was recomputed from the leaves.
+        findings: What is wrong, at most ``MAX_FINDINGS``.
+        omitted: Findings beyond that.
+        misbehaviour: The proof that the log's key signed two histories, when there is one.
+    """
+
+    origin: str = ""
+    size: int = 0
+    root: bytes = b""
+    cosigners: tuple[tuple[str, int], ...] = ()
+    since: int = 0
+    is_first_use: bool = False
+    entries: int = 0
+    records: int = 0
+    manifests: int = 0
+    signatures: int = 0
+    unknown_signers: set[str] = field(default_factory=set[str])
+    streams: int = 0
+    tiles: int = 0
+    is_tree_verified: bool = False
+    findings: list[Finding] = field(default_factory=list[Finding])
+    omitted: int = 0
+    misbehaviour: Misbehaviour | None = None
+
+    def add(self, findings: Iterable[Finding]) -> None:
+        """Adds findings; those over the limit are counted."""
+        for finding in findings:
+            if len(self.findings) < MAX_FINDINGS:
+                self.findings.append(finding)
+            else:
+                self.omitted += 1
+
+    def found(self, kind: str, sentence: str, weight: Weight, index: int | None = None) -> None:
+        """Adds one finding."""
+        self.add([Finding(kind, sentence, weight, index)])
+
+    def condemn(self, misbehaviour: Misbehaviour) -> None:
+        """Adds the finding that the log signed two histories, with the proof."""
+        self.misbehaviour = misbehaviour
+        self.found(misbehaviour.kind, misbehaviour.sentence, Weight.PROVEN)
+
+    def is_proven(self, finding: Finding) -> bool:
+        """Whether a finding proves misbehaviour, now that the tree is verified or not."""
+        return finding.weight is Weight.PROVEN or (
+            finding.weight is Weight.CONTENT and self.is_tree_verified
+        )
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the audit comes to."""
+        if any(self.is_proven(finding) for finding in self.findings):
+            return Verdict.MISBEHAVIOUR
+        return Verdict.UNVERIFIED if self.findings else Verdict.CLEAN
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON values, for scripts; member names are part of the interface."""
+        proof = self.misbehaviour
+        return {
+            "verdict": self.verdict.value,
+            "origin": self.origin,
+            "size": self.size,
+            "root": format_base64(self.root),
+            "cosigners": [{"witness": name, "time": time} for name, time in self.cosigners],
+            "since": self.since,
+            "first_use": self.is_first_use,
+            "counts": {
+                "entries": self.entries,
+                "records": self.records,
+                "manifests": self.manifests,
+                "signatures": self.signatures,
+                "streams": self.streams,
+                "tiles": self.tiles,
+            },
+            "unknown_signers": sorted(self.unknown_signers),
+            "tree_verified": self.is_tree_verified,
+            "findings": [
+                {
+                    "kind": finding.kind,
+                    "index": finding.index,
+                    "proven": self.is_proven(finding),
+                    "sentence": finding.sentence,
+                }
+                for finding in self.findings
+            ],
+            "omitted": self.omitted,
+            "evidence": None
+            if proof is None
+            else {
+                "kind": proof.kind,
+                "notes": [note.decode() for note in proof.notes],
+                "implied_root": None
+                if proof.implied_root is None
+                else format_base64(proof.implied_root),
+                "proof": [format_base64(node) for node in proof.proof],
+            },
+        }

@@ -1,0 +1,200 @@
+"""The trust state machine (design section 6): which checkpoint may follow which. No I/O.
+
+A relying party that follows a log holds the newest checkpoint that it has accepted. Another one is
+judged by these rules, in this order; the first that speaks decides:
+
+0. A state that holds proof of misbehaviour accepts nothing, ever, until its owner removes it.
+1. Only a ``CosignedCheckpoint`` gets here: the log's signature and the witness quorum of the policy
+   hold. The type is the proof; no code path makes one from unverified bytes.
+2. It is of the same origin.
+3. Size 0 has the empty root; another root is proven misbehaviour (``empty-root``).
+4. Without a state, it is accepted: trust on first use, which the caller has to ask for by name.
+5. Of equal size: the same root is the same tree; another root is proven misbehaviour
+   (``same-size``), both notes kept.
+6. Smaller: stale. It is reported and not accepted, and proves nothing: caches are allowed to lag.
+7. Larger: it is accepted with a consistency proof from the trusted tree. A proof that fails is a
+   suspicion (anyone on the path can spoil a proof). A proof that holds, but from *another* root of
+   the old size, is proven misbehaviour (``fork``): the log's key signed both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Literal, Self
+
+from muniment.formats.checkpoint import SignedCheckpoint
+from muniment.formats.encoding import MunimentError, VerificationError, format_base64
+from muniment.formats.merkle import EMPTY_ROOT
+from muniment.formats.policy import CosignedCheckpoint
+from muniment.formats.proofs import verify_consistency
+
+MisbehaviourKind = Literal["same-size", "fork", "empty-root"]
+
+
+@dataclass(frozen=True, slots=True)
+class Misbehaviour:
+    """Proof that the log's key signed two histories.
+
+    Attributes:
+        kind: ``same-size``, ``fork`` or ``empty-root``.
+        notes: The two checkpoints, older first, verbatim; one for ``empty-root``.
+        implied_root: For ``fork``: the root that the newer tree implies at the older size.
+        proof: For ``fork``: the consistency proof from that root.
+    """
+
+    kind: MisbehaviourKind
+    notes: tuple[bytes, ...]
+    implied_root: bytes | None = None
+    proof: tuple[bytes, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What it proves, in words."""
+        if self.kind == "same-size":
+            return "the log signed two different trees of the same size"
+        if self.kind == "fork":
+            return "the log signed a tree that does not contain the tree it signed before"
+        return "the log signed an empty tree with a root that is not the empty tree's"
+
+
+class ProvenMisbehaviour(MunimentError):  # noqa: N818 - says what happened
+    """The log misbehaved, and here is the proof."""
+
+    def __init__(self, misbehaviour: Misbehaviour) -> None:
+        super().__init__(misbehaviour.sentence)
+        self.misbehaviour = misbehaviour
+
+
+class StaleCheckpoint(MunimentError):  # noqa: N818 - says what happened
+    """The checkpoint is older than the one trusted already.
+
+    Attributes:
+        seen: Its size.
+        trusted: The size trusted already.
+    """
+
+    def __init__(self, seen: int, trusted: int) -> None:
+        super().__init__(f"the log shows a checkpoint of size {seen}, older than {trusted} seen")
+        self.seen = seen
+        self.trusted = trusted
+
+
+class Relation(Enum):
+    """How a checkpoint stands to the trusted one, once rules 0 to 6 have let it pass."""
+
+    SAME = "same"
+    LARGER = "larger"
+
+
+@dataclass(frozen=True, slots=True)
+class TrustState:
+    """What a relying party knows of one log.
+
+    Attributes:
+        checkpoint: The newest accepted checkpoint, with the cosignatures it was accepted with.
+        misbehaviour: The proof against the log, when there is one.
+    """
+
+    checkpoint: SignedCheckpoint
+    misbehaviour: Misbehaviour | None = None
+
+    @property
+    def origin(self) -> str:
+        """The log's origin."""
+        return self.checkpoint.checkpoint.origin
+
+    @property
+    def size(self) -> int:
+        """Number of leaves of the trusted tree."""
+        return self.checkpoint.checkpoint.size
+
+    @property
+    def root(self) -> bytes:
+        """Root of the trusted tree."""
+        return self.checkpoint.checkpoint.root
+
+    @classmethod
+    def on_first_use(cls, new: CosignedCheckpoint) -> Self:
+        """Rules 3 and 4: begins to trust a log with the first checkpoint of it ever seen.
+
+        Raises:
+            ProvenMisbehaviour: If it is of an empty tree with another root.
+        """
+        _check_empty(new)
+        return cls(new.signed)
+
+    def relate(self, new: CosignedCheckpoint) -> Relation:
+        """Rules 0, 2, 3, 5 and 6: all that can be told without a proof.
+
+        Raises:
+            ProvenMisbehaviour: By rules 0, 3 and 5.
+            VerificationError: By rule 2.
+            StaleCheckpoint: By rule 6.
+        """
+        if self.misbehaviour is not None:
+            raise ProvenMisbehaviour(self.misbehaviour)
+        if new.origin != self.origin:
+            raise VerificationError(f"the checkpoint is of the log {new.origin}, not {self.origin}")
+        _check_empty(new)
+        if new.size == self.size:
+            if new.root != self.root:
+                raise ProvenMisbehaviour(
+                    Misbehaviour("same-size", (self.checkpoint.encode(), new.signed.encode()))
+                )
+            return Relation.SAME
+        if new.size < self.size:
+            raise StaleCheckpoint(new.size, self.size)
+        return Relation.LARGER
+
+    def accept(
+        self,
+        new: CosignedCheckpoint,
+        proof: Sequence[bytes],
+        *,
+        implied_root: bytes | None = None,
+    ) -> "TrustState":
+        """All rules: the state that trusts ``new``.
+
+        Args:
+            new: The verified checkpoint.
+            proof: Consistency proof from the trusted size to the new one; empty for equal sizes.
+            implied_root: The root at the trusted size as the *new* tree's tiles give it. With it, a
+                fork is told from a spoiled proof.
+
+        Raises:
+            ProvenMisbehaviour: By rules 0, 3, 5 and 7.
+            VerificationError: By rules 2 and 7.
+            StaleCheckpoint: By rule 6.
+        """
+        if self.relate(new) is Relation.SAME:
+            return replace(self, checkpoint=new.signed)
+        try:
+            verify_consistency(self.size, self.root, new.size, new.root, proof)
+        except VerificationError:
+            if implied_root is not None and implied_root != self.root:
+                # Only a proof that itself holds says anything about the log.
+                verify_consistency(self.size, implied_root, new.size, new.root, proof)
+                raise ProvenMisbehaviour(
+                    Misbehaviour(
+                        "fork",
+                        (self.checkpoint.encode(), new.signed.encode()),
+                        implied_root,
+                        tuple(proof),
+                    )
+                ) from None
+            raise
+        return replace(self, checkpoint=new.signed)
+
+    def condemned(self, misbehaviour: Misbehaviour) -> "TrustState":
+        """The state that remembers the proof and accepts nothing more (rule 0)."""
+        return replace(self, misbehaviour=misbehaviour)
+
+
+def _check_empty(new: CosignedCheckpoint) -> None:
+    if new.size == 0 and new.root != EMPTY_ROOT:
+        raise ProvenMisbehaviour(Misbehaviour("empty-root", (new.signed.encode(),)))
+
+
+def describe_root(root: bytes) -> str:
+    """A root as the checkpoint writes it."""
+    return format_base64(root)

@@ -1,0 +1,92 @@
+"""The command ``muniment``. Each command parses, calls one function, prints.
+
+Results go to stdout, progress and errors to stderr. Commands are imported when they run: most
+calls of ``muniment`` are short, and none should wait for the imports of the others.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import click
+
+from muniment.cli.exits import INTERRUPTED, describe_exits, exit_code
+from muniment.formats.encoding import MunimentError
+
+# name: (module, attribute, one line for the overview)
+_COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "audit": ("audit", "audit", "Check a log from its checkpoint down to every leaf."),
+    "keygen": ("keygen", "keygen", "Make a key; prints its public half, the vkey."),
+    "policy": ("policy", "policy", "Explain trust policies."),
+    "prove": ("prove", "prove", "Write a leaf's proof to a file that verifies offline."),
+    "submit": ("submit", "submit", "Log records, one JSON object a line, as a signed stream."),
+    "verify": ("verify", "verify", "Verify a proof, offline."),
+}
+
+
+class MunimentGroup(click.Group):
+    """A group whose commands are imported on demand and whose errors are one line each."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in order."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a command."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(f"muniment.cli.{module}"), attribute)
+        assert isinstance(command, click.Command)  # noqa: S101 - the table above is wrong
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the overview without importing a command."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, _, words) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; turns the errors it may raise into one line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except MunimentError as error:
+            fail(ctx, error)
+        except KeyboardInterrupt:
+            click.echo("muniment: interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+def fail(ctx: click.Context, error: MunimentError) -> None:
+    """Prints an error in one line and ends the command with its exit code."""
+    words = " ".join(str(error).split())
+    # Names and details come from files and from the network; a terminal must not obey them.
+    click.echo(f"muniment: {''.join(c if c.isprintable() else '?' for c in words)}", err=True)
+    ctx.exit(exit_code(error))
+
+
+@click.group(
+    cls=MunimentGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=describe_exits(),
+)
+@click.version_option(package_name="muniment", message="muniment %(version)s")
+def cli() -> None:
+    """A transparency log for authorization decisions: keys, gateway and auditor commands."""
+
+
+def main() -> None:
+    """The entry point ``muniment``."""
+    # Names of policies are opaque octets; printing one must not end in a traceback.
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    cli(prog_name="muniment")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""``muniment audit``."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from muniment.cli.common import (
+    FILE,
+    json_option,
+    log_option,
+    policy_option,
+    progress,
+    read_policy,
+    run,
+    say_time,
+)
+from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNVERIFIED, describe_exits
+from muniment.errors import FormatError, InputError
+
+if TYPE_CHECKING:
+    from muniment.audit.auditor import Outcome
+    from muniment.formats.note import VKey
+
+
+@click.command(epilog=describe_exits())
+@log_option
+@policy_option
+@click.option(
+    "--state",
+    "state_path",
+    type=FILE,
+    metavar="FILE",
+    help="What was audited last time; read, and replaced when all is well. Without it every audit "
+    "begins at the first leaf and believes the log's checkpoint on first use.",
+)
+@click.option(
+    "--gateway",
+    "gateways",
+    multiple=True,
+    metavar="VKEY|FILE",
+    help="A gateway's vkey, or a file with one a line: verify the manifests it signed. Repeatable.",
+)
+@click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
+@click.option(
+    "--max-age",
+    type=click.IntRange(min=0),
+    metavar="SECONDS",
+    help="Object to a checkpoint whose newest cosignature is older.",
+)
+@json_option
+@click.pass_context
+def audit(
+    ctx: click.Context,
+    log_url: str,
+    policy_path: Path,
+    state_path: Path | None,
+    gateways: tuple[str, ...],
+    origin: str | None,
+    max_age: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Check a log from its checkpoint down to every leaf.
+
+    Verifies the checkpoint by the policy and against the last audit; rereads and rehashes every
+    entry since then; checks every record, manifest and stream; compares every hash tile; and
+    recomputes the root. A finding keeps the state where it was, so the next audit reports it again.
+    """
+    from muniment.audit.auditor import AuditOptions  # noqa: PLC0415 - imports aiohttp
+    from muniment.audit.auditor import audit as audit_log  # noqa: PLC0415
+    from muniment.audit.report import Verdict  # noqa: PLC0415
+    from muniment.audit.statefile import load_state, save_state  # noqa: PLC0415
+    from muniment.logclient import LogClient  # noqa: PLC0415
+
+    options = AuditOptions(
+        policy=read_policy(policy_path),
+        origin=origin,
+        gateways=_vkeys(gateways),
+        max_age=max_age,
+    )
+    try:
+        state = None if state_path is None else load_state(state_path)
+    except FormatError as error:
+        raise InputError(f"{state_path}: {error}") from None
+
+    async def work() -> "Outcome":
+        with progress("Auditing") as show:
+            async with LogClient(log_url) as client:
+                return await audit_log(
+                    client, options, state, now=int(time.time()), progress=show
+                )
+
+    outcome = run(work())
+    if state_path is not None and outcome.state is not None and outcome.state != state:
+        save_state(state_path, outcome.state)
+    if as_json:
+        click.echo(json.dumps(outcome.report.as_json()))
+    else:
+        _print(outcome)
+    codes = {
+        Verdict.CLEAN: CLEAN,
+        Verdict.UNVERIFIED: UNVERIFIED,
+        Verdict.MISBEHAVIOUR: MISBEHAVIOUR,
+    }
+    ctx.exit(codes[outcome.report.verdict])
+
+
+def _vkeys(given: tuple[str, ...]) -> tuple["VKey", ...]:
+    from muniment.atomicfile import read_bounded  # noqa: PLC0415
+    from muniment.formats.note import parse_vkey  # noqa: PLC0415
+
+    keys: list["VKey"] = []
+    for value in given:
+        try:
+            # A vkey has two plus signs; a path of that form can be written with ./ before it.
+            if value.count("+") > 1 and not value.startswith((".", "/")):
+                keys.append(parse_vkey(value, "--gateway"))
+                continue
+            data = read_bounded(Path(value), "gateway keys", most=1024 * 1024)
+            lines = data.decode().split("\n")
+            keys += [parse_vkey(line, value) for line in lines if line and not line.startswith("#")]
+        except (FormatError, UnicodeDecodeError) as error:
+            raise InputError(f"--gateway: {error}") from None
+    return tuple(dict.fromkeys(keys))
+
+
+def _print(outcome: "Outcome") -> None:
+    report = outcome.report
+    if report.origin and report.root:
+        click.echo(f"Log {report.origin}: a tree of {report.size} entries.")
+    if report.cosigners:
+        newest = max(time for _name, time in report.cosigners)
+        when = f", last at {say_time(newest)}" if newest else ""
+        click.echo(f"Cosigned by a quorum ({len(report.cosigners)} cosignatures{when}).")
+    if report.is_first_use and report.root:
+        click.echo("First audit: the checkpoint was trusted on first use.")
+    elif report.since:
+        click.echo(f"Goes on from {report.since} entries audited before.")
+    if report.is_tree_verified:
+        click.echo(
+            f"Rehashed {report.entries} entries: {report.records} records and {report.manifests} "
+            f"manifests on {report.streams} streams; {report.tiles} hash tiles compared; the root "
+            "is the checkpoint's."
+        )
+        click.echo(f"Verified {report.signatures} manifest signatures.")
+    if report.unknown_signers:
+        names = ", ".join(sorted(report.unknown_signers))
+        click.echo(f"Not verified, for lack of their vkeys (--gateway): manifests by {names}.")
+    for finding in report.findings:
+        where = "" if finding.index is None else f" at entry {finding.index}"
+        weight = "PROVEN" if report.is_proven(finding) else "not verified"
+        click.echo(f"{weight}: {finding.kind}{where}: {finding.sentence}")
+    if report.omitted:
+        click.echo(f"… and {report.omitted} more findings.")
+    if report.misbehaviour is not None:
+        click.echo("The proof (--json prints it for machines):")
+        for note in report.misbehaviour.notes:
+            click.echo(note.decode())
+    click.echo(f"Verdict: {report.verdict.value}.")

@@ -1,0 +1,146 @@
+"""What several commands share: options, key files, policies, the event loop, the progress bar."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from muniment.atomicfile import read_bounded
+from muniment.errors import FormatError, InputError, MunimentError
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+MAX_PASSPHRASE: Final = 1023
+"""Bytes; what the key library takes."""
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def _url(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    # The whole check is in logclient, whose imports the other commands do not need.
+    if urlsplit(value).scheme not in {"http", "https"}:
+        raise click.BadParameter("must begin with http:// or https://")
+    return value
+
+
+log_option = click.option(
+    "--log", "log_url", metavar="URL", required=True, callback=_url, help="The log's base URL."
+)
+policy_option = click.option(
+    "--policy",
+    "policy_path",
+    type=FILE,
+    metavar="POLICY",
+    required=True,
+    help="The tlog-policy file: which logs and witnesses to believe.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs a coroutine; on uvloop when it is installed.
+
+    Raises:
+        InputError: If a ValueError says that an argument (a URL, say) cannot be used.
+    """
+    try:
+        import uvloop  # noqa: PLC0415 - optional, and only where a loop runs
+    except ImportError:
+        return asyncio.run(main)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+def read_policy(path: Path) -> Any:
+    """Reads a policy file; returns a ``formats.policy.Policy``.
+
+    Raises:
+        InputError: If it cannot be read or parsed; names the path.
+    """
+    from muniment.formats.policy import MAX_POLICY_SIZE, parse_policy  # noqa: PLC0415 - see run
+
+    try:
+        return parse_policy(read_bounded(path, "policy", most=MAX_POLICY_SIZE))
+    except FormatError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def read_passphrase(path: Path) -> bytes:
+    """Reads a passphrase: a file's first line.
+
+    Raises:
+        InputError: If there is none.
+    """
+    passphrase = read_bounded(path, "passphrase", most=MAX_PASSPHRASE + 1).partition(b"\n")[0]
+    if not passphrase:
+        raise InputError(f"passphrase {path}: empty")
+    return passphrase
+
+
+def read_key(path: Path, passphrase_path: Path | None) -> Any:
+    """Reads a key file; returns a ``formats.keys.KeyFile``. Asks for a passphrase on a terminal.
+
+    Raises:
+        InputError: If it cannot be used; names the path.
+    """
+    from muniment.keyfiles import read_key_file  # noqa: PLC0415 - see run
+
+    passphrase = None if passphrase_path is None else read_passphrase(passphrase_path)
+    try:
+        if passphrase is None and is_encrypted(path) and sys.stdin.isatty():
+            passphrase = click.prompt(f"Passphrase of {path}", hide_input=True, err=True).encode()
+        return read_key_file(path, passphrase)
+    except MunimentError as error:
+        raise InputError(str(error)) from None
+
+
+def is_encrypted(path: Path) -> bool:
+    """Whether a key file asks for a passphrase; False when it cannot be read."""
+    try:
+        data = read_bounded(path, "key file", most=64 * 1024)
+    except InputError:
+        return False
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in data
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr when that is a terminal; nothing otherwise.
+
+    Yields:
+        A function of (done, total).
+    """
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    bar: Any = None
+
+    def show(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            if not total:
+                return
+            bar = click.progressbar(length=total, label=label, file=sys.stderr, show_pos=True)
+            bar.__enter__()
+        bar.update(done - bar.pos)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.__exit__(None, None, None)
+
+
+def say_time(seconds: int) -> str:
+    """A Unix time as people and scripts read it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s after 1970"

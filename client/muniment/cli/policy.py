@@ -1,0 +1,93 @@
+"""``muniment policy explain``."""
+
+import json
+from pathlib import Path
+
+import click
+
+from muniment.cli.common import FILE, json_option, read_policy
+
+
+@click.group()
+def policy() -> None:
+    """Explain trust policies."""
+
+
+@policy.command()
+@click.argument("policy_path", metavar="POLICY", type=FILE)
+@json_option
+def explain(policy_path: Path, *, as_json: bool) -> None:
+    """Say in plain words what a policy's quorum protects from, and what it needs to work."""
+    from muniment.formats.policy import show  # noqa: PLC0415 - imports cryptography
+    from muniment.formats.quorum import analyse  # noqa: PLC0415
+
+    parsed = read_policy(policy_path)
+    found = analyse(parsed)
+    warnings = _warnings(found.byzantine, found.absent, len(found.witnesses))
+    if found.unused:
+        warnings.append(f"not used by the quorum: {', '.join(map(show, found.unused))}")
+    if not parsed.logs:
+        warnings.append("it names no log, so it accepts no checkpoint")
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "logs": list(parsed.origins),
+                    "quorum": show(parsed.quorum),
+                    "witnesses": [show(name) for name in found.witnesses],
+                    "unused": [show(name) for name in found.unused],
+                    "smallest_quorum": found.smallest,
+                    "byzantine": found.byzantine,
+                    "absent": found.absent,
+                    "warnings": warnings,
+                }
+            )
+        )
+        return
+    for origin in parsed.origins:
+        keys = sum(log.vkey.name == origin for log in parsed.logs)
+        click.echo(f"Trusts the log {origin} ({_count(keys, 'key')}).")
+    if parsed.quorum == "none":
+        click.echo("Asks for no witness.")
+    else:
+        click.echo(
+            f"Counts {_count(len(found.witnesses), 'witness key')}; the quorum "
+            f"{show(parsed.quorum)} takes at least {found.smallest} of them."
+        )
+        for group in parsed.groups:
+            click.echo(
+                f"  {show(group.name)}: {group.threshold} of {len(group.members)}: "
+                f"{', '.join(map(show, group.members))}"
+            )
+    if found.byzantine >= 0:
+        click.echo(
+            f"Split views are impossible while at most {found.byzantine} of the witnesses cheat: "
+            "any two quorums share more than that."
+        )
+    if found.witnesses:
+        click.echo(f"Checkpoints keep coming while at most {found.absent} of them are away.")
+    for warning in warnings:
+        click.echo(f"Warning: {warning}.")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _warnings(byzantine: int, absent: int, witnesses: int) -> list[str]:
+    warnings: list[str] = []
+    if not witnesses:
+        warnings.append(
+            "without witnesses the log can show two people two histories, and nobody would notice"
+        )
+    elif byzantine < 0:
+        warnings.append(
+            "this does not prevent split views: two quorums need not share a witness, so the log "
+            "can have two histories cosigned without any witness cheating; witnesses that gossip "
+            "detect it only afterwards"
+        )
+    elif byzantine == 0:
+        warnings.append("one witness that cheats, together with the log, can make a split view")
+    if witnesses and absent == 0:
+        warnings.append("one witness that is away stops the log from publishing")
+    return warnings

@@ -1,0 +1,162 @@
+"""``muniment prove``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from muniment.atomicfile import read_bounded, write_atomic
+from muniment.cli.common import FILE, json_option, log_option, progress, read_policy, run
+from muniment.errors import BadAnswer, FormatError, InputError, VerificationError
+from muniment.formats.encoding import MAX_ENTRY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from muniment.formats.checkpoint import SignedCheckpoint
+    from muniment.formats.policy import Policy
+    from muniment.formats.tlogproof import TlogProof
+    from muniment.logclient import LogClient
+
+SCAN_WINDOW: Final = 32
+"""Tiles read at the same time in search of a leaf: 8,192 leaves."""
+
+
+@click.command()
+@log_option
+@click.option("--index", type=click.IntRange(min=0), help="The leaf's index.")
+@click.option(
+    "--leaf",
+    "leaf_path",
+    type=FILE,
+    metavar="FILE",
+    help="The leaf, byte for byte; its newest place in the log is searched for.",
+)
+@click.option("--out", type=FILE, metavar="FILE.tlog-proof", required=True, help="The new proof.")
+@click.option("--entry-out", type=FILE, metavar="FILE", help="Write the leaf itself as well.")
+@click.option(
+    "--policy",
+    "policy_path",
+    type=FILE,
+    metavar="POLICY",
+    help="Verify the checkpoint before anything is written.",
+)
+@json_option
+def prove(
+    log_url: str,
+    index: int | None,
+    leaf_path: Path | None,
+    out: Path,
+    entry_out: Path | None,
+    policy_path: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Write a leaf's proof to a file that verifies offline, for ever.
+
+    The proof leads from the leaf to the log's newest checkpoint, which it contains. It is made
+    from the log's tiles and checked before it is written.
+    """
+    if (index is None) == (leaf_path is None):
+        raise click.UsageError("give either --index or --leaf")
+    policy = None if policy_path is None else read_policy(policy_path)
+    leaf = None if leaf_path is None else read_bounded(leaf_path, "leaf", most=MAX_ENTRY)
+    proof, entry = run(_work(log_url, index, leaf, policy, wants_entry=entry_out is not None))
+    if entry_out is not None:
+        write_atomic(entry_out, entry, "entry")
+    write_atomic(out, proof.encode(), "proof")
+    head = proof.checkpoint.checkpoint
+    if as_json:
+        click.echo(json.dumps({"index": proof.index, "size": head.size, "origin": head.origin}))
+    else:
+        click.echo(f"Entry {proof.index} of {head.origin}, in the tree of {head.size}: {out}")
+
+
+async def _work(
+    log_url: str,
+    index: int | None,
+    leaf: bytes | None,
+    policy: "Policy | None",
+    *,
+    wants_entry: bool,
+) -> tuple["TlogProof", bytes]:
+    from muniment.formats.checkpoint import parse_signed_checkpoint  # noqa: PLC0415 - see cli
+    from muniment.formats.merkle import leaf_hash  # noqa: PLC0415
+    from muniment.logclient import LogClient  # noqa: PLC0415
+
+    with progress("Searching") as show:
+        async with LogClient(log_url) as client:
+            try:
+                checkpoint = parse_signed_checkpoint(await client.checkpoint())
+            except FormatError as error:
+                raise BadAnswer(f"checkpoint: {error}") from None
+            if policy is not None:
+                policy.verify(checkpoint)
+            size = checkpoint.checkpoint.size
+            if index is None:
+                index = await _find(client, leaf_hash(leaf or b""), size, show)
+            if index >= size:
+                raise InputError(f"entry {index} is not published: the checkpoint's size is {size}")
+            proof, hashed = await _prove(client, checkpoint, index)
+            entry = leaf
+            if entry is None and wants_entry:
+                entry = await _entry(client, index, size)
+    if entry is not None and leaf_hash(entry) != hashed:
+        raise VerificationError(f"the log's entry {index} does not hash to its leaf")
+    return proof, entry or b""
+
+
+async def _prove(
+    client: "LogClient", checkpoint: "SignedCheckpoint", index: int
+) -> tuple["TlogProof", bytes]:
+    from muniment.formats.proofs import verify_inclusion  # noqa: PLC0415 - see cli
+    from muniment.formats.tlogproof import TlogProof  # noqa: PLC0415
+    from muniment.tileproofs import fetch_inclusion  # noqa: PLC0415
+
+    head = checkpoint.checkpoint
+    try:
+        hashed, nodes = await fetch_inclusion(client, index, head.size)
+    except FormatError as error:
+        raise BadAnswer(str(error)) from None
+    verify_inclusion(hashed, index, head.size, nodes, head.root)
+    return TlogProof(index, nodes, checkpoint), hashed
+
+
+async def _entry(client: "LogClient", index: int, size: int) -> bytes:
+    from muniment.formats.tiles import (  # noqa: PLC0415 - see cli
+        ENTRIES,
+        TILE_WIDTH,
+        check_bundle,
+        tile_at,
+    )
+
+    tile = tile_at(ENTRIES, index // TILE_WIDTH, size)
+    try:
+        return check_bundle(tile, await client.tile(tile))[index % TILE_WIDTH]
+    except FormatError as error:
+        raise BadAnswer(str(error)) from None
+
+
+async def _find(
+    client: "LogClient", wanted: bytes, size: int, show: "Callable[[int, int], None]"
+) -> int:
+    """Searches the level-0 tiles for a leaf hash, from the newest to the oldest."""
+    import asyncio  # noqa: PLC0415 - see cli
+
+    from muniment.formats.merkle import HASH_SIZE  # noqa: PLC0415
+    from muniment.formats.tiles import TILE_WIDTH, tile_at  # noqa: PLC0415
+
+    numbers = list(range(-(-size // TILE_WIDTH)))
+    while numbers:
+        part = numbers[-SCAN_WINDOW:]
+        del numbers[-SCAN_WINDOW:]
+        tiles = [tile_at(0, number, size) for number in reversed(part)]
+        for tile, data in zip(tiles, await asyncio.gather(*map(client.tile, tiles)), strict=True):
+            at = data.rfind(wanted)
+            while at >= 0 and at % HASH_SIZE:
+                at = data.rfind(wanted, 0, at + HASH_SIZE - 1)
+            if at >= 0:
+                return tile.start + at // HASH_SIZE
+        show(size - tiles[-1].start, size)
+    raise InputError(f"the leaf is not among the {size} published entries")

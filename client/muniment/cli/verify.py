@@ -1,0 +1,63 @@
+"""``muniment verify``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from muniment.atomicfile import read_bounded
+from muniment.cli.common import FILE, json_option, policy_option, read_policy, say_time
+from muniment.errors import FormatError, VerificationError
+from muniment.formats.encoding import MAX_ENTRY
+
+
+@click.command()
+@click.argument("proof_path", metavar="FILE.tlog-proof", type=FILE)
+@click.option("--entry", type=FILE, required=True, metavar="FILE", help="The leaf, byte for byte.")
+@policy_option
+@json_option
+def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -> None:
+    """Verify a proof offline: the log's signature, the quorum, the entry's path to the root.
+
+    Nothing is fetched: the proof, the entry and the policy are all it takes.
+    """
+    from muniment.formats.policy import show  # noqa: PLC0415 - imports cryptography
+    from muniment.formats.tlogproof import (  # noqa: PLC0415
+        MAX_TLOG_PROOF_SIZE,
+        parse_tlog_proof,
+        verify_tlog_proof,
+    )
+
+    policy = read_policy(policy_path)
+    data = read_bounded(entry, "entry", most=MAX_ENTRY)
+    try:
+        proof = parse_tlog_proof(read_bounded(proof_path, "proof", most=MAX_TLOG_PROOF_SIZE))
+        cosigned = verify_tlog_proof(proof, data, policy)
+    except (FormatError, VerificationError) as error:
+        if as_json:
+            click.echo(json.dumps({"verified": False, "reason": str(error)}))
+        raise VerificationError(f"not verified: {error}") from None
+    witnesses = [{"name": show(name), "time": time} for name, time in cosigned.cosigners]
+    if as_json:
+        result: dict[str, Any] = {
+            "verified": True,
+            "index": proof.index,
+            "size": cosigned.size,
+            "origin": cosigned.origin,
+            "log_keys": [str(vkey) for vkey in cosigned.log_keys],
+            "witnesses": witnesses,
+        }
+        click.echo(json.dumps(result))
+        return
+    click.echo(
+        f"Verified: these {len(data)} bytes are entry {proof.index} of the log {cosigned.origin}."
+    )
+    click.echo(f"The log signed the tree of {cosigned.size} entries that contains it.")
+    if not witnesses:
+        click.echo("No witness is required by the policy: the log alone vouches for that tree.")
+        return
+    click.echo("Witnesses that cosigned that tree, enough for the policy's quorum:")
+    for name, time in cosigned.cosigners:
+        when = say_time(time) if time else "states no time"
+        click.echo(f"  {show(name)}  {when}")

@@ -1,0 +1,165 @@
+"""What can go wrong between a client and a log, as types (HTTP problems: RFC 9457).
+
+The split that callers need is *why*: nobody answered (``Unreachable``: try again), the log said
+no (``Refused``: the problem says why), the log said something that the protocol does not allow
+(``BadAnswer``: do not believe it), or this process would have to break a promise to go on
+(``StreamError``). What does not verify is ``formats.encoding.VerificationError``, as everywhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from muniment.formats.encoding import FormatError, MunimentError, VerificationError
+
+__all__ = [
+    "BadAnswer",
+    "FormatError",
+    "GatewayClosed",
+    "InputError",
+    "MunimentError",
+    "NotPublished",
+    "Problem",
+    "RecordRefused",
+    "Refused",
+    "StreamConflict",
+    "StreamError",
+    "StreamGap",
+    "Undelivered",
+    "Unreachable",
+    "VerificationError",
+]
+
+PROBLEM_PREFIX = "urn:muniment:problem:"
+
+# Answers that mean "not now": the same request may succeed later. 500 is among them because
+# a log that stops on an I/O error is restarted by its supervisor and recovers from disk.
+RETRIABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class InputError(MunimentError):
+    """A file or line that the user gave cannot be used; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refusal as the log worded it (RFC 9457 problem details).
+
+    Attributes:
+        status: The HTTP status code.
+        type: The problem type; ``urn:muniment:problem:<slug>`` for the log's own.
+        title: One short sentence, the same for every problem of the type.
+        detail: What is special about this one.
+        members: Further members, e.g. ``expected`` of a stream gap.
+    """
+
+    status: int
+    type: str = "about:blank"
+    title: str = ""
+    detail: str = ""
+    members: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def slug(self) -> str:
+        """The problem's short name, or "" when its type is not one of Muniment's."""
+        return self.type.removeprefix(PROBLEM_PREFIX) if self.is_own else ""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the type is one of Muniment's."""
+        return self.type.startswith(PROBLEM_PREFIX)
+
+    def integer(self, member: str) -> int | None:
+        """A non-negative integer member, or None when it is absent or something else."""
+        value = self.members.get(member)
+        return value if type(value) is int and value >= 0 else None
+
+    def __str__(self) -> str:
+        words = self.detail or self.title or "no reason given"
+        return f"{words} (HTTP {self.status}{', ' + self.slug if self.slug else ''})"
+
+
+class Unreachable(MunimentError):  # noqa: N818 - says what happened
+    """No whole answer came: no connection, a broken one, or the deadline passed."""
+
+
+class BadAnswer(MunimentError):  # noqa: N818 - says what happened
+    """An answer came that the protocol does not allow: wrong form, too long, a redirect."""
+
+
+class Refused(MunimentError):  # noqa: N818 - says what happened
+    """The log answered with an error.
+
+    Attributes:
+        problem: What it said.
+        retry_after: Seconds that it asked to wait, or None.
+    """
+
+    def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+        self.retry_after = retry_after
+
+    @property
+    def is_retriable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.problem.status in RETRIABLE
+
+
+class RecordRefused(Refused):
+    """The log will never take one of the records.
+
+    Attributes:
+        position: The record's position, from 0, in what the caller submitted.
+    """
+
+    def __init__(self, problem: Problem, position: int) -> None:
+        super().__init__(problem)
+        self.position = position
+
+
+class NotPublished(MunimentError):  # noqa: N818 - says what happened
+    """The records are durable and have their indices, but no quorum cosigned them in time."""
+
+
+class Undelivered(Unreachable):
+    """The caller's deadline passed first. The records may be logged already or be logged later.
+
+    The gateway goes on trying the same batch, so they are never logged twice.
+    """
+
+
+class GatewayClosed(MunimentError):  # noqa: N818 - says what happened
+    """The gateway was closed before the records were accepted."""
+
+
+class StreamError(MunimentError):
+    """The stream at the log is not where this gateway left it; the gateway takes no more."""
+
+
+class StreamGap(StreamError):  # noqa: N818 - says what happened
+    """The log expects an earlier record than the next one: it has lost what it acknowledged.
+
+    Attributes:
+        expected: The sequence number that the log expects.
+        sequence: The sequence number that was to be next.
+    """
+
+    def __init__(self, message: str, *, expected: int, sequence: int) -> None:
+        super().__init__(message)
+        self.expected = expected
+        self.sequence = sequence
+
+
+class StreamConflict(StreamError):  # noqa: N818 - says what happened
+    """The log holds other records at this place of the stream: two writers, or a forked one.
+
+    Attributes:
+        problem: What the log said.
+        batch: The refused batch's bytes, as evidence.
+    """
+
+    def __init__(self, message: str, *, problem: Problem | None, batch: bytes = b"") -> None:
+        super().__init__(message)
+        self.problem = problem
+        self.batch = batch

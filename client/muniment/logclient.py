@@ -1,0 +1,417 @@
+"""C2SP tlog-tiles reads and the ``/v1`` calls of one log, over HTTP: thin, bounded, without trust.
+
+Nothing that this module returns is verified beyond its form. Each answer has a size limit and each
+request a deadline; redirects are never followed (a log's URL is its owner's word, a redirect is
+not); errors come as the types of ``muniment.errors`` and as nothing else.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from muniment.errors import BadAnswer, Problem, Refused, Unreachable
+from muniment.formats.encoding import FormatError, frame, parse_base64, unframe
+from muniment.formats.merkle import HASH_SIZE
+from muniment.formats.note import MAX_NOTE_SIZE
+from muniment.formats.proofs import MAX_PROOF
+from muniment.formats.tiles import ENTRIES, Tile
+
+DEFAULT_TIMEOUT: Final = 30.0
+"""Seconds for one request, from the connection to the last byte of the answer."""
+
+READ_ATTEMPTS: Final = 4
+"""How often a read is tried; reads are idempotent, and an audit makes thousands of them."""
+
+MAX_RETRY_AFTER: Final = 60.0
+"""Seconds; a longer ``Retry-After`` is cut, so that a log cannot park its clients for a day."""
+
+_MAX_JSON: Final = 64 * 1024
+_MAX_PROBLEM: Final = 64 * 1024
+_MAX_ENTRY_ANSWER: Final = 65_535
+_MAX_BUNDLE: Final = 256 * (2 + 65_535)
+# A published receipt carries up to MAX_PROOF hashes (47 bytes each in JSON) a record.
+_MAX_PUBLISHED: Final = 64 * 1024 * 1024
+_MAX_PROOF_ANSWER: Final = 2 * MAX_NOTE_SIZE
+_FIRST_PAUSE: Final = 0.1
+
+T = TypeVar("T")
+
+
+class StreamHead(msgspec.Struct, frozen=True):
+    """Where a stream stands at the log.
+
+    Attributes:
+        next: Sequence number of the next record.
+        manifest: Base64 of the last manifest's leaf hash; 32 zero bytes for a new stream.
+    """
+
+    next: int
+    manifest: str
+
+    @property
+    def previous(self) -> bytes:
+        """The last manifest's leaf hash, 32 bytes.
+
+        Raises:
+            FormatError: If the log sent something else.
+        """
+        return parse_base64(self.manifest, "stream head: manifest", size=HASH_SIZE)
+
+
+class PublishedPart(msgspec.Struct, frozen=True):
+    """The checkpoint that covers a batch, with one inclusion proof a record; unverified."""
+
+    checkpoint: str
+    proofs: list[list[str]]
+
+
+class LogReceipt(msgspec.Struct, frozen=True):
+    """The log's answer to a batch.
+
+    Attributes:
+        first: Leaf index of the first record.
+        count: Number of records.
+        manifest: Leaf index of the manifest.
+        size: Size of the integrated tree after the batch.
+        published: The cosigned checkpoint and the proofs, when they were asked for.
+    """
+
+    first: int
+    count: int
+    manifest: int
+    size: int
+    published: PublishedPart | None = None
+
+
+class _ConsistencyAnswer(msgspec.Struct, frozen=True):
+    proof: list[str]
+
+
+def check_url(url: str) -> str:
+    """Checks a log's base URL and returns it without trailing slashes.
+
+    Raises:
+        ValueError: If it is not an absolute http or https URL, or carries a query, a fragment or
+            a password.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"log URL {url!r}: {error}") from None
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError(f"log URL {url!r}: must begin with http:// or https://")
+    if not parts.hostname or port == 0:
+        raise ValueError(f"log URL {url!r}: names no host")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError(f"log URL {url!r}: a base URL has no query, fragment or user")
+    return url.rstrip("/")
+
+
+class LogClient:
+    """An HTTP client of one log; use it as an async context manager.
+
+    Args:
+        url: The log's base URL (http or https).
+        timeout: Seconds for one request.
+        connections: Most connections open at the same time.
+
+    Raises:
+        ValueError: If the URL is not one.
+    """
+
+    def __init__(
+        self, url: str, *, timeout: float = DEFAULT_TIMEOUT, connections: int = 16
+    ) -> None:
+        self.url = check_url(url)
+        self._timeout = timeout
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, limit_per_host=0),
+            timeout=aiohttp.ClientTimeout(total=self._timeout),
+            headers={"User-Agent": "muniment", "Accept-Encoding": "gzip, identity"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections; safe to call twice."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    # Reads (C2SP tlog-tiles)
+
+    async def checkpoint(self) -> bytes:
+        """Reads ``/checkpoint``: the newest published checkpoint, a signed note, unverified.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the log has none to show.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        return await self._get("/checkpoint", limit=MAX_NOTE_SIZE)
+
+    async def tile(self, tile: Tile) -> bytes:
+        """Reads a hash tile (32 bytes a hash) or an entry bundle, as it stands at ``tile.width``.
+
+        Logs may drop a partial tile once its full tile exists (tlog-tiles, "Partial Tiles"); then
+        the full one is read and cut, which is why the length of a bundle is not its file's.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the log does not have it.
+            BadAnswer: If its length cannot be that of the tile, or a bundle is malformed where it
+                had to be cut.
+        """
+        limit = _MAX_BUNDLE if tile.level == ENTRIES else HASH_SIZE * 256
+        try:
+            data = await self._get("/" + tile.path, limit=limit)
+            return self._checked(tile, data)
+        except Refused as refusal:
+            if not tile.is_partial or refusal.problem.status not in {404, 410}:
+                raise
+            whole = await self._get("/" + tile.full.path, limit=limit)
+        if tile.level != ENTRIES:
+            return self._checked(tile.full, whole)[: HASH_SIZE * tile.width]
+        try:
+            entries = unframe(whole)
+        except FormatError as error:
+            raise BadAnswer(f"{tile.full.path}: {error}") from None
+        return frame(entries[: tile.width])
+
+    @staticmethod
+    def _checked(tile: Tile, data: bytes) -> bytes:
+        if tile.level != ENTRIES and len(data) != HASH_SIZE * tile.width:
+            raise BadAnswer(f"{tile.path}: {len(data)} bytes instead of {HASH_SIZE * tile.width}")
+        return data
+
+    # The service API
+
+    async def stream(self, key_name: str, label: str) -> StreamHead:
+        """Reads where a gateway's stream stands.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the log does not know the gateway, and for other errors.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        path = f"/v1/streams/{quote(key_name, safe='')}/{quote(label, safe='')}"
+        head = _decode(await self._get(path, limit=_MAX_JSON), StreamHead, "stream head")
+        try:
+            _ = head.previous
+        except FormatError as error:
+            raise BadAnswer(str(error)) from None
+        if head.next < 0:
+            raise BadAnswer("stream head: next is negative")
+        return head
+
+    async def submit_batch(
+        self,
+        body: bytes,
+        *,
+        published: float | None = None,
+        timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - aiohttp's
+    ) -> LogReceipt:
+        """Posts one batch, once. Repeating it with the same bytes is always safe.
+
+        Args:
+            body: The batch, as ``formats.manifest.build_batch`` makes it.
+            published: Wait this many seconds for the cosigned checkpoint that covers the batch.
+            timeout: Seconds for the request.
+
+        Raises:
+            Unreachable: If no whole answer came; the batch may be logged all the same.
+            Refused: If the log answered with an error. A problem ``not-published`` carries the
+                receipt of the durable batch in its member ``receipt``.
+            BadAnswer: If the answer is not a receipt.
+        """
+        query = "" if published is None else f"?wait=published&timeout={published:g}"
+        data = await self._once(
+            "POST",
+            f"/v1/batches{query}",
+            limit=_MAX_JSON if published is None else _MAX_PUBLISHED,
+            body=body,
+            timeout=timeout,
+        )
+        return _decode(data, LogReceipt, "receipt")
+
+    async def entry(self, index: int) -> bytes:
+        """Reads the leaf at an index, unverified.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the leaf is not published, and for other errors.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        return await self._get(f"/v1/entries/{index}", limit=_MAX_ENTRY_ANSWER)
+
+    async def inclusion_proof(self, index: int) -> bytes:
+        """Reads a leaf's tlog-proof against the published checkpoint, unverified.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the leaf is not published, and for other errors.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        return await self._get(f"/v1/proofs/inclusion?index={index}", limit=_MAX_PROOF_ANSWER)
+
+    async def consistency_proof(self, old: int, new: int) -> tuple[bytes, ...]:
+        """Reads the consistency proof between two published sizes, unverified.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If a size is not published, and for other errors.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        path = f"/v1/proofs/consistency?from={old}&to={new}"
+        answer = _decode(
+            await self._get(path, limit=_MAX_JSON), _ConsistencyAnswer, "consistency proof"
+        )
+        return decode_hashes(answer.proof, "consistency proof")
+
+    # The two ways to ask
+
+    async def _get(self, path: str, *, limit: int) -> bytes:
+        pause = _FIRST_PAUSE
+        for attempt in range(1, READ_ATTEMPTS + 1):
+            try:
+                return await self._once("GET", path, limit=limit)
+            except (Unreachable, Refused) as error:
+                retry_after = 0.0
+                if isinstance(error, Refused):
+                    if not error.is_retriable:
+                        raise
+                    retry_after = error.retry_after or 0.0
+                if attempt == READ_ATTEMPTS:
+                    raise
+                await asyncio.sleep(max(retry_after, pause * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter, not a secret
+                pause *= 3
+        raise AssertionError("the loop returns or raises")
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        *,
+        limit: int,
+        body: bytes | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - handed to aiohttp, which enforces it
+    ) -> bytes:
+        session = self._session
+        if session is None:
+            raise RuntimeError("LogClient is used outside of its `async with`")
+        headers = {} if body is None else {"Content-Type": "application/octet-stream"}
+        options: dict[str, Any] = {}
+        if timeout is not None:
+            options["timeout"] = aiohttp.ClientTimeout(total=timeout)
+        try:
+            async with session.request(
+                method,
+                URL(self.url + path, encoded=True),
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                **options,
+            ) as response:
+                if response.status == 200:
+                    return await _read(response, limit, f"{method} {path}")
+                data = await _read(response, _MAX_PROBLEM, f"{method} {path}")
+                raise _refusal(response.status, response.headers, data, path)
+        except TimeoutError:
+            raise Unreachable(f"{self.url}{path}: no answer in time") from None
+        except aiohttp.ClientError as error:
+            raise Unreachable(f"{self.url}{path}: {str(error) or type(error).__name__}") from None
+
+
+def decode_hashes(hashes: list[str], what: str) -> tuple[bytes, ...]:
+    """Decodes base64 hashes of an answer.
+
+    Raises:
+        BadAnswer: If there are more than MAX_PROOF, or one is not a hash.
+    """
+    if len(hashes) > MAX_PROOF:
+        raise BadAnswer(f"{what}: more than {MAX_PROOF} hashes")
+    try:
+        return tuple([parse_base64(text, what, size=HASH_SIZE) for text in hashes])
+    except FormatError as error:
+        raise BadAnswer(str(error)) from None
+
+
+def receipt_of(problem: Problem) -> LogReceipt | None:
+    """The receipt inside a ``not-published`` problem, or None when there is none."""
+    try:
+        return msgspec.convert(problem.members.get("receipt"), LogReceipt)
+    except msgspec.ValidationError:
+        return None
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int, what: str) -> bytes:
+    chunks: list[bytes] = []
+    room = limit
+    async for chunk in response.content.iter_any():
+        room -= len(chunk)
+        if room < 0:
+            # The rest of a too long answer is not worth its bandwidth; nor is the connection.
+            response.close()
+            raise BadAnswer(f"{what}: the answer is longer than {limit} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _decode(data: bytes, kind: type[T], what: str) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadAnswer(f"{what}: {error}") from None
+
+
+def _refusal(
+    status: int, headers: Mapping[str, str], data: bytes, path: str
+) -> Refused | BadAnswer:
+    if status < 400:
+        return BadAnswer(f"{path}: HTTP {status} where 200 or an error was expected")
+    members: dict[str, Any] = {}
+    if headers.get("Content-Type", "").partition(";")[0].strip() == "application/problem+json":
+        try:
+            members = msgspec.json.decode(data, type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            members = {}  # an error that is also malformed is still that error
+
+    def text(name: str) -> str:
+        value = members.pop(name, "")
+        return value[:1000] if isinstance(value, str) else ""
+
+    problem = Problem(
+        status=status,
+        type=text("type") or "about:blank",
+        title=text("title"),
+        detail=text("detail") or ("" if members else path),
+        members=members,
+    )
+    return Refused(problem, _retry_after(headers.get("Retry-After", "")))
+
+
+def _retry_after(value: str) -> float | None:
+    # The date form is allowed by RFC 9110 but needs an agreed clock; back-off covers it.
+    if not (value.isascii() and value.isdecimal() and len(value) < 10):
+        return None
+    return min(float(value), MAX_RETRY_AFTER)

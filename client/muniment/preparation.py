@@ -1,0 +1,140 @@
+"""Records made ready for a batch: complete, canonical and valid (design section 3.1).
+
+What ``formats.submission`` does to one record with care, this does to many in a fraction of the
+time: a quick reading and writing with C libraries, and one check over all results. Whatever is
+out of the ordinary goes the careful way, which decides and words the errors. The quick way can
+not let anything through that the check would not, nor change a value: the reader refuses
+duplicate members and NaN, and what differs between the libraries fails the check.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
+from typing import Any, TypeAlias, cast
+
+import msgspec
+
+from muniment.formats.encoding import FormatError
+from muniment.formats.records import (
+    Decision,
+    Edge,
+    Outcome,
+    Record,
+    RecordError,
+    Revocation,
+    Verification,
+    check_records,
+    complete_record,
+    decision_of_evaluation,
+    encode_record,
+)
+
+RecordInput: TypeAlias = Record | bytes | str | Mapping[str, Any]
+"""A typed record, a JSON object as text, or a mapping that can be one."""
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+_TYPED = (Decision, Edge, Verification, Outcome, Revocation)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def _no_constant(_name: str) -> Any:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+_read = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant).decode
+
+
+class Preparer:
+    """Prepares the records of one producer.
+
+    Args:
+        producer: The key name that records are from.
+        now_ms: The clock, in Unix milliseconds.
+        id_prefix: Begins every id that is filled in; unique for each preparer, so that a counter
+            makes the rest.
+    """
+
+    def __init__(self, producer: str, *, now_ms: Callable[[], int], id_prefix: str) -> None:
+        self.producer = producer
+        self._now_ms = now_ms
+        self._id_prefix = id_prefix
+        self._counter = count(1)
+
+    def _new_id(self) -> str:
+        return f"{self._id_prefix}-{next(self._counter)}"
+
+    def prepare(self, records: Iterable[RecordInput]) -> list[bytes]:
+        """Prepares records, in order.
+
+        Raises:
+            RecordError: For the first one that is no record of the producer, with its number
+                from 0; names the member.
+        """
+        given = list(records)
+        # All is read by one clock, so that the careful way gives the same bytes as the quick one.
+        now_ms = self._now_ms()
+        entries = [self._quick(record, number, now_ms) for number, record in enumerate(given)]
+        start = 0
+        while start < len(entries):
+            try:
+                check_records(entries[start:] if start else entries, self.producer)
+            except RecordError as error:
+                at = start + error.entry
+                entries[at] = self._careful(given[at], at, now_ms)
+                start = at + 1
+            else:
+                break
+        return entries
+
+    def _quick(self, record: RecordInput, number: int, now_ms: int) -> bytes:
+        """The record's bytes, if it is as it should be; else what the check will refuse."""
+        if isinstance(record, _TYPED):
+            return self._typed(record, number)
+        try:
+            members = _read(_text(record))
+            if "kind" not in members:
+                members = decision_of_evaluation(members)
+            common = {"v": 1, "time": now_ms, "producer": self.producer}
+            if "id" not in members:
+                common["id"] = self._new_id()
+            return _encode(common | members)
+        except (ValueError, TypeError, RecursionError, msgspec.MsgspecError):
+            return b""
+
+    def _typed(self, record: Record, number: int) -> bytes:
+        try:
+            return encode_record(record)
+        except FormatError as error:
+            raise RecordError(number, _bare(error)) from None
+
+    def _careful(self, record: RecordInput, number: int, now_ms: int) -> bytes:
+        if isinstance(record, _TYPED):
+            # Encoded and valid: what the check refused is the producer.
+            raise RecordError(
+                number, f"producer: expected {self.producer!a}, got {record.producer[:64]!a}"
+            )
+        try:
+            data = _text(record).encode()
+            return complete_record(data, producer=self.producer, now_ms=now_ms, new_id=self._new_id)
+        except FormatError as error:
+            raise RecordError(number, _bare(error)) from None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise RecordError(number, f"cannot be JSON: {error}") from None
+
+
+def _bare(error: FormatError) -> str:
+    return str(error).removeprefix("record: ")
+
+
+def _text(record: RecordInput) -> str:
+    if isinstance(record, str):
+        return record
+    if isinstance(record, bytes):
+        return record.decode()
+    return json.dumps(cast(Any, record), allow_nan=False, ensure_ascii=False)
