@@ -6,7 +6,6 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from signing import NOW, ORIGIN, log_mldsa44, log_signer, mutations, signed, witness
 
 from muniment.formats.checkpoint import (
     Checkpoint,
@@ -18,6 +17,7 @@ from muniment.formats.checkpoint import (
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MAX_SIZE, FormatError
 from muniment.formats.note import MAX_SIGNATURES, Note, SignatureLine, verify_note
+from signing import NOW, ORIGIN, log_mldsa44, log_signer, mutations, signed, witness
 
 ROOT = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I="
 EXAMPLE = f"""example.com/behind-the-sofa
@@ -25,11 +25,11 @@ EXAMPLE = f"""example.com/behind-the-sofa
 {ROOT}
 
 — example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=
-"""
+"""  # noqa: E501 - the spec's example
 COSIGNED = (
     EXAMPLE
     + """— witness.example.com/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==
-"""
+"""  # noqa: E501 - the spec's example
 )
 
 

@@ -9,23 +9,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from signing import (
-    NOW,
-    ORIGIN,
-    ed25519,
-    log_mldsa44,
-    log_signer,
-    mldsa44,
-    signed,
-    witness,
-    witness_mldsa44,
-)
 
 from muniment.formats.checkpoint import Checkpoint, parse_signed_checkpoint
 from muniment.formats.cosignature import (
     MAX_TIMESTAMP,
-    Ed25519Cosigner,
     Ed25519CosignatureVerifier,
+    Ed25519Cosigner,
     MLDSA44Cosigner,
     MLDSA44Verifier,
     cosigned_message,
@@ -45,6 +34,17 @@ from muniment.formats.note import (
     Verifier,
     VKey,
     verify_note,
+)
+from signing import (
+    NOW,
+    ORIGIN,
+    ed25519,
+    log_mldsa44,
+    log_signer,
+    mldsa44,
+    signed,
+    witness,
+    witness_mldsa44,
 )
 
 HASH = hashlib.sha256(b"root").digest()

@@ -3,12 +3,12 @@
 import os
 
 import pytest
-from signing import ed25519, mldsa44
 
 from muniment.formats.encoding import FormatError, MunimentError
 from muniment.formats.keys import MAX_KEY_FILE_SIZE, KeyFile, public_bytes
 from muniment.formats.note import ED25519, VKey
 from muniment.keyfiles import read_key_file, write_key_file
+from signing import ed25519, mldsa44
 
 KEY = KeyFile(ed25519("key"), VKey.of("gateway.example", ED25519, public_bytes(ed25519("key"))))
 

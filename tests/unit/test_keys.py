@@ -14,9 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from signing import ed25519, mldsa44, mutations
 
 from muniment.formats.encoding import FormatError
 from muniment.formats.keys import (
@@ -28,6 +27,7 @@ from muniment.formats.keys import (
     public_bytes,
 )
 from muniment.formats.note import COSIGNATURE_ED25519, COSIGNATURE_MLDSA44, ED25519, VKey
+from signing import ed25519, mldsa44, mutations
 
 SECRET = b"correct horse battery staple"
 RAW = (Encoding.Raw, PrivateFormat.Raw, NoEncryption())
@@ -205,10 +205,13 @@ def test_repr_tells_nothing_of_the_key(private):
 @settings(max_examples=150)
 @given(st.binary(max_size=100) | mutations([PLAIN, PLAIN[:60] + PLAIN, RFC8410]))
 def test_parse_gives_a_key_that_comes_back_or_format_error(data):
+    message = ""
     try:
         key = parse_key_file(data, None)
     except FormatError as error:
-        assert not leaks(str(error), ed25519("key"))
+        message = str(error)
+    if message:
+        assert not leaks(message, ed25519("key"))
         return
     again = parse_key_file(format_key_file(key.private, key.vkey, None), None)
     assert (raw(again.private), again.vkey) == (raw(key.private), key.vkey)
@@ -217,9 +220,7 @@ def test_parse_gives_a_key_that_comes_back_or_format_error(data):
 @settings(max_examples=100)
 @given(st.binary(min_size=1, max_size=20))
 def test_wrong_passphrases(passphrase):
-    try:
+    assume(passphrase != SECRET)
+    with pytest.raises(FormatError) as caught:
         parse_key_file(LOCKED, passphrase)
-    except FormatError as error:
-        assert not leaks(str(error), ed25519("key"))
-    else:
-        assert passphrase == SECRET
+    assert not leaks(str(caught.value), ed25519("key"))

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from signing import NOW, ed25519, log_signer, mutations, witness
 
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import FormatError, VerificationError
@@ -31,19 +30,20 @@ from muniment.formats.note import (
     sign_note,
     verify_note,
 )
+from signing import NOW, ed25519, log_signer, mutations, witness
 
 VKEY = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
 NOTE = """This is an example message.
 
 — example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=
-"""
+"""  # noqa: E501 - the spec's example
 QUASIMODO = """Ognuno sta solo sul cuor della terra
 trafitto da un raggio di sole:
 
 ed è subito sera.
 
 — quasimodo.example/salvatore NnugSzTjtVAewIS+Z/iJhUPeFDkO/5QQ2i5ddnGITLlC+EhfLW9oJKONrMouFSQU0xMcXxj99ihAQwaqP3ZekRwNtIc=
-"""
+"""  # noqa: E501 - the spec's example
 SIG = "AAAAAQI="  # key ID 1, signature 0x02
 UNICODE_SPACES = "\u0020\u0085\u00a0\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u3000"
 

@@ -7,7 +7,6 @@ from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoin
 from muniment.formats.encoding import (
     MAX_SIZE,
     FormatError,
-    VerificationError,
     format_base64,
     parse_base64,
     parse_decimal,
@@ -121,7 +120,5 @@ def verify_tlog_proof(proof: TlogProof, entry: bytes, policy: Policy) -> Cosigne
             that index of its tree.
     """
     cosigned = policy.verify(proof.checkpoint)
-    if proof.index >= cosigned.size:
-        raise VerificationError("tlog-proof: index beyond the tree")
     verify_inclusion(leaf_hash(entry), proof.index, cosigned.size, proof.proof, cosigned.root)
     return cosigned
