@@ -1,0 +1,172 @@
+"""Puts a log together: the only place that builds its objects. One task group is the service.
+
+When a background task dies the process ends: a sequencer that cannot commit must not answer, and a
+restart learns from the disk what is true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.encoding import MunimentError
+from muniment.service.logging import event
+from muniment.service.metrics import Metrics
+from muniment.service.process import print_ready, stop_requested
+from muniment.service.server import Limits, serving
+from muniment_log.errors import StorageError
+from muniment_log.heads import HeadSigner
+from muniment_log.http.api import build
+from muniment_log.integrate import Integration, restore
+from muniment_log.metrics import LogMetrics
+from muniment_log.proofs import root_at
+from muniment_log.publisher import Publisher
+from muniment_log.rollback import check_witnesses
+from muniment_log.sequencer import Sequencer
+from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.sqlite import SQLiteStore
+from muniment_log.tokens import TokenFramer
+from muniment_log.witness import clients_of, new_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from muniment_log.config import LogConfig
+    from muniment_log.storage.port import Head
+
+_LOGGER = logging.getLogger(__name__)
+
+SWITCH_SECONDS: Final = 0.0005
+"""How soon the writer's thread gets the interpreter lock back from a busy event loop. With the
+default of 5 ms every SQL statement of a commit may wait that long."""
+
+
+def _clock() -> int:
+    return int(time.time())
+
+
+class Heads:
+    """Tells the tile source and the publisher of every commit, in this order."""
+
+    def __init__(self, tiles: EmbeddedTiles, publisher: Publisher) -> None:
+        """Takes whom to tell."""
+        self._tiles = tiles
+        self._publisher = publisher
+
+    def signer(self) -> Callable[[Head], bytes] | None:
+        """See `sequencer.Listener`."""
+        return self._publisher.signer()
+
+    def committed(self, change: Integration, signed: bytes | None) -> None:
+        """See `sequencer.Listener`. Whoever learns of a head can read its tiles."""
+        self._tiles.advance(change)
+        self._publisher.committed(change.edge.head, signed)
+
+
+async def serve(
+    config: LogConfig,
+    *,
+    ready: Callable[[str], None] = print_ready,
+    clock: Callable[[], int] = _clock,
+) -> None:
+    """Serves until SIGTERM or SIGINT; requests in flight finish first.
+
+    Args:
+        config: the configuration.
+        ready: called with the URL once requests are taken.
+        clock: gives the time in Unix seconds.
+
+    Raises:
+        DatabaseError: the database is in use, or not this program's.
+        WrongIdentityError: it belongs to another log.
+        RolledBackError: a witness knows more than it holds.
+        StorageError: it is damaged.
+        OSError: the address cannot be bound.
+        ExceptionGroup: a background task failed.
+    """
+    file = config.file
+    sys.setswitchinterval(SWITCH_SECONDS)
+    store = await SQLiteStore.open(file.database)
+    try:
+        await store.claim(file.origin, [str(signer.vkey) for signer in config.signers])
+        async with new_session(file.limits.witness_seconds) as session:
+            loaded = await store.load()
+            edge = restore(loaded.head, loaded.fragments, loaded.partials)
+            tiles = EmbeddedTiles(store, edge, loaded.published)
+            for note in (loaded.signed, loaded.published):
+                if note is not None:
+                    await _check_note(note, file.origin, tiles, loaded.head)
+            clients = [] if config.policy is None else clients_of(config.policy, session)
+            keys = [verifier_for(signer.vkey) for signer in config.signers]
+            await check_witnesses(
+                clients, file.origin, keys, tiles, loaded.head, file.limits.start_seconds
+            )
+            metrics = Metrics("muniment_log")
+            measured = LogMetrics(metrics)
+            measured.integrated(loaded.head.size)
+            publisher = Publisher(
+                HeadSigner(file.origin, config.signers, clock, loaded.signed),
+                store,
+                tiles,
+                config.policy,
+                clients,
+                measured,
+                file.limits.publisher,
+            )
+            sequencer = Sequencer(
+                store,
+                edge,
+                Heads(tiles, publisher),
+                TokenFramer(file.origin, config.signers[0]),
+                measured,
+                file.limits.sequencer,
+            )
+            publisher.start(loaded.head, loaded.signed, loaded.published, lambda: sequencer.is_busy)
+            api = build(config.admission, sequencer, publisher, tiles, metrics)
+            limits = Limits(
+                inflight_bytes=file.limits.inflight_bytes,
+                connections=file.limits.connections,
+                grace_seconds=file.limits.grace_seconds,
+            )
+            async with asyncio.TaskGroup() as tasks:
+                background = [
+                    tasks.create_task(sequencer.run(), name="sequencer"),
+                    tasks.create_task(publisher.run(), name="publisher"),
+                ]
+                async with serving(api, file.listen, limits) as url:
+                    event(
+                        _LOGGER,
+                        logging.INFO,
+                        "log is ready",
+                        origin=file.origin,
+                        url=url,
+                        size=loaded.head.size,
+                        gateways=len(config.admission.gateways),
+                        witnesses=len(clients),
+                    )
+                    ready(url)
+                    which = await stop_requested()
+                    event(_LOGGER, logging.INFO, "stopping", signal=which.name)
+                for task in background:
+                    task.cancel()
+    finally:
+        await store.close()
+
+
+async def _check_note(note: bytes, origin: str, tiles: EmbeddedTiles, head: Head) -> None:
+    """Compares a stored checkpoint with the tree: what was shown once must still be true."""
+    try:
+        known = parse_signed_checkpoint(note).checkpoint
+    except MunimentError as error:
+        raise StorageError(f"a stored checkpoint is damaged: {error}") from error
+    if known.origin != origin or known.size > head.size:
+        raise StorageError(
+            f"the database holds {head.size} leaves, but a signed checkpoint of {known.size}"
+        )
+    if await root_at(tiles, known.size) != known.root:
+        raise StorageError(f"the tree is not the one whose head of size {known.size} was signed")

@@ -1,0 +1,143 @@
+"""The command `muniment-log`.
+
+Exit codes: 0 done; 1 the service failed while it ran; 2 wrong usage (click's); 3 a configuration or
+key cannot be used; 4 the database cannot be used (in use, damaged, another program's); 5 the
+address cannot be bound; 6 the database belongs to another origin or other keys; 7 the database was
+rolled back: a witness knows more than it holds.
+"""
+
+import secrets
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+
+from muniment.formats.encoding import MunimentError, check_key_name
+from muniment.service import logging
+from muniment.service.config import read_passphrase
+from muniment.service.database import DatabaseError
+from muniment.service.process import first_error, run
+from muniment_log import app
+from muniment_log.config import load
+from muniment_log.errors import RolledBackError, StorageError, WrongIdentityError
+from muniment_log.setup import CONFIG_NAME, init
+
+EXIT_FAILED: Final = 1
+EXIT_CONFIG: Final = 3
+EXIT_DATABASE: Final = 4
+EXIT_ADDRESS: Final = 5
+EXIT_IDENTITY: Final = 6
+EXIT_ROLLED_BACK: Final = 7
+
+_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
+    (WrongIdentityError, EXIT_IDENTITY),
+    (RolledBackError, EXIT_ROLLED_BACK),
+    (DatabaseError, EXIT_DATABASE),
+    (StorageError, EXIT_DATABASE),
+    (MunimentError, EXIT_CONFIG),
+    (OSError, EXIT_ADDRESS),
+)
+"""Exit code of what stops the service before it is ready; the first class that fits."""
+
+_TOKEN_BYTES: Final = 32
+
+_PATH: Final = click.Path(path_type=Path)
+_CONFIG: Final = click.option(
+    "--config", required=True, type=_PATH, help="The configuration file, log.toml."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="muniment")
+def main() -> None:
+    """Run a transparency log of authorization decisions."""
+
+
+@main.command("init")
+@click.argument("folder", metavar="DIR", type=_PATH)
+@click.option("--origin", required=True, help="The log's identity, such as log.example/decisions.")
+@click.option("--listen", default="127.0.0.1:8100", show_default=True, help="host:port.")
+@click.option("--key-passphrase-file", type=_PATH, help="Encrypt the keys with its content.")
+def init_command(folder: Path, origin: str, listen: str, key_passphrase_file: Path | None) -> None:
+    """Write keys and a commented log.toml into DIR, and print the vkeys."""
+    try:
+        passphrase = None if key_passphrase_file is None else read_passphrase(key_passphrase_file)
+        vkeys = init(
+            folder,
+            origin=origin,
+            listen=listen,
+            passphrase_file=key_passphrase_file,
+            passphrase=passphrase,
+        )
+    except MunimentError as error:
+        _fail(EXIT_CONFIG, error)
+    for vkey in vkeys:
+        click.echo(str(vkey))
+    click.echo(f"wrote {folder / CONFIG_NAME}", err=True)
+
+
+@main.command()
+@_CONFIG
+def serve(config: Path) -> None:
+    """Serve until SIGTERM; prints one line of JSON when ready. Logs go to stderr."""
+    try:
+        loaded = load(config)
+        logging.configure(loaded.file.log_level, loaded.file.log_format)
+        run(app.serve(loaded))
+    except (MunimentError, OSError) as error:
+        _fail(_code(error), error)
+    except ExceptionGroup as group:
+        # TaskGroup's wrapping says nothing; what failed is inside. Only the address is bound
+        # inside of it, all other failures there are those of a service that ran.
+        cause = first_error(group)
+        _fail(EXIT_ADDRESS if isinstance(cause, OSError) else EXIT_FAILED, cause)
+    except KeyboardInterrupt:
+        _fail(EXIT_FAILED, "interrupted")
+
+
+@main.command("vkeys")
+@_CONFIG
+def vkeys_command(config: Path) -> None:
+    """Print the public keys of the log, one vkey a line."""
+    try:
+        loaded = load(config)
+    except MunimentError as error:
+        _fail(EXIT_CONFIG, error)
+    for signer in loaded.signers:
+        click.echo(str(signer.vkey))
+
+
+@main.command()
+@click.option("--producer", required=True, help="Key name that the token's records get.")
+def token(producer: str) -> None:
+    """Make a bearer token: print it, and on stderr the table for log.toml.
+
+    The log only ever stores the hash; the token itself is shown once.
+    """
+    try:
+        check_key_name(producer, "producer")
+    except MunimentError as error:
+        _fail(EXIT_CONFIG, error)
+    fresh = secrets.token_urlsafe(_TOKEN_BYTES)
+    quoted = producer.replace("\\", "\\\\").replace('"', '\\"')
+    click.echo(
+        f'[[token]]\nproducer = "{quoted}"\nsha256 = "{sha256(fresh.encode()).hexdigest()}"',
+        err=True,
+    )
+    click.echo(fresh)
+
+
+def _code(error: BaseException) -> int:
+    return next(code for kind, code in _CODES if isinstance(error, kind))
+
+
+def _fail(code: int, error: object) -> NoReturn:
+    first_line = str(error).partition("\n")[0] or type(error).__name__
+    click.echo(f"muniment-log: {first_line}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

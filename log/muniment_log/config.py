@@ -1,0 +1,242 @@
+"""The log's configuration, log.toml, and the keys and the policy that it names.
+
+| key | is |
+| --- | --- |
+| `origin` | the log's identity, first line of its checkpoints and name of its keys |
+| `listen` | `host:port`; port 0 lets the system choose |
+| `database` | the SQLite file |
+| `keys` | PKCS#8 PEM files: one Ed25519 key, and one ML-DSA-44 key if there is one |
+| `key_passphrase_file` | optional: file with the passphrase of encrypted keys |
+| `policy` | optional: tlog-policy file whose witness lines carry the submission URL |
+| `[[gateway]] vkey` | the key of a gateway that may submit signed batches |
+| `[[token]] producer, sha256` | the hash of a bearer token, and the producer it speaks for |
+| `[limits]` | optional, see `LimitsFile` |
+| `log_level`, `log_format` | optional: `debug`, `info`, `warning`, `error`; `text`, `json` |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003  # msgspec reads the annotations
+from typing import TYPE_CHECKING, Annotated, Final
+
+from msgspec import Meta
+
+from muniment.formats.cosignature import MAX_NAME_SIZE, signer_for, verifier_for
+from muniment.formats.encoding import FormatError, check_key_name
+from muniment.formats.note import COSIGNATURE_MLDSA44, ED25519, Signer, parse_vkey
+from muniment.formats.policy import MAX_POLICY_SIZE, parse_policy
+from muniment.keyfiles import read_key_file
+from muniment.service.config import (
+    Address,
+    Config,
+    config_error,
+    config_key,
+    load_config,
+    read_passphrase,
+)
+from muniment.service.logging import LogFormat, LogLevel  # noqa: TC001  # msgspec reads them
+from muniment_log.ingest import Admission
+from muniment_log.publisher import PublisherLimits
+from muniment_log.sequencer import SequencerLimits
+
+if TYPE_CHECKING:
+    from muniment.formats.note import Verifier
+    from muniment.formats.policy import Policy
+
+MANIFEST_HEADER: Final = "muniment/manifest/v1"
+"""First line of manifests. The log's key signs manifests (of token streams) and checkpoints, whose
+first line is the origin: with this origin one could be read as the other."""
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
+
+
+class GatewayEntry(Config, frozen=True):
+    """One `[[gateway]]` table."""
+
+    vkey: str
+
+
+class TokenEntry(Config, frozen=True):
+    """One `[[token]]` table: `sha256` is the token's hash in lower-case hexadecimal."""
+
+    producer: str
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+
+
+class LimitsFile(Config, frozen=True):
+    """The `[limits]` table. Sizes are in bytes, times in seconds.
+
+    Attributes:
+        waiting_bytes: records accepted and not yet durable; more are answered with 503.
+        inflight_bytes: request bodies being read or judged; more are answered with 503.
+        commit_leaves: leaves in one transaction.
+        commit_bytes: bytes of records in one transaction.
+        parked_batches: batches of one stream that wait for those before them.
+        parked_seconds: how long they wait.
+        witness_seconds: how long a witness may take to answer.
+        start_seconds: how long the start waits for the witnesses.
+        round_seconds: how long a publication round waits for its quorum before a newer head gets
+            its turn.
+        connections: open HTTP connections.
+        grace_seconds: how long a stop waits for requests under way.
+    """
+
+    waiting_bytes: Count = 64 << 20
+    inflight_bytes: Count = 256 << 20
+    commit_leaves: Count = 16_384
+    commit_bytes: Count = 16 << 20
+    parked_batches: Count = 64
+    parked_seconds: Seconds = 5.0
+    witness_seconds: Seconds = 5.0
+    start_seconds: Seconds = 3.0
+    round_seconds: Seconds = 5.0
+    connections: Count = 4096
+    grace_seconds: Seconds = 10.0
+
+    @property
+    def sequencer(self) -> SequencerLimits:
+        """The sequencer's part."""
+        return SequencerLimits(
+            waiting_bytes=self.waiting_bytes,
+            commit_leaves=self.commit_leaves,
+            commit_bytes=self.commit_bytes,
+            parked_batches=self.parked_batches,
+            parked_seconds=self.parked_seconds,
+        )
+
+    @property
+    def publisher(self) -> PublisherLimits:
+        """The publisher's part."""
+        return PublisherLimits(round_seconds=self.round_seconds)
+
+
+class LogFile(Config, frozen=True):
+    """log.toml as it stands."""
+
+    origin: str
+    listen: Address
+    database: Path
+    keys: Annotated[tuple[Path, ...], Meta(min_length=1)]
+    key_passphrase_file: Path | None = None
+    policy: Path | None = None
+    gateway: tuple[GatewayEntry, ...] = ()
+    token: tuple[TokenEntry, ...] = ()
+    limits: LimitsFile = LimitsFile()
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """A configuration that was checked, with the keys and the policy read.
+
+    Attributes:
+        file: the file's other values.
+        signers: the log's keys, the Ed25519 one first.
+        policy: the witness policy; None publishes uncosigned.
+        admission: who may submit.
+    """
+
+    file: LogFile
+    signers: tuple[Signer, ...]
+    policy: Policy | None
+    admission: Admission
+
+
+def load(path: Path) -> LogConfig:
+    """Reads log.toml, the key files and the policy that it names.
+
+    Raises:
+        ConfigError: If anything in it cannot be used; names file and key.
+    """
+    file = load_config(path, LogFile)
+    with config_key(path, "origin"):
+        check_origin(file.origin)
+    signers = _signers(path, file)
+    policy = None
+    if file.policy is not None:
+        with config_key(path, "policy"):
+            policy = parse_policy(_read_policy(file.policy))
+        asked = [witness for witness in policy.witnesses if witness.url is not None]
+        for witness in asked:
+            if not str(witness.url).startswith(("http://", "https://")):
+                config_error(path, "policy", f"witness {witness.name}: the URL is not http(s)")
+        if not policy.is_met([witness.name for witness in asked]):
+            config_error(path, "policy", "no quorum: too few of its witness lines carry a URL")
+    admission = Admission(file.origin, _gateways(path, file), _tokens(path, file))
+    return LogConfig(file, signers, policy, admission)
+
+
+def check_origin(origin: str) -> str:
+    """Checks that a log may have this origin, and returns it.
+
+    Raises:
+        FormatError: It is no key name, or would make a checkpoint look like a manifest.
+    """
+    check_key_name(origin, "origin")
+    if origin == MANIFEST_HEADER:
+        raise FormatError("origin: this one is the first line of manifests")
+    return origin
+
+
+def _read_policy(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_POLICY_SIZE + 1)
+
+
+def _signers(path: Path, file: LogFile) -> tuple[Signer, ...]:
+    passphrase = None
+    if file.key_passphrase_file is not None:
+        with config_key(path, "key_passphrase_file"):
+            passphrase = read_passphrase(file.key_passphrase_file)
+    found: dict[int, Signer] = {}
+    for number, key_path in enumerate(file.keys):
+        key = f"keys[{number}]"
+        with config_key(path, key):
+            key_file = read_key_file(key_path, passphrase)
+            signer = signer_for(file.origin, key_file.private, use="log")
+        if key_file.vkey is not None and key_file.vkey != signer.vkey:
+            config_error(
+                path, key, f"{key_path}: the key of {key_file.vkey.name}, not of {file.origin}"
+            )
+        if signer.vkey.algorithm in found:
+            config_error(path, key, f"{key_path}: a second key of one algorithm")
+        found[signer.vkey.algorithm] = signer
+    if ED25519 not in found:
+        config_error(path, "keys", "an Ed25519 key is needed (C2SP tlog-tiles, Checkpoints)")
+    if COSIGNATURE_MLDSA44 in found and len(file.origin.encode()) > MAX_NAME_SIZE:
+        config_error(path, "origin", f"ML-DSA-44 takes {MAX_NAME_SIZE} bytes at most")
+    return tuple(found[algorithm] for algorithm in sorted(found))
+
+
+def _gateways(path: Path, file: LogFile) -> dict[str, tuple[Verifier, ...]]:
+    gateways: dict[str, tuple[Verifier, ...]] = {}
+    for number, entry in enumerate(file.gateway):
+        key = f"gateway[{number}].vkey"
+        with config_key(path, key):
+            vkey = parse_vkey(entry.vkey)
+            verifier = verifier_for(vkey)
+        if vkey.algorithm != ED25519:
+            config_error(path, key, f"signature type {vkey.algorithm:#04x} is not a gateway's (1)")
+        if vkey.name == file.origin:
+            # Manifests under the origin's name are the log's own, for records without signature.
+            config_error(path, key, "a gateway may not have the log's own name")
+        known = gateways.get(vkey.name, ())
+        if any(vkey == other.vkey for other in known):
+            config_error(path, key, "the same key twice")
+        gateways[vkey.name] = (*known, verifier)
+    return gateways
+
+
+def _tokens(path: Path, file: LogFile) -> dict[bytes, str]:
+    tokens: dict[bytes, str] = {}
+    for number, entry in enumerate(file.token):
+        with config_key(path, f"token[{number}].producer"):
+            check_key_name(entry.producer, "producer")
+        digest = bytes.fromhex(entry.sha256)
+        if digest in tokens:
+            config_error(path, f"token[{number}].sha256", "the same token twice")
+        tokens[digest] = entry.producer
+    return tokens

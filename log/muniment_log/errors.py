@@ -1,0 +1,59 @@
+"""Domain errors of the log (design section 4): what a caller of the core can be told.
+
+The HTTP layer turns them into problem details in one table, the command line into exit codes.
+"""
+
+from muniment.formats.encoding import MunimentError
+
+
+class LogError(MunimentError):
+    """Base of everything the log refuses on purpose."""
+
+
+class StreamGapError(LogError):
+    """A batch is ahead of its stream and the batches before it did not come in time."""
+
+    def __init__(self, expected: int, got: int) -> None:
+        super().__init__(f"the stream continues at {expected}, this batch begins at {got}")
+        self.expected = expected
+
+
+class StreamConflictError(LogError):
+    """A batch says something else than what the stream already holds at its sequence number."""
+
+    def __init__(self, first: int, reason: str) -> None:
+        super().__init__(f"sequence {first}: {reason}")
+        self.first = first
+
+
+class OverloadedError(LogError):
+    """More waits than the log accepts at once; the same request may succeed later."""
+
+    def __init__(self, what: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(what)
+        self.retry_after_s = retry_after_s
+
+
+class UnavailableError(LogError):
+    """The log stops or its storage failed: what became of the batch is known after a restart."""
+
+
+class NotPublishedError(LogError):
+    """The published head did not reach a tree size in time; what was accepted stays durable."""
+
+    def __init__(self, wanted: int, published: int) -> None:
+        super().__init__(f"the published tree size is {published}, not yet {wanted}")
+        self.wanted = wanted
+        self.published = published
+
+
+class StorageError(LogError):
+    """The storage failed or does not hold what it must hold. Fatal to the process."""
+
+
+class WrongIdentityError(LogError):
+    """The database belongs to another origin or other keys than the configured ones."""
+
+
+class RolledBackError(LogError):
+    """A witness has cosigned a tree that the database does not hold: it is an older copy."""

@@ -1,0 +1,88 @@
+"""The routes of the log."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from muniment.service.http import App, Problem, Request, Response, text_response
+from muniment_log.http.openapi import document
+from muniment_log.http.problems import ERRORS
+from muniment_log.http.query import Query
+from muniment_log.http.reads import Reads, published_size
+from muniment_log.http.submit import Submit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from muniment.service.metrics import Metrics
+    from muniment_log.ingest import Admission
+    from muniment_log.publisher import Publisher
+    from muniment_log.storage.port import Sequencer, TileSource
+
+
+def build(
+    admission: Admission,
+    sequencer: Sequencer,
+    publisher: Publisher,
+    tiles: TileSource,
+    metrics: Metrics,
+) -> App:
+    """Puts the routes together over the ports.
+
+    Args:
+        admission: who may submit, and the origin.
+        sequencer: orders batches.
+        publisher: the published head.
+        tiles: reads the tree.
+        metrics: where to count.
+    """
+    app = App(metrics, ERRORS)
+    reads = Reads(publisher, tiles)
+    submit = Submit(admission, sequencer, publisher, tiles)
+    query = Query(admission, sequencer, publisher, tiles)
+    app.operations(_readiness(publisher))
+    app.route("GET", "/", _front(admission.origin, publisher))
+    app.route("GET", "/openapi.json", _fixed(document(admission.origin, version("muniment"))))
+    app.route("GET", "/checkpoint", reads.checkpoint)
+    app.prefix("GET", "/tile/", reads.tile)
+    app.route("POST", "/v1/batches", submit.batches)
+    app.route("POST", "/v1/records", submit.records)
+    app.prefix("GET", "/v1/streams/", query.stream)
+    app.prefix("GET", "/v1/entries/", query.entry)
+    app.route("GET", "/v1/proofs/inclusion", query.inclusion)
+    app.route("GET", "/v1/proofs/consistency", query.consistency)
+    return app
+
+
+def _readiness(publisher: Publisher) -> Callable[[], Mapping[str, Any]]:
+    def ready() -> dict[str, Any]:
+        state = {
+            "integrated": publisher.integrated.size,
+            "published": published_size(publisher.published),
+            "witnesses": publisher.witnesses,
+        }
+        if publisher.is_stalled:
+            raise Problem(503, "no-quorum", "the witness quorum is not met", members=state)
+        return state
+
+    return ready
+
+
+def _front(origin: str, publisher: Publisher) -> Callable[[Request], Any]:
+    async def front(_: Request) -> Response:
+        size = published_size(publisher.published)
+        return text_response(f"{origin}: a muniment log of {size} published leaves\n")
+
+    return front
+
+
+def _fixed(value: dict[str, Any]) -> Callable[[Request], Any]:
+    body = msgspec.json.encode(value)
+
+    async def fixed(_: Request) -> Response:
+        return Response(200, body)
+
+    return fixed

@@ -1,0 +1,73 @@
+"""From domain errors to HTTP (RFC 9457): the one table, and the few problems with members."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from muniment.service.database import FatalDatabaseError
+from muniment.service.http import Problem
+from muniment_log import ingest
+from muniment_log.errors import (
+    OverloadedError,
+    StorageError,
+    StreamConflictError,
+    StreamGapError,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
+    ingest.MalformedBatchError: (400, "malformed-batch"),
+    ingest.WrongLogError: (403, "wrong-log"),
+    ingest.UnknownGatewayError: (403, "unknown-gateway"),
+    ingest.BadSignatureError: (403, "bad-signature"),
+    ingest.TooManyRecordsError: (413, "too-many-records"),
+    ingest.BadRecordError: (422, "bad-record"),
+    StreamGapError: (409, "stream-gap"),
+    StreamConflictError: (409, "stream-conflict"),
+    OverloadedError: (503, "overloaded"),
+    UnavailableError: (503, "unavailable"),
+    StorageError: (503, "storage-failed"),
+    FatalDatabaseError: (503, "storage-failed"),
+}
+"""Status and slug of each domain error; those with members go through `problem_of`."""
+
+UNAVAILABLE_SECONDS: Final = 5
+"""Retry-After while the log restarts."""
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem of a domain error, with its members and headers.
+
+    Raises:
+        KeyError: The error is not in the table.
+    """
+    status, slug = ERRORS[type(error)]
+    members: dict[str, int] = {}
+    headers: Mapping[str, str] = {}
+    match error:
+        case StreamGapError():
+            members = {"expected": error.expected}
+        case StreamConflictError():
+            members = {"first": error.first}
+        case ingest.BadRecordError():
+            members = {"entry": error.entry}
+        case OverloadedError():
+            headers = {"Retry-After": str(error.retry_after_s)}
+        case UnavailableError() | StorageError() | FatalDatabaseError():
+            headers = {"Retry-After": str(UNAVAILABLE_SECONDS)}
+        case _:
+            pass
+    return Problem(status, slug, str(error), members=members, headers=headers)
+
+
+def not_published_yet(published: int) -> Problem:
+    """What is asked for lies beyond the published tree."""
+    return Problem(
+        404,
+        "not-published-yet",
+        f"the published tree has {published} leaves",
+        members={"published": published},
+    )

@@ -1,0 +1,141 @@
+"""The service API's reads: streams, entries and proofs (design section 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from muniment.formats.encoding import FormatError, format_base64, parse_decimal
+from muniment.formats.manifest import HEADER, check_stream_label
+from muniment.formats.tlogproof import TlogProof
+from muniment.service.http import Problem, Request, Response, json_response
+from muniment_log.http.problems import not_published_yet
+from muniment_log.http.reads import IMMUTABLE, published_size
+from muniment_log.proofs import (
+    consistency_proof,
+    entry_at,
+    inclusion_proofs,
+    leaf_hash_at,
+    root_at,
+)
+from muniment_log.storage.port import StreamKey
+
+if TYPE_CHECKING:
+    from muniment_log.ingest import Admission
+    from muniment_log.publisher import Publisher
+    from muniment_log.storage.port import Sequencer, TileSource
+
+_JSON = "application/json"
+_TEXT = "text/plain; charset=utf-8"
+_MANIFEST = HEADER.encode() + b"\n"
+
+
+class Query:
+    """Handlers of the read calls under /v1."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        sequencer: Sequencer,
+        publisher: Publisher,
+        tiles: TileSource,
+    ) -> None:
+        """Reads through the ports, up to what is published."""
+        self._producers = frozenset(admission.gateways) | frozenset(admission.tokens.values())
+        self._sequencer = sequencer
+        self._publisher = publisher
+        self._tiles = tiles
+
+    async def stream(self, request: Request) -> Response:
+        """``GET /v1/streams/{key name}/{label}``; the key name may contain slashes."""
+        request.parameters()
+        name, slash, label = request.rest.rpartition("/")
+        try:
+            key = StreamKey(unquote(name, errors="strict"), unquote(label, errors="strict"))
+            check_stream_label(key.label)
+        except (UnicodeDecodeError, FormatError) as error:
+            raise Problem(400, "malformed", f"stream: {error}") from error
+        if not slash or key.gateway not in self._producers:
+            raise Problem(404, "unknown-gateway", "no gateway of this log has this key name")
+        state = await self._sequencer.stream(key)
+        return json_response(
+            {
+                "gateway": key.gateway,
+                "stream": key.label,
+                "next": state.next,
+                "manifest": format_base64(state.manifest),
+            }
+        )
+
+    async def entry(self, request: Request) -> Response:
+        """``GET /v1/entries/{index}``: the leaf bytes."""
+        request.parameters()
+        index = parse_decimal(request.rest, "index")
+        size = published_size(self._publisher.published)
+        if index >= size:
+            raise not_published_yet(size)
+        data = await entry_at(self._tiles, index, size)
+        return Response(
+            200,
+            data,
+            _TEXT if data.startswith(_MANIFEST) else _JSON,
+            {"Muniment-Leaf-Index": str(index), "Cache-Control": IMMUTABLE},
+        )
+
+    async def inclusion(self, request: Request) -> Response:
+        """``GET /v1/proofs/inclusion?index=[&size=]``: a tlog-proof, or JSON when asked for."""
+        parameters = request.parameters("index", "size")
+        index = _number(parameters, "index")
+        published = self._publisher.published
+        if published is None:
+            raise not_published_yet(0)
+        newest = published.checkpoint.size
+        size = _number(parameters, "size") if "size" in parameters else newest
+        if size > newest or index >= newest:
+            raise not_published_yet(newest)
+        if index >= size:
+            raise Problem(400, "bad-query", f"index: a tree of {size} leaves has no leaf {index}")
+        (proof,) = await inclusion_proofs(self._tiles, [index], size)
+        if _JSON in request.headers.get("Accept", ""):
+            return json_response(
+                {
+                    "index": index,
+                    "size": size,
+                    "leaf_hash": format_base64(await leaf_hash_at(self._tiles, index, size)),
+                    "proof": [format_base64(node) for node in proof],
+                    "root": format_base64(await root_at(self._tiles, size)),
+                },
+                headers={"Vary": "Accept"},
+            )
+        if size != newest:
+            raise Problem(
+                404,
+                "no-checkpoint",
+                f"there is a checkpoint of size {newest} only; other sizes as {_JSON}",
+                members={"published": newest},
+            )
+        data = TlogProof(index, proof, published).encode()
+        return Response(200, data, _TEXT, {"Vary": "Accept"})
+
+    async def consistency(self, request: Request) -> Response:
+        """``GET /v1/proofs/consistency?from=&to=``."""
+        parameters = request.parameters("from", "to")
+        old, new = _number(parameters, "from"), _number(parameters, "to")
+        published = published_size(self._publisher.published)
+        if new > published:
+            raise not_published_yet(published)
+        if old > new:
+            raise Problem(400, "bad-query", "from: larger than to")
+        proof = await consistency_proof(self._tiles, old, new)
+        return json_response(
+            {"from": old, "to": new, "proof": [format_base64(node) for node in proof]}
+        )
+
+
+def _number(parameters: dict[str, str], name: str) -> int:
+    if name not in parameters:
+        raise Problem(400, "bad-query", f"{name}: missing")
+    try:
+        return parse_decimal(parameters[name], name)
+    except FormatError as error:
+        raise Problem(400, "bad-query", str(error)) from error

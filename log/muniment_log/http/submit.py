@@ -1,0 +1,144 @@
+"""``POST /v1/batches`` and ``POST /v1/records``: from bytes to receipts (design section 4)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from muniment.formats.encoding import format_base64
+from muniment.formats.manifest import MAX_BATCH_BYTES
+from muniment.service.http import Problem, Request, Response, json_response
+from muniment_log.errors import LogError, NotPublishedError
+from muniment_log.http.problems import ERRORS, problem_of
+from muniment_log.ingest import Admission, BadTokenError, complete, complete_lines
+from muniment_log.proofs import inclusion_proofs
+
+if TYPE_CHECKING:
+    from muniment_log.publisher import Publisher
+    from muniment_log.storage.port import Receipt, Sequencer, TileSource
+
+DEFAULT_WAIT_SECONDS: Final = 10.0
+MAX_WAIT_SECONDS: Final = 60.0
+"""How long ``?wait=published`` may hold a request."""
+
+_SECONDS: Final = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,6})?")
+_RETRY_SECONDS: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What ``?wait=published&timeout=seconds`` asks for; None seconds for not waiting."""
+
+    seconds: float | None
+
+
+class Submit:
+    """Handlers of the write calls."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        sequencer: Sequencer,
+        publisher: Publisher,
+        tiles: TileSource,
+    ) -> None:
+        """Judges by `admission`, orders through the sequencer, waits at the publisher."""
+        self._admission = admission
+        self._sequencer = sequencer
+        self._publisher = publisher
+        self._tiles = tiles
+
+    async def batches(self, request: Request) -> Response:
+        """``POST /v1/batches``: a signed batch."""
+        waiting = _waiting(request)
+        body = await request.body(MAX_BATCH_BYTES)
+        try:
+            receipt = await self._sequencer.submit(self._admission.judge(body))
+        except LogError as error:
+            raise _problem(error) from error
+        return await self._answer(receipt, waiting)
+
+    async def records(self, request: Request) -> Response:
+        """``POST /v1/records``: records of a client that cannot sign."""
+        waiting = _waiting(request)
+        producer = self._producer(request)
+        kind = request.headers.get("Content-Type", "application/json")
+        kind = kind.partition(";")[0].strip().lower()
+        if kind not in {"application/json", "application/x-ndjson"}:
+            raise Problem(415, "content-type", "send application/json or application/x-ndjson")
+        body = await request.body(MAX_BATCH_BYTES)
+        now_ms = time.time_ns() // 1_000_000
+        try:
+            if kind == "application/json":
+                records = complete(
+                    body, producer=producer, now_ms=now_ms, new_id=_new_id, most=MAX_BATCH_BYTES
+                )
+            else:
+                records = complete_lines(body, producer=producer, now_ms=now_ms, new_id=_new_id)
+            receipt = await self._sequencer.submit_records(producer, records)
+        except LogError as error:
+            raise _problem(error) from error
+        return await self._answer(receipt, waiting)
+
+    def _producer(self, request: Request) -> str:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        challenge = {"WWW-Authenticate": "Bearer"}
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Problem(401, "no-token", "a bearer token is needed", headers=challenge)
+        try:
+            return self._admission.producer_of(token.strip())
+        except BadTokenError as error:
+            challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            raise Problem(401, "bad-token", str(error), headers=challenge) from error
+
+    async def _answer(self, receipt: Receipt, waiting: Waiting) -> Response:
+        members: dict[str, Any] = msgspec.structs.asdict(receipt)
+        if waiting.seconds is None:
+            return json_response(members)
+        try:
+            published = await self._publisher.wait(receipt.size, waiting.seconds)
+        except NotPublishedError as error:
+            # Durable all the same: the receipt must not be lost with the wait.
+            raise Problem(
+                503,
+                "not-published",
+                f"logged, but {error}",
+                members={"receipt": members},
+                headers={"Retry-After": str(_RETRY_SECONDS)},
+            ) from error
+        indices = range(receipt.first, receipt.first + receipt.count)
+        proofs = await inclusion_proofs(self._tiles, indices, published.checkpoint.size)
+        members["published"] = {
+            "checkpoint": published.encode().decode(),
+            "proofs": [[format_base64(node) for node in proof] for proof in proofs],
+        }
+        return json_response(members)
+
+
+def _waiting(request: Request) -> Waiting:
+    parameters = request.parameters("wait", "timeout")
+    wait, timeout = parameters.get("wait"), parameters.get("timeout")
+    if wait is None:
+        if timeout is not None:
+            raise Problem(400, "bad-query", "timeout goes with wait=published")
+        return Waiting(None)
+    if wait != "published":
+        raise Problem(400, "bad-query", "wait takes one value, published")
+    if timeout is None:
+        return Waiting(DEFAULT_WAIT_SECONDS)
+    if not _SECONDS.fullmatch(timeout) or float(timeout) > MAX_WAIT_SECONDS:
+        raise Problem(400, "bad-query", f"timeout is 0 to {MAX_WAIT_SECONDS:g} seconds")
+    return Waiting(float(timeout))
+
+
+def _problem(error: LogError) -> Exception:
+    return problem_of(error) if type(error) in ERRORS else error
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)

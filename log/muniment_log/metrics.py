@@ -1,0 +1,66 @@
+"""The log's own Prometheus metrics; HTTP and process metrics come from `muniment.service`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from muniment.service.metrics import Metrics
+
+_LEAVES: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0)
+
+
+class LogMetrics:
+    """What an operator watches.
+
+    Attributes:
+        waiting_bytes: accepted but not yet durable.
+        refused: batches and records refused, by reason.
+        publish_seconds: from a signed head to its quorum.
+        witness_requests: add-checkpoint requests, by witness and result.
+        witness_size: the tree size that each witness has last cosigned.
+        stalled: 1 while the publisher wants a quorum and does not get one.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Registers them."""
+        self._commit_seconds = metrics.histogram(
+            "commit_seconds", "Time from taking a group of batches to its receipts."
+        )
+        self._commit_leaves = metrics.histogram(
+            "commit_leaves", "Leaves in one commit.", buckets=_LEAVES
+        )
+        self._integrated = metrics.gauge("integrated_size", "Leaves in the durable tree.")
+        self._published = metrics.gauge("published_size", "Leaves in the published tree.")
+        self.waiting_bytes: Final = metrics.gauge(
+            "waiting_bytes", "Bytes of batches accepted and not yet durable."
+        )
+        self.refused: Final = metrics.counter(
+            "refused", "Batches and records refused by the sequencer.", ("reason",)
+        )
+        self.publish_seconds: Final = metrics.histogram(
+            "publish_seconds", "Time from a signed head to its publication."
+        )
+        self.witness_requests: Final = metrics.counter(
+            "witness_requests", "Requests to witnesses.", ("witness", "result")
+        )
+        self.witness_size: Final = metrics.gauge(
+            "witness_size", "Tree size that the witness has last cosigned.", ("witness",)
+        )
+        self.stalled: Final = metrics.gauge(
+            "publication_stalled", "1 while the newest round has not met the quorum in time."
+        )
+
+    def committed(self, size: int, leaves: int, seconds: float) -> None:
+        """Counts one commit."""
+        self._integrated.set(size)
+        self._commit_leaves.observe(leaves)
+        self._commit_seconds.observe(seconds)
+
+    def integrated(self, size: int) -> None:
+        """Sets the durable size, at start."""
+        self._integrated.set(size)
+
+    def published(self, size: int) -> None:
+        """Sets the published size."""
+        self._published.set(size)

@@ -1,0 +1,95 @@
+"""Proofs out of tiles (RFC 6962 section 2.1): plan, read once, assemble.
+
+Costs one call to the tile source, whatever is asked for together; what is read is a handful of
+tiles per proof, most of them shared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muniment.formats.merkle import HASH_SIZE
+from muniment.formats.proofs import (
+    Plan,
+    nodes_from_tiles,
+    plan_consistency,
+    plan_inclusion,
+    plan_root,
+)
+from muniment.formats.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from muniment_log.storage.port import TileSource
+
+
+async def inclusion_proofs(
+    source: TileSource, indices: Sequence[int], size: int
+) -> list[tuple[bytes, ...]]:
+    """The audit paths of leaves in the tree of `size`, in the order asked for.
+
+    Raises:
+        ValueError: an index is not below the size.
+        LookupError: the tree of that size is not committed.
+        StorageError: the storage fails.
+    """
+    return await _assemble(source, [plan_inclusion(index, size) for index in indices], size)
+
+
+async def consistency_proof(source: TileSource, old: int, new: int) -> tuple[bytes, ...]:
+    """The proof that the tree of size `new` extends that of size `old`.
+
+    Raises:
+        ValueError: not ``0 <= old <= new``.
+        LookupError: the tree of size `new` is not committed.
+        StorageError: the storage fails.
+    """
+    return (await _assemble(source, [plan_consistency(old, new)], new))[0]
+
+
+async def root_at(source: TileSource, size: int) -> bytes:
+    """The root of the tree of `size`.
+
+    Raises:
+        LookupError: that tree is not committed.
+        StorageError: the storage fails.
+    """
+    return (await _assemble(source, [plan_root(size)], size))[0][0]
+
+
+async def leaf_hash_at(source: TileSource, index: int, size: int) -> bytes:
+    """The leaf hash at `index` of the tree of `size`.
+
+    Raises:
+        ValueError: the index is not below the size.
+        LookupError: the tree of that size is not committed.
+        StorageError: the storage fails.
+    """
+    tile = tile_at(0, index // TILE_WIDTH, size)
+    data = (await source.read([tile]))[tile]
+    at = index % TILE_WIDTH * HASH_SIZE
+    return data[at : at + HASH_SIZE]
+
+
+async def entry_at(source: TileSource, index: int, size: int) -> bytes:
+    """The leaf bytes at `index` of the tree of `size`.
+
+    Raises:
+        ValueError: the index is not below the size.
+        LookupError: the tree of that size is not committed.
+        StorageError: the storage fails.
+    """
+    bundle = tile_at(ENTRIES, index // TILE_WIDTH, size)
+    data = (await source.read([bundle]))[bundle]
+    return check_bundle(bundle, data)[index % TILE_WIDTH]
+
+
+async def _assemble(
+    source: TileSource, plans: Sequence[Plan], size: int
+) -> list[tuple[bytes, ...]]:
+    nodes = dict.fromkeys(node for plan in plans for node in plan.nodes)
+    wanted = dict.fromkeys(tile for plan in plans for tile in plan.tiles(size))
+    tiles = await source.read(list(wanted)) if wanted else {}
+    hashes = nodes_from_tiles(nodes, size, tiles)
+    return [plan.assemble(hashes) for plan in plans]

@@ -1,0 +1,381 @@
+"""Publishing heads (design section 4; C2SP tlog-checkpoint, tlog-witness): two heads, one rule.
+
+The *integrated* head is durable. The *published* head is the newest one that the log signed, stored
+and got cosigned by the quorum of its policy. A round takes the newest integrated head, asks all
+witnesses at the same time, and ends when the quorum is met; the next begins with the newest head
+then. When nothing is under way a commit's own transaction carries the signature of its head, so a
+lone decision waits for one sync and one exchange with the witnesses, and for no timer.
+
+Order, for the crash argument: sign, store, ask witnesses; store what they answered, serve it.
+A head that was signed but never stored was never shown; a restart signs a head that extends it.
+
+It fails closed: without a quorum the published head stays where it is, and `is_stalled` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.service.logging import event
+from muniment_log.errors import NotPublishedError, UnavailableError
+from muniment_log.proofs import consistency_proof
+from muniment_log.storage.port import TileSource
+from muniment_log.witness import Cosigned, WitnessClient, WitnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from muniment.formats.policy import Policy
+    from muniment_log.heads import HeadSigner
+    from muniment_log.metrics import LogMetrics
+    from muniment_log.storage.port import Head
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherLimits:
+    """Deadlines of publishing.
+
+    Attributes:
+        round_seconds: after this, a round without a quorum gives way to a newer head.
+        backoff_first_seconds: pause after a witness's first failure; doubles from there.
+        backoff_most_seconds: longest pause between two requests to a failing witness.
+    """
+
+    round_seconds: float = 5.0
+    backoff_first_seconds: float = 0.05
+    backoff_most_seconds: float = 10.0
+
+
+class HeadStore(Protocol):
+    """Where signed and published checkpoints are stored before they are shown."""
+
+    async def put_signed(self, sign: Callable[[], bytes]) -> bytes:
+        """Makes and stores a signed checkpoint; see `SQLiteStore`."""
+        ...
+
+
+class PublishedTiles(TileSource, Protocol):
+    """The tile source, which also keeps the published checkpoint."""
+
+    async def publish(self, note: bytes) -> None:
+        """Stores a published checkpoint, then gives it out."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Round:
+    """One signed head on its way to its quorum."""
+
+    signed: SignedCheckpoint
+    started: float
+    names: set[str] = field(default_factory=set)
+    answered: set[WitnessClient] = field(default_factory=set)
+    published: bool = False
+
+    @property
+    def size(self) -> int:
+        return self.signed.checkpoint.size
+
+
+class Publisher:
+    """Owns the published head. Belongs to one event loop; `run` is its one task.
+
+    Attributes:
+        published: the published checkpoint, cosigned by the quorum; None before the first.
+    """
+
+    def __init__(
+        self,
+        heads: HeadSigner,
+        store: HeadStore,
+        tiles: PublishedTiles,
+        policy: Policy | None,
+        witnesses: Sequence[WitnessClient],
+        metrics: LogMetrics,
+        limits: PublisherLimits,
+    ) -> None:
+        """Puts a publisher together; `start` tells it what is stored."""
+        self.published: SignedCheckpoint | None = None
+        self._heads = heads
+        self._store = store
+        self._tiles = tiles
+        self._policy = policy
+        self._workers = [_Worker(self, witness, limits) for witness in witnesses]
+        self._metrics = metrics
+        self._limits = limits
+        self._integrated: Head | None = None
+        self._round: _Round | None = None
+        self._signed: bytes | None = None  # newer than the round, waiting for its turn
+        self._wanted = False
+        self._more_to_come: Callable[[], bool] = lambda: False
+        self._news = asyncio.Event()
+        self._waiting: list[tuple[int, asyncio.Future[SignedCheckpoint]]] = []
+        self._stopped = False
+
+    def start(
+        self,
+        head: Head,
+        signed: bytes | None,
+        published: bytes | None,
+        more_to_come: Callable[[], bool],
+    ) -> None:
+        """Continues from what is stored.
+
+        Args:
+            head: the integrated head.
+            signed: the newest signed checkpoint.
+            published: the published checkpoint.
+            more_to_come: whether another commit follows at once, so that a signature can ride in
+                its transaction.
+        """
+        self._integrated = head
+        self._more_to_come = more_to_come
+        if published is not None:
+            self.published = parse_signed_checkpoint(published)
+            self._metrics.published(self.published.checkpoint.size)
+        # Also when it was published: witnesses give their cosignatures on the same head again, and
+        # those that were late before the restart are added. An older one is not worth a round.
+        if signed is not None and self._heads.last == head:
+            self._signed = signed
+
+    @property
+    def integrated(self) -> Head:
+        """The newest integrated head."""
+        if self._integrated is None:
+            raise AssertionError("the publisher was not started")
+        return self._integrated
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a head waits for a quorum that does not come."""
+        current = self._round
+        return current is not None and not current.published and self._is_stuck(current)
+
+    @property
+    def witnesses(self) -> list[dict[str, str | int | None]]:
+        """Each witness, the size it last cosigned, and why it fails, for readiness."""
+        return [
+            {
+                "witness": worker.client.label,
+                "size": worker.client.size,
+                "error": None if worker.failure is None else str(worker.failure),
+            }
+            for worker in self._workers
+        ]
+
+    def signer(self) -> Callable[[Head], bytes] | None:
+        """Before a commit: how to sign its head, when the publisher waits for a newer one."""
+        if not self._wanted:
+            return None
+        self._wanted = False
+        return self._heads.sign
+
+    def committed(self, head: Head, signed: bytes | None) -> None:
+        """After a commit: the new integrated head, and its checkpoint when it was signed."""
+        self._integrated = head
+        if signed is not None:
+            self._signed = signed
+        self._news.set()
+
+    async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
+        """Waits until a tree of at least `size` is published, and returns its checkpoint.
+
+        Raises:
+            NotPublishedError: not in time.
+            UnavailableError: the log stops.
+        """
+        if self.published is not None and self.published.checkpoint.size >= size:
+            return self.published
+        if self._stopped:
+            raise UnavailableError("the log has stopped")
+        future: asyncio.Future[SignedCheckpoint] = asyncio.get_running_loop().create_future()
+        entry = (size, future)
+        self._waiting.append(entry)
+        try:
+            async with asyncio.timeout(seconds):
+                return await future
+        except TimeoutError:
+            reached = self.published.checkpoint.size if self.published is not None else 0
+            raise NotPublishedError(size, reached) from None
+        finally:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+
+    async def run(self) -> None:
+        """Publishes, until cancelled.
+
+        Raises:
+            StorageError: a head could not be stored; the process must end.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for worker in self._workers:
+                    group.create_task(worker.run(), name=f"witness {worker.client.label}")
+                await self._publish_all()
+        finally:
+            self._stopped = True
+            for _, future in self._waiting:
+                if not future.done():
+                    future.set_exception(UnavailableError("the log has stopped"))
+
+    async def _publish_all(self) -> None:
+        while True:
+            self._news.clear()
+            current = self._round
+            if current is not None and not current.published and self._is_met(current):
+                await self._publish(current)
+                continue
+            if current is None or current.published or self._is_stuck(current):
+                self._metrics.stalled.set(self.is_stalled)
+                following = await self._next()
+                if following is not None:
+                    self._begin(following)
+                    continue
+            await self._wait_for_news(current)
+
+    async def _wait_for_news(self, current: _Round | None) -> None:
+        seconds = None
+        if current is not None and not current.published and not self._is_stuck(current):
+            seconds = max(0.0, current.started + self._limits.round_seconds - perf_counter())
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            event(_LOGGER, logging.WARNING, "no quorum in time", waiting=self._missing(current))
+
+    async def _next(self) -> SignedCheckpoint | None:
+        """The newest head, signed and stored; None when there is nothing new to publish."""
+        note, self._signed = self._signed, None
+        if note is not None:
+            return parse_signed_checkpoint(note)
+        last, head = self._heads.last, self.integrated
+        if last is not None and head.size <= last.size:
+            self._wanted = True
+            return None
+        if self._more_to_come():
+            # The commit that follows at once signs its own head: newer, and one sync less.
+            self._wanted = True
+            return None
+        self._wanted = False
+        note = await self._store.put_signed(lambda: self._heads.sign(head))
+        return parse_signed_checkpoint(note)
+
+    def _begin(self, signed: SignedCheckpoint) -> None:
+        self._round = _Round(signed, perf_counter())
+        for worker in self._workers:
+            worker.wake()
+
+    def _is_met(self, current: _Round) -> bool:
+        return self._policy is None or self._policy.is_met(current.names)
+
+    def _is_stuck(self, current: _Round) -> bool:
+        if perf_counter() - current.started >= self._limits.round_seconds:
+            return True
+        return all(
+            worker.client in current.answered or worker.failure is not None
+            for worker in self._workers
+        )
+
+    def _missing(self, current: _Round | None) -> str:
+        answered = current.answered if current is not None else set()
+        return ", ".join(w.client.label for w in self._workers if w.client not in answered)
+
+    async def _publish(self, current: _Round) -> None:
+        size = current.size
+        if self.published is not None and size < self.published.checkpoint.size:
+            raise AssertionError("the published head never goes back")
+        signed = current.signed
+        await self._tiles.publish(signed.encode())
+        # Witnesses that answered while it was being stored are on the note that is served.
+        current.published = True
+        self.published = current.signed
+        self._metrics.published(size)
+        self._metrics.stalled.set(0)
+        self._metrics.publish_seconds.observe(perf_counter() - current.started)
+        still = []
+        for wanted, future in self._waiting:
+            if wanted > size:
+                still.append((wanted, future))
+            elif not future.done():
+                future.set_result(self.published)
+        self._waiting = still
+
+    # What a worker needs to know and tell.
+
+    @property
+    def round(self) -> _Round | None:
+        """The round under way, or the last one."""
+        return self._round
+
+    async def prove(self, old: int, new: int) -> Sequence[bytes]:
+        """The consistency proof that a witness asks for."""
+        return await consistency_proof(self._tiles, old, new)
+
+    def answered(self, current: _Round, client: WitnessClient, cosigned: Cosigned) -> None:
+        """A witness has cosigned the head of a round, in time or late."""
+        current.signed = current.signed.with_signatures(cosigned.lines)
+        current.names |= cosigned.names
+        current.answered.add(client)
+        if current.published and self._round is current:
+            # Late: the head is published already, another cosignature only makes it stronger. It
+            # is not stored, a witness gives it again.
+            self.published = current.signed
+        self._metrics.witness_requests.labels(client.label, "cosigned").inc()
+        self._metrics.witness_size.labels(client.label).set(client.size)
+        self._news.set()
+
+    def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
+        """A witness has not cosigned."""
+        self._metrics.witness_requests.labels(client.label, "failed").inc()
+        level = logging.WARNING if first else logging.DEBUG
+        event(_LOGGER, level, "a witness did not cosign", witness=client.label, error=str(error))
+        self._news.set()
+
+
+class _Worker:
+    """Keeps one witness at the newest head; a slow witness holds up only itself."""
+
+    def __init__(
+        self, publisher: Publisher, client: WitnessClient, limits: PublisherLimits
+    ) -> None:
+        self.client = client
+        self.failure: WitnessError | None = None
+        self._publisher = publisher
+        self._limits = limits
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is a new head."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        pause = self._limits.backoff_first_seconds
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            current = self._publisher.round
+            if current is None or self.client in current.answered:
+                continue
+            try:
+                cosigned = await self.client.add_checkpoint(current.signed, self._publisher.prove)
+            except WitnessError as error:
+                first, self.failure = self.failure is None, error
+                self._publisher.failed(self.client, error, first=first)
+                # Jitter: witnesses that failed together should not all be asked again together.
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
+                pause = min(2 * pause, self._limits.backoff_most_seconds)
+                self._woken.set()
+            else:
+                self.failure = None
+                pause = self._limits.backoff_first_seconds
+                self._publisher.answered(current, self.client, cosigned)
+                if self._publisher.round is not current:
+                    self._woken.set()

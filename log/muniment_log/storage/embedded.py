@@ -1,0 +1,103 @@
+"""The embedded tile source (C2SP tlog-tiles): the right edge in memory, the rest from SQLite."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from muniment.formats.merkle import HASH_SIZE
+from muniment.formats.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment_log.integrate import cut_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from muniment_log.integrate import Integration, RightEdge
+    from muniment_log.storage.sqlite import SQLiteStore
+
+CACHED_TILES: Final = 1024
+"""Full hash tiles kept in memory: 8 MiB. Enough for the proofs of the last 250,000 leaves and all
+upper levels of a billion."""
+
+
+class EmbeddedTiles:
+    """A `TileSource` on the embedded store; belongs to the event loop.
+
+    The sequencer tells it of every commit, so what was written last is read without touching the
+    file: a lone decision's proof costs no disk access and no thread.
+    """
+
+    def __init__(self, store: SQLiteStore, edge: RightEdge, published: bytes | None) -> None:
+        """Starts from the committed right edge and the stored published checkpoint."""
+        self._store = store
+        self._edge = edge
+        self._published = published
+        self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    def advance(self, change: Integration) -> None:
+        """Takes over what a commit has written."""
+        self._edge = change.edge
+        for level, index, data in change.tiles:
+            if len(data) == TILE_WIDTH * HASH_SIZE:
+                self._keep((level, index), data)
+
+    async def publish(self, note: bytes) -> None:
+        """Stores a published checkpoint, then gives it out.
+
+        Raises:
+            StorageError: it is not known to be stored, and is not given out.
+        """
+        await self._store.put_published(note)
+        self._published = note
+
+    async def checkpoint(self) -> bytes | None:
+        """The published checkpoint as last stored, or None before the first."""
+        return self._published
+
+    async def read(self, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
+        """The bytes of tiles and bundles, see `TileSource`."""
+        found: dict[Tile, bytes] = {}
+        missing: dict[tuple[int, int], bytes] = {}
+        for tile in tiles:
+            level = max(tile.level, 0)
+            end = (tile.index * TILE_WIDTH + tile.width) << (TILE_HEIGHT * level)
+            if end > self._edge.head.size:
+                raise LookupError(f"{tile.path} reaches beyond the tree")
+            data = self._edge.read(tile)
+            if data is None:
+                data = self._cached(tile)
+            if data is None:
+                missing[tile.level, tile.index] = b""
+            else:
+                found[tile] = data
+        if missing:
+            wanted = list(missing)
+            for key, data in zip(wanted, await self._store.tiles(wanted), strict=True):
+                missing[key] = data
+                if key[0] != ENTRIES:
+                    self._keep(key, data)
+            for tile in tiles:
+                if tile not in found:
+                    found[tile] = _cut(tile, missing[tile.level, tile.index])
+        return found
+
+    def _cached(self, tile: Tile) -> bytes | None:
+        data = self._cache.get((tile.level, tile.index))
+        if data is None:
+            return None
+        self._cache.move_to_end((tile.level, tile.index))
+        return _cut(tile, data)
+
+    def _keep(self, key: tuple[int, int], data: bytes) -> None:
+        self._cache[key] = data
+        self._cache.move_to_end(key)
+        while len(self._cache) > CACHED_TILES:
+            self._cache.popitem(last=False)
+
+
+def _cut(tile: Tile, full: bytes) -> bytes:
+    if tile.width == TILE_WIDTH:
+        return full
+    if tile.level == ENTRIES:
+        return cut_bundle(full, tile.width)
+    return full[: tile.width * HASH_SIZE]

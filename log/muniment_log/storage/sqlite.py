@@ -1,0 +1,409 @@
+"""The embedded store: one SQLite file, and all SQL of the log service (design section 4).
+
+One transaction commits a whole group of batches: bundles, hash tiles, streams, tree. The rules that
+keep the file sound (one writing connection, WAL with ``synchronous=FULL``, query-only readers) are
+those of `muniment.service.database`. A commit never reads a bundle back: full bundles are written
+once, and the partial one is a row per commit until it is full.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+from muniment.service.database import DatabaseError, FatalDatabaseError, Readers, Writer
+from muniment_log.errors import StorageError, WrongIdentityError
+from muniment_log.storage.port import NEW_STREAM, Head, StreamKey, StreamState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from muniment_log.integrate import Integration
+
+APPLICATION_ID: Final = 0x4D756E4C
+"""``MunL`` in the file's header: SQLite and file(1) show whose database it is."""
+
+WAL_PAGES: Final = 8192
+"""Pages in the write-ahead log before a commit checkpoints it: 32 MiB. Fewer, larger checkpoints
+cost less under load; the size bounds the file and the time to recover."""
+
+READERS: Final = 2
+"""Connections that read: reading tiles for proofs and auditors needs no more threads than cores."""
+
+MAX_REFUSED: Final = 1000
+"""Refused manifests kept as evidence of forked streams. Each is signed by a configured gateway, so
+only a gateway can fill the table; the oldest stay, because the first fork is the proof."""
+
+_BUNDLE_LEVEL: Final = -1  # as in formats.tiles.ENTRIES
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A signed batch as committed: enough to recognise a retry and answer it again.
+
+    Attributes:
+        key: its stream.
+        first: sequence number of its first record.
+        count: number of records.
+        digest: SHA-256 of the manifest's text.
+        index: leaf index of its first record.
+    """
+
+    key: StreamKey
+    first: int
+    count: int
+    digest: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the file holds of the tree's right edge, and the notes of the two heads.
+
+    Attributes:
+        head: the integrated tree.
+        fragments: the partial bundle, in order.
+        partials: level above 0 → (tile index, hashes) of the last stored tile of that level.
+        signed: the newest checkpoint that the log signed.
+        published: the published checkpoint.
+    """
+
+    head: Head
+    fragments: tuple[bytes, ...]
+    partials: Mapping[int, tuple[int, bytes]]
+    signed: bytes | None
+    published: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything that one transaction writes.
+
+    Attributes:
+        change: the tree's part.
+        streams: where each touched stream continues afterwards.
+        accepted: the signed batches, to recognise retries.
+        sign: makes the signed checkpoint of the new head; runs on the writer's thread, where it
+            does not hold up the event loop. None when nobody waits for a signature.
+    """
+
+    change: Integration
+    streams: Mapping[StreamKey, StreamState]
+    accepted: Sequence[Accepted]
+    sign: Callable[[], bytes] | None
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (FatalDatabaseError, sqlite3.Error) as error:
+        raise StorageError(f"{what}: {error}") from error
+
+
+class SQLiteStore:
+    """The log's one file. Use `open`; `close` when nothing runs any more."""
+
+    def __init__(self, writer: Writer, readers: Readers) -> None:
+        """Takes over an opened writer and readers on the same file."""
+        self._writer = writer
+        self._readers = readers
+
+    @classmethod
+    async def open(cls, path: Path) -> SQLiteStore:
+        """Locks, opens and migrates the database, creating it (not its folder) when absent.
+
+        Raises:
+            DatabaseError: it is in use, not a database, another program's, or of a newer version.
+        """
+        writer = await Writer.open(path, _migrations(), application=APPLICATION_ID)
+        try:
+            await writer.run(_set_up)
+            readers = Readers(path, READERS)
+        except BaseException:
+            await writer.close()
+            raise
+        return cls(writer, readers)
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._writer.path
+
+    async def close(self) -> None:
+        """Closes the readers, then the writer, and lets another process have the file."""
+        try:
+            await self._readers.close()
+        finally:
+            await self._writer.close()
+
+    async def claim(self, origin: str, keys: Sequence[str]) -> None:
+        """Binds a new database to a log's origin and vkeys, or checks that it is bound to them.
+
+        Raises:
+            WrongIdentityError: the database belongs to another origin or to other keys.
+            StorageError: the file cannot be read or written.
+        """
+
+        def work(db: sqlite3.Connection) -> dict[str, str]:
+            owned = dict(db.execute("SELECT vkey, origin FROM identity").fetchall())
+            if not owned:
+                db.executemany(
+                    "INSERT INTO identity (vkey, origin) VALUES (?, ?)",
+                    [(key, origin) for key in keys],
+                )
+            return owned
+
+        with _translated("reading the database's identity"):
+            owned = await self._writer.run(work)
+        if not owned:
+            return
+        if set(owned.values()) != {origin}:
+            names = ", ".join(sorted(set(owned.values())))
+            raise WrongIdentityError(f"{self.path} is the log {names}, not {origin}")
+        if set(owned) != set(keys):
+            raise WrongIdentityError(
+                f"{self.path} belongs to the keys {_short(owned)}, not to {_short(keys)}"
+            )
+
+    async def load(self) -> Loaded:
+        """Reads the right edge and the stored notes; the cost does not grow with the log.
+
+        Raises:
+            StorageError: the file cannot be read, or lacks the tree.
+        """
+
+        def work(db: sqlite3.Connection) -> Loaded:
+            tree = db.execute("SELECT size, root FROM tree").fetchone()
+            if tree is None:
+                raise StorageError("the database has lost its tree state")
+            fragments = db.execute("SELECT data FROM tail ORDER BY first").fetchall()
+            # The last tile of each level, found by descending the index: levels are few.
+            partials: dict[int, tuple[int, bytes]] = {}
+            level = 1
+            while row := db.execute(
+                "SELECT idx, data FROM tile WHERE level = ? ORDER BY idx DESC LIMIT 1", (level,)
+            ).fetchone():
+                partials[level] = row
+                level += 1
+            notes = dict(db.execute("SELECT kind, note FROM head").fetchall())
+            return Loaded(
+                Head(*tree),
+                tuple(data for (data,) in fragments),
+                partials,
+                notes.get("signed"),
+                notes.get("published"),
+            )
+
+        with _translated("reading the tree"):
+            return await self._writer.run(work)
+
+    async def commit(self, commit: Commit) -> bytes | None:
+        """Makes a group of batches durable, in one transaction.
+
+        The tree row moves only from exactly the tree that the change starts from, so two writers
+        can never fork the tree, whatever lock failed.
+
+        Returns:
+            The signed checkpoint, when one was asked for.
+
+        Raises:
+            StorageError: nothing is known of the outcome; the process must stop and reload.
+        """
+        with _translated("commit"):
+            return await self._writer.run(lambda db: _commit(db, commit))
+
+    async def put_signed(self, sign: Callable[[], bytes]) -> bytes:
+        """Makes and stores a signed checkpoint, before anybody sees it.
+
+        Raises:
+            StorageError: it is not known to be stored.
+        """
+
+        def work(db: sqlite3.Connection) -> bytes:
+            note = sign()
+            _put_head(db, "signed", note)
+            return note
+
+        with _translated("storing a signed checkpoint"):
+            return await self._writer.run(work)
+
+    async def put_published(self, note: bytes) -> None:
+        """Stores the published checkpoint, before it is served.
+
+        Raises:
+            StorageError: it is not known to be stored.
+        """
+        with _translated("storing the published checkpoint"):
+            await self._writer.run(lambda db: _put_head(db, "published", note))
+
+    async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
+        """Keeps a manifest that contradicts an accepted one, once; bounded by `MAX_REFUSED`.
+
+        Raises:
+            StorageError: it is not known to be stored.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO refused (gateway, label, first, note) SELECT ?, ?, ?, ?"
+                " WHERE (SELECT count(*) FROM refused) < ? ON CONFLICT DO NOTHING",
+                (*key, first, note, MAX_REFUSED),
+            )
+
+        with _translated("storing a refused manifest"):
+            await self._writer.run(work)
+
+    async def refused(self, key: StreamKey) -> list[tuple[int, bytes]]:
+        """The refused manifests of a stream: (sequence number, note), in order.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+
+        def work(db: sqlite3.Connection) -> list[tuple[int, bytes]]:
+            return db.execute(
+                "SELECT first, note FROM refused WHERE gateway = ? AND label = ?"
+                " ORDER BY first, note",
+                key,
+            ).fetchall()
+
+        with _translated("reading refused manifests"):
+            return await self._readers.run(work)
+
+    async def stream(self, key: StreamKey) -> StreamState:
+        """Where a stream continues.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+
+        def work(db: sqlite3.Connection) -> StreamState:
+            row = db.execute(
+                "SELECT next, manifest FROM stream WHERE gateway = ? AND label = ?", key
+            ).fetchone()
+            return NEW_STREAM if row is None else StreamState(*row)
+
+        with _translated("reading a stream"):
+            return await self._readers.run(work)
+
+    async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
+        """The batch that begins at a sequence number of a stream; None if none begins there.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+
+        def work(db: sqlite3.Connection) -> Accepted | None:
+            row = db.execute(
+                "SELECT first, count, digest, idx FROM batch WHERE first = ? AND stream ="
+                " (SELECT id FROM stream WHERE gateway = ? AND label = ?)",
+                (first, *key),
+            ).fetchone()
+            return None if row is None else Accepted(key, *row)
+
+        with _translated("reading a batch"):
+            return await self._readers.run(work)
+
+    async def tiles(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The full tiles at (level, index), level -1 for entry bundles, in the order asked for.
+
+        Raises:
+            StorageError: one is not stored, or the file cannot be read.
+        """
+        with _translated("reading tiles"):
+            return await self._readers.run(lambda db: _read_tiles(db, wanted))
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+
+
+def _commit(db: sqlite3.Connection, commit: Commit) -> bytes | None:
+    # Few statements: after each one this thread has to win the interpreter lock back from a busy
+    # event loop.
+    change = commit.change
+    note = commit.sign() if commit.sign is not None else None
+    moved = db.execute(
+        "UPDATE tree SET size = ?, root = ? WHERE size = ? AND root = ?",
+        (*change.edge.head, *change.before),
+    ).rowcount
+    if moved != 1:
+        raise StorageError(
+            f"the stored tree is not the one of size {change.before.size} that this process "
+            "extends: something else wrote to the database"
+        )
+    if change.bundles:
+        db.executemany("INSERT INTO bundle (idx, data) VALUES (?, ?)", change.bundles)
+        db.execute("DELETE FROM tail")
+    if change.fragment is not None:
+        db.execute("INSERT INTO tail (first, data) VALUES (?, ?)", change.fragment)
+    if change.tiles:
+        db.executemany(
+            "INSERT INTO tile (level, idx, data) VALUES (?, ?, ?)"
+            " ON CONFLICT (level, idx) DO UPDATE SET data = excluded.data",
+            change.tiles,
+        )
+    db.executemany(
+        "INSERT INTO stream (gateway, label, next, manifest) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (gateway, label)"
+        " DO UPDATE SET next = excluded.next, manifest = excluded.manifest",
+        [(*key, *state) for key, state in commit.streams.items()],
+    )
+    if commit.accepted:
+        db.executemany(
+            "INSERT INTO batch (stream, first, count, digest, idx) VALUES"
+            " ((SELECT id FROM stream WHERE gateway = ? AND label = ?), ?, ?, ?, ?)",
+            [(*b.key, b.first, b.count, b.digest, b.index) for b in commit.accepted],
+        )
+    if note is not None:
+        _put_head(db, "signed", note)
+    return note
+
+
+def _put_head(db: sqlite3.Connection, kind: str, note: bytes) -> None:
+    db.execute(
+        "INSERT INTO head (kind, note) VALUES (?, ?)"
+        " ON CONFLICT (kind) DO UPDATE SET note = excluded.note",
+        (kind, note),
+    )
+
+
+def _read_tiles(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
+    found: list[bytes] = []
+    for level, index in wanted:
+        if level == _BUNDLE_LEVEL:
+            row = db.execute("SELECT data FROM bundle WHERE idx = ?", (index,)).fetchone()
+        else:
+            row = db.execute(
+                "SELECT data FROM tile WHERE level = ? AND idx = ?", (level, index)
+            ).fetchone()
+        if row is None:
+            raise StorageError(f"the database lacks tile {index} of level {level}")
+        found.append(row[0])
+    return found
+
+
+def _migrations() -> list[str]:
+    folder = resources.files("muniment_log.storage") / "migrations"
+    scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(folder / name).read_text("utf-8") for name in scripts]
+
+
+def _short(keys: Sequence[str] | Mapping[str, str]) -> str:
+    # An ML-DSA-44 vkey is 1,800 characters; name and key ID say which key it is.
+    return ", ".join(sorted(key.rsplit("+", 1)[0] for key in keys))
+
+
+__all__ = [
+    "MAX_REFUSED",
+    "Accepted",
+    "Commit",
+    "DatabaseError",
+    "Loaded",
+    "SQLiteStore",
+]

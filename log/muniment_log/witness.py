@@ -1,0 +1,185 @@
+"""C2SP tlog-witness, the log's side: asking one witness for its cosignatures.
+
+Several lines of a policy may share a URL (a witness with two keys answers with both cosignatures);
+one `WitnessClient` serves all of them with one request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import aiohttp
+
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.encoding import MunimentError
+from muniment.formats.note import MAX_NOTE_SIZE, verify_note
+from muniment.formats.witnesswire import (
+    SIZE_CONTENT_TYPE,
+    AddCheckpoint,
+    origin_hash,
+    parse_cosignatures,
+    parse_size,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from muniment.formats.checkpoint import SignedCheckpoint
+    from muniment.formats.note import SignatureLine, Verifier
+    from muniment.formats.policy import Policy, PolicyWitness
+
+MAX_ATTEMPTS: Final = 4
+"""Requests for one cosignature: each 409 tells the size to start from, and a witness asked by
+several processes at once may move between two of them."""
+
+_MAX_RESPONSE: Final = MAX_NOTE_SIZE
+
+
+class WitnessError(MunimentError):
+    """A witness did not answer, or not with what the protocol demands."""
+
+
+class Cosigned(NamedTuple):
+    """What a witness added to a checkpoint.
+
+    Attributes:
+        lines: its signature lines, every one verified.
+        names: the policy's names of the witnesses whose keys these are.
+    """
+
+    lines: tuple[SignatureLine, ...]
+    names: frozenset[str]
+
+
+class WitnessClient:
+    """One witness, at one submission URL.
+
+    Attributes:
+        label: its names in the policy, for metrics and logs.
+        url: the submission prefix.
+        size: the tree size that it is believed to have cosigned last.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, witnesses: Sequence[PolicyWitness]
+    ) -> None:
+        """Takes the policy's witnesses that share this URL."""
+        self.label: Final = "+".join(witness.name for witness in witnesses)
+        self.url: Final = url.rstrip("/")
+        self.size = 0
+        self._session = session
+        self._verifiers: list[Verifier] = [verifier_for(witness.vkey) for witness in witnesses]
+        self._names = {witness.vkey: witness.name for witness in witnesses}
+        self._keys = {(witness.vkey.name, witness.vkey.key_id) for witness in witnesses}
+
+    async def add_checkpoint(
+        self,
+        signed: SignedCheckpoint,
+        prove: Callable[[int, int], Awaitable[Sequence[bytes]]],
+    ) -> Cosigned:
+        """Asks for cosignatures of a checkpoint.
+
+        Args:
+            signed: the checkpoint, signed by the log and already stored.
+            prove: makes the consistency proof between two sizes.
+
+        Raises:
+            WitnessError: no valid cosignature came; the message says why.
+        """
+        new = signed.checkpoint.size
+        for _ in range(MAX_ATTEMPTS):
+            # A size beyond ours is asked about again: it is only what somebody's answer said.
+            old = min(self.size, new)
+            request = AddCheckpoint(old, tuple(await prove(old, new)), signed)
+            status, kind, body = await self._request("POST", "/add-checkpoint", request.encode())
+            if status == 200:
+                cosigned = self._check(signed, body)
+                self.size = new
+                return cosigned
+            if status != 409 or kind != SIZE_CONTENT_TYPE:
+                raise WitnessError(f"status {status}: {_excerpt(body)}")
+            try:
+                self.size = parse_size(body)
+            except MunimentError as error:
+                raise WitnessError(f"a conflict without a size: {error}") from error
+            if self.size > new:
+                raise WitnessError(f"it has cosigned size {self.size}, beyond {new}")
+        raise WitnessError(f"{MAX_ATTEMPTS} conflicts in a row")
+
+    async def latest(self, origin: str, log: Sequence[Verifier]) -> SignedCheckpoint | None:
+        """The newest checkpoint of a log that the witness shows, its log signature verified.
+
+        Uses the monitoring interface at the same prefix. None when it has none.
+
+        Raises:
+            WitnessError: it does not answer, or with something that the log never signed.
+        """
+        status, _, body = await self._request("GET", f"/{origin_hash(origin)}/checkpoint", None)
+        if status == 404:
+            return None
+        if status != 200:
+            raise WitnessError(f"status {status}: {_excerpt(body)}")
+        try:
+            signed = parse_signed_checkpoint(body)
+            verify_note(signed.note, log)
+        except MunimentError as error:
+            raise WitnessError(f"its checkpoint: {error}") from error
+        if signed.checkpoint.origin != origin:
+            raise WitnessError("its checkpoint is another log's")
+        return signed
+
+    def _check(self, signed: SignedCheckpoint, body: bytes) -> Cosigned:
+        try:
+            lines = tuple(
+                line for line in parse_cosignatures(body) if (line.name, line.key_id) in self._keys
+            )
+            # Only its own lines: the log's signatures on the note need no second look.
+            note = signed.note
+            found = verify_note(type(note)(note.text, lines), self._verifiers)
+        except MunimentError as error:
+            raise WitnessError(f"its answer: {error}") from error
+        if any(not verified.timestamp for verified in found):
+            raise WitnessError("its answer: a cosignature without a timestamp")
+        return Cosigned(lines, frozenset(self._names[verified.vkey] for verified in found))
+
+    async def _request(self, method: str, path: str, data: bytes | None) -> tuple[int, str, bytes]:
+        try:
+            async with self._session.request(
+                method, self.url + path, data=data, allow_redirects=False
+            ) as response:
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > _MAX_RESPONSE:
+                        raise WitnessError(f"more than {_MAX_RESPONSE} bytes of response")
+                kind = response.headers.get("Content-Type", "")
+                return response.status, kind.partition(";")[0].strip(), bytes(body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise WitnessError(f"{type(error).__name__}: {error}") from error
+
+
+def new_session(request_seconds: float) -> aiohttp.ClientSession:
+    """The HTTP client for witnesses: kept-alive connections, no proxies, no decompression."""
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=request_seconds),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=300),
+        auto_decompress=False,
+        raise_for_status=False,
+        trust_env=False,
+        headers={"User-Agent": "muniment-log", "Accept-Encoding": "identity"},
+        skip_auto_headers=("Accept",),
+    )
+
+
+def clients_of(policy: Policy, session: aiohttp.ClientSession) -> list[WitnessClient]:
+    """One client for each URL of a policy's witnesses; those without a URL cannot be asked."""
+    by_url: dict[str, list[PolicyWitness]] = {}
+    for witness in policy.witnesses:
+        if witness.url is not None:
+            by_url.setdefault(witness.url.rstrip("/"), []).append(witness)
+    return [WitnessClient(session, url, witnesses) for url, witnesses in by_url.items()]
+
+
+def _excerpt(body: bytes) -> str:
+    return repr(body[:200].decode("utf-8", "replace"))
