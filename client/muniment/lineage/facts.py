@@ -1,0 +1,289 @@
+"""The port through which lineage reads a log (design sections 3.1 and 4, "the index").
+
+`Facts` is what is known of one log at one size: an index, a verified replica, or `MemoryFacts`
+over a handful of records. Every lookup takes many keys at once, because an implementation on a
+database answers a batch for little more than one, and every answer is bounded and says when it is
+not the whole answer: who reasons from it then fails closed.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from muniment.formats.encoding import MunimentError
+from muniment.formats.kinds import (
+    Decision,
+    Edge,
+    Outcome,
+    Record,
+    Revocation,
+    Thing,
+    ThingType,
+    Verification,
+)
+from muniment.formats.policy import CosignedCheckpoint
+
+R = TypeVar("R", bound=Record)
+
+PAGE: Final = 256
+"""Most records in one answer about one key, unless the caller asks for another number. A run has
+one decision and a handful of edges; only popular agents have more."""
+
+TargetKind: TypeAlias = Literal["decision", "execution", "key", "key_name"]
+"""What a revocation can be looked up by; `key_name` finds all revoked vkeys of one key name."""
+
+
+class FactsError(MunimentError):
+    """The facts cannot be read now. Whoever decides on them denies."""
+
+
+class Head(NamedTuple):
+    """What some facts reflect: exactly the first `size` leaves of a log.
+
+    Attributes:
+        origin: The log's origin.
+        size: Number of leaves.
+        time: When the log was known to have this size, Unix seconds; 0 when nobody says.
+    """
+
+    origin: str
+    size: int
+    time: int
+
+
+class Ref(NamedTuple):
+    """A thing, as lineage tells things apart.
+
+    Attributes:
+        type: What it is.
+        id: Which one.
+        origin: The log that it is recorded in; None for the log at hand.
+    """
+
+    type: ThingType
+    id: str
+    origin: str | None = None
+
+
+class TargetRef(NamedTuple):
+    """What a revocation revokes.
+
+    Attributes:
+        kind: Decision, execution (run), key; or `key_name`: any vkey of that name.
+        id: The decision's or run's id, the key as in `kinds.Target`, or the key name.
+    """
+
+    kind: TargetKind
+    id: str
+
+
+class Found(NamedTuple, Generic[R]):
+    """A record and its leaf index."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which records have no use for
+    record: R
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[R]):
+    """The records that answer one key.
+
+    Attributes:
+        entries: In the order of the log, each index once.
+        more: Whether the log has further ones, after the last of these.
+    """
+
+    entries: tuple[Found[R], ...] = ()
+    more: bool = False
+
+
+class Facts(Protocol):
+    """What is known of a log, all answers at one size. Lookups answer each key, in order.
+
+    Args of every lookup: `after`, only records with a greater leaf index (-1 for all); `limit`,
+    most records for each key, at least 1. Records of all producers answer; an id that several
+    producers use, or one producer twice, is not merged.
+
+    Raises (every lookup):
+        FactsError: If the facts cannot be read.
+    """
+
+    @property
+    def head(self) -> Head:
+        """What the answers reflect."""
+        ...
+
+    def edges_from(
+        self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
+    ) -> Sequence[Page[Edge]]:
+        """Edges whose `from` is the thing: to what came before it.
+
+        An end of an edge that states the origin of this very log is a thing of this log; see
+        `ref_of`.
+        """
+        ...
+
+    def edges_to(
+        self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
+    ) -> Sequence[Page[Edge]]:
+        """Edges whose `to` is the thing: from what came after it."""
+        ...
+
+    def decisions(
+        self, ids: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> Sequence[Page[Decision]]:
+        """Decisions with the record id."""
+        ...
+
+    def decisions_of(
+        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> Sequence[Page[Decision]]:
+        """Decisions whose `execution` is the run."""
+        ...
+
+    def outcomes(
+        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> Sequence[Page[Outcome]]:
+        """Outcomes of the run."""
+        ...
+
+    def verifications(
+        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> Sequence[Page[Verification]]:
+        """Verifications of the run."""
+        ...
+
+    def revocations(
+        self, targets: Sequence[TargetRef], *, after: int = -1, limit: int = PAGE
+    ) -> Sequence[Page[Revocation]]:
+        """Revocations of the target, whenever they take effect."""
+        ...
+
+
+def ref_of(thing: Thing, origin: str) -> Ref:
+    """Tells which thing an end of an edge is, in the log of this origin.
+
+    Naming the log's own origin is no way to make one of its things look like a stranger.
+    """
+    return Ref(thing.type, thing.id, None if thing.origin == origin else thing.origin)
+
+
+def targets_of(revocation: Revocation) -> tuple[TargetRef, ...]:
+    """By what a revocation is found: its target, and for a vkey the key name as well."""
+    target = revocation.target
+    if target.decision is not None:
+        return (TargetRef("decision", target.decision),)
+    if target.execution is not None:
+        return (TargetRef("execution", target.execution),)
+    key = target.key or ""
+    name, plus, _ = key.partition("+")
+    found = (TargetRef("key", key),)
+    return (*found, TargetRef("key_name", name)) if plus else found
+
+
+def head_of(cosigned: CosignedCheckpoint) -> Head:
+    """What facts reflect that were verified against a checkpoint.
+
+    Its time is the earliest that a cosigner states, so that no single witness can make old facts
+    look fresh; 0 when none states a time.
+    """
+    times = [timestamp for _, timestamp in cosigned.cosigners if timestamp]
+    return Head(cosigned.origin, cosigned.size, min(times, default=0))
+
+
+class MemoryFacts:
+    """Facts over records in memory: for tests, bundles and small offline cases."""
+
+    __slots__ = ("_found", "_head")
+
+    def __init__(self, head: Head, records: Iterable[tuple[int, Record]]) -> None:
+        """Takes what the facts reflect, and records with their leaf indices, in any order.
+
+        Raises:
+            ValueError: If an index is not below the head's size, or comes twice.
+        """
+        self._head = head
+        found: defaultdict[tuple[str, Any], list[Found[Any]]] = defaultdict(list)
+        last = -1
+        for index, record in sorted(records, key=lambda one: one[0]):
+            if not last < index < head.size:
+                raise ValueError(f"leaf {index} comes twice or is not below {head.size}")
+            last = index
+            for key in _keys(record, head.origin):
+                found[key].append(Found(index, record))
+        self._found: Mapping[tuple[str, Any], Sequence[Found[Any]]] = dict(found)
+
+    @property
+    def head(self) -> Head:
+        """What the answers reflect."""
+        return self._head
+
+    def edges_from(
+        self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Edge]]:
+        """See `Facts`."""
+        return self._pages("from", things, after, limit)
+
+    def edges_to(
+        self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Edge]]:
+        """See `Facts`."""
+        return self._pages("to", things, after, limit)
+
+    def decisions(
+        self, ids: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Decision]]:
+        """See `Facts`."""
+        return self._pages("decision", ids, after, limit)
+
+    def decisions_of(
+        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Decision]]:
+        """See `Facts`."""
+        return self._pages("decision of", executions, after, limit)
+
+    def outcomes(
+        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Outcome]]:
+        """See `Facts`."""
+        return self._pages("outcome", executions, after, limit)
+
+    def verifications(
+        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Verification]]:
+        """See `Facts`."""
+        return self._pages("verification", executions, after, limit)
+
+    def revocations(
+        self, targets: Sequence[TargetRef], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Revocation]]:
+        """See `Facts`."""
+        return self._pages("revocation", targets, after, limit)
+
+    def _pages(self, role: str, keys: Sequence[Any], after: int, limit: int) -> list[Page[Any]]:
+        pages: list[Page[Any]] = []
+        for key in keys:
+            found = self._found.get((role, key), ())
+            if after >= 0:
+                found = [one for one in found if one.index > after]
+            pages.append(Page(tuple(found[:limit]), more=len(found) > limit))
+        return pages
+
+
+def _keys(record: Record, origin: str) -> list[tuple[str, Any]]:
+    """By what a record is found."""
+    match record:
+        case Decision():
+            keys: list[tuple[str, Any]] = [("decision", record.id)]
+            if record.execution is not None:
+                keys.append(("decision of", record.execution))
+            return keys
+        case Edge():
+            return [("from", ref_of(record.from_, origin)), ("to", ref_of(record.to, origin))]
+        case Outcome():
+            return [("outcome", record.execution)]
+        case Verification():
+            return [("verification", record.execution)]
+        case Revocation():
+            return [("revocation", target) for target in targets_of(record)]
