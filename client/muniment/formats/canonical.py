@@ -64,13 +64,7 @@ def parse_json(data: bytes, what: str, *, most: int = MAX_TEXT) -> Any:
     except UnicodeDecodeError as error:
         raise FormatError(f"{what}: not UTF-8 at byte {error.start}") from None
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_float,
-            parse_constant=_constant,
-        )
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         offset = len(text[: error.pos].encode("utf-8"))
         raise FormatError(f"{what}: not JSON at byte {offset}: {error.msg.lower()}") from None
@@ -208,6 +202,11 @@ def _float(digits: str) -> float:
 def _constant(name: str) -> Any:
     """Refuses NaN and the infinities, which Python reads and JSON does not have."""
     raise FormatError(f"{name} is not JSON")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)
 
 
 def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:

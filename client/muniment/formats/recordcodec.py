@@ -102,13 +102,7 @@ def encode_record(record: Record) -> bytes:
     Raises:
         FormatError: If the record is not valid, or longer than MAX_RECORD bytes.
     """
-    try:
-        data: bytes | None = _encode(record)
-        # The quick encoder turns NaN into null and writes whole floats its own way.
-        if _decode(data) != record:
-            data = None
-    except (*_UNDECIDED, TypeError, UnicodeEncodeError):
-        data = None
+    data = _quickly(record)
     if data is None:
         try:
             data = encode_canonical(to_builtins(record))
@@ -189,6 +183,15 @@ def _needs_care(entries: Sequence[bytes]) -> bool:
         return True
     rest = joined.translate(None, _UNREMARKABLE)
     return not rest.isascii() or max(map(len, rest.split(b"\n"))) > MAX_DEPTH
+
+
+def _quickly(record: Record) -> bytes | None:
+    """The quick encoder's output, if it stands for the record: NaN, say, it writes as null."""
+    try:
+        data = _encode(record)
+        return data if _decode(data) == record else None
+    except (*_UNDECIDED, TypeError, UnicodeEncodeError):
+        return None
 
 
 def _examine(data: bytes) -> Record:
