@@ -19,6 +19,7 @@ __all__ = [
     "InputError",
     "MunimentError",
     "NotPublished",
+    "PartlyDone",
     "Problem",
     "RecordRefused",
     "Refused",
@@ -39,6 +40,18 @@ RETRIABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 class InputError(MunimentError):
     """A file or line that the user gave cannot be used; the message names it."""
+
+
+class PartlyDone(MunimentError):  # noqa: N818 - says what happened
+    """Something failed after a part was done.
+
+    Attributes:
+        error: What failed.
+    """
+
+    def __init__(self, error: MunimentError, done: str) -> None:
+        super().__init__(f"{error}; {done}")
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)

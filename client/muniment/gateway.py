@@ -172,7 +172,7 @@ class Gateway:
         self._origin = origin
         self._signer = signer
         self._batch_records = batch_records
-        self._window = window
+        self.window = window
         self._deadline = deadline
         self._publish_wait = publish_wait
         self._client = LogClient(log_url, timeout=ATTEMPT_TIMEOUT, connections=window + 2)
@@ -278,6 +278,14 @@ class Gateway:
 
     # Submitting
 
+    def prepare(self, records: Iterable[RecordInput]) -> list[bytes]:
+        """Completes and checks records, as ``submit`` does before it sends them.
+
+        Raises:
+            RecordError: For the first one that is no record, with its number from 0.
+        """
+        return self._preparer.prepare(records)
+
     async def submit(
         self,
         records: Iterable[RecordInput],
@@ -300,8 +308,8 @@ class Gateway:
             timeout: Seconds to wait; the gateway's deadline when None.
 
         Raises:
-            FormatError: If a record is not one; names its position and the member. Nothing of the
-                call was sent.
+            RecordError: If a record is not one; with its number from 0, and names the member.
+                Nothing of the call was sent.
             RecordRefused, Refused: If the log will not take them.
             NotPublished: If they are durable, but were not cosigned in time.
             Undelivered: If the deadline passed first.
@@ -364,7 +372,7 @@ class Gateway:
         while (
             self._failure is None
             and self._queue
-            and len(self._flights) < self._window
+            and len(self._flights) < self.window
             and (
                 not self._flights
                 or self._queued_records >= self._batch_records
@@ -384,6 +392,10 @@ class Gateway:
             if piece.submission.future.done():
                 continue
             entries = piece.submission.entries
+            if pieces and records < piece.stop - piece.start <= self._batch_records:
+                # It fits into one batch, but not into this one: callers' records stay together.
+                self._enqueue(piece, front=True)
+                break
             stop = min(piece.stop, piece.start + records)
             for at in range(piece.start, stop):
                 room -= len(entries[at]) + 2

@@ -8,6 +8,7 @@ not); errors come as the types of ``muniment.errors`` and as nothing else.
 import asyncio
 import random
 from collections.abc import Mapping
+from io import BytesIO
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -40,6 +41,8 @@ _MAX_BUNDLE: Final = 256 * (2 + 65_535)
 _MAX_PUBLISHED: Final = 64 * 1024 * 1024
 _MAX_PROOF_ANSWER: Final = 2 * MAX_NOTE_SIZE
 _FIRST_PAUSE: Final = 0.1
+# aiohttp writes bytes at once, and warns of those above 1 MiB; a file object goes piece by piece.
+_LARGE_BODY: Final = 1024 * 1024
 
 T = TypeVar("T")
 
@@ -327,7 +330,7 @@ class LogClient:
             async with session.request(
                 method,
                 URL(self.url + path, encoded=True),
-                data=body,
+                data=body if body is None or len(body) <= _LARGE_BODY else BytesIO(body),
                 headers=headers,
                 allow_redirects=False,
                 **options,

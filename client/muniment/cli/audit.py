@@ -89,9 +89,7 @@ def audit(
     async def work() -> "Outcome":
         with progress("Auditing") as show:
             async with LogClient(log_url) as client:
-                return await audit_log(
-                    client, options, state, now=int(time.time()), progress=show
-                )
+                return await audit_log(client, options, state, now=int(time.time()), progress=show)
 
     outcome = run(work())
     if state_path is not None and outcome.state is not None and outcome.state != state:
@@ -112,7 +110,7 @@ def _vkeys(given: tuple[str, ...]) -> tuple["VKey", ...]:
     from muniment.atomicfile import read_bounded  # noqa: PLC0415
     from muniment.formats.note import parse_vkey  # noqa: PLC0415
 
-    keys: list["VKey"] = []
+    keys: list[VKey] = []
     for value in given:
         try:
             # A vkey has two plus signs; a path of that form can be written with ./ before it.

@@ -8,6 +8,7 @@ from muniment.errors import (
     InputError,
     MunimentError,
     NotPublished,
+    PartlyDone,
     Refused,
     StreamError,
     Unreachable,
@@ -45,6 +46,8 @@ def describe_exits() -> str:
 def exit_code(error: MunimentError) -> int:
     """The exit code of an error."""
     match error:
+        case PartlyDone():
+            return exit_code(error.error)
         case Unreachable():
             return UNREACHABLE
         case Refused():

@@ -2,47 +2,97 @@
 
 import asyncio
 import json
-import sys
-import threading
-from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 from muniment.cli.common import FILE, log_option, read_key, read_policy, run
-from muniment.errors import FormatError, InputError, MunimentError, RecordRefused
+from muniment.cli.lines import Line, LineSource
+from muniment.errors import FormatError, InputError, MunimentError, PartlyDone, RecordRefused
 
 if TYPE_CHECKING:
-    from muniment.formats.policy import Policy
     from muniment.gateway import Gateway
     from muniment.receipts import Receipt
 
-MAX_LINE: Final = 256 * 1024
-"""Bytes of an input line: a record of at most 65,535 bytes, written with generous white space."""
 
-LINGER: Final = 0.2
-"""Seconds without a new line until what has been read is sent: a pipe may be a live source."""
+T = TypeVar("T")
 
-_QUEUED_LINES: Final = 4096
 
-Line = tuple[int, bytes]
+class _Sent(NamedTuple):
+    """Lines on their way.
+
+    Attributes:
+        lines: The lines; those behind a bad one have no receipt.
+        receipts: Their receipts, when the log has answered.
+    """
+
+    lines: list[Line]
+    receipts: "asyncio.Future[list[Receipt]]"
 
 
 @click.command()
 @log_option
-@click.option("--key", "key_path", type=FILE, required=True, metavar="FILE", help="The gateway's key file; its vkey line names the gateway.")
-@click.option("--stream", default="default", show_default=True, metavar="LABEL", help="The stream. One process may write to a stream at a time.")
-@click.option("--batch", type=click.IntRange(1, 10_000), default=1000, show_default=True, metavar="N", help="Records in a batch.")
-@click.option("--wait", type=click.Choice(["durable", "published"]), default="durable", show_default=True, help="Wait until the records are on disk, or until a quorum of witnesses has cosigned them; the receipt then has the checkpoint and the proofs.")
-@click.option("--policy", "policy_path", type=FILE, metavar="POLICY", help="With --wait published: verify the checkpoints.")
-@click.option("--origin", metavar="ORIGIN", help="The log's origin; read from its checkpoint if not given.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True, metavar="SECONDS", help="How long to go on trying to deliver a batch.")
-@click.option("--passphrase-file", type=FILE, metavar="FILE", help="The key's passphrase, in the first line.")
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default="-")
-def submit(
+@click.option(
+    "--key",
+    "key_path",
+    type=FILE,
+    required=True,
+    metavar="FILE",
+    help="The gateway's key file; its vkey line names the gateway.",
+)
+@click.option(
+    "--stream",
+    default="default",
+    show_default=True,
+    metavar="LABEL",
+    help="The stream. One process may write to a stream at a time.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 10_000),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Records in a batch.",
+)
+@click.option(
+    "--wait",
+    type=click.Choice(["durable", "published"]),
+    default="durable",
+    show_default=True,
+    help="Wait until the records are on disk, or until a quorum of witnesses has cosigned them "
+    "too; the receipts then carry the checkpoint and the proofs.",
+)
+@click.option(
+    "--policy",
+    "policy_path",
+    type=FILE,
+    metavar="POLICY",
+    help="With --wait published: verify the checkpoints by this policy.",
+)
+@click.option("--origin", metavar="ORIGIN", help="The log's origin, if not the one it claims.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to go on trying to deliver a batch.",
+)
+@click.option(
+    "--passphrase-file",
+    type=FILE,
+    metavar="FILE",
+    help="A file whose first line is the key's passphrase.",
+)
+@click.argument(
+    "file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default="-"
+)
+def submit(  # the options of the command are its parameters
     log_url: str,
     key_path: Path,
     stream: str,
@@ -58,8 +108,10 @@ def submit(
 
     A line is a record (with "kind"), an AuthZEN pair {"request", "response"}, or {"request",
     "expected"} as in the AuthZEN interop suite. The members v, id, time and producer are filled in
-    where missing. Prints one JSON receipt a batch, in order; "lines" are the first and last line
-    it covers. After an error, the lines without a receipt are not logged, or not known to be.
+    where missing.
+
+    Prints one JSON receipt a batch, in order; its "lines" are the first and the last line that it
+    covers. When a line cannot be logged, the lines before it are, and nothing after them is read.
     """
     from muniment.formats.cosignature import signer_for  # noqa: PLC0415 - imports cryptography
     from muniment.gateway import Gateway  # noqa: PLC0415 - imports aiohttp
@@ -67,53 +119,150 @@ def submit(
     key = read_key(key_path, passphrase_file)
     if key.vkey is None:
         raise InputError(f"{key_path}: has no vkey line, which names the gateway")
-    policy: Policy | None = None if policy_path is None else read_policy(policy_path)
     try:
-        gateway = Gateway(
-            log_url,
-            signer_for(key.vkey.name, key.private, use="gateway"),
-            stream=stream,
-            origin=origin,
-            policy=policy,
-            batch_records=batch,
-            deadline=timeout,
-        )
-        if gateway.vkey != key.vkey:
-            raise InputError(f"{key_path}: the key is a {_use(key.vkey.algorithm)} key")
-    except (ValueError, FormatError) as error:
-        raise InputError(str(error)) from None
-    run(_work(gateway, file, batch, published=wait == "published"))
+        signer = signer_for(key.vkey.name, key.private, use="gateway")
+    except MunimentError as error:
+        raise InputError(f"{key_path}: {error}") from None
+    if signer.vkey != key.vkey:
+        raise InputError(f"{key_path}: its vkey line says that the key is a witness's")
+    policy = None if policy_path is None else read_policy(policy_path)
 
-
-def _use(algorithm: int) -> str:
-    return {1: "log or gateway", 4: "witness"}.get(algorithm, "log or witness")
-
-
-async def _work(gateway: "Gateway", file: Path, batch: int, *, published: bool) -> None:
-    printer = _Printer()
-    async with gateway:
-        sending: deque[asyncio.Task[list[Receipt]]] = deque()
-        failure: MunimentError | None = None
+    async def work() -> None:
         try:
-            async with _lines(file) as lines, aclosing(_batches(lines, batch)) as batches:
-                async for part in batches:
-                    records, failure = _complete(gateway, part)
-                    if records:
-                        sending.append(
-                            asyncio.create_task(
-                                _send(gateway, records, part[0][0], published=published)
-                            )
-                        )
-                    if failure is not None:
-                        break
-                    # One more than fits into the window keeps the gateway busy; more is memory.
-                    while len(sending) > gateway.window or (sending and sending[0].done()):
-                        printer.print(await sending.popleft())
-            while sending:
-                printer.print(await sending.popleft())
+            gateway = Gateway(
+                log_url,
+                signer,
+                stream=stream,
+                origin=origin,
+                policy=policy,
+                batch_records=batch,
+                deadline=timeout,
+            )
+        except (ValueError, FormatError) as error:
+            raise InputError(str(error)) from None
+        await _Submission(gateway, batch, published=wait == "published").run(file)
+
+    run(work())
+
+
+@dataclass(slots=True)
+class _Submission:
+    """One run of the command: reading, sending and printing go on at the same time."""
+
+    gateway: "Gateway"
+    batch: int
+    published: bool = field(kw_only=True)
+    logged: int = 0
+    error: MunimentError | None = None
+    # Set when nothing more shall be read: a batch failed, or stdout is gone.
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    sent: "asyncio.Queue[_Sent | None]" = field(default_factory=asyncio.Queue)
+
+    async def run(self, file: Path) -> None:
+        """Logs all lines of the input.
+
+        Raises:
+            PartlyDone: If a line or batch failed after others were logged.
+            MunimentError: If one failed before any was.
+        """
+        source = LineSource(file)
+        async with self.gateway:
+            # As many batches as may be in flight, so that the window stays full.
+            slots = asyncio.Semaphore(self.gateway.window)
+            printing = asyncio.create_task(self._print(slots))
+            printing.add_done_callback(lambda _task: self.stop.set())
+            try:
+                await self._send(source, slots)
+            except MunimentError as error:
+                self.error = self.error or error
+            self.sent.put_nowait(None)
+            await printing
+        if self.error is not None:
+            if self.logged:
+                raise PartlyDone(self.error, f"{self.logged} records are logged, see the receipts")
+            raise self.error
+
+    async def _send(self, source: LineSource, slots: asyncio.Semaphore) -> None:
+        while await self._unless_stopped(slots.acquire()):
+            part = await self._unless_stopped(source.part(self.batch))
+            if not part:
+                return
+            entries, error = self._prepare(part)
+            if entries:
+                sending = asyncio.ensure_future(self._submit(part, entries))
+                self.sent.put_nowait(_Sent(part, sending))
+            if error is not None:
+                raise error
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of some work; None when there is a reason to stop before it is done."""
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self.stop.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() and not stopping.done() else None
         finally:
-            for task in sending:
-                task.cancel()
-            await asyncio.gather(*sending, return_exceptions=True)
-    if failure is not None:
-        raise failure
+            working.cancel()
+            stopping.cancel()
+
+    def _prepare(self, part: list[Line]) -> tuple[list[bytes], MunimentError | None]:
+        """The records of the lines before the first bad one, and what is wrong with that."""
+        from muniment.formats.records import RecordError  # noqa: PLC0415 - see submit
+
+        try:
+            return self.gateway.prepare([line.data for line in part]), None
+        except RecordError as error:
+            at = error.entry
+            reason = str(error).removeprefix(f"record {at}: ")
+            good = self.gateway.prepare([line.data for line in part[:at]]) if at else []
+            return good, InputError(f"line {part[at].number}: {reason}")
+
+    async def _submit(self, part: list[Line], entries: list[bytes]) -> "list[Receipt]":
+        try:
+            return await self.gateway.submit_encoded(entries, published=self.published)
+        except RecordRefused as refusal:
+            number = part[refusal.position].number
+            raise InputError(f"line {number}: the log refused it: {refusal}") from None
+
+    async def _print(self, slots: asyncio.Semaphore) -> None:
+        while (sent := await self.sent.get()) is not None:
+            try:
+                receipts = await sent.receipts
+            except MunimentError as error:
+                # Batches behind a failed one may be logged all the same: they get their receipts.
+                self.error = self.error or error
+                self.stop.set()
+                continue
+            finally:
+                slots.release()
+            numbered = zip(sent.lines, receipts, strict=False)
+            for _, group in groupby(numbered, lambda pair: pair[1].batch.manifest):
+                batch = list(group)
+                self.logged += len(batch)
+                click.echo(json.dumps(_receipt(batch)))
+
+
+def _receipt(logged: "list[tuple[Line, Receipt]]") -> dict[str, Any]:
+    from muniment.formats.encoding import format_base64  # noqa: PLC0415 - see submit
+
+    batch = logged[0][1].batch
+    first = logged[0][1].index
+    result: dict[str, Any] = {
+        "first": first,
+        "count": len(logged),
+        "manifest": batch.manifest,
+        "size": batch.size,
+        "stream": batch.stream,
+        "sequence": batch.sequence + first - batch.first,
+        "lines": [logged[0][0].number, logged[-1][0].number],
+    }
+    if batch.published is not None:
+        start = first - batch.first
+        result["published"] = {
+            "checkpoint": batch.published.checkpoint.encode().decode(),
+            "proofs": [
+                [format_base64(node) for node in proof]
+                for proof in batch.published.proofs[start : start + len(logged)]
+            ],
+        }
+    return result

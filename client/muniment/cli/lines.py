@@ -1,0 +1,118 @@
+"""Lines of a file or of stdin, in parts, with bounded memory and without blocking the loop."""
+
+import asyncio
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+from typing import IO, Final, NamedTuple
+
+from muniment.errors import InputError
+
+MAX_LINE: Final = 256 * 1024
+"""Bytes of a line: a record of at most 65,535 bytes, written with generous white space."""
+
+LINGER: Final = 0.2
+"""Seconds without more input until what has been read is handed out: a pipe may be live."""
+
+_CHUNK: Final = 256 * 1024
+_CHUNKS_AHEAD: Final = 4
+
+
+class Line(NamedTuple):
+    """A line that is not blank.
+
+    Attributes:
+        number: Its number in the input, from 1.
+        data: Its bytes, without the newline.
+    """
+
+    number: int
+    data: bytes
+
+
+class LineSource:
+    """Reads lines in a thread of its own.
+
+    The thread is a daemon: one that waits for stdin cannot be stopped, and must not keep the
+    process from ending when the log has refused.
+
+    Args:
+        path: The file; ``-`` is stdin.
+
+    Raises:
+        InputError: If the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file: IO[bytes] = sys.stdin.buffer if str(path) == "-" else path.open("rb")
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}") from None
+        self._loop = asyncio.get_running_loop()
+        self._chunks: asyncio.Queue[bytes | OSError] = asyncio.Queue()
+        self._room = threading.Semaphore(_CHUNKS_AHEAD)
+        self._lines: deque[Line] = deque()
+        self._rest: list[bytes] = []
+        self._number = 0
+        self._ended = False
+        threading.Thread(target=self._read, name="input", daemon=True).start()
+
+    async def part(self, most: int) -> list[Line]:
+        """The next lines, at most so many; none at the end of the input.
+
+        Fewer come at the end, and when no more input came for LINGER seconds.
+
+        Raises:
+            InputError: If a line is too long or the input cannot be read.
+        """
+        part: list[Line] = []
+        while len(part) < most:
+            if self._lines:
+                part.append(self._lines.popleft())
+            elif self._ended:
+                break
+            else:
+                try:
+                    async with asyncio.timeout(LINGER if part else None):
+                        chunk = await self._chunks.get()
+                except TimeoutError:
+                    break
+                self._room.release()
+                self._split(chunk)
+        return part
+
+    def _split(self, chunk: bytes | OSError) -> None:
+        if isinstance(chunk, OSError):
+            raise InputError(f"the input cannot be read: {chunk.strerror}")
+        self._ended = not chunk
+        *whole, rest = chunk.split(b"\n")
+        if self._ended and self._rest:
+            whole = [b""]  # the last line may lack its newline
+        if whole:
+            whole[0] = b"".join([*self._rest, whole[0]])
+            self._rest.clear()
+        if rest:
+            self._rest.append(rest)
+        for data in whole:
+            self._number += 1
+            if len(data) > MAX_LINE:
+                raise InputError(f"line {self._number}: longer than {MAX_LINE} bytes")
+            if data.strip():
+                self._lines.append(Line(self._number, data))
+        if sum(map(len, self._rest)) > MAX_LINE:
+            raise InputError(f"line {self._number + 1}: longer than {MAX_LINE} bytes")
+
+    def _read(self) -> None:
+        read = getattr(self._file, "read1", self._file.read)
+        chunk: bytes | OSError = b"-"
+        while chunk and not isinstance(chunk, OSError):
+            self._room.acquire()
+            try:
+                chunk = read(_CHUNK)
+            except OSError as error:
+                chunk = error
+            try:
+                self._loop.call_soon_threadsafe(self._chunks.put_nowait, chunk)
+            except RuntimeError:
+                return  # the loop has ended; nobody wants the input any more
