@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ async def opened(folder: Path, *migrations: str, application: int = APPLICATION)
     return await Writer.open(folder / "x.db", migrations or [TABLE], application=application)
 
 
-def insert(value: int) -> object:
+def insert(value: int) -> Callable[[sqlite3.Connection], int]:
     return lambda connection: connection.execute("INSERT INTO t (a) VALUES (?)", (value,)).rowcount
 
 

@@ -228,7 +228,8 @@ class WitnessModel(RuleBasedStateMachine):
     def check_reply(self, accepted: Accepted, result: Cosigned) -> None:
         text = accepted.request.note.text
         assert verifier_for(SIGNER.vkey).verify(text, result.lines[0].signature) == self.clock
-        self.released.append((accepted.request.checkpoint.origin, *accepted.head))
+        origin, head = accepted.request.checkpoint.origin, accepted.head
+        self.released.append((origin, head.size, head.root))
 
     @invariant()
     def agrees(self) -> None:

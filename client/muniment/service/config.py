@@ -107,8 +107,6 @@ def config_key(path: Path, key: str) -> Iterator[None]:
     """
     try:
         yield
-    except ConfigError:
-        raise
     except (MunimentError, ValueError, OSError) as error:
         raise ConfigError(f"{path}: {key}: {error}") from error
 

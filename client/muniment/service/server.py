@@ -6,7 +6,7 @@ aiohttp's application does.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +23,11 @@ _SECURITY_HEADERS: Final = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Referrer-Policy", "no-referrer"),
 )
+
+_SMALL: Final = 64 << 10
+"""Bodies up to this many bytes are left to the server's own buffering."""
+
+_TIDY_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +62,19 @@ async def serving(app: App, address: Address, limits: Limits | None = None) -> A
         OSError: If the address cannot be bound.
     """
     limits = limits or Limits()
-    server = _Server(_Adapter(app, limits), limits)
-    runner = web.ServerRunner(server, shutdown_timeout=limits.grace_seconds)
+    adapter = _Adapter(app, limits)
+    # By then requests have had their time to finish; this is for aiohttp's own tidying up.
+    runner = web.ServerRunner(_Server(adapter, limits), shutdown_timeout=_TIDY_SECONDS)
     await runner.setup()
     try:
         site = web.TCPSite(runner, address.host, address.port, backlog=1024)
         await site.start()
         host, port = runner.addresses[0][:2]
-        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        try:
+            yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        finally:
+            await site.stop()
+            await adapter.drain(limits.grace_seconds)
     finally:
         await runner.cleanup()
 
@@ -98,8 +108,30 @@ class _Adapter:
         self._app = app
         self._limits = limits
         self._budget = _Budget(limits.inflight_bytes)
+        self._requests = 0
+        self._drained: asyncio.Event | None = None
+
+    async def drain(self, seconds: float) -> None:
+        """Waits until no request is in progress, at most some seconds.
+
+        aiohttp's own shutdown stops reading at once, so that a request whose body was on its way
+        would wait for it in vain.
+        """
+        self._drained = asyncio.Event()
+        if self._requests:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), seconds)
 
     async def __call__(self, raw: web.BaseRequest) -> web.StreamResponse:
+        self._requests += 1
+        try:
+            return await self._answer(raw)
+        finally:
+            self._requests -= 1
+            if self._drained is not None and not self._requests:
+                self._drained.set()
+
+    async def _answer(self, raw: web.BaseRequest) -> web.StreamResponse:
         body = _Body(raw, self._budget, self._limits.body_seconds)
         try:
             request = Request(raw.method, raw.raw_path, raw.headers, body)
@@ -111,6 +143,8 @@ class _Adapter:
         headers["Cache-Control"] = "no-store"
         headers.update(response.headers)
         answer = web.Response(status=response.status, body=response.body, headers=headers)
+        if self._drained is not None:
+            answer.force_close()
         if len(response.body) > _SMALL:
             await self._send(raw, answer)
         return answer
@@ -124,10 +158,6 @@ class _Adapter:
         except TimeoutError:
             if raw.transport is not None:
                 raw.transport.abort()
-
-
-_SMALL: Final = 64 << 10
-"""Bodies up to this many bytes are left to the server's own buffering."""
 
 
 class _Budget:

@@ -1,0 +1,251 @@
+"""The witness over HTTP, in process: bodies, statuses and content types of tlog-witness."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.cosignature import verifier_for, verify_subtree_cosignature
+from muniment.formats.note import Signer, verify_note
+from muniment.formats.witnesswire import (
+    SIZE_CONTENT_TYPE,
+    origin_hash,
+    parse_cosignatures,
+    parse_size,
+)
+from muniment.service.http import App, Request, Response
+from muniment.service.metrics import Metrics
+from muniment_witness.cosigner import Cosigner
+from muniment_witness.decide import Log
+from muniment_witness.http import WitnessHttp
+from muniment_witness.store import Store
+from witness_tools import WITNESS, GrowingLog, log_signer, witness_signer
+
+NOW = 1_700_000_000
+LOG = GrowingLog(signers=[log_signer(), log_signer(algorithm="mldsa44")])
+ED25519, MLDSA44 = witness_signer("ed25519"), witness_signer("mldsa44")
+MONITORING = f"/{origin_hash(LOG.origin)}/checkpoint"
+
+
+class Clock:
+    now = NOW
+
+    def __call__(self) -> int:
+        return self.now
+
+
+class Bytes:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    async def read(self, most: int) -> bytes:
+        assert len(self.data) <= most
+        return self.data
+
+
+@asynccontextmanager
+async def witness(
+    folder: Path, signers: Sequence[Signer] = (ED25519, MLDSA44), clock: Clock | None = None
+) -> AsyncIterator[App]:
+    clock = clock or Clock()
+    store = await Store.open(folder / "w.db", [signer.vkey for signer in signers])
+    cosigner = Cosigner(store, signers, clock)
+    logs = {LOG.origin: Log(LOG.origin, LOG.verifiers)}
+    task = asyncio.create_task(cosigner.run())
+    try:
+        yield WitnessHttp(WITNESS, logs, signers, store, cosigner, Metrics("w")).app()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await store.close()
+
+
+async def call(app: App, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await app.respond(Request(method, path, fields, Bytes(body)))
+
+
+async def add(app: App, old: int, new: int, log: GrowingLog = LOG, **changes: Any) -> Response:
+    return await call(app, "POST", "/add-checkpoint", log.request(old, new, **changes).encode())
+
+
+def problem(response: Response) -> tuple[int, str]:
+    assert response.content_type == "application/problem+json"
+    return response.status, json.loads(response.body)["type"].rpartition(":")[2]
+
+
+@pytest.mark.parametrize("signers", [(ED25519,), (MLDSA44,), (ED25519, MLDSA44)])
+async def test_success_returns_cosignatures_over_the_whole_tree(
+    tmp_path: Path, signers: tuple[Signer, ...]
+) -> None:
+    """tlog-witness: signature lines "from the witness key(s)", timestamp "MUST NOT be zero"."""
+    async with witness(tmp_path, signers) as app:
+        response = await add(app, 0, 5)
+    assert response.status == 200
+    lines = parse_cosignatures(response.body)
+    assert response.body.startswith("— ".encode())
+    text = LOG.checkpoint(5).note.text
+    assert len(lines) == len(signers)
+    for line, signer in zip(lines, signers, strict=True):
+        assert (line.name, line.key_id) == (WITNESS, signer.vkey.key_id)
+        assert verifier_for(signer.vkey).verify(text, line.signature) == NOW
+    # "the client MAY concatenate it to the checkpoint, and use a note verification function"
+    note = parse_signed_checkpoint(LOG.checkpoint(5).encode() + response.body).note
+    assert len(verify_note(note, [verifier_for(signer.vkey) for signer in signers])) == len(lines)
+
+
+async def test_conflict_has_the_size_and_its_content_type(tmp_path: Path) -> None:
+    """tlog-witness: the 409 body "MUST consist of the tree size", type text/x.tlog.size."""
+    async with witness(tmp_path) as app:
+        assert (await add(app, 0, 5)).status == 200
+        response = await add(app, 0, 9)
+        assert (response.status, response.content_type) == (409, SIZE_CONTENT_TYPE)
+        assert response.content_type == "text/x.tlog.size"
+        assert response.body == b"5\n"
+        assert parse_size(response.body) == 5
+        assert (await add(app, 5, 9)).status == 200
+
+
+async def test_refusals_are_problems(tmp_path: Path) -> None:
+    async with witness(tmp_path) as app:
+        await add(app, 0, 5)
+        assert problem(await add(app, 0, 3, GrowingLog("unknown.example"))) == (
+            404,
+            "unknown-origin",
+        )
+        assert problem(await add(app, 0, 3, GrowingLog())) == (403, "bad-signature")
+        assert problem(await add(app, 5, 3)) == (400, "old-size-too-large")
+        assert problem(await add(app, 5, 9, proof=())) == (422, "bad-proof")
+        assert problem(await add(app, 5, 5, LOG.fork(2))) == (422, "bad-root")
+        good = LOG.request(5, 9).encode()
+        for body in (b"", good[:-1], b"old 05" + good[5:], good.replace(b"\n", b"\r\n"), b"\0"):
+            assert problem(await call(app, "POST", "/add-checkpoint", body)) == (400, "malformed")
+        lines = b"A" * 43 + b"=\n"
+        body = b"old 5\n" + lines * 64 + b"\n" + LOG.checkpoint(9).encode()
+        assert (await call(app, "POST", "/add-checkpoint", body)).status == 400
+        assert (await call(app, "GET", "/add-checkpoint")).status == 405
+        assert (await add(app, 5, 9)).status == 200
+
+
+async def test_monitoring_returns_the_very_cosignatures(tmp_path: Path) -> None:
+    """tlog-witness: the checkpoint "MUST include the cosignature(s)" that were returned."""
+    async with witness(tmp_path) as app:
+        # "If the witness has never cosigned a checkpoint for that log", 404.
+        assert problem(await call(app, "GET", MONITORING)) == (404, "never-cosigned")
+        returned = await add(app, 0, 5)
+        seen = await call(app, "GET", MONITORING)
+        note = parse_signed_checkpoint(seen.body).note
+        assert seen.status == 200
+        assert set(parse_cosignatures(returned.body)) <= set(note.signatures)
+        own = [verifier_for(signer.vkey) for signer in (ED25519, MLDSA44)]
+        assert len(verify_note(note, [*LOG.verifiers, *own])) == 4
+        assert "max-age" in seen.headers["Cache-Control"]
+        tag = seen.headers["ETag"]
+        assert (await call(app, "GET", MONITORING, If_None_Match=tag)).status == 304
+        again = await add(app, 5, 5)
+        newer = await call(app, "GET", MONITORING, If_None_Match=tag)
+        assert newer.status == 200
+        assert set(parse_cosignatures(again.body)) <= set(
+            parse_signed_checkpoint(newer.body).note.signatures
+        )
+        assert (await call(app, "GET", "/" + "0" * 64 + "/checkpoint")).status == 404
+        assert (await call(app, "GET", MONITORING.upper())).status == 404
+
+
+async def test_extension_lines_and_foreign_signatures(tmp_path: Path) -> None:
+    """Extensions are served as signed; signature lines that the witness did not verify are not."""
+    stranger = witness_signer("ed25519", "stranger.example")
+    checkpoint = LOG.checkpoint(5, extensions=["note to self"])
+    checkpoint = checkpoint.with_signatures([stranger.sign(checkpoint.note.text, NOW)])
+    async with witness(tmp_path) as app:
+        assert (await add(app, 0, 5, checkpoint=checkpoint)).status == 200
+        seen = parse_signed_checkpoint((await call(app, "GET", MONITORING)).body)
+    assert seen.checkpoint.extensions == ("note to self",)
+    assert {line.name for line in seen.note.signatures} == {LOG.origin, WITNESS}
+
+
+async def test_sign_subtree(tmp_path: Path) -> None:
+    """tlog-witness, sign-subtree: ML-DSA-44 signatures whose "timestamp MUST be zero"."""
+    async with witness(tmp_path) as app:
+        lines = parse_cosignatures((await add(app, 0, 14)).body)
+        reference = LOG.checkpoint(14).with_signatures(lines)
+        request = LOG.subtree_request(8, 13, reference)
+        response = await call(app, "POST", "/sign-subtree", request.encode())
+        assert response.status == 200
+        [line] = parse_cosignatures(response.body)
+        assert verify_subtree_cosignature(MLDSA44.vkey, LOG.origin, 8, 13, request.hash, line) == 0
+
+        async def ask(bad: Any) -> tuple[int, str]:
+            return problem(await call(app, "POST", "/sign-subtree", bad.encode()))
+
+        assert await ask(replace(request, end=15)) == (400, "bad-range")
+        assert await ask(LOG.subtree_request(8, 13, LOG.checkpoint(14))) == (403, "bad-signature")
+        assert await ask(replace(request, proof=())) == (422, "bad-proof")
+        other = GrowingLog("unknown.example")
+        assert await ask(other.subtree_request(8, 13, other.checkpoint(14))) == (
+            404,
+            "unknown-origin",
+        )
+        malformed = await call(app, "POST", "/sign-subtree", b"subtree 8 13\n")
+        assert problem(malformed) == (400, "malformed")
+
+
+async def test_a_witness_without_mldsa44_does_not_offer_sign_subtree(tmp_path: Path) -> None:
+    """tlog-witness, sign-subtree: "It is OPTIONAL for a witness to support this API."."""
+    async with witness(tmp_path, (ED25519,)) as app:
+        response = await call(app, "POST", "/sign-subtree", b"anything")
+        assert problem(response) == (501, "not-supported")
+
+
+async def test_the_clock_shows(tmp_path: Path) -> None:
+    clock = Clock()
+    async with witness(tmp_path, clock=clock) as app:
+        await add(app, 0, 5)
+        assert (await call(app, "GET", "/readyz")).status == 200
+        clock.now = NOW - 1
+        assert problem(await call(app, "GET", "/readyz")) == (503, "clock")
+        refused = await add(app, 5, 9)
+        assert problem(refused) == (503, "clock")
+        assert "Retry-After" in refused.headers
+        assert (await call(app, "GET", "/healthz")).status == 200
+
+
+async def test_front_and_metrics(tmp_path: Path) -> None:
+    async with witness(tmp_path) as app:
+        await add(app, 0, 5)
+        await add(app, 0, 5)
+        assert (await call(app, "GET", "/")).body.startswith(WITNESS.encode())
+        text = (await call(app, "GET", "/metrics")).body.decode()
+    assert 'w_checkpoints_total{outcome="cosigned"} 1.0' in text
+    assert 'w_checkpoints_total{outcome="conflict"} 1.0' in text
+    assert f'w_head_size{{origin="{LOG.origin}"}} 5.0' in text
+    assert 'route="/{origin hash}/checkpoint"' not in text
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.binary(max_size=300), cut=st.integers(0, 900), path=st.sampled_from("as"))
+def test_any_bytes_are_refused_or_cosigned(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, cut: int, path: str
+) -> None:
+    """Random bytes, and valid requests with random bytes inside: never a 500."""
+    good = LOG.request(0, 5).encode()
+    subtree = LOG.subtree_request(4, 5, LOG.checkpoint(5)).encode()
+    target, valid = ("/add-checkpoint", good) if path == "a" else ("/sign-subtree", subtree)
+
+    async def ask() -> None:
+        async with witness(tmp_path_factory.mktemp("w"), (MLDSA44,)) as app:
+            for body in (data, valid[:cut] + data + valid[cut:], valid[:cut] + data):
+                response = await call(app, "POST", target, body)
+                assert response.status in {200, 400, 403, 404, 422}
+
+    asyncio.run(ask())
