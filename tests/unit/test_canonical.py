@@ -142,7 +142,7 @@ def test_transformation_example_of_the_rfc() -> None:
         (b'{"a":{"b":1,"c":2,"b":1}}', "x: member 'b' comes twice in one object"),
         (b'{"a":1,"\\u0061":2}', "x: member 'a' comes twice"),
         (b'{"a":["","\\ud800"]}', r"x: a\[1\]: lone surrogate"),
-        (b'{"a":{"\\udc00":1}}', r"x: a.'\\udc00': lone surrogate"),
+        (b'{"a":{"\\udc00":1}}', r"x: a.\\udc00: lone surrogate"),
         (b'"\\ude00\\ud83d"', "x: value: lone surrogate"),
         (b"\xef\xbb\xbf1", "x: starts with a byte order mark"),
         (b'["\xff"]', "x: not UTF-8 at byte 2"),
@@ -222,13 +222,12 @@ def test_recursion_does_not_escape() -> None:
 
 
 def test_a_full_stack_is_a_declared_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(json.JSONDecoder):
-        def decode(self, s: str, *args: Any) -> Any:
-            raise RecursionError
+    def full(_pairs: object) -> Any:
+        raise RecursionError
 
-    monkeypatch.setattr(canonical, "_DECODER", Full())
+    monkeypatch.setattr(canonical, "_DECODER", json.JSONDecoder(object_pairs_hook=full))
     with pytest.raises(FormatError, match="too deep to read here"):
-        parse_json(b"[]", "x")
+        parse_json(b"{}", "x")
 
 
 @pytest.mark.parametrize(

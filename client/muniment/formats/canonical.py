@@ -76,7 +76,8 @@ def parse_json(data: bytes, what: str, *, most: int = MAX_TEXT) -> Any:
     if _ESCAPED_SURROGATE.search(text):
         for path, string in _strings(value, ""):
             if _SURROGATE.search(string):
-                raise FormatError(f"{what}: {path or 'value'}: lone surrogate in a string")
+                where = ascii(path[:64])[1:-1] or "value"
+                raise FormatError(f"{what}: {where}: lone surrogate in a string")
     return value
 
 
@@ -176,7 +177,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise FormatError(f"member {name!a} comes twice in one object")
+                raise FormatError(f"member {_shorten(name)!a} comes twice in one object")
             seen.add(name)
     return members
 
@@ -218,8 +219,9 @@ def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
             yield from _strings(item, f"{path}[{index}]")
     elif isinstance(value, dict):
         for name, item in value.items():
-            yield f"{path}.{name!a}" if path else f"{name!a}", name
-            yield from _strings(item, f"{path}.{name}" if path else name)
+            inner = f"{path}.{name}" if path else name
+            yield inner, name
+            yield from _strings(item, inner)
 
 
 def _shorten(text: str) -> str:

@@ -3,6 +3,7 @@
 `check_rules` is on the log's hot path: for a plain decision it costs under a microsecond.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
@@ -24,6 +25,13 @@ from muniment.formats.kinds import (
 from muniment.formats.members import MAX_ID
 
 _NO_OBJECT: Final[dict[str, Any]] = {}
+
+_MESSAGE: Final = re.compile(
+    r"(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL
+)
+
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_MOST: Final = 256  # characters of a decoder's message
 
 _RULED: Final[frozenset[ThingType]] = frozenset({"policy", "grant"})
 
@@ -84,12 +92,15 @@ def check_producer(record: Record) -> None:
 
 def explain(error: ValidationError) -> str:
     """Turns a decoder's message into ours: the path of the member first, then what is wrong."""
-    problem, _, path = str(error).partition(" - at `$")
-    problem = problem.replace("`", "")
-    problem = problem[:1].lower() + problem[1:]
-    # "key in" marks a bad member name; the path then leads to the object that holds it.
-    path = path.rstrip("`").lstrip(".")
-    return f"{path}: {problem}" if path else problem
+    found = _MESSAGE.fullmatch(str(error))
+    if found is None:
+        raise AssertionError(f"unknown form of a decoder's message: {error}")
+    # The name of an unknown member is the sender's: no control character of it reaches a terminal.
+    problem = _CONTROL.sub("?", found["problem"]).replace("`", "")[:_MOST]
+    problem, path = problem[:1].lower() + problem[1:], found["path"] or ""
+    if found["key"]:
+        problem += ", for a member's name"
+    return f"{path.removeprefix('.')}: {problem}" if path else problem
 
 
 def _check_id(text: str, member: str) -> None:

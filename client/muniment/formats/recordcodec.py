@@ -164,12 +164,11 @@ def check_records(entries: Sequence[bytes], producer: str) -> None:
                 record = _examine(entry)
             else:
                 check(record)
+            if record.producer != producer:
+                check_producer(record)
+                raise FormatError(f"producer: expected {producer!a}, got {record.producer!a}")
         except FormatError as error:
             raise RecordError(number, str(error).removeprefix("record: ")) from None
-        if record.producer != producer:
-            raise RecordError(
-                number, f"producer: expected {producer!a}, got {record.producer[:64]!a}"
-            )
 
 
 def _needs_care(entries: Sequence[bytes]) -> bool:
@@ -186,10 +185,10 @@ def _needs_care(entries: Sequence[bytes]) -> bool:
 
 
 def _quickly(record: Record) -> bytes | None:
-    """The quick encoder's output, if it stands for the record: NaN, say, it writes as null."""
+    """The quick encoder's output, if that can be relied upon: NaN, say, it writes as null."""
     try:
         data = _encode(record)
-        return data if _decode(data) == record else None
+        return data if _decode(data) == record and not _needs_care([data]) else None
     except (*_UNDECIDED, TypeError, UnicodeEncodeError):
         return None
 
