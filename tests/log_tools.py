@@ -1,0 +1,124 @@
+"""What the log's tests share: gateways that build batches, and the embedded log without HTTP."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import rfc6962
+import signing
+from muniment.formats.encoding import unframe
+from muniment.formats.manifest import NO_PREVIOUS, Batch, build_batch
+from muniment.formats.note import Ed25519Signer
+from muniment.formats.tiles import bundles_of
+from muniment.service.metrics import Metrics
+from muniment_log.integrate import Integration, restore
+from muniment_log.metrics import LogMetrics
+from muniment_log.sequencer import Sequencer, SequencerLimits
+from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.port import Head, TileSource
+from muniment_log.storage.sqlite import SQLiteStore
+from muniment_log.tokens import TokenFramer
+
+ORIGIN = signing.ORIGIN
+GATEWAY = "gw.example/edge"
+
+# Short enough that tests of gaps do not wait, long enough for what is sent together.
+LIMITS = SequencerLimits(parked_seconds=0.2)
+
+
+def record(text: str) -> bytes:
+    """Any bytes: below HTTP nobody looks into records."""
+    return b'{"n":"%b"}' % text.encode()
+
+
+@dataclass
+class GatewayStream:
+    """Builds the batches of one stream, as a gateway does."""
+
+    label: str = "main"
+    gateway: str = GATEWAY
+    next: int = 0
+    previous: bytes = NO_PREVIOUS
+
+    @property
+    def signer(self) -> Ed25519Signer:
+        return Ed25519Signer(self.gateway, signing.ed25519(self.gateway))
+
+    def peek(self, count: int = 1, *, text: str = "") -> Batch:
+        """The next batch, without moving on."""
+        records = [record(f"{text}{self.label}/{self.next + i}") for i in range(count)]
+        return build_batch(ORIGIN, self.signer, self.label, self.next, self.previous, records)
+
+    def take(self, count: int = 1, *, text: str = "") -> Batch:
+        batch = self.peek(count, text=text)
+        self.next += count
+        self.previous = batch.leaf_hashes[-1]
+        return batch
+
+    def copy(self) -> "GatewayStream":
+        return replace(self)
+
+
+def entries_of(batch: Batch) -> list[bytes]:
+    return [*batch.records, batch.manifest_note]
+
+
+@dataclass
+class Listening:
+    """A `Listener` that remembers; it signs nothing unless told how."""
+
+    tiles: EmbeddedTiles
+    sign: Callable[[Head], bytes] | None = None
+    heads: list[tuple[Head, bytes | None]] = field(default_factory=list)
+
+    def signer(self) -> Callable[[Head], bytes] | None:
+        return self.sign
+
+    def committed(self, change: Integration, signed: bytes | None) -> None:
+        self.tiles.advance(change)
+        self.heads.append((change.edge.head, signed))
+
+
+@dataclass
+class Embedded:
+    """An embedded log without HTTP and without witnesses."""
+
+    store: SQLiteStore
+    tiles: EmbeddedTiles
+    sequencer: Sequencer
+    listener: Listening
+    task: asyncio.Task[None]
+
+
+@contextlib.asynccontextmanager
+async def embedded(path: Path, limits: SequencerLimits = LIMITS) -> AsyncIterator[Embedded]:
+    store = await SQLiteStore.open(path)
+    try:
+        loaded = await store.load()
+        edge = restore(loaded.head, loaded.fragments, loaded.partials)
+        tiles = EmbeddedTiles(store, edge, loaded.published)
+        listener = Listening(tiles)
+        framer = TokenFramer(ORIGIN, signing.log_signer())
+        metrics = LogMetrics(Metrics("test"))
+        sequencer = Sequencer(store, edge, listener, framer, metrics, limits)
+        task = asyncio.create_task(sequencer.run())
+        try:
+            yield Embedded(store, tiles, sequencer, listener, task)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    finally:
+        await store.close()
+
+
+async def all_entries(tiles: TileSource, size: int) -> list[bytes]:
+    """Every leaf of a tree, from its bundles."""
+    wanted = list(bundles_of(0, size, size))
+    found = await tiles.read(wanted)
+    return [entry for tile in wanted for entry in unframe(found[tile])]
+
+
+def root(entries: Sequence[bytes]) -> bytes:
+    return rfc6962.MTH(list(entries))

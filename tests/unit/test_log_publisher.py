@@ -1,0 +1,525 @@
+"""Publishing: against witnesses built only on the formats, good and bad (C2SP tlog-witness)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+import log_tools
+import signing
+from log_tools import GatewayStream
+from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.merkle import EMPTY_ROOT
+from muniment.formats.note import Ed25519Signer, SignatureLine, Signer, verify_note
+from muniment.formats.policy import Policy, parse_policy
+from muniment.formats.proofs import verify_consistency
+from muniment.formats.witnesswire import (
+    SIZE_CONTENT_TYPE,
+    format_cosignatures,
+    format_size,
+    origin_hash,
+    parse_add_checkpoint,
+)
+from muniment.service.metrics import Metrics
+from muniment_log.errors import NotPublishedError, RolledBackError, StorageError, UnavailableError
+from muniment_log.heads import HeadSigner
+from muniment_log.metrics import LogMetrics
+from muniment_log.publisher import Publisher, PublisherLimits
+from muniment_log.rollback import check_witnesses
+from muniment_log.storage.port import Head
+from muniment_log.witness import WitnessClient, clients_of, new_session
+
+NOW = 1_790_000_000
+ORIGIN = log_tools.ORIGIN
+LIMITS = PublisherLimits(round_seconds=0.3, backoff_first_seconds=0.02, backoff_most_seconds=0.05)
+
+Answer = Callable[["FakeWitness", bytes], Awaitable[web.Response]]
+
+
+def cosigned(witness: "FakeWitness", signed: SignedCheckpoint, now: int = NOW) -> web.Response:
+    lines = [signer.sign(signed.note.text, now) for signer in witness.signers]
+    return web.Response(body=format_cosignatures(lines))
+
+
+async def honest(witness: "FakeWitness", body: bytes) -> web.Response:
+    call = parse_add_checkpoint(body)
+    new = call.checkpoint.checkpoint
+    verify_note(call.checkpoint.note, [verifier_for(signing.log_signer().vkey)])
+    if call.old_size != witness.head.size:
+        return web.Response(
+            status=409,
+            body=format_size(witness.head.size),
+            headers={"Content-Type": SIZE_CONTENT_TYPE},
+        )
+    verify_consistency(call.old_size, witness.head.root, new.size, new.root, call.proof)
+    witness.head = Head(new.size, new.root)
+    witness.notes.append(call.checkpoint)
+    return cosigned(witness, call.checkpoint)
+
+
+@dataclass(eq=False)
+class FakeWitness:
+    name: str
+    signers: Sequence[Signer]
+    answer: Answer = honest
+    head: Head = field(default=Head(0, EMPTY_ROOT))
+    notes: list[SignedCheckpoint] = field(default_factory=list)
+    requests: int = 0
+    shown: bytes | None = None
+    url: str = ""
+    delay: float = 0.0
+
+    @property
+    def lines(self) -> str:
+        return "".join(
+            f"witness {self.name}{i} {signer.vkey} {self.url}\n"
+            for i, signer in enumerate(self.signers)
+        )
+
+
+@contextlib.asynccontextmanager
+async def serving(*witnesses: FakeWitness) -> AsyncIterator[None]:
+    runners = []
+    for witness in witnesses:
+
+        async def handle(request: web.BaseRequest, witness: FakeWitness = witness) -> web.Response:
+            if request.path == f"/{origin_hash(ORIGIN)}/checkpoint":
+                if witness.shown is None:
+                    return web.Response(status=404)
+                return web.Response(body=witness.shown)
+            assert request.path == "/add-checkpoint"
+            witness.requests += 1
+            body = await request.read()
+            await asyncio.sleep(witness.delay)
+            return await witness.answer(witness, body)
+
+        runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        witness.url = "http://127.0.0.1:{1}".format(*runner.addresses[0])
+        runners.append(runner)
+    try:
+        yield
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+
+
+def trio() -> tuple[FakeWitness, FakeWitness, FakeWitness]:
+    """One witness with an Ed25519 key, one with ML-DSA-44, one with both."""
+    return (
+        FakeWitness("a", [signing.witness("w.example/a")]),
+        FakeWitness("b", [signing.witness_mldsa44("w.example/b")]),
+        FakeWitness("c", [signing.witness("w.example/c"), signing.witness_mldsa44("w.example/c")]),
+    )
+
+
+def policy_of(*witnesses: FakeWitness, quorum: int = 2) -> Policy:
+    text = f"log {signing.log_signer().vkey}\nlog {signing.log_mldsa44().vkey}\n"
+    text += "".join(witness.lines for witness in witnesses)
+    for witness in witnesses:
+        names = " ".join(f"{witness.name}{i}" for i in range(len(witness.signers)))
+        text += f"group {witness.name} any {names}\n"
+    text += f"group q {quorum} {' '.join(w.name for w in witnesses)}\nquorum q\n"
+    return parse_policy(text.encode())
+
+
+@dataclass
+class Log:
+    """A log with a publisher, without HTTP of its own."""
+
+    inner: log_tools.Embedded
+    publisher: Publisher
+    clients: list[WitnessClient]
+    task: asyncio.Task[None]
+    stream: GatewayStream = field(default_factory=GatewayStream)
+
+    async def add(self, count: int = 1) -> int:
+        return (await self.inner.sequencer.submit(self.stream.take(count))).size
+
+    @property
+    def shown(self) -> SignedCheckpoint:
+        assert self.publisher.published is not None
+        return self.publisher.published
+
+
+@contextlib.asynccontextmanager
+async def log_of(
+    path: Path, policy: Policy | None, limits: PublisherLimits = LIMITS
+) -> AsyncIterator[Log]:
+    async with log_tools.embedded(path / "log.db") as inner, new_session(2.0) as session:
+        loaded = await inner.store.load()
+        clients = [] if policy is None else clients_of(policy, session)
+        signers = [signing.log_signer(), signing.log_mldsa44()]
+        publisher = Publisher(
+            HeadSigner(ORIGIN, signers, lambda: NOW, loaded.signed),
+            inner.store,
+            inner.tiles,
+            policy,
+            clients,
+            LogMetrics(Metrics("test")),
+            limits,
+        )
+        listener = inner.listener
+
+        class Both:
+            def signer(self) -> object:
+                return publisher.signer()
+
+            def committed(self, change: object, signed: bytes | None) -> None:
+                listener.committed(change, signed)  # type: ignore[arg-type]
+                publisher.committed(change.edge.head, signed)  # type: ignore[attr-defined]
+
+        inner.sequencer._listener = Both()  # type: ignore[assignment]
+        publisher.start(
+            loaded.head, loaded.signed, loaded.published, lambda: inner.sequencer.is_busy
+        )
+        task = asyncio.create_task(publisher.run())
+        try:
+            yield Log(inner, publisher, clients, task)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  # what is waited for has no event
+            await asyncio.sleep(0.005)
+
+
+async def test_published_means_cosigned_by_the_quorum(tmp_path: Path) -> None:
+    witnesses = trio()
+    async with serving(*witnesses):
+        policy = policy_of(*witnesses)
+        async with log_of(tmp_path, policy) as log:
+            for count in (1, 300, 2):
+                size = await log.add(count)
+                published = await log.publisher.wait(size, 5)
+                verified = policy.verify(published, origin=ORIGIN)
+                assert verified.size >= size
+                # tlog-tiles: "MUST carry at least one Ed25519 signature by the log".
+                assert {key.algorithm for key in verified.log_keys} == {0x01, 0x06}
+                assert await log.inner.tiles.checkpoint() is not None
+            await until(lambda: len(log.shown.note.signatures) == 2 + 4)
+            assert not log.publisher.is_stalled
+
+
+async def test_a_witness_with_two_keys_is_asked_once(tmp_path: Path) -> None:
+    """tlog-witness: "one or more note signature lines"."""
+    (*_, both) = trio()
+    async with serving(both):
+        policy = policy_of(both, quorum=1)
+        async with log_of(tmp_path, policy) as log:
+            await log.publisher.wait(await log.add(), 5)
+            await until(lambda: len(log.clients) == 1)
+            assert log.clients[0].label == "c0+c1"
+            names = {name for name, _ in policy.verify(log.shown).cosigners}
+            assert names == {"c0", "c1"}
+            assert both.requests <= 3
+
+
+async def test_a_late_cosignature_joins_the_published_note(tmp_path: Path) -> None:
+    fast, other, slow = trio()
+    slow.delay = 0.15
+    async with serving(fast, other, slow):
+        policy = policy_of(fast, other, slow)
+        async with log_of(tmp_path, policy) as log:
+            size = await log.add()
+            started = asyncio.get_running_loop().time()
+            first = await log.publisher.wait(size, 5)
+            assert asyncio.get_running_loop().time() - started < 0.14
+            assert len(first.note.signatures) == 4
+            await until(lambda: len(log.shown.note.signatures) == 6)
+            assert log.shown.checkpoint == first.checkpoint
+
+
+async def test_a_slow_witness_does_not_delay_and_works_on_the_newest(tmp_path: Path) -> None:
+    fast, other, slow = trio()
+    slow.delay = 0.2
+    async with serving(fast, other, slow):
+        policy = policy_of(fast, other, slow)
+        async with log_of(tmp_path, policy) as log:
+            for _ in range(10):
+                await log.publisher.wait(await log.add(), 0.19)
+            await until(lambda: slow.head.size == log.shown.checkpoint.size)
+            assert slow.requests < 10
+
+
+async def test_one_witness_down_is_no_matter_two_are(tmp_path: Path) -> None:
+    up, down, lower = trio()
+    async with serving(up):
+        down.url = lower.url = "http://127.0.0.1:1"
+        lower.url += "/x"
+        policy = policy_of(up, down, lower)
+        async with log_of(tmp_path, policy_of(up, down, lower, quorum=1)) as log:
+            await log.publisher.wait(await log.add(), 5)
+        async with log_of(tmp_path, policy) as log:
+            before = log.shown
+            log.stream = GatewayStream("second")
+            size = await log.add()
+            with pytest.raises(NotPublishedError) as caught:
+                await log.publisher.wait(size, 0.2)
+            # Fails closed: the published head stays, and that state is visible.
+            assert caught.value.published == before.checkpoint.size
+            assert log.shown.checkpoint == before.checkpoint
+            assert log.publisher.is_stalled
+            assert any(w["error"] for w in log.publisher.witnesses)
+
+
+async def test_it_recovers_when_the_witness_comes_back(tmp_path: Path) -> None:
+    a, b, c = trio()
+
+    async def refuse(witness: FakeWitness, body: bytes) -> web.Response:
+        return web.Response(status=503)
+
+    b.answer = c.answer = refuse
+    async with serving(a, b, c), log_of(tmp_path, policy_of(a, b, c)) as log:
+        size = await log.add(5)
+        with pytest.raises(NotPublishedError):
+            await log.publisher.wait(size, 0.1)
+        waiting = asyncio.create_task(log.publisher.wait(size, 5))
+        c.answer = honest
+        assert (await waiting).checkpoint.size == size
+        await until(lambda: not log.publisher.is_stalled)
+
+
+async def garbage(witness: FakeWitness, body: bytes) -> web.Response:
+    return web.Response(body=b"garbage")
+
+
+async def forbidden(witness: FakeWitness, body: bytes) -> web.Response:
+    return web.Response(status=403)
+
+
+async def endless(witness: FakeWitness, body: bytes) -> web.Response:
+    return web.Response(body=b"x" * (1 << 20))
+
+
+async def elsewhere(witness: FakeWitness, body: bytes) -> web.Response:
+    raise web.HTTPFound(witness.url + "/add-checkpoint")
+
+
+async def wrong_key(witness: FakeWitness, body: bytes) -> web.Response:
+    signed = parse_add_checkpoint(body).checkpoint
+    return web.Response(body=signing.witness("other.example").sign(signed.note.text, NOW).line)
+
+
+async def poisoned(witness: FakeWitness, body: bytes) -> web.Response:
+    """The known name and key ID, and a signature that does not verify."""
+    signed = parse_add_checkpoint(body).checkpoint
+    good = witness.signers[0].sign(signed.note.text, NOW)
+    bad = SignatureLine(good.name, good.key_id, good.signature[:-1] + b"\0")
+    return web.Response(body=format_cosignatures([good, bad]))
+
+
+async def timeless(witness: FakeWitness, body: bytes) -> web.Response:
+    """tlog-witness: "the timestamp MUST NOT be zero"."""
+    return cosigned(witness, parse_add_checkpoint(body).checkpoint, now=0)
+
+
+async def other_tree(witness: FakeWitness, body: bytes) -> web.Response:
+    checkpoint = Checkpoint(ORIGIN, 3, bytes(32))
+    line = witness.signers[0].sign(checkpoint.text, NOW)
+    return web.Response(body=line.line)
+
+
+async def sizeless(witness: FakeWitness, body: bytes) -> web.Response:
+    return web.Response(status=409, body=b"many\n", headers={"Content-Type": SIZE_CONTENT_TYPE})
+
+
+async def untyped(witness: FakeWitness, body: bytes) -> web.Response:
+    return web.Response(status=409, body=b"0\n")
+
+
+async def far_ahead(witness: FakeWitness, body: bytes) -> web.Response:
+    return web.Response(
+        status=409, body=format_size(2**62), headers={"Content-Type": SIZE_CONTENT_TYPE}
+    )
+
+
+async def circles(witness: FakeWitness, body: bytes) -> web.Response:
+    old = parse_add_checkpoint(body).old_size
+    return web.Response(
+        status=409, body=format_size(1 - old), headers={"Content-Type": SIZE_CONTENT_TYPE}
+    )
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [garbage, forbidden, endless, elsewhere, wrong_key, poisoned, timeless, other_tree, sizeless,
+     untyped, far_ahead, circles],
+    ids=lambda answer: answer.__name__,
+)  # fmt: skip
+async def test_a_bad_answer_counts_for_nothing_and_is_asked_again(
+    tmp_path: Path, answer: Answer
+) -> None:
+    bad = FakeWitness("a", [signing.witness("w.example/a")], answer)
+    async with serving(bad), log_of(tmp_path, policy_of(bad, quorum=1)) as log:
+        size = await log.add(2)
+        with pytest.raises(NotPublishedError):
+            await log.publisher.wait(size, 0.15)
+        assert log.publisher.published is None
+        assert 1 <= bad.requests < 60
+        bad.answer = honest
+        assert (await log.publisher.wait(size, 5)).checkpoint.size == size
+
+
+async def test_a_conflict_is_answered_at_once_with_a_proof_from_the_size_it_names(
+    tmp_path: Path,
+) -> None:
+    """tlog-witness: 409 with text/x.tlog.size."""
+    witness = FakeWitness("a", [signing.witness("w.example/a")])
+    async with serving(witness):
+        policy = policy_of(witness, quorum=1)
+        async with log_of(tmp_path, policy) as log:
+            for count in (3, 5, 300):
+                await log.publisher.wait(await log.add(count), 5)
+        async with log_of(tmp_path, policy) as log:
+            # It starts with size 0 in mind, and learns the truth by a conflict.
+            log.stream = GatewayStream("second")
+            witness.requests = 0
+            await log.publisher.wait(await log.add(40), 5)
+            assert witness.requests <= 4
+
+
+async def test_without_a_policy_the_log_signs_alone(tmp_path: Path) -> None:
+    async with log_of(tmp_path, None) as log:
+        published = await log.publisher.wait(await log.add(3), 5)
+        assert len(published.note.signatures) == 2
+        keys = [verifier_for(signing.log_signer().vkey), verifier_for(signing.log_mldsa44().vkey)]
+        assert len(verify_note(published.note, keys)) == 2
+
+
+async def test_an_empty_log_publishes_its_empty_tree(tmp_path: Path) -> None:
+    witness = FakeWitness("a", [signing.witness("w.example/a")])
+    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+        published = await log.publisher.wait(0, 5)
+        assert published.checkpoint == Checkpoint(ORIGIN, 0, EMPTY_ROOT)
+
+
+async def test_after_a_restart_the_stored_head_is_served_and_goes_on(tmp_path: Path) -> None:
+    witness = FakeWitness("a", [signing.witness("w.example/a")])
+    async with serving(witness):
+        policy = policy_of(witness, quorum=1)
+        async with log_of(tmp_path, policy) as log:
+            size = await log.add(3)
+            await log.publisher.wait(size, 5)
+        witness.answer = forbidden
+        async with log_of(tmp_path, policy) as log:
+            assert log.shown.checkpoint.size == size
+            policy.verify(log.shown)
+
+
+@pytest.mark.parametrize("step", ["put_signed", "publish"])
+async def test_a_head_that_cannot_be_stored_is_shown_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The log must persist a checkpoint before it shows it to anyone."""
+    witness = FakeWitness("a", [signing.witness("w.example/a")])
+
+    async def broken(*_: object) -> None:
+        raise StorageError("disk I/O error")
+
+    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+        await log.publisher.wait(0, 5)
+        served = log.shown
+        asked = witness.requests
+        if step == "put_signed":
+            monkeypatch.setattr(log.inner.store, "put_signed", broken)
+            log.publisher._wanted = False  # the commit does not sign, the publisher must
+        else:
+            monkeypatch.setattr(log.inner.tiles, "publish", broken)
+        size = await log.add()
+        with pytest.raises((UnavailableError, NotPublishedError)):
+            await log.publisher.wait(size, 1)
+        with pytest.raises(ExceptionGroup) as caught:
+            await log.task
+        assert caught.group_contains(StorageError)
+        assert log.shown == served
+        if step == "put_signed":
+            assert witness.requests == asked
+        with pytest.raises(UnavailableError):
+            await log.publisher.wait(size, 1)
+
+
+async def test_a_lone_batch_is_signed_in_its_own_commit(tmp_path: Path) -> None:
+    async with log_of(tmp_path, None) as log:
+        await log.publisher.wait(0, 5)
+        for _ in range(5):
+            await log.publisher.wait(await log.add(), 5)
+            await until(lambda: log.publisher._wanted)
+        assert [signed is not None for _, signed in log.inner.listener.heads] == [True] * 5
+
+
+async def test_under_load_rounds_take_the_newest_head(tmp_path: Path) -> None:
+    witness = FakeWitness("a", [signing.witness("w.example/a")], delay=0.02)
+    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+
+        async def submit(label: str) -> None:
+            stream = GatewayStream(label)
+            for _ in range(20):
+                await log.inner.sequencer.submit(stream.take(1))
+
+        await asyncio.gather(*(submit(f"s{i}") for i in range(5)))
+        assert (await log.publisher.wait(200, 5)).checkpoint.size == 200
+        sizes = [note.checkpoint.size for note in witness.notes]
+        assert sizes == sorted(sizes)
+        assert len(sizes) < 60
+
+
+# Rolled back?
+
+
+async def compare(path: Path, witness: FakeWitness) -> int:
+    async with log_tools.embedded(path / "log.db") as log, new_session(2.0) as session:
+        clients = clients_of(policy_of(witness, quorum=1), session)
+        keys = [verifier_for(signing.log_signer().vkey)]
+        head = log.sequencer.head
+        await check_witnesses(clients, ORIGIN, keys, log.tiles, head, 0.5)
+        return clients[0].size
+
+
+async def test_what_the_witnesses_remember_is_compared(tmp_path: Path) -> None:
+    witness = FakeWitness("a", [signing.witness("w.example/a")])
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        await log.sequencer.submit(GatewayStream().take(6))
+        head = log.sequencer.head
+    signer = signing.log_signer()
+
+    def remembers(size: int, root: bytes, by: Signer = signer, origin: str = ORIGIN) -> None:
+        text = Checkpoint(origin, size, root).text
+        note = type(signing.signed().note)(text, (by.sign(text, NOW),))
+        witness.shown = note.encode()
+
+    async with serving(witness):
+        assert await compare(tmp_path, witness) == 0  # 404: never cosigned
+        remembers(7, head.root)
+        assert await compare(tmp_path, witness) == 7
+        remembers(8, head.root)
+        with pytest.raises(RolledBackError, match=r"rolled back: it holds 7 leaves.* 8 "):
+            await compare(tmp_path, witness)
+        for size in (7, 3):
+            remembers(size, bytes(32))
+            with pytest.raises(RolledBackError, match="another history"):
+                await compare(tmp_path, witness)
+        # What the log's key did not sign, or of another log, proves nothing.
+        other = Ed25519Signer(ORIGIN, signing.ed25519("somebody else"))
+        remembers(8, head.root, other)
+        assert await compare(tmp_path, witness) == 0
+        remembers(8, head.root, signing.log_signer("log.example/two"), "log.example/two")
+        assert await compare(tmp_path, witness) == 0
+        for shown in (b"garbage", b"x" * (1 << 20)):
+            witness.shown = shown
+            assert await compare(tmp_path, witness) == 0
+    assert await compare(tmp_path, witness) == 0  # down: only a warning
+
+
+def test_a_published_note_parses_back() -> None:
+    note = signing.signed(signing.log_signer(), signing.log_mldsa44())
+    assert parse_signed_checkpoint(note.encode()) == note

@@ -1,0 +1,445 @@
+"""The embedded sequencer against a simple model, and every storage step failing in both ways."""
+
+import asyncio
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+import log_tools
+import signing
+from log_tools import GATEWAY, LIMITS, Embedded, GatewayStream, all_entries, entries_of, record
+from muniment.formats.manifest import Batch
+from muniment.service.database import Writer
+from muniment_log.errors import (
+    StorageError,
+    StreamConflictError,
+    StreamGapError,
+    UnavailableError,
+)
+from muniment_log.heads import HeadSigner
+from muniment_log.sequencer import SequencerLimits
+from muniment_log.storage import sqlite as store_module
+from muniment_log.storage.port import Head, Receipt, StreamKey
+from muniment_log.storage.sqlite import MAX_REFUSED, SQLiteStore
+
+T = TypeVar("T")
+
+COUNTS = st.integers(1, 5) | st.sampled_from([120, 254, 256, 300])
+
+
+class SequencerMachine(RuleBasedStateMachine):
+    """Any mix of new batches, retries, conflicts, gaps, disorder, tokens and crashes.
+
+    The model is a list of leaves and, for each stream, the batches with their receipts.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = Path(tempfile.mkdtemp(prefix="muniment-test-"))
+        self.generation = 0
+        self.leaves: list[bytes] = []
+        self.streams = {label: GatewayStream(label) for label in "ab"}
+        self.accepted: list[tuple[Batch, Receipt]] = []
+        self.open: Any = None
+        self.log: Embedded | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.generation}.db"
+
+    @initialize()
+    def start(self) -> None:
+        limits = SequencerLimits(parked_seconds=0.03, streams=1, commit_leaves=300)
+        self.open = log_tools.embedded(self.path, limits)
+        self.log = self.run(self.open.__aenter__())
+
+    def note(self, batch: Batch, receipt: Receipt) -> None:
+        assert receipt.first == len(self.leaves)
+        assert receipt.count == len(batch.records)
+        assert receipt.manifest + 1 == receipt.size == len(self.leaves) + len(batch.offsets)
+        self.leaves += entries_of(batch)
+        self.accepted.append((batch, receipt))
+
+    @rule(label=st.sampled_from("ab"), count=COUNTS)
+    def submit(self, label: str, count: int) -> None:
+        assert self.log is not None
+        batch = self.streams[label].take(count)
+        self.note(batch, self.run(self.log.sequencer.submit(batch)))
+
+    @rule(
+        label=st.sampled_from("ab"), counts=st.lists(COUNTS, min_size=2, max_size=4), data=st.data()
+    )
+    def submit_together_in_any_order(
+        self, label: str, counts: list[int], data: st.DataObject
+    ) -> None:
+        assert self.log is not None
+        batches = [self.streams[label].take(count) for count in counts]
+        order = data.draw(st.permutations(range(len(batches))))
+        sequencer = self.log.sequencer
+
+        async def together() -> list[Receipt]:
+            return await asyncio.gather(*(sequencer.submit(batches[i]) for i in order))
+
+        receipts = dict(zip(order, self.run(together()), strict=True))
+        for number, batch in enumerate(batches):
+            self.note(batch, receipts[number])
+
+    @precondition(lambda self: self.accepted)
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        assert self.log is not None
+        batch, receipt = data.draw(st.sampled_from(self.accepted))
+        assert self.run(self.log.sequencer.submit(batch)) == receipt
+
+    @precondition(lambda self: self.accepted)
+    @rule(data=st.data())
+    def contradict(self, data: st.DataObject) -> None:
+        assert self.log is not None
+        batch, _ = data.draw(st.sampled_from(self.accepted))
+        manifest = batch.manifest
+        fork = GatewayStream(manifest.stream, GATEWAY, manifest.first, manifest.previous)
+        forked = fork.take(manifest.count, text="other")
+        with pytest.raises(StreamConflictError):
+            self.run(self.log.sequencer.submit(forked))
+        key = StreamKey(GATEWAY, manifest.stream)
+        kept = self.run(self.log.store.refused(key))
+        assert (manifest.first, forked.manifest_note) in kept
+
+    @rule(label=st.sampled_from("ab"), count=st.integers(1, 3))
+    def leave_a_gap(self, label: str, count: int) -> None:
+        assert self.log is not None
+        ahead = self.streams[label].copy()
+        ahead.take(count)
+        with pytest.raises(StreamGapError) as caught:
+            self.run(self.log.sequencer.submit(ahead.take(1)))
+        assert caught.value.expected == self.streams[label].next
+
+    @rule(requests=st.lists(st.integers(1, 4), min_size=1, max_size=5))
+    def submit_with_a_token(self, requests: list[int]) -> None:
+        assert self.log is not None
+        sequencer = self.log.sequencer
+        bodies = [
+            [record(f"t{len(self.leaves)}/{i}/{j}") for j in range(count)]
+            for i, count in enumerate(requests)
+        ]
+
+        async def together() -> list[Receipt]:
+            return await asyncio.gather(
+                *(sequencer.submit_records("curl.example/dev", body) for body in bodies)
+            )
+
+        receipts = self.run(together())
+        size = max(receipt.size for receipt in receipts)
+        tail = self.run(all_entries(self.log.tiles, size))[len(self.leaves) :]
+        before = len(self.leaves)
+        for body, receipt in zip(bodies, receipts, strict=True):
+            assert tail[receipt.first - before :][: receipt.count] == body
+            assert tail[receipt.manifest - before].startswith(b"muniment/manifest/v1\n")
+        manifests = {receipt.manifest for receipt in receipts}
+        assert len(tail) == sum(requests) + len(manifests)
+        self.leaves += tail
+
+    @rule()
+    def crash_and_start_again(self) -> None:
+        """What kill -9 leaves is what the files hold at that moment, log and all."""
+        old = self.path
+        self.generation += 1
+        for suffix in ("", "-wal"):
+            source = old.with_name(old.name + suffix)
+            if source.exists():
+                shutil.copy(source, self.path.with_name(self.path.name + suffix))
+        self.run(self.open.__aexit__(None, None, None))
+        self.start()
+
+    @invariant()
+    def the_tree_is_the_model(self) -> None:
+        if self.log is None:
+            return
+        size = len(self.leaves)
+        assert self.log.sequencer.head == Head(size, log_tools.root(self.leaves))
+        assert self.run(all_entries(self.log.tiles, size)) == self.leaves
+        for label, stream in self.streams.items():
+            state = self.run(self.log.sequencer.stream(StreamKey(GATEWAY, label)))
+            assert state == (stream.next, stream.previous)
+
+    def teardown(self) -> None:
+        if self.open is not None:
+            self.run(self.open.__aexit__(None, None, None))
+        self.runner.close()
+        shutil.rmtree(self.folder)
+
+
+TestSequencer = SequencerMachine.TestCase
+TestSequencer.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
+
+
+# Storage steps: each one failing, and failing although it was persisted.
+
+
+class Fails:
+    """Breaks the writer's commit once, before or after the fact."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, persisted: bool) -> None:
+        self.armed = False
+        original = Writer._commit
+
+        def commit(writer: Writer, connection: sqlite3.Connection) -> None:
+            if self.armed:
+                self.armed = False
+                if persisted:
+                    original(writer, connection)
+                raise sqlite3.OperationalError("disk I/O error")
+            original(writer, connection)
+
+        monkeypatch.setattr(Writer, "_commit", commit)
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+async def test_a_failed_commit_stops_the_log_and_the_retry_is_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, persisted: bool
+) -> None:
+    fails = Fails(monkeypatch, persisted=persisted)
+    stream = GatewayStream()
+    before, lost, later = stream.take(3), stream.take(300), stream.take(1)
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        receipt = await log.sequencer.submit(before)
+        signed: list[Head] = []
+        log.listener.sign = lambda head: signed.append(head) or b"note"  # type: ignore[func-returns-value]
+        fails.armed = True
+        results = await asyncio.gather(
+            log.sequencer.submit(lost),
+            log.sequencer.submit(later),
+            log.sequencer.submit_records("p.example", [record("x")]),
+            return_exceptions=True,
+        )
+        assert all(isinstance(result, UnavailableError) for result in results), results
+        with pytest.raises(StorageError):
+            await log.task
+        # Nothing more is taken, and nobody was told of a head.
+        for work in (
+            log.sequencer.submit(lost),
+            log.sequencer.submit_records("p.example", [record("x")]),
+        ):
+            with pytest.raises(UnavailableError):
+                await work
+        assert len(log.listener.heads) == 1
+        assert log.sequencer.head.size == 4
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        # The records may or may not have been part of that commit.
+        assert log.sequencer.head.size in ({4 + 303, 4 + 303 + 2} if persisted else {4})
+        assert await log.sequencer.submit(before) == receipt
+        again = await log.sequencer.submit(lost)
+        assert again.first == 4
+        after = await log.sequencer.submit(later)
+        assert after.first == 4 + 301
+        leaves = await all_entries(log.tiles, log.sequencer.head.size)
+        assert leaves[4:307] == [*entries_of(lost), *entries_of(later)]
+        assert log.sequencer.head.root == log_tools.root(leaves)
+
+
+async def test_a_statement_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = GatewayStream()
+    original = store_module._commit
+
+    def broken(db: sqlite3.Connection, commit: store_module.Commit) -> bytes | None:
+        original(db, commit)
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        monkeypatch.setattr(store_module, "_commit", broken)
+        with pytest.raises(UnavailableError):
+            await log.sequencer.submit(stream.peek(5))
+        with pytest.raises(StorageError, match="full"):
+            await log.task
+        monkeypatch.setattr(store_module, "_commit", original)
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        assert log.sequencer.head.size == 0
+        assert (await log.sequencer.submit(stream.take(5))).first == 0
+
+
+@pytest.mark.parametrize("column", ["size = size + 1", "root = x'00'"])
+async def test_a_tree_that_somebody_else_moved_is_never_extended(
+    tmp_path: Path, column: str
+) -> None:
+    stream = GatewayStream()
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        await log.sequencer.submit(stream.take(3))
+        await log.store._writer.run(lambda db: db.execute(f"UPDATE tree SET {column}"))
+        with pytest.raises(UnavailableError):
+            await log.sequencer.submit(stream.take(1))
+        with pytest.raises(StorageError, match="something else wrote"):
+            await log.task
+    with pytest.raises(StorageError):
+        async with log_tools.embedded(tmp_path / "log.db"):
+            pass
+
+
+@pytest.mark.parametrize("persisted", [False, True])
+async def test_evidence_that_cannot_be_kept_stops_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, persisted: bool
+) -> None:
+    fails = Fails(monkeypatch, persisted=persisted)
+    stream = GatewayStream()
+    fork = stream.copy()
+    forked = fork.take(1, text="other")
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        await log.sequencer.submit(stream.take(1))
+        fails.armed = True
+        with pytest.raises(UnavailableError):
+            await log.sequencer.submit(forked)
+        with pytest.raises(StorageError):
+            await log.task
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        key = StreamKey(GATEWAY, "main")
+        assert await log.store.refused(key) == ([(0, forked.manifest_note)] if persisted else [])
+        with pytest.raises(StreamConflictError):
+            await log.sequencer.submit(forked)
+        assert await log.store.refused(key) == [(0, forked.manifest_note)]
+
+
+@pytest.mark.parametrize("step", ["put_signed", "put_published"])
+@pytest.mark.parametrize("persisted", [False, True])
+async def test_a_head_that_cannot_be_stored_is_not_given_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, persisted: bool
+) -> None:
+    fails = Fails(monkeypatch, persisted=persisted)
+    store = await SQLiteStore.open(tmp_path / "log.db")
+    fails.armed = True
+    work = (
+        store.put_signed(lambda: b"note") if step == "put_signed" else store.put_published(b"note")
+    )
+    with pytest.raises(StorageError):
+        await work
+    await store.close()
+    store = await SQLiteStore.open(tmp_path / "log.db")
+    loaded = await store.load()
+    note = loaded.signed if step == "put_signed" else loaded.published
+    assert note == (b"note" if persisted else None)
+    await store.close()
+
+
+# Heads
+
+
+async def test_the_signed_head_commits_with_its_batch(tmp_path: Path) -> None:
+    stream = GatewayStream()
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        signer = HeadSigner(log_tools.ORIGIN, [signing.log_signer()], lambda: 5, None)
+        log.listener.sign = signer.sign
+        await log.sequencer.submit(stream.take(2))
+        head, note = log.listener.heads[-1]
+        assert note is not None
+        assert head == log.sequencer.head == signer.last
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        assert (await log.store.load()).signed == note
+
+
+def test_no_head_is_signed_that_contradicts_an_earlier_one() -> None:
+    signer = HeadSigner(log_tools.ORIGIN, [signing.log_signer()], lambda: 5, None)
+    note = signer.sign(Head(7, bytes(32)))
+    for again in (signer, HeadSigner(log_tools.ORIGIN, [signing.log_signer()], lambda: 5, note)):
+        with pytest.raises(StorageError, match="contradicts"):
+            again.sign(Head(6, bytes(32)))
+        with pytest.raises(StorageError, match="contradicts"):
+            again.sign(Head(7, b"\1" * 32))
+        assert again.sign(Head(7, bytes(32))) == note
+
+
+# Bounds
+
+
+async def test_groups_are_bounded_and_nothing_waits_for_ever(tmp_path: Path) -> None:
+    limits = SequencerLimits(commit_leaves=10, commit_bytes=1000)
+    streams = [GatewayStream(f"s{i}") for i in range(30)]
+    async with log_tools.embedded(tmp_path / "log.db", limits) as log:
+        await asyncio.gather(
+            *(log.sequencer.submit(stream.take(3)) for stream in streams),
+            *(log.sequencer.submit_records(f"p{i}.example", [b"x" * 400] * 2) for i in range(9)),
+            log.sequencer.submit(GatewayStream("big").take(200)),
+        )
+        assert log.sequencer.head.size == 30 * 4 + 9 * 3 + 201
+        sizes = [head.size for head, _ in log.listener.heads]
+        steps = [b - a for a, b in zip([0, *sizes], sizes, strict=False)]
+        assert max(step for step in steps if step != 201) <= 201
+        assert len(sizes) > 10
+
+
+async def test_parked_batches_are_bounded(tmp_path: Path) -> None:
+    limits = SequencerLimits(parked_batches=2, parked_seconds=5)
+    stream = GatewayStream()
+    batches = [stream.take(1) for _ in range(4)]
+    async with log_tools.embedded(tmp_path / "log.db", limits) as log:
+        waiting = [asyncio.create_task(log.sequencer.submit(b)) for b in batches[1:3]]
+        await asyncio.sleep(0)
+        with pytest.raises(StreamGapError):
+            await log.sequencer.submit(batches[3])
+        await log.sequencer.submit(batches[0])
+        assert [r.first for r in await asyncio.gather(*waiting)] == [2, 4]
+
+
+async def test_a_parked_fork_is_refused_when_its_turn_comes(tmp_path: Path) -> None:
+    stream = GatewayStream()
+    fork = stream.copy()
+    first = stream.take(1)
+    fork.take(1, text="other")
+    forked = fork.take(1)
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        waiting = asyncio.create_task(log.sequencer.submit(forked))
+        await asyncio.sleep(0.01)
+        await log.sequencer.submit(first)
+        with pytest.raises(StreamConflictError):
+            await waiting
+        assert (await log.sequencer.submit(stream.take(1))).first == 2
+
+
+async def test_a_client_that_went_away_does_not_take_its_batch_along(tmp_path: Path) -> None:
+    stream = GatewayStream()
+    batch = stream.take(2)
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        task = asyncio.create_task(log.sequencer.submit(batch))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert (await log.sequencer.submit(batch)).first == 0
+        assert log.sequencer.head.size == 3
+
+
+async def test_memory_of_streams_is_bounded(tmp_path: Path) -> None:
+    limits = SequencerLimits(streams=8)
+    async with log_tools.embedded(tmp_path / "log.db", limits) as log:
+        streams = [GatewayStream(f"s{i}") for i in range(40)]
+        await asyncio.gather(*(log.sequencer.submit(stream.take(1)) for stream in streams))
+        for stream in streams:
+            await log.sequencer.submit(stream.take(1))
+        assert len(log.sequencer._streams) <= 8
+        assert log.sequencer._held == 0
+        for stream in streams:
+            assert (await log.sequencer.stream(StreamKey(GATEWAY, stream.label))).next == 2
+
+
+async def test_evidence_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MAX_REFUSED >= 100
+    monkeypatch.setattr(store_module, "MAX_REFUSED", 3)
+    stream = GatewayStream()
+    async with log_tools.embedded(tmp_path / "log.db", LIMITS) as log:
+        await log.sequencer.submit(stream.take(1))
+        forks = [GatewayStream().take(1, text=f"fork {i}") for i in range(6)]
+        for fork in forks:
+            with pytest.raises(StreamConflictError):
+                await log.sequencer.submit(fork)
+        kept = await log.store.refused(StreamKey(GATEWAY, "main"))
+        assert sorted(kept) == sorted((0, fork.manifest_note) for fork in forks[:3])
