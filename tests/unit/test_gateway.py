@@ -69,9 +69,11 @@ async def test_concurrent_callers_share_batches_and_get_their_own_receipts() -> 
 
 async def test_full_batches_fly_in_a_window() -> None:
     sim = LogSim(delay=lambda: 0.02, holds_early=True)
-    async with sim.serve() as url:
-        async with Gateway(url, GATEWAY_SIGNER, batch_records=10, window=4) as gateway:
-            receipts = await gateway.submit([decision(n) for n in range(100)])
+    async with (
+        sim.serve() as url,
+        Gateway(url, GATEWAY_SIGNER, batch_records=10, window=4) as gateway,
+    ):
+        receipts = await gateway.submit([decision(n) for n in range(100)])
     assert sim.most_in_flight == 4
     assert [receipt.entry for receipt in receipts] == [decision(n) for n in range(100)]
 
@@ -82,11 +84,13 @@ async def test_lost_replies_and_reordering_never_log_twice(seed: int, *, holds_e
     """Design section 3.2: a retry never logs a decision twice."""
     sim = LogSim(delay=jitter(seed, 0.01), holds_early=holds_early)
     sim.script.extend(["lose", "drop", None, (503, "busy"), "lose", "garbage", None, "drop"] * 2)
-    async with sim.serve() as url:
-        async with Gateway(url, GATEWAY_SIGNER, batch_records=5, window=4) as gateway:
-            answers = await asyncio.gather(
-                *[gateway.submit([decision(n * 10 + k) for k in range(7)]) for n in range(12)]
-            )
+    async with (
+        sim.serve() as url,
+        Gateway(url, GATEWAY_SIGNER, batch_records=5, window=4) as gateway,
+    ):
+        answers = await asyncio.gather(
+            *[gateway.submit([decision(n * 10 + k) for k in range(7)]) for n in range(12)]
+        )
     assert len(ids(sim)) == len(set(ids(sim))) == 84
     for receipts in answers:
         for receipt in receipts:
@@ -124,11 +128,10 @@ async def test_a_durable_receipt_has_no_proof() -> None:
 
 async def test_without_a_quorum_the_records_are_durable_but_not_published() -> None:
     sim = LogSim(publishes=False)
-    async with sim.serve() as url:
-        async with Gateway(url, GATEWAY_SIGNER, origin=logsim.ORIGIN) as gateway:
-            with pytest.raises(NotPublished):
-                await gateway.submit([decision(1)], published=True)
-            await gateway.submit([decision(2)])
+    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, origin=logsim.ORIGIN) as gateway:
+        with pytest.raises(NotPublished):
+            await gateway.submit([decision(1)], published=True)
+        await gateway.submit([decision(2)])
     assert ids(sim) == ["d-1", "d-2"]
 
 
@@ -159,21 +162,23 @@ async def test_a_receipt_that_contradicts_the_batch_is_not_believed() -> None:
 
 async def test_a_bad_record_fails_its_caller_only() -> None:
     sim = LogSim(delay=lambda: 0.01)
-    async with sim.serve() as url:
-        async with Gateway(url, GATEWAY_SIGNER, batch_records=8, window=4) as gateway:
-            first = asyncio.create_task(gateway.submit([decision(0)]))
-            await asyncio.sleep(0)
-            good = [
-                asyncio.create_task(gateway.submit([decision(n * 10), decision(n * 10 + 1)]))
-                for n in range(1, 10)
-            ]
-            bad = asyncio.create_task(
-                gateway.submit_encoded([decision(500), b'{"not":"a record"}', decision(501)])
-            )
-            more = [asyncio.create_task(gateway.submit([decision(n)])) for n in range(200, 220)]
-            with pytest.raises(RecordRefused) as caught:
-                await bad
-            await asyncio.gather(first, *good, *more)
+    async with (
+        sim.serve() as url,
+        Gateway(url, GATEWAY_SIGNER, batch_records=8, window=4) as gateway,
+    ):
+        first = asyncio.create_task(gateway.submit([decision(0)]))
+        await asyncio.sleep(0)
+        good = [
+            asyncio.create_task(gateway.submit([decision(n * 10), decision(n * 10 + 1)]))
+            for n in range(1, 10)
+        ]
+        bad = asyncio.create_task(
+            gateway.submit_encoded([decision(500), b'{"not":"a record"}', decision(501)])
+        )
+        more = [asyncio.create_task(gateway.submit([decision(n)])) for n in range(200, 220)]
+        with pytest.raises(RecordRefused) as caught:
+            await bad
+        await asyncio.gather(first, *good, *more)
     assert caught.value.position == 1
     assert len(ids(sim)) == len(set(ids(sim))) == 1 + 18 + 20
     assert "d-500" not in ids(sim)

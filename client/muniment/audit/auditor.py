@@ -57,7 +57,7 @@ class AuditOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AuditOutcome:
     """What an audit leaves behind.
 
     Attributes:
@@ -71,14 +71,14 @@ class Outcome:
     state: AuditState | None
 
 
-async def audit(
+async def audit_log(
     client: LogClient,
     options: AuditOptions,
     state: AuditState | None,
     *,
     now: int,
     progress: Progress = lambda _done, _total: None,
-) -> Outcome:
+) -> AuditOutcome:
     """Audits a log.
 
     Args:
@@ -97,34 +97,34 @@ async def audit(
             raise ProvenMisbehaviour(state.trust.misbehaviour)
         new = await _head(client, options, state, now, report)
         if new is None:
-            return Outcome(report, state)
+            return AuditOutcome(report, state)
         trust = await _trust(client, state, new)
         edge, streams = await _leaves(client, options, state, new, report, progress)
     except ProvenMisbehaviour as proof:
         report.origin = report.origin or (state.trust.origin if state else "")
         report.condemn(proof.misbehaviour)
         kept = None if state is None else _condemned(state, proof)
-        return Outcome(report, kept)
+        return AuditOutcome(report, kept)
     except StaleCheckpoint as stale:
         report.found("stale", str(stale), Weight.UNVERIFIED)
-        return Outcome(report, state)
+        return AuditOutcome(report, state)
     except VerificationError as error:
         report.found("inconsistent", str(error), Weight.UNVERIFIED)
-        return Outcome(report, state)
+        return AuditOutcome(report, state)
     except Refused as refusal:
         if refusal.is_retriable:
             raise
         report.found("missing", f"the log does not serve its tree: {refusal}", Weight.UNVERIFIED)
-        return Outcome(report, state)
+        return AuditOutcome(report, state)
     except (BadAnswer, FormatError) as error:
         report.found("malformed", str(error), Weight.UNVERIFIED)
-        return Outcome(report, state)
+        return AuditOutcome(report, state)
     if report.verdict is not Verdict.CLEAN:
-        return Outcome(report, state)
+        return AuditOutcome(report, state)
     audited = AuditState(
         trust, tuple(edge.dump()), tuple(sorted(streams.places.items())), streams.open
     )
-    return Outcome(report, audited)
+    return AuditOutcome(report, audited)
 
 
 def _condemned(state: AuditState, proof: ProvenMisbehaviour) -> AuditState:

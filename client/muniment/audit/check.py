@@ -140,24 +140,31 @@ def _runs(
 def _records(
     entries: Sequence[bytes], base: int, producer: str | None, findings: list[Finding]
 ) -> str | None:
-    """Checks records of one batch; returns who they are from."""
+    """Checks records of one batch; returns who they should be from, if anything tells."""
+    if not entries:
+        return None
     for entry in () if producer is not None else entries:
         try:
             producer = parse_record(entry).producer
         except FormatError:
             continue
         break
-    if not entries:
-        return None
     try:
-        check_records(entries, producer or "")
+        if producer is not None:
+            check_records(entries, producer)
+            return producer
     except FormatError:
-        # At least one is bad: once more, one by one, to name each.
-        for at, entry in enumerate(entries):
-            try:
-                check_records([entry], producer or "")
-            except FormatError as error:
-                findings.append(Finding("bad-record", str(error), Weight.CONTENT, base + at))
+        pass
+    # At least one is bad: once more, one by one, to name each.
+    for at, entry in enumerate(entries):
+        try:
+            found = parse_record(entry).producer
+        except FormatError as error:
+            findings.append(Finding("bad-record", str(error), Weight.CONTENT, base + at))
+            continue
+        if found != producer:
+            sentence = f"a batch of {producer} holds a record of {found}"
+            findings.append(Finding("bad-record", sentence, Weight.CONTENT, base + at))
     return producer
 
 

@@ -21,7 +21,7 @@ from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNVERIFIED, describe_exits
 from muniment.errors import FormatError, InputError
 
 if TYPE_CHECKING:
-    from muniment.audit.auditor import Outcome
+    from muniment.audit.auditor import AuditOutcome
     from muniment.formats.note import VKey
 
 
@@ -69,8 +69,7 @@ def audit(
     entry since then; checks every record, manifest and stream; compares every hash tile; and
     recomputes the root. A finding keeps the state where it was, so the next audit reports it again.
     """
-    from muniment.audit.auditor import AuditOptions  # noqa: PLC0415 - imports aiohttp
-    from muniment.audit.auditor import audit as audit_log  # noqa: PLC0415
+    from muniment.audit.auditor import AuditOptions, audit_log  # noqa: PLC0415 - imports aiohttp
     from muniment.audit.report import Verdict  # noqa: PLC0415
     from muniment.audit.statefile import load_state, save_state  # noqa: PLC0415
     from muniment.logclient import LogClient  # noqa: PLC0415
@@ -86,7 +85,7 @@ def audit(
     except FormatError as error:
         raise InputError(f"{state_path}: {error}") from None
 
-    async def work() -> "Outcome":
+    async def work() -> "AuditOutcome":
         with progress("Auditing") as show:
             async with LogClient(log_url) as client:
                 return await audit_log(client, options, state, now=int(time.time()), progress=show)
@@ -125,7 +124,7 @@ def _vkeys(given: tuple[str, ...]) -> tuple["VKey", ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def _print(outcome: "Outcome") -> None:
+def _print(outcome: "AuditOutcome") -> None:
     report = outcome.report
     if report.origin and report.root:
         click.echo(f"Log {report.origin}: a tree of {report.size} entries.")

@@ -1,0 +1,493 @@
+"""The auditor against a simulated log: clean, growing, stale, forked, and wrong in each way."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+import logsim
+from logsim import GATEWAY_SIGNER, LOG_SIGNER, NOW, ORIGIN, POLICY, LogSim, decision
+from muniment.audit import reader
+from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
+from muniment.audit.report import Verdict
+from muniment.audit.statefile import AuditState, format_state, parse_state
+from muniment.errors import Refused, Unreachable
+from muniment.formats.manifest import NO_PREVIOUS, Manifest, build_batch, sign_manifest
+from muniment.formats.merkle import leaf_hashes, root_of
+from muniment.formats.note import Ed25519Signer
+from muniment.formats.tiles import Tile
+from muniment.logclient import LogClient
+
+OPTIONS = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,))
+
+
+def grown(sim: LogSim, batches: int, records: int = 40, start: int = 0) -> LogSim:
+    for number in range(batches):
+        base = start + number * records
+        sim.append([decision(base + k) for k in range(records)], stream=f"s{number % 3}")
+    return sim
+
+
+async def check(
+    sim: LogSim, state: AuditState | None = None, options: AuditOptions = OPTIONS
+) -> AuditOutcome:
+    async with sim.serve() as url, LogClient(url) as client:
+        return await audit_log(client, options, state, now=NOW)
+
+
+def kinds(outcome: AuditOutcome) -> set[str]:
+    return {finding.kind for finding in outcome.report.findings}
+
+
+@pytest.mark.parametrize("batches", [0, 1, 6, 7, 13, 25, 60])
+async def test_a_clean_log_is_clean(batches: int) -> None:
+    sim = grown(LogSim(), batches)
+    outcome = await check(sim)
+    report = outcome.report
+    assert report.verdict is Verdict.CLEAN, report.findings
+    assert (report.size, report.entries) == (sim.size, sim.size)
+    assert (report.records, report.manifests) == (batches * 40, batches)
+    assert report.signatures == batches
+    assert report.unknown_signers == set()
+    assert report.is_first_use
+    assert report.is_tree_verified
+    assert outcome.state is not None
+    assert outcome.state.trust.size == sim.size
+
+
+async def test_an_audit_goes_on_where_the_last_one_ended() -> None:
+    sim = grown(LogSim(), 10)
+    state = (await check(sim)).state
+    for size in (sim.size, 512, 530, 1100, 1100):
+        while sim.size < size:
+            sim.append([decision(sim.size)])
+        assert state is not None
+        state = parse_state(format_state(state))
+        before = state.trust.size
+        sim.reads.clear()
+        outcome = await check(sim, state)
+        assert outcome.report.verdict is Verdict.CLEAN, outcome.report.findings
+        assert outcome.report.entries == sim.size - before
+        # Only bundles that hold something new are read.
+        wanted = {Tile(-1, n).path for n in range(before // 256)}
+        assert not wanted & set(sim.reads)
+        state = outcome.state
+
+
+async def test_a_dropped_partial_tile_is_cut_from_the_full_one() -> None:
+    """tlog-tiles, Partial Tiles: clients MAY fetch the full tile as a fallback."""
+    sim = grown(LogSim(drops_partial_tiles=True), 20)
+    sim.published_size = 41 * 5
+    assert (await check(sim)).report.verdict is Verdict.CLEAN
+
+
+async def test_processes_give_the_same_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    sim = grown(LogSim(), 30)
+    here = (await check(sim)).report
+    monkeypatch.setattr(reader, "POOL_WORTH", 0)
+    there = (await check(sim)).report
+    assert there == here
+
+
+async def test_progress_reaches_the_end() -> None:
+    sim = grown(LogSim(), 30)
+    seen: list[tuple[int, int]] = []
+    async with sim.serve() as url, LogClient(url) as client:
+        await audit_log(
+            client, OPTIONS, None, now=NOW, progress=lambda done, total: seen.append((done, total))
+        )
+    assert seen[0] == (0, sim.size)
+    assert seen[-1] == (sim.size, sim.size)
+    assert seen == sorted(seen)
+
+
+async def test_manifests_of_unknown_gateways_are_told_and_not_held_against_the_log() -> None:
+    outcome = await check(grown(LogSim(), 3), options=AuditOptions(POLICY))
+    assert outcome.report.verdict is Verdict.CLEAN
+    assert outcome.report.unknown_signers == {logsim.GATEWAY}
+    assert outcome.report.signatures == 0
+
+
+async def test_streams_of_tokens_are_signed_by_the_log() -> None:
+    sim = grown(LogSim(), 2)
+    producer = "curl.example/dev"
+    for number in range(3):
+        sim.append_token([decision(number, producer=producer)], producer)
+    report = (await check(sim)).report
+    assert report.verdict is Verdict.CLEAN, report.findings
+    assert report.signatures == 5
+    assert report.streams == 3
+
+
+# What cannot be verified
+
+
+async def test_an_unreachable_log_raises() -> None:
+    sim = LogSim()
+    async with sim.serve() as url:
+        pass
+    async with LogClient(url) as client:
+        with pytest.raises(Unreachable):
+            await audit_log(client, OPTIONS, None, now=NOW)
+
+
+async def test_a_busy_log_is_not_held_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muniment.logclient._FIRST_PAUSE", 0.001)
+    sim = grown(LogSim(), 2)
+    sim.overrides["checkpoint"] = 503
+    with pytest.raises(Refused):
+        await check(sim)
+
+
+def frozen_garbage(sim: LogSim) -> None:
+    sim.frozen = b"hello\n"
+
+
+def no_quorum(sim: LogSim) -> None:
+    sim.witnesses = logsim.WITNESSES[:1]
+
+
+def no_checkpoint(sim: LogSim) -> None:
+    sim.publishes = False
+
+
+def foreign_signature(sim: LogSim) -> None:
+    sim.frozen = sim.checkpoint().replace(
+        b"\n\xe2\x80\x94 log.example", b"\n\xe2\x80\x94 lag.example"
+    )
+
+
+def wrong_level_0(sim: LogSim) -> None:
+    tile = Tile(0, 0)
+    sim.overrides[tile.path] = b"x" * 32 + sim.tile(tile)[32:]
+
+
+def wrong_level_1(sim: LogSim) -> None:
+    tile = Tile(1, 0, sim.size // 256)
+    sim.overrides[tile.path] = sim.tile(tile)[:-32] + b"x" * 32
+
+
+def short_tile(sim: LogSim) -> None:
+    tile = Tile(0, 0)
+    sim.overrides[tile.path] = sim.tile(tile)[:-1]
+
+
+def tampered_entry(sim: LogSim) -> None:
+    tile = Tile(-1, 1)
+    sim.overrides[tile.path] = sim.tile(tile).replace(b"true", b"null", 1)
+
+
+def truncated_bundle(sim: LogSim) -> None:
+    tile = Tile(-1, 1)
+    sim.overrides[tile.path] = sim.tile(tile)[:-1]
+
+
+def short_bundle(sim: LogSim) -> None:
+    sim.overrides[Tile(-1, 1).path] = sim.tile(Tile(-1, 1, 255))
+
+
+def missing_bundle(sim: LogSim) -> None:
+    sim.overrides[Tile(-1, 1).path] = 404
+
+
+def endless_tile(sim: LogSim) -> None:
+    sim.overrides[Tile(0, 0).path] = b"x" * 9000
+
+
+def wrong_root(sim: LogSim) -> None:
+    sim.frozen = sim.checkpoint(root=b"r" * 32)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind"),
+    [
+        (frozen_garbage, "bad-checkpoint"),
+        (no_quorum, "bad-checkpoint"),
+        (foreign_signature, "bad-checkpoint"),
+        (no_checkpoint, "no-checkpoint"),
+        (wrong_level_0, "tile-mismatch"),
+        (wrong_level_1, "tile-mismatch"),
+        (short_tile, "malformed"),
+        (endless_tile, "malformed"),
+        (truncated_bundle, "malformed"),
+        (short_bundle, "malformed"),
+        (missing_bundle, "missing"),
+        (tampered_entry, "root-mismatch"),
+        (wrong_root, "root-mismatch"),
+    ],
+)
+async def test_what_does_not_verify_proves_nothing(
+    spoil: Callable[[LogSim], None], kind: str
+) -> None:
+    sim = grown(LogSim(), 20)
+    spoil(sim)
+    outcome = await check(sim)
+    assert kind in kinds(outcome)
+    assert outcome.report.verdict is Verdict.UNVERIFIED
+    assert outcome.state is None
+
+
+async def test_tampered_content_is_not_proven_when_the_root_does_not_hold() -> None:
+    sim = grown(LogSim(), 20)
+    tampered_entry(sim)
+    outcome = await check(sim)
+    assert {"bad-record", "tile-mismatch", "root-mismatch", "bad-manifest"} <= kinds(outcome)
+    assert not any(map(outcome.report.is_proven, outcome.report.findings))
+
+
+async def test_an_old_checkpoint_is_told_when_asked() -> None:
+    sim = grown(LogSim(), 2)
+    async with sim.serve() as url, LogClient(url) as client:
+        options = AuditOptions(POLICY, max_age=60)
+        assert (
+            await audit_log(client, options, None, now=NOW + 60)
+        ).report.verdict is Verdict.CLEAN
+        outcome = await audit_log(client, options, None, now=NOW + 61)
+    assert kinds(outcome) == {"too-old"}
+
+
+async def test_another_log_than_expected() -> None:
+    outcome = await check(
+        grown(LogSim(), 2), options=AuditOptions(POLICY, origin="other.example/log")
+    )
+    assert kinds(outcome) == {"bad-checkpoint"}
+
+
+async def test_a_rolled_back_checkpoint_is_stale_and_the_state_stays() -> None:
+    sim = grown(LogSim(), 10)
+    state = (await check(sim)).state
+    sim.frozen = sim.checkpoint(41 * 5)
+    outcome = await check(sim, state)
+    assert kinds(outcome) == {"stale"}
+    assert outcome.report.verdict is Verdict.UNVERIFIED
+    assert outcome.state == state
+
+
+async def test_findings_stay_until_they_are_explained() -> None:
+    sim = grown(LogSim(), 20)
+    sim.published_size = 41 * 10
+    state = (await check(sim)).state
+    sim.published_size = None
+    tampered_entry(sim)
+    for _ in range(2):
+        outcome = await check(sim, state)
+        assert outcome.report.verdict is Verdict.UNVERIFIED
+        assert outcome.state == state
+    sim.overrides.clear()
+    assert (await check(sim, state)).report.verdict is Verdict.CLEAN
+
+
+# What is proven
+
+
+async def test_two_trees_of_one_size_are_proven_and_remembered() -> None:
+    sim = grown(LogSim(), 5)
+    state = (await check(sim)).state
+    other = grown(LogSim(), 5, start=1000)
+    outcome = await check(other, state)
+    assert kinds(outcome) == {"same-size"}
+    assert outcome.report.verdict is Verdict.MISBEHAVIOUR
+    assert outcome.report.misbehaviour is not None
+    assert len(set(outcome.report.misbehaviour.notes)) == 2
+    # The proof survives in the state, and a well-behaved answer does not wash it off.
+    assert outcome.state is not None
+    again = await check(sim, parse_state(format_state(outcome.state)))
+    assert again.report.misbehaviour == outcome.report.misbehaviour
+    assert again.report.verdict is Verdict.MISBEHAVIOUR
+
+
+@pytest.mark.parametrize(("old", "new"), [(5, 9), (1, 30), (10, 11), (13, 26)])
+async def test_a_fork_is_proven_by_the_new_trees_own_tiles(old: int, new: int) -> None:
+    state = (await check(grown(LogSim(), old))).state
+    outcome = await check(grown(LogSim(), new, start=1000), state)
+    assert kinds(outcome) == {"fork"}
+    assert outcome.report.verdict is Verdict.MISBEHAVIOUR
+    assert outcome.report.misbehaviour is not None
+    assert outcome.report.misbehaviour.implied_root is not None
+
+
+async def test_a_spoiled_proof_is_a_suspicion_only() -> None:
+    sim = grown(LogSim(), 20)
+    sim.published_size = 41 * 10
+    state = (await check(sim)).state
+    sim.published_size = None
+    wrong_level_1(sim)
+    tile = Tile(0, sim.size // 256, sim.size % 256)
+    sim.overrides[tile.path] = b"x" * 32 * tile.width
+    outcome = await check(sim, state)
+    assert kinds(outcome) == {"inconsistent"}
+    assert outcome.report.verdict is Verdict.UNVERIFIED
+
+
+async def test_an_empty_tree_with_another_root_is_proven() -> None:
+    sim = LogSim()
+    sim.frozen = sim.checkpoint(root=b"r" * 32)
+    outcome = await check(sim)
+    assert outcome.report.verdict in {Verdict.MISBEHAVIOUR, Verdict.UNVERIFIED}
+
+
+def raw(sim: LogSim, *entries: bytes) -> None:
+    sim.entries += entries
+
+
+def manifest(records: list[bytes], **changes: object) -> bytes:
+    members: dict[str, object] = {
+        "origin": ORIGIN,
+        "producer": logsim.GATEWAY,
+        "stream": "new",
+        "first": 0,
+        "count": len(records),
+        "root": root_of(leaf_hashes(records)),
+        "previous": NO_PREVIOUS,
+    } | changes
+    return sign_manifest(Manifest(**members), GATEWAY_SIGNER)  # type: ignore[arg-type]  # by name
+
+
+RECORDS = [decision(n) for n in range(900, 903)]
+
+
+def bad_record(sim: LogSim) -> None:
+    records = [RECORDS[0], b'{"v": 1}']
+    raw(sim, *records, manifest(records))
+
+
+def foreign_record(sim: LogSim) -> None:
+    records = [RECORDS[0], decision(5, producer="gw.example/other")]
+    raw(sim, *records, manifest(records))
+
+
+def foreign_batch_across_bundles(sim: LogSim) -> None:
+    records = [decision(n, producer="gw.example/other") for n in range(400)]
+    raw(sim, *records, manifest(records))
+
+
+def changed_producer_across_bundles(sim: LogSim) -> None:
+    records = [
+        decision(n, producer="gw.example/other" if n > 200 else logsim.GATEWAY) for n in range(700)
+    ]
+    raw(sim, *records, manifest(records))
+
+
+def wrong_count(sim: LogSim) -> None:
+    raw(sim, *RECORDS, manifest(RECORDS[:2]))
+
+
+def records_outside_of_a_batch(sim: LogSim) -> None:
+    raw(sim, decision(7000))
+    sim.append(RECORDS)
+
+
+def wrong_batch_root(sim: LogSim) -> None:
+    raw(sim, *RECORDS, manifest(RECORDS, root=b"r" * 32))
+
+
+def wrong_origin(sim: LogSim) -> None:
+    raw(sim, *RECORDS, manifest(RECORDS, origin="other.example/log"))
+
+
+def wrong_signature(sim: LogSim) -> None:
+    note = manifest(RECORDS)
+    raw(sim, *RECORDS, note.replace(b" new\n", b" old\n"))
+
+
+def wrong_signer(sim: LogSim) -> None:
+    text = Manifest(ORIGIN, "gw.example/x", "s", 0, 3, root_of(leaf_hashes(RECORDS)), NO_PREVIOUS)
+    raw(sim, *RECORDS, sign_manifest(text, GATEWAY_SIGNER))
+
+
+def log_signs_for_a_gateway(sim: LogSim) -> None:
+    text = Manifest(ORIGIN, logsim.GATEWAY, "s", 0, 3, root_of(leaf_hashes(RECORDS)), NO_PREVIOUS)
+    raw(sim, *RECORDS, sign_manifest(text, LOG_SIGNER))
+
+
+def malformed_manifest(sim: LogSim) -> None:
+    raw(sim, *RECORDS, b"muniment/manifest/v1\nhello\n")
+
+
+def gap(sim: LogSim) -> None:
+    _, previous = sim.streams[(logsim.GATEWAY, "s0")]
+    raw(sim, *RECORDS, manifest(RECORDS, stream="s0", first=5000, previous=previous))
+
+
+def gap_at_the_beginning(sim: LogSim) -> None:
+    raw(sim, *RECORDS, manifest(RECORDS, first=5, previous=b"p" * 32))
+
+
+def replay(sim: LogSim) -> None:
+    raw(sim, *RECORDS, manifest(RECORDS, stream="s0"))
+
+
+def stream_fork(sim: LogSim) -> None:
+    following, _ = sim.streams[(logsim.GATEWAY, "s0")]
+    raw(sim, *RECORDS, manifest(RECORDS, stream="s0", first=following, previous=b"p" * 32))
+
+
+def ends_in_a_batch(sim: LogSim) -> None:
+    raw(sim, *RECORDS)
+
+
+BREACHES = [
+    (bad_record, "bad-record"),
+    (foreign_record, "bad-record"),
+    (foreign_batch_across_bundles, "bad-record"),
+    (changed_producer_across_bundles, "bad-record"),
+    (wrong_count, "bad-manifest"),
+    (records_outside_of_a_batch, "bad-manifest"),
+    (wrong_batch_root, "bad-manifest"),
+    (wrong_origin, "bad-manifest"),
+    (wrong_signature, "bad-manifest"),
+    (wrong_signer, "bad-manifest"),
+    (log_signs_for_a_gateway, "bad-manifest"),
+    (malformed_manifest, "bad-manifest"),
+    (gap, "stream-gap"),
+    (gap_at_the_beginning, "stream-gap"),
+    (replay, "stream-fork"),
+    (stream_fork, "stream-fork"),
+    (ends_in_a_batch, "no-manifest"),
+]
+
+
+@pytest.mark.parametrize(("breach", "kind"), BREACHES)
+@pytest.mark.parametrize("resumes", [False, True])
+async def test_what_the_log_should_not_have_admitted_is_proven(
+    breach: Callable[[LogSim], None], kind: str, *, resumes: bool
+) -> None:
+    sim = grown(LogSim(), 8)
+    state = (await check(sim)).state if resumes else None
+    size = sim.size
+    breach(sim)
+    outcome = await check(sim, state)
+    assert kind in kinds(outcome), outcome.report.findings
+    assert outcome.report.verdict is Verdict.MISBEHAVIOUR
+    assert outcome.report.is_tree_verified
+    assert all(f.index is None or f.index >= size for f in outcome.report.findings)
+    assert outcome.state == state
+
+
+async def test_a_gateways_other_key_is_unknown_not_wrong() -> None:
+    sim = grown(LogSim(), 2)
+    rotated = Ed25519Signer(logsim.GATEWAY, logsim.private("rotated"))
+    sim.commit(build_batch(ORIGIN, rotated, "r", 0, NO_PREVIOUS, RECORDS))
+    report = (await check(sim)).report
+    assert report.verdict is Verdict.CLEAN
+    assert report.unknown_signers == {logsim.GATEWAY}
+
+
+async def test_findings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muniment.audit.report.MAX_FINDINGS", 10)
+    sim = LogSim()
+    raw(sim, *[b"no record"] * 300)
+    report = (await check(sim)).report
+    assert len(report.findings) == 10
+    assert report.omitted == 291  # 300 leaves, and no manifest over them
+
+
+async def test_the_report_is_json() -> None:
+    sim = grown(LogSim(), 5)
+    state = (await check(sim)).state
+    outcome = await check(grown(LogSim(), 5, start=99), state)
+    value = json.loads(json.dumps(outcome.report.as_json()))
+    assert value["verdict"] == "misbehaviour"
+    assert value["evidence"]["kind"] == "same-size"
+    assert len(value["evidence"]["notes"]) == 2
+    assert value["findings"][0]["proven"] is True
