@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -19,7 +20,9 @@ from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.note import SignatureLine, Verifier, parse_vkey, verify_note
 from muniment.formats.witnesswire import origin_hash, parse_cosignatures, parse_size
-from muniment_witness.cli import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE
+from muniment_witness import setup
+from muniment_witness.cli import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE, EXIT_FAILED
+from muniment_witness.config import load
 from muniment_witness.store import APPLICATION
 from processes import ProcessFailedError, muniment_witness
 from witness_tools import WITNESS, GrowingLog, log_signer
@@ -60,13 +63,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "w"
 
 
-def init(folder: Path, *more: str, log: GrowingLog = LOG) -> list[str]:
-    logs = [argument for vkey in log.vkeys for argument in ("--log", vkey)]
-    arguments = ("init", folder, "--name", WITNESS, "--listen", "127.0.0.1:0", *logs, *more)
-    done = subprocess.run(
-        muniment_witness(*arguments), capture_output=True, text=True, timeout=60, check=True
+def init(folder: Path) -> None:
+    """What the command does, in this process: starting Python once for each test takes long."""
+    setup.init(
+        folder,
+        name=WITNESS,
+        listen="127.0.0.1:0",
+        logs=LOG.vkeys,
+        algorithms=("ed25519", "mldsa44"),
+        passphrase_file=None,
+        passphrase=None,
     )
-    return done.stdout.split()
 
 
 def serve(folder: Path) -> list[str]:
@@ -74,20 +81,32 @@ def serve(folder: Path) -> list[str]:
 
 
 def verifiers(folder: Path) -> tuple[Verifier, ...]:
-    done = subprocess.run(
-        muniment_witness("vkeys", "--config", folder / "witness.toml"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    return tuple(verifier_for(parse_vkey(vkey)) for vkey in done.stdout.split())
+    signers = load(folder / "witness.toml").signers
+    return tuple(verifier_for(signer.vkey) for signer in signers)
 
 
 @pytest.fixture
 def running(folder: Path) -> Iterator[processes.Process]:
     with processes.start(serve(folder)) as process:
         yield process
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    def command(*arguments: object) -> list[str]:
+        done = subprocess.run(
+            muniment_witness(*arguments), capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout.split()
+
+    folder = tmp_path / "w"
+    listen = ("--listen", "127.0.0.1:0")
+    vkeys = command("init", folder, "--name", WITNESS, *listen, "--log", LOG.vkeys[0])
+    assert [parse_vkey(vkey).name for vkey in vkeys] == [WITNESS, WITNESS]
+    assert command("vkeys", "--config", folder / "witness.toml") == vkeys
+    with processes.start(serve(folder)) as process:
+        client = Client(process.url)
+        assert client.add(0, 5)[0] == 200
+        client.close()
 
 
 def test_the_ready_line_is_all_of_stdout(running: processes.Process) -> None:
@@ -242,8 +261,38 @@ def test_stopping_answers_what_is_in_flight(folder: Path) -> None:
         assert process.wait() == 0
 
 
-def fails(folder: Path, *, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    process = processes.Process(serve(folder), environment=environment)
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit(2)")
+def test_a_disk_that_fails_ends_the_process_and_nothing_is_released(folder: Path) -> None:
+    """Design section 4: an I/O error during commit is fatal to the process."""
+    with processes.start(serve(folder)) as process:
+        client = Client(process.url)
+        assert client.add(0, 5)[0] == 200
+        # No file of the process can grow: the next commit cannot write its pages.
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (16384, 16384))
+        size = 5
+        for new in range(6, 60):
+            try:
+                status, body = client.add(size, new)
+            except (OSError, http.client.HTTPException):
+                break
+            if status != 200:
+                assert status == 503
+                assert b"storage-failed" in body
+                break
+            size = new
+        else:
+            raise AssertionError("the limit did not bite")
+        assert process.wait() == EXIT_FAILED
+        assert "the service failed" in process.stderr
+        client.close()
+    with processes.start(serve(folder)) as process:
+        client = Client(process.url)
+        assert parse_size(client.add(size + 1, size + 1)[1]) == size
+        client.close()
+
+
+def fails(folder: Path) -> tuple[int, str]:
+    process = processes.Process(serve(folder))
     with process:
         code = process.wait()
     assert process.stdout == ""

@@ -384,6 +384,14 @@ async def test_stopping_is_bounded() -> None:
         assert await asking == b""
 
 
+async def test_surrogates_in_a_detail_do_no_harm() -> None:
+    response = Problem(400, "x", "path \udc80").response()
+    assert json.loads(response.body)["detail"] == "path \\udc80"
+    async with server(make_app()) as where:
+        answer = await talk(where, b"GET /raise/\xff\x80?\xfe HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer.startswith((b"HTTP/1.1 500", b"HTTP/1.1 400", b"HTTP/1.0 400"))
+
+
 def test_problem_members() -> None:
     response = Problem(409, "stream-gap", "next is 5", members={"expected": 5}).response()
     assert response.content_type == "application/problem+json"

@@ -5,6 +5,7 @@ key cannot be used; 4 the database cannot be used; 5 the address cannot be bound
 """
 
 import sys
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -24,6 +25,7 @@ EXIT_CONFIG: Final = 3
 EXIT_DATABASE: Final = 4
 EXIT_ADDRESS: Final = 5
 
+_LOGGER: Final = getLogger(__name__)
 _PATH: Final = click.Path(path_type=Path)
 _CONFIG: Final = click.option(
     "--config", required=True, type=_PATH, help="The configuration file, witness.toml."
@@ -98,7 +100,10 @@ def serve(config: Path) -> None:
     except ExceptionGroup as group:
         # TaskGroup's wrapping says nothing; what failed is inside.
         cause = first_error(group)
-        _fail(EXIT_ADDRESS if isinstance(cause, OSError) else EXIT_FAILED, cause)
+        if isinstance(cause, OSError):
+            _fail(EXIT_ADDRESS, cause)
+        logging.event(_LOGGER, ERROR, "the service failed", exc_info=group)
+        _fail(EXIT_FAILED, cause)
     except KeyboardInterrupt:
         _fail(EXIT_FAILED, "interrupted")
 

@@ -129,21 +129,24 @@ class WitnessHttp:
         if not self._subtree_signers:
             raise Problem(501, "not-supported", "this witness has no key that signs subtrees")
         call = parse_sign_subtree(await request.body(MAX_REQUEST_SIZE))
-        known = call.reference.checkpoint.origin in self._logs
-        refused = decide_subtree(self._own, known=known, request=call)
-        if refused is not None:
-            return _refusal(refused)
         if self._subtrees >= MAX_SUBTREES:
             raise overloaded("busy", "too many subtrees are being signed; try again")
         self._subtrees += 1
         try:
-            lines = await asyncio.to_thread(self._cosign_subtree, call)
+            # On another thread: a reference can carry many ML-DSA-44 cosignatures to verify, and
+            # signing takes a millisecond. add-checkpoint shall not wait for either.
+            outcome = await asyncio.to_thread(self._cosign_subtree, call)
         finally:
             self._subtrees -= 1
-        return Response(200, format_cosignatures(lines), _TEXT)
+        if isinstance(outcome, Refused):
+            return _refusal(outcome)
+        return Response(200, format_cosignatures(outcome), _TEXT)
 
-    def _cosign_subtree(self, call: SignSubtree) -> tuple[SignatureLine, ...]:
+    def _cosign_subtree(self, call: SignSubtree) -> tuple[SignatureLine, ...] | Refused:
         origin = call.reference.checkpoint.origin
+        refused = decide_subtree(self._own, known=origin in self._logs, request=call)
+        if refused is not None:
+            return refused
         return tuple(
             signer.sign_subtree(origin, call.start, call.end, call.hash)
             for signer in self._subtree_signers

@@ -64,7 +64,8 @@ class Problem(MunimentError):  # noqa: N818  # RFC 9457's word for it
             # Section 3.1.3: a title belongs to the type, and does not vary between occurrences.
             "title": self.slug.replace("-", " ").capitalize(),
             "status": self.status,
-            "detail": self.detail,
+            # A path or header can bring lone surrogates, which JSON cannot carry.
+            "detail": self.detail.encode("utf-8", "backslashreplace").decode("utf-8"),
             **self.members,
         }
         return Response(self.status, msgspec.json.encode(body), PROBLEM_TYPE, self.headers)

@@ -64,11 +64,13 @@ class _JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         for name, value in _fields(record).items():
-            plain = value is None or isinstance(value, str | int | float)
-            line[name if name not in line else name + "_"] = value if plain else str(value)
+            if not (value is None or isinstance(value, int | float)):
+                # Hostile text can hold lone surrogates, which JSON cannot carry.
+                value = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+            line[name if name not in line else name + "_"] = value
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode("utf-8", "replace")
+        return msgspec.json.encode(line).decode("utf-8")
 
 
 class _TextFormatter(logging.Formatter):

@@ -1,0 +1,98 @@
+"""The ready line, signals, logs and metrics of a service process."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from muniment.service.logging import configure, event
+from muniment.service.metrics import Metrics
+from muniment.service.process import first_error, print_ready, run, stop_requested
+
+LOGGER = logging.getLogger("test")
+
+
+def test_the_ready_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_ready("http://127.0.0.1:8100")
+    assert capsys.readouterr().out == '{"event":"ready","url":"http://127.0.0.1:8100"}\n'
+
+
+def test_run_returns_and_raises() -> None:
+    async def value() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    async def fail() -> None:
+        raise KeyError
+
+    assert run(value()) == 7
+    with pytest.raises(KeyError):
+        run(fail())
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
+def test_signals_ask_to_stop(which: signal.Signals) -> None:
+    async def wait() -> signal.Signals:
+        asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), which)
+        async with asyncio.timeout(10):
+            return await stop_requested()
+
+    assert run(wait()) == which
+
+
+def test_first_error() -> None:
+    inner = KeyError("x")
+    assert first_error(ExceptionGroup("a", [ExceptionGroup("b", [inner]), ValueError()])) is inner
+    assert first_error(inner) is inner
+
+
+@pytest.fixture
+def _root() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.mark.usefixtures("_root")
+def test_json_logs_are_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("info", "json")
+    event(LOGGER, logging.DEBUG, "not shown")
+    hostile = 'two\nlines "quoted" \u2028 \udc80'
+    event(LOGGER, logging.INFO, "taken", origin=hostile, size=3, path=os, level="x")
+    try:
+        raise KeyError("why")
+    except KeyError as error:
+        event(LOGGER, logging.ERROR, "failed", exc_info=error)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    first, second = (json.loads(line) for line in captured.err.split("\n") if line)
+    assert first["message"] == "taken"
+    assert (first["level"], first["level_"], first["size"]) == ("info", "x", 3)
+    assert first["origin"] == hostile.replace("\udc80", "\\udc80")
+    assert second["level"] == "error"
+    assert "KeyError: 'why'" in second["traceback"]
+
+
+@pytest.mark.usefixtures("_root")
+def test_text_logs_keep_hostile_values_on_their_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("debug", "text")
+    event(LOGGER, logging.DEBUG, "taken", origin="two\nlines", size=3)
+    line = capsys.readouterr().err
+    assert line.endswith("DEBUG   taken origin='two\\nlines' size=3\n")
+
+
+def test_metrics_are_not_global() -> None:
+    for _ in range(2):
+        metrics = Metrics("same_prefix")
+        metrics.counter("things", "Things.", ("kind",)).labels("a").inc(2)
+        metrics.gauge("size", "Size.").set(4)
+        text = metrics.render().decode()
+        assert 'same_prefix_things_total{kind="a"} 2.0' in text
+        assert "same_prefix_size 4.0" in text
+        assert "process_resident_memory_bytes" in text
