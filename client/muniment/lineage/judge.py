@@ -1,0 +1,187 @@
+"""Judging one run of a lineage: was it authorised when it acted (design sections 1 and 3.1)?
+
+Each rule yields a break or nothing, and all rules always run. What fails is the record that is
+there or the one that is missing; nothing is inferred in a run's favour.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from muniment.lineage.facts import Ref, ref_of
+from muniment.lineage.gather import Run
+from muniment.lineage.model import Break
+from muniment.lineage.revoked import Revocations
+
+
+def judge_run(
+    run: Run, runs: Mapping[str, Run], revocations: Revocations, origin: str
+) -> Iterator[Break]:
+    """Finds every break at one run.
+
+    Args:
+        run: The run.
+        runs: All runs of the lineage.
+        revocations: Those known.
+        origin: The log's origin.
+    """
+    subject = Ref("run", run.id)
+    if run.first is None:
+        yield _unknown(run, subject)
+    else:
+        yield from _unbound(run, subject, origin)
+        yield from _ordered(run, runs, subject, origin)
+        yield from _timely(run, subject)
+    for kind, index, sentence in revocations.of_run(run.id):
+        yield Break(kind, subject, index, sentence)
+    for found in run.allowing:
+        for kind, index, sentence in revocations.of_decision(found.record):
+            yield Break(kind, Ref("decision", found.record.id), index, sentence)
+
+
+def _unknown(run: Run, subject: Ref) -> Break:
+    if run.arrival is None:
+        return Break(
+            "unknown_run",
+            subject,
+            None,
+            f"expected records of run {run.id}, found none in the log",
+        )
+    return Break(
+        "dangling_parent",
+        subject,
+        run.arrival,
+        f"expected records of run {run.id}, to which the edge at leaf {run.arrival} leads, "
+        "found none in the log",
+    )
+
+
+def _unbound(run: Run, subject: Ref, origin: str) -> Iterator[Break]:
+    for found, others in run.misbound:
+        id_ = found.record.to.id
+        if others:
+            yield Break(
+                "misbound_decision",
+                Ref("decision", id_),
+                found.index,
+                f"expected decision {id_}, which the edge at leaf {found.index} claims, to "
+                f"authorise run {run.id}, found that it authorises run "
+                f"{others[0].record.execution} (leaf {others[0].index})",
+            )
+        else:
+            yield Break(
+                "dangling_decision",
+                ref_of(found.record.to, origin),
+                found.index,
+                f"expected decision {id_}, to which the edge at leaf {found.index} leads, "
+                "found none in the log",
+            )
+    if not run.allowing and not run.is_external:
+        index = run.arrival
+        if run.decisions:
+            index = run.decisions[-1].index
+            found_ = f"found the decision at leaf {index}, which denies it"
+        else:
+            found_ = "found no decision"
+        yield Break(
+            "unauthorized_run",
+            subject,
+            index,
+            f"expected a decision that allows run {run.id}, {found_}",
+        )
+    for other in run.namesakes:
+        yield Break(
+            "conflicting_decision",
+            Ref("decision", other.record.id),
+            other.index,
+            f"expected one decision {other.record.id} of its producer, "
+            f"found another one at leaf {other.index}",
+        )
+
+
+def _ordered(run: Run, runs: Mapping[str, Run], subject: Ref, origin: str) -> Iterator[Break]:
+    bound = {found.record.id: found.index for found in reversed(run.decisions)}
+    for index, edge in run.edges:
+        target = ref_of(edge.to, origin)
+        known: int | None = None
+        if target.origin is not None:
+            continue
+        if edge.relation == "triggered_by":
+            known = runs[target.id].first
+        elif edge.relation == "authorized_by":
+            known = bound.get(target.id)
+        if known is not None and known > index:
+            yield Break(
+                "later_record",
+                target,
+                index,
+                f"expected the edge at leaf {index} to lead to something earlier, found that "
+                f"{target.type} {target.id} first comes at leaf {known}",
+            )
+    if allowing := run.allowing:
+        logged = allowing[0].index
+        for use in run.uses:
+            # Had the log not known the run at all by then, the edge itself is what is wrong.
+            if run.first is not None and run.first < use.index < logged:
+                yield Break(
+                    "late_authorization",
+                    subject,
+                    use.index,
+                    f"expected the decision for run {run.id} before it {use.what} "
+                    f"(leaf {use.index}), found it at leaf {logged}",
+                )
+                break
+
+
+def _timely(run: Run, subject: Ref) -> Iterator[Break]:
+    artifacts = [found.record.artifact for found in run.allowing]
+    periods = [artifact.validity for artifact in artifacts if artifact is not None]
+    # A decision without an artifact sets no bounds, and of another log's we know none.
+    if len(periods) != len(artifacts) or run.is_external or not periods:
+        return
+    for use in run.uses:
+        now = use.time // 1000
+        if not any(period.covers(now) for period in periods):
+            last = periods[-1]
+            yield Break(
+                "expired_authorization",
+                subject,
+                use.index,
+                f"expected run {run.id} to act in [{last.not_before}, {last.not_after}), "
+                f"found that it {use.what} at {now} (leaf {use.index})",
+            )
+            return
+
+
+def cycles(
+    starts: Collection[Ref], links: Mapping[Ref, Collection[tuple[Ref, int]]]
+) -> Iterator[Break]:
+    """Finds each link that closes a cycle, depth first and without recursion.
+
+    Args:
+        starts: Where to begin.
+        links: For each thing, the things that it depends on, with the leaf index of the edge.
+    """
+    done: set[Ref] = set()
+    for start in starts:
+        if start in done:
+            continue
+        path = {start}
+        stack = [(start, iter(links.get(start, ())))]
+        while stack:
+            thing, rest = stack[-1]
+            for target, index in rest:
+                if target in path:
+                    yield Break(
+                        "cycle",
+                        target,
+                        index,
+                        f"expected {target.type} {target.id} not to descend from itself, found "
+                        f"that the edge at leaf {index} closes a cycle",
+                    )
+                elif target not in done:
+                    path.add(target)
+                    stack.append((target, iter(links.get(target, ()))))
+                    break
+            else:
+                stack.pop()
+                path.remove(thing)
+                done.add(thing)

@@ -1,0 +1,120 @@
+"""What a trace is made of (design sections 3.1 and 6): hops, breaks, and the verdict.
+
+The types only; `trace` says how they come about.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, TypeAlias, get_args
+
+from muniment.formats.kinds import Decision, Record, Relation, Thing
+from muniment.lineage.facts import Found, Head, Ref
+
+BreakKind: TypeAlias = Literal[
+    "unknown_run",
+    "dangling_parent",
+    "dangling_decision",
+    "unauthorized_run",
+    "misbound_decision",
+    "conflicting_decision",
+    "later_record",
+    "late_authorization",
+    "expired_authorization",
+    "revoked_decision",
+    "revoked_execution",
+    "revoked_key",
+    "unauthorized_delegation",
+    "cycle",
+    "truncated",
+]
+"""Why a lineage is not continuous. Stable: programs compare them.
+
+- `unknown_run`: the log says nothing of the traced run;
+- `dangling_parent`: a run was triggered by one that the log says nothing of;
+- `dangling_decision`: a run was authorised by a decision that is not in the log;
+- `unauthorized_run`: no allowing decision is bound to a run;
+- `misbound_decision`: a run claims a decision that authorises another run;
+- `conflicting_decision`: one producer has logged two decisions with one id;
+- `later_record`: an edge leads to something that the log learnt of only after it;
+- `late_authorization`: a run ended, or triggered another, before its decision was logged;
+- `expired_authorization`: a run ended, or triggered another, outside its decision's validity;
+- `revoked_decision`, `revoked_execution`, `revoked_key`: a revocation is in force;
+- `unauthorized_delegation`: an agent acts for one that no allowing decision of the lineage names;
+- `cycle`: a thing is its own ancestor;
+- `truncated`: a bound was reached, so something may be missing.
+"""
+
+BREAK_KINDS: Final[tuple[BreakKind, ...]] = get_args(BreakKind)
+
+REVOKED: Final[frozenset[BreakKind]] = frozenset(
+    {"revoked_decision", "revoked_execution", "revoked_key"}
+)
+"""The kinds that are a revocation's work."""
+
+
+class Break(NamedTuple):
+    """One reason why a lineage is not continuous.
+
+    Attributes:
+        kind: The reason.
+        subject: What it is about.
+        index: Leaf index of the record concerned; None when the point is that there is none.
+        sentence: The reason in words. Ids in it are visible ASCII; other text is escaped.
+    """
+
+    kind: BreakKind
+    subject: Ref
+    index: int | None  # type: ignore[assignment]  # hides tuple.index, which a break never uses
+    sentence: str
+
+
+class Hop(NamedTuple):
+    """One link of a lineage, from the later thing to the earlier one.
+
+    Attributes:
+        depth: Runs between the traced one and this link: 0 for its own links.
+        index: Leaf index of the record that states it: an edge, or the decision itself.
+        relation: How `source` depends on `target`.
+        source: The later thing.
+        target: The earlier thing; with an origin, a thing of another log.
+        external: For a thing of another log, where it is recorded there; else None.
+    """
+
+    depth: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which a hop has no use for
+    relation: Relation
+    source: Ref
+    target: Ref
+    external: Thing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The lineage of a run back to the origin of its authorization.
+
+    Attributes:
+        execution: The traced run.
+        head: The state of the log that the answer reflects.
+        hops: Links by depth, then in the order of the log.
+        decisions: The decisions bound to the runs of the lineage, in the order of the log.
+        origins: The runs at which the lineage begins: not triggered by another.
+        breaks: Why it is not continuous, in the order of the runs, then of `BreakKind`.
+        records: Every record that was consulted, by leaf index, ascending: what a bundle holds.
+    """
+
+    execution: str
+    head: Head
+    hops: tuple[Hop, ...]
+    decisions: tuple[Found[Decision], ...]
+    origins: tuple[str, ...]
+    breaks: tuple[Break, ...]
+    records: dict[int, Record] = field(repr=False)
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the authorization is unbroken from the origin to the traced run."""
+        return not self.breaks
+
+    @property
+    def external(self) -> tuple[Hop, ...]:
+        """The links into other logs: kept, and verified by nobody here."""
+        return tuple(hop for hop in self.hops if hop.external is not None)

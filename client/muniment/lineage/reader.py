@@ -1,0 +1,79 @@
+"""Reading facts in bounded batches: whole answers to many keys, or a note that they are not whole.
+
+An answer that was cut off could hide a revocation behind records that somebody logged to fill the
+page. So the reader goes on page by page, up to one budget for everything that one caller asks.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeVar
+
+from muniment.formats.kinds import Record
+from muniment.lineage.facts import PAGE, Found, Page
+
+R = TypeVar("R", bound=Record)
+K = TypeVar("K")
+K_contra = TypeVar("K_contra", contravariant=True)
+
+_BATCH: Final = 500  # keys in one lookup: an SQL statement takes some 1,000 parameters everywhere
+
+
+class Lookup(Protocol[K_contra, R]):
+    """One of the lookups of `facts.Facts`."""
+
+    def __call__(
+        self, keys: Sequence[K_contra], /, *, after: int = -1, limit: int = PAGE
+    ) -> Sequence[Page[R]]:
+        """Answers each key, in order."""
+        ...
+
+
+class Reader:
+    """Reads whole answers until its budget is spent.
+
+    Attributes:
+        left: How many more records it may read.
+        is_cut: Whether an answer was cut off because the budget was spent.
+        read: All records read, by leaf index.
+    """
+
+    __slots__ = ("is_cut", "left", "read")
+
+    def __init__(self, budget: int) -> None:
+        """Takes the most records to read, over all lookups."""
+        self.left = budget
+        self.is_cut = False
+        self.read: dict[int, Record] = {}
+
+    def all(self, lookup: Lookup[K, R], keys: Sequence[K]) -> list[tuple[Found[R], ...]]:
+        """Reads everything that answers each key, in order of the log."""
+        answers: list[tuple[Found[R], ...]] = []
+        for start in range(0, len(keys), _BATCH):
+            batch = keys[start : start + _BATCH]
+            if self.left <= 0:
+                self.is_cut = True
+                answers += [()] * len(batch)
+                continue
+            for key, page in zip(batch, lookup(batch), strict=True):
+                entries = self._take(page)
+                while page.more and page.entries and self.left > 0:
+                    [page] = lookup([key], after=entries[-1].index)
+                    entries += self._take(page)
+                self.is_cut |= page.more
+                answers.append(entries)
+        return answers
+
+    def first_pages(
+        self, lookup: Lookup[K, R], keys: Sequence[K]
+    ) -> list[tuple[tuple[Found[R], ...], bool]]:
+        """Reads the first page for each key, and tells whether there is more."""
+        answers: list[tuple[tuple[Found[R], ...], bool]] = []
+        for start in range(0, len(keys), _BATCH):
+            pages = lookup(keys[start : start + _BATCH])
+            answers += [(self._take(page), page.more) for page in pages]
+        return answers
+
+    def _take(self, page: Page[R]) -> tuple[Found[R], ...]:
+        self.left -= len(page.entries)
+        for index, record in page.entries:
+            self.read[index] = record
+        return page.entries

@@ -1,0 +1,145 @@
+"""Tracing a run to the origin of its authorization (design sections 3.1 and 6).
+
+The trace follows `triggered_by` from run to run, and for each run `authorized_by`, `performed_by`
+and, from agent to agent, `delegated_by`. It is *continuous* when every run on the way is known,
+has an allowing decision that was logged before the run acted and valid while it did, nothing on
+the way is revoked, and every delegation comes from an agent that was authorised itself.
+
+A decision is bound to a run when it states the run as its `execution`, or when it states none and
+an `authorized_by` edge leads to it. One bound decision that is revoked breaks the run even when
+there are others; for validity, one that covers the moment is enough.
+
+Links into other logs are kept and count as authorization here; nobody has verified them, so a
+verifier has to decide about `Trace.external`.
+"""
+
+from collections.abc import Collection
+from typing import Final
+
+from muniment.formats.kinds import Decision, Edge, Relation
+from muniment.formats.note import VKey
+from muniment.lineage.delegation import Delegations, judge_agents
+from muniment.lineage.facts import Facts, Found, Ref, ref_of
+from muniment.lineage.gather import Run, gather
+from muniment.lineage.judge import cycles, judge_run
+from muniment.lineage.model import BREAK_KINDS, Break, Hop, Trace
+from muniment.lineage.reader import Reader
+from muniment.lineage.revoked import revocations_of
+
+MAX_RECORDS: Final = 1_000_000
+"""Most records that a trace reads unless the caller sets another bound: ten seconds of work."""
+
+_FOLLOWED: Final[tuple[Relation, ...]] = ("authorized_by", "performed_by", "triggered_by")
+
+
+def trace(
+    execution: str,
+    facts: Facts,
+    now: int,
+    *,
+    gateways: Collection[VKey] | None = None,
+    limit: int = MAX_RECORDS,
+) -> Trace:
+    """Traces a run to the origin of its authorization.
+
+    Costs one lookup for each hop of the longest chain of runs, and a few batches.
+
+    Args:
+        execution: The run.
+        facts: The log.
+        now: Unix seconds: revocations since then or earlier are in force. Validity is judged at
+            the times at which the runs acted, not at this one.
+        gateways: The gateways' keys, for telling which revocations of keys concern a producer;
+            None counts those of every key that has the producer's name.
+        limit: Most records to read; beyond, the trace is `truncated`.
+
+    Returns:
+        The same for the same facts and time, in the same order.
+
+    Raises:
+        FactsError: If the facts cannot be read.
+    """
+    reader = Reader(limit)
+    runs = gather(execution, facts, reader)
+    origin = facts.head.origin
+    decisions: dict[int, Found[Decision]] = {
+        found.index: found for run in runs.values() for found in run.decisions
+    }
+    revocations = revocations_of(
+        reader,
+        facts,
+        [found.record for found in decisions.values()],
+        list(runs),
+        now=now,
+        gateways=gateways,
+    )
+    breaks: list[Break] = []
+    for run in runs.values():
+        breaks += sorted(judge_run(run, runs, revocations, origin), key=_order)
+    agents = judge_agents(runs, facts, reader)
+    breaks += agents.breaks
+    breaks += _run_cycles(runs, origin)
+    if reader.is_cut:
+        breaks.append(
+            Break(
+                "truncated",
+                Ref("run", execution),
+                None,
+                f"expected a lineage of at most {limit} records, found more",
+            )
+        )
+    return Trace(
+        execution,
+        facts.head,
+        tuple(_hops(runs, agents, origin)),
+        tuple(decisions[index] for index in sorted(decisions)),
+        tuple(run.id for run in runs.values() if not run.related("triggered_by")),
+        tuple(dict.fromkeys(breaks)),
+        {index: reader.read[index] for index in sorted(reader.read)},
+    )
+
+
+def _order(one: Break) -> tuple[int, int]:
+    return BREAK_KINDS.index(one.kind), -1 if one.index is None else one.index
+
+
+def _run_cycles(runs: dict[str, Run], origin: str) -> list[Break]:
+    links: dict[Ref, list[tuple[Ref, int]]] = {
+        Ref("run", run.id): [
+            (ref_of(edge.to, origin), index) for index, edge in run.related("triggered_by")
+        ]
+        for run in runs.values()
+    }
+    return list(cycles(tuple(links), links))
+
+
+def _hops(runs: dict[str, Run], agents: Delegations, origin: str) -> list[Hop]:
+    hops: list[Hop] = []
+    for run in runs.values():
+        claimed: set[str] = set()
+        for found in run.edges:
+            if found.record.relation in _FOLLOWED:
+                hops.append(_hop(run.depth, found, origin))
+                if found.record.relation == "authorized_by":
+                    claimed.add(found.record.to.id)
+        # A decision that states its run needs no edge to be a link.
+        hops += [
+            Hop(
+                run.depth,
+                found.index,
+                "authorized_by",
+                Ref("run", run.id),
+                Ref("decision", found.record.id),
+            )
+            for found in run.decisions
+            if found.record.id not in claimed
+        ]
+    hops += [_hop(depth, found, origin) for depth, found in agents.edges]
+    return sorted(hops, key=lambda hop: (hop.depth, hop.index))
+
+
+def _hop(depth: int, found: Found[Edge], origin: str) -> Hop:
+    edge = found.record
+    source, target = ref_of(edge.from_, origin), ref_of(edge.to, origin)
+    external = edge.to if target.origin is not None else None
+    return Hop(depth, found.index, edge.relation, source, target, external)
