@@ -231,7 +231,7 @@ async def test_front_and_metrics(tmp_path: Path) -> None:
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.binary(max_size=300), cut=st.integers(0, 900), path=st.sampled_from("as"))
 def test_any_bytes_are_refused_or_cosigned(
