@@ -9,6 +9,7 @@ import click
 
 from muniment.cli.common import (
     FILE,
+    count,
     json_option,
     log_option,
     policy_option,
@@ -127,22 +128,23 @@ def _vkeys(given: tuple[str, ...]) -> tuple["VKey", ...]:
 def _print(outcome: "AuditOutcome") -> None:
     report = outcome.report
     if report.origin and report.root:
-        click.echo(f"Log {report.origin}: a tree of {report.size} entries.")
+        click.echo(f"Log {report.origin}: a tree of {count(report.size, 'entry', 'entries')}.")
     if report.cosigners:
         newest = max(time for _name, time in report.cosigners)
         when = f", last at {say_time(newest)}" if newest else ""
-        click.echo(f"Cosigned by a quorum ({len(report.cosigners)} cosignatures{when}).")
+        click.echo(f"Cosigned by a quorum ({count(len(report.cosigners), 'cosignature')}{when}).")
     if report.is_first_use and report.root:
         click.echo("First audit: the checkpoint was trusted on first use.")
     elif report.since:
         click.echo(f"Goes on from {report.since} entries audited before.")
     if report.is_tree_verified:
         click.echo(
-            f"Rehashed {report.entries} entries: {report.records} records and {report.manifests} "
-            f"manifests on {report.streams} streams; {report.tiles} hash tiles compared; the root "
-            "is the checkpoint's."
+            f"Rehashed {count(report.entries, 'entry', 'entries')}: "
+            f"{count(report.records, 'record')} and {count(report.manifests, 'manifest')} on "
+            f"{count(report.streams, 'stream')}. Compared {count(report.tiles, 'hash tile')}. "
+            "The root is the checkpoint's."
         )
-        click.echo(f"Verified {report.signatures} manifest signatures.")
+        click.echo(f"Verified {count(report.signatures, 'manifest signature')}.")
     if report.unknown_signers:
         names = ", ".join(sorted(report.unknown_signers))
         click.echo(f"Not verified, for lack of their vkeys (--gateway): manifests by {names}.")

@@ -45,11 +45,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine; on uvloop when it is installed.
-
-    Raises:
-        InputError: If a ValueError says that an argument (a URL, say) cannot be used.
-    """
+    """Runs a coroutine; on uvloop when it is installed."""
     try:
         import uvloop  # noqa: PLC0415 - optional, and only where a loop runs
     except ImportError:
@@ -144,3 +140,8 @@ def say_time(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):
         return f"{seconds} s after 1970"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """A number of things, in words that agree with it."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from muniment.cli.common import FILE, json_option, read_policy
+from muniment.cli.common import FILE, count, json_option, read_policy
 
 
 @click.group()
@@ -46,12 +46,12 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
         return
     for origin in parsed.origins:
         keys = sum(log.vkey.name == origin for log in parsed.logs)
-        click.echo(f"Trusts the log {origin} ({_count(keys, 'key')}).")
+        click.echo(f"Trusts the log {origin} ({count(keys, 'key')}).")
     if parsed.quorum == "none":
         click.echo("Asks for no witness.")
     else:
         click.echo(
-            f"Counts {_count(len(found.witnesses), 'witness key')}; the quorum "
+            f"Counts {count(len(found.witnesses), 'witness key')}; the quorum "
             f"{show(parsed.quorum)} takes at least {found.smallest} of them."
         )
         for group in parsed.groups:
@@ -68,10 +68,6 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
         click.echo(f"Checkpoints keep coming while at most {found.absent} of them are away.")
     for warning in warnings:
         click.echo(f"Warning: {warning}.")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _warnings(byzantine: int, absent: int, witnesses: int) -> list[str]:

@@ -1,0 +1,281 @@
+"""The HTTP client: limits, deadlines, no redirects, errors as types. And proofs from tiles."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+import logsim
+from logsim import LogSim, decision
+from muniment import logclient
+from muniment.errors import BadAnswer, Problem, Refused, Unreachable
+from muniment.formats.merkle import leaf_hash
+from muniment.formats.note import MAX_NOTE_SIZE
+from muniment.formats.proofs import verify_consistency, verify_inclusion
+from muniment.formats.tiles import Tile
+from muniment.logclient import LogClient, check_url
+from muniment.tileproofs import fetch_consistency, fetch_inclusion
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@pytest.fixture(autouse=True)
+def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logclient, "_FIRST_PAUSE", 0.001)
+
+
+@asynccontextmanager
+async def served(handler: Handler) -> AsyncIterator[LogClient]:
+    runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        async with LogClient(f"http://{host}:{port}", timeout=0.5) as client:
+            yield client
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "log.example",
+        "ftp://log.example",
+        "http://",
+        "http:///x",
+        "http://a:b@log.example",
+        "http://log.example?x=1",
+        "http://log.example#x",
+        "http://log.example:0",
+        "http://log.example:99999",
+        "http://[::1",
+        "file:///etc/passwd",
+    ],
+)
+def test_what_is_no_base_url(url: str) -> None:
+    with pytest.raises(ValueError, match="log URL"):
+        check_url(url)
+
+
+def test_trailing_slashes_are_dropped() -> None:
+    assert check_url("https://log.example:8443/a/") == "https://log.example:8443/a"
+
+
+async def test_redirects_are_not_followed() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.path == "/checkpoint"
+        raise web.HTTPFound("/elsewhere")
+
+    async with served(handler) as client:
+        with pytest.raises(BadAnswer, match="302"):
+            await client.checkpoint()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+async def test_too_long_answers_are_cut_off(*, compressed: bool) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.Response(body=b"x" * (MAX_NOTE_SIZE + 1))
+        if compressed:
+            response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    async with served(handler) as client:
+        with pytest.raises(BadAnswer, match="longer than"):
+            await client.checkpoint()
+
+
+async def test_silence_is_unreachable() -> None:
+    calls = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(30)
+        return web.Response()
+
+    async with served(handler) as client:
+        with pytest.raises(Unreachable, match="in time"):
+            await client.checkpoint()
+    assert calls == logclient.READ_ATTEMPTS
+
+
+async def test_a_broken_answer_is_unreachable() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "100"})
+        await response.prepare(request)
+        await response.write(b"half")
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with served(handler) as client:
+        with pytest.raises(Unreachable):
+            await client.checkpoint()
+
+
+async def test_reads_are_tried_again() -> None:
+    answers = [web.Response(status=503), web.Response(status=429), web.Response(body=b"note")]
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return answers.pop(0)
+
+    async with served(handler) as client:
+        assert await client.checkpoint() == b"note"
+
+
+async def test_batches_are_tried_once() -> None:
+    calls = 0
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        nonlocal calls
+        calls += 1
+        return web.Response(status=503, headers={"Retry-After": "7"})
+
+    async with served(handler) as client:
+        with pytest.raises(Refused) as caught:
+            await client.submit_batch(b"batch")
+    assert calls == 1
+    assert caught.value.is_retriable
+    assert caught.value.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("86400", 60.0),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("١", None),
+    ],
+)
+def test_retry_after_is_bounded(value: str, seconds: float | None) -> None:
+    assert logclient._retry_after(value) == seconds
+
+
+async def test_problems_are_decoded() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(
+            status=409,
+            content_type="application/problem+json",
+            body=b'{"type":"urn:muniment:problem:stream-gap","title":"Stream gap","detail":"d",'
+            b'"expected":7,"x":true,"y":-1}',
+        )
+
+    async with served(handler) as client:
+        with pytest.raises(Refused) as caught:
+            await client.stream("a", "b")
+    problem = caught.value.problem
+    assert (problem.slug, problem.status, problem.detail) == ("stream-gap", 409, "d")
+    assert [problem.integer(name) for name in ("expected", "x", "y", "z")] == [7, None, None, None]
+    assert str(problem) == "d (HTTP 409, stream-gap)"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"type":7}', b"\xff"])
+async def test_malformed_problems_are_still_refusals(body: bytes) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=400, content_type="application/problem+json", body=body)
+
+    async with served(handler) as client:
+        with pytest.raises(Refused) as caught:
+            await client.checkpoint()
+    assert caught.value.problem.slug == ""
+
+
+def test_a_foreign_problem_has_no_slug() -> None:
+    assert Problem(500, "https://example.org/oops").slug == ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b'{"next":1}',
+        b'{"next":"1","manifest":""}',
+        b'{"next":-1,"manifest":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}',
+        b'{"next":1,"manifest":"AAAA"}',
+        b'{"next":1.5,"manifest":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}',
+    ],
+)
+async def test_malformed_stream_heads(body: bytes) -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=body)
+
+    async with served(handler) as client:
+        with pytest.raises(BadAnswer, match="stream head"):
+            await client.stream("gw", "s")
+
+
+async def test_key_names_with_slashes_are_one_path_segment() -> None:
+    seen = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        seen.append(request.rel_url.raw_path)
+        return web.Response(status=404)
+
+    async with served(handler) as client:
+        with pytest.raises(Refused):
+            await client.stream("gw.example/a/../ü?#", "s")
+    assert seen == ["/v1/streams/gw.example%2Fa%2F..%2F%C3%BC%3F%23/s"]
+
+
+async def test_consistency_proofs_are_decoded() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert dict(request.query) == {"from": "1", "to": "2"}
+        return web.json_response({"from": 1, "to": 2, "proof": ["AAAA"]})
+
+    async with served(handler) as client:
+        with pytest.raises(BadAnswer, match="consistency proof"):
+            await client.consistency_proof(1, 2)
+
+
+async def test_entries_and_proofs_by_index() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=request.path_qs.encode())
+
+    async with served(handler) as client:
+        assert await client.entry(7) == b"/v1/entries/7"
+        assert await client.inclusion_proof(7) == b"/v1/proofs/inclusion?index=7"
+
+
+async def test_outside_of_its_context_it_says_so() -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await LogClient("http://127.0.0.1:1").checkpoint()
+
+
+async def test_a_partial_tile_that_is_gone_is_cut_from_the_full_one() -> None:
+    """tlog-tiles, Partial Tiles: MAY fetch the full tile as a fallback."""
+    sim = LogSim(entries=[b"entry %d" % n for n in range(300)], drops_partial_tiles=True)
+    async with sim.serve() as url, LogClient(url) as client:
+        for tile in (Tile(0, 0, 7), Tile(-1, 0, 7)):
+            assert await client.tile(tile) == sim.tile(tile)
+        with pytest.raises(Refused):
+            await client.tile(Tile(0, 1, 77))
+        sim.overrides[Tile(-1, 0).path] = b"\x00"
+        with pytest.raises(BadAnswer, match="truncated"):
+            await client.tile(Tile(-1, 0, 7))
+        sim.overrides[Tile(0, 0).path] = b"x" * 33
+        with pytest.raises(BadAnswer, match="33 bytes"):
+            await client.tile(Tile(0, 0, 7))
+
+
+async def test_proofs_from_tiles_hold() -> None:
+    sim = LogSim()
+    sim.append([decision(n) for n in range(700)])
+    async with sim.serve() as url, LogClient(url) as client:
+        for index in (0, 255, 256, 511, 699, 700):
+            leaf, proof = await fetch_inclusion(client, index, sim.size)
+            assert leaf == leaf_hash(sim.entries[index])
+            verify_inclusion(leaf, index, sim.size, proof, sim.root())
+        for old in (0, 1, 256, 300, 512, 700, 701):
+            proof, old_root = await fetch_consistency(client, old, sim.size)
+            assert old_root == sim.root(old)
+            verify_consistency(old, old_root, sim.size, sim.root(), proof)
+    assert logsim.ORIGIN.encode() in sim.entries[-1]

@@ -1,0 +1,235 @@
+"""The auditor's pure parts: trust rules, right edge, state file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logsim import LOG_SIGNER, NOW, ORIGIN, POLICY, WITNESSES
+from muniment.audit.statefile import (
+    AuditState,
+    format_state,
+    load_state,
+    parse_state,
+    save_state,
+)
+from muniment.audit.streams import OpenBatch, StreamPlace
+from muniment.audit.tree import RightEdge
+from muniment.audit.trust import (
+    Misbehaviour,
+    ProvenMisbehaviour,
+    Relation,
+    StaleCheckpoint,
+    TrustState,
+)
+from muniment.errors import InputError
+from muniment.formats.checkpoint import Checkpoint, sign_checkpoint
+from muniment.formats.encoding import FormatError, VerificationError
+from muniment.formats.merkle import CompactRange, leaf_hash, leaf_hashes, root_of
+from muniment.formats.policy import CosignedCheckpoint
+from muniment.formats.proofs import nodes_from_tiles, plan_consistency
+from muniment.formats.tiles import new_tiles
+from signing import mutations
+
+LEAVES = [b"leaf %d" % n for n in range(700)]
+OTHER = [b"other %d" % n for n in range(700)]
+
+
+def head(leaves: list[bytes], size: int, *, now: int = NOW) -> CosignedCheckpoint:
+    checkpoint = Checkpoint(ORIGIN, size, root_of(leaf_hashes(leaves[:size])))
+    return POLICY.verify(sign_checkpoint(checkpoint, [LOG_SIGNER, *WITNESSES], now))
+
+
+def proof(leaves: list[bytes], old: int, new: int) -> tuple[bytes, ...]:
+    plan = plan_consistency(old, new)
+    hashes = leaf_hashes(leaves[:new])
+    tiles = {
+        tile: b"".join(
+            root_of(hashes[at : at + 256**tile.level])
+            for at in range(tile.start, tile.end, 256**tile.level)
+        )
+        for tile in plan.tiles(new)
+    }
+    return plan.assemble(nodes_from_tiles(plan.nodes, new, tiles))
+
+
+# Trust
+
+
+def test_rule_5_the_same_root_is_the_same_tree() -> None:
+    state = TrustState.on_first_use(head(LEAVES, 5))
+    newer = head(LEAVES, 5, now=NOW + 9)
+    assert state.relate(newer) is Relation.SAME
+    assert state.accept(newer, ()).checkpoint == newer.signed
+
+
+def test_rule_5_another_root_is_misbehaviour_with_both_notes() -> None:
+    first, second = head(LEAVES, 5), head(OTHER, 5)
+    with pytest.raises(ProvenMisbehaviour) as caught:
+        TrustState.on_first_use(first).relate(second)
+    assert caught.value.misbehaviour.kind == "same-size"
+    assert caught.value.misbehaviour.notes == (first.signed.encode(), second.signed.encode())
+
+
+def test_rule_6_smaller_is_stale_and_proves_nothing() -> None:
+    state = TrustState.on_first_use(head(LEAVES, 5))
+    with pytest.raises(StaleCheckpoint) as caught:
+        state.accept(head(OTHER, 4), ())
+    assert (caught.value.seen, caught.value.trusted) == (4, 5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 600), st.integers(1, 99))
+def test_rule_7_larger_needs_a_consistency_proof(old: int, more: int) -> None:
+    state, new = TrustState.on_first_use(head(LEAVES, old)), head(LEAVES, old + more)
+    assert state.relate(new) is Relation.LARGER
+    accepted = state.accept(new, proof(LEAVES, old, old + more))
+    assert (accepted.size, accepted.root) == (new.size, new.root)
+    with pytest.raises(VerificationError):
+        state.accept(new, (*proof(LEAVES, old, old + more), b"x" * 32))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 600), st.integers(1, 99))
+def test_rule_7_a_proof_from_another_old_root_is_a_fork(old: int, more: int) -> None:
+    state, new = TrustState.on_first_use(head(OTHER, old)), head(LEAVES, old + more)
+    right = proof(LEAVES, old, old + more)
+    with pytest.raises(VerificationError):
+        state.accept(new, right)
+    implied = root_of(leaf_hashes(LEAVES[:old]))
+    with pytest.raises(ProvenMisbehaviour) as caught:
+        state.accept(new, right, implied_root=implied)
+    assert caught.value.misbehaviour.kind == "fork"
+    assert caught.value.misbehaviour.implied_root == implied
+    # A root and a proof that do not give the new root are nothing but noise.
+    with pytest.raises(VerificationError):
+        state.accept(new, right, implied_root=b"x" * 32)
+
+
+def test_rule_2_another_origin() -> None:
+    state = TrustState.on_first_use(head(LEAVES, 5))
+    checkpoint = Checkpoint("other.example/log", 6, b"r" * 32)
+    other = replace(head(LEAVES, 6), signed=sign_checkpoint(checkpoint, [LOG_SIGNER], NOW))
+    with pytest.raises(VerificationError, match=r"other\.example"):
+        state.relate(other)
+
+
+def test_rule_0_a_condemned_log_stays_condemned() -> None:
+    bad = Misbehaviour("same-size", (b"a", b"b"))
+    state = TrustState.on_first_use(head(LEAVES, 5)).condemned(bad)
+    for size in (4, 5, 6):
+        with pytest.raises(ProvenMisbehaviour):
+            state.relate(head(LEAVES, size))
+
+
+# The right edge
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 66_000), min_size=1, max_size=4))
+def test_the_edge_gives_every_tile_and_the_root(sizes: list[int]) -> None:
+    sizes = sorted(sizes)
+    leaves = [leaf_hash(b"%d" % n) for n in range(sizes[-1])]
+    edge = RightEdge()
+    for size in sizes:
+        before, seen = edge.size, {}
+        edge = RightEdge.restore(edge.size, edge.dump())
+        for start in range(edge.size // 256 * 256, size, 256):
+            seen.update(edge.add_bundle(leaves[start : min(start + 256, size)]))
+        if size > before:
+            seen.update(edge.partial_tiles())
+        assert edge.size == size
+        assert edge.root() == root_of(leaves[:size])
+        wanted = [tile for tile in new_tiles(before, size) if tile.level]
+        assert sorted(seen) == sorted(wanted)
+        for tile in wanted:
+            span = 256**tile.level
+            assert seen[tile] == b"".join(
+                root_of(leaves[at : at + span]) for at in range(tile.start, tile.end, span)
+            )
+
+
+def test_the_edge_refuses_what_cannot_follow() -> None:
+    edge = RightEdge()
+    edge.add_bundle(leaf_hashes(LEAVES[:5]))
+    with pytest.raises(ValueError, match="cannot follow"):
+        edge.add_bundle(leaf_hashes(LEAVES[:4]))
+    with pytest.raises(ValueError, match="cannot follow"):
+        edge.add_bundle(leaf_hashes(LEAVES[:257]))
+
+
+@pytest.mark.parametrize("levels", [[], [b"x" * 32], [b"x" * 64, b""], [b"x" * 63]])
+def test_an_edge_of_another_size_is_malformed(levels: list[bytes]) -> None:
+    with pytest.raises(FormatError, match="edge"):
+        RightEdge.restore(2, levels)
+
+
+# The state file
+
+
+def state_of(size: int) -> AuditState:
+    edge = RightEdge()
+    for start in range(0, size, 256):
+        edge.add_bundle(leaf_hashes(LEAVES[start : min(start + 256, size)]))
+    leaves = CompactRange.EMPTY.extend(leaf_hashes(LEAVES[: min(3, size)]))
+    return AuditState(
+        TrustState.on_first_use(head(LEAVES, size)),
+        tuple(edge.dump()),
+        (
+            (("gw.example/ä", "a"), StreamPlace(7, b"m" * 32)),
+            (("gw.example/b", "b"), StreamPlace(0, bytes(32))),
+        ),
+        OpenBatch(size - leaves.size, leaves, "gw.example/b"),
+    )
+
+
+def condemned(size: int) -> AuditState:
+    state = state_of(size)
+    proof = Misbehaviour("fork", (b"one \xc3\xa4\n", b"two\n"), b"i" * 32, (b"p" * 32,))
+    return replace(state, trust=state.trust.condemned(proof), open=None)
+
+
+STATES = [state_of(size) for size in (0, 1, 255, 256, 300, 513)] + [condemned(40)]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_state_file_gives_back_the_state(state: AuditState, tmp_path: Path) -> None:
+    assert parse_state(format_state(state)) == state
+    save_state(tmp_path / "audit.state", state)
+    assert load_state(tmp_path / "audit.state") == state
+    assert [path.name for path in tmp_path.iterdir()] == ["audit.state"]
+
+
+def test_no_state_file_is_no_state(tmp_path: Path) -> None:
+    assert load_state(tmp_path / "none") is None
+
+
+def test_a_state_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        save_state(tmp_path / "no" / "audit.state", STATES[0])
+
+
+@settings(max_examples=300, deadline=None)
+@given(mutations([format_state(state) for state in STATES]))
+def test_a_state_file_parses_to_the_same_bytes_or_is_refused(data: bytes) -> None:
+    try:
+        state = parse_state(data)
+    except FormatError:
+        return
+    assert format_state(state) == data
+
+
+@settings(max_examples=100)
+@given(st.binary(max_size=200))
+def test_garbage_is_no_state_file(data: bytes) -> None:
+    with pytest.raises(FormatError):
+        parse_state(data)
+
+
+def test_an_edge_that_does_not_give_the_root_is_refused() -> None:
+    state = state_of(300)
+    edge = (b"x" * len(state.edge[0]), *state.edge[1:])
+    with pytest.raises(FormatError, match="root"):
+        parse_state(format_state(replace(state, edge=edge)))
