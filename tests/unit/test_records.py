@@ -523,6 +523,7 @@ def test_numbers_and_strings_that_are_not_canonical(value: str) -> None:
         '":9007199254740993000"',
         '"\x7f"',
         '{"😀":1,"\ufb33":2}',
+        '{"😀\\":":1,"\ufb33":2}',
     ],
 )
 def test_numbers_and_names_that_need_the_slow_path(value: str) -> None:
@@ -535,10 +536,14 @@ def test_numbers_and_names_that_need_the_slow_path(value: str) -> None:
 
 def test_names_are_sorted_by_utf16() -> None:
     """RFC 8785 section 3.2.3: not by code points, as the quick encoder does."""
-    by_code_point = encode_canonical(DENIED).replace(
-        b'"1985-10-26T01:22-07:00"', '{"\ufb33":1,"😀":2}'.encode()
-    )
-    assert outcome_of_fast(by_code_point) == outcome_of_slow(by_code_point) != None  # noqa: E711
+    for rest in ("", '\\":', "\\\\", "é😀"):
+        by_code_point = encode_canonical(DENIED).replace(
+            b'"1985-10-26T01:22-07:00"', f'{{"\ufb33":1,"😀{rest}":2}}'.encode()
+        )
+        refused = outcome_of_slow(by_code_point)
+        assert refused is not None
+        assert refused.startswith("not canonical")
+        assert outcome_of_fast(by_code_point) == refused
 
 
 def test_depth_is_bounded() -> None:
@@ -659,6 +664,17 @@ def agree(data: bytes) -> None:
         record = parse_record(data)
         assert record == recordcodec._examine(data)
         assert encode_record(record) == data
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0.25", "0.1234567890123456", "1790000000000000", '"' + "😀" * 100 + '"', '{"é":"🏳️"}', '":1"'],
+)
+def test_usual_values_take_the_fast_path(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = encode_canonical(DENIED).replace(b'"1985-10-26T01:22-07:00"', value.encode())
+    assert outcome_of_slow(text) is None
+    monkeypatch.setattr(recordcodec, "_examine", None)
+    check_records([*decisions(3), text, changed(DENIED, "request/extra", [1])], PRODUCER)
 
 
 def test_usual_decisions_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
