@@ -38,11 +38,9 @@ class Demo(Deployment):
 
     def command(self, *argv: str | Path, fails: bool = False) -> str:
         """Print a command as a user types it, run it, return its stdout (stderr if it fails)."""
-        words = [short(str(word)) for word in argv]
-        # The same option with long keys again and again says nothing to a newcomer.
-        if words.count("--log") > 1:
-            words = [*words[: words.index("--log")], "--log", "…", *words[-2:]]
-        say(f"  $ {' '.join(words)}")
+        line = " ".join(map(str, argv))
+        # A post-quantum key is 1,800 characters.
+        say(f"  $ {line if len(line) < 200 else line[:110] + '…'}")
         return super().command(*argv, fails=fails)
 
 
@@ -62,15 +60,15 @@ def start_everything(demo: Demo) -> None:
     step("1. Keys. Every party makes its own; only the public halves (vkeys) are shared.")
     log_keys = demo.make_log()
     witness_keys = {
-        name: demo.make_witness(name, algorithms, log_keys)
-        for name, algorithms in WITNESSES.items()
+        name: demo.make_witness(name, algorithm, log_keys) for name, algorithm in WITNESSES.items()
     }
     gateway_key = demo.make_gateway()
 
     step("2. Three witnesses start, each its own process, database and keys.")
-    for name, algorithms in WITNESSES.items():
+    for name, algorithm in WITNESSES.items():
         url = demo.start_witness(name)
-        say(f"  {name} at {url}, signs with {' and '.join(algorithms)}")
+        signs = "ed25519 and mldsa44" if algorithm == "both" else algorithm
+        say(f"  {name} at {url}, signs with {signs}")
 
     step("3. The policy says whom to believe: this log, when two of the three witnesses agree.")
     for line in demo.write_policy(log_keys, witness_keys, 2).splitlines():
@@ -113,7 +111,8 @@ def story(demo: Demo, given: Path) -> None:
 
     step("8. An auditor rereads the whole log, trusting nobody.")
     audit = ["muniment", "audit", "--log", log, "--policy", "trust.policy"]
-    for line in demo.command(*audit, "--state", "audit.state").splitlines():
+    audit += ["--gateway", "gateway.vkey", "--state", "audit.state"]
+    for line in demo.command(*audit).splitlines():
         say(f"  {line}")
 
     step("9. Somebody changes one byte of the decision. The proof no longer fits.")
@@ -137,7 +136,8 @@ def explain_keep(demo: Demo) -> None:
   curl {log}/v1/entries/0
   curl {log}/readyz
   muniment submit --log {log} --key gateway.pem --wait published decisions.ndjson
-  muniment audit --log {log} --policy trust.policy --state audit.state
+  muniment audit --log {log} --policy trust.policy --gateway gateway.vkey \\
+    --state audit.state
 
   stop: kill {" ".join(str(process.pid) for process in demo.processes.values())}
   then: rm -r {demo.place}""")

@@ -16,10 +16,10 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 ORIGIN = "log.example/decisions"
 GATEWAY = "gw.example/edge"
-WITNESSES: Mapping[str, Sequence[str]] = {  # name: its signature algorithms
-    "w1": ("ed25519",),
-    "w2": ("mldsa44",),
-    "w3": ("ed25519", "mldsa44"),
+WITNESSES: Mapping[str, str] = {  # name: its signature algorithm
+    "w1": "ed25519",
+    "w2": "mldsa44",
+    "w3": "both",
 }
 READY_WITHIN = 30  # seconds
 COMMAND_WITHIN = 60  # seconds
@@ -92,25 +92,25 @@ class Deployment:
 
     def make_log(self) -> list[str]:
         """Make the log's folder `log` with keys and config; return its vkeys."""
-        self.command("muniment-log", "init", "log", "--origin", ORIGIN, "--listen", "127.0.0.1:0")
-        return self.command("muniment-log", "vkeys", "--config", "log/log.toml").split()
+        argv = ["muniment-log", "init", "log", "--origin", ORIGIN, "--listen", "127.0.0.1:0"]
+        return self.command(*argv).split()
 
-    def make_witness(
-        self, name: str, algorithms: Sequence[str], log_keys: Sequence[str]
-    ) -> list[str]:
-        """Make a witness's folder that knows the log; return its vkeys."""
-        options = [part for key in log_keys for part in ("--log", key)]
-        options += [part for algorithm in algorithms for part in ("--algorithm", algorithm)]
-        self.command(
-            *("muniment-witness", "init", name, "--name", f"witness.example/{name}"),
-            *("--listen", "127.0.0.1:0", *options),
-        )
-        return self.command("muniment-witness", "vkeys", "--config", f"{name}/witness.toml").split()
+    def make_witness(self, name: str, algorithm: str, log_keys: Sequence[str]) -> list[str]:
+        """Make a witness's folder that knows the log; return its vkeys.
+
+        `algorithm` is ed25519, mldsa44 or both.
+        """
+        argv = ["muniment-witness", "init", name, "--name", f"witness.example/{name}"]
+        logs = [part for key in log_keys for part in ("--log", key)]
+        argv += ["--listen", "127.0.0.1:0", "--algorithm", algorithm, *logs]
+        return self.command(*argv).split()
 
     def make_gateway(self, name: str = GATEWAY, out: str = "gateway.pem") -> str:
-        """Make a gateway's key file; return its vkey."""
+        """Make a gateway's key file and, beside it, its vkey; return the vkey."""
         argv = ["muniment", "keygen", "--name", name, "--use", "gateway", "--algorithm", "ed25519"]
-        return self.command(*argv, "--out", out).strip()
+        vkey = self.command(*argv, "--out", out).strip()
+        (self.place / out).with_suffix(".vkey").write_text(f"{vkey}\n")
+        return vkey
 
     def start_witness(self, name: str) -> str:
         """Start the witness in the folder of its name."""

@@ -1,0 +1,1 @@
+"""The benchmark of Muniment: real processes, checked results, figures next to physical limits."""

@@ -1,0 +1,202 @@
+"""The processes that put load on a log, as a user's programs would (`python -m benchmark.load`).
+
+A worker makes its decisions, says ``ready`` on stdout, waits for a line on stdin, does its work,
+and prints one line of JSON with what it measured. So that nothing but the work is timed.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from muniment.formats.cosignature import signer_for
+from muniment.formats.note import Signer
+from muniment.formats.policy import Policy, parse_policy
+from muniment.gateway import Gateway
+from muniment.keyfiles import read_key_file
+from muniment.service.process import run
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
+from decisions import decisions
+
+POOL = 20_000  # distinct decisions; beyond them only the ids are new
+
+
+def endless(producer: str, seed: int, at_least: int) -> Iterator[bytes]:
+    """Canonical decisions of varied content, each with an id of its own."""
+    pool = decisions(min(POOL, at_least), seed, producer)
+    yield from pool
+    marker = b'"id":"'
+    # The record's own id is the last member of that name before `kind`, and 32 digits long.
+    cuts = [record.rindex(marker, 0, record.index(b'"kind"')) + len(marker) for record in pool]
+    parts = [(record[:cut], record[cut + 32 :]) for record, cut in zip(pool, cuts, strict=True)]
+    serial = seed << 64
+    while True:
+        for before, after in parts:
+            serial += 1
+            yield b"%b%032x%b" % (before, serial, after)
+
+
+def open_key(path: str) -> Signer:
+    key = read_key_file(Path(path))
+    assert key.vkey is not None
+    return signer_for(key.vkey.name, key.private, use="gateway")
+
+
+async def ingest(job: dict[str, Any]) -> dict[str, Any]:
+    """Signed batches, as many as the window allows in flight, until the count is reached."""
+    signer = open_key(job["key"])
+    stream = endless(signer.vkey.name, job["seed"], job["count"])
+    size, count = job["batch"], job["count"]
+    async with Gateway(
+        job["url"], signer, stream=job["stream"], batch_records=size, window=job["window"]
+    ) as gateway:
+        prepared = [[next(stream) for _ in range(size)] for _ in range(min(count, POOL) // size)]
+        await gateway.submit(prepared[0])
+        wait_for_go()
+        began, at = time.perf_counter(), time.time()
+        running: set[asyncio.Task[Any]] = set()
+        last: list[Any] = []
+        samples: list[tuple[int, float]] = []
+        for number in range(count // size):
+            records = (
+                prepared[number] if number < len(prepared) else [next(stream) for _ in range(size)]
+            )
+            running.add(asyncio.create_task(gateway.submit(records)))
+            # Two windows of calls wait, so that the gateway always has a batch to send.
+            while len(running) >= 2 * job["window"]:
+                done, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+                last = [task.result() for task in done]
+            if job.get("sample") and (number + 1) * size % job["sample"] == 0:
+                samples.append(((number + 1) * size, time.perf_counter() - began))
+                print(json.dumps({"logged": samples[-1][0]}), flush=True)
+        if running:
+            last = [task.result() for task in (await asyncio.wait(running))[0]]
+        took = time.perf_counter() - began
+    receipts = [receipt for batch in last for receipt in batch]
+    return {
+        "count": count // size * size,
+        "seconds": took,
+        "began": at,
+        "samples": samples,
+        "cpu_seconds": sum(resource.getrusage(resource.RUSAGE_SELF)[:2]),
+        "checks": [(r.index, r.leaf_hash.hex()) for r in receipts[:: max(1, len(receipts) // 5)]],
+    }
+
+
+def load_policy(path: str) -> Policy:
+    return parse_policy(Path(path).read_bytes())
+
+
+async def lone(job: dict[str, Any]) -> dict[str, Any]:
+    """Decisions to their verified, cosigned proofs: one at a time, or at an offered rate."""
+    signer = open_key(job["key"])
+    stream = endless(signer.vkey.name, job["seed"], job["count"] + job["warm_up"])
+    latencies: list[float] = []
+
+    async with Gateway(
+        job["url"], signer, stream=job["stream"], policy=load_policy(job["policy"])
+    ) as gateway:
+
+        async def one(record: bytes, *, due: float | None = None) -> None:
+            # At an offered rate the clock starts when the decision was due, not when it was sent:
+            # a stall is then charged to all that waited for it.
+            began = time.perf_counter() if due is None else due
+            (receipt,) = await gateway.submit([record], published=True)
+            receipt.tlog_proof()
+            latencies.append(time.perf_counter() - began)
+
+        for _ in range(job["warm_up"]):
+            await one(next(stream))
+        latencies.clear()
+        records = [next(stream) for _ in range(job["count"])]
+        wait_for_go()
+        began = time.perf_counter()
+        if not job["rate"]:
+            for record in records:
+                await one(record)
+        else:
+            tasks = []
+            for number, record in enumerate(records):
+                due = began + number / job["rate"]
+                if (pause := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(pause)
+                tasks.append(asyncio.create_task(one(record, due=due)))
+            await asyncio.gather(*tasks)
+        took = time.perf_counter() - began
+    return {"latencies": latencies, "seconds": took}
+
+
+async def single(job: dict[str, Any]) -> dict[str, Any]:
+    """One record a request with a bearer token, so many connections at once."""
+    producer, count = job["producer"], job["count"]
+    stream = endless(producer, job["seed"], count + 1)
+    records = [next(stream) for _ in range(count)]
+    headers = {"Authorization": f"Bearer {job['token']}", "Content-Type": "application/json"}
+    connector = aiohttp.TCPConnector(limit=job["connections"])
+    latencies: list[float] = []
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+
+        async def one(record: bytes) -> None:
+            began = time.perf_counter()
+            async with session.post(f"{job['url']}/v1/records", data=record) as response:
+                answer = await response.json()
+            if response.status != 200:
+                raise RuntimeError(f"{response.status}: {answer}")
+            latencies.append(time.perf_counter() - began)
+
+        async def connection(share: list[bytes]) -> None:
+            for record in share:
+                await one(record)
+
+        await one(next(stream))
+        latencies.clear()
+        wait_for_go()
+        began = time.perf_counter()
+        parts = [records[n :: job["connections"]] for n in range(job["connections"])]
+        await asyncio.gather(*(connection(part) for part in parts))
+        took = time.perf_counter() - began
+    return {"count": count, "seconds": took, "latencies": latencies}
+
+
+async def gets(job: dict[str, Any]) -> dict[str, Any]:
+    """Reads: each path once, over a few connections."""
+    paths = job["paths"]
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+
+        async def connection(share: list[str]) -> None:
+            for path in share:
+                async with session.get(job["url"] + path) as response:
+                    body = await response.read()
+                if response.status != 200 or not body:
+                    raise RuntimeError(f"{path}: {response.status}")
+
+        await connection(paths[:10])
+        wait_for_go()
+        began = time.perf_counter()
+        parts = [paths[n :: job["connections"]] for n in range(job["connections"])]
+        await asyncio.gather(*(connection(part) for part in parts))
+        return {"count": len(paths), "seconds": time.perf_counter() - began}
+
+
+def wait_for_go() -> None:
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
+WORKERS = {"ingest": ingest, "lone": lone, "single": single, "gets": gets}
+
+
+def main() -> None:
+    job = json.loads(sys.argv[2])
+    print(json.dumps(run(WORKERS[sys.argv[1]](job))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
