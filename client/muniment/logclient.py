@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -23,6 +23,7 @@ from muniment.formats.merkle import HASH_SIZE
 from muniment.formats.note import MAX_NOTE_SIZE
 from muniment.formats.proofs import MAX_PROOF
 from muniment.formats.tiles import ENTRIES, Tile
+from muniment.urls import check_url
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds for one request, from the connection to the last byte of the answer."""
@@ -95,27 +96,6 @@ class LogReceipt(msgspec.Struct, frozen=True):
 
 class _ConsistencyAnswer(msgspec.Struct, frozen=True):
     proof: list[str]
-
-
-def check_url(url: str) -> str:
-    """Checks a log's base URL and returns it without trailing slashes.
-
-    Raises:
-        ValueError: If it is not an absolute http or https URL, or carries a query, a fragment or
-            a password.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"log URL {url!r}: {error}") from None
-    if parts.scheme not in {"http", "https"}:
-        raise ValueError(f"log URL {url!r}: must begin with http:// or https://")
-    if not parts.hostname or port == 0:
-        raise ValueError(f"log URL {url!r}: names no host")
-    if parts.query or parts.fragment or parts.username is not None:
-        raise ValueError(f"log URL {url!r}: a base URL has no query, fragment or user")
-    return url.rstrip("/")
 
 
 class LogClient:

@@ -120,7 +120,7 @@ class Preparer:
                 number, f"producer: expected {self.producer!a}, got {record.producer[:64]!a}"
             )
         try:
-            data = _text(record).encode()
+            data = record if isinstance(record, bytes) else _text(record).encode()
             return complete_record(data, producer=self.producer, now_ms=now_ms, new_id=self._new_id)
         except FormatError as error:
             raise RecordError(number, _bare(error)) from None

@@ -15,8 +15,9 @@ from muniment.formats.merkle import leaf_hash
 from muniment.formats.note import MAX_NOTE_SIZE
 from muniment.formats.proofs import verify_consistency, verify_inclusion
 from muniment.formats.tiles import Tile
-from muniment.logclient import LogClient, check_url
+from muniment.logclient import LogClient
 from muniment.tileproofs import fetch_consistency, fetch_inclusion
+from muniment.urls import check_url
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import click
 
 from muniment.atomicfile import read_bounded
 from muniment.errors import FormatError, InputError, MunimentError
+from muniment.urls import check_url
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,10 +24,10 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def _url(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    # The whole check is in logclient, whose imports the other commands do not need.
-    if urlsplit(value).scheme not in {"http", "https"}:
-        raise click.BadParameter("must begin with http:// or https://")
-    return value
+    try:
+        return check_url(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 log_option = click.option(

@@ -4,6 +4,7 @@ import asyncio
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -56,6 +57,7 @@ class LineSource:
         self._rest: list[bytes] = []
         self._number = 0
         self._ended = False
+        self._failure: InputError | None = None
         threading.Thread(target=self._read, name="input", daemon=True).start()
 
     async def part(self, most: int) -> list[Line]:
@@ -70,6 +72,8 @@ class LineSource:
         while len(part) < most:
             if self._lines:
                 part.append(self._lines.popleft())
+            elif self._failure is not None and not part:
+                raise self._failure
             elif self._ended:
                 break
             else:
@@ -79,7 +83,12 @@ class LineSource:
                 except TimeoutError:
                     break
                 self._room.release()
-                self._split(chunk)
+                try:
+                    self._split(chunk)
+                except InputError as error:
+                    # The lines before it come first.
+                    self._failure = error
+                    self._ended = True
         return part
 
     def _split(self, chunk: bytes | OSError) -> None:
@@ -105,6 +114,13 @@ class LineSource:
 
     def _read(self) -> None:
         read = getattr(self._file, "read1", self._file.read)
+        try:
+            self._pump(read)
+        finally:
+            if self._file is not sys.stdin.buffer:
+                self._file.close()
+
+    def _pump(self, read: Callable[[int], bytes]) -> None:
         chunk: bytes | OSError = b"-"
         while chunk and not isinstance(chunk, OSError):
             self._room.acquire()
