@@ -1,0 +1,242 @@
+"""Following a log (design sections 4 and 6): from its bundles into an index that can be believed.
+
+One round: read the newest checkpoint, verified; judge it by the trust rules of `audit.trust`; read
+the entry bundles since the last one, rehash every leaf, and store chunks as pending; compare the
+root with the checkpoint's; make the leaves visible. That the new tree extends the old one needs no
+proof: the root is computed from the old compact range and the new leaves.
+
+What can go wrong, and what becomes of it:
+
+- *cannot reach*: `Unreachable` (or a retriable `Refused`). What was stored is kept, pending, and
+  the next round goes on behind it.
+- *cannot verify*: `VerificationError`, `FormatError`, `BadAnswer`. Whoever sent the bytes may have
+  spoiled them. Pending leaves are dropped, the notes are kept as a suspicion, and the next round
+  tries again.
+- *stale*: `StaleCheckpoint`; a cache may lag. Nothing changes.
+- *proved*: `ProvenMisbehaviour`; the log's key signed two histories. The proof is kept, and nothing
+  is followed any more.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from itertools import takewhile
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+from muniment.audit.trust import ProvenMisbehaviour, Relation, TrustState, describe_root
+from muniment.formats.encoding import FormatError, MunimentError, VerificationError
+from muniment.formats.policy import CosignedCheckpoint
+from muniment.formats.tiles import Tile, bundles_of
+from muniment.index.chunk import make_chunk
+from muniment.index.schema import IndexState
+from muniment.index.store import IndexStore
+
+CHUNK_BUNDLES: Final = 64
+"""Bundles in a chunk: 16,384 leaves, a sixth of a second of work. Divides a part's bundles."""
+
+CHUNK_BYTES: Final = 32 << 20
+"""Bytes of bundles from which on a chunk ends early. Three chunks are in memory at a time."""
+
+WINDOW: Final = 16
+"""Bundles read at the same time: about 2.5 MB as a rule, 256 MB at the very most."""
+
+Progress = Callable[[int, int], None]
+"""Told (leaves stored in this round, leaves to store)."""
+
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """Where the log is read from."""
+
+    async def head(self) -> CosignedCheckpoint:
+        """The newest checkpoint, verified.
+
+        Raises:
+            Unreachable: If it cannot be read now.
+            VerificationError, FormatError, BadAnswer: If it is not one to believe.
+        """
+        ...
+
+    async def bundle(self, tile: Tile) -> bytes:
+        """An entry bundle, as it stands at `tile.width`; unverified.
+
+        Raises:
+            Unreachable: If it cannot be read now.
+            VerificationError, FormatError, BadAnswer: If it is not there or no bundle.
+        """
+        ...
+
+    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
+        """A consistency proof, and the root at the old size as the new tree has it; unverified.
+
+        Raises:
+            MunimentError: If there is none.
+        """
+        ...
+
+
+class Round(NamedTuple):
+    """What one round came to.
+
+    Attributes:
+        checkpoint: The checkpoint that the index now reflects.
+        leaves: How many leaves are new.
+        unknown: How many leaves of the log are neither a record nor a manifest.
+    """
+
+    checkpoint: CosignedCheckpoint
+    leaves: int
+    unknown: int
+
+
+class Follower:
+    """Follows one log into one index; belongs to an event loop, and does one thing at a time."""
+
+    def __init__(self, store: IndexStore, source: Source) -> None:
+        """Takes an open store, and where the log is read from."""
+        self._store = store
+        self._source = source
+
+    async def step(self, progress: Progress = lambda _done, _total: None) -> Round:
+        """Does one round.
+
+        Raises:
+            Unreachable, Refused: If the log cannot be reached.
+            VerificationError, FormatError, BadAnswer: If what it says cannot be verified.
+            StaleCheckpoint: If it shows an older checkpoint than before.
+            ProvenMisbehaviour: If its own signatures prove that it has two histories.
+            DatabaseError, FatalDatabaseError: If the file cannot be used.
+        """
+        trust = await self._store.trust()
+        if trust is not None and trust.misbehaviour is not None:
+            raise ProvenMisbehaviour(trust.misbehaviour)
+        new = await self._source.head()
+        try:
+            relation = self._judge(trust, new)
+        except ProvenMisbehaviour as proof:
+            await self._store.condemn(proof.misbehaviour)
+            raise
+        state = await self._store.state()
+        if state.origin not in (None, new.origin):
+            raise VerificationError(f"{self._store.path} is of {state.origin}, not {new.origin}")
+        if state.pending.size > new.size:
+            # Of a checkpoint that was shown before this one, and that nobody can be asked for now.
+            await self._store.drop_pending()
+            state = await self._store.state()
+        if relation is not Relation.SAME:
+            try:
+                await self._catch_up(state, new, progress)
+            except (FormatError, VerificationError) as error:
+                await self._suspect(trust, new, error)
+                raise
+        await self._store.advance(new)
+        unknown = (await self._store.state()).unknown
+        return Round(new, new.size - state.size, unknown)
+
+    @staticmethod
+    def _judge(trust: TrustState | None, new: CosignedCheckpoint) -> Relation:
+        if trust is not None:
+            return trust.relate(new)
+        TrustState.on_first_use(new)
+        return Relation.LARGER
+
+    async def _catch_up(
+        self, state: IndexState, new: CosignedCheckpoint, progress: Progress
+    ) -> None:
+        """Stores all leaves up to the checkpoint as pending, and compares the root.
+
+        Three things go on at the same time: the next chunk is read, one is hashed and indexed on a
+        thread, and the one before is written on the store's.
+        """
+        stored, first = state.pending, state.pending.size
+        reading: asyncio.Task[list[tuple[Tile, bytes]]] | None = None
+        writing: asyncio.Task[None] | None = None
+        try:
+            if first < new.size:
+                reading = asyncio.create_task(self._read(first, new.size))
+            while reading is not None:
+                bundles = await reading
+                end = bundles[-1][0].end
+                reading = None
+                if end < new.size:
+                    reading = asyncio.create_task(self._read(end, new.size))
+                chunk = await asyncio.to_thread(
+                    make_chunk,
+                    new.origin,
+                    stored,
+                    bundles,
+                    keeps_bundles=self._store.keeps_bundles,
+                )
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(self._store.add(chunk))
+                stored = chunk.after
+                progress(stored.size - first, new.size - first)
+            if writing is not None:
+                await writing
+        finally:
+            # A write goes on to its end in any case; nothing else may be asked of the store before.
+            if writing is not None:
+                await asyncio.wait([writing])
+            if reading is not None:
+                await _cancelled([reading])
+        if stored.root() != new.root:
+            raise VerificationError(
+                f"the leaves give the root {describe_root(stored.root())}, the checkpoint of size "
+                f"{new.size} says {describe_root(new.root)}"
+            )
+
+    async def _read(self, start: int, size: int) -> list[tuple[Tile, bytes]]:
+        """Reads the bundles of the next chunk: up to the next multiple of CHUNK_BUNDLES."""
+        tiles = bundles_of(start, size, size)
+        first = next(tiles)
+        last = first.index // CHUNK_BUNDLES
+        wanted = [first, *takewhile(lambda tile: tile.index // CHUNK_BUNDLES == last, tiles)]
+        read: list[tuple[Tile, bytes]] = []
+        length = 0
+        for at in range(0, len(wanted), WINDOW):
+            group = wanted[at : at + WINDOW]
+            data = await _together(map(self._source.bundle, group))
+            read += zip(group, data, strict=True)
+            length += sum(map(len, data))
+            if length >= CHUNK_BYTES:
+                break
+        return read
+
+    async def _suspect(
+        self, trust: TrustState | None, new: CosignedCheckpoint, error: MunimentError
+    ) -> None:
+        """After leaves that did not verify: forgets them, keeps the notes, looks for a proof.
+
+        Raises:
+            ProvenMisbehaviour: If the log's tiles prove that the new tree is not an extension of
+                the old one.
+        """
+        await self._store.drop_pending()
+        await self._store.suspect(str(error), new)
+        if trust is None or not trust.size:
+            return
+        try:
+            proof, implied_root = await self._source.consistency(trust.size, new.size)
+            trust.accept(new, proof, implied_root=implied_root)
+        except ProvenMisbehaviour as proven:
+            await self._store.condemn(proven.misbehaviour)
+            raise
+        except MunimentError:
+            return  # no proof of anything: the suspicion stands
+
+
+async def _together(work: Iterable[Coroutine[Any, Any, T]]) -> Sequence[T]:
+    """Runs coroutines at the same time; when one fails, the others are not left running."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        await _cancelled(tasks)
+        raise
+
+
+async def _cancelled(tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,56 @@
+"""A log over HTTP as a follower reads it (C2SP tlog-tiles): checkpoint by policy, bundles, proofs.
+
+Partial bundles are asked for only as a verified checkpoint requires them, at exactly its width, and
+once for each checkpoint; `LogClient.tile` falls back to the full bundle when the log has dropped
+the partial one (tlog-tiles, "Partial Tiles").
+"""
+
+from typing import NoReturn
+
+from muniment.errors import Refused, VerificationError
+from muniment.formats.policy import CosignedCheckpoint, Policy
+from muniment.formats.tiles import Tile
+from muniment.logclient import LogClient
+from muniment.tileproofs import fetch_consistency
+
+
+class HttpSource:
+    """A `follower.Source` over HTTP."""
+
+    def __init__(self, client: LogClient, policy: Policy, origin: str | None = None) -> None:
+        """Takes an open client.
+
+        Args:
+            client: The log.
+            policy: The logs and the witness quorum that are trusted.
+            origin: The log that is expected; any log of the policy when None.
+        """
+        self._client = client
+        self._policy = policy
+        self._origin = origin
+
+    async def head(self) -> CosignedCheckpoint:
+        """The log's newest checkpoint, verified by the policy."""
+        try:
+            data = await self._client.checkpoint()
+        except Refused as refusal:
+            _judge(refusal, "the log shows no checkpoint")
+        return self._policy.verify(data, origin=self._origin)
+
+    async def bundle(self, tile: Tile) -> bytes:
+        """An entry bundle, unverified."""
+        try:
+            return await self._client.tile(tile)
+        except Refused as refusal:
+            _judge(refusal, f"the log does not serve {tile.path}")
+
+    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
+        """A consistency proof made from the log's tiles, unverified."""
+        return await fetch_consistency(self._client, old, new)
+
+
+def _judge(refusal: Refused, what: str) -> NoReturn:
+    """A log that says "not now" cannot be reached; one that lacks a part cannot be verified."""
+    if refusal.is_retriable:
+        raise refusal
+    raise VerificationError(f"{what}: {refusal}") from None

@@ -1,0 +1,282 @@
+"""Answers from an index (design section 4): a decision, a run, lineage; each tells its tree size.
+
+Answers hold the leaves verbatim, in the order of the log. Several producers may use one id: all are
+listed. An id that *one* producer used again with other content is flagged on every record of it,
+and nothing is merged.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from muniment.formats.encoding import FormatError, parse_decimal
+from muniment.formats.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
+from muniment.index.keys import KINDS, Role, thing_hash
+from muniment.index.reader import IndexReader
+from muniment.index.replicafacts import ReplicaFacts
+from muniment.lineage.facts import Found, Page, Ref, ref_of
+
+LIMIT: Final = 100
+"""Records or edges in an answer, unless asked otherwise."""
+
+MAX_LIMIT: Final = 1_000
+"""Most records or edges in an answer: at most 65 MB, as a rule half a megabyte."""
+
+DEPTH: Final = 16
+MAX_DEPTH: Final = 1_024
+"""Hops from the thing that is asked about."""
+
+MAX_WALK: Final = 10_000
+"""Edges that a walk visits, over all of its pages; a page walks again from the start."""
+
+Direction: TypeAlias = Literal["ancestors", "descendants"]
+"""Along the edges, to what came before; or against them, to what came of it."""
+
+_LEVEL: Final = 256  # things looked up together
+_MANY: Final = 1 << 14  # postings looked at in the search for reused ids
+
+
+class Entry(NamedTuple):
+    """A record of an answer.
+
+    Attributes:
+        index: Its leaf.
+        data: The leaf, verbatim.
+        record: The leaf, parsed.
+        is_conflicting: Whether its producer used its id for another content as well.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
+    data: bytes
+    record: Record
+    is_conflicting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Records about a thing.
+
+    Attributes:
+        origin: The log's origin.
+        size: The answer reflects exactly the first `size` leaves.
+        entries: In the order of the log.
+        next: The `after` of the next page; None at the end.
+    """
+
+    origin: str
+    size: int
+    entries: tuple[Entry, ...]
+    next: int | None
+
+
+class Hop(NamedTuple):
+    """An edge of a walk.
+
+    Attributes:
+        index: Its leaf.
+        data: The leaf, verbatim.
+        edge: The leaf, parsed.
+        depth: Hops from the thing asked about to this edge's near end, plus one.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
+    data: bytes
+    edge: Edge
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Edges around a thing, nearest first.
+
+    Attributes:
+        origin: The log's origin.
+        size: The answer reflects exactly the first `size` leaves; so do all pages of one walk.
+        hops: By depth, then in the order in which things were reached, then of the log. Each edge
+            once, so that a cycle ends.
+        next: The token of the next page; None at the end.
+        is_cut: Whether the walk ended at MAX_WALK edges, and there are more.
+    """
+
+    origin: str
+    size: int
+    hops: tuple[Hop, ...]
+    next: str | None
+    is_cut: bool
+
+
+class Index:
+    """Answers from an open reader; belongs to its thread."""
+
+    def __init__(self, reader: IndexReader) -> None:
+        """Takes an open reader."""
+        self._reader = reader
+
+    def decision(self, id_: str, *, after: int = -1, limit: int = LIMIT) -> Answer:
+        """Decisions of an id, edges from and to them, revocations of them.
+
+        Args:
+            id_: The id.
+            after: Only records with a greater leaf index.
+            limit: Most records.
+
+        Raises:
+            FactsError: If the index reflects nothing yet.
+            DatabaseError: If it cannot be read.
+        """
+        return self._about(Ref("decision", id_), after, limit)
+
+    def execution(self, id_: str, *, after: int = -1, limit: int = LIMIT) -> Answer:
+        """Decisions that authorise a run, its outcomes, verifications, edges and revocations.
+
+        Args and Raises: As `decision`.
+        """
+        return self._about(Ref("run", id_), after, limit)
+
+    def lineage(
+        self,
+        thing: Ref,
+        direction: Direction,
+        *,
+        depth: int = DEPTH,
+        limit: int = LIMIT,
+        token: str | None = None,
+    ) -> Walk:
+        """Walks the edges from a thing, breadth first.
+
+        Args:
+            thing: Where to begin. Things of other logs are reported and not walked on from.
+            direction: Which way.
+            depth: Most hops.
+            limit: Most edges in this answer.
+            token: `Walk.next` of the page before, with the same other arguments.
+
+        Raises:
+            FormatError: If the token is none of this index.
+            FactsError: If the index reflects nothing yet.
+            DatabaseError: If it cannot be read.
+        """
+        facts = ReplicaFacts(self._reader)
+        start = 0
+        if token is not None:
+            size, start = _parse_token(token, facts.head.size)
+            facts = ReplicaFacts(self._reader, size=size)
+        end = min(start + limit, MAX_WALK)
+        found, more = _walk(facts, thing, direction, depth, end)
+        shown = found[start:end]
+        leaves = self._reader.leaves([hop.index for hop, _ in shown])
+        origin, size, _ = facts.head
+        return Walk(
+            origin,
+            size,
+            tuple([Hop(hop.index, leaves[hop.index], hop.record, at) for hop, at in shown]),
+            f"{size}.{end}" if more and end < MAX_WALK else None,
+            is_cut=more and end >= MAX_WALK,
+        )
+
+    def _about(self, thing: Ref, after: int, limit: int) -> Answer:
+        facts = ReplicaFacts(self._reader)
+        origin, size, _ = facts.head
+        hashed = thing_hash(thing.type, thing.id)
+        candidates: set[int] = set()
+        for role in Role:
+            candidates.update(
+                self._reader.find(hashed, role, after=after, size=size, limit=limit + 1)
+            )
+        # Each role gave its first ones, so that the first of all are among them.
+        indices = sorted(candidates)[:limit]
+        records = facts.records(indices)
+        found = [
+            Found(index, record)
+            for index in indices
+            if (record := records[index]) is not None and _is_about(record, thing, origin)
+        ]
+        reused = self._reused(facts, [record for _, record in found])
+        leaves = self._reader.leaves([index for index, _ in found])
+        return Answer(
+            origin,
+            size,
+            tuple(
+                [
+                    Entry(index, leaves[index], record, (record.producer, record.id) in reused)
+                    for index, record in found
+                ]
+            ),
+            indices[-1] if len(candidates) > limit else None,
+        )
+
+    def _reused(self, facts: ReplicaFacts, records: Sequence[Record]) -> set[tuple[str, str]]:
+        """Which of the records' (producer, id) stand for more than one content."""
+        ids = list(dict.fromkeys(record.id for record in records))
+        hashes = [thing_hash(kind, id_) for id_ in ids for kind in KINDS]
+        postings = self._reader.find_all(
+            hashes, (Role.ID, Role.ID), size=facts.head.size, limit=_MANY
+        )
+        contents: dict[tuple[str, str], Record] = {}
+        reused: set[tuple[str, str]] = set()
+        for record in facts.records([posting.index for posting in postings]).values():
+            if record is not None:
+                name = (record.producer, record.id)
+                if contents.setdefault(name, record) != record:
+                    reused.add(name)
+        return reused
+
+
+def _walk(
+    facts: ReplicaFacts, thing: Ref, direction: Direction, depth: int, end: int
+) -> tuple[list[tuple[Found[Edge], int]], bool]:
+    """The first `end` edges of a walk, each with its depth; and whether there are more."""
+    origin = facts.head.origin
+    lookup = facts.edges_from if direction == "ancestors" else facts.edges_to
+    found: list[tuple[Found[Edge], int]] = []
+    seen_edges: set[int] = set()
+    seen_things = {thing}
+    level = [thing]
+    for hops in range(1, depth + 1):
+        following: list[Ref] = []
+        for at in range(0, len(level), _LEVEL):
+            # One more than can be shown tells whether there are more.
+            pages: Iterable[Page[Edge]] = lookup(
+                level[at : at + _LEVEL], limit=end + 1 - len(found)
+            )
+            for page in pages:
+                for one in page.entries:
+                    if one.index in seen_edges:
+                        continue
+                    if len(found) == end:
+                        return found, True
+                    seen_edges.add(one.index)
+                    found.append((one, hops))
+                    far = one.record.to if direction == "ancestors" else one.record.from_
+                    ref = ref_of(far, origin)
+                    if ref.origin is None and ref not in seen_things:
+                        seen_things.add(ref)
+                        following.append(ref)
+        level = following
+    return found, False
+
+
+def _is_about(record: Record, thing: Ref, origin: str) -> bool:
+    match record:
+        case Decision():
+            return thing in (Ref("decision", record.id), Ref("run", record.execution or ""))
+        case Edge():
+            return thing in (ref_of(record.from_, origin), ref_of(record.to, origin))
+        case Outcome() | Verification():
+            return thing == Ref("run", record.execution)
+        case Revocation():
+            target = record.target
+            return thing in (
+                Ref("decision", target.decision or ""),
+                Ref("run", target.execution or ""),
+            )
+
+
+def _parse_token(token: str, most: int) -> tuple[int, int]:
+    size, dot, start = token.partition(".")
+    if not dot:
+        raise FormatError("token: not one of this index")
+    found = parse_decimal(size, "token", most=most), parse_decimal(start, "token", most=MAX_WALK)
+    if not found[0]:
+        raise FormatError("token: not one of this index")
+    return found

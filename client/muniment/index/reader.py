@@ -1,0 +1,248 @@
+"""Reading an index file (design section 4): postings by thing and role, and the leaves they name.
+
+A reader has one query-only connection and belongs to one thread at a time. What it is asked for is
+asked *at a size*: the log only grows, so answers at a size once visible stay the same while a
+follower goes on writing, and no transaction has to stay open.
+"""
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Protocol, Self
+
+import msgspec
+
+from muniment.formats.encoding import FormatError, unframe
+from muniment.formats.tiles import TILE_WIDTH
+from muniment.index.keys import LOCAL_MASK, PART_BITS, ROLE_BITS, THING_SHIFT, Role
+from muniment.index.schema import APPLICATION_ID, STATE, IndexState, state_of
+from muniment.lineage.facts import Head
+from muniment.service.database import DatabaseError, open_reader
+
+CACHE_BYTES: Final = 32 << 20
+"""Bytes of entry bundles kept unframed: about 200 of usual size, at least the last one used."""
+
+_ROLE_MASK: Final = (1 << ROLE_BITS) - 1
+
+# In each part of the log, from the first that counts on, one search for each thing. CROSS JOIN
+# keeps SQLite to this order of loops, which is that of the leaves. Its operators << >> & | have one
+# precedence.
+_PARTS: Final = (
+    "WITH RECURSIVE part(n) AS (SELECT ?1 UNION ALL SELECT n + 1 FROM part WHERE n < ?2 ORDER BY 1)"
+)
+_ONE: Final = (
+    f"{_PARTS} SELECT n << {PART_BITS} | (entry & {LOCAL_MASK})"  # noqa: S608 - constants
+    " FROM part CROSS JOIN posting"
+    f" ON part = n AND entry BETWEEN iif(n = ?1, ?3, ?4) AND iif(n = ?2, ?5, ?4 | {LOCAL_MASK})"
+    " LIMIT ?6"
+)
+_MANY: Final = (
+    f"{_PARTS} SELECT thing.key, entry >> {PART_BITS} & {_ROLE_MASK},"  # noqa: S608 - constants
+    f" n << {PART_BITS} | (entry & {LOCAL_MASK})"
+    " FROM json_each(?3) AS thing CROSS JOIN part CROSS JOIN posting"
+    f" ON part = n AND entry BETWEEN thing.value << {THING_SHIFT} | ?4"
+    f" AND thing.value << {THING_SHIFT} | ?5 LIMIT ?6"
+)
+
+
+class Bundles(Protocol):
+    """Where the records are."""
+
+    def bundle(self, index: int) -> bytes:
+        """The entry bundle at an index, as it stands now: at least what was visible when asked for.
+
+        Raises:
+            DatabaseError: If it is not there.
+        """
+        ...
+
+
+class Posting(NamedTuple):
+    """A candidate.
+
+    Attributes:
+        thing: Position of the thing in what was asked for.
+        role: What the leaf is to it.
+        index: The leaf.
+    """
+
+    thing: int
+    role: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
+
+
+class IndexReader:
+    """Reads one index file; close it before its writer, if that is in this process."""
+
+    def __init__(self, path: Path, bundles: Bundles | None = None) -> None:
+        """Opens the file.
+
+        Args:
+            path: The index.
+            bundles: Where the records are; None for a replica, which holds them.
+
+        Raises:
+            DatabaseError: If there is no index at the path, or no records come with it.
+        """
+        # Opening what is absent would create it.
+        if not path.is_file():
+            raise DatabaseError(f"{path}: no such index")
+        self.path: Final = path
+        self._connection = open_reader(path)
+        try:
+            (application,) = self._connection.execute("PRAGMA application_id").fetchone()
+            if application != APPLICATION_ID:
+                raise DatabaseError(f"{path}: not an index")
+            (kept,) = self._connection.execute("SELECT bundles FROM state").fetchone()
+            if not kept and bundles is None:
+                raise DatabaseError(f"{path}: a log's index; the records are in the log")
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise DatabaseError(f"{path}: {error}") from error
+        except BaseException:
+            self._connection.close()
+            raise
+        self._bundles: Bundles = bundles or self
+        self._cache: OrderedDict[int, tuple[int, list[bytes]]] = OrderedDict()
+        self._cached = 0  # bytes
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def state(self) -> IndexState:
+        """How far the index is now.
+
+        Raises:
+            DatabaseError: If it cannot be read or contradicts itself.
+        """
+        return state_of(self._one(f"SELECT {STATE} FROM state"), self.path)  # noqa: S608 - a constant
+
+    def head(self) -> Head | None:
+        """What answers reflect now; None while nothing is verified. Cheaper than `state`.
+
+        Raises:
+            DatabaseError: If it cannot be read.
+        """
+        row = self._one("SELECT origin, size, time FROM state WHERE note IS NOT NULL")
+        return None if row is None else Head(*row)
+
+    def is_condemned(self) -> bool:
+        """Whether the index holds proof that the log's key signed two histories.
+
+        Raises:
+            DatabaseError: If it cannot be read.
+        """
+        return self._one("SELECT 1 FROM misbehaviour") is not None
+
+    def find(self, thing: int, role: Role, *, after: int, size: int, limit: int) -> list[int]:
+        """The leaves that may play one role for one thing, in order.
+
+        Args:
+            thing: The thing's hash.
+            role: The role.
+            after: Only leaves with a greater index; -1 for all.
+            size: Only leaves with a smaller index.
+            limit: At most so many.
+
+        Raises:
+            DatabaseError: If the file cannot be read.
+        """
+        first = after + 1
+        if first >= size:
+            return []
+        base = thing << THING_SHIFT | role << PART_BITS
+        low, high = base | first & LOCAL_MASK, base | size - 1 & LOCAL_MASK
+        parts = first >> PART_BITS, size - 1 >> PART_BITS
+        found = [index for (index,) in self._all(_ONE, (*parts, low, base, high, limit))]
+        if any(left >= right for left, right in pairwise(found)):
+            raise AssertionError("postings are not in the order of the leaves")
+        return found
+
+    def find_all(
+        self, things: Sequence[int], roles: tuple[Role, Role], *, size: int, limit: int
+    ) -> list[Posting]:
+        """The leaves that may play any of some roles for any of some things, in one statement.
+
+        Args:
+            things: The things' hashes.
+            roles: The first and the last role, inclusive.
+            size: Only leaves with a smaller index.
+            limit: At most so many in all; as many mean that there may be more.
+
+        Raises:
+            DatabaseError: If the file cannot be read.
+        """
+        if not things or not size:
+            return []
+        low, high = roles[0] << PART_BITS, roles[1] << PART_BITS | LOCAL_MASK
+        listed = msgspec.json.encode(things).decode("ascii")
+        rows = self._all(_MANY, (0, size - 1 >> PART_BITS, listed, low, high, limit))
+        return [Posting(*row) for row in rows]
+
+    def leaves(self, indices: Iterable[int]) -> Mapping[int, bytes]:
+        """The leaves at some indices, each bundle read once.
+
+        Raises:
+            DatabaseError: If one is not there.
+        """
+        found: dict[int, bytes] = {}
+        for index in sorted(set(indices)):
+            number, at = divmod(index, TILE_WIDTH)
+            entries = self._entries(number, at)
+            found[index] = entries[at]
+        return found
+
+    def bundle(self, index: int) -> bytes:
+        """The bundle that a replica holds; see `Bundles`."""
+        row = self._one("SELECT data FROM bundle WHERE idx = ?", (index,))
+        if row is None:
+            raise DatabaseError(f"{self.path}: entry bundle {index} is missing")
+        data: bytes = row[0]
+        return data
+
+    def _entries(self, number: int, at: int) -> list[bytes]:
+        known = self._cache.get(number)
+        if known is not None and len(known[1]) > at:
+            self._cache.move_to_end(number)
+            return known[1]
+        data = self._bundles.bundle(number)
+        try:
+            entries = unframe(data)
+        except FormatError as error:
+            raise DatabaseError(f"{self.path}: entry bundle {number}: {error}") from None
+        if len(entries) <= at:
+            raise DatabaseError(f"{self.path}: entry bundle {number} ends before entry {at}")
+        if known is not None:  # the partial bundle, as it was earlier
+            self._cached -= known[0]
+        self._cache[number] = len(data), entries
+        self._cache.move_to_end(number)
+        self._cached += len(data)
+        while self._cached > CACHE_BYTES and len(self._cache) > 1:
+            _, (length, _) = self._cache.popitem(last=False)
+            self._cached -= length
+        return entries
+
+    def _one(self, sql: str, values: Sequence[object] = ()) -> tuple[Any, ...] | None:
+        rows = self._all(sql, values)
+        return rows[0] if rows else None
+
+    def _all(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{self.path}: {error}") from error

@@ -1,0 +1,256 @@
+"""`lineage.facts.Facts` over an index file: what a runtime or an auditor asks instead of the log.
+
+A batch is one SQL statement, unless some key has very many postings; records that were read stay in
+memory. Every answer is at the size that the index had when the facts were made. Every record is
+parsed with all checks, and compared with the key that it was found by.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from muniment.formats.encoding import FormatError
+from muniment.formats.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
+from muniment.formats.records import parse_record
+from muniment.index.keys import Role, thing_hash
+from muniment.index.reader import IndexReader
+from muniment.lineage.facts import (
+    PAGE,
+    FactsError,
+    Found,
+    Head,
+    Page,
+    Ref,
+    TargetRef,
+    ref_of,
+    targets_of,
+)
+from muniment.service.database import DatabaseError
+
+CACHED_RECORDS: Final = 65_536
+"""Records kept parsed; about 100 MB of large decisions, and a trace of ten thousand hops."""
+
+SPREAD: Final = 16
+"""Postings that a batch may have for each key, on average, before keys are asked one by one."""
+
+_LEAST: Final = 4_096
+_TARGET_TYPES: Final = {"decision": "decision", "execution": "run"}
+
+R = TypeVar("R", Decision, Edge, Outcome, Verification, Revocation)
+K = TypeVar("K")
+
+
+class ReplicaFacts:
+    """Facts at the size that an index has now; uses the reader, and so belongs to its thread."""
+
+    def __init__(self, reader: IndexReader, *, size: int | None = None) -> None:
+        """Takes an open reader.
+
+        Args:
+            reader: The index.
+            size: An earlier size to answer at; None for what is visible now.
+
+        Raises:
+            FactsError: If the index reflects nothing yet, or less than `size`, or holds proof that
+                the log's key signed two histories: then nothing that it says is to be relied on.
+        """
+        try:
+            head = reader.head()
+            condemned = reader.is_condemned()
+        except DatabaseError as error:
+            raise FactsError(str(error)) from error
+        if head is None:
+            raise FactsError(f"{reader.path}: nothing is verified yet")
+        if condemned:
+            raise FactsError(f"{reader.path}: the misbehaviour of {head.origin} is proven")
+        if size is not None:
+            if size > head.size:
+                raise FactsError(f"{reader.path}: reflects {head.size} leaves, not {size}")
+            head = head._replace(size=size)
+        self._reader = reader
+        self._head = head
+        self._records: dict[int, Record | None] = {}
+
+    @property
+    def head(self) -> Head:
+        """What the answers reflect."""
+        return self._head
+
+    def edges_from(
+        self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Edge]]:
+        """See `Facts`."""
+        origin = self._head.origin
+        return self._pages(
+            Edge, Role.FROM, things, _of_ref, lambda one: (ref_of(one.from_, origin),), after, limit
+        )
+
+    def edges_to(
+        self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Edge]]:
+        """See `Facts`."""
+        origin = self._head.origin
+        return self._pages(
+            Edge, Role.TO, things, _of_ref, lambda one: (ref_of(one.to, origin),), after, limit
+        )
+
+    def decisions(
+        self, ids: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Decision]]:
+        """See `Facts`."""
+        return self._pages(
+            Decision, Role.ID, ids, _of_decision, lambda one: (one.id,), after, limit
+        )
+
+    def decisions_of(
+        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Decision]]:
+        """See `Facts`."""
+        return self._pages(
+            Decision,
+            Role.DECISION_OF,
+            executions,
+            _of_run,
+            lambda one: (one.execution,),
+            after,
+            limit,
+        )
+
+    def outcomes(
+        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Outcome]]:
+        """See `Facts`."""
+        return self._pages(
+            Outcome, Role.OUTCOME, executions, _of_run, lambda one: (one.execution,), after, limit
+        )
+
+    def verifications(
+        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Verification]]:
+        """See `Facts`."""
+        return self._pages(
+            Verification,
+            Role.VERIFICATION,
+            executions,
+            _of_run,
+            lambda one: (one.execution,),
+            after,
+            limit,
+        )
+
+    def revocations(
+        self, targets: Sequence[TargetRef], *, after: int = -1, limit: int = PAGE
+    ) -> list[Page[Revocation]]:
+        """See `Facts`."""
+        return self._pages(Revocation, Role.REVOKED, targets, _of_target, targets_of, after, limit)
+
+    def records(self, indices: Sequence[int]) -> dict[int, Record | None]:
+        """Records by leaf index; None for a leaf that is no valid record.
+
+        Raises:
+            FactsError: If they cannot be read.
+        """
+        if len(self._records) > CACHED_RECORDS:
+            self._records.clear()
+        known = self._records
+        missing = [index for index in indices if index not in known]
+        if missing:
+            try:
+                leaves = self._reader.leaves(missing)
+            except DatabaseError as error:
+                raise FactsError(str(error)) from error
+            for index, data in leaves.items():
+                try:
+                    known[index] = parse_record(data)
+                except FormatError:
+                    known[index] = None
+        return {index: known[index] for index in indices}
+
+    def _pages(
+        self,
+        kind: type[R],
+        role: Role,
+        keys: Sequence[K],
+        hash_of: Callable[[K], int],
+        keys_of: Callable[[R], Sequence[Any]],
+        after: int,
+        limit: int,
+    ) -> list[Page[R]]:
+        """Answers one lookup.
+
+        Args:
+            kind: The kind of record that answers.
+            role: What it is to the key.
+            keys: What is asked for.
+            hash_of: The hash of a key.
+            keys_of: By which keys a record is found in this role.
+            after: See `Facts`.
+            limit: See `Facts`.
+        """
+        if limit < 1:
+            raise ValueError("a limit is at least 1")
+        hashes = [hash_of(key) for key in keys]
+
+        def matching(key: K, indices: Sequence[int]) -> list[Found[R]]:
+            records = self.records(indices)
+            found: list[Found[R]] = []
+            for index in indices:
+                record = records[index]
+                if isinstance(record, kind) and key in keys_of(record):
+                    found.append(Found(index, record))
+            return found
+
+        candidates = None if after >= 0 else self._candidates(hashes, role)
+        pages: list[Page[R]] = []
+        for at, key in enumerate(keys):
+            if candidates is not None and len(candidates[at]) <= limit:
+                found = matching(key, candidates[at])
+            else:
+                found, last = [], after
+                while len(found) <= limit:
+                    indices = self._find(hashes[at], role, last, limit + 1)
+                    found += matching(key, indices)
+                    if len(indices) <= limit:
+                        break
+                    last = indices[-1]
+            pages.append(Page(tuple(found[:limit]), more=len(found) > limit))
+        return pages
+
+    def _candidates(self, hashes: Sequence[int], role: Role) -> dict[int, list[int]] | None:
+        """The candidates for all keys, by position; None when they are too many for one answer."""
+        most = _LEAST + SPREAD * len(hashes)
+        try:
+            postings = self._reader.find_all(hashes, (role, role), size=self._head.size, limit=most)
+        except DatabaseError as error:
+            raise FactsError(str(error)) from error
+        if len(postings) >= most:
+            return None
+        candidates: defaultdict[int, list[int]] = defaultdict(list)
+        for thing, _, index in postings:
+            candidates[thing].append(index)
+        # All candidates at once: a bundle that several keys need is read once.
+        self.records([posting.index for posting in postings])
+        return candidates
+
+    def _find(self, thing: int, role: Role, after: int, limit: int) -> list[int]:
+        size = self._head.size
+        try:
+            return self._reader.find(thing, role, after=after, size=size, limit=limit)
+        except DatabaseError as error:
+            raise FactsError(str(error)) from error
+
+
+def _of_ref(thing: Ref) -> int:
+    return thing_hash(*thing)
+
+
+def _of_decision(id_: str) -> int:
+    return thing_hash("decision", id_)
+
+
+def _of_run(id_: str) -> int:
+    return thing_hash("run", id_)
+
+
+def _of_target(target: TargetRef) -> int:
+    return thing_hash(_TARGET_TYPES.get(target.kind, target.kind), target.id)

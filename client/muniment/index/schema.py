@@ -1,0 +1,136 @@
+"""The index file (design section 4): its tables, and the values that are read from them."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.encoding import FormatError
+from muniment.formats.merkle import HASH_SIZE, CompactRange
+from muniment.service.database import DatabaseError
+
+APPLICATION_ID: Final = 0x4D756E49
+"""``MunI`` in the file's header: SQLite and file(1) show whose database it is."""
+
+MIGRATIONS: Final[Sequence[str]] = (
+    """
+-- What is indexed: one row, moved only by guarded updates. Answers reflect exactly the leaves
+-- [0, size), which the checkpoint in `note` vouches for. Leaves up to `pending` are in the tables,
+-- but nothing vouches for them yet. `peaks` and `pending_peaks` are compact ranges.
+CREATE TABLE state (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    bundles INTEGER NOT NULL,
+    origin TEXT,
+    size INTEGER NOT NULL,
+    peaks BLOB NOT NULL,
+    note BLOB,
+    time INTEGER NOT NULL,
+    pending INTEGER NOT NULL,
+    pending_peaks BLOB NOT NULL,
+    unknown INTEGER NOT NULL
+);
+INSERT INTO state VALUES (0, 0, NULL, 0, x'', NULL, 0, 0, x'', 0);
+
+-- See keys.py. The order of the key is the order of every search.
+CREATE TABLE posting (
+    part INTEGER NOT NULL,
+    entry INTEGER NOT NULL,
+    PRIMARY KEY (part, entry)
+) WITHOUT ROWID;
+
+-- Entry bundles as the log serves them, the last one partial; only in a replica.
+CREATE TABLE bundle (
+    idx INTEGER PRIMARY KEY,
+    data BLOB NOT NULL
+);
+
+-- Proof that the log's key signed two histories; nothing is followed any more then.
+CREATE TABLE misbehaviour (
+    kind TEXT NOT NULL,
+    notes BLOB NOT NULL,
+    implied_root BLOB,
+    proof BLOB NOT NULL
+);
+
+-- What did not verify, and proves nothing: the trusted note and the one that did not fit.
+CREATE TABLE suspicion (
+    id INTEGER PRIMARY KEY,
+    sentence TEXT NOT NULL,
+    trusted BLOB,
+    shown BLOB NOT NULL
+)
+""",
+)
+"""Schema version n is the result of the first n scripts."""
+
+STATE: Final = "origin, size, peaks, note, time, pending, pending_peaks, unknown"
+"""The columns of `IndexState`, in order."""
+
+
+class IndexState(NamedTuple):
+    """How far an index is.
+
+    Attributes:
+        origin: The log; None while nothing was indexed.
+        verified: Compact range of the leaves that answers reflect.
+        checkpoint: What vouches for them, verified when it was stored; None while nothing does.
+        time: When that log was known to have this size, Unix seconds; 0 when nobody says.
+        pending: Compact range of the leaves that are stored; at least as large.
+        unknown: Number of leaves among them that are neither a record nor a manifest.
+    """
+
+    origin: str | None
+    verified: CompactRange
+    checkpoint: SignedCheckpoint | None
+    time: int
+    pending: CompactRange
+    unknown: int
+
+    @property
+    def size(self) -> int:
+        """Number of leaves that answers reflect."""
+        return self.verified.size
+
+
+def state_of(row: Sequence[object] | None, what: object) -> IndexState:
+    """Makes the state of a row with the columns `STATE`.
+
+    Raises:
+        DatabaseError: If there is none, or it contradicts itself; names the file.
+    """
+    try:
+        if row is None:
+            raise ValueError("no state")
+        origin, size, peaks, note, time, pending, pending_peaks, unknown = row
+        if not (
+            isinstance(origin, str | None)
+            and isinstance(size, int)
+            and isinstance(peaks, bytes)
+            and isinstance(note, bytes | None)
+            and isinstance(time, int)
+            and isinstance(pending, int)
+            and isinstance(pending_peaks, bytes)
+            and isinstance(unknown, int)
+        ):
+            raise ValueError("a value of another type")  # noqa: TRY004 - of the file, not a caller
+        return IndexState(
+            origin,
+            range_of(size, peaks),
+            None if note is None else parse_signed_checkpoint(note),
+            time,
+            range_of(pending, pending_peaks),
+            unknown,
+        )
+    except (ValueError, FormatError) as error:
+        raise DatabaseError(f"{what}: not a usable index ({error}); delete it") from None
+
+
+def range_of(size: int, peaks: bytes) -> CompactRange:
+    """Restores a stored compact range.
+
+    Raises:
+        ValueError: If the peaks are not those of a range of this size.
+    """
+    if len(peaks) % HASH_SIZE:
+        raise ValueError("peaks are not hashes")
+    hashes = [peaks[at : at + HASH_SIZE] for at in range(0, len(peaks), HASH_SIZE)]
+    return CompactRange.from_peaks(size, hashes)

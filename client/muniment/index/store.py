@@ -1,0 +1,302 @@
+"""Writing an index file (design section 4): chunks that nobody sees yet, then the step ahead.
+
+A chunk is stored as *pending*, in one transaction with the compact range that it leads to. Answers
+reflect the leaves below `size` only, and `size` moves in one place, `IndexStore.advance`, which
+takes a verified checkpoint and refuses any whose root the stored leaves do not have. Therefore a
+crash at any moment leaves either verified leaves, or verified and pending ones, and the next run
+goes on behind the pending ones. When a root does not fit, `drop_pending` forgets what was pending.
+
+Every change is guarded by the size that it starts from, so that two followers of one file (which
+the lock forbids) could still not mix their chunks.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from muniment.audit.trust import Misbehaviour, TrustState
+from muniment.formats.encoding import frame, unframe
+from muniment.formats.merkle import HASH_SIZE, CompactRange
+from muniment.formats.policy import CosignedCheckpoint
+from muniment.formats.tiles import TILE_WIDTH
+from muniment.index.keys import LOCAL_MASK, PART, PART_BITS
+from muniment.index.schema import APPLICATION_ID, MIGRATIONS, STATE, IndexState, state_of
+from muniment.lineage.facts import head_of
+from muniment.service.database import DatabaseError, Writer
+
+WAL_PAGES: Final = 8192
+"""Pages in the write-ahead log before a commit checkpoints it: 32 MiB, as in the log."""
+
+MAX_SUSPICIONS: Final = 16
+"""Suspicions kept, the newest ones: the same bad answer comes again with every attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive leaves of one part, ready to be stored.
+
+    Attributes:
+        origin: The log's origin.
+        before: Compact range of the leaves before them.
+        after: Compact range with them.
+        postings: Their postings, in ascending order.
+        bundles: (index, data) of the bundles that hold them; () where bundles are not kept.
+        unknown: How many are neither a record nor a manifest.
+    """
+
+    origin: str
+    before: CompactRange
+    after: CompactRange
+    postings: Sequence[int]
+    bundles: Sequence[tuple[int, bytes]]
+    unknown: int
+
+
+class IndexStore:
+    """The writing side of one index file, on a thread of its own. Use `open`, then `close`."""
+
+    def __init__(self, writer: Writer, *, keeps_bundles: bool) -> None:
+        """Takes over an opened writer."""
+        self._writer = writer
+        self.keeps_bundles: Final = keeps_bundles
+
+    @classmethod
+    async def open(cls, path: Path, *, keeps_bundles: bool) -> "IndexStore":
+        """Locks, opens and migrates an index, creating it (not its folder) when absent.
+
+        Args:
+            path: The file.
+            keeps_bundles: Whether it is a replica, which holds the records too.
+
+        Raises:
+            DatabaseError: If it is in use, no index, of a newer version, or of the other sort.
+        """
+        writer = await Writer.open(path, MIGRATIONS, application=APPLICATION_ID)
+
+        def work(db: sqlite3.Connection) -> int:
+            db.execute(
+                "UPDATE state SET bundles = ? WHERE pending = 0 AND origin IS NULL",
+                (keeps_bundles,),
+            )
+            (kept,) = db.execute("SELECT bundles FROM state").fetchone()
+            return int(kept)
+
+        def set_up(db: sqlite3.Connection) -> None:
+            db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+
+        try:
+            await writer.run(set_up)
+            if bool(await writer.run(work)) != keeps_bundles:
+                words = ("a log's index, not a replica", "a replica, not a log's index")
+                raise DatabaseError(f"{path}: {words[not keeps_bundles]}")
+        except BaseException:
+            await writer.close()
+            raise
+        return cls(writer, keeps_bundles=keeps_bundles)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._writer.path
+
+    async def close(self) -> None:
+        """Waits for running work and closes the file."""
+        await self._writer.close()
+
+    async def state(self) -> IndexState:
+        """How far the index is.
+
+        Raises:
+            DatabaseError: If the file contradicts itself.
+        """
+
+        def work(db: sqlite3.Connection) -> IndexState:
+            return state_of(db.execute(f"SELECT {STATE} FROM state").fetchone(), self.path)  # noqa: S608 - a constant
+
+        return await self._writer.run(work)
+
+    async def trust(self) -> TrustState | None:
+        """The checkpoint that the next one is compared with, and what was proven; None at first.
+
+        Raises:
+            DatabaseError: If the file contradicts itself.
+        """
+        checkpoint = (await self.state()).checkpoint
+        if checkpoint is None:
+            return None
+        return TrustState(checkpoint, await self._writer.run(_misbehaviour))
+
+    async def add(self, chunk: Chunk) -> None:
+        """Stores a chunk as pending.
+
+        Raises:
+            DatabaseError: If the file is not where the chunk begins.
+            FatalDatabaseError: If the disk's state is unknown.
+        """
+        part = chunk.before.size >> PART_BITS
+        if chunk.after.size > (part + 1) * PART:
+            raise ValueError("a chunk must lie within one part")
+        # One statement for all rows: after each one, this thread has to win the interpreter's lock
+        # back from the threads that hash and fetch.
+        rows = msgspec.json.encode(chunk.postings).decode("ascii")
+
+        def work(db: sqlite3.Connection) -> None:
+            moved = db.execute(
+                "UPDATE state SET origin = ?1, pending = ?2, pending_peaks = ?3,"
+                " unknown = unknown + ?4"
+                " WHERE pending = ?5 AND pending_peaks = ?6 AND ifnull(origin, ?1) = ?1",
+                (
+                    chunk.origin,
+                    chunk.after.size,
+                    b"".join(chunk.after.peaks),
+                    chunk.unknown,
+                    chunk.before.size,
+                    b"".join(chunk.before.peaks),
+                ),
+            ).rowcount
+            if moved != 1:
+                raise DatabaseError(f"{self.path}: not at leaf {chunk.before.size}")
+            # A leaf may have one posting twice: two things with one hash, by somebody's effort.
+            db.execute(
+                "INSERT OR IGNORE INTO posting SELECT ?, value FROM json_each(?)", (part, rows)
+            )
+            if self.keeps_bundles:
+                db.executemany(
+                    "INSERT INTO bundle VALUES (?, ?)"
+                    " ON CONFLICT (idx) DO UPDATE SET data = excluded.data",
+                    chunk.bundles,
+                )
+
+        await self._writer.run(work)
+
+    async def advance(self, cosigned: CosignedCheckpoint) -> None:
+        """Makes the pending leaves visible: the checkpoint vouches for exactly them.
+
+        Raises:
+            ValueError: If the checkpoint is of another log, or is not that of the pending leaves.
+            FatalDatabaseError: If the disk's state is unknown.
+        """
+        note, head = cosigned.signed.encode(), head_of(cosigned)
+
+        def work(db: sqlite3.Connection) -> None:
+            state = state_of(db.execute(f"SELECT {STATE} FROM state").fetchone(), self.path)  # noqa: S608 - a constant
+            pending = state.pending
+            if state.origin not in (None, cosigned.origin):
+                raise ValueError(f"a checkpoint of {cosigned.origin} for {state.origin}")
+            if (pending.size, pending.root()) != (cosigned.size, cosigned.root):
+                raise ValueError("the checkpoint is not that of the pending leaves")
+            # Of one tree shown twice, the time may be older the second time.
+            db.execute(
+                "UPDATE state SET origin = ?, size = pending, peaks = pending_peaks, note = ?,"
+                " time = CASE WHEN size = pending THEN max(time, ?3) ELSE ?3 END",
+                (cosigned.origin, note, head.time),
+            )
+
+        await self._writer.run(work)
+
+    async def drop_pending(self) -> None:
+        """Forgets what nothing vouches for; what is verified stays as it is.
+
+        Raises:
+            FatalDatabaseError: If the disk's state is unknown.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            size, pending = db.execute("SELECT size, pending FROM state").fetchone()
+            if size == pending:
+                return
+            part, local = size >> PART_BITS, size & LOCAL_MASK
+            db.execute("DELETE FROM posting WHERE part > ?", (part,))
+            db.execute(
+                "DELETE FROM posting WHERE part = ? AND entry & ? >= ?", (part, LOCAL_MASK, local)
+            )
+            index, width = divmod(size, TILE_WIDTH)
+            db.execute("DELETE FROM bundle WHERE idx > ?", (index - (not width),))
+            row = db.execute("SELECT data FROM bundle WHERE idx = ?", (index,)).fetchone()
+            if width and row is not None:
+                data = frame(unframe(row[0])[:width])
+                db.execute("UPDATE bundle SET data = ? WHERE idx = ?", (data, index))
+            # The count of unknown leaves is of interest only as "some"; it is not taken back.
+            db.execute("UPDATE state SET pending = size, pending_peaks = peaks")
+
+        await self._writer.run(work)
+
+    async def condemn(self, misbehaviour: Misbehaviour) -> None:
+        """Keeps the proof that the log's key signed two histories; the first one stays.
+
+        Raises:
+            FatalDatabaseError: If the disk's state is unknown.
+        """
+        row = (
+            misbehaviour.kind,
+            msgspec.json.encode([note.decode() for note in misbehaviour.notes]),
+            misbehaviour.implied_root,
+            b"".join(misbehaviour.proof),
+        )
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO misbehaviour SELECT ?, ?, ?, ?"
+                " WHERE NOT EXISTS (SELECT * FROM misbehaviour)",
+                row,
+            )
+
+        await self._writer.run(work)
+
+    async def suspect(self, sentence: str, shown: CosignedCheckpoint) -> None:
+        """Keeps a checkpoint that did not verify against the leaves, with the trusted one.
+
+        Raises:
+            FatalDatabaseError: If the disk's state is unknown.
+        """
+        note = shown.signed.encode()
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "INSERT INTO suspicion (sentence, trusted, shown) SELECT ?1, note, ?2 FROM state"
+                " WHERE NOT EXISTS (SELECT * FROM suspicion WHERE sentence = ?1 AND shown = ?2)",
+                (sentence, note),
+            )
+            db.execute(
+                "DELETE FROM suspicion WHERE id <= (SELECT max(id) FROM suspicion) - ?",
+                (MAX_SUSPICIONS,),
+            )
+
+        await self._writer.run(work)
+
+    async def suspicions(self) -> list[tuple[str, bytes | None, bytes]]:
+        """What did not verify, oldest first: (sentence, trusted note or None, shown note)."""
+
+        def work(db: sqlite3.Connection) -> list[tuple[str, bytes | None, bytes]]:
+            return db.execute(
+                "SELECT sentence, trusted, shown FROM suspicion ORDER BY id"
+            ).fetchall()
+
+        return await self._writer.run(work)
+
+    async def clear(self) -> None:
+        """Forgets everything, evidence excepted, to build the index again."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM posting")
+            db.execute("DELETE FROM bundle")
+            db.execute(
+                "UPDATE state SET origin = NULL, size = 0, peaks = x'', note = NULL, time = 0,"
+                " pending = 0, pending_peaks = x'', unknown = 0"
+            )
+
+        await self._writer.run(work)
+
+
+def _misbehaviour(db: sqlite3.Connection) -> Misbehaviour | None:
+    row = db.execute("SELECT kind, notes, implied_root, proof FROM misbehaviour").fetchone()
+    if row is None:
+        return None
+    kind, notes, implied_root, proof = row
+    hashes = tuple([proof[at : at + HASH_SIZE] for at in range(0, len(proof), HASH_SIZE)])
+    texts = msgspec.json.decode(notes, type=tuple[str, ...])
+    return Misbehaviour(kind, tuple([text.encode() for text in texts]), implied_root, hashes)
