@@ -50,12 +50,14 @@ class _Undecided(Exception):  # noqa: N818 - not an error: the slow path decides
 
 _UNDECIDED: Final = (_Undecided, MsgspecError, UnicodeDecodeError, RecursionError)
 
-# Before a number in compact JSON stands one of these; digits become 0.
+# Before a number in compact JSON stands one of these, or one of them and a minus; digits become 0.
+# (A minus alone would do, but is common in strings: in UUIDs, in dates.)
 _NUMBERS: Final = bytes(
-    ord("0") if chr(i) in "0123456789" else ord(":") if chr(i) in ":[,-" else i for i in range(256)
+    ord("0") if chr(i) in "0123456789" else ord(":") if chr(i) in ":[," else i for i in range(256)
 )
 _LONG_NUMBER: Final = b":" + b"0" * 16
-_LONG_INTEGER: Final = re.compile(rb"[:\[,-]([0-9]{16,})")
+_LONG_NEGATIVE: Final = b":-" + b"0" * 16
+_LONG_INTEGER: Final = re.compile(rb"[:\[,]-?([0-9]{16,})")
 
 # What remains without these: brackets that open, newlines, and the bytes from 0xF0 with which
 # UTF-8 starts the characters beyond U+FFFF.
@@ -194,7 +196,8 @@ def _needs_care(entries: Sequence[bytes]) -> bool:
     joined = b"\n".join(entries)
     if max(map(len, entries)) > MAX_RECORD:
         return True
-    if _LONG_NUMBER in joined.translate(_NUMBERS) and any(
+    numbers = joined.translate(_NUMBERS)
+    if (_LONG_NUMBER in numbers or _LONG_NEGATIVE in numbers) and any(
         len(digits) > 16 or int(digits) > MAX_SAFE_INTEGER
         for digits in _LONG_INTEGER.findall(joined)
     ):
