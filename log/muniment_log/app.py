@@ -149,8 +149,9 @@ async def serve(
                         gateways=len(config.admission.gateways),
                         witnesses=len(clients),
                     )
+                    stop = stop_requested()
                     ready(url)
-                    which = await stop_requested()
+                    which = await stop
                     event(_LOGGER, logging.INFO, "stopping", signal=which.name)
                 for task in background:
                     task.cancel()

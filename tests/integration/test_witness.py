@@ -308,7 +308,7 @@ def edit(folder: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_what_cannot_start_says_why_in_one_line(folder: Path) -> None:
+def test_a_database_that_does_not_fit_is_refused_in_one_line(folder: Path) -> None:
     database = folder / "witness.db"
     with processes.start(serve(folder)) as process:
         process.terminate()
@@ -330,15 +330,18 @@ def test_what_cannot_start_says_why_in_one_line(folder: Path) -> None:
     assert "schema version 99 is newer" in message
     database.write_bytes(b"nonsense " * 1000)
     assert fails(folder)[0] == EXIT_DATABASE
-    database.unlink()
-    # An address that is taken.
+
+
+def test_an_address_that_is_taken_is_refused_in_one_line(folder: Path) -> None:
     with processes.start(serve(folder)) as process:
         edit(folder, "127.0.0.1:0", process.url.removeprefix("http://"))
         edit(folder, "witness.db", "witness2.db")
         code, message = fails(folder)
         assert code == EXIT_ADDRESS
         assert "address" in message
-    # A configuration and a key.
+
+
+def test_a_bad_configuration_or_key_is_refused_in_one_line(folder: Path) -> None:
     edit(folder, "listen =", "lisden =")
     code, message = fails(folder)
     assert code == EXIT_CONFIG

@@ -60,8 +60,9 @@ async def serve(
                     logs=len(config.logs),
                     keys=len(config.signers),
                 )
+                stop = stop_requested()
                 ready(url)
-                which = await stop_requested()
+                which = await stop
                 event(_LOGGER, logging.INFO, "stopping", signal=which.name)
             work.cancel()
     finally:

@@ -16,7 +16,6 @@ from muniment.service import logging
 from muniment.service.config import read_passphrase
 from muniment.service.database import DatabaseError
 from muniment.service.process import first_error, run
-from muniment_witness import app
 from muniment_witness.config import load
 from muniment_witness.setup import CONFIG_NAME, Algorithm, init
 
@@ -87,6 +86,9 @@ def init_command(
 @_CONFIG
 def serve(config: Path) -> None:
     """Serve until SIGTERM; prints one line of JSON when ready. Logs go to stderr."""
+    # The HTTP stack takes half a second to import, which the other commands do without.
+    from muniment_witness import app  # noqa: PLC0415
+
     try:
         loaded = load(config)
         logging.configure(loaded.file.log_level, loaded.file.log_format)

@@ -30,23 +30,28 @@ def print_ready(url: str) -> None:
     sys.stdout.flush()
 
 
-async def stop_requested() -> signal.Signals:
-    """Waits for SIGTERM or SIGINT and says which; a second signal then ends the process at once."""
+def stop_requested() -> asyncio.Future[signal.Signals]:
+    """A future that says which of SIGTERM and SIGINT has come; a second one ends the process.
+
+    The signals are handled from the call on, not from the await on: call it before the ready line,
+    because whoever reads that may send one at once.
+    """
     loop = asyncio.get_running_loop()
     got: asyncio.Future[signal.Signals] = loop.create_future()
+    handled = (signal.SIGTERM, signal.SIGINT)
 
     def stop(which: signal.Signals) -> None:
         if not got.done():
             got.set_result(which)
 
-    handled = (signal.SIGTERM, signal.SIGINT)
-    for which in handled:
-        loop.add_signal_handler(which, stop, which)
-    try:
-        return await got
-    finally:
+    def restore(_: asyncio.Future[signal.Signals]) -> None:
         for which in handled:
             loop.remove_signal_handler(which)
+
+    for which in handled:
+        loop.add_signal_handler(which, stop, which)
+    got.add_done_callback(restore)
+    return got
 
 
 def first_error(error: BaseException) -> BaseException:
