@@ -52,6 +52,7 @@ class Submit:
         self._sequencer = sequencer
         self._publisher = publisher
         self._tiles = tiles
+        self._new_id = _Ids()
 
     async def batches(self, request: Request) -> Response:
         """``POST /v1/batches``: a signed batch."""
@@ -76,10 +77,10 @@ class Submit:
         try:
             if kind == "application/json":
                 records = complete(
-                    body, producer=producer, now_ms=now_ms, new_id=_new_id, most=MAX_BATCH_BYTES
+                    body, producer=producer, now_ms=now_ms, new_id=self._new_id, most=MAX_BATCH_BYTES
                 )
             else:
-                records = complete_lines(body, producer=producer, now_ms=now_ms, new_id=_new_id)
+                records = complete_lines(body, producer=producer, now_ms=now_ms, new_id=self._new_id)
             receipt = await self._sequencer.submit_records(producer, records)
         except LogError as error:
             raise _problem(error) from error
@@ -140,5 +141,20 @@ def _problem(error: LogError) -> Exception:
     return problem_of(error) if type(error) in ERRORS else error
 
 
-def _new_id() -> str:
-    return secrets.token_hex(16)
+class _Ids:
+    """Fresh record ids: 128 random bits each, drawn from the system many at a time.
+
+    One system call for each would be a tenth of the time of a small request.
+    """
+
+    _SIZE = 16  # bytes
+    _AT_ONCE = 256
+
+    def __init__(self) -> None:
+        self._digits = ""
+
+    def __call__(self) -> str:
+        if not self._digits:
+            self._digits = secrets.token_hex(self._SIZE * self._AT_ONCE)
+        fresh, self._digits = self._digits[: 2 * self._SIZE], self._digits[2 * self._SIZE :]
+        return fresh

@@ -1,0 +1,692 @@
+"""The log as a real process with real witnesses: every endpoint, every refusal."""
+
+import asyncio
+import gzip
+import hashlib
+import json
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import decisions
+import processes
+import rfc6962
+import signing
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.encoding import format_base64, frame, parse_base64, unframe
+from muniment.formats.manifest import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, NO_PREVIOUS, build_batch
+from muniment.formats.note import Ed25519Signer
+from muniment.formats.policy import Policy, parse_policy
+from muniment.formats.proofs import verify_consistency, verify_inclusion
+from muniment.formats.tlogproof import parse_tlog_proof, verify_tlog_proof
+from muniment.service.metrics import Metrics
+from muniment_log.config import load
+from muniment_log.http.api import build
+from muniment_log.http.openapi import PATHS, document
+
+ORIGIN = "log.example/decisions"
+GATEWAY = "gw.example/edge"
+PRODUCER = "curl.example/dev"
+TOKEN = "a token for the tests"
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value = json.loads(self.body)
+        assert isinstance(value, dict)
+        return value
+
+    def problem(self, status: int, slug: str) -> dict[str, Any]:
+        assert (self.status, self.headers["Content-Type"]) == (
+            status,
+            "application/problem+json",
+        ), self.body
+        assert self.json["type"] == f"urn:muniment:problem:{slug}"
+        assert self.json["status"] == status
+        assert self.json["detail"]
+        return self.json
+
+
+def ask(
+    url: str, body: bytes | None = None, headers: dict[str, str] | None = None, method: str = ""
+) -> Answer:
+    request = urllib.request.Request(url, body, headers or {}, method=method or None)
+    if body is not None and "Content-type" not in request.headers:
+        request.add_header("Content-Type", "application/octet-stream")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return Answer(response.status, dict(response.headers), response.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, dict(error.headers), error.read())
+
+
+@dataclass
+class Stream:
+    label: str
+    signer: Ed25519Signer
+    next: int = 0
+    previous: bytes = NO_PREVIOUS
+
+    def peek(self, records: list[bytes]) -> bytes:
+        return build_batch(ORIGIN, self.signer, self.label, self.next, self.previous, records).body
+
+    def take(self, records: list[bytes]) -> bytes:
+        batch = build_batch(ORIGIN, self.signer, self.label, self.next, self.previous, records)
+        self.next += len(records)
+        self.previous = batch.leaf_hashes[-1]
+        return batch.body
+
+
+@dataclass
+class Deployment:
+    """A log and its three witnesses, in one folder."""
+
+    folder: Path
+    policy: Policy
+    witnesses: list[processes.Process]
+    log: processes.Process
+    signer: Ed25519Signer
+    streams: int = 0
+    records: list[bytes] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return self.log.url
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "log" / "log.toml"
+
+    def stream(self) -> Stream:
+        self.streams += 1
+        return Stream(f"s{self.streams}", self.signer)
+
+    def post(self, body: bytes, query: str = "") -> Answer:
+        return ask(f"{self.url}/v1/batches{query}", body)
+
+    def start_log(self) -> None:
+        self.log = processes.start(processes.muniment_log("serve", "--config", self.config))
+
+
+def run(argv: list[str]) -> list[str]:
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    folder = tmp_path_factory.mktemp("deployment")
+    with deployed(folder) as made:
+        yield made
+
+
+def deployed(folder: Path) -> "Deployed":
+    return Deployed(folder)
+
+
+class Deployed:
+    """Starts everything on entering, ends everything on leaving."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made: Deployment | None = None
+        self.witnesses: list[processes.Process] = []
+
+    def __enter__(self) -> Deployment:
+        try:
+            self.made = self._make()
+        except BaseException:
+            self._stop()
+            raise
+        return self.made
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _make(self) -> Deployment:
+        folder = self.folder
+        log_keys = run(
+            processes.muniment_log(
+                "init", folder / "log", "--origin", ORIGIN, "--listen", "127.0.0.1:0"
+            )
+        )
+        policy = "".join(f"log {key}\n" for key in log_keys)
+        groups = []
+        for number, algorithm in enumerate(["ed25519", "mldsa44", "both"]):
+            home = folder / f"w{number}"
+            name = f"witness.example/w{number}"
+            logs = [word for key in log_keys for word in ("--log", key)]
+            keys = run(
+                processes.muniment_witness(
+                    "init", home, "--name", name, "--listen", "127.0.0.1:0",
+                    "--algorithm", algorithm, *logs,
+                )
+            )  # fmt: skip
+            witness = processes.start(
+                processes.muniment_witness("serve", "--config", home / "witness.toml")
+            )
+            self.witnesses.append(witness)
+            names = [f"w{number}k{place}" for place in range(len(keys))]
+            policy += "".join(
+                f"witness {name} {key} {witness.url}\n"
+                for name, key in zip(names, keys, strict=True)
+            )
+            policy += f"group w{number} any {' '.join(names)}\n"
+            groups.append(f"w{number}")
+        policy += f"group quorum2of3 2 {' '.join(groups)}\nquorum quorum2of3\n"
+        (folder / "log" / "witnesses.policy").write_text(policy)
+        signer = signing.log_signer(GATEWAY)
+        config = folder / "log" / "log.toml"
+        config.write_text(
+            config.read_text().replace("# policy =", "policy =")
+            + f'\n[[gateway]]\nvkey = "{signer.vkey}"\n'
+            + f'[[token]]\nproducer = "{PRODUCER}"\n'
+            + f'sha256 = "{hashlib.sha256(TOKEN.encode()).hexdigest()}"\n'
+            + "[limits]\nparked_seconds = 0.3\n"
+        )
+        log = processes.start(processes.muniment_log("serve", "--config", config))
+        return Deployment(folder, parse_policy(policy.encode()), self.witnesses, log, signer)
+
+    def _stop(self) -> None:
+        if self.made is not None:
+            self.made.log.kill()
+        for witness in self.witnesses:
+            witness.kill()
+
+
+RECORDS = decisions.decisions(700, producer=GATEWAY)
+
+
+def test_a_batch_is_published_with_proofs_that_verify(deployment: Deployment) -> None:
+    stream = deployment.stream()
+    body = stream.take(RECORDS[:300])
+    answer = deployment.post(body, "?wait=published&timeout=20")
+    assert answer.status == 200, answer.body
+    receipt = answer.json
+    assert receipt["count"] == 300
+    assert receipt["manifest"] == receipt["first"] + 300
+    assert receipt["size"] == receipt["manifest"] + 1
+    published = receipt["published"]
+    cosigned = deployment.policy.verify(published["checkpoint"].encode(), origin=ORIGIN)
+    assert len(cosigned.log_keys) == 2
+    for number in (0, 7, 299):
+        proof = [parse_base64(text, "proof") for text in published["proofs"][number]]
+        leaf = rfc6962.HASH(b"\x00" + RECORDS[number])
+        index = receipt["first"] + number
+        verify_inclusion(leaf, index, cosigned.size, proof, cosigned.root)
+    # A retry gets the first receipt.
+    again = deployment.post(body).json
+    assert again == {key: receipt[key] for key in ("first", "count", "manifest", "size")}
+
+
+def test_a_tlog_proof_verifies_offline(deployment: Deployment) -> None:
+    receipt = deployment.post(deployment.stream().take(RECORDS[:9]), "?wait=published").json
+    for index in (receipt["first"], receipt["first"] + 8, receipt["manifest"]):
+        entry = ask(f"{deployment.url}/v1/entries/{index}")
+        assert entry.status == 200
+        assert entry.headers["Muniment-Leaf-Index"] == str(index)
+        answer = ask(f"{deployment.url}/v1/proofs/inclusion?index={index}")
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        verify_tlog_proof(parse_tlog_proof(answer.body), entry.body, deployment.policy)
+    kinds = [
+        ask(f"{deployment.url}/v1/entries/{index}").headers["Content-Type"]
+        for index in (receipt["first"], receipt["manifest"])
+    ]
+    assert kinds == ["application/json", "text/plain; charset=utf-8"]
+
+
+def test_c2sp_reads_make_the_whole_tree(deployment: Deployment) -> None:
+    deployment.post(deployment.stream().take(RECORDS[:600]), "?wait=published")
+    answer = ask(f"{deployment.url}/checkpoint")
+    # tlog-tiles, Checkpoints: "with Content-Type: text/plain; charset=utf-8".
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert "max-age=1" in answer.headers["Cache-Control"]
+    again = ask(f"{deployment.url}/checkpoint", headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status in {200, 304}
+    checkpoint = parse_signed_checkpoint(answer.body).checkpoint
+    entries: list[bytes] = []
+    for index in range((checkpoint.size + 255) // 256):
+        width = min(256, checkpoint.size - 256 * index)
+        suffix = "" if width == 256 else f".p/{width}"
+        plain = ask(f"{deployment.url}/tile/entries/{index:03}{suffix}")
+        # tlog-tiles: "with Content-Type: application/octet-stream", "SHOULD be long-lived".
+        assert plain.headers["Content-Type"] == "application/octet-stream"
+        assert "immutable" in plain.headers["Cache-Control"]
+        assert "Content-Encoding" not in plain.headers
+        # tlog-tiles: "Entry bundles SHOULD be compressed at the HTTP layer".
+        packed = ask(
+            f"{deployment.url}/tile/entries/{index:03}{suffix}",
+            headers={"Accept-Encoding": "br, gzip"},
+        )
+        if len(plain.body) > 1024:
+            assert packed.headers["Content-Encoding"] == "gzip"
+            assert gzip.decompress(packed.body) == plain.body
+            assert packed.headers["ETag"] != plain.headers["ETag"]
+        bundle = unframe(plain.body)
+        entries += bundle
+        tile = ask(f"{deployment.url}/tile/0/{index:03}{suffix}")
+        assert tile.body == b"".join(rfc6962.HASH(b"\x00" + entry) for entry in bundle)
+        assert tile.headers["Content-Type"] == "application/octet-stream"
+        cached = ask(
+            f"{deployment.url}/tile/0/{index:03}{suffix}",
+            headers={"If-None-Match": tile.headers["ETag"]},
+        )
+        assert cached.status == 304
+    assert len(entries) == checkpoint.size
+    assert rfc6962.MTH(entries) == checkpoint.root
+    full = checkpoint.size // 256
+    top = ask(f"{deployment.url}/tile/1/000.p/{full}")
+    assert top.body == b"".join(rfc6962.MTH(entries[256 * i : 256 * i + 256]) for i in range(full))
+    # A partial tile of a smaller tree is still a prefix.
+    part = ask(f"{deployment.url}/tile/entries/000.p/3")
+    assert unframe(part.body) == entries[:3]
+    for old in (1, 255, 256, checkpoint.size - 1):
+        found = ask(f"{deployment.url}/v1/proofs/consistency?from={old}&to={checkpoint.size}").json
+        proof = [parse_base64(text, "proof") for text in found["proof"]]
+        verify_consistency(old, rfc6962.MTH(entries[:old]), checkpoint.size, checkpoint.root, proof)
+        one = ask(
+            f"{deployment.url}/v1/proofs/inclusion?index=0&size={old}",
+            headers={"Accept": "application/json"},
+        ).json
+        assert one["root"] == format_base64(rfc6962.MTH(entries[:old]))
+        path = [parse_base64(text, "proof") for text in one["proof"]]
+        assert path == rfc6962.PATH(0, entries[:old])
+        assert one["leaf_hash"] == format_base64(rfc6962.HASH(b"\x00" + entries[0]))
+
+
+def test_nothing_beyond_the_published_tree(deployment: Deployment) -> None:
+    deployment.post(deployment.stream().take(RECORDS[:2]), "?wait=published")
+    size = parse_signed_checkpoint(ask(f"{deployment.url}/checkpoint").body).checkpoint.size
+    for path in (
+        f"/tile/0/{size // 256:03}.p/{size % 256 + 1}",
+        f"/tile/entries/{size // 256:03}",
+        "/tile/0/x001/000",
+        "/tile/5/000",
+        "/tile/63/000.p/1",
+        f"/v1/entries/{size}",
+        f"/v1/proofs/inclusion?index={size}",
+        f"/v1/proofs/inclusion?index=0&size={size + 1}",
+        f"/v1/proofs/consistency?from=0&to={size + 1}",
+    ):
+        problem = ask(deployment.url + path).problem(404, "not-published-yet")
+        assert problem["published"] == size
+
+
+def test_records_with_a_token(deployment: Deployment) -> None:
+    plain = {
+        "request": {
+            "subject": {"type": "user", "id": "alice"},
+            "action": {"name": "read"},
+            "resource": {"type": "doc", "id": "1"},
+        },
+        "response": {"decision": False},
+    }
+    auth = {"Authorization": f"Bearer {TOKEN}"}
+    url = f"{deployment.url}/v1/records"
+    one = ask(
+        url + "?wait=published",
+        json.dumps(plain).encode(),
+        {**auth, "Content-Type": "application/json"},
+    ).json
+    assert one["count"] == 1
+    many = ask(
+        url + "?wait=published",
+        json.dumps([plain] * 3).encode(),
+        {**auth, "Content-Type": "application/json; charset=utf-8"},
+    ).json
+    assert many["count"] == 3
+    lines = b"\n".join([json.dumps(plain).encode()] * 2) + b"\n\n"
+    third = ask(
+        url + "?wait=published", lines, {**auth, "Content-Type": "application/x-ndjson"}
+    ).json
+    assert third["count"] == 2
+    entry = ask(f"{deployment.url}/v1/entries/{third['first'] + 1}").json
+    assert entry["producer"] == PRODUCER
+    assert entry["kind"] == "decision"
+    manifest = ask(f"{deployment.url}/v1/entries/{third['manifest']}").body.decode()
+    label = manifest.split("\n")[2].split(" ")[1]
+    assert label.startswith("token:")
+    # Visibly not signed by a gateway: the signature is the log's.
+    assert f"— {ORIGIN} " in manifest
+    state = ask(f"{deployment.url}/v1/streams/{PRODUCER}/{label}").json
+    assert state["next"] == 6
+
+
+def test_where_a_stream_continues(deployment: Deployment) -> None:
+    stream = deployment.stream()
+    for name in (GATEWAY, "gw.example%2Fedge"):
+        fresh = ask(f"{deployment.url}/v1/streams/{name}/{stream.label}").json
+        assert fresh == {
+            "gateway": GATEWAY,
+            "stream": stream.label,
+            "next": 0,
+            "manifest": format_base64(bytes(32)),
+        }
+    deployment.post(stream.take(RECORDS[:4]))
+    state = ask(f"{deployment.url}/v1/streams/{GATEWAY}/{stream.label}").json
+    assert state["next"] == 4
+    assert state["manifest"] == format_base64(stream.previous)
+    ask(f"{deployment.url}/v1/streams/other.example/main").problem(404, "unknown-gateway")
+    ask(f"{deployment.url}/v1/streams/main").problem(404, "unknown-gateway")
+    ask(f"{deployment.url}/v1/streams/{GATEWAY}/%20").problem(400, "malformed")
+    ask(f"{deployment.url}/v1/streams/%FF/main").problem(400, "malformed")
+
+
+def test_streams_are_exactly_once_over_http(deployment: Deployment) -> None:
+    stream = deployment.stream()
+    fork = Stream(stream.label, stream.signer)
+    first = deployment.post(stream.take(RECORDS[:3]))
+    conflict = deployment.post(fork.take(RECORDS[3:6])).problem(409, "stream-conflict")
+    assert conflict["first"] == 0
+    stream.take(RECORDS[:1])
+    gap = deployment.post(stream.take(RECORDS[:1])).problem(409, "stream-gap")
+    assert gap["expected"] == 3
+    assert first.status == 200
+
+
+def other(name: str) -> Ed25519Signer:
+    return Ed25519Signer(name, signing.ed25519("somebody else"))
+
+
+def bad_batches(deployment: Deployment) -> dict[str, tuple[bytes, int, str]]:
+    good = deployment.stream().peek(RECORDS[:2])
+    signer = deployment.signer
+
+    def batch(
+        records: list[bytes],
+        *,
+        origin: str = ORIGIN,
+        by: Ed25519Signer = signer,
+        label: str = "bad",
+    ) -> bytes:
+        return build_batch(origin, by, label, 0, NO_PREVIOUS, records).body
+
+    def mangled(old: bytes, new: bytes) -> bytes:
+        return batch([RECORDS[0], RECORDS[1].replace(old, new)])
+
+    deep = b'{"a":' * 70 + b"1" + b"}" * 70
+    return {
+        "empty": (b"", 400, "malformed-batch"),
+        "truncated": (good[:-1], 400, "malformed-batch"),
+        "no manifest": (frame(RECORDS[:2]), 400, "malformed-batch"),
+        "another root": (good.replace(b'"kind"', b'"kinD"', 1), 400, "malformed-batch"),
+        "token label": (batch(RECORDS[:1], label="token:x"), 400, "malformed-batch"),
+        "another log": (batch(RECORDS[:1], origin="log.example/other"), 403, "wrong-log"),
+        "unknown gateway": (batch(RECORDS[:1], by=other("gw.example/x")), 403, "unknown-gateway"),
+        "wrong key": (batch(RECORDS[:1], by=other(GATEWAY)), 403, "bad-signature"),
+        "white space": (mangled(b'"kind":', b'"kind": '), 422, "bad-record"),
+        "duplicate member": (mangled(b'"v":1}', b'"v":1,"v":1}'), 422, "bad-record"),
+        "unknown member": (mangled(b'"v":1}', b'"v":1,"z":1}'), 422, "bad-record"),
+        "float": (mangled(b'"v":1}', b'"v":1.0}'), 422, "bad-record"),
+        "producer": (mangled(GATEWAY.encode(), b"gw.example/other"), 422, "bad-record"),
+        "not json": (batch([RECORDS[0], b"{"]), 422, "bad-record"),
+        "too deep": (batch([RECORDS[0], deep]), 422, "bad-record"),
+        "too large": (b"x" * (MAX_BATCH_BYTES + 1), 413, "too-large"),
+    }
+
+
+def test_bad_batches_each_have_their_problem(deployment: Deployment) -> None:
+    size = ask(f"{deployment.url}/readyz").json["integrated"]
+    for name, (body, status, slug) in bad_batches(deployment).items():
+        problem = deployment.post(body).problem(status, slug)
+        if slug == "bad-record":
+            assert problem["entry"] == 1, name
+    assert ask(f"{deployment.url}/readyz").json["integrated"] == size
+
+
+def test_bad_records_each_have_their_problem(deployment: Deployment) -> None:
+    url = f"{deployment.url}/v1/records"
+    json_type = {"Content-Type": "application/json"}
+    auth = {"Authorization": f"Bearer {TOKEN}", **json_type}
+    good = json.dumps(
+        {
+            "request": {
+                "subject": {"type": "u", "id": "a"},
+                "action": {"name": "r"},
+                "resource": {"type": "d", "id": "1"},
+            },
+            "response": {"decision": True},
+        }
+    ).encode()
+    answer = ask(url, good, json_type)
+    answer.problem(401, "no-token")
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    ask(url, good, {**json_type, "Authorization": "Basic x"}).problem(401, "no-token")
+    ask(url, good, {**json_type, "Authorization": "Bearer x"}).problem(401, "bad-token")
+    ask(url, good, {**auth, "Content-Type": "text/plain"}).problem(415, "content-type")
+    ask(url, b"{", auth).problem(400, "malformed")
+    ask(url, b"[]", auth).problem(400, "malformed")
+    ask(url, b"\xff", auth).problem(400, "malformed")
+    ask(url, b'{"v":1,"v":1}', auth).problem(400, "malformed")
+    ask(url, b"[" * 5000, auth).problem(400, "malformed")
+    ask(url, b"{}", auth).problem(422, "bad-record")
+    bad = ask(url, b"[" + good + b",{}]", auth).problem(422, "bad-record")
+    assert bad["entry"] == 1
+    foreign = good[:-1] + b',"producer":"somebody.else"}'
+    ask(url, foreign, auth).problem(422, "bad-record")
+    lines = {**auth, "Content-Type": "application/x-ndjson"}
+    assert ask(url, good + b"\nnope\n", lines).problem(422, "bad-record")["entry"] == 1
+    ask(url, b"\n\n", lines).problem(400, "malformed")
+    many = b"[" + b",".join([b"{}"] * (MAX_BATCH_RECORDS + 1)) + b"]"
+    assert ask(url, many, auth).status in {413, 422}
+    ask(url, b"x" * (MAX_BATCH_BYTES + 1), auth).problem(413, "too-large")
+    ask(url + "?wait=never", good, auth).problem(400, "bad-query")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "slug"),
+    [
+        ("/nothing", 404, "not-found"),
+        ("/tile/", 400, "malformed"),
+        ("/tile/0/0", 400, "malformed"),
+        ("/tile/0/000.p/0", 400, "malformed"),
+        ("/tile/0/000.p/256", 400, "malformed"),
+        ("/tile/64/000", 400, "malformed"),
+        ("/tile/00/000", 400, "malformed"),
+        ("/tile/0/x000/000", 400, "malformed"),
+        ("/tile/0/000?x=1", 400, "bad-query"),
+        ("/v1/entries/", 400, "malformed"),
+        ("/v1/entries/+1", 400, "malformed"),
+        ("/v1/entries/01", 400, "malformed"),
+        ("/v1/entries/%31", 400, "malformed"),
+        ("/v1/entries/99999999999999999999", 400, "malformed"),
+        ("/v1/proofs/inclusion", 400, "bad-query"),
+        ("/v1/proofs/inclusion?index=x", 400, "bad-query"),
+        ("/v1/proofs/inclusion?index=1&index=2", 400, "bad-query"),
+        ("/v1/proofs/inclusion?index=1&color=red", 400, "bad-query"),
+        ("/v1/proofs/inclusion?index=1&size=1", 400, "bad-query"),
+        ("/v1/proofs/inclusion?index=0&size=1", 404, "no-checkpoint"),
+        ("/v1/proofs/consistency?from=1", 400, "bad-query"),
+        ("/v1/proofs/consistency?from=2&to=1", 400, "bad-query"),
+        ("/v1/batches", 405, "method-not-allowed"),
+    ],
+)
+def test_bad_reads(deployment: Deployment, path: str, status: int, slug: str) -> None:
+    deployment.post(deployment.stream().take(RECORDS[:2]), "?wait=published")
+    ask(deployment.url + path).problem(status, slug)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["?wait=", "?wait=integrated", "?timeout=1", "?wait=published&timeout=61",
+     "?wait=published&timeout=-1", "?wait=published&timeout=1e1", "?wait=published&timeout=nan",
+     "?wait=published&wait=published", "?x=1"],
+)  # fmt: skip
+def test_bad_waiting(deployment: Deployment, query: str) -> None:
+    deployment.post(deployment.stream().peek(RECORDS[:1]), query).problem(400, "bad-query")
+
+
+def test_operations(deployment: Deployment) -> None:
+    assert ask(f"{deployment.url}/healthz").json == {"status": "ok"}
+    ready = ask(f"{deployment.url}/readyz").json
+    assert ready["status"] == "ready"
+    assert {witness["error"] for witness in ready["witnesses"]} == {None}
+    metrics = ask(f"{deployment.url}/metrics").body.decode()
+    for name in ("integrated_size", "published_size", "commit_seconds_count", "witness_size"):
+        assert f"muniment_log_{name}" in metrics
+    assert ask(f"{deployment.url}/checkpoint", method="HEAD").body == b""
+    assert ORIGIN in ask(f"{deployment.url}/").body.decode()
+
+
+def test_the_openapi_document_is_complete_and_true(deployment: Deployment) -> None:
+    shown = ask(f"{deployment.url}/openapi.json").json
+    config = load(deployment.config)
+    app = build(config.admission, None, _Unasked(), None, Metrics("test"))  # type: ignore[arg-type]
+    routed = {
+        (method.lower(), path) for path, route in app._exact.items() for method in route.handlers
+    }
+    prefixed = {
+        (method.lower(), prefix) for prefix, route in app._prefixes for method in route.handlers
+    }
+    documented = {(method, path) for path, item in PATHS.items() for method in item}
+    assert {pair for pair in documented if "{" not in pair[1]} == routed
+    assert {(m, p[: p.index("{")]) for m, p in documented if "{" in p} == prefixed
+    assert shown["paths"].keys() == PATHS.keys()
+    assert shown["info"]["title"] == document(ORIGIN, "0")["info"]["title"]
+    # The answers are what the schemas say.
+    receipt = deployment.post(deployment.stream().take(RECORDS[:2]), "?wait=published").json
+    base = deployment.url
+    index = receipt["first"]
+    json_only = {"Accept": "application/json"}
+    for name, value in {
+        "Receipt": receipt,
+        "Stream": ask(f"{base}/v1/streams/{GATEWAY}/main").json,
+        "Inclusion": ask(f"{base}/v1/proofs/inclusion?index={index}", headers=json_only).json,
+        "Consistency": ask(f"{base}/v1/proofs/consistency?from=1&to=2").json,
+        "Health": ask(f"{base}/readyz").json,
+        "Problem": ask(f"{base}/nothing").json,
+    }.items():
+        schema = {
+            "$ref": f"#/components/schemas/{name}",
+            "components": shown["components"],
+        }
+        jsonschema.validate(value, schema, cls=jsonschema.Draft202012Validator)
+
+
+class _Unasked:
+    """A publisher that no handler is called on."""
+
+    published = None
+
+
+def test_many_gateways_at_once(deployment: Deployment) -> None:
+    streams = [deployment.stream() for _ in range(8)]
+
+    async def all_of_them() -> list[Answer]:
+        return await asyncio.gather(
+            *(
+                asyncio.to_thread(deployment.post, stream.take(RECORDS[:50]))
+                for stream in streams
+                for _ in range(3)
+            )
+        )
+
+    answers = asyncio.run(all_of_them())
+    assert {answer.status for answer in answers} == {200}
+    firsts = sorted(answer.json["first"] for answer in answers)
+    assert all(b - a == 51 for a, b in pairwise(firsts))
+
+
+# What refuses to start, and says why.
+
+
+def start_fails(config: Path, code: int, *words: str) -> None:
+    done = subprocess.run(
+        processes.muniment_log("serve", "--config", config),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    last = done.stderr.strip().split("\n")[-1]
+    assert last.startswith("muniment-log: ")
+    for word in words:
+        assert word in last
+
+
+def test_two_processes_on_one_database(deployment: Deployment) -> None:
+    start_fails(deployment.config, 4, "in use by another process")
+    assert ask(f"{deployment.url}/healthz").status == 200
+
+
+def test_a_wrong_key_or_origin_for_the_database(tmp_path: Path) -> None:
+    for name, origin in (("a", ORIGIN), ("b", ORIGIN), ("c", "log.example/other")):
+        run(
+            processes.muniment_log(
+                "init", tmp_path / name, "--origin", origin, "--listen", "127.0.0.1:0"
+            )
+        )
+    with processes.start(
+        processes.muniment_log("serve", "--config", tmp_path / "a" / "log.toml")
+    ) as log:
+        assert log.terminate() == 0
+    for name, word in (("b", "belongs to the keys"), ("c", "not log.example/other")):
+        shutil.copy(tmp_path / "a" / "log.db", tmp_path / name / "log.db")
+        start_fails(tmp_path / name / "log.toml", 6, word)
+
+
+def test_a_restored_old_copy_is_refused(tmp_path: Path) -> None:
+    with deployed(tmp_path) as made:
+        stream = made.stream()
+        made.post(stream.take(RECORDS[:5]), "?wait=published")
+        assert made.log.terminate() == 0
+        old = tmp_path / "old.db"
+        database = made.config.parent / "log.db"
+        shutil.copy(database, old)
+        made.start_log()
+        receipt = made.post(stream.take(RECORDS[:5]), "?wait=published").json
+        assert receipt["published"]
+        assert made.log.terminate() == 0
+        new = tmp_path / "new.db"
+        shutil.copy(database, new)
+        shutil.copy(old, database)
+        start_fails(made.config, 7, "rolled back", "witness")
+        # With the right database it starts again; without witnesses it only warns.
+        shutil.copy(new, database)
+        made.start_log()
+        assert made.post(stream.take(RECORDS[:1]), "?wait=published").status == 200
+        made.log.terminate()
+        for witness in made.witnesses:
+            witness.kill()
+        made.start_log()
+        assert "a witness cannot be asked" in made.log.stderr
+
+
+def test_without_a_quorum_it_says_so_and_loses_nothing(tmp_path: Path) -> None:
+    with deployed(tmp_path) as made:
+        stream = made.stream()
+        before = made.post(stream.take(RECORDS[:5]), "?wait=published").json
+        for witness in made.witnesses[:2]:
+            witness.kill()
+        problem = made.post(stream.take(RECORDS[:5]), "?wait=published&timeout=1").problem(
+            503, "not-published"
+        )
+        receipt = problem["receipt"]
+        assert receipt["first"] == before["size"]
+        assert (
+            parse_signed_checkpoint(ask(f"{made.url}/checkpoint").body).checkpoint.size
+            == before["size"]
+        )
+        waiting = ask(f"{made.url}/readyz").problem(503, "no-quorum")
+        assert waiting["integrated"] == receipt["size"]
+        assert waiting["published"] == before["size"]
+        ask(f"{made.url}/v1/entries/{receipt['first']}").problem(404, "not-published-yet")
+        assert made.log.terminate() == 0

@@ -1,0 +1,162 @@
+"""The command `muniment-log`: what it writes, what it refuses, how it says so."""
+
+import tomllib
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import signing
+from muniment.formats.note import parse_vkey
+from muniment.service.config import ConfigError
+from muniment_log.cli import main
+from muniment_log.config import LimitsFile, load
+
+ORIGIN = "log.example/decisions"
+
+
+def muniment_log(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("log") / "a"
+    result = muniment_log("init", folder, "--origin", ORIGIN)
+    assert result.exit_code == 0, result.output
+    keys = [parse_vkey(line) for line in result.stdout.split()]
+    assert [(key.name, key.algorithm) for key in keys] == [(ORIGIN, 0x01), (ORIGIN, 0x06)]
+    assert (folder / "log-ed25519.pem").stat().st_mode & 0o077 == 0
+    return folder
+
+
+def test_init_writes_what_serve_reads(made: Path) -> None:
+    config = load(made / "log.toml")
+    assert config.file.origin == ORIGIN
+    assert config.file.database == made / "log.db"
+    assert [signer.vkey.algorithm for signer in config.signers] == [0x01, 0x06]
+    result = muniment_log("vkeys", "--config", made / "log.toml")
+    assert result.stdout.split() == [str(signer.vkey) for signer in config.signers]
+
+
+def test_the_commented_limits_are_the_defaults(made: Path) -> None:
+    text = (made / "log.toml").read_text()
+    lines = text[text.index("# [limits]") :].split("\n")[1:]
+    shown = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))
+    assert shown == {name: getattr(LimitsFile(), name) for name in LimitsFile.__struct_fields__}
+
+
+def test_init_replaces_nothing(made: Path) -> None:
+    result = muniment_log("init", made, "--origin", ORIGIN)
+    assert result.exit_code == 3
+    assert "exists already" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--origin", "muniment/manifest/v1"], "manifests"),
+        (["--origin", "a b"], "origin"),
+        (["--origin", ORIGIN, "--listen", "nowhere"], "listen"),
+        (["--origin", ORIGIN, "--key-passphrase-file", "/nonexistent"], "/nonexistent"),
+    ],
+)
+def test_init_refuses(tmp_path: Path, arguments: list[str], word: str) -> None:
+    result = muniment_log("init", tmp_path / "b", *arguments)
+    assert result.exit_code == 3
+    assert word in result.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_encrypted_keys(tmp_path: Path) -> None:
+    secret = tmp_path / "passphrase"
+    secret.write_text("correct horse\n")
+    result = muniment_log(
+        "init", tmp_path / "c", "--origin", ORIGIN, "--key-passphrase-file", secret
+    )
+    assert result.exit_code == 0, result.output
+    assert b"ENCRYPTED" in (tmp_path / "c" / "log-ed25519.pem").read_bytes()
+    assert len(load(tmp_path / "c" / "log.toml").signers) == 2
+    secret.write_text("wrong\n")
+    result = muniment_log("vkeys", "--config", tmp_path / "c" / "log.toml")
+    assert result.exit_code == 3
+    assert "keys[0]" in result.stderr
+
+
+def test_a_token_is_shown_once_and_its_hash_is_for_the_config(tmp_path: Path) -> None:
+    result = muniment_log("token", "--producer", "curl.example/dev")
+    token = result.stdout.strip()
+    table = tomllib.loads(result.stderr)
+    assert table == {
+        "token": [{"producer": "curl.example/dev", "sha256": sha256(token.encode()).hexdigest()}]
+    }
+    assert len(token) >= 32
+    assert muniment_log("token", "--producer", "a b").exit_code == 3
+
+
+def test_a_config_that_cannot_be_used(made: Path) -> None:
+    config = made / "bad.toml"
+    text = (made / "log.toml").read_text()
+    gateway = f'\n[[gateway]]\nvkey = "{signing.log_signer("gw.example").vkey}"\n'
+    for change, words in (
+        (text + "\ncolor = 1\n", ["color", "unknown key"]),
+        (text.replace('listen = "127.0.0.1:8100"', 'listen = "nowhere"'), ["listen"]),
+        (text.replace("log-ed25519.pem", "log-mldsa44.pem"), ["keys[1]", "second key"]),
+        (text.replace('"log-ed25519.pem", ', ""), ["keys", "Ed25519"]),
+        (text.replace(f'"{ORIGIN}"', '"muniment/manifest/v1"'), ["origin", "manifests"]),
+        (text.replace(f'"{ORIGIN}"', '"log.example/x"'), ["keys[0]", ORIGIN]),
+        (text + '\n[[gateway]]\nvkey = "x"\n', ["gateway[0].vkey"]),
+        (text + '\n[[token]]\nproducer = "a b"\nsha256 = "00"\n', ["token[0].sha256"]),
+        (text.replace("# policy =", "policy ="), ["policy", "No such file"]),
+        (text + 2 * gateway, ["gateway[1].vkey", "twice"]),
+        (
+            text
+            + gateway.replace(
+                str(signing.log_signer("gw.example").vkey), str(signing.log_signer(ORIGIN).vkey)
+            ),
+            ["gateway[0].vkey", "own name"],
+        ),
+        (
+            text
+            + gateway.replace(
+                str(signing.log_signer("gw.example").vkey),
+                str(signing.log_mldsa44("gw.example").vkey),
+            ),
+            ["gateway[0].vkey", "0x06"],
+        ),
+        (text + f'[[token]]\nproducer = "a b"\nsha256 = "{64 * "0"}"\n', ["token[0].producer"]),
+        (text + "[limits]\nparked_seconds = 0\n", ["limits.parked_seconds"]),
+        ("origin = ", ["not TOML"]),
+    ):
+        config.write_text(change)
+        result = muniment_log("serve", "--config", config)
+        assert result.exit_code == 3, change
+        assert result.stdout == ""
+        assert result.stderr.count("\n") == 1
+        for word in words:
+            assert word in result.stderr
+    assert "missing.toml" in muniment_log("serve", "--config", made / "missing.toml").stderr
+
+
+def policy(made: Path, text: str) -> None:
+    (made / "p.policy").write_text(text)
+    config = (made / "log.toml").read_text().replace("# policy =", "policy =")
+    (made / "policy.toml").write_text(config.replace("witnesses.policy", "p.policy"))
+
+
+def test_a_policy_that_nobody_can_meet_is_refused(made: Path) -> None:
+    keys = [signing.witness(f"w{i}.example").vkey for i in range(3)]
+    lines = [f"witness w{i} {key} http://127.0.0.1:{i + 1}/\n" for i, key in enumerate(keys)]
+    quorum = "group q 2 w0 w1 w2\nquorum q\n"
+    policy(made, "".join(lines) + quorum)
+    assert load(made / "policy.toml").policy is not None
+    policy(made, lines[0] + "".join(line.rsplit(" ", 1)[0] + "\n" for line in lines[1:]) + quorum)
+    with pytest.raises(ConfigError, match="carry a URL"):
+        load(made / "policy.toml")
+    policy(made, "".join(lines).replace("http://", "ftp://") + quorum)
+    with pytest.raises(ConfigError, match="http"):
+        load(made / "policy.toml")
+    policy(made, "".join(lines) + "quorum nobody\n")
+    with pytest.raises(ConfigError, match="line 4"):
+        load(made / "policy.toml")
