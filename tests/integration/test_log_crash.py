@@ -1,0 +1,136 @@
+"""kill -9 of the log under load: what was acknowledged is there, at its index, for ever."""
+
+import asyncio
+import random
+import time
+from pathlib import Path
+
+import aiohttp
+
+import decisions
+from log_deployment import GATEWAY, ORIGIN, TOKEN, Deployment, Stream, ask, deployed
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.encoding import parse_base64, unframe
+from muniment.formats.merkle import CompactRange, leaf_hashes
+from muniment.formats.proofs import verify_inclusion
+from muniment.formats.tiles import bundles_of
+
+ROUNDS = 3
+RECORDS = decisions.decisions(2_000, producer=GATEWAY)
+
+
+class Load:
+    """Gateways and token holders that go on until the log is gone, and remember what it said."""
+
+    def __init__(self, deployment: Deployment, seed: int) -> None:
+        self.deployment = deployment
+        self.random = random.Random(seed)
+        self.receipts: list[tuple[int, list[bytes]]] = []
+        self.plain: list[int] = []
+        self.streams: list[Stream] = [deployment.stream() for _ in range(4)]
+        self.unanswered: dict[str, list[bytes]] = {}
+
+    async def gateway(self, session: aiohttp.ClientSession, stream: Stream) -> None:
+        url = f"{self.deployment.url}/v1/batches"
+        waiting = self.unanswered.pop(stream.label, [])
+        while True:
+            if not waiting:
+                at = self.random.randrange(len(RECORDS) - 300)
+                records = RECORDS[at : at + self.random.choice([1, 20, 300])]
+                waiting = [stream.take(records)]
+            body = waiting[0]
+            try:
+                async with session.post(url, data=body) as response:
+                    if response.status != 200:
+                        raise aiohttp.ClientError(await response.text())
+                    receipt = await response.json()
+            except (aiohttp.ClientError, OSError):
+                self.unanswered[stream.label] = waiting
+                return
+            waiting = []
+            entries = unframe(body)
+            assert receipt["manifest"] == receipt["first"] + len(entries) - 1
+            self.receipts.append((receipt["first"], entries))
+
+    async def token(self, session: aiohttp.ClientSession) -> None:
+        body = (
+            b'{"request":{"subject":{"type":"u","id":"a"},"action":{"name":"r"},'
+            b'"resource":{"type":"d","id":"1"}},"response":{"decision":true}}'
+        )
+        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        while True:
+            try:
+                async with session.post(
+                    f"{self.deployment.url}/v1/records", data=body, headers=headers
+                ) as response:
+                    if response.status != 200:
+                        return
+                    self.plain.append((await response.json())["first"])
+            except (aiohttp.ClientError, OSError):
+                return
+
+    async def until_killed(self, seconds: float) -> None:
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+            for stream in self.streams:
+                tasks.create_task(self.gateway(session, stream))
+            for _ in range(4):
+                tasks.create_task(self.token(session))
+            await asyncio.sleep(seconds)
+            assert self.deployment.log.kill() == -9
+
+
+def published_size(deployment: Deployment, least: int) -> int:
+    deadline = time.monotonic() + 20
+    while True:
+        size = parse_signed_checkpoint(ask(f"{deployment.url}/checkpoint").body).checkpoint.size
+        if size >= least or time.monotonic() > deadline:
+            return size
+        time.sleep(0.05)
+
+
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    with deployed(tmp_path) as made:
+        load = Load(made, seed=2)
+        for number in range(ROUNDS):
+            asyncio.run(load.until_killed(0.4 + 0.3 * number))
+            assert load.receipts
+            made.start_log()
+        # The streams go on: retries of what was never answered, then something new.
+        for stream in load.streams:
+            for body in load.unanswered.pop(stream.label, []):
+                receipt = made.post(body).json
+                load.receipts.append((receipt["first"], unframe(body)))
+            state = ask(f"{made.url}/v1/streams/{GATEWAY}/{stream.label}").json
+            assert state["next"] == stream.next
+        last = made.post(made.stream().take(RECORDS[:1]), "?wait=published&timeout=30").json
+
+        # The witnesses accept the next checkpoint, and the tree under it is whole.
+        size = published_size(made, last["size"])
+        note = ask(f"{made.url}/checkpoint").body
+        cosigned = made.policy.verify(note, origin=ORIGIN)
+        assert cosigned.size == size >= last["size"]
+        entries: list[bytes] = []
+        for bundle in bundles_of(0, size, size):
+            entries += unframe(ask(f"{made.url}/{bundle.path}").body)
+        assert CompactRange.EMPTY.extend(leaf_hashes(entries)).root() == cosigned.root
+
+        seen: set[int] = set()
+        for first, batch in load.receipts:
+            assert entries[first : first + len(batch)] == batch
+            assert first not in seen
+            seen.add(first)
+        # Exactly once: no batch of a gateway is logged a second time.
+        manifests = [entry for entry in entries if entry.startswith(b"muniment/manifest/v1\n")]
+        assert len(manifests) == len(set(manifests))
+        assert len(set(load.plain)) == len(load.plain)
+        for first in load.plain:
+            assert b'"producer":"curl.example/dev"' in entries[first]
+
+        # Provable, not only present.
+        for first, batch in load.receipts[:: max(1, len(load.receipts) // 20)]:
+            proof = ask(
+                f"{made.url}/v1/proofs/inclusion?index={first}&size={size}",
+                headers={"Accept": "application/json"},
+            ).json["proof"]
+            path = [parse_base64(text, "proof") for text in proof]
+            verify_inclusion(leaf_hashes(batch[:1])[0], first, size, path, cosigned.root)

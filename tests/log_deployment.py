@@ -1,0 +1,185 @@
+"""A log and three witnesses as real processes, and ways to talk to them."""
+
+import hashlib
+import json
+import subprocess
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import processes
+import signing
+from muniment.formats.manifest import NO_PREVIOUS, build_batch
+from muniment.formats.note import Ed25519Signer
+from muniment.formats.policy import Policy, parse_policy
+
+ORIGIN = "log.example/decisions"
+GATEWAY = "gw.example/edge"
+PRODUCER = "curl.example/dev"
+TOKEN = "a token for the tests"
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value = json.loads(self.body)
+        assert isinstance(value, dict)
+        return value
+
+    def problem(self, status: int, slug: str) -> dict[str, Any]:
+        assert (self.status, self.headers["Content-Type"]) == (
+            status,
+            "application/problem+json",
+        ), self.body
+        assert self.json["type"] == f"urn:muniment:problem:{slug}"
+        assert self.json["status"] == status
+        assert self.json["detail"]
+        return self.json
+
+
+def ask(
+    url: str, body: bytes | None = None, headers: dict[str, str] | None = None, method: str = ""
+) -> Answer:
+    request = urllib.request.Request(url, body, headers or {}, method=method or None)
+    if body is not None and "Content-type" not in request.headers:
+        request.add_header("Content-Type", "application/octet-stream")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return Answer(response.status, dict(response.headers), response.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, dict(error.headers), error.read())
+
+
+@dataclass
+class Stream:
+    label: str
+    signer: Ed25519Signer
+    next: int = 0
+    previous: bytes = NO_PREVIOUS
+
+    def peek(self, records: list[bytes]) -> bytes:
+        return build_batch(ORIGIN, self.signer, self.label, self.next, self.previous, records).body
+
+    def take(self, records: list[bytes]) -> bytes:
+        batch = build_batch(ORIGIN, self.signer, self.label, self.next, self.previous, records)
+        self.next += len(records)
+        self.previous = batch.leaf_hashes[-1]
+        return batch.body
+
+
+@dataclass
+class Deployment:
+    """A log and its three witnesses, in one folder."""
+
+    folder: Path
+    policy: Policy
+    witnesses: list[processes.Process]
+    log: processes.Process
+    signer: Ed25519Signer
+    streams: int = 0
+    records: list[bytes] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return self.log.url
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "log" / "log.toml"
+
+    def stream(self) -> Stream:
+        self.streams += 1
+        return Stream(f"s{self.streams}", self.signer)
+
+    def post(self, body: bytes, query: str = "") -> Answer:
+        return ask(f"{self.url}/v1/batches{query}", body)
+
+    def start_log(self) -> None:
+        self.log = processes.start(processes.muniment_log("serve", "--config", self.config))
+
+
+def run(argv: list[str]) -> list[str]:
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.split()
+
+
+def deployed(folder: Path) -> "Deployed":
+    return Deployed(folder)
+
+
+class Deployed:
+    """Starts everything on entering, ends everything on leaving."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made: Deployment | None = None
+        self.witnesses: list[processes.Process] = []
+
+    def __enter__(self) -> Deployment:
+        try:
+            self.made = self._make()
+        except BaseException:
+            self._stop()
+            raise
+        return self.made
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _make(self) -> Deployment:
+        folder = self.folder
+        log_keys = run(
+            processes.muniment_log(
+                "init", folder / "log", "--origin", ORIGIN, "--listen", "127.0.0.1:0"
+            )
+        )
+        policy = "".join(f"log {key}\n" for key in log_keys)
+        groups = []
+        for number, algorithm in enumerate(["ed25519", "mldsa44", "both"]):
+            home = folder / f"w{number}"
+            name = f"witness.example/w{number}"
+            logs = [word for key in log_keys for word in ("--log", key)]
+            keys = run(
+                processes.muniment_witness(
+                    "init", home, "--name", name, "--listen", "127.0.0.1:0",
+                    "--algorithm", algorithm, *logs,
+                )
+            )  # fmt: skip
+            witness = processes.start(
+                processes.muniment_witness("serve", "--config", home / "witness.toml")
+            )
+            self.witnesses.append(witness)
+            names = [f"w{number}k{place}" for place in range(len(keys))]
+            policy += "".join(
+                f"witness {name} {key} {witness.url}\n"
+                for name, key in zip(names, keys, strict=True)
+            )
+            policy += f"group w{number} any {' '.join(names)}\n"
+            groups.append(f"w{number}")
+        policy += f"group quorum2of3 2 {' '.join(groups)}\nquorum quorum2of3\n"
+        (folder / "log" / "witnesses.policy").write_text(policy)
+        signer = signing.log_signer(GATEWAY)
+        config = folder / "log" / "log.toml"
+        config.write_text(
+            config.read_text().replace("# policy =", "policy =")
+            + f'\n[[gateway]]\nvkey = "{signer.vkey}"\n'
+            + f'[[token]]\nproducer = "{PRODUCER}"\n'
+            + f'sha256 = "{hashlib.sha256(TOKEN.encode()).hexdigest()}"\n'
+            + "[limits]\nparked_seconds = 0.3\n"
+        )
+        log = processes.start(processes.muniment_log("serve", "--config", config))
+        return Deployment(folder, parse_policy(policy.encode()), self.witnesses, log, signer)
+
+    def _stop(self) -> None:
+        if self.made is not None:
+            self.made.log.kill()
+        for witness in self.witnesses:
+            witness.kill()
