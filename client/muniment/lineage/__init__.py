@@ -1,4 +1,67 @@
 """Lineage (design sections 3.1 and 6): who allowed what, through every delegation.
 
-Pure: all that is known of a log comes in through `facts.Facts`.
+Pure: all that is known of a log comes in through `facts.Facts`. `trace` goes from a run to the
+origin of its authorization and names every break, `walk` follows all edges either way, `render`
+shows a trace, `bundle` carries the proof of one.
 """
+
+from muniment.lineage.bundle import (
+    Bundle,
+    VerifiedBundle,
+    build_bundle,
+    parse_bundle,
+    verify_bundle,
+)
+from muniment.lineage.facts import (
+    Facts,
+    FactsError,
+    Found,
+    Head,
+    MemoryFacts,
+    Page,
+    Ref,
+    TargetRef,
+    head_of,
+    ref_of,
+    targets_of,
+)
+from muniment.lineage.model import BREAK_KINDS, REVOKED, Break, BreakKind, Hop, Trace
+from muniment.lineage.multiproof import plan_multiproof, root_from_multiproof
+from muniment.lineage.render import FORMATS, Format, render
+from muniment.lineage.trace import trace
+from muniment.lineage.walk import Direction, Step, Walk, walk
+
+__all__ = [
+    "BREAK_KINDS",
+    "FORMATS",
+    "REVOKED",
+    "Break",
+    "BreakKind",
+    "Bundle",
+    "Direction",
+    "Facts",
+    "FactsError",
+    "Format",
+    "Found",
+    "Head",
+    "Hop",
+    "MemoryFacts",
+    "Page",
+    "Ref",
+    "Step",
+    "TargetRef",
+    "Trace",
+    "VerifiedBundle",
+    "Walk",
+    "build_bundle",
+    "head_of",
+    "parse_bundle",
+    "plan_multiproof",
+    "ref_of",
+    "render",
+    "root_from_multiproof",
+    "targets_of",
+    "trace",
+    "verify_bundle",
+    "walk",
+]

@@ -9,9 +9,8 @@ delegator that is authorised, and so has this one; further delegations, of other
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from muniment.formats.kinds import Edge
-from muniment.lineage.facts import Facts, Found, Ref, ref_of
-from muniment.lineage.gather import Run
+from muniment.lineage.facts import Facts, Ref, ref_of
+from muniment.lineage.gather import Link, Run
 from muniment.lineage.judge import cycles
 from muniment.lineage.model import Break
 from muniment.lineage.reader import Reader
@@ -22,11 +21,11 @@ class Delegations:
     """What was found on the agents of a lineage.
 
     Attributes:
-        edges: `delegated_by` edges that matter, each with the depth of the run it is for.
+        links: `delegated_by` edges that matter: the depth of the run, the agent, the link.
         breaks: What is wrong with them.
     """
 
-    edges: list[tuple[int, Found[Edge]]] = field(default_factory=list)
+    links: list[tuple[int, Ref, Link]] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)
 
 
@@ -35,7 +34,7 @@ def named_agents(runs: Mapping[str, Run]) -> set[str]:
     named: set[str] = set()
     for run in runs.values():
         if run.allowing:
-            named.update(found.record.to.id for found in run.related("performed_by"))
+            named.update(link.target.id for link in run.performed_by)
         for found in run.allowing:
             named.add(found.record.subject.id)
             if found.record.artifact is not None:
@@ -58,10 +57,9 @@ def judge_agents(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> Deleg
     result = Delegations()
     depths: dict[Ref, int] = {}
     for run in runs.values():
-        for found in run.related("performed_by"):
-            agent = ref_of(found.record.to, origin)
-            if agent.origin is None:
-                depths.setdefault(agent, run.depth)
+        for link in run.performed_by:
+            if link.target.origin is None:
+                depths.setdefault(link.target, run.depth)
     starts = tuple(depths)
     links: dict[Ref, list[tuple[Ref, int]]] = {}
     frontier = list(starts)
@@ -69,16 +67,21 @@ def judge_agents(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> Deleg
         level, frontier = frontier, []
         pages = reader.first_pages(facts.edges_from, level)
         for agent, (entries, more) in zip(level, pages, strict=True):
-            first: dict[Ref, Found[Edge]] = {}
-            for found in entries:
-                if found.record.relation == "delegated_by":
-                    first.setdefault(ref_of(found.record.to, origin), found)
-            good = {one: f for one, f in first.items() if one.origin is not None or one.id in named}
+            first: dict[Ref, Link] = {}
+            for index, edge in entries:
+                if edge.relation == "delegated_by":
+                    target = ref_of(edge.to, origin)
+                    first.setdefault(target, Link(index, edge, target))
+            good = {
+                one: link
+                for one, link in first.items()
+                if one.origin is not None or one.id in named
+            }
             depth = depths[agent]
-            result.edges += [(depth, found) for found in (good or first).values()]
+            result.links += [(depth, agent, link) for link in (good or first).values()]
             if first and not good:
                 result.breaks += [_unauthorized(agent, first, cut=more)]
-            links[agent] = [(one, found.index) for one, found in good.items()]
+            links[agent] = [(one, link.index) for one, link in good.items()]
             for one in good:
                 if one.origin is None and one not in depths:
                     depths[one] = depth
@@ -87,20 +90,21 @@ def judge_agents(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> Deleg
     return result
 
 
-def _unauthorized(agent: Ref, first: Mapping[Ref, Found[Edge]], *, cut: bool) -> Break:
-    delegator, found = next(iter(first.items()))
+def _unauthorized(agent: Ref, first: Mapping[Ref, Link], *, cut: bool) -> Break:
+    delegator, link = next(iter(first.items()))
     if cut:
         return Break(
             "truncated",
             agent,
-            found.index,
-            f"expected an authorised delegator of agent {agent.id} among its first "
-            "delegations, found none, and there are more",
+            link.index,
+            f"an authorised delegator of agent {agent.id} among its first delegations",
+            "none, and there are more",
         )
     return Break(
         "unauthorized_delegation",
         agent,
-        found.index,
-        f"expected the delegation to agent {agent.id} to come from an agent that a decision of "
-        f"this lineage names, found agent {delegator.id} (leaf {found.index})",
+        link.index,
+        f"the delegation to agent {agent.id} to come from an agent that an allowing decision of "
+        "this lineage names",
+        f"agent {delegator.id} (leaf {link.index})",
     )

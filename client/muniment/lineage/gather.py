@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from muniment.formats.kinds import Decision, Edge, Outcome
+from muniment.formats.recordcodec import encode_record
 from muniment.lineage.facts import Facts, Found, Ref, ref_of
 from muniment.lineage.reader import Reader
 
@@ -26,6 +27,14 @@ class Use(NamedTuple):
     what: str
 
 
+class Link(NamedTuple):
+    """An edge from a run, and the thing that it leads to."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    edge: Edge
+    target: Ref
+
+
 @dataclass(slots=True)
 class Run:
     """What the log says of one run.
@@ -34,47 +43,52 @@ class Run:
         id: Its id.
         depth: Hops from the traced run.
         arrival: Leaf index of the edge by which the trace came to it; None for the traced run.
-        edges: All edges from it.
+        triggered_by, performed_by, authorized_by: Its edges of these relations.
         decisions: The decisions bound to it, whatever they say.
+        allowing: Those of them that allow it.
         misbound: For `authorized_by` edges that bind nothing: the edge, and the decisions of other
             runs that it claims; none if there is no such decision at all.
         namesakes: Decisions with the id and producer of a bound one, and other content.
         outcomes: Its outcomes.
         uses: When it relied on its authorization.
         is_external: Whether another log's decision is claimed.
+        first: Leaf index at which the log first says something of the run itself; None if nowhere.
     """
 
     id: str
     depth: int
     arrival: int | None
-    edges: tuple[Found[Edge], ...] = ()
+    triggered_by: list[Link] = field(default_factory=list)
+    performed_by: list[Link] = field(default_factory=list)
+    authorized_by: list[Link] = field(default_factory=list)
     decisions: list[Found[Decision]] = field(default_factory=list)
-    misbound: list[tuple[Found[Edge], tuple[Found[Decision], ...]]] = field(default_factory=list)
+    allowing: list[Found[Decision]] = field(default_factory=list)
+    misbound: list[tuple[Link, tuple[Found[Decision], ...]]] = field(default_factory=list)
     namesakes: list[Found[Decision]] = field(default_factory=list)
     outcomes: tuple[Found[Outcome], ...] = ()
     uses: list[Use] = field(default_factory=list)
     is_external: bool = False
+    first: int | None = None
 
-    def related(self, relation: str) -> list[Found[Edge]]:
-        """The edges of one relation."""
-        return [found for found in self.edges if found.record.relation == relation]
+    def take(self, edges: tuple[Found[Edge], ...], origin: str) -> None:
+        """Takes the run's edges, of all relations, in the order of the log."""
+        for index, edge in edges:
+            self.seen_at(index)
+            link = Link(index, edge, ref_of(edge.to, origin))
+            match edge.relation:
+                case "triggered_by":
+                    self.triggered_by.append(link)
+                case "performed_by":
+                    self.performed_by.append(link)
+                case "authorized_by":
+                    self.authorized_by.append(link)
+                case _:  # data that it used: lineage, but nobody's authority
+                    pass
 
-    @property
-    def allowing(self) -> list[Found[Decision]]:
-        """The bound decisions that allow it."""
-        return [found for found in self.decisions if found.record.allowed]
-
-    @property
-    def first(self) -> int | None:
-        """Where the log first says something of the run itself; None if nowhere."""
-        return min(
-            (
-                *(found.index for found in self.edges),
-                *(found.index for found in self.decisions),
-                *(found.index for found in self.outcomes),
-            ),
-            default=None,
-        )
+    def seen_at(self, index: int) -> None:
+        """Notes that the log says something of the run at a leaf."""
+        if self.first is None or index < self.first:
+            self.first = index
 
 
 def gather(execution: str, facts: Facts, reader: Reader) -> dict[str, Run]:
@@ -94,9 +108,8 @@ def gather(execution: str, facts: Facts, reader: Reader) -> dict[str, Run]:
         answers = reader.all(facts.edges_from, [Ref("run", id_) for id_ in level])
         for id_, edges in zip(level, answers, strict=True):
             run = runs[id_]
-            run.edges = edges
-            for index, edge in run.related("triggered_by"):
-                parent = ref_of(edge.to, origin)
+            run.take(edges, origin)
+            for index, _, parent in run.triggered_by:
                 if parent.origin is None and parent.id not in runs:
                     runs[parent.id] = Run(parent.id, run.depth + 1, index)
                     frontier.append(parent.id)
@@ -105,46 +118,47 @@ def gather(execution: str, facts: Facts, reader: Reader) -> dict[str, Run]:
     for id_, outcomes in zip(ids, reader.all(facts.outcomes, ids), strict=True):
         run = runs[id_]
         run.outcomes = outcomes
+        for index, _ in outcomes:
+            run.seen_at(index)
         run.uses += [Use(index, record.time, "ended") for index, record in outcomes]
-    for run in list(runs.values()):
-        for index, edge in run.related("triggered_by"):
-            parent = ref_of(edge.to, origin)
+    for run in runs.values():
+        for index, edge, parent in run.triggered_by:
             if parent.origin is None:
                 runs[parent.id].uses.append(Use(index, edge.time, f"triggered run {run.id}"))
     return runs
 
 
 def _read_decisions(runs: dict[str, Run], facts: Facts, reader: Reader) -> None:
-    origin = facts.head.origin
     ids = list(runs)
     own = dict(zip(ids, reader.all(facts.decisions_of, ids), strict=True))
     claimed: dict[str, None] = {}
     for id_ in ids:
-        for _, edge in runs[id_].related("authorized_by"):
-            if ref_of(edge.to, origin).origin is None:
-                claimed[edge.to.id] = None
+        for link in runs[id_].authorized_by:
+            if link.target.origin is None:
+                claimed[link.target.id] = None
         for _, decision in own[id_]:
             claimed[decision.id] = None
     names = list(claimed)
     named = dict(zip(names, reader.all(facts.decisions, names), strict=True))
     for run in runs.values():
         bound = {found.index: found for found in own[run.id]}
-        for found in run.related("authorized_by"):
-            edge = found.record
-            if ref_of(edge.to, origin).origin is not None:
+        for link in run.authorized_by:
+            if link.target.origin is not None:
                 run.is_external = True
                 continue
-            meant = _meant(edge, named[edge.to.id])
+            meant = _meant(link.edge, named[link.target.id])
             fitting = [one for one in meant if one.record.execution in (None, run.id)]
             bound |= {one.index: one for one in fitting}
             if not fitting:
-                run.misbound.append((found, meant))
+                run.misbound.append((link, meant))
         run.decisions = [bound[index] for index in sorted(bound)]
+        run.allowing = [one for one in run.decisions if one.record.allowed]
         for one in run.decisions:
+            run.seen_at(one.index)
             run.namesakes += [
                 other
                 for other in named.get(one.record.id, ())
-                if other.record.producer == one.record.producer and other.record != one.record
+                if other.index != one.index and _conflict(other.record, one.record)
             ]
 
 
@@ -152,3 +166,9 @@ def _meant(edge: Edge, found: tuple[Found[Decision], ...]) -> tuple[Found[Decisi
     """The decisions that an edge means: ids are unique for a producer, so its own go first."""
     own = tuple(one for one in found if one.record.producer == edge.producer)
     return own or found
+
+
+def _conflict(one: Decision, other: Decision) -> bool:
+    """Whether two decisions of one id are one producer's, with other content."""
+    # Values alone do not tell: in Python, true equals 1.
+    return one.producer == other.producer and encode_record(one) != encode_record(other)

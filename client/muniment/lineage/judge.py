@@ -6,129 +6,110 @@ there or the one that is missing; nothing is inferred in a run's favour.
 
 from collections.abc import Collection, Iterator, Mapping
 
-from muniment.lineage.facts import Ref, ref_of
+from muniment.lineage.facts import Ref
 from muniment.lineage.gather import Run
 from muniment.lineage.model import Break
 from muniment.lineage.revoked import Revocations
 
 
-def judge_run(
-    run: Run, runs: Mapping[str, Run], revocations: Revocations, origin: str
-) -> Iterator[Break]:
+def judge_run(run: Run, runs: Mapping[str, Run], revocations: Revocations) -> Iterator[Break]:
     """Finds every break at one run.
 
     Args:
         run: The run.
         runs: All runs of the lineage.
         revocations: Those known.
-        origin: The log's origin.
     """
     subject = Ref("run", run.id)
     if run.first is None:
         yield _unknown(run, subject)
     else:
-        yield from _unbound(run, subject, origin)
-        yield from _ordered(run, runs, subject, origin)
+        yield from _unbound(run, subject)
+        yield from _ordered(run, runs, subject)
         yield from _timely(run, subject)
-    for kind, index, sentence in revocations.of_run(run.id):
-        yield Break(kind, subject, index, sentence)
+    yield from revocations.of_run(run.id)
     for found in run.allowing:
-        for kind, index, sentence in revocations.of_decision(found.record):
-            yield Break(kind, Ref("decision", found.record.id), index, sentence)
+        yield from revocations.of_decision(found.record)
 
 
 def _unknown(run: Run, subject: Ref) -> Break:
     if run.arrival is None:
-        return Break(
-            "unknown_run",
-            subject,
-            None,
-            f"expected records of run {run.id}, found none in the log",
-        )
+        return Break("unknown_run", subject, None, f"records of run {run.id}", "none in the log")
     return Break(
         "dangling_parent",
         subject,
         run.arrival,
-        f"expected records of run {run.id}, to which the edge at leaf {run.arrival} leads, "
-        "found none in the log",
+        f"records of run {run.id}, to which the edge at leaf {run.arrival} leads",
+        "none in the log",
     )
 
 
-def _unbound(run: Run, subject: Ref, origin: str) -> Iterator[Break]:
-    for found, others in run.misbound:
-        id_ = found.record.to.id
+def _unbound(run: Run, subject: Ref) -> Iterator[Break]:
+    for link, others in run.misbound:
+        id_ = link.target.id
         if others:
             yield Break(
                 "misbound_decision",
-                Ref("decision", id_),
-                found.index,
-                f"expected decision {id_}, which the edge at leaf {found.index} claims, to "
-                f"authorise run {run.id}, found that it authorises run "
-                f"{others[0].record.execution} (leaf {others[0].index})",
+                link.target,
+                link.index,
+                f"decision {id_}, which the edge at leaf {link.index} claims, to authorise "
+                f"run {run.id}",
+                f"that it authorises run {others[0].record.execution} (leaf {others[0].index})",
             )
         else:
             yield Break(
                 "dangling_decision",
-                ref_of(found.record.to, origin),
-                found.index,
-                f"expected decision {id_}, to which the edge at leaf {found.index} leads, "
-                "found none in the log",
+                link.target,
+                link.index,
+                f"decision {id_}, to which the edge at leaf {link.index} leads",
+                "none in the log",
             )
     if not run.allowing and not run.is_external:
-        index = run.arrival
+        index, found = run.arrival, "no decision"
         if run.decisions:
             index = run.decisions[-1].index
-            found_ = f"found the decision at leaf {index}, which denies it"
-        else:
-            found_ = "found no decision"
+            found = f"the decision at leaf {index}, which denies it"
         yield Break(
-            "unauthorized_run",
-            subject,
-            index,
-            f"expected a decision that allows run {run.id}, {found_}",
+            "unauthorized_run", subject, index, f"a decision that allows run {run.id}", found
         )
     for other in run.namesakes:
         yield Break(
             "conflicting_decision",
             Ref("decision", other.record.id),
             other.index,
-            f"expected one decision {other.record.id} of its producer, "
-            f"found another one at leaf {other.index}",
+            f"one decision {other.record.id} of its producer",
+            f"another one at leaf {other.index}",
         )
 
 
-def _ordered(run: Run, runs: Mapping[str, Run], subject: Ref, origin: str) -> Iterator[Break]:
+def _ordered(run: Run, runs: Mapping[str, Run], subject: Ref) -> Iterator[Break]:
     bound = {found.record.id: found.index for found in reversed(run.decisions)}
-    for index, edge in run.edges:
-        target = ref_of(edge.to, origin)
-        known: int | None = None
+    for index, _, target in (*run.authorized_by, *run.triggered_by):
         if target.origin is not None:
             continue
-        if edge.relation == "triggered_by":
-            known = runs[target.id].first
-        elif edge.relation == "authorized_by":
-            known = bound.get(target.id)
+        known = runs[target.id].first if target.type == "run" else bound.get(target.id)
         if known is not None and known > index:
             yield Break(
                 "later_record",
                 target,
                 index,
-                f"expected the edge at leaf {index} to lead to something earlier, found that "
-                f"{target.type} {target.id} first comes at leaf {known}",
+                f"the edge at leaf {index} to lead to something earlier",
+                f"that {target.type} {target.id} first comes at leaf {known}",
             )
-    if allowing := run.allowing:
-        logged = allowing[0].index
-        for use in run.uses:
-            # Had the log not known the run at all by then, the edge itself is what is wrong.
-            if run.first is not None and run.first < use.index < logged:
-                yield Break(
-                    "late_authorization",
-                    subject,
-                    use.index,
-                    f"expected the decision for run {run.id} before it {use.what} "
-                    f"(leaf {use.index}), found it at leaf {logged}",
-                )
-                break
+    if not run.allowing:
+        return
+    logged = run.allowing[0].index
+    for use in run.uses:
+        # Had the log not known the run at all by then, the edge itself is what is wrong.
+        if run.first is not None and run.first < use.index < logged:
+            yield Break(
+                "late_authorization",
+                subject,
+                use.index,
+                f"the decision for run {run.id} before it {use.what} (leaf {use.index})",
+                f"it at leaf {logged}",
+            )
+            return
 
 
 def _timely(run: Run, subject: Ref) -> Iterator[Break]:
@@ -145,8 +126,8 @@ def _timely(run: Run, subject: Ref) -> Iterator[Break]:
                 "expired_authorization",
                 subject,
                 use.index,
-                f"expected run {run.id} to act in [{last.not_before}, {last.not_after}), "
-                f"found that it {use.what} at {now} (leaf {use.index})",
+                f"run {run.id} to act in [{last.not_before}, {last.not_after})",
+                f"that it {use.what} at {now} (leaf {use.index})",
             )
             return
 
@@ -174,7 +155,7 @@ def cycles(
                         "cycle",
                         target,
                         index,
-                        f"expected {target.type} {target.id} not to descend from itself, found "
+                        f"{target.type} {target.id} not to descend from itself",
                         f"that the edge at leaf {index} closes a cycle",
                     )
                 elif target not in done:

@@ -58,13 +58,21 @@ class Break(NamedTuple):
         kind: The reason.
         subject: What it is about.
         index: Leaf index of the record concerned; None when the point is that there is none.
-        sentence: The reason in words. Ids in it are visible ASCII; other text is escaped.
+        expected: What would have been continuous, in words. Ids are visible ASCII, and whatever
+            else strangers wrote is escaped.
+        found: What was there instead.
     """
 
     kind: BreakKind
     subject: Ref
     index: int | None  # type: ignore[assignment]  # hides tuple.index, which a break never uses
-    sentence: str
+    expected: str
+    found: str
+
+    @property
+    def sentence(self) -> str:
+        """The reason as a sentence."""
+        return f"expected {self.expected}, found {self.found}"
 
 
 class Hop(NamedTuple):

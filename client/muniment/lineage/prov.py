@@ -12,9 +12,9 @@ responsible) |
 | | | | `revoked_by` | wasInvalidatedBy(entity, activity) |
 
 A run uses its decision as a program uses its licence; the link is told apart by its `prov:type`.
-Each thing is named ``<type>:<id, percent-encoded>``, one of another log ``ext:<origin>.<type>.<id>``
-likewise; each link ``_:leaf<index>``, with `muniment:leaf`. A revocation record that is no edge
-shows as the time at which its decision was invalidated only in the trace's own JSON.
+Each thing is named ``<type>:<id, percent-encoded>``, one of another log likewise
+``ext:<origin>.<type>.<id>``; each link ``_:leaf<index>``, with `muniment:leaf`. What is broken or
+revoked stands in the trace's own JSON: PROV has no word for it.
 """
 
 import json

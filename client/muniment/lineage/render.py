@@ -38,10 +38,8 @@ def render_tree(trace: Trace) -> str:
         breaks[one.subject].append(f"! {one.kind}: {one.sentence}")
     verdict = "continuous" if trace.continuous else f"{len(trace.breaks)} break(s)"
     head = trace.head
-    lines = [
-        f"run {escape.terminal(trace.execution)}: {verdict}, in {escape.terminal(head.origin)} "
-        f"at size {head.size}"
-    ]
+    run, log = escape.terminal(trace.execution), escape.terminal(head.origin)
+    lines = [f"run {run}: {verdict}, in {log} at size {head.size}"]
     lines += [f"  {text}" for text in breaks.pop(Ref("run", trace.execution), ())]
     seen = {Ref("run", trace.execution)}
     # Things still to print, each with its indentation; the last is next.

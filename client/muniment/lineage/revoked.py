@@ -7,28 +7,14 @@ the words of lineage. Every producer that the log admits may revoke: at worst th
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from muniment.formats.authority import key_reference
 from muniment.formats.kinds import Decision, Edge, Revocation
 from muniment.formats.note import VKey
+from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts, Found, Ref, TargetRef
-from muniment.lineage.model import BreakKind
+from muniment.lineage.model import Break, BreakKind
 from muniment.lineage.reader import Reader
-
-
-class Revoked(NamedTuple):
-    """One revocation in force.
-
-    Attributes:
-        kind: What it hits.
-        index: Leaf index of the revocation, or of the edge that states it.
-        sentence: In words.
-    """
-
-    kind: BreakKind
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,33 +33,46 @@ class Revocations:
     records: Mapping[TargetRef, Sequence[Found[Revocation]]]
     edges: Mapping[str, Sequence[Found[Edge]]]
 
-    def of_run(self, execution: str) -> list[Revoked]:
+    def of_run(self, execution: str) -> list[Break]:
         """What is in force against a run."""
-        return self._in_force("revoked_execution", TargetRef("execution", execution), "execution")
-
-    def of_decision(self, decision: Decision) -> list[Revoked]:
-        """What is in force against a decision and the keys behind it; its run aside."""
-        found = self._in_force(
-            "revoked_decision", TargetRef("decision", decision.id), f"decision {decision.id}"
+        return self._in_force(
+            "revoked_execution",
+            Ref("run", execution),
+            TargetRef("execution", execution),
+            f"run {execution}",
         )
-        for index, edge in self.edges.get(decision.id, ()):
-            if edge.time // 1000 <= self.now:
-                sentence = (
-                    f"expected decision {decision.id} unrevoked, found an edge at leaf {index}: "
-                    f"revoked by run {edge.to.id} at {edge.time // 1000}"
-                )
-                found.append(Revoked("revoked_decision", index, sentence))
+
+    def of_decision(self, decision: Decision) -> list[Break]:
+        """What is in force against a decision and the keys behind it; its run aside."""
+        id_ = decision.id
+        subject = Ref("decision", id_)
+        found = self._in_force(
+            "revoked_decision", subject, TargetRef("decision", id_), f"decision {id_}"
+        )
+        found += [
+            Break(
+                "revoked_decision",
+                subject,
+                index,
+                f"decision {id_} unrevoked",
+                f"an edge at leaf {index}: revoked by run {edge.to.id} at {edge.time // 1000}",
+            )
+            for index, edge in self.edges.get(id_, ())
+            if edge.time // 1000 <= self.now
+        ]
         for target in key_targets(decision, self.gateways):
-            found += self._in_force("revoked_key", target, f"key {show(target.id)}")
+            what = f"key {terminal(target.id)} of decision {id_}"
+            found += self._in_force("revoked_key", subject, target, what)
         return found
 
-    def _in_force(self, kind: BreakKind, target: TargetRef, what: str) -> list[Revoked]:
+    def _in_force(self, kind: BreakKind, subject: Ref, target: TargetRef, what: str) -> list[Break]:
         return [
-            Revoked(
+            Break(
                 kind,
+                subject,
                 index,
-                f"expected {what} unrevoked, found a revocation at leaf {index} "
-                f"since {record.since}",
+                f"{what} unrevoked",
+                f"a revocation at leaf {index} since {record.since}",
             )
             for index, record in self.records.get(target, ())
             if record.since <= self.now
@@ -135,8 +134,3 @@ def key_targets(decision: Decision, gateways: Collection[VKey] | None) -> list[T
     if binding is not None and binding.thumbprint is not None:
         targets.append(TargetRef("key", binding.thumbprint))
     return targets
-
-
-def show(text: str) -> str:
-    """Text that strangers chose, as printable ASCII on one line."""
-    return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]

@@ -16,11 +16,10 @@ verifier has to decide about `Trace.external`.
 from collections.abc import Collection
 from typing import Final
 
-from muniment.formats.kinds import Decision, Edge, Relation
 from muniment.formats.note import VKey
 from muniment.lineage.delegation import Delegations, judge_agents
-from muniment.lineage.facts import Facts, Found, Ref, ref_of
-from muniment.lineage.gather import Run, gather
+from muniment.lineage.facts import Facts, Ref
+from muniment.lineage.gather import Link, Run, gather
 from muniment.lineage.judge import cycles, judge_run
 from muniment.lineage.model import BREAK_KINDS, Break, Hop, Trace
 from muniment.lineage.reader import Reader
@@ -28,8 +27,6 @@ from muniment.lineage.revoked import revocations_of
 
 MAX_RECORDS: Final = 1_000_000
 """Most records that a trace reads unless the caller sets another bound: ten seconds of work."""
-
-_FOLLOWED: Final[tuple[Relation, ...]] = ("authorized_by", "performed_by", "triggered_by")
 
 
 def trace(
@@ -61,10 +58,7 @@ def trace(
     """
     reader = Reader(limit)
     runs = gather(execution, facts, reader)
-    origin = facts.head.origin
-    decisions: dict[int, Found[Decision]] = {
-        found.index: found for run in runs.values() for found in run.decisions
-    }
+    decisions = {found.index: found for run in runs.values() for found in run.decisions}
     revocations = revocations_of(
         reader,
         facts,
@@ -75,25 +69,26 @@ def trace(
     )
     breaks: list[Break] = []
     for run in runs.values():
-        breaks += sorted(judge_run(run, runs, revocations, origin), key=_order)
+        breaks += sorted(judge_run(run, runs, revocations), key=_order)
     agents = judge_agents(runs, facts, reader)
     breaks += agents.breaks
-    breaks += _run_cycles(runs, origin)
+    breaks += _run_cycles(runs)
     if reader.is_cut:
         breaks.append(
             Break(
                 "truncated",
                 Ref("run", execution),
                 None,
-                f"expected a lineage of at most {limit} records, found more",
+                f"a lineage of at most {limit} records",
+                "more",
             )
         )
     return Trace(
         execution,
         facts.head,
-        tuple(_hops(runs, agents, origin)),
+        tuple(_hops(runs, agents)),
         tuple(decisions[index] for index in sorted(decisions)),
-        tuple(run.id for run in runs.values() if not run.related("triggered_by")),
+        tuple(run.id for run in runs.values() if not run.triggered_by),
         tuple(dict.fromkeys(breaks)),
         {index: reader.read[index] for index in sorted(reader.read)},
     )
@@ -103,43 +98,31 @@ def _order(one: Break) -> tuple[int, int]:
     return BREAK_KINDS.index(one.kind), -1 if one.index is None else one.index
 
 
-def _run_cycles(runs: dict[str, Run], origin: str) -> list[Break]:
+def _run_cycles(runs: dict[str, Run]) -> list[Break]:
     links: dict[Ref, list[tuple[Ref, int]]] = {
-        Ref("run", run.id): [
-            (ref_of(edge.to, origin), index) for index, edge in run.related("triggered_by")
-        ]
+        Ref("run", run.id): [(link.target, link.index) for link in run.triggered_by]
         for run in runs.values()
     }
     return list(cycles(tuple(links), links))
 
 
-def _hops(runs: dict[str, Run], agents: Delegations, origin: str) -> list[Hop]:
+def _hops(runs: dict[str, Run], agents: Delegations) -> list[Hop]:
     hops: list[Hop] = []
     for run in runs.values():
-        claimed: set[str] = set()
-        for found in run.edges:
-            if found.record.relation in _FOLLOWED:
-                hops.append(_hop(run.depth, found, origin))
-                if found.record.relation == "authorized_by":
-                    claimed.add(found.record.to.id)
+        subject = Ref("run", run.id)
+        for links in (run.authorized_by, run.performed_by, run.triggered_by):
+            hops += [_hop(run.depth, subject, link) for link in links]
         # A decision that states its run needs no edge to be a link.
+        claimed = {link.target.id for link in run.authorized_by}
         hops += [
-            Hop(
-                run.depth,
-                found.index,
-                "authorized_by",
-                Ref("run", run.id),
-                Ref("decision", found.record.id),
-            )
-            for found in run.decisions
-            if found.record.id not in claimed
+            Hop(run.depth, index, "authorized_by", subject, Ref("decision", decision.id))
+            for index, decision in run.decisions
+            if decision.id not in claimed
         ]
-    hops += [_hop(depth, found, origin) for depth, found in agents.edges]
+    hops += [_hop(depth, source, link) for depth, source, link in agents.links]
     return sorted(hops, key=lambda hop: (hop.depth, hop.index))
 
 
-def _hop(depth: int, found: Found[Edge], origin: str) -> Hop:
-    edge = found.record
-    source, target = ref_of(edge.from_, origin), ref_of(edge.to, origin)
-    external = edge.to if target.origin is not None else None
-    return Hop(depth, found.index, edge.relation, source, target, external)
+def _hop(depth: int, source: Ref, link: Link) -> Hop:
+    external = link.edge.to if link.target.origin is not None else None
+    return Hop(depth, link.index, link.edge.relation, source, link.target, external)

@@ -1,0 +1,144 @@
+"""What a runtime knows, and what it trusts (design section 6): the two other inputs of a verdict.
+
+`Context` changes from call to call, `Trust` is the runtime's configuration. The defaults are
+strict: whatever a decision states is enforced, also when the runtime does not know its side of it;
+each way to be more lenient is a member of `Trust` that has to be set.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from muniment.formats.authority import key_reference
+from muniment.formats.kinds import Entity
+from muniment.formats.note import COSIGNATURE_MLDSA44, ED25519, VKey
+from muniment.formats.policy import Policy
+from muniment.lineage.facts import Facts
+
+MAX_FACTS_AGE: Final = 300
+"""Oldest facts in seconds unless `Trust` sets another bound: how long one may miss a revocation."""
+
+CLOCK_SKEW: Final = 60
+"""Seconds by which another clock may be ahead of ours; more means that one of them is wrong."""
+
+MAX_LINEAGE: Final = 20_000
+"""Most records read for the lineage of one permit: well above what real chains have, and a bound
+on what a hostile one costs."""
+
+_NOTHING: Final[Mapping[str, str]] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedPolicy:
+    """The policy that should have decided; None leaves a part open.
+
+    Attributes:
+        id: Its name.
+        revision: Its version.
+        digest: Its digest, as in `artifact.PolicyRef`.
+    """
+
+    id: str | None = None
+    revision: str | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What the runtime knows of itself and of what it is about to do.
+
+    Attributes:
+        now: Unix seconds.
+        action: Name of the action that is wanted.
+        resource: The resource that it is wanted on.
+        subject: Who wants it; None to leave it open.
+        execution: The id of the run.
+        parent: The run that triggered this one, when the runtime knows: then the log must too.
+        spiffe_id: The runtime's SPIFFE ID.
+        thumbprint: Digest of the runtime's public key (DER SubjectPublicKeyInfo).
+        measurements: What was measured of the environment: name to digest.
+        policy: The policy that should have decided.
+        governance: Labels of the governance domain that the runtime is in.
+        facts: What is known of the log: lineage and revocations.
+    """
+
+    now: int
+    action: str
+    resource: Entity
+    subject: Entity | None = None
+    execution: str | None = None
+    parent: str | None = None
+    spiffe_id: str | None = None
+    thumbprint: str | None = None
+    measurements: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    policy: ExpectedPolicy | None = None
+    governance: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    facts: Facts | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """Whom the runtime trusts, and what it insists on.
+
+    Attributes:
+        policy: The logs and the quorum of witnesses.
+        authorities: Keys of the authorities whose signatures count. With none, a decision needs
+            no signature, and one that has signatures is denied: nobody can check them.
+        signatures: How many authorities, told apart by key name, must have signed; None stands for
+            one when there are authorities.
+        gateways: Keys of the gateways whose decisions count; None for all that the log admits. Then
+            the revocation of any key that has the gateway's name counts.
+        max_facts_age: Oldest facts, in seconds; None for any age.
+        max_checkpoint_age: Oldest checkpoint of a permit, in seconds; None for any age, as a proof
+            does not go off.
+        require_artifact: Whether the decision must have an authorization artifact.
+        require_execution: Whether the decision must state the run that it authorises.
+        require_binding: Whether the artifact must state the runtime.
+        require_environment: Whether the artifact must require measurements.
+        require_policy: Whether the runtime must expect a policy.
+        require_facts: Whether lineage and revocations must be known.
+        exact_request: Whether action and resource must also be those of the request, when the
+            scope is wider.
+        allow_unknown_signatures: Whether signatures of unknown authorities are passed over.
+        allow_unknown_labels: Whether governance labels that the runtime does not know of are
+            passed over.
+        allow_unlogged_delegation: Whether links of the artifact's delegation chain may lack their
+            `delegated_by` edge.
+        external_logs: Origins of other logs whose word on lineage is taken without proof.
+
+    Raises:
+        ValueError: If an authority's key cannot sign decisions, or two keys have one name and key
+            ID, or more signatures are asked for than there are authorities.
+    """
+
+    policy: Policy
+    authorities: tuple[VKey, ...] = ()
+    signatures: int | None = None
+    gateways: tuple[VKey, ...] | None = None
+    max_facts_age: int | None = MAX_FACTS_AGE
+    max_checkpoint_age: int | None = None
+    require_artifact: bool = True
+    require_execution: bool = True
+    require_binding: bool = True
+    require_environment: bool = False
+    require_policy: bool = True
+    require_facts: bool = True
+    exact_request: bool = False
+    allow_unknown_signatures: bool = False
+    allow_unknown_labels: bool = False
+    allow_unlogged_delegation: bool = False
+    external_logs: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        keys = {key_reference(vkey): vkey for vkey in self.authorities}
+        if len(keys) != len(set(self.authorities)):
+            raise ValueError("two authorities have the same key name and key ID")
+        if any(vkey.algorithm not in (ED25519, COSIGNATURE_MLDSA44) for vkey in self.authorities):
+            raise ValueError("an authority's key is not of a type that signs decisions")
+        if not 0 <= self.signatures_needed <= len({vkey.name for vkey in self.authorities}):
+            raise ValueError("more signatures are needed than there are authorities")
+
+    @property
+    def signatures_needed(self) -> int:
+        """How many authorities must have signed."""
+        return min(1, len(self.authorities)) if self.signatures is None else self.signatures

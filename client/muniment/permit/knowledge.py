@@ -1,0 +1,156 @@
+"""The checks against what is known of the log: freshness, lineage, revocation (design section 6).
+
+They rest on facts that the runtime holds itself. Facts that cannot be read, are too old, or do
+not hold the very decision that the permit shows, are as good as none.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
+
+from muniment.formats.encoding import MunimentError
+from muniment.formats.kinds import Decision
+from muniment.formats.recordcodec import encode_record
+from muniment.lineage.escape import terminal
+from muniment.lineage.facts import Facts, Head, Ref, ref_of
+from muniment.lineage.model import REVOKED, BreakKind, Trace
+from muniment.lineage.reader import Reader
+from muniment.lineage.revoked import revocations_of
+from muniment.lineage.trace import trace
+from muniment.permit.context import CLOCK_SKEW, MAX_LINEAGE, Context, Trust
+from muniment.permit.permitfile import Permit
+from muniment.permit.verdict import Finding
+
+_JUDGED_APART: Final[frozenset[BreakKind]] = frozenset({"unknown_run", "unauthorized_run"})
+"""Breaks that say of the run itself what is judged on its own decision: that the facts hold it, and
+that it allows."""
+
+
+def check_knowledge(
+    permit: Permit, context: Context, trust: Trust
+) -> tuple[Head | None, list[Finding]]:
+    """Runs all checks that need facts; says at which state of the log."""
+    facts = context.facts
+    if facts is None:
+        if not trust.require_facts:
+            return None, []
+        return None, [_mesh("facts", "facts on lineage and revocation", "none")]
+    findings: list[Finding] = []
+    head: Head | None = None
+    try:
+        head = facts.head
+        findings += _check_head(head, permit, context, trust)
+        # Facts on another log say nothing on this decision.
+        if permit.decision is not None and head.origin == permit.proof.checkpoint.checkpoint.origin:
+            if head.size > permit.index:
+                findings += _check_presence(permit, permit.decision, facts)
+            findings += _check_lineage(permit.decision, facts, context, trust)
+            findings += _check_revocation(permit.decision, facts, context, trust)
+    except MunimentError as error:
+        findings.append(_mesh("facts", "facts that can be read", terminal(str(error))))
+    return head, findings
+
+
+def _check_head(head: Head, permit: Permit, context: Context, trust: Trust) -> Iterator[Finding]:
+    origin = permit.proof.checkpoint.checkpoint.origin
+    if head.origin != origin:
+        yield _mesh("facts origin", f"facts on log {terminal(origin)}", terminal(head.origin))
+    if head.size <= permit.index:
+        yield _mesh("facts size", f"more than {permit.index} leaves", str(head.size))
+    if head.time > context.now + CLOCK_SKEW:
+        yield _mesh("facts age", f"a time up to {context.now}", str(head.time))
+    oldest = trust.max_facts_age
+    if oldest is not None and head.time < context.now - oldest:
+        yield _mesh("facts age", f"at most {oldest} s", f"{context.now - head.time} s")
+
+
+def _check_presence(permit: Permit, decision: Decision, facts: Facts) -> Iterator[Finding]:
+    """The facts must hold the decision where the proof says: both speak of one history."""
+    [page] = facts.decisions([decision.id], after=permit.index - 1, limit=1)
+    if not any(
+        index == permit.index and encode_record(record) == permit.entry
+        for index, record in page.entries
+    ):
+        yield _mesh("facts", f"decision {decision.id} at leaf {permit.index}", "another history")
+
+
+def _check_lineage(
+    decision: Decision, facts: Facts, context: Context, trust: Trust
+) -> Iterator[Finding]:
+    if decision.execution is None:
+        return
+    lineage = trace(
+        decision.execution, facts, context.now, gateways=trust.gateways, limit=MAX_LINEAGE
+    )
+    own = Ref("run", decision.execution)
+    for one in lineage.breaks:
+        if one.kind in REVOKED:
+            yield Finding("revoked_authorization", "revocation", one.expected, one.found)
+        elif one.kind not in _JUDGED_APART or one.subject != own:
+            yield _fragmentation(f"lineage ({one.kind})", one.expected, one.found)
+    for hop in lineage.external:
+        if hop.target.origin not in trust.external_logs:
+            where = f"{hop.target.type} {hop.target.id} in log {terminal(hop.target.origin or '')}"
+            yield _fragmentation("lineage (external)", "a lineage in trusted logs", where)
+    yield from _check_parent(lineage, context)
+    if not trust.allow_unlogged_delegation:
+        yield from _check_chain(decision, facts)
+
+
+def _check_parent(lineage: Trace, context: Context) -> Iterator[Finding]:
+    parent = context.parent
+    if parent is None:
+        return
+    logged = [
+        hop.target for hop in lineage.hops if hop.depth == 0 and hop.relation == "triggered_by"
+    ]
+    if Ref("run", parent) not in logged:
+        names = ", ".join(terminal(ref.id) for ref in logged) or "none"
+        yield _fragmentation("parent", f"triggered by run {terminal(parent)}", names)
+
+
+def _check_chain(decision: Decision, facts: Facts) -> Iterator[Finding]:
+    """Each link of the delegation chain that the artifact states must be logged as an edge."""
+    chain = [] if decision.artifact is None else list(decision.artifact.attribution.chain())
+    pairs = list(pairwise(chain))
+    if not pairs:
+        return
+    origin = facts.head.origin
+    reader = Reader(MAX_LINEAGE)
+    answers = reader.all(facts.edges_from, [Ref("agent", actor.sub) for actor, _ in pairs])
+    for (actor, delegator), edges in zip(pairs, answers, strict=True):
+        logged = {
+            ref_of(edge.to, origin).id for _, edge in edges if edge.relation == "delegated_by"
+        }
+        if delegator.sub not in logged:
+            yield _fragmentation(
+                "delegation chain",
+                f"an edge from agent {actor.sub} to agent {delegator.sub}",
+                "none",
+            )
+
+
+def _check_revocation(
+    decision: Decision, facts: Facts, context: Context, trust: Trust
+) -> Iterator[Finding]:
+    """The decision's own revocations, looked up apart from any lineage."""
+    reader = Reader(MAX_LINEAGE)
+    runs = [] if decision.execution is None else [decision.execution]
+    known = revocations_of(
+        reader, facts, [decision], runs, now=context.now, gateways=trust.gateways
+    )
+    found = known.of_decision(decision)
+    for run in runs:
+        found += known.of_run(run)
+    for one in found:
+        yield Finding("revoked_authorization", "revocation", one.expected, one.found)
+    if reader.is_cut:
+        yield _mesh("facts", f"at most {MAX_LINEAGE} records on one decision", "more")
+
+
+def _mesh(check: str, expected: str, found: str) -> Finding:
+    return Finding("governance_mesh_discontinuity", check, expected, found)
+
+
+def _fragmentation(check: str, expected: str, found: str) -> Finding:
+    return Finding("lineage_fragmentation", check, expected, found)

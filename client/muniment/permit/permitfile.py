@@ -1,0 +1,82 @@
+"""The permit file (design section 6): a C2SP tlog-proof whose extra data is the logged record.
+
+Any tool that reads tlog-proofs reads a permit. The leaf hash is computed from the extra data, so
+nothing in it counts unless the proof holds.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
+
+from muniment.formats.encoding import FormatError
+from muniment.formats.kinds import Decision, Record
+from muniment.formats.recordcodec import parse_record
+from muniment.formats.tlogproof import MAX_TLOG_PROOF_SIZE, TlogProof, parse_tlog_proof
+
+EXTENSION: Final = ".permit"
+"""File name extension that we use."""
+
+MAX_PERMIT_SIZE: Final = MAX_TLOG_PROOF_SIZE
+"""Largest permit in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """A logged decision with its proof, unverified: `verify_permit` says what it is worth.
+
+    Attributes:
+        proof: The tlog-proof; its extra data is the record's exact bytes.
+        entry: These bytes: the leaf.
+        record: The record. A permit that is any good holds a decision.
+
+    Raises:
+        FormatError: If the proof has no extra data, or this is no valid record.
+    """
+
+    proof: TlogProof
+    entry: bytes = field(init=False, repr=False, compare=False)
+    record: Record = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.proof.extra is None:
+            raise FormatError("permit: the proof has no extra line with the record")
+        object.__setattr__(self, "entry", self.proof.extra)
+        try:
+            object.__setattr__(self, "record", parse_record(self.entry))
+        except FormatError as error:
+            raise FormatError(f"permit: {error}") from None
+
+    @classmethod
+    def of(cls, entry: bytes, proof: TlogProof) -> Self:
+        """Makes a permit of a record's exact bytes and its proof, whose extra data is replaced.
+
+        Raises:
+            FormatError: If the bytes are no valid record.
+        """
+        return cls(replace(proof, extra=entry))
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision; None when the record is of another kind."""
+        return self.record if isinstance(self.record, Decision) else None
+
+    @property
+    def index(self) -> int:
+        """The leaf index that the proof states."""
+        return self.proof.index
+
+    def encode(self) -> bytes:
+        """The bytes of the file; `parse_permit` gives back an equal permit."""
+        return self.proof.encode()
+
+
+def parse_permit(data: bytes) -> Permit:
+    """Parses a permit of at most MAX_PERMIT_SIZE bytes; verifies nothing.
+
+    Every accepted permit encodes to the same bytes.
+
+    Raises:
+        FormatError: If the data is no tlog-proof, or its extra data no valid record.
+    """
+    if len(data) > MAX_PERMIT_SIZE:
+        raise FormatError(f"permit: more than {MAX_PERMIT_SIZE} bytes")
+    return Permit(parse_tlog_proof(data))

@@ -1,0 +1,82 @@
+"""The checks of signatures and proof: is the decision in a trusted log, signed by whom it must be?
+
+Log and witnesses: C2SP tlog-proof under the runtime's own policy. Authorities and gateway: design
+section 3.1.
+"""
+
+from collections.abc import Iterator
+
+from muniment.formats.authority import key_reference, verify_signatures
+from muniment.formats.encoding import FormatError, VerificationError
+from muniment.formats.kinds import Decision
+from muniment.formats.policy import CosignedCheckpoint
+from muniment.formats.tlogproof import verify_tlog_proof
+from muniment.lineage.escape import terminal
+from muniment.permit.context import CLOCK_SKEW, Context, Trust
+from muniment.permit.permitfile import Permit
+from muniment.permit.verdict import Finding
+
+
+def check_proof(permit: Permit, trust: Trust) -> tuple[CosignedCheckpoint | None, list[Finding]]:
+    """Is the record in a trusted log, under a checkpoint that a quorum cosigned?"""
+    try:
+        return verify_tlog_proof(permit.proof, permit.entry, trust.policy), []
+    except (VerificationError, FormatError) as error:
+        expected = "the record under a checkpoint that the policy accepts"
+        return None, [Finding("invalid_signature", "proof", expected, terminal(str(error)))]
+
+
+def check_authorities(decision: Decision, trust: Trust) -> Iterator[Finding]:
+    """Have the authorities signed, and nobody else?"""
+    known = {key_reference(vkey): vkey for vkey in trust.authorities}
+    signed: set[str] = set()
+    for one in decision.signatures or ():
+        vkey = known.get(one.key)
+        if vkey is None:
+            if not trust.allow_unknown_signatures:
+                yield _invalid("signatures by known authorities", f"one by {terminal(one.key)}")
+            continue
+        try:
+            verify_signatures(decision, [vkey])
+        except (VerificationError, FormatError) as error:
+            yield _invalid("signatures that verify", terminal(str(error)))
+        else:
+            signed.add(vkey.name)
+    needed = trust.signatures_needed
+    if len(signed) < needed:
+        names = ", ".join(map(terminal, sorted(signed))) or "none"
+        yield _invalid(f"signatures of {needed} known authorities", names)
+
+
+def check_gateway(decision: Decision, trust: Trust) -> Iterator[Finding]:
+    """Was it logged by a gateway whose decisions count?"""
+    if trust.gateways is not None and all(
+        vkey.name != decision.producer for vkey in trust.gateways
+    ):
+        names = ", ".join(sorted({terminal(vkey.name) for vkey in trust.gateways})) or "nobody"
+        yield Finding(
+            "invalid_signature", "gateway", f"a decision by {names}", terminal(decision.producer)
+        )
+
+
+def check_checkpoint_age(
+    cosigned: CosignedCheckpoint, context: Context, trust: Trust
+) -> Iterator[Finding]:
+    """Is the checkpoint young enough, and not from the future?"""
+    # A cosignature of time 0 makes no statement on time.
+    times = [time for _, time in cosigned.cosigners if time]
+    if times and max(times) > context.now + CLOCK_SKEW:
+        yield _discontinuity("checkpoint age", f"a time up to {context.now}", str(max(times)))
+    oldest = trust.max_checkpoint_age
+    if oldest is not None and min(times, default=0) < context.now - oldest:
+        yield _discontinuity(
+            "checkpoint age", f"at most {oldest} s", f"{context.now - min(times, default=0)} s"
+        )
+
+
+def _invalid(expected: str, found: str) -> Finding:
+    return Finding("invalid_signature", "signatures", expected, found)
+
+
+def _discontinuity(check: str, expected: str, found: str) -> Finding:
+    return Finding("governance_mesh_discontinuity", check, expected, found)

@@ -1,0 +1,147 @@
+"""The checks of what a decision states against what the runtime knows (design section 3.1).
+
+Each check yields what failed, and nothing when it holds. None of them needs the log.
+"""
+
+from collections.abc import Iterator
+
+from muniment.formats.artifact import Artifact
+from muniment.formats.kinds import Decision, Entity
+from muniment.lineage.escape import terminal
+from muniment.permit.context import Context, Trust
+from muniment.permit.verdict import Finding
+
+
+def check_authorization(decision: Decision, context: Context, trust: Trust) -> Iterator[Finding]:
+    """Does the decision allow this action on this resource, in this run, at this time?"""
+    artifact = decision.artifact
+    if not decision.allowed:
+        yield from _denied(decision)
+    if artifact is None and trust.require_artifact:
+        yield _discontinuity("artifact", "an authorization artifact", "none")
+    wanted = (context.action, *context.resource)
+    requested = (decision.action, *decision.resource)
+    if artifact is not None and not artifact.scope.allows(*wanted):
+        yield _discontinuity("scope", _scope(artifact), _deed(*wanted))
+    if (artifact is None or trust.exact_request) and wanted != requested:
+        yield _discontinuity("request", _deed(*requested), _deed(*wanted))
+    if context.subject is not None and context.subject != decision.subject:
+        yield _discontinuity(
+            "subject", f"subject {_entity(decision.subject)}", _entity(context.subject)
+        )
+    if decision.execution is None:
+        if trust.require_execution:
+            yield _discontinuity("execution", "a decision that states its run", "none")
+    elif context.execution != decision.execution:
+        yield _discontinuity("execution", f"run {decision.execution}", _or_none(context.execution))
+    if artifact is not None and not artifact.validity.covers(context.now):
+        period = artifact.validity
+        yield _discontinuity(
+            "validity",
+            f"a time in [{period.not_before}, {period.not_after})",
+            str(context.now),
+        )
+
+
+def check_identity(artifact: Artifact | None, context: Context, trust: Trust) -> Iterator[Finding]:
+    """Is this the runtime that may execute?"""
+    binding = artifact.binding if artifact is not None else None
+    if binding is None:
+        if trust.require_binding:
+            yield Finding("runtime_identity_mismatch", "binding", "a runtime binding", "none")
+        return
+    for check, bound, own in (
+        ("spiffe_id", binding.spiffe_id, context.spiffe_id),
+        ("thumbprint", binding.thumbprint, context.thumbprint),
+    ):
+        if bound is not None and bound != own:
+            yield Finding("runtime_identity_mismatch", check, bound, _or_none(own))
+
+
+def check_policy(artifact: Artifact | None, context: Context, trust: Trust) -> Iterator[Finding]:
+    """Was it decided by the policy that should have decided?"""
+    expected = context.policy
+    stated = artifact.policy if artifact is not None else None
+    if expected is None or (expected.id, expected.revision, expected.digest) == (None, None, None):
+        if trust.require_policy:
+            shown = "none" if stated is None else f"{stated.id}, and no expectation to compare with"
+            yield Finding("policy_mismatch", "policy", "a policy that the runtime expects", shown)
+        return
+    for part in ("id", "revision", "digest"):
+        wanted = getattr(expected, part)
+        found = None if stated is None else getattr(stated, part)
+        if wanted is not None and wanted != found:
+            yield Finding("policy_mismatch", f"policy {part}", terminal(wanted), _or_none(found))
+
+
+def check_environment(
+    artifact: Artifact | None, context: Context, trust: Trust
+) -> Iterator[Finding]:
+    """Does the environment measure as required?"""
+    required = artifact.environment if artifact is not None else None
+    if required is None:
+        if trust.require_environment:
+            yield Finding(
+                "environment_integrity_failure", "environment", "required measurements", "none"
+            )
+        return
+    for name, digest in required.items():
+        found = context.measurements.get(name)
+        if found != digest:
+            yield Finding(
+                "environment_integrity_failure", f"measurement {name}", digest, _or_none(found)
+            )
+
+
+def check_governance(
+    artifact: Artifact | None, context: Context, trust: Trust
+) -> Iterator[Finding]:
+    """Is the decision of the governance domain that the runtime is in?"""
+    stated = (artifact.governance if artifact is not None else None) or {}
+    for name in sorted({*stated, *context.governance}):
+        found, own = stated.get(name), context.governance.get(name)
+        if found == own or (own is None and trust.allow_unknown_labels):
+            continue
+        yield Finding(
+            "governance_mesh_discontinuity",
+            f"label {terminal(name)}",
+            _or_none(own),
+            _or_none(found),
+        )
+
+
+def _denied(decision: Decision) -> Iterator[Finding]:
+    """A decision of false: with the codes it gives, or as the policy's plain no."""
+    codes = decision.denial.codes if decision.denial else ()
+    if set(codes) <= {"denied_by_policy"}:
+        yield Finding("denied_by_policy", "decision", "true", "false, a plain no of the policy")
+        return
+    given = ", ".join(codes)
+    yield _discontinuity("decision", "true", f"false, because of {given}")
+    for code in codes:
+        yield Finding(code, "decision", "true", f"false, because of {code}")
+
+
+def _discontinuity(check: str, expected: str, found: str) -> Finding:
+    return Finding("authorization_discontinuity", check, expected, found)
+
+
+def _scope(artifact: Artifact) -> str:
+    actions = ", ".join(map(terminal, artifact.scope.actions))
+    resources = ", ".join(
+        f"{terminal(one.type)} {'(any)' if one.id is None else terminal(one.id)}"
+        for one in artifact.scope.resources
+    )
+    return f"one of the actions {actions} on one of {resources}"
+
+
+def _deed(action: str, type_: str, id_: str) -> str:
+    return f"{terminal(action)} on {_entity(Entity(type_, id_))}"
+
+
+def _entity(entity: Entity) -> str:
+    return f"{terminal(entity.type)} {terminal(entity.id)}"
+
+
+def _or_none(text: str | None) -> str:
+    return "none" if text is None else terminal(text)

@@ -1,0 +1,80 @@
+"""What comes out of verifying a permit (design sections 3.1 and 6): permit, or denial with reasons.
+
+The codes are design section 3.1's closed set, in its order.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Self, get_args
+
+from muniment.formats.members import DenialCode
+from muniment.lineage.facts import Head
+
+CODES: Final[tuple[DenialCode, ...]] = get_args(DenialCode)
+"""The denial codes, in the order in which a verdict has them."""
+
+
+class Finding(NamedTuple):
+    """One check that failed.
+
+    Attributes:
+        code: The denial code.
+        check: The check, by its stable name.
+        expected: What would have passed, as printable text.
+        found: What was there instead, as printable text.
+    """
+
+    code: DenialCode
+    check: str
+    expected: str
+    found: str
+
+    @property
+    def sentence(self) -> str:
+        """The finding as a sentence."""
+        return f"{self.check}: expected {self.expected}, found {self.found}."
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Permit or denial. Made by `verify_permit`; deterministic.
+
+    Attributes:
+        findings: What failed: by code, then in the order of the checks. None failed: permitted.
+        index: The decision's leaf index, when its inclusion was verified; else None.
+        head: The state of the log that lineage and revocations were judged at; None without facts.
+    """
+
+    findings: tuple[Finding, ...]
+    index: int | None = None
+    head: Head | None = None
+
+    @classmethod
+    def of(
+        cls, findings: Iterable[Finding], *, index: int | None = None, head: Head | None = None
+    ) -> Self:
+        """A verdict on findings in any order; repetitions are dropped."""
+        distinct = dict.fromkeys(findings)
+        return cls(tuple(sorted(distinct, key=lambda one: CODES.index(one.code))), index, head)
+
+    @property
+    def permitted(self) -> bool:
+        """Whether the action may go ahead: no check failed."""
+        return not self.findings
+
+    @property
+    def codes(self) -> tuple[DenialCode, ...]:
+        """The denial codes, each once, in design order; none when permitted."""
+        return tuple(dict.fromkeys(finding.code for finding in self.findings))
+
+    def members(self) -> dict[str, Any]:
+        """The verdict as JSON values."""
+        return {
+            "permitted": self.permitted,
+            "codes": list(self.codes),
+            "findings": [
+                {**finding._asdict(), "sentence": finding.sentence} for finding in self.findings
+            ],
+            "index": self.index,
+            "head": None if self.head is None else self.head._asdict(),
+        }
