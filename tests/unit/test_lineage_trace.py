@@ -61,7 +61,7 @@ def test_a_decision_without_execution_is_bound_by_an_edge_only() -> None:
     assert kinds(world) == []
 
 
-# --- breaks -----------------------------------------------------------------------------------
+# --- breaks ----------------------------------------
 
 
 def _case(kind: str, subject: str, index: int | None) -> Callable[..., Callable[[], World]]:
@@ -291,7 +291,7 @@ def test_every_kind_of_break_has_a_case() -> None:
     assert {case.values[0] for case in CASES} == set(BREAK_KINDS) - {"truncated"}
 
 
-# --- what is no break ---------------------------------------------------------------------------
+# --- what is no break ----------------------------------------
 
 
 def test_a_revocation_counts_from_its_time_on() -> None:
@@ -428,7 +428,7 @@ def test_facts_that_cannot_be_read_raise() -> None:
         trace("call", Broken(Head(ORIGIN, 0, 0), []), NOW)
 
 
-# --- size -----------------------------------------------------------------------------------------
+# --- size ----------------------------------------
 
 
 def chain(length: int) -> MemoryFacts:
@@ -458,7 +458,7 @@ def test_a_chain_of_20000_hops_does_not_overflow() -> None:
     assert found.hops[-1].depth == 19_999
 
 
-# --- random graphs against a naive oracle -------------------------------------------------------
+# --- random graphs against a naive oracle ----------------------------------------
 
 RUNS = [f"r{number}" for number in range(6)]
 
@@ -586,7 +586,7 @@ def test_a_walk_survives_a_long_chain() -> None:
     assert len(walk(Ref("run", "r4999"), chain(5000), depth=10_000, limit=20_000).steps) == 9999
 
 
-# --- facts ------------------------------------------------------------
+# --- facts ----------------------------------------
 
 
 def test_memory_facts_page() -> None:

@@ -8,7 +8,6 @@ not the whole answer: who reasons from it then fails closed.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from muniment.formats.encoding import MunimentError
@@ -85,8 +84,7 @@ class Found(NamedTuple, Generic[R]):
     record: R
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[R]):
+class Page(NamedTuple, Generic[R]):
     """The records that answer one key.
 
     Attributes:
