@@ -54,10 +54,12 @@ class StreamHead(msgspec.Struct, frozen=True):
     Attributes:
         next: Sequence number of the next record.
         manifest: Base64 of the last manifest's leaf hash; 32 zero bytes for a new stream.
+        origin: The log's origin; "" if the log does not say.
     """
 
     next: int
     manifest: str
+    origin: str = ""
 
     @property
     def previous(self) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 
 import logsim
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, decision, jitter, lines, logged_records
-from muniment import gateway as gateway_module
+from muniment import delivery
 from muniment.errors import (
     GatewayClosed,
     NotPublished,
@@ -27,8 +27,8 @@ from muniment.gateway import Gateway
 
 @pytest.fixture(autouse=True)
 def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway_module, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(gateway_module, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.02)
 
 
 def ids(sim: LogSim) -> list[str]:
@@ -49,6 +49,23 @@ async def test_submits_completes_and_resumes() -> None:
             (receipt,) = await gateway.submit([decision(9)])
         assert (receipt.index, receipt.batch.sequence) == (4, 3)
         assert len(set(ids(sim))) == 4
+
+
+async def test_a_new_log_may_take_a_moment_to_publish_its_origin() -> None:
+    sim = LogSim(publishes=False)
+    async with sim.serve() as url:
+
+        async def publish() -> None:
+            await asyncio.sleep(0.05)
+            sim.publishes = True
+
+        later = asyncio.create_task(publish())
+        async with Gateway(url, GATEWAY_SIGNER) as gateway:
+            assert gateway.origin == logsim.ORIGIN
+        await later
+        sim.publishes = False
+        with pytest.raises(Refused, match="not-published-yet"):
+            await Gateway(url, GATEWAY_SIGNER, publish_wait=0.05).__aenter__()
 
 
 async def test_an_empty_call_sends_nothing() -> None:
