@@ -101,6 +101,7 @@ class Delivery:
         self._signer = signer
         self._options = options
         self._next, self._previous = place
+        self._is_pumping = False
 
     async def settled(self) -> None:
         """Waits until nothing is queued or in flight, or nothing can be any more."""
@@ -131,7 +132,18 @@ class Delivery:
         return tasks
 
     def pump(self) -> None:
-        """Sends batches while the rules allow; called whenever something changed."""
+        """Sends what may be sent, once everything that is ready to run has run.
+
+        Callers that one batch woke up come back together; without this the first of them would
+        leave alone, and the others would wait for it.
+        """
+        if not self._is_pumping:
+            self._is_pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Sends batches while the rules allow."""
+        self._is_pumping = False
         while (
             self.failure is None
             and self.queue

@@ -79,9 +79,32 @@ async def test_concurrent_callers_share_batches_and_get_their_own_receipts() -> 
     sim = LogSim(delay=lambda: 0.02)
     async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
         answers = await asyncio.gather(*[gateway.submit([decision(n)]) for n in range(200)])
-    assert sim.posts == 2  # the first leaves at once, the rest are gathered meanwhile
+    assert sim.posts == 1
     for number, (receipt,) in enumerate(answers):
         assert receipt.entry == decision(number) == sim.entries[receipt.index]
+
+
+async def test_what_comes_while_a_batch_is_in_flight_is_gathered() -> None:
+    sim = LogSim(delay=lambda: 0.03)
+    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+        tasks = []
+        for number in range(20):
+            tasks.append(asyncio.create_task(gateway.submit([decision(number)])))
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*tasks)
+    assert sim.posts == 2  # the first left at once
+
+
+async def test_callers_that_come_back_together_leave_together() -> None:
+    sim = LogSim(delay=lambda: 0.002)
+
+    async def caller(number: int, gateway: Gateway) -> None:
+        for turn in range(5):
+            await gateway.submit([decision(100 * number + turn)])
+
+    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+        await asyncio.gather(*[caller(number, gateway) for number in range(30)])
+    assert sim.posts == 5
 
 
 async def test_full_batches_fly_in_a_window() -> None:
