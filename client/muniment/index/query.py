@@ -33,7 +33,7 @@ Direction: TypeAlias = Literal["ancestors", "descendants"]
 """Along the edges, to what came before; or against them, to what came of it."""
 
 _LEVEL: Final = 256  # things looked up together
-_MANY: Final = 1 << 14  # postings looked at in the search for reused ids
+_MANY: Final = 1 << 14  # postings looked at in one statement
 
 
 class Entry(NamedTuple):
@@ -178,12 +178,7 @@ class Index:
         facts = ReplicaFacts(self._reader)
         origin, size, _ = facts.head
         hashed = thing_hash(thing.type, thing.id)
-        candidates: set[int] = set()
-        for role in Role:
-            candidates.update(
-                self._reader.find(hashed, role, after=after, size=size, limit=limit + 1)
-            )
-        # Each role gave its first ones, so that the first of all are among them.
+        candidates = self._candidates(hashed, after, size, limit + 1)
         indices = sorted(candidates)[:limit]
         records = facts.records(indices)
         found = [
@@ -204,6 +199,18 @@ class Index:
             ),
             indices[-1] if len(candidates) > limit else None,
         )
+
+    def _candidates(self, thing: int, after: int, size: int, limit: int) -> set[int]:
+        """Leaves that may be about a thing: the first `limit` of them, and maybe more."""
+        if after < 0:
+            every = self._reader.find_all([thing], (Role.ID, Role.TO), size=size, limit=_MANY)
+            if len(every) < _MANY:
+                return {posting.index for posting in every}
+        # The first ones of each role: the first of all are among them.
+        found: set[int] = set()
+        for role in Role:
+            found.update(self._reader.find(thing, role, after=after, size=size, limit=limit))
+        return found
 
     def _reused(self, facts: ReplicaFacts, records: Sequence[Record]) -> set[tuple[str, str]]:
         """Which of the records' (producer, id) stand for more than one content."""

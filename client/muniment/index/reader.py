@@ -8,14 +8,13 @@ follower goes on writing, and no transaction has to stay open.
 import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, starmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 import msgspec
 
-from muniment.formats.encoding import FormatError, unframe
 from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.keys import LOCAL_MASK, PART_BITS, ROLE_BITS, THING_SHIFT, Role
 from muniment.index.schema import APPLICATION_ID, STATE, IndexState, state_of
@@ -23,7 +22,7 @@ from muniment.lineage.facts import Head
 from muniment.service.database import DatabaseError, open_reader
 
 CACHE_BYTES: Final = 32 << 20
-"""Bytes of entry bundles kept unframed: about 200 of usual size, at least the last one used."""
+"""Bytes of entry bundles kept in memory: about 200 of usual size, at least the last one used."""
 
 _ROLE_MASK: Final = (1 << ROLE_BITS) - 1
 
@@ -44,7 +43,8 @@ _MANY: Final = (
     f" n << {PART_BITS} | (entry & {LOCAL_MASK})"
     " FROM json_each(?3) AS thing CROSS JOIN part CROSS JOIN posting"
     f" ON part = n AND entry BETWEEN thing.value << {THING_SHIFT} | ?4"
-    f" AND thing.value << {THING_SHIFT} | ?5 LIMIT ?6"
+    f" AND thing.value << {THING_SHIFT} | ?5"
+    f" WHERE n << {PART_BITS} | (entry & {LOCAL_MASK}) < ?6 LIMIT ?7"
 )
 
 
@@ -74,6 +74,31 @@ class Posting(NamedTuple):
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
 
 
+class _Bundle:
+    """An entry bundle, walked only as far as somebody has asked: most look for one entry."""
+
+    __slots__ = ("_starts", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._starts = [0]  # of the frames seen so far, and of the one after them
+
+    def has(self, at: int) -> bool:
+        """Whether there is an entry at a position."""
+        starts, data = self._starts, self.data
+        start, most = starts[-1], len(data) - 2
+        while len(starts) <= at + 1:
+            if start > most:
+                return False
+            start += 2 + (data[start] << 8 | data[start + 1])
+            starts.append(start)
+        return starts[at + 1] <= len(data)
+
+    def entry(self, at: int) -> bytes:
+        """The entry at a position where there is one."""
+        return self.data[self._starts[at] + 2 : self._starts[at + 1]]
+
+
 class IndexReader:
     """Reads one index file; close it before its writer, if that is in this process."""
 
@@ -96,8 +121,8 @@ class IndexReader:
             (application,) = self._connection.execute("PRAGMA application_id").fetchone()
             if application != APPLICATION_ID:
                 raise DatabaseError(f"{path}: not an index")
-            (kept,) = self._connection.execute("SELECT bundles FROM state").fetchone()
-            if not kept and bundles is None:
+            row = self._connection.execute("SELECT bundles FROM state").fetchone()
+            if row == (0,) and bundles is None:
                 raise DatabaseError(f"{path}: a log's index; the records are in the log")
         except sqlite3.Error as error:
             self._connection.close()
@@ -106,7 +131,7 @@ class IndexReader:
             self._connection.close()
             raise
         self._bundles: Bundles = bundles or self
-        self._cache: OrderedDict[int, tuple[int, list[bytes]]] = OrderedDict()
+        self._cache: OrderedDict[int, _Bundle] = OrderedDict()
         self._cached = 0  # bytes
 
     def __enter__(self) -> Self:
@@ -191,8 +216,8 @@ class IndexReader:
             return []
         low, high = roles[0] << PART_BITS, roles[1] << PART_BITS | LOCAL_MASK
         listed = msgspec.json.encode(things).decode("ascii")
-        rows = self._all(_MANY, (0, size - 1 >> PART_BITS, listed, low, high, limit))
-        return [Posting(*row) for row in rows]
+        rows = self._all(_MANY, (0, size - 1 >> PART_BITS, listed, low, high, size, limit))
+        return list(starmap(Posting, rows))
 
     def leaves(self, indices: Iterable[int]) -> Mapping[int, bytes]:
         """The leaves at some indices, each bundle read once.
@@ -203,8 +228,7 @@ class IndexReader:
         found: dict[int, bytes] = {}
         for index in sorted(set(indices)):
             number, at = divmod(index, TILE_WIDTH)
-            entries = self._entries(number, at)
-            found[index] = entries[at]
+            found[index] = self._bundle(number, at).entry(at)
         return found
 
     def bundle(self, index: int) -> bytes:
@@ -215,27 +239,23 @@ class IndexReader:
         data: bytes = row[0]
         return data
 
-    def _entries(self, number: int, at: int) -> list[bytes]:
+    def _bundle(self, number: int, at: int) -> "_Bundle":
+        """The bundle with this number, which has an entry `at`."""
         known = self._cache.get(number)
-        if known is not None and len(known[1]) > at:
+        if known is not None and known.has(at):
             self._cache.move_to_end(number)
-            return known[1]
-        data = self._bundles.bundle(number)
-        try:
-            entries = unframe(data)
-        except FormatError as error:
-            raise DatabaseError(f"{self.path}: entry bundle {number}: {error}") from None
-        if len(entries) <= at:
+            return known
+        bundle = _Bundle(self._bundles.bundle(number))
+        if not bundle.has(at):
             raise DatabaseError(f"{self.path}: entry bundle {number} ends before entry {at}")
         if known is not None:  # the partial bundle, as it was earlier
-            self._cached -= known[0]
-        self._cache[number] = len(data), entries
+            self._cached -= len(known.data)
+        self._cache[number] = bundle
         self._cache.move_to_end(number)
-        self._cached += len(data)
+        self._cached += len(bundle.data)
         while self._cached > CACHE_BYTES and len(self._cache) > 1:
-            _, (length, _) = self._cache.popitem(last=False)
-            self._cached -= length
-        return entries
+            self._cached -= len(self._cache.popitem(last=False)[1].data)
+        return bundle
 
     def _one(self, sql: str, values: Sequence[object] = ()) -> tuple[Any, ...] | None:
         rows = self._all(sql, values)

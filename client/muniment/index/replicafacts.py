@@ -5,8 +5,7 @@ memory. Every answer is at the size that the index had when the facts were made.
 parsed with all checks, and compared with the key that it was found by.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from muniment.formats.encoding import FormatError
@@ -150,21 +149,24 @@ class ReplicaFacts:
         Raises:
             FactsError: If they cannot be read.
         """
-        if len(self._records) > CACHED_RECORDS:
-            self._records.clear()
+        self._load(indices)
+        return {index: self._records[index] for index in indices}
+
+    def _load(self, indices: Iterable[int]) -> None:
+        """Puts records into the cache."""
         known = self._records
         missing = [index for index in indices if index not in known]
-        if missing:
+        if not missing:
+            return
+        try:
+            leaves = self._reader.leaves(missing)
+        except DatabaseError as error:
+            raise FactsError(str(error)) from error
+        for index, data in leaves.items():
             try:
-                leaves = self._reader.leaves(missing)
-            except DatabaseError as error:
-                raise FactsError(str(error)) from error
-            for index, data in leaves.items():
-                try:
-                    known[index] = parse_record(data)
-                except FormatError:
-                    known[index] = None
-        return {index: known[index] for index in indices}
+                known[index] = parse_record(data)
+            except FormatError:
+                known[index] = None
 
     def _pages(
         self,
@@ -189,35 +191,44 @@ class ReplicaFacts:
         """
         if limit < 1:
             raise ValueError("a limit is at least 1")
+        if len(self._records) > CACHED_RECORDS:
+            self._records.clear()
+        known = self._records
         hashes = [hash_of(key) for key in keys]
 
         def matching(key: K, indices: Sequence[int]) -> list[Found[R]]:
-            records = self.records(indices)
-            found: list[Found[R]] = []
-            for index in indices:
-                record = records[index]
-                if isinstance(record, kind) and key in keys_of(record):
-                    found.append(Found(index, record))
-            return found
+            return [
+                Found(index, record)
+                for index in indices
+                if isinstance(record := known[index], kind) and key in keys_of(record)
+            ]
 
         candidates = None if after >= 0 else self._candidates(hashes, role)
+        nothing: Page[R] = Page()
         pages: list[Page[R]] = []
         for at, key in enumerate(keys):
-            if candidates is not None and len(candidates[at]) <= limit:
-                found = matching(key, candidates[at])
-            else:
-                found, last = [], after
-                while len(found) <= limit:
-                    indices = self._find(hashes[at], role, last, limit + 1)
-                    found += matching(key, indices)
-                    if len(indices) <= limit:
-                        break
-                    last = indices[-1]
+            if candidates is not None:
+                indices = candidates.get(at)
+                if indices is None:
+                    pages.append(nothing)
+                    continue
+                if len(indices) <= limit:
+                    pages.append(Page(tuple(matching(key, indices))))
+                    continue
+            found: list[Found[R]] = []
+            last = after
+            while len(found) <= limit:
+                indices = self._find(hashes[at], role, last, limit + 1)
+                self._load(indices)
+                found += matching(key, indices)
+                if len(indices) <= limit:
+                    break
+                last = indices[-1]
             pages.append(Page(tuple(found[:limit]), more=len(found) > limit))
         return pages
 
     def _candidates(self, hashes: Sequence[int], role: Role) -> dict[int, list[int]] | None:
-        """The candidates for all keys, by position; None when they are too many for one answer."""
+        """The candidates for all keys, by position, loaded; None when they are too many at once."""
         most = _LEAST + SPREAD * len(hashes)
         try:
             postings = self._reader.find_all(hashes, (role, role), size=self._head.size, limit=most)
@@ -225,11 +236,11 @@ class ReplicaFacts:
             raise FactsError(str(error)) from error
         if len(postings) >= most:
             return None
-        candidates: defaultdict[int, list[int]] = defaultdict(list)
+        candidates: dict[int, list[int]] = {}
         for thing, _, index in postings:
-            candidates[thing].append(index)
+            candidates.setdefault(thing, []).append(index)
         # All candidates at once: a bundle that several keys need is read once.
-        self.records([posting.index for posting in postings])
+        self._load([index for _, _, index in postings])
         return candidates
 
     def _find(self, thing: int, role: Role, after: int, limit: int) -> list[int]:
