@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from msgspec.json import Encoder
+
 from muniment.formats.encoding import MunimentError
 from muniment.formats.kinds import (
     Decision,
@@ -28,6 +30,8 @@ R = TypeVar("R", bound=Record)
 PAGE: Final = 256
 """Most records in one answer about one key, unless the caller asks for another number. A run has
 one decision and a handful of edges; only popular agents have more."""
+
+_encode: Final = Encoder(order="sorted").encode
 
 TargetKind: TypeAlias = Literal["decision", "execution", "key", "key_name"]
 """What a revocation can be looked up by; `key_name` finds all revoked vkeys of one key name."""
@@ -188,6 +192,11 @@ def head_of(cosigned: CosignedCheckpoint) -> Head:
     """
     times = [timestamp for _, timestamp in cosigned.cosigners if timestamp]
     return Head(cosigned.origin, cosigned.size, min(times, default=0))
+
+
+def is_same(one: Record, other: Record) -> bool:
+    """Whether two records are the same to the byte; in Python, values of true and 1 are equal."""
+    return _encode(one) == _encode(other)
 
 
 class MemoryFacts:

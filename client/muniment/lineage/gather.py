@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from muniment.formats.kinds import Decision, Edge, Outcome
-from muniment.formats.recordcodec import encode_record
-from muniment.lineage.facts import Facts, Found, Ref, ref_of
+from muniment.lineage.facts import Facts, Found, Ref, is_same, ref_of
 from muniment.lineage.reader import Reader
 
 
@@ -158,7 +157,8 @@ def _read_decisions(runs: dict[str, Run], facts: Facts, reader: Reader) -> None:
             run.namesakes += [
                 other
                 for other in named.get(one.record.id, ())
-                if other.index != one.index and _conflict(other.record, one.record)
+                if other.record.producer == one.record.producer
+                and not is_same(other.record, one.record)
             ]
 
 
@@ -166,9 +166,3 @@ def _meant(edge: Edge, found: tuple[Found[Decision], ...]) -> tuple[Found[Decisi
     """The decisions that an edge means: ids are unique for a producer, so its own go first."""
     own = tuple(one for one in found if one.record.producer == edge.producer)
     return own or found
-
-
-def _conflict(one: Decision, other: Decision) -> bool:
-    """Whether two decisions of one id are one producer's, with other content."""
-    # Values alone do not tell: in Python, true equals 1.
-    return one.producer == other.producer and encode_record(one) != encode_record(other)

@@ -10,9 +10,8 @@ from typing import Final
 
 from muniment.formats.encoding import MunimentError
 from muniment.formats.kinds import Decision
-from muniment.formats.recordcodec import encode_record
 from muniment.lineage.escape import terminal
-from muniment.lineage.facts import Facts, Head, Ref, ref_of
+from muniment.lineage.facts import Facts, Head, Ref, is_same, ref_of
 from muniment.lineage.model import REVOKED, BreakKind, Trace
 from muniment.lineage.reader import Reader
 from muniment.lineage.revoked import revocations_of
@@ -68,8 +67,7 @@ def _check_presence(permit: Permit, decision: Decision, facts: Facts) -> Iterato
     """The facts must hold the decision where the proof says: both speak of one history."""
     [page] = facts.decisions([decision.id], after=permit.index - 1, limit=1)
     if not any(
-        index == permit.index and encode_record(record) == permit.entry
-        for index, record in page.entries
+        index == permit.index and is_same(record, decision) for index, record in page.entries
     ):
         yield _mesh("facts", f"decision {decision.id} at leaf {permit.index}", "another history")
 
