@@ -1,0 +1,144 @@
+"""Requests to configured addresses, and to no others: bounded in size and time, no redirects.
+
+`Transport` is all that pulling and gossip know of the network, so that tests can put a simulated
+one in its place. What comes back is unverified bytes.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from muniment.formats.encoding import MunimentError
+from muniment.formats.note import MAX_NOTE_SIZE
+
+MAX_ANSWER: Final = MAX_NOTE_SIZE
+"""Most bytes of an answer, unless the caller expects more."""
+
+MAX_CONNECTIONS: Final = 64
+"""Open connections to all logs and peers together."""
+
+_KEEPALIVE_SECONDS: Final = 300
+
+
+class UnreachableError(MunimentError):
+    """No whole answer came, or one beyond the limits: nothing is known of the other side's state.
+
+    The message is one line without addresses: statuses and logs name the peer or log instead.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer.
+
+    Attributes:
+        status: HTTP status; redirects are among them, they are not followed.
+        body: The body; empty with status 304.
+        etag: The entity tag as sent; empty without one.
+        content_type: The media type, without parameters.
+    """
+
+    status: int
+    body: bytes = b""
+    etag: str = ""
+    content_type: str = ""
+
+
+class Transport(Protocol):
+    """Makes requests."""
+
+    async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> Answer:
+        """Reads a URL.
+
+        Args:
+            url: The URL.
+            most: Most bytes of the body.
+            etag: Entity tag of what the caller has; the answer may be a 304 then.
+
+        Raises:
+            UnreachableError: If no whole answer came within the limits.
+        """
+        ...
+
+    async def post(self, url: str, body: bytes) -> Answer:
+        """Sends a body.
+
+        Raises:
+            UnreachableError: If no whole answer came within the limits.
+        """
+        ...
+
+
+class HttpTransport:
+    """The real transport: one aiohttp session with kept-alive connections."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        """Takes a session made by `transport`."""
+        self._session = session
+
+    async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> Answer:
+        """Reads a URL; see `Transport`."""
+        return await self._request("GET", url, None, most, {"If-None-Match": etag} if etag else {})
+
+    async def post(self, url: str, body: bytes) -> Answer:
+        """Sends a body; see `Transport`."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return await self._request("POST", url, body, MAX_ANSWER, headers)
+
+    async def _request(
+        self, method: str, url: str, body: bytes | None, most: int, headers: dict[str, str]
+    ) -> Answer:
+        try:
+            async with self._session.request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                data = bytearray()
+                async for chunk in response.content.iter_any():
+                    data += chunk
+                    if len(data) > most:
+                        raise UnreachableError(f"more than {most} bytes of answer")
+                kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+                etag = response.headers.get("ETag", "")
+                return Answer(response.status, bytes(data), etag, kind)
+        except TimeoutError as error:
+            raise UnreachableError("no answer in time") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UnreachableError(type(error).__name__) from error
+
+
+@asynccontextmanager
+async def transport(request_seconds: float) -> AsyncIterator[HttpTransport]:
+    """Opens the real transport.
+
+    Args:
+        request_seconds: Deadline of one request, from the connection to the last byte.
+    """
+    # No decompression: a bomb must not get past the limits. No proxies from the environment.
+    async with aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=request_seconds),
+        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS),
+        auto_decompress=False,
+        trust_env=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": "muniment-witness", "Accept-Encoding": "identity"},
+        skip_auto_headers=("Accept",),
+    ) as session:
+        yield HttpTransport(session)
+
+
+def check_url(text: str) -> str:
+    """Checks a base URL and returns it without trailing slashes.
+
+    Raises:
+        ValueError: If it is not an absolute http or https URL, or has a query, fragment or user.
+    """
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError("expected a URL such as https://log.example/")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("a base URL has no query, fragment or user")
+    return text.rstrip("/")
