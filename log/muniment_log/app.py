@@ -59,11 +59,11 @@ class Heads:
         self._publisher = publisher
 
     def signer(self) -> Callable[[Head], bytes] | None:
-        """See `sequencer.Listener`."""
+        """See `storage.store.Listener`."""
         return self._publisher.signer()
 
     def committed(self, change: Integration, signed: bytes | None) -> None:
-        """See `sequencer.Listener`. Whoever learns of a head can read its tiles."""
+        """See `storage.store.Listener`. Whoever learns of a head can read its tiles."""
         self._tiles.advance(change)
         self._publisher.committed(change.edge.head, signed)
 

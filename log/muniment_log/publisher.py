@@ -114,6 +114,7 @@ class Publisher:
         self._integrated: Head | None = None
         self._round: _Round | None = None
         self._signed: bytes | None = None  # newer than the round, waiting for its turn
+        self._proof: tuple[tuple[int, int], Sequence[bytes]] | None = None
         self._wanted = False
         self._more_to_come: Callable[[], bool] = lambda: False
         self._news = asyncio.Event()
@@ -316,8 +317,11 @@ class Publisher:
         return self._round
 
     async def prove(self, old: int, new: int) -> Sequence[bytes]:
-        """The consistency proof that a witness asks for."""
-        return await consistency_proof(self._tiles, old, new)
+        """The consistency proof that a witness asks for; most ask for the same one."""
+        if self._proof is None or self._proof[0] != (old, new):
+            made = await consistency_proof(self._tiles, old, new)
+            self._proof = (old, new), made
+        return self._proof[1]
 
     def answered(self, current: _Round, client: WitnessClient, cosigned: Cosigned) -> None:
         """A witness has cosigned the head of a round, in time or late."""

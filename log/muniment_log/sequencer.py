@@ -16,7 +16,7 @@ import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from muniment_log.errors import (
     OverloadedError,
@@ -25,13 +25,13 @@ from muniment_log.errors import (
     StreamGapError,
     UnavailableError,
 )
-from muniment_log.integrate import Integration, RightEdge, integrate
+from muniment_log.integrate import RightEdge, integrate
 from muniment_log.storage.port import Head, Receipt, StreamKey, StreamState
-from muniment_log.storage.sqlite import Accepted, Commit
+from muniment_log.storage.store import Accepted, Commit, Listener, Store
 from muniment_log.streams import Pending, Place, Stream, digest_of, new_future, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from muniment.formats.manifest import Batch
     from muniment_log.metrics import LogMetrics
@@ -57,38 +57,6 @@ class SequencerLimits:
     parked_batches: int = 64
     parked_seconds: float = 5.0
     streams: int = 10_000
-
-
-class Store(Protocol):
-    """What the sequencer needs of the embedded store; see `SQLiteStore`."""
-
-    async def commit(self, commit: Commit) -> bytes | None:
-        """Makes a group of batches durable; the signed checkpoint when one was asked for."""
-        ...
-
-    async def stream(self, key: StreamKey) -> StreamState:
-        """Where a stream continues."""
-        ...
-
-    async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
-        """The batch that begins at a sequence number."""
-        ...
-
-    async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
-        """Keeps a manifest that contradicts an accepted one."""
-        ...
-
-
-class Listener(Protocol):
-    """Who is told about heads: the publisher and the tile source, put together by the app."""
-
-    def signer(self) -> Callable[[Head], bytes] | None:
-        """Asked before each commit: how to sign its head, None when no signature is wanted now."""
-        ...
-
-    def committed(self, change: Integration, signed: bytes | None) -> None:
-        """Told after each commit, before any receipt is given."""
-        ...
 
 
 @dataclass(slots=True, eq=False)

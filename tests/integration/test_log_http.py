@@ -1,9 +1,11 @@
 """The log as a real process with real witnesses: every endpoint, every refusal."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
@@ -527,3 +529,23 @@ def test_without_a_quorum_it_says_so_and_loses_nothing(tmp_path: Path) -> None:
         assert waiting["published"] == before["size"]
         ask(f"{made.url}/v1/entries/{receipt['first']}").problem(404, "not-published-yet")
         assert made.log.terminate() == 0
+
+
+def test_a_dead_sequencer_ends_the_process_and_nothing_is_lost(tmp_path: Path) -> None:
+    with deployed(tmp_path) as made:
+        stream = made.stream()
+        receipt = made.post(stream.take(RECORDS[:5]), "?wait=published").json
+        # Somebody else writes to the database, against all locks.
+        with contextlib.closing(sqlite3.connect(made.config.parent / "log.db")) as intruder:
+            intruder.execute("PRAGMA wal_autocheckpoint=0")
+            intruder.execute("UPDATE tree SET size = size + 1")
+            intruder.commit()
+            made.post(stream.peek(RECORDS[:5])).problem(503, "unavailable")
+            assert made.log.wait() == 1
+            assert "something else wrote to the database" in made.log.stderr
+            start_fails(made.config, 4, "the partial bundle")
+            intruder.execute("UPDATE tree SET size = size - 1")
+            intruder.commit()
+        made.start_log()
+        again = made.post(stream.take(RECORDS[:5]), "?wait=published").json
+        assert again["first"] == receipt["size"]

@@ -359,6 +359,12 @@ def test_no_head_is_signed_that_contradicts_an_earlier_one() -> None:
         assert again.sign(Head(7, bytes(32))) == note
 
 
+async def until_parked(log: Embedded, count: int) -> None:
+    async with asyncio.timeout(10):
+        while sum(len(s.parked) for s in log.sequencer._streams.values()) < count:  # noqa: ASYNC110  # no event tells
+            await asyncio.sleep(0.001)
+
+
 # Bounds
 
 
@@ -384,7 +390,7 @@ async def test_parked_batches_are_bounded(tmp_path: Path) -> None:
     batches = [stream.take(1) for _ in range(4)]
     async with log_tools.embedded(tmp_path / "log.db", limits) as log:
         waiting = [asyncio.create_task(log.sequencer.submit(b)) for b in batches[1:3]]
-        await asyncio.sleep(0)
+        await until_parked(log, 2)
         with pytest.raises(StreamGapError):
             await log.sequencer.submit(batches[3])
         await log.sequencer.submit(batches[0])
@@ -399,7 +405,7 @@ async def test_a_parked_fork_is_refused_when_its_turn_comes(tmp_path: Path) -> N
     forked = fork.take(1)
     async with log_tools.embedded(tmp_path / "log.db") as log:
         waiting = asyncio.create_task(log.sequencer.submit(forked))
-        await asyncio.sleep(0.01)
+        await until_parked(log, 1)
         await log.sequencer.submit(first)
         with pytest.raises(StreamConflictError):
             await waiting

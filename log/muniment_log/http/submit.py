@@ -77,10 +77,16 @@ class Submit:
         try:
             if kind == "application/json":
                 records = complete(
-                    body, producer=producer, now_ms=now_ms, new_id=self._new_id, most=MAX_BATCH_BYTES
+                    body,
+                    producer=producer,
+                    now_ms=now_ms,
+                    new_id=self._new_id,
+                    most=MAX_BATCH_BYTES,
                 )
             else:
-                records = complete_lines(body, producer=producer, now_ms=now_ms, new_id=self._new_id)
+                records = complete_lines(
+                    body, producer=producer, now_ms=now_ms, new_id=self._new_id
+                )
             receipt = await self._sequencer.submit_records(producer, records)
         except LogError as error:
             raise _problem(error) from error

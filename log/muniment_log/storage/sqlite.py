@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from muniment.service.database import DatabaseError, FatalDatabaseError, Readers, Writer
+from muniment.service.database import FatalDatabaseError, Readers, Writer
 from muniment_log.errors import StorageError, WrongIdentityError
 from muniment_log.storage.port import NEW_STREAM, Head, StreamKey, StreamState
+from muniment_log.storage.store import Accepted, Commit, Loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from muniment_log.integrate import Integration
 
 APPLICATION_ID: Final = 0x4D756E4C
 """``MunL`` in the file's header: SQLite and file(1) show whose database it is."""
@@ -39,62 +38,6 @@ MAX_REFUSED: Final = 1000
 only a gateway can fill the table; the oldest stay, because the first fork is the proof."""
 
 _BUNDLE_LEVEL: Final = -1  # as in formats.tiles.ENTRIES
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A signed batch as committed: enough to recognise a retry and answer it again.
-
-    Attributes:
-        key: its stream.
-        first: sequence number of its first record.
-        count: number of records.
-        digest: SHA-256 of the manifest's text.
-        index: leaf index of its first record.
-    """
-
-    key: StreamKey
-    first: int
-    count: int
-    digest: bytes
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What the file holds of the tree's right edge, and the notes of the two heads.
-
-    Attributes:
-        head: the integrated tree.
-        fragments: the partial bundle, in order.
-        partials: level above 0 → (tile index, hashes) of the last stored tile of that level.
-        signed: the newest checkpoint that the log signed.
-        published: the published checkpoint.
-    """
-
-    head: Head
-    fragments: tuple[bytes, ...]
-    partials: Mapping[int, tuple[int, bytes]]
-    signed: bytes | None
-    published: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Everything that one transaction writes.
-
-    Attributes:
-        change: the tree's part.
-        streams: where each touched stream continues afterwards.
-        accepted: the signed batches, to recognise retries.
-        sign: makes the signed checkpoint of the new head; runs on the writer's thread, where it
-            does not hold up the event loop. None when nobody waits for a signature.
-    """
-
-    change: Integration
-    streams: Mapping[StreamKey, StreamState]
-    accepted: Sequence[Accepted]
-    sign: Callable[[], bytes] | None
 
 
 @contextmanager
@@ -397,13 +340,3 @@ def _migrations() -> list[str]:
 def _short(keys: Sequence[str] | Mapping[str, str]) -> str:
     # An ML-DSA-44 vkey is 1,800 characters; name and key ID say which key it is.
     return ", ".join(sorted(key.rsplit("+", 1)[0] for key in keys))
-
-
-__all__ = [
-    "MAX_REFUSED",
-    "Accepted",
-    "Commit",
-    "DatabaseError",
-    "Loaded",
-    "SQLiteStore",
-]

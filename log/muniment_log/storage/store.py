@@ -1,0 +1,100 @@
+"""What the embedded sequencer says to its store, and to those who follow its commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from muniment_log.integrate import Integration
+    from muniment_log.storage.port import Head, StreamKey, StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A signed batch as committed: enough to recognise a retry and answer it again.
+
+    Attributes:
+        key: its stream.
+        first: sequence number of its first record.
+        count: number of records.
+        digest: SHA-256 of the manifest's text.
+        index: leaf index of its first record.
+    """
+
+    key: StreamKey
+    first: int
+    count: int
+    digest: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the file holds of the tree's right edge, and the notes of the two heads.
+
+    Attributes:
+        head: the integrated tree.
+        fragments: the partial bundle, in order.
+        partials: level above 0 → (tile index, hashes) of the last stored tile of that level.
+        signed: the newest checkpoint that the log signed.
+        published: the published checkpoint.
+    """
+
+    head: Head
+    fragments: tuple[bytes, ...]
+    partials: Mapping[int, tuple[int, bytes]]
+    signed: bytes | None
+    published: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Everything that one transaction writes.
+
+    Attributes:
+        change: the tree's part.
+        streams: where each touched stream continues afterwards.
+        accepted: the signed batches, to recognise retries.
+        sign: makes the signed checkpoint of the new head; runs on the writer's thread, where it
+            does not hold up the event loop. None when nobody waits for a signature.
+    """
+
+    change: Integration
+    streams: Mapping[StreamKey, StreamState]
+    accepted: Sequence[Accepted]
+    sign: Callable[[], bytes] | None
+
+
+class Store(Protocol):
+    """What the sequencer needs of the embedded store; see `SQLiteStore`."""
+
+    async def commit(self, commit: Commit) -> bytes | None:
+        """Makes a group of batches durable; the signed checkpoint when one was asked for."""
+        ...
+
+    async def stream(self, key: StreamKey) -> StreamState:
+        """Where a stream continues."""
+        ...
+
+    async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
+        """The batch that begins at a sequence number."""
+        ...
+
+    async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
+        """Keeps a manifest that contradicts an accepted one."""
+        ...
+
+
+class Listener(Protocol):
+    """Who is told about heads: the publisher and the tile source, put together by the app."""
+
+    def signer(self) -> Callable[[Head], bytes] | None:
+        """Asked before each commit: how to sign its head, None when no signature is wanted now."""
+        ...
+
+    def committed(self, change: Integration, signed: bytes | None) -> None:
+        """Told after each commit, before any receipt is given."""
+        ...
