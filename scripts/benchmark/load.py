@@ -1,7 +1,7 @@
 """The processes that put load on a log, as a user's programs would (`python -m benchmark.load`).
 
 A worker makes its decisions, says ``ready`` on stdout, waits for a line on stdin, does its work,
-and prints one line of JSON with what it measured. So that nothing but the work is timed.
+writes what it measured to a file, and says so: nothing but the work is timed.
 """
 
 import asyncio
@@ -195,7 +195,8 @@ WORKERS = {"ingest": ingest, "lone": lone, "single": single, "gets": gets}
 
 def main() -> None:
     job = json.loads(sys.argv[2])
-    print(json.dumps(run(WORKERS[sys.argv[1]](job))), flush=True)
+    Path(job["result"]).write_text(json.dumps(run(WORKERS[sys.argv[1]](job))))
+    print(json.dumps({"done": True}), flush=True)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ class Worker:
     """One process that puts load on the log; see load.py."""
 
     def __init__(self, kind: str, job: dict[str, Any]) -> None:
+        self._result = Path(job["result"])
+        self._done = False
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmark.load", kind, json.dumps(job)],
             cwd=SCRIPTS,
@@ -53,17 +55,20 @@ class Worker:
         self.process.stdin.flush()
 
     def samples(self) -> Iterator[dict[str, Any]]:
-        """Every line until the last, which holds the member `seconds`."""
-        while True:
-            line: dict[str, Any] = json.loads(self._line())
-            yield line
-            if "seconds" in line:
-                self.process.wait(timeout=60)
-                return
+        """Every line of the worker while it works."""
+        while not self._done:
+            line = json.loads(self._line())
+            self._done = "done" in line
+            if not self._done:
+                yield line
 
     def result(self) -> dict[str, Any]:
-        *_, last = self.samples()
-        return last
+        """Waits for the end; what the worker measured."""
+        for _ in self.samples():
+            pass
+        self.process.wait(timeout=60)
+        found: dict[str, Any] = json.loads(self._result.read_text())
+        return found
 
 
 class Rig:
@@ -110,6 +115,7 @@ class Rig:
             "key": str(self.place / self.keys[gateway]),
             "policy": str(self.place / "trust.policy"),
             "stream": f"bench-{self._jobs}",
+            "result": str(self.place / f"result-{self._jobs}.json"),
             "token": self.token,
             "producer": PRODUCER,
         }

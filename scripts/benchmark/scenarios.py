@@ -198,13 +198,8 @@ class LargeLog:
             "ingest", seed=self.options.seed, count=total, batch=1000, window=4, sample=step
         )
         worker.go()
-        memory: list[int] = []
-        result: dict[str, Any] = {}
-        for line in worker.samples():
-            if "logged" in line:
-                memory.append(self.rig.deployment.rss("log"))
-            else:
-                result = line
+        memory = [self.rig.deployment.rss("log") for _ in worker.samples()]
+        result = worker.result()
         check_receipts(self.rig, result["checks"])
         times = [0.0, *(at for _, at in result["samples"])]
         rates = [round(step / (b - a)) for a, b in pairwise(times)]
