@@ -14,7 +14,6 @@ from muniment.formats.tiles import Tile, tile_at, tiles_of
 from muniment_witness.decide import Head
 from muniment_witness.views import relate, tiles_for
 
-
 DATA = [b"%d" % index for index in range(66_000)]
 LEAVES = leaf_hashes(DATA)
 

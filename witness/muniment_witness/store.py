@@ -1,6 +1,6 @@
-"""The witness's database: the only module with SQL.
+"""The witness's database: heads and their history; with ledger.py, the only module with SQL.
 
-Two tables. `head` has, for each origin, the tree last cosigned, and the note with the very
+Two tables here. `head` has, for each origin, the tree last cosigned, and the note with the very
 cosignatures that were returned. `history` has every accepted note once, with the proof that led to
 it, so that the witness can show how it came to its head.
 
@@ -16,10 +16,13 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Final
 
-from muniment.formats.checkpoint import SignedCheckpoint
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.merkle import HASH_SIZE
 from muniment.formats.note import SignatureLine, VKey
+from muniment.formats.witnesswire import AddCheckpoint
 from muniment.service.database import DatabaseError, FatalDatabaseError, Writer
 from muniment_witness.decide import NEVER, Accepted, Head
+from muniment_witness.ledger import SCHEMA, Ledger
 
 APPLICATION: Final = 0x4D757757
 """SQLite application_id of witness databases."""
@@ -46,6 +49,7 @@ MIGRATIONS: Final = (
         PRIMARY KEY (origin, size, digest)
     );
     """,
+    SCHEMA + "CREATE INDEX history_step ON history (origin, old_size);",
 )
 """Schema changes, oldest first. Times are Unix seconds; `proof` is hashes of 32 bytes each;
 `digest` is the SHA-256 of the note's text."""
@@ -81,6 +85,12 @@ class Cosigned:
     latest: Latest
 
 
+HISTORY: Final = 4096
+"""Accepted heads of one origin that are kept by default; about 2 MB."""
+
+_PRUNE_EVERY: Final = 64
+"""Heads by which a history may exceed its limit until it is cut back."""
+
 Sign = Callable[[Accepted], tuple[SignatureLine, ...]]
 
 
@@ -90,21 +100,32 @@ class Store:
     Attributes:
         latest: The latest cosigned checkpoint of each origin, as committed. Read it freely; only
             `commit` changes it.
+        ledger: Everything that is not about own cosignatures.
         signed: Newest timestamp of any committed cosignature, Unix seconds; 0 before the first.
     """
 
-    def __init__(self, writer: Writer, latest: dict[str, Latest]) -> None:
+    def __init__(
+        self, writer: Writer, latest: dict[str, Latest], ledger: Ledger, history: int
+    ) -> None:
         """Takes over an opened database; use `open`."""
         self._writer = writer
         self.latest: Final = latest
+        self.ledger: Final = ledger
+        self._history = history
+        self._since_pruned: Final[dict[str, int]] = {}
         self.signed = max((entry.time for entry in latest.values()), default=0)
 
     @classmethod
-    async def open(cls, path: Path, keys: Sequence[VKey]) -> "Store":
+    async def open(cls, path: Path, keys: Sequence[VKey], history: int = HISTORY) -> "Store":
         """Opens the database of the witness that has these keys, and creates it when absent.
 
         The keys are remembered: a database can be opened by a witness that still has one of them
         (keys may come and go), and by no other.
+
+        Args:
+            path: The file.
+            keys: The witness's keys.
+            history: Accepted heads of one origin to keep; older ones are forgotten.
 
         Raises:
             DatabaseError: If it is in use, not a witness's, too new, or another witness's.
@@ -112,10 +133,11 @@ class Store:
         writer = await Writer.open(path, MIGRATIONS, application=APPLICATION)
         try:
             latest = await writer.run(lambda connection: _load(connection, path, keys))
+            ledger = await Ledger.open(writer)
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, latest)
+        return cls(writer, latest, ledger, history)
 
     def head(self, origin: str) -> Head:
         """The latest cosigned head of an origin, `NEVER` without one."""
@@ -134,11 +156,50 @@ class Store:
         Raises:
             FatalDatabaseError: If the disk is in doubt, or a guard failed: the process must end.
         """
-        cosigned = await self._writer.run(lambda connection: _commit(connection, group, sign))
+        full = self._full(group)
+        cosigned = await self._writer.run(
+            lambda connection: _commit(connection, group, sign, full, self._history)
+        )
         for accepted, result in zip(group, cosigned, strict=True):
             self.latest[accepted.request.checkpoint.origin] = result.latest
             self.signed = max(self.signed, accepted.now)
         return cosigned
+
+    def _full(self, group: Sequence[Accepted]) -> list[str]:
+        """The origins whose history is due to be cut back."""
+        full: list[str] = []
+        for accepted in group:
+            origin = accepted.request.checkpoint.origin
+            count = self._since_pruned.get(origin, _PRUNE_EVERY) + 1
+            if count > _PRUNE_EVERY:
+                full.append(origin)
+                count = 0
+            self._since_pruned[origin] = count
+        return full
+
+    async def notes_at(self, origin: str, size: int) -> list[bytes]:
+        """The accepted notes of an origin at one size, as far as the history reaches back."""
+        rows = await self._writer.run(
+            lambda connection: connection.execute(
+                "SELECT note FROM history WHERE origin = ? AND size = ? LIMIT 8", (origin, size)
+            ).fetchall()
+        )
+        return [note for (note,) in rows]
+
+    async def step_from(self, origin: str, size: int) -> AddCheckpoint | None:
+        """The accepted request that led furthest from a size; None when the history has none."""
+        row = await self._writer.run(
+            lambda connection: connection.execute(
+                "SELECT note, proof FROM history WHERE origin = ? AND old_size = ? AND size > ?"
+                " ORDER BY size DESC LIMIT 1",
+                (origin, size, size),
+            ).fetchone()
+        )
+        if row is None:
+            return None
+        note, proof = row
+        hashes = tuple(proof[at : at + HASH_SIZE] for at in range(0, len(proof), HASH_SIZE))
+        return AddCheckpoint(size, hashes, parse_signed_checkpoint(note))
 
     async def close(self) -> None:
         """Closes the database and lets go of it."""
@@ -168,11 +229,20 @@ def _latest(head: Head, note: bytes, time: int) -> Latest:
     return Latest(head, note, time, f'"{sha256(note).hexdigest()[:32]}"')
 
 
-def _commit(connection: Connection, group: Sequence[Accepted], sign: Sign) -> list[Cosigned]:
+def _commit(
+    connection: Connection, group: Sequence[Accepted], sign: Sign, full: Iterable[str], most: int
+) -> list[Cosigned]:
     # Signed before the commit, so that one sync covers the checkpoint and its cosignature. A
     # cosignature that exists only in this process's memory harms nobody: it is released by the
     # caller, after the commit, or it dies with the process.
-    return [_move(connection, accepted, sign(accepted)) for accepted in group]
+    cosigned = [_move(connection, accepted, sign(accepted)) for accepted in group]
+    for origin in full:
+        connection.execute(
+            "DELETE FROM history WHERE origin = ? AND size <= ("
+            "SELECT size FROM history WHERE origin = ? ORDER BY size DESC LIMIT 1 OFFSET ?)",
+            (origin, origin, most),
+        )
+    return cosigned
 
 
 def _move(connection: Connection, accepted: Accepted, lines: tuple[SignatureLine, ...]) -> Cosigned:
