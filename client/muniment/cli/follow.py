@@ -1,0 +1,213 @@
+"""``muniment follow``."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from muniment.cli.common import (
+    FILE,
+    count,
+    json_option,
+    policy_option,
+    progress,
+    read_policy,
+    run,
+)
+from muniment.cli.exits import INTERRUPTED, MISBEHAVIOUR, describe_exits
+from muniment.errors import FormatError, InputError, MunimentError, VerificationError
+from muniment.urls import check_url
+
+if TYPE_CHECKING:
+    from muniment.audit.trust import Misbehaviour
+    from muniment.index.follower import Round
+    from muniment.index.replica import Watched
+
+
+def _url(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    try:
+        return check_url(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+_BAR_FROM = 10_000  # leaves; what is there in a moment needs no progress bar
+
+
+@click.command(epilog=describe_exits())
+@click.argument("log_url", metavar="URL", callback=_url)
+@policy_option
+@click.option(
+    "--replica",
+    "replica_path",
+    type=FILE,
+    metavar="FILE",
+    required=True,
+    help="The replica: an SQLite file, created when absent; deleted, it is built again.",
+)
+@click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
+@click.option("--once", is_flag=True, help="End when the replica has reached the checkpoint.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often to look for a new checkpoint.",
+)
+@json_option
+@click.pass_context
+def follow(
+    ctx: click.Context,
+    log_url: str,
+    policy_path: Path,
+    replica_path: Path,
+    origin: str | None,
+    interval: float,
+    *,
+    once: bool,
+    as_json: bool,
+) -> None:
+    """Keep a verified replica of a log, to ask instead of the log.
+
+    Every entry is rehashed, and shows in the replica only when the root is that of a checkpoint
+    that the policy accepts. Runs until it is stopped, and goes on where it was when it is started
+    again. A log that cannot be reached or verified is tried again (with --once, it is an error);
+    proof that the log signed two histories is kept in the replica and ends it.
+    """
+    from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint  # noqa: PLC0415 - aiohttp
+    from muniment.index.replica import Watched  # noqa: PLC0415
+    from muniment.service.database import DatabaseError  # noqa: PLC0415
+
+    watched = Watched(log_url, read_policy(policy_path), origin)
+    teller = _Teller(as_json=as_json)
+    try:
+        stopped = run(_follow(watched, replica_path, None if once else interval, teller))
+    except ProvenMisbehaviour as proof:
+        teller.proven(proof.misbehaviour)
+        ctx.exit(MISBEHAVIOUR)
+    except (DatabaseError, FormatError) as error:
+        _refuse(error)
+    except StaleCheckpoint as error:
+        raise VerificationError(str(error)) from None
+    if stopped and once:
+        ctx.exit(INTERRUPTED)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    # What a log has sent in a bad form is not the user's bad input.
+    if isinstance(error, FormatError):
+        raise VerificationError(str(error)) from None
+    raise InputError(str(error)) from None
+
+
+class _Teller:
+    """Tells of rounds: results on stdout, troubles on stderr; or everything as JSON on stdout."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._size = -1
+        self._last_trouble = ""
+
+    def reached(self, done: "Round") -> None:
+        head = done.checkpoint
+        self._last_trouble = ""
+        if self._as_json:
+            from muniment.formats.encoding import format_base64  # noqa: PLC0415
+            from muniment.lineage.facts import head_of  # noqa: PLC0415
+
+            if head.size != self._size:
+                self._print(
+                    event="followed",
+                    origin=head.origin,
+                    size=head.size,
+                    root=format_base64(head.root),
+                    time=head_of(head).time,
+                    new=done.leaves,
+                    unknown=done.unknown,
+                )
+        elif head.size != self._size:
+            click.echo(
+                f"{head.origin}: verified {count(head.size, 'entry', 'entries')}, "
+                f"{done.leaves} new."
+            )
+            if done.unknown:
+                click.echo(
+                    f"{count(done.unknown, 'entry is', 'entries are')} neither a record nor a "
+                    "manifest; muniment audit tells more.",
+                    err=True,
+                )
+        self._size = head.size
+
+    def trouble(self, error: MunimentError) -> None:
+        if self._as_json:
+            self._print(event="trouble", kind=_kind(error), message=str(error))
+        elif str(error) != self._last_trouble:
+            words = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
+            click.echo(f"muniment: {words}; trying again", err=True)
+        self._last_trouble = str(error)
+
+    def proven(self, proof: "Misbehaviour") -> None:
+        notes = [note.decode() for note in proof.notes]
+        if self._as_json:
+            self._print(event="misbehaviour", kind=proof.kind, notes=notes)
+            return
+        click.echo(f"PROVEN: {proof.kind}: {proof.sentence}.")
+        for note in notes:
+            click.echo(note)
+
+    @staticmethod
+    def _print(**members: Any) -> None:
+        click.echo(json.dumps(members))
+
+
+def _kind(error: MunimentError) -> str:
+    from muniment.audit.trust import StaleCheckpoint  # noqa: PLC0415 - imports cryptography
+    from muniment.errors import Refused, Unreachable  # noqa: PLC0415
+
+    if isinstance(error, StaleCheckpoint):
+        return "stale"
+    return "unreachable" if isinstance(error, Unreachable | Refused) else "unverified"
+
+
+async def _follow(watched: "Watched", path: Path, interval: float | None, teller: _Teller) -> bool:
+    """Follows once or until stopped; tells whether it was stopped."""
+    from muniment.index.replica import follow_once, keep_following  # noqa: PLC0415
+    from muniment.service.process import stop_requested  # noqa: PLC0415
+
+    stop = stop_requested()
+
+    async def work(show: Callable[[int, int], None]) -> None:
+        if interval is None:
+            teller.reached(await follow_once(watched, path, progress=show))
+            return
+        await keep_following(
+            watched,
+            path,
+            interval=interval,
+            reached=teller.reached,
+            trouble=teller.trouble,
+            progress=show,
+        )
+
+    with progress("Following") as bar:
+
+        def show(done: int, total: int) -> None:
+            if total >= _BAR_FROM:
+                bar(done, total)
+
+        task = asyncio.create_task(work(show))
+        try:
+            either: list[asyncio.Future[Any]] = [task, stop]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            task.cancel()
+            await asyncio.wait([task])
+    if task.cancelled():
+        return True
+    task.result()
+    return False

@@ -1,0 +1,110 @@
+"""Keeping a verified replica of a log that is reached over HTTP (design section 6, ``follow``)."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from muniment.audit.trust import StaleCheckpoint
+from muniment.errors import BadAnswer, FormatError, Refused, Unreachable, VerificationError
+from muniment.formats.encoding import MunimentError
+from muniment.formats.policy import Policy
+from muniment.index.follower import Follower, Progress, Round
+from muniment.index.httpsource import HttpSource
+from muniment.index.store import IndexStore
+from muniment.logclient import LogClient
+
+MAX_PAUSE: Final = 60.0
+"""Seconds: the longest pause between attempts at a log that does not answer, or answers wrongly."""
+
+
+class Watched(NamedTuple):
+    """What a replica follows.
+
+    Attributes:
+        url: The log's base URL.
+        policy: The logs and the witness quorum that are trusted.
+        origin: The log that is expected; any log of the policy when None.
+    """
+
+    url: str
+    policy: Policy
+    origin: str | None = None
+
+
+async def follow_once(watched: Watched, path: Path, *, progress: Progress) -> Round:
+    """Brings a replica up to the log's checkpoint, once.
+
+    Args:
+        watched: The log.
+        path: The replica; created when absent.
+        progress: Told how far it is.
+
+    Raises:
+        Unreachable, Refused: If the log cannot be reached.
+        VerificationError, FormatError, BadAnswer: If what it says cannot be verified.
+        StaleCheckpoint: If it shows an older checkpoint than before.
+        ProvenMisbehaviour: If its own signatures prove that it has two histories.
+        DatabaseError, FatalDatabaseError: If the file cannot be used.
+    """
+    store = await IndexStore.open(path, keeps_bundles=True)
+    try:
+        async with LogClient(watched.url) as client:
+            source = HttpSource(client, watched.policy, watched.origin)
+            return await Follower(store, source).step(progress)
+    finally:
+        await store.close()
+
+
+async def keep_following(
+    watched: Watched,
+    path: Path,
+    *,
+    interval: float,
+    reached: Callable[[Round], None],
+    trouble: Callable[[MunimentError], None],
+    progress: Progress,
+) -> None:
+    """Keeps a replica up to date until cancelled.
+
+    What a log cannot give or cannot show to be true now, it may later: such rounds are told and
+    tried again, less and less often. Proven misbehaviour and a file that cannot be used end it.
+
+    Args:
+        watched: The log.
+        path: The replica; created when absent.
+        interval: Seconds between rounds.
+        reached: Told of every round that went well.
+        trouble: Told of every round that did not.
+        progress: Told how far a round is.
+
+    Raises:
+        ProvenMisbehaviour: If the log's own signatures prove that it has two histories.
+        DatabaseError, FatalDatabaseError: If the file cannot be used.
+    """
+    store = await IndexStore.open(path, keeps_bundles=True)
+    try:
+        async with LogClient(watched.url) as client:
+            follower = Follower(store, HttpSource(client, watched.policy, watched.origin))
+            pause = interval
+            while True:
+                try:
+                    done = await follower.step(progress)
+                except (
+                    Unreachable,
+                    Refused,
+                    VerificationError,
+                    FormatError,
+                    BadAnswer,
+                    StaleCheckpoint,
+                ) as error:
+                    trouble(error)
+                    pause = max(interval, min(MAX_PAUSE, 2 * pause))
+                else:
+                    reached(done)
+                    pause = interval
+                # Followers that began together, or lost one log together, should not ask together.
+                await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter, not a secret
+    finally:
+        await store.close()

@@ -1,0 +1,179 @@
+"""`muniment follow` as a process: against a log that behaves, is away, dies or lies."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+import index_tools as tools
+from logsim import POLICY_TEXT, LogSim, decision
+from muniment.cli.exits import BAD_INPUT, CLEAN, INTERRUPTED, MISBEHAVIOUR, UNREACHABLE, UNVERIFIED
+from muniment.formats.encoding import frame
+
+SECONDS = 60
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "trust.policy").write_text(POLICY_TEXT)
+    return tmp_path
+
+
+@pytest.fixture
+def sim() -> LogSim:
+    sim = LogSim()
+    sim.append([decision(number) for number in range(600)])
+    return sim
+
+
+@asynccontextmanager
+async def started(place: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "muniment",
+        "follow",
+        *arguments,
+        "--policy",
+        "trust.policy",
+        "--replica",
+        "replica.db",
+        cwd=place,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def once(place: Path, *arguments: str, code: int = CLEAN) -> tuple[str, str]:
+    async with started(place, "--once", *arguments) as process:
+        out, error = await asyncio.wait_for(process.communicate(), SECONDS)
+        assert process.returncode == code, (out, error)
+        assert b"Traceback" not in error
+        return out.decode(), error.decode()
+
+
+async def until(is_true: Callable[[], bool]) -> None:
+    for _ in range(SECONDS * 200):
+        if is_true():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not come about")
+
+
+def held(place: Path) -> list[bytes]:
+    """What the replica shows."""
+    with tools.reading(place / "replica.db") as reader:
+        head = reader.head()
+        return [] if head is None else list(reader.leaves(range(head.size)).values())
+
+
+async def test_once(place: Path, sim: LogSim) -> None:
+    async with sim.serve() as url:
+        out, _ = await once(place, url)
+        assert out == "log.example/sim: verified 601 entries, 601 new.\n"
+        sim.append([decision(number) for number in range(600, 650)])
+        answer = json.loads((await once(place, url, "--json"))[0])
+        assert (answer["event"], answer["size"], answer["new"]) == ("followed", 652, 51)
+    assert held(place) == sim.entries
+
+
+async def test_running_it_follows_what_is_published(place: Path, sim: LogSim) -> None:
+    async with sim.serve() as url:
+        async with started(place, url, "--interval", "0.1", "--json") as process:
+            assert process.stdout is not None
+            sizes = []
+            for _ in range(3):
+                line = await asyncio.wait_for(process.stdout.readline(), SECONDS)
+                sizes.append(json.loads(line)["size"])
+                sim.append([decision(number) for number in range(10)])
+            process.terminate()
+            assert await asyncio.wait_for(process.wait(), SECONDS) == CLEAN
+        assert sizes == [601, 612, 623]
+
+
+async def test_a_log_that_is_away_is_waited_for(place: Path, sim: LogSim) -> None:
+    sim.overrides["checkpoint"] = 503
+    arguments = "--interval", "0.1", "--json"
+    async with sim.serve() as url, started(place, url, *arguments) as process:
+        assert process.stdout is not None
+        line = json.loads(await asyncio.wait_for(process.stdout.readline(), SECONDS))
+        assert (line["event"], line["kind"]) == ("trouble", "unreachable")
+        sim.overrides.clear()
+        while line["event"] == "trouble":
+            line = json.loads(await asyncio.wait_for(process.stdout.readline(), SECONDS))
+        assert line["size"] == 601
+
+
+async def test_killed_at_any_moment_it_goes_on(place: Path, sim: LogSim) -> None:
+    """kill -9 while it works; what is visible is always verified, and in the end complete."""
+    sim.append([decision(number) for number in range(9_000)])
+    sim.append([decision(number) for number in range(9_000)])
+    served = 0
+    async with sim.serve() as url:
+        for most in (20, 45, 75):
+            async with started(place, url, "--once") as process:
+                await until(
+                    lambda most=served + most, process=process: (
+                        len(sim.reads) >= most or process.returncode is not None
+                    )
+                )
+                if process.returncode is None:
+                    process.kill()
+                await process.wait()
+            served = len(sim.reads)
+            if (place / "replica.db").exists():
+                assert held(place) in ([], sim.entries)
+        await once(place, url)
+    assert held(place) == sim.entries
+
+
+async def test_a_deleted_replica_is_built_again(place: Path, sim: LogSim) -> None:
+    async with sim.serve() as url:
+        await once(place, url)
+        for name in ("replica.db", "replica.db-wal", "replica.db-shm"):
+            (place / name).unlink(missing_ok=True)
+        await once(place, url)
+    assert held(place) == sim.entries
+
+
+async def test_exit_codes(place: Path, sim: LogSim) -> None:
+    async with sim.serve() as url:
+        path = "tile/entries/001"
+        sim.overrides[path] = frame([*sim.entries[256:511], b"{}"])
+        assert "the leaves give the root" in (await once(place, url, code=UNVERIFIED))[1]
+        sim.overrides[path] = b"\x00\x09no"
+        await once(place, url, code=UNVERIFIED)
+        sim.overrides = {"checkpoint": 503}
+        await once(place, url, code=UNREACHABLE)
+        sim.overrides = {}
+        await once(place, url)
+        sim.frozen = sim.checkpoint(500)
+        await once(place, url, code=UNVERIFIED)
+        sim.frozen = sim.checkpoint(root=b"\x01" * 32)
+        out, _ = await once(place, url, code=MISBEHAVIOUR)
+        assert "same-size" in out
+        sim.frozen = None
+        answer = json.loads((await once(place, url, "--json", code=MISBEHAVIOUR))[0])
+        assert (answer["event"], len(answer["notes"])) == ("misbehaviour", 2)
+    await once(place, "http://127.0.0.1:9", code=MISBEHAVIOUR)
+    (place / "replica.db").write_bytes(b"something else" * 400)
+    await once(place, "http://127.0.0.1:9", code=BAD_INPUT)
+
+
+async def test_interrupted_once(place: Path, sim: LogSim) -> None:
+    sim.overrides["checkpoint"] = 503
+    async with sim.serve() as url, started(place, url, "--once") as process:
+        await until(lambda: bool(sim.reads))
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), SECONDS) == INTERRUPTED
