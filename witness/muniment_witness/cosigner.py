@@ -13,7 +13,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from muniment.formats.note import SignatureLine, Signer
 from muniment.service.database import FatalDatabaseError
@@ -30,7 +31,21 @@ MAX_GROUP: Final = 64
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-_Waiting = tuple[Authentic, "asyncio.Future[Cosigned | Refused]"]
+Held = Callable[[str], Refused | None]
+"""Says why nothing of an origin is signed at present; None when it is."""
+
+
+class _Own(NamedTuple):
+    """Cosignatures that this witness made, and their time in Unix seconds."""
+
+    lines: tuple[SignatureLine, ...]
+    time: int
+
+
+class _Waiting(NamedTuple):
+    request: Authentic
+    own: _Own | None
+    future: "asyncio.Future[Cosigned | Refused]"
 
 
 class Cosigner:
@@ -39,15 +54,23 @@ class Cosigner:
     `run` must be running, in a task group that ends the process when it fails.
     """
 
-    def __init__(self, store: Store, signers: Sequence[Signer], clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        signers: Sequence[Signer],
+        clock: Callable[[], int],
+        held: Held = lambda _: None,
+    ) -> None:
         """Takes the store over: nobody else may commit to it.
 
         Args:
             store: The heads.
             signers: The witness's keys; at least one.
             clock: Gives the time in Unix seconds.
+            held: Says which origins are held back, and why; asked for each request in its turn.
         """
         self._store = store
+        self._held = held
         self._signers = tuple(signers)
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
@@ -62,12 +85,34 @@ class Cosigner:
             Problem: 503, when too many wait.
             FatalDatabaseError: If the outcome could not be made durable; the process is ending.
         """
+        return await self._ask(request, None)
+
+    async def take_back(
+        self, request: Authentic, lines: tuple[SignatureLine, ...], time: int
+    ) -> Cosigned | Refused:
+        """Makes a head the latest that this witness itself signed, but has no record of.
+
+        That is how a restored database catches up: by the same rules and the same guard, also
+        while the origin is held, and without a signature.
+
+        Args:
+            request: The head, with the proof from the latest recorded one.
+            lines: This witness's cosignatures on it; the caller has verified them.
+            time: Their time, Unix seconds.
+
+        Raises:
+            Problem: 503, when too many wait.
+            FatalDatabaseError: As `add_checkpoint`.
+        """
+        return await self._ask(request, _Own(lines, time))
+
+    async def _ask(self, request: Authentic, own: _Own | None) -> Cosigned | Refused:
         if self._failed is not None:
             raise self._failed
         if len(self._waiting) >= MAX_WAITING:
             raise overloaded("busy", "too many checkpoints are waiting; try again")
         future: asyncio.Future[Cosigned | Refused] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
+        self._waiting.append(_Waiting(request, own, future))
         self._wake.set()
         return await future
 
@@ -93,9 +138,9 @@ class Cosigner:
             except Exception as error:
                 # Whatever it was: the process ends, and nobody may wait for it in vain.
                 self._failed = FatalDatabaseError(f"not committed: {error}")
-                for _, future in (*group, *self._waiting):
-                    if not future.done():
-                        future.set_exception(self._failed)
+                for waiting in (*group, *self._waiting):
+                    if not waiting.future.done():
+                        waiting.future.set_exception(self._failed)
                 self._waiting.clear()
                 raise
 
@@ -103,22 +148,34 @@ class Cosigner:
         now = self._clock()
         heads: dict[str, Head] = {}
         outcomes: list[Accepted | Refused] = []
-        for request, _ in group:
+        for request, own, _ in group:
             origin = request.checkpoint.origin
             head = heads.get(origin) or self._store.head(origin)
-            outcome = advance(head, self._store.signed, request, now)
+            outcome = self._judge(head, request, own, now)
             if isinstance(outcome, Accepted):
                 heads[origin] = outcome.head
             outcomes.append(outcome)
         self._watch_clock(now)
         accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
         cosigned = iter(await self._store.commit(accepted, self._sign) if accepted else [])
-        for (_, future), outcome in zip(group, outcomes, strict=True):
+        for (_, _, future), outcome in zip(group, outcomes, strict=True):
             result = outcome if isinstance(outcome, Refused) else next(cosigned)
             if not future.done():  # else its client has gone; the head has moved all the same
                 future.set_result(result)
 
+    def _judge(
+        self, head: Head, request: Authentic, own: _Own | None, now: int
+    ) -> Accepted | Refused:
+        origin = request.checkpoint.origin
+        if own is None:
+            return self._held(origin) or advance(head, self._store.signed, request, now)
+        latest = self._store.latest.get(origin)
+        outcome = advance(head, latest.time if latest else 0, request, own.time)
+        return outcome if isinstance(outcome, Refused) else replace(outcome, lines=own.lines)
+
     def _sign(self, accepted: Accepted) -> tuple[SignatureLine, ...]:
+        if accepted.lines:
+            return accepted.lines
         text = accepted.request.note.text
         return tuple(signer.sign(text, accepted.now) for signer in self._signers)
 

@@ -122,11 +122,14 @@ class Accepted:
         request: The request.
         old: The head that the decision started from.
         now: Timestamp for the cosignatures, Unix seconds.
+        lines: Cosignatures of this witness that exist already, when it takes back a head that it
+            had signed before its database was restored; nothing is signed then.
     """
 
     request: Authentic
     old: Head
     now: int
+    lines: tuple[SignatureLine, ...] = ()
 
     @property
     def head(self) -> Head:
