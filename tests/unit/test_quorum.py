@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from muniment.formats.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
 from muniment.formats.quorum import Analysis, analyse, shortage, witnessed
-from signing import log_signer, witness
+from signing import log_signer, witness, witness_mldsa44
 
 LOG = PolicyLog(log_signer().vkey)
+KEYS = [witness(f"w{n}").vkey for n in range(2)]
 
 
 def policy(count: int, groups: list[tuple[str, int, tuple[str, ...]]], quorum: str) -> Policy:
@@ -86,6 +87,37 @@ def test_analysis_is_what_enumeration_says(p):
     assert (result.smallest, result.byzantine, result.absent) == brute(p)
 
 
+def with_two_keys(p: Policy, doubled: set[str]) -> Policy:
+    """The policy with some witnesses replaced by an `any` group of two keys of one key name."""
+    witnesses, groups = [], []
+    for w in p.witnesses:
+        if w.name in doubled:
+            members = (f"{w.name}-1", f"{w.name}-2")
+            witnesses.append(PolicyWitness(members[0], w.vkey))
+            witnesses.append(PolicyWitness(members[1], witness_mldsa44(w.vkey.name).vkey))
+            groups.append(PolicyGroup(w.name, 1, members))
+        else:
+            witnesses.append(w)
+    return Policy(p.logs, tuple(witnesses), (*groups, *p.groups), p.quorum)
+
+
+@settings(max_examples=60, deadline=None)
+@given(policies().filter(lambda p: p.quorum != "none"), st.sets(st.sampled_from("012345")))
+def test_a_witness_with_two_keys_is_one_witness(p, doubled):
+    names = {f"w{n}" for n in doubled} & {w.name for w in p.witnesses}
+    result = analyse(with_two_keys(p, names))
+    assert (result.smallest, result.byzantine, result.absent) == brute(p)
+    assert result.scattered == ()
+
+
+def test_a_witness_whose_keys_stand_apart_is_named():
+    one, two = witness("w0").vkey, witness_mldsa44("w0").vkey
+    witnesses = (PolicyWitness("a", one), PolicyWitness("b", two), PolicyWitness("c", KEYS[1]))
+    p = Policy((LOG,), witnesses, (PolicyGroup("g", 2, ("a", "b", "c")),), "g")
+    assert analyse(p).scattered == (one.name,)
+    assert analyse(Policy((LOG,), witnesses, (), "a")).scattered == ()
+
+
 @settings(max_examples=150)
 @given(
     policies(), st.sets(st.sampled_from([*(f"w{n}" for n in range(6)), "g0", "g1", "none", "x"]))
@@ -122,19 +154,19 @@ def test_k_of_n(k, n, byzantine, absent):
     """Prevention needs 2k - n > f, liveness needs k <= n - d."""
     result = analyse(flat(k, n))
     names = tuple(f"w{i}" for i in range(n))
-    assert result == Analysis(names, (), smallest=k, byzantine=byzantine, absent=absent)
+    assert result == Analysis(names, (), (), smallest=k, byzantine=byzantine, absent=absent)
 
 
 def test_none():
     p = policy(2, [("g", 1, ("w0",))], "none")
-    assert analyse(p) == Analysis((), ("w0", "w1", "g"), smallest=0, byzantine=-1, absent=2)
+    assert analyse(p) == Analysis((), ("w0", "w1", "g"), (), smallest=0, byzantine=-1, absent=2)
     assert p.is_met(())
     assert shortage(p, ()) == []
 
 
 def test_single_witness_and_unused():
     p = policy(3, [("g", 1, ("w1",))], "w2")
-    assert analyse(p) == Analysis(("w2",), ("w0", "w1", "g"), smallest=1, byzantine=0, absent=0)
+    assert analyse(p) == Analysis(("w2",), ("w0", "w1", "g"), (), smallest=1, byzantine=0, absent=0)
 
 
 def test_deep_and_wide():

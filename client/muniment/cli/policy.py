@@ -26,6 +26,11 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
     warnings = _warnings(found.byzantine, found.absent, len(found.witnesses))
     if found.unused:
         warnings.append(f"not used by the quorum: {', '.join(map(show, found.unused))}")
+    if found.scattered:
+        warnings.append(
+            f"the keys of {', '.join(map(show, found.scattered))} count as several witnesses; put "
+            "the keys of one witness into a group of their own, or the figures are too good"
+        )
     if not parsed.logs:
         warnings.append("it names no log, so it accepts no checkpoint")
     if as_json:
@@ -35,6 +40,7 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
                     "logs": list(parsed.origins),
                     "quorum": show(parsed.quorum),
                     "witnesses": [show(name) for name in found.witnesses],
+                    "scattered": list(map(show, found.scattered)),
                     "unused": [show(name) for name in found.unused],
                     "smallest_quorum": found.smallest,
                     "byzantine": found.byzantine,
@@ -52,7 +58,7 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
     else:
         click.echo(
             f"Counts {count(len(found.witnesses), 'witness key')}; the quorum "
-            f"{show(parsed.quorum)} takes at least {found.smallest} of them."
+            f"{show(parsed.quorum)} takes at least {count(found.smallest, 'witness', 'witnesses')}."
         )
         for group in parsed.groups:
             click.echo(

@@ -1,13 +1,14 @@
 """C2SP tlog-policy ("Defining the quorum", "Defining a witness group"): what a quorum is worth.
 
 Each name is a member of one group at most, so a quorum is a tree, the parts of a group have no
-witness in common, and every figure below is a sum over the cheapest members. Groups name only what
+key in common, and every figure below is a sum over the cheapest members. Groups name only what
 precedes them: one pass over the groups in their order sees all members first.
 """
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:  # policy imports this module
     from muniment.formats.policy import Policy
@@ -57,11 +58,16 @@ def shortage(
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What faults a policy's quorum tolerates. A witness here is one key of the policy file.
+    """What faults a policy's quorum tolerates.
+
+    The keys of a group whose members all have the same key name are one witness with several keys:
+    they see one history, and fail together. Otherwise each key counts as a witness of its own.
 
     Attributes:
-        witnesses: The witnesses that can count for the quorum, in the order of the policy.
+        witnesses: The witness lines that can count for the quorum, in the order of the policy.
         unused: The witnesses and groups that cannot.
+        scattered: Key names that count as several witnesses, because their keys are not members of
+            one group of their own: the figures below are then too good.
         smallest: Fewest cosignatures that meet the quorum. That many byzantine witnesses can
             endorse any tree alone; with fewer, each quorum has an honest witness, and a split
             view can at least be detected when witnesses compare what they saw.
@@ -74,6 +80,7 @@ class Analysis:
 
     witnesses: tuple[str, ...]
     unused: tuple[str, ...]
+    scattered: tuple[str, ...]
     smallest: int
     byzantine: int
     absent: int
@@ -87,6 +94,15 @@ class _Cost(NamedTuple):
     block: int  # stay away, so that it cannot witness
 
 
+_ONE: Final = _Cost(1, 1, 1)
+
+
+def _only_owner(members: Collection[str], owners: Mapping[str, str]) -> str | None:
+    """The key name that all members belong to; None when they differ or one is no witness's."""
+    found = {owners.get(member) for member in members}
+    return found.pop() if len(found) == 1 else None
+
+
 def analyse(policy: "Policy") -> Analysis:
     """Computes what a policy's quorum tolerates, in O(n log n) time.
 
@@ -96,9 +112,14 @@ def analyse(policy: "Policy") -> Analysis:
     """
     names = tuple(w.name for w in policy.witnesses) + tuple(g.name for g in policy.groups)
     if policy.quorum == NONE:
-        return Analysis((), names, smallest=0, byzantine=-1, absent=len(policy.witnesses))
-    costs = {witness.name: _Cost(1, 1, 1) for witness in policy.witnesses}
+        return Analysis((), names, (), smallest=0, byzantine=-1, absent=len(policy.witnesses))
+    owners = {witness.name: witness.vkey.name for witness in policy.witnesses}
+    costs = {witness.name: _ONE for witness in policy.witnesses}
     for group in policy.groups:
+        owner = _only_owner(group.members, owners)
+        if owner is not None:
+            owners[group.name], costs[group.name] = owner, _ONE
+            continue
         n, k = len(group.members), group.threshold
         members = [costs[member] for member in group.members]
         costs[group.name] = _Cost(
@@ -110,10 +131,14 @@ def analyse(policy: "Policy") -> Analysis:
     for group in reversed(policy.groups):
         if group.name in used:
             used.update(group.members)
+    # What counts as one witness: the topmost name in use that a key name owns alone.
+    inner = {m for group in policy.groups if group.name in owners for m in group.members}
+    counted = [owner for name, owner in owners.items() if name in used and name not in inner]
     total = costs[policy.quorum]
     return Analysis(
         tuple(witness.name for witness in policy.witnesses if witness.name in used),
         tuple(name for name in names if name not in used),
+        tuple(sorted(owner for owner, count in Counter(counted).items() if count > 1)),
         smallest=total.meet,
         byzantine=total.overlap - 1,
         absent=total.block - 1,
