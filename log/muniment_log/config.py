@@ -77,6 +77,7 @@ class LimitsFile(Config, frozen=True):
         parked_seconds: how long they wait.
         witness_seconds: how long a witness may take to answer.
         start_seconds: how long the start waits for the witnesses.
+        pace_seconds: time between two publication rounds while nobody waits for one.
         round_seconds: how long a publication round waits for its quorum before a newer head gets
             its turn.
         connections: open HTTP connections.
@@ -91,6 +92,7 @@ class LimitsFile(Config, frozen=True):
     parked_seconds: Seconds = 5.0
     witness_seconds: Seconds = 5.0
     start_seconds: Seconds = 3.0
+    pace_seconds: Seconds = 0.05
     round_seconds: Seconds = 5.0
     connections: Count = 4096
     grace_seconds: Seconds = 10.0
@@ -109,7 +111,7 @@ class LimitsFile(Config, frozen=True):
     @property
     def publisher(self) -> PublisherLimits:
         """The publisher's part."""
-        return PublisherLimits(round_seconds=self.round_seconds)
+        return PublisherLimits(pace_seconds=self.pace_seconds, round_seconds=self.round_seconds)
 
 
 class LogFile(Config, frozen=True):

@@ -4,7 +4,8 @@ The *integrated* head is durable. The *published* head is the newest one that th
 and got cosigned by the quorum of its policy. A round takes the newest integrated head, asks all
 witnesses at the same time, and ends when the quorum is met; the next begins with the newest head
 then. When nothing is under way a commit's own transaction carries the signature of its head, so a
-lone decision waits for one sync and one exchange with the witnesses, and for no timer.
+lone decision waits for one sync and one exchange with the witnesses, and for no timer. Only a busy
+log paces its rounds, and only while nobody waits for one.
 
 Order, for the crash argument: sign, store, ask witnesses; store what they answered, serve it.
 A head that was signed but never stored was never shown; a restart signs a head that extends it.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -29,7 +31,7 @@ from muniment_log.storage.port import TileSource
 from muniment_log.witness import Cosigned, WitnessClient, WitnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from muniment.formats.policy import Policy
     from muniment_log.heads import HeadSigner
@@ -44,11 +46,14 @@ class PublisherLimits:
     """Deadlines of publishing.
 
     Attributes:
+        pace_seconds: time between the beginnings of two rounds while nobody waits for one; signing
+            every commit of a busy log would cost a third of its rate and help no one.
         round_seconds: after this, a round without a quorum gives way to a newer head.
         backoff_first_seconds: pause after a witness's first failure; doubles from there.
         backoff_most_seconds: longest pause between two requests to a failing witness.
     """
 
+    pace_seconds: float = 0.05
     round_seconds: float = 5.0
     backoff_first_seconds: float = 0.05
     backoff_most_seconds: float = 10.0
@@ -116,6 +121,7 @@ class Publisher:
         self._signed: bytes | None = None  # newer than the round, waiting for its turn
         self._proof: tuple[tuple[int, int], Sequence[bytes]] | None = None
         self._wanted = False
+        self._interested = 0
         self._more_to_come: Callable[[], bool] = lambda: False
         self._news = asyncio.Event()
         self._waiting: list[tuple[int, asyncio.Future[SignedCheckpoint]]] = []
@@ -174,7 +180,7 @@ class Publisher:
 
     def signer(self) -> Callable[[Head], bytes] | None:
         """Before a commit: how to sign its head, when the publisher waits for a newer one."""
-        if not self._wanted:
+        if not self._wanted or self._pause() > 0:
             return None
         self._wanted = False
         return self._heads.sign
@@ -185,6 +191,16 @@ class Publisher:
         if signed is not None:
             self._signed = signed
         self._news.set()
+
+    @contextmanager
+    def interest(self) -> Iterator[None]:
+        """Somebody will wait for the head of what is submitted inside: rounds are not paced."""
+        self._interested += 1
+        self._news.set()
+        try:
+            yield
+        finally:
+            self._interested -= 1
 
     async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
         """Waits until a tree of at least `size` is published, and returns its checkpoint.
@@ -197,6 +213,10 @@ class Publisher:
             return self.published
         if self._stopped:
             raise UnavailableError("the log has stopped")
+        with self.interest():
+            return await self._wait(size, seconds)
+
+    async def _wait(self, size: int, seconds: float) -> SignedCheckpoint:
         future: asyncio.Future[SignedCheckpoint] = asyncio.get_running_loop().create_future()
         entry = (size, future)
         self._waiting.append(entry)
@@ -244,30 +264,44 @@ class Publisher:
 
     async def _wait_for_news(self, current: _Round | None) -> None:
         seconds = None
-        if current is not None and not current.published and not self._is_stuck(current):
+        underway = current is not None and not current.published and not self._is_stuck(current)
+        if underway and current is not None:
             seconds = max(0.0, current.started + self._limits.round_seconds - perf_counter())
+        elif self._has_news and (pause := self._pause()) > 0:
+            seconds = pause
         try:
             async with asyncio.timeout(seconds):
                 await self._news.wait()
         except TimeoutError:
-            event(_LOGGER, logging.WARNING, "no quorum in time", waiting=self._missing(current))
+            if underway:
+                missing = self._missing(current)
+                event(_LOGGER, logging.WARNING, "no quorum in time", waiting=missing)
 
     async def _next(self) -> SignedCheckpoint | None:
         """The newest head, signed and stored; None when there is nothing new to publish."""
         note, self._signed = self._signed, None
         if note is not None:
             return parse_signed_checkpoint(note)
-        last, head = self._heads.last, self.integrated
-        if last is not None and head.size <= last.size:
-            self._wanted = True
-            return None
-        if self._more_to_come():
-            # The commit that follows at once signs its own head: newer, and one sync less.
-            self._wanted = True
+        # A commit that follows at once signs its own head: newer, and one sync less.
+        self._wanted = True
+        if not self._has_news or self._pause() > 0 or self._more_to_come():
             return None
         self._wanted = False
+        head = self.integrated
         note = await self._store.put_signed(lambda: self._heads.sign(head))
         return parse_signed_checkpoint(note)
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether the integrated head is newer than the last one signed."""
+        last = self._heads.last
+        return last is None or self.integrated.size > last.size
+
+    def _pause(self) -> float:
+        """Seconds until the next round may begin; 0 when somebody waits for it."""
+        if self._interested or self._round is None:
+            return 0.0
+        return max(0.0, self._round.started + self._limits.pace_seconds - perf_counter())
 
     def _begin(self, signed: SignedCheckpoint) -> None:
         self._round = _Round(signed, perf_counter())

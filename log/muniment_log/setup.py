@@ -133,6 +133,7 @@ def _config(
         "# parked_seconds = 5.0",
         "# witness_seconds = 5.0",
         "# start_seconds = 3.0",
+        "# pace_seconds = 0.05",
         "# round_seconds = 5.0",
         "# connections = 4096",
         "# grace_seconds = 10.0",

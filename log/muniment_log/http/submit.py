@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,8 @@ from muniment_log.ingest import Admission, BadTokenError, complete, complete_lin
 from muniment_log.proofs import inclusion_proofs
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from muniment_log.publisher import Publisher
     from muniment_log.storage.port import Receipt, Sequencer, TileSource
 
@@ -58,11 +61,12 @@ class Submit:
         """``POST /v1/batches``: a signed batch."""
         waiting = _waiting(request)
         body = await request.body(MAX_BATCH_BYTES)
-        try:
-            receipt = await self._sequencer.submit(self._admission.judge(body))
-        except LogError as error:
-            raise _problem(error) from error
-        return await self._answer(receipt, waiting)
+        with self._interest(waiting):
+            try:
+                receipt = await self._sequencer.submit(self._admission.judge(body))
+            except LogError as error:
+                raise _problem(error) from error
+            return await self._answer(receipt, waiting)
 
     async def records(self, request: Request) -> Response:
         """``POST /v1/records``: records of a client that cannot sign."""
@@ -87,10 +91,14 @@ class Submit:
                 records = complete_lines(
                     body, producer=producer, now_ms=now_ms, new_id=self._new_id
                 )
-            receipt = await self._sequencer.submit_records(producer, records)
+            with self._interest(waiting):
+                receipt = await self._sequencer.submit_records(producer, records)
+                return await self._answer(receipt, waiting)
         except LogError as error:
             raise _problem(error) from error
-        return await self._answer(receipt, waiting)
+
+    def _interest(self, waiting: Waiting) -> AbstractContextManager[None]:
+        return self._publisher.interest() if waiting.seconds is not None else nullcontext()
 
     def _producer(self, request: Request) -> str:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
