@@ -18,7 +18,7 @@ from muniment.formats.keys import KeyFile
 from muniment.formats.note import parse_vkey
 from muniment.keyfiles import read_key_file, write_key_file
 
-COMMANDS = ["audit", "follow", "keygen", "policy", "prove", "submit", "verify"]
+COMMANDS = ["audit", "evidence", "follow", "keygen", "policy", "prove", "submit", "verify"]
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,9 @@ def test_help_names_every_command_and_exit_code() -> None:
     assert "Exit codes" in muniment("audit", "--help").stdout
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "policy explain"])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, "policy explain", "evidence verify", "evidence explain"]
+)
 def test_every_command_has_help(command: str) -> None:
     assert "Usage: " in muniment(*command.split(), "--help").stdout
 

@@ -17,6 +17,7 @@ from muniment.formats.encoding import MunimentError
 # name: (module, attribute, one line for the overview)
 _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "audit": ("audit", "audit", "Check a log from its checkpoint down to every leaf."),
+    "evidence": ("evidence", "evidence", "Verify and explain evidence against a log, offline."),
     "follow": ("follow", "follow", "Keep a verified replica of a log, to ask instead of it."),
     "keygen": ("keygen", "keygen", "Make a key; prints its public half, the vkey."),
     "policy": ("policy", "policy", "Explain trust policies."),

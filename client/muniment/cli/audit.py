@@ -22,7 +22,7 @@ from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNVERIFIED, describe_exits
 from muniment.errors import FormatError, InputError
 
 if TYPE_CHECKING:
-    from muniment.audit.auditor import AuditOutcome
+    from muniment.audit.auditor import AuditOptions, AuditOutcome
     from muniment.formats.note import VKey
 
 
@@ -51,6 +51,14 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Object to a checkpoint whose newest cosignature is older.",
 )
+@click.option(
+    "--evidence",
+    "evidence_path",
+    type=FILE,
+    metavar="FILE",
+    help="Where to write the evidence if the log signed two histories; STATE.evidence, beside the "
+    "state, if there is one.",
+)
 @json_option
 @click.pass_context
 def audit(
@@ -61,6 +69,7 @@ def audit(
     gateways: tuple[str, ...],
     origin: str | None,
     max_age: int | None,
+    evidence_path: Path | None,
     *,
     as_json: bool,
 ) -> None:
@@ -94,10 +103,14 @@ def audit(
     outcome = run(work())
     if state_path is not None and outcome.state is not None and outcome.state != state:
         save_state(state_path, outcome.state)
+    if evidence_path is None and state_path is not None:
+        evidence_path = state_path.with_name(state_path.name + ".evidence")
+    written = _write_evidence(outcome, options, evidence_path)
     if as_json:
-        click.echo(json.dumps(outcome.report.as_json()))
+        where = {"evidence_file": str(evidence_path)} if written else {}
+        click.echo(json.dumps({**outcome.report.as_json(), **where}))
     else:
-        _print(outcome)
+        _print(outcome, evidence_path if written else None)
     codes = {
         Verdict.CLEAN: CLEAN,
         Verdict.UNVERIFIED: UNVERIFIED,
@@ -125,7 +138,19 @@ def _vkeys(given: tuple[str, ...]) -> tuple["VKey", ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def _print(outcome: "AuditOutcome") -> None:
+def _write_evidence(outcome: "AuditOutcome", options: "AuditOptions", path: Path | None) -> bool:
+    """Writes the proof that the log signed two histories, when there is one and a place for it."""
+    from muniment.atomicfile import write_atomic  # noqa: PLC0415 - see audit
+    from muniment.audit.evidence import evidence_of  # noqa: PLC0415
+
+    if outcome.report.misbehaviour is None or path is None:
+        return False
+    evidence = evidence_of(outcome.report.misbehaviour, options.policy)
+    write_atomic(path, evidence.encode(), "evidence")
+    return True
+
+
+def _print(outcome: "AuditOutcome", evidence_path: Path | None) -> None:
     report = outcome.report
     if report.origin and report.root:
         click.echo(f"Log {report.origin}: a tree of {count(report.size, 'entry', 'entries')}.")
@@ -158,4 +183,6 @@ def _print(outcome: "AuditOutcome") -> None:
         click.echo("The proof (--json prints it for machines):")
         for note in report.misbehaviour.notes:
             click.echo(note.decode())
+    if evidence_path is not None:
+        click.echo(f"Evidence that anyone can verify with the log's vkey: {evidence_path}")
     click.echo(f"Verdict: {report.verdict.value}.")

@@ -1,0 +1,129 @@
+"""``muniment evidence verify`` and ``muniment evidence explain``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from muniment.atomicfile import read_bounded
+from muniment.cli.common import FILE, json_option, policy_option, read_policy
+from muniment.cli.exits import MISBEHAVIOUR, describe_exits
+from muniment.errors import FormatError, InputError, VerificationError
+
+if TYPE_CHECKING:
+    from muniment.formats.evidence import Evidence, Proven
+
+
+@click.group()
+def evidence() -> None:
+    """Verify and explain evidence that a log signed two histories."""
+
+
+@evidence.command(epilog=describe_exits())
+@click.argument("evidence_path", metavar="FILE", type=FILE)
+@policy_option
+@json_option
+@click.pass_context
+def verify(ctx: click.Context, evidence_path: Path, policy_path: Path, *, as_json: bool) -> None:
+    """Verify evidence offline, with the log's keys of a policy.
+
+    Nothing is fetched. Ends with exit code 5 when the evidence holds, so that nothing can go on as
+    if it had found nothing, and with 4 when it does not: then it proves nothing about the log.
+    """
+    from muniment.formats.evidence import SENTENCES  # noqa: PLC0415 - imports cryptography
+
+    claim = _read(evidence_path)
+    try:
+        proven = _verify(claim, policy_path)
+    except VerificationError as error:
+        if as_json:
+            click.echo(json.dumps({**_json(claim), "verified": False, "reason": str(error)}))
+        raise VerificationError(f"not verified, and so proves nothing: {error}") from None
+    if as_json:
+        click.echo(json.dumps(_json(claim, proven)))
+    else:
+        click.echo(f"Proven: {SENTENCES[claim.kind]}.")
+        _print(claim, proven)
+    ctx.exit(MISBEHAVIOUR)
+
+
+@evidence.command(epilog=describe_exits())
+@click.argument("evidence_path", metavar="FILE", type=FILE)
+@click.option(
+    "--policy",
+    "policy_path",
+    type=FILE,
+    metavar="POLICY",
+    help="Verify it too, with the log's keys of this policy, and say who signed.",
+)
+@json_option
+@click.pass_context
+def explain(
+    ctx: click.Context, evidence_path: Path, policy_path: Path | None, *, as_json: bool
+) -> None:
+    """Say in plain words what evidence is about.
+
+    Without a policy nothing is verified, and the words are the file's claims only.
+    """
+    claim = _read(evidence_path)
+    proven = None if policy_path is None else _verify(claim, policy_path)
+    if as_json:
+        click.echo(json.dumps(_json(claim, proven)))
+    elif proven is None:
+        click.echo("Not verified (that takes --policy). The file claims:")
+        _print(claim, None)
+    else:
+        click.echo("Verified with the keys of the policy.")
+        _print(claim, proven)
+    if proven is not None:
+        ctx.exit(MISBEHAVIOUR)
+
+
+def _read(path: Path) -> "Evidence":
+    from muniment.formats.evidence import MAX_EVIDENCE_SIZE, parse_evidence  # noqa: PLC0415
+
+    try:
+        return parse_evidence(read_bounded(path, "evidence", most=MAX_EVIDENCE_SIZE))
+    except FormatError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _verify(claim: "Evidence", policy_path: Path) -> "Proven":
+    from muniment.formats.evidence import log_verifiers, verify_evidence  # noqa: PLC0415
+
+    return verify_evidence(claim, log_verifiers(read_policy(policy_path)))
+
+
+def _print(claim: "Evidence", proven: "Proven | None") -> None:
+    from muniment.formats.evidence import describe  # noqa: PLC0415
+    from muniment.formats.evidence import explain as say  # noqa: PLC0415
+
+    for line in describe(claim) if proven is None else say(proven):
+        click.echo(line)
+    click.echo(f"SHA-256 of the file: {claim.hash.hex()}")
+
+
+def _json(claim: "Evidence", proven: "Proven | None" = None) -> dict[str, Any]:
+    from muniment.formats.encoding import format_base64  # noqa: PLC0415
+    from muniment.formats.evidence import SENTENCES, describe  # noqa: PLC0415
+    from muniment.formats.evidence import explain as say  # noqa: PLC0415
+
+    signed = [] if proven is None else proven.signatures
+    return {
+        "verified": proven is not None,
+        "kind": claim.kind,
+        "origin": claim.origin,
+        "sentence": SENTENCES[claim.kind],
+        "explanation": describe(claim) if proven is None else say(proven),
+        "checkpoints": [
+            {
+                "size": head.size,
+                "root": format_base64(head.root),
+                "signed_by": [str(verified.vkey) for verified in signed[number]] if signed else [],
+            }
+            for number, head in enumerate(claim.heads)
+        ],
+        "sha256": claim.hash.hex(),
+        "contradiction": claim.contradiction.hex(),
+    }
