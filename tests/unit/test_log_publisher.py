@@ -452,9 +452,27 @@ async def test_a_lone_batch_is_signed_in_its_own_commit(tmp_path: Path) -> None:
     async with log_of(tmp_path, None) as log:
         await log.publisher.wait(0, 5)
         for _ in range(5):
-            await log.publisher.wait(await log.add(), 5)
             await until(lambda: log.publisher._wanted)
+            with log.publisher.interest():
+                await log.publisher.wait(await log.add(), 5)
         assert [signed is not None for _, signed in log.inner.listener.heads] == [True] * 5
+
+
+async def test_rounds_are_paced_only_under_load_that_nobody_waits_for(tmp_path: Path) -> None:
+    limits = PublisherLimits(pace_seconds=0.5)
+    async with log_of(tmp_path, None, limits) as log:
+        await log.publisher.wait(0, 5)
+        await asyncio.sleep(0.55)
+        # After a pause the first head goes out at once, though nobody waits for it.
+        first = await log.add()
+        await until(lambda: log.shown.checkpoint.size == first, 0.4)
+        # Then heads gather.
+        for _ in range(10):
+            size = await log.add()
+        await until(lambda: log.shown.checkpoint.size == size)
+        assert sum(signed is not None for _, signed in log.inner.listener.heads) <= 3
+        # Whoever waits does not wait for the pace.
+        await log.publisher.wait(await log.add(), 0.4)
 
 
 async def test_under_load_rounds_take_the_newest_head(tmp_path: Path) -> None:
