@@ -9,6 +9,13 @@
 | `key_passphrase_file` | optional: file with the passphrase of encrypted keys |
 | `log_level`, `log_format` | optional: `debug`, `info`, `warning`, `error`; `text`, `json` |
 | `[[log]] vkeys` | the trusted keys of one log, of one name: its origin; types 1 and 6 |
+| `[[log]] url` | optional: where its checkpoint and tiles are read, to check it unasked |
+| `[[log]] period_seconds` | optional: how often; the period of gossip by default |
+| `[[log]] cosign_pulled` | optional: also cosign the heads that were read; false by default |
+| `[[log]] max_age_seconds` | optional: age of the newest head that raises an alarm; a day |
+| `[[log]] acknowledged` | optional: hashes of evidence against it, to cosign again in spite of it |
+| `[[peer]] vkeys`, `url` | another witness: its keys, of one name, and its monitoring prefix |
+| `[gossip]` | optional: the limits of `Gossip`, with their units |
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +32,14 @@ from muniment.formats.cosignature import (
     verifier_for,
 )
 from muniment.formats.encoding import check_key_name
-from muniment.formats.note import COSIGNATURE_MLDSA44, ED25519, Signer, Verifier, parse_vkey
+from muniment.formats.note import (
+    COSIGNATURE_ED25519,
+    COSIGNATURE_MLDSA44,
+    ED25519,
+    Signer,
+    Verifier,
+    parse_vkey,
+)
 from muniment.keyfiles import read_key_file
 from muniment.service.config import (
     Address,
@@ -37,15 +51,60 @@ from muniment.service.config import (
 )
 from muniment.service.logging import LogFormat, LogLevel
 from muniment_witness.decide import Log
+from muniment_witness.net import check_url
+from muniment_witness.store import HISTORY
+from muniment_witness.tiles import CACHE_BYTES
 
 LOG_ALGORITHMS: Final = (ED25519, COSIGNATURE_MLDSA44)
 """Signature types with which logs sign checkpoints."""
+
+WITNESS_ALGORITHMS: Final = (COSIGNATURE_ED25519, COSIGNATURE_MLDSA44)
+"""Signature types with which witnesses cosign."""
+
+
+Seconds = Annotated[float, Meta(ge=0.01, le=10_000_000)]
 
 
 class LogEntry(Config, frozen=True):
     """One `[[log]]` table."""
 
     vkeys: Annotated[tuple[str, ...], Meta(min_length=1)]
+    url: str | None = None
+    period_seconds: Seconds | None = None
+    cosign_pulled: bool = False
+    max_age_seconds: Seconds = 86_400.0
+    acknowledged: tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...] = ()
+
+
+class PeerEntry(Config, frozen=True):
+    """One `[[peer]]` table."""
+
+    vkeys: Annotated[tuple[str, ...], Meta(min_length=1)]
+    url: str
+
+
+class Gossip(Config, frozen=True):
+    """The `[gossip]` table: periods and limits of pulling and gossip.
+
+    Attributes:
+        period_seconds: Longest time between two looks at a log or a peer; jitter shortens it.
+        request_seconds: Deadline of one request.
+        start_seconds: How long the start waits to learn what logs and peers remember of us.
+        deadline_seconds: Age of an unresolved head that raises an alarm.
+        lag_seconds: How long a peer may be ahead of us, or a log behind what it showed before.
+        skew_seconds: How far in the future a cosignature may be.
+        tile_cache_bytes: Bytes of tiles held in memory.
+        history: Accepted heads of one log that are kept.
+    """
+
+    period_seconds: Seconds = 30.0
+    request_seconds: Seconds = 10.0
+    start_seconds: Seconds = 5.0
+    deadline_seconds: Seconds = 900.0
+    lag_seconds: Seconds = 600.0
+    skew_seconds: Seconds = 300.0
+    tile_cache_bytes: Annotated[int, Meta(ge=0)] = CACHE_BYTES
+    history: Annotated[int, Meta(ge=16)] = HISTORY
 
 
 class WitnessFile(Config, frozen=True):
@@ -59,6 +118,42 @@ class WitnessFile(Config, frozen=True):
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
     log: tuple[LogEntry, ...] = ()
+    peer: tuple[PeerEntry, ...] = ()
+    gossip: Gossip = Gossip()
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """How one log is watched.
+
+    Attributes:
+        url: Where it is read, without a final slash; None when it is not.
+        period: Longest time between two looks, in seconds.
+        cosign: Whether heads that were read are cosigned.
+        max_age: Age of the newest head that raises an alarm, in seconds.
+        acknowledged: Hashes (hexadecimal) of evidence that the operator acknowledged.
+    """
+
+    url: str | None = None
+    period: float = 30.0
+    cosign: bool = False
+    max_age: float = 86_400.0
+    acknowledged: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another witness.
+
+    Attributes:
+        name: Its key name.
+        verifiers: Its keys; at least one.
+        url: Its monitoring prefix, without a final slash.
+    """
+
+    name: str
+    verifiers: tuple[Verifier, ...]
+    url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +164,15 @@ class WitnessConfig:
         file: The file's other values.
         signers: The witness's keys in the file's order.
         logs: The known logs by origin.
+        options: How each of them is watched, by origin.
+        peers: The peers.
     """
 
     file: WitnessFile
     signers: tuple[Signer, ...]
     logs: Mapping[str, Log]
+    options: Mapping[str, LogOptions]
+    peers: tuple[Peer, ...]
 
 
 def load(path: Path) -> WitnessConfig:
@@ -86,7 +185,9 @@ def load(path: Path) -> WitnessConfig:
     with config_key(path, "name"):
         check_key_name(file.name, "key name")
     signers = _signers(path, file)
-    return WitnessConfig(file, signers, _logs(path, file, signers))
+    logs = _logs(path, file, signers)
+    options = {origin: _options(path, file, number) for number, origin in enumerate(logs)}
+    return WitnessConfig(file, signers, logs, options, _peers(path, file, signers))
 
 
 def _signers(path: Path, file: WitnessFile) -> tuple[Signer, ...]:
@@ -114,28 +215,67 @@ def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str,
     bounded = any(isinstance(signer, MLDSA44Cosigner) for signer in signers)
     logs: dict[str, Log] = {}
     for number, entry in enumerate(file.log):
-        verifiers: list[Verifier] = []
-        origin = ""
-        for place, text in enumerate(entry.vkeys):
-            key = f"log[{number}].vkeys[{place}]"
-            with config_key(path, key):
-                vkey = parse_vkey(text)
-            if vkey.algorithm not in LOG_ALGORITHMS:
-                config_error(
-                    path, key, f"signature type {vkey.algorithm:#04x} is not one of a log (1 or 6)"
-                )
-            if origin and vkey.name != origin:
-                config_error(path, key, f"{vkey.name} is another log than {origin}")
-            origin = vkey.name
-            if any(vkey == known.vkey for known in verifiers):
-                config_error(path, key, "the same key twice")
-            with config_key(path, key):
-                verifiers.append(verifier_for(vkey))
+        verifiers = _verifiers(path, f"log[{number}]", entry.vkeys, LOG_ALGORITHMS, "log (1 or 6)")
+        origin = verifiers[0].vkey.name
         if origin in logs:
             config_error(path, f"log[{number}]", f"{origin} is configured twice")
         if bounded and len(origin.encode()) > MAX_NAME_SIZE:
             config_error(
                 path, f"log[{number}]", f"ML-DSA-44 takes origins of {MAX_NAME_SIZE} bytes at most"
             )
-        logs[origin] = Log(origin, tuple(verifiers))
+        logs[origin] = Log(origin, verifiers)
     return logs
+
+
+def _verifiers(
+    path: Path, table: str, vkeys: Sequence[str], algorithms: Sequence[int], what: str
+) -> tuple[Verifier, ...]:
+    """The verifiers of keys of one name."""
+    verifiers: list[Verifier] = []
+    for place, text in enumerate(vkeys):
+        key = f"{table}.vkeys[{place}]"
+        with config_key(path, key):
+            vkey = parse_vkey(text)
+        if vkey.algorithm not in algorithms:
+            config_error(path, key, f"signature type {vkey.algorithm:#04x} is not one of a {what}")
+        if verifiers and vkey.name != verifiers[0].vkey.name:
+            name = verifiers[0].vkey.name
+            kind = what.partition(" ")[0]
+            config_error(path, key, f"{vkey.name} is another {kind} than {name}")
+        if any(vkey == known.vkey for known in verifiers):
+            config_error(path, key, "the same key twice")
+        with config_key(path, key):
+            verifiers.append(verifier_for(vkey))
+    return tuple(verifiers)
+
+
+def _options(path: Path, file: WitnessFile, number: int) -> LogOptions:
+    entry = file.log[number]
+    url = None
+    if entry.url is not None:
+        with config_key(path, f"log[{number}].url"):
+            url = check_url(entry.url)
+    elif entry.cosign_pulled:
+        config_error(path, f"log[{number}].cosign_pulled", "needs a url to pull from")
+    return LogOptions(
+        url,
+        entry.period_seconds or file.gossip.period_seconds,
+        entry.cosign_pulled,
+        entry.max_age_seconds,
+        frozenset(entry.acknowledged),
+    )
+
+
+def _peers(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> tuple[Peer, ...]:
+    peers: dict[str, Peer] = {}
+    for number, entry in enumerate(file.peer):
+        table = f"peer[{number}]"
+        verifiers = _verifiers(path, table, entry.vkeys, WITNESS_ALGORITHMS, "witness (4 or 6)")
+        name = verifiers[0].vkey.name
+        if name in peers:
+            config_error(path, table, f"{name} is configured twice")
+        if any(verifier.vkey == own.vkey for verifier in verifiers for own in signers):
+            config_error(path, table, "a key of this witness itself")
+        with config_key(path, f"{table}.url"):
+            peers[name] = Peer(name, verifiers, check_url(entry.url))
+    return tuple(peers.values())

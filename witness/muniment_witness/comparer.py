@@ -1,0 +1,306 @@
+"""Design section 5: every head that a log signed is compared with the witness's own frontier.
+
+Whatever its source (an answer of the log, a peer, a refused request), a head goes through
+`observe`: compared by its note alone where that is enough, by the history, or by tiles of the newer
+of the two trees. What comes out is evidence, which is filed at once; or the head is known to
+belong, and may become the frontier; or it is unresolved, and is kept as suspicion and tried again.
+
+The frontier is the latest cosigned head, or a watched one that was proved to extend it. When the
+cosigned head moves on by itself, the watched one is compared with it like any other head.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Final
+
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.claims import Evidence
+from muniment.formats.encoding import MunimentError, VerificationError
+from muniment.formats.evidence import contradiction_of, parse_evidence
+from muniment.formats.proven import verify_evidence
+from muniment.service.logging import event
+from muniment_witness.decide import Authentic, Head, Log, Refused
+from muniment_witness.holds import Holds
+from muniment_witness.ledger import Filed, Noted, Suspicion
+from muniment_witness.seen import Same, Seen, Unrelated, compare, digest_of, judge, restored
+from muniment_witness.store import Store
+from muniment_witness.tiles import TileReader, UnresolvedError
+
+MAX_SETTLED: Final = 256
+"""Compared heads that are remembered for each origin, so that they are not compared again."""
+
+MAX_RETRIES: Final = 8
+"""Suspicions of one origin that are tried again in one round."""
+
+_ATTEMPTS: Final = 4
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class Finding(StrEnum):
+    """What came of comparing a head with the frontier."""
+
+    SAME = "same"
+    """The frontier itself, or an empty tree."""
+    EXTENDS = "extends"
+    """It begins with the frontier's leaves; it is the frontier now."""
+    PREFIX = "prefix"
+    """The frontier begins with its leaves."""
+    PROVEN = "proven"
+    """It contradicts the frontier: there is evidence."""
+    UNRESOLVED = "unresolved"
+    """Not known: no source gave tiles of the newer tree."""
+
+
+class Comparer:
+    """Owns the frontiers.
+
+    Attributes:
+        filed: Called with each newly filed evidence.
+        reasons: For each unresolved head by digest, why the last attempt failed.
+    """
+
+    def __init__(
+        self,
+        logs: Mapping[str, Log],
+        store: Store,
+        holds: Holds,
+        reader: TileReader,
+        clock: Callable[[], int],
+    ) -> None:
+        """Takes what it needs; `clock` gives Unix seconds."""
+        self._logs = logs
+        self._store = store
+        self._ledger = store.ledger
+        self._holds = holds
+        self._reader = reader
+        self._clock = clock
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._settled: dict[str, OrderedDict[bytes, Finding]] = {}
+        self._based: dict[str, Head] = {}
+        self._heads: dict[tuple[str, bool], tuple[bytes, Seen | None]] = {}
+        self._proven: set[bytes] = set()
+        self.filed: Callable[[Filed], object] = lambda _: None
+        self.reasons: Final[dict[bytes, str]] = {}
+        for files in self._ledger.evidence.values():
+            for filed in files.values():
+                self._remember_notes(parse_evidence(filed.file))
+
+    # What is known
+
+    def frontier(self, origin: str) -> Seen | None:
+        """The newest head of a log that is known to extend all accepted ones; None at first."""
+        own = self._own_head(origin)
+        noted = self._ledger.watched.get(origin)
+        if noted is None:
+            return own
+        watched = self._stored(origin, noted.note, watched=True)
+        if own is None or watched is None:
+            return own or watched
+        if watched.head.size > own.head.size and self._based.get(origin) == own.head:
+            return watched
+        # The cosigned head moved without the watched one (or the process restarted): compare anew.
+        self._ledger.unwatch(origin)
+        if watched.head != own.head:
+            self._suspect(watched, "watched", b"", "to be compared with the cosigned head")
+        return own
+
+    def _own_head(self, origin: str) -> Seen | None:
+        latest = self._store.latest.get(origin)
+        return None if latest is None else self._stored(origin, latest.note)
+
+    def _stored(self, origin: str, note: bytes, *, watched: bool = False) -> Seen | None:
+        # Verified anew once for each note: a key that was removed from the log's no longer counts.
+        cached = self._heads.get((origin, watched))
+        if cached is not None and cached[0] == note:
+            return cached[1]
+        try:
+            seen = restored(self._logs[origin], note)
+        except (MunimentError, KeyError):
+            seen = None
+        self._heads[origin, watched] = (note, seen)
+        return seen
+
+    # Comparing
+
+    async def observe(
+        self, seen: Seen, source: str, prefixes: Sequence[str] = (), *, request: bytes = b""
+    ) -> Finding:
+        """Compares a head with the frontier; reads tiles when it must.
+
+        Args:
+            seen: The head.
+            source: Who showed it, for people.
+            prefixes: URL prefixes of tiles that may be those of either tree.
+            request: The refused request that brought it.
+
+        Raises:
+            FatalDatabaseError: If evidence could not be made durable; the process must end.
+        """
+        origin = seen.origin
+        if (known := self._known(seen)) is not None:
+            return known
+        async with self._locks.setdefault(origin, asyncio.Lock()):
+            if (known := self._known(seen)) is not None:
+                return known
+            try:
+                finding = await self._compare(seen, source, prefixes)
+            except UnresolvedError as error:
+                self._suspect(seen, source, request, str(error))
+                return Finding.UNRESOLVED
+        self.reasons.pop(seen.digest, None)
+        self._ledger.settle(origin, seen.digest)
+        settled = self._settled.setdefault(origin, OrderedDict())
+        settled[seen.digest] = finding
+        while len(settled) > MAX_SETTLED:
+            settled.popitem(last=False)
+        return finding
+
+    def glance(self, seen: Seen) -> Evidence | None:
+        """What a head and the frontier prove by their notes alone."""
+        verdict = compare(self.frontier(seen.origin), seen)
+        return None if isinstance(verdict, Same | Unrelated) else verdict
+
+    async def refused(self, request: Authentic, refusal: Refused, body: bytes) -> None:
+        """Keeps what a refused request shows, before the refusal is told.
+
+        A contradiction that the notes prove is filed; a proof that failed makes the head a
+        suspicion, with the request. Everything else has nothing to keep.
+
+        Raises:
+            FatalDatabaseError: If it could not be made durable; the process must end.
+        """
+        if refusal.status != 422:
+            return
+        signed = SignedCheckpoint(request.checkpoint, request.note)
+        seen = Seen(signed, digest_of(signed))
+        if (known := self._known(seen)) is not None and known is not Finding.UNRESOLVED:
+            return
+        if (proven := self.glance(seen)) is not None:
+            await self.file(proven, "add-checkpoint")
+        elif isinstance(compare(self.frontier(seen.origin), seen), Unrelated):
+            self._suspect(seen, "add-checkpoint", body, "a proof that does not hold")
+            await self._ledger.save()
+
+    def _known(self, seen: Seen) -> Finding | None:
+        frontier = self.frontier(seen.origin)
+        if frontier is not None and frontier.head == seen.head:
+            self._ledger.settle(seen.origin, seen.digest)
+            return Finding.SAME
+        if seen.digest in self._proven:
+            return Finding.PROVEN
+        settled = self._settled.get(seen.origin)
+        return None if settled is None else settled.get(seen.digest)
+
+    async def _compare(self, seen: Seen, source: str, prefixes: Sequence[str]) -> Finding:
+        origin = seen.origin
+        for _ in range(_ATTEMPTS):
+            frontier = self.frontier(origin)
+            own = self._store.head(origin)
+            verdict = compare(frontier, seen)
+            proven = (
+                await self._relate(verdict, prefixes) if isinstance(verdict, Unrelated) else verdict
+            )
+            if proven is not None and not isinstance(proven, Same):
+                await self.file(proven, source)
+                return Finding.PROVEN
+            now = self.frontier(origin)
+            if (now and now.digest) != (frontier and frontier.digest):
+                continue  # it moved meanwhile, and what was found is about the one before
+            if frontier is not None and seen.head.size <= frontier.head.size:
+                return Finding.SAME if isinstance(verdict, Same) else Finding.PREFIX
+            if seen.head.size == 0:
+                return Finding.SAME
+            self._based[origin] = own
+            self._ledger.watch(origin, Noted(seen.signed.encode(), self._clock()))
+            return Finding.EXTENDS
+        raise UnresolvedError("the frontier moved too often")
+
+    async def _relate(self, pair: Unrelated, prefixes: Sequence[str]) -> Evidence | None:
+        origin, older, newer = pair.newer.origin, pair.older, pair.newer
+        frontier = self.frontier(origin)
+        if frontier is not None and newer.digest == frontier.digest:
+            for note in await self._store.notes_at(origin, older.head.size):
+                signed = parse_signed_checkpoint(note)
+                if signed.checkpoint.root == older.head.root:
+                    return None
+                if (conflict := contradiction_of(signed, older.signed)) is not None:
+                    return conflict
+        relation, tiles = await self._reader.relate(origin, older.head.size, newer.head, prefixes)
+        proven = judge(pair, relation)
+        if proven is None or (frontier is not None and newer.digest == frontier.digest):
+            self._reader.cache.put(origin, tiles)
+        return proven
+
+    def _suspect(self, seen: Seen, source: str, request: bytes, reason: str) -> None:
+        self.reasons[seen.digest] = reason
+        suspicion = Suspicion(seen.signed.encode(), request, source, self._clock())
+        self._ledger.suspect(seen.origin, seen.digest, suspicion)
+        if seen.digest not in self._ledger.suspicions[seen.origin]:
+            del self.reasons[seen.digest]  # there was no room
+
+    async def retry(self, prefixes: Callable[[str], Sequence[str]]) -> None:
+        """Tries suspicions again, the longest waiting first, and makes changes durable.
+
+        Args:
+            prefixes: Where tiles of an origin may be read.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        for origin in list(self._ledger.suspicions):
+            log = self._logs.get(origin)
+            if log is None:
+                continue
+            self.frontier(origin)
+            known = self._ledger.suspicions.get(origin, {})
+            for digest, suspicion in list(known.items())[:MAX_RETRIES]:
+                try:
+                    seen = restored(log, suspicion.note)
+                except MunimentError:
+                    self._ledger.settle(origin, digest)  # its key is no longer the log's
+                    continue
+                if await self.observe(seen, suspicion.source, prefixes(origin)) is (
+                    Finding.UNRESOLVED
+                ) and (again := known.pop(digest, None)):
+                    known[digest] = again  # to the end of the line
+        await self._ledger.save()
+
+    # Evidence
+
+    async def file(self, evidence: Evidence, source: str) -> Filed | None:
+        """Verifies evidence with this witness's own keys of the log and keeps it.
+
+        Returns:
+            What was filed; None when it is known already or there is enough of it.
+
+        Raises:
+            VerificationError: If it proves nothing.
+            FatalDatabaseError: If it could not be made durable; the process must end.
+        """
+        log = self._logs.get(evidence.origin)
+        if log is None:
+            raise VerificationError("evidence against a log that this witness does not know")
+        proven = verify_evidence(evidence, log.verifiers).evidence
+        filed = await self._ledger.file(
+            proven, source, self._clock(), self._holds.acknowledged(evidence.origin)
+        )
+        self._remember_notes(proven)
+        if filed is not None:
+            event(
+                _LOGGER,
+                logging.ERROR,
+                "the log's key signed two histories; nothing is signed for this log",
+                origin=filed.origin,
+                kind=filed.kind,
+                evidence=filed.hash.hex(),
+                source=source,
+            )
+            self.filed(filed)
+        return filed
+
+    def _remember_notes(self, evidence: Evidence) -> None:
+        # Else each growth of the frontier would make new evidence of the same old head.
+        self._proven.update(map(digest_of, evidence.checkpoints))
