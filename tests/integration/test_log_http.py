@@ -216,6 +216,7 @@ def test_where_a_stream_continues(deployment: Deployment) -> None:
             "stream": stream.label,
             "next": 0,
             "manifest": format_base64(bytes(32)),
+            "origin": ORIGIN,
         }
     deployment.post(stream.take(RECORDS[:4]))
     state = ask(f"{deployment.url}/v1/streams/{GATEWAY}/{stream.label}").json

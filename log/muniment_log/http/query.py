@@ -41,6 +41,7 @@ class Query:
         tiles: TileSource,
     ) -> None:
         """Reads through the ports, up to what is published."""
+        self._origin = admission.origin
         self._producers = frozenset(admission.gateways) | frozenset(admission.tokens.values())
         self._sequencer = sequencer
         self._publisher = publisher
@@ -64,6 +65,7 @@ class Query:
                 "stream": key.label,
                 "next": state.next,
                 "manifest": format_base64(state.manifest),
+                "origin": self._origin,
             }
         )
 
