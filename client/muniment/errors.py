@@ -6,14 +6,18 @@ no (``Refused``: the problem says why), the log said something that the protocol
 (``StreamError``). What does not verify is ``formats.encoding.VerificationError``, as everywhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from muniment.formats.encoding import FormatError, MunimentError, VerificationError
 
+if TYPE_CHECKING:
+    from muniment.formats.members import DenialCode
+
 __all__ = [
     "BadAnswer",
+    "Denied",
     "FormatError",
     "GatewayClosed",
     "InputError",
@@ -23,6 +27,7 @@ __all__ = [
     "Problem",
     "RecordRefused",
     "Refused",
+    "SpoolFull",
     "StreamConflict",
     "StreamError",
     "StreamGap",
@@ -144,6 +149,32 @@ class Undelivered(Unreachable):
 
 class GatewayClosed(MunimentError):  # noqa: N818 - says what happened
     """The gateway was closed before the records were accepted."""
+
+
+class Denied(MunimentError):  # noqa: N818 - the word that callers know
+    """The action must not run: nothing proves that it is authorised.
+
+    Attributes:
+        codes: At least one denial code of the design's closed set.
+        reasons: In words, what was missing.
+        index: The decision's leaf index, when it is known to be logged.
+    """
+
+    def __init__(
+        self,
+        codes: "Sequence[DenialCode]",
+        reasons: Sequence[str],
+        *,
+        index: int | None = None,
+    ) -> None:
+        self.codes: tuple[DenialCode, ...] = tuple(codes) or ("authorization_discontinuity",)
+        self.reasons = tuple(reasons)
+        self.index = index
+        super().__init__(f"{', '.join(self.codes)}: {'; '.join(self.reasons)}")
+
+
+class SpoolFull(MunimentError):  # noqa: N818 - says what happened
+    """The spool holds as much as it may; the records were not taken."""
 
 
 class StreamError(MunimentError):

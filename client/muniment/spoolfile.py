@@ -1,0 +1,154 @@
+"""The file of a spool (SQLite): what is in it, and how each step changes it.
+
+Every change is one transaction of ``service.database.Writer``. The methods that change the file
+take its connection last; the ones in the past tense then bring the counts in memory up to date, so
+that these never run ahead of the disk.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+APPLICATION_ID: Final = 0x4D756E53
+"""``MunS`` in the file's header."""
+
+MIGRATIONS: Final[Sequence[str]] = (
+    """
+-- The stream that the records go to, once it is known; `base` is the sequence number, there, of the
+-- oldest row of `entry`; the oldest `claimed` rows may be on their way.
+CREATE TABLE state (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    origin TEXT,
+    producer TEXT,
+    stream TEXT,
+    base INTEGER NOT NULL,
+    claimed INTEGER NOT NULL
+);
+INSERT INTO state VALUES (0, NULL, NULL, NULL, 0, 0);
+
+-- Records that the log has not acknowledged, oldest first. AUTOINCREMENT: numbers never come back.
+CREATE TABLE entry (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    data BLOB NOT NULL
+);
+
+-- Records that the log will never take, and what it said.
+CREATE TABLE refused (
+    position INTEGER PRIMARY KEY,
+    data BLOB NOT NULL,
+    reason TEXT NOT NULL
+)
+""",
+)
+"""Schema version n is the result of the first n scripts."""
+
+Place = tuple[str, str, str]
+"""A log's origin, a gateway's key name, a stream's label."""
+
+
+@dataclass(slots=True)
+class SpoolFile:
+    """What the file holds, as counts.
+
+    Attributes:
+        place: The stream that the records go to; empty texts until it is known.
+        base: Sequence number of the oldest row.
+        claimed: How many of the oldest rows may be on their way.
+        records: Number of rows.
+        size: Their bytes.
+    """
+
+    place: Place
+    base: int
+    claimed: int
+    records: int
+    size: int
+
+    @classmethod
+    def load(cls, db: sqlite3.Connection) -> "SpoolFile":
+        """Reads the counts."""
+        origin, producer, stream, base, claimed = db.execute(
+            "SELECT origin, producer, stream, base, claimed FROM state"
+        ).fetchone()
+        records, size = db.execute(
+            "SELECT count(*), coalesce(sum(length(data)), 0) FROM entry"
+        ).fetchone()
+        return cls((origin or "", producer or "", stream or ""), base, claimed, records, size)
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the stream is known."""
+        return bool(self.place[0])
+
+    def bind(self, place: Place, base: int, db: sqlite3.Connection) -> None:
+        """Ties the file to a stream, and to where that stands."""
+        db.execute(
+            "UPDATE state SET origin = ?, producer = ?, stream = ?, base = ?", (*place, base)
+        )
+
+    def bound(self, place: Place, base: int) -> None:
+        """See ``bind``."""
+        self.place, self.base = place, base
+
+    def append(self, entries: Sequence[bytes], db: sqlite3.Connection) -> None:
+        """Adds records."""
+        db.executemany("INSERT INTO entry (data) VALUES (?)", [(entry,) for entry in entries])
+
+    def appended(self, entries: Sequence[bytes]) -> None:
+        """See ``append``."""
+        self.records += len(entries)
+        self.size += sum(map(len, entries))
+
+    def claim(self, count: int, db: sqlite3.Connection) -> None:
+        """Notes that the oldest rows may be on their way from now on."""
+        db.execute("UPDATE state SET claimed = ?", (count,))
+
+    def oldest(self, count: int, db: sqlite3.Connection) -> list[tuple[int, bytes]]:
+        """The oldest rows: position and record."""
+        return db.execute(
+            "SELECT position, data FROM entry ORDER BY position LIMIT ?", (count,)
+        ).fetchall()
+
+    def delete(self, count: int, db: sqlite3.Connection) -> int:
+        """Forgets the oldest rows, which the log has; returns their bytes."""
+        rows = db.execute(
+            "SELECT position, length(data) FROM entry ORDER BY position LIMIT ?", (count,)
+        ).fetchall()
+        if len(rows) != count:
+            raise AssertionError("the log has more than the spool held")
+        db.execute("DELETE FROM entry WHERE position <= ?", (rows[-1][0],))
+        done = db.execute(
+            "UPDATE state SET base = base + ?, claimed = claimed - ? WHERE base = ?",
+            (count, count, self.base),
+        )
+        if done.rowcount != 1:
+            raise AssertionError("the spool's base has moved")
+        return sum(size for _, size in rows)
+
+    def deleted(self, count: int, size: int) -> None:
+        """See ``delete``."""
+        self.base += count
+        self.claimed -= count
+        self.records -= count
+        self.size -= size
+
+    def refuse(self, position: int, reason: str, db: sqlite3.Connection) -> None:
+        """Puts a record aside that the log will never take."""
+        db.execute(
+            "INSERT INTO refused SELECT position, data, ? FROM entry WHERE position = ?",
+            (reason, position),
+        )
+        db.execute("DELETE FROM entry WHERE position = ?", (position,))
+        db.execute("UPDATE state SET claimed = claimed - 1")
+
+    def put_aside(self, db: sqlite3.Connection) -> int:
+        """Counts the records that were put aside."""
+        (count,) = db.execute("SELECT count(*) FROM refused").fetchone()
+        return int(count)
+
+    def refused(self, size: int) -> None:
+        """See ``refuse``."""
+        self.claimed -= 1
+        self.records -= 1
+        self.size -= size

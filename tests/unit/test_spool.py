@@ -1,0 +1,184 @@
+"""The spool: in order, exactly once, whatever ends first: the log, the network, or the process."""
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+
+from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, logged_records
+from muniment import delivery, spool
+from muniment.errors import GatewayClosed, SpoolFull, StreamError
+from muniment.formats.records import RecordError
+from muniment.gateway import Gateway
+from muniment.service.database import DatabaseError
+from muniment.spool import Spool
+
+
+@pytest.fixture(autouse=True)
+def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(spool, "FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(spool, "LONGEST_PAUSE", 0.02)
+
+
+def resources(sim: LogSim) -> list[str]:
+    return [json.loads(entry)["request"]["resource"]["id"] for entry in logged_records(sim)]
+
+
+def expected(count: int) -> list[str]:
+    return [f"t-{number}" for number in range(count)]
+
+
+async def test_delivers_in_order_on_a_stream_of_its_own(tmp_path: Path) -> None:
+    sim = LogSim()
+    async with (
+        sim.serve() as url,
+        Gateway(url, GATEWAY_SIGNER, policy=POLICY, spool=tmp_path / "spool") as gateway,
+    ):
+        for at in range(0, 30, 3):
+            await gateway.spool.put(lines(3, at))
+        await gateway.spool.drained()
+        assert gateway.spool.pending == 0
+    assert resources(sim) == expected(30)
+    assert ("gw.example/edge", "default.spool") in sim.streams
+
+
+async def test_takes_records_while_the_log_is_away_and_keeps_them_for_the_next_start(
+    tmp_path: Path,
+) -> None:
+    sim = LogSim()
+    path = tmp_path / "spool"
+    async with sim.serve() as url:
+        gateway = Gateway(url, GATEWAY_SIGNER, spool=path)
+        async with gateway:
+            await gateway.spool.put(lines(2))
+            await gateway.spool.drained()
+            sim.script.extend(["drop"] * 1000)
+            async with asyncio.timeout(5):
+                await gateway.spool.put(lines(5, 2))
+                assert gateway.spool.pending == 5
+                await gateway.spool.close(drain=0.05)
+        assert resources(sim) == expected(2)
+        sim.script.clear()
+        async with Gateway(url, GATEWAY_SIGNER, spool=path) as again:
+            await again.spool.drained()
+    assert resources(sim) == expected(7)
+
+
+async def test_what_was_on_its_way_is_not_logged_twice(tmp_path: Path) -> None:
+    """The log takes a batch and its answer is lost; the process ends; the next one goes on."""
+    sim = LogSim()
+    path = tmp_path / "spool"
+    async with sim.serve() as url:
+        for at in range(0, 12, 3):
+            sim.script.extend(["lose", *["drop"] * 500])
+            async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+                await gateway.spool.put(lines(3, at))
+                await asyncio.sleep(0.05)
+                await gateway.spool.close(drain=0.0)
+            sim.script.clear()
+        async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+            await gateway.spool.put(lines(1, 12))
+            await gateway.spool.drained()
+    assert resources(sim) == expected(13)
+
+
+async def test_somebody_else_on_the_stream_stops_delivery_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    sim = LogSim()
+    path = tmp_path / "spool"
+    async with sim.serve() as url:
+        async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+            await gateway.spool.put(lines(1))
+            await gateway.spool.drained()
+        async with Gateway(url, GATEWAY_SIGNER, stream="default.spool") as thief:
+            await thief.submit(lines(2, 1))
+        async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+            await gateway.spool.put(lines(1, 3))
+            await gateway.spool.drained()
+            assert isinstance(gateway.spool.failure, StreamError)
+            assert gateway.spool.pending == 1
+            await gateway.spool.put(lines(1, 4))
+            assert gateway.spool.pending == 2
+    assert resources(sim) == expected(3)
+
+
+async def test_a_record_that_the_log_refuses_is_put_aside(tmp_path: Path) -> None:
+    sim = LogSim()
+    path = tmp_path / "spool"
+    sim.script.append((422, "bad-record", {"entry": 1}))
+    async with (
+        sim.serve() as url,
+        Gateway(url, GATEWAY_SIGNER, spool=path) as gateway,
+    ):
+        await gateway.spool.put(lines(3))
+        await gateway.spool.drained()
+        assert await gateway.spool.refused() == 1
+    assert resources(sim) == ["t-0", "t-2"]
+
+
+async def test_is_bounded_by_count_and_bytes(tmp_path: Path) -> None:
+    sim = LogSim()
+    sim.script.extend(["drop"] * 10_000)
+    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+
+        def connect() -> Gateway:
+            return Gateway(url, GATEWAY_SIGNER, stream="s.spool")
+
+        for name, limits in (("count", {"max_records": 3}), ("bytes", {"max_bytes": 600})):
+            one = await Spool.open(tmp_path / name, connect, gateway._preparer, **limits)
+            await one.put(lines(2))
+            with pytest.raises(SpoolFull):
+                await one.put(lines(2, 2))
+            assert one.pending == 2
+            await one.close(drain=0.0)
+
+
+async def test_concurrent_puts_share_transactions_and_keep_each_callers_order(
+    tmp_path: Path,
+) -> None:
+    sim = LogSim()
+    async with (
+        sim.serve() as url,
+        Gateway(url, GATEWAY_SIGNER, spool=tmp_path / "spool") as gateway,
+    ):
+
+        async def caller(first: int) -> None:
+            for at in range(first, first + 20):
+                await gateway.spool.put(lines(1, at))
+
+        await asyncio.gather(*(caller(100 * n) for n in range(5)))
+        await gateway.spool.drained()
+    found = resources(sim)
+    for n in range(5):
+        own = [name for name in found if int(name[2:]) // 100 == n]
+        assert own == [f"t-{at}" for at in range(100 * n, 100 * n + 20)]
+
+
+async def test_bad_records_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    sim = LogSim()
+    path = tmp_path / "spool"
+    async with sim.serve() as url:
+        async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+            with pytest.raises(RecordError):
+                await gateway.spool.put([b"{}"])
+            await gateway.spool.put([])
+            with pytest.raises(DatabaseError, match="in use"):
+                async with Gateway(url, GATEWAY_SIGNER, stream="other", spool=path):
+                    pass
+            await gateway.spool.put(lines(1))
+            await gateway.spool.drained()
+            old = gateway.spool
+        with pytest.raises(GatewayClosed):
+            await old.put(lines(1))
+        with contextlib.suppress(RuntimeError):
+            _ = gateway.spool
+        async with Gateway(url, GATEWAY_SIGNER, stream="other", spool=path) as other:
+            await other.spool.put(lines(1, 1))
+            await other.spool.drained()
+            assert isinstance(other.spool.failure, StreamError)
+    assert resources(sim) == expected(1)
