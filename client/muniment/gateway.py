@@ -16,7 +16,8 @@ The work is done in ``delivery``; what waits for it is in ``submissions``.
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from types import TracebackType
 from typing import Final, Self
 
@@ -26,8 +27,8 @@ from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.manifest import MAX_BATCH_RECORDS
 from muniment.formats.note import Signer
 from muniment.formats.policy import Policy
+from muniment.formats.preparation import Preparer, RecordInput
 from muniment.logclient import LogClient
-from muniment.preparation import Preparer, RecordInput
 from muniment.receipts import Receipt
 from muniment.submissions import Piece, Submission
 
@@ -48,6 +49,12 @@ MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 
 _FIRST_LOOK: Final = 0.05
 """Seconds until a new log is asked again for its first checkpoint; doubled up to one second."""
+
+
+def _ids() -> Callable[[], str]:
+    """Makes the ids of one gateway's records: unique by a random prefix, then counted."""
+    prefix, numbers = secrets.token_hex(8), count(1)
+    return lambda: f"{prefix}-{next(numbers)}"
 
 
 class Gateway:
@@ -102,7 +109,7 @@ class Gateway:
         self._preparer = Preparer(
             self.producer,
             now_ms=lambda: time.time_ns() // 1_000_000,
-            id_prefix=secrets.token_hex(8),
+            new_id=_ids(),
         )
         self._delivery: Delivery | None = None
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from muniment.formats.encoding import FormatError, VerificationError
 from muniment.formats.manifest import MAX_BATCH_RECORDS, Batch, parse_batch, verify_batch
+from muniment.formats.preparation import Preparer
 from muniment.formats.records import RecordError, check_records, complete_record, complete_records
 from muniment_log.errors import LogError
 from muniment_log.tokens import TOKEN_STREAMS
@@ -126,6 +127,13 @@ def complete(
         BadRecordError: one of them is no record.
         TooManyRecordsError: more than a batch may have.
     """
+    if body.lstrip(b" \t\r\n").startswith(b"{"):
+        # One record a request is the common case: a quarter of the cost. What the quick way will
+        # not have, the careful one decides.
+        try:
+            return Preparer(producer, now_ms=lambda: now_ms, new_id=new_id).prepare([body])
+        except RecordError:
+            pass
     try:
         records = complete_records(body, producer=producer, now_ms=now_ms, new_id=new_id, most=most)
     except RecordError as error:

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 
 from logsim import GATEWAY, decision, lines
 from muniment.formats.encoding import FormatError
+from muniment.formats.preparation import Preparer
 from muniment.formats.records import RecordError, complete_record, parse_record
-from muniment.preparation import Preparer
 
 NOW_MS = 1_790_000_000_000
 
 
 def preparer() -> Preparer:
-    return Preparer(GATEWAY, now_ms=lambda: NOW_MS, id_prefix="p")
+    numbers = count(1)
+    return Preparer(GATEWAY, now_ms=lambda: NOW_MS, new_id=lambda: f"p-{next(numbers)}")
 
 
 JSON = st.recursive(

@@ -1,6 +1,6 @@
 """Records made ready for a batch: complete, canonical and valid (design section 3.1).
 
-What ``formats.submission`` does to one record with care, this does to many in a fraction of the
+What ``submission`` does to one record with care, this does to many in a fraction of the
 time: a quick reading and writing with C libraries, and one check over all results. Whatever is
 out of the ordinary goes the careful way, which decides and words the errors. The quick way can
 not let anything through that the check would not, nor change a value: the reader refuses
@@ -9,7 +9,6 @@ duplicate members and NaN, and what differs between the libraries fails the chec
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from itertools import count
 from typing import Any, TypeAlias, cast
 
 import msgspec
@@ -58,18 +57,15 @@ class Preparer:
     Args:
         producer: The key name that records are from.
         now_ms: The clock, in Unix milliseconds.
-        id_prefix: Begins every id that is filled in; unique for each preparer, so that a counter
-            makes the rest.
+        new_id: Makes the ids that are filled in, each unique for the producer.
     """
 
-    def __init__(self, producer: str, *, now_ms: Callable[[], int], id_prefix: str) -> None:
+    def __init__(
+        self, producer: str, *, now_ms: Callable[[], int], new_id: Callable[[], str]
+    ) -> None:
         self.producer = producer
         self._now_ms = now_ms
-        self._id_prefix = id_prefix
-        self._counter = count(1)
-
-    def _new_id(self) -> str:
-        return f"{self._id_prefix}-{next(self._counter)}"
+        self._new_id = new_id
 
     def prepare(self, records: Iterable[RecordInput]) -> list[bytes]:
         """Prepares records, in order.
