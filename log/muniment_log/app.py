@@ -10,6 +10,7 @@ import asyncio
 import logging
 import sys
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from muniment.formats.checkpoint import parse_signed_checkpoint
@@ -22,6 +23,8 @@ from muniment.service.server import Limits, serving
 from muniment_log.errors import StorageError
 from muniment_log.heads import HeadSigner
 from muniment_log.http.api import build
+from muniment_log.http.reads import published_size
+from muniment_log.index import IndexFiles, IndexProcess, IndexReads
 from muniment_log.integrate import Integration, restore
 from muniment_log.metrics import LogMetrics
 from muniment_log.proofs import root_at
@@ -127,36 +130,55 @@ async def serve(
                 file.limits.sequencer,
             )
             publisher.start(loaded.head, loaded.signed, loaded.published, lambda: sequencer.is_busy)
-            api = build(config.admission, sequencer, publisher, tiles, metrics)
+            index = _index(config, lambda: published_size(publisher.published), metrics)
+            api = build(config.admission, sequencer, publisher, tiles, metrics, index)
             limits = Limits(
                 inflight_bytes=file.limits.inflight_bytes,
                 connections=file.limits.connections,
                 grace_seconds=file.limits.grace_seconds,
             )
-            async with asyncio.TaskGroup() as tasks:
-                background = [
-                    tasks.create_task(sequencer.run(), name="sequencer"),
-                    tasks.create_task(publisher.run(), name="publisher"),
-                ]
-                async with serving(api, file.listen, limits) as url:
-                    event(
-                        _LOGGER,
-                        logging.INFO,
-                        "log is ready",
-                        origin=file.origin,
-                        url=url,
-                        size=loaded.head.size,
-                        gateways=len(config.admission.gateways),
-                        witnesses=len(clients),
-                    )
-                    stop = stop_requested()
-                    ready(url)
-                    which = await stop
-                    event(_LOGGER, logging.INFO, "stopping", signal=which.name)
-                for task in background:
-                    task.cancel()
+            async with AsyncExitStack() as closing:
+                if index is not None:
+                    closing.push_async_callback(index[1].close)
+                async with asyncio.TaskGroup() as tasks:
+                    background = [
+                        tasks.create_task(sequencer.run(), name="sequencer"),
+                        tasks.create_task(publisher.run(), name="publisher"),
+                    ]
+                    if index is not None:
+                        background.append(tasks.create_task(index[0].run(), name="index"))
+                    async with serving(api, file.listen, limits) as url:
+                        event(
+                            _LOGGER,
+                            logging.INFO,
+                            "log is ready",
+                            origin=file.origin,
+                            url=url,
+                            size=loaded.head.size,
+                            gateways=len(config.admission.gateways),
+                            witnesses=len(clients),
+                        )
+                        stop = stop_requested()
+                        ready(url)
+                        which = await stop
+                        event(_LOGGER, logging.INFO, "stopping", signal=which.name)
+                    for task in background:
+                        task.cancel()
     finally:
         await store.close()
+
+
+def _index(
+    config: LogConfig, published: Callable[[], int], metrics: Metrics
+) -> tuple[IndexProcess, IndexReads] | None:
+    file, path = config.file, config.file.index_database
+    if path is None:
+        return None
+    files = IndexFiles(file.database, path, file.log_level, file.log_format)
+    return (
+        IndexProcess(files, published, metrics),
+        IndexReads(file.origin, file.database, path),
+    )
 
 
 async def _check_note(note: bytes, origin: str, tiles: EmbeddedTiles, head: Head) -> None:

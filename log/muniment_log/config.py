@@ -11,6 +11,7 @@
 | `[[gateway]] vkey` | the key of a gateway that may submit signed batches |
 | `[[token]] producer, sha256` | the hash of a bearer token, and the producer it speaks for |
 | `[limits]` | optional, see `LimitsFile` |
+| `[index]` | optional, see `IndexTable` |
 | `log_level`, `log_format` | optional: `debug`, `info`, `warning`, `error`; `text`, `json` |
 """
 
@@ -114,6 +115,19 @@ class LimitsFile(Config, frozen=True):
         return PublisherLimits(pace_seconds=self.pace_seconds, round_seconds=self.round_seconds)
 
 
+class IndexTable(Config, frozen=True):
+    """The `[index]` table.
+
+    Attributes:
+        enabled: whether to keep an index, for lookups by id, run and lineage.
+        database: its SQLite file, which can be deleted and is built again; `index.db` beside the
+            log's database if not given.
+    """
+
+    enabled: bool = True
+    database: Path | None = None
+
+
 class LogFile(Config, frozen=True):
     """log.toml as it stands."""
 
@@ -126,8 +140,16 @@ class LogFile(Config, frozen=True):
     gateway: tuple[GatewayEntry, ...] = ()
     token: tuple[TokenEntry, ...] = ()
     limits: LimitsFile = LimitsFile()
+    index: IndexTable = IndexTable()
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
+
+    @property
+    def index_database(self) -> Path | None:
+        """The index's file; None when none is kept."""
+        if not self.index.enabled:
+            return None
+        return self.index.database or self.database.with_name("index.db")
 
 
 @dataclass(frozen=True, slots=True)

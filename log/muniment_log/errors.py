@@ -51,6 +51,10 @@ class StorageError(LogError):
     """The storage failed or does not hold what it must hold. Fatal to the process."""
 
 
+class IndexUnavailableError(LogError):
+    """The index cannot answer now; the log itself is not affected."""
+
+
 class WrongIdentityError(LogError):
     """The database belongs to another origin or other keys than the configured ones."""
 

@@ -278,10 +278,18 @@ class IndexStore:
 
         return await self._writer.run(work)
 
-    async def clear(self) -> None:
-        """Forgets everything, evidence excepted, to build the index again."""
+    async def clear(self, *, evidence: bool = False) -> None:
+        """Forgets everything, to build the index again.
+
+        Args:
+            evidence: Whether to forget proofs and suspicions, too: for a log's own index, whose
+                owner has been told of them.
+        """
 
         def work(db: sqlite3.Connection) -> None:
+            if evidence:
+                db.execute("DELETE FROM misbehaviour")
+                db.execute("DELETE FROM suspicion")
             db.execute("DELETE FROM posting")
             db.execute("DELETE FROM bundle")
             db.execute(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from muniment.service.http import App, Problem, Request, Response, text_response
+from muniment_log.http.lookup import Lookup
 from muniment_log.http.openapi import document
 from muniment_log.http.problems import ERRORS
 from muniment_log.http.query import Query
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from muniment.service.metrics import Metrics
+    from muniment_log.index import IndexProcess, IndexReads
     from muniment_log.ingest import Admission
     from muniment_log.publisher import Publisher
     from muniment_log.storage.port import Sequencer, TileSource
@@ -29,6 +31,7 @@ def build(
     publisher: Publisher,
     tiles: TileSource,
     metrics: Metrics,
+    index: tuple[IndexProcess, IndexReads] | None = None,
 ) -> App:
     """Puts the routes together over the ports.
 
@@ -38,12 +41,14 @@ def build(
         publisher: the published head.
         tiles: reads the tree.
         metrics: where to count.
+        index: how far the index is, and its answers; None when the log keeps none.
     """
     app = App(metrics, ERRORS)
     reads = Reads(publisher, tiles)
     submit = Submit(admission, sequencer, publisher, tiles)
     query = Query(admission, sequencer, publisher, tiles)
-    app.operations(_readiness(publisher))
+    lookup = Lookup(None if index is None else index[1])
+    app.operations(_readiness(publisher, None if index is None else index[0]))
     app.route("GET", "/", _front(admission.origin, publisher))
     app.route("GET", "/openapi.json", _fixed(document(admission.origin, version("muniment"))))
     app.route("GET", "/checkpoint", reads.checkpoint)
@@ -52,18 +57,24 @@ def build(
     app.route("POST", "/v1/records", submit.records)
     app.prefix("GET", "/v1/streams/", query.stream)
     app.prefix("GET", "/v1/entries/", query.entry)
+    app.prefix("GET", "/v1/decisions/", lookup.decision)
+    app.prefix("GET", "/v1/executions/", lookup.execution)
+    app.prefix("GET", "/v1/lineage/", lookup.lineage)
     app.route("GET", "/v1/proofs/inclusion", query.inclusion)
     app.route("GET", "/v1/proofs/consistency", query.consistency)
     return app
 
 
-def _readiness(publisher: Publisher) -> Callable[[], Mapping[str, Any]]:
+def _readiness(publisher: Publisher, index: IndexProcess | None) -> Callable[[], Mapping[str, Any]]:
     def ready() -> dict[str, Any]:
-        state = {
+        state: dict[str, Any] = {
             "integrated": publisher.integrated.size,
             "published": published_size(publisher.published),
             "witnesses": publisher.witnesses,
         }
+        if index is not None:
+            # Told, and never a reason not to be ready: records do not wait for the index.
+            state["index"] = index.state
         if publisher.is_stalled:
             raise Problem(503, "no-quorum", "the witness quorum is not met", members=state)
         return state

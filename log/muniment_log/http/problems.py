@@ -8,6 +8,7 @@ from muniment.service.database import FatalDatabaseError
 from muniment.service.http import Problem
 from muniment_log import ingest
 from muniment_log.errors import (
+    IndexUnavailableError,
     OverloadedError,
     StorageError,
     StreamConflictError,
@@ -30,6 +31,7 @@ ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     OverloadedError: (503, "overloaded"),
     UnavailableError: (503, "unavailable"),
     StorageError: (503, "storage-failed"),
+    IndexUnavailableError: (503, "index-unavailable"),
     FatalDatabaseError: (503, "storage-failed"),
 }
 """Status and slug of each domain error; those with members go through `problem_of`."""
@@ -56,7 +58,7 @@ def problem_of(error: Exception) -> Problem:
             members = {"entry": error.entry}
         case OverloadedError():
             headers = {"Retry-After": str(error.retry_after_s)}
-        case UnavailableError() | StorageError() | FatalDatabaseError():
+        case UnavailableError() | StorageError() | FatalDatabaseError() | IndexUnavailableError():
             headers = {"Retry-After": str(UNAVAILABLE_SECONDS)}
         case _:
             pass

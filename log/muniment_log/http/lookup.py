@@ -1,0 +1,131 @@
+"""What the index answers (design section 4): decisions, runs and lineage, each with its tree size.
+
+The records are the leaves verbatim, with their indices: a client that does not want to believe the
+log fetches the proof of an index and hashes the record.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from urllib.parse import unquote
+
+import msgspec
+
+from muniment.formats.encoding import FormatError, parse_decimal
+from muniment.formats.kinds import ThingType
+from muniment.formats.members import MAX_ID, MAX_NAME
+from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, Answer, Direction, Walk
+from muniment.lineage.facts import Ref
+from muniment.service.http import Problem, Request, Response, json_response
+from muniment_log.errors import IndexUnavailableError
+from muniment_log.http.problems import problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from muniment.index.query import Index
+    from muniment_log.index import IndexReads
+
+    _T = TypeVar("_T")
+
+_TYPES: Final[dict[str, ThingType]] = {one: one for one in get_args(ThingType)}
+_DIRECTIONS: Final[dict[str, Direction]] = {one: one for one in get_args(Direction)}
+
+
+class Lookup:
+    """Handlers of the calls that the index answers."""
+
+    def __init__(self, reads: IndexReads | None) -> None:
+        """Takes the index; None when the log keeps none."""
+        self._reads = reads
+
+    async def decision(self, request: Request) -> Response:
+        """``GET /v1/decisions/{id}``: the decision, edges at it, revocations of it."""
+        return await self._about(request, "decision")
+
+    async def execution(self, request: Request) -> Response:
+        """``GET /v1/executions/{id}``: decisions, outcomes, verifications, edges, revocations."""
+        return await self._about(request, "execution")
+
+    async def lineage(self, request: Request) -> Response:
+        """``GET /v1/lineage/{type}/{id}?direction=&depth=&limit=&page=``: edges, nearest first."""
+        parameters = request.parameters("direction", "depth", "limit", "page")
+        name, slash, rest = request.rest.partition("/")
+        type_ = _TYPES.get(name)
+        if not slash or type_ is None:
+            raise Problem(404, "not-found", f"a thing is one of {', '.join(_TYPES)}, and an id")
+        thing = Ref(type_, _name(rest, MAX_NAME))
+        direction = _DIRECTIONS.get(parameters.get("direction", "ancestors"))
+        if direction is None:
+            raise Problem(400, "bad-query", f"direction: expected {' or '.join(_DIRECTIONS)}")
+        depth = _number(parameters, "depth", DEPTH, MAX_DEPTH)
+        limit = _number(parameters, "limit", LIMIT, MAX_LIMIT)
+        walk: Walk = await self._ask(
+            lambda index: index.lineage(
+                thing, direction, depth=depth, limit=limit, token=parameters.get("page")
+            )
+        )
+        return json_response(
+            {
+                "size": walk.size,
+                "edges": [
+                    {"index": hop.index, "depth": hop.depth, "record": msgspec.Raw(hop.data)}
+                    for hop in walk.hops
+                ],
+                "next": walk.next,
+                "truncated": walk.is_cut,
+            }
+        )
+
+    async def _about(self, request: Request, what: Literal["decision", "execution"]) -> Response:
+        parameters = request.parameters("after", "limit")
+        id_ = _name(request.rest, MAX_ID)
+        after = _decimal(parameters, "after") if "after" in parameters else -1
+        limit = _number(parameters, "limit", LIMIT, MAX_LIMIT)
+        answer: Answer = await self._ask(
+            lambda index: getattr(index, what)(id_, after=after, limit=limit)
+        )
+        records: list[dict[str, Any]] = [
+            {
+                "index": entry.index,
+                "conflicting": entry.is_conflicting,
+                "record": msgspec.Raw(entry.data),
+            }
+            for entry in answer.entries
+        ]
+        return json_response({"size": answer.size, "records": records, "next": answer.next})
+
+    async def _ask(self, question: Callable[[Index], _T]) -> _T:
+        if self._reads is None:
+            raise Problem(404, "index-disabled", "this log keeps no index")
+        try:
+            return await self._reads.ask(question)
+        except IndexUnavailableError as error:
+            raise problem_of(error) from error
+
+
+def _name(text: str, most: int) -> str:
+    try:
+        name = unquote(text, errors="strict")
+    except UnicodeDecodeError as error:
+        raise Problem(400, "malformed", "id: not UTF-8") from error
+    if not 1 <= len(name) <= most or not all("!" <= char <= "~" for char in name):
+        raise Problem(400, "malformed", f"id: expected 1 to {most} visible ASCII characters")
+    return name
+
+
+def _number(parameters: dict[str, str], name: str, default: int, most: int) -> int:
+    if name not in parameters:
+        return default
+    number = _decimal(parameters, name)
+    if not 1 <= number <= most:
+        raise Problem(400, "bad-query", f"{name}: expected 1 to {most}")
+    return number
+
+
+def _decimal(parameters: dict[str, str], name: str) -> int:
+    try:
+        return parse_decimal(parameters[name], name)
+    except FormatError as error:
+        raise Problem(400, "bad-query", str(error)) from error

@@ -1,0 +1,141 @@
+"""The part of the OpenAPI document that is about the index (design section 4)."""
+
+from __future__ import annotations
+
+from typing import Any, Final, get_args
+
+from muniment.formats.kinds import ThingType
+from muniment.formats.members import MAX_ID, MAX_NAME
+from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, MAX_WALK, Direction
+from muniment_log.http.openapi_parts import (
+    JSON,
+    NUMBER,
+    RECORD,
+    STRING,
+    answers,
+    argument,
+    call,
+    media,
+    members,
+    reference,
+)
+
+INDEX_SCHEMAS: Final[dict[str, Any]] = {
+    "Answer": members(
+        {
+            "size": NUMBER,
+            "records": {
+                "type": "array",
+                "items": members(
+                    {"index": NUMBER, "conflicting": {"type": "boolean"}, "record": RECORD}
+                ),
+            },
+            "next": {"type": ["integer", "null"]},
+        }
+    ),
+    "Lineage": members(
+        {
+            "size": NUMBER,
+            "edges": {
+                "type": "array",
+                "items": members({"index": NUMBER, "depth": NUMBER, "record": RECORD}),
+            },
+            "next": {"type": ["string", "null"]},
+            "truncated": {"type": "boolean"},
+        }
+    ),
+}
+
+_LIMIT: Final = argument(
+    "limit",
+    "query",
+    f"Most of them in the answer, {LIMIT} if not given.",
+    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT},
+    required=False,
+)
+
+
+def _about(name: str, summary: str) -> dict[str, Any]:
+    return {
+        "get": call(
+            name,
+            summary,
+            answers(
+                "The records verbatim, in the order of the log; `size` is the tree size that the "
+                "answer reflects. `conflicting`: its producer used the id for other content, too.",
+                media(JSON, reference("Answer")),
+                *(400, 404, 503),
+            ),
+            parameters=[
+                argument(
+                    "id",
+                    "path",
+                    "The id.",
+                    {"type": "string", "minLength": 1, "maxLength": MAX_ID},
+                    required=True,
+                ),
+                argument(
+                    "after",
+                    "query",
+                    "Only records with a greater index: `next` of the page before.",
+                    NUMBER,
+                    required=False,
+                ),
+                _LIMIT,
+            ],
+        )
+    }
+
+
+INDEX_PATHS: Final[dict[str, dict[str, Any]]] = {
+    "/v1/decisions/{id}": _about(
+        "decision", "Decisions of an id, with the edges and revocations that name them"
+    ),
+    "/v1/executions/{id}": _about(
+        "execution", "What is logged of a run: decisions, outcomes, verifications, edges, more"
+    ),
+    "/v1/lineage/{type}/{id}": {
+        "get": call(
+            "lineage",
+            "Edges around a thing, nearest first",
+            answers(
+                "The edges verbatim; `size` is the tree size that all pages reflect. `truncated`: "
+                f"the walk ended at {MAX_WALK} edges, and there are more.",
+                media(JSON, reference("Lineage")),
+                *(400, 404, 503),
+            ),
+            parameters=[
+                argument(
+                    "type",
+                    "path",
+                    "What it is.",
+                    {"type": "string", "enum": list(get_args(ThingType))},
+                    required=True,
+                ),
+                argument(
+                    "id",
+                    "path",
+                    "Which one; slashes may stay.",
+                    {"type": "string", "minLength": 1, "maxLength": MAX_NAME},
+                    required=True,
+                ),
+                argument(
+                    "direction",
+                    "query",
+                    "To what came before it (if not given), or to what came of it.",
+                    {"type": "string", "enum": list(get_args(Direction))},
+                    required=False,
+                ),
+                argument(
+                    "depth",
+                    "query",
+                    f"Most hops, {DEPTH} if not given.",
+                    {"type": "integer", "minimum": 1, "maximum": MAX_DEPTH},
+                    required=False,
+                ),
+                _LIMIT,
+                argument("page", "query", "`next` of the page before.", STRING, required=False),
+            ],
+        )
+    },
+}
