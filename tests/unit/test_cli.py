@@ -18,7 +18,17 @@ from muniment.formats.keys import KeyFile
 from muniment.formats.note import parse_vkey
 from muniment.keyfiles import read_key_file, write_key_file
 
-COMMANDS = ["audit", "evidence", "follow", "keygen", "policy", "prove", "submit", "verify"]
+COMMANDS = [
+    "audit",
+    "evidence",
+    "follow",
+    "keygen",
+    "monitor",
+    "policy",
+    "prove",
+    "submit",
+    "verify",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "evidence": ("evidence", "evidence", "Verify and explain evidence against a log, offline."),
     "follow": ("follow", "follow", "Keep a verified replica of a log, to ask instead of it."),
     "keygen": ("keygen", "keygen", "Make a key; prints its public half, the vkey."),
+    "monitor": ("monitor", "monitor", "Compare what a log shows with what witnesses hold."),
     "policy": ("policy", "policy", "Explain trust policies."),
     "prove": ("prove", "prove", "Write a leaf's proof to a file that verifies offline."),
     "submit": ("submit", "submit", "Log records, one JSON object a line, as a signed stream."),

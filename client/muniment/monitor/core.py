@@ -1,0 +1,270 @@
+"""The monitor's judgement (issue "Monitor for people without a witness"), without I/O.
+
+A round has two steps: `Core.heads` takes what the parties answered and says which pairs have to be
+compared; `Core.conclude` takes what the tiles gave and says what is wrong, what is new, and what is
+over. In between the shell fetches tiles. What may be concluded, in order of weight:
+
+* Two heads that the log's keys signed contradict each other: proven, with evidence.
+* Something does not verify, or could not be compared for want of tiles: an alarm, not proof.
+* Somebody is behind: a party that for longer than the allowed lag has not reached a size that
+  somebody else showed. A log that is behind its witnesses withholds what it has had cosigned.
+* The newest cosignature of the log's head is older than allowed (a freeze), or states a time in the
+  future; there is no quorum for it; a witness shows a head that it has not cosigned.
+"""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from muniment.formats.encoding import FormatError, VerificationError
+from muniment.formats.evidence import Evidence, Proven, verify_evidence
+from muniment.formats.policy import show
+from muniment.monitor.heads import EARLIER, LOG, Head, Pair, Reader, compare, pairs_of
+from muniment.monitor.report import Alarm, Compared, Round, Weight, printable, say
+
+DEFAULT_MAX_LAG: Final = 3600
+"""Seconds; a witness should not show an older checkpoint than an hour ago (tlog-witness)."""
+
+FUTURE: Final = 300
+"""Seconds that a cosignature's time may be ahead of this machine's clock."""
+
+MAX_PROVEN: Final = 16
+"""Contradictions told in one run. A log that has forked makes a new one with every head."""
+
+
+class Missing(NamedTuple):
+    """Why a party showed no head.
+
+    Attributes:
+        kind: ``unreachable``, ``bad-answer``, or ``nothing-yet`` (a witness that never cosigned).
+        sentence: The reason.
+    """
+
+    kind: str
+    sentence: str
+
+
+class Tiles(NamedTuple):
+    """What the tiles gave for a pair.
+
+    Attributes:
+        is_compared: Whether they sufficed for a comparison.
+        evidence: The contradiction, when they showed one.
+        reason: Why they did not suffice.
+    """
+
+    is_compared: bool
+    evidence: Evidence | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to raise an alarm; seconds.
+
+    Attributes:
+        max_lag: How long a party may be behind another.
+        max_age: How old the newest cosignature of the log's head may be; None for any age.
+    """
+
+    max_lag: int = DEFAULT_MAX_LAG
+    max_age: int | None = None
+
+
+@dataclass(slots=True)
+class Core:
+    """What a monitor knows. One instance follows one log.
+
+    Attributes:
+        reader: The policy and the origin.
+        witnesses: URLs of the witnesses.
+        limits: When to raise an alarm.
+        expected: For a witness's URL, the policy's names for it, where the policy has its URL.
+    """
+
+    reader: Reader
+    witnesses: tuple[str, ...]
+    limits: Limits
+    expected: Mapping[str, frozenset[str]]
+    _earlier: Head | None = None
+    _behind: dict[str, tuple[int, int]] | None = None
+    _active: frozenset[tuple[str, str]] = frozenset()
+    _proven: dict[tuple[str, str], Alarm] | None = None
+
+    def heads(
+        self, answers: Mapping[str, bytes | Missing]
+    ) -> tuple[dict[str, Head], list[Alarm], list[Pair]]:
+        """Verifies what the parties answered.
+
+        Args:
+            answers: For LOG and each witness's URL what it showed, or why it did not.
+
+        Returns:
+            The heads by party, that of this monitor's own memory too; alarms; what to compare.
+        """
+        heads: dict[str, Head] = {}
+        alarms: list[Alarm] = []
+        for party in (LOG, *self.witnesses):
+            answer = answers[party]
+            if isinstance(answer, Missing):
+                if answer.kind != "nothing-yet":
+                    weight = (
+                        Weight.UNREACHABLE if answer.kind == "unreachable" else Weight.UNVERIFIED
+                    )
+                    alarms.append(Alarm(answer.kind, party, printable(answer.sentence), weight))
+                continue
+            try:
+                heads[party] = self.reader.read(party, answer)
+            except (FormatError, VerificationError) as error:
+                alarms.append(
+                    Alarm("bad-checkpoint", party, printable(str(error)), Weight.UNVERIFIED)
+                )
+        if self._earlier is not None:
+            heads[EARLIER] = self._earlier
+        return heads, alarms, pairs_of(tuple(heads.values()))
+
+    def conclude(
+        self,
+        heads: Mapping[str, Head],
+        alarms: Sequence[Alarm],
+        pairs: Sequence[Pair],
+        tiles: Mapping[Pair, Tiles],
+        now: int,
+    ) -> Round:
+        """Ends a round.
+
+        Args:
+            heads: As `heads` returned them.
+            alarms: As `heads` returned them.
+            pairs: As `heads` returned them.
+            tiles: What came of the pairs that need a proof.
+            now: Unix seconds.
+        """
+        found = list(alarms)
+        silent = {alarm.party for alarm in alarms}
+        compared: list[Compared] = []
+        groups = {party: {party} for party in heads}
+        for pair in pairs:
+            alarm = self._compare(pair, tiles)
+            if alarm is None:
+                older, newer = pair.older, pair.newer
+                compared.append(Compared((older.party, older.size), (newer.party, newer.size)))
+                joined = groups[older.party] | groups[newer.party]
+                for party in joined:
+                    groups[party] = joined
+            else:
+                found.append(alarm)
+        found += self._cosignatures(heads, now)
+        found += self._lag(heads, silent, now)
+        found = self._with_proofs(found)
+        self._remember(heads, groups)
+        keys = frozenset(alarm.key for alarm in found)
+        result = Round(
+            origin=self.reader.origin,
+            time=now,
+            parties=(LOG, *self.witnesses),
+            heads=heads,
+            compared=tuple(compared),
+            agreeing=tuple(sorted(groups.get(LOG, set()) - {LOG})),
+            alarms=tuple(sorted(found, key=lambda alarm: -alarm.weight)),
+            raised=tuple(alarm for alarm in found if alarm.key not in self._active),
+            cleared=tuple(sorted(self._active - keys)),
+        )
+        self._active = keys
+        return result
+
+    def _compare(self, pair: Pair, tiles: Mapping[Pair, Tiles]) -> Alarm | None:
+        parties = f"{pair.older.party}, {pair.newer.party}"
+        if pair.needs_proof:
+            made = tiles[pair]
+            if not made.is_compared:
+                return Alarm(
+                    "not-compared",
+                    parties,
+                    f"whether {pair.newer.size} leaves continue {pair.older.size} could not be "
+                    f"found out: {printable(made.reason)}",
+                    Weight.UNVERIFIED,
+                )
+            evidence = made.evidence
+        else:
+            evidence = compare(pair)
+        if evidence is None:
+            return None
+        # The notes were verified one by one; this is the proof as a third party will check it.
+        return _proof(parties, verify_evidence(evidence, self.reader.log_verifiers))
+
+    def _with_proofs(self, found: Sequence[Alarm]) -> list[Alarm]:
+        """One alarm of a kind, and all that was ever proven: a log cannot take it back."""
+        known = self._proven = {} if self._proven is None else self._proven
+        for alarm in found:
+            if alarm.weight is Weight.PROVEN and len(known) < MAX_PROVEN:
+                known.setdefault(alarm.key, alarm)
+        rest = {alarm.key: alarm for alarm in found if alarm.weight is not Weight.PROVEN}
+        return [*known.values(), *rest.values()]
+
+    def _cosignatures(self, heads: Mapping[str, Head], now: int) -> list[Alarm]:
+        alarms: list[Alarm] = []
+
+        def wrong(kind: str, party: str, sentence: str) -> None:
+            alarms.append(Alarm(kind, party, sentence, Weight.UNVERIFIED))
+
+        for party, head in heads.items():
+            names = {name for name, _time in head.cosigners}
+            if party == EARLIER:
+                continue
+            if head.time is not None and head.time > now + FUTURE:
+                wrong("future", party, f"a cosignature states {say(head.time)}, in the future")
+            if party == LOG:
+                if not head.has_quorum:
+                    wrong("no-quorum", party, "its head is not cosigned by the policy's quorum")
+                limit = self.limits.max_age
+                if limit is not None and (head.time is None or now - head.time > limit):
+                    when = "states no time" if head.time is None else f"is of {say(head.time)}"
+                    wrong("too-old", party, f"the newest cosignature of its head {when}")
+            elif not names & self.expected.get(party, names):
+                who = self.expected.get(party) or ["any witness of the policy"]
+                wrong(
+                    "not-cosigned",
+                    party,
+                    f"shows a head without a cosignature by {', '.join(map(show, sorted(who)))}",
+                )
+        return alarms
+
+    def _lag(self, heads: Mapping[str, Head], silent: AbstractSet[str], now: int) -> list[Alarm]:
+        behind = self._behind = {} if self._behind is None else self._behind
+        if not heads:
+            return []
+        largest = max(head.size for head in heads.values())
+        # The earliest time at which somebody is known to have had that many leaves.
+        first = min(head.time or now for head in heads.values() if head.size == largest)
+        alarms: list[Alarm] = []
+        for party in (LOG, *self.witnesses):
+            size = heads[party].size if party in heads else 0
+            if party in behind and size >= behind[party][0]:
+                del behind[party]
+            if size < largest:
+                target, since = behind.setdefault(party, (largest, min(now, first)))
+                if party not in silent and now - since > self.limits.max_lag:
+                    alarms.append(
+                        Alarm(
+                            "behind",
+                            party,
+                            f"shows {size} leaves; since {say(since)} others show {target} or more",
+                            Weight.UNVERIFIED,
+                        )
+                    )
+        return alarms
+
+    def _remember(self, heads: Mapping[str, Head], groups: Mapping[str, set[str]]) -> None:
+        """Keeps the log's largest head, until one is shown that provably continues it."""
+        shown = heads.get(LOG)
+        if shown is None:
+            return
+        continues = self._earlier is None or EARLIER in groups[LOG]
+        if continues and shown.size >= (self._earlier.size if self._earlier else 0):
+            self._earlier = replace(shown, party=EARLIER)
+
+
+def _proof(parties: str, proven: Proven) -> Alarm:
+    return Alarm(f"proven-{proven.kind}", parties, proven.sentence, Weight.PROVEN, proven)

@@ -1,0 +1,147 @@
+"""C2SP tlog-witness "Monitoring": what a log or witness shows, verified by a policy. No I/O."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.encoding import VerificationError
+from muniment.formats.evidence import Evidence, contradiction_of, fork
+from muniment.formats.note import Verifier, VKey, verify_note
+from muniment.formats.policy import Policy
+from muniment.formats.proofs import verify_consistency
+
+LOG: Final = "log"
+"""The party that is the log itself."""
+
+EARLIER: Final = "earlier"
+"""The party that is the log as this monitor saw it before: what it must still contain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A *verified* head: a key of the log signed it. Only `Reader.read` makes one.
+
+    Attributes:
+        party: Who showed it: LOG, EARLIER or a witness's URL.
+        signed: The checkpoint.
+        cosigners: (name in the policy, Unix seconds) of the policy's witnesses that cosigned it.
+        has_quorum: Whether they are a quorum of the policy.
+    """
+
+    party: str
+    signed: SignedCheckpoint
+    cosigners: tuple[tuple[str, int], ...]
+    has_quorum: bool
+
+    @property
+    def size(self) -> int:
+        """Number of leaves."""
+        return self.signed.checkpoint.size
+
+    @property
+    def root(self) -> bytes:
+        """Root hash, 32 bytes."""
+        return self.signed.checkpoint.root
+
+    @property
+    def time(self) -> int | None:
+        """The newest time that a witness states, Unix seconds; None when none does."""
+        return max((time for _name, time in self.cosigners if time), default=None)
+
+
+class Reader:
+    """Verifies what parties show of one log."""
+
+    def __init__(self, policy: Policy, origin: str) -> None:
+        """Takes the policy, and the origin of one of its logs; ValueError for another origin."""
+        if origin not in policy.origins:
+            raise ValueError(f"the policy does not list the log {origin}")
+        self.policy = policy
+        self.origin = origin
+        self._logs = {log.vkey for log in policy.logs if log.vkey.name == origin}
+        self._names = {witness.vkey: witness.name for witness in policy.witnesses}
+        keys: dict[VKey, None] = dict.fromkeys((*self._logs, *self._names))
+        self._verifiers: list[Verifier] = [verifier_for(vkey) for vkey in keys]
+
+    @property
+    def log_verifiers(self) -> tuple[Verifier, ...]:
+        """The verifiers of the log's keys."""
+        return tuple(verifier for verifier in self._verifiers if verifier.vkey in self._logs)
+
+    def read(self, party: str, data: bytes) -> Head:
+        """Verifies a checkpoint that a party showed.
+
+        The quorum is not demanded: a head that only the log has signed binds the log as much.
+
+        Raises:
+            FormatError: If it is not a checkpoint.
+            VerificationError: If it is of another log, not signed by a known key of the log, or a
+                signature of a known key does not hold.
+        """
+        signed = parse_signed_checkpoint(data)
+        if signed.checkpoint.origin != self.origin:
+            raise VerificationError(f"a checkpoint of the log {signed.checkpoint.origin}")
+        found = verify_note(signed.note, self._verifiers)
+        if not any(verified.vkey in self._logs for verified in found):
+            raise VerificationError("a checkpoint that no known key of the log has signed")
+        cosigners = {
+            self._names[verified.vkey]: verified.timestamp or 0
+            for verified in found
+            if verified.vkey in self._names
+        }
+        return Head(party, signed, tuple(cosigners.items()), self.policy.is_met(cosigners))
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two heads that have to be consistent, the smaller one first."""
+
+    older: Head
+    newer: Head
+
+    @property
+    def needs_proof(self) -> bool:
+        """Whether it takes tiles to compare them."""
+        return 0 < self.older.size < self.newer.size
+
+
+def pairs_of(heads: Sequence[Head]) -> list[Pair]:
+    """The comparisons that, when all hold, show that all of some heads are of one history.
+
+    Each head with the next larger one: consistency carries over, so n - 1 comparisons do for n
+    heads, and when two heads are of different histories, one of the comparisons shows it.
+    """
+    ordered = sorted(heads, key=lambda head: head.size)
+    return [Pair(older, newer) for older, newer in pairwise(ordered)]
+
+
+def compare(pair: Pair) -> Evidence | None:
+    """What a pair proves without tiles; None when that is nothing, or consistent.
+
+    A pair for which ``needs_proof`` is False and that proves nothing is consistent.
+    """
+    return contradiction_of(pair.older.signed, pair.newer.signed)
+
+
+def compare_by_proof(pair: Pair, proof: tuple[bytes, ...], implied_root: bytes) -> Evidence | None:
+    """What a pair and a consistency proof, made from tiles of the newer tree, come to.
+
+    Args:
+        pair: A pair that needs a proof.
+        proof: The consistency proof.
+        implied_root: The root at the older size by the same tiles.
+
+    Returns:
+        None when the two are consistent, and evidence when they are not.
+
+    Raises:
+        VerificationError: If the tiles are not those of the newer tree: nothing is known then.
+    """
+    older, newer = pair.older, pair.newer
+    verify_consistency(older.size, implied_root, newer.size, newer.root, proof)
+    if implied_root == older.root:
+        return None
+    return fork(older.signed, newer.signed, implied_root, proof)

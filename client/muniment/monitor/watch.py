@@ -1,0 +1,180 @@
+"""The monitor's shell: asks the log and the witnesses, fetches tiles, and does it again.
+
+Everything has a deadline, nothing is followed to another address, and one party that is slow or
+lies delays the others by no more than that deadline.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, Self
+
+from muniment.atomicfile import write_atomic
+from muniment.errors import BadAnswer, MunimentError, Refused, Unreachable, VerificationError
+from muniment.formats.evidence import EXTENSION
+from muniment.formats.witnesswire import origin_hash
+from muniment.logclient import LogClient
+from muniment.monitor.core import Core, Missing, Tiles
+from muniment.monitor.heads import LOG, Pair, compare_by_proof
+from muniment.monitor.report import Round, Weight
+from muniment.monitor.webhook import Webhook
+from muniment.service.logging import event
+from muniment.tileproofs import fetch_consistency
+
+READ_SECONDS: Final = 20.0
+"""Longest wait for a checkpoint, retries included."""
+
+PROOF_SECONDS: Final = 30.0
+"""Longest wait for the tiles of one comparison from one source, retries included."""
+
+REQUEST_SECONDS: Final = 10.0
+"""Longest wait for one answer."""
+
+JITTER: Final = 0.2
+"""The part of the interval by which a pause is longer or shorter: monitors must not march."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class Watcher:
+    """Runs rounds against real parties; use it as an async context manager.
+
+    Args:
+        log_url: The log's base URL.
+        core: The judgement; its witnesses' URLs are the monitoring prefixes that are asked.
+        evidence_dir: Where to write evidence; nowhere when None.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        log_url: str,
+        core: Core,
+        *,
+        evidence_dir: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._core = core
+        self._evidence_dir = evidence_dir
+        self._clock = clock
+        prefix = origin_hash(core.reader.origin)
+        # A witness serves a log's checkpoint, and some its tiles, as a log does: below its prefix.
+        self._clients = {LOG: LogClient(log_url, timeout=REQUEST_SECONDS)} | {
+            url: LogClient(f"{url}/{prefix}", timeout=REQUEST_SECONDS) for url in core.witnesses
+        }
+        self._stack = AsyncExitStack()
+        self._files: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        for client in self._clients.values():
+            await self._stack.enter_async_context(client)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._stack.aclose()
+
+    async def round(self) -> Round:
+        """Asks everybody once and says what came of it."""
+        answers = await asyncio.gather(*[self._read(party) for party in self._clients])
+        heads, alarms, pairs = self._core.heads(dict(zip(self._clients, answers, strict=True)))
+        wanted = [pair for pair in pairs if pair.needs_proof]
+        tiles = await asyncio.gather(*[self._prove(pair) for pair in wanted])
+        result = self._core.conclude(
+            heads, alarms, pairs, dict(zip(wanted, tiles, strict=True)), int(self._clock())
+        )
+        return self._keep(result)
+
+    async def rounds(self, interval: float) -> AsyncGenerator[Round, None]:
+        """Rounds without an end, with jittered pauses of about `interval` seconds between them."""
+        while True:
+            yield await self.round()
+            await asyncio.sleep(interval * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311 - jitter, not a secret
+
+    async def _read(self, party: str) -> bytes | Missing:
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                return await self._clients[party].checkpoint()
+        except TimeoutError:
+            return Missing("unreachable", f"no answer in {READ_SECONDS:g} s")
+        except Unreachable as error:
+            return Missing("unreachable", str(error))
+        except Refused as refusal:
+            if party != LOG and refusal.problem.status == 404:
+                return Missing("nothing-yet", "has never cosigned a checkpoint of the log")
+            kind = "unreachable" if refusal.is_retriable else "bad-answer"
+            return Missing(kind, str(refusal))
+        except BadAnswer as error:
+            return Missing("bad-answer", str(error))
+
+    async def _prove(self, pair: Pair) -> Tiles:
+        """Compares a pair by tiles of the newer tree: the log's, then those of who showed it."""
+        reasons: list[str] = []
+        for party in dict.fromkeys((LOG, pair.newer.party)):
+            client = self._clients.get(party)
+            if client is None:
+                continue
+            try:
+                async with asyncio.timeout(PROOF_SECONDS):
+                    proof, implied_root = await fetch_consistency(
+                        client, pair.older.size, pair.newer.size
+                    )
+                evidence = compare_by_proof(pair, proof, implied_root)
+            except TimeoutError:
+                reasons.append(f"{party}: no tiles in {PROOF_SECONDS:g} s")
+            except VerificationError:
+                reasons.append(f"{party}: the tiles are not those of the larger tree")
+            except MunimentError as error:
+                reasons.append(f"{party}: {error}")
+            else:
+                return Tiles(is_compared=True, evidence=evidence)
+        return Tiles(is_compared=False, reason="; ".join(reasons))
+
+    def _keep(self, result: Round) -> Round:
+        """Writes evidence that was not written yet."""
+        if self._evidence_dir is None:
+            return result
+        for alarm in result.alarms:
+            if alarm.evidence is None:
+                continue
+            evidence = alarm.evidence.evidence
+            name = evidence.hash.hex()
+            if name not in self._files:
+                path = self._evidence_dir / f"{name}{EXTENSION}"
+                try:
+                    write_atomic(path, evidence.encode(), "evidence")
+                except MunimentError as error:
+                    # The alarm must go out all the same; the next round tries again.
+                    event(_log, logging.ERROR, "evidence not written", reason=str(error))
+                    continue
+                self._files[name] = str(path)
+        return replace(result, evidence_files=dict(self._files))
+
+
+def tell(result: Round, webhooks: Sequence[Webhook]) -> None:
+    """Logs what is new and what is over, and hands it to the webhooks; does not wait for them."""
+    for alarm in result.raised:
+        value = result.alarm_json(alarm)
+        value.pop("explanation", None)
+        level = logging.CRITICAL if alarm.weight is Weight.PROVEN else logging.WARNING
+        # The time of the log line is its own; that of the round is near enough.
+        value.pop("time")
+        event(_log, level, "alarm", **value)
+        for webhook in webhooks:
+            webhook.put({"event": "alarm", **result.alarm_json(alarm)})
+    for kind, party in result.cleared:
+        event(_log, logging.INFO, "alarm is over", origin=result.origin, kind=kind, party=party)
+        for webhook in webhooks:
+            webhook.put(
+                {
+                    "event": "over",
+                    "origin": result.origin,
+                    "time": result.time,
+                    "kind": kind,
+                    "party": party,
+                }
+            )

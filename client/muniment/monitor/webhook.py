@@ -1,0 +1,130 @@
+"""A webhook: alarms as JSON by POST to the one URL that the operator configured.
+
+Bounded in every way: queue, attempts, time, and what is read of an answer (nothing but its status).
+Redirects are not followed: alarms go where the operator said, and nowhere else.
+"""
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from muniment.errors import RETRIABLE
+from muniment.service.logging import event
+
+QUEUE: Final = 256
+"""Messages that wait; more are dropped, with a log line."""
+
+ATTEMPTS: Final = 5
+"""How often one message is tried."""
+
+SECONDS: Final = 10.0
+"""Longest wait for one answer."""
+
+FIRST_PAUSE: Final = 1.0
+"""Seconds before the second attempt; three times as long before each further one, jittered."""
+
+DRAIN_SECONDS: Final = 60.0
+"""How long `drain` waits for what is on its way."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+def check_webhook(url: str) -> str:
+    """Checks a webhook's URL; unlike a log's it may have a query.
+
+    Raises:
+        ValueError: If it is not an absolute http or https URL, or has a user or a fragment. The
+            message does not repeat it: such URLs hold secrets.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("webhook: not a URL") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        raise ValueError("webhook: must be an http or https URL with a host")
+    if parts.username is not None or parts.fragment:
+        raise ValueError("webhook: a URL with a user or a fragment")
+    return url
+
+
+class Webhook:
+    """Delivers messages in order, in the background; use it as an async context manager."""
+
+    def __init__(self, url: str, *, first_pause: float = FIRST_PAUSE) -> None:
+        """Takes the URL; ValueError when `check_webhook` refuses it."""
+        self._url = check_webhook(url)
+        self._host = urlsplit(url).hostname
+        self._first_pause = first_pause
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def put(self, message: Mapping[str, Any]) -> None:
+        """Queues a message; never waits."""
+        try:
+            self._queue.put_nowait(json.dumps(message).encode())
+        except asyncio.QueueFull:
+            event(_log, logging.ERROR, "webhook queue is full", host=self._host)
+
+    async def drain(self, seconds: float = DRAIN_SECONDS) -> bool:
+        """Waits until everything is delivered or given up; False when that took too long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._queue.join()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _run(self) -> None:
+        async with aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=SECONDS),
+            headers={"User-Agent": "muniment", "Content-Type": "application/json"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        ) as session:
+            while True:
+                body = await self._queue.get()
+                try:
+                    await self._deliver(session, body)
+                finally:
+                    self._queue.task_done()
+
+    async def _deliver(self, session: aiohttp.ClientSession, body: bytes) -> None:
+        pause, reason = self._first_pause, ""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                async with session.post(self._url, data=body, allow_redirects=False) as response:
+                    if response.status < 300:
+                        return
+                    reason = f"HTTP {response.status}"
+                    if response.status not in RETRIABLE:
+                        break
+            except TimeoutError:
+                reason = "no answer in time"
+            except (aiohttp.ClientError, ValueError) as error:
+                reason = type(error).__name__
+            if attempt < ATTEMPTS:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                pause *= 3
+        event(_log, logging.ERROR, "webhook not delivered", host=self._host, reason=reason)
