@@ -13,9 +13,10 @@ from muniment.service.metrics import Metrics
 from muniment.service.process import print_ready, stop_requested
 from muniment.service.server import serving
 from muniment_witness.config import WitnessConfig
-from muniment_witness.cosigner import Cosigner
 from muniment_witness.http import WitnessHttp
+from muniment_witness.net import transport
 from muniment_witness.store import Store
+from muniment_witness.watch import Watch
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,14 +44,20 @@ async def serve(
         ExceptionGroup: If a background task failed.
     """
     file = config.file
-    store = await Store.open(file.database, [signer.vkey for signer in config.signers])
+    keys = [signer.vkey for signer in config.signers]
+    store = await Store.open(file.database, keys, file.gossip.history)
     try:
         metrics = Metrics("muniment_witness")
-        cosigner = Cosigner(store, config.signers, clock)
-        app = WitnessHttp(file.name, config.logs, config.signers, store, cosigner, metrics).app()
-        async with asyncio.TaskGroup() as tasks:
-            work = tasks.create_task(cosigner.run())
-            async with serving(app, file.listen) as url:
+        async with transport(file.gossip.request_seconds) as network, asyncio.TaskGroup() as tasks:
+            watch = Watch(config, store, network, metrics, clock)
+            http = WitnessHttp(
+                file.name, config.logs, config.signers, store, watch.cosigner, metrics, watch
+            )
+            watch.puller.moved = http.cosigned
+            # Before anything can be asked: a database restored from an old copy must not sign.
+            await watch.start()
+            work = tasks.create_task(watch.run())
+            async with serving(http.app(), file.listen) as url:
                 event(
                     _LOGGER,
                     logging.INFO,
@@ -59,6 +66,7 @@ async def serve(
                     url=url,
                     logs=len(config.logs),
                     keys=len(config.signers),
+                    peers=len(config.peers),
                 )
                 stop = stop_requested()
                 ready(url)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from muniment.formats.cosignature import MLDSA44Cosigner, verifier_for
+from muniment.formats.encoding import VerificationError
 from muniment.formats.note import SignatureLine, Signer
 from muniment.formats.witnesswire import (
     MAX_REQUEST_SIZE,
@@ -34,8 +35,10 @@ from muniment.service.http import (
 )
 from muniment.service.metrics import Metrics
 from muniment_witness.cosigner import Cosigner
-from muniment_witness.decide import Log, Refused, authenticate, decide_subtree
-from muniment_witness.store import Store
+from muniment_witness.decide import Authentic, Log, Refused, authenticate, decide_subtree
+from muniment_witness.gossiphttp import add_routes
+from muniment_witness.store import Cosigned, Store
+from muniment_witness.watch import Watch
 
 MAX_SUBTREES: Final = 32
 """Subtrees being signed at one time; ML-DSA-44 takes about a millisecond each."""
@@ -44,6 +47,7 @@ MONITORING_SECONDS: Final = 5
 """How long a cache may serve a checkpoint; the specification allows an hour."""
 
 ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
+    VerificationError: (422, "proves-nothing"),
     FatalDatabaseError: (503, "storage-failed"),
 }
 
@@ -61,6 +65,7 @@ class WitnessHttp:
         store: Store,
         cosigner: Cosigner,
         metrics: Metrics,
+        watch: Watch | None = None,
     ) -> None:
         """Takes what the handlers need.
 
@@ -71,7 +76,9 @@ class WitnessHttp:
             store: The heads, for reading.
             cosigner: What moves heads.
             metrics: Where to count.
+            watch: What keeps evidence and gossips; without it a refusal leaves no trace.
         """
+        self._watch = watch
         self._name = name
         self._logs = logs
         self._own = tuple(verifier_for(signer.vkey) for signer in signers)
@@ -94,7 +101,10 @@ class WitnessHttp:
         """The routes."""
         app = App(self._metrics, ERRORS)
         app.operations(self._ready)
-        app.route("GET", "/", self._front)
+        if self._watch is None:
+            app.route("GET", "/", self._front)
+        else:
+            add_routes(app, self._watch)
         app.route("POST", "/add-checkpoint", self._add_checkpoint)
         app.route("POST", "/sign-subtree", self._sign_subtree)
         # A log that is no longer configured stays readable: what was cosigned was cosigned.
@@ -106,13 +116,15 @@ class WitnessHttp:
     def _ready(self) -> Mapping[str, Any]:
         if self._cosigner.clock_is_behind:
             raise Problem(503, "clock", "the clock is behind the newest cosignature")
-        return {"logs": len(self._logs)}
+        alarms = len(self._watch.alarms) if self._watch is not None else 0
+        return {"logs": len(self._logs), "alarms": alarms}
 
     async def _front(self, _: Request) -> Response:
         return text_response(f"{self._name}: a muniment witness of {len(self._logs)} logs\n")
 
     async def _add_checkpoint(self, request: Request) -> Response:
-        call = parse_add_checkpoint(await request.body(MAX_REQUEST_SIZE))
+        body = await request.body(MAX_REQUEST_SIZE)
+        call = parse_add_checkpoint(body)
         origin = call.checkpoint.checkpoint.origin
         judged = authenticate(self._logs.get(origin), call)
         outcome = (
@@ -120,9 +132,12 @@ class WitnessHttp:
         )
         if isinstance(outcome, Refused):
             self._outcomes.labels(outcome.slug).inc()
+            if self._watch is not None and isinstance(judged, Authentic):
+                # Durable before the answer: what proves misbehaviour must not be lost with it.
+                await self._watch.comparer.refused(judged, outcome, body)
             return _refusal(outcome)
         self._outcomes.labels("cosigned").inc()
-        self._show(origin, outcome.latest.head.size, outcome.latest.time)
+        self.cosigned(origin, outcome)
         return Response(200, format_cosignatures(outcome.lines), _TEXT)
 
     async def _sign_subtree(self, request: Request) -> Response:
@@ -164,6 +179,12 @@ class WitnessHttp:
             return Response(200, latest.note, _TEXT, headers)
 
         return checkpoint
+
+    def cosigned(self, origin: str, outcome: Cosigned) -> None:
+        """Shows a head that was cosigned, and tells the peers."""
+        self._show(origin, outcome.latest.head.size, outcome.latest.time)
+        if self._watch is not None:
+            self._watch.relay.head_moved(origin)
 
     def _show(self, origin: str, size: int, time: int) -> None:
         self._size.labels(origin).set(size)

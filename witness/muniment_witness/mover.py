@@ -43,6 +43,10 @@ class Mover:
         self._holds = holds
         self._reader = reader
 
+    def size(self, origin: str) -> int:
+        """Size of the latest cosigned head; 0 without one."""
+        return self._store.head(origin).size
+
     async def cosign(self, seen: Seen, prefixes: Sequence[str]) -> Cosigned | Refused:
         """Cosigns a head that was compared: the same judgement as for add-checkpoint.
 

@@ -1,0 +1,297 @@
+"""Design section 5, anti-entropy: a witness reads what its peers have cosigned, and compares it.
+
+Any C2SP witness can be a peer: each round reads its monitoring endpoint for each log, with
+conditional requests. Of a Muniment witness it also reads the heads it knows but has not cosigned,
+and the evidence it holds; and it asks what that peer has seen of *this* witness, which is how a
+database that was restored from an old copy is found out.
+
+A round says nothing about a log as such: only which head was compared with what, and when.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.encoding import FormatError, MunimentError, unframe
+from muniment.formats.evidence import MAX_EVIDENCE_SIZE, parse_evidence
+from muniment.formats.note import Note, SignatureLine, Verifier, verify_note
+from muniment.service.database import FatalDatabaseError
+from muniment.service.logging import event
+from muniment_witness.comparer import Comparer
+from muniment_witness.config import Peer
+from muniment_witness.decide import Log
+from muniment_witness.holds import Holds
+from muniment_witness.ledger import Ledger, Noted
+from muniment_witness.mover import Mover
+from muniment_witness.net import Transport, UnreachableError
+from muniment_witness.peers import (
+    EVIDENCE_PATH,
+    HEADS_PATH,
+    MAX_HEADS_SIZE,
+    EvidenceList,
+    PeerHead,
+    PeerState,
+)
+from muniment_witness.pull import jittered
+from muniment_witness.seen import authentic
+from muniment_witness.sources import Sources, peer_prefix, shown_path
+
+MAX_FETCHED: Final = 32
+"""Evidence files taken from one peer in one round."""
+
+CONCURRENT: Final = 8
+"""Requests to one peer at the same time."""
+
+RARELY: Final = 20
+"""Every so many rounds a peer is asked again whether it gossips, and what it saw of us."""
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class Gossip:
+    """Reads the peers.
+
+    Attributes:
+        state: What is known, by peer name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        logs: Mapping[str, Log],
+        peers: Sequence[Peer],
+        own: Sequence[Verifier],
+        ledger: Ledger,
+        comparer: Comparer,
+        mover: Mover,
+        holds: Holds,
+        sources: Sources,
+        transport: Transport,
+        period: float,
+        clock: Callable[[], int],
+    ) -> None:
+        """Takes what it needs: own name and keys, the period in seconds, Unix seconds."""
+        self._name = name
+        self._logs = logs
+        self._own = tuple(own)
+        self._ledger = ledger
+        self._comparer = comparer
+        self._mover = mover
+        self._holds = holds
+        self._sources = sources
+        self._transport = transport
+        self._period = period
+        self._clock = clock
+        self.peers: Final = tuple(peers)
+        self.state: Final = {
+            peer.name: PeerState(heads={origin: PeerHead() for origin in logs}) for peer in peers
+        }
+
+    async def run(self) -> None:
+        """Reads all peers, and tries suspicions again, until cancelled.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        async with asyncio.TaskGroup() as group:
+            for peer in self.peers:
+                group.create_task(self._run(peer), name=f"gossip {peer.name}")
+            group.create_task(self._run_retries(), name="gossip retries")
+
+    async def _run(self, peer: Peer) -> None:
+        while True:
+            await asyncio.sleep(jittered(self._period))
+            await self.round(peer)
+
+    async def _run_retries(self) -> None:
+        while True:
+            await asyncio.sleep(jittered(self._period))
+            await self.retry()
+
+    async def retry(self) -> None:
+        """Tries what is unresolved again, and makes durable what changed.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        for origin in tuple(self._holds.ahead):
+            await self._mover.take_back(origin, self._sources.tiles(origin))
+        await self._comparer.retry(self._sources.tiles)
+
+    async def round(self, peer: Peer) -> None:
+        """Reads one peer once.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        state = self.state[peer.name]
+        rarely = state.rounds % RARELY == 0
+        state.rounds += 1
+        try:
+            if rarely:
+                state.gossips = True
+                await self.ask_own(peer)
+            limit = asyncio.Semaphore(CONCURRENT)
+            async with asyncio.TaskGroup() as group:
+                for origin, log in self._logs.items():
+                    group.create_task(self._read_head(peer, state, origin, log, limit))
+            reachable = [head for head in state.heads.values() if not head.error]
+            if state.gossips and (reachable or not state.heads):
+                await self._read_heads(peer, state)
+                await self._read_evidence(peer, state)
+        except FatalDatabaseError:
+            raise
+        except MunimentError as error:
+            self._failed(peer, state, str(error))
+            return
+        errors = [head.error for head in state.heads.values() if head.error]
+        if errors:
+            self._failed(peer, state, errors[0])
+        else:
+            state.error = ""
+
+    def _failed(self, peer: Peer, state: PeerState, error: str) -> None:
+        if not state.error:
+            event(
+                _LOGGER, logging.WARNING, "cannot compare with a peer", peer=peer.name, error=error
+            )
+        state.error = error
+
+    async def _read_head(
+        self, peer: Peer, state: PeerState, origin: str, log: Log, limit: asyncio.Semaphore
+    ) -> None:
+        head = state.heads[origin]
+        try:
+            async with limit:
+                await self._compare(peer, state, origin, log, head)
+        except FatalDatabaseError:
+            raise
+        except MunimentError as error:
+            head.error = str(error)
+        else:
+            head.error = ""
+
+    async def _compare(
+        self, peer: Peer, state: PeerState, origin: str, log: Log, head: PeerHead
+    ) -> None:
+        prefix = peer_prefix(peer, origin)
+        answer = await self._transport.get(f"{prefix}/checkpoint", etag=head.etag)
+        now = state.reached = self._clock()
+        if answer.status == 404:
+            head.size, head.etag, head.ahead = -1, "", 0
+            return
+        if answer.status == 304 and head.etag:
+            head.compared = now
+            self._note_lag(origin, head, now)
+            return
+        if answer.status != 200:
+            raise UnreachableError(f"status {answer.status}")
+        signed = parse_signed_checkpoint(answer.body)
+        seen = authentic(log, signed)
+        head.etag = ""
+        self._mover.notice_own(seen, signed, self._own)
+        finding = await self._comparer.observe(
+            seen, peer.name, self._sources.tiles(origin, first=peer)
+        )
+        # After the comparison: a head that the log signed counts whoever shows it. But only what
+        # the peer has signed itself is held against, or remembered for, the peer.
+        lines = _lines_of(signed, peer.verifiers)
+        verified = verify_note(Note(signed.note.text, lines), peer.verifiers)
+        head.size, head.finding, head.compared = seen.head.size, finding, now
+        head.time = max(each.timestamp or 0 for each in verified)
+        self._note_lag(origin, head, now)
+        self._remember(peer, origin, seen.signed.with_signatures(lines))
+        if finding != "unresolved":
+            head.etag = answer.etag
+
+    def _note_lag(self, origin: str, head: PeerHead, now: int) -> None:
+        if head.size <= self._mover.size(origin):
+            head.ahead = 0
+        elif not head.ahead:
+            head.ahead = now
+
+    def _remember(self, peer: Peer, origin: str, signed: SignedCheckpoint) -> None:
+        known = self._ledger.shown.get((peer.name, origin))
+        if known is not None:
+            size = parse_signed_checkpoint(known.note).checkpoint.size
+            if signed.checkpoint.size <= size:
+                return
+        self._ledger.show(peer.name, origin, Noted(signed.encode(), self._clock()))
+
+    async def ask_own(self, peer: Peer) -> None:
+        """Asks a peer for the newest heads that it has seen this witness cosign.
+
+        Raises:
+            UnreachableError: If it does not answer.
+        """
+        for origin, log in self._logs.items():
+            answer = await self._transport.get(f"{peer.url}/{shown_path(origin, self._name)}")
+            if answer.status != 200:
+                continue
+            try:
+                signed = parse_signed_checkpoint(answer.body)
+                self._mover.notice_own(authentic(log, signed), signed, self._own)
+            except FatalDatabaseError:
+                raise
+            except MunimentError as error:
+                event(
+                    _LOGGER,
+                    logging.DEBUG,
+                    "a peer shows something that is not a head of ours",
+                    peer=peer.name,
+                    error=str(error),
+                )
+
+    async def _read_heads(self, peer: Peer, state: PeerState) -> None:
+        answer = await self._transport.get(
+            peer.url + HEADS_PATH, most=MAX_HEADS_SIZE, etag=state.heads_etag
+        )
+        if answer.status in {404, 405}:
+            state.gossips = False
+        if answer.status != 200:
+            return
+        for data in unframe(answer.body, "heads"):
+            signed = parse_signed_checkpoint(data)
+            log = self._logs.get(signed.checkpoint.origin)
+            if log is not None:
+                prefixes = self._sources.tiles(log.origin, first=peer)
+                await self._comparer.observe(authentic(log, signed), peer.name, prefixes)
+        state.heads_etag = answer.etag
+
+    async def _read_evidence(self, peer: Peer, state: PeerState) -> None:
+        if not state.gossips:
+            return
+        url = peer.url + EVIDENCE_PATH
+        answer = await self._transport.get(url, most=MAX_HEADS_SIZE, etag=state.evidence_etag)
+        if answer.status != 200:
+            return
+        try:
+            listed = msgspec.json.decode(answer.body, type=EvidenceList).evidence
+        except msgspec.DecodeError as error:
+            raise FormatError(f"the list of evidence: {error}") from error
+        wanted = [
+            each.hash
+            for each in listed
+            if each.origin in self._logs and not self._holds_file(each.origin, each.hash)
+        ]
+        for name in wanted[:MAX_FETCHED]:
+            if len(name) != 64 or not name.isalnum():
+                raise FormatError("the list of evidence: not a hash")
+            file = await self._transport.get(f"{url}/{name}", most=MAX_EVIDENCE_SIZE)
+            if file.status == 200:
+                await self._comparer.file(parse_evidence(file.body), peer.name)
+        if len(wanted) <= MAX_FETCHED:
+            state.evidence_etag = answer.etag
+
+    def _holds_file(self, origin: str, name: str) -> bool:
+        return any(known.hex() == name for known in self._ledger.evidence.get(origin, ()))
+
+
+def _lines_of(signed: SignedCheckpoint, verifiers: Sequence[Verifier]) -> tuple[SignatureLine, ...]:
+    keys = {(verifier.vkey.name, verifier.vkey.key_id) for verifier in verifiers}
+    lines = (line for line in signed.note.signatures if (line.name, line.key_id) in keys)
+    return tuple(dict.fromkeys(lines))

@@ -1,0 +1,81 @@
+"""What is known of the peers, and what Muniment witnesses tell each other beyond C2SP."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+EVIDENCE_PATH: Final = "/gossip/evidence"
+"""GET: the list of evidence held (`EvidenceList`); POST: one file. Files are below it, by hash."""
+
+HEADS_PATH: Final = "/gossip/heads"
+"""Framed like an entry bundle, signed notes. GET: heads that are known beyond the cosigned ones;
+POST: heads that have moved."""
+
+MAX_HEADS_SIZE: Final = 1 << 20
+"""Largest body of heads, read or pushed, in bytes."""
+
+MAX_HEADS: Final = 256
+"""Most heads in such a body."""
+
+MAX_HEAD_SIZE: Final = 16_384
+"""Largest note in such a body, in bytes; two ML-DSA-44 signatures take 7,000."""
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One line of a list of evidence."""
+
+    origin: str
+    hash: str
+    kind: str = ""
+    time: int = 0
+
+
+class EvidenceList(msgspec.Struct, frozen=True):
+    """The answer to GET /gossip/evidence."""
+
+    evidence: list[Listed]
+
+
+@dataclass(slots=True)
+class PeerHead:
+    """What was last read of a peer about one log.
+
+    Attributes:
+        size: Size of the head; -1 when it has none.
+        time: Timestamp of the peer's cosignature, Unix seconds.
+        finding: What came of comparing it.
+        compared: When, Unix seconds; with a head that has not changed, when it was last shown.
+        ahead: Since when it is ahead of our cosigned head, Unix seconds; 0 when it is not.
+        etag: Entity tag of what was dealt with.
+        error: Why the last attempt failed; empty when it did not.
+    """
+
+    size: int = -1
+    time: int = 0
+    finding: str = ""
+    compared: int = 0
+    ahead: int = 0
+    etag: str = ""
+    error: str = ""
+
+
+@dataclass(slots=True)
+class PeerState:
+    """What is known of a peer.
+
+    Attributes:
+        reached: When it last answered, Unix seconds; 0 for never.
+        error: Why the last round failed; empty when it did not.
+        gossips: Whether it takes heads and evidence, as far as is known.
+        rounds: Rounds so far.
+        heads: By origin.
+    """
+
+    reached: int = 0
+    error: str = ""
+    gossips: bool = True
+    rounds: int = 0
+    heads: dict[str, PeerHead] = field(default_factory=dict)
+    evidence_etag: str = ""
+    heads_etag: str = ""

@@ -1,0 +1,253 @@
+"""Design section 5, push: what a Muniment witness tells its peers at once, and takes from them.
+
+Heads that moved and evidence go to every peer without waiting for its next round; anti-entropy
+makes good whatever is lost. What comes in is verified before anything is kept or passed on: a head
+must be signed by a configured log, evidence must hold against configured keys. Work that may need
+the network waits in a bounded queue, so that an answer never does.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Final
+
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.encoding import FormatError, MunimentError, frame, unframe
+from muniment.formats.evidence import parse_evidence
+from muniment.service.database import FatalDatabaseError
+from muniment.service.http import Problem, overloaded
+from muniment.service.logging import event
+from muniment_witness.budget import Budget
+from muniment_witness.comparer import Comparer
+from muniment_witness.config import Peer
+from muniment_witness.decide import Log
+from muniment_witness.ledger import Filed, Ledger
+from muniment_witness.net import Transport, UnreachableError
+from muniment_witness.peers import (
+    EVIDENCE_PATH,
+    HEADS_PATH,
+    MAX_HEAD_SIZE,
+    MAX_HEADS,
+    MAX_HEADS_SIZE,
+    PeerState,
+)
+from muniment_witness.seen import Seen, authentic
+from muniment_witness.sources import Sources
+from muniment_witness.store import Store
+
+MAX_WAITING: Final = 256
+"""Pushed heads that wait to be compared."""
+
+HEADS_PER_SECOND: Final = 4.0
+"""Heads of one origin that are taken from pushes; more wait for anti-entropy."""
+
+HEADS_BURST: Final = 32.0
+
+EVIDENCE_PER_SECOND: Final = 1.0
+"""Files that are verified, from all senders together; what is known already costs nothing."""
+
+EVIDENCE_BURST: Final = 16.0
+
+_STRANGERS: Final = "-"
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class Relay:
+    """Pushes to the peers, and takes their pushes."""
+
+    def __init__(
+        self,
+        logs: Mapping[str, Log],
+        peers: Sequence[Peer],
+        states: Mapping[str, PeerState],
+        store: Store,
+        comparer: Comparer,
+        sources: Sources,
+        transport: Transport,
+        period: float,
+        timer: Callable[[], float] = monotonic,
+    ) -> None:
+        """Takes what it needs; `period` is that of gossip in seconds, `timer` a monotonic clock."""
+        self._logs = logs
+        self._peers = tuple(peers)
+        self._states = states
+        self._store = store
+        self._ledger: Ledger = store.ledger
+        self._comparer = comparer
+        self._sources = sources
+        self._transport = transport
+        self._pause = min(period / 10, 1.0)
+        self._dirty: dict[str, None] = {}
+        self._files: deque[Filed] = deque(maxlen=64)
+        self._wake = asyncio.Event()
+        self._arrived: asyncio.Queue[Seen] = asyncio.Queue(MAX_WAITING)
+        self._heads = Budget(HEADS_PER_SECOND, HEADS_BURST, timer)
+        self._evidence = Budget(EVIDENCE_PER_SECOND, EVIDENCE_BURST, timer)
+
+    # Out
+
+    def head_moved(self, origin: str) -> None:
+        """The cosigned head of a log has moved: the peers will be told soon."""
+        if self._peers:
+            self._dirty[origin] = None
+            self._wake.set()
+
+    def filed(self, filed: Filed) -> None:
+        """Evidence was filed: the peers will be told at once."""
+        if self._peers:
+            self._files.append(filed)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Pushes, and compares what was pushed, until cancelled.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._run_pushes(), name="gossip pushes")
+            group.create_task(self._run_arrivals(), name="gossip arrivals")
+
+    async def _run_pushes(self) -> None:
+        while True:
+            await self._wake.wait()
+            if not self._files:
+                await asyncio.sleep(self._pause)  # heads of a busy log go together
+            await self.push()
+
+    async def push(self) -> None:
+        """Sends what waits to every peer that takes it; failures are left to anti-entropy."""
+        self._wake.clear()
+        files = [self._files.popleft() for _ in range(len(self._files))]
+        origins = list(self._dirty)[:MAX_HEADS]
+        for origin in origins:
+            del self._dirty[origin]
+        if self._dirty:
+            self._wake.set()
+        notes = [latest.note for origin in origins if (latest := self._store.latest.get(origin))]
+        async with asyncio.TaskGroup() as group:
+            for peer in self._peers:
+                if self._states[peer.name].gossips:
+                    group.create_task(self._push(peer, files, notes))
+
+    async def _push(self, peer: Peer, files: Sequence[Filed], notes: Sequence[bytes]) -> None:
+        try:
+            for filed in files:
+                await self._transport.post(peer.url + EVIDENCE_PATH, filed.file)
+            if notes:
+                await self._transport.post(peer.url + HEADS_PATH, _framed(notes))
+        except UnreachableError as error:
+            event(_LOGGER, logging.DEBUG, "a push was lost", peer=peer.name, error=str(error))
+
+    # In
+
+    def take_heads(self, body: bytes) -> int:
+        """Takes pushed heads, to be compared soon.
+
+        Args:
+            body: The framed notes.
+
+        Returns:
+            How many are worth comparing; those known, of other logs or over budget are not.
+
+        Raises:
+            FormatError: If the body or a note is malformed, or there are too many.
+            Problem: 403 when a note is of a known log but not signed by it; 503 when too many wait.
+        """
+        notes = unframe(body, "heads")
+        if len(notes) > MAX_HEADS:
+            raise FormatError(f"heads: more than {MAX_HEADS}")
+        taken = 0
+        for number, data in enumerate(notes, 1):
+            if len(data) > MAX_HEAD_SIZE:
+                raise FormatError(f"heads: note {number}: more than {MAX_HEAD_SIZE} bytes")
+            taken += self._take(parse_signed_checkpoint(data), number)
+        return taken
+
+    def _take(self, signed: SignedCheckpoint, number: int) -> bool:
+        log = self._logs.get(signed.checkpoint.origin)
+        if log is None or not self._heads.take(log.origin):
+            return False
+        frontier = self._comparer.frontier(log.origin)
+        if frontier is not None and frontier.signed.checkpoint == signed.checkpoint:
+            return False
+        try:
+            seen = authentic(log, signed)
+        except MunimentError as error:
+            raise Problem(403, "bad-signature", f"heads: note {number}: {error}") from error
+        try:
+            self._arrived.put_nowait(seen)
+        except asyncio.QueueFull:
+            raise overloaded("busy", "too many heads are waiting; try again") from None
+        return True
+
+    async def _run_arrivals(self) -> None:
+        while True:
+            await self.arrive(await self._arrived.get())
+
+    async def arrive(self, seen: Seen) -> None:
+        """Compares one pushed head.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        try:
+            await self._comparer.observe(seen, "pushed", self._sources.tiles(seen.origin))
+        except FatalDatabaseError:
+            raise
+        except MunimentError as error:
+            event(
+                _LOGGER,
+                logging.DEBUG,
+                "cannot compare a pushed head",
+                origin=seen.origin,
+                error=str(error),
+            )
+
+    async def arrivals(self) -> None:
+        """Compares what has arrived so far; for those who do without `run`."""
+        while not self._arrived.empty():
+            await self.arrive(self._arrived.get_nowait())
+
+    async def take_evidence(self, body: bytes) -> bool:
+        """Takes pushed evidence: verified, durable, and on its way to the other peers.
+
+        Returns:
+            Whether it was new.
+
+        Raises:
+            FormatError: If it is malformed.
+            VerificationError: If it proves nothing against a log of this witness.
+            Problem: 404 when it is about another log, 503 when there is too much of it.
+            FatalDatabaseError: If it could not be made durable; the process must end.
+        """
+        evidence = parse_evidence(body)
+        if self._ledger.knows(evidence):
+            return False
+        if evidence.origin not in self._logs:
+            raise Problem(404, "unknown-origin", "this witness does not know that log")
+        if not self._evidence.take(_STRANGERS):
+            raise overloaded("busy", "too much evidence at one time; try again", seconds=5)
+        return await self._comparer.file(evidence, "pushed") is not None
+
+    def watched(self) -> bytes:
+        """The heads that are known beyond the cosigned ones, framed, for peers that ask."""
+        notes = [
+            noted.note
+            for origin, noted in sorted(self._ledger.watched.items())
+            if origin in self._logs
+        ]
+        return _framed(notes)
+
+
+def _framed(notes: Sequence[bytes]) -> bytes:
+    """As many of the notes as fit; the others are left to the monitoring endpoint."""
+    taken: list[bytes] = []
+    size = 0
+    for note in notes[:MAX_HEADS]:
+        if len(note) <= MAX_HEAD_SIZE and size + len(note) + 2 <= MAX_HEADS_SIZE:
+            taken.append(note)
+            size += len(note) + 2
+    return frame(taken)
