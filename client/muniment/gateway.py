@@ -10,7 +10,8 @@ Why nothing is logged twice or lost silently:
   hash of a manifest that is in no log, so no late copy of them can be accepted.
 - When the log's stream is not where it was left, the gateway stops for good and says why.
 
-The work is done in ``delivery``; what waits for it is in ``submissions``.
+The work is done in ``delivery``; what waits for it is in ``submissions``. ``authorization`` says
+what a denial means, ``spool`` keeps records that must not wait for the log.
 """
 
 import asyncio
@@ -18,18 +19,32 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from muniment.authorization import denial_of_decision, denial_of_error, permit_of
 from muniment.delivery import ATTEMPT_TIMEOUT, Delivery, DeliveryOptions
-from muniment.errors import BadAnswer, FormatError, GatewayClosed, Refused, Undelivered
+from muniment.errors import (
+    BadAnswer,
+    Denied,
+    FormatError,
+    GatewayClosed,
+    MunimentError,
+    Refused,
+    Undelivered,
+)
 from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.kinds import Decision
 from muniment.formats.manifest import MAX_BATCH_RECORDS
 from muniment.formats.note import Signer
 from muniment.formats.policy import Policy
 from muniment.formats.preparation import Preparer, RecordInput
+from muniment.formats.recordcodec import parse_record
 from muniment.logclient import LogClient
+from muniment.permit import Permit
 from muniment.receipts import Receipt
+from muniment.spool import SPOOL_SUFFIX, Spool
 from muniment.submissions import Piece, Submission
 
 DEFAULT_BATCH: Final = 1000
@@ -63,17 +78,27 @@ class Gateway:
     Concurrent callers share batches: a batch leaves at once when none is in flight, and what
     arrives meanwhile is gathered into the next; full batches leave up to ``window`` at a time.
 
+    Attributes:
+        stream: The stream's label.
+        sequence: Where the stream stood when the gateway was opened: its next record's number.
+        producer: The key name that records are from.
+        policy: See below.
+        window: See below.
+
     Args:
         log_url: The log's base URL.
         signer: Signs the manifests; its key name is the records' producer.
         stream: The stream's label. Exactly one process may write to a stream at a time.
         origin: The log's origin; read from its checkpoint when None (trust on first use).
         policy: Verifies the checkpoints of published receipts; without it proofs are checked
-            against the checkpoint, but the checkpoint's signatures are not.
+            against the checkpoint, but the checkpoint's signatures are not, and ``authorize``
+            refuses to work.
         batch_records: Most records in a batch.
         window: Most batches in flight.
         deadline: Seconds that ``submit`` waits when it is not told otherwise.
         publish_wait: Seconds that the log may take to publish, see ``submit``.
+        spool: A file for records that must not wait for the log (see ``spool``); delivered on the
+            stream of this label with ``.spool`` appended.
 
     Raises:
         ValueError: If an argument is out of range or the URL is not one.
@@ -91,12 +116,14 @@ class Gateway:
         window: int = DEFAULT_WINDOW,
         deadline: float = DEFAULT_DEADLINE,
         publish_wait: float = DEFAULT_PUBLISH_WAIT,
+        spool: Path | str | None = None,
     ) -> None:
         if not 1 <= batch_records <= MAX_BATCH_RECORDS:
             raise ValueError(f"batch_records: {batch_records} is not in 1..{MAX_BATCH_RECORDS}")
         if not 1 <= window <= 64:
             raise ValueError(f"window: {window} is not in 1..64")
         self.stream = stream
+        self.sequence = 0
         self.producer = signer.vkey.name
         self.policy = policy
         self._origin = origin
@@ -112,6 +139,9 @@ class Gateway:
             new_id=_ids(),
         )
         self._delivery: Delivery | None = None
+        self._spool_path = None if spool is None else Path(spool)
+        self._spool: Spool | None = None
+        self._url = log_url
 
     # Life
 
@@ -119,6 +149,19 @@ class Gateway:
         await self._client.__aenter__()
         try:
             await self._resume()
+            if self._spool_path is not None:
+                self._spool = await Spool.open(
+                    self._spool_path,
+                    lambda: Gateway(
+                        self._url,
+                        self._signer,
+                        stream=self.stream + SPOOL_SUFFIX,
+                        origin=self._origin,
+                        batch_records=self._batch_records,
+                        window=self.window,
+                    ),
+                    self._preparer,
+                )
         except BaseException:
             await self._client.close()
             raise
@@ -135,6 +178,7 @@ class Gateway:
     async def _resume(self) -> None:
         """Learns the origin and the stream's place from the log, which knows what it has taken."""
         head = await self._client.stream(self.producer, self.stream)
+        self.sequence = head.next
         if self._origin is None:
             self._origin = head.origin or await self._published_origin()
         options = DeliveryOptions(
@@ -176,13 +220,32 @@ class Gateway:
             raise RuntimeError("the origin is known once the gateway is open")
         return self._origin
 
+    @property
+    def spool(self) -> Spool:
+        """The durable spool; its ``put`` never waits for the log.
+
+        Raises:
+            RuntimeError: If the gateway has none, or is not open.
+        """
+        if self._spool is None:
+            raise RuntimeError("the gateway has no open spool: Gateway(..., spool=PATH)")
+        return self._spool
+
     async def close(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - a bound for the drain, not for the call
         """Delivers what was accepted from callers, then closes; safe to call twice.
 
         Args:
             timeout: Most seconds for the delivery; the gateway's deadline when None. What is
-                undelivered then fails with ``GatewayClosed``.
+                undelivered then fails with ``GatewayClosed``; the spool keeps its own.
         """
+        spool, self._spool = self._spool, None
+        try:
+            if spool is not None:
+                await spool.close()
+        finally:
+            await self._close(timeout)
+
+    async def _close(self, timeout: float | None) -> None:  # noqa: ASYNC109 - see close
         delivery, self._delivery = self._delivery, None
         if delivery is None:
             return
@@ -240,6 +303,59 @@ class Gateway:
         return await self.submit_encoded(
             self._preparer.prepare(records), published=published, timeout=timeout
         )
+
+    async def authorize(
+        self,
+        decision: RecordInput,
+        *,
+        edges: Iterable[RecordInput] = (),
+        timeout: float | None = None,  # noqa: ASYNC109 - see submit
+    ) -> Permit:
+        """Logs a decision; returns its permit once a quorum's cosigned proof was verified here.
+
+        Fails closed: there is a permit, or there is an exception, and nothing may run. A decision
+        of false is logged too, and then denied with its codes.
+
+        Args:
+            decision: As for ``submit``; a decision.
+            edges: Lineage edges to log right behind it, in the same batch: see ``lineage_edges``.
+                They are not logged with a denial.
+            timeout: Seconds for all of it; the gateway's deadline when None.
+
+        Raises:
+            Denied: Whatever the reason; see ``authorization`` for the codes. When the deadline
+                passes, the decision may be logged all the same.
+            ValueError: If the gateway has no policy: then it cannot verify anything.
+        """
+        if self.policy is None:
+            raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
+        try:
+            (entry,) = self._preparer.prepare([decision])
+            record = parse_record(entry)
+            if not isinstance(record, Decision):
+                raise FormatError("kind: expected a decision")
+            if not record.allowed:
+                raise await self._record_denial(record, entry, timeout)
+            entries = [entry, *self._preparer.prepare(edges)]
+            receipts = await self.submit_encoded(entries, published=True, timeout=timeout)
+            return permit_of(receipts[0])
+        except Denied:
+            raise
+        except Exception as error:
+            # Not only the errors that we know: who cannot say why still may not run anything.
+            raise denial_of_error(error) from error
+
+    async def _record_denial(
+        self,
+        decision: Decision,
+        entry: bytes,
+        timeout: float | None,  # noqa: ASYNC109 - see submit
+    ) -> Denied:
+        try:
+            (receipt,) = await self.submit_encoded([entry], timeout=timeout)
+        except MunimentError as error:
+            return denial_of_decision(decision, None, str(error))
+        return denial_of_decision(decision, receipt.index)
 
     async def submit_encoded(
         self,

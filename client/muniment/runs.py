@@ -1,0 +1,74 @@
+"""The lineage of one run as edge records (design section 3.1), and which run is the current one.
+
+The run that is going on is kept in a context variable: what it starts, in the same task or thread
+or in tasks made from there, is triggered by it.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final
+
+from muniment.formats.kinds import Relation
+
+_current: Final[ContextVar[str | None]] = ContextVar("muniment_run", default=None)
+
+
+def current_run() -> str | None:
+    """The id of the run that is going on; None outside of any."""
+    return _current.get()
+
+
+@contextmanager
+def running(execution: str) -> Iterator[None]:
+    """Makes a run the current one: for one that another process has started, say."""
+    token = _current.set(execution)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def run_edges(
+    execution: str,
+    *,
+    decision: str | None = None,
+    agent: str | None = None,
+    parent: str | None = None,
+    delegator: str | None = None,
+) -> list[dict[str, Any]]:
+    """The edges that tie a run to what came before it, ready to be submitted.
+
+    Args:
+        execution: The run's id.
+        decision: Id of the decision that authorises it; not needed when the decision states the run
+            as its ``execution``.
+        agent: Who performs it.
+        parent: The run that triggered it.
+        delegator: The agent that delegated to ``agent``.
+
+    Raises:
+        ValueError: If there is a delegator and no agent.
+    """
+    if delegator is not None and agent is None:
+        raise ValueError("a delegator delegates to an agent")
+    edges: list[dict[str, Any]] = []
+    run = _thing("run", execution)
+    if decision is not None:
+        edges.append(edge("authorized_by", run, _thing("decision", decision)))
+    if agent is not None:
+        edges.append(edge("performed_by", run, _thing("agent", agent)))
+        if delegator is not None:
+            edges.append(edge("delegated_by", _thing("agent", agent), _thing("agent", delegator)))
+    if parent is not None:
+        edges.append(edge("triggered_by", run, _thing("run", parent)))
+    return edges
+
+
+def edge(relation: Relation, from_: Mapping[str, Any], to: Mapping[str, Any]) -> dict[str, Any]:
+    """One edge, from the later thing to the earlier one; a thing is ``{"type", "id"}``."""
+    return {"kind": "edge", "relation": relation, "from": dict(from_), "to": dict(to)}
+
+
+def _thing(type_: str, id_: str) -> dict[str, Any]:
+    return {"type": type_, "id": id_}
