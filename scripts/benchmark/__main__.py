@@ -44,7 +44,7 @@ def show(name: str, figures: dict[str, Any], indent: str = "  ") -> None:
     for key, value in figures.items():
         if isinstance(value, dict):
             show(key, value, indent + "  ")
-        else:
+        elif key != "percentiles_ms":  # for the plot
             text = f"{value:,}" if isinstance(value, int) else str(value)
             print(f"{indent}  {key:28} {text}")
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from benchmark.rig import BenchError, Rig, timed_command
-from benchmark.stats import latency, rounds
+from benchmark.stats import latency, percentile, rounds
 from muniment.formats.merkle import leaf_hash
 from muniment.formats.policy import parse_policy
 from muniment.formats.proofs import verify_inclusion
@@ -137,7 +137,11 @@ def lone(options: Options) -> dict[str, Any]:
         for rate, count in plan:
             job = rig.worker("lone", seed=options.seed, count=count, warm_up=20, rate=rate)
             job.go()
-            figures = latency(job.result()["latencies"])
+            latencies = job.result()["latencies"]
+            figures: dict[str, Any] = latency(latencies)
+            figures["percentiles_ms"] = [
+                round(percentile(latencies, share / 100) * 1e3, 1) for share in range(1, 100)
+            ]
             found.update(figures if not rate else {f"at_{rate}_per_s": figures})
         rig.audit()
     return found
