@@ -23,9 +23,12 @@ COMMANDS = [
     "evidence",
     "follow",
     "keygen",
+    "lineage",
     "monitor",
+    "permit",
     "policy",
     "prove",
+    "revoke",
     "submit",
     "verify",
 ]

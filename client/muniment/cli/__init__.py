@@ -20,9 +20,12 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "evidence": ("evidence", "evidence", "Verify and explain evidence against a log, offline."),
     "follow": ("follow", "follow", "Keep a verified replica of a log, to ask instead of it."),
     "keygen": ("keygen", "keygen", "Make a key; prints its public half, the vkey."),
+    "lineage": ("lineage", "lineage", "Trace who allowed what, through every delegation."),
     "monitor": ("monitor", "monitor", "Compare what a log shows with what witnesses hold."),
+    "permit": ("permit", "permit", "Say whether a runtime may do what it wants to do."),
     "policy": ("policy", "policy", "Explain trust policies."),
     "prove": ("prove", "prove", "Write a leaf's proof to a file that verifies offline."),
+    "revoke": ("revoke", "revoke", "Take an authorization back."),
     "submit": ("submit", "submit", "Log records, one JSON object a line, as a signed stream."),
     "verify": ("verify", "verify", "Verify a proof, offline."),
 }

@@ -15,6 +15,7 @@ from muniment.cli.common import (
     policy_option,
     progress,
     read_policy,
+    read_vkeys,
     run,
     say_time,
 )
@@ -23,7 +24,6 @@ from muniment.errors import FormatError, InputError
 
 if TYPE_CHECKING:
     from muniment.audit.auditor import AuditOptions, AuditOutcome
-    from muniment.formats.note import VKey
 
 
 @click.command(epilog=describe_exits())
@@ -87,7 +87,7 @@ def audit(
     options = AuditOptions(
         policy=read_policy(policy_path),
         origin=origin,
-        gateways=_vkeys(gateways),
+        gateways=read_vkeys("--gateway", gateways),
         max_age=max_age,
     )
     try:
@@ -117,25 +117,6 @@ def audit(
         Verdict.MISBEHAVIOUR: MISBEHAVIOUR,
     }
     ctx.exit(codes[outcome.report.verdict])
-
-
-def _vkeys(given: tuple[str, ...]) -> tuple["VKey", ...]:
-    from muniment.atomicfile import read_bounded  # noqa: PLC0415
-    from muniment.formats.note import parse_vkey  # noqa: PLC0415
-
-    keys: list[VKey] = []
-    for value in given:
-        try:
-            # A vkey has two plus signs; a path of that form can be written with ./ before it.
-            if value.count("+") > 1 and not value.startswith((".", "/")):
-                keys.append(parse_vkey(value, "--gateway"))
-                continue
-            data = read_bounded(Path(value), "gateway keys", most=1024 * 1024)
-            lines = data.decode().split("\n")
-            keys += [parse_vkey(line, value) for line in lines if line and not line.startswith("#")]
-        except (FormatError, UnicodeDecodeError) as error:
-            raise InputError(f"--gateway: {error}") from None
-    return tuple(dict.fromkeys(keys))
 
 
 def _write_evidence(outcome: "AuditOutcome", options: "AuditOptions", path: Path | None) -> bool:

@@ -6,13 +6,16 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from muniment.atomicfile import read_bounded
 from muniment.errors import FormatError, InputError, MunimentError
 from muniment.urls import check_url
+
+if TYPE_CHECKING:
+    from muniment.formats.note import VKey
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,7 +26,10 @@ MAX_PASSPHRASE: Final = 1023
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-def _url(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+def check_log_url(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """A callback for options that take a URL; none given is none."""
+    if value is None:
+        return None
     try:
         return check_url(value)
     except ValueError as error:
@@ -31,7 +37,12 @@ def _url(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
 
 
 log_option = click.option(
-    "--log", "log_url", metavar="URL", required=True, callback=_url, help="The log's base URL."
+    "--log",
+    "log_url",
+    metavar="URL",
+    required=True,
+    callback=check_log_url,
+    help="The log's base URL.",
 )
 policy_option = click.option(
     "--policy",
@@ -104,6 +115,29 @@ def is_encrypted(path: Path) -> bool:
     except InputError:
         return False
     return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in data
+
+
+def read_vkeys(option: str, given: tuple[str, ...]) -> tuple["VKey", ...]:
+    """Reads vkeys of an option: each value is a vkey, or a file with one a line.
+
+    Raises:
+        InputError: If one cannot be read; names the option.
+    """
+    from muniment.formats.note import parse_vkey  # noqa: PLC0415 - see run
+
+    keys: list[VKey] = []
+    for value in given:
+        try:
+            # A vkey has two plus signs; a path of that form can be written with ./ before it.
+            if value.count("+") > 1 and not value.startswith((".", "/")):
+                keys.append(parse_vkey(value, option))
+                continue
+            data = read_bounded(Path(value), "keys", most=1024 * 1024)
+            lines = data.decode().split("\n")
+            keys += [parse_vkey(line, value) for line in lines if line and not line.startswith("#")]
+        except (FormatError, UnicodeDecodeError) as error:
+            raise InputError(f"{option}: {error}") from None
+    return tuple(dict.fromkeys(keys))
 
 
 @contextmanager

@@ -1,0 +1,70 @@
+"""Facts for commands: from a replica, or read from a log and verified before they are believed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from muniment.cli.common import progress, run
+from muniment.errors import InputError
+
+if TYPE_CHECKING:
+    from muniment.formats.policy import Policy
+    from muniment.index.reader import IndexReader
+    from muniment.index.replicafacts import ReplicaFacts
+
+
+@contextmanager
+def open_replica(path: Path) -> "Iterator[IndexReader]":
+    """Opens a replica.
+
+    Raises:
+        InputError: If it is none, or cannot be read.
+    """
+    from muniment.index.reader import IndexReader  # noqa: PLC0415 - imports take their time
+    from muniment.lineage.facts import FactsError  # noqa: PLC0415
+    from muniment.service.database import DatabaseError  # noqa: PLC0415
+
+    try:
+        with IndexReader(path) as reader:
+            yield reader
+    except (DatabaseError, FactsError) as error:
+        raise InputError(f"replica {error}") from None
+
+
+@contextmanager
+def open_facts(path: Path | None) -> "Iterator[ReplicaFacts | None]":
+    """Opens a replica as facts; None without one.
+
+    Raises:
+        InputError: As ``open_replica``, and if nothing in it is verified yet.
+    """
+    from muniment.index.replicafacts import ReplicaFacts  # noqa: PLC0415 - see open_replica
+
+    if path is None:
+        yield None
+        return
+    with open_replica(path) as reader:
+        yield ReplicaFacts(reader)
+
+
+@contextmanager
+def replica_of(log_url: str, policy: "Policy", origin: str | None) -> Iterator[Path]:
+    """Makes a verified replica of a whole log for the time of a command; yields its path.
+
+    Raises:
+        MunimentError: As ``index.replica.follow_once``.
+    """
+    from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint  # noqa: PLC0415 - slow
+    from muniment.errors import FormatError, VerificationError  # noqa: PLC0415
+    from muniment.index.replica import Watched, follow_once  # noqa: PLC0415
+
+    with TemporaryDirectory(prefix="muniment-") as place:
+        path = Path(place) / "replica"
+        with progress("Reading the log") as show:
+            try:
+                run(follow_once(Watched(log_url, policy, origin), path, progress=show))
+            except (FormatError, StaleCheckpoint, ProvenMisbehaviour) as error:
+                raise VerificationError(str(error)) from None
+        yield path

@@ -1,0 +1,197 @@
+"""``muniment lineage trace`` and ``muniment lineage verify``."""
+
+import json
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from muniment.atomicfile import read_bounded, write_atomic
+from muniment.cli.common import FILE, check_log_url, count, json_option, policy_option, read_policy
+from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
+from muniment.cli.facts import open_replica, replica_of
+from muniment.errors import FormatError, InputError, VerificationError
+
+if TYPE_CHECKING:
+    from muniment.formats.policy import Policy
+    from muniment.index.reader import IndexReader
+    from muniment.lineage import Bundle, Format, Trace
+
+_FORMATS = ("tree", "dot", "mermaid", "json", "prov-json")
+
+
+@click.group()
+def lineage() -> None:
+    """Trace who allowed what, through every delegation."""
+
+
+@lineage.command(epilog=describe_exits())
+@click.argument("execution", metavar="RUN")
+@click.option(
+    "--replica",
+    "replica_path",
+    type=FILE,
+    metavar="FILE",
+    help="A verified replica, as muniment follow keeps it.",
+)
+@click.option(
+    "--log",
+    "log_url",
+    metavar="URL",
+    callback=check_log_url,
+    help="Without a replica: read and verify the whole log, by --policy.",
+)
+@click.option(
+    "--policy",
+    "policy_path",
+    type=FILE,
+    metavar="POLICY",
+    help="The tlog-policy file: which logs and witnesses to believe.",
+)
+@click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(_FORMATS),
+    default="tree",
+    show_default=True,
+    help="How to show the trace.",
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Prove every record of the trace against the replica's checkpoint, by --policy.",
+)
+@click.option(
+    "--bundle",
+    "bundle_path",
+    type=FILE,
+    metavar="FILE",
+    help="Write one file with the records and their proof, which verifies offline.",
+)
+@click.pass_context
+def trace(
+    ctx: click.Context,
+    execution: str,
+    replica_path: Path | None,
+    log_url: str | None,
+    policy_path: Path | None,
+    origin: str | None,
+    format_: "Format",
+    bundle_path: Path | None,
+    *,
+    verify: bool,
+) -> None:
+    """Walk from a run to the origin of its authorization, and name every break.
+
+    Exit code 0 means continuous: every run on the way was known, allowed when it acted, and is
+    unrevoked, and every delegation came from an authorised agent. 4 means that it is not.
+    """
+    from muniment.index.replicafacts import ReplicaFacts  # noqa: PLC0415 - imports take their time
+    from muniment.lineage import render  # noqa: PLC0415
+    from muniment.lineage import trace as traced  # noqa: PLC0415
+
+    if (replica_path is None) == (log_url is None):
+        raise click.UsageError("give either --replica or --log")
+    if policy_path is None and (verify or log_url is not None):
+        raise click.UsageError("--log and --verify need --policy")
+    policy: Any = None if policy_path is None else read_policy(policy_path)
+    with ExitStack() as stack:
+        if replica_path is None:
+            replica_path = stack.enter_context(replica_of(log_url or "", policy, origin))
+        reader = stack.enter_context(open_replica(replica_path))
+        facts = ReplicaFacts(reader)
+        found = traced(execution, facts, int(time.time()))
+        bundle = None
+        if verify or bundle_path is not None:
+            bundle = _bundle(reader, found)
+            if verify:
+                _prove(bundle, policy)
+    click.echo(render(found, format_), nl=False)
+    if verify and bundle is not None:
+        words = count(len(bundle.entries), "record is", "records are")
+        size = bundle.checkpoint.checkpoint.size
+        click.echo(f"Proven: {words} in the cosigned tree of {size} entries.", err=True)
+    if bundle_path is not None and bundle is not None:
+        write_atomic(bundle_path, bundle.encode(), "bundle")
+        click.echo(f"Wrote {bundle_path}.", err=True)
+    ctx.exit(CLEAN if found.continuous else UNVERIFIED)
+
+
+@lineage.command("verify", epilog=describe_exits())
+@click.argument("bundle_path", metavar="BUNDLE", type=FILE)
+@policy_option
+@click.option("--run", "execution", metavar="RUN", help="The run to trace, if not the bundle's.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(_FORMATS),
+    default="tree",
+    show_default=True,
+    help="How to show the trace.",
+)
+@json_option
+@click.pass_context
+def verify_(
+    ctx: click.Context,
+    bundle_path: Path,
+    policy_path: Path,
+    execution: str | None,
+    format_: "Format",
+    *,
+    as_json: bool,
+) -> None:
+    """Verify a lineage bundle offline, and trace its run once more.
+
+    A bundle proves that its records are in the log. It cannot prove that the log holds no others,
+    a later revocation say: for that, ask a replica.
+    """
+    from muniment.lineage import parse_bundle, render, verify_bundle  # noqa: PLC0415 - see trace
+    from muniment.lineage import trace as traced  # noqa: PLC0415
+    from muniment.lineage.bundle import MAX_BUNDLE_SIZE  # noqa: PLC0415
+
+    policy = read_policy(policy_path)
+    try:
+        bundle = parse_bundle(read_bounded(bundle_path, "bundle", most=MAX_BUNDLE_SIZE))
+        verified = verify_bundle(bundle, policy)
+    except (FormatError, VerificationError) as error:
+        if as_json:
+            click.echo(json.dumps({"verified": False, "reason": str(error)}))
+        raise VerificationError(f"not verified: {error}") from None
+    found = traced(execution or verified.execution, verified.facts, int(time.time()))
+    if as_json:
+        members = json.loads(render(found, "json"))
+        click.echo(json.dumps({"verified": True, "trace": members}))
+    else:
+        click.echo(render(found, format_), nl=False)
+        click.echo(
+            f"Proven: {count(len(bundle.entries), 'record is', 'records are')} in the cosigned "
+            f"tree of {verified.cosigned.size} entries of {verified.cosigned.origin}.",
+            err=True,
+        )
+    ctx.exit(CLEAN if found.continuous else UNVERIFIED)
+
+
+def _bundle(reader: "IndexReader", found: "Trace") -> "Bundle":
+    """The bundle of a trace, with all nodes computed from the replica's own leaves."""
+    from muniment.index.proofs import nodes_of  # noqa: PLC0415 - see trace
+    from muniment.lineage import build_bundle, plan_multiproof  # noqa: PLC0415
+
+    checkpoint = reader.state().checkpoint
+    if checkpoint is None or not found.records:
+        raise InputError("nothing is known of this run, so there is nothing to prove")
+    size = checkpoint.checkpoint.size
+    entries = dict(reader.leaves(found.records))
+    hashes = nodes_of(reader, plan_multiproof(entries, size))
+    return build_bundle(found.execution, checkpoint, entries, hashes)
+
+
+def _prove(bundle: "Bundle", policy: "Policy") -> None:
+    from muniment.lineage import verify_bundle  # noqa: PLC0415 - see trace
+
+    try:
+        verify_bundle(bundle, policy)
+    except FormatError as error:
+        raise VerificationError(str(error)) from None

@@ -1,0 +1,157 @@
+"""``muniment permit verify``."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from muniment.atomicfile import read_bounded
+from muniment.cli.common import (
+    FILE,
+    json_option,
+    policy_option,
+    read_policy,
+    read_vkeys,
+    say_time,
+)
+from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
+from muniment.cli.facts import open_facts
+from muniment.errors import FormatError, InputError
+
+if TYPE_CHECKING:
+    from muniment.permit import Verdict
+
+
+@click.group()
+def permit() -> None:
+    """Verify permits: logged decisions with their proofs."""
+
+
+@permit.command(epilog=describe_exits())
+@click.argument("permit_path", metavar="FILE.permit", type=FILE)
+@policy_option
+@click.option(
+    "--context",
+    "context_path",
+    type=FILE,
+    required=True,
+    metavar="FILE",
+    help="What the runtime knows and wants, as a JSON object.",
+)
+@click.option(
+    "--replica",
+    "replica_path",
+    type=FILE,
+    metavar="FILE",
+    help="The verified replica (muniment follow) that says what is revoked, and the lineage. "
+    "Without it the permit is denied, unless --without-facts.",
+)
+@click.option(
+    "--without-facts",
+    is_flag=True,
+    help="Judge the permit alone: no revocation and no lineage is looked up.",
+)
+@click.option(
+    "--authority",
+    "authorities",
+    multiple=True,
+    metavar="VKEY|FILE",
+    help="An authority whose signature the decision needs. Repeatable.",
+)
+@click.option(
+    "--gateway",
+    "gateways",
+    multiple=True,
+    metavar="VKEY|FILE",
+    help="A gateway whose decisions count; all that the log admits, without it. Repeatable.",
+)
+@click.option(
+    "--allow-unbound", is_flag=True, help="Take decisions that do not name the runtime, too."
+)
+@click.option("--allow-any-policy", is_flag=True, help="Take decisions of any policy.")
+@click.option(
+    "--max-age",
+    type=click.IntRange(min=0),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="Oldest state of the replica.",
+)
+@json_option
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    permit_path: Path,
+    policy_path: Path,
+    context_path: Path,
+    replica_path: Path | None,
+    authorities: tuple[str, ...],
+    gateways: tuple[str, ...],
+    max_age: int,
+    *,
+    without_facts: bool,
+    allow_unbound: bool,
+    allow_any_policy: bool,
+    as_json: bool,
+) -> None:
+    """Say whether a runtime may do what it wants to do, and every reason why not.
+
+    The context has the members action and resource {type, id}, and as far as the runtime knows
+    them: now (Unix seconds; else this clock), subject {type, id}, execution, parent, spiffe_id,
+    thumbprint, measurements {name: digest}, policy {id, revision, digest}, governance {name: text}.
+
+    Nothing is fetched. Exit code 0 is a permit, 4 a denial.
+    """
+    from muniment.permit import MAX_PERMIT_SIZE, Trust, verify_permit_bytes  # noqa: PLC0415 - slow
+    from muniment.permit.contextfile import MAX_CONTEXT_SIZE, parse_context  # noqa: PLC0415
+
+    if (replica_path is None) != without_facts:
+        raise click.UsageError("give either --replica or --without-facts")
+    try:
+        trust = Trust(
+            policy=read_policy(policy_path),
+            authorities=read_vkeys("--authority", authorities),
+            gateways=read_vkeys("--gateway", gateways) if gateways else None,
+            max_facts_age=max_age,
+            require_facts=not without_facts,
+            require_binding=not allow_unbound,
+            require_policy=not allow_any_policy,
+        )
+    except ValueError as error:
+        raise InputError(f"--authority: {error}") from None
+    data = read_bounded(permit_path, "permit", most=MAX_PERMIT_SIZE)
+    with open_facts(replica_path) as facts:
+        try:
+            context = parse_context(
+                read_bounded(context_path, "context", most=MAX_CONTEXT_SIZE),
+                now=int(time.time()),
+                facts=facts,
+            )
+        except FormatError as error:
+            raise InputError(f"{context_path}: {error}") from None
+        verdict = verify_permit_bytes(data, context, trust)
+    if as_json:
+        click.echo(json.dumps(verdict.members()))
+    else:
+        _print(verdict)
+    ctx.exit(CLEAN if verdict.permitted else UNVERIFIED)
+
+
+def _print(verdict: "Verdict") -> None:
+    from muniment.permit import CODES  # noqa: PLC0415 - see verify
+
+    if verdict.index is not None:
+        click.echo(f"The decision is leaf {verdict.index} of a tree that the quorum cosigned.")
+    if verdict.head is not None:
+        head = verdict.head
+        click.echo(
+            f"Judged on the first {head.size} leaves of {head.origin}, as of {say_time(head.time)}."
+        )
+    for code in CODES:
+        found = [finding for finding in verdict.findings if finding.code == code]
+        click.echo(f"  {'FAIL' if found else 'ok  '}  {code}")
+        for finding in found:
+            click.echo(f"          {finding.sentence}")
+    click.echo("PERMITTED." if verdict.permitted else f"DENIED: {', '.join(verdict.codes)}.")

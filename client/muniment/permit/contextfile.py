@@ -1,0 +1,80 @@
+"""A context as a JSON object: what a runtime that is not Python, or a person, hands over."""
+
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from muniment.formats.canonical import parse_json
+from muniment.formats.encoding import FormatError
+from muniment.formats.kinds import Entity
+from muniment.formats.members import Digest, Id, Label, Name, Seconds, ShortName, SpiffeId
+from muniment.lineage.facts import Facts
+from muniment.permit.context import Context, ExpectedPolicy
+
+MAX_CONTEXT_SIZE: Final = 1024 * 1024
+"""Largest context in bytes; the measurements of a large system take a tenth of it."""
+
+_Text = Annotated[str, Meta(min_length=1, max_length=2048)]
+
+
+class _Entity(Struct, frozen=True, forbid_unknown_fields=True):
+    type: _Text
+    id: _Text
+
+
+class _Policy(Struct, frozen=True, forbid_unknown_fields=True):
+    id: Name | None = None
+    revision: Label | None = None
+    digest: Digest | None = None
+
+
+class _Members(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    action: _Text
+    resource: _Entity
+    now: Seconds | None = None
+    subject: _Entity | None = None
+    execution: Id | None = None
+    parent: Id | None = None
+    spiffe_id: SpiffeId | None = None
+    thumbprint: Digest | None = None
+    measurements: Mapping[ShortName, Digest] = {}
+    policy: _Policy | None = None
+    governance: Mapping[ShortName, Label] = {}
+
+
+def parse_context(data: bytes, *, now: int, facts: Facts | None) -> Context:
+    """Parses a context.
+
+    Args:
+        data: A JSON object with the members of ``Context``, ``facts`` excepted; ``action`` and
+            ``resource`` are required, entities are ``{"type", "id"}``.
+        now: Unix seconds, when the object does not say.
+        facts: What is known of the log.
+
+    Raises:
+        FormatError: If it is not such an object; names the member.
+    """
+    value = parse_json(data, "context", most=MAX_CONTEXT_SIZE)
+    try:
+        given = msgspec.convert(value, _Members)
+    except msgspec.ValidationError as error:
+        raise FormatError(f"context: {error}") from None
+    policy = given.policy
+    return Context(
+        now=now if given.now is None else given.now,
+        action=given.action,
+        resource=Entity(given.resource.type, given.resource.id),
+        subject=None if given.subject is None else Entity(given.subject.type, given.subject.id),
+        execution=given.execution,
+        parent=given.parent,
+        spiffe_id=given.spiffe_id,
+        thumbprint=given.thumbprint,
+        measurements=given.measurements,
+        policy=None
+        if policy is None
+        else ExpectedPolicy(id=policy.id, revision=policy.revision, digest=policy.digest),
+        governance=given.governance,
+        facts=facts,
+    )
