@@ -178,3 +178,18 @@ def test_proofs_of_older_keys_and_broken_states() -> None:
         with pytest.raises(FormatError):
             evidence_of(broken, POLICY)
     assert isinstance(kept, type(empty_root(kept.checkpoints[0])))
+
+
+def test_a_policy_says_up_to_where_evidence_can_still_be_found() -> None:
+    """Design 5: "gossip buys detection with latency from k >= f + 1"."""
+    witnesses = "".join(f"witness w{n} {w.vkey}\n" for n, w in enumerate(WITNESSES, 1))
+    for needed, detectable in ((1, 0), (2, 1), (3, 2)):
+        group = f"group g {needed} w1 w2 w3\nquorum g\n"
+        Path("q.policy").write_text(policy_text().replace("quorum none\n", witnesses + group))
+        value = json.loads(muniment("policy", "explain", "q.policy", "--json", code=0).stdout)
+        assert (value["detectable"], value["byzantine"]) == (detectable, max(2 * needed - 3, 0) - 1)
+        told = muniment("policy", "explain", "q.policy", code=0).stdout
+        assert ("find a split view afterwards" in told) == (needed < 3)
+        assert ("none of them cheats" in told) == (needed == 1)
+    value = json.loads(muniment("policy", "explain", "p.policy", "--json", code=0).stdout)
+    assert value["detectable"] == -1

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from byzantine import GARBAGE, Answer, Asked, Stand
+from muniment.monitor import webhook
 from muniment.monitor.webhook import ATTEMPTS, QUEUE, Webhook, check_webhook
 
 
@@ -82,7 +83,10 @@ async def test_garbage_does_not_stop_it(garbage: Answer) -> None:
         assert bodies(stand)[-1] == {"b": 2}
 
 
-async def test_the_queue_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_queue_is_bounded(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "CLOSE_SECONDS", 0.05)
     with Stand(lambda _asked: Answer(delay=60.0)).serve() as stand:
         async with Webhook(stand.url()) as hook:
             for number in range(QUEUE + 10):
@@ -90,7 +94,24 @@ async def test_the_queue_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
             assert not await hook.drain(0.05)
             await asyncio.sleep(0)
     assert "webhook queue is full" in caplog.text
+    assert "webhook messages dropped" in caplog.text
     assert caplog.records[0].levelno == logging.ERROR
+
+
+async def test_the_end_waits_for_what_is_on_its_way() -> None:
+    with Stand(scripted(Answer(503))).serve() as stand:
+        async with Webhook(stand.url(), first_pause=0.001) as hook:
+            hook.put({"a": 1})
+        assert bodies(stand) == [{"a": 1}] * 2
+
+
+async def test_a_defect_is_not_silent() -> None:
+    async with Webhook("http://127.0.0.1:9/") as hook:
+        hook._deliver = None  # type: ignore[assignment,method-assign]
+        hook.put({"a": 1})
+        await asyncio.sleep(0.01)
+        with pytest.raises(TypeError):
+            hook.put({"b": 2})
 
 
 def test_its_url() -> None:

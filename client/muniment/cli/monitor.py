@@ -55,7 +55,13 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where to write evidence, each file by its SHA-256.",
 )
-@click.option("--webhook", metavar="URL", help="POST each new alarm there, and its end, as JSON.")
+@click.option(
+    "--webhook",
+    metavar="URL",
+    envvar="MUNIMENT_WEBHOOK",
+    show_envvar=True,
+    help="POST each new alarm there, and its end, as JSON.",
+)
 @click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),

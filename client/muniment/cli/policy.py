@@ -44,6 +44,7 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
                     "unused": [show(name) for name in found.unused],
                     "smallest_quorum": found.smallest,
                     "byzantine": found.byzantine,
+                    "detectable": max(found.smallest - 1, -1),
                     "absent": found.absent,
                     "warnings": warnings,
                 }
@@ -69,6 +70,13 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
         click.echo(
             f"Split views are impossible while at most {found.byzantine} of the witnesses cheat: "
             "any two quorums share more than that."
+        )
+    detectable = found.smallest - 1
+    if detectable > found.byzantine:
+        who = f"at most {detectable} of them cheat" if detectable else "none of them cheats"
+        click.echo(
+            f"While {who}, each quorum has an honest witness: witnesses that compare what they saw "
+            "find a split view afterwards."
         )
     if found.witnesses:
         click.echo(f"Checkpoints keep coming while at most {found.absent} of them are away.")

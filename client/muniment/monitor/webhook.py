@@ -33,6 +33,9 @@ FIRST_PAUSE: Final = 1.0
 DRAIN_SECONDS: Final = 60.0
 """How long `drain` waits for what is on its way."""
 
+CLOSE_SECONDS: Final = 3.0
+"""How long the end waits for what is on its way: a process that is told to stop must."""
+
 _log: Final = logging.getLogger(__name__)
 
 
@@ -76,13 +79,17 @@ class Webhook:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        task, self._task = self._task, None
+        task = self._task
         if task is not None:
+            if not task.done() and not await self.drain(CLOSE_SECONDS):
+                event(_log, logging.ERROR, "webhook messages dropped", host=self._host)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
     def put(self, message: Mapping[str, Any]) -> None:
         """Queues a message; never waits."""
+        if self._task is not None and self._task.done():
+            self._task.result()  # it never ends by itself: this raises why it did
         try:
             self._queue.put_nowait(json.dumps(message).encode())
         except asyncio.QueueFull:
