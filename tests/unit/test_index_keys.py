@@ -57,8 +57,16 @@ def test_every_valid_record_is_found_by_all_that_it_says(seed: int, first: int) 
     wanted: set[int] = set()
     for index, record in enumerate(records, first):
         wanted |= expected(index, record)
-    assert set(found.postings) == wanted
+    assert {*found.postings, *found.links} == wanted
     assert found.postings == sorted(found.postings)
+    assert list(found.links) == sorted(found.links)
+    edges = [(at, one) for at, one in enumerate(records, first) if isinstance(one, Edge)]
+    assert found.links == {
+        posting(thing_hash(*ref_of(one.from_, tools.ORIGIN)), Role.FROM, at): thing_hash(
+            *ref_of(one.to, tools.ORIGIN)
+        )
+        for at, one in edges
+    }
     assert (found.records, found.manifests, found.unknown) == (12, 0, 0)
 
 
@@ -75,7 +83,7 @@ def test_what_is_no_record_is_counted_and_harms_nothing() -> None:
 def test_any_bytes_are_taken(entries: list[bytes]) -> None:
     found = extract(entries, 0, tools.ORIGIN)
     assert found.records + found.manifests + found.unknown == len(entries)
-    assert all(0 <= one < 1 << 63 for one in found.postings)
+    assert all(0 <= one < 1 << 63 for one in (*found.postings, *found.links))
 
 
 def test_a_posting_keeps_thing_role_and_leaf_apart() -> None:

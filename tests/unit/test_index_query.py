@@ -89,6 +89,23 @@ def test_keys_with_many_postings_are_read_one_by_one(
                 )
 
 
+def test_answers_do_not_depend_on_what_was_asked_before(
+    replica: tuple[Path, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading ahead, and forgetting what was read, change no answer."""
+    path, entries = replica
+    naive, random = tools.naive_facts(entries, 900), Random(1)
+    for ahead, kept in ((1, 65_536), (64, 65_536), (8, 3), (64, 20)):
+        monkeypatch.setattr(replicafacts, "READ_AHEAD", ahead)
+        monkeypatch.setattr(replicafacts, "CACHED_RECORDS", kept)
+        with tools.reading(path) as reader:
+            facts = ReplicaFacts(reader)
+            for _ in range(150):
+                name, keys = random.choice(LOOKUPS)
+                some = random.sample(keys, random.randrange(1, 5))
+                assert getattr(facts, name)(some) == getattr(naive, name)(some)
+
+
 def test_paging_visits_everything_once(replica: tuple[Path, list[bytes]]) -> None:
     with tools.reading(replica[0]) as reader:
         index = Index(reader)

@@ -76,7 +76,7 @@ async def test_a_chunk_must_begin_where_the_file_ends(tmp_path: Path) -> None:
         other = chunk_of(entries[1:], EMPTY, 10).after
         with pytest.raises(DatabaseError, match="not at leaf 10"):
             await store.add(
-                Chunk(tools.ORIGIN, other, chunk_of(entries, EMPTY, 20).after, [], (), 0)
+                Chunk(tools.ORIGIN, other, chunk_of(entries, EMPTY, 20).after, [], {}, (), 0)
             )
         assert (await store.state()).pending == first.after
 
@@ -114,7 +114,7 @@ async def test_dropping_what_is_pending_restores_what_is_verified(
         with sqlite3.connect(path) as db:
             contents.append(
                 [
-                    db.execute("SELECT part, entry FROM posting ORDER BY 1, 2").fetchall(),
+                    db.execute("SELECT * FROM posting ORDER BY 1, 2").fetchall(),
                     db.execute("SELECT idx, data FROM bundle ORDER BY 1").fetchall(),
                     db.execute("SELECT size, peaks, pending, pending_peaks FROM state").fetchall(),
                 ]
@@ -136,7 +136,7 @@ async def test_lookups_cross_the_parts_of_a_long_log(tmp_path: Path) -> None:
             postings = [posting(busy, Role.TO, index) for index in leaves]
             if part == 2:
                 postings.append(posting(rare, Role.FROM, 2 * PART + 1))
-            await store.add(Chunk(tools.ORIGIN, before, after, sorted(postings), (), 0))
+            await store.add(Chunk(tools.ORIGIN, before, after, sorted(postings), {}, (), 0))
             before = after
         await store.advance(cosigned(before))
         with IndexReader(path, bundles=_NoBundles()) as reader:
@@ -169,7 +169,7 @@ class _NoBundles:
 async def test_a_chunk_of_two_parts_is_a_defect(tmp_path: Path) -> None:
     async with tools.opened(tmp_path / "index", keeps_bundles=False) as store:
         with pytest.raises(ValueError, match="one part"):
-            await store.add(Chunk(tools.ORIGIN, EMPTY, fake_range(PART + 1), [], (), 0))
+            await store.add(Chunk(tools.ORIGIN, EMPTY, fake_range(PART + 1), [], {}, (), 0))
 
 
 async def test_two_things_with_one_hash_in_one_record_do_not_stop_the_follower(
@@ -177,7 +177,7 @@ async def test_two_things_with_one_hash_in_one_record_do_not_stop_the_follower(
 ) -> None:
     async with tools.opened(tmp_path / "index", keeps_bundles=False) as store:
         twice = [posting(1, Role.REVOKED, 0)] * 2
-        await store.add(Chunk(tools.ORIGIN, EMPTY, fake_range(1), twice, (), 0))
+        await store.add(Chunk(tools.ORIGIN, EMPTY, fake_range(1), twice, {}, (), 0))
 
 
 async def test_the_first_proof_is_kept_and_suspicions_are_bounded(tmp_path: Path) -> None:

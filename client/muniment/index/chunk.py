@@ -54,6 +54,7 @@ def make_chunk(
         before,
         before.extend(hashes),
         found.postings,
+        found.links,
         [(tile.index, data) for tile, data in bundles] if keeps_bundles else (),
         found.unknown,
     )

@@ -78,13 +78,16 @@ class Extracted(NamedTuple):
     """The postings of consecutive leaves of one part.
 
     Attributes:
-        postings: In ascending order.
+        postings: All but those of the role FROM, in ascending order.
+        links: The postings of the role FROM, in ascending order, each with the hash of the thing
+            that its edge leads to.
         records: How many leaves have postings.
         manifests: How many are manifests.
         unknown: How many are neither; a log that checks what it takes has none.
     """
 
     postings: list[int]
+    links: dict[int, int]
     records: int
     manifests: int
     unknown: int
@@ -155,6 +158,8 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
         raise ValueError(f"leaves [{first}, {first + len(entries)}) are not of one part")
     names: list[bytes] = []  # of things, and in step with them:
     lows: list[int] = []  # role and leaf
+    near: list[bytes] = []  # of things that edges begin at, and in step with them:
+    far: list[tuple[int, int]] = []  # role and leaf, and where in `names` the edge ends
     manifests = unknown = 0
     for local, entry in enumerate(entries, first & LOCAL_MASK):
         try:
@@ -174,8 +179,8 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
         lows.append(_ID | local)
         if kind == "edge":
             if found.from_ is not None and found.to is not None:
-                names.append(_spell_end(found.from_, origin))
-                lows.append(_FROM | local)
+                near.append(_spell_end(found.from_, origin))
+                far.append((_FROM | local, len(names)))
                 names.append(_spell_end(found.to, origin))
                 lows.append(_TO | local)
         elif kind == "revocation":
@@ -186,14 +191,22 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
         elif found.execution is not None:
             names.append(f"run\0{found.execution}".encode())
             lows.append(_RUN_ROLES[kind] | local)
+    things = _hashes(names)
+    postings = [thing << THING_SHIFT | low for thing, low in zip(things, lows, strict=True)]
+    postings.sort()
+    links = [
+        (thing << THING_SHIFT | low, things[at])
+        for thing, (low, at) in zip(_hashes(near), far, strict=True)
+    ]
+    links.sort()
+    known = len(entries) - manifests - unknown
+    return Extracted(postings, dict(links), known, manifests, unknown)
+
+
+def _hashes(names: Sequence[bytes]) -> list[int]:
     hash_ = sha256
     digests = b"".join([hash_(name).digest() for name in names])
-    postings = [
-        word >> (64 - HASH_BITS) << THING_SHIFT | low
-        for (word,), low in zip(iter_unpack(">Q24x", digests), lows, strict=True)
-    ]
-    postings.sort()
-    return Extracted(postings, len(entries) - manifests - unknown, manifests, unknown)
+    return [word >> (64 - HASH_BITS) for (word,) in iter_unpack(">Q24x", digests)]
 
 
 def _spell(type_: str, id_: str, origin: str | None) -> bytes:

@@ -48,6 +48,19 @@ _MANY: Final = (
 )
 
 
+_FROM: Final = Role.FROM << PART_BITS
+_REACH: Final = (
+    "WITH RECURSIVE part(n) AS MATERIALIZED"  # noqa: S608 - constants
+    " (SELECT 0 UNION ALL SELECT n + 1 FROM part WHERE n < ?1),"
+    " reach(thing) AS (SELECT value FROM json_each(?2)"
+    " UNION SELECT far FROM reach CROSS JOIN part CROSS JOIN posting"
+    f" ON part = n AND entry BETWEEN thing << {THING_SHIFT} | {_FROM}"
+    f" AND thing << {THING_SHIFT} | {_FROM | LOCAL_MASK}"
+    f" WHERE n << {PART_BITS} | (entry & {LOCAL_MASK}) < ?3 LIMIT ?4)"
+    " SELECT thing FROM reach"
+)
+
+
 class Bundles(Protocol):
     """Where the records are."""
 
@@ -218,6 +231,26 @@ class IndexReader:
         listed = msgspec.json.encode(things).decode("ascii")
         rows = self._all(_MANY, (0, size - 1 >> PART_BITS, listed, low, high, size, limit))
         return list(starmap(Posting, rows))
+
+    def reach(self, things: Sequence[int], *, size: int, limit: int) -> list[int]:
+        """Some things, and what the edges from them lead to, and so on; nearest first.
+
+        Args:
+            things: The things' hashes.
+            size: Only edges at leaves with a smaller index.
+            limit: At most so many things in all.
+
+        Returns:
+            Hashes, each once.
+
+        Raises:
+            DatabaseError: If the file cannot be read.
+        """
+        if not size:
+            return list(things[:limit])
+        listed = msgspec.json.encode(things).decode("ascii")
+        rows = self._all(_REACH, (size - 1 >> PART_BITS, listed, size, limit))
+        return [thing for (thing,) in rows]
 
     def leaves(self, indices: Iterable[int]) -> Mapping[int, bytes]:
         """The leaves at some indices, each bundle read once.

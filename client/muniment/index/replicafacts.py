@@ -1,17 +1,21 @@
 """`lineage.facts.Facts` over an index file: what a runtime or an auditor asks instead of the log.
 
-A batch is one SQL statement, unless some key has very many postings; records that were read stay in
-memory. Every answer is at the size that the index had when the facts were made. Every record is
-parsed with all checks, and compared with the key that it was found by.
+A batch is one or two SQL statements, unless some key has very many postings; records that were read
+stay in memory. A lookup of anything but descendants also reads ahead: the postings of what the
+edges lead to from there, a little further each time, so that a chain of a thousand runs takes a
+handful of statements and not thousands. Every answer is at the size that the index had when the
+facts were made. Every record is parsed with all checks, and compared with the key that it was found
+by.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 from muniment.formats.encoding import FormatError
 from muniment.formats.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
 from muniment.formats.records import parse_record
-from muniment.index.keys import Role, thing_hash
+from muniment.index.keys import BEFORE_TO, Role, thing_hash
 from muniment.index.reader import IndexReader
 from muniment.lineage.facts import (
     PAGE,
@@ -31,6 +35,11 @@ CACHED_RECORDS: Final = 65_536
 
 SPREAD: Final = 16
 """Postings that a batch may have for each key, on average, before keys are asked one by one."""
+
+READ_AHEAD: Final = 64
+"""Things that the first lookup reads ahead to; four times as many each time that it did not do."""
+
+MAX_READ_AHEAD: Final = 16_384
 
 _LEAST: Final = 4_096
 _TARGET_TYPES: Final = {"decision": "decision", "execution": "run"}
@@ -69,6 +78,9 @@ class ReplicaFacts:
         self._reader = reader
         self._head = head
         self._records: dict[int, Record | None] = {}
+        self._read: set[int] = set()  # things whose postings are all known
+        self._near: dict[tuple[int, int], list[int]] = {}  # thing and role: leaves
+        self._ahead = READ_AHEAD
 
     @property
     def head(self) -> Head:
@@ -229,19 +241,53 @@ class ReplicaFacts:
 
     def _candidates(self, hashes: Sequence[int], role: Role) -> dict[int, list[int]] | None:
         """The candidates for all keys, by position, loaded; None when they are too many at once."""
-        most = _LEAST + SPREAD * len(hashes)
+        near = self._near
+        candidates: dict[int, list[int]] = {}
         try:
-            postings = self._reader.find_all(hashes, (role, role), size=self._head.size, limit=most)
+            if role is Role.TO or not self._read_ahead(hashes):
+                most = _LEAST + SPREAD * len(hashes)
+                postings = self._reader.find_all(
+                    hashes, (role, role), size=self._head.size, limit=most
+                )
+                if len(postings) >= most:
+                    return None
+                for at, _, index in postings:
+                    candidates.setdefault(at, []).append(index)
+            else:
+                for at, thing in enumerate(hashes):
+                    if indices := near.get((thing, role)):
+                        candidates[at] = indices
         except DatabaseError as error:
             raise FactsError(str(error)) from error
-        if len(postings) >= most:
-            return None
-        candidates: dict[int, list[int]] = {}
-        for thing, _, index in postings:
-            candidates.setdefault(thing, []).append(index)
         # All candidates at once: a bundle that several keys need is read once.
-        self._load([index for _, _, index in postings])
+        self._load([index for indices in candidates.values() for index in indices])
         return candidates
+
+    def _read_ahead(self, hashes: Sequence[int]) -> bool:
+        """Makes the postings of some things known, and of things that edges lead to from them.
+
+        Returns:
+            False if they are too many at once; then those of these things may be unknown.
+        """
+        near, size = self._near, self._head.size
+        if len(near) > CACHED_RECORDS:
+            near.clear()
+            self._read.clear()
+        missing = [thing for thing in dict.fromkeys(hashes) if thing not in self._read]
+        if not missing:
+            return True
+        reached = self._reader.reach(missing, size=size, limit=len(missing) + self._ahead)
+        self._ahead = min(MAX_READ_AHEAD, 4 * self._ahead)
+        most = _LEAST + SPREAD * len(reached)
+        postings = self._reader.find_all(reached, BEFORE_TO, size=size, limit=most)
+        if len(postings) >= most:
+            return False
+        fresh: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for at, role, index in postings:
+            fresh[reached[at], role].append(index)
+        near.update(fresh)
+        self._read.update(reached)
+        return self._read.issuperset(missing)
 
     def _find(self, thing: int, role: Role, after: int, limit: int) -> list[int]:
         size = self._head.size

@@ -30,10 +30,12 @@ CREATE TABLE state (
 );
 INSERT INTO state VALUES (0, 0, NULL, 0, x'', NULL, 0, 0, x'', 0);
 
--- See keys.py. The order of the key is the order of every search.
+-- See keys.py. The order of the key is the order of every search. In the role FROM, `far` is the
+-- hash of the thing that the edge leads to, so that a chain is walked in one statement.
 CREATE TABLE posting (
     part INTEGER NOT NULL,
     entry INTEGER NOT NULL,
+    far INTEGER,
     PRIMARY KEY (part, entry)
 ) WITHOUT ROWID;
 

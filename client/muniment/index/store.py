@@ -11,7 +11,7 @@ the lock forbids) could still not mix their chunks.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -43,7 +43,8 @@ class Chunk:
         origin: The log's origin.
         before: Compact range of the leaves before them.
         after: Compact range with them.
-        postings: Their postings, in ascending order.
+        postings: Their postings of all roles but FROM, in ascending order.
+        links: Their postings of the role FROM, in ascending order, and where their edges lead.
         bundles: (index, data) of the bundles that hold them; () where bundles are not kept.
         unknown: How many are neither a record nor a manifest.
     """
@@ -52,6 +53,7 @@ class Chunk:
     before: CompactRange
     after: CompactRange
     postings: Sequence[int]
+    links: Mapping[int, int]
     bundles: Sequence[tuple[int, bytes]]
     unknown: int
 
@@ -143,6 +145,7 @@ class IndexStore:
         # One statement for all rows: after each one, this thread has to win the interpreter's lock
         # back from the threads that hash and fetch.
         rows = msgspec.json.encode(chunk.postings).decode("ascii")
+        links = msgspec.json.encode(chunk.links).decode("ascii")
 
         def work(db: sqlite3.Connection) -> None:
             moved = db.execute(
@@ -162,7 +165,13 @@ class IndexStore:
                 raise DatabaseError(f"{self.path}: not at leaf {chunk.before.size}")
             # A leaf may have one posting twice: two things with one hash, by somebody's effort.
             db.execute(
-                "INSERT OR IGNORE INTO posting SELECT ?, value FROM json_each(?)", (part, rows)
+                "INSERT OR IGNORE INTO posting SELECT ?, value, NULL FROM json_each(?)",
+                (part, rows),
+            )
+            db.execute(
+                "INSERT OR IGNORE INTO posting"
+                " SELECT ?, CAST(key AS INTEGER), value FROM json_each(?)",
+                (part, links),
             )
             if self.keeps_bundles:
                 db.executemany(
