@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
-from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.claims import Evidence
 from muniment.formats.encoding import MunimentError, VerificationError
 from muniment.formats.evidence import contradiction_of, parse_evidence
@@ -25,7 +25,16 @@ from muniment.service.logging import event
 from muniment_witness.decide import Authentic, Head, Log, Refused
 from muniment_witness.holds import Holds
 from muniment_witness.ledger import Filed, Noted, Suspicion
-from muniment_witness.seen import Same, Seen, Unrelated, compare, digest_of, judge, restored
+from muniment_witness.seen import (
+    Same,
+    Seen,
+    Unrelated,
+    authentic,
+    compare,
+    digest_of,
+    judge,
+    restored,
+)
 from muniment_witness.store import Store
 from muniment_witness.tiles import TileReader, UnresolvedError
 
@@ -59,6 +68,7 @@ class Comparer:
 
     Attributes:
         filed: Called with each newly filed evidence.
+        suspected: Called with the note of each head that is newly unresolved.
         reasons: For each unresolved head by digest, why the last attempt failed.
     """
 
@@ -83,6 +93,7 @@ class Comparer:
         self._heads: dict[tuple[str, bool], tuple[bytes, Seen | None]] = {}
         self._proven: set[bytes] = set()
         self.filed: Callable[[Filed], object] = lambda _: None
+        self.suspected: Callable[[bytes], object] = lambda _: None
         self.reasons: Final[dict[bytes, str]] = {}
         for files in self._ledger.evidence.values():
             for filed in files.values():
@@ -104,6 +115,7 @@ class Comparer:
         # The cosigned head moved without the watched one (or the process restarted): compare anew.
         self._ledger.unwatch(origin)
         if watched.head != own.head:
+            self._settled.get(origin, OrderedDict()).pop(watched.digest, None)
             self._suspect(watched, "watched", b"", "to be compared with the cosigned head")
         return own
 
@@ -237,8 +249,9 @@ class Comparer:
     def _suspect(self, seen: Seen, source: str, request: bytes, reason: str) -> None:
         self.reasons[seen.digest] = reason
         suspicion = Suspicion(seen.signed.encode(), request, source, self._clock())
-        self._ledger.suspect(seen.origin, seen.digest, suspicion)
-        if seen.digest not in self._ledger.suspicions[seen.origin]:
+        if self._ledger.suspect(seen.origin, seen.digest, suspicion):
+            self.suspected(suspicion.note)
+        elif seen.digest not in self._ledger.suspicions[seen.origin]:
             del self.reasons[seen.digest]  # there was no room
 
     async def retry(self, prefixes: Callable[[str], Sequence[str]]) -> None:
@@ -284,6 +297,8 @@ class Comparer:
         if log is None:
             raise VerificationError("evidence against a log that this witness does not know")
         proven = verify_evidence(evidence, log.verifiers).evidence
+        if self._is_settled(proven):
+            return None
         filed = await self._ledger.file(
             proven, source, self._clock(), self._holds.acknowledged(evidence.origin)
         )
@@ -300,6 +315,50 @@ class Comparer:
             )
             self.filed(filed)
         return filed
+
+    async def take(self, evidence: Evidence, source: str, prefixes: Sequence[str]) -> Filed | None:
+        """Takes evidence that a peer holds; as `file`, but finds out first what is ours in it.
+
+        After an acknowledgement, peers of the other side go on finding the acknowledged head
+        against each new head of ours; that is nothing new, if the head is known to be ours.
+        """
+        log = self._logs.get(evidence.origin)
+        if log is not None and self._acknowledged_heads(evidence.origin):
+            for signed in verify_evidence(evidence, log.verifiers).evidence.checkpoints:
+                await self.observe(authentic(log, signed), source, prefixes)
+        return await self.file(evidence, source)
+
+    def has_acknowledged(self, origin: str) -> bool:
+        """Whether evidence against a log was acknowledged."""
+        return bool(self._acknowledged_heads(origin))
+
+    def _acknowledged_heads(self, origin: str) -> set[Checkpoint]:
+        settled = self._holds.acknowledged(origin)
+        files = self._ledger.evidence.get(origin, {}).values()
+        return {
+            head
+            for filed in files
+            if filed.hash.hex() in settled
+            for head in parse_evidence(filed.file).heads
+        }
+
+    def _is_settled(self, evidence: Evidence) -> bool:
+        """Whether all that contradicts our side in it was acknowledged already."""
+        settled = self._acknowledged_heads(evidence.origin)
+        foreign = [signed for signed in evidence.checkpoints if not self._is_ours(signed)]
+        return bool(foreign) and all(signed.checkpoint in settled for signed in foreign)
+
+    def _is_ours(self, signed: SignedCheckpoint) -> bool:
+        head = Head(signed.checkpoint.size, signed.checkpoint.root)
+        frontier = self.frontier(signed.checkpoint.origin)
+        if frontier is not None and head in {frontier.head, self._store.head(frontier.origin)}:
+            return True
+        findings = self._settled.get(signed.checkpoint.origin)
+        return findings is not None and findings.get(digest_of(signed)) in {
+            Finding.SAME,
+            Finding.EXTENDS,
+            Finding.PREFIX,
+        }
 
     def _remember_notes(self, evidence: Evidence) -> None:
         # Else each growth of the frontier would make new evidence of the same old head.

@@ -209,10 +209,11 @@ class Gossip:
             head.etag = answer.etag
 
     def _note_lag(self, origin: str, head: PeerHead, now: int) -> None:
-        if head.size <= self._mover.size(origin):
+        own = self._mover.size(origin)
+        if head.size <= own:
             head.ahead = 0
-        elif not head.ahead:
-            head.ahead = now
+        elif not head.ahead or own >= head.target:
+            head.ahead, head.target = now, head.size
 
     def _remember(self, peer: Peer, origin: str, signed: SignedCheckpoint) -> None:
         known = self._ledger.shown.get((peer.name, origin))
@@ -283,7 +284,9 @@ class Gossip:
                 raise FormatError("the list of evidence: not a hash")
             file = await self._transport.get(f"{url}/{name}", most=MAX_EVIDENCE_SIZE)
             if file.status == 200:
-                await self._comparer.file(parse_evidence(file.body), peer.name)
+                evidence = parse_evidence(file.body)
+                prefixes = self._sources.tiles(evidence.origin, first=peer)
+                await self._comparer.take(evidence, peer.name, prefixes)
         if len(wanted) <= MAX_FETCHED:
             state.evidence_etag = answer.etag
 

@@ -63,7 +63,7 @@ class _Served:
         return Response(200, html_of(status), "text/html; charset=utf-8", _PAGE)
 
     async def heads(self, _: Request) -> Response:
-        return _tagged(self._watch.relay.watched(), _BYTES)
+        return _tagged(self._watch.relay.known(), _BYTES)
 
     async def take_heads(self, request: Request) -> Response:
         return json_response(

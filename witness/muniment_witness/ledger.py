@@ -203,14 +203,18 @@ class Ledger:
         """Whether evidence of the same contradiction is filed."""
         return evidence.contradiction in self._about
 
-    def suspect(self, origin: str, digest: bytes, suspicion: Suspicion) -> None:
-        """Keeps an unresolved head, when there is room; `save` makes it durable."""
+    def suspect(self, origin: str, digest: bytes, suspicion: Suspicion) -> bool:
+        """Keeps an unresolved head, when there is room; `save` makes it durable.
+
+        Returns:
+            Whether it is new and was kept.
+        """
         known = self.suspicions.setdefault(origin, {})
         if digest in known:
-            return
+            return False
         if len(known) >= MAX_SUSPICIONS:
             self.dropped += 1
-            return
+            return False
         known[digest] = suspicion
         row = (origin, digest, suspicion.note, suspicion.request, suspicion.source, suspicion.since)
         self._later(
@@ -219,6 +223,7 @@ class Ledger:
             " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             row,
         )
+        return True
 
     def settle(self, origin: str, digest: bytes) -> None:
         """Forgets a suspicion: what it was about is known now."""

@@ -46,7 +46,8 @@ class PeerHead:
         time: Timestamp of the peer's cosignature, Unix seconds.
         finding: What came of comparing it.
         compared: When, Unix seconds; with a head that has not changed, when it was last shown.
-        ahead: Since when it is ahead of our cosigned head, Unix seconds; 0 when it is not.
+        ahead: Since when we have not reached `target`, Unix seconds; 0 when it is not ahead.
+        target: A size that it had cosigned before us.
         etag: Entity tag of what was dealt with.
         error: Why the last attempt failed; empty when it did not.
     """
@@ -56,6 +57,7 @@ class PeerHead:
     finding: str = ""
     compared: int = 0
     ahead: int = 0
+    target: int = 0
     etag: str = ""
     error: str = ""
 

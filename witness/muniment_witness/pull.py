@@ -44,7 +44,8 @@ class Pulled:
         error: Why the last attempt failed; empty when it did not.
         size: Size of the checkpoint that it last gave.
         finding: What came of comparing that; empty before the first.
-        behind: Since when it shows a smaller tree than we know, Unix seconds; 0 when it does not.
+        behind: Since when it has not shown `target`, Unix seconds; 0 when it shows all we know.
+        target: A size that we knew of, larger than what it showed.
         etag: Entity tag of the checkpoint that was dealt with.
     """
 
@@ -53,6 +54,7 @@ class Pulled:
     size: int = 0
     finding: str = ""
     behind: int = 0
+    target: int = 0
     etag: str = ""
 
 
@@ -167,8 +169,8 @@ class Puller:
         frontier = self._comparer.frontier(origin)
         if frontier is None or state.size >= frontier.head.size:
             state.behind = 0
-        elif not state.behind:
-            state.behind = self._clock()
+        elif not state.behind or state.size >= state.target:
+            state.behind, state.target = self._clock(), frontier.head.size
 
     def _authentic(self, origin: str, signed: SignedCheckpoint) -> Seen:
         seen = authentic(self._logs[origin], signed)

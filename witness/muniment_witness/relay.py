@@ -81,6 +81,7 @@ class Relay:
         self._pause = min(period / 10, 1.0)
         self._dirty: dict[str, None] = {}
         self._files: deque[Filed] = deque(maxlen=64)
+        self._notes: deque[bytes] = deque(maxlen=64)
         self._wake = asyncio.Event()
         self._arrived: asyncio.Queue[Seen] = asyncio.Queue(MAX_WAITING)
         self._heads = Budget(HEADS_PER_SECOND, HEADS_BURST, timer)
@@ -92,6 +93,12 @@ class Relay:
         """The cosigned head of a log has moved: the peers will be told soon."""
         if self._peers:
             self._dirty[origin] = None
+            self._wake.set()
+
+    def suspected(self, note: bytes) -> None:
+        """A head could not be compared: a peer may be able to, and will be told soon."""
+        if self._peers:
+            self._notes.append(note)
             self._wake.set()
 
     def filed(self, filed: Filed) -> None:
@@ -228,13 +235,24 @@ class Relay:
             return False
         if evidence.origin not in self._logs:
             raise Problem(404, "unknown-origin", "this witness does not know that log")
+        if self._comparer.has_acknowledged(evidence.origin):
+            return False  # may be nothing new, which takes tiles to tell: left to the next round
         if not self._evidence.take(_STRANGERS):
             raise overloaded("busy", "too much evidence at one time; try again", seconds=5)
         return await self._comparer.file(evidence, "pushed") is not None
 
-    def watched(self) -> bytes:
-        """The heads that are known beyond the cosigned ones, framed, for peers that ask."""
+    def known(self) -> bytes:
+        """The heads that are known beyond the cosigned ones, framed, for peers that ask.
+
+        Those that could not be compared come first: somebody else may have the tiles.
+        """
         notes = [
+            suspicion.note
+            for origin, known in sorted(self._ledger.suspicions.items())
+            if origin in self._logs
+            for suspicion in known.values()
+        ]
+        notes += [
             noted.note
             for origin, noted in sorted(self._ledger.watched.items())
             if origin in self._logs

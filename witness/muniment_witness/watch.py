@@ -109,6 +109,7 @@ class Watch:
             limits.period_seconds,
         )
         self.comparer.filed = self._filed
+        self.comparer.suspected = self.relay.suspected
         self.alarms: list[Alarm] = []
         self.clock: Final = clock
         self._started = clock()

@@ -1,0 +1,324 @@
+"""Witnesses in one process, over a network that is cut, lossy and slow: what they find, and what
+they must not."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from byzantine import ByzantineLog, View
+from muniment.formats.witnesswire import origin_hash
+from muniment_witness.config import Gossip
+from witness_network import PERIOD, Network
+
+
+@pytest.fixture
+def log() -> ByzantineLog:
+    log = ByzantineLog()
+    log.main.append(600)
+    return log
+
+
+def copies(folder: Path, restore: dict[Path, bytes] | None = None) -> dict[Path, bytes]:
+    """The files of w1's database; puts older ones in their place."""
+    if restore is not None:
+        for path in folder.glob("w1.db*"):
+            path.unlink()
+        for path, data in restore.items():
+            path.write_bytes(data)
+    return {path: path.read_bytes() for path in folder.glob("w1.db*")}
+
+
+@pytest.mark.parametrize("sizes", [(600, 600), (600, 700), (700, 600), (300, 900), (5, 6)])
+@pytest.mark.parametrize("at", [0, 3, 255])
+async def test_two_views_are_found_by_all_within_three_periods(
+    tmp_path: Path, log: ByzantineLog, sizes: tuple[int, int], at: int
+) -> None:
+    """Issue 4: with connectivity between two witnesses that saw different views, evidence exists
+    on every honest witness within three gossip periods."""
+    main = log.main.fork(0, 0).append(sizes[0])
+    other = main.fork(min(at, *[size - 1 for size in sizes]), sizes[1])
+    async with Network(tmp_path, main) as net:
+        # w1 and w2 are joined by w3 alone, which has no log of its own to read.
+        w1, w2, w3 = net.add("w1", main), net.add("w2", other), net.add("w3", None)
+        net.cut.add(frozenset(("w1", "w2")))
+        await net.start()
+        await net.rounds(3)
+        for node in (w1, w2, w3):
+            kind = "same-size" if sizes[0] == sizes[1] else "fork"
+            assert node.evidence == [kind]
+            assert node.watch.alarms[0].kind == "evidence"
+        for node, view in ((w1, main), (w2, other)):
+            view.append(1)
+            refused = await node.add(node.size, view)
+            assert refused.status == 403
+            assert b"misbehaviour-proven" in refused.body
+
+
+async def test_a_fork_handed_in_by_the_log_alone(tmp_path: Path, log: ByzantineLog) -> None:
+    """Heads that came by add-checkpoint, from a log that no witness can read by itself."""
+    main = log.main
+    other = main.fork(100, 600)
+    async with Network(tmp_path, main) as net:
+        w1, w2 = net.add("w1", None, url=None, cosign=False), net.add("w2", None, url=None)
+        await net.start()
+        for size in (200, 300, 600):
+            assert (await w1.add(w1.size, main, size)).status == 200
+        for size in (150, 300):
+            assert (await w2.add(w2.size, other, size)).status == 200
+        await net.rounds(2)
+        # Nobody can read tiles; but w1 remembers what it accepted at 300.
+        assert w1.evidence == w2.evidence == ["same-size"]
+
+
+async def test_watched_heads_count_though_they_are_not_cosigned(
+    tmp_path: Path, log: ByzantineLog
+) -> None:
+    other = log.main.fork(10, 650)
+    async with Network(tmp_path, log.main) as net:
+        w1 = net.add("w1", log.main, cosign=False)
+        w2 = net.add("w2", other, cosign=False)
+        await net.start()
+        await net.rounds(2)
+        assert w1.size == w2.size == 0
+        assert w1.evidence == w2.evidence == ["fork"]
+
+
+async def test_a_refused_request_leaves_evidence_before_the_answer(
+    tmp_path: Path, log: ByzantineLog
+) -> None:
+    """tlog-witness: the witness MAY log the request, "as it might be proof of log misbehavior"."""
+    main, other = log.main, log.main.fork(10, 600)
+    async with Network(tmp_path, main) as net:
+        w1 = net.add("w1", main)
+        await net.start()
+        assert (await w1.add(0, main)).status == 200
+        refused = await w1.add(600, other)
+        assert refused.status == 422
+        assert w1.evidence == ["same-size"]
+        await w1.stop()
+        await w1.start()
+        assert w1.evidence == ["same-size"]
+        assert (await w1.add(600, main)).status == 403
+
+
+async def test_a_failed_proof_is_suspicion_until_tiles_tell(
+    tmp_path: Path, log: ByzantineLog
+) -> None:
+    main, other = log.main, log.main.fork(10, 700)
+    async with Network(tmp_path, main) as net:
+        w1 = net.add("w1", None)
+        await net.start()
+        assert (await w1.add(0, main)).status == 200
+        assert (await w1.add(600, other)).status == 422
+        assert w1.evidence == []
+        [suspicion] = w1.store.ledger.suspicions[net.origin].values()
+        assert suspicion.request == other.add_checkpoint(600).encode()
+        await net.rounds(1)
+        assert w1.evidence == []
+        assert not w1.watch.alarms
+        net.now += 1000
+        assert w1.watch.look()[0].kind == "unresolved"
+        # A restart does not forget it; then somebody gives the tiles.
+        await w1.stop()
+        await w1.start()
+        assert w1.watch.look()[0].kind == "unresolved"
+        w1.view = other
+        await net.rounds(1)
+        assert w1.evidence == ["fork"]
+        assert not w1.store.ledger.suspicions[net.origin]
+
+
+async def test_a_wrong_proof_by_anybody_does_not_blame_an_honest_log(
+    tmp_path: Path, log: ByzantineLog
+) -> None:
+    main = log.main
+    async with Network(tmp_path, main) as net:
+        w1 = net.add("w1", main, cosign=False)
+        await net.start()
+        assert (await w1.add(0, main, 300)).status == 200
+        good = main.add_checkpoint(300, 500).encode()
+        lines = good.split(b"\n")
+        bad = b"\n".join([lines[0], lines[2], lines[1], *lines[3:]])
+        assert (await w1.call("POST", "/add-checkpoint", bad)).status == 422
+        assert w1.store.ledger.suspicions[net.origin]
+        await net.rounds(1)
+        assert not w1.store.ledger.suspicions[net.origin]
+        assert w1.evidence == []
+        assert not net.alarms
+        assert (await w1.add(300, main, 500)).status == 200
+
+
+async def test_acknowledged_evidence_lets_the_log_go_on(tmp_path: Path, log: ByzantineLog) -> None:
+    main, other = log.main, log.main.fork(10, 650)
+    async with Network(tmp_path, main) as net:
+        w1, w2 = net.add("w1", main), net.add("w2", other)
+        await net.start()
+        await net.rounds(2)
+        [name] = [f.hash.hex() for f in w1.store.ledger.evidence[net.origin].values()]
+        await w1.stop()
+        w1.options["acknowledged"] = [name]
+        await w1.start()
+        await net.rounds(1)
+        main.append(200)
+        await net.rounds(3)
+        # The old head of the other side, shown again and again, makes no new evidence.
+        assert w1.size == 800
+        assert w1.evidence == ["fork"]
+        assert w2.size == 650
+        # A new head of the other side does.
+        w2.options["acknowledged"] = [name]
+        await w2.stop()
+        await w2.start()
+        other.append(5)
+        await net.rounds(2)
+        assert len(w1.evidence) > 1
+        assert (await w1.add(800, main)).status == 403
+
+
+async def test_a_restored_database_is_found_out_before_it_signs(
+    tmp_path: Path, log: ByzantineLog
+) -> None:
+    main = log.main.fork(0, 0).append(100)
+    async with Network(tmp_path, main) as net:
+        w1, w2 = net.add("w1", main), net.add("w2", main)
+        await net.start()
+        await net.rounds(2)
+        await w1.stop()
+        old = copies(tmp_path)
+        await w1.start()
+        main.append(50)
+        await net.rounds(2)
+        assert w1.size == 150
+        await w1.stop()
+        copies(tmp_path, old)
+        w1.view = None
+        await w1.start()
+        assert w1.size == 100
+        assert "restored" in [alarm.kind for alarm in w1.watch.alarms]
+        refused = await w1.add(100, main.fork(20, 120))
+        assert refused.status == 503
+        assert b"behind-own-cosignature" in refused.body
+        # With tiles again it catches up by itself, with the cosignature that it had made.
+        w1.view = main
+        await net.rounds(1)
+        assert w1.size == 150
+        assert not w1.watch.holds.ahead
+        assert (await w1.add(150, main)).status == 200
+        assert "restored" not in [alarm.kind for alarm in w1.watch.alarms]
+        assert w2.evidence == []
+
+
+async def test_freeze_rollback_and_lag_are_alarms_not_evidence(
+    tmp_path: Path, log: ByzantineLog
+) -> None:
+    main = log.main
+    limits = Gossip(lag_seconds=300, deadline_seconds=600)
+    async with Network(tmp_path, main, limits) as net:
+        w1 = net.add("w1", main.fork(600, 600).freeze())
+        w2 = net.add("w2", main)
+        await net.start()
+        await net.rounds(2)
+        main.append(10)
+        await net.rounds(20)
+        assert {alarm[:2] for alarm in net.alarms} == {("w1", "peer-ahead"), ("w1", "log-behind")}
+        main.shown = 400
+        net.alarms.clear()
+        await net.rounds(20)
+        assert ("w2", "log-behind") in {alarm[:2] for alarm in net.alarms}
+        assert w1.evidence == w2.evidence == []
+
+
+async def test_clocks(tmp_path: Path, log: ByzantineLog) -> None:
+    async with Network(tmp_path, log.main) as net:
+        w1, w2 = net.add("w1", log.main), net.add("w2", log.main, skew=4000)
+        await net.start()
+        await net.rounds(2)
+        assert [alarm.kind for alarm in w1.watch.alarms] == ["future"]
+        assert not w2.watch.alarms
+        w2.options["skew"] = -100
+        log.main.append(1)
+        assert (await w2.add(600, log.main)).status == 503
+        await net.rounds(1)
+        assert "clock" in [alarm.kind for alarm in w2.watch.alarms]
+
+
+async def test_an_honest_network_raises_no_alarm_in_a_thousand_rounds(tmp_path: Path) -> None:
+    """Issue 4: partitions, restarts, lost requests and lag are no misbehaviour."""
+    chance = random.Random(4)
+    main = View().append(1)
+    limits = Gossip(deadline_seconds=100 * PERIOD, lag_seconds=100 * PERIOD)
+    async with Network(tmp_path, main, limits) as net:
+        for name in ("w1", "w2", "w3"):
+            net.add(name, main, cosign=name != "w3")
+        await net.start()
+        net.lose = lambda: chance.random() < 0.05
+        hosts = [*net.nodes, "log"]
+        for _ in range(1000):
+            if chance.random() < 0.3:
+                main.append(chance.choice([1, 1, 2, 40]))
+                main.shown = chance.choice([None, None, max(1, main.size - 30)])
+            if chance.random() < 0.1:
+                net.cut = {frozenset(chance.sample(hosts, 2)) for _ in range(chance.randint(0, 4))}
+            node = net.nodes[chance.choice(["w1", "w2", "w3"])]
+            if chance.random() < 0.02:
+                await node.stop()
+                await node.start()
+            if chance.random() < 0.3 and node.size <= main.size:
+                await node.add(node.size, main, chance.randint(node.size, main.size))
+            await net.rounds(1, only=[n for n in net.nodes if chance.random() < 0.9])
+        assert net.alarms == []
+        assert all(node.evidence == [] for node in net.nodes.values())
+        net.cut.clear()
+        net.lose = lambda: False
+        main.shown = None
+        await net.rounds(3)
+        assert [node.size for node in net.nodes.values()][:2] == [main.size] * 2
+        assert not any(
+            known for node in net.nodes.values() for known in node.store.ledger.suspicions.values()
+        )
+
+
+async def test_tiles_and_history_are_served_as_verified(tmp_path: Path, log: ByzantineLog) -> None:
+    from muniment.formats.tiles import Tile, tile_at
+    from muniment.formats.witnesswire import parse_add_checkpoint
+
+    main = log.main
+    async with Network(tmp_path, main) as net:
+        w1 = net.add("w1", main, cosign=False)
+        await net.start()
+        for old, new in ((0, 300), (300, 500)):
+            assert (await w1.add(old, main, new)).status == 200
+        await net.rounds(1)
+        prefix = f"/{origin_hash(net.origin)}"
+        held = await w1.call("GET", f"{prefix}/{tile_at(0, 2, 600).path}")
+        assert (held.status, held.body) == (200, main.tile(tile_at(0, 2, 600)))
+        assert (await w1.call("GET", f"{prefix}/{Tile(0, 9).path}")).status == 404
+        assert (await w1.call("GET", f"{prefix}/tile/x")).status == 404
+        step = parse_add_checkpoint((await w1.call("GET", f"{prefix}/history/300")).body)
+        assert step == main.add_checkpoint(300, 500)
+        assert (await w1.call("GET", f"{prefix}/history/7")).status == 404
+        assert (await w1.call("GET", f"{prefix}/history/x")).status == 400
+
+
+async def test_the_status_page(tmp_path: Path, log: ByzantineLog) -> None:
+    import json
+
+    async with Network(tmp_path, log.main) as net:
+        w1 = net.add("w1", log.main)
+        net.add("w2", log.main.fork(5, 600))
+        await net.start()
+        await net.rounds(2)
+        page = (await w1.call("GET", "/")).body.decode()
+        status = json.loads((await w1.call("GET", "/", Accept="application/json")).body)
+        [log_status] = status["logs"]
+        assert log_status["evidence"][0]["hash"] in page
+        assert status["peers"][0]["logs"][0]["finding"] == "proven"
+        assert "no split" not in page.lower()
+        assert "<script" not in page
+        name = log_status["evidence"][0]["hash"]
+        file = await w1.call("GET", f"/gossip/evidence/{name}")
+        assert file.status == 200
+        assert (await w1.call("GET", "/gossip/evidence/" + "0" * 64)).status == 404
+        metrics = (await w1.call("GET", "/metrics")).body.decode()
+        assert 'w_alarms{kind="evidence"} 1.0' in metrics

@@ -1,0 +1,219 @@
+"""Witnesses and logs in one process, joined by a network that can be cut, slowed and watched.
+
+    async with Network(tmp_path) as net:
+        net.add("w1", view); net.add("w2", other_view)
+        await net.rounds(3)
+
+Each witness is the real thing (store, cosigner, gossip, HTTP routes) but for sockets: requests go
+straight to the other's `App`. Which view of the log a witness reads is per witness.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from byzantine import View
+from muniment.formats.evidence import parse_evidence
+from muniment.formats.proven import verify_evidence
+from muniment.service.config import Address
+from muniment.service.http import App, Request, Response
+from muniment.service.metrics import Metrics
+from muniment_witness.config import Gossip, LogOptions, Peer, WitnessConfig, WitnessFile
+from muniment_witness.decide import Log
+from muniment_witness.http import WitnessHttp
+from muniment_witness.net import Answer, UnreachableError
+from muniment_witness.store import Store
+from muniment_witness.watch import Watch
+from witness_tools import witness_signer
+
+START = 1_700_000_000
+PERIOD = 30
+
+
+class Bytes:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    async def read(self, most: int) -> bytes:
+        assert len(self.data) <= most
+        return self.data
+
+
+class Node:
+    """One witness. Restart it with `stop` and `start`; the database stays."""
+
+    def __init__(self, network: "Network", name: str, view: View | None, **options: Any) -> None:
+        self.network = network
+        self.name = name
+        self.view = view
+        self.options = options
+        self.signer = witness_signer(name=f"{name}.example")
+        self.database = network.folder / f"{name}.db"
+        self.running = False
+        self.requests = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.name}"
+
+    @property
+    def peer(self) -> Peer:
+        from muniment.formats.cosignature import verifier_for
+
+        return Peer(f"{self.name}.example", (verifier_for(self.signer.vkey),), self.url)
+
+    async def start(self) -> Self:
+        network = self.network
+        limits = self.options.get("limits", network.limits)
+        file = WitnessFile(
+            name=f"{self.name}.example",
+            listen=Address("127.0.0.1:0"),
+            database=self.database,
+            keys=(self.database,),
+            gossip=limits,
+        )
+        log = Log(network.origin, network.verifiers)
+        options = LogOptions(
+            url=self.options.get("url", "http://log"),
+            period=limits.period_seconds,
+            cosign=self.options.get("cosign", True),
+            acknowledged=frozenset(self.options.get("acknowledged", ())),
+        )
+        others = [node.peer for node in network.nodes.values() if node is not self]
+        config = WitnessConfig(
+            file, (self.signer,), {log.origin: log}, {log.origin: options}, tuple(others)
+        )
+        self.store = await Store.open(self.database, [self.signer.vkey])
+        metrics = Metrics("w")
+        self.watch = Watch(config, self.store, Wire(network, self), metrics, self.now)
+        self.http = WitnessHttp(
+            file.name, config.logs, config.signers, self.store, self.watch.cosigner, metrics,
+            self.watch,
+        )  # fmt: skip
+        self.watch.puller.moved = self.http.cosigned
+        self.app: App = self.http.app()
+        self.running = True
+        await self.watch.start()
+        self._task = asyncio.create_task(self.watch.cosigner.run())
+        return self
+
+    def now(self) -> int:
+        return self.network.now + int(self.options.get("skew", 0))
+
+    async def stop(self) -> None:
+        if self.running:
+            self.running = False
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            await self.store.close()
+
+    async def round(self) -> None:
+        """What a period brings: everything that the tasks would do once."""
+        for origin in self.watch.puller.state:
+            await self.watch.puller.round(origin)
+        for peer in self.watch.gossip.peers:
+            await self.watch.gossip.round(peer)
+        await self.watch.relay.arrivals()
+        await self.watch.gossip.retry()
+        await self.watch.relay.push()
+        self.network.alarms += [(self.name, *alarm) for alarm in self.watch.look()]
+
+    async def call(self, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
+        return await self.app.respond(Request(method, path, headers, Bytes(body)))
+
+    async def add(self, old: int, view: View, new: int | None = None) -> Response:
+        return await self.call("POST", "/add-checkpoint", view.add_checkpoint(old, new).encode())
+
+    @property
+    def evidence(self) -> list[str]:
+        """The kinds of evidence held, each verified from its file."""
+        files = self.store.ledger.evidence.get(self.network.origin, {}).values()
+        return [verify_evidence(parse_evidence(f.file), self.network.verifiers).kind for f in files]
+
+    @property
+    def size(self) -> int:
+        return self.store.head(self.network.origin).size
+
+
+class Wire:
+    """The transport of one witness."""
+
+    def __init__(self, network: "Network", reader: Node) -> None:
+        self.network = network
+        self.reader = reader
+
+    async def get(self, url: str, *, most: int = 1 << 20, etag: str = "") -> Answer:
+        return await self._send("GET", url, b"", etag)
+
+    async def post(self, url: str, body: bytes) -> Answer:
+        return await self._send("POST", url, body, "")
+
+    async def _send(self, method: str, url: str, body: bytes, etag: str) -> Answer:
+        parts = urlsplit(url)
+        host = parts.netloc
+        self.reader.requests += 1
+        await asyncio.sleep(0)
+        if self.network.lost(self.reader.name, host):
+            raise UnreachableError("cut")
+        if host == "log":
+            if self.reader.view is None:
+                raise UnreachableError("no log")
+            answer = self.reader.view.answer(parts.path)
+            return Answer(answer.status, answer.body)
+        node = self.network.nodes[host]
+        if not node.running:
+            raise UnreachableError("down")
+        headers = {"If-None-Match": etag} if etag else {}
+        response = await node.app.respond(Request(method, parts.path, headers, Bytes(body)))
+        return Answer(
+            response.status, response.body, response.headers.get("ETag", ""), response.content_type
+        )
+
+
+class Network:
+    """The witnesses, the time, and what is cut."""
+
+    def __init__(self, folder: Path, view: View, limits: Gossip | None = None) -> None:
+        self.folder = folder
+        self.origin = view.origin
+        self.verifiers = view.verifiers
+        self.limits = limits or Gossip()
+        self.now = START
+        self.nodes: dict[str, Node] = {}
+        self.alarms: list[tuple[str, str, str, str]] = []
+        self.cut: set[frozenset[str]] = set()
+        self.lose: Callable[[], bool] = lambda: False
+
+    def lost(self, one: str, other: str) -> bool:
+        return frozenset((one, other)) in self.cut or self.lose()
+
+    def add(self, name: str, view: View | None, **options: Any) -> Node:
+        self.nodes[name] = Node(self, name, view, **options)
+        return self.nodes[name]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def start(self) -> list[Node]:
+        return [await node.start() for node in self.nodes.values()]
+
+    async def rounds(self, count: int, only: Sequence[str] | None = None) -> None:
+        for _ in range(count):
+            self.now += PERIOD
+            for name, node in self.nodes.items():
+                if node.running and (only is None or name in only):
+                    await node.round()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for node in self.nodes.values():
+            await node.stop()
