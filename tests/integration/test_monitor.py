@@ -28,6 +28,7 @@ from byzantine import (
     post,
 )
 from muniment.cli import cli
+from muniment.formats.checkpoint import SignedCheckpoint
 from muniment.formats.cosignature import signer_for
 from muniment.formats.keys import generate
 from muniment.formats.witnesswire import origin_hash
@@ -122,9 +123,10 @@ class Net:
 
 
 @pytest.fixture(autouse=True)
-def own_logging(monkeypatch: pytest.MonkeyPatch) -> None:
+def own_logging_and_little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command sends the process's log to its stderr, which ends with the command."""
     root = logging.getLogger()
+    monkeypatch.setattr(watch, "CATCH_UP_PAUSES", (0.01,))
     monkeypatch.setattr(root, "handlers", list(root.handlers))
     monkeypatch.setattr(root, "level", root.level)
 
@@ -181,6 +183,29 @@ def test_the_tiles_of_the_witness_that_showed_the_head_are_the_second_source(net
     assert files(net) == []
     net.tiles[1] = True
     assert "proven-fork" in net.kinds(5)
+
+
+def test_a_log_that_publishes_a_moment_later_is_waited_for(
+    net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An honest log collects cosignatures first, and shows no tiles of what is not published."""
+    monkeypatch.setattr(watch, "CATCH_UP_PAUSES", (0.01, 0.02, 0.03))
+    view = net.log.main
+    asked: list[int] = []
+
+    def publish(signed: SignedCheckpoint) -> SignedCheckpoint:
+        asked.append(signed.checkpoint.size)
+        published = 200 if len(asked) < 3 else 300
+        view.withheld = lambda path: path.startswith("tile/") and published == 200
+        return view.checkpoint(published)
+
+    view.alter = publish
+    net.sizes = [300, 150]
+    assert net.kinds(0) == set()
+    assert len(asked) == 3
+    asked.clear()
+    view.alter = lambda signed: publish(signed) if len(asked) < 2 else view.checkpoint(200)
+    assert net.kinds(4) == {"not-compared"}
 
 
 def test_withheld_tiles(net: Net) -> None:

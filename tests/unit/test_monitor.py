@@ -140,6 +140,23 @@ def test_withheld_tiles_are_suspicion_only() -> None:
     assert all(alarm.evidence is None for alarm in result.alarms)
 
 
+def test_what_stays_open_becomes_an_alarm() -> None:
+    """Design 3.3: suspicion "is stored apart and resolved with a deadline"."""
+    it = core(grace=100)
+    answers = {**honest(30), TWO: held(W2, 25)}
+    opened = one_round(it, answers, withheld=True)
+    assert kinds(opened) == set()
+    assert TWO not in opened.agreeing
+    assert TWO in opened.as_json()["not_compared"]
+    assert kinds(one_round(it, answers, now=NOW + 99, withheld=True)) == set()
+    late = one_round(it, answers, now=NOW + 100, withheld=True)
+    assert {alarm.kind for alarm in late.raised} == {"not-compared"}
+    assert TWO in {alarm.party for alarm in late.raised}
+    assert {kind for kind, _ in one_round(it, answers, now=NOW + 101).cleared} == {"not-compared"}
+    # A new clock, not the old one.
+    assert kinds(one_round(it, answers, now=NOW + 102, withheld=True)) == set()
+
+
 def test_what_was_proven_stays() -> None:
     it = core()
     split = {**honest(), TWO: held(W2, 40, OTHER)}

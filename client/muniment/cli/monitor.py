@@ -50,6 +50,15 @@ if TYPE_CHECKING:
     help="Alarm when the newest cosignature of the log's head is older; without it, never.",
 )
 @click.option(
+    "--grace",
+    type=click.IntRange(min=0),
+    default=300,
+    show_default=True,
+    metavar="SECONDS",
+    help="Alarm when it stays open for longer whether two heads are of one history, because tiles "
+    "cannot be had or are false; with --once, at once.",
+)
+@click.option(
     "--evidence-dir",
     type=click.Path(file_okay=False, exists=True, path_type=Path),
     metavar="DIR",
@@ -80,6 +89,7 @@ def monitor(  # the options of the command are its parameters
     interval: float,
     max_lag: int,
     max_age: int | None,
+    grace: int,
     evidence_dir: Path | None,
     webhook: str | None,
     log_format: Literal["text", "json"],
@@ -116,7 +126,7 @@ def monitor(  # the options of the command are its parameters
     core = Core(
         Reader(policy, _origin(policy, origin, log_url)),
         witnesses,
-        Limits(max_lag, max_age),
+        Limits(max_lag, max_age, 0 if once else grace),
         {url: names for url in witnesses if (names := _names(policy, url))},
     )
     configure("info", log_format)

@@ -5,7 +5,9 @@ compared; `Core.conclude` takes what the tiles gave and says what is wrong, what
 over. In between the shell fetches tiles. What may be concluded, in order of weight:
 
 * Two heads that the log's keys signed contradict each other: proven, with evidence.
-* Something does not verify, or could not be compared for want of tiles: an alarm, not proof.
+* Something does not verify: an alarm, not proof. Nor is it proof when two heads cannot be compared
+  for want of tiles; an honest log may show tiles only of what it has published, and witnesses know
+  a head a little earlier. So that becomes an alarm when it lasts.
 * Somebody is behind: a party that for longer than the allowed lag has not reached a size that
   somebody else showed. A log that is behind its witnesses withholds what it has had cosigned.
 * The newest cosignature of the log's head is older than allowed (a freeze), or states a time in the
@@ -66,10 +68,13 @@ class Limits:
     Attributes:
         max_lag: How long a party may be behind another.
         max_age: How old the newest cosignature of the log's head may be; None for any age.
+        grace: How long it may stay open whether two heads are of one history. It is in every
+            report, meanwhile, who was not compared.
     """
 
     max_lag: int = DEFAULT_MAX_LAG
     max_age: int | None = None
+    grace: int = 0
 
 
 @dataclass(slots=True)
@@ -89,6 +94,7 @@ class Core:
     expected: Mapping[str, frozenset[str]]
     _earlier: Head | None = None
     _behind: dict[str, tuple[int, int]] | None = None
+    _open: dict[str, int] | None = None
     _active: frozenset[tuple[str, str]] = frozenset()
     _proven: dict[tuple[str, str], Alarm] | None = None
 
@@ -145,16 +151,29 @@ class Core:
         silent = {alarm.party for alarm in alarms}
         compared: list[Compared] = []
         groups = {party: {party} for party in heads}
+        unclear: dict[str, str] = {}
         for pair in pairs:
-            alarm = self._compare(pair, tiles)
-            if alarm is None:
-                older, newer = pair.older, pair.newer
+            older, newer = pair.older, pair.newer
+            made = (
+                tiles[pair] if pair.needs_proof else Tiles(is_compared=True, evidence=compare(pair))
+            )
+            if not made.is_compared:
+                # In the name of the witness of the two, since it is asked and reported by its name.
+                party = newer.party if newer.party not in {LOG, EARLIER} else older.party
+                unclear[LOG if party == EARLIER else party] = (
+                    f"whether {newer.size} leaves ({newer.party}) continue {older.size} leaves "
+                    f"({older.party}) could not be found out: {printable(made.reason)}"
+                )
+            elif made.evidence is not None:
+                # The notes were verified one by one; this is how a third party will check it.
+                proven = verify_evidence(made.evidence, self.reader.log_verifiers)
+                found.append(_proof(f"{older.party}, {newer.party}", proven))
+            else:
                 compared.append(Compared((older.party, older.size), (newer.party, newer.size)))
                 joined = groups[older.party] | groups[newer.party]
                 for party in joined:
                     groups[party] = joined
-            else:
-                found.append(alarm)
+        found += self._unclear(unclear, now)
         found += self._cosignatures(heads, now)
         found += self._lag(heads, silent, now)
         found = self._with_proofs(found)
@@ -174,25 +193,14 @@ class Core:
         self._active = keys
         return result
 
-    def _compare(self, pair: Pair, tiles: Mapping[Pair, Tiles]) -> Alarm | None:
-        parties = f"{pair.older.party}, {pair.newer.party}"
-        if pair.needs_proof:
-            made = tiles[pair]
-            if not made.is_compared:
-                return Alarm(
-                    "not-compared",
-                    parties,
-                    f"whether {pair.newer.size} leaves continue {pair.older.size} could not be "
-                    f"found out: {printable(made.reason)}",
-                    Weight.UNVERIFIED,
-                )
-            evidence = made.evidence
-        else:
-            evidence = compare(pair)
-        if evidence is None:
-            return None
-        # The notes were verified one by one; this is the proof as a third party will check it.
-        return _proof(parties, verify_evidence(evidence, self.reader.log_verifiers))
+    def _unclear(self, unclear: Mapping[str, str], now: int) -> list[Alarm]:
+        known = self._open or {}
+        self._open = {party: known.get(party, now) for party in unclear}
+        return [
+            Alarm("not-compared", party, unclear[party], Weight.UNVERIFIED)
+            for party, since in self._open.items()
+            if now - since >= self.limits.grace
+        ]
 
     def _with_proofs(self, found: Sequence[Alarm]) -> list[Alarm]:
         """One alarm of a kind, and all that was ever proven: a log cannot take it back."""

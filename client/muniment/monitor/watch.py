@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +20,8 @@ from muniment.formats.evidence import EXTENSION
 from muniment.formats.witnesswire import origin_hash
 from muniment.logclient import LogClient
 from muniment.monitor.core import Core, Missing, Tiles
-from muniment.monitor.heads import LOG, Pair, compare_by_proof
-from muniment.monitor.report import Round, Weight
+from muniment.monitor.heads import LOG, Head, Pair, compare_by_proof
+from muniment.monitor.report import Alarm, Round, Weight
 from muniment.monitor.webhook import Webhook
 from muniment.service.logging import event
 from muniment.tileproofs import fetch_consistency
@@ -34,6 +34,9 @@ PROOF_SECONDS: Final = 30.0
 
 REQUEST_SECONDS: Final = 10.0
 """Longest wait for one answer."""
+
+CATCH_UP_PAUSES: Final = (0.5, 1.5, 3.0)
+"""Seconds to wait, one after the other, for a log to publish what a witness has cosigned."""
 
 JITTER: Final = 0.2
 """The part of the interval by which a pause is longer or shorter: monitors must not march."""
@@ -79,15 +82,31 @@ class Watcher:
         await self._stack.aclose()
 
     async def round(self) -> Round:
-        """Asks everybody once and says what came of it."""
-        answers = await asyncio.gather(*[self._read(party) for party in self._clients])
-        heads, alarms, pairs = self._core.heads(dict(zip(self._clients, answers, strict=True)))
-        wanted = [pair for pair in pairs if pair.needs_proof]
-        tiles = await asyncio.gather(*[self._prove(pair) for pair in wanted])
-        result = self._core.conclude(
-            heads, alarms, pairs, dict(zip(wanted, tiles, strict=True)), int(self._clock())
-        )
+        """Asks everybody once and says what came of it.
+
+        The log is asked last, and again after a moment when a witness is ahead of it and no tiles
+        can be had of that tree: an honest log collects cosignatures before it publishes.
+        """
+        witnesses = self._core.witnesses
+        held = await asyncio.gather(*[self._read(party) for party in witnesses])
+        answers = dict(zip(witnesses, held, strict=True))
+        heads, alarms, pairs, tiles = await self._with_log(answers)
+        for pause in CATCH_UP_PAUSES:
+            if not _may_catch_up(heads, tiles):
+                break
+            await asyncio.sleep(pause)
+            heads, alarms, pairs, tiles = await self._with_log(answers)
+        result = self._core.conclude(heads, alarms, pairs, tiles, int(self._clock()))
         return self._keep(result)
+
+    async def _with_log(
+        self, held: Mapping[str, bytes | Missing]
+    ) -> tuple[dict[str, Head], list[Alarm], list[Pair], dict[Pair, Tiles]]:
+        """Asks the log, and for the tiles that the comparisons with it need."""
+        heads, alarms, pairs = self._core.heads({**held, LOG: await self._read(LOG)})
+        wanted = [pair for pair in pairs if pair.needs_proof]
+        made = await asyncio.gather(*[self._prove(pair) for pair in wanted])
+        return heads, alarms, pairs, dict(zip(wanted, made, strict=True))
 
     async def rounds(self, interval: float) -> AsyncGenerator[Round, None]:
         """Rounds without an end, with jittered pauses of about `interval` seconds between them."""
@@ -153,6 +172,14 @@ class Watcher:
                     continue
                 self._files[name] = str(path)
         return replace(result, evidence_files=dict(self._files))
+
+
+def _may_catch_up(heads: Mapping[str, Head], tiles: Mapping[Pair, Tiles]) -> bool:
+    """Whether a comparison failed that the log makes possible when it publishes what it has."""
+    shown = heads[LOG].size if LOG in heads else -1
+    return any(
+        not made.is_compared and pair.newer.size > shown >= 0 for pair, made in tiles.items()
+    )
 
 
 def tell(result: Round, webhooks: Sequence[Webhook]) -> None:
