@@ -1,0 +1,54 @@
+"""Draws a result of the benchmark into docs/: rate against size, and how long a proof takes."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def growth(figures: dict[str, Any]) -> None:
+    """Records a second and the log's memory, by the size of the log."""
+    step, rates = figures["step"], figures["rates_per_s"]
+    sizes = [(n + 1) * step / 1e6 for n in range(len(rates))]
+    picture, rate = plt.subplots(figsize=(7, 3.5))
+    rate.plot(sizes, rates, marker="o")
+    rate.set(xlabel="records in the log, millions", ylabel="records/s", ylim=(0, None))
+    memory = rate.twinx()
+    memory.plot(sizes, figures["rss_mb"], color="grey", linestyle="--")
+    memory.set(ylabel="memory of the log, MB (dashed)", ylim=(0, None))
+    picture.tight_layout()
+    picture.savefig(DOCS / "growth.png", dpi=120)
+
+
+def lone(figures: dict[str, Any]) -> None:
+    """The share of lone decisions that have their verified proof after so many milliseconds."""
+    picture, axes = plt.subplots(figsize=(7, 3.5))
+    runs = [("one at a time", figures)]
+    runs += [(f"{rate}/s offered", figures[f"at_{rate}_per_s"]) for rate in (50, 500)]
+    for label, run in runs:
+        axes.plot(run["percentiles_ms"], range(1, 100), label=label)
+    axes.set(xlabel="ms to a verified, cosigned proof", ylabel="% of decisions", xlim=(0, None))
+    axes.legend()
+    picture.tight_layout()
+    picture.savefig(DOCS / "lone.png", dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/bench plot", description=__doc__)
+    parser.add_argument("result", type=Path, metavar="RESULT.json")
+    found = json.loads(parser.parse_args().result.read_text())["scenarios"]
+    for name, draw in (("growth", growth), ("lone", lone)):
+        if name in found:
+            draw(found[name])
+            print(f"docs/{name}.png")
+
+
+if __name__ == "__main__":
+    main()
