@@ -19,7 +19,6 @@ from muniment.service import logging
 from muniment.service.config import read_passphrase
 from muniment.service.database import DatabaseError
 from muniment.service.process import first_error, run
-from muniment_log import app
 from muniment_log.config import load
 from muniment_log.errors import RolledBackError, StorageError, WrongIdentityError
 from muniment_log.setup import CONFIG_NAME, init
@@ -82,6 +81,9 @@ def init_command(folder: Path, origin: str, listen: str, key_passphrase_file: Pa
 @_CONFIG
 def serve(config: Path) -> None:
     """Serve until SIGTERM; prints one line of JSON when ready. Logs go to stderr."""
+    # Half a second: it brings the HTTP library, which the other commands do without.
+    from muniment_log import app  # noqa: PLC0415
+
     try:
         loaded = load(config)
         logging.configure(loaded.file.log_level, loaded.file.log_format)

@@ -89,7 +89,8 @@ def _config(
         "# A Muniment log. Relative paths are relative to this file.",
         "",
         "# The log's identity, for ever: first line of its checkpoints, name of its keys:",
-        *(f"#   {vkey}" for vkey in vkeys),
+        # A post-quantum vkey is 1,800 characters: name and key ID say which it is.
+        *(f"#   {vkey.name}+{vkey.key_id:08x}+…" for vkey in vkeys),
         f"origin = {_quoted(origin)}",
         "",
         "# Where to listen; port 0 lets the system choose. Put TLS in front of it.",

@@ -90,7 +90,8 @@ def _config(
         "# A Muniment witness. Relative paths are relative to this file.",
         "",
         "# The witness's name, part of every cosignature. Its public keys:",
-        *(f"#   {vkey}" for vkey in vkeys),
+        # A post-quantum vkey is 1,800 characters: name and key ID say which it is.
+        *(f"#   {vkey.name}+{vkey.key_id:08x}+…" for vkey in vkeys),
         f"name = {_quoted(name)}",
         "",
         "# Where to listen; port 0 lets the system choose. Put TLS in front of it.",

@@ -33,7 +33,15 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
     data = read_bounded(entry, "entry", most=MAX_ENTRY)
     try:
         proof = parse_tlog_proof(read_bounded(proof_path, "proof", most=MAX_TLOG_PROOF_SIZE))
-        cosigned = verify_tlog_proof(proof, data, policy)
+        # Apart from the proof, so that the message can say which of the two does not hold.
+        policy.verify(proof.checkpoint)
+        try:
+            cosigned = verify_tlog_proof(proof, data, policy)
+        except VerificationError as error:
+            raise VerificationError(
+                f"{error}: the checkpoint is genuine, but these {len(data)} bytes are not entry "
+                f"{proof.index} of its tree; they, the index or the proof were changed"
+            ) from None
     except (FormatError, VerificationError) as error:
         if as_json:
             click.echo(json.dumps({"verified": False, "reason": str(error)}))
