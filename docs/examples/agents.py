@@ -104,11 +104,24 @@ class Service:
 
     async def check(self, permit: Permit, call: Call) -> None:
         """The runtime's own judgement, on what it knows of itself and of the log."""
+        resource = call.request["resource"]
+        known: dict[str, Any] = {
+            "action": call.request["action"]["name"],
+            "resource": resource,
+            "execution": call.execution,
+            "spiffe_id": self.spiffe_id,
+            "policy": {"id": POLICY_ID, "revision": REVISION},
+        }
+        if call.parent is not None:
+            known["parent"] = call.parent
+        # Kept for people and for the command line; nothing here depends on these files.
         (self.permits / f"{call.execution}.permit").write_bytes(permit.encode())
+        (self.permits / f"{self.agent}.run").write_text(call.execution)
+        (self.permits / f"{self.agent}.context.json").write_text(json.dumps(known))
         context = Context(
             now=int(time.time()),
             action=call.request["action"]["name"],
-            resource=Entity(call.request["resource"]["type"], call.request["resource"]["id"]),
+            resource=Entity(resource["type"], resource["id"]),
             execution=call.execution,
             parent=call.parent,
             spiffe_id=self.spiffe_id,

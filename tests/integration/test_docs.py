@@ -1,13 +1,15 @@
 """Every command in the README and in docs/ is run, in the order in which a reader meets it.
 
 A page's ```sh blocks make one story in one folder. A line that ends in ``&`` starts a server; the
-story goes on when it says that it is ready. Ports that the page names are replaced by free ones.
+story goes on when it says that it is ready (without ``--config``: when it says anything). Ports
+that the page names are replaced by free ones. The example programs are in the folder.
 """
 
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -63,6 +65,8 @@ def test_every_command_of_the_page_works(page: Path, tmp_path: Path) -> None:
     named = sorted(set(PORT.findall(text)))
     ports = dict(zip(named, free_ports(len(named)), strict=True))
     servers: list[subprocess.Popen[bytes]] = []
+    for example in (ROOT / "docs" / "examples").glob("*.py"):
+        shutil.copy(example, tmp_path)
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     try:
         for block in BLOCK.findall(text):
@@ -100,15 +104,19 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start a server of the page on the port that stands for the one its config names."""
     argv = shlex.split(command)
-    config = cwd / argv[argv.index("--config") + 1]
-    config.write_text(PORT.sub(lambda m: f"127.0.0.1:{ports.get(m[1], m[1])}", config.read_text()))
-    out = cwd / f"{config.stem}-{time.monotonic_ns()}.out"
+    name = argv[0]
+    if "--config" in argv:
+        config = cwd / argv[argv.index("--config") + 1]
+        text = PORT.sub(lambda m: f"127.0.0.1:{ports.get(m[1], m[1])}", config.read_text())
+        config.write_text(text)
+        name = config.stem
+    out = cwd / f"{name}-{time.monotonic_ns()}.out"
     with out.open("wb") as stdout, out.with_suffix(".err").open("wb") as stderr:
         process = subprocess.Popen(argv, cwd=cwd, env=env, stdout=stdout, stderr=stderr)
     deadline = time.monotonic() + COMMAND_WITHIN
     while time.monotonic() < deadline and process.poll() is None:
         if (line := out.read_text()).endswith("\n"):
-            assert json.loads(line)["event"] == "ready"
+            assert "--config" not in argv or json.loads(line)["event"] == "ready"
             return process
         time.sleep(0.05)
     process.kill()

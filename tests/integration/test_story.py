@@ -88,7 +88,9 @@ class Story(Deployment):
         """The decisions of the permits that were handed out, in the order of the log."""
         from muniment.permit import parse_permit
 
-        found = [parse_permit(one.read_bytes()) for one in (self.place / "permits").iterdir()]
+        found = [
+            parse_permit(one.read_bytes()) for one in (self.place / "permits").glob("*.permit")
+        ]
         return [json.loads(one.entry) for one in sorted(found, key=lambda one: one.index)]
 
 
@@ -140,15 +142,9 @@ def test_delegate_govern_trace_revoke_and_fail_closed(story: Story) -> None:
     assert shown["verified"]
     assert shown["trace"]["continuous"]
     assert shown["trace"]["origins"] == [origin]
-    context = {
-        "action": "call",
-        "resource": {"type": "tool", "id": "search"},
-        "execution": run,
-        "parent": origin,
-        "spiffe_id": "spiffe://example.org/writer",
-        "policy": {"id": "tools", "revision": "7"},
-    }
-    (story.place / "context.json").write_text(json.dumps(context))
+    context = (story.place / "permits" / "writer.context.json").read_bytes()
+    (story.place / "context.json").write_bytes(context)
+    assert json.loads(context)["parent"] == origin
     judge = ("permit", "verify", f"permits/{run}.permit", "--policy", "trust.policy")
     judge += ("--context", "context.json", "--replica", "replica.db")
     assert "PERMITTED" in story.muniment(*judge)
