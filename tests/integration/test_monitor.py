@@ -28,7 +28,7 @@ from byzantine import (
     post,
 )
 from muniment.cli import cli
-from muniment.formats.checkpoint import SignedCheckpoint
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.cosignature import signer_for
 from muniment.formats.keys import generate
 from muniment.formats.witnesswire import origin_hash
@@ -275,6 +275,23 @@ def test_freeze_and_lag(net: Net) -> None:
     net.sizes = [300, 10]
     assert net.kinds(4, "--max-lag", "400") == {"behind"}
     assert net.kinds(0, "--max-lag", "600") == set()
+
+
+def test_what_the_log_showed_to_an_earlier_run(net: Net, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    for size in (120, 200, 150):
+        net.log.main.shown = size
+        net.sizes = [100, 100]
+        assert "earlier" in net.report(0, "--state", str(state))["agreeing"] or size == 120  # type: ignore[operator]
+        shown = parse_signed_checkpoint(state.read_bytes()).checkpoint
+        assert shown.size == max(size, 200 if size == 150 else 0)
+    # The witnesses were shown nothing of the forked part: only the memory convicts.
+    net.log.show("other", at="127.0.0.1")
+    assert "proven-fork" in net.kinds(5, "--state", str(state))
+    assert parse_signed_checkpoint(state.read_bytes()).checkpoint == shown
+    for junk in (b"junk", View(net.log.origin).checkpoint().encode()):
+        state.write_bytes(junk)
+        assert str(state) in net.once("--state", str(state), code=7).stderr
 
 
 def test_which_log_is_meant(net: Net, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from muniment.cli.common import json_option, policy_option, read_policy, run
+from muniment.atomicfile import read_bounded
+from muniment.cli.common import FILE, json_option, policy_option, read_policy, run
 from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNREACHABLE, UNVERIFIED, describe_exits
-from muniment.errors import InputError
+from muniment.errors import FormatError, InputError, VerificationError
 from muniment.urls import check_url
 
 if TYPE_CHECKING:
@@ -59,6 +60,14 @@ if TYPE_CHECKING:
     "cannot be had or are false; with --once, at once.",
 )
 @click.option(
+    "--state",
+    "state_path",
+    type=FILE,
+    metavar="FILE",
+    help="Where to keep the largest checkpoint that the log has shown, for the next run to compare "
+    "with.",
+)
+@click.option(
     "--evidence-dir",
     type=click.Path(file_okay=False, exists=True, path_type=Path),
     metavar="DIR",
@@ -90,6 +99,7 @@ def monitor(  # the options of the command are its parameters
     max_lag: int,
     max_age: int | None,
     grace: int,
+    state_path: Path | None,
     evidence_dir: Path | None,
     webhook: str | None,
     log_format: Literal["text", "json"],
@@ -108,6 +118,7 @@ def monitor(  # the options of the command are its parameters
     not be compared, 3 somebody cannot be reached. Without it the rounds go on until SIGTERM or
     SIGINT, whatever they find.
     """
+    from muniment.formats.note import MAX_NOTE_SIZE  # noqa: PLC0415 - imports cryptography
     from muniment.monitor.core import Core, Limits  # noqa: PLC0415 - imports aiohttp
     from muniment.monitor.heads import Reader  # noqa: PLC0415
     from muniment.monitor.report import Weight  # noqa: PLC0415
@@ -129,6 +140,11 @@ def monitor(  # the options of the command are its parameters
         Limits(max_lag, max_age, 0 if once else grace),
         {url: names for url in witnesses if (names := _names(policy, url))},
     )
+    if state_path is not None and state_path.exists():
+        try:
+            core.recall(read_bounded(state_path, "monitor state", most=MAX_NOTE_SIZE))
+        except (FormatError, VerificationError) as error:
+            raise InputError(f"{state_path}: {error}") from None
     configure("info", log_format)
 
     async def work() -> "Round | None":
@@ -137,7 +153,7 @@ def monitor(  # the options of the command are its parameters
             for hook in hooks:
                 await stack.enter_async_context(hook)
             watcher = await stack.enter_async_context(
-                Watcher(log_url, core, evidence_dir=evidence_dir)
+                Watcher(log_url, core, evidence_dir=evidence_dir, state=state_path)
             )
             rounds = await stack.enter_async_context(aclosing(watcher.rounds(interval)))
             async for result in rounds:

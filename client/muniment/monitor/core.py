@@ -98,6 +98,20 @@ class Core:
     _active: frozenset[tuple[str, str]] = frozenset()
     _proven: dict[tuple[str, str], Alarm] | None = None
 
+    @property
+    def earlier(self) -> bytes | None:
+        """The largest checkpoint of the log that this monitor has seen; None before the first."""
+        return None if self._earlier is None else self._earlier.signed.encode()
+
+    def recall(self, data: bytes) -> None:
+        """Takes up the memory of a monitor that ran before: its `earlier`.
+
+        Raises:
+            FormatError: If it is not a checkpoint.
+            VerificationError: If it is not one of this log, by the keys of the policy.
+        """
+        self._earlier = self.reader.read(EARLIER, data)
+
     def heads(
         self, answers: Mapping[str, bytes | Missing]
     ) -> tuple[dict[str, Head], list[Alarm], list[Pair]]:

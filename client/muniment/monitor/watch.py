@@ -51,6 +51,7 @@ class Watcher:
         log_url: The log's base URL.
         core: The judgement; its witnesses' URLs are the monitoring prefixes that are asked.
         evidence_dir: Where to write evidence; nowhere when None.
+        state: Where to keep the log's largest checkpoint; nowhere when None.
         clock: Unix seconds.
     """
 
@@ -60,10 +61,13 @@ class Watcher:
         core: Core,
         *,
         evidence_dir: Path | None = None,
+        state: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._core = core
         self._evidence_dir = evidence_dir
+        self._state = state
+        self._saved = core.earlier
         self._clock = clock
         prefix = origin_hash(core.reader.origin)
         # A witness serves a log's checkpoint, and some its tiles, as a log does: below its prefix.
@@ -97,6 +101,7 @@ class Watcher:
             await asyncio.sleep(pause)
             heads, alarms, pairs, tiles = await self._with_log(answers)
         result = self._core.conclude(heads, alarms, pairs, tiles, int(self._clock()))
+        self._save()
         return self._keep(result)
 
     async def _with_log(
@@ -152,6 +157,17 @@ class Watcher:
             else:
                 return Tiles(is_compared=True, evidence=evidence)
         return Tiles(is_compared=False, reason="; ".join(reasons))
+
+    def _save(self) -> None:
+        earlier = self._core.earlier
+        if self._state is None or earlier is None or earlier == self._saved:
+            return
+        try:
+            write_atomic(self._state, earlier, "monitor state")
+        except MunimentError as error:
+            event(_log, logging.ERROR, "state not written", reason=str(error))
+        else:
+            self._saved = earlier
 
     def _keep(self, result: Round) -> Round:
         """Writes evidence that was not written yet."""
