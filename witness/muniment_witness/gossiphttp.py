@@ -42,6 +42,7 @@ def add_routes(app: App, watch: Watch) -> None:
     """Adds the routes of one witness."""
     served = _Served(watch)
     app.route("GET", "/", served.status)
+    app.route("GET", "/status.json", served.status_json)
     app.route("GET", HEADS_PATH, served.heads)
     app.route("POST", HEADS_PATH, served.take_heads)
     app.route("GET", EVIDENCE_PATH, served.evidence)
@@ -57,10 +58,12 @@ class _Served:
         self._ledger = watch.store.ledger
 
     async def status(self, request: Request) -> Response:
-        status = status_of(self._watch)
         if "application/json" in request.headers.get("Accept", ""):
-            return json_response(status)
-        return Response(200, html_of(status), "text/html; charset=utf-8", _PAGE)
+            return await self.status_json(request)
+        return Response(200, html_of(status_of(self._watch)), "text/html; charset=utf-8", _PAGE)
+
+    async def status_json(self, _: Request) -> Response:
+        return json_response(status_of(self._watch))
 
     async def heads(self, _: Request) -> Response:
         return _tagged(self._watch.relay.known(), _BYTES)

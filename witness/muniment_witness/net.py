@@ -7,13 +7,14 @@ one in its place. What comes back is unverified bytes.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
-
-import aiohttp
 
 from muniment.formats.encoding import MunimentError
 from muniment.formats.note import MAX_NOTE_SIZE
+
+if TYPE_CHECKING:
+    import aiohttp
 
 MAX_ANSWER: Final = MAX_NOTE_SIZE
 """Most bytes of an answer, unless the caller expects more."""
@@ -76,7 +77,7 @@ class Transport(Protocol):
 class HttpTransport:
     """The real transport: one aiohttp session with kept-alive connections."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: "aiohttp.ClientSession") -> None:
         """Takes a session made by `transport`."""
         self._session = session
 
@@ -92,6 +93,8 @@ class HttpTransport:
     async def _request(
         self, method: str, url: str, body: bytes | None, most: int, headers: dict[str, str]
     ) -> Answer:
+        import aiohttp  # noqa: PLC0415  # takes half a second, which most commands do without
+
         try:
             async with self._session.request(
                 method, url, data=body, headers=headers, allow_redirects=False
@@ -117,6 +120,8 @@ async def transport(request_seconds: float) -> AsyncIterator[HttpTransport]:
     Args:
         request_seconds: Deadline of one request, from the connection to the last byte.
     """
+    import aiohttp  # noqa: PLC0415  # as above
+
     # No decompression: a bomb must not get past the limits. No proxies from the environment.
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=request_seconds),
