@@ -1,0 +1,42 @@
+"""Runs a service's own command line with a small write-ahead log, so that tests see checkpoints.
+
+python -m faults.launch PAGES muniment_log.cli serve --config ...
+"""
+
+import importlib
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from muniment.service import database
+
+
+def main(pages: int, module: str, arguments: list[str]) -> None:
+    set_up = database._set_up
+
+    def smaller(
+        connection: sqlite3.Connection, path: Path, migrations: Sequence[str], application: int
+    ) -> None:
+        set_up(connection, path, migrations, application)
+        connection.execute(f"PRAGMA wal_autocheckpoint={pages}")
+
+    database._set_up = smaller
+    if module == "muniment_log.cli":
+        store: Any = importlib.import_module("muniment_log.storage.sqlite")
+        store.WAL_PAGES = pages
+    importlib.import_module(module).main(arguments)
+
+
+def command(pages: int, module: str, *arguments: object) -> list[str]:
+    """The command line, under this interpreter; `environment` makes it find this module."""
+    return [sys.executable, "-m", "faults.launch", str(pages), module, *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -1,0 +1,115 @@
+"""Looks at a log's database as a starting log does, and judges what it finds."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import signing
+from log_deployment import ORIGIN
+from log_tools import all_entries
+from muniment.formats.checkpoint import (
+    Checkpoint,
+    SignedCheckpoint,
+    parse_signed_checkpoint,
+    sign_checkpoint,
+)
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.merkle import CompactRange, leaf_hashes
+from muniment.formats.witnesswire import AddCheckpoint
+from muniment_log.integrate import restore
+from muniment_log.proofs import consistency_proof, root_at
+from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.port import Head
+from muniment_log.storage.sqlite import SQLiteStore
+from muniment_witness.decide import NEVER, Accepted, Log, State, decide
+from muniment_witness.decide import Head as WitnessHead
+
+SIGNER = signing.log_signer(ORIGIN)
+LOG = Log(ORIGIN, (verifier_for(SIGNER.vkey),))
+
+
+@contextlib.contextmanager
+def memory_folder() -> Iterator[Path]:
+    """A folder without a disk below it, where there is one: syncs cost nothing there."""
+    memory = Path("/dev/shm")
+    parent = memory if memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30 else None
+    with tempfile.TemporaryDirectory(prefix="muniment-", dir=parent) as folder:
+        yield Path(folder)
+
+
+class History:
+    """All leaves of a log, in order, and the roots of its trees."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self.leaves = list(leaves)
+        tree = CompactRange.EMPTY
+        self.roots = [tree.root()]
+        for leaf in leaf_hashes(self.leaves):
+            tree = tree.extend([leaf])
+            self.roots.append(tree.root())
+
+    def head(self, size: int) -> Head:
+        return Head(size, self.roots[size])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a database holds, after all of it was checked against the history.
+
+    Attributes:
+        size: leaves.
+        signed: size of the newest signed checkpoint; -1 without one.
+        published: size of the published one; -1 without one.
+    """
+
+    size: int
+    signed: int
+    published: int
+
+
+async def look(path: Path, history: History, cosigned: Sequence[int] = ()) -> Found:
+    """Opens a database as the log does, and compares all of it with what was ever logged.
+
+    Args:
+        path: the database.
+        history: every leaf that was ever sent, in the order of its index.
+        cosigned: sizes of heads that witnesses may have cosigned: they must accept what follows.
+
+    Raises:
+        AssertionError: it holds anything else than a prefix of the history.
+    """
+    store = await SQLiteStore.open(path)
+    try:
+        loaded = await store.load()
+        head = loaded.head
+        assert head.root == history.roots[head.size]
+        edge = restore(head, loaded.fragments, loaded.partials)
+        tiles = EmbeddedTiles(store, edge, loaded.published)
+        assert await all_entries(tiles, head.size) == history.leaves[: head.size]
+        sizes = []
+        for note in (loaded.signed, loaded.published):
+            if note is None:
+                sizes.append(-1)
+                continue
+            known = parse_signed_checkpoint(note).checkpoint
+            assert known.size <= head.size, "a signed head is ahead of the tree"
+            assert await root_at(tiles, known.size) == known.root == history.roots[known.size]
+            sizes.append(known.size)
+        for size in cosigned:
+            await _witness_accepts(tiles, history.head(size), head)
+        return Found(head.size, *sizes)
+    finally:
+        await store.close()
+
+
+async def _witness_accepts(tiles: EmbeddedTiles, known: Head, head: Head) -> None:
+    """The rules of a real witness that has cosigned `known`, on the next head."""
+    note: SignedCheckpoint = sign_checkpoint(Checkpoint(ORIGIN, *head), [SIGNER], 1)
+    proof = await consistency_proof(tiles, known.size, head.size) if known.size else ()
+    request = AddCheckpoint(known.size, tuple(proof), note)
+    remembered = NEVER if known.size == 0 else WitnessHead(*known)
+    outcome = decide(State(LOG, remembered, 1), request, 2)
+    assert isinstance(outcome, Accepted), outcome

@@ -1,0 +1,187 @@
+"""Power loss: every disk state that a power cut could leave of a real process is opened and judged.
+
+A log and a witness run for real, with a small write-ahead log so that checkpoints of it happen;
+their file operations and everything that they send are recorded. Before each operation the states
+are built that a power cut could leave there (see `faults.disk`), and each must hold all that had
+been told by then. MUNIMENT_POWER_SAMPLES is how many random states are tried at each point; with
+10, a few minutes.
+"""
+
+import asyncio
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import decisions
+import log_tools
+import processes
+from faults import launch, strace, witnessstate
+from faults.cuts import Cuts
+from faults.logstate import Found, History, look
+from log_deployment import GATEWAY, ORIGIN, Deployment, Stream, ask, deployed
+from log_tools import all_entries
+from muniment.formats.encoding import unframe
+from muniment.formats.manifest import parse_batch
+from muniment.formats.tiles import bundles_of
+
+SAMPLES = int(os.environ.get("MUNIMENT_POWER_SAMPLES", "1"))
+PAGES = 32
+"""Pages of the write-ahead log until a checkpoint."""
+
+GO_ON_EVERY = 40
+"""One in so many states is also gone on with."""
+
+_RECEIPT = re.compile(rb'"manifest":(\d+),"size":(\d+)')
+_HEAD = re.compile(
+    ORIGIN.encode() + rb"(?:\n|\\n)(\d+)(?:\n|\\n)[A-Za-z0-9+/]{43}=(?:\n|\\n)(?:\n|\\n)"
+)
+
+
+@dataclass
+class Recorded:
+    """A run of the log.
+
+    Attributes:
+        trace: its calls.
+        history: its leaves in the end.
+        sent: each batch, as sent, and the index that its receipt gave it.
+    """
+
+    trace: list[strace.Call] = field(default_factory=list)
+    history: History = field(default_factory=lambda: History([]))
+    sent: list[tuple[bytes, int]] = field(default_factory=list)
+
+    def post(self, made: Deployment, body: bytes, query: str = "") -> None:
+        answer = made.post(body, query)
+        assert answer.status == 200, answer.body
+        self.sent.append((body, answer.json["first"]))
+
+    def drive(self, made: Deployment, streams: list[Stream], seed: int) -> None:
+        """Commits of all sizes, alone and together, waiting for publication or not."""
+        records = decisions.decisions(260, seed, producer=GATEWAY)
+        at = 0
+        for turn, count in enumerate([1, 2, 30, 1, 60, 1]):
+            body = streams[turn % 2].take(records[at : at + count])
+            at += count
+            self.post(made, body, "?wait=published" if turn % 3 == 0 else "")
+            if turn == 3:
+                assert ask(f"{made.url}/checkpoint").status == 200
+        with ThreadPoolExecutor(3) as together:
+            bodies = [stream.take(records[at + 5 * n :][:5]) for n, stream in enumerate(streams)]
+            list(together.map(lambda body: self.post(made, body), bodies))
+        self.post(made, made.stream().take(records[:1]), "?wait=published")
+
+    def read_leaves(self, made: Deployment) -> None:
+        size = int(ask(f"{made.url}/checkpoint").body.split(b"\n")[1])
+        self.history = History(
+            [
+                entry
+                for bundle in bundles_of(0, size, size)
+                for entry in unframe(ask(f"{made.url}/{bundle.path}").body)
+            ]
+        )
+
+
+def record_log(folder: Path) -> Recorded:
+    """Runs a new log twice, from its first breath to a clean stop."""
+    recorded = Recorded()
+    with deployed(folder) as made:
+        made.log.terminate()
+        home = made.folder / "log"
+        for old in home.glob("log.db*"):
+            old.unlink()
+        streams = [made.stream() for _ in range(3)]
+        for run in range(2):
+            output = folder / f"trace{run}"
+            argv = launch.command(PAGES, "muniment_log.cli", "serve", "--config", made.config)
+            made.log = processes.start(
+                strace.recording(output, argv), environment=launch.environment()
+            )
+            recorded.drive(made, streams, run)
+            recorded.read_leaves(made)
+            assert made.log.terminate() == 0
+            recorded.trace += strace.read(output, str(home))
+    return recorded
+
+
+@dataclass
+class ToldByLog:
+    """What the world knows of a log: sizes of trees, -1 for no head."""
+
+    durable: int = 0
+    signed: int = -1
+    published: int = -1
+    heads: list[int] = field(default_factory=list)
+
+    def hear(self, data: bytes) -> None:
+        for receipt in _RECEIPT.finditer(data):
+            self.durable = max(self.durable, int(receipt[2]))
+        for head in _HEAD.finditer(data):
+            size = int(head[1])
+            self.signed = max(self.signed, size)
+            self.heads.append(size)
+            if data.startswith(b"HTTP/1.1 200"):
+                self.published = max(self.published, size)
+
+    def judge(self, found: Found) -> None:
+        assert found.size >= self.durable, "an acknowledged record is missing"
+        assert found.size >= found.signed >= self.signed, "a head that was shown is lost"
+        assert found.published >= self.published, "the published head went back"
+
+
+async def goes_on(path: Path, recorded: Recorded) -> None:
+    """The gateways send all they ever sent again, and every batch is there exactly once."""
+    async with log_tools.embedded(path) as log:
+        before = log.sequencer.head.size
+        for body, first in recorded.sent:
+            batch = parse_batch(body)
+            receipt = await log.sequencer.submit(batch)
+            if first < before:
+                assert receipt.first == first
+        size = log.sequencer.head.size
+        leaves = await all_entries(log.tiles, size)
+    assert leaves[:before] == recorded.history.leaves[:before]
+    assert sorted(leaves) == sorted(recorded.history.leaves)
+
+
+async def test_log_keeps_its_word_through_any_power_cut(tmp_path: Path) -> None:
+    strace.needed()
+    recorded = await asyncio.to_thread(record_log, tmp_path)
+    checkpoints = sum(
+        call.name == "sync" and call.path.endswith("log.db") for call in recorded.trace
+    )
+    assert checkpoints >= 4
+    told = ToldByLog()
+    opened = 0
+
+    async def open_it(folder: Path) -> Found:
+        nonlocal opened
+        opened += 1
+        path = folder / "log.db"
+        found = await look(path, recorded.history, sorted(set(told.heads[-2:])))
+        if opened % GO_ON_EVERY == 0:
+            await goes_on(path, recorded)
+        return found
+
+    counts = await Cuts(told.hear, open_it, told.judge, SAMPLES).run(recorded.trace, seed=6)
+    assert told.durable == len(recorded.history.leaves)
+    assert counts.opened > 500, counts
+
+
+async def test_witness_keeps_its_word_through_any_power_cut(tmp_path: Path) -> None:
+    strace.needed()
+    recorded = await asyncio.to_thread(witnessstate.record, tmp_path, PAGES)
+    checkpoints = sum(
+        call.name == "sync" and call.path.endswith("witness.db") for call in recorded.trace
+    )
+    assert checkpoints >= 3
+    told = witnessstate.Told(recorded)
+
+    async def open_it(folder: Path) -> witnessstate.Found:
+        return await witnessstate.look(folder / "witness.db", recorded)
+
+    counts = await Cuts(told.hear, open_it, told.judge, SAMPLES).run(recorded.trace, seed=6)
+    assert told.size == recorded.sizes[-1]
+    assert counts.opened > 500, counts

@@ -1,0 +1,135 @@
+"""A recorded run of a real witness, and looking at its database as a starting witness does."""
+
+import http.client
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import processes
+from faults import launch, strace
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.note import Verifier, verify_note
+from muniment.formats.witnesswire import origin_hash
+from muniment_witness import setup
+from muniment_witness.decide import NEVER, Accepted, Log, Refused, State, decide
+from muniment_witness.store import Store
+from witness_tools import WITNESS, GrowingLog, log_signer
+
+_COSIGNATURE = "— witness.example/".encode()
+
+
+@dataclass
+class Recorded:
+    """A run of a witness.
+
+    Attributes:
+        log: what it witnessed.
+        sizes: the heads it cosigned, in order; 409 answers told the one before them.
+        keys: its public keys.
+        trace: its calls.
+    """
+
+    log: GrowingLog
+    keys: tuple[Verifier, ...]
+    sizes: list[int] = field(default_factory=lambda: [0])
+    trace: list[strace.Call] = field(default_factory=list)
+
+
+def record(folder: Path, pages: int) -> Recorded:
+    """Runs a new witness twice, from its first breath to a clean stop."""
+    log = GrowingLog(signers=[log_signer()])
+    vkeys = setup.init(
+        folder / "w", name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys,
+        algorithms=("ed25519", "mldsa44"), passphrase_file=None, passphrase=None,
+    )  # fmt: skip
+    recorded = Recorded(log, tuple(verifier_for(vkey) for vkey in vkeys))
+    config = folder / "w" / setup.CONFIG_NAME
+    for run, sizes in enumerate([(0, 1, 2, 5, 5, 9, 40, 41, 64), (65, 80, 80, 81, 100, 130, 131)]):
+        output = folder / f"trace{run}"
+        argv = launch.command(pages, "muniment_witness.cli", "serve", "--config", config)
+        with processes.start(
+            strace.recording(output, argv), environment=launch.environment()
+        ) as process:
+            host, _, port = process.url.removeprefix("http://").rpartition(":")
+            client = http.client.HTTPConnection(host, int(port), timeout=20)
+            for size in sizes:
+                body = log.request(recorded.sizes[-1], size).encode()
+                assert _ask(client, "POST", "/add-checkpoint", body) == 200
+                recorded.sizes.append(size)
+                if size % 2:
+                    stale = log.request(max(0, size - 1), size + 1).encode()
+                    assert _ask(client, "POST", "/add-checkpoint", stale) == 409
+                    assert _ask(client, "GET", f"/{origin_hash(log.origin)}/checkpoint") == 200
+            client.close()
+            assert process.terminate() == 0
+        recorded.trace += strace.read(output, str(folder / "w"))
+    return recorded
+
+
+def _ask(client: http.client.HTTPConnection, method: str, path: str, body: bytes = b"") -> int:
+    client.request(method, path, body or None)
+    response = client.getresponse()
+    response.read()
+    return response.status
+
+
+class Told:
+    """What the world knows of a witness: the size of the head it last told."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        self._recorded = recorded
+        self._cosigned = 0
+        self.size = -1
+
+    def hear(self, data: bytes) -> None:
+        if _COSIGNATURE in data and self._recorded.log.origin.encode() not in data:
+            self._cosigned += 1
+            self.size = self._recorded.sizes[self._cosigned]
+
+    def judge(self, found: "Found") -> None:
+        assert found.size >= self.size, "the witness has forgotten what it signed"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a database holds: the size of the latest cosigned head, -1 without one."""
+
+    size: int
+
+
+async def look(path: Path, recorded: Recorded) -> Found:
+    """Opens a database as the witness does; what it holds must be whole, and lead on.
+
+    Raises:
+        AssertionError: it is not what this witness has cosigned, or the witness would refuse an
+            honest log, or cosign a fork.
+    """
+    log = recorded.log
+    store = await Store.open(path, [key.vkey for key in recorded.keys])
+    try:
+        head = store.head(log.origin)
+        latest = store.latest.get(log.origin)
+        if latest is None:
+            return Found(-1)
+        assert head.size in recorded.sizes
+        assert head.root == log.root(head.size)
+        note = parse_signed_checkpoint(latest.note)
+        assert (note.checkpoint.size, note.checkpoint.root) == head
+        signed = verify_note(note.note, recorded.keys)
+        assert {who.timestamp for who in signed} == {latest.time}
+        assert len(signed) == len(recorded.keys)
+        # How it came there, step by step.
+        at = 0
+        while at < head.size:
+            step = await store.step_from(log.origin, at)
+            assert step is not None, f"the history lacks the step from {at}"
+            at = step.checkpoint.checkpoint.size
+        state = State(Log(log.origin, log.verifiers), head, latest.time)
+        step_on = log.request(head.size, head.size + 3)
+        assert isinstance(decide(state, step_on, latest.time), Accepted)
+        if head != NEVER:
+            fork = log.fork(head.size - 1).request(head.size, head.size + 3)
+            assert isinstance(decide(state, fork, latest.time), Refused)
+        return Found(head.size)
+    finally:
+        await store.close()
