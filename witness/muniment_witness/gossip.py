@@ -10,6 +10,7 @@ A round says nothing about a log as such: only which head was compared with what
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -49,6 +50,7 @@ CONCURRENT: Final = 8
 RARELY: Final = 20
 """Every so many rounds a peer is asked again whether it gossips, and what it saw of us."""
 
+_HASH: Final = re.compile("[0-9a-f]{64}")
 _LOGGER: Final = logging.getLogger(__name__)
 
 
@@ -280,7 +282,7 @@ class Gossip:
             if each.origin in self._logs and not self._holds_file(each.origin, each.hash)
         ]
         for name in wanted[:MAX_FETCHED]:
-            if len(name) != 64 or not name.isalnum():
+            if not _HASH.fullmatch(name):
                 raise FormatError("the list of evidence: not a hash")
             file = await self._transport.get(f"{url}/{name}", most=MAX_EVIDENCE_SIZE)
             if file.status == 200:

@@ -97,7 +97,8 @@ def _config(
         "# Where to listen; port 0 lets the system choose. Put TLS in front of it.",
         f"listen = {_quoted(listen)}",
         "",
-        "# What was cosigned. Never restore an old copy: the witness would sign a second history.",
+        "# What was cosigned. A restored copy signs nothing until it has caught up with what logs",
+        "# and peers show of its own cosignatures; without them it could sign a second history.",
         'database = "witness.db"',
         "",
         "# Private keys (PKCS#8 PEM, mode 0600); the witness cosigns with each of them.",
@@ -116,6 +117,21 @@ def _config(
     ]
     for keys in logs.values():
         lines += ["[[log]]", "vkeys = [", *(f"    {_quoted(key)}," for key in keys), "]", ""]
+    lines += [
+        "# More of a [[log]]: read it unasked, and perhaps cosign what was read.",
+        '# url = "https://log.example/"',
+        "# cosign_pulled = false",
+        "",
+        "# Other witnesses, to compare heads with; any C2SP witness can be one.",
+        "# [[peer]]",
+        '# vkeys = ["witness.example/w2+..."]',
+        '# url = "https://w2.example/"',
+        "",
+        "# [gossip]",
+        "# period_seconds = 30       # between two looks at a log or peer",
+        "# deadline_seconds = 900    # until an unresolved head raises an alarm",
+        "",
+    ]
     if not logs:
         lines += ["# [[log]]", '# vkeys = ["log.example/decisions+..."]', ""]
     return "\n".join(lines)
