@@ -28,7 +28,7 @@ from muniment.service.logging import event
 from muniment_log.errors import NotPublishedError, UnavailableError
 from muniment_log.proofs import consistency_proof
 from muniment_log.storage.port import TileSource
-from muniment_log.witness import Cosigned, WitnessClient, WitnessError
+from muniment_log.witness import AccusedError, Cosigned, WitnessClient, WitnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -167,13 +167,15 @@ class Publisher:
         return current is not None and not current.published and self._is_stuck(current)
 
     @property
-    def witnesses(self) -> list[dict[str, str | int | None]]:
+    def witnesses(self) -> list[dict[str, str | int | bool | None]]:
         """Each witness, the size it last cosigned, and why it fails, for readiness."""
         return [
             {
                 "witness": worker.client.label,
                 "size": worker.client.size,
                 "error": None if worker.failure is None else str(worker.failure),
+                # It holds evidence that this log's key signed two histories.
+                "accused": isinstance(worker.failure, AccusedError),
             }
             for worker in self._workers
         ]
@@ -372,8 +374,11 @@ class Publisher:
 
     def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
         """A witness has not cosigned."""
-        self._metrics.witness_requests.labels(client.label, "failed").inc()
-        level = logging.WARNING if first else logging.DEBUG
+        accused = isinstance(error, AccusedError)
+        self._metrics.witness_requests.labels(
+            client.label, "accused" if accused else "failed"
+        ).inc()
+        level = (logging.ERROR if accused else logging.WARNING) if first else logging.DEBUG
         event(_LOGGER, level, "a witness did not cosign", witness=client.label, error=str(error))
         self._news.set()
 

@@ -34,10 +34,15 @@ MAX_ATTEMPTS: Final = 4
 several processes at once may move between two of them."""
 
 _MAX_RESPONSE: Final = MAX_NOTE_SIZE
+_ACCUSED: Final = b"urn:muniment:problem:misbehaviour-proven"
 
 
 class WitnessError(MunimentError):
     """A witness did not answer, or not with what the protocol demands."""
+
+
+class AccusedError(WitnessError):
+    """The witness holds evidence that this log's key signed two histories; it signs no more."""
 
 
 class Cosigned(NamedTuple):
@@ -97,6 +102,8 @@ class WitnessClient:
                 cosigned = self._check(signed, body)
                 self.size = new
                 return cosigned
+            if status == 403 and _ACCUSED in body:
+                raise AccusedError(f"it holds evidence against this log: {_excerpt(body)}")
             if status != 409 or kind != SIZE_CONTENT_TYPE:
                 raise WitnessError(f"status {status}: {_excerpt(body)}")
             try:
