@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from byzantine import ByzantineLog, View
+from muniment.formats.encoding import frame
 from muniment.formats.witnesswire import origin_hash
 from muniment_witness.config import Gossip
 from witness_network import PERIOD, Network
@@ -299,6 +300,31 @@ async def test_tiles_and_history_are_served_as_verified(tmp_path: Path, log: Byz
         assert step == main.add_checkpoint(300, 500)
         assert (await w1.call("GET", f"{prefix}/history/7")).status == 404
         assert (await w1.call("GET", f"{prefix}/history/x")).status == 400
+
+
+async def test_a_rejoining_peer_climbs_the_history_of_another(
+    tmp_path: Path, log: ByzantineLog
+) -> None:
+    """Issue 4: a history of accepted heads with their proofs, where no tiles can be read."""
+    main = log.main
+    async with Network(tmp_path, main) as net:
+        w1, w2 = net.add("w1", None, url=None, cosign=False), net.add("w2", None, url=None)
+        await net.start()
+        for old, new in ((0, 100), (100, 250), (250, 251), (251, 600)):
+            assert (await w1.add(old, main, new)).status == 200
+        assert (await w2.add(0, main, 100)).status == 200
+        await net.rounds(1)
+        frontier = w2.watch.comparer.frontier(net.origin)
+        assert frontier is not None
+        assert frontier.head.size == 600
+        assert w2.size == 100  # known, not cosigned
+        assert net.alarms == []
+        assert not w2.store.ledger.suspicions.get(net.origin)
+        # And a chain that begins with our head but ends in another root is evidence.
+        other = main.fork(150, 600)
+        assert (await w2.call("POST", "/gossip/heads", frame([other.checkpoint().encode()]))).status
+        await w2.watch.relay.arrivals()
+        assert w2.evidence == ["same-size"]
 
 
 async def test_the_status_page(tmp_path: Path, log: ByzantineLog) -> None:

@@ -22,6 +22,7 @@ from muniment.formats.encoding import MunimentError, VerificationError
 from muniment.formats.evidence import contradiction_of, parse_evidence
 from muniment.formats.proven import verify_evidence
 from muniment.service.logging import event
+from muniment_witness.catchup import CatchUp
 from muniment_witness.decide import Authentic, Head, Log, Refused
 from muniment_witness.holds import Holds
 from muniment_witness.ledger import Filed, Noted, Suspicion
@@ -78,6 +79,7 @@ class Comparer:
         store: Store,
         holds: Holds,
         reader: TileReader,
+        catch_up: CatchUp,
         clock: Callable[[], int],
     ) -> None:
         """Takes what it needs; `clock` gives Unix seconds."""
@@ -86,6 +88,7 @@ class Comparer:
         self._ledger = store.ledger
         self._holds = holds
         self._reader = reader
+        self._catch_up = catch_up
         self._clock = clock
         self._locks: dict[str, asyncio.Lock] = {}
         self._settled: dict[str, OrderedDict[bytes, Finding]] = {}
@@ -240,7 +243,14 @@ class Comparer:
                     return None
                 if (conflict := contradiction_of(signed, older.signed)) is not None:
                     return conflict
-        relation, tiles = await self._reader.relate(origin, older.head.size, newer.head, prefixes)
+        try:
+            relation, tiles = await self._reader.relate(
+                origin, older.head.size, newer.head, prefixes
+            )
+        except UnresolvedError:
+            if frontier is None or older.digest != frontier.digest:
+                raise
+            return await self._catch_up.climb(self._logs[origin], older, newer, prefixes)
         proven = judge(pair, relation)
         if proven is None or (frontier is not None and newer.digest == frontier.digest):
             self._reader.cache.put(origin, tiles)

@@ -14,6 +14,7 @@ from muniment.formats.cosignature import verifier_for
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
 from muniment_witness.alarms import KINDS, Alarm, Situation, alarms
+from muniment_witness.catchup import CatchUp
 from muniment_witness.comparer import Comparer
 from muniment_witness.config import WitnessConfig
 from muniment_witness.cosigner import Cosigner
@@ -70,7 +71,9 @@ class Watch:
         self.cosigner: Final = Cosigner(store, config.signers, clock, self.holds)
         self.cache: Final = TileCache(limits.tile_cache_bytes)
         reader = TileReader(transport, self.cache)
-        self.comparer: Final = Comparer(config.logs, store, self.holds, reader, clock)
+        self.comparer: Final = Comparer(
+            config.logs, store, self.holds, reader, CatchUp(transport), clock
+        )
         mover = Mover(store, self.cosigner, self.comparer, self.holds, reader)
         self.puller: Final = Puller(
             config.logs,
