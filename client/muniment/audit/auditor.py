@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from muniment.audit.reader import examiner, read_bundles
+from muniment.audit.relationstore import RelationStore
 from muniment.audit.report import Report, Verdict, Weight
 from muniment.audit.statefile import AuditState
 from muniment.audit.streams import Streams
@@ -196,6 +197,7 @@ async def _leaves(
     progress(0, total)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(examiner(total))
+        relations = stack.enter_context(RelationStore())
         reading = read_bundles(
             client,
             start,
@@ -217,12 +219,16 @@ async def _leaves(
                     bundle.tile.start,
                 )
             report.add(bundle.findings)
+            relations.add(bundle.relations)
             report.add(streams.feed(bundle.runs, bundle.hashes, bundle.tile.start))
             report.tiles += 1
             await comparison.compare(edge.add_bundle(bundle.hashes, bundle.parent))
             report.entries = edge.size - start
             report.records, report.manifests = streams.records, streams.manifests
             report.signatures = streams.signatures
+        # Reading temporary files and sorting is work of seconds for millions of leaves.
+        whole = edge.size == total
+        await asyncio.to_thread(relations.conclude, report, is_whole=whole)
     if total:
         await comparison.compare(edge.partial_tiles())
     await comparison.finish()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from muniment.audit.relations import extract
 from muniment.audit.report import Finding, Weight
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import FormatError, VerificationError
@@ -62,6 +63,7 @@ class Examined(NamedTuple):
         parent: Their root, for a full bundle.
         runs: What its new entries are, in order.
         findings: What is wrong with them.
+        relations: What they say of each other, see ``relations.extract``.
     """
 
     tile: Tile
@@ -69,6 +71,7 @@ class Examined(NamedTuple):
     parent: bytes | None
     runs: list[Run]
     findings: list[Finding]
+    relations: tuple[bytes, ...]
 
 
 @lru_cache(maxsize=8)
@@ -110,7 +113,8 @@ def examine(
                 )
     runs = _runs(entries, tile.start, skip, origin, vkeys, findings)
     parent = root_of(hashes) if len(hashes) == TILE_WIDTH else None
-    return Examined(tile, hashes, parent, runs, findings)
+    relations = extract(entries[skip:], hashes[skip:], tile.start + skip, origin)
+    return Examined(tile, hashes, parent, runs, findings, relations)
 
 
 def _runs(

@@ -1,10 +1,12 @@
 """What an audit says: counts, findings, and the verdict that becomes the exit code."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from muniment.audit.relations import Warned
 from muniment.audit.trust import Misbehaviour
 from muniment.formats.encoding import format_base64
 
@@ -71,6 +73,15 @@ class Report:
         findings: What is wrong, at most ``MAX_FINDINGS``.
         omitted: Findings beyond that.
         misbehaviour: The proof that the log's key signed two histories, when there is one.
+        edges: Lineage edges among the records.
+        runs: Runs that acted or ended.
+        unresolved: Edges into the part of the log that an earlier audit has read.
+        are_relations_whole: Whether the log was read from its first leaf on. If not, a missing
+            decision may be in the older part, and only what the new part shows by itself is told.
+        are_cycles_checked: False when there are too many edges to look for cycles.
+        warnings: What gateways have logged and should not have, at most ``MAX_FINDINGS``. The log
+            keeps its promises all the same: warnings do not touch the verdict.
+        warned: Their number by kind, those beyond the limit included.
     """
 
     origin: str = ""
@@ -90,6 +101,20 @@ class Report:
     findings: list[Finding] = field(default_factory=list[Finding])
     omitted: int = 0
     misbehaviour: Misbehaviour | None = None
+    edges: int = 0
+    runs: int = 0
+    unresolved: int = 0
+    are_relations_whole: bool = False
+    are_cycles_checked: bool = False
+    warnings: list[Warned] = field(default_factory=list[Warned])
+    warned: Counter[str] = field(default_factory=Counter[str])
+
+    def warn(self, warnings: Iterable[Warned]) -> None:
+        """Adds warnings; those over the limit are counted."""
+        for warning in warnings:
+            self.warned[warning.kind] += 1
+            if len(self.warnings) < MAX_FINDINGS:
+                self.warnings.append(warning)
 
     def add(self, findings: Iterable[Finding]) -> None:
         """Adds findings; those over the limit are counted."""
@@ -139,6 +164,8 @@ class Report:
                 "signatures": self.signatures,
                 "streams": self.streams,
                 "tiles": self.tiles,
+                "runs": self.runs,
+                "edges": self.edges,
             },
             "unknown_signers": sorted(self.unknown_signers),
             "tree_verified": self.is_tree_verified,
@@ -152,6 +179,13 @@ class Report:
                 for finding in self.findings
             ],
             "omitted": self.omitted,
+            "relations": {
+                "whole": self.are_relations_whole,
+                "cycles_checked": self.are_cycles_checked,
+                "unresolved": self.unresolved,
+                "counts": dict(sorted(self.warned.items())),
+            },
+            "warnings": [warning._asdict() for warning in self.warnings],
             "evidence": None
             if proof is None
             else {

@@ -25,6 +25,9 @@ from muniment.errors import FormatError, InputError
 if TYPE_CHECKING:
     from muniment.audit.auditor import AuditOptions, AuditOutcome
 
+WARNINGS_SHOWN = 20
+"""Warnings in plain text; the JSON report has up to a thousand."""
+
 
 @click.command(epilog=describe_exits())
 @log_option
@@ -78,6 +81,10 @@ def audit(
     Verifies the checkpoint by the policy and against the last audit; rereads and rehashes every
     entry since then; checks every record, manifest and stream; compares every hash tile; and
     recomputes the root. A finding keeps the state where it was, so the next audit reports it again.
+
+    Warnings are about what gateways have logged: ids used again for other content, edges that lead
+    nowhere, ahead or in circles, runs without an allowing decision. They do not change the exit
+    code. An audit that goes on from a state warns only of what the new part shows by itself.
     """
     from muniment.audit.auditor import AuditOptions, audit_log  # noqa: PLC0415 - imports aiohttp
     from muniment.audit.report import Verdict  # noqa: PLC0415
@@ -154,6 +161,19 @@ def _print(outcome: "AuditOutcome", evidence_path: Path | None) -> None:
     if report.unknown_signers:
         names = ", ".join(sorted(report.unknown_signers))
         click.echo(f"Not verified, for lack of their vkeys (--gateway): manifests by {names}.")
+    if report.is_tree_verified and report.entries:
+        click.echo(
+            f"Followed {count(report.edges, 'lineage edge')} of {count(report.runs, 'run')}"
+            + ("." if report.are_relations_whole else ", in the new part only.")
+        )
+    for kind, number in sorted(report.warned.items()):
+        click.echo(f"Warning, about what gateways have logged: {kind}, {count(number, 'time')}.")
+    for warning in report.warnings[:WARNINGS_SHOWN]:
+        click.echo(f"  {warning.kind}: {warning.sentence}.")
+    if len(report.warnings) > WARNINGS_SHOWN:
+        click.echo("  … --json has more of them.")
+    if report.edges and not report.are_cycles_checked:
+        click.echo("Not checked: cycles of lineage; there are too many edges.")
     for finding in report.findings:
         where = "" if finding.index is None else f" at entry {finding.index}"
         weight = "PROVEN" if report.is_proven(finding) else "not verified"

@@ -1,0 +1,81 @@
+"""The events of an audit on temporary disk, by partition; bounded memory while a log is read."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+from muniment.audit.relations import MAX_EDGES, PARTITIONS, Warned, cycles, judge
+from muniment.audit.report import Report
+
+BUFFER: Final = 256 * 1024
+"""Bytes of one partition kept in memory before they go to disk: 16 MiB for all."""
+
+
+class RelationStore:
+    """Collects the events of bundles, then judges them; a context manager."""
+
+    def __init__(self) -> None:
+        self._buffers = [bytearray() for _ in range(PARTITIONS)]
+        self._files: list[IO[bytes] | None] = [None] * PARTITIONS
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for file in self._files:
+            if file is not None:
+                file.close()
+
+    def add(self, parts: Sequence[bytes]) -> None:
+        """Takes a bundle's events, see ``relations.extract``."""
+        for number, part in enumerate(parts):
+            if not part:
+                continue
+            buffer = self._buffers[number]
+            buffer += part
+            if len(buffer) >= BUFFER:
+                file = self._files[number]
+                if file is None:
+                    file = self._files[number] = tempfile.TemporaryFile(  # noqa: SIM115 - closed with the store
+                        prefix="muniment-"
+                    )
+                file.write(buffer)
+                buffer.clear()
+
+    def conclude(self, report: Report, *, is_whole: bool) -> None:
+        """Judges everything; adds counts and warnings to the report, in the order of the log.
+
+        Args:
+            report: What to add to.
+            is_whole: Whether the audit has read the log from its first leaf on.
+        """
+        found: list[Warned] = []
+        turns: list[int] = []
+        for events in self._partitions():
+            judged = judge(events, is_whole=is_whole)
+            found += judged.warnings
+            turns += judged.turns
+            report.unresolved += judged.unresolved
+            report.runs += judged.runs
+            report.edges += judged.edges
+        report.are_relations_whole = is_whole
+        report.are_cycles_checked = not turns or report.edges <= MAX_EDGES
+        if turns and report.are_cycles_checked:
+            found += cycles(self._partitions(), turns)
+        found.sort(key=lambda one: (one.index, one.kind))
+        report.warn(found)
+
+    def _partitions(self) -> Iterator[bytes]:
+        for buffer, file in zip(self._buffers, self._files, strict=True):
+            if file is None:
+                yield bytes(buffer)
+                continue
+            file.seek(0)
+            data: Any = file.read()
+            yield data + buffer

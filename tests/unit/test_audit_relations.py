@@ -1,0 +1,208 @@
+"""What an audit says of records that do not fit together: each warning alone, and none too many."""
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import logsim
+from governed import World, story
+from logsim import GATEWAY, NOW, POLICY, LogSim
+from muniment.audit import relationstore
+from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
+from muniment.audit.relations import PARTITIONS, extract
+from muniment.audit.relationstore import RelationStore
+from muniment.audit.report import Report, Verdict
+from muniment.audit.statefile import AuditState
+from muniment.formats.merkle import leaf_hashes
+from muniment.formats.records import encode_record
+from muniment.logclient import LogClient
+
+
+def judged(world: World, *, since: int = 0) -> Report:
+    report = Report()
+    with RelationStore() as store:
+        entries = world.entries()
+        for start in range(since, len(entries), 7):
+            part = entries[start : start + 7]
+            store.add(extract(part, leaf_hashes(part), start, world.origin))
+        store.conclude(report, is_whole=since == 0)
+    return report
+
+
+def warned(world: World, *, since: int = 0) -> list[tuple[str, int]]:
+    return [(one.kind, one.index) for one in judged(world, since=since).warnings]
+
+
+def test_a_continuous_story_has_no_warnings() -> None:
+    world, _ = story()
+    world.outcome("call")
+    world.outcome("plan")
+    report = judged(world)
+    assert report.warnings == []
+    assert (report.runs, report.edges) == (2, 5)
+    assert report.are_relations_whole
+    assert report.are_cycles_checked
+
+
+def test_an_id_used_again_with_other_content() -> None:
+    world, index = story()
+    world.add(world.records[index])  # the same once more is no other content
+    assert warned(world) == []
+    again = world.decide("call", id_="d-call", subject="other")
+    assert warned(world) == [("id-reuse", again)]
+    world.producer = "gateway.example/two"
+    world.decide("call", id_="d-call", subject="other")  # another producer has ids of its own
+    assert warned(world) == [("id-reuse", again)]
+
+
+@pytest.mark.parametrize(
+    ("relation", "target"), [("triggered_by", "run:nowhere"), ("authorized_by", "decision:none")]
+)
+def test_an_edge_that_leads_nowhere(relation: str, target: str) -> None:
+    world, _ = story()
+    index = world.edge(relation, "run:call", target)
+    assert warned(world) == [("dangling-lineage", index)]
+    # Only the whole log can show that nothing is there.
+    assert warned(world, since=index) == []
+    assert judged(world, since=index).unresolved == 1
+
+
+def test_things_of_other_logs_and_agents_need_no_record() -> None:
+    world, _ = story()
+    leaf = {"origin": "log.example/other", "index": 5, "leaf": "A" * 43 + "="}
+    world.edge("triggered_by", "run:call", "run:there", **leaf)
+    world.edge("used", "run:call", "artifact:sha256:00")
+    assert warned(world) == []
+
+
+def test_an_edge_to_what_came_later() -> None:
+    world, _ = story()
+    index = world.edge("triggered_by", "run:call", "run:late")
+    world.decide("late")
+    assert ("later-lineage", index) in warned(world)
+
+
+def test_cycles_of_runs_and_of_agents() -> None:
+    world, _ = story()
+    closing = world.edge("triggered_by", "run:plan", "run:call")
+    assert [kind for kind, _ in warned(world)] == ["cyclic-lineage"]
+    world, _ = story()
+    closing = world.edge("delegated_by", "agent:orch", "agent:sub")
+    [(kind, index)] = warned(world)
+    assert kind == "cyclic-lineage"
+    assert index <= closing
+    # The log alone says in which order: the cycle shows in the new part only with both edges.
+    assert warned(world, since=closing) == []
+
+
+def test_runs_without_an_allowing_decision() -> None:
+    world, _ = story()
+    lone = world.outcome("alone")
+    assert warned(world) == [("outcome-without-decision", lone)]
+    world, _ = story()
+    world.decide("denied", allow=False, codes=["denied_by_policy"])
+    edge = world.edge("performed_by", "run:denied", "agent:sub")
+    world.outcome("denied")
+    assert warned(world) == [("unauthorized-execution", edge)]
+    assert warned(world, since=edge) == []
+
+
+def test_a_denied_decision_alone_is_no_run() -> None:
+    world = World()
+    world.decide("never", allow=False, codes=["denied_by_policy"])
+    assert warned(world) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    edges=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=25),
+    since=st.just(0),
+)
+def test_cycles_are_found_exactly_where_a_search_finds_them(
+    edges: list[tuple[int, int]], since: int
+) -> None:
+    world = World()
+    for number in range(8):
+        world.decide(f"r{number}")
+    edges = [(a, b) for a, b in edges if a != b]
+    for a, b in edges:
+        world.edge("triggered_by", f"run:r{a}", f"run:r{b}")
+    reach = {a: {b for x, b in edges if x == a} for a in range(8)}
+    for _ in range(8):
+        for ahead in reach.values():
+            ahead |= {c for b in set(ahead) for c in reach[b]}
+    found = [kind for kind, _ in warned(world, since=since)]
+    assert ("cyclic-lineage" in found) == any(a in ahead for a, ahead in reach.items())
+    assert set(found) <= {"cyclic-lineage"}
+
+
+def test_partitions_go_to_disk_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, _ = story()
+    for number in range(200):
+        world.outcome(f"alone-{number}")
+    before = warned(world)
+    monkeypatch.setattr(relationstore, "BUFFER", 1)
+    assert warned(world) == before
+    assert len(before) == 200
+    assert len(extract([], [], 0, world.origin)) == PARTITIONS
+
+
+def test_too_many_edges_are_not_searched_for_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relationstore, "MAX_EDGES", 3)
+    world, _ = story()
+    world.edge("triggered_by", "run:plan", "run:call")
+    assert not judged(world).are_cycles_checked
+
+
+def test_bytes_that_are_no_record_make_no_event() -> None:
+    junk = [b"", b"{", b"[]", b'{"kind":"edge"}', b"\xff", b"muniment/manifest/v1\n"]
+    assert b"".join(extract(junk, leaf_hashes(junk), 0, "o")) == b""
+
+
+async def check(sim: LogSim, state: AuditState | None = None) -> AuditOutcome:
+    async with sim.serve() as url, LogClient(url) as client:
+        return await audit_log(client, AuditOptions(POLICY), state, now=NOW)
+
+
+def troubled() -> LogSim:
+    world, _ = story()
+    world.producer = GATEWAY
+    world.outcome("alone")
+    sim = LogSim()
+    sim.append([encode_record(one) for one in world.records if one.producer == GATEWAY])
+    return sim
+
+
+async def test_warnings_do_not_touch_the_verdict_and_are_in_the_json() -> None:
+    sim = troubled()
+    outcome = await check(sim)
+    report = outcome.report
+    assert report.verdict is Verdict.CLEAN
+    shown: dict[str, Any] = json.loads(json.dumps(report.as_json()))
+    assert shown["relations"] == {
+        "whole": True,
+        "cycles_checked": True,
+        "unresolved": 0,
+        "counts": {"outcome-without-decision": 1},
+    }
+    assert shown["warnings"][0]["index"] == 0
+    again = (await check(sim, outcome.state)).report
+    assert not again.warnings
+    assert not again.are_relations_whole
+
+
+async def test_the_command_prints_warnings(tmp_path: Any) -> None:
+    import asyncio
+
+    from muniment.cli import cli
+
+    (tmp_path / "trust.policy").write_text(logsim.POLICY_TEXT)
+    async with troubled().serve() as url:
+        arguments = ["audit", "--log", url, "--policy", str(tmp_path / "trust.policy")]
+        done = await asyncio.to_thread(CliRunner().invoke, cli, arguments)
+    assert done.exit_code == 0, done.output
+    assert "outcome-without-decision" in done.output
