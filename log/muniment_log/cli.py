@@ -3,25 +3,33 @@
 Exit codes: 0 done; 1 the service failed while it ran; 2 wrong usage (click's); 3 a configuration or
 key cannot be used; 4 the database cannot be used (in use, damaged, another program's); 5 the
 address cannot be bound; 6 the database belongs to another origin or other keys; 7 the database was
-rolled back: a witness knows more than it holds.
+rolled back: a witness knows more than it holds; 8 `check` or `repair`: the database is damaged.
 """
 
+import asyncio
 import secrets
 import sys
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NoReturn
 
 import click
 
+from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError, check_key_name
+from muniment.formats.note import Verifier
 from muniment.service import logging
 from muniment.service.config import read_passphrase
 from muniment.service.database import DatabaseError
 from muniment.service.process import first_error, run
-from muniment_log.config import load
+from muniment_log.config import LogConfig, load
 from muniment_log.errors import RolledBackError, StorageError, WrongIdentityError
 from muniment_log.setup import CONFIG_NAME, init
+from muniment_log.storage.backup import backup
+from muniment_log.storage.check import check
+from muniment_log.storage.leafwalk import Damage
+from muniment_log.storage.repair import repair
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 3
@@ -29,6 +37,7 @@ EXIT_DATABASE: Final = 4
 EXIT_ADDRESS: Final = 5
 EXIT_IDENTITY: Final = 6
 EXIT_ROLLED_BACK: Final = 7
+EXIT_DAMAGED: Final = 8
 
 _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (WrongIdentityError, EXIT_IDENTITY),
@@ -129,6 +138,79 @@ def token(producer: str) -> None:
         err=True,
     )
     click.echo(fresh)
+
+
+@main.command("check")
+@_CONFIG
+@click.option("--quick", is_flag=True, help="Only what a start reads, not every leaf.")
+def check_command(config: Path, quick: bool) -> None:  # noqa: FBT001  # click's way
+    """Check the database against its own leaves, also while the log runs.
+
+    Prints each damage on a line of its own: the table, and what is wrong there.
+    """
+    try:
+        loaded = load(config)
+    except MunimentError as error:
+        _fail(EXIT_CONFIG, error)
+    file = loaded.file
+    try:
+        report = check(file.database, file.origin, _verifiers(loaded), full=not quick)
+    except DatabaseError as error:
+        _fail(EXIT_DATABASE, error)
+    _say("damaged", report.damage)
+    if report.damage:
+        _fail(EXIT_DAMAGED, f"{file.database}: damaged")
+    click.echo(f"{file.database}: sound, {report.size} leaves", err=True)
+
+
+@main.command("repair")
+@_CONFIG
+def repair_command(config: Path) -> None:
+    """Rebuild tiles, tree, streams and batches from the leaves; the log must not run.
+
+    Make a copy of the database first. Prints each damage that was found, and what was rebuilt.
+    """
+    try:
+        loaded = load(config)
+    except MunimentError as error:
+        _fail(EXIT_CONFIG, error)
+    file = loaded.file
+    try:
+        done = asyncio.run(repair(file.database, file.origin, _verifiers(loaded)))
+    except DatabaseError as error:
+        _fail(EXIT_DATABASE, error)
+    except StorageError as error:
+        _fail(EXIT_DAMAGED, error)
+    _say("rebuilt", done.rebuilt)
+    _say("damaged", done.after.damage)
+    if done.after.damage:
+        _fail(EXIT_DAMAGED, f"{file.database}: this cannot be rebuilt from leaves")
+    click.echo(f"{file.database}: sound, {done.after.size} leaves", err=True)
+
+
+@main.command("backup")
+@_CONFIG
+@click.argument("target", metavar="FILE", type=_PATH)
+def backup_command(config: Path, target: Path) -> None:
+    """Copy the database into the new FILE, also while the log runs."""
+    try:
+        database = load(config).file.database
+    except MunimentError as error:
+        _fail(EXIT_CONFIG, error)
+    try:
+        backup(database, target)
+    except DatabaseError as error:
+        _fail(EXIT_DATABASE, error)
+    click.echo(f"wrote {target}", err=True)
+
+
+def _verifiers(config: LogConfig) -> list[Verifier]:
+    return [verifier_for(signer.vkey) for signer in config.signers]
+
+
+def _say(verdict: str, damage: Sequence[Damage]) -> None:
+    for table, what in damage:
+        click.echo(f"{verdict} {table}: {what}")
 
 
 def _code(error: BaseException) -> int:

@@ -42,6 +42,10 @@ _FATAL_CODES: Final = frozenset(
     }
 )
 
+UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a damaged file raises: the module cannot decode an error message of SQLite that
+quotes damaged text."""
+
 _T = TypeVar("_T")
 
 
@@ -120,7 +124,7 @@ class Writer:
             except BaseException:
                 connection.close()
                 raise
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             owner.release()
             raise DatabaseError(f"{path}: {error}") from error
         except BaseException:
@@ -246,7 +250,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         raise DatabaseError(f"{path}: {error}") from error
     return connection
 

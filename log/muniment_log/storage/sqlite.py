@@ -63,7 +63,7 @@ class SQLiteStore:
         Raises:
             DatabaseError: it is in use, not a database, another program's, or of a newer version.
         """
-        writer = await Writer.open(path, _migrations(), application=APPLICATION_ID)
+        writer = await Writer.open(path, migrations(), application=APPLICATION_ID)
         try:
             await writer.run(_set_up)
             readers = Readers(path, READERS)
@@ -119,31 +119,8 @@ class SQLiteStore:
         Raises:
             StorageError: the file cannot be read, or lacks the tree.
         """
-
-        def work(db: sqlite3.Connection) -> Loaded:
-            tree = db.execute("SELECT size, root FROM tree").fetchone()
-            if tree is None:
-                raise StorageError("the database has lost its tree state")
-            fragments = db.execute("SELECT data FROM tail ORDER BY first").fetchall()
-            # The last tile of each level, found by descending the index: levels are few.
-            partials: dict[int, tuple[int, bytes]] = {}
-            level = 1
-            while row := db.execute(
-                "SELECT idx, data FROM tile WHERE level = ? ORDER BY idx DESC LIMIT 1", (level,)
-            ).fetchone():
-                partials[level] = row
-                level += 1
-            notes = dict(db.execute("SELECT kind, note FROM head").fetchall())
-            return Loaded(
-                Head(*tree),
-                tuple(data for (data,) in fragments),
-                partials,
-                notes.get("signed"),
-                notes.get("published"),
-            )
-
         with _translated("reading the tree"):
-            return await self._writer.run(work)
+            return await self._writer.run(read_loaded)
 
     async def commit(self, commit: Commit) -> bytes | None:
         """Makes a group of batches durable, in one transaction.
@@ -262,6 +239,34 @@ class SQLiteStore:
             return await self._readers.run(lambda db: _read_tiles(db, wanted))
 
 
+def read_loaded(db: sqlite3.Connection) -> Loaded:
+    """Reads the right edge and the stored notes.
+
+    Raises:
+        StorageError: the tree is not there.
+    """
+    tree = db.execute("SELECT size, root FROM tree").fetchone()
+    if tree is None:
+        raise StorageError("the database has lost its tree state")
+    fragments = db.execute("SELECT data FROM tail ORDER BY first").fetchall()
+    # The last tile of each level, found by descending the index: levels are few.
+    partials: dict[int, tuple[int, bytes]] = {}
+    level = 1
+    while row := db.execute(
+        "SELECT idx, data FROM tile WHERE level = ? ORDER BY idx DESC LIMIT 1", (level,)
+    ).fetchone():
+        partials[level] = row
+        level += 1
+    notes = dict(db.execute("SELECT kind, note FROM head").fetchall())
+    return Loaded(
+        Head(*tree),
+        tuple(data for (data,) in fragments),
+        partials,
+        notes.get("signed"),
+        notes.get("published"),
+    )
+
+
 def _set_up(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
 
@@ -331,7 +336,8 @@ def _read_tiles(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> li
     return found
 
 
-def _migrations() -> list[str]:
+def migrations() -> list[str]:
+    """The schema's changes, oldest first, for `Writer.open`."""
     folder = resources.files("muniment_log.storage") / "migrations"
     scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(folder / name).read_text("utf-8") for name in scripts]

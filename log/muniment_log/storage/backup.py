@@ -1,0 +1,81 @@
+"""Copies a log's database while the log runs (SQLite online backup, design section 4).
+
+The copy is one snapshot: one read transaction on a query-only connection, which never writes or
+checkpoints, so the single writer goes on beside it. Restoring is putting the copy in the place of
+the database, without the old `-wal` and `-shm` files; a log whose witnesses have cosigned more than
+the copy holds refuses to start from it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Final
+
+from muniment.service.database import DatabaseError, open_reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PAGES: Final = 4096
+"""Pages copied between two reports of progress: 16 MiB."""
+
+
+def backup(source: Path, target: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Copies a database into a new file, durably; the name appears when the copy is complete.
+
+    Args:
+        source: the database; a log may be running on it.
+        target: the copy; must not exist.
+        progress: told of pages copied and pages in all, from time to time.
+
+    Raises:
+        DatabaseError: the source cannot be read, or the target exists or cannot be written.
+    """
+    if not source.is_file():
+        raise DatabaseError(f"{source}: no such database")
+    if target.exists():
+        raise DatabaseError(f"{target}: exists already")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            _copy(source, part, progress)
+            _sync(part)
+            # Unlike a rename, a link does not replace what somebody else made meanwhile.
+            target.hardlink_to(part)
+        finally:
+            for leftover in (part, *(part.with_name(part.name + end) for end in ("-wal", "-shm"))):
+                leftover.unlink(missing_ok=True)
+        _sync(target.parent)
+    except OSError as error:
+        raise DatabaseError(f"{target}: {error.strerror}") from error
+
+
+def _copy(source: Path, part: Path, progress: Callable[[int, int], None] | None) -> None:
+    def report(_: int, remaining: int, total: int) -> None:
+        if progress is not None:
+            progress(total - remaining, total)
+
+    with closing(open_reader(source)) as reader:
+        try:
+            # The log's commits would otherwise make the copy begin anew, again and again.
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            with closing(sqlite3.connect(part)) as copy:
+                reader.backup(copy, pages=PAGES, progress=report)
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{source}: backup: {error}") from error
+        finally:
+            if reader.in_transaction:
+                reader.execute("ROLLBACK")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

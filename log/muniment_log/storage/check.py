@@ -1,0 +1,300 @@
+"""Checks a log's database against its own leaves (design section 4), while the log runs or not.
+
+*Quick* reads what a start reads: the right edge, the notes of the heads, the identity, and which
+bundles and tiles there are. *Full* reads everything: SQLite's own structure, every leaf, and from
+the leaves every tile, root, stream and batch again.
+
+When leaves and what was computed from them disagree, one of them is damaged. The leaves are judged
+sound when every one is covered by its batch's manifest, the manifests continue their streams, the
+signed heads hold, and the stored root or the stored streams agree; then what differs is the damage.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.encoding import FormatError, MunimentError, VerificationError
+from muniment.formats.note import verify_note
+from muniment.formats.tiles import TILE_HEIGHT, TILE_WIDTH
+from muniment.service.database import UNREADABLE, DatabaseError, open_reader
+from muniment_log.errors import StorageError
+from muniment_log.integrate import restore
+from muniment_log.storage.leafwalk import Damage, Walked, walk
+from muniment_log.storage.port import Head, StreamKey, StreamState
+from muniment_log.storage.sqlite import migrations, read_loaded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from muniment.formats.note import Verifier
+    from muniment_log.storage.store import Accepted
+
+MAX_NAMED: Final = 100
+"""Damages of one table that are named one by one; thousands would bury the first."""
+
+REBUILT: Final = frozenset({"tree", "tile", "stream", "batch"})
+"""Tables that follow from the leaves."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        size: leaves in the database.
+        damage: what is not as it must be; empty when all is sound.
+        leaves_sound: whether the leaves can be relied on to rebuild the rest; only a full check
+            can say so.
+    """
+
+    size: int = 0
+    damage: list[Damage] = field(default_factory=list)
+    leaves_sound: bool = False
+
+    def add(self, table: str, what: str) -> None:
+        """Notes a damage, unless that table has too many already."""
+        if sum(known.table == table for known in self.damage) < MAX_NAMED:
+            self.damage.append(Damage(table, what))
+
+
+def check(path: Path, origin: str, keys: Sequence[Verifier], *, full: bool) -> Report:
+    """Checks the database of a log; a log that runs on it is not disturbed.
+
+    Args:
+        path: the file.
+        origin: the log's origin.
+        keys: verifiers of all the log's keys.
+        full: read everything; costs about as much as auditing the log.
+
+    Raises:
+        DatabaseError: there is no such database, or it cannot be opened.
+    """
+    if not path.is_file():
+        raise DatabaseError(f"{path}: no such database")
+    try:
+        db = open_reader(path)
+    except DatabaseError as error:
+        code = getattr(error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
+            raise
+        return Report(damage=[Damage("file", f"SQLite cannot open it: {error.__cause__}")])
+    try:
+        return examine(db, origin, keys, full=full)
+    finally:
+        db.close()
+
+
+def examine(db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], *, full: bool) -> Report:
+    """The check itself, on one snapshot; joins the transaction that is open, if one is."""
+    report = Report()
+    try:
+        with _snapshot(db):
+            _examine(db, origin, keys, report, full=full)
+    except UNREADABLE as error:
+        report.leaves_sound = False
+        report.add("file", f"SQLite cannot read it: {error}")
+    return report
+
+
+@contextmanager
+def _snapshot(db: sqlite3.Connection) -> Iterator[None]:
+    own = not db.in_transaction
+    if own:
+        db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if own and db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _examine(
+    db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], report: Report, *, full: bool
+) -> None:
+    if full:
+        for (line,) in db.execute(f"PRAGMA integrity_check({MAX_NAMED})"):
+            if line != "ok":
+                report.add("file", str(line))
+    _schema(db, report)
+    _identity(db, origin, keys, report)
+    row = db.execute("SELECT size, root FROM tree").fetchone()
+    tree = None if row is None else Head(*row)
+    if tree is None:
+        report.add("tree", "the tree's row is missing")
+    else:
+        report.size = tree.size
+    notes = _notes(db, origin, keys, report)
+    if full:
+        _full(db, tree, notes, report)
+    elif tree is not None:
+        _quick(db, tree, notes, report)
+
+
+_SCHEMA: Final = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
+
+
+def _schema(db: sqlite3.Connection, report: Report) -> None:
+    """Compares the schema with what the migrations make, up to the file's version."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    with closing(sqlite3.connect(":memory:")) as fresh:
+        for script in migrations()[:version]:
+            fresh.executescript(script)
+        if db.execute(_SCHEMA).fetchall() != fresh.execute(_SCHEMA).fetchall():
+            report.add("file", f"its schema is not that of version {version}")
+
+
+def _identity(
+    db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], report: Report
+) -> None:
+    rows = set(db.execute("SELECT vkey, origin FROM identity").fetchall())
+    if rows != {(str(key.vkey), origin) for key in keys}:
+        report.add("identity", f"it does not say that this is {origin} with the keys configured")
+
+
+def _notes(
+    db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], report: Report
+) -> dict[str, SignedCheckpoint]:
+    """The stored heads whose signatures hold; by any of the log's keys, they are not replaced."""
+    notes: dict[str, SignedCheckpoint] = {}
+    for kind, note in db.execute("SELECT kind, note FROM head"):
+        try:
+            signed = parse_signed_checkpoint(bytes(note))
+            verify_note(signed.note, keys)
+        except (FormatError, VerificationError) as error:
+            report.add("head", f"the {kind} checkpoint: {error}")
+            continue
+        if signed.checkpoint.origin != origin:
+            report.add("head", f"the {kind} checkpoint is of another log")
+        else:
+            notes[kind] = signed
+    if "published" in notes and "signed" not in notes:
+        report.add("head", "the signed checkpoint is missing")
+    return notes
+
+
+def _quick(
+    db: sqlite3.Connection, tree: Head, notes: dict[str, SignedCheckpoint], report: Report
+) -> None:
+    try:
+        loaded = read_loaded(db)
+        restore(loaded.head, loaded.fragments, loaded.partials)
+    except MunimentError as error:
+        report.add("tree", f"the right edge: {error}")
+    counts = {-1: _range(db, "SELECT count(*), min(idx), max(idx) FROM bundle")}
+    width = tree.size >> TILE_HEIGHT
+    if counts[-1] != _wanted(width):
+        report.add("bundle", f"{counts[-1][0]} entry bundles, not {width}")
+    level = 0
+    while width:
+        # Level 0 keeps full tiles only; above, the partial one is kept too.
+        stored = width if level == 0 else -(-width // TILE_WIDTH)
+        sql = f"SELECT count(*), min(idx), max(idx) FROM tile WHERE level = {level:d}"  # noqa: S608  # a number
+        found = _range(db, sql)
+        if found != _wanted(stored):
+            report.add("tile", f"level {level}: {found[0]} tiles, not {stored}")
+        width = width if level == 0 else width >> TILE_HEIGHT
+        level += 1
+    for kind, note in notes.items():
+        known = note.checkpoint
+        ahead = known.size > tree.size
+        if ahead or (known.size == tree.size and known.root != tree.root):
+            report.add("head", f"the {kind} checkpoint of {known.size} is not of this tree")
+
+
+def _range(db: sqlite3.Connection, sql: str) -> tuple[int, int | None, int | None]:
+    count, least, most = db.execute(sql).fetchone()
+    return count, least, most
+
+
+def _wanted(count: int) -> tuple[int, int | None, int | None]:
+    return (count, 0, count - 1) if count else (0, None, None)
+
+
+class _Compare:
+    """Compares what the leaves imply with what is stored."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self.tiles = self.batches = 0
+        self.wrong_tiles: list[tuple[int, int]] = []
+        self.wrong_batches: list[tuple[StreamKey, int]] = []
+
+    def tile(self, level: int, index: int, data: bytes) -> None:
+        row = self.db.execute(
+            "SELECT data FROM tile WHERE level = ? AND idx = ?", (level, index)
+        ).fetchone()
+        self.tiles += row is not None
+        if row is None or row[0] != data:
+            self.wrong_tiles.append((level, index))
+
+    def batch(self, batch: Accepted) -> None:
+        row = self.db.execute(
+            "SELECT count, digest, idx FROM batch WHERE first = ? AND stream ="
+            " (SELECT id FROM stream WHERE gateway = ? AND label = ?)",
+            (batch.first, *batch.key),
+        ).fetchone()
+        self.batches += row is not None
+        if row != (batch.count, batch.digest, batch.index):
+            self.wrong_batches.append((batch.key, batch.first))
+
+
+def _full(
+    db: sqlite3.Connection, tree: Head | None, notes: dict[str, SignedCheckpoint], report: Report
+) -> None:
+    compare = _Compare(db)
+    walked = walk(db, [note.checkpoint.size for note in notes.values()], compare)
+    rows = db.execute("SELECT gateway, label, next, manifest FROM stream").fetchall()
+    streams = {StreamKey(g, label): StreamState(n, manifest) for g, label, n, manifest in rows}
+    tree_agrees = tree == (walked.size, walked.root)
+    heads_agree = all(
+        walked.roots.get(note.checkpoint.size) == note.checkpoint.root for note in notes.values()
+    )
+    report.leaves_sound = (
+        not walked.damage and heads_agree and (tree_agrees or streams == walked.streams)
+    )
+    if not report.leaves_sound:
+        _leaves(tree, walked, compare, report)
+        return
+    if not tree_agrees:
+        report.add("tree", f"the leaves make another tree of {walked.size}")
+    for level, index in compare.wrong_tiles[:MAX_NAMED]:
+        report.add("tile", f"tile {index} of level {level} is missing or damaged")
+    (stored,) = db.execute("SELECT count(*) FROM tile").fetchone()
+    if stored != compare.tiles:
+        report.add("tile", f"{stored - compare.tiles} tiles that no leaves make")
+    for key in streams.keys() | walked.streams.keys():
+        if streams.get(key) != walked.streams.get(key):
+            report.add("stream", f"stream {key.gateway} {key.label} is not where its leaves end")
+    for key, first in compare.wrong_batches[:MAX_NAMED]:
+        report.add("batch", f"batch {first} of stream {key.gateway} {key.label} is damaged")
+    (stored,) = db.execute("SELECT count(*) FROM batch").fetchone()
+    if stored != compare.batches:
+        report.add("batch", f"{stored - compare.batches} batches that are not in the leaves")
+
+
+def _leaves(tree: Head | None, walked: Walked, compare: _Compare, report: Report) -> None:
+    """Says where the leaves are damaged, as closely as what is left allows."""
+    for table, what in walked.damage:
+        report.add(table, what)
+    for level, index in compare.wrong_tiles:
+        if level == 0:
+            report.add("bundle", f"entry bundle {index} is not that of its hash tile")
+    if tree is not None and walked.size != tree.size:
+        report.add("tail", f"{walked.size} leaves, but the tree has {tree.size}")
+    if not any(known.table in {"bundle", "tail"} for known in report.damage):
+        report.add("tail", "the last leaves are not those of the signed head or the tree")
+
+
+def need_sound(report: Report) -> None:
+    """Refuses to build on damaged leaves.
+
+    Raises:
+        StorageError: the leaves cannot be relied on.
+    """
+    if not report.leaves_sound:
+        raise StorageError("the leaves are damaged: nothing can be rebuilt from them")
