@@ -245,7 +245,8 @@ async def test_submit_prove_verify(place: Path) -> None:
     assert (value["verified"], value["index"], value["size"]) == (True, 4, 8)
     # The other way round nothing fits.
     error = one_line(muniment("verify", "a.tlog-proof", *options, code=4))
-    assert "not verified: inclusion proof of leaf 3" in error
+    assert "not verified: the checkpoint is genuine" in error
+    assert "are not entry 3 of its tree" in error
     value = json.loads(muniment("verify", "a.tlog-proof", *options, "--json", code=4).stdout)
     assert value["verified"] is False
 

@@ -37,10 +37,10 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
         policy.verify(proof.checkpoint)
         try:
             cosigned = verify_tlog_proof(proof, data, policy)
-        except VerificationError as error:
+        except VerificationError:
             raise VerificationError(
-                f"{error}: the checkpoint is genuine, but these {len(data)} bytes are not entry "
-                f"{proof.index} of its tree; they, the index or the proof were changed"
+                f"the checkpoint is genuine, but these {len(data)} bytes are not entry "
+                f"{proof.index} of its tree: they, the index or the proof were changed"
             ) from None
     except (FormatError, VerificationError) as error:
         if as_json:
