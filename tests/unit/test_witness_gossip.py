@@ -2,6 +2,7 @@
 they must not."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,39 @@ async def test_a_failed_proof_is_suspicion_until_tiles_tell(
         await net.rounds(1)
         assert w1.evidence == ["fork"]
         assert not w1.store.ledger.suspicions[net.origin]
+
+
+async def test_a_head_with_another_old_size_is_compared_too(
+    tmp_path: Path, log: ByzantineLog
+) -> None:
+    main, other = log.main, log.main.fork(10, 700)
+    async with Network(tmp_path, main) as net:
+        w1, w2 = net.add("w1", main), net.add("w2", other, cosign=False)
+        net.cut.add(frozenset(("w1", "w2")))
+        await net.start()
+        assert (await w1.add(0, main)).status == 200
+        assert (await w2.add(0, other)).status == 200
+        assert (await w1.add(0, other, 300)).status == 409
+        await w1.watch.relay.arrivals()
+        assert w1.evidence == ["fork"]
+        assert (await w2.add(0, main, 700 - 200)).status == 409
+        await w2.watch.relay.arrivals()
+        assert w2.evidence == ["fork"]
+
+
+async def test_without_anybody_to_ask_a_spoiled_proof_raises_no_alarm(
+    tmp_path: Path, log: ByzantineLog
+) -> None:
+    async with Network(tmp_path, log.main) as net:
+        w1 = net.add("w1", None, url=None, cosign=False)
+        await net.start()
+        assert (await w1.add(0, log.main, 100)).status == 200
+        request = log.main.add_checkpoint(100, 200)
+        bad = replace(request, proof=request.proof[::-1])
+        assert (await w1.call("POST", "/add-checkpoint", bad.encode())).status == 422
+        net.now += 10_000
+        assert w1.watch.look() == []
+        assert w1.store.ledger.suspicions[net.origin]
 
 
 async def test_a_wrong_proof_by_anybody_does_not_blame_an_honest_log(

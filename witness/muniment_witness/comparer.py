@@ -16,15 +16,13 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
-from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.claims import Evidence
-from muniment.formats.encoding import MunimentError, VerificationError
-from muniment.formats.evidence import contradiction_of, parse_evidence
-from muniment.formats.proven import verify_evidence
-from muniment.service.logging import event
+from muniment.formats.encoding import MunimentError
+from muniment.formats.evidence import contradiction_of
 from muniment_witness.catchup import CatchUp
 from muniment_witness.decide import Authentic, Head, Log, Refused
-from muniment_witness.holds import Holds
+from muniment_witness.docket import Docket
 from muniment_witness.ledger import Filed, Noted, Suspicion
 from muniment_witness.seen import (
     Same,
@@ -68,7 +66,7 @@ class Comparer:
     """Owns the frontiers.
 
     Attributes:
-        filed: Called with each newly filed evidence.
+        unrelated: Called with each head of a refused request that its note alone cannot place.
         suspected: Called with the note of each head that is newly unresolved.
         reasons: For each unresolved head by digest, why the last attempt failed.
     """
@@ -77,7 +75,7 @@ class Comparer:
         self,
         logs: Mapping[str, Log],
         store: Store,
-        holds: Holds,
+        docket: Docket,
         reader: TileReader,
         catch_up: CatchUp,
         clock: Callable[[], int],
@@ -86,7 +84,7 @@ class Comparer:
         self._logs = logs
         self._store = store
         self._ledger = store.ledger
-        self._holds = holds
+        self._docket = docket
         self._reader = reader
         self._catch_up = catch_up
         self._clock = clock
@@ -94,13 +92,9 @@ class Comparer:
         self._settled: dict[str, OrderedDict[bytes, Finding]] = {}
         self._based: dict[str, Head] = {}
         self._heads: dict[tuple[str, bool], tuple[bytes, Seen | None]] = {}
-        self._proven: set[bytes] = set()
-        self.filed: Callable[[Filed], object] = lambda _: None
+        self.unrelated: Callable[[Seen], object] = lambda _: None
         self.suspected: Callable[[bytes], object] = lambda _: None
         self.reasons: Final[dict[bytes, str]] = {}
-        for files in self._ledger.evidence.values():
-            for filed in files.values():
-                self._remember_notes(parse_evidence(filed.file))
 
     # What is known
 
@@ -173,39 +167,36 @@ class Comparer:
             settled.popitem(last=False)
         return finding
 
-    def glance(self, seen: Seen) -> Evidence | None:
-        """What a head and the frontier prove by their notes alone."""
-        verdict = compare(self.frontier(seen.origin), seen)
-        return None if isinstance(verdict, Same | Unrelated) else verdict
-
     async def refused(self, request: Authentic, refusal: Refused, body: bytes) -> None:
         """Keeps what a refused request shows, before the refusal is told.
 
         A contradiction that the notes prove is filed; a proof that failed makes the head a
-        suspicion, with the request. Everything else has nothing to keep.
+        suspicion, with the request; a head that came with another old size is compared later.
 
         Raises:
             FatalDatabaseError: If it could not be made durable; the process must end.
         """
-        if refusal.status != 422:
+        if refusal.status not in {409, 422}:
             return
         signed = SignedCheckpoint(request.checkpoint, request.note)
         seen = Seen(signed, digest_of(signed))
-        if (known := self._known(seen)) is not None and known is not Finding.UNRESOLVED:
+        if self._known(seen) is not None:
             return
-        if (proven := self.glance(seen)) is not None:
-            await self.file(proven, "add-checkpoint")
-        elif isinstance(compare(self.frontier(seen.origin), seen), Unrelated):
-            self._suspect(seen, "add-checkpoint", body, "a proof that does not hold")
-            await self._ledger.save()
+        verdict = compare(self.frontier(seen.origin), seen)
+        if isinstance(verdict, Unrelated):
+            if refusal.status == 422:
+                self._suspect(seen, "add-checkpoint", body, "a proof that does not hold")
+                await self._ledger.save()
+            else:
+                self.unrelated(seen)
+        elif not isinstance(verdict, Same):
+            await self.file(verdict, "add-checkpoint")
 
     def _known(self, seen: Seen) -> Finding | None:
         frontier = self.frontier(seen.origin)
         if frontier is not None and frontier.head == seen.head:
             self._ledger.settle(seen.origin, seen.digest)
             return Finding.SAME
-        if seen.digest in self._proven:
-            return Finding.PROVEN
         settled = self._settled.get(seen.origin)
         return None if settled is None else settled.get(seen.digest)
 
@@ -294,37 +285,13 @@ class Comparer:
     # Evidence
 
     async def file(self, evidence: Evidence, source: str) -> Filed | None:
-        """Verifies evidence with this witness's own keys of the log and keeps it.
-
-        Returns:
-            What was filed; None when it is known already or there is enough of it.
+        """Verifies evidence and keeps it, if it says anything new; see `Docket.file`.
 
         Raises:
             VerificationError: If it proves nothing.
             FatalDatabaseError: If it could not be made durable; the process must end.
         """
-        log = self._logs.get(evidence.origin)
-        if log is None:
-            raise VerificationError("evidence against a log that this witness does not know")
-        proven = verify_evidence(evidence, log.verifiers).evidence
-        if self._is_settled(proven):
-            return None
-        filed = await self._ledger.file(
-            proven, source, self._clock(), self._holds.acknowledged(evidence.origin)
-        )
-        self._remember_notes(proven)
-        if filed is not None:
-            event(
-                _LOGGER,
-                logging.ERROR,
-                "the log's key signed two histories; nothing is signed for this log",
-                origin=filed.origin,
-                kind=filed.kind,
-                evidence=filed.hash.hex(),
-                source=source,
-            )
-            self.filed(filed)
-        return filed
+        return await self._docket.file(evidence, source, self._is_ours)
 
     async def take(self, evidence: Evidence, source: str, prefixes: Sequence[str]) -> Filed | None:
         """Takes evidence that a peer holds; as `file`, but finds out first what is ours in it.
@@ -332,31 +299,11 @@ class Comparer:
         After an acknowledgement, peers of the other side go on finding the acknowledged head
         against each new head of ours; that is nothing new, if the head is known to be ours.
         """
-        log = self._logs.get(evidence.origin)
-        if log is not None and self._acknowledged_heads(evidence.origin):
-            for signed in verify_evidence(evidence, log.verifiers).evidence.checkpoints:
-                await self.observe(authentic(log, signed), source, prefixes)
+        if self._ledger.evidence.get(evidence.origin) and not self._ledger.knows(evidence):
+            for signed in self._docket.verified(evidence).checkpoints:
+                seen = authentic(self._logs[evidence.origin], signed)
+                await self.observe(seen, source, prefixes)
         return await self.file(evidence, source)
-
-    def has_acknowledged(self, origin: str) -> bool:
-        """Whether evidence against a log was acknowledged."""
-        return bool(self._acknowledged_heads(origin))
-
-    def _acknowledged_heads(self, origin: str) -> set[Checkpoint]:
-        settled = self._holds.acknowledged(origin)
-        files = self._ledger.evidence.get(origin, {}).values()
-        return {
-            head
-            for filed in files
-            if filed.hash.hex() in settled
-            for head in parse_evidence(filed.file).heads
-        }
-
-    def _is_settled(self, evidence: Evidence) -> bool:
-        """Whether all that contradicts our side in it was acknowledged already."""
-        settled = self._acknowledged_heads(evidence.origin)
-        foreign = [signed for signed in evidence.checkpoints if not self._is_ours(signed)]
-        return bool(foreign) and all(signed.checkpoint in settled for signed in foreign)
 
     def _is_ours(self, signed: SignedCheckpoint) -> bool:
         head = Head(signed.checkpoint.size, signed.checkpoint.root)
@@ -369,7 +316,3 @@ class Comparer:
             Finding.EXTENDS,
             Finding.PREFIX,
         }
-
-    def _remember_notes(self, evidence: Evidence) -> None:
-        # Else each growth of the frontier would make new evidence of the same old head.
-        self._proven.update(map(digest_of, evidence.checkpoints))

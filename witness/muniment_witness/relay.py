@@ -23,6 +23,7 @@ from muniment_witness.budget import Budget
 from muniment_witness.comparer import Comparer
 from muniment_witness.config import Peer
 from muniment_witness.decide import Log
+from muniment_witness.holds import Holds
 from muniment_witness.ledger import Filed, Ledger
 from muniment_witness.net import Transport, UnreachableError
 from muniment_witness.peers import (
@@ -64,6 +65,7 @@ class Relay:
         states: Mapping[str, PeerState],
         store: Store,
         comparer: Comparer,
+        holds: Holds,
         sources: Sources,
         transport: Transport,
         period: float,
@@ -76,6 +78,7 @@ class Relay:
         self._store = store
         self._ledger: Ledger = store.ledger
         self._comparer = comparer
+        self._holds = holds
         self._sources = sources
         self._transport = transport
         self._pause = min(period / 10, 1.0)
@@ -190,6 +193,12 @@ class Relay:
             raise overloaded("busy", "too many heads are waiting; try again") from None
         return True
 
+    def arrived(self, seen: Seen) -> None:
+        """A head that was in a refused request: compared soon, if there is room and budget."""
+        origin = seen.origin
+        if self._sources.tiles(origin) and self._heads.take(origin) and not self._arrived.full():
+            self._arrived.put_nowait(seen)
+
     async def _run_arrivals(self) -> None:
         while True:
             await self.arrive(await self._arrived.get())
@@ -235,7 +244,7 @@ class Relay:
             return False
         if evidence.origin not in self._logs:
             raise Problem(404, "unknown-origin", "this witness does not know that log")
-        if self._comparer.has_acknowledged(evidence.origin):
+        if self._holds.acknowledged(evidence.origin):
             return False  # may be nothing new, which takes tiles to tell: left to the next round
         if not self._evidence.take(_STRANGERS):
             raise overloaded("busy", "too much evidence at one time; try again", seconds=5)

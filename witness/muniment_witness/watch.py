@@ -18,6 +18,7 @@ from muniment_witness.catchup import CatchUp
 from muniment_witness.comparer import Comparer
 from muniment_witness.config import WitnessConfig
 from muniment_witness.cosigner import Cosigner
+from muniment_witness.docket import Docket
 from muniment_witness.gossip import Gossip
 from muniment_witness.holds import Holds
 from muniment_witness.ledger import Filed, counts
@@ -62,7 +63,7 @@ class Watch:
         """Builds the parts; `clock` gives Unix seconds."""
         file, limits = config.file, config.file.gossip
         own = tuple(verifier_for(signer.vkey) for signer in config.signers)
-        sources = Sources(config.options, config.peers)
+        sources = self._sources = Sources(config.options, config.peers)
         self.config: Final = config
         self.store: Final = store
         self.holds: Final = Holds(
@@ -71,8 +72,9 @@ class Watch:
         self.cosigner: Final = Cosigner(store, config.signers, clock, self.holds)
         self.cache: Final = TileCache(limits.tile_cache_bytes)
         reader = TileReader(transport, self.cache)
+        docket = Docket(config.logs, store.ledger, self.holds, clock)
         self.comparer: Final = Comparer(
-            config.logs, store, self.holds, reader, CatchUp(transport), clock
+            config.logs, store, docket, reader, CatchUp(transport), clock
         )
         mover = Mover(store, self.cosigner, self.comparer, self.holds, reader)
         self.puller: Final = Puller(
@@ -107,11 +109,13 @@ class Watch:
             self.gossip.state,
             store,
             self.comparer,
+            self.holds,
             sources,
             transport,
             limits.period_seconds,
         )
-        self.comparer.filed = self._filed
+        docket.filed = self._filed
+        self.comparer.unrelated = self.relay.arrived
         self.comparer.suspected = self.relay.suspected
         self.alarms: list[Alarm] = []
         self.clock: Final = clock
@@ -177,6 +181,8 @@ class Watch:
             unresolved=[
                 (origin, suspicion.source, suspicion.since)
                 for origin, known in ledger.suspicions.items()
+                # With nobody to ask for tiles, anyone could raise the alarm by a spoiled proof.
+                if self._sources.tiles(origin)
                 for suspicion in known.values()
             ],
             restored=sorted(self.holds.ahead),
