@@ -15,6 +15,7 @@ from witness_tools import ORIGIN, log_signer, witness_signer
 
 NAME = "witness.example/w1"
 ED25519 = log_signer().vkey
+PEER = witness_signer(name="w2.example").vkey
 MLDSA44 = log_signer(algorithm="mldsa44").vkey
 
 
@@ -69,6 +70,13 @@ def test_the_file_of_issue_2(tmp_path: Path) -> None:
             "log[0].vkeys[0]: signature type 0x04 is not one of a log",
         ),
         ('key_passphrase_file = "absent"', "key_passphrase_file: "),
+        ("[gossip]\nperiod_seconds = 0", "gossip.period_seconds: Expected `float` >= 0.01"),
+        (f'[[log]]\nvkeys = ["{ED25519}"]\nurl = "ftp://x"', "log[0].url: expected a URL"),
+        (f'[[log]]\nvkeys = ["{ED25519}"]\ncosign_pulled = true', "needs a url to pull from"),
+        (f'[[log]]\nvkeys = ["{ED25519}"]\nacknowledged = ["x"]', "log[0].acknowledged[0]"),
+        (f'[[peer]]\nvkeys = ["{ED25519}"]\nurl = "http://x"', "not one of a witness (4 or 6)"),
+        (f'[[peer]]\nvkeys = ["{PEER}"]\nurl = "http://x/?q"', "peer[0].url: a base URL has no"),
+        (f'[[peer]]\nvkeys = ["{PEER}"]', "peer[0].url: missing"),
         ('log_level = "loud"', "log_level: Invalid enum value 'loud'"),
     ],
     ids=count(),  # the keys in the texts are new in each process

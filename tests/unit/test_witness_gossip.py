@@ -164,6 +164,35 @@ async def test_without_anybody_to_ask_a_spoiled_proof_raises_no_alarm(
         assert w1.store.ledger.suspicions[net.origin]
 
 
+async def test_a_log_that_changed_its_key_is_still_held_to_its_old_heads(
+    tmp_path: Path, log: ByzantineLog
+) -> None:
+    from byzantine import new_signer
+
+    main = log.main
+    async with Network(tmp_path, main) as net:
+        w1 = net.add("w1", main)
+        await net.start()
+        assert (await w1.add(0, main)).status == 200
+        await w1.stop()
+        rotated = main.fork(600, 600)
+        rotated.signers = (new_signer(main.origin),)
+        net.verifiers = rotated.verifiers
+        w1.view = rotated
+        await w1.start()
+        await net.rounds(1)
+        assert net.alarms == []
+        liar = rotated.fork(10, 600)
+        assert (await w1.add(600, liar)).status == 422
+        w1.view = liar
+        await net.rounds(1)
+        assert w1.evidence == []  # the old key is not known any more: it would convince nobody
+        assert w1.watch.puller.state[net.origin].finding == "unresolved"
+        w1.view = rotated.append(50)
+        await net.rounds(1)
+        assert w1.size == 650
+
+
 async def test_a_wrong_proof_by_anybody_does_not_blame_an_honest_log(
     tmp_path: Path, log: ByzantineLog
 ) -> None:

@@ -13,12 +13,13 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from typing import Final
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.claims import Evidence
-from muniment.formats.encoding import MunimentError
+from muniment.formats.encoding import MunimentError, VerificationError
 from muniment.formats.evidence import contradiction_of
 from muniment_witness.catchup import CatchUp
 from muniment_witness.decide import Authentic, Head, Log, Refused
@@ -32,6 +33,7 @@ from muniment_witness.seen import (
     compare,
     digest_of,
     judge,
+    recorded,
     restored,
 )
 from muniment_witness.store import Store
@@ -91,7 +93,7 @@ class Comparer:
         self._locks: dict[str, asyncio.Lock] = {}
         self._settled: dict[str, OrderedDict[bytes, Finding]] = {}
         self._based: dict[str, Head] = {}
-        self._heads: dict[tuple[str, bool], tuple[bytes, Seen | None]] = {}
+        self._heads: dict[tuple[str, bool], tuple[bytes, Seen]] = {}
         self.unrelated: Callable[[Seen], object] = lambda _: None
         self.suspected: Callable[[bytes], object] = lambda _: None
         self.reasons: Final[dict[bytes, str]] = {}
@@ -105,8 +107,8 @@ class Comparer:
         if noted is None:
             return own
         watched = self._stored(origin, noted.note, watched=True)
-        if own is None or watched is None:
-            return own or watched
+        if own is None:
+            return watched
         if watched.head.size > own.head.size and self._based.get(origin) == own.head:
             return watched
         # The cosigned head moved without the watched one (or the process restarted): compare anew.
@@ -120,15 +122,13 @@ class Comparer:
         latest = self._store.latest.get(origin)
         return None if latest is None else self._stored(origin, latest.note)
 
-    def _stored(self, origin: str, note: bytes, *, watched: bool = False) -> Seen | None:
-        # Verified anew once for each note: a key that was removed from the log's no longer counts.
+    def _stored(self, origin: str, note: bytes, *, watched: bool = False) -> Seen:
+        # Parsed once for each note. Not verified again: it was when it was accepted, and a key that
+        # the log gave up since then does not undo that.
         cached = self._heads.get((origin, watched))
         if cached is not None and cached[0] == note:
             return cached[1]
-        try:
-            seen = restored(self._logs[origin], note)
-        except (MunimentError, KeyError):
-            seen = None
+        seen = recorded(note)
         self._heads[origin, watched] = (note, seen)
         return seen
 
@@ -190,7 +190,8 @@ class Comparer:
             else:
                 self.unrelated(seen)
         elif not isinstance(verdict, Same):
-            await self.file(verdict, "add-checkpoint")
+            with suppress(VerificationError):  # a key that signed one of them is no longer listed
+                await self.file(verdict, "add-checkpoint")
 
     def _known(self, seen: Seen) -> Finding | None:
         frontier = self.frontier(seen.origin)
@@ -210,7 +211,11 @@ class Comparer:
                 await self._relate(verdict, prefixes) if isinstance(verdict, Unrelated) else verdict
             )
             if proven is not None and not isinstance(proven, Same):
-                await self.file(proven, source)
+                try:
+                    await self.file(proven, source)
+                except VerificationError as error:
+                    # The contradiction is with a head whose key is no longer listed.
+                    raise UnresolvedError(f"a contradiction, but {error}") from error
                 return Finding.PROVEN
             now = self.frontier(origin)
             if (now and now.digest) != (frontier and frontier.digest):

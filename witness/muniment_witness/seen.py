@@ -26,7 +26,7 @@ from muniment_witness.views import Relation
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A head that a trusted key of its log has signed. Only `authentic` makes one.
+    """A head that a trusted key of its log has signed. `authentic` makes one, or `recorded`.
 
     Attributes:
         signed: The checkpoint with the log's signature lines alone.
@@ -78,13 +78,23 @@ def authentic(log: Log, signed: SignedCheckpoint) -> Seen:
 
 
 def restored(log: Log, note: bytes) -> Seen:
-    """A head that this witness stored: verified again, because keys may have been removed.
+    """A head that is only a suspicion: verified again, because keys may have been removed.
 
     Raises:
         FormatError: If it is not a checkpoint.
         VerificationError: As `authentic`.
     """
     return authentic(log, parse_signed_checkpoint(note))
+
+
+def recorded(note: bytes) -> Seen:
+    """A head that this witness accepted and stored: what it stands for outlives the log's key.
+
+    Raises:
+        FormatError: If it is not a checkpoint.
+    """
+    signed = parse_signed_checkpoint(note)
+    return Seen(signed, digest_of(signed))
 
 
 def digest_of(signed: SignedCheckpoint) -> bytes:
