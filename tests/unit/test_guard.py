@@ -1,0 +1,117 @@
+"""The guard: no run before the replica has reached its permit, and none when it does not."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import logsim
+from governed import artifact
+from logsim import GATEWAY_SIGNER, POLICY, LogSim
+from muniment.errors import Denied
+from muniment.formats.artifact import Validity
+from muniment.formats.kinds import Entity
+from muniment.formats.records import Decision
+from muniment.gateway import Gateway
+from muniment.guard import Guard
+from muniment.index.replica import Watched, follow_once
+from muniment.permit import Context, ExpectedPolicy, Permit, Trust
+
+CONTEXT = Context(
+    now=logsim.NOW,
+    action="read",
+    resource=Entity("document", "7"),
+    execution="call",
+    spiffe_id="spiffe://example.org/agent/sub",
+    policy=ExpectedPolicy(id="main"),
+)
+TRUST = Trust(policy=POLICY, allow_unlogged_delegation=True)
+
+
+async def authorized(url: str, number: int) -> Permit:
+    decision = Decision(
+        v=1,
+        id=f"d-{number}",
+        time=logsim.NOW * 1000,
+        producer=logsim.GATEWAY,
+        request={
+            "subject": {"type": "agent", "id": "sub"},
+            "action": {"name": "read"},
+            "resource": {"type": "document", "id": "7"},
+        },
+        response={"decision": True},
+        execution="call",
+        artifact=artifact(
+            validity=Validity(not_before=0, not_after=2**33), environment=None, governance=None
+        ),
+    )
+    async with Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
+        return await gateway.authorize(decision)
+
+
+async def follow(url: str, path: Path) -> None:
+    await follow_once(Watched(url, POLICY), path, progress=lambda _done, _total: None)
+
+
+async def test_waits_for_the_replica_to_reach_the_permit(tmp_path: Path) -> None:
+    sim, path = LogSim(), tmp_path / "replica.db"
+    guard = Guard(TRUST, path)
+    async with sim.serve() as url:
+        permit = await authorized(url, 1)
+        judging = asyncio.create_task(guard.check(permit, CONTEXT))  # not even a file yet
+        await asyncio.sleep(0.1)
+        assert not judging.done()
+        await follow(url, path)
+        verdict = await judging
+    assert verdict.permitted
+    assert verdict.head is not None
+    assert verdict.head.size == sim.size
+
+
+async def test_denies_when_the_replica_stays_behind(tmp_path: Path) -> None:
+    sim, path = LogSim(), tmp_path / "replica.db"
+    guard = Guard(TRUST, path, catch_up=0.1)
+    async with sim.serve() as url:
+        permit = await authorized(url, 1)
+        with pytest.raises(Denied) as caught:  # no replica at all
+            await guard.check(permit, CONTEXT)
+        assert caught.value.codes == ("governance_mesh_discontinuity",)
+        await follow(url, path)
+        late = await authorized(url, 2)
+        with pytest.raises(Denied) as caught:
+            await guard.check(late, CONTEXT)
+    assert "governance_mesh_discontinuity" in caught.value.codes
+    assert caught.value.index == late.index
+
+
+async def test_tells_every_reason(tmp_path: Path) -> None:
+    sim, path = LogSim(), tmp_path / "replica.db"
+    async with sim.serve() as url:
+        permit = await authorized(url, 1)
+        await follow(url, path)
+    other = Context(now=logsim.NOW, action="write", resource=Entity("document", "7"))
+    with pytest.raises(Denied) as caught:
+        await Guard(TRUST, path).check(permit, other)
+    assert caught.value.codes == (
+        "authorization_discontinuity",
+        "runtime_identity_mismatch",
+        "policy_mismatch",
+    )
+    verdict = await Guard(TRUST, path).verdict(permit, other)
+    assert not verdict.permitted
+
+
+def test_without_a_replica_and_without_a_loop(tmp_path: Path) -> None:
+    async def permit() -> Permit:
+        async with LogSim().serve() as url:
+            return await authorized(url, 1)
+
+    given: Any = {"policy": POLICY, "require_facts": False}
+    found = asyncio.run(permit())
+    assert Guard(Trust(**given)).check_blocking(found, CONTEXT).permitted
+    began = time.monotonic()
+    with pytest.raises(Denied):
+        Guard(TRUST).check_blocking(found, CONTEXT)
+    assert time.monotonic() - began < 5
