@@ -1,0 +1,96 @@
+"""Each alarm, at its limit and just within; and token buckets."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from muniment_witness.alarms import KINDS, Alarm, Situation, alarms
+from muniment_witness.budget import Budget
+from muniment_witness.config import Gossip, LogOptions
+from muniment_witness.peers import PeerHead, PeerState
+from muniment_witness.pull import Pulled
+
+NOW = 1_700_000_000
+LOG, PEER = "log.example", "w2.example"
+LIMITS = Gossip(deadline_seconds=900, lag_seconds=600, skew_seconds=300)
+QUIET = Situation(
+    now=NOW,
+    started=NOW - 100_000,
+    name="w1.example",
+    limits=LIMITS,
+    options={LOG: LogOptions("http://log", max_age=3600)},
+    heads={LOG: NOW - 3600},
+    pulled={LOG: Pulled(reached=NOW, size=5)},
+    peers={PEER: PeerState(reached=NOW, heads={LOG: PeerHead(5, NOW, compared=NOW)})},
+)
+
+
+def kinds(situation: Situation) -> list[str]:
+    return [alarm.kind for alarm in alarms(situation)]
+
+
+def peer(**changes: Any) -> Situation:
+    return replace(QUIET, peers={PEER: PeerState(reached=NOW, heads={LOG: PeerHead(**changes)})})
+
+
+def log(**changes: Any) -> Situation:
+    return replace(QUIET, pulled={LOG: Pulled(**{"reached": NOW, **changes})})
+
+
+@pytest.mark.parametrize(
+    ("situation", "kind"),
+    [
+        (replace(QUIET, evidence=[(LOG, "ab")]), "evidence"),
+        (replace(QUIET, unresolved=[(LOG, PEER, NOW - 901)]), "unresolved"),
+        (replace(QUIET, restored=[LOG]), "restored"),
+        (replace(QUIET, heads={LOG: NOW - 3601}), "old-head"),
+        (log(behind=NOW - 601), "log-behind"),
+        (peer(size=9, ahead=NOW - 601), "peer-ahead"),
+        (peer(size=5, time=NOW + 301), "future"),
+        (replace(QUIET, clock_is_behind=True), "clock"),
+        (log(reached=NOW - 901, error="x"), "unreachable"),
+        (replace(QUIET, peers={PEER: PeerState(reached=NOW - 901, error="x")}), "unreachable"),
+    ],
+)
+def test_each_alarm(situation: Situation, kind: str) -> None:
+    assert kinds(situation) == [kind]
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [
+        QUIET,
+        replace(QUIET, unresolved=[(LOG, PEER, NOW - 900)]),
+        log(behind=NOW - 600),
+        # A head that is old while the log does not answer is the log's silence, not a freeze.
+        replace(log(error="x"), heads={LOG: NOW - 9999}),
+        peer(size=9, ahead=NOW - 600),
+        peer(size=5, time=NOW + 300),
+        replace(log(reached=0, error="x"), started=NOW - 900),
+        replace(QUIET, heads={}),
+    ],
+)
+def test_within_the_limits_there_is_none(situation: Situation) -> None:
+    assert alarms(situation) == []
+
+
+def test_the_gravest_comes_first() -> None:
+    found = alarms(
+        replace(peer(size=9, ahead=1), clock_is_behind=True, evidence=[(LOG, "ab")], restored=[LOG])
+    )
+    assert [KINDS.index(alarm.kind) for alarm in found] == sorted(
+        KINDS.index(alarm.kind) for alarm in found
+    )
+    assert found[0] == Alarm("evidence", LOG, "evidence ab: its key signed two histories")
+
+
+def test_budgets_refill_up_to_their_burst() -> None:
+    now = 0.0
+    budget = Budget(2.0, 3.0, lambda: now)
+    assert [budget.take("a") for _ in range(4)] == [True, True, True, False]
+    assert budget.take("b")
+    now = 0.5
+    assert [budget.take("a") for _ in range(2)] == [True, False]
+    now = 100.0
+    assert [budget.take("a") for _ in range(4)] == [True, True, True, False]
