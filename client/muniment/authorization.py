@@ -10,21 +10,70 @@ Fail closed, in one place: whatever keeps a decision from being logged, cosigned
   ``authorization_discontinuity``: there is no authorization.
 """
 
-from typing import Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 from muniment.errors import (
     BadAnswer,
     Denied,
+    FormatError,
+    MunimentError,
     NotPublished,
     Unreachable,
     VerificationError,
 )
 from muniment.formats.kinds import Decision
 from muniment.formats.members import DenialCode
+from muniment.formats.preparation import RecordInput
+from muniment.formats.recordcodec import parse_record
 from muniment.permit import Permit, Verdict
 from muniment.receipts import Receipt
 
+if TYPE_CHECKING:
+    from muniment.gateway import Gateway
+
 _PLAIN_NO: Final[tuple[DenialCode, ...]] = ("denied_by_policy",)
+
+
+async def authorize(
+    gateway: "Gateway",
+    decision: RecordInput,
+    edges: Iterable[RecordInput],
+    timeout: float | None,  # noqa: ASYNC109 - the batch must outlive the caller's deadline
+) -> Permit:
+    """``Gateway.authorize``, of a gateway with a policy.
+
+    Raises:
+        Denied: In every case but one.
+    """
+    try:
+        (entry,) = gateway.prepare([decision])
+        record = parse_record(entry)
+        if not isinstance(record, Decision):
+            raise FormatError("kind: expected a decision")
+        if not record.allowed:
+            raise await _recorded_denial(gateway, record, entry, timeout)
+        entries = [entry, *gateway.prepare(edges)]
+        receipts = await gateway.submit_encoded(entries, published=True, timeout=timeout)
+        return permit_of(receipts[0])
+    except Denied:
+        raise
+    except Exception as error:
+        # Not only the errors that we know: who cannot say why still may not run anything.
+        raise denial_of_error(error) from error
+
+
+async def _recorded_denial(
+    gateway: "Gateway",
+    decision: Decision,
+    entry: bytes,
+    timeout: float | None,  # noqa: ASYNC109 - see authorize
+) -> Denied:
+    try:
+        (receipt,) = await gateway.submit_encoded([entry], timeout=timeout)
+    except MunimentError as error:
+        return denial_of_decision(decision, None, str(error))
+    return denial_of_decision(decision, receipt.index)
 
 
 def denial_of_decision(decision: Decision, index: int | None, trouble: str = "") -> Denied:

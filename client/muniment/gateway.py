@@ -23,24 +23,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from muniment.authorization import denial_of_decision, denial_of_error, permit_of
+from muniment.authorization import authorize
 from muniment.delivery import ATTEMPT_TIMEOUT, Delivery, DeliveryOptions
 from muniment.errors import (
     BadAnswer,
-    Denied,
     FormatError,
     GatewayClosed,
-    MunimentError,
     Refused,
     Undelivered,
 )
 from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.kinds import Decision
 from muniment.formats.manifest import MAX_BATCH_RECORDS
 from muniment.formats.note import Signer
 from muniment.formats.policy import Policy
 from muniment.formats.preparation import Preparer, RecordInput
-from muniment.formats.recordcodec import parse_record
 from muniment.logclient import LogClient
 from muniment.permit import Permit
 from muniment.receipts import Receipt
@@ -329,33 +325,7 @@ class Gateway:
         """
         if self.policy is None:
             raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
-        try:
-            (entry,) = self._preparer.prepare([decision])
-            record = parse_record(entry)
-            if not isinstance(record, Decision):
-                raise FormatError("kind: expected a decision")
-            if not record.allowed:
-                raise await self._record_denial(record, entry, timeout)
-            entries = [entry, *self._preparer.prepare(edges)]
-            receipts = await self.submit_encoded(entries, published=True, timeout=timeout)
-            return permit_of(receipts[0])
-        except Denied:
-            raise
-        except Exception as error:
-            # Not only the errors that we know: who cannot say why still may not run anything.
-            raise denial_of_error(error) from error
-
-    async def _record_denial(
-        self,
-        decision: Decision,
-        entry: bytes,
-        timeout: float | None,  # noqa: ASYNC109 - see submit
-    ) -> Denied:
-        try:
-            (receipt,) = await self.submit_encoded([entry], timeout=timeout)
-        except MunimentError as error:
-            return denial_of_decision(decision, None, str(error))
-        return denial_of_decision(decision, receipt.index)
+        return await authorize(self, decision, edges, timeout)
 
     async def submit_encoded(
         self,

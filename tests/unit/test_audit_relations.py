@@ -13,7 +13,7 @@ from governed import World, story
 from logsim import GATEWAY, NOW, POLICY, LogSim
 from muniment.audit import relationstore
 from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
-from muniment.audit.relations import PARTITIONS, extract
+from muniment.audit.events import PARTITIONS, extract
 from muniment.audit.relationstore import RelationStore
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState

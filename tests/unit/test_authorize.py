@@ -185,7 +185,7 @@ async def test_an_unexpected_error_is_a_denial(monkeypatch: pytest.MonkeyPatch) 
     def broken(*_: object, **__: object) -> Permit:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("muniment.gateway.permit_of", broken)
+    monkeypatch.setattr("muniment.authorization.permit_of", broken)
     error = await denied(LogSim())
     assert error.codes == NONE
     assert isinstance(error.__cause__, ZeroDivisionError)

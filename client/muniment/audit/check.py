@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from muniment.audit.relations import extract
+from muniment.audit.events import extract
 from muniment.audit.report import Finding, Weight
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import FormatError, VerificationError
@@ -63,7 +63,7 @@ class Examined(NamedTuple):
         parent: Their root, for a full bundle.
         runs: What its new entries are, in order.
         findings: What is wrong with them.
-        relations: What they say of each other, see ``relations.extract``.
+        relations: What they say of each other, see ``events.extract``.
     """
 
     tile: Tile

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
-from muniment.audit.relations import MAX_EDGES, PARTITIONS, Warned, cycles, judge
+from muniment.audit.events import PARTITIONS
+from muniment.audit.relations import MAX_EDGES, Warned, cycles, judge
 from muniment.audit.report import Report
 
 BUFFER: Final = 256 * 1024
@@ -33,7 +34,7 @@ class RelationStore:
                 file.close()
 
     def add(self, parts: Sequence[bytes]) -> None:
-        """Takes a bundle's events, see ``relations.extract``."""
+        """Takes a bundle's events, see ``events.extract``."""
         for number, part in enumerate(parts):
             if not part:
                 continue

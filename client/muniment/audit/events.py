@@ -1,0 +1,161 @@
+"""What each record says of ids, runs, decisions and lineage, as events. Pure.
+
+An event is 24 bytes: a 64-bit hash of the thing that is spoken of, role and leaf index, and what
+belongs to the role. Events are made wherever a bundle is examined, in PARTITIONS by hash, so that
+``relations`` can look at everything about one thing together.
+"""
+
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import lru_cache
+from hashlib import sha256
+from typing import Final
+
+from msgspec import DecodeError, Struct
+from msgspec.json import Decoder
+
+PARTITION_BITS: Final = 6
+PARTITIONS: Final = 1 << PARTITION_BITS
+_PARTITION_SHIFT: Final = 8 - PARTITION_BITS
+
+EVENT: Final = struct.Struct(">QQQ")
+"""Hash of the thing; role and leaf index; what belongs to it."""
+
+INDEX_BITS: Final = 56
+INDEX_MASK: Final = (1 << INDEX_BITS) - 1
+
+CONTENT_BITS: Final = 48
+"""Bits of the leaf hash in an event of ``Role.ID``; above them stand 16 of its producer."""
+
+
+class Role(IntEnum):
+    """What a leaf says of a thing."""
+
+    ID = 0
+    """It is the record of this kind and id; with 16 bits of its producer, 48 of its leaf hash."""
+
+    ALLOWED = 1
+    """It is a decision that allows this run."""
+
+    REFUSED = 2
+    """It is a decision that does not allow this run."""
+
+    AUTHORIZED = 3
+    """It is an ``authorized_by`` edge from this run."""
+
+    OUTCOME = 4
+    """It is an outcome of this run."""
+
+    ACTED = 5
+    """It is another edge from this run, or its verification."""
+
+    FROM = 6
+    """It is an edge from this thing; with the thing at its other end."""
+
+    TO_RECORDED = 7
+    """It is an edge to this run or decision, of which the log must know."""
+
+    TO = 8
+    """It is an edge to this thing, of which the log need not know."""
+
+
+_SHIFTED: Final = {role: int(role) << INDEX_BITS for role in Role}  # enums are slow to count with
+
+
+class _End(Struct, gc=False):
+    type: str
+    id: str
+    origin: str | None = None
+
+
+class _Response(Struct, gc=False):
+    decision: bool = False
+
+
+class _Narrow(Struct, rename={"from_": "from"}, gc=False):
+    kind: str
+    id: str
+    producer: str
+    execution: str | None = None
+    response: _Response | None = None
+    relation: str = ""
+    from_: _End | None = None
+    to: _End | None = None
+
+
+_decode: Final = Decoder(_Narrow).decode
+
+
+def extract(
+    entries: Sequence[bytes], hashes: Sequence[bytes], first: int, origin: str
+) -> tuple[bytes, ...]:
+    """Makes the events of consecutive leaves; what is no record makes none.
+
+    Args:
+        entries: The leaves.
+        hashes: Their leaf hashes.
+        first: Leaf index of the first.
+        origin: The log's origin: a thing that states it is a thing of this log.
+
+    Returns:
+        PARTITIONS byte strings of events.
+    """
+    names: list[str] = []  # of things, and in step with them:
+    tails: list[bytes] = []  # role, leaf, and what belongs to it
+    for index, entry in enumerate(entries, first):
+        try:
+            found = _decode(entry)
+        except (DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        kind, run = found.kind, found.execution
+        names.append(f"{kind}\0{found.id}")
+        tails.append(index.to_bytes(8, "big") + _tag(found.producer) + hashes[index - first][:6])
+        if kind == "edge":
+            _edge(found, index, origin, names, tails)
+        elif kind == "decision" and run is not None:
+            allows = found.response is not None and found.response.decision
+            names.append(f"run\0{run}")
+            tails.append(_tail(Role.ALLOWED if allows else Role.REFUSED, index))
+        elif run is not None and kind in ("outcome", "verification"):
+            names.append(f"run\0{run}")
+            tails.append(_tail(Role.OUTCOME if kind == "outcome" else Role.ACTED, index))
+    parts: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
+    for name, tail in zip(names, tails, strict=True):
+        key = sha256(name.encode()).digest()
+        parts[key[0] >> _PARTITION_SHIFT].append(key[:8] + tail)
+    return tuple([b"".join(part) for part in parts])
+
+
+def _edge(found: _Narrow, index: int, origin: str, names: list[str], tails: list[bytes]) -> None:
+    start, end = found.from_, found.to
+    if start is None or end is None:
+        return
+    source, target = _thing(start, origin), _thing(end, origin)
+    if source is None:
+        return
+    if start.type == "run":
+        names.append(source)
+        authorized = found.relation == "authorized_by"
+        tails.append(_tail(Role.AUTHORIZED if authorized else Role.ACTED, index))
+    if target is not None:
+        names += [source, target]
+        tails.append(_tail(Role.FROM, index, sha256(target.encode()).digest()[:8]))
+        recorded = end.type in ("run", "decision")
+        tails.append(_tail(Role.TO_RECORDED if recorded else Role.TO, index))
+
+
+@lru_cache(maxsize=4096)
+def _tag(producer: str) -> bytes:
+    return sha256(producer.encode()).digest()[:2]
+
+
+def _tail(role: Role, index: int, extra: bytes = bytes(8)) -> bytes:
+    return (_SHIFTED[role] | index).to_bytes(8, "big") + extra
+
+
+def _thing(end: _End, origin: str) -> str | None:
+    """How a thing of this log is spelled; None for one of another log."""
+    if end.origin is not None and end.origin != origin:
+        return None
+    return f"{end.type}\0{end.id}"
