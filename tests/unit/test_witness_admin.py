@@ -97,7 +97,7 @@ def test_what_cannot_be_changed_is_left_alone(config: Path) -> None:
     text = config.read_text().replace("[[log]]", "[[ log ]]")
     config.write_text(text)
     admin.remove_log(config, ORIGIN)
-    config.write_text(config.read_text().replace("keys = [", "keys = [\n"))
+    config.write_text(config.read_text().replace("\nkeys = [", "\nkeys = [\n"))
     with pytest.raises(ConfigError, match="by hand"):
         admin.add_own_key(config, "mldsa44")
     (config.parent / "witness.toml.new").write_text("")
