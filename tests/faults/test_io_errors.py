@@ -1,0 +1,177 @@
+"""Disk errors: the writes and syncs of a commit fail, one at a time, in a real log and witness.
+
+strace attaches to a running process and makes the n-th call of a kind fail, for every n that a
+commit, its publication and a checkpoint of the write-ahead log make. Then the request must get an
+error and the process must end without showing anything more; or what it answered must hold. A
+restart must find all that was acknowledged, and the witnesses must accept what follows.
+MUNIMENT_IO_EVERY=1 takes every write; by default one in eight, and every sync.
+"""
+
+import http.client
+import os
+import subprocess
+import time
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import decisions
+import processes
+from faults import strace
+from faults.services import Forks, Service, forks
+from log_deployment import GATEWAY, ORIGIN, ask, deployed
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.encoding import unframe
+from muniment.formats.merkle import CompactRange, leaf_hashes
+from muniment.formats.tiles import bundles_of
+from muniment.formats.witnesswire import origin_hash
+from muniment_log.cli import EXIT_FAILED
+from muniment_witness import setup
+from witness_tools import WITNESS, GrowingLog, log_signer
+
+EVERY = int(os.environ.get("MUNIMENT_IO_EVERY", "8"))
+ATTACH_SECONDS = 20.0
+PAGES = 12
+RECORDS = decisions.decisions(2000, producer=GATEWAY)
+
+FAULTS = [
+    ("fdatasync", "EIO", 1, 1),
+    ("pwrite64", "EIO", 1, EVERY),
+    ("pwrite64", "ENOSPC", 1 + EVERY // 2, EVERY),
+]
+"""System call, error, the first one that fails, and the step to the next."""
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[Forks]:
+    with forks() as made:
+        yield made
+
+
+def attach(
+    service: Service, output: Path, call: str, error: str, number: int
+) -> "subprocess.Popen[bytes]":
+    """Lets the n-th call of each thread from now on fail."""
+    tracer = subprocess.Popen(
+        strace.injecting(service.pid, output, f"{call}:error={error}:when={number}"),
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + ATTACH_SECONDS
+    tasks = Path(f"/proc/{service.pid}/task")
+    traced = f"TracerPid:\t{tracer.pid}\n"
+    while time.monotonic() < deadline:
+        if all(traced in (task / "status").read_text() for task in tasks.iterdir()):
+            return tracer
+        time.sleep(0.002)
+    tracer.kill()
+    tracer.wait()
+    raise AssertionError("strace did not attach")
+
+
+def end(service: Service, tracer: "subprocess.Popen[bytes]", output: Path, *, failed: bool) -> bool:
+    """Waits for a process that answered with an error, kills one that did not; whether a call
+    failed at all."""
+    if failed:
+        assert service.wait() == EXIT_FAILED, service.stderr
+    else:
+        # It may be about to end by itself: it had answered before a later write failed.
+        assert service.kill() in {-9, EXIT_FAILED}, service.stderr
+    tracer.wait(20)
+    return "INJECTED" in output.read_text()
+
+
+def test_log_stops_at_each_failing_write_and_forgets_nothing(tmp_path: Path, quick: Forks) -> None:
+    strace.needed()
+    cases = 0
+    refused = 0
+    with deployed(tmp_path) as made:
+        made.log.terminate()
+        stream = made.stream()
+        known: list[tuple[int, list[bytes]]] = []
+        for call, error, number, step in FAULTS:
+            while True:
+                service = quick.log(made.config, pages=PAGES)
+                body = stream.take(RECORDS[number : number + 1 + number % 4])
+                output = tmp_path / "injected"
+                tracer = attach(service, output, call, error, number)
+                url = f"{service.url}/v1/batches?wait=published"
+                try:
+                    answer = ask(url, body)
+                    failed = answer.status != 200
+                    if failed:
+                        assert answer.status in {500, 503}, answer.body
+                except (OSError, http.client.HTTPException, urllib.error.URLError):
+                    failed = True
+                happened = end(service, tracer, output, failed=failed)
+                assert happened or not failed
+                if not failed:
+                    known.append((answer.json["first"], unframe(body)))
+                # Restarted, the log has it or takes it, and the witnesses accept what follows.
+                service = quick.log(made.config, pages=PAGES)
+                again = ask(f"{service.url}/v1/batches?wait=published", body)
+                assert again.status == 200, again.body
+                if failed:
+                    known.append((again.json["first"], unframe(body)))
+                    refused += 1
+                assert known[-1][0] == again.json["first"]
+                note = ask(f"{service.url}/checkpoint").body
+                assert made.policy.verify(note, origin=ORIGIN).size >= again.json["size"]
+                service.kill()
+                cases += 1
+                if not happened:
+                    break
+                number += step
+        with processes.start(processes.muniment_log("serve", "--config", made.config)) as last:
+            size = parse_signed_checkpoint(ask(f"{last.url}/checkpoint").body).checkpoint
+            entries = [
+                entry
+                for bundle in bundles_of(0, size.size, size.size)
+                for entry in unframe(ask(f"{last.url}/{bundle.path}").body)
+            ]
+        assert CompactRange.EMPTY.extend(leaf_hashes(entries)).root() == size.root
+        assert entries == [entry for _, batch in sorted(known) for entry in batch]
+    assert refused >= len(FAULTS), (cases, refused)
+
+
+def test_witness_stops_at_each_failing_write_and_forgets_nothing(
+    tmp_path: Path, quick: Forks
+) -> None:
+    strace.needed()
+    log = GrowingLog(signers=[log_signer()])
+    setup.init(
+        tmp_path / "w", name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys,
+        algorithms=("ed25519",), passphrase_file=None, passphrase=None,
+    )  # fmt: skip
+    config = tmp_path / "w" / setup.CONFIG_NAME
+    size, cases, refused = 0, 0, 0
+    for call, error, number, step in FAULTS:
+        while True:
+            service = quick.witness(config, pages=PAGES)
+            output = tmp_path / "injected"
+            tracer = attach(service, output, call, error, number)
+            request = log.request(size, size + 2).encode()
+            try:
+                failed = ask(f"{service.url}/add-checkpoint", request).status != 200
+            except (OSError, http.client.HTTPException, urllib.error.URLError):
+                failed = True
+            happened = end(service, tracer, output, failed=failed)
+            assert happened or not failed
+            service = quick.witness(config, pages=PAGES)
+            latest = ask(f"{service.url}/{origin_hash(log.origin)}/checkpoint")
+            found = int(latest.body.split(b"\n")[1]) if latest.status == 200 else 0
+            assert found in ({size, size + 2} if failed else {size + 2})
+            # The log asks again, whatever became of it, and another history is refused.
+            answer = ask(f"{service.url}/add-checkpoint", log.request(found, size + 2).encode())
+            assert answer.status == 200, answer.body
+            size += 2
+            fork = log.fork(size - 1).request(size, size + 2).encode()
+            assert ask(f"{service.url}/add-checkpoint", fork).status == 422
+            service.kill()
+            cases += 1
+            refused += failed
+            if not happened:
+                break
+            number += step
+    assert refused >= len(FAULTS), (cases, refused)

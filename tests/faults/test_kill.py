@@ -1,0 +1,117 @@
+"""kill -9 at random moments under load, round after round, of a real log and a real witness.
+
+MUNIMENT_KILL_ROUNDS is how many rounds; 300 take some minutes. The moments come from a seed.
+"""
+
+import asyncio
+import http.client
+import os
+import random
+import threading
+import time
+from pathlib import Path
+
+from faults.services import forks
+from integration.test_log_crash import Load
+from log_deployment import GATEWAY, ORIGIN, ask, deployed
+from muniment.formats.encoding import parse_base64, unframe
+from muniment.formats.merkle import CompactRange, leaf_hash, leaf_hashes
+from muniment.formats.proofs import verify_inclusion
+from muniment.formats.tiles import bundles_of
+from muniment.formats.witnesswire import origin_hash
+from muniment_witness import setup
+from witness_tools import WITNESS, GrowingLog, log_signer
+
+ROUNDS = int(os.environ.get("MUNIMENT_KILL_ROUNDS", "8"))
+SEED = int(os.environ.get("MUNIMENT_KILL_SEED", "6"))
+PAGES = 200
+
+
+def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> None:
+    dice = random.Random(SEED)
+    with forks() as quick, deployed(tmp_path) as made:
+        made.log.terminate()
+        load = Load(made, SEED)
+        for _ in range(ROUNDS):
+            made.log = quick.log(made.config, pages=PAGES)  # type: ignore[assignment]
+            asyncio.run(load.until_killed(dice.uniform(0.0, 0.5)))
+        assert load.receipts
+        made.log = quick.log(made.config, pages=PAGES)  # type: ignore[assignment]
+        # Gateways go on with what was never answered, then with something new.
+        for stream in load.streams:
+            for body in load.unanswered.pop(stream.label, []):
+                answer = made.post(body)
+                assert answer.status == 200, answer.body
+                load.receipts.append((answer.json["first"], unframe(body)))
+            state = ask(f"{made.url}/v1/streams/{GATEWAY}/{stream.label}").json
+            assert state["next"] == stream.next
+        last = made.post(made.stream().take([load.receipts[0][1][0]]), "?wait=published").json
+
+        # No witness refuses: each of the three has cosigned a head with everything in it.
+        cosigned = made.policy.verify(ask(f"{made.url}/checkpoint").body, origin=ORIGIN)
+        size = cosigned.size
+        assert size >= last["size"]
+        deadline = time.monotonic() + 20
+        while not all(w["size"] == size for w in ask(f"{made.url}/readyz").json["witnesses"]):
+            assert time.monotonic() < deadline, ask(f"{made.url}/readyz").body
+            time.sleep(0.05)
+
+        entries = [
+            entry
+            for bundle in bundles_of(0, size, size)
+            for entry in unframe(ask(f"{made.url}/{bundle.path}").body)
+        ]
+        assert CompactRange.EMPTY.extend(leaf_hashes(entries)).root() == cosigned.root
+        places: set[int] = set()
+        for first, batch in load.receipts:
+            assert entries[first : first + len(batch)] == batch
+            assert first not in places
+            places.add(first)
+        manifests = [entry for entry in entries if entry.startswith(b"muniment/manifest/v1\n")]
+        assert len(manifests) == len(set(manifests))
+        # Nothing of the gateways but what they hold receipts for: no duplicate, no loss.
+        theirs = [m for m in manifests if GATEWAY.encode() + b" s" in m]
+        assert len(theirs) == len(load.receipts) + 1
+        assert len(set(load.plain)) == len(load.plain)
+        for first, batch in dice.sample(load.receipts, min(20, len(load.receipts))):
+            proof = ask(
+                f"{made.url}/v1/proofs/inclusion?index={first}&size={size}",
+                headers={"Accept": "application/json"},
+            ).json["proof"]
+            path = [parse_base64(text, "proof") for text in proof]
+            verify_inclusion(leaf_hash(batch[0]), first, size, path, cosigned.root)
+
+
+def test_witness_killed_at_random_moments_never_goes_back(tmp_path: Path) -> None:
+    dice = random.Random(SEED)
+    log = GrowingLog(signers=[log_signer()])
+    setup.init(
+        tmp_path / "w", name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys,
+        algorithms=("ed25519",), passphrase_file=None, passphrase=None,
+    )  # fmt: skip
+    config = tmp_path / "w" / setup.CONFIG_NAME
+    size = 0
+    with forks() as quick:
+        for _ in range(ROUNDS):
+            witness = quick.witness(config, pages=PAGES)
+            killer = threading.Timer(dice.uniform(0.0, 0.3), witness.kill)
+            killer.start()
+            told = size
+            try:
+                while True:
+                    request = log.request(told, told + 1).encode()
+                    answer = ask(f"{witness.url}/add-checkpoint", request)
+                    assert answer.status == 200, answer.body
+                    told += 1
+            except (OSError, http.client.HTTPException):
+                killer.join()
+            witness = quick.witness(config, pages=PAGES)
+            latest = ask(f"{witness.url}/{origin_hash(log.origin)}/checkpoint")
+            found = int(latest.body.split(b"\n")[1]) if latest.status == 200 else 0
+            assert told <= found <= told + 1
+            size = found
+            if size:
+                fork = log.fork(size - 1).request(size, size + 1).encode()
+                assert ask(f"{witness.url}/add-checkpoint", fork).status == 422
+            witness.kill()
+    assert size > 0
