@@ -81,6 +81,7 @@ class LimitsFile(Config, frozen=True):
         pace_seconds: time between two publication rounds while nobody waits for one.
         round_seconds: how long a publication round waits for its quorum before a newer head gets
             its turn.
+        refresh_seconds: how old the cosignatures of an idle log get before it renews them.
         connections: open HTTP connections.
         grace_seconds: how long a stop waits for requests under way.
     """
@@ -95,6 +96,7 @@ class LimitsFile(Config, frozen=True):
     start_seconds: Seconds = 3.0
     pace_seconds: Seconds = 0.05
     round_seconds: Seconds = 5.0
+    refresh_seconds: Seconds = 600.0
     connections: Count = 4096
     grace_seconds: Seconds = 10.0
 
@@ -112,7 +114,11 @@ class LimitsFile(Config, frozen=True):
     @property
     def publisher(self) -> PublisherLimits:
         """The publisher's part."""
-        return PublisherLimits(pace_seconds=self.pace_seconds, round_seconds=self.round_seconds)
+        return PublisherLimits(
+            pace_seconds=self.pace_seconds,
+            round_seconds=self.round_seconds,
+            refresh_seconds=self.refresh_seconds,
+        )
 
 
 class IndexTable(Config, frozen=True):

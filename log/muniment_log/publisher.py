@@ -5,7 +5,8 @@ and got cosigned by the quorum of its policy. A round takes the newest integrate
 witnesses at the same time, and ends when the quorum is met; the next begins with the newest head
 then. When nothing is under way a commit's own transaction carries the signature of its head, so a
 lone decision waits for one sync and one exchange with the witnesses, and for no timer. Only a busy
-log paces its rounds, and only while nobody waits for one.
+log paces its rounds, and only while nobody waits for one. An idle log has its head signed and
+cosigned anew from time to time, so that a frozen view of it shows by its age.
 
 Order, for the crash argument: sign, store, ask witnesses; store what they answered, serve it.
 A head that was signed but never stored was never shown; a restart signs a head that extends it.
@@ -49,12 +50,15 @@ class PublisherLimits:
         pace_seconds: time between the beginnings of two rounds while nobody waits for one; signing
             every commit of a busy log would cost a third of its rate and help no one.
         round_seconds: after this, a round without a quorum gives way to a newer head.
+        refresh_seconds: age of a round after which an idle log signs its head again and has it
+            cosigned anew: fresh times tell a quiet log from a frozen view of it.
         backoff_first_seconds: pause after a witness's first failure; doubles from there.
         backoff_most_seconds: longest pause between two requests to a failing witness.
     """
 
     pace_seconds: float = 0.05
     round_seconds: float = 5.0
+    refresh_seconds: float = 600.0
     backoff_first_seconds: float = 0.05
     backoff_most_seconds: float = 10.0
 
@@ -271,6 +275,9 @@ class Publisher:
             seconds = max(0.0, current.started + self._limits.round_seconds - perf_counter())
         elif self._has_news and (pause := self._pause()) > 0:
             seconds = pause
+        elif current is not None:
+            # Not at once when it is due already: then a commit is under way that is newer.
+            seconds = max(self._until_refresh(current), self._limits.pace_seconds)
         try:
             async with asyncio.timeout(seconds):
                 await self._news.wait()
@@ -286,7 +293,8 @@ class Publisher:
             return parse_signed_checkpoint(note)
         # A commit that follows at once signs its own head: newer, and one sync less.
         self._wanted = True
-        if not self._has_news or self._pause() > 0 or self._more_to_come():
+        due = self._round is not None and self._until_refresh(self._round) == 0
+        if not (self._has_news or due) or self._pause() > 0 or self._more_to_come():
             return None
         self._wanted = False
         head = self.integrated
@@ -304,6 +312,10 @@ class Publisher:
         if self._interested or self._round is None:
             return 0.0
         return max(0.0, self._round.started + self._limits.pace_seconds - perf_counter())
+
+    def _until_refresh(self, last: _Round) -> float:
+        """Seconds until the head of the last round is to be cosigned anew."""
+        return max(0.0, last.started + self._limits.refresh_seconds - perf_counter())
 
     def _begin(self, signed: SignedCheckpoint) -> None:
         self._round = _Round(signed, perf_counter())

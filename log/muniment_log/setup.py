@@ -140,6 +140,7 @@ def _config(
         "# start_seconds = 3.0",
         "# pace_seconds = 0.05",
         "# round_seconds = 5.0",
+        "# refresh_seconds = 600.0",
         "# connections = 4096",
         "# grace_seconds = 10.0",
         "",

@@ -403,6 +403,55 @@ async def test_an_empty_log_publishes_its_empty_tree(tmp_path: Path) -> None:
         assert published.checkpoint == Checkpoint(ORIGIN, 0, EMPTY_ROOT)
 
 
+async def test_an_idle_log_has_its_head_cosigned_anew(tmp_path: Path) -> None:
+    times = iter(range(NOW, NOW + 10_000))
+
+    async def with_a_clock(witness: FakeWitness, body: bytes) -> web.Response:
+        await honest(witness, body)
+        return cosigned(witness, parse_add_checkpoint(body).checkpoint, next(times))
+
+    witness = FakeWitness("a", [signing.witness("w.example/a")], answer=with_a_clock)
+    limits = PublisherLimits(round_seconds=0.3, refresh_seconds=0.1)
+    async with serving(witness):
+        policy = policy_of(witness, quorum=1)
+        async with log_of(tmp_path, policy, limits) as log:
+            size = await log.add(3)
+            await log.publisher.wait(size, 5)
+            seen: list[int] = []
+            for _ in range(3):
+                shown = log.shown
+                await until(lambda shown=shown: log.shown is not shown)
+                assert log.shown.checkpoint.size == size
+                seen += [time for _, time in policy.verify(log.shown).cosigners]
+            assert len(seen) == 3
+            assert seen == sorted(set(seen))
+            # It still answers at once, also in between.
+            await log.publisher.wait(await log.add(), 0.3)
+            assert log.shown.checkpoint.size > size
+
+
+async def test_a_refresh_that_gets_no_quorum_shows_and_leaves_the_published_head(
+    tmp_path: Path,
+) -> None:
+    witness = FakeWitness("a", [signing.witness("w.example/a")])
+    limits = PublisherLimits(
+        round_seconds=0.1,
+        refresh_seconds=0.1,
+        backoff_first_seconds=0.02,
+        backoff_most_seconds=0.05,
+    )
+    async with serving(witness):
+        policy = policy_of(witness, quorum=1)
+        async with log_of(tmp_path, policy, limits) as log:
+            await log.publisher.wait(await log.add(3), 5)
+            witness.answer = forbidden
+            await until(lambda: log.publisher.is_stalled)
+            shown = log.shown
+            policy.verify(shown)
+            witness.answer = honest
+            await until(lambda: log.shown is not shown and not log.publisher.is_stalled)
+
+
 async def test_after_a_restart_the_stored_head_is_served_and_goes_on(tmp_path: Path) -> None:
     witness = FakeWitness("a", [signing.witness("w.example/a")])
     async with serving(witness):
