@@ -4,9 +4,10 @@ strace attaches to a running process and makes the n-th call of a kind fail, for
 commit, its publication and a checkpoint of the write-ahead log make. Then the request must get an
 error and the process must end without showing anything more; or what it answered must hold. A
 restart must find all that was acknowledged, and the witnesses must accept what follows.
-MUNIMENT_IO_EVERY=1 takes every write; by default one in eight, and every sync.
+MUNIMENT_IO_EVERY=1 takes every write; by default one in twelve, and every sync.
 """
 
+import errno
 import http.client
 import os
 import subprocess
@@ -27,11 +28,13 @@ from muniment.formats.encoding import unframe
 from muniment.formats.merkle import CompactRange, leaf_hashes
 from muniment.formats.tiles import bundles_of
 from muniment.formats.witnesswire import origin_hash
+from muniment.service.database import DatabaseError
 from muniment_log.cli import EXIT_FAILED
+from muniment_log.storage.sqlite import SQLiteStore
 from muniment_witness import setup
 from witness_tools import WITNESS, GrowingLog, log_signer
 
-EVERY = int(os.environ.get("MUNIMENT_IO_EVERY", "8"))
+EVERY = int(os.environ.get("MUNIMENT_IO_EVERY", "12"))
 ATTACH_SECONDS = 20.0
 PAGES = 12
 RECORDS = decisions.decisions(2000, producer=GATEWAY)
@@ -175,3 +178,20 @@ def test_witness_stops_at_each_failing_write_and_forgets_nothing(
                 break
             number += step
     assert refused >= len(FAULTS), (cases, refused)
+
+
+async def test_database_is_not_opened_when_its_name_may_not_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite ignores a failing sync of the folder; the write-ahead log could vanish later."""
+    path = tmp_path / "log.db"
+
+    def fail(_: int) -> None:
+        assert path.with_name("log.db-wal").exists()
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(DatabaseError, match="Input/output error"):
+            await SQLiteStore.open(path)
+    await (await SQLiteStore.open(path)).close()

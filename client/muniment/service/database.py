@@ -121,6 +121,7 @@ class Writer:
             connection = _connect(path)
             try:
                 _set_up(connection, path, migrations, application)
+                _sync_folder(path)
             except BaseException:
                 connection.close()
                 raise
@@ -272,6 +273,22 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA trusted_schema=0")
     connection.execute(f"PRAGMA cache_size=-{CACHE_KIBIBYTES}")
     return connection
+
+
+def _sync_folder(path: Path) -> None:
+    """Makes the names of the database and of its WAL durable; both exist by now.
+
+    SQLite syncs the folder too, but takes no notice when that fails: the WAL could be gone after a
+    power cut, with all that was acknowledged from it.
+    """
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise DatabaseError(f"{path.parent}: {error.strerror}") from error
 
 
 def _set_up(
