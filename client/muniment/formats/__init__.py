@@ -1,1 +1,1 @@
-"""Pure formats: no clock, no I/O, no logging, no asyncio. Hostile input raises one declared error."""
+"""Pure formats: no clock, no I/O, no asyncio. Hostile input raises one declared error."""
