@@ -96,6 +96,8 @@ class Node:
         )  # fmt: skip
         self.watch.puller.moved = self.http.cosigned
         self.app: App = self.http.app()
+        for peer in others:
+            self.watch.relay.senders.learn(peer.name, [urlsplit(peer.url).netloc])
         self.running = True
         await self.watch.start()
         self._task = asyncio.create_task(self.watch.cosigner.run())
@@ -123,8 +125,11 @@ class Node:
         await self.watch.relay.push()
         self.network.alarms += [(self.name, *alarm) for alarm in self.watch.look()]
 
-    async def call(self, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
-        return await self.app.respond(Request(method, path, headers, Bytes(body)))
+    async def call(
+        self, method: str, path: str, body: bytes = b"", client: str = "", **headers: str
+    ) -> Response:
+        """Asks this witness; `client` is the address to come from: a node's name, or any other."""
+        return await self.app.respond(Request(method, path, headers, Bytes(body), client))
 
     async def add(self, old: int, view: View, new: int | None = None) -> Response:
         return await self.call("POST", "/add-checkpoint", view.add_checkpoint(old, new).encode())
@@ -169,7 +174,8 @@ class Wire:
         if not node.running:
             raise UnreachableError("down")
         headers = {"If-None-Match": etag} if etag else {}
-        response = await node.app.respond(Request(method, parts.path, headers, Bytes(body)))
+        request = Request(method, parts.path, headers, Bytes(body), self.reader.name)
+        response = await node.app.respond(request)
         return Answer(
             response.status, response.body, response.headers.get("ETag", ""), response.content_type
         )

@@ -88,9 +88,9 @@ def test_the_gravest_comes_first() -> None:
 def test_budgets_refill_up_to_their_burst() -> None:
     now = 0.0
     budget = Budget(2.0, 3.0, lambda: now)
-    assert [budget.take("a") for _ in range(4)] == [True, True, True, False]
-    assert budget.take("b")
+    assert [budget.take(("a",)) for _ in range(4)] == [True, True, True, False]
+    assert budget.take(("b",))
     now = 0.5
-    assert [budget.take("a") for _ in range(2)] == [True, False]
+    assert [budget.take(("a",)) for _ in range(2)] == [True, False]
     now = 100.0
-    assert [budget.take("a") for _ in range(4)] == [True, True, True, False]
+    assert [budget.take(("a",)) for _ in range(4)] == [True, True, True, False]

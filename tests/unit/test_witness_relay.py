@@ -80,7 +80,7 @@ async def test_floods_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert (await w1.add(0, MAIN, 5)).status == 200
         for size in range(6, 50):
             assert await push(w1, MAIN.checkpoint(size).encode()) == 200
-        assert w1.watch.relay._arrived.qsize() <= relay.HEADS_BURST + 5
+        assert len(w1.watch.relay._arrivals) <= relay.HEADS_BURST + 5
         await w1.watch.relay.arrivals()
         assert len(w1.store.ledger.suspicions[net.origin]) <= ledger.MAX_SUSPICIONS
         statuses = []
@@ -90,7 +90,7 @@ async def test_floods_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert 503 in statuses
         assert len(w1.evidence) <= ledger.MAX_EVIDENCE
         # Also when it came slowly.
-        w1.watch.relay._evidence = Budget(1e9, 1e9, lambda: 0.0)
+        w1.watch.relay._strange_evidence = Budget(1e9, 1e9, lambda: 0.0)
         for size in range(10, 50):
             file = same_size(MAIN.checkpoint(size), OTHER.checkpoint(size))
             assert (await w1.call("POST", "/gossip/evidence", file.encode())).status == 200

@@ -6,7 +6,7 @@ from collections.abc import Callable
 class Budget:
     """A bucket for each name: `burst` tokens at most, refilled at a rate.
 
-    The names come from the configuration, so their number is bounded.
+    The names (tuples of text) come from the configuration, so their number is bounded.
     """
 
     def __init__(self, per_second: float, burst: float, timer: Callable[[], float]) -> None:
@@ -20,9 +20,9 @@ class Budget:
         self._rate = per_second
         self._burst = burst
         self._timer = timer
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets: dict[tuple[str, ...], tuple[float, float]] = {}
 
-    def take(self, name: str, tokens: float = 1.0) -> bool:
+    def take(self, name: tuple[str, ...], tokens: float = 1.0) -> bool:
         """Takes tokens when there are enough; whether there were."""
         now = self._timer()
         left, then = self._buckets.get(name, (self._burst, now))

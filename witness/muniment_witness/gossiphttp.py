@@ -69,9 +69,8 @@ class _Served:
         return _tagged(self._watch.relay.known(), _BYTES)
 
     async def take_heads(self, request: Request) -> Response:
-        return json_response(
-            {"taken": self._watch.relay.take_heads(await request.body(MAX_HEADS_SIZE))}
-        )
+        body = await request.body(MAX_HEADS_SIZE)
+        return json_response({"taken": self._watch.relay.take_heads(body, request.client)})
 
     async def evidence(self, _: Request) -> Response:
         listed = [
@@ -82,8 +81,8 @@ class _Served:
         return _tagged(msgspec.json.encode(EvidenceList(listed)), "application/json")
 
     async def take_evidence(self, request: Request) -> Response:
-        new = await self._watch.relay.take_evidence(await request.body(MAX_EVIDENCE_SIZE))
-        return json_response({"new": new})
+        body = await request.body(MAX_EVIDENCE_SIZE)
+        return json_response({"new": await self._watch.relay.take_evidence(body, request.client)})
 
     async def file(self, request: Request) -> Response:
         name = request.rest.removesuffix(EXTENSION)

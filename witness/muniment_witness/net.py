@@ -22,6 +22,10 @@ MAX_ANSWER: Final = MAX_NOTE_SIZE
 MAX_CONNECTIONS: Final = 64
 """Open connections to all logs and peers together."""
 
+MAX_ETAG: Final = 256
+"""Longest entity tag that is kept, in characters. Others, and those that cannot be sent back, are
+as none: or a tag that spoils the next request would keep its sender from ever being read again."""
+
 _KEEPALIVE_SECONDS: Final = 300
 
 
@@ -39,7 +43,7 @@ class Answer:
     Attributes:
         status: HTTP status; redirects are among them, they are not followed.
         body: The body; empty with status 304.
-        etag: The entity tag as sent; empty without one.
+        etag: The entity tag as sent; empty without a usable one.
         content_type: The media type, without parameters.
     """
 
@@ -106,7 +110,8 @@ class HttpTransport:
                         raise UnreachableError(f"more than {most} bytes of answer")
                 kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
                 etag = response.headers.get("ETag", "")
-                return Answer(response.status, bytes(data), etag, kind)
+                usable = len(etag) <= MAX_ETAG and etag.isascii() and etag.isprintable()
+                return Answer(response.status, bytes(data), etag if usable else "", kind)
         except TimeoutError as error:
             raise UnreachableError("no answer in time") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -2,8 +2,9 @@
 
 Heads that moved and evidence go to every peer without waiting for its next round; anti-entropy
 makes good whatever is lost. What comes in is verified before anything is kept or passed on: a head
-must be signed by a configured log, evidence must hold against configured keys. Work that may need
-the network waits in a bounded queue, so that an answer never does.
+must be signed by a configured log, evidence must hold against configured keys. Each peer has its
+own budget and strangers share a small one (see `senders`), so that nobody can use up another's.
+Work that may need the network waits in bounded lines, so that an answer never does.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from muniment.formats.evidence import parse_evidence
 from muniment.service.database import FatalDatabaseError
 from muniment.service.http import Problem, overloaded
 from muniment.service.logging import event
+from muniment_witness.arrivals import Arrivals
 from muniment_witness.budget import Budget
 from muniment_witness.comparer import Comparer
 from muniment_witness.config import Peer
@@ -35,28 +37,34 @@ from muniment_witness.peers import (
     PeerState,
 )
 from muniment_witness.seen import Seen, authentic
+from muniment_witness.senders import STRANGERS, Senders
 from muniment_witness.sources import Sources
 from muniment_witness.store import Store
 
-MAX_WAITING: Final = 256
-"""Pushed heads that wait to be compared."""
-
 HEADS_PER_SECOND: Final = 4.0
-"""Heads of one origin that are taken from pushes; more wait for anti-entropy."""
+"""Heads of one origin that are taken from the pushes of one peer; more wait for anti-entropy."""
 
 HEADS_BURST: Final = 32.0
 
 EVIDENCE_PER_SECOND: Final = 1.0
-"""Files that are verified, from all senders together; what is known already costs nothing."""
+"""Files of one peer that are verified; what is known already costs nothing."""
 
 EVIDENCE_BURST: Final = 16.0
 
-_STRANGERS: Final = "-"
+STRANGERS_SHARE: Final = 0.25
+"""What all strangers together may use, as a part of what one peer may."""
+
+_REQUESTS: Final = "a refused request"
+"""The sender of heads that came with requests; no peer has such a name, with spaces in it."""
 _LOGGER: Final = logging.getLogger(__name__)
 
 
 class Relay:
-    """Pushes to the peers, and takes their pushes."""
+    """Pushes to the peers, and takes their pushes.
+
+    Attributes:
+        senders: Tells the peers from strangers.
+    """
 
     def __init__(
         self,
@@ -86,9 +94,13 @@ class Relay:
         self._files: deque[Filed] = deque(maxlen=64)
         self._notes: deque[bytes] = deque(maxlen=64)
         self._wake = asyncio.Event()
-        self._arrived: asyncio.Queue[Seen] = asyncio.Queue(MAX_WAITING)
+        self._arrivals = Arrivals()
+        self.senders: Final = Senders(peers)
+        share = STRANGERS_SHARE
         self._heads = Budget(HEADS_PER_SECOND, HEADS_BURST, timer)
+        self._strange_heads = Budget(HEADS_PER_SECOND * share, HEADS_BURST * share, timer)
         self._evidence = Budget(EVIDENCE_PER_SECOND, EVIDENCE_BURST, timer)
+        self._strange_evidence = Budget(EVIDENCE_PER_SECOND * share, EVIDENCE_BURST * share, timer)
 
     # Out
 
@@ -119,6 +131,7 @@ class Relay:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._run_pushes(), name="gossip pushes")
             group.create_task(self._run_arrivals(), name="gossip arrivals")
+            group.create_task(self.senders.run(), name="peer addresses")
 
     async def _run_pushes(self) -> None:
         while True:
@@ -153,55 +166,59 @@ class Relay:
 
     # In
 
-    def take_heads(self, body: bytes) -> int:
+    def take_heads(self, body: bytes, address: str) -> int:
         """Takes pushed heads, to be compared soon.
 
         Args:
             body: The framed notes.
+            address: Where they came from; decides whose budget is used.
 
         Returns:
             How many are worth comparing; those known, of other logs or over budget are not.
 
         Raises:
             FormatError: If the body or a note is malformed, or there are too many.
-            Problem: 403 when a note is of a known log but not signed by it; 503 when too many wait.
+            Problem: 403 when a note is of a known log but not signed by it; 503 when too many of
+                this sender wait.
         """
         notes = unframe(body, "heads")
         if len(notes) > MAX_HEADS:
             raise FormatError(f"heads: more than {MAX_HEADS}")
+        sender = self.senders.name_of(address)
         taken = 0
         for number, data in enumerate(notes, 1):
             if len(data) > MAX_HEAD_SIZE:
                 raise FormatError(f"heads: note {number}: more than {MAX_HEAD_SIZE} bytes")
-            taken += self._take(parse_signed_checkpoint(data), number)
+            taken += self._take(parse_signed_checkpoint(data), number, sender)
         return taken
 
-    def _take(self, signed: SignedCheckpoint, number: int) -> bool:
+    def _take(self, signed: SignedCheckpoint, number: int, sender: str) -> bool:
         log = self._logs.get(signed.checkpoint.origin)
-        if log is None or not self._heads.take(log.origin):
+        if log is None:
             return False
         frontier = self._comparer.frontier(log.origin)
         if frontier is not None and frontier.signed.checkpoint == signed.checkpoint:
+            return False
+        heads = self._strange_heads if sender == STRANGERS else self._heads
+        if not heads.take((sender, log.origin)):
             return False
         try:
             seen = authentic(log, signed)
         except MunimentError as error:
             raise Problem(403, "bad-signature", f"heads: note {number}: {error}") from error
-        try:
-            self._arrived.put_nowait(seen)
-        except asyncio.QueueFull:
-            raise overloaded("busy", "too many heads are waiting; try again") from None
+        if not self._arrivals.put(sender, seen):
+            raise overloaded("busy", "too many heads are waiting; try again")
         return True
 
     def arrived(self, seen: Seen) -> None:
         """A head that was in a refused request: compared soon, if there is room and budget."""
         origin = seen.origin
-        if self._sources.tiles(origin) and self._heads.take(origin) and not self._arrived.full():
-            self._arrived.put_nowait(seen)
+        if self._sources.tiles(origin) and self._heads.take((_REQUESTS, origin)):
+            self._arrivals.put(_REQUESTS, seen)
 
     async def _run_arrivals(self) -> None:
         while True:
-            await self.arrive(await self._arrived.get())
+            await self.arrive(await self._arrivals.get())
 
     async def arrive(self, seen: Seen) -> None:
         """Compares one pushed head.
@@ -224,11 +241,15 @@ class Relay:
 
     async def arrivals(self) -> None:
         """Compares what has arrived so far; for those who do without `run`."""
-        while not self._arrived.empty():
-            await self.arrive(self._arrived.get_nowait())
+        while (seen := self._arrivals.pop()) is not None:
+            await self.arrive(seen)
 
-    async def take_evidence(self, body: bytes) -> bool:
+    async def take_evidence(self, body: bytes, address: str) -> bool:
         """Takes pushed evidence: verified, durable, and on its way to the other peers.
+
+        Args:
+            body: The file.
+            address: Where it came from; decides whose budget is used.
 
         Returns:
             Whether it was new.
@@ -236,7 +257,7 @@ class Relay:
         Raises:
             FormatError: If it is malformed.
             VerificationError: If it proves nothing against a log of this witness.
-            Problem: 404 when it is about another log, 503 when there is too much of it.
+            Problem: 404 when it is about another log, 503 when this sender sends too much.
             FatalDatabaseError: If it could not be made durable; the process must end.
         """
         evidence = parse_evidence(body)
@@ -246,7 +267,9 @@ class Relay:
             raise Problem(404, "unknown-origin", "this witness does not know that log")
         if self._holds.acknowledged(evidence.origin):
             return False  # may be nothing new, which takes tiles to tell: left to the next round
-        if not self._evidence.take(_STRANGERS):
+        sender = self.senders.name_of(address)
+        budget = self._strange_evidence if sender == STRANGERS else self._evidence
+        if not budget.take((sender,)):
             raise overloaded("busy", "too much evidence at one time; try again", seconds=5)
         return await self._comparer.file(evidence, "pushed") is not None
 

@@ -118,12 +118,18 @@ class Request:
         rest: What follows the prefix, on a prefix route; otherwise empty.
         query: The query as sent, undecoded; empty without one.
         headers: The headers; names compare case-insensitively.
+        client: Address that the connection came from; empty when unknown.
     """
 
-    __slots__ = ("_body", "headers", "method", "path", "query", "rest")
+    __slots__ = ("_body", "client", "headers", "method", "path", "query", "rest")
 
     def __init__(
-        self, method: str, target: str, headers: Mapping[str, str], body: BodySource
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: BodySource,
+        client: str = "",
     ) -> None:
         if not target.startswith("/"):
             target = _origin_form(target)
@@ -131,6 +137,7 @@ class Request:
         self.path, _, self.query = target.partition("?")
         self.rest = ""
         self.headers = headers
+        self.client = client
         self._body = body
 
     async def body(self, most: int) -> bytes:

@@ -134,7 +134,7 @@ class _Adapter:
     async def _answer(self, raw: web.BaseRequest) -> web.StreamResponse:
         body = _Body(raw, self._budget, self._limits.body_seconds)
         try:
-            request = Request(raw.method, raw.raw_path, raw.headers, body)
+            request = Request(raw.method, raw.raw_path, raw.headers, body, raw.remote or "")
             response = await self._app.respond(request)
         finally:
             body.release()

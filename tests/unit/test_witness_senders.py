@@ -1,0 +1,120 @@
+"""Budgets per sender: a flood uses up its own, and however many addresses take no memory."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from byzantine import View
+from muniment.formats.encoding import frame
+from muniment.formats.evidence import same_size
+from muniment_witness.arrivals import MAX_WAITING, Arrivals
+from muniment_witness.config import Peer
+from muniment_witness.relay import EVIDENCE_BURST, HEADS_BURST, STRANGERS_SHARE
+from muniment_witness.seen import Seen, digest_of
+from muniment_witness.senders import MAX_ADDRESSES, STRANGERS, Senders
+from witness_network import Network
+
+MAIN = View().append(400)
+OTHER = MAIN.fork(7, 400)
+
+
+def seen(size: int) -> Seen:
+    signed = MAIN.checkpoint(size)
+    return Seen(signed, digest_of(signed))
+
+
+def test_peers_are_told_by_the_literal_addresses_of_their_urls() -> None:
+    senders = Senders(
+        [
+            Peer("a", (), "http://192.0.2.1:8101"),
+            Peer("b", (), "https://[2001:db8::1]/w"),
+            Peer("c", (), "http://192.0.2.1:8102"),
+            Peer("d", (), "https://w4.example"),
+        ]
+    )
+    assert senders.name_of("192.0.2.1") == senders.name_of("::ffff:192.0.2.1") == "a"
+    assert senders.name_of("2001:0db8:0::0001") == "b"
+    for stranger in ("192.0.2.2", "w4.example", "", "nonsense", "::1"):
+        assert senders.name_of(stranger) == STRANGERS
+    senders.learn("d", ["192.0.2.4", "2001:db8::4", "192.0.2.1"])
+    assert senders.name_of("192.0.2.4") == senders.name_of("2001:db8::4") == "d"
+    assert senders.name_of("192.0.2.1") == "a"
+    senders.learn("d", [f"198.51.100.{n}" for n in range(200)])
+    assert senders.name_of("192.0.2.4") == STRANGERS
+    known = [n for n in range(200) if senders.name_of(f"198.51.100.{n}") == "d"]
+    assert len(known) == MAX_ADDRESSES
+
+
+async def test_host_names_are_looked_up() -> None:
+    senders = Senders([Peer("a", (), "http://localhost:1"), Peer("b", (), "http://-.invalid")])
+    task = asyncio.create_task(senders.run())
+    async with asyncio.timeout(30):
+        while senders.name_of("127.0.0.1") != "a":  # noqa: ASYNC110  # a resolver tells nobody
+            await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await Senders([Peer("a", (), "http://127.0.0.1")]).run()  # nothing to look up
+
+
+async def test_lines_take_turns_and_are_bounded() -> None:
+    arrivals = Arrivals()
+    assert [arrivals.put("a", seen(n)) for n in range(1, MAX_WAITING + 3)].count(False) == 2
+    assert arrivals.put("b", seen(301))
+    assert arrivals.put("b", seen(302))
+    assert len(arrivals) == MAX_WAITING + 2
+    assert [(await arrivals.get()).head.size for _ in range(5)] == [1, 301, 2, 302, 3]
+    while arrivals.pop() is not None:
+        pass
+    waiting = asyncio.create_task(arrivals.get())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    arrivals.put("c", seen(9))
+    assert (await waiting).head.size == 9
+
+
+@pytest.mark.parametrize("flooder", ["w2", "stranger"])
+async def test_a_flooding_sender_does_not_starve_another(tmp_path: Path, flooder: str) -> None:
+    """Issue 4, budgets per peer: what one sender sends counts against nobody else."""
+    async with Network(tmp_path, MAIN) as net:
+        w1 = net.add("w1", None)
+        net.add("w2", None)
+        net.add("w3", None)
+        await net.start()
+
+        async def push(size: int, client: str) -> int:
+            body = frame([MAIN.checkpoint(size).encode()])
+            response = await w1.call("POST", "/gossip/heads", body, client)
+            return int(response.body == b'{"taken":1}')
+
+        async def file(size: int, client: str) -> int:
+            body = same_size(MAIN.checkpoint(size), OTHER.checkpoint(size)).encode()
+            return (await w1.call("POST", "/gossip/evidence", body, client)).status
+
+        taken = [await push(size, flooder) for size in range(10, 110)]
+        assert 0 < sum(taken) < 50
+        assert await push(200, "w3") == 1
+        assert [await file(size, flooder) for size in range(10, 60)].count(503) > 20
+        assert await file(200, "w3") == 200
+
+
+async def test_many_addresses_are_one_stranger(tmp_path: Path) -> None:
+    async with Network(tmp_path, MAIN) as net:
+        w1 = net.add("w1", None)
+        net.add("w2", None)
+        await net.start()
+        relay = w1.watch.relay
+        statuses = []
+        for number in range(2_000):
+            address = f"10.0.{number >> 8}.{number & 255}"
+            relay.take_heads(frame([MAIN.checkpoint(1 + number % 390).encode()]), address)
+            if number < 40:
+                file = same_size(MAIN.checkpoint(10 + number), OTHER.checkpoint(10 + number))
+                answer = await w1.call("POST", "/gossip/evidence", file.encode(), address)
+                statuses.append(answer.status)
+        assert len(relay._arrivals) <= HEADS_BURST * STRANGERS_SHARE + 10
+        assert statuses.count(200) <= EVIDENCE_BURST * STRANGERS_SHARE + 5
+        budgets = (relay._heads, relay._strange_heads, relay._evidence, relay._strange_evidence)
+        assert sum(len(budget._buckets) for budget in budgets) == 2
+        assert len(relay._arrivals._lines) == 1
