@@ -194,7 +194,7 @@ WORKERS = {"ingest": ingest, "lone": lone, "single": single, "gets": gets}
 
 
 def main() -> None:
-    job = json.loads(sys.argv[2])
+    job = json.loads(Path(sys.argv[2]).read_text())
     Path(job["result"]).write_text(json.dumps(run(WORKERS[sys.argv[1]](job))))
     print(json.dumps({"done": True}), flush=True)
 

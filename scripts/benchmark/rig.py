@@ -32,8 +32,10 @@ class Worker:
     def __init__(self, kind: str, job: dict[str, Any]) -> None:
         self._result = Path(job["result"])
         self._done = False
+        file = self._result.with_suffix(".job")
+        file.write_text(json.dumps(job))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmark.load", kind, json.dumps(job)],
+            [sys.executable, "-m", "benchmark.load", kind, file],
             cwd=SCRIPTS,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
