@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
-from muniment.formats.cosignature import signer_for
-from muniment.formats.encoding import MunimentError
-from muniment.formats.keys import KeyFile, generate
-from muniment.keyfiles import write_key_file
-from muniment.service.config import Address
+from muniment.service.folder import make_folder, quoted
 from muniment_log.config import check_origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from muniment.formats.keys import Algorithm
     from muniment.formats.note import VKey
 
 CONFIG_NAME: Final = "log.toml"
 
-_ALGORITHMS: Final[tuple[Literal["ed25519", "mldsa44"], ...]] = ("ed25519", "mldsa44")
+_ALGORITHMS: Final[tuple[Algorithm, ...]] = ("ed25519", "mldsa44")
 
 
 def init(
@@ -48,34 +44,15 @@ def init(
             malformed.
     """
     check_origin(origin)
-    try:
-        Address(listen)
-    except ValueError as error:
-        raise MunimentError(f"listen: {error}") from error
-    config = folder / CONFIG_NAME
-    if config.exists():
-        raise MunimentError(f"{config}: exists already")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MunimentError(f"{folder}: {error.strerror}") from error
-    vkeys: list[VKey] = []
-    files: list[str] = []
-    for algorithm in _ALGORITHMS:
-        private = generate(algorithm)
-        vkey = signer_for(origin, private, use="log").vkey
-        file = f"log-{algorithm}.pem"
-        write_key_file(folder / file, KeyFile(private, vkey), passphrase)
-        vkeys.append(vkey)
-        files.append(file)
-    text = _config(origin, listen, files, vkeys, passphrase_file)
-    try:
-        # Last and exclusively: a folder with a configuration is a complete one.
-        with config.open("x", encoding="utf-8") as out:
-            out.write(text)
-    except OSError as error:
-        raise MunimentError(f"{config}: {error.strerror}") from error
-    return tuple(vkeys)
+    return make_folder(
+        folder / CONFIG_NAME,
+        lambda files, vkeys: _config(origin, listen, files, vkeys, passphrase_file),
+        name=origin,
+        use="log",
+        algorithms=_ALGORITHMS,
+        listen=listen,
+        passphrase=passphrase,
+    )
 
 
 def _config(
@@ -91,21 +68,21 @@ def _config(
         "# The log's identity, for ever: first line of its checkpoints, name of its keys:",
         # A post-quantum vkey is 1,800 characters: name and key ID say which it is.
         *(f"#   {vkey.name}+{vkey.key_id:08x}+…" for vkey in vkeys),
-        f"origin = {_quoted(origin)}",
+        f"origin = {quoted(origin)}",
         "",
         "# Where to listen; port 0 lets the system choose. Put TLS in front of it.",
-        f"listen = {_quoted(listen)}",
+        f"listen = {quoted(listen)}",
         "",
         "# The log itself. Back it up online; an old copy is refused when a witness knows more.",
         'database = "log.db"',
         "",
         "# Private keys (PKCS#8 PEM, mode 0600): Ed25519, and ML-DSA-44 against quantum computers.",
-        f"keys = [{', '.join(_quoted(file) for file in files)}]",
+        f"keys = [{', '.join(quoted(file) for file in files)}]",
     ]
     if passphrase_file is None:
         lines += ['# key_passphrase_file = "passphrase"   # for encrypted keys']
     else:
-        lines += [f"key_passphrase_file = {_quoted(str(passphrase_file.resolve()))}"]
+        lines += [f"key_passphrase_file = {quoted(str(passphrase_file.resolve()))}"]
     lines += [
         "",
         "# Who must cosign a checkpoint before it is published: a C2SP tlog-policy file whose",
@@ -146,8 +123,3 @@ def _config(
         "",
     ]
     return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    """A TOML basic string; JSON's escapes are a subset of TOML's, DEL apart."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

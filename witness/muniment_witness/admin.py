@@ -17,12 +17,11 @@ import msgspec
 
 from muniment.formats.cosignature import signer_for
 from muniment.formats.encoding import MunimentError
-from muniment.formats.keys import KeyFile, generate
+from muniment.formats.keys import Algorithm, KeyFile, generate
 from muniment.formats.note import VKey, parse_vkey
 from muniment.keyfiles import write_key_file
 from muniment.service.config import ConfigError, load_config, read_passphrase
 from muniment_witness.config import LogEntry, WitnessFile, load
-from muniment_witness.setup import Algorithm
 
 _TABLE: Final = re.compile(r"\s*\[\[?\s*[A-Za-z_\"]")
 _LOG: Final = re.compile(r"\s*\[\[\s*log\s*\]\]\s*(#.*)?\n?")

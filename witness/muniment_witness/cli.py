@@ -19,6 +19,7 @@ import click
 
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError
+from muniment.formats.keys import Algorithm
 from muniment.formats.note import parse_vkey
 from muniment.service import logging
 from muniment.service.config import ConfigError, load_config, read_passphrase
@@ -30,7 +31,7 @@ from muniment_witness.feed import Feeder, RefusedError
 from muniment_witness.net import Transport, UnreachableError, check_url, transport
 from muniment_witness.pull import jittered
 from muniment_witness.remote import lines_of, read_all, read_status, write_all
-from muniment_witness.setup import CONFIG_NAME, Algorithm, init
+from muniment_witness.setup import CONFIG_NAME, init
 from muniment_witness.tiles import UnresolvedError
 
 EXIT_FAILED: Final = 1

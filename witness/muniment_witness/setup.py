@@ -1,18 +1,12 @@
 """Makes the folder of a new witness: keys and a commented witness.toml."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from muniment.formats.cosignature import signer_for
-from muniment.formats.encoding import MunimentError
-from muniment.formats.keys import KeyFile, generate
+from muniment.formats.keys import Algorithm
 from muniment.formats.note import VKey, parse_vkey
-from muniment.keyfiles import write_key_file
-from muniment.service.config import Address
-
-Algorithm = Literal["ed25519", "mldsa44"]
+from muniment.service.folder import make_folder, quoted
 
 CONFIG_NAME: Final = "witness.toml"
 
@@ -45,37 +39,18 @@ def init(
         MunimentError: If a file exists already or cannot be written, or a vkey or
             `listen` is malformed.
     """
-    try:
-        Address(listen)
-    except ValueError as error:
-        raise MunimentError(f"listen: {error}") from error
     entries: dict[str, list[str]] = {}
     for number, text in enumerate(logs):
         entries.setdefault(parse_vkey(text, f"log {number + 1}").name, []).append(text)
-    config = folder / CONFIG_NAME
-    if config.exists():
-        raise MunimentError(f"{config}: exists already")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MunimentError(f"{folder}: {error.strerror}") from error
-    vkeys: list[VKey] = []
-    files: list[str] = []
-    for algorithm in algorithms:
-        private = generate(algorithm)
-        vkey = signer_for(name, private, use="witness").vkey
-        file = f"witness-{algorithm}.pem"
-        write_key_file(folder / file, KeyFile(private, vkey), passphrase)
-        vkeys.append(vkey)
-        files.append(file)
-    text = _config(name, listen, files, vkeys, entries, passphrase_file)
-    try:
-        # Last and exclusively: a folder with a configuration is a complete one.
-        with config.open("x", encoding="utf-8") as out:
-            out.write(text)
-    except OSError as error:
-        raise MunimentError(f"{config}: {error.strerror}") from error
-    return tuple(vkeys)
+    return make_folder(
+        folder / CONFIG_NAME,
+        lambda files, vkeys: _config(name, listen, files, vkeys, entries, passphrase_file),
+        name=name,
+        use="witness",
+        algorithms=algorithms,
+        listen=listen,
+        passphrase=passphrase,
+    )
 
 
 def _config(
@@ -92,22 +67,22 @@ def _config(
         "# The witness's name, part of every cosignature. Its public keys:",
         # A post-quantum vkey is 1,800 characters: name and key ID say which it is.
         *(f"#   {vkey.name}+{vkey.key_id:08x}+…" for vkey in vkeys),
-        f"name = {_quoted(name)}",
+        f"name = {quoted(name)}",
         "",
         "# Where to listen; port 0 lets the system choose. Put TLS in front of it.",
-        f"listen = {_quoted(listen)}",
+        f"listen = {quoted(listen)}",
         "",
         "# What was cosigned. A restored copy signs nothing until it has caught up with what logs",
         "# and peers show of its own cosignatures; without them it could sign a second history.",
         'database = "witness.db"',
         "",
         "# Private keys (PKCS#8 PEM, mode 0600); the witness cosigns with each of them.",
-        f"keys = [{', '.join(_quoted(file) for file in files)}]",
+        f"keys = [{', '.join(quoted(file) for file in files)}]",
     ]
     if passphrase_file is None:
         lines += ['# key_passphrase_file = "passphrase"   # for encrypted keys']
     else:
-        lines += [f"key_passphrase_file = {_quoted(str(passphrase_file.resolve()))}"]
+        lines += [f"key_passphrase_file = {quoted(str(passphrase_file.resolve()))}"]
     lines += [
         "",
         '# log_level = "info"     # debug, info, warning, error',
@@ -116,7 +91,7 @@ def _config(
         "# The logs to witness: one [[log]] for each, with all vkeys that it signs with.",
     ]
     for keys in logs.values():
-        lines += ["[[log]]", "vkeys = [", *(f"    {_quoted(key)}," for key in keys), "]", ""]
+        lines += ["[[log]]", "vkeys = [", *(f"    {quoted(key)}," for key in keys), "]", ""]
     lines += [
         "# More of a [[log]]: read it unasked, and perhaps cosign what was read.",
         '# url = "https://log.example/"',
@@ -135,8 +110,3 @@ def _config(
     if not logs:
         lines += ["# [[log]]", '# vkeys = ["log.example/decisions+..."]', ""]
     return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    """A TOML basic string; JSON's escapes are a subset of TOML's, DEL apart."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -4,6 +4,7 @@ Unverified: `proven.verify_evidence` is what believes one. The file they stand i
 `evidence`, from which everything is to be imported.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import ClassVar, Final, Literal, TypeAlias
@@ -22,7 +23,7 @@ LEAF: Final = "leaf "
 Kind: TypeAlias = Literal["same-size", "fork", "leaf", "empty-root"]
 
 
-class _Claim:
+class _Claim(ABC):
     """What all kinds have in common."""
 
     __slots__ = ()
@@ -30,9 +31,9 @@ class _Claim:
     kind: ClassVar[Kind]
 
     @property
+    @abstractmethod
     def checkpoints(self) -> tuple[SignedCheckpoint, ...]:
         """The log's checkpoints in the order of the file."""
-        raise NotImplementedError
 
     @property
     def header(self) -> tuple[str, ...]:
