@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import rfc6962
 from muniment.formats.encoding import MAX_SIZE, FormatError, VerificationError
-from muniment.formats.merkle import EMPTY_ROOT, CompactRange, leaf_hashes, root_of
+from muniment.formats.merkle import EMPTY_ROOT, CompactRange, leaf_hash, leaf_hashes, root_of
 from muniment.formats.proofs import (
     MAX_PROOF,
     Node,
@@ -286,11 +286,12 @@ def test_no_inclusion_proof_verifies_elsewhere(data: st.DataObject, size: int, o
     proof = prove(plan_inclusion(index, size), size)
     elsewhere = data.draw(st.integers(-1, max(size, other)))
     assume((index, size) != (elsewhere, other))
+    stranger = LEAVES[elsewhere] if 0 <= elsewhere < len(LEAVES) else leaf_hash(b"of no tree here")
     if elsewhere != index:
         with pytest.raises(VerificationError):
             verify_inclusion(LEAVES[index], elsewhere, size, proof, root(size))
         with pytest.raises(VerificationError):
-            verify_inclusion(LEAVES[elsewhere], index, size, proof, root(size))
+            verify_inclusion(stranger, index, size, proof, root(size))
     if other != size:
         with pytest.raises(VerificationError):
             verify_inclusion(LEAVES[index], index, size, proof, root(other))
