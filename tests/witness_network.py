@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import byzantine
 from byzantine import View
 from muniment.formats.evidence import parse_evidence
 from muniment.formats.proven import verify_evidence
@@ -55,6 +56,8 @@ class Node:
         self.database = network.folder / f"{name}.db"
         self.running = False
         self.requests = 0
+        self.more: list[tuple[Log, LogOptions]] = []
+        """Other logs that it knows, besides the network's."""
 
     @property
     def url(self) -> str:
@@ -84,8 +87,13 @@ class Node:
             acknowledged=frozenset(self.options.get("acknowledged", ())),
         )
         others = [node.peer for node in network.nodes.values() if node is not self]
+        known = [(log, options), *self.more]
         config = WitnessConfig(
-            file, (self.signer,), {log.origin: log}, {log.origin: options}, tuple(others)
+            file,
+            (self.signer,),
+            {log.origin: log for log, _ in known},
+            {log.origin: options for log, options in known},
+            tuple(others),
         )
         self.store = await Store.open(self.database, [self.signer.vkey])
         metrics = Metrics("w")
@@ -170,6 +178,9 @@ class Wire:
                 raise UnreachableError("no log")
             answer = self.reader.view.answer(parts.path)
             return Answer(answer.status, answer.body)
+        if host in self.network.impostors:
+            answer = self.network.impostors[host](parts.path)
+            return Answer(answer.status, answer.body)
         node = self.network.nodes[host]
         if not node.running:
             raise UnreachableError("down")
@@ -194,6 +205,8 @@ class Network:
         self.alarms: list[tuple[str, str, str, str]] = []
         self.cut: set[frozenset[str]] = set()
         self.lose: Callable[[], bool] = lambda: False
+        self.impostors: dict[str, Callable[[str], byzantine.Answer]] = {}
+        """What answers in the place of a node, by its name."""
 
     def lost(self, one: str, other: str) -> bool:
         return frozenset((one, other)) in self.cut or self.lose()
