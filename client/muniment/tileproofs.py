@@ -14,6 +14,7 @@ from muniment.formats.proofs import (
     plan_consistency,
     plan_inclusion,
     plan_root,
+    tiles_of_nodes,
 )
 from muniment.logclient import LogClient
 
@@ -24,10 +25,10 @@ async def fetch_nodes(client: LogClient, nodes: Iterable[Node], size: int) -> di
     Raises:
         Unreachable, Refused, BadAnswer: As ``LogClient.tile``.
     """
-    plan = Plan(tuple((node,) for node in nodes))
-    tiles = plan.tiles(size)
+    wanted = tuple(nodes)
+    tiles = tiles_of_nodes(wanted, size)
     contents = await asyncio.gather(*map(client.tile, tiles))
-    return nodes_from_tiles(plan.nodes, size, dict(zip(tiles, contents, strict=True)))
+    return nodes_from_tiles(wanted, size, dict(zip(tiles, contents, strict=True)))
 
 
 async def fetch_plan(client: LogClient, plan: Plan, size: int) -> tuple[bytes, ...]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muniment.formats.merkle import HASH_SIZE
+from muniment.formats.paths import plan_inclusions
 from muniment.formats.proofs import (
+    Node,
     Plan,
     nodes_from_tiles,
     plan_consistency,
-    plan_inclusion,
     plan_root,
 )
 from muniment.formats.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
@@ -21,20 +22,22 @@ from muniment.formats.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from muniment.formats.tiles import Tile
     from muniment_log.storage.port import TileSource
 
 
 async def inclusion_proofs(
-    source: TileSource, indices: Sequence[int], size: int
+    source: TileSource, start: int, end: int, size: int
 ) -> list[tuple[bytes, ...]]:
-    """The audit paths of leaves in the tree of `size`, in the order asked for.
+    """The audit paths of the leaves [start, end) in the tree of `size`, in order.
 
     Raises:
-        ValueError: an index is not below the size.
+        ValueError: not ``0 <= start <= end <= size``.
         LookupError: the tree of that size is not committed.
         StorageError: the storage fails.
     """
-    return await _assemble(source, [plan_inclusion(index, size) for index in indices], size)
+    plan = plan_inclusions(start, end, size)
+    return plan.assemble(await _read(source, plan.nodes, plan.tiles(size), size))
 
 
 async def consistency_proof(source: TileSource, old: int, new: int) -> tuple[bytes, ...]:
@@ -45,7 +48,7 @@ async def consistency_proof(source: TileSource, old: int, new: int) -> tuple[byt
         LookupError: the tree of size `new` is not committed.
         StorageError: the storage fails.
     """
-    return (await _assemble(source, [plan_consistency(old, new)], new))[0]
+    return await _assemble(source, plan_consistency(old, new), new)
 
 
 async def root_at(source: TileSource, size: int) -> bytes:
@@ -55,7 +58,7 @@ async def root_at(source: TileSource, size: int) -> bytes:
         LookupError: that tree is not committed.
         StorageError: the storage fails.
     """
-    return (await _assemble(source, [plan_root(size)], size))[0][0]
+    return (await _assemble(source, plan_root(size), size))[0]
 
 
 async def leaf_hash_at(source: TileSource, index: int, size: int) -> bytes:
@@ -85,11 +88,11 @@ async def entry_at(source: TileSource, index: int, size: int) -> bytes:
     return check_bundle(bundle, data)[index % TILE_WIDTH]
 
 
-async def _assemble(
-    source: TileSource, plans: Sequence[Plan], size: int
-) -> list[tuple[bytes, ...]]:
-    nodes = dict.fromkeys(node for plan in plans for node in plan.nodes)
-    wanted = dict.fromkeys(tile for plan in plans for tile in plan.tiles(size))
-    tiles = await source.read(list(wanted)) if wanted else {}
-    hashes = nodes_from_tiles(nodes, size, tiles)
-    return [plan.assemble(hashes) for plan in plans]
+async def _assemble(source: TileSource, plan: Plan, size: int) -> tuple[bytes, ...]:
+    return plan.assemble(await _read(source, plan.nodes, plan.tiles(size), size))
+
+
+async def _read(
+    source: TileSource, nodes: Sequence[Node], tiles: Sequence[Tile], size: int
+) -> dict[Node, bytes]:
+    return nodes_from_tiles(nodes, size, await source.read(tiles) if tiles else {})

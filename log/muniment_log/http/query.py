@@ -97,7 +97,7 @@ class Query:
             raise not_published_yet(newest)
         if index >= size:
             raise Problem(400, "bad-query", f"index: a tree of {size} leaves has no leaf {index}")
-        (proof,) = await inclusion_proofs(self._tiles, [index], size)
+        (proof,) = await inclusion_proofs(self._tiles, index, index + 1, size)
         if _JSON in request.headers.get("Accept", ""):
             return json_response(
                 {

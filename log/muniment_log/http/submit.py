@@ -126,8 +126,12 @@ class Submit:
                 members={"receipt": members},
                 headers={"Retry-After": str(_RETRY_SECONDS)},
             ) from error
-        indices = range(receipt.first, receipt.first + receipt.count)
-        proofs = await inclusion_proofs(self._tiles, indices, published.checkpoint.size)
+        proofs = await inclusion_proofs(
+            self._tiles,
+            receipt.first,
+            receipt.first + receipt.count,
+            published.checkpoint.size,
+        )
         members["published"] = {
             "checkpoint": published.encode().decode(),
             "proofs": [[format_base64(node) for node in proof] for proof in proofs],
