@@ -10,10 +10,15 @@ pay for one signature and one manifest together.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from muniment.formats.manifest import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Batch, build_batch
+from muniment.formats.manifest import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_RECORDS,
+    Batch,
+    build_batch,
+    token_stream,
+)
 from muniment_log.storage.port import StreamKey
 
 if TYPE_CHECKING:
@@ -27,8 +32,6 @@ TOKEN_STREAMS: Final = "token:"  # noqa: S105  # a label, no secret
 
 _ROOM: Final = 4096
 """Bytes of a batch left for the manifest and for what framing adds to the last record."""
-
-_LABEL_DIGITS: Final = 16
 
 
 class Waiting(Protocol):
@@ -53,8 +56,7 @@ class TokenFramer:
 
     def key(self, producer: str) -> StreamKey:
         """The stream of a producer. Its label is a hash: a key name need not be a label."""
-        digest = sha256(producer.encode()).hexdigest()
-        return StreamKey(producer, TOKEN_STREAMS + digest[:_LABEL_DIGITS])
+        return StreamKey(producer, token_stream(producer))
 
     def split(self, waiting: Sequence[_W]) -> Iterator[list[_W]]:
         """Cuts what waits into parts that fit a batch; a request is never divided."""

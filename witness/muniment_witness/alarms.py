@@ -15,7 +15,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from muniment_witness.config import Gossip, LogOptions
 from muniment_witness.peers import PeerState
@@ -33,17 +33,7 @@ Kind = Literal[
     "unreachable",
 ]
 
-KINDS: Final[tuple[Kind, ...]] = (
-    "evidence",
-    "unresolved",
-    "restored",
-    "old-head",
-    "log-behind",
-    "peer-ahead",
-    "future",
-    "clock",
-    "unreachable",
-)
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
 class Alarm(NamedTuple):
