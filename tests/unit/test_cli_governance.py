@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import logsim
+import signing
 from governed import artifact, story
 from logsim import GATEWAY, GATEWAY_SIGNER, POLICY, POLICY_TEXT, LogSim, logged_records
 from muniment.cli import cli
@@ -205,3 +206,8 @@ async def test_each_target_of_a_revocation(place: Place) -> None:
     await online(*revoke, code=2)
     await online(*revoke, "--decision", "a", "--execution", "b", code=2)
     await online(*revoke, "--decision", "not an id", code=7)
+    witness = KeyFile(signing.ed25519("w"), signing.witness("w").vkey)
+    write_key_file(place.folder / "witness.pem", witness)
+    wrong = ("revoke", "--log", place.url, "--key", str(place.folder / "witness.pem"))
+    shown = await online(*wrong, "--reason", "over", "--decision", "d", code=7)
+    assert "a witness's" in shown.stderr

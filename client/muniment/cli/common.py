@@ -52,6 +52,12 @@ policy_option = click.option(
     required=True,
     help="The tlog-policy file: which logs and witnesses to believe.",
 )
+passphrase_option = click.option(
+    "--passphrase-file",
+    type=FILE,
+    metavar="FILE",
+    help="A file whose first line is the key's passphrase.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -106,6 +112,26 @@ def read_key(path: Path, passphrase_path: Path | None) -> Any:
         return read_key_file(path, passphrase)
     except MunimentError as error:
         raise InputError(str(error)) from None
+
+
+def read_gateway_signer(path: Path, passphrase_path: Path | None) -> Any:
+    """Reads a gateway's key file, whose vkey line names it; returns a ``formats.note.Signer``.
+
+    Raises:
+        InputError: If it cannot be used, or is another party's; names the path.
+    """
+    from muniment.formats.cosignature import signer_for  # noqa: PLC0415 - see run
+
+    key = read_key(path, passphrase_path)
+    if key.vkey is None:
+        raise InputError(f"{path}: has no vkey line, which names the gateway")
+    try:
+        signer = signer_for(key.vkey.name, key.private, use="gateway")
+    except MunimentError as error:
+        raise InputError(f"{path}: {error}") from None
+    if signer.vkey != key.vkey:
+        raise InputError(f"{path}: its vkey line says that the key is a witness's")
+    return signer
 
 
 def is_encrypted(path: Path) -> bool:

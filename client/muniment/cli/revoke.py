@@ -11,13 +11,14 @@ from muniment.cli.common import (
     FILE,
     json_option,
     log_option,
-    read_key,
+    passphrase_option,
+    read_gateway_signer,
     read_policy,
     run,
     say_time,
 )
 from muniment.cli.exits import describe_exits
-from muniment.errors import FormatError, InputError, MunimentError
+from muniment.errors import FormatError, InputError
 
 STREAM = "revocations"
 """The default stream: not that of a running gateway, which is its only writer."""
@@ -63,12 +64,7 @@ STREAM = "revocations"
     metavar="SECONDS",
     help="How long to go on trying.",
 )
-@click.option(
-    "--passphrase-file",
-    type=FILE,
-    metavar="FILE",
-    help="A file whose first line is the key's passphrase.",
-)
+@passphrase_option
 @json_option
 def revoke(
     log_url: str,
@@ -89,20 +85,13 @@ def revoke(
 
     It takes effect wherever the log is followed: permits that it hits are denied from then on.
     """
-    from muniment.formats.cosignature import signer_for  # noqa: PLC0415 - imports cryptography
     from muniment.gateway import Gateway  # noqa: PLC0415 - imports aiohttp
 
     given = {"decision": decision, "execution": execution, "key": revoked_key}
     target = {name: value for name, value in given.items() if value is not None}
     if len(target) != 1:
         raise click.UsageError("give one of --decision, --execution and --revoked-key")
-    key = read_key(key_path, passphrase_file)
-    if key.vkey is None:
-        raise InputError(f"{key_path}: has no vkey line, which names the gateway")
-    try:
-        signer = signer_for(key.vkey.name, key.private, use="gateway")
-    except MunimentError as error:
-        raise InputError(f"{key_path}: {error}") from None
+    signer = read_gateway_signer(key_path, passphrase_file)
     policy = None if policy_path is None else read_policy(policy_path)
     effective = int(time.time()) if since is None else since
     record = {"kind": "revocation", "target": target, "since": effective, "reason": reason}

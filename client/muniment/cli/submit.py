@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from muniment.cli.common import FILE, log_option, read_key, read_policy, run
+from muniment.cli.common import (
+    FILE,
+    log_option,
+    passphrase_option,
+    read_gateway_signer,
+    read_policy,
+    run,
+)
 from muniment.cli.lines import Line, LineSource
 from muniment.errors import FormatError, InputError, MunimentError, PartlyDone, RecordRefused
 
@@ -83,12 +90,7 @@ class _Sent(NamedTuple):
     metavar="SECONDS",
     help="How long to go on trying to deliver a batch.",
 )
-@click.option(
-    "--passphrase-file",
-    type=FILE,
-    metavar="FILE",
-    help="A file whose first line is the key's passphrase.",
-)
+@passphrase_option
 @click.argument(
     "file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default="-"
 )
@@ -113,18 +115,9 @@ def submit(  # the options of the command are its parameters
     Prints one JSON receipt a batch, in order; its "lines" are the first and the last line that it
     covers. When a line cannot be logged, the lines before it are, and nothing after them is read.
     """
-    from muniment.formats.cosignature import signer_for  # noqa: PLC0415 - imports cryptography
     from muniment.gateway import Gateway  # noqa: PLC0415 - imports aiohttp
 
-    key = read_key(key_path, passphrase_file)
-    if key.vkey is None:
-        raise InputError(f"{key_path}: has no vkey line, which names the gateway")
-    try:
-        signer = signer_for(key.vkey.name, key.private, use="gateway")
-    except MunimentError as error:
-        raise InputError(f"{key_path}: {error}") from None
-    if signer.vkey != key.vkey:
-        raise InputError(f"{key_path}: its vkey line says that the key is a witness's")
+    signer = read_gateway_signer(key_path, passphrase_file)
     policy = None if policy_path is None else read_policy(policy_path)
 
     async def work() -> None:
