@@ -23,20 +23,19 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from msgspec import Meta
 
-from muniment.formats.cosignature import MAX_NAME_SIZE, signer_for, verifier_for
+from muniment.formats.cosignature import MAX_NAME_SIZE, verifier_for
 from muniment.formats.encoding import FormatError, check_key_name
 from muniment.formats.note import COSIGNATURE_MLDSA44, ED25519, Signer, parse_vkey
 from muniment.formats.policy import MAX_POLICY_SIZE, parse_policy
-from muniment.keyfiles import read_key_file
 from muniment.service.config import (
     Address,
     Config,
     config_error,
     config_key,
     load_config,
-    read_passphrase,
 )
 from muniment.service.logging import LogFormat, LogLevel  # noqa: TC001  # msgspec reads them
+from muniment.service.signers import read_signers
 from muniment_log.ingest import Admission
 from muniment_log.publisher import PublisherLimits
 from muniment_log.sequencer import SequencerLimits
@@ -217,20 +216,15 @@ def _read_policy(path: Path) -> bytes:
 
 
 def _signers(path: Path, file: LogFile) -> tuple[Signer, ...]:
-    passphrase = None
-    if file.key_passphrase_file is not None:
-        with config_key(path, "key_passphrase_file"):
-            passphrase = read_passphrase(file.key_passphrase_file)
     found: dict[int, Signer] = {}
-    for number, key_path in enumerate(file.keys):
-        key = f"keys[{number}]"
-        with config_key(path, key):
-            key_file = read_key_file(key_path, passphrase)
-            signer = signer_for(file.origin, key_file.private, use="log")
-        if key_file.vkey is not None and key_file.vkey != signer.vkey:
-            config_error(
-                path, key, f"{key_path}: the key of {key_file.vkey.name}, not of {file.origin}"
-            )
+    keys = read_signers(
+        path,
+        name=file.origin,
+        keys=file.keys,
+        passphrase_file=file.key_passphrase_file,
+        use="log",
+    )
+    for key, key_path, signer in keys:
         if signer.vkey.algorithm in found:
             config_error(path, key, f"{key_path}: a second key of one algorithm")
         found[signer.vkey.algorithm] = signer

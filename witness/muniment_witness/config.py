@@ -28,7 +28,6 @@ from msgspec import Meta
 from muniment.formats.cosignature import (
     MAX_NAME_SIZE,
     MLDSA44Cosigner,
-    signer_for,
     verifier_for,
 )
 from muniment.formats.encoding import check_key_name
@@ -40,16 +39,15 @@ from muniment.formats.note import (
     Verifier,
     parse_vkey,
 )
-from muniment.keyfiles import read_key_file
 from muniment.service.config import (
     Address,
     Config,
     config_error,
     config_key,
     load_config,
-    read_passphrase,
 )
 from muniment.service.logging import LogFormat, LogLevel
+from muniment.service.signers import read_signers
 from muniment_witness.decide import Log
 from muniment_witness.net import check_url
 from muniment_witness.store import HISTORY
@@ -191,20 +189,15 @@ def load(path: Path) -> WitnessConfig:
 
 
 def _signers(path: Path, file: WitnessFile) -> tuple[Signer, ...]:
-    passphrase = None
-    if file.key_passphrase_file is not None:
-        with config_key(path, "key_passphrase_file"):
-            passphrase = read_passphrase(file.key_passphrase_file)
     signers: list[Signer] = []
-    for number, key_path in enumerate(file.keys):
-        key = f"keys[{number}]"
-        with config_key(path, key):
-            key_file = read_key_file(key_path, passphrase)
-            signer = signer_for(file.name, key_file.private, use="witness")
-        if key_file.vkey is not None and key_file.vkey != signer.vkey:
-            config_error(
-                path, key, f"{key_path}: the key of {key_file.vkey.name}, not of {file.name}"
-            )
+    keys = read_signers(
+        path,
+        name=file.name,
+        keys=file.keys,
+        passphrase_file=file.key_passphrase_file,
+        use="witness",
+    )
+    for key, key_path, signer in keys:
         if any(signer.vkey == known.vkey for known in signers):
             config_error(path, key, f"{key_path}: the same key twice")
         signers.append(signer)

@@ -1,0 +1,47 @@
+"""The signing keys that a service's configuration names."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from muniment.formats.cosignature import signer_for
+from muniment.formats.note import Signer
+from muniment.keyfiles import read_key_file
+from muniment.service.config import config_error, config_key, read_passphrase
+
+
+def read_signers(
+    config: Path,
+    *,
+    name: str,
+    keys: Sequence[Path],
+    passphrase_file: Path | None,
+    use: Literal["log", "witness"],
+) -> Iterator[tuple[str, Path, Signer]]:
+    """Reads the key files of the members `keys` and `key_passphrase_file`.
+
+    Args:
+        config: The configuration file, for messages.
+        name: The key name that each must sign with.
+        keys: The key files.
+        passphrase_file: Holds the passphrase of those that are encrypted.
+        use: What signs.
+
+    Yields:
+        For each key: the key of the configuration, such as `keys[0]`; the file; the signer.
+
+    Raises:
+        ConfigError: A file cannot be used, or its vkey line is another key's.
+    """
+    passphrase = None
+    if passphrase_file is not None:
+        with config_key(config, "key_passphrase_file"):
+            passphrase = read_passphrase(passphrase_file)
+    for number, path in enumerate(keys):
+        key = f"keys[{number}]"
+        with config_key(config, key):
+            file = read_key_file(path, passphrase)
+            signer = signer_for(name, file.private, use=use)
+        if file.vkey is not None and file.vkey != signer.vkey:
+            config_error(config, key, f"{path}: the key of {file.vkey.name}, not of {name}")
+        yield key, path, signer
