@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,6 +27,7 @@ from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoin
 from muniment.service.logging import event
 from muniment_log.errors import NotPublishedError, UnavailableError
 from muniment_log.proofs import consistency_proof
+from muniment_log.rounds import Round, Worker
 from muniment_log.storage.port import TileSource
 from muniment_log.witness import AccusedError, Cosigned, WitnessClient, WitnessError
 
@@ -79,21 +79,6 @@ class PublishedTiles(TileSource, Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class _Round:
-    """One signed head on its way to its quorum."""
-
-    signed: SignedCheckpoint
-    started: float
-    names: set[str] = field(default_factory=set)
-    answered: set[WitnessClient] = field(default_factory=set)
-    published: bool = False
-
-    @property
-    def size(self) -> int:
-        return self.signed.checkpoint.size
-
-
 class Publisher:
     """Owns the published head. Belongs to one event loop; `run` is its one task.
 
@@ -117,11 +102,19 @@ class Publisher:
         self._store = store
         self._tiles = tiles
         self._policy = policy
-        self._workers = [_Worker(self, witness, limits) for witness in witnesses]
+        self._workers = [
+            Worker(
+                self,
+                witness,
+                first_pause=limits.backoff_first_seconds,
+                longest_pause=limits.backoff_most_seconds,
+            )
+            for witness in witnesses
+        ]
         self._metrics = metrics
         self._limits = limits
         self._integrated: Head | None = None
-        self._round: _Round | None = None
+        self._round: Round | None = None
         self._signed: bytes | None = None  # newer than the round, waiting for its turn
         self._proof: tuple[tuple[int, int], Sequence[bytes]] | None = None
         self._wanted = False
@@ -268,7 +261,7 @@ class Publisher:
                     continue
             await self._wait_for_news(current)
 
-    async def _wait_for_news(self, current: _Round | None) -> None:
+    async def _wait_for_news(self, current: Round | None) -> None:
         seconds = None
         underway = current is not None and not current.published and not self._is_stuck(current)
         if underway and current is not None:
@@ -313,19 +306,19 @@ class Publisher:
             return 0.0
         return max(0.0, self._round.started + self._limits.pace_seconds - perf_counter())
 
-    def _until_refresh(self, last: _Round) -> float:
+    def _until_refresh(self, last: Round) -> float:
         """Seconds until the head of the last round is to be cosigned anew."""
         return max(0.0, last.started + self._limits.refresh_seconds - perf_counter())
 
     def _begin(self, signed: SignedCheckpoint) -> None:
-        self._round = _Round(signed, perf_counter())
+        self._round = Round(signed, perf_counter())
         for worker in self._workers:
             worker.wake()
 
-    def _is_met(self, current: _Round) -> bool:
+    def _is_met(self, current: Round) -> bool:
         return self._policy is None or self._policy.is_met(current.names)
 
-    def _is_stuck(self, current: _Round) -> bool:
+    def _is_stuck(self, current: Round) -> bool:
         if perf_counter() - current.started >= self._limits.round_seconds:
             return True
         return all(
@@ -333,11 +326,11 @@ class Publisher:
             for worker in self._workers
         )
 
-    def _missing(self, current: _Round | None) -> str:
+    def _missing(self, current: Round | None) -> str:
         answered = current.answered if current is not None else set()
         return ", ".join(w.client.label for w in self._workers if w.client not in answered)
 
-    async def _publish(self, current: _Round) -> None:
+    async def _publish(self, current: Round) -> None:
         size = current.size
         if self.published is not None and size < self.published.checkpoint.size:
             raise AssertionError("the published head never goes back")
@@ -360,7 +353,7 @@ class Publisher:
     # What a worker needs to know and tell.
 
     @property
-    def round(self) -> _Round | None:
+    def round(self) -> Round | None:
         """The round under way, or the last one."""
         return self._round
 
@@ -371,7 +364,7 @@ class Publisher:
             self._proof = (old, new), made
         return self._proof[1]
 
-    def answered(self, current: _Round, client: WitnessClient, cosigned: Cosigned) -> None:
+    def answered(self, current: Round, client: WitnessClient, cosigned: Cosigned) -> None:
         """A witness has cosigned the head of a round, in time or late."""
         current.signed = current.signed.with_signatures(cosigned.lines)
         current.names |= cosigned.names
@@ -393,44 +386,3 @@ class Publisher:
         level = (logging.ERROR if accused else logging.WARNING) if first else logging.DEBUG
         event(_LOGGER, level, "a witness did not cosign", witness=client.label, error=str(error))
         self._news.set()
-
-
-class _Worker:
-    """Keeps one witness at the newest head; a slow witness holds up only itself."""
-
-    def __init__(
-        self, publisher: Publisher, client: WitnessClient, limits: PublisherLimits
-    ) -> None:
-        self.client = client
-        self.failure: WitnessError | None = None
-        self._publisher = publisher
-        self._limits = limits
-        self._woken = asyncio.Event()
-
-    def wake(self) -> None:
-        """There is a new head."""
-        self._woken.set()
-
-    async def run(self) -> None:
-        pause = self._limits.backoff_first_seconds
-        while True:
-            await self._woken.wait()
-            self._woken.clear()
-            current = self._publisher.round
-            if current is None or self.client in current.answered:
-                continue
-            try:
-                cosigned = await self.client.add_checkpoint(current.signed, self._publisher.prove)
-            except WitnessError as error:
-                first, self.failure = self.failure is None, error
-                self._publisher.failed(self.client, error, first=first)
-                # Jitter: witnesses that failed together should not all be asked again together.
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
-                pause = min(2 * pause, self._limits.backoff_most_seconds)
-                self._woken.set()
-            else:
-                self.failure = None
-                pause = self._limits.backoff_first_seconds
-                self._publisher.answered(current, self.client, cosigned)
-                if self._publisher.round is not current:
-                    self._woken.set()
