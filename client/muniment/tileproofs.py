@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from muniment.formats.proofs import (
     Node,
-    Plan,
     nodes_from_tiles,
     plan_consistency,
     plan_inclusion,
@@ -29,15 +28,6 @@ async def fetch_nodes(client: LogClient, nodes: Iterable[Node], size: int) -> di
     tiles = tiles_of_nodes(wanted, size)
     contents = await asyncio.gather(*map(client.tile, tiles))
     return nodes_from_tiles(wanted, size, dict(zip(tiles, contents, strict=True)))
-
-
-async def fetch_plan(client: LogClient, plan: Plan, size: int) -> tuple[bytes, ...]:
-    """Reads what a plan needs and assembles it.
-
-    Raises:
-        Unreachable, Refused, BadAnswer: As ``LogClient.tile``.
-    """
-    return plan.assemble(await fetch_nodes(client, plan.nodes, size))
 
 
 async def fetch_inclusion(
