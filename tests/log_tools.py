@@ -17,6 +17,7 @@ from muniment_log.integrate import Integration, restore
 from muniment_log.metrics import LogMetrics
 from muniment_log.sequencer import Sequencer, SequencerLimits
 from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.port import Head, TileSource
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_log.tokens import TokenFramer
@@ -87,9 +88,14 @@ class Embedded:
 
     store: SQLiteStore
     tiles: EmbeddedTiles
+    order: EmbeddedOrder
     sequencer: Sequencer
     listener: Listening
     task: asyncio.Task[None]
+
+    @property
+    def head(self) -> Head:
+        return self.order.head
 
 
 @contextlib.asynccontextmanager
@@ -102,10 +108,11 @@ async def embedded(path: Path, limits: SequencerLimits = LIMITS) -> AsyncIterato
         listener = Listening(tiles)
         framer = TokenFramer(ORIGIN, signing.log_signer())
         metrics = LogMetrics(Metrics("test"))
-        sequencer = Sequencer(store, edge, listener, framer, metrics, limits)
+        order = EmbeddedOrder(store, edge, listener)
+        sequencer = Sequencer(order, framer, metrics, limits)
         task = asyncio.create_task(sequencer.run())
         try:
-            yield Embedded(store, tiles, sequencer, listener, task)
+            yield Embedded(store, tiles, order, sequencer, listener, task)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -32,6 +32,7 @@ from muniment_log.publisher import Publisher
 from muniment_log.rollback import check_witnesses
 from muniment_log.sequencer import Sequencer
 from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_log.tokens import TokenFramer
 from muniment_log.witness import clients_of, new_session
@@ -56,10 +57,11 @@ def _clock() -> int:
 class Heads:
     """Tells the tile source and the publisher of every commit, in this order."""
 
-    def __init__(self, tiles: EmbeddedTiles, publisher: Publisher) -> None:
+    def __init__(self, tiles: EmbeddedTiles, publisher: Publisher, metrics: LogMetrics) -> None:
         """Takes whom to tell."""
         self._tiles = tiles
         self._publisher = publisher
+        self._metrics = metrics
 
     def signer(self) -> Callable[[Head], bytes] | None:
         """See `storage.store.Listener`."""
@@ -69,6 +71,7 @@ class Heads:
         """See `storage.store.Listener`. Whoever learns of a head can read its tiles."""
         self._tiles.advance(change)
         self._publisher.committed(change.edge.head, signed)
+        self._metrics.integrated(change.edge.head.size)
 
 
 async def serve(
@@ -122,9 +125,7 @@ async def serve(
                 file.limits.publisher,
             )
             sequencer = Sequencer(
-                store,
-                edge,
-                Heads(tiles, publisher),
+                EmbeddedOrder(store, edge, Heads(tiles, publisher, measured)),
                 TokenFramer(file.origin, config.signers[0]),
                 measured,
                 file.limits.sequencer,

@@ -51,14 +51,13 @@ class LogMetrics:
             "publication_stalled", "1 while the newest round has not met the quorum in time."
         )
 
-    def committed(self, size: int, leaves: int, seconds: float) -> None:
+    def committed(self, leaves: int, seconds: float) -> None:
         """Counts one commit."""
-        self._integrated.set(size)
         self._commit_leaves.observe(leaves)
         self._commit_seconds.observe(seconds)
 
     def integrated(self, size: int) -> None:
-        """Sets the durable size, at start."""
+        """Sets the size of the durable tree."""
         self._integrated.set(size)
 
     def published(self, size: int) -> None:

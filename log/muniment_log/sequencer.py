@@ -1,13 +1,19 @@
-"""The embedded sequencer (design section 4): one writer, one transaction for everything that waits.
+"""The sequencer (design section 4): takes all that waits, and has it ordered in one transaction.
 
-Handlers enqueue verified batches; one task takes all that waits (bounded by leaves and bytes),
-integrates it and commits it. While a commit is on its way to the disk the next group gathers, so
+Handlers enqueue verified batches; one task takes all that waits (bounded by leaves and bytes) and
+hands it to the storage's `Order`. While one group is on its way to the disk the next gathers, so
 groups grow with the load and a lone batch waits for nothing.
 
-Crash argument. A receipt is given only after its transaction has been synced, so a restart finds
-every acknowledged batch. When a commit fails, nobody knows what is on disk: the sequencer stops for
-good, everybody who waits gets an error that says so, no head is signed, and the process ends. After
-the restart the batch is either there, and a retry gets its receipt, or not, and a retry logs it.
+What makes groups durable differs. The embedded order is the only one of its log: what this process
+remembers of a stream is the truth, and when a commit fails nobody knows what is on disk, so the
+sequencer stops for good and the process ends. A *shared* order (a cluster's) has other sequencers
+beside this one: what is remembered of a stream is only a guess that the transaction checks, batches
+that came early are looked for by polling, and after an error everything remembered is forgotten.
+
+Crash argument. A receipt is given only after its transaction is durable, so a restart finds every
+acknowledged batch. When the outcome of a transaction is not known, everybody who waits gets an
+error that says so. The batch is then there, and a retry gets its receipt, or not, and a retry logs
+it.
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from muniment_log.errors import (
     OverloadedError,
@@ -25,9 +31,8 @@ from muniment_log.errors import (
     StreamGapError,
     UnavailableError,
 )
-from muniment_log.integrate import RightEdge, integrate
-from muniment_log.storage.port import Head, Receipt, StreamKey, StreamState
-from muniment_log.storage.store import Accepted, Commit, Listener, Store
+from muniment_log.storage.port import Receipt, StreamKey, StreamState
+from muniment_log.storage.store import Ordering, StreamsMovedError
 from muniment_log.streams import Pending, Place, Stream, digest_of, new_future, refuse
 
 if TYPE_CHECKING:
@@ -35,7 +40,12 @@ if TYPE_CHECKING:
 
     from muniment.formats.manifest import Batch
     from muniment_log.metrics import LogMetrics
+    from muniment_log.storage.store import Order
     from muniment_log.tokens import TokenFramer
+
+POLL_SECONDS: Final = 0.02
+"""How often a shared order is asked for the batches that early ones wait for: they are on their way
+through another process, which takes some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +81,31 @@ class _Records:
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    """What one commit takes."""
+    """What one commit takes: signed batches, and those that the log framed itself."""
 
     signed: list[Pending]
     framed: list[tuple[Stream, Batch, list[_Records]]]
 
     @property
-    def batches(self) -> list[Batch]:
-        return [pending.batch for pending in self.signed] + [batch for _, batch, _ in self.framed]
+    def orderings(self) -> list[Ordering]:
+        orderings = [
+            Ordering(pending.key, pending.batch, pending.digest) for pending in self.signed
+        ]
+        return orderings + [Ordering(stream.key, batch, None) for stream, batch, _ in self.framed]
 
 
 class Sequencer:
-    """The embedded `port.Sequencer`; belongs to one event loop, and `run` is its one task."""
+    """The `port.Sequencer` over an order; belongs to one event loop, and `run` is its one task."""
 
     def __init__(
         self,
-        store: Store,
-        edge: RightEdge,
-        listener: Listener,
+        order: Order,
         framer: TokenFramer,
         metrics: LogMetrics,
         limits: SequencerLimits,
     ) -> None:
-        """Starts from the right edge that the store holds."""
-        self._store = store
-        self._edge = edge
-        self._listener = listener
+        """Takes what makes groups durable, and who frames the records of those who cannot sign."""
+        self._order = order
         self._framer = framer
         self._metrics = metrics
         self._limits = limits
@@ -105,13 +114,9 @@ class Sequencer:
         self._records: deque[_Records] = deque()
         self._held = 0  # bytes
         self._wake = asyncio.Event()
+        self._parked = asyncio.Event()
         self._committing = False
         self._failure: BaseException | None = None
-
-    @property
-    def head(self) -> Head:
-        """The integrated head: durable, not necessarily signed."""
-        return self._edge.head
 
     @property
     def is_busy(self) -> bool:
@@ -149,6 +154,9 @@ class Sequencer:
             self._take(size)
             waiting = _Records(stream, records, size, new_future())
             waiting.done.add_done_callback(lambda _: self._give(size))
+            # The stream stays in memory until it is settled, also when the client goes away.
+            stream.users += 1
+            waiting.done.add_done_callback(lambda _: self._let_go(stream))
             self._records.append(waiting)
             self._wake.set()
             return await asyncio.shield(waiting.done)
@@ -157,10 +165,10 @@ class Sequencer:
 
     async def stream(self, key: StreamKey) -> StreamState:
         """Where a stream continues, as committed."""
-        known = self._streams.get(key)
+        known = None if self._order.is_shared else self._streams.get(key)
         if known is not None:
             return known.committed
-        return await self._store.stream(key)
+        return await self._order.stream(key)
 
     async def run(self) -> None:
         """Commits what waits, until cancelled.
@@ -169,16 +177,44 @@ class Sequencer:
             StorageError: a commit failed; the process must end.
         """
         try:
-            while True:
-                if not self.is_busy and self._failure is None:
-                    self._wake.clear()
-                    await self._wake.wait()
-                    if self._failure is not None:
-                        raise self._failure
-                await self._commit(self._gather())
+            async with asyncio.TaskGroup() as tasks:
+                if self._order.is_shared:
+                    tasks.create_task(self._follow(), name="parked batches")
+                await self._commit_all()
+        except BaseExceptionGroup as group:
+            self._fail(group.exceptions[0])
+            raise group.exceptions[0] from group
         except BaseException as error:
             self._fail(error)
             raise
+
+    async def _commit_all(self) -> None:
+        while True:
+            if not self.is_busy and self._failure is None:
+                self._wake.clear()
+                await self._wake.wait()
+                if self._failure is not None:
+                    raise self._failure
+            await self._commit(self._gather())
+
+    async def _follow(self) -> None:
+        """Looks for the batches that early ones wait for, in case another process ordered them."""
+        while True:
+            await self._parked.wait()
+            waiting = [s for s in self._streams.values() if s.parked and not s.queued]
+            if not waiting:
+                if not any(stream.parked for stream in self._streams.values()):
+                    self._parked.clear()
+            else:
+                try:
+                    states = await self._order.streams([stream.key for stream in waiting])
+                except (UnavailableError, OverloadedError):
+                    states = {}  # it goes on to wait, at most until its time is over
+                for stream in waiting:
+                    state = states.get(stream.key, stream.committed)
+                    if not stream.queued and state.next > stream.committed.next:
+                        await self._move(stream, state)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _submit(self, stream: Stream, batch: Batch, digest: bytes) -> Receipt:
         place, known = stream.place(batch, digest)
@@ -191,21 +227,28 @@ class Sequencer:
             raise StreamGapError(stream.expected.next, first)
         size = len(batch.body)
         self._take(size)
-        pending = Pending(batch, digest, new_future())
+        pending = Pending(stream.key, batch, digest, new_future())
         pending.done.add_done_callback(lambda _: self._give(size))
         if place is Place.NEXT:
-            self._queue.extend(stream.queue(pending))
-            self._wake.set()
+            self._enqueue(stream, pending)
         else:
-            stream.parked[first] = pending
-            timer = asyncio.get_running_loop().call_later(
-                self._limits.parked_seconds, self._expire, stream, pending
-            )
-            pending.done.add_done_callback(lambda _: timer.cancel())
+            self._park(stream, pending)
         return await asyncio.shield(pending.done)
 
+    def _enqueue(self, stream: Stream, pending: Pending) -> None:
+        self._queue.extend(stream.queue(pending))
+        self._wake.set()
+
+    def _park(self, stream: Stream, pending: Pending) -> None:
+        stream.parked[pending.first] = pending
+        timer = asyncio.get_running_loop().call_later(
+            self._limits.parked_seconds, self._expire, stream, pending
+        )
+        pending.done.add_done_callback(lambda _: timer.cancel())
+        self._parked.set()
+
     async def _receipt_of(self, key: StreamKey, first: int, digest: bytes) -> Receipt:
-        accepted = await self._store.accepted(key, first)
+        accepted = await self._order.accepted(key, first)
         if accepted is None:
             raise StreamConflictError(first, "no batch of the stream begins at this number")
         if accepted.digest != digest:
@@ -223,7 +266,7 @@ class Sequencer:
         self._check()
         stream = self._streams.get(key)
         if stream is None:
-            state = await self._store.stream(key)
+            state = await self._order.stream(key)
             # Somebody else may have loaded it meanwhile, and may already have moved it.
             stream = self._streams.setdefault(key, Stream(key, state, state))
             self._check()
@@ -292,41 +335,79 @@ class Sequencer:
 
     async def _commit(self, group: _Group) -> None:
         started = perf_counter()
-        change = integrate(self._edge, group.batches)
-        streams: dict[StreamKey, StreamState] = {}
-        accepted: list[Accepted] = []
-        at = change.before.size
-        for pending in group.signed:
-            manifest = pending.batch.manifest
-            key = StreamKey(manifest.producer, manifest.stream)
-            streams[key] = pending.after
-            accepted.append(Accepted(key, manifest.first, manifest.count, pending.digest, at))
-            at += manifest.count + 1
-        for stream, _, _ in group.framed:
-            streams[stream.key] = stream.expected
-        sign = self._listener.signer()
-        head = change.edge.head
+        orderings = group.orderings
         self._committing = True
         try:
-            note = await self._store.commit(
-                Commit(change, streams, accepted, None if sign is None else lambda: sign(head))
-            )
+            at = await self._order.order(orderings)
+        except StreamsMovedError as moved:
+            self._committing = False
+            await self._put_back(group, moved.states)
+            return
+        except (OverloadedError, UnavailableError) as error:
+            self._committing = False
+            if isinstance(error, OverloadedError):
+                self._metrics.refused.labels("overload").inc()
+            _fail_group(group, error)
+            self._refuse_all(error)
+            self._streams.clear()
+            return
         except BaseException as error:
             self._fail(error)
             _fail_group(group, self._unavailable())
             raise
         self._committing = False
-        self._edge = change.edge
-        self._listener.committed(change, note)
-        self._answer(group, change.before.size)
-        self._metrics.committed(head.size, head.size - change.before.size, perf_counter() - started)
+        self._answer(group, at)
+        leaves = sum(len(ordering.batch.offsets) for ordering in orderings)
+        self._metrics.committed(leaves, perf_counter() - started)
+
+    async def _put_back(self, group: _Group, moved: dict[StreamKey, StreamState]) -> None:
+        """After a group of which nothing was ordered, because another process moved streams."""
+        self._queue.extendleft(reversed(group.signed))
+        for stream, _, part in reversed(group.framed):
+            self._records.extendleft(reversed(part))
+            stream.committed = moved.get(stream.key, stream.committed)
+            stream.expected = stream.committed
+        for key, state in moved.items():
+            stream = self._streams[key]
+            if stream.queued or stream.parked:
+                await self._move(stream, state)
+
+    async def _move(self, stream: Stream, state: StreamState) -> None:
+        """Judges all that waits on a stream anew, after another process has moved it."""
+        waiting = sorted(
+            [*stream.queued.values(), *stream.parked.values()], key=lambda pending: pending.first
+        )
+        self._queue = deque(pending for pending in self._queue if pending.key != stream.key)
+        stream.restart(state)
+        past: list[Pending] = []
+        # All of them before anything is awaited: meanwhile the same batches may be sent again.
+        for pending in waiting:
+            try:
+                place, _ = stream.place(pending.batch, pending.digest)
+            except StreamConflictError as error:
+                refuse(pending, error)
+                continue
+            if place is Place.NEXT:
+                self._enqueue(stream, pending)
+            elif place is Place.EARLY:
+                self._park(stream, pending)
+            else:
+                past.append(pending)
+        for pending in past:
+            try:
+                receipt = await self._receipt_of(stream.key, pending.first, pending.digest)
+            except (StreamConflictError, UnavailableError) as error:
+                refuse(pending, error)
+            else:
+                if not pending.done.done():
+                    pending.done.set_result(receipt)
 
     def _answer(self, group: _Group, at: int) -> None:
         for pending in group.signed:
-            manifest = pending.batch.manifest
-            self._streams[StreamKey(manifest.producer, manifest.stream)].settled(pending)
-            end = at + manifest.count
-            pending.done.set_result(Receipt(at, manifest.count, end, end + 1))
+            count = pending.batch.manifest.count
+            self._streams[pending.key].settled(pending)
+            end = at + count
+            pending.done.set_result(Receipt(at, count, end, end + 1))
             at = end + 1
         for stream, batch, part in group.framed:
             stream.committed = stream.expected
@@ -339,7 +420,7 @@ class Sequencer:
 
     async def _keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
         try:
-            await self._store.keep_refused(key, first, note)
+            await self._order.keep_refused(key, first, note)
         except StorageError as error:
             # The writer is gone for good; `run` must not wait for the next commit to find out.
             self._fail(error)
@@ -356,15 +437,16 @@ class Sequencer:
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = error
-        gone = self._unavailable()
-        for pending in self._queue:
-            refuse(pending, gone)
+        self._refuse_all(self._unavailable())
+
+    def _refuse_all(self, error: Exception) -> None:
+        """Refuses all that waits."""
         for waiting in self._records:
             if not waiting.done.done():
-                waiting.done.set_exception(gone)
+                waiting.done.set_exception(error)
         for stream in self._streams.values():
             for pending in (*stream.queued.values(), *stream.parked.values()):
-                refuse(pending, gone)
+                refuse(pending, error)
         self._queue.clear()
         self._records.clear()
 

@@ -30,11 +30,13 @@ class Pending:
     """A batch on its way into the tree.
 
     Attributes:
+        key: its stream.
         batch: the batch, verified.
         digest: SHA-256 of the manifest's text, what identifies it.
         done: gets the receipt when the batch is durable, or why it is not.
     """
 
+    key: StreamKey
     batch: Batch
     digest: bytes
     done: asyncio.Future[Receipt]
@@ -122,6 +124,12 @@ class Stream:
                 refuse(turn, StreamConflictError(turn.first, "the previous manifest is another"))
             turn = self.parked.pop(self.expected.next, None)
         return taken
+
+    def restart(self, state: StreamState) -> None:
+        """Forgets what waits: the stream was found to continue elsewhere than remembered."""
+        self.queued.clear()
+        self.parked.clear()
+        self.committed = self.expected = state
 
     def settled(self, pending: Pending) -> None:
         """Notes that a queued batch is durable."""

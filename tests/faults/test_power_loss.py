@@ -134,13 +134,13 @@ class ToldByLog:
 async def goes_on(path: Path, recorded: Recorded) -> None:
     """The gateways send all they ever sent again, and every batch is there exactly once."""
     async with log_tools.embedded(path) as log:
-        before = log.sequencer.head.size
+        before = log.head.size
         for body, first in recorded.sent:
             batch = parse_batch(body)
             receipt = await log.sequencer.submit(batch)
             if first < before:
                 assert receipt.first == first
-        size = log.sequencer.head.size
+        size = log.head.size
         leaves = await all_entries(log.tiles, size)
     assert leaves[:before] == recorded.history.leaves[:before]
     assert sorted(leaves) == sorted(recorded.history.leaves)

@@ -82,7 +82,7 @@ async def test_each_of_two_sequencers_without_a_lock_gives_only_true_receipts(
         await one.sequencer.submit(mine.take(2))
         lock.unlink()
         async with log_tools.embedded(path) as two:
-            assert two.sequencer.head == one.sequencer.head
+            assert two.head == one.head
             receipt = await two.sequencer.submit(theirs.take(3))
             with pytest.raises(UnavailableError):
                 await one.sequencer.submit(mine.peek(1))

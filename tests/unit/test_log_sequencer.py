@@ -168,7 +168,7 @@ class SequencerMachine(RuleBasedStateMachine):
         if self.log is None:
             return
         size = len(self.leaves)
-        assert self.log.sequencer.head == Head(size, log_tools.root(self.leaves))
+        assert self.log.head == Head(size, log_tools.root(self.leaves))
         assert self.run(all_entries(self.log.tiles, size)) == self.leaves
         for label, stream in self.streams.items():
             state = self.run(self.log.sequencer.stream(StreamKey(GATEWAY, label)))
@@ -235,18 +235,18 @@ async def test_a_failed_commit_stops_the_log_and_the_retry_is_exact(
             with pytest.raises(UnavailableError):
                 await work
         assert len(log.listener.heads) == 1
-        assert log.sequencer.head.size == 4
+        assert log.head.size == 4
     async with log_tools.embedded(tmp_path / "log.db") as log:
         # The records may or may not have been part of that commit.
-        assert log.sequencer.head.size in ({4 + 303, 4 + 303 + 2} if persisted else {4})
+        assert log.head.size in ({4 + 303, 4 + 303 + 2} if persisted else {4})
         assert await log.sequencer.submit(before) == receipt
         again = await log.sequencer.submit(lost)
         assert again.first == 4
         after = await log.sequencer.submit(later)
         assert after.first == 4 + 301
-        leaves = await all_entries(log.tiles, log.sequencer.head.size)
+        leaves = await all_entries(log.tiles, log.head.size)
         assert leaves[4:307] == [*entries_of(lost), *entries_of(later)]
-        assert log.sequencer.head.root == log_tools.root(leaves)
+        assert log.head.root == log_tools.root(leaves)
 
 
 async def test_a_statement_that_fails_leaves_nothing(
@@ -267,7 +267,7 @@ async def test_a_statement_that_fails_leaves_nothing(
             await log.task
         monkeypatch.setattr(store_module, "_commit", original)
     async with log_tools.embedded(tmp_path / "log.db") as log:
-        assert log.sequencer.head.size == 0
+        assert log.head.size == 0
         assert (await log.sequencer.submit(stream.take(5))).first == 0
 
 
@@ -343,7 +343,7 @@ async def test_the_signed_head_commits_with_its_batch(tmp_path: Path) -> None:
         await log.sequencer.submit(stream.take(2))
         head, note = log.listener.heads[-1]
         assert note is not None
-        assert head == log.sequencer.head == signer.last
+        assert head == log.head == signer.last
     async with log_tools.embedded(tmp_path / "log.db") as log:
         assert (await log.store.load()).signed == note
 
@@ -377,7 +377,7 @@ async def test_groups_are_bounded_and_nothing_waits_for_ever(tmp_path: Path) -> 
             *(log.sequencer.submit_records(f"p{i}.example", [b"x" * 400] * 2) for i in range(9)),
             log.sequencer.submit(GatewayStream("big").take(200)),
         )
-        assert log.sequencer.head.size == 30 * 4 + 9 * 3 + 201
+        assert log.head.size == 30 * 4 + 9 * 3 + 201
         sizes = [head.size for head, _ in log.listener.heads]
         steps = [b - a for a, b in zip([0, *sizes], sizes, strict=False)]
         assert max(step for step in steps if step != 201) <= 201
@@ -421,7 +421,7 @@ async def test_a_client_that_went_away_does_not_take_its_batch_along(tmp_path: P
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert (await log.sequencer.submit(batch)).first == 0
-        assert log.sequencer.head.size == 3
+        assert log.head.size == 3
 
 
 async def test_memory_of_streams_is_bounded(tmp_path: Path) -> None:

@@ -1,15 +1,92 @@
-"""What the embedded sequencer says to its store, and to those who follow its commits."""
+"""What the sequencer says to its order, and the embedded order to its store and listener."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from muniment_log.storage.port import StreamKey, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from muniment.formats.manifest import Batch
     from muniment_log.integrate import Integration
-    from muniment_log.storage.port import Head, StreamKey, StreamState
+    from muniment_log.storage.port import Head
+
+
+class Ordering(NamedTuple):
+    """One batch to be ordered, whose stream is believed to continue with it.
+
+    Attributes:
+        key: its stream.
+        batch: the batch.
+        digest: SHA-256 of its manifest's text; None for a batch that the log framed itself, which
+            nobody can send again.
+    """
+
+    key: StreamKey
+    batch: Batch
+    digest: bytes | None
+
+    @property
+    def before(self) -> StreamState:
+        """Where the stream must continue for this batch to be next."""
+        manifest = self.batch.manifest
+        return StreamState(manifest.first, manifest.previous)
+
+    @property
+    def after(self) -> StreamState:
+        """Where the stream continues after it."""
+        return StreamState(self.batch.manifest.next, self.batch.leaf_hashes[-1])
+
+
+class StreamsMovedError(Exception):
+    """Nothing was ordered: streams continue elsewhere than their batches believed.
+
+    Attributes:
+        states: where they continue.
+    """
+
+    def __init__(self, states: dict[StreamKey, StreamState]) -> None:
+        super().__init__(f"{len(states)} streams were moved by another process")
+        self.states = states
+
+
+class Order(Protocol):
+    """Gives batches their indices, durably."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes order batches too."""
+        ...
+
+    async def order(self, orderings: Sequence[Ordering]) -> int:
+        """Orders batches, all or none, one after the other; the leaf index of the first record.
+
+        Raises:
+            StreamsMovedError: nothing was ordered; only when shared.
+            OverloadedError: nothing was ordered, too much waits to be integrated.
+            UnavailableError: the outcome is unknown, and this process goes on.
+            StorageError: the outcome is unknown, and the process must end.
+        """
+        ...
+
+    async def stream(self, key: StreamKey) -> StreamState:
+        """Where a stream continues."""
+        ...
+
+    async def streams(self, keys: Sequence[StreamKey]) -> Mapping[StreamKey, StreamState]:
+        """Where streams continue; those never seen may be left out."""
+        ...
+
+    async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
+        """The signed batch that begins at a sequence number."""
+        ...
+
+    async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
+        """Keeps a manifest that contradicts an accepted one."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +146,7 @@ class Commit:
 
 
 class Store(Protocol):
-    """What the sequencer needs of the embedded store; see `SQLiteStore`."""
+    """What the embedded order needs of its store; see `SQLiteStore`."""
 
     async def commit(self, commit: Commit) -> bytes | None:
         """Makes a group of batches durable; the signed checkpoint when one was asked for."""

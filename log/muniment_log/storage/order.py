@@ -1,0 +1,74 @@
+"""The embedded order (design section 4): integrates a group and commits all of it at once.
+
+One transaction writes bundles, tiles, streams and the tree, so what has an index is in the tree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muniment_log.integrate import integrate
+from muniment_log.storage.store import Accepted, Commit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from muniment_log.integrate import RightEdge
+    from muniment_log.storage.port import Head, StreamKey, StreamState
+    from muniment_log.storage.store import Listener, Ordering, Store
+
+
+class EmbeddedOrder:
+    """The `Order` on the embedded store; the only one that writes to it."""
+
+    is_shared = False
+
+    def __init__(self, store: Store, edge: RightEdge, listener: Listener) -> None:
+        """Starts from the right edge that the store holds."""
+        self._store = store
+        self._edge = edge
+        self._listener = listener
+
+    @property
+    def head(self) -> Head:
+        """The integrated head: durable, not necessarily signed."""
+        return self._edge.head
+
+    async def order(self, orderings: Sequence[Ordering]) -> int:
+        """Integrates and commits batches, and tells the listener; see `Order.order`."""
+        change = integrate(self._edge, [ordering.batch for ordering in orderings])
+        streams: dict[StreamKey, StreamState] = {}
+        accepted: list[Accepted] = []
+        first = at = change.before.size
+        for ordering in orderings:
+            manifest = ordering.batch.manifest
+            streams[ordering.key] = ordering.after
+            if ordering.digest is not None:
+                accepted.append(
+                    Accepted(ordering.key, manifest.first, manifest.count, ordering.digest, at)
+                )
+            at += manifest.count + 1
+        sign = self._listener.signer()
+        head = change.edge.head
+        note = await self._store.commit(
+            Commit(change, streams, accepted, None if sign is None else lambda: sign(head))
+        )
+        self._edge = change.edge
+        self._listener.committed(change, note)
+        return first
+
+    async def stream(self, key: StreamKey) -> StreamState:
+        """Where a stream continues."""
+        return await self._store.stream(key)
+
+    async def streams(self, keys: Sequence[StreamKey]) -> Mapping[StreamKey, StreamState]:
+        """Where streams continue."""
+        return {key: await self._store.stream(key) for key in keys}
+
+    async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
+        """The signed batch that begins at a sequence number."""
+        return await self._store.accepted(key, first)
+
+    async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
+        """Keeps a manifest that contradicts an accepted one."""
+        await self._store.keep_refused(key, first, note)
