@@ -23,6 +23,7 @@ from muniment.formats.merkle import HASH_SIZE
 from muniment.formats.note import MAX_NOTE_SIZE
 from muniment.formats.proofs import MAX_PROOF
 from muniment.formats.tiles import ENTRIES, Tile
+from muniment.formats.typedjson import decode_json
 from muniment.urls import check_url
 
 DEFAULT_TIMEOUT: Final = 30.0
@@ -364,9 +365,9 @@ async def _read(response: aiohttp.ClientResponse, limit: int, what: str) -> byte
 
 def _decode(data: bytes, kind: type[T], what: str) -> T:
     try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadAnswer(f"{what}: {error}") from None
+        return decode_json(data, kind, what)
+    except FormatError as error:
+        raise BadAnswer(str(error)) from None
 
 
 def _refusal(
@@ -377,8 +378,8 @@ def _refusal(
     members: dict[str, Any] = {}
     if headers.get("Content-Type", "").partition(";")[0].strip() == "application/problem+json":
         try:
-            members = msgspec.json.decode(data, type=dict[str, Any])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            members = decode_json(data, dict[str, Any], path)
+        except FormatError:
             members = {}  # an error that is also malformed is still that error
 
     def text(name: str) -> str:

@@ -14,12 +14,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.encoding import FormatError, MunimentError, unframe
 from muniment.formats.evidence import MAX_EVIDENCE_SIZE, parse_evidence
 from muniment.formats.note import Note, SignatureLine, Verifier, verify_note
+from muniment.formats.typedjson import decode_json
 from muniment.service.database import FatalDatabaseError
 from muniment.service.logging import event
 from muniment_witness.comparer import Comparer
@@ -272,10 +271,7 @@ class Gossip:
         answer = await self._transport.get(url, most=MAX_HEADS_SIZE, etag=state.evidence_etag)
         if answer.status != 200:
             return
-        try:
-            listed = msgspec.json.decode(answer.body, type=EvidenceList).evidence
-        except msgspec.DecodeError as error:
-            raise FormatError(f"the list of evidence: {error}") from error
+        listed = decode_json(answer.body, EvidenceList, "the list of evidence").evidence
         wanted = [
             each.hash
             for each in listed

@@ -8,6 +8,7 @@ import msgspec
 
 from muniment.formats.encoding import FormatError, MunimentError
 from muniment.formats.evidence import EXTENSION, MAX_EVIDENCE_SIZE
+from muniment.formats.typedjson import decode_json
 from muniment.formats.witnesswire import origin_hash
 from muniment_witness.net import Transport, UnreachableError
 from muniment_witness.peers import EVIDENCE_PATH
@@ -26,10 +27,7 @@ async def read_status(transport: Transport, url: str) -> dict[str, Any]:
     answer = await transport.get(f"{url}/status.json", most=MAX_STATUS_SIZE)
     if answer.status != 200:
         raise UnreachableError(f"status {answer.status}")
-    try:
-        return msgspec.json.decode(answer.body, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise FormatError(f"the status: {error}") from error
+    return decode_json(answer.body, dict[str, Any], "the status")
 
 
 async def read_all(transport: Transport, url: str) -> dict[str, bytes]:
@@ -58,7 +56,7 @@ async def read_all(transport: Transport, url: str) -> dict[str, bytes]:
                 )
                 if answer.status == 200:
                     files[digest + EXTENSION] = answer.body
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(f"the status: {error!r}") from error
     return files
 
@@ -106,6 +104,6 @@ def lines_of(status: dict[str, Any]) -> list[str]:
                 f"peer   {peer['name']}: compared {compared} of {len(peer['logs'])} logs"
                 + (f"; {peer['error']}" if peer["error"] else "")
             )
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise FormatError(f"the status: {error!r}") from error
     return [line.encode("ascii", "backslashreplace").decode() for line in lines]

@@ -25,6 +25,7 @@ from muniment.formats.encoding import (
 )
 from muniment.formats.merkle import CompactRange
 from muniment.formats.proofs import MAX_PROOF
+from muniment.formats.typedjson import decode_json
 
 MAX_STATE_SIZE: Final = 64 * 1024 * 1024
 """Bytes: room for a quarter of a million streams of about 200 bytes each."""
@@ -126,10 +127,7 @@ def parse_state(data: bytes) -> AuditState:
     """
     if len(data) > MAX_STATE_SIZE:
         raise FormatError(f"audit state: longer than {MAX_STATE_SIZE} bytes")
-    try:
-        value = msgspec.json.decode(data, type=_State)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(f"audit state: {error}") from None
+    value = decode_json(data, _State, "audit state")
     if value.muniment_audit_state != _VERSION:
         raise FormatError(f"audit state: version {value.muniment_audit_state} is not {_VERSION}")
     state = AuditState(
