@@ -22,7 +22,7 @@ from muniment.formats.encoding import FormatError, frame, parse_base64, unframe
 from muniment.formats.merkle import HASH_SIZE
 from muniment.formats.note import MAX_NOTE_SIZE
 from muniment.formats.proofs import MAX_PROOF
-from muniment.formats.tiles import ENTRIES, Tile
+from muniment.formats.tiles import ENTRIES, TILE_WIDTH, Tile
 from muniment.formats.typedjson import decode_json
 from muniment.urls import check_url
 
@@ -179,7 +179,7 @@ class LogClient:
         if tile.level != ENTRIES:
             return self._checked(tile.full, whole)[: HASH_SIZE * tile.width]
         try:
-            entries = unframe(whole)
+            entries = unframe(whole, most=TILE_WIDTH)
         except FormatError as error:
             raise BadAnswer(f"{tile.full.path}: {error}") from None
         return frame(entries[: tile.width])

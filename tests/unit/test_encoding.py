@@ -268,6 +268,13 @@ def test_unframing_names_the_truncated_entry() -> None:
         unframe(b"\x00")
 
 
+def test_the_number_of_entries_is_bounded() -> None:
+    assert unframe(frame([b"a", b"b"]), most=2) == [b"a", b"b"]
+    for rest in (b"\0", b"\0\0", b"\0\1c", bytes(10_000_000)):
+        with pytest.raises(FormatError, match=r"^batch: more than 2 entries"):
+            unframe(frame([b"a", b"b"]) + rest, "batch", most=2)
+
+
 def test_framing_bounds_an_entry() -> None:
     largest = random.Random(1).randbytes(MAX_ENTRY)
     assert unframe(frame([largest, b""])) == [largest, b""]

@@ -263,7 +263,7 @@ def test_batches_are_bounded() -> None:
     with pytest.raises(FormatError, match="more than 8388608 bytes"):
         build([bytes(65_535)] * 129)
     many = frame([b"{}"] * (MAX_BATCH_RECORDS + 1) + [full.manifest_note])
-    with pytest.raises(FormatError, match="10001 records"):
+    with pytest.raises(FormatError, match="more than 10001 entries"):
         parse_batch(many)
     with pytest.raises(FormatError, match=f"more than {MAX_MANIFEST} bytes"):
         sign_manifest(dataclasses.replace(MANIFEST, producer="p" * MAX_MANIFEST), GATEWAY)

@@ -546,6 +546,19 @@ def test_names_are_sorted_by_utf16() -> None:
         assert outcome_of_fast(by_code_point) == refused
 
 
+@pytest.mark.parametrize("end", ['"', "\\", ""])
+def test_long_strings_take_time_in_proportion(end: str) -> None:
+    """A batch of strings of characters beyond U+FFFF; time in their square would be an hour."""
+    text = changed(DENIED, "request/context/time", "😀" * 15_000)
+    assert 60_000 < len(text) <= MAX_RECORD
+    if end == '"':
+        check_records([text] * 120, PRODUCER)
+    else:  # cut off within the string
+        broken = text[: text.rindex("😀".encode())] + end.encode()
+        with pytest.raises(RecordError, match=r"^record 119: "):
+            check_records([*[text] * 119, broken], PRODUCER)
+
+
 def test_depth_is_bounded() -> None:
     def nested(levels: int) -> bytes:
         return encode_canonical(DENIED).replace(

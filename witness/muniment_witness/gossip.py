@@ -31,6 +31,7 @@ from muniment_witness.net import Transport, UnreachableError
 from muniment_witness.peers import (
     EVIDENCE_PATH,
     HEADS_PATH,
+    MAX_HEADS,
     MAX_HEADS_SIZE,
     EvidenceList,
     PeerHead,
@@ -256,7 +257,7 @@ class Gossip:
             state.gossips = False
         if answer.status != 200:
             return
-        for data in unframe(answer.body, "heads"):
+        for data in unframe(answer.body, "heads", most=MAX_HEADS):
             signed = parse_signed_checkpoint(data)
             log = self._logs.get(signed.checkpoint.origin)
             if log is not None:

@@ -181,9 +181,7 @@ class Relay:
             Problem: 403 when a note is of a known log but not signed by it; 503 when too many of
                 this sender wait.
         """
-        notes = unframe(body, "heads")
-        if len(notes) > MAX_HEADS:
-            raise FormatError(f"heads: more than {MAX_HEADS}")
+        notes = unframe(body, "heads", most=MAX_HEADS)
         sender = self.senders.name_of(address)
         taken = 0
         for number, data in enumerate(notes, 1):

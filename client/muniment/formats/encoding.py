@@ -171,22 +171,32 @@ def frame(entries: Iterable[bytes]) -> bytes:
         raise ValueError(f"an entry is longer than {MAX_ENTRY} bytes") from None
 
 
-def unframe(data: bytes, what: str = "bundle") -> list[bytes]:
+def unframe(data: bytes, what: str = "bundle", *, most: int = MAX_SIZE) -> list[bytes]:
     """Splits an entry bundle into its entries (the inverse of `frame`); all of it must be entries.
 
-    Takes O(len(data)) time and memory; the caller bounds the length.
+    Takes O(len(data)) time and memory; the caller bounds the length, and for data of strangers the
+    number of entries too, as empty ones take two bytes each.
+
+    Args:
+        data: The bundle.
+        what: Name of it, for the error message.
+        most: Most entries accepted.
 
     Raises:
-        FormatError: If the data ends inside an entry or its length prefix.
+        FormatError: If the data ends inside an entry or its length prefix, or has more entries.
     """
     entries: list[bytes] = []
     append = entries.append
     start, total = 0, len(data)
     # Reading past the end yields a short slice, never an error: the final position tells.
-    while start < total:
+    for _ in range(most):
+        if start >= total:
+            break
         head = start + _PREFIX
         start = head + int.from_bytes(data[head - _PREFIX : head], "big")
         append(data[head:start])
     if start > total:
         raise FormatError(f"{what}: entry {len(entries) - 1} (0-based) is truncated")
+    if start < total:
+        raise FormatError(f"{what}: more than {most} entries")
     return entries

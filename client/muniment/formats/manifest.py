@@ -289,7 +289,7 @@ def parse_batch(body: bytes) -> Batch:
     """
     if len(body) > MAX_BATCH_BYTES:
         raise FormatError(f"batch: more than {MAX_BATCH_BYTES} bytes")
-    records = unframe(body, "batch")
+    records = unframe(body, "batch", most=MAX_BATCH_RECORDS + 1)
     if not records:
         raise FormatError("batch: empty")
     signed = records.pop()

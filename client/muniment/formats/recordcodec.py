@@ -63,8 +63,10 @@ _LONG_INTEGER: Final = re.compile(rb"[:\[,]-?([0-9]{16,})")
 # UTF-8 starts the characters beyond U+FFFF.
 _UNREMARKABLE: Final = bytes(i for i in range(0xF0) if i not in b"[{\n")
 _ASTRAL: Final = bytes(range(0xF0, 256))
-# From such a character to the end of its string, and that string is a member's name.
-_ASTRAL_NAME: Final = re.compile(rb'[\xf0-\xff](?:[^"\\]|\\.)*+":', re.DOTALL)
+# From the first such character of a string to its end; a colon follows if it is a member's name.
+# It matches without a colon too, and at the end of an unfinished string: a search that failed
+# would start over at each of the string's characters, quadratic.
+_ASTRAL_STRING: Final = re.compile(rb'[\xf0-\xff](?:[^"\\]|\\.)*+(?:"(:?)|\\?\Z)', re.DOTALL)
 
 
 def _plain_float(text: str) -> float:
@@ -204,7 +206,7 @@ def _needs_care(entries: Sequence[bytes]) -> bool:
         return True
     rest = joined.translate(None, _UNREMARKABLE)
     if not rest.isascii():
-        if _ASTRAL_NAME.search(joined):
+        if any(match[1] for match in _ASTRAL_STRING.finditer(joined)):
             return True
         rest = rest.translate(None, _ASTRAL)
     return max(map(len, rest.split(b"\n"))) > MAX_DEPTH

@@ -169,7 +169,7 @@ def check_bundle(tile: Tile, data: bytes) -> list[bytes]:
     """
     if tile.level != ENTRIES:
         raise ValueError(f"{tile.path} holds no entries")
-    entries = unframe(data, tile.path)
+    entries = unframe(data, tile.path, most=TILE_WIDTH)
     if len(entries) != tile.width:
         raise FormatError(f"{tile.path}: {len(entries)} entries instead of {tile.width}")
     return entries
