@@ -7,6 +7,9 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from muniment.access import (
+        Access,
+    )
     from muniment.audit.auditor import (
         AuditOptions,
         AuditOutcome,
@@ -128,6 +131,7 @@ if TYPE_CHECKING:
     )
 
 _MODULES: Final = {
+    "Access": "muniment.access",
     "AuditOptions": "muniment.audit.auditor",
     "AuditOutcome": "muniment.audit.auditor",
     "audit_log": "muniment.audit.auditor",
@@ -210,6 +214,7 @@ _MODULES: Final = {
 }
 
 __all__ = [
+    "Access",
     "Actor",
     "Artifact",
     "Attribution",

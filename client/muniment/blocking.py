@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TypedDict, TypeVar, Unpack
 
 from muniment import gateway as asynchronous
+from muniment.access import Access
 from muniment.errors import GatewayClosed
 from muniment.formats.note import Signer
 from muniment.formats.policy import Policy
@@ -36,6 +37,7 @@ class Options(TypedDict, total=False):
     deadline: float
     publish_wait: float
     spool: Path | str | None
+    access: Access | None
 
 
 class Gateway:

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from muniment.access import Access
 from muniment.authorization import authorize
 from muniment.delivery import ATTEMPT_TIMEOUT, Delivery, DeliveryOptions
 from muniment.errors import (
@@ -95,6 +96,8 @@ class Gateway:
         publish_wait: Seconds that the log may take to publish, see ``submit``.
         spool: A file for records that must not wait for the log (see ``spool``); delivered on the
             stream of this label with ``.spool`` appended.
+        access: CA, client certificate and read token; by default the environment's (see
+            ``access``).
 
     Raises:
         ValueError: If an argument is out of range or the URL is not one.
@@ -113,6 +116,7 @@ class Gateway:
         deadline: float = DEFAULT_DEADLINE,
         publish_wait: float = DEFAULT_PUBLISH_WAIT,
         spool: Path | str | None = None,
+        access: Access | None = None,
     ) -> None:
         if not 1 <= batch_records <= MAX_BATCH_RECORDS:
             raise ValueError(f"batch_records: {batch_records} is not in 1..{MAX_BATCH_RECORDS}")
@@ -128,7 +132,10 @@ class Gateway:
         self.window = window
         self._deadline = deadline
         self._publish_wait = publish_wait
-        self._client = LogClient(log_url, timeout=ATTEMPT_TIMEOUT, connections=window + 2)
+        self._access = access
+        self._client = LogClient(
+            log_url, timeout=ATTEMPT_TIMEOUT, connections=window + 2, access=access
+        )
         self._preparer = Preparer(
             self.producer,
             now_ms=lambda: time.time_ns() // 1_000_000,
@@ -155,6 +162,7 @@ class Gateway:
                         origin=self._origin,
                         batch_records=self._batch_records,
                         window=self.window,
+                        access=self._access,
                     ),
                     self._preparer,
                 )

@@ -1,44 +1,42 @@
 """Key files on disk (PKCS#8 PEM, see `formats.keys`): private modes, never overwritten."""
 
 import os
-import stat
+import sys
+from collections.abc import Callable
+from getpass import getpass
 from pathlib import Path
 from typing import Final
 
 from muniment.formats.encoding import FormatError, MunimentError
 from muniment.formats.keys import MAX_KEY_FILE_SIZE, KeyFile, format_key_file, parse_key_file
+from muniment.privatefiles import read_private, read_secret
+
+MIN_PASSPHRASE: Final = 16
+"""Shortest passphrase of a new key, in bytes. The library derives the encryption key with 2,048
+rounds of PBKDF2 and lets nobody ask for more, so guessing is cheap: length must make up for it."""
 
 _MODE: Final = 0o600
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 
-def read_key_file(path: Path, passphrase: bytes | None = None) -> KeyFile:
+def read_key_file(
+    path: Path, passphrase: bytes | None = None, *, ask: Callable[[Path], bytes] | None = None
+) -> KeyFile:
     """Reads a private key that only its owner can read.
 
     Args:
         path: A regular file, or a symbolic link to one, that gives group and others no right.
         passphrase: What decrypts the key; None (or empty) if it is not encrypted.
+        ask: Asked for the passphrase of the file when it is encrypted and none was given.
 
     Raises:
         FormatError: If the content is not a key file, or the passphrase is wrong.
         MunimentError: If the file cannot be read, or others could read it. Messages name the
             path and tell nothing of the content.
     """
-    try:
-        # Non-blocking, because opening a FIFO without a writer would wait for ever.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            # The open file is asked, not the path, which may by now lead elsewhere.
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise MunimentError(f"{path}: not a regular file")
-            if mode & _OTHERS:
-                raise MunimentError(
-                    f"{path}: group or others have rights on this private key "
-                    f"(mode {stat.S_IMODE(mode):04o}); make it 0600"
-                )
-            data = file.read(MAX_KEY_FILE_SIZE + 1)
-    except OSError as error:
-        raise MunimentError(f"{path}: cannot read the key file: {error.strerror}") from None
+    data = read_private(path, "private key", most=MAX_KEY_FILE_SIZE)
+    if ask is not None and not passphrase and _ENCRYPTED in data:
+        passphrase = ask(path)
     try:
         return parse_key_file(data, passphrase)
     except FormatError as error:
@@ -74,6 +72,40 @@ def write_key_file(path: Path, key: KeyFile, passphrase: bytes | None = None) ->
         # Half a key is of no use, and would stand in the way of the next attempt.
         path.unlink(missing_ok=True)
         raise MunimentError(f"{path}: cannot write the key file: {error.strerror}") from None
+
+
+def asking() -> Callable[[Path], bytes] | None:
+    """Asks on the terminal, once for all keys of a service; None where there is no terminal."""
+    if not sys.stdin.isatty():
+        return None
+    known: list[bytes] = []
+
+    def ask(path: Path) -> bytes:
+        if not known:
+            known.append(getpass(f"Passphrase of {path}: ").encode())
+        return known[0]
+
+    return ask
+
+
+def new_passphrase(path: Path | None) -> bytes | None:
+    """Reads the passphrase that new keys shall be encrypted with; None without a file.
+
+    Raises:
+        MunimentError: If the file cannot be used, or the passphrase is too short.
+    """
+    return None if path is None else check_passphrase(read_secret(path, "passphrase"))
+
+
+def check_passphrase(passphrase: bytes) -> bytes:
+    """Returns a passphrase that is good enough for a new key.
+
+    Raises:
+        MunimentError: If it is shorter than MIN_PASSPHRASE.
+    """
+    if len(passphrase) < MIN_PASSPHRASE:
+        raise MunimentError(f"the passphrase is shorter than {MIN_PASSPHRASE} bytes")
+    return passphrase
 
 
 def _sync_directory(path: Path) -> None:

@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from muniment.access import Access
 from muniment.errors import BadAnswer, Problem, Refused, Unreachable
 from muniment.formats.encoding import FormatError, frame, parse_base64, unframe
 from muniment.formats.merkle import HASH_SIZE
@@ -108,24 +109,40 @@ class LogClient:
         url: The log's base URL (http or https).
         timeout: Seconds for one request.
         connections: Most connections open at the same time.
+        access: CA, client certificate and read token; by default the environment's.
 
     Raises:
         ValueError: If the URL is not one.
+        InputError: If what the environment names cannot be used, or the read token would travel
+            without TLS.
     """
 
     def __init__(
-        self, url: str, *, timeout: float = DEFAULT_TIMEOUT, connections: int = 16
+        self,
+        url: str,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        connections: int = 16,
+        access: Access | None = None,
     ) -> None:
         self.url = check_url(url)
+        self._access = Access.from_environment() if access is None else access
+        self._headers = self._access.headers(self.url)
         self._timeout = timeout
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, limit_per_host=0),
+            connector=aiohttp.TCPConnector(
+                limit=self._connections, limit_per_host=0, ssl=self._access.ssl()
+            ),
             timeout=aiohttp.ClientTimeout(total=self._timeout),
-            headers={"User-Agent": "muniment", "Accept-Encoding": "gzip, identity"},
+            headers={
+                "User-Agent": "muniment",
+                "Accept-Encoding": "gzip, identity",
+                **self._headers,
+            },
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self

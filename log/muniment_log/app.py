@@ -20,6 +20,7 @@ from muniment.service.logging import event
 from muniment.service.metrics import Metrics
 from muniment.service.process import print_ready, stop_requested
 from muniment.service.server import Limits, serving
+from muniment.service.tls import server_context
 from muniment_log.errors import StorageError
 from muniment_log.heads import HeadSigner
 from muniment_log.http.api import build
@@ -96,11 +97,12 @@ async def serve(
         ExceptionGroup: a background task failed.
     """
     file = config.file
+    tls = server_context(file.tls)
     sys.setswitchinterval(SWITCH_SECONDS)
     store = await SQLiteStore.open(file.database)
     try:
         await store.claim(file.origin, [str(signer.vkey) for signer in config.signers])
-        async with new_session(file.limits.witness_seconds) as session:
+        async with new_session(file.limits.witness_seconds, file.outgoing.access) as session:
             loaded = await store.load()
             edge = restore(loaded.head, loaded.fragments, loaded.partials)
             tiles = EmbeddedTiles(store, edge, loaded.published)
@@ -148,7 +150,7 @@ async def serve(
                     ]
                     if index is not None:
                         background.append(tasks.create_task(index[0].run(), name="index"))
-                    async with serving(api, file.listen, limits) as url:
+                    async with serving(api, file.listen, limits, tls) as url:
                         event(
                             _LOGGER,
                             logging.INFO,

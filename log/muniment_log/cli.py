@@ -19,8 +19,8 @@ import click
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError, check_key_name
 from muniment.formats.note import Verifier
+from muniment.keyfiles import new_passphrase
 from muniment.service import logging
-from muniment.service.config import read_passphrase
 from muniment.service.database import DatabaseError
 from muniment.service.process import first_error, run
 from muniment_log.config import LogConfig, load
@@ -71,7 +71,7 @@ def main() -> None:
 def init_command(folder: Path, origin: str, listen: str, key_passphrase_file: Path | None) -> None:
     """Write keys and a commented log.toml into DIR, and print the vkeys."""
     try:
-        passphrase = None if key_passphrase_file is None else read_passphrase(key_passphrase_file)
+        passphrase = new_passphrase(key_passphrase_file)
         vkeys = init(
             folder,
             origin=origin,

@@ -12,6 +12,8 @@
 | `[[token]] producer, sha256` | the hash of a bearer token, and the producer it speaks for |
 | `[limits]` | optional, see `LimitsFile` |
 | `[index]` | optional, see `IndexTable` |
+| `[tls]` | optional: serve https, see `TlsTable` |
+| `[outgoing]` | optional: how witnesses are connected to, see `OutgoingTable` |
 | `log_level`, `log_format` | optional: `debug`, `info`, `warning`, `error`; `text`, `json` |
 """
 
@@ -36,6 +38,7 @@ from muniment.service.config import (
 )
 from muniment.service.logging import LogFormat, LogLevel  # noqa: TC001  # msgspec reads them
 from muniment.service.signers import read_signers
+from muniment.service.tls import OutgoingTable, TlsTable
 from muniment_log.ingest import Admission
 from muniment_log.publisher import PublisherLimits
 from muniment_log.sequencer import SequencerLimits
@@ -146,6 +149,8 @@ class LogFile(Config, frozen=True):
     token: tuple[TokenEntry, ...] = ()
     limits: LimitsFile = LimitsFile()
     index: IndexTable = IndexTable()
+    tls: TlsTable | None = None
+    outgoing: OutgoingTable = OutgoingTable()
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
 

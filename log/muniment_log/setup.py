@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from muniment.service.folder import make_folder, quoted
+from muniment.service.folder import TLS_COMMENTS, make_folder, quoted
 from muniment_log.config import check_origin
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _config(
         *(f"#   {vkey.name}+{vkey.key_id:08x}+…" for vkey in vkeys),
         f"origin = {quoted(origin)}",
         "",
-        "# Where to listen; port 0 lets the system choose. Put TLS in front of it.",
+        "# Where to listen; port 0 lets the system choose. Use [tls], or put TLS in front of it.",
         f"listen = {quoted(listen)}",
         "",
         "# The log itself. Back it up online; an old copy is refused when a witness knows more.",
@@ -121,5 +121,6 @@ def _config(
         "# connections = 4096",
         "# grace_seconds = 10.0",
         "",
+        *TLS_COMMENTS,
     ]
     return "\n".join(lines)

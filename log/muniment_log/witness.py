@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import aiohttp
 
+from muniment.access import ANYBODY, Access
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError
@@ -166,11 +167,15 @@ class WitnessClient:
             raise WitnessError(f"{type(error).__name__}: {error}") from error
 
 
-def new_session(request_seconds: float) -> aiohttp.ClientSession:
-    """The HTTP client for witnesses: kept-alive connections, no proxies, no decompression."""
+def new_session(request_seconds: float, access: Access = ANYBODY) -> aiohttp.ClientSession:
+    """The HTTP client for witnesses: kept-alive connections, no proxies, no decompression.
+
+    Raises:
+        InputError: A file of `access` cannot be used.
+    """
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=request_seconds),
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=300),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=300, ssl=access.ssl()),
         auto_decompress=False,
         raise_for_status=False,
         trust_env=False,

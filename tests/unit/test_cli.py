@@ -49,6 +49,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+SESAME = "a sesame that is long"
+
+
 def muniment(*arguments: str, stdin: bytes | str = b"", code: int = 0) -> Result:
     result = CliRunner().invoke(cli, arguments, input=stdin)
     assert result.exit_code == code, result.output + repr(result.exception)
@@ -152,16 +155,24 @@ def test_keygen_writes_the_key_and_prints_the_vkey(
 
 def test_keygen_encrypts(place: Path) -> None:
     options = ["--name", "x.example/y", "--use", "gateway", "--encrypt", "--out", "new.pem"]
-    result = muniment("keygen", *options, stdin="sesame\nsesame\n")
+    result = muniment("keygen", *options, stdin=f"{SESAME}\n{SESAME}\n")
     assert result.stdout.startswith("x.example/y+")
-    assert read_key_file(place / "new.pem", b"sesame").vkey is not None
-    muniment("keygen", *options[:-1], "other.pem", stdin="sesame\ndifferent\n", code=1)
-    (place / "pass").write_text("sesame\n")
+    assert read_key_file(place / "new.pem", SESAME.encode()).vkey is not None
+    muniment("keygen", *options[:-1], "other.pem", stdin=f"{SESAME}\ndifferent\n", code=1)
+    short = muniment("keygen", *options[:-1], "short.pem", stdin="sesame\nsesame\n", code=7)
+    assert "shorter than 16" in short.stderr
+    (place / "pass").touch(0o600)
+    (place / "pass").write_text(f"{SESAME}\n")
     options = [*options[:4], "--passphrase-file", "pass", "--out", "third.pem"]
     muniment("keygen", *options)
-    assert read_key_file(place / "third.pem", b"sesame").vkey is not None
+    assert read_key_file(place / "third.pem", SESAME.encode()).vkey is not None
     (place / "pass").write_text("\n")
     assert "empty" in one_line(muniment("keygen", *options[:-1], "fourth.pem", code=7))
+    (place / "pass").write_text("sesame\n")
+    assert "shorter than 16" in one_line(muniment("keygen", *options[:-1], "5.pem", code=7))
+    (place / "pass").chmod(0o640)
+    assert "0640" in one_line(muniment("keygen", *options[:-1], "6.pem", code=7))
+    assert not list(place.glob("short.pem")) + list(place.glob("[4-6]*.pem"))
 
 
 @pytest.mark.parametrize(
@@ -384,9 +395,10 @@ def test_submit_names_key_files_that_cannot_be_used(place: Path) -> None:
     assert "vkey line" in one_line(muniment(*to, "--key", "bare.pem", code=7))
     write_key_file(Path("w.pem"), KeyFile(logsim.private("w1"), WITNESSES[0].vkey), None)
     assert "witness" in one_line(muniment(*to, "--key", "w.pem", code=7))
-    write_key_file(Path("enc.pem"), KeyFile(logsim.private("x"), None), b"sesame")
+    write_key_file(Path("enc.pem"), KeyFile(logsim.private("x"), None), SESAME.encode())
     assert "passphrase" in one_line(muniment(*to, "--key", "enc.pem", code=7))
-    write("pass", "wrong\n")
+    Path("pass").touch(0o600)
+    Path("pass").write_text("wrong\n")
     options = ["--key", "enc.pem", "--passphrase-file", "pass"]
     assert "wrong passphrase" in one_line(muniment(*to, *options, code=7))
 

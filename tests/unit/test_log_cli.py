@@ -42,7 +42,7 @@ def test_init_writes_what_serve_reads(made: Path) -> None:
 
 def test_the_commented_limits_are_the_defaults(made: Path) -> None:
     text = (made / "log.toml").read_text()
-    lines = text[text.index("# [limits]") :].split("\n")[1:]
+    lines = text[text.index("# [limits]") : text.index("# [tls]")].split("\n")[1:]
     shown = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))
     assert shown == {name: getattr(LimitsFile(), name) for name in LimitsFile.__struct_fields__}
 
@@ -71,7 +71,8 @@ def test_init_refuses(tmp_path: Path, arguments: list[str], word: str) -> None:
 
 def test_encrypted_keys(tmp_path: Path) -> None:
     secret = tmp_path / "passphrase"
-    secret.write_text("correct horse\n")
+    secret.touch(0o600)
+    secret.write_text("correct horse battery staple\n")
     result = muniment_log(
         "init", tmp_path / "c", "--origin", ORIGIN, "--key-passphrase-file", secret
     )

@@ -15,7 +15,6 @@ from muniment.service.config import (
     config_error,
     config_key,
     load_config,
-    read_passphrase,
 )
 
 
@@ -125,15 +124,11 @@ def test_bad_addresses(text: str) -> None:
         Address(text)
 
 
-def test_passphrases(tmp_path: Path) -> None:
-    path = tmp_path / "passphrase"
-    for content, expected in (
-        (b"pass word\n", b"pass word"),
-        (b"x\r\n", b"x"),
-        (b" x \n\n", b" x \n"),
-    ):
-        path.write_bytes(content)
-        assert read_passphrase(path) == expected
-    path.write_bytes(b"\n")
-    with pytest.raises(ConfigError, match="empty"):
-        read_passphrase(path)
+def test_paths_of_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = GOOD.replace("/abs/b.pem", "$CREDENTIALS_DIRECTORY/b.pem")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    with pytest.raises(ConfigError, match=r"keys\[1\]: CREDENTIALS_DIRECTORY is not set"):
+        load_config(write(tmp_path, text), Outer)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/log.service")
+    config = load_config(write(tmp_path, text), Outer)
+    assert config.keys[1] == Path("/run/credentials/log.service/b.pem")

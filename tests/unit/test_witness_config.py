@@ -142,6 +142,7 @@ def test_init_writes_what_serve_can_load(tmp_path: Path, algorithm: str, types: 
 
 def test_init_with_a_passphrase(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
+    secret.touch(0o600)
     secret.write_text("a long passphrase\n")
     folder = tmp_path / "w"
     code, out, _ = invoke("init", folder, "--name", NAME, "--key-passphrase-file", secret)

@@ -19,8 +19,8 @@ from muniment.formats.cosignature import signer_for
 from muniment.formats.encoding import MunimentError
 from muniment.formats.keys import Algorithm, KeyFile, generate
 from muniment.formats.note import VKey, parse_vkey
-from muniment.keyfiles import write_key_file
-from muniment.service.config import ConfigError, load_config, read_passphrase
+from muniment.keyfiles import new_passphrase, write_key_file
+from muniment.service.config import ConfigError, load_config
 from muniment_witness.config import LogEntry, WitnessFile, load
 
 _TABLE: Final = re.compile(r"\s*\[\[?\s*[A-Za-z_\"]")
@@ -122,7 +122,7 @@ def add_own_key(path: Path, algorithm: Algorithm) -> VKey:
     keys = match[1].strip().rstrip(",")
     changed = f"{text[: match.start()]}keys = [{keys}, {_quoted(key_path.name)}]"
     changed += text[match.end() :]
-    passphrase = None if phrase is None else read_passphrase(phrase)
+    passphrase = new_passphrase(phrase)
     write_key_file(key_path, KeyFile(private, vkey), passphrase)
     _replace(path, changed, lambda new: len(new.keys) == len(file.keys) + 1)
     return vkey

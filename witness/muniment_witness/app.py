@@ -12,6 +12,7 @@ from muniment.service.logging import event
 from muniment.service.metrics import Metrics
 from muniment.service.process import print_ready, stop_requested
 from muniment.service.server import serving
+from muniment.service.tls import server_context
 from muniment_witness.config import WitnessConfig
 from muniment_witness.http import WitnessHttp
 from muniment_witness.net import transport
@@ -44,11 +45,15 @@ async def serve(
         ExceptionGroup: If a background task failed.
     """
     file = config.file
+    tls = server_context(file.tls)
     keys = [signer.vkey for signer in config.signers]
     store = await Store.open(file.database, keys, file.gossip.history)
     try:
         metrics = Metrics("muniment_witness")
-        async with transport(file.gossip.request_seconds) as network, asyncio.TaskGroup() as tasks:
+        async with (
+            transport(file.gossip.request_seconds, file.outgoing.access) as network,
+            asyncio.TaskGroup() as tasks,
+        ):
             watch = Watch(config, store, network, metrics, clock)
             http = WitnessHttp(
                 file.name, config.logs, config.signers, store, watch.cosigner, metrics, watch
@@ -57,7 +62,7 @@ async def serve(
             # Before anything can be asked: a database restored from an old copy must not sign.
             await watch.start()
             work = tasks.create_task(watch.run())
-            async with serving(http.app(), file.listen) as url:
+            async with serving(http.app(), file.listen, tls=tls) as url:
                 event(
                     _LOGGER,
                     logging.INFO,

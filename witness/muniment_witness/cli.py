@@ -17,12 +17,15 @@ from typing import Final, NoReturn, TypeVar
 
 import click
 
+from muniment.access import Access
+from muniment.errors import InputError
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError
 from muniment.formats.keys import Algorithm
 from muniment.formats.note import parse_vkey
+from muniment.keyfiles import new_passphrase
 from muniment.service import logging
-from muniment.service.config import ConfigError, load_config, read_passphrase
+from muniment.service.config import ConfigError, load_config
 from muniment.service.database import DatabaseError
 from muniment.service.process import first_error, run
 from muniment_witness import admin
@@ -88,7 +91,7 @@ def init_command(
 ) -> None:
     """Write keys and a commented witness.toml into DIR, and print the vkeys."""
     try:
-        passphrase = None if key_passphrase_file is None else read_passphrase(key_passphrase_file)
+        passphrase = new_passphrase(key_passphrase_file)
         vkeys = init(
             folder,
             name=name,
@@ -270,7 +273,7 @@ def feed(log_url: str, vkeys: tuple[str, ...], witness: str, *, once: bool, peri
 
 
 async def _with_transport(work: Callable[[Transport], Awaitable[_T]]) -> _T:
-    async with transport(REQUEST_SECONDS) as network:
+    async with transport(REQUEST_SECONDS, Access.from_environment()) as network:
         return await work(network)
 
 
@@ -279,10 +282,11 @@ def _address(url: str | None, config: Path | None) -> str:
         return check_url(url)
     if config is None:
         raise click.UsageError("either --url or --config")
-    listen = load_config(config, WitnessFile).listen
+    file = load_config(config, WitnessFile)
+    listen = file.listen
     if not listen.port:
         raise click.UsageError("the configured port is 0: say --url")
-    return f"http://{listen}"
+    return f"{'https' if file.tls else 'http'}://{listen}"
 
 
 @contextmanager
@@ -299,7 +303,7 @@ def _asking() -> Iterator[None]:
         yield
     except RefusedError as error:
         _fail(EXIT_REFUSED, error)
-    except ConfigError as error:
+    except (ConfigError, InputError) as error:
         _fail(EXIT_CONFIG, error)
     except (MunimentError, ValueError) as error:
         _fail(EXIT_UNREACHABLE, error)

@@ -7,6 +7,8 @@
 | `database` | the SQLite file |
 | `keys` | PKCS#8 PEM files, Ed25519 or ML-DSA-44; the witness cosigns with all of them |
 | `key_passphrase_file` | optional: file with the passphrase of encrypted keys |
+| `[tls]` | optional: serve https, see `TlsTable` |
+| `[outgoing]` | optional: how logs and peers are connected to, see `OutgoingTable` |
 | `log_level`, `log_format` | optional: `debug`, `info`, `warning`, `error`; `text`, `json` |
 | `[[log]] vkeys` | the trusted keys of one log, of one name: its origin; types 1 and 6 |
 | `[[log]] url` | optional: where its checkpoint and tiles are read, to check it unasked |
@@ -48,6 +50,7 @@ from muniment.service.config import (
 )
 from muniment.service.logging import LogFormat, LogLevel
 from muniment.service.signers import read_signers
+from muniment.service.tls import OutgoingTable, TlsTable
 from muniment_witness.decide import Log
 from muniment_witness.net import check_url
 from muniment_witness.store import HISTORY
@@ -118,6 +121,8 @@ class WitnessFile(Config, frozen=True):
     log: tuple[LogEntry, ...] = ()
     peer: tuple[PeerEntry, ...] = ()
     gossip: Gossip = Gossip()
+    tls: TlsTable | None = None
+    outgoing: OutgoingTable = OutgoingTable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
+from muniment.access import ANYBODY, Access
 from muniment.formats.encoding import MunimentError
 from muniment.formats.note import MAX_NOTE_SIZE
 
@@ -119,18 +120,26 @@ class HttpTransport:
 
 
 @asynccontextmanager
-async def transport(request_seconds: float) -> AsyncIterator[HttpTransport]:
+async def transport(
+    request_seconds: float, access: Access = ANYBODY
+) -> AsyncIterator[HttpTransport]:
     """Opens the real transport.
 
     Args:
         request_seconds: Deadline of one request, from the connection to the last byte.
+        access: The CA to believe and the certificate to show.
+
+    Raises:
+        InputError: If a file of `access` cannot be used.
     """
     import aiohttp  # noqa: PLC0415  # as above
 
     # No decompression: a bomb must not get past the limits. No proxies from the environment.
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=request_seconds),
-        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS),
+        connector=aiohttp.TCPConnector(
+            limit=MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=access.ssl()
+        ),
         auto_decompress=False,
         trust_env=False,
         cookie_jar=aiohttp.DummyCookieJar(),

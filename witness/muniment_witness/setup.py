@@ -6,7 +6,7 @@ from typing import Final
 
 from muniment.formats.keys import Algorithm
 from muniment.formats.note import VKey, parse_vkey
-from muniment.service.folder import make_folder, quoted
+from muniment.service.folder import TLS_COMMENTS, make_folder, quoted
 
 CONFIG_NAME: Final = "witness.toml"
 
@@ -69,7 +69,7 @@ def _config(
         *(f"#   {vkey.name}+{vkey.key_id:08x}+…" for vkey in vkeys),
         f"name = {quoted(name)}",
         "",
-        "# Where to listen; port 0 lets the system choose. Put TLS in front of it.",
+        "# Where to listen; port 0 lets the system choose. Use [tls], or put TLS in front of it.",
         f"listen = {quoted(listen)}",
         "",
         "# What was cosigned. A restored copy signs nothing until it has caught up with what logs",
@@ -106,6 +106,7 @@ def _config(
         "# period_seconds = 30       # between two looks at a log or peer",
         "# deadline_seconds = 900    # until an unresolved head raises an alarm",
         "",
+        *TLS_COMMENTS,
     ]
     if not logs:
         lines += ["# [[log]]", '# vkeys = ["log.example/decisions+..."]', ""]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-
-MAX_PASSPHRASE: Final = 1023
-"""Bytes; what the key library takes."""
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -85,31 +82,18 @@ def read_policy(path: Path) -> Any:
         raise InputError(f"{path}: {error}") from None
 
 
-def read_passphrase(path: Path) -> bytes:
-    """Reads a passphrase: a file's first line.
-
-    Raises:
-        InputError: If there is none.
-    """
-    passphrase = read_bounded(path, "passphrase", most=MAX_PASSPHRASE + 1).partition(b"\n")[0]
-    if not passphrase:
-        raise InputError(f"passphrase {path}: empty")
-    return passphrase
-
-
 def read_key(path: Path, passphrase_path: Path | None) -> Any:
     """Reads a key file; returns a ``formats.keys.KeyFile``. Asks for a passphrase on a terminal.
 
     Raises:
         InputError: If it cannot be used; names the path.
     """
-    from muniment.keyfiles import read_key_file  # noqa: PLC0415 - see run
+    from muniment.keyfiles import asking, read_key_file  # noqa: PLC0415 - see run
+    from muniment.privatefiles import read_secret  # noqa: PLC0415
 
-    passphrase = None if passphrase_path is None else read_passphrase(passphrase_path)
     try:
-        if passphrase is None and is_encrypted(path) and sys.stdin.isatty():
-            passphrase = click.prompt(f"Passphrase of {path}", hide_input=True, err=True).encode()
-        return read_key_file(path, passphrase)
+        passphrase = None if passphrase_path is None else read_secret(passphrase_path, "passphrase")
+        return read_key_file(path, passphrase, ask=asking())
     except MunimentError as error:
         raise InputError(str(error)) from None
 
@@ -132,15 +116,6 @@ def read_gateway_signer(path: Path, passphrase_path: Path | None) -> Any:
     if signer.vkey != key.vkey:
         raise InputError(f"{path}: its vkey line says that the key is a witness's")
     return signer
-
-
-def is_encrypted(path: Path) -> bool:
-    """Whether a key file asks for a passphrase; False when it cannot be read."""
-    try:
-        data = read_bounded(path, "key file", most=64 * 1024)
-    except InputError:
-        return False
-    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in data
 
 
 def read_vkeys(option: str, given: tuple[str, ...]) -> tuple["VKey", ...]:

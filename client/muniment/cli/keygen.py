@@ -5,7 +5,7 @@ from typing import Literal
 
 import click
 
-from muniment.cli.common import FILE, read_passphrase
+from muniment.cli.common import FILE
 from muniment.errors import InputError, MunimentError
 
 
@@ -47,18 +47,16 @@ def keygen(
     """
     from muniment.formats.cosignature import signer_for  # noqa: PLC0415 - imports cryptography
     from muniment.formats.keys import KeyFile, generate  # noqa: PLC0415
-    from muniment.keyfiles import write_key_file  # noqa: PLC0415
+    from muniment.keyfiles import check_passphrase, new_passphrase, write_key_file  # noqa: PLC0415
 
-    passphrase = None
-    if passphrase_file is not None:
-        passphrase = read_passphrase(passphrase_file)
-    elif encrypt:
-        answer = click.prompt(
-            "Passphrase", hide_input=True, confirmation_prompt="The same again", err=True
-        )
-        passphrase = str(answer).encode()
     private = generate(algorithm)
     try:
+        passphrase = new_passphrase(passphrase_file)
+        if passphrase is None and encrypt:
+            answer = click.prompt(
+                "Passphrase", hide_input=True, confirmation_prompt="The same again", err=True
+            )
+            passphrase = check_passphrase(str(answer).encode())
         vkey = signer_for(name, private, use=use).vkey
         write_key_file(out, KeyFile(private, vkey), passphrase)
     except (MunimentError, ValueError) as error:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
+from muniment.access import Access
 from muniment.atomicfile import write_atomic
 from muniment.errors import BadAnswer, MunimentError, Refused, Unreachable, VerificationError
 from muniment.formats.evidence import EXTENSION
@@ -71,8 +72,12 @@ class Watcher:
         self._clock = clock
         prefix = origin_hash(core.reader.origin)
         # A witness serves a log's checkpoint, and some its tiles, as a log does: below its prefix.
-        self._clients = {LOG: LogClient(log_url, timeout=REQUEST_SECONDS)} | {
-            url: LogClient(f"{url}/{prefix}", timeout=REQUEST_SECONDS) for url in core.witnesses
+        access = Access.from_environment()
+        self._clients = {LOG: LogClient(log_url, timeout=REQUEST_SECONDS, access=access)} | {
+            url: LogClient(
+                f"{url}/{prefix}", timeout=REQUEST_SECONDS, access=access.without_token()
+            )
+            for url in core.witnesses
         }
         self._stack = AsyncExitStack()
         self._files: dict[str, str] = {}

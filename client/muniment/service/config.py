@@ -1,10 +1,12 @@
 """TOML 1.0 configuration files as frozen structs: strict, and every error names file and key.
 
 A service declares its file as a `Config` subclass. Unknown keys are errors, `Path` values are
-resolved against the folder of the file, and a value that only the service can judge (a vkey, say)
-is reported through `ConfigError` so that it reads like the rest.
+resolved against the folder of the file (or begin with `$CREDENTIALS_DIRECTORY/`), and a value that
+only the service can judge (a vkey, say) is reported through `ConfigError` so that it reads like the
+rest.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -15,12 +17,10 @@ from typing import Any, Final, NoReturn, TypeVar, final
 import msgspec
 
 from muniment.formats.encoding import MunimentError
+from muniment.privatefiles import CREDENTIALS
 
 MAX_CONFIG_SIZE: Final = 1 << 20
 """Largest configuration file in bytes; thousands of keys fit, a wrong file does not."""
-
-MAX_PASSPHRASE_SIZE: Final = 4096
-"""Largest passphrase file in bytes."""
 
 _T = TypeVar("_T", bound="Config")
 
@@ -86,7 +86,7 @@ def load_config(path: Path, type_: type[_T]) -> _T:
         if type_ is Path:
             if not value:
                 raise ValueError("expected a path, got an empty string")
-            return base / value
+            return base / _expanded(value)
         if type_ is Address:
             return Address(value)
         raise AssertionError(f"no conversion to {type_}")
@@ -116,18 +116,6 @@ def config_error(path: Path, key: str, message: str) -> NoReturn:
     raise ConfigError(f"{path}: {key}: {message}")
 
 
-def read_passphrase(path: Path) -> bytes:
-    """Reads the passphrase of encrypted keys: the file's bytes without one final newline.
-
-    Raises:
-        ConfigError: If the file cannot be read, is empty or larger than `MAX_PASSPHRASE_SIZE`.
-    """
-    passphrase = _read(path, MAX_PASSPHRASE_SIZE).removesuffix(b"\n").removesuffix(b"\r")
-    if not passphrase:
-        raise ConfigError(f"{path}: the passphrase file is empty")
-    return passphrase
-
-
 def _read(path: Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:
@@ -137,6 +125,17 @@ def _read(path: Path, most: int) -> bytes:
     if len(data) > most:
         raise ConfigError(f"{path}: larger than {most} bytes")
     return data
+
+
+def _expanded(value: str) -> str:
+    """A path below `$CREDENTIALS_DIRECTORY/`, where systemd puts a service's secrets."""
+    prefix = f"${CREDENTIALS}/"
+    if not value.startswith(prefix):
+        return value
+    folder = os.environ.get(CREDENTIALS)
+    if not folder:
+        raise ValueError(f"{CREDENTIALS} is not set: systemd gave this process no credentials")
+    return f"{folder}/{value.removeprefix(prefix)}"
 
 
 def _explain(message: str) -> str:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from muniment.formats.cosignature import signer_for
 from muniment.formats.encoding import MunimentError
@@ -67,6 +67,21 @@ def make_folder(
     except OSError as error:
         raise MunimentError(f"{config}: {error.strerror}") from error
     return tuple(vkeys)
+
+
+TLS_COMMENTS: Final = (
+    "# [tls]                  # serve https; renewed files are taken up without a restart",
+    '# certificate = "server.crt"',
+    '# key = "server.key"     # mode 0600',
+    '# client_ca = "clients.pem"   # only clients with a certificate of these CAs get in',
+    "",
+    "# [outgoing]             # how others are connected to",
+    '# ca = "ca.pem"          # the only CAs to believe, instead of the system\'s',
+    '# certificate = "client.crt"',
+    '# key = "client.key"',
+    "",
+)
+"""The end of a new configuration: tables that both services have."""
 
 
 def quoted(text: str) -> str:

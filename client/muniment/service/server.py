@@ -5,6 +5,7 @@ aiohttp's application does.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -52,7 +53,12 @@ class Limits:
 
 
 @asynccontextmanager
-async def serving(app: App, address: Address, limits: Limits | None = None) -> AsyncIterator[str]:
+async def serving(
+    app: App,
+    address: Address,
+    limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[str]:
     """Serves `app` while the context is open; yields the URL, without a final slash.
 
     On the way out it stops listening, lets requests in flight finish (bounded by
@@ -67,11 +73,12 @@ async def serving(app: App, address: Address, limits: Limits | None = None) -> A
     runner = web.ServerRunner(_Server(adapter, limits), shutdown_timeout=_TIDY_SECONDS)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, address.host, address.port, backlog=1024)
+        site = web.TCPSite(runner, address.host, address.port, backlog=1024, ssl_context=tls)
         await site.start()
         host, port = runner.addresses[0][:2]
         try:
-            yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            scheme = "http" if tls is None else "https"
+            yield f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         finally:
             await site.stop()
             await adapter.drain(limits.grace_seconds)

@@ -6,8 +6,9 @@ from typing import Literal
 
 from muniment.formats.cosignature import signer_for
 from muniment.formats.note import Signer
-from muniment.keyfiles import read_key_file
-from muniment.service.config import config_error, config_key, read_passphrase
+from muniment.keyfiles import asking, read_key_file
+from muniment.privatefiles import read_secret
+from muniment.service.config import config_error, config_key
 
 
 def read_signers(
@@ -24,7 +25,8 @@ def read_signers(
         config: The configuration file, for messages.
         name: The key name that each must sign with.
         keys: The key files.
-        passphrase_file: Holds the passphrase of those that are encrypted.
+        passphrase_file: Holds the passphrase of those that are encrypted; without it the
+            terminal is asked, if there is one.
         use: What signs.
 
     Yields:
@@ -33,14 +35,14 @@ def read_signers(
     Raises:
         ConfigError: A file cannot be used, or its vkey line is another key's.
     """
-    passphrase = None
+    passphrase, ask = None, asking()
     if passphrase_file is not None:
         with config_key(config, "key_passphrase_file"):
-            passphrase = read_passphrase(passphrase_file)
+            passphrase = read_secret(passphrase_file, "passphrase")
     for number, path in enumerate(keys):
         key = f"keys[{number}]"
         with config_key(config, key):
-            file = read_key_file(path, passphrase)
+            file = read_key_file(path, passphrase, ask=ask)
             signer = signer_for(name, file.private, use=use)
         if file.vkey is not None and file.vkey != signer.vkey:
             config_error(config, key, f"{path}: the key of {file.vkey.name}, not of {name}")
