@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from deployment import BIN, WITNESSES, Deployment, DeploymentError
+from deployment import BIN, COMMAND_WITHIN, WITNESSES, Deployment, DeploymentError
 
 HERE = Path(__file__).resolve().parent
 
@@ -36,12 +36,14 @@ def step(title: str) -> None:
 class Demo(Deployment):
     """A deployment that shows each command before it runs."""
 
-    def command(self, *argv: str | Path, fails: bool = False) -> str:
+    def command(
+        self, *argv: str | Path, fails: bool = False, within: float = COMMAND_WITHIN
+    ) -> str:
         """Print a command as a user types it, run it, return its stdout (stderr if it fails)."""
         line = " ".join(map(str, argv))
         # A post-quantum key is 1,800 characters.
         say(f"  $ {line if len(line) < 200 else line[:110] + '…'}")
-        return super().command(*argv, fails=fails)
+        return super().command(*argv, fails=fails, within=within)
 
 
 def decisions(demo: Demo, given: Path) -> int:

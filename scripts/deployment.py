@@ -44,13 +44,15 @@ class Deployment:
         self.urls: dict[str, str] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def command(self, *argv: str | Path, fails: bool = False) -> str:
+    def command(
+        self, *argv: str | Path, fails: bool = False, within: float = COMMAND_WITHIN
+    ) -> str:
         """Run one command in the folder; return its stdout, or its stderr if it must fail."""
         done = subprocess.run(
             [BIN / argv[0], *argv[1:]],
             check=False,
             cwd=self.place,
-            timeout=COMMAND_WITHIN,
+            timeout=within,
             capture_output=True,
             text=True,
         )
@@ -90,19 +92,24 @@ class Deployment:
                 process.kill()
                 process.wait()
 
-    def make_log(self) -> list[str]:
-        """Make the log's folder `log` with keys and config; return its vkeys."""
-        argv = ["muniment-log", "init", "log", "--origin", ORIGIN, "--listen", "127.0.0.1:0"]
+    def make_log(self, port: int = 0) -> list[str]:
+        """Make the log's folder `log` with keys and config; return its vkeys.
+
+        With port 0 every start chooses one.
+        """
+        argv = ["muniment-log", "init", "log", "--origin", ORIGIN, "--listen", f"127.0.0.1:{port}"]
         return self.command(*argv).split()
 
-    def make_witness(self, name: str, algorithm: str, log_keys: Sequence[str]) -> list[str]:
+    def make_witness(
+        self, name: str, algorithm: str, log_keys: Sequence[str], port: int = 0
+    ) -> list[str]:
         """Make a witness's folder that knows the log; return its vkeys.
 
         `algorithm` is ed25519, mldsa44 or both.
         """
         argv = ["muniment-witness", "init", name, "--name", f"witness.example/{name}"]
         logs = [part for key in log_keys for part in ("--log", key)]
-        argv += ["--listen", "127.0.0.1:0", "--algorithm", algorithm, *logs]
+        argv += ["--listen", f"127.0.0.1:{port}", "--algorithm", algorithm, *logs]
         return self.command(*argv).split()
 
     def make_gateway(self, name: str = GATEWAY, out: str = "gateway.pem") -> str:

@@ -1,18 +1,23 @@
 """Build the wheel, install it with its pinned dependencies into a clean environment, and use it.
 
-Shows that what a user installs works without this checkout: every entry point answers, every module
-imports, the package is typed, and a key made by one command is read by another.
+It does what deploy/Containerfile says, in a temporary folder instead of an image: that file is the
+one recipe. Shows that what a user installs works without this checkout: every entry point answers,
+every module imports, the package is typed, and a key made by one command is read by another.
 """
 
 import os
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+RECIPE = ROOT / "deploy" / "Containerfile"
+ABSOLUTE = re.compile(r"(?<![\w.])/(opt/muniment|build|wheel)\b")
 TIMEOUT = 300  # seconds, for each step
 
 
@@ -33,12 +38,42 @@ def run(*argv: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
+def build_stage() -> list[tuple[str, str]]:
+    """Instruction and argument of each step up to the second FROM, continued lines joined."""
+    text = RECIPE.read_text().replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    steps = [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
+    first, last = (n for n, (word, _) in enumerate(steps) if word == "FROM")
+    return steps[first + 1 : last]
+
+
+def follow(place: Path) -> None:
+    """Run the steps below `place` as an engine runs them below /."""
+    source = place / "src"
+    source.mkdir()
+    for word, rest in build_stage():
+        if word == "COPY":
+            *names, into = shlex.split(rest)
+            for name in names:
+                target = source / into / name if into == "./" else source / into
+                if (ROOT / name).is_dir():
+                    ignore = shutil.ignore_patterns("__pycache__")
+                    shutil.copytree(ROOT / name, target, ignore=ignore)
+                else:
+                    shutil.copy(ROOT / name, target)
+        elif word == "RUN":
+            command = ABSOLUTE.sub(lambda path: f"{place}/{path[1]}", rest)
+            run("sh", "-ec", command.replace("python3 ", f"{sys.executable} "), cwd=source)
+        elif word not in {"ENV", "WORKDIR"}:
+            sys.exit(f"{RECIPE.name}: {word} is not known here")
+
+
 def main() -> None:
     """Build, install, use."""
     with tempfile.TemporaryDirectory(prefix="muniment-smoke-") as folder:
         place = Path(folder)
-        run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", place, cwd=ROOT)
-        (wheel,) = place.glob("*.whl")
+        follow(place)
+        (wheel,) = (place / "wheel").glob("*.whl")
         names = zipfile.ZipFile(wheel).namelist()
         tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
         if tops != {"muniment", "muniment_log", "muniment_witness"}:
@@ -46,11 +81,7 @@ def main() -> None:
         for package in sorted(tops):
             if f"{package}/py.typed" not in names:
                 sys.exit(f"the wheel lacks {package}/py.typed")
-        venv.create(place / "env", with_pip=True)
-        bin_ = place / "env" / "bin"
-        pip = [bin_ / "pip", "install", "--quiet", "--disable-pip-version-check"]
-        run(*pip, "--require-hashes", "-r", ROOT / "requirements.lock", cwd=place)
-        run(*pip, "--no-deps", wheel, cwd=place)
+        bin_ = place / "opt" / "muniment" / "bin"
         modules = sorted(
             name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
             for name in names

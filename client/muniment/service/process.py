@@ -1,9 +1,12 @@
 """A service process: the event loop, the ready line, and the signals that end it."""
 
 import asyncio
+import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,9 +28,25 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
 
 
 def print_ready(url: str) -> None:
-    """Tells whoever started the process where it listens: one line of JSON on stdout, flushed."""
+    """Tells whoever started the process where it listens: one line of JSON on stdout, flushed.
+
+    A service manager that asked for it (systemd's `Type=notify`) is told too.
+    """
     sys.stdout.write(msgspec.json.encode({"event": "ready", "url": url}).decode() + "\n")
     sys.stdout.flush()
+    _notify(f"READY=1\nSTATUS={url}")
+
+
+def _notify(state: str) -> None:
+    """Sends a state to the socket that NOTIFY_SOCKET names, if any: sd_notify(3)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    # A first zero byte stands for Linux's abstract namespace.
+    path = "\0" + address[1:] if address.startswith("@") else address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to, suppress(OSError):
+        to.connect(path)
+        to.sendall(state.encode())
 
 
 def stop_requested() -> asyncio.Future[signal.Signals]:
@@ -41,6 +60,7 @@ def stop_requested() -> asyncio.Future[signal.Signals]:
     handled = (signal.SIGTERM, signal.SIGINT)
 
     def stop(which: signal.Signals) -> None:
+        _notify("STOPPING=1")
         if not got.done():
             got.set_result(which)
 

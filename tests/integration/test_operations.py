@@ -1,0 +1,148 @@
+"""What operators get in deploy/ and docs/operations.md fits the services as they are."""
+
+import contextlib
+import ctypes
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import processes
+
+ROOT = Path(__file__).resolve().parents[2]
+ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
+MANUAL = ROOT / "docs" / "operations.md"
+UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
+METRIC = re.compile(r"\bmuniment_(?:log|witness)_[a-z_]+")
+SERIES = ("_bucket", "_count", "_sum", "_created")
+PR_SET_MDWE = 65
+MOST_EXPOSED = 2.0
+"""`systemd-analyze security` gives 10 to a unit without any protection and calls 2 and less OK."""
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log that asks one witness, and the witness; nothing runs yet."""
+    place = tmp_path_factory.mktemp("operations")
+    name = ("--name", "witness.example/w1")
+    for argv in (
+        processes.muniment_log("init", place / "log", "--origin", "log.example/decisions"),
+        processes.muniment_witness("init", place / "w1", *name),
+    ):
+        subprocess.run(argv, check=True, capture_output=True, timeout=60)
+    for config in (place / "log" / "log.toml", place / "w1" / "witness.toml"):
+        text = re.sub(r'(listen = "127\.0\.0\.1):\d+', r"\1:0", config.read_text())
+        config.write_text(text)
+    return place
+
+
+def commands(folders: Path) -> dict[str, list[str]]:
+    return {
+        "log": processes.muniment_log("serve", "--config", folders / "log" / "log.toml"),
+        "witness": processes.muniment_witness("serve", "--config", folders / "w1" / "witness.toml"),
+    }
+
+
+@contextlib.contextmanager
+def both(folders: Path) -> Iterator[dict[str, str]]:
+    with contextlib.ExitStack() as running:
+        yield {
+            name: running.enter_context(processes.start(argv)).url
+            for name, argv in commands(folders).items()
+        }
+
+
+def test_the_manual_and_the_alerts_name_the_metrics_that_there_are(folders: Path) -> None:
+    known: set[str] = set()
+    with both(folders) as urls:
+        for url in urls.values():
+            with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
+                text = answer.read().decode()
+            known.update(re.findall(r"^# TYPE (muniment_\w+)", text, re.MULTILINE))
+    known = {name for name in known if not name.endswith("_created")}
+    assert set(METRIC.findall(MANUAL.read_text())) == known
+    used = set(METRIC.findall(ALERTS.read_text()))
+    bases = {
+        next((name.removesuffix(s) for s in SERIES if name.endswith(s)), name) for name in used
+    }
+    assert bases <= known
+    assert bases
+
+
+def test_every_alert_is_explained() -> None:
+    alerts = set(re.findall(r"- alert: (\w+)", ALERTS.read_text()))
+    explained = set(re.findall(r"^\| `([A-Z]\w+)` \|", MANUAL.read_text(), re.MULTILINE))
+    assert alerts == explained
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_prometheus_takes_the_rules() -> None:
+    checked = ["promtool", "check", "rules", str(ALERTS)]
+    subprocess.run(checked, check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("service", ["log", "witness"])
+def test_a_service_manager_is_told(service: str, folders: Path, tmp_path: Path) -> None:
+    """sd_notify(3), as the units' `Type=notify` needs it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        with processes.start(commands(folders)[service], environment=environment) as process:
+            assert manager.recv(200).decode() == f"READY=1\nSTATUS={process.url}"
+            process.terminate()
+            assert manager.recv(200) == b"STOPPING=1"
+
+
+@pytest.mark.parametrize("service", ["log", "witness"])
+def test_the_services_run_without_writable_code(service: str, folders: Path) -> None:
+    """MemoryDenyWriteExecute=yes: neither Python nor the libraries need such memory."""
+    libc = ctypes.CDLL(None)
+    refuse = f"import ctypes; ctypes.CDLL(None).prctl({PR_SET_MDWE}, 1, 0, 0, 0)"
+    if libc.prctl(PR_SET_MDWE + 1, 0, 0, 0, 0) < 0:
+        pytest.skip("this kernel cannot refuse writable code (Linux 6.3 can)")
+    argv = commands(folders)[service]
+    run = f"{refuse}; import os; os.execv({argv[0]!r}, {argv!r})"
+    with (
+        processes.start([sys.executable, "-c", run]) as process,
+        urllib.request.urlopen(f"{process.url}/healthz", timeout=30) as answer,
+    ):
+        assert json.load(answer) == {"status": "ok"}
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_the_unit_is_well_formed_and_hardened(unit: Path, tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name(unit.stem)
+    copy = tmp_path / unit.name
+    copy.write_text(unit.read_text().replace(f"/opt/muniment/bin/{unit.stem}", str(command)))
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", copy],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    own = [line for line in checked.stderr.splitlines() if unit.stem in line]
+    assert (checked.returncode, own) == (0, [])
+    rated = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", copy],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    exposed = re.search(r"exposure level for \S+: ([\d.]+)", rated.stdout)
+    assert exposed is not None
+    assert float(exposed[1]) <= MOST_EXPOSED
+
+
+def test_the_units_stop_where_a_restart_cannot_help() -> None:
+    from muniment_log import cli
+
+    never = {cli.EXIT_CONFIG, cli.EXIT_DATABASE, cli.EXIT_IDENTITY, cli.EXIT_ROLLED_BACK}
+    for unit in UNITS:
+        found = re.search(r"^RestartPreventExitStatus=([\d ]+)$", unit.read_text(), re.MULTILINE)
+        assert found is not None
+        assert never <= set(map(int, found[1].split()))
