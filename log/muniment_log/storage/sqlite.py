@@ -14,12 +14,13 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 from muniment.service.database import FatalDatabaseError, Readers, Writer
-from muniment_log.errors import StorageError, WrongIdentityError
+from muniment_log.errors import StorageError
+from muniment_log.storage.identity import check_identity
 from muniment_log.storage.port import NEW_STREAM, Head, StreamKey, StreamState
-from muniment_log.storage.store import Accepted, Commit, Loaded
+from muniment_log.storage.store import MAX_REFUSED, Accepted, Commit, Loaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -32,10 +33,6 @@ cost less under load; the size bounds the file and the time to recover."""
 
 READERS: Final = 2
 """Connections that read: reading tiles for proofs and auditors needs no more threads than cores."""
-
-MAX_REFUSED: Final = 1000
-"""Refused manifests kept as evidence of forked streams. Each is signed by a configured gateway, so
-only a gateway can fill the table; the oldest stay, because the first fork is the proof."""
 
 _BUNDLE_LEVEL: Final = -1  # as in formats.tiles.ENTRIES
 
@@ -103,15 +100,7 @@ class SQLiteStore:
 
         with _translated("reading the database's identity"):
             owned = await self._writer.run(work)
-        if not owned:
-            return
-        if set(owned.values()) != {origin}:
-            names = ", ".join(sorted(set(owned.values())))
-            raise WrongIdentityError(f"{self.path} is the log {names}, not {origin}")
-        if set(owned) != set(keys):
-            raise WrongIdentityError(
-                f"{self.path} belongs to the keys {_short(owned)}, not to {_short(keys)}"
-            )
+        check_identity(owned, origin, keys, self.path)
 
     async def load(self) -> Loaded:
         """Reads the right edge and the stored notes; the cost does not grow with the log.
@@ -341,8 +330,3 @@ def migrations() -> list[str]:
     folder = resources.files("muniment_log.storage") / "migrations"
     scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(folder / name).read_text("utf-8") for name in scripts]
-
-
-def _short(keys: Sequence[str] | Mapping[str, str]) -> str:
-    # An ML-DSA-44 vkey is 1,800 characters; name and key ID say which key it is.
-    return ", ".join(sorted(key.rsplit("+", 1)[0] for key in keys))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from muniment_log.errors import LogError
 from muniment_log.storage.port import StreamKey, StreamState
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from muniment.formats.manifest import Batch
     from muniment_log.integrate import Integration
     from muniment_log.storage.port import Head
+
+MAX_REFUSED: Final = 1000
+"""Refused manifests kept as evidence of forked streams. Each is signed by a configured gateway, so
+only a gateway can fill the table; the oldest stay, because the first fork is the proof."""
 
 
 class Ordering(NamedTuple):
@@ -41,7 +46,7 @@ class Ordering(NamedTuple):
         return StreamState(self.batch.manifest.next, self.batch.leaf_hashes[-1])
 
 
-class StreamsMovedError(Exception):
+class StreamsMovedError(LogError):
     """Nothing was ordered: streams continue elsewhere than their batches believed.
 
     Attributes:

@@ -1,0 +1,226 @@
+"""Ordering in PostgreSQL (design section 7): exactly once, gapless, whoever does it.
+
+One transaction orders a group of batches: it advances their streams from exactly where the
+frontend believed them, takes the next indices from the coordinator's row, and writes the entries.
+The coordinator's row stays locked until the commit, so indices become visible in their order and
+have no gaps; it is taken last, in the statement that writes the rest, so the lock lasts for one
+statement and the commit. When the tree is too far behind, nothing is taken.
+
+A transaction whose outcome is unknown is simply repeated: if it was committed its streams have
+moved, and the rows of exactly these batches say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from muniment_log.cluster.entries import Row, rows_of
+from muniment_log.errors import OverloadedError
+from muniment_log.storage.port import NEW_STREAM, StreamKey, StreamState
+from muniment_log.storage.store import MAX_REFUSED, Accepted, StreamsMovedError
+from muniment_log.streams import digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from muniment_log.cluster.database import Connection, Database
+    from muniment_log.storage.store import Ordering
+
+_NEW_STREAMS: Final = """
+INSERT INTO stream (gateway, label, next, manifest)
+SELECT v.gateway, v.label, 0, $3 FROM unnest($1::text[], $2::text[]) AS v (gateway, label)
+ON CONFLICT (gateway, label) DO NOTHING
+"""
+
+_ADVANCE: Final = """
+UPDATE stream SET next = v.next, manifest = v.manifest
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bytea[])
+    AS v (gateway, label, from_next, from_manifest, next, manifest)
+WHERE stream.gateway = v.gateway AND stream.label = v.label
+    AND stream.next = v.from_next AND stream.manifest = v.from_manifest
+RETURNING stream.id, stream.gateway, stream.label
+"""
+
+_TAKE: Final = """
+WITH taken AS (
+    UPDATE coordinator SET next = next + $1, bytes = bytes + $2
+    WHERE id = 0 AND next - integrated < $3 AND bytes < $4
+    RETURNING next - $1 AS at
+), batches AS (
+    INSERT INTO batch (stream, first, count, digest, idx)
+    SELECT v.stream, v.first, v.count, v.digest, taken.at + v.place
+    FROM taken, unnest($5::bigint[], $6::bigint[], $7::integer[], $8::bytea[], $9::bigint[])
+        AS v (stream, first, count, digest, place)
+), runs AS (
+    INSERT INTO entries (first, count, data)
+    SELECT taken.at + v.place, v.count, v.data
+    FROM taken, unnest($10::bigint[], $11::integer[], $12::bytea[]) AS v (place, count, data)
+)
+SELECT at FROM taken
+"""
+
+_STREAMS: Final = """
+SELECT stream.gateway, stream.label, stream.next, stream.manifest
+FROM stream, unnest($1::text[], $2::text[]) AS v (gateway, label)
+WHERE stream.gateway = v.gateway AND stream.label = v.label
+"""
+
+_ACCEPTED: Final = """
+SELECT batch.first, batch.count, batch.digest, batch.idx FROM batch, stream
+WHERE stream.gateway = $1 AND stream.label = $2 AND batch.stream = stream.id AND batch.first = $3
+"""
+
+_REFUSE: Final = """
+INSERT INTO refused (gateway, label, first, note) SELECT $1, $2, $3, $4
+WHERE (SELECT count(*) FROM refused) < $5 ON CONFLICT DO NOTHING
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How far ordering may be ahead of the tree; beyond it the answer is 503.
+
+    Attributes:
+        leaves: leaves ordered and not yet integrated.
+        bytes: their bytes.
+    """
+
+    leaves: int = 2_000_000
+    bytes: int = 2 << 30
+
+
+class PostgresOrder:
+    """The `Order` in PostgreSQL, one of any number."""
+
+    is_shared = True
+
+    def __init__(self, database: Database, backlog: Backlog) -> None:
+        """Takes an open database whose schema was checked, and how much may wait in it."""
+        self._database = database
+        self._backlog = backlog
+
+    async def order(self, orderings: Sequence[Ordering]) -> int:
+        """Orders batches in one transaction; see `Order.order`."""
+        group = _Group.of(orderings)
+        return await self._database.transact(
+            lambda db: _order(db, group, self._backlog), "ordering batches"
+        )
+
+    async def stream(self, key: StreamKey) -> StreamState:
+        """Where a stream continues."""
+        return (await self.streams([key])).get(key, NEW_STREAM)
+
+    async def streams(self, keys: Sequence[StreamKey]) -> Mapping[StreamKey, StreamState]:
+        """Where streams continue; those never seen are left out."""
+        return await self._database.read(lambda db: _streams(db, keys), "reading streams")
+
+    async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
+        """The batch that begins at a sequence number; None if none begins there."""
+        row = await self._database.read(
+            lambda db: db.fetchrow(_ACCEPTED, *key, first), "reading a batch"
+        )
+        if row is None:
+            return None
+        return Accepted(key, row["first"], row["count"], row["digest"], row["idx"])
+
+    async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
+        """Keeps a manifest that contradicts an accepted one, once; bounded by `MAX_REFUSED`."""
+        await self._database.read(
+            lambda db: db.execute(_REFUSE, *key, first, note, MAX_REFUSED),
+            "storing a refused manifest",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """What one transaction orders, computed once for all its attempts.
+
+    Attributes:
+        moves: stream → where it must continue before, and where it does after.
+        batches: (stream, sequence number, records, digest, leaves before it in the group).
+        rows: the entries.
+        leaves: number of entries.
+        size: their bytes.
+    """
+
+    moves: Mapping[StreamKey, tuple[StreamState, StreamState]]
+    batches: Sequence[tuple[StreamKey, int, int, bytes, int]]
+    rows: Sequence[Row]
+    leaves: int
+    size: int
+
+    @classmethod
+    def of(cls, orderings: Sequence[Ordering]) -> _Group:
+        moves: dict[StreamKey, tuple[StreamState, StreamState]] = {}
+        batches = []
+        place = 0
+        for ordering in orderings:
+            key, batch = ordering.key, ordering.batch
+            before = moves[key][0] if key in moves else ordering.before
+            moves[key] = before, ordering.after
+            # Also of the log's own batches: by it a repeated transaction finds that it was
+            # committed.
+            digest = digest_of(batch) if ordering.digest is None else ordering.digest
+            batches.append((key, batch.manifest.first, batch.manifest.count, digest, place))
+            place += batch.manifest.count + 1
+        rows = rows_of(ordering.batch for ordering in orderings)
+        return cls(moves, batches, rows, place, sum(len(row.data) for row in rows))
+
+
+async def _order(db: Connection, group: _Group, backlog: Backlog) -> int:
+    moves = list(group.moves.items())
+    fresh = [key for key, (before, _) in moves if before == NEW_STREAM]
+    if fresh:
+        await db.execute(_NEW_STREAMS, *_columns(fresh, 2), NEW_STREAM.manifest)
+    moved = await db.fetch(
+        _ADVANCE, *_columns([(*key, *before, *after) for key, (before, after) in moves], 6)
+    )
+    ids = {StreamKey(row["gateway"], row["label"]): row["id"] for row in moved}
+    others = [key for key in group.moves if key not in ids]
+    if others:
+        at = await _first_of(db, group)
+        if at is not None:
+            return at
+        states = await _streams(db, others)
+        raise StreamsMovedError({key: states.get(key, NEW_STREAM) for key in others})
+    batches = [(ids[key], *batch) for key, *batch in group.batches]
+    at = await db.fetchval(
+        _TAKE,
+        group.leaves,
+        group.size,
+        backlog.leaves,
+        backlog.bytes,
+        *_columns(batches, 5),
+        *_columns(group.rows, 3),
+    )
+    if at is None:
+        raise OverloadedError("the tree is too far behind what is ordered")
+    return int(at)
+
+
+async def _first_of(db: Connection, group: _Group) -> int | None:
+    """The index of a group that an earlier attempt committed; None if none did."""
+    first = None
+    for key, number, count, digest, place in group.batches:
+        row = await db.fetchrow(_ACCEPTED, *key, number)
+        if row is None or (row["count"], row["digest"]) != (count, digest):
+            return None
+        at = row["idx"] - place
+        if first not in (None, at):
+            return None
+        first = at
+    return first
+
+
+async def _streams(db: Connection, keys: Sequence[StreamKey]) -> dict[StreamKey, StreamState]:
+    rows = await db.fetch(_STREAMS, *_columns(keys, 2))
+    return {
+        StreamKey(row["gateway"], row["label"]): StreamState(row["next"], row["manifest"])
+        for row in rows
+    }
+
+
+def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """The columns of rows of a width, which are none when there are no rows."""
+    return [[row[at] for row in rows] for at in range(width)]

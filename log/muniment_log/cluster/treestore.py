@@ -1,0 +1,200 @@
+"""The integrated tree in PostgreSQL (design section 7): its row, its heads, the entries before it.
+
+The tree's row moves only from exactly the tree that an integration started from, and only for the
+integrator of the newest epoch; the same transaction drops what has come into full bundles. Entries
+of the partial bundle stay, so that whoever takes over can go on from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from muniment.formats.tiles import TILE_WIDTH
+from muniment_log.cluster.entries import Run, run_of
+from muniment_log.cluster.lease import LeaseLostError
+from muniment_log.errors import StorageError
+from muniment_log.storage.identity import check_identity
+from muniment_log.storage.port import Head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from muniment_log.cluster.database import Connection, Database
+    from muniment_log.integrate import Integration
+
+READ_ROWS: Final = 24
+"""Rows of entries read at a time, each below a megabyte: what one integration step takes."""
+
+_MOVE: Final = """
+UPDATE tree SET size = $1, root = $2
+WHERE id = 0 AND size = $3 AND root = $4 AND epoch = $5 RETURNING size
+"""
+
+_PUT_HEAD: Final = """
+INSERT INTO head (kind, size, note) SELECT $1, $2, $3 FROM tree WHERE id = 0 AND epoch = $4
+ON CONFLICT (kind) DO UPDATE SET size = excluded.size, note = excluded.note
+WHERE head.size <= excluded.size RETURNING size
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTree:
+    """What the database holds of the tree.
+
+    Attributes:
+        head: the integrated tree.
+        tail: the entries that are not in a full bundle, and some before them, in order.
+        signed: the newest checkpoint that the log signed.
+        published: the published checkpoint.
+    """
+
+    head: Head
+    tail: tuple[Run, ...]
+    signed: bytes | None
+    published: bytes | None
+
+
+async def claim(database: Database, origin: str, keys: Sequence[str]) -> None:
+    """Binds a new database to a log's origin and vkeys, or checks that it is bound to them.
+
+    Raises:
+        WrongIdentityError: the database belongs to another origin or to other keys.
+        StorageError, UnavailableError: it cannot be used.
+    """
+
+    async def work(db: Connection) -> dict[str, str]:
+        # One row decides who is first; the others of one log wait for it here.
+        await db.fetchval("SELECT next FROM coordinator WHERE id = 0 FOR UPDATE")
+        rows = await db.fetch("SELECT vkey, origin FROM identity")
+        if not rows:
+            await db.execute(
+                "INSERT INTO identity (vkey, origin)"
+                " SELECT v.vkey, $2 FROM unnest($1::text[]) AS v (vkey)",
+                list(keys),
+                origin,
+            )
+        return {row["vkey"]: row["origin"] for row in rows}
+
+    owned = await database.transact(work, "reading the database's identity")
+    check_identity(owned, origin, keys, "the database")
+
+
+class TreeStore:
+    """The tree's row and the heads, as the integrator of one epoch writes them."""
+
+    def __init__(self, database: Database, epoch: int) -> None:
+        """Writes for an epoch of the lease."""
+        self._database = database
+        self._epoch = epoch
+
+    async def load(self) -> StoredTree:
+        """Reads the tree's row, its tail and the heads.
+
+        Raises:
+            StorageError: the database lacks the tree, or what belongs to its partial bundle.
+            UnavailableError: it cannot be reached.
+        """
+
+        async def work(db: Connection) -> StoredTree:
+            tree = await db.fetchrow("SELECT size, root FROM tree WHERE id = 0")
+            if tree is None:
+                raise StorageError("the database has lost its tree state")
+            rows = await db.fetch(
+                "SELECT first, count, data FROM entries WHERE first < $1 ORDER BY first",
+                tree["size"],
+            )
+            heads = await db.fetch("SELECT kind, note FROM head")
+            notes = {row["kind"]: row["note"] for row in heads}
+            tail = tuple(run_of(row["first"], row["count"], row["data"]) for row in rows)
+            head = Head(tree["size"], tree["root"])
+            return StoredTree(head, tail, notes.get("signed"), notes.get("published"))
+
+        return await self._database.transact(work, "reading the tree")
+
+    async def runs(self, first: int) -> list[Run]:
+        """The ordered entries from a leaf index on, bounded; empty when there are none yet.
+
+        Raises:
+            StorageError: there is a gap in them.
+            UnavailableError: the database cannot be reached.
+        """
+        rows = await self._database.read(
+            lambda db: db.fetch(
+                "SELECT first, count, data FROM entries WHERE first >= $1 ORDER BY first LIMIT $2",
+                first,
+                READ_ROWS,
+            ),
+            "reading ordered entries",
+        )
+        runs: list[Run] = []
+        for row in rows:
+            if row["first"] != first:
+                raise StorageError(f"leaf {first} is missing, the next one is {row['first']}")
+            runs.append(run_of(first, row["count"], row["data"]))
+            first = runs[-1].end
+        return runs
+
+    async def move(self, change: Integration, size: int, signed: bytes | None) -> None:
+        """Moves the tree and drops the entries that are in full bundles now.
+
+        Args:
+            change: what was integrated; its tiles are stored already.
+            size: bytes of the entries.
+            signed: the signed checkpoint of the new head, if there is one.
+
+        Raises:
+            LeaseLostError: another integrator works.
+            StorageError: the stored tree is neither the one before nor the one after.
+            UnavailableError: the outcome is unknown.
+        """
+        head = change.edge.head
+
+        async def work(db: Connection) -> None:
+            moved = await db.fetchval(_MOVE, *head, *change.before, self._epoch)
+            if moved is None:
+                tree = await db.fetchrow("SELECT epoch, size, root FROM tree WHERE id = 0")
+                if tree is not None and tree["epoch"] != self._epoch:
+                    raise LeaseLostError("another integrator has taken over")
+                if tree is None or (tree["size"], tree["root"]) != head:
+                    raise StorageError(
+                        "the stored tree is not the one of size "
+                        f"{change.before.size} that this process extends"
+                    )
+                return  # an earlier attempt was committed
+            if signed is not None:
+                await self._put(db, "signed", head.size, signed)
+            await db.execute(
+                "DELETE FROM entries WHERE first < $1 AND first + count <= $1",
+                head.size // TILE_WIDTH * TILE_WIDTH,
+            )
+            # Last: frontends wait for this row.
+            await db.execute(
+                "UPDATE coordinator SET integrated = $1, bytes = bytes - $2 WHERE id = 0",
+                head.size,
+                size,
+            )
+
+        await self._database.transact(work, "moving the tree")
+
+    async def put_signed(self, head: Head, sign: Callable[[], bytes]) -> bytes:
+        """Makes and stores a signed checkpoint, before anybody sees it; see `move`."""
+        note = sign()
+        await self._put_head("signed", head.size, note)
+        return note
+
+    async def put_published(self, size: int, note: bytes) -> None:
+        """Stores the published checkpoint, before it is served; see `move`."""
+        await self._put_head("published", size, note)
+
+    async def _put_head(self, kind: str, size: int, note: bytes) -> None:
+        await self._database.transact(
+            lambda db: self._put(db, kind, size, note), f"storing a {kind} checkpoint"
+        )
+
+    async def _put(self, db: Connection, kind: str, size: int, note: bytes) -> None:
+        if await db.fetchval(_PUT_HEAD, kind, size, note, self._epoch) is None:
+            epoch = await db.fetchval("SELECT epoch FROM tree WHERE id = 0")
+            if epoch != self._epoch:
+                raise LeaseLostError("another integrator has taken over")
+            raise StorageError(f"a {kind} checkpoint larger than {size} is stored already")
