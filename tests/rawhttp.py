@@ -1,0 +1,46 @@
+"""A server on a socket, and clients that send it exactly these bytes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from muniment.service.config import Address
+from muniment.service.http import App
+from muniment.service.server import Limits, serving
+
+
+@asynccontextmanager
+async def server(app: App, **limits: Any) -> AsyncIterator[tuple[str, int]]:
+    async with serving(app, Address("127.0.0.1:0"), Limits(**limits)) as url:
+        yield "127.0.0.1", int(url.rpartition(":")[2])
+
+
+async def talk(where: tuple[str, int], *parts: bytes, pause: float = 0.0) -> bytes:
+    """Sends parts, and reads until the server closes or the response is complete."""
+    reader, writer = await asyncio.open_connection(*where)
+    try:
+        async with asyncio.timeout(20):
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(pause)
+            head = b""
+            while not head.endswith(b"\r\n\r\n") or head.startswith(b"HTTP/1.1 100"):
+                if head.startswith(b"HTTP/1.1 100") and head.endswith(b"\r\n\r\n"):
+                    head = b""
+                piece = await reader.read(1)
+                if not piece:
+                    return head
+                head += piece
+            length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+            return head if parts[0].startswith(b"HEAD") else head + await reader.readexactly(length)
+    finally:
+        writer.close()
+
+
+def post(body: bytes, *headers: bytes, length: int | None = None) -> bytes:
+    lines = [b"POST /echo HTTP/1.1", b"Host: x", *headers]
+    if length is not None or b"Transfer-Encoding: chunked" not in headers:
+        lines.append(b"Content-Length: %d" % (len(body) if length is None else length))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
