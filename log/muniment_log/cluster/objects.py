@@ -1,0 +1,260 @@
+"""Objects that are written once or by compare-and-swap (design section 7; S3 conditional writes).
+
+Whoever writes an object may have written it before and not know it: the answer was lost, or it was
+somebody else who integrated the same leaves. So a condition that fails is looked into: the object
+is read back, and when it is what was to be written all is well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from muniment.service.process import first_error
+from muniment_log.cluster.s3 import (
+    IMMUTABLE,
+    NOTE,
+    TOTAL_SECONDS,
+    ConditionFailedError,
+    S3Client,
+    Version,
+    open_client,
+)
+from muniment_log.errors import LogError, StorageError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from muniment.service.metrics import Metrics
+
+__all__ = ["DivergedError", "ObjectStore", "SwapLostError", "Version"]
+
+WRITES: Final = 64
+"""Objects of one `create_many` that are written at the same time."""
+
+RACERS: Final = 4
+"""Writes that race for one object in `probe`."""
+
+RACES: Final = 3
+"""How often: a store that looks first and writes then may be lucky once."""
+
+_CONFLICTS: Final = 8
+"""Times that a write gives way to others under way that in the end wrote nothing."""
+
+
+class DivergedError(StorageError):
+    """An object that may be written only once holds something else: two histories, or rot."""
+
+
+class SwapLostError(LogError):
+    """The object is not of the version expected: somebody else has written it."""
+
+
+class ObjectStore:
+    """A bucket of an S3-compatible store, all keys below one prefix. Belongs to one event loop."""
+
+    def __init__(self, client: S3Client) -> None:
+        """See `open`."""
+        self._client = client
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        seconds: float = TOTAL_SECONDS,
+        allow_http: bool = False,
+        metrics: Metrics | None = None,
+    ) -> ObjectStore:
+        """A store by its URL; nothing is asked of it yet.
+
+        Args:
+            url: ``s3://bucket`` or ``s3://bucket/prefix``.
+            environment: where `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+                `AWS_SESSION_TOKEN` and `AWS_REGION` are; the process's own if not given.
+            seconds: how long a request is repeated; less than the lease of an integrator.
+            allow_http: allow an endpoint without TLS that is not on this machine;
+                `AWS_ALLOW_HTTP=true` does the same.
+            metrics: where to count requests.
+
+        Raises:
+            FormatError: the URL or what the environment says cannot be used.
+        """
+        return cls(
+            open_client(
+                url,
+                environment=environment,
+                seconds=seconds,
+                allow_http=allow_http,
+                metrics=metrics,
+            )
+        )
+
+    @property
+    def name(self) -> str:
+        """Its URL, for messages."""
+        return self._client.name
+
+    async def close(self) -> None:
+        """Waits for requests under way, for no longer than one may take."""
+        await self._client.close()
+
+    async def get(self, key: str) -> bytes:
+        """An object.
+
+        Raises:
+            LookupError: there is none.
+            StorageError: the store refuses.
+            UnavailableError: it does not answer in time.
+        """
+        found = await self._client.get(key)
+        if found is None:
+            raise LookupError(f"{self.name} has no {key}")
+        return found[0]
+
+    async def get_versioned(self, key: str) -> tuple[bytes, Version] | None:
+        """An object with its version, for `swap`; None when there is none.
+
+        Raises:
+            StorageError: the store refuses.
+            UnavailableError: it does not answer in time.
+        """
+        return await self._client.get(key)
+
+    async def create(self, key: str, data: bytes) -> None:
+        """Writes an object that never changes; one that is there already must be the same.
+
+        Raises:
+            DivergedError: it holds something else.
+            StorageError: the store refuses.
+            UnavailableError: it does not answer in time; the outcome is unknown.
+        """
+        for _ in range(_CONFLICTS):
+            try:
+                await self._client.put(key, data, None, IMMUTABLE)
+            except ConditionFailedError:
+                found = await self._client.get(key)
+                if found is None:
+                    continue  # another write of it was under way
+                if found[0] != data:
+                    raise DivergedError(
+                        f"{self.name}: {key} holds other {len(found[0])} bytes than the "
+                        f"{len(data)} that belong there"
+                    ) from None
+            return
+        raise UnavailableError(f"{self.name}: {key} is there and is not")
+
+    async def create_many(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Writes many objects that never change, several at a time; see `create`.
+
+        When one fails the others under way are given up, and which of them were written is unknown.
+        """
+        waiting = iter(items)
+
+        async def work(rest: Iterator[tuple[str, bytes]]) -> None:
+            for key, data in rest:
+                await self.create(key, data)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(WRITES):
+                    first = next(waiting, None)
+                    if first is None:
+                        break
+                    tasks.create_task(work(_with(first, waiting)))
+        except ExceptionGroup as group:
+            # One is enough to say, and callers look at its class.
+            raise first_error(group) from group
+
+    async def swap(self, key: str, data: bytes, expected: Version | None) -> Version:
+        """Writes an object that changes, if it is still what the caller has read.
+
+        Args:
+            key: which.
+            data: its new content.
+            expected: the version that it replaces; None when there must be none.
+
+        Returns:
+            The new version. An object that holds `data` already counts as written: by an attempt
+            whose answer was lost, most likely.
+
+        Raises:
+            SwapLostError: it is of another version.
+            StorageError: the store refuses.
+            UnavailableError: it does not answer in time; the outcome is unknown.
+        """
+        for _ in range(_CONFLICTS):
+            try:
+                return await self._client.put(key, data, expected, NOTE)
+            except ConditionFailedError:
+                found = await self._client.get(key)
+                if found is not None and found[0] == data:
+                    return found[1]
+                if (found and found[1]) != expected:
+                    raise SwapLostError(f"{self.name}: somebody else has written {key}") from None
+        raise UnavailableError(f"{self.name}: {key} is always being written")
+
+    async def probe(self) -> None:
+        """Finds out by racing writes whether the store heeds conditions; leaves nothing behind.
+
+        Raises:
+            StorageError: it does not, or refuses; the message says what it did.
+            UnavailableError: it does not answer in time.
+        """
+        races = [self._probe(f"probe/{secrets.token_hex(16)}") for _ in range(RACES)]
+        for result in await asyncio.gather(*races, return_exceptions=True):
+            if result is not None:
+                raise result
+
+    async def _probe(self, key: str) -> None:
+        try:
+            await self._race(key)
+        finally:
+            await self._client.delete(key)
+
+    async def _race(self, key: str) -> None:
+        first = await self._winner(key, None, "If-None-Match: *", "creations")
+        await self._winner(key, first, "If-Match", "replacements of one version")
+        try:
+            await self._client.put(key, b"stale", first, NOTE)
+        except ConditionFailedError:
+            return
+        raise StorageError(
+            f"{self.name}: the store ignores If-Match: it replaced a version that was gone"
+        )
+
+    async def _winner(self, key: str, expected: Version | None, header: str, what: str) -> Version:
+        """Races for one object; the version of whoever was the only one to win."""
+
+        async def write(data: bytes) -> bytes | None:
+            try:
+                await self._client.put(key, data, expected, NOTE)
+            except ConditionFailedError:
+                return None
+            return data
+
+        racers = [f"{what} {number}".encode() for number in range(RACERS)]
+        results = await asyncio.gather(*map(write, racers), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        found = await self._client.get(key)
+        winners = [data for data in results if data is not None]
+        if len(winners) > 1:
+            raise StorageError(
+                f"{self.name}: the store ignores {header}: {len(winners)} of {RACERS} {what} "
+                "at the same time succeeded"
+            )
+        # An attempt whose answer was lost was repeated, and then nobody knows that it won.
+        if found is None or found[0] not in (winners or racers):
+            raise StorageError(f"{self.name}: the store lost what it said it had written")
+        return found[1]
+
+
+def _with(
+    first: tuple[str, bytes], rest: Iterator[tuple[str, bytes]]
+) -> Iterator[tuple[str, bytes]]:
+    yield first
+    yield from rest
