@@ -24,6 +24,7 @@ from muniment.service.tls import server_context
 from muniment_log.errors import StorageError
 from muniment_log.heads import HeadSigner
 from muniment_log.http.api import build
+from muniment_log.http.doors import Doors
 from muniment_log.http.reads import published_size
 from muniment_log.index import IndexFiles, IndexProcess, IndexReads
 from muniment_log.integrate import Integration, restore
@@ -134,7 +135,7 @@ async def serve(
             )
             publisher.start(loaded.head, loaded.signed, loaded.published, lambda: sequencer.is_busy)
             index = _index(config, lambda: published_size(publisher.published), metrics)
-            api = build(config.admission, sequencer, publisher, tiles, metrics, index)
+            api = build(Doors(config.admission), sequencer, publisher, tiles, metrics, index)
             limits = Limits(
                 inflight_bytes=file.limits.inflight_bytes,
                 connections=file.limits.connections,

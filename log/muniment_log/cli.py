@@ -10,6 +10,7 @@ import asyncio
 import secrets
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NoReturn
@@ -22,6 +23,7 @@ from muniment.formats.note import Verifier
 from muniment.keyfiles import new_passphrase
 from muniment.service import logging
 from muniment.service.database import DatabaseError
+from muniment.service.folder import quoted
 from muniment.service.process import first_error, run
 from muniment_log.config import LogConfig, load
 from muniment_log.errors import RolledBackError, StorageError, WrongIdentityError
@@ -121,23 +123,50 @@ def vkeys_command(config: Path) -> None:
 
 
 @main.command()
-@click.option("--producer", required=True, help="Key name that the token's records get.")
-def token(producer: str) -> None:
+@click.option("--producer", help="For submitting: the key name that the token's records get.")
+@click.option("--reader", metavar="NAME", help="For reading: who has the token.")
+@click.option("--expires", metavar="TIME", help="When it ends: 2027-01-31T00:00:00Z.")
+@click.option("--days", type=click.IntRange(1, 36_500), help="When it ends, from now.")
+def token(producer: str | None, reader: str | None, expires: str | None, days: int | None) -> None:
     """Make a bearer token: print it, and on stderr the table for log.toml.
 
     The log only ever stores the hash; the token itself is shown once.
     """
+    if (producer is None) == (reader is None):
+        raise click.UsageError("either --producer or --reader")
+    if expires is not None and days is not None:
+        raise click.UsageError("--expires and --days are two ways to say one thing")
     try:
-        check_key_name(producer, "producer")
+        lines = ["[[read.token]]", f"name = {quoted(reader or '')}"]
+        if producer is not None:
+            check_key_name(producer, "producer")
+            lines = ["[[token]]", f"producer = {quoted(producer)}"]
+        end = _end(expires, days)
     except MunimentError as error:
         _fail(EXIT_CONFIG, error)
     fresh = secrets.token_urlsafe(_TOKEN_BYTES)
-    quoted = producer.replace("\\", "\\\\").replace('"', '\\"')
-    click.echo(
-        f'[[token]]\nproducer = "{quoted}"\nsha256 = "{sha256(fresh.encode()).hexdigest()}"',
-        err=True,
-    )
+    lines.append(f'sha256 = "{sha256(fresh.encode()).hexdigest()}"')
+    if end is not None:
+        lines.append(f"expires = {end:%Y-%m-%dT%H:%M:%SZ}")
+    click.echo("\n".join(lines), err=True)
     click.echo(fresh)
+
+
+def _end(expires: str | None, days: int | None) -> datetime | None:
+    now = datetime.now(UTC)
+    if days is not None:
+        return now + timedelta(days)
+    if expires is None:
+        return None
+    try:
+        end = datetime.fromisoformat(expires)
+    except ValueError as error:
+        raise MunimentError(f"--expires: {error}") from error
+    if end.tzinfo is None:
+        raise MunimentError("--expires: without an offset; write 2027-01-31T00:00:00Z")
+    if end <= now:
+        raise MunimentError("--expires: this time is past")
+    return end.astimezone(UTC)
 
 
 @main.command("check")

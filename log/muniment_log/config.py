@@ -10,6 +10,8 @@
 | `policy` | optional: tlog-policy file whose witness lines carry the submission URL |
 | `[[gateway]] vkey` | the key of a gateway that may submit signed batches |
 | `[[token]] producer, sha256` | the hash of a bearer token, and the producer it speaks for |
+| `[[token]] expires` | optional: when it ends, a TOML date-time with an offset |
+| `[read]` | optional: who may read, see `ReadTable`; without it, everybody |
 | `[limits]` | optional, see `LimitsFile` |
 | `[index]` | optional, see `IndexTable` |
 | `[tls]` | optional: serve https, see `TlsTable` |
@@ -20,8 +22,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime  # msgspec reads the annotations
 from pathlib import Path  # noqa: TC003  # msgspec reads the annotations
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import Meta
 
@@ -39,6 +42,7 @@ from muniment.service.config import (
 from muniment.service.logging import LogFormat, LogLevel  # noqa: TC001  # msgspec reads them
 from muniment.service.signers import read_signers
 from muniment.service.tls import OutgoingTable, TlsTable
+from muniment_log.bearer import Token, Tokens
 from muniment_log.ingest import Admission
 from muniment_log.publisher import PublisherLimits
 from muniment_log.sequencer import SequencerLimits
@@ -52,6 +56,7 @@ MANIFEST_HEADER: Final = "muniment/manifest/v1"
 first line is the origin: with this origin one could be read as the other."""
 
 Count = Annotated[int, Meta(ge=1)]
+Time = Annotated[datetime, Meta(tz=True)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
 
@@ -66,6 +71,29 @@ class TokenEntry(Config, frozen=True):
 
     producer: str
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    expires: Time | None = None
+
+
+class ReaderEntry(Config, frozen=True):
+    """One `[[read.token]]` table: a read token's hash, who has it, and when it ends."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    expires: Time | None = None
+
+
+class ReadTable(Config, frozen=True):
+    """The `[read]` table.
+
+    Attributes:
+        token: the read tokens. With any, everything below `/v1` that is read and the metrics need
+            one; health and readiness do not.
+        tiles: whether the C2SP reads (checkpoint, tiles, entry bundles) are `open` all the same,
+            or need one, too: `token`.
+    """
+
+    token: tuple[ReaderEntry, ...] = ()
+    tiles: Literal["open", "token"] = "open"
 
 
 class LimitsFile(Config, frozen=True):
@@ -147,6 +175,7 @@ class LogFile(Config, frozen=True):
     policy: Path | None = None
     gateway: tuple[GatewayEntry, ...] = ()
     token: tuple[TokenEntry, ...] = ()
+    read: ReadTable = ReadTable()
     limits: LimitsFile = LimitsFile()
     index: IndexTable = IndexTable()
     tls: TlsTable | None = None
@@ -199,8 +228,7 @@ def load(path: Path) -> LogConfig:
                 config_error(path, "policy", f"witness {witness.name}: the URL is not http(s)")
         if not policy.is_met([witness.name for witness in asked]):
             config_error(path, "policy", "no quorum: too few of its witness lines carry a URL")
-    admission = Admission(file.origin, _gateways(path, file), _tokens(path, file))
-    return LogConfig(file, signers, policy, admission)
+    return LogConfig(file, signers, policy, _admission(path, file))
 
 
 def check_origin(origin: str) -> str:
@@ -259,13 +287,26 @@ def _gateways(path: Path, file: LogFile) -> dict[str, tuple[Verifier, ...]]:
     return gateways
 
 
-def _tokens(path: Path, file: LogFile) -> dict[bytes, str]:
-    tokens: dict[bytes, str] = {}
+def _admission(path: Path, file: LogFile) -> Admission:
     for number, entry in enumerate(file.token):
         with config_key(path, f"token[{number}].producer"):
             check_key_name(entry.producer, "producer")
-        digest = bytes.fromhex(entry.sha256)
+    if file.read.tiles == "token" and not file.read.token:
+        config_error(path, "read.tiles", "there is no [[read.token]]")
+    return Admission(
+        file.origin,
+        _gateways(path, file),
+        _tokens(path, "token", [(e.producer, e.sha256, e.expires) for e in file.token]),
+        _tokens(path, "read.token", [(e.name, e.sha256, e.expires) for e in file.read.token]),
+        protects_tiles=file.read.tiles == "token",
+    )
+
+
+def _tokens(path: Path, key: str, entries: list[tuple[str, str, datetime | None]]) -> Tokens:
+    tokens: dict[str, Token] = {}
+    for number, (holder, digest, expires) in enumerate(entries):
         if digest in tokens:
-            config_error(path, f"token[{number}].sha256", "the same token twice")
-        tokens[digest] = entry.producer
-    return tokens
+            config_error(path, f"{key}[{number}].sha256", "the same token twice")
+        end = None if expires is None else expires.timestamp()
+        tokens[digest] = Token(bytes.fromhex(digest), holder, end)
+    return Tokens(tuple(tokens.values()))

@@ -5,15 +5,14 @@ Everything here is a pure function of its arguments, so it can run in any thread
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from muniment.formats.encoding import FormatError, VerificationError
 from muniment.formats.manifest import MAX_BATCH_RECORDS, Batch, parse_batch, verify_batch
 from muniment.formats.preparation import Preparer
 from muniment.formats.records import RecordError, check_records, complete_record, complete_records
+from muniment_log.bearer import NONE, Tokens
 from muniment_log.errors import LogError
 from muniment_log.tokens import TOKEN_STREAMS
 
@@ -51,23 +50,27 @@ class TooManyRecordsError(LogError):
     """More records in one request than a batch may have."""
 
 
-class BadTokenError(LogError):
-    """The bearer token is not a configured one."""
-
-
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Who may submit.
+    """Who may submit, and who may read.
 
     Attributes:
         origin: this log's origin.
         gateways: key name → verifiers of its keys.
-        tokens: SHA-256 of a token → the producer that it speaks for.
+        tokens: of the producers that cannot sign.
+        readers: tokens for reading; without any, everybody may read.
+        protects_tiles: whether the C2SP reads need a read token, too.
     """
 
     origin: str
     gateways: Mapping[str, tuple[Verifier, ...]]
-    tokens: Mapping[bytes, str]
+    tokens: Tokens
+    readers: Tokens = NONE
+    protects_tiles: bool = False
+
+    def knows(self, producer: str) -> bool:
+        """Whether anybody may submit under a key name."""
+        return producer in self.gateways or producer in self.tokens.holders
 
     def judge(self, body: bytes) -> Batch:
         """Verifies a submitted batch: framing, gateway, signature, every record.
@@ -99,22 +102,6 @@ class Admission:
         except RecordError as error:
             raise BadRecordError(error.entry, str(error)) from error
         return batch
-
-    def producer_of(self, token: str) -> str:
-        """The producer that a bearer token speaks for.
-
-        Raises:
-            BadTokenError: none does.
-        """
-        digest = sha256(token.encode("utf-8", "surrogateescape")).digest()
-        found = None
-        # All are compared, each in constant time: neither hit nor place shows in the duration.
-        for known, producer in self.tokens.items():
-            if hmac.compare_digest(known, digest):
-                found = producer
-        if found is None:
-            raise BadTokenError("the bearer token is not known")
-        return found
 
 
 def complete(

@@ -39,6 +39,7 @@ from muniment.formats.tlogproof import parse_tlog_proof, verify_tlog_proof
 from muniment.service.metrics import Metrics
 from muniment_log.config import load
 from muniment_log.http.api import build
+from muniment_log.http.doors import Doors
 from muniment_log.http.openapi import PATHS, document
 
 
@@ -387,7 +388,7 @@ def test_operations(deployment: Deployment) -> None:
 def test_the_openapi_document_is_complete_and_true(deployment: Deployment) -> None:
     shown = ask(f"{deployment.url}/openapi.json").json
     config = load(deployment.config)
-    app = build(config.admission, None, _Unasked(), None, Metrics("test"))  # type: ignore[arg-type]
+    app = build(Doors(config.admission), None, _Unasked(), None, Metrics("test"))  # type: ignore[arg-type]
     routed = {
         (method.lower(), path) for path, route in app._exact.items() for method in route.handlers
     }

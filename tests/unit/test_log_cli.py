@@ -1,6 +1,7 @@
 """The command `muniment-log`: what it writes, what it refuses, how it says so."""
 
 import tomllib
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -96,6 +97,31 @@ def test_a_token_is_shown_once_and_its_hash_is_for_the_config(tmp_path: Path) ->
     assert muniment_log("token", "--producer", "a b").exit_code == 3
 
 
+def test_a_token_may_end_and_may_be_for_reading(made: Path) -> None:
+    told = muniment_log("token", "--reader", 'the "auditor"', "--expires", "2999-01-31T01:00+01:00")
+    end = datetime(2999, 1, 31, tzinfo=UTC)
+    read = {"name": 'the "auditor"', "expires": end}
+    read["sha256"] = sha256(told.stdout.strip().encode()).hexdigest()
+    assert tomllib.loads(told.stderr) == {"read": {"token": [read]}}
+    ten = muniment_log("token", "--producer", "curl.example/dev", "--days", "10")
+    left = tomllib.loads(ten.stderr)["token"][0]["expires"] - datetime.now(UTC)
+    assert 9.9 < left.total_seconds() / 86_400 <= 10
+    config = made / "tokens.toml"
+    config.write_text((made / "log.toml").read_text() + told.stderr + ten.stderr)
+    admission = load(config).admission
+    assert admission.readers.holder(told.stdout.strip(), end.timestamp() - 1) == 'the "auditor"'
+    assert not admission.protects_tiles
+    for arguments, code in (
+        (["--reader", "x", "--expires", "2999-01-31T00:00:00"], 3),
+        (["--reader", "x", "--expires", "2020-01-31T00:00:00Z"], 3),
+        (["--reader", "x", "--expires", "soon"], 3),
+        (["--reader", "x", "--expires", "2999-01-31T00:00:00Z", "--days", "1"], 2),
+        (["--reader", "x", "--producer", "y"], 2),
+        ([], 2),
+    ):
+        assert muniment_log("token", *arguments).exit_code == code, arguments
+
+
 def test_a_config_that_cannot_be_used(made: Path) -> None:
     config = made / "bad.toml"
     text = (made / "log.toml").read_text()
@@ -127,6 +153,16 @@ def test_a_config_that_cannot_be_used(made: Path) -> None:
             ["gateway[0].vkey", "0x06"],
         ),
         (text + f'[[token]]\nproducer = "a b"\nsha256 = "{64 * "0"}"\n', ["token[0].producer"]),
+        (
+            text
+            + f'[[token]]\nproducer = "a"\nsha256 = "{64 * "0"}"\nexpires = 2027-01-31T00:00:00\n',
+            ["token[0].expires", "timezone"],
+        ),
+        (text + '[read]\ntiles = "token"\n', ["read.tiles", "[[read.token]]"]),
+        (
+            text + 2 * f'[[read.token]]\nname = "a"\nsha256 = "{64 * "0"}"\n',
+            ["read.token[1].sha256", "twice"],
+        ),
         (text + "[limits]\nparked_seconds = 0\n", ["limits.parked_seconds"]),
         ("origin = ", ["not TOML"]),
     ):

@@ -158,8 +158,8 @@ def _change(path: Path, change: _Change) -> None:
         raise ConfigError(f"{path}: its [[log]] tables cannot be told apart; change it by hand")
     for at, old, new in zip(tables, before, after, strict=False):
         if new is not old:
-            chunks[at] = ("" if new is None else _render(new)) + _tail(chunks[at])
-    chunks += ["\n" + _render(new) for new in after[len(before) :] if new is not None]
+            chunks[at] = ("" if new is None else _render(new, path.parent)) + _tail(chunks[at])
+    chunks += ["\n" + _render(new, path.parent) for new in after[len(before) :] if new is not None]
     meant = [entry for entry in after if entry is not None]
     _replace(path, "".join(chunks), lambda file: list(file.log) == meant)
 
@@ -185,7 +185,7 @@ def _tail(chunk: str) -> str:
     return "".join(lines[at:])
 
 
-def _render(entry: LogEntry) -> str:
+def _render(entry: LogEntry, folder: Path) -> str:
     lines = ["[[log]]"]
     for name in entry.__struct_fields__:
         value = getattr(entry, name)
@@ -193,6 +193,10 @@ def _render(entry: LogEntry) -> str:
             continue
         if isinstance(value, tuple):
             lines += [f"{name} = [", *[f"    {_quoted(each)}," for each in value], "]"]
+        elif isinstance(value, Path):
+            inside = value.is_relative_to(folder)
+            shown = value.relative_to(folder) if inside else value
+            lines.append(f"{name} = {_quoted(str(shown))}")
         elif isinstance(value, str):
             lines.append(f"{name} = {_quoted(value)}")
         else:

@@ -51,7 +51,7 @@ async def serve(
     try:
         metrics = Metrics("muniment_witness")
         async with (
-            transport(file.gossip.request_seconds, file.outgoing.access) as network,
+            transport(file.gossip.request_seconds, file.outgoing.access, config.tokens) as network,
             asyncio.TaskGroup() as tasks,
         ):
             watch = Watch(config, store, network, metrics, clock)

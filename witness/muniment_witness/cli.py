@@ -17,7 +17,7 @@ from typing import Final, NoReturn, TypeVar
 
 import click
 
-from muniment.access import Access
+from muniment.access import Access, check_token_url
 from muniment.errors import InputError
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError
@@ -245,12 +245,13 @@ def export_command(url: str | None, config: Path | None, folder: Path) -> None:
 def feed(log_url: str, vkeys: tuple[str, ...], witness: str, *, once: bool, period: float) -> None:
     """Feed a witness from a log, whoever runs them; prints a line of JSON for each checkpoint."""
     with _asking():
+        source = check_url(log_url)
         verifiers = tuple(verifier_for(parse_vkey(vkey, "--log-vkey")) for vkey in vkeys)
         if len({verifier.vkey.name for verifier in verifiers}) != 1:
             raise ConfigError("--log-vkey: the keys are of different logs")
 
         async def work(transport: Transport) -> None:
-            feeder = Feeder(transport, check_url(log_url), verifiers, check_url(witness))
+            feeder = Feeder(transport, source, verifiers, check_url(witness))
             while True:
                 try:
                     fed = await feeder.feed()
@@ -269,11 +270,17 @@ def feed(log_url: str, vkeys: tuple[str, ...], witness: str, *, once: bool, peri
                     return
                 await asyncio.sleep(jittered(period))
 
-        asyncio.run(_with_transport(work))
+        asyncio.run(_with_transport(work, log=source))
 
 
-async def _with_transport(work: Callable[[Transport], Awaitable[_T]]) -> _T:
-    async with transport(REQUEST_SECONDS, Access.from_environment()) as network:
+async def _with_transport(work: Callable[[Transport], Awaitable[_T]], log: str = "") -> _T:
+    """Works with what the environment says of TLS, and its read token for the log."""
+    access = Access.from_environment()
+    tokens = {}
+    if log and access.token:
+        check_token_url(log)
+        tokens[log] = access.token
+    async with transport(REQUEST_SECONDS, access, tokens) as network:
         return await work(network)
 
 

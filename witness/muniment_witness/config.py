@@ -12,6 +12,7 @@
 | `log_level`, `log_format` | optional: `debug`, `info`, `warning`, `error`; `text`, `json` |
 | `[[log]] vkeys` | the trusted keys of one log, of one name: its origin; types 1 and 6 |
 | `[[log]] url` | optional: where its checkpoint and tiles are read, to check it unasked |
+| `[[log]] read_token_file` | optional: file with a read token of the log, for its url |
 | `[[log]] period_seconds` | optional: how often; the period of gossip by default |
 | `[[log]] cosign_pulled` | optional: also cosign the heads that were read; false by default |
 | `[[log]] max_age_seconds` | optional: age of the newest head that raises an alarm; a day |
@@ -21,12 +22,13 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 
 from msgspec import Meta
 
+from muniment.access import check_token_url, read_token
 from muniment.formats.cosignature import (
     MAX_NAME_SIZE,
     MLDSA44Cosigner,
@@ -71,6 +73,7 @@ class LogEntry(Config, frozen=True):
 
     vkeys: Annotated[tuple[str, ...], Meta(min_length=1)]
     url: str | None = None
+    read_token_file: Path | None = None
     period_seconds: Seconds | None = None
     cosign_pulled: bool = False
     max_age_seconds: Seconds = 86_400.0
@@ -169,6 +172,7 @@ class WitnessConfig:
         logs: The known logs by origin.
         options: How each of them is watched, by origin.
         peers: The peers.
+        tokens: Read tokens of logs, by the URLs at which those are read.
     """
 
     file: WitnessFile
@@ -176,6 +180,7 @@ class WitnessConfig:
     logs: Mapping[str, Log]
     options: Mapping[str, LogOptions]
     peers: tuple[Peer, ...]
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def load(path: Path) -> WitnessConfig:
@@ -190,7 +195,8 @@ def load(path: Path) -> WitnessConfig:
     signers = _signers(path, file)
     logs = _logs(path, file, signers)
     options = {origin: _options(path, file, number) for number, origin in enumerate(logs)}
-    return WitnessConfig(file, signers, logs, options, _peers(path, file, signers))
+    peers = _peers(path, file, signers)
+    return WitnessConfig(file, signers, logs, options, peers, _tokens(path, file))
 
 
 def _signers(path: Path, file: WitnessFile) -> tuple[Signer, ...]:
@@ -262,6 +268,20 @@ def _options(path: Path, file: WitnessFile, number: int) -> LogOptions:
         entry.max_age_seconds,
         frozenset(entry.acknowledged),
     )
+
+
+def _tokens(path: Path, file: WitnessFile) -> dict[str, str]:
+    tokens: dict[str, str] = {}
+    for number, entry in enumerate(file.log):
+        if entry.read_token_file is None:
+            continue
+        with config_key(path, f"log[{number}].read_token_file"):
+            if entry.url is None:
+                raise ValueError("needs the url that it is for")
+            url = check_url(entry.url)
+            check_token_url(url)
+            tokens[url] = read_token(entry.read_token_file)
+    return tokens
 
 
 def _peers(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> tuple[Peer, ...]:

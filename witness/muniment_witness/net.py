@@ -4,7 +4,7 @@
 one in its place. What comes back is unverified bytes.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -28,6 +28,7 @@ MAX_ETAG: Final = 256
 as none: or a tag that spoils the next request would keep its sender from ever being read again."""
 
 _KEEPALIVE_SECONDS: Final = 300
+_NO_TOKENS: Final[Mapping[str, str]] = {}
 
 
 class UnreachableError(MunimentError):
@@ -82,9 +83,12 @@ class Transport(Protocol):
 class HttpTransport:
     """The real transport: one aiohttp session with kept-alive connections."""
 
-    def __init__(self, session: "aiohttp.ClientSession") -> None:
-        """Takes a session made by `transport`."""
+    def __init__(
+        self, session: "aiohttp.ClientSession", tokens: Mapping[str, str] = _NO_TOKENS
+    ) -> None:
+        """Takes a session made by `transport`, and tokens by the base URLs that they are for."""
         self._session = session
+        self._tokens = {f"{url}/": f"Bearer {token}" for url, token in tokens.items()}
 
     async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> Answer:
         """Reads a URL; see `Transport`."""
@@ -98,6 +102,9 @@ class HttpTransport:
     async def _request(
         self, method: str, url: str, body: bytes | None, most: int, headers: dict[str, str]
     ) -> Answer:
+        for base, credentials in self._tokens.items():
+            if url.startswith(base):
+                headers["Authorization"] = credentials
         import aiohttp  # noqa: PLC0415  # takes half a second, which most commands do without
 
         try:
@@ -121,13 +128,14 @@ class HttpTransport:
 
 @asynccontextmanager
 async def transport(
-    request_seconds: float, access: Access = ANYBODY
+    request_seconds: float, access: Access = ANYBODY, tokens: Mapping[str, str] = _NO_TOKENS
 ) -> AsyncIterator[HttpTransport]:
     """Opens the real transport.
 
     Args:
         request_seconds: Deadline of one request, from the connection to the last byte.
         access: The CA to believe and the certificate to show.
+        tokens: Read tokens, by the base URLs (without a final slash) that they are for.
 
     Raises:
         InputError: If a file of `access` cannot be used.
@@ -146,7 +154,7 @@ async def transport(
         headers={"User-Agent": "muniment-witness", "Accept-Encoding": "identity"},
         skip_auto_headers=("Accept",),
     ) as session:
-        yield HttpTransport(session)
+        yield HttpTransport(session, tokens)
 
 
 def check_url(text: str) -> str:

@@ -234,11 +234,16 @@ class App:
             raise ValueError(f"{method} {prefix}* is routed twice")
         route.handlers[method] = handler
 
-    def operations(self, ready: Callable[[], Mapping[str, Any]]) -> None:
+    def operations(
+        self,
+        ready: Callable[[], Mapping[str, Any]],
+        metrics: Callable[[Handler], Handler] = lambda handler: handler,
+    ) -> None:
         """Adds `/healthz`, `/readyz` and `/metrics`.
 
         Args:
             ready: Describes the service when it can do its work; raises `Problem` 503 when not.
+            metrics: Wraps the handler of the metrics, to protect them.
         """
 
         async def healthz(_: Request) -> Response:
@@ -247,12 +252,12 @@ class App:
         async def readyz(_: Request) -> Response:
             return json_response({"status": "ready", **ready()})
 
-        async def metrics(_: Request) -> Response:
+        async def render(_: Request) -> Response:
             return Response(200, self.metrics.render(), CONTENT_TYPE)
 
         self.route("GET", "/healthz", healthz)
         self.route("GET", "/readyz", readyz)
-        self.route("GET", "/metrics", metrics)
+        self.route("GET", "/metrics", metrics(render))
 
     async def respond(self, request: Request) -> Response:
         """Answers a request; raises nothing but cancellation."""

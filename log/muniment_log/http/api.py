@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from muniment.service.metrics import Metrics
+    from muniment_log.http.doors import Doors
     from muniment_log.index import IndexProcess, IndexReads
-    from muniment_log.ingest import Admission
     from muniment_log.publisher import Publisher
     from muniment_log.storage.port import Sequencer, TileSource
 
 
 def build(
-    admission: Admission,
+    doors: Doors,
     sequencer: Sequencer,
     publisher: Publisher,
     tiles: TileSource,
@@ -36,7 +36,7 @@ def build(
     """Puts the routes together over the ports.
 
     Args:
-        admission: who may submit, and the origin.
+        doors: who may submit and read, and the origin.
         sequencer: orders batches.
         publisher: the published head.
         tiles: reads the tree.
@@ -45,23 +45,25 @@ def build(
     """
     app = App(metrics, ERRORS)
     reads = Reads(publisher, tiles)
-    submit = Submit(admission, sequencer, publisher, tiles)
-    query = Query(admission, sequencer, publisher, tiles)
+    submit = Submit(doors, sequencer, publisher, tiles)
+    query = Query(doors, sequencer, publisher, tiles)
     lookup = Lookup(None if index is None else index[1])
-    app.operations(_readiness(publisher, None if index is None else index[0]))
-    app.route("GET", "/", _front(admission.origin, publisher))
-    app.route("GET", "/openapi.json", _fixed(document(admission.origin, version("muniment"))))
-    app.route("GET", "/checkpoint", reads.checkpoint)
-    app.prefix("GET", "/tile/", reads.tile)
+    read, tile = doors.reading, doors.reading_tiles
+    origin = doors.admission.origin
+    app.operations(_readiness(publisher, None if index is None else index[0]), metrics=read)
+    app.route("GET", "/", _front(origin, publisher))
+    app.route("GET", "/openapi.json", _fixed(document(origin, version("muniment"))))
+    app.route("GET", "/checkpoint", tile(reads.checkpoint))
+    app.prefix("GET", "/tile/", tile(reads.tile))
     app.route("POST", "/v1/batches", submit.batches)
     app.route("POST", "/v1/records", submit.records)
-    app.prefix("GET", "/v1/streams/", query.stream)
-    app.prefix("GET", "/v1/entries/", query.entry)
-    app.prefix("GET", "/v1/decisions/", lookup.decision)
-    app.prefix("GET", "/v1/executions/", lookup.execution)
-    app.prefix("GET", "/v1/lineage/", lookup.lineage)
-    app.route("GET", "/v1/proofs/inclusion", query.inclusion)
-    app.route("GET", "/v1/proofs/consistency", query.consistency)
+    app.prefix("GET", "/v1/streams/", read(query.stream))
+    app.prefix("GET", "/v1/entries/", read(query.entry))
+    app.prefix("GET", "/v1/decisions/", read(lookup.decision))
+    app.prefix("GET", "/v1/executions/", read(lookup.execution))
+    app.prefix("GET", "/v1/lineage/", read(lookup.lineage))
+    app.route("GET", "/v1/proofs/inclusion", read(query.inclusion))
+    app.route("GET", "/v1/proofs/consistency", read(query.consistency))
     return app
 
 

@@ -20,6 +20,7 @@ from muniment_log.http.openapi_parts import (
     call,
     media,
     members,
+    readable,
     reference,
 )
 
@@ -57,6 +58,7 @@ _SCHEMAS: Final[dict[str, Any]] = {
     },
 }
 
+_BEARER: Final = {"type": "http", "scheme": "bearer"}
 _WAITING: Final = [
     argument(
         "wait",
@@ -83,7 +85,7 @@ _TILE: Final = [
     )
 ]
 
-PATHS: Final[dict[str, dict[str, Any]]] = {
+_PATHS: Final[dict[str, dict[str, Any]]] = {
     "/": {
         "get": call("front", "Which log this is", answers("A line of text.", media(TEXT, STRING)))
     },
@@ -212,6 +214,8 @@ PATHS: Final[dict[str, dict[str, Any]]] = {
     },
 }
 
+PATHS: Final = readable(_PATHS)
+
 
 def document(origin: str, version: str) -> dict[str, Any]:
     """The document of one log.
@@ -234,6 +238,6 @@ def document(origin: str, version: str) -> dict[str, Any]:
         "paths": PATHS,
         "components": {
             "schemas": _SCHEMAS,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": dict.fromkeys(("token", "readToken"), _BEARER),
         },
     }

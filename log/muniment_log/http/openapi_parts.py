@@ -10,7 +10,7 @@ BYTES: Final = "application/octet-stream"
 
 _PROBLEMS: Final[dict[int, str]] = {
     400: "Malformed: the body, a parameter or a path.",
-    401: "No bearer token, or not a known one.",
+    401: "No bearer token, or not one that is known and valid now.",
     403: "Unknown gateway, bad signature, or a batch for another log.",
     404: "Not there, or beyond the published tree (`not-published-yet`, member `published`).",
     408: "The body came too slowly.",
@@ -68,6 +68,15 @@ def call(
     if token:
         operation["security"] = [{"token": []}]
     return operation
+
+
+def readable(paths: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The paths, whose reads may need a read token: of `/v1`, the C2SP reads and the metrics."""
+    for path, operations in paths.items():
+        if "get" in operations and path.startswith(("/v1/", "/checkpoint", "/tile/", "/metrics")):
+            operations["get"]["security"] = [{}, {"readToken": []}]
+            operations["get"]["responses"]["401"] = answers("", {}, 401)["401"]
+    return paths
 
 
 def argument(

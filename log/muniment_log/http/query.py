@@ -21,7 +21,7 @@ from muniment_log.proofs import (
 from muniment_log.storage.port import StreamKey
 
 if TYPE_CHECKING:
-    from muniment_log.ingest import Admission
+    from muniment_log.http.doors import Doors
     from muniment_log.publisher import Publisher
     from muniment_log.storage.port import Sequencer, TileSource
 
@@ -35,14 +35,13 @@ class Query:
 
     def __init__(
         self,
-        admission: Admission,
+        doors: Doors,
         sequencer: Sequencer,
         publisher: Publisher,
         tiles: TileSource,
     ) -> None:
         """Reads through the ports, up to what is published."""
-        self._origin = admission.origin
-        self._producers = frozenset(admission.gateways) | frozenset(admission.tokens.values())
+        self._doors = doors
         self._sequencer = sequencer
         self._publisher = publisher
         self._tiles = tiles
@@ -56,7 +55,7 @@ class Query:
             check_stream_label(key.label)
         except (UnicodeDecodeError, FormatError) as error:
             raise Problem(400, "malformed", f"stream: {error}") from error
-        if not slash or key.gateway not in self._producers:
+        if not slash or not self._doors.admission.knows(key.gateway):
             raise Problem(404, "unknown-gateway", "no gateway of this log has this key name")
         state = await self._sequencer.stream(key)
         return json_response(
@@ -65,7 +64,7 @@ class Query:
                 "stream": key.label,
                 "next": state.next,
                 "manifest": format_base64(state.manifest),
-                "origin": self._origin,
+                "origin": self._doors.admission.origin,
             }
         )
 

@@ -16,12 +16,13 @@ from muniment.formats.manifest import MAX_BATCH_BYTES
 from muniment.service.http import Problem, Request, Response, json_response
 from muniment_log.errors import LogError, NotPublishedError
 from muniment_log.http.problems import ERRORS, problem_of
-from muniment_log.ingest import Admission, BadTokenError, complete, complete_lines
+from muniment_log.ingest import complete, complete_lines
 from muniment_log.proofs import inclusion_proofs
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from muniment_log.http.doors import Doors
     from muniment_log.publisher import Publisher
     from muniment_log.storage.port import Receipt, Sequencer, TileSource
 
@@ -45,13 +46,13 @@ class Submit:
 
     def __init__(
         self,
-        admission: Admission,
+        doors: Doors,
         sequencer: Sequencer,
         publisher: Publisher,
         tiles: TileSource,
     ) -> None:
-        """Judges by `admission`, orders through the sequencer, waits at the publisher."""
-        self._admission = admission
+        """Judges by `doors`, orders through the sequencer, waits at the publisher."""
+        self._doors = doors
         self._sequencer = sequencer
         self._publisher = publisher
         self._tiles = tiles
@@ -63,7 +64,7 @@ class Submit:
         body = await request.body(MAX_BATCH_BYTES)
         with self._interest(waiting):
             try:
-                receipt = await self._sequencer.submit(self._admission.judge(body))
+                receipt = await self._sequencer.submit(self._doors.admission.judge(body))
             except LogError as error:
                 raise _problem(error) from error
             return await self._answer(receipt, waiting)
@@ -71,7 +72,7 @@ class Submit:
     async def records(self, request: Request) -> Response:
         """``POST /v1/records``: records of a client that cannot sign."""
         waiting = _waiting(request)
-        producer = self._producer(request)
+        producer = self._doors.producer(request)
         kind = request.headers.get("Content-Type", "application/json")
         kind = kind.partition(";")[0].strip().lower()
         if kind not in {"application/json", "application/x-ndjson"}:
@@ -99,17 +100,6 @@ class Submit:
 
     def _interest(self, waiting: Waiting) -> AbstractContextManager[None]:
         return self._publisher.interest() if waiting.seconds is not None else nullcontext()
-
-    def _producer(self, request: Request) -> str:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        challenge = {"WWW-Authenticate": "Bearer"}
-        if scheme.lower() != "bearer" or not token.strip():
-            raise Problem(401, "no-token", "a bearer token is needed", headers=challenge)
-        try:
-            return self._admission.producer_of(token.strip())
-        except BadTokenError as error:
-            challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-            raise Problem(401, "bad-token", str(error), headers=challenge) from error
 
     async def _answer(self, receipt: Receipt, waiting: Waiting) -> Response:
         members: dict[str, Any] = msgspec.structs.asdict(receipt)
