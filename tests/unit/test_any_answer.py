@@ -55,6 +55,8 @@ async def test_no_answer_of_a_peer_ends_a_witness(tmp_path: Path, number: int) -
                         return Answer(200, NASTY[number])
                     if path.endswith("/checkpoint") and genuine:
                         return Answer(200, head)
+                    if path.endswith("/heads"):
+                        return Answer(200, b"")  # a peer that gossips, and knows nothing new
                     return NOT_FOUND
 
                 net.impostors["w2"] = answer
