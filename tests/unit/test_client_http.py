@@ -55,6 +55,11 @@ async def served(handler: Handler) -> AsyncIterator[LogClient]:
         "http://log.example:99999",
         "http://[::1",
         "file:///etc/passwd",
+        "http://log.example/ ",
+        "http://log\t.example",
+        "http://l\u00f6g.example",
+        "http://[::1]log.example",
+        "http://log.example@",
     ],
 )
 def test_what_is_no_base_url(url: str) -> None:

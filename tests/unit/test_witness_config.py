@@ -71,7 +71,7 @@ def test_the_file_of_issue_2(tmp_path: Path) -> None:
         ),
         ('key_passphrase_file = "absent"', "key_passphrase_file: "),
         ("[gossip]\nperiod_seconds = 0", "gossip.period_seconds: Expected `float` >= 0.01"),
-        (f'[[log]]\nvkeys = ["{ED25519}"]\nurl = "ftp://x"', "log[0].url: expected a URL"),
+        (f'[[log]]\nvkeys = ["{ED25519}"]\nurl = "ftp://x"', "log[0].url: must begin with http"),
         (f'[[log]]\nvkeys = ["{ED25519}"]\ncosign_pulled = true', "needs a url to pull from"),
         (f'[[log]]\nvkeys = ["{ED25519}"]\nacknowledged = ["x"]', "log[0].acknowledged[0]"),
         (f'[[peer]]\nvkeys = ["{ED25519}"]\nurl = "http://x"', "not one of a witness (4 or 6)"),

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import urlsplit
 
 from muniment.access import ANYBODY, Access
 from muniment.formats.encoding import MunimentError
 from muniment.formats.note import MAX_NOTE_SIZE
+from muniment.urls import split_url
 
 if TYPE_CHECKING:
     import aiohttp
@@ -163,9 +163,7 @@ def check_url(text: str) -> str:
     Raises:
         ValueError: If it is not an absolute http or https URL, or has a query, fragment or user.
     """
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError("expected a URL such as https://log.example/")
-    if parts.query or parts.fragment or parts.username is not None:
+    parts = split_url(text)
+    if parts.query or parts.fragment:
         raise ValueError("a base URL has no query, fragment or user")
     return text.rstrip("/")

@@ -17,6 +17,7 @@ import aiohttp
 
 from muniment.errors import RETRIABLE
 from muniment.service.logging import event
+from muniment.urls import split_url
 
 QUEUE: Final = 256
 """Messages that wait; more are dropped, with a log line."""
@@ -47,14 +48,11 @@ def check_webhook(url: str) -> str:
             message does not repeat it: such URLs hold secrets.
     """
     try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError("webhook: not a URL") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        raise ValueError("webhook: must be an http or https URL with a host")
-    if parts.username is not None or parts.fragment:
-        raise ValueError("webhook: a URL with a user or a fragment")
+        parts = split_url(url)
+    except ValueError as error:
+        raise ValueError(f"webhook: {error}") from None
+    if parts.fragment:
+        raise ValueError("webhook: a URL with a fragment")
     return url
 
 

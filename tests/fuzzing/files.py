@@ -1,0 +1,143 @@
+"""Fuzz targets of files: keys, configuration, permits, lineage bundles, audit states, spools."""
+
+import asyncio
+import os
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from fuzzing.law import parsed, target
+from fuzzing.notes import GOVERNED
+from fuzzing.records import AUTHORITIES
+from muniment.audit.statefile import format_state, parse_state
+from muniment.formats.encoding import FormatError, VerificationError
+from muniment.formats.keys import format_key_file, parse_key_file, public_bytes
+from muniment.formats.kinds import Entity
+from muniment.lineage import parse_bundle, trace, verify_bundle
+from muniment.permit import Context, Trust, parse_permit, verify_permit_bytes
+from muniment.service.config import ConfigError, load_config
+from muniment.service.database import DatabaseError, FatalDatabaseError, Writer
+from muniment.spoolfile import APPLICATION_ID, MIGRATIONS, SpoolFile
+from muniment_log import config as log_config
+from muniment_witness import config as witness_config
+from signing import NOW
+
+_TRUST: Final = Trust(policy=GOVERNED, authorities=AUTHORITIES)
+_CONTEXT: Final = Context(now=NOW, action="read", resource=Entity("document", "7"))
+
+
+@cache
+def _folder(_process: int) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="muniment-fuzz-")
+
+
+def _file(name: str) -> Path:
+    """A file of this process: targets run in children that are forked and end one by one."""
+    return Path(_folder(os.getpid()).name) / name
+
+
+@target("key-file")
+def _key_file(data: bytes) -> None:
+    found = parsed(lambda data: parse_key_file(data, None), None, data)
+    if found is not None:
+        again = parse_key_file(format_key_file(found.private, found.vkey, None), None)
+        assert again.vkey == found.vkey
+        assert public_bytes(again.private) == public_bytes(found.private)
+
+
+@target("permit")
+def _permit(data: bytes) -> None:
+    parsed(parse_permit, lambda permit: permit.encode(), data)
+    verdict = verify_permit_bytes(data, _CONTEXT, _TRUST)
+    # The seeds' permits lack what this context insists on: nobody gets one by changing bytes.
+    assert not verdict.permitted
+
+
+@target("lineage-bundle")
+def _lineage_bundle(data: bytes) -> None:
+    bundle = parsed(parse_bundle, lambda bundle: bundle.encode(), data)
+    if bundle is not None:
+        with suppress(VerificationError, FormatError):
+            verified = verify_bundle(bundle, GOVERNED)
+            trace(verified.execution, verified.facts, NOW)
+
+
+@target("audit-state")
+def _audit_state(data: bytes) -> None:
+    state = parsed(parse_state, format_state, data)
+    if state is not None:
+        state.streams()
+        assert state.right_edge().root() == state.trust.root
+
+
+@target("log-config")
+def _log_config(data: bytes) -> None:
+    path = _file("config.toml")
+    path.write_bytes(data)
+    with suppress(ConfigError):
+        file = load_config(path, log_config.LogFile)
+        log_config._gateways(path, file)
+        log_config._tokens(path, file)
+
+
+@target("witness-config")
+def _witness_config(data: bytes) -> None:
+    path = _file("config.toml")
+    path.write_bytes(data)
+    with suppress(ConfigError):
+        file = load_config(path, witness_config.WitnessFile)
+        logs = witness_config._logs(path, file, ())
+        for number in range(len(logs)):
+            witness_config._options(path, file, number)
+        witness_config._peers(path, file, ())
+
+
+@target("spool")
+def _spool(data: bytes) -> None:
+    """A spool with some bytes changed (offset of two bytes, value) opens, or is refused."""
+    image = bytearray(_image())
+    for at in range(0, len(data) - 2, 3):
+        image[int.from_bytes(data[at : at + 2], "big") % len(image)] = data[at + 2]
+    asyncio.run(_open_spool(bytes(image)))
+
+
+@cache
+def _image() -> bytes:
+    """A good one: bound to a stream, with a record on its way, one that waits and one refused."""
+
+    async def made() -> bytes:
+        writer = await _writer(b"")
+        file = await writer.run(SpoolFile.load)
+        await writer.run(lambda db: file.bind(("log.example/one", "gw.example", "main"), 3, db))
+        await writer.run(lambda db: file.append([b"{}", b"[]", b"null"], db))
+        await writer.run(lambda db: file.claim(2, db))
+        await writer.run(lambda db: file.refuse(1, "bad-record", db))
+        await writer.close()
+        return _file("spool.db").read_bytes()
+
+    return asyncio.run(made())
+
+
+async def _writer(image: bytes) -> Writer:
+    spool = _file("spool.db")
+    for path in spool.parent.glob("spool.db*"):
+        path.unlink()
+    spool.write_bytes(image)
+    return await Writer.open(spool, MIGRATIONS, application=APPLICATION_ID)
+
+
+async def _open_spool(image: bytes) -> None:
+    try:
+        writer = await _writer(image)
+    except DatabaseError:
+        return
+    try:
+        file = await writer.run(SpoolFile.load)
+        rows = await writer.run(lambda db: file.oldest(10, db))
+        assert len(rows) <= 10
+    except FatalDatabaseError:
+        pass
+    finally:
+        await writer.close()

@@ -1,0 +1,6 @@
+"""All fuzz targets. Importing this module registers them."""
+
+from fuzzing import files, notes, records, web
+from fuzzing.law import TARGETS
+
+__all__ = ["TARGETS", "files", "notes", "records", "web"]

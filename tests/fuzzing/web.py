@@ -1,0 +1,142 @@
+"""Fuzz targets of what comes over the network beside bodies: targets, headers, URLs, answers."""
+
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final
+
+from yarl import URL
+
+from fuzzing.law import parsed, target, text_of
+from fuzzing.notes import VERIFIERS
+from muniment.errors import BadAnswer, Refused
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.encoding import FormatError, MunimentError, unframe
+from muniment.formats.typedjson import decode_json
+from muniment.logclient import LogReceipt, StreamHead, _decode, _refusal, _retry_after
+from muniment.monitor.webhook import check_webhook
+from muniment.service.config import Address
+from muniment.service.http import App, Problem, Request, Response
+from muniment.service.metrics import Metrics
+from muniment.urls import check_url
+from muniment_log.http.lookup import _name
+from muniment_log.http.reads import accepts_gzip
+from muniment_log.http.submit import _waiting
+from muniment_witness import net
+from muniment_witness.decide import Log
+from muniment_witness.peers import EvidenceList
+from muniment_witness.remote import lines_of
+from muniment_witness.seen import authentic
+from signing import ORIGIN
+
+_LOG: Final = Log(ORIGIN, VERIFIERS)
+
+
+class _NoBody:
+    async def read(self, most: int) -> bytes:
+        return b""
+
+
+def _app() -> App:
+    app = App(Metrics("fuzz"))
+
+    async def named(request: Request) -> Response:
+        return Response(200, _name(request.rest, 128).encode("ascii"))
+
+    async def waiting(request: Request) -> Response:
+        seconds = _waiting(request).seconds
+        assert seconds is None or 0 <= seconds <= 60
+        return Response(200, b"", headers={"ETag": '"tag"'})
+
+    app.prefix("GET", "/name/", named)
+    app.route("GET", "/wait", waiting)
+    return app
+
+
+_APP: Final = _app()
+
+
+def _now(answer: Coroutine[Any, Any, Response]) -> Response:
+    """The outcome of a coroutine that waits for nothing."""
+    try:
+        answer.send(None)
+    except StopIteration as done:
+        response: Response = done.value
+        return response
+    raise AssertionError("it waits")
+
+
+@target("request")
+def _request(data: bytes) -> None:
+    """A request line and one header: an answer that is no 500, whose problem is JSON."""
+    head, _, value = data.partition(b"\n")
+    method, _, path = text_of(head).partition(" ")
+    request = Request(method, path, {"If-None-Match": text_of(value)}, _NoBody())
+    response = _now(_APP.respond(request))
+    assert response.status in {200, 304, 400, 404, 405}
+    if response.status >= 400:
+        problem = decode_json(response.body, dict[str, Any], "problem")
+        assert problem["status"] == response.status
+    accepts_gzip(text_of(data))
+
+
+@target("answer")
+def _answer(data: bytes) -> None:
+    """An answer of a log: a status, a header, and a body."""
+    head, _, body = data.partition(b"\n")
+    status, _, after = text_of(head).partition(" ")
+    wait = _retry_after(after)
+    assert wait is None or wait >= 0
+    for kind in (StreamHead, LogReceipt):
+        with suppress(BadAnswer):
+            _decode(body, kind, "answer")
+    headers = {"Content-Type": "application/problem+json", "Retry-After": after}
+    found = _refusal(404 if len(status) % 2 else 503, headers, body, "/")
+    assert isinstance(found, Refused)
+    str(found.problem)
+
+
+@target("heads")
+def _heads(data: bytes) -> None:
+    """What peers push and answer: framed notes."""
+    with suppress(MunimentError):
+        for note in unframe(data, "heads"):
+            signed = parsed(parse_signed_checkpoint, lambda signed: signed.encode(), note)
+            if signed is not None and signed.checkpoint.origin == ORIGIN:
+                authentic(_LOG, signed)
+
+
+@target("peer-json")
+def _peer_json(data: bytes) -> None:
+    with suppress(FormatError):
+        decode_json(data, EvidenceList, "list")
+    with suppress(FormatError):
+        assert all(line.isascii() for line in lines_of(decode_json(data, dict[str, Any], "status")))
+
+
+@target("url")
+def _url(data: bytes) -> None:
+    """What is accepted as a base URL names a host, and can be asked for a path below."""
+    text = text_of(data)
+    for check in (check_url, net.check_url, check_webhook):
+        try:
+            url = check(text)
+        except ValueError:
+            continue
+        asked = URL(url + "/checkpoint", encoded=True) if check is not check_webhook else URL(url)
+        assert asked.host
+        assert asked.scheme in {"http", "https"}
+
+
+@target("address")
+def _address(data: bytes) -> None:
+    with suppress(ValueError):
+        address = Address(text_of(data))
+        assert Address(str(address)) == address
+
+
+@target("parameters")
+def _parameters(data: bytes) -> None:
+    request = Request("GET", "/?" + text_of(data), {}, _NoBody())
+    with suppress(Problem):
+        found = request.parameters("a", "wait", "timeout")
+        assert set(found) <= {"a", "wait", "timeout"}
