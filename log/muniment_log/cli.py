@@ -22,15 +22,15 @@ from muniment.formats.encoding import MunimentError, check_key_name
 from muniment.formats.note import Verifier
 from muniment.keyfiles import new_passphrase
 from muniment.service import logging
+from muniment.service.backup import backup
 from muniment.service.database import DatabaseError
 from muniment.service.folder import quoted
 from muniment.service.process import first_error, run
+from muniment.service.soundness import Damage
 from muniment_log.config import LogConfig, load
 from muniment_log.errors import RolledBackError, StorageError, WrongIdentityError
 from muniment_log.setup import CONFIG_NAME, init
-from muniment_log.storage.backup import backup
 from muniment_log.storage.check import check
-from muniment_log.storage.leafwalk import Damage
 from muniment_log.storage.repair import repair
 
 EXIT_FAILED: Final = 1

@@ -15,6 +15,7 @@ import pytest
 
 import signing
 from faults.logstate import memory_folder
+from faults.rot import flip, rotten_files
 from log_tools import ORIGIN, GatewayStream, embedded
 from muniment.formats.cosignature import verifier_for
 from muniment_log.errors import StorageError
@@ -106,22 +107,6 @@ def dump(path: Path) -> list[object]:
         return rows
 
 
-def flip(path: Path, table: str, column: str, where: str, dice: random.Random) -> None:
-    """Flips one bit of one value."""
-    with closing(sqlite3.connect(path)) as db:
-        (value,) = db.execute(f"SELECT {column} FROM {table} WHERE {where}").fetchone()
-        if isinstance(value, int):
-            flipped: object = value ^ (1 << dice.randrange(8))
-        else:
-            data = bytearray(value if isinstance(value, bytes) else value.encode())
-            # In text the lowest bit, so that it stays text.
-            bit = 0 if isinstance(value, str) else dice.randrange(8)
-            data[dice.randrange(len(data))] ^= 1 << bit
-            flipped = bytes(data) if isinstance(value, bytes) else data.decode()
-        assert db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (flipped,)).rowcount
-        db.commit()
-
-
 def test_a_sound_database_is_found_sound(path: Path) -> None:
     for full in (False, True):
         report = check(path, ORIGIN, KEYS, full=full)
@@ -180,24 +165,16 @@ def test_a_lost_row_is_named(path: Path, table: str) -> None:
 
 
 def test_any_flipped_bit_of_the_file_is_found_or_without_effect(sound: Path) -> None:
-    good = sound.read_bytes()
     original = dump(sound)
-    dice = random.Random(6)
     named = 0
     with memory_folder() as memory:
         path = memory / "log.db"
-        for number in range(ROUNDS):
-            bit = dice.randrange(len(good) * 8)
-            rotten = bytearray(good)
-            rotten[bit // 8] ^= 1 << bit % 8
-            path.write_bytes(rotten)
+        for which in rotten_files(sound, path, ROUNDS, random.Random(6)):
             try:
                 damage = check(path, ORIGIN, KEYS, full=True).damage
             except Exception as error:
-                error.add_note(f"round {number}, bit {bit}")
+                error.add_note(which)
                 raise
             named += bool(damage)
-            assert damage or dump(path) == original, f"round {number}, bit {bit}"
-            for leftover in memory.iterdir():
-                leftover.unlink()
+            assert damage or dump(path) == original, which
     assert named > ROUNDS // 4

@@ -1,12 +1,14 @@
 """kill -9 at random moments under load, round after round, of a real log and a real witness.
 
-MUNIMENT_KILL_ROUNDS is how many rounds; 300 take some minutes. The moments come from a seed.
+MUNIMENT_KILL_ROUNDS is how many rounds; 300 take some minutes (and `pytest --timeout 3000`). The
+moments come from a seed, MUNIMENT_KILL_SEED; a failure prints the one that was drawn.
 """
 
 import asyncio
 import http.client
 import os
 import random
+import sys
 import threading
 import time
 from pathlib import Path
@@ -23,11 +25,17 @@ from muniment_witness import setup
 from witness_tools import WITNESS, GrowingLog, log_signer
 
 ROUNDS = int(os.environ.get("MUNIMENT_KILL_ROUNDS", "8"))
-SEED = int(os.environ.get("MUNIMENT_KILL_SEED", "6"))
+SEED = int(os.environ.get("MUNIMENT_KILL_SEED", time.time_ns() % 1_000_000))
 PAGES = 200
 
 
+def tell(text: str) -> None:
+    """Shown when the test fails, and with `pytest -s`."""
+    sys.stdout.write(f"{text}\n")
+
+
 def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> None:
+    tell(f"MUNIMENT_KILL_SEED={SEED} MUNIMENT_KILL_ROUNDS={ROUNDS}")
     dice = random.Random(SEED)
     with forks() as quick, deployed(tmp_path) as made:
         made.log.terminate()
@@ -73,6 +81,7 @@ def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> Non
         theirs = [m for m in manifests if GATEWAY.encode() + b" s" in m]
         assert len(theirs) == len(load.receipts) + 1
         assert len(set(load.plain)) == len(load.plain)
+        tell(f"{len(load.receipts)} batches acknowledged, {size} leaves, {len(load.plain)} plain")
         for first, batch in dice.sample(load.receipts, min(20, len(load.receipts))):
             proof = ask(
                 f"{made.url}/v1/proofs/inclusion?index={first}&size={size}",
@@ -83,6 +92,7 @@ def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> Non
 
 
 def test_witness_killed_at_random_moments_never_goes_back(tmp_path: Path) -> None:
+    tell(f"MUNIMENT_KILL_SEED={SEED} MUNIMENT_KILL_ROUNDS={ROUNDS}")
     dice = random.Random(SEED)
     log = GrowingLog(signers=[log_signer()])
     setup.init(
@@ -115,3 +125,4 @@ def test_witness_killed_at_random_moments_never_goes_back(tmp_path: Path) -> Non
                 assert ask(f"{witness.url}/add-checkpoint", fork).status == 422
             witness.kill()
     assert size > 0
+    tell(f"{size} heads cosigned")

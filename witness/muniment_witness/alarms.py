@@ -4,7 +4,7 @@
 | --- | --- |
 | `evidence` | there is evidence against the log's key that nobody has acknowledged |
 | `unresolved` | a head that the log signed could not be compared within the deadline |
-| `restored` | this witness has cosigned more than its database knows of |
+| `restored` | this witness has cosigned, or may have, more than its database knows of |
 | `old-head` | the newest head is older than its limit although the log answers |
 | `log-behind` | the log shows a smaller tree than it had shown before, for too long |
 | `peer-ahead` | a peer has cosigned a larger tree than this witness, for too long |
@@ -63,6 +63,7 @@ class Situation:
         evidence: Unacknowledged evidence: origin and hash (hexadecimal).
         unresolved: Unresolved heads: origin, source, and since when.
         restored: Origins held back because a record was lost.
+        copied: Origins held back because the database is a backup.
         heads: When the newest head of each log was cosigned or found.
         pulled: What is known of reading the logs.
         peers: What is known of the peers.
@@ -77,6 +78,7 @@ class Situation:
     evidence: Sequence[tuple[str, str]] = ()
     unresolved: Sequence[tuple[str, str, int]] = ()
     restored: Sequence[str] = ()
+    copied: Sequence[str] = ()
     heads: Mapping[str, int] = field(default_factory=dict)
     pulled: Mapping[str, Pulled] = field(default_factory=dict)
     peers: Mapping[str, PeerState] = field(default_factory=dict)
@@ -97,6 +99,10 @@ def alarms(at: Situation) -> list[Alarm]:
     found += [
         Alarm("restored", origin, "own cosignatures are known beyond the database")
         for origin in at.restored
+    ]
+    found += [
+        Alarm("restored", origin, "the database is a backup: what was signed since is not known")
+        for origin in at.copied
     ]
     if at.clock_is_behind:
         found.append(Alarm("clock", at.name, "the clock is behind own cosignatures"))

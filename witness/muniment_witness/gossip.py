@@ -131,7 +131,7 @@ class Gossip:
             FatalDatabaseError: If something could not be made durable; the process must end.
         """
         state = self.state[peer.name]
-        rarely = state.rounds % RARELY == 0
+        rarely = state.rounds % RARELY == 0 or bool(self._holds.unheard)
         state.rounds += 1
         try:
             if rarely:
@@ -233,11 +233,14 @@ class Gossip:
         """
         for origin, log in self._logs.items():
             answer = await self._transport.get(f"{peer.url}/{shown_path(origin, self._name)}")
+            if answer.status == 404:
+                self._holds.heard(origin, "peer")
             if answer.status != 200:
                 continue
             try:
                 signed = parse_signed_checkpoint(answer.body)
                 self._mover.notice_own(authentic(log, signed), signed, self._own)
+                self._holds.heard(origin, "peer")
             except FatalDatabaseError:
                 raise
             except MunimentError as error:

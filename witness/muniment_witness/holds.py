@@ -2,15 +2,18 @@
 
 * The log's key was proven to have signed two histories: 403, until the operator has acknowledged
   every piece of evidence (in the configuration, so that it is on record who did).
+* The database is a backup that was put in the place of a lost one: 503, until those who can know
+  what this witness signed since were asked: the log, where it has a URL, and a peer, where it has
+  any. A witness that can ask nobody must not sign again with its key.
 * Somebody showed a cosignature *of this witness* on a head beyond its database: the database is an
   old copy. 503, until the witness has proved how its record leads there, and taken the head back.
 
-Other origins are not affected by either.
+Other origins are not affected by the evidence, or by the lost record, of one.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from muniment.formats.note import SignatureLine
 from muniment_witness.decide import Refused
@@ -22,6 +25,11 @@ PROVEN: Final = "misbehaviour-proven"
 
 BEHIND: Final = "behind-own-cosignature"
 """Slug of the refusal while a restored database catches up."""
+
+COPY: Final = "restored-copy"
+"""Slug of the refusal while nobody has told what was signed after the backup."""
+
+Who = Literal["log", "peer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class Holds:
 
     Attributes:
         ahead: For each origin, the largest lost record known.
+        unheard: For each origin, who must still tell what was signed; empty unless the database
+            was restored from a backup. Nobody to ask is an empty set, which stays.
     """
 
     def __init__(self, ledger: Ledger, acknowledged: Mapping[str, Collection[str]]) -> None:
@@ -51,6 +61,15 @@ class Holds:
         self._ledger = ledger
         self._acknowledged = acknowledged
         self.ahead: Final[dict[str, Own]] = {}
+        self.unheard: Final[dict[str, set[Who]]] = {}
+
+    def heard(self, origin: str, who: Who) -> None:
+        """Somebody has told what they know of this witness's cosignatures, or that it is none."""
+        waiting = self.unheard.get(origin)
+        if waiting and who in waiting:
+            waiting.remove(who)
+            if not waiting:
+                del self.unheard[origin]
 
     def acknowledged(self, origin: str) -> Collection[str]:
         """Hashes (hexadecimal) of the evidence that the operator acknowledged."""
@@ -78,5 +97,12 @@ class Holds:
                 503,
                 BEHIND,
                 f"this witness has cosigned size {own.seen.head.size} and lost its record of it",
+            )
+        if (waiting := self.unheard.get(origin)) is not None:
+            return Refused(
+                503,
+                COPY,
+                "the database of this witness was restored from a backup, and what it signed since "
+                f"is not known: {' and '.join(sorted(waiting)) or 'log or peer'} not heard yet",
             )
         return None

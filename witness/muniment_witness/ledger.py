@@ -1,4 +1,4 @@
-"""What a witness knows beyond its own cosignatures; with store.py, the only module with SQL.
+"""What a witness knows beyond its own cosignatures; SQL as in store.py.
 
 Four tables: `evidence` (proof against a log's key, as files), `suspicion` (signed heads whose
 relation to ours is not known yet, kept apart from evidence), `watched` (per origin, the newest

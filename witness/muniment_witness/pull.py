@@ -116,6 +116,7 @@ class Puller:
             answer = await self._transport.get(f"{self._options[origin].url}/checkpoint")
             if answer.status == 200:
                 self._authentic(origin, parse_signed_checkpoint(answer.body))
+            self._heard(origin, answer.status)
         except MunimentError as error:
             self.state[origin].error = str(error)
 
@@ -151,8 +152,10 @@ class Puller:
             self._note_lag(origin, state)
             return
         if answer.status != 200:
+            self._heard(origin, answer.status)
             raise UnreachableError(f"checkpoint: status {answer.status}")
         seen = self._authentic(origin, parse_signed_checkpoint(answer.body))
+        self._heard(origin, answer.status)
         state.reached = self._clock()
         state.size = seen.head.size
         state.etag = ""
@@ -171,6 +174,10 @@ class Puller:
             state.behind = 0
         elif not state.behind or state.size >= state.target:
             state.behind, state.target = self._clock(), frontier.head.size
+
+    def _heard(self, origin: str, status: int) -> None:
+        if status in {200, 404}:
+            self._holds.heard(origin, "log")
 
     def _authentic(self, origin: str, signed: SignedCheckpoint) -> Seen:
         seen = authentic(self._logs[origin], signed)

@@ -91,6 +91,7 @@ def _peer(watch: Watch, name: str) -> dict[str, Any]:
         "name": name,
         "reached": state.reached or None,
         "error": state.error or None,
+        "rounds": state.rounds,
         "gossips": state.gossips,
         "logs": [
             {

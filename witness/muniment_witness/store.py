@@ -1,4 +1,4 @@
-"""The witness's database: heads and their history; with ledger.py, the only module with SQL.
+"""The witness's database: heads and their history; SQL is here, in ledger.py and in check.py.
 
 Two tables here. `head` has, for each origin, the tree last cosigned, and the note with the very
 cosignatures that were returned. `history` has every accepted note once, with the proof that led to
@@ -9,6 +9,7 @@ decision started from. A guard that fails means that somebody else wrote to the 
 lock on it rules out; the process must end then.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,13 +17,16 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Final
 
-from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.formats.merkle import HASH_SIZE
+from muniment.formats.checkpoint import SignedCheckpoint
 from muniment.formats.note import SignatureLine, VKey
 from muniment.formats.witnesswire import AddCheckpoint
-from muniment.service.database import DatabaseError, FatalDatabaseError, Writer
+from muniment.service.database import UNREADABLE, DatabaseError, FatalDatabaseError, Writer
+from muniment.service.logging import event
+from muniment.service.soundness import Findings, check_schema
+from muniment_witness.check import check_start
 from muniment_witness.decide import NEVER, Accepted, Head
 from muniment_witness.ledger import SCHEMA, Ledger
+from muniment_witness.rows import DamagedRowError, accepted_step
 
 APPLICATION: Final = 0x4D757757
 """SQLite application_id of witness databases."""
@@ -50,9 +54,13 @@ MIGRATIONS: Final = (
     );
     """,
     SCHEMA + "CREATE INDEX history_step ON history (origin, old_size);",
+    "CREATE TABLE copied (time INTEGER NOT NULL);",
 )
 """Schema changes, oldest first. Times are Unix seconds; `proof` is hashes of 32 bytes each;
-`digest` is the SHA-256 of the note's text."""
+`digest` is the SHA-256 of the note's text. `copied` has a row in a backup alone."""
+
+_COPIES: Final = 3
+"""The first schema version that can be marked as a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +99,9 @@ HISTORY: Final = 4096
 _PRUNE_EVERY: Final = 64
 """Heads by which a history may exceed its limit until it is cut back."""
 
+_STEP: Final = "SELECT origin, size, root, digest, old_size, proof, note FROM history WHERE"
+_LOGGER: Final = logging.getLogger(__name__)
+
 Sign = Callable[[Accepted], tuple[SignatureLine, ...]]
 
 
@@ -102,10 +113,17 @@ class Store:
             `commit` changes it.
         ledger: Everything that is not about own cosignatures.
         signed: Newest timestamp of any committed cosignature, Unix seconds; 0 before the first.
+        is_copy: Whether this is a backup whose witness may have signed more since.
     """
 
     def __init__(
-        self, writer: Writer, latest: dict[str, Latest], ledger: Ledger, history: int
+        self,
+        writer: Writer,
+        latest: dict[str, Latest],
+        ledger: Ledger,
+        history: int,
+        *,
+        is_copy: bool,
     ) -> None:
         """Takes over an opened database; use `open`."""
         self._writer = writer
@@ -113,6 +131,7 @@ class Store:
         self.ledger: Final = ledger
         self._history = history
         self._since_pruned: Final[dict[str, int]] = {}
+        self.is_copy = is_copy
         self.signed = max((entry.time for entry in latest.values()), default=0)
 
     @classmethod
@@ -128,16 +147,20 @@ class Store:
             history: Accepted heads of one origin to keep; older ones are forgotten.
 
         Raises:
-            DatabaseError: If it is in use, not a witness's, too new, or another witness's.
+            DatabaseError: If it is in use, not a witness's, too new, another witness's, or
+                damaged.
         """
         writer = await Writer.open(path, MIGRATIONS, application=APPLICATION)
         try:
-            latest = await writer.run(lambda connection: _load(connection, path, keys))
+            latest, copied = await writer.run(lambda connection: _load(connection, path, keys))
             ledger = await Ledger.open(writer)
+        except (FatalDatabaseError, *UNREADABLE) as error:
+            await writer.close()
+            raise DatabaseError(f"{path}: {error}") from error
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, latest, ledger, history)
+        return cls(writer, latest, ledger, history, is_copy=copied)
 
     def head(self, origin: str) -> Head:
         """The latest cosigned head of an origin, `NEVER` without one."""
@@ -179,34 +202,62 @@ class Store:
 
     async def notes_at(self, origin: str, size: int) -> list[bytes]:
         """The accepted notes of an origin at one size, as far as the history reaches back."""
-        rows = await self._writer.run(
-            lambda connection: connection.execute(
-                "SELECT note FROM history WHERE origin = ? AND size = ? LIMIT 8", (origin, size)
-            ).fetchall()
-        )
-        return [note for (note,) in rows]
+        steps = await self._steps(f"{_STEP} origin = ? AND size = ? LIMIT 8", (origin, size))
+        return [step.checkpoint.encode() for step in steps]
 
     async def step_from(self, origin: str, size: int) -> AddCheckpoint | None:
         """The accepted request that led furthest from a size; None when the history has none."""
-        row = await self._writer.run(
-            lambda connection: connection.execute(
-                "SELECT note, proof FROM history WHERE origin = ? AND old_size = ? AND size > ?"
-                " ORDER BY size DESC LIMIT 1",
-                (origin, size, size),
-            ).fetchone()
-        )
-        if row is None:
-            return None
-        note, proof = row
-        hashes = tuple(proof[at : at + HASH_SIZE] for at in range(0, len(proof), HASH_SIZE))
-        return AddCheckpoint(size, hashes, parse_signed_checkpoint(note))
+        where = "origin = ? AND old_size = ? AND size > ? ORDER BY size DESC LIMIT 1"
+        steps = await self._steps(f"{_STEP} {where}", (origin, size, size))
+        return steps[0] if steps else None
+
+    async def _steps(self, sql: str, values: tuple[object, ...]) -> list[AddCheckpoint]:
+        """Reads steps; one that was damaged is told to the operator, and to nobody else."""
+        rows = await self._writer.run(lambda connection: connection.execute(sql, values).fetchall())
+        steps: list[AddCheckpoint] = []
+        for origin, size, root, *rest in rows:
+            try:
+                steps.append(accepted_step(origin, Head(size, root), *rest))
+            except DamagedRowError as error:
+                event(
+                    _LOGGER,
+                    logging.ERROR,
+                    "a step of the history is damaged; see `muniment-witness check`",
+                    origin=origin,
+                    size=size,
+                    error=str(error),
+                )
+        return steps
+
+    async def settle_copy(self) -> None:
+        """Notes, durably, that this is the witness's one database again.
+
+        Raises:
+            FatalDatabaseError: If that failed; the process must end.
+        """
+        await self._writer.run(lambda connection: connection.execute("DELETE FROM copied"))
+        self.is_copy = False
 
     async def close(self) -> None:
         """Closes the database and lets go of it."""
         await self._writer.close()
 
 
-def _load(connection: Connection, path: Path, keys: Sequence[VKey]) -> dict[str, Latest]:
+def mark_copy(connection: Connection) -> None:
+    """Marks a copy of a witness's database, for `backup`.
+
+    Raises:
+        DatabaseError: If its schema is too old for that.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < _COPIES:
+        raise DatabaseError(f"schema version {version}: start this version's witness once")
+    connection.execute("INSERT INTO copied (time) VALUES (strftime('%s', 'now'))")
+
+
+def _load(
+    connection: Connection, path: Path, keys: Sequence[VKey]
+) -> tuple[dict[str, Latest], bool]:
     stored = {vkey for (vkey,) in connection.execute("SELECT vkey FROM identity")}
     mine = {str(key) for key in keys}
     if stored and not stored & mine:
@@ -214,15 +265,25 @@ def _load(connection: Connection, path: Path, keys: Sequence[VKey]) -> dict[str,
         raise DatabaseError(
             f"{path}: belongs to a witness with other keys ({names}); none of them is configured"
         )
+    # Nothing may be decided from damaged state: a head that is lost or went back would be signed
+    # over, in good faith.
+    findings = Findings()
+    check_schema(connection, MIGRATIONS, findings)
+    check_start(connection, keys, findings)
+    if findings.damage:
+        table, what = findings.damage[0]
+        raise DatabaseError(f"{path}: damaged {table}: {what} (see `muniment-witness check`)")
     connection.executemany(
         "INSERT INTO identity (vkey) VALUES (?)", [(vkey,) for vkey in sorted(mine - stored)]
     )
     rows: Iterable[tuple[str, int, bytes, bytes, int]] = connection.execute(
         "SELECT origin, size, root, note, time FROM head"
     )
-    return {
+    latest = {
         origin: _latest(Head(size, root), note, time) for origin, size, root, note, time in rows
     }
+    (copied,) = connection.execute("SELECT count(*) FROM copied").fetchone()
+    return latest, copied > 0
 
 
 def _latest(head: Head, note: bytes, time: int) -> Latest:

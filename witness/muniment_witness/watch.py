@@ -20,7 +20,7 @@ from muniment_witness.config import WitnessConfig
 from muniment_witness.cosigner import Cosigner
 from muniment_witness.docket import Docket
 from muniment_witness.gossip import Gossip
-from muniment_witness.holds import Holds
+from muniment_witness.holds import Holds, Who
 from muniment_witness.ledger import Filed, counts
 from muniment_witness.mover import Mover
 from muniment_witness.net import Transport
@@ -114,6 +114,10 @@ class Watch:
             transport,
             limits.period_seconds,
         )
+        if store.is_copy:
+            peer: set[Who] = {"peer"} if config.peers else set()
+            for origin, each in config.options.items():
+                self.holds.unheard[origin] = peer | ({"log"} if each.url is not None else set())
         docket.filed = self._filed
         self.comparer.unrelated = self.relay.arrived
         self.comparer.suspected = self.relay.suspected
@@ -141,7 +145,17 @@ class Watch:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.start_seconds):
                 await asyncio.gather(*looks, *asks, return_exceptions=True)
+        await self.settle()
         self.look()
+
+    async def settle(self) -> None:
+        """Forgets that the database is a backup, once all that was signed since is taken back.
+
+        Raises:
+            FatalDatabaseError: If that could not be made durable; the process must end.
+        """
+        if self.store.is_copy and not (self.holds.unheard or self.holds.ahead):
+            await self.store.settle_copy()
 
     async def run(self) -> None:
         """Works until cancelled.
@@ -158,6 +172,7 @@ class Watch:
 
     async def _run_alarms(self) -> None:
         while True:
+            await self.settle()
             self.look()
             await asyncio.sleep(min(self._limits.period_seconds, ALARM_SECONDS))
 
@@ -186,6 +201,7 @@ class Watch:
                 for suspicion in known.values()
             ],
             restored=sorted(self.holds.ahead),
+            copied=sorted(self.holds.unheard.keys() - self.holds.ahead.keys()),
             heads=heads,
             pulled=self.puller.state,
             peers=self.gossip.state,

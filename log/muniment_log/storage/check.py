@@ -11,55 +11,51 @@ signed heads hold, and the stored root or the stored streams agree; then what di
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.encoding import FormatError, MunimentError, VerificationError
 from muniment.formats.note import verify_note
 from muniment.formats.tiles import TILE_HEIGHT, TILE_WIDTH
-from muniment.service.database import UNREADABLE, DatabaseError, open_reader
+from muniment.service.soundness import (
+    MAX_NAMED,
+    Findings,
+    check_schema,
+    check_structure,
+    inspect,
+    inspect_file,
+)
 from muniment_log.errors import StorageError
 from muniment_log.integrate import restore
-from muniment_log.storage.leafwalk import Damage, Walked, walk
+from muniment_log.storage.leafwalk import Walked, walk
 from muniment_log.storage.port import Head, StreamKey, StreamState
 from muniment_log.storage.sqlite import migrations, read_loaded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import sqlite3
+    from collections.abc import Sequence
     from pathlib import Path
 
     from muniment.formats.note import Verifier
     from muniment_log.storage.store import Accepted
-
-MAX_NAMED: Final = 100
-"""Damages of one table that are named one by one; thousands would bury the first."""
 
 REBUILT: Final = frozenset({"tree", "tile", "stream", "batch"})
 """Tables that follow from the leaves."""
 
 
 @dataclass(slots=True)
-class Report:
+class Report(Findings):
     """What a check found.
 
     Attributes:
         size: leaves in the database.
-        damage: what is not as it must be; empty when all is sound.
         leaves_sound: whether the leaves can be relied on to rebuild the rest; only a full check
             can say so.
     """
 
     size: int = 0
-    damage: list[Damage] = field(default_factory=list)
     leaves_sound: bool = False
-
-    def add(self, table: str, what: str) -> None:
-        """Notes a damage, unless that table has too many already."""
-        if sum(known.table == table for known in self.damage) < MAX_NAMED:
-            self.damage.append(Damage(table, what))
 
 
 def check(path: Path, origin: str, keys: Sequence[Verifier], *, full: bool) -> Report:
@@ -74,53 +70,26 @@ def check(path: Path, origin: str, keys: Sequence[Verifier], *, full: bool) -> R
     Raises:
         DatabaseError: there is no such database, or it cannot be opened.
     """
-    if not path.is_file():
-        raise DatabaseError(f"{path}: no such database")
-    try:
-        db = open_reader(path)
-    except DatabaseError as error:
-        code = getattr(error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}:
-            raise
-        return Report(damage=[Damage("file", f"SQLite cannot open it: {error.__cause__}")])
-    try:
-        return examine(db, origin, keys, full=full)
-    finally:
-        db.close()
+    report = Report()
+    if not inspect_file(path, report, lambda db: _examine(db, origin, keys, report, full=full)):
+        report.leaves_sound = False
+    return report
 
 
 def examine(db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], *, full: bool) -> Report:
     """The check itself, on one snapshot; joins the transaction that is open, if one is."""
     report = Report()
-    try:
-        with _snapshot(db):
-            _examine(db, origin, keys, report, full=full)
-    except UNREADABLE as error:
+    if not inspect(db, report, lambda db: _examine(db, origin, keys, report, full=full)):
         report.leaves_sound = False
-        report.add("file", f"SQLite cannot read it: {error}")
     return report
-
-
-@contextmanager
-def _snapshot(db: sqlite3.Connection) -> Iterator[None]:
-    own = not db.in_transaction
-    if own:
-        db.execute("BEGIN")
-    try:
-        yield
-    finally:
-        if own and db.in_transaction:
-            db.execute("ROLLBACK")
 
 
 def _examine(
     db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], report: Report, *, full: bool
 ) -> None:
     if full:
-        for (line,) in db.execute(f"PRAGMA integrity_check({MAX_NAMED})"):
-            if line != "ok":
-                report.add("file", str(line))
-    _schema(db, report)
+        check_structure(db, report)
+    check_schema(db, migrations(), report)
     _identity(db, origin, keys, report)
     row = db.execute("SELECT size, root FROM tree").fetchone()
     tree = None if row is None else Head(*row)
@@ -133,19 +102,6 @@ def _examine(
         _full(db, tree, notes, report)
     elif tree is not None:
         _quick(db, tree, notes, report)
-
-
-_SCHEMA: Final = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY type, name"
-
-
-def _schema(db: sqlite3.Connection, report: Report) -> None:
-    """Compares the schema with what the migrations make, up to the file's version."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    with closing(sqlite3.connect(":memory:")) as fresh:
-        for script in migrations()[:version]:
-            fresh.executescript(script)
-        if db.execute(_SCHEMA).fetchall() != fresh.execute(_SCHEMA).fetchall():
-            report.add("file", f"its schema is not that of version {version}")
 
 
 def _identity(

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment.formats.encoding import FormatError, unframe
 from muniment.formats.manifest import HEADER, parse_manifest
 from muniment.formats.merkle import CompactRange, leaf_hashes, root_of
 from muniment.formats.tiles import TILE_WIDTH
+from muniment.service.soundness import Damage
 from muniment_log.storage.port import NEW_STREAM, StreamKey, StreamState
 from muniment_log.storage.store import Accepted
 from muniment_log.tokens import TOKEN_STREAMS
@@ -24,18 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _MANIFEST: Final = f"{HEADER}\n".encode()
-
-
-class Damage(NamedTuple):
-    """Something stored that is not what it must be.
-
-    Attributes:
-        table: where, as the schema calls it; `file` for the file itself.
-        what: a sentence for the operator.
-    """
-
-    table: str
-    what: str
 
 
 class Sink(Protocol):

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from muniment.service.database import DatabaseError, FatalDatabaseError, Writer
+from muniment.service.soundness import FILE
 from muniment_log.errors import StorageError
 from muniment_log.storage.check import REBUILT, Report, examine, need_sound
-from muniment_log.storage.leafwalk import Damage, walk
+from muniment_log.storage.leafwalk import walk
 from muniment_log.storage.sqlite import APPLICATION_ID, migrations
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from muniment.formats.note import Verifier
+    from muniment.service.soundness import Damage
     from muniment_log.storage.store import Accepted
 
 _PUT_TILE: Final = (
@@ -83,9 +85,9 @@ def _repair(db: sqlite3.Connection, origin: str, keys: Sequence[Verifier]) -> Re
     if not tables:
         return Repaired(before, before)
     need_sound(before)
-    if tables & (REBUILT | {"file"}):
-        _rebuild(db, streams=bool(tables & {"stream", "batch", "file"}))
-    if "file" in tables:
+    if tables & (REBUILT | {FILE}):
+        _rebuild(db, streams=bool(tables & {"stream", "batch", FILE}))
+    if FILE in tables:
         db.execute("REINDEX")
     return Repaired(before, examine(db, origin, keys, full=True))
 

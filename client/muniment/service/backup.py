@@ -1,38 +1,40 @@
-"""Copies a log's database while the log runs (SQLite online backup, design section 4).
+"""Copies a service's database while the service runs (SQLite online backup, design section 4).
 
 The copy is one snapshot: one read transaction on a query-only connection, which never writes or
 checkpoints, so the single writer goes on beside it. Restoring is putting the copy in the place of
-the database, without the old `-wal` and `-shm` files; a log whose witnesses have cosigned more than
-the copy holds refuses to start from it.
+the database, without the old `-wal` and `-shm` files; what a service does with a copy that is
+older than what it has told others is its own matter.
 """
-
-from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from muniment.service.database import DatabaseError, open_reader
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
 
 PAGES: Final = 4096
 """Pages copied between two reports of progress: 16 MiB."""
 
+Progress = Callable[[int, int], None]
+Mark = Callable[[sqlite3.Connection], object]
 
-def backup(source: Path, target: Path, progress: Callable[[int, int], None] | None = None) -> None:
+
+def backup(
+    source: Path, target: Path, *, mark: Mark | None = None, progress: Progress | None = None
+) -> None:
     """Copies a database into a new file, durably; the name appears when the copy is complete.
 
     Args:
-        source: the database; a log may be running on it.
-        target: the copy; must not exist.
-        progress: told of pages copied and pages in all, from time to time.
+        source: The database; a service may be running on it.
+        target: The copy; must not exist.
+        mark: Called with the copy, open for writing, before it is complete.
+        progress: Told of pages copied and pages in all, from time to time.
 
     Raises:
-        DatabaseError: the source cannot be read, or the target exists or cannot be written.
+        DatabaseError: If the source cannot be read, or the target exists or cannot be written.
     """
     if not source.is_file():
         raise DatabaseError(f"{source}: no such database")
@@ -42,7 +44,7 @@ def backup(source: Path, target: Path, progress: Callable[[int, int], None] | No
     try:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         try:
-            _copy(source, part, progress)
+            _copy(source, part, mark, progress)
             _sync(part)
             # Unlike a rename, a link does not replace what somebody else made meanwhile.
             target.hardlink_to(part)
@@ -54,18 +56,21 @@ def backup(source: Path, target: Path, progress: Callable[[int, int], None] | No
         raise DatabaseError(f"{target}: {error.strerror}") from error
 
 
-def _copy(source: Path, part: Path, progress: Callable[[int, int], None] | None) -> None:
+def _copy(source: Path, part: Path, mark: Mark | None, progress: Progress | None) -> None:
     def report(_: int, remaining: int, total: int) -> None:
         if progress is not None:
             progress(total - remaining, total)
 
     with closing(open_reader(source)) as reader:
         try:
-            # The log's commits would otherwise make the copy begin anew, again and again.
+            # The service's commits would otherwise make the copy begin anew, again and again.
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             with closing(sqlite3.connect(part)) as copy:
                 reader.backup(copy, pages=PAGES, progress=report)
+                if mark is not None:
+                    with copy:
+                        mark(copy)
         except sqlite3.Error as error:
             raise DatabaseError(f"{source}: backup: {error}") from error
         finally:

@@ -1,0 +1,106 @@
+"""Real witnesses that read a log and each other, as processes with folders of their own."""
+
+import json
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import processes
+from byzantine import ByzantineLog, get
+from muniment_witness import setup
+from processes import muniment_witness
+
+PERIOD = 0.4
+SETTLE_SECONDS = 30.0  # for what must come sooner or later; a busy machine is no finding
+
+
+class Deployment:
+    """Witness folders whose configurations name each other; `url` is known before the start."""
+
+    def __init__(self, folder: Path, names: Sequence[str], log: ByzantineLog) -> None:
+        self.folder = folder
+        self.log = log
+        self.names = list(names)
+        self.ports = {name: _free_port() for name in names}
+        self.vkeys = {
+            name: setup.init(
+                folder / name,
+                name=f"{name}.example",
+                listen=f"127.0.0.1:{self.ports[name]}",
+                logs=(),
+                algorithms=("ed25519",),
+                passphrase_file=None,
+                passphrase=None,
+            )[0]
+            for name in names
+        }
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def config(self, name: str) -> Path:
+        return self.folder / name / "witness.toml"
+
+    def configure(
+        self, name: str, log_url: str | None, peers: Sequence[str], more: str = ""
+    ) -> None:
+        text = self.config(name).read_text()
+        text = text[: text.index("# The logs to witness")]
+        text += f"[[log]]\nvkeys = {json.dumps(self.log.vkeys)}\n{more}\n"
+        if log_url is not None:
+            text += f'url = "{log_url}"\ncosign_pulled = true\n'
+        for peer in peers:
+            text += f'[[peer]]\nvkeys = ["{self.vkeys[peer]}"]\nurl = "{self.url(peer)}"\n'
+        text += f"[gossip]\nperiod_seconds = {PERIOD}\nrequest_seconds = 2\nstart_seconds = 1\n"
+        self.config(name).write_text(text)
+
+    @contextmanager
+    def running(self) -> Iterator[Mapping[str, processes.Process]]:
+        argvs = [muniment_witness("serve", "--config", self.config(name)) for name in self.names]
+        with processes.started(argvs) as started:
+            yield dict(zip(self.names, started, strict=True))
+
+    def status(self, name: str) -> dict[str, Any]:
+        request = urllib.request.Request(self.url(name), headers={"Accept": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as response:
+            status: dict[str, Any] = json.loads(response.read())
+        return status
+
+    def settle(self, name: str, size: int, *, compared: bool = False) -> dict[str, Any]:
+        """Waits until a witness has cosigned a size, and compared it with its one peer."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            status = self.status(name)
+            sizes = [(status["logs"][0]["cosigned"] or {}).get("size")]
+            if compared:
+                sizes += [log["size"] for log in status["peers"][0]["logs"]] or [None]
+            if set(sizes) == {size}:
+                return status
+            assert time.monotonic() < deadline, status
+            time.sleep(0.02)
+
+    def evidence(self, name: str) -> list[str]:
+        status, body = get(self.url(name) + "/gossip/evidence")
+        assert status == 200
+        return [each["hash"] for each in json.loads(body)["evidence"]]
+
+    def rounds(self, name: str) -> int:
+        """Rounds of gossip that a witness has begun with the peer that it asked most often."""
+        return max(peer["rounds"] for peer in self.status(name)["peers"])
+
+    def evidence_of(self, name: str) -> tuple[list[str], int]:
+        """Waits for evidence; what there is, and the rounds that the witness had begun by then."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not (found := self.evidence(name)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return found, self.rounds(name)
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
