@@ -9,7 +9,7 @@ from byzantine import Answer, ByzantineLog, Stand, post
 from muniment.formats.evidence import parse_evidence
 from muniment.formats.witnesswire import origin_hash, parse_cosignatures
 from muniment_witness import setup
-from muniment_witness.cli import EXIT_ALARMS, EXIT_REFUSED, EXIT_UNREACHABLE
+from muniment_witness.exits import EXIT_ALARMS, EXIT_REFUSED, EXIT_UNREACHABLE
 from processes import muniment_witness
 
 

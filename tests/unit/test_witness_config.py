@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from muniment.formats.keys import KeyFile, generate
 from muniment.keyfiles import write_key_file
 from muniment.service.config import ConfigError
-from muniment_witness.cli import EXIT_CONFIG, main
+from muniment_witness.cli import main
+from muniment_witness.exits import EXIT_CONFIG
 from muniment_witness.config import WitnessConfig, load
 from witness_tools import ORIGIN, log_signer, witness_signer
 
