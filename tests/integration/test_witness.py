@@ -21,8 +21,8 @@ from muniment.formats.cosignature import verifier_for
 from muniment.formats.note import SignatureLine, Verifier, parse_vkey, verify_note
 from muniment.formats.witnesswire import origin_hash, parse_cosignatures, parse_size
 from muniment_witness import setup
-from muniment_witness.exits import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE, EXIT_FAILED
 from muniment_witness.config import load
+from muniment_witness.exits import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE, EXIT_FAILED
 from muniment_witness.store import APPLICATION
 from processes import ProcessFailedError, muniment_witness
 from witness_tools import WITNESS, GrowingLog, log_signer

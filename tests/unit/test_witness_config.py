@@ -10,8 +10,8 @@ from muniment.formats.keys import KeyFile, generate
 from muniment.keyfiles import write_key_file
 from muniment.service.config import ConfigError
 from muniment_witness.cli import main
-from muniment_witness.exits import EXIT_CONFIG
 from muniment_witness.config import WitnessConfig, load
+from muniment_witness.exits import EXIT_CONFIG
 from witness_tools import ORIGIN, log_signer, witness_signer
 
 NAME = "witness.example/w1"
