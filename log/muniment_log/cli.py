@@ -21,6 +21,7 @@ from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError, check_key_name
 from muniment.formats.note import Verifier
 from muniment.keyfiles import new_passphrase
+from muniment.memory import protect_memory
 from muniment.service import logging
 from muniment.service.backup import backup
 from muniment.service.database import DatabaseError
@@ -95,6 +96,7 @@ def serve(config: Path) -> None:
     # Half a second: it brings the HTTP library, which the other commands do without.
     from muniment_log import app  # noqa: PLC0415
 
+    protect_memory()
     try:
         loaded = load(config)
         logging.configure(loaded.file.log_level, loaded.file.log_format)

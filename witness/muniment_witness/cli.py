@@ -11,6 +11,7 @@ import click
 from muniment.formats.encoding import MunimentError
 from muniment.formats.keys import Algorithm
 from muniment.keyfiles import new_passphrase
+from muniment.memory import protect_memory
 from muniment.service import logging
 from muniment.service.backup import backup
 from muniment.service.database import DatabaseError
@@ -95,6 +96,7 @@ def serve(config: Path) -> None:
     # The HTTP stack takes half a second to import, which the other commands do without.
     from muniment_witness import app  # noqa: PLC0415
 
+    protect_memory()
     try:
         loaded = load(config)
         logging.configure(loaded.file.log_level, loaded.file.log_format)

@@ -89,8 +89,10 @@ def read_key(path: Path, passphrase_path: Path | None) -> Any:
         InputError: If it cannot be used; names the path.
     """
     from muniment.keyfiles import asking, read_key_file  # noqa: PLC0415 - see run
+    from muniment.memory import protect_memory  # noqa: PLC0415
     from muniment.privatefiles import read_secret  # noqa: PLC0415
 
+    protect_memory()
     try:
         passphrase = None if passphrase_path is None else read_secret(passphrase_path, "passphrase")
         return read_key_file(path, passphrase, ask=asking())
