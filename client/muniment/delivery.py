@@ -5,7 +5,6 @@ event loop; the state changes only between two awaits.
 """
 
 import asyncio
-import random
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,7 +24,13 @@ from muniment.errors import (
 from muniment.formats.manifest import MAX_BATCH_BYTES, MAX_MANIFEST, Batch, build_batch
 from muniment.formats.note import Signer
 from muniment.formats.policy import Policy
-from muniment.logclient import LogClient, LogReceipt, PublishedPart, receipt_of
+from muniment.logclient import (
+    LogClient,
+    LogReceipt,
+    PublishedPart,
+    receipt_of,
+    seconds_to_wait,
+)
 from muniment.receipts import BatchReceipt, Published, Receipt, check_published, check_receipt
 from muniment.submissions import Piece, Queue
 
@@ -233,7 +238,7 @@ class Delivery:
                 asked = refusal.retry_after or 0.0
             else:
                 return answer, ""
-            await asyncio.sleep(max(asked, pause * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter
+            await asyncio.sleep(seconds_to_wait(pause, asked))
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _before(self, flight: Flight) -> Flight | None:

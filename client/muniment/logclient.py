@@ -306,7 +306,7 @@ class LogClient:
                     retry_after = error.retry_after or 0.0
                 if attempt == READ_ATTEMPTS:
                     raise
-                await asyncio.sleep(max(retry_after, pause * random.uniform(0.5, 1.0)))  # noqa: S311 - jitter, not a secret
+                await asyncio.sleep(seconds_to_wait(pause, retry_after))
                 pause *= 3
         raise AssertionError("the loop returns or raises")
 
@@ -343,6 +343,18 @@ class LogClient:
             raise Unreachable(f"{self.url}{path}: no answer in time") from None
         except aiohttp.ClientError as error:
             raise Unreachable(f"{self.url}{path}: {str(error) or type(error).__name__}") from None
+
+
+def seconds_to_wait(pause: float, asked: float) -> float:
+    """How long to wait before another attempt: jittered, and never less than the log asked for.
+
+    Args:
+        pause: The longest wait of this attempt when nothing was asked for.
+        asked: What the log asked for (``Retry-After``), or 0.
+    """
+    jitter = random.random()  # noqa: S311 - no secret
+    # What was asked for is stretched: those whom a full log sends away must not come back as one.
+    return max(pause * (0.5 + jitter / 2), asked * (1 + jitter / 2))
 
 
 def decode_hashes(hashes: list[str], what: str) -> tuple[bytes, ...]:

@@ -19,8 +19,9 @@ from muniment.formats.encoding import MunimentError
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
 from muniment.service.process import print_ready, stop_requested
-from muniment.service.server import Limits, serving
+from muniment.service.server import serving
 from muniment.service.tls import server_context
+from muniment_log.budgets import Budgets
 from muniment_log.errors import StorageError
 from muniment_log.heads import HeadSigner
 from muniment_log.http.api import build
@@ -135,12 +136,9 @@ async def serve(
             )
             publisher.start(loaded.head, loaded.signed, loaded.published, lambda: sequencer.is_busy)
             index = _index(config, lambda: published_size(publisher.published), metrics)
-            api = build(Doors(config.admission), sequencer, publisher, tiles, metrics, index)
-            limits = Limits(
-                inflight_bytes=file.limits.inflight_bytes,
-                connections=file.limits.connections,
-                grace_seconds=file.limits.grace_seconds,
-            )
+            budgets = Budgets(file.limits, config.rates, file.limits.failures_per_second)
+            doors = Doors(config.admission)
+            api = build(doors, budgets, sequencer, publisher, tiles, metrics, index)
             async with AsyncExitStack() as closing:
                 if index is not None:
                     closing.push_async_callback(index[1].close)
@@ -151,7 +149,7 @@ async def serve(
                     ]
                     if index is not None:
                         background.append(tasks.create_task(index[0].run(), name="index"))
-                    async with serving(api, file.listen, limits, tls) as url:
+                    async with serving(api, file.listen, file.limits.server, tls) as url:
                         event(
                             _LOGGER,
                             logging.INFO,

@@ -12,6 +12,7 @@
 | `[[token]] producer, sha256` | the hash of a bearer token, and the producer it speaks for |
 | `[[token]] expires` | optional: when it ends, a TOML date-time with an offset |
 | `[read]` | optional: who may read, see `ReadTable`; without it, everybody |
+| `[[gateway]]`, `[[token]]` … `_per_second` | optional: its own budget, see `budgets.Rates` |
 | `[limits]` | optional, see `LimitsFile` |
 | `[index]` | optional, see `IndexTable` |
 | `[tls]` | optional: serve https, see `TlsTable` |
@@ -40,14 +41,18 @@ from muniment.service.config import (
     load_config,
 )
 from muniment.service.logging import LogFormat, LogLevel  # noqa: TC001  # msgspec reads them
+from muniment.service.server import Limits
 from muniment.service.signers import read_signers
 from muniment.service.tls import OutgoingTable, TlsTable
 from muniment_log.bearer import Token, Tokens
+from muniment_log.budgets import BURST_SECONDS, Rate, Rates
 from muniment_log.ingest import Admission
 from muniment_log.publisher import PublisherLimits
 from muniment_log.sequencer import SequencerLimits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from muniment.formats.note import Verifier
     from muniment.formats.policy import Policy
 
@@ -60,13 +65,13 @@ Time = Annotated[datetime, Meta(tz=True)]
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
 
-class GatewayEntry(Config, frozen=True):
+class GatewayEntry(Rates, frozen=True, kw_only=True):
     """One `[[gateway]]` table."""
 
     vkey: str
 
 
-class TokenEntry(Config, frozen=True):
+class TokenEntry(Rates, frozen=True, kw_only=True):
     """One `[[token]]` table: `sha256` is the token's hash in lower-case hexadecimal."""
 
     producer: str
@@ -96,8 +101,8 @@ class ReadTable(Config, frozen=True):
     tiles: Literal["open", "token"] = "open"
 
 
-class LimitsFile(Config, frozen=True):
-    """The `[limits]` table. Sizes are in bytes, times in seconds.
+class LimitsFile(Rates, frozen=True):
+    """The `[limits]` table. Sizes are in bytes, times in seconds. The rates are each producer's.
 
     Attributes:
         waiting_bytes: records accepted and not yet durable; more are answered with 503.
@@ -112,7 +117,13 @@ class LimitsFile(Config, frozen=True):
         round_seconds: how long a publication round waits for its quorum before a newer head gets
             its turn.
         refresh_seconds: how old the cosignatures of an idle log get before it renews them.
+        failures_per_second: requests of one client address that are nobody's (a signature or a
+            token that is not known); more are answered with 429. Any number by default: behind a
+            proxy all clients have one address.
         connections: open HTTP connections.
+        idle_seconds: how long a connection may be idle, or a request's head take to arrive.
+        body_seconds: how long a request's body may take to arrive.
+        send_seconds: how long a client may take to read a response.
         grace_seconds: how long a stop waits for requests under way.
     """
 
@@ -127,7 +138,12 @@ class LimitsFile(Config, frozen=True):
     pace_seconds: Seconds = 0.05
     round_seconds: Seconds = 5.0
     refresh_seconds: Seconds = 600.0
+    burst_seconds: Seconds = BURST_SECONDS
+    failures_per_second: Rate | None = None
     connections: Count = 4096
+    idle_seconds: Seconds = 75.0
+    body_seconds: Seconds = 30.0
+    send_seconds: Seconds = 60.0
     grace_seconds: Seconds = 10.0
 
     @property
@@ -139,6 +155,18 @@ class LimitsFile(Config, frozen=True):
             commit_bytes=self.commit_bytes,
             parked_batches=self.parked_batches,
             parked_seconds=self.parked_seconds,
+        )
+
+    @property
+    def server(self) -> Limits:
+        """The HTTP server's part."""
+        return Limits(
+            inflight_bytes=self.inflight_bytes,
+            connections=self.connections,
+            idle_seconds=self.idle_seconds,
+            body_seconds=self.body_seconds,
+            send_seconds=self.send_seconds,
+            grace_seconds=self.grace_seconds,
         )
 
     @property
@@ -200,12 +228,14 @@ class LogConfig:
         signers: the log's keys, the Ed25519 one first.
         policy: the witness policy; None publishes uncosigned.
         admission: who may submit.
+        rates: what they may submit, by producer, where it is not what `[limits]` says.
     """
 
     file: LogFile
     signers: tuple[Signer, ...]
     policy: Policy | None
     admission: Admission
+    rates: Mapping[str, Rates]
 
 
 def load(path: Path) -> LogConfig:
@@ -228,7 +258,7 @@ def load(path: Path) -> LogConfig:
                 config_error(path, "policy", f"witness {witness.name}: the URL is not http(s)")
         if not policy.is_met([witness.name for witness in asked]):
             config_error(path, "policy", "no quorum: too few of its witness lines carry a URL")
-    return LogConfig(file, signers, policy, _admission(path, file))
+    return LogConfig(file, signers, policy, _admission(path, file), _rates(path, file))
 
 
 def check_origin(origin: str) -> str:
@@ -310,3 +340,19 @@ def _tokens(path: Path, key: str, entries: list[tuple[str, str, datetime | None]
         end = None if expires is None else expires.timestamp()
         tokens[digest] = Token(bytes.fromhex(digest), holder, end)
     return Tokens(tuple(tokens.values()))
+
+
+def _rates(path: Path, file: LogFile) -> dict[str, Rates]:
+    rates: dict[str, Rates] = {}
+    entries: list[tuple[str, str, Rates]] = [
+        (f"gateway[{number}]", parse_vkey(entry.vkey).name, entry)
+        for number, entry in enumerate(file.gateway)
+    ]
+    entries += [
+        (f"token[{number}]", entry.producer, entry) for number, entry in enumerate(file.token)
+    ]
+    for key, name, entry in entries:
+        # A budget is a name's, however many keys and tokens it has.
+        if any(entry.budget) and rates.setdefault(name, entry).budget != entry.budget:
+            config_error(path, key, f"another budget for {name} than before")
+    return rates

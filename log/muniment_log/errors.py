@@ -34,6 +34,14 @@ class OverloadedError(LogError):
         self.retry_after_s = retry_after_s
 
 
+class OverBudgetError(LogError):
+    """Whoever sent this has used up what it may send; later the same request may succeed."""
+
+    def __init__(self, what: str, *, retry_after_s: int) -> None:
+        super().__init__(what)
+        self.retry_after_s = retry_after_s
+
+
 class UnavailableError(LogError):
     """The log stops or its storage failed: what became of the batch is known after a restart."""
 

@@ -78,8 +78,8 @@ def _log_config(data: bytes) -> None:
     path.write_bytes(data)
     with suppress(ConfigError):
         file = load_config(path, log_config.LogFile)
-        log_config._gateways(path, file)
-        log_config._tokens(path, file)
+        log_config._admission(path, file)
+        log_config._rates(path, file)
 
 
 @target("witness-config")

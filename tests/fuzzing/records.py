@@ -19,21 +19,20 @@ from muniment.formats.canonical import (
     is_canonical,
     parse_json,
 )
-from muniment.formats.encoding import FormatError, VerificationError, unframe
-from muniment.formats.manifest import MAX_BATCH_BYTES
+from muniment.formats.encoding import FormatError, VerificationError, in_one_go, unframe
 from muniment.formats.preparation import Preparer
 from muniment.formats.records import (
     Decision,
     RecordError,
     check_records,
     complete_record,
-    complete_records,
     encode_record,
     parse_record,
 )
+from muniment.formats.submission import split_records
 from muniment.lineage import Head, MemoryFacts, trace
 from muniment.permit.contextfile import parse_context
-from muniment_log.ingest import BadRecordError, TooManyRecordsError, complete, complete_lines
+from muniment_log.ingest import BadRecordError, TooManyRecordsError, completing
 from signing import NOW, ORIGIN, ed25519, mldsa44
 
 AUTHORITIES: Final = (
@@ -149,21 +148,22 @@ def _preparer() -> Preparer:
 @target("submission")
 def _submission(data: bytes) -> None:
     """Plain JSON made into records: the quick way gives what the careful one does."""
+    careful: list[bytes] | None = None
     try:
-        careful: list[bytes] | None = complete_records(
-            data, producer=GATEWAY, now_ms=NOW_MS, new_id=lambda: "made", most=MAX_BATCH_BYTES
-        )
+        texts = list(split_records(data))
+        careful = [
+            complete_record(text, producer=GATEWAY, now_ms=NOW_MS, new_id=lambda: "made")
+            for text in texts
+        ]
     except FormatError:
         careful = None
     else:
         check_records(careful, GATEWAY)
-    try:
-        taken: list[bytes] | None = complete(
-            data, producer=GATEWAY, now_ms=NOW_MS, new_id=lambda: "made", most=MAX_BATCH_BYTES
+        value = json.loads(data)  # what was cut into texts is the array that others read
+        assert [json.loads(text) for text in texts] == (
+            value if isinstance(value, list) else [value]
         )
-    except (FormatError, BadRecordError, TooManyRecordsError):
-        taken = None
-    assert taken == careful
+    assert _completed(data, lines=False) == careful
     one = parsed(
         lambda data: complete_record(data, producer=GATEWAY, now_ms=NOW_MS, new_id=lambda: "made"),
         None,
@@ -178,11 +178,17 @@ def _submission(data: bytes) -> None:
 
 @target("submission-lines")
 def _submission_lines(data: bytes) -> None:
+    records = _completed(data, lines=True)
+    if records is not None:
+        check_records(records, GATEWAY)
+
+
+def _completed(data: bytes, *, lines: bool) -> list[bytes] | None:
+    steps = completing(data, lines=lines, producer=GATEWAY, now_ms=NOW_MS, new_id=lambda: "made")
     try:
-        records = complete_lines(data, producer=GATEWAY, now_ms=NOW_MS, new_id=lambda: "made")
+        return in_one_go(steps)
     except (FormatError, BadRecordError, TooManyRecordsError):
-        return
-    check_records(records, GATEWAY)
+        return None
 
 
 @target("context")

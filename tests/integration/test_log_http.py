@@ -37,6 +37,7 @@ from muniment.formats.note import Ed25519Signer
 from muniment.formats.proofs import verify_consistency, verify_inclusion
 from muniment.formats.tlogproof import parse_tlog_proof, verify_tlog_proof
 from muniment.service.metrics import Metrics
+from muniment_log.budgets import Budgets
 from muniment_log.config import load
 from muniment_log.http.api import build
 from muniment_log.http.doors import Doors
@@ -315,7 +316,8 @@ def test_bad_records_each_have_their_problem(deployment: Deployment) -> None:
     ask(url, b"[]", auth).problem(400, "malformed")
     ask(url, b"\xff", auth).problem(400, "malformed")
     ask(url, b'{"v":1,"v":1}', auth).problem(400, "malformed")
-    ask(url, b"[" * 5000, auth).problem(400, "malformed")
+    for deep in (b"[" * 5000, b"[{" + b"[" * 5000):
+        ask(url, deep, auth).problem(422, "bad-record")
     ask(url, b"{}", auth).problem(422, "bad-record")
     bad = ask(url, b"[" + good + b",{}]", auth).problem(422, "bad-record")
     assert bad["entry"] == 1
@@ -388,7 +390,7 @@ def test_operations(deployment: Deployment) -> None:
 def test_the_openapi_document_is_complete_and_true(deployment: Deployment) -> None:
     shown = ask(f"{deployment.url}/openapi.json").json
     config = load(deployment.config)
-    app = build(Doors(config.admission), None, _Unasked(), None, Metrics("test"))  # type: ignore[arg-type]
+    app = build(Doors(config.admission), Budgets(), None, _Unasked(), None, Metrics("test"))  # type: ignore[arg-type]
     routed = {
         (method.lower(), path) for path, route in app._exact.items() for method in route.handlers
     }

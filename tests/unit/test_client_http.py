@@ -285,3 +285,11 @@ async def test_proofs_from_tiles_hold() -> None:
             assert old_root == sim.root(old)
             verify_consistency(old, old_root, sim.size, sim.root(), proof)
     assert logsim.ORIGIN.encode() in sim.entries[-1]
+
+
+def test_clients_that_were_sent_away_do_not_come_back_as_one() -> None:
+    asked = [logclient.seconds_to_wait(0.05, 2.0) for _ in range(1000)]
+    assert 2.0 <= min(asked) <= max(asked) <= 3.0
+    assert max(asked) - min(asked) > 0.9
+    unasked = [logclient.seconds_to_wait(0.4, 0.0) for _ in range(1000)]
+    assert 0.2 <= min(unasked) <= max(unasked) <= 0.4

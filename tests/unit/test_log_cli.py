@@ -45,7 +45,11 @@ def test_the_commented_limits_are_the_defaults(made: Path) -> None:
     text = (made / "log.toml").read_text()
     lines = text[text.index("# [limits]") : text.index("# [tls]")].split("\n")[1:]
     shown = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))
-    assert shown == {name: getattr(LimitsFile(), name) for name in LimitsFile.__struct_fields__}
+    defaults = {name: getattr(LimitsFile(), name) for name in LimitsFile.__struct_fields__}
+    assert shown == {name: value for name, value in defaults.items() if value is not None}
+    unlimited = [name for name, value in defaults.items() if value is None]
+    assert all(f"# # {name} = " in text for name in unlimited)
+    assert len(unlimited) == 3
 
 
 def test_init_replaces_nothing(made: Path) -> None:

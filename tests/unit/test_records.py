@@ -44,7 +44,6 @@ from muniment.formats.records import (
     authority_vkey,
     check_records,
     complete_record,
-    complete_records,
     decision_of_evaluation,
     encode_record,
     key_reference,
@@ -53,6 +52,7 @@ from muniment.formats.records import (
     signing_input,
     verify_signatures,
 )
+from muniment.formats.submission import split_ndjson, split_records
 
 PRODUCER = "gw.example/edge"
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -800,26 +800,72 @@ def test_what_cannot_be_completed(value: Any, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
-def test_arrays_of_plain_json() -> None:
-    ids = iter(["a", "b"])
-    pair = {"request": REQUEST, "expected": True}
-    done = complete_records(
-        json.dumps([pair, pair]).encode(), producer=PRODUCER, now_ms=5, new_id=lambda: next(ids)
-    )
-    assert [json.loads(one)["id"] for one in done] == ["a", "b"]
-    one = complete_records(
-        json.dumps(pair).encode(), producer=PRODUCER, now_ms=5, new_id=lambda: "c"
-    )
-    assert len(one) == 1
-    with pytest.raises(RecordError, match="record 1: kind: missing") as caught:
-        complete_records(
-            json.dumps([pair, {}]).encode(), producer=PRODUCER, now_ms=5, new_id=lambda: "c"
-        )
-    assert caught.value.entry == 1
-    with pytest.raises(FormatError, match="empty array"):
-        complete_records(b"[]", producer=PRODUCER, now_ms=5, new_id=lambda: "c")
-    with pytest.raises(FormatError, match="more than 10 bytes"):
-        complete_records(b"[" + b" " * 10, producer="p", now_ms=5, new_id=lambda: "c", most=10)
+def test_arrays_are_cut_into_the_texts_of_their_objects() -> None:
+    for texts in (['{"a":"}]\\\\"}', '{ "b" : [ 1, {} ] }', "{}"], ["{}"], ['{"😀":"[,"}'] * 3):
+        for between in (",", " ,\n\t"):
+            array = "[ " + between.join(texts) + " ]\r\n"
+            assert list(split_records(array.encode())) == [text.encode() for text in texts]
+    assert list(split_records(b' {"a":1} ')) == [b' {"a":1} ']  # whatever it holds
+    assert list(split_ndjson(b'\n {"a":1}\n\r\n\t\n{}\nx')) == [b'{"a":1}', b"{}", b"x"]
+    assert list(split_ndjson(b"\n" * 8_000_000)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "records: not JSON at byte 0"),
+        (b" " * 8_000_000, "records: not JSON at byte 8000000"),
+        (b"7", "records: expected an array or an object"),
+        (b"[]", "records: an empty array"),
+        (b"[", "records: not JSON at byte 1"),
+        (b"[{}", "records: not JSON at byte 3"),
+        (b"[{},", "records: not JSON at byte 4"),
+        (b"[{}{}]", "records: not JSON at byte 3"),
+        (b"[{}] x", "records: not JSON at byte 4: extra data"),
+        (b"[{},]", "record 1: expected an object"),
+        (b"[" + b"0," * 4_000_000 + b"0]", "record 0: expected an object"),
+        (b'[{"a":"' + b"x" * 8_000_000, "record 0: more than"),
+        (b'[{},{"a":[' + b"[]," * 2_000_000 + b"[]]}]", "record 1: more than"),
+        (b'[{"a":' + b"[" * 4_000_000, "record 0: more than 64 levels deep"),
+        (b"[{" + b" " * 8_000_000 + b"}]", "record 0: more than"),
+    ],
+)
+def test_arrays_that_cannot_be_cut(text: bytes, message: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        list(split_records(text))
+    assert str(caught.value).startswith(message)
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.text(max_size=3),
+            st.recursive(
+                st.text(max_size=4) | st.integers() | st.none(),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(st.text(max_size=2), inner, max_size=2)
+                ),
+            ),
+            max_size=3,
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from([None, 1]),
+)
+def test_cutting_and_parsing_is_parsing(values: list[dict[str, Any]], indent: int | None) -> None:
+    text = json.dumps(values, indent=indent).encode()
+    assert [json.loads(part) for part in split_records(text)] == values
+
+
+@given(st.binary(max_size=30) | st.text('[]{}", \\n0:', max_size=30).map(str.encode))
+def test_cutting_anything_raises_the_declared_error(data: bytes) -> None:
+    try:
+        parts = list(split_records(data))
+    except FormatError:
+        return
+    assert b"".join(parts) in data or len(parts) > 1
 
 
 def test_the_interop_decisions_are_accepted_as_they_are() -> None:

@@ -1,32 +1,24 @@
-"""Token buckets: how often something may happen for each of a fixed set of names."""
+"""Design section 5, budgets: how often something may happen for each of a fixed set of names."""
 
 from collections.abc import Callable
 
+from muniment.service.budget import Bucket
+
 
 class Budget:
-    """A bucket for each name: `burst` tokens at most, refilled at a rate.
+    """A bucket for each name.
 
     The names (tuples of text) come from the configuration, so their number is bounded.
     """
 
     def __init__(self, per_second: float, burst: float, timer: Callable[[], float]) -> None:
-        """Makes full buckets.
-
-        Args:
-            per_second: Tokens added in a second.
-            burst: Tokens a bucket holds.
-            timer: A monotonic clock, in seconds.
-        """
-        self._rate = per_second
-        self._burst = burst
-        self._timer = timer
-        self._buckets: dict[tuple[str, ...], tuple[float, float]] = {}
+        """Makes full buckets; see `Bucket`."""
+        self._settings = (per_second, burst, timer)
+        self._buckets: dict[tuple[str, ...], Bucket] = {}
 
     def take(self, name: tuple[str, ...], tokens: float = 1.0) -> bool:
         """Takes tokens when there are enough; whether there were."""
-        now = self._timer()
-        left, then = self._buckets.get(name, (self._burst, now))
-        left = min(self._burst, left + (now - then) * self._rate)
-        enough = left >= tokens
-        self._buckets[name] = (left - tokens if enough else left, now)
-        return enough
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = Bucket(*self._settings)
+        return bucket.take(tokens)

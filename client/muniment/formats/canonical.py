@@ -29,10 +29,12 @@ recursive decoder of any peer run out of stack."""
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 """Largest integer, either sign, that every JSON reader keeps exact (RFC 7493 section 2.2)."""
 
+BRACKET_OR_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""What tells how deep JSON is. An unfinished string matches to the end: a search that failed there
+would start over at each quote, quadratic."""
+
 _EXPONENT_FROM: Final = 1e21  # ECMAScript writes whole numbers below this as plain digits
 _BOM: Final = b"\xef\xbb\xbf"
-# An unfinished string matches to the end: a search that failed there would start over, quadratic.
-_BRACKET_OR_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _EXCERPT: Final = 24  # bytes of the two spellings that an error shows
@@ -158,7 +160,7 @@ def check_depth(data: bytes, what: str) -> None:
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return
     depth = 0
-    for match in _BRACKET_OR_STRING.finditer(data):
+    for match in BRACKET_OR_STRING.finditer(data):
         token = match[0]
         if token in b"[{":
             depth += 1

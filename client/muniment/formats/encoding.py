@@ -8,8 +8,8 @@ here accepts exactly one spelling of each value: formatting the result gives bac
 
 import re
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Generator, Iterable
+from typing import Final, TypeVar
 
 MAX_SIZE: Final = 2**63 - 1
 """Largest tree size or leaf index; what an int64, the type most peers use, can hold."""
@@ -17,6 +17,7 @@ MAX_SIZE: Final = 2**63 - 1
 MAX_ENTRY: Final = 65_535
 """Largest log entry in bytes; what the uint16 length prefix of a bundle can say."""
 
+_T = TypeVar("_T")
 _HASH_SIZE: Final = 32
 _PREFIX: Final = 2
 
@@ -200,3 +201,13 @@ def unframe(data: bytes, what: str = "bundle", *, most: int = MAX_SIZE) -> list[
     if start < total:
         raise FormatError(f"{what}: more than {most} entries")
     return entries
+
+
+def in_one_go(steps: Generator[None, None, _T]) -> _T:
+    """Runs work that is written in steps, for services that do other things between them."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: _T = end.value
+            return value

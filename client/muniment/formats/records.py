@@ -43,7 +43,7 @@ from muniment.formats.kinds import (
 from muniment.formats.members import DenialCode
 from muniment.formats.recordcheck import ENDPOINTS
 from muniment.formats.recordcodec import RecordError, check_records, encode_record, parse_record
-from muniment.formats.submission import complete_record, complete_records, decision_of_evaluation
+from muniment.formats.submission import complete_record, decision_of_evaluation
 
 __all__ = [
     "ENDPOINTS",
@@ -75,7 +75,6 @@ __all__ = [
     "authority_vkey",
     "check_records",
     "complete_record",
-    "complete_records",
     "decision_of_evaluation",
     "encode_record",
     "key_reference",

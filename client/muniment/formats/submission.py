@@ -4,12 +4,24 @@ Accepted, besides records that lack common members, are OpenID AuthZEN 1.0 evalu
 the lines of the AuthZEN interop suite, which state the expected decision in place of a response.
 """
 
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
-from muniment.formats.canonical import MAX_TEXT, parse_json
+from muniment.formats.canonical import (
+    BRACKET_OR_STRING,
+    MAX_DEPTH,
+    MAX_RECORD,
+    parse_json,
+)
 from muniment.formats.encoding import FormatError
 from muniment.formats.recordcodec import RecordError, encode_members
+
+MAX_SPELLING: Final = 4 * MAX_RECORD
+"""Longest spelling of one record, in bytes: a canonical one with all of it escaped or indented. As
+values in memory JSON takes up to thirty times its size, so that only one record is at a time."""
+
+_SPACES: Final = re.compile(rb"[ \t\r\n]*+")
 
 
 def complete_record(data: bytes, *, producer: str, now_ms: int, new_id: Callable[[], str]) -> bytes:
@@ -31,45 +43,86 @@ def complete_record(data: bytes, *, producer: str, now_ms: int, new_id: Callable
         FormatError: If the text is not an I-JSON object, states another producer, or is not a
             valid record when completed; the message names the member.
     """
-    value = parse_json(data, "record")
+    value = parse_json(data, "record", most=MAX_SPELLING)
     return _complete(value, producer=producer, now_ms=now_ms, new_id=new_id)
 
 
-def complete_records(
-    data: bytes,
-    *,
-    producer: str,
-    now_ms: int,
-    new_id: Callable[[], str],
-    most: int = MAX_TEXT,
-) -> list[bytes]:
-    """Completes a JSON object, or each object of a JSON array; see `complete_record`.
+def split_records(data: bytes) -> Iterator[bytes]:
+    """Cuts a JSON array of objects into the objects' texts, or gives back the text of one object.
+
+    One text at a time, and nothing is decoded: whatever the array holds, it takes no memory.
 
     Args:
-        data: A JSON object or array of objects, in any spelling.
-        producer: The key name of the records' producer.
-        now_ms: Unix milliseconds, the `time` of records without one.
-        new_id: Makes a fresh id, unique for the producer.
-        most: Largest length of `data` accepted, in bytes.
-
-    Returns:
-        The bytes of the records, at least one, in the order of the array.
+        data: The JSON text; its length is the caller's to bound.
 
     Raises:
-        RecordError: For the first object that is no record, with its number from 0.
-        FormatError: If the text is not I-JSON, or an empty array.
+        RecordError: For an element that is no object or longer than MAX_SPELLING bytes, with its
+            number from 0, when its turn has come.
+        FormatError: If the text is neither object nor array, or an empty array, or when it ends or
+            goes on where it should not. What is between the brackets of an object is not looked at.
     """
-    value = parse_json(data, "records", most=most)
-    values = value if isinstance(value, list) else [value]
-    if not values:
+    at = _after_space(data, 0)
+    if data[at : at + 1] == b"{":
+        yield data
+        return
+    if data[at : at + 1] != b"[":
+        raise FormatError("records: expected an array or an object")
+    if data[at := _after_space(data, at + 1)] == ord("]"):
         raise FormatError("records: an empty array")
-    records: list[bytes] = []
-    for number, one in enumerate(values):
-        try:
-            records.append(_complete(one, producer=producer, now_ms=now_ms, new_id=new_id))
-        except FormatError as error:
-            raise RecordError(number, str(error).removeprefix("record: ")) from None
-    return records
+    number = 0
+    while True:
+        end = _end_of_object(data, at, number)
+        yield data[at:end]
+        number += 1
+        at = _after_space(data, end)
+        if data[at] != ord(","):
+            break
+        at = _after_space(data, at + 1)
+    if data[at] != ord("]"):
+        raise FormatError(f"records: not JSON at byte {at}: expecting ',' or ']'")
+    if not _SPACES.fullmatch(data, at + 1):
+        raise FormatError(f"records: not JSON at byte {at + 1}: extra data")
+
+
+def split_ndjson(data: bytes) -> Iterator[bytes]:
+    """Cuts newline-delimited JSON into its lines, without those of white space alone."""
+    at = 0
+    while True:
+        found = _SPACES.match(data, at)  # many blank lines at once
+        at = found.end() if found else at
+        if at == len(data):
+            return
+        end = data.find(b"\n", at)
+        end = len(data) if end < 0 else end
+        yield data[at:end]
+        at = end
+
+
+def _after_space(data: bytes, at: int) -> int:
+    found = _SPACES.match(data, at)
+    at = found.end() if found else at
+    if at == len(data):
+        raise FormatError(f"records: not JSON at byte {at}: it ends early")
+    return at
+
+
+def _end_of_object(data: bytes, start: int, number: int) -> int:
+    if data[start] != ord("{"):
+        raise RecordError(number, "expected an object")
+    depth = 0
+    for match in BRACKET_OR_STRING.finditer(data, start, start + MAX_SPELLING):
+        token = match[0]
+        if token in (b"{", b"["):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise RecordError(number, f"more than {MAX_DEPTH} levels deep")
+        elif token in (b"}", b"]"):
+            depth -= 1
+            if not depth:
+                return match.end()
+    if len(data) > start + MAX_SPELLING:
+        raise RecordError(number, f"more than {MAX_SPELLING} bytes")
+    raise FormatError(f"records: not JSON at byte {len(data)}: it ends early")
 
 
 def decision_of_evaluation(members: dict[str, Any]) -> dict[str, Any]:

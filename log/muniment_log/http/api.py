@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from muniment.service.metrics import Metrics
+    from muniment_log.budgets import Budgets
     from muniment_log.http.doors import Doors
     from muniment_log.index import IndexProcess, IndexReads
     from muniment_log.publisher import Publisher
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 def build(
     doors: Doors,
+    budgets: Budgets,
     sequencer: Sequencer,
     publisher: Publisher,
     tiles: TileSource,
@@ -37,6 +39,7 @@ def build(
 
     Args:
         doors: who may submit and read, and the origin.
+        budgets: how much they may submit.
         sequencer: orders batches.
         publisher: the published head.
         tiles: reads the tree.
@@ -45,7 +48,7 @@ def build(
     """
     app = App(metrics, ERRORS)
     reads = Reads(publisher, tiles)
-    submit = Submit(doors, sequencer, publisher, tiles)
+    submit = Submit(doors, budgets, sequencer, publisher, tiles, metrics)
     query = Query(doors, sequencer, publisher, tiles)
     lookup = Lookup(None if index is None else index[1])
     read, tile = doors.reading, doors.reading_tiles

@@ -111,7 +111,7 @@ _PATHS: Final[dict[str, dict[str, Any]]] = {
             answers(
                 "The records are durable. The same for every retry.",
                 media(JSON, reference("Receipt")),
-                *(400, 403, 408, 409, 413, 415, 422, 503),
+                *(400, 403, 408, 409, 413, 415, 422, 429, 503),
             ),
             parameters=_WAITING,
             body=media(BYTES, BINARY),
@@ -124,7 +124,7 @@ _PATHS: Final[dict[str, dict[str, Any]]] = {
             answers(
                 "The records are durable.",
                 media(JSON, reference("Receipt")),
-                *(400, 401, 408, 413, 415, 422, 503),
+                *(400, 401, 408, 413, 415, 422, 429, 503),
             ),
             parameters=_WAITING,
             body={

@@ -21,6 +21,9 @@ _PROBLEMS: Final[dict[int, str]] = {
     413: "Larger than the limit.",
     415: "Not a content type or content encoding that is taken.",
     422: "`bad-record`: a record is not acceptable (member `entry`: its number in the request).",
+    429: (
+        "`over-budget`: the producer, or the address, sends more than it may; see `Retry-After`."
+    ),
     503: (
         "Not now; see `Retry-After`. `overloaded`, `busy`, `unavailable`, `storage-failed`, "
         "`index-unavailable`, or `not-published`: logged, but no quorum in time (member "

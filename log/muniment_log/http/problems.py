@@ -9,6 +9,7 @@ from muniment.service.http import Problem
 from muniment_log import ingest
 from muniment_log.errors import (
     IndexUnavailableError,
+    OverBudgetError,
     OverloadedError,
     StorageError,
     StreamConflictError,
@@ -28,6 +29,7 @@ ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     ingest.BadRecordError: (422, "bad-record"),
     StreamGapError: (409, "stream-gap"),
     StreamConflictError: (409, "stream-conflict"),
+    OverBudgetError: (429, "over-budget"),
     OverloadedError: (503, "overloaded"),
     UnavailableError: (503, "unavailable"),
     StorageError: (503, "storage-failed"),
@@ -56,7 +58,7 @@ def problem_of(error: Exception) -> Problem:
             members = {"first": error.first}
         case ingest.BadRecordError():
             members = {"entry": error.entry}
-        case OverloadedError():
+        case OverBudgetError() | OverloadedError():
             headers = {"Retry-After": str(error.retry_after_s)}
         case UnavailableError() | StorageError() | FatalDatabaseError() | IndexUnavailableError():
             headers = {"Retry-After": str(UNAVAILABLE_SECONDS)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,14 +14,18 @@ import msgspec
 from muniment.formats.encoding import format_base64
 from muniment.formats.manifest import MAX_BATCH_BYTES
 from muniment.service.http import Problem, Request, Response, json_response
-from muniment_log.errors import LogError, NotPublishedError
+from muniment_log.errors import LogError, NotPublishedError, OverBudgetError
 from muniment_log.http.problems import ERRORS, problem_of
-from muniment_log.ingest import complete, complete_lines
+from muniment_log.ingest import completing, examine
 from muniment_log.proofs import inclusion_proofs
+from muniment_log.turns import Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from muniment.service.metrics import Metrics
+    from muniment_log.budgets import Budgets
     from muniment_log.http.doors import Doors
     from muniment_log.publisher import Publisher
     from muniment_log.storage.port import Receipt, Sequencer, TileSource
@@ -47,12 +51,24 @@ class Submit:
     def __init__(
         self,
         doors: Doors,
+        budgets: Budgets,
         sequencer: Sequencer,
         publisher: Publisher,
         tiles: TileSource,
+        metrics: Metrics,
     ) -> None:
         """Judges by `doors`, orders through the sequencer, waits at the publisher."""
         self._doors = doors
+        self._budgets = budgets
+        self._turns = Turns()
+        self._over_budget = metrics.counter(
+            "over_budget",
+            "Requests refused because their producer is over its budget.",
+            ("producer",),
+        )
+        self._nobodys = metrics.counter(
+            "unauthenticated", "Submissions refused for want of a known signature or token."
+        )
         self._sequencer = sequencer
         self._publisher = publisher
         self._tiles = tiles
@@ -61,42 +77,64 @@ class Submit:
     async def batches(self, request: Request) -> Response:
         """``POST /v1/batches``: a signed batch."""
         waiting = _waiting(request)
-        body = await request.body(MAX_BATCH_BYTES)
-        with self._interest(waiting):
-            try:
-                receipt = await self._sequencer.submit(self._doors.admission.judge(body))
-            except LogError as error:
-                raise _problem(error) from error
-            return await self._answer(receipt, waiting)
+        try:
+            self._budgets.check_address(request.client)
+            body = await request.body(MAX_BATCH_BYTES)
+            with self._authentic(request):
+                frames = self._doors.admission.authenticate(body)
+            producer = frames.manifest.producer
+            self._check_budget(producer)
+            self._budgets.charge(producer, records=len(frames.records), size=len(body))
+            with self._interest(waiting):
+                batch = await self._turns.run(examine(frames))
+                receipt = await self._sequencer.submit(batch)
+                return await self._answer(receipt, waiting)
+        except LogError as error:
+            raise _problem(error) from error
 
     async def records(self, request: Request) -> Response:
         """``POST /v1/records``: records of a client that cannot sign."""
         waiting = _waiting(request)
-        producer = self._doors.producer(request)
-        kind = request.headers.get("Content-Type", "application/json")
-        kind = kind.partition(";")[0].strip().lower()
-        if kind not in {"application/json", "application/x-ndjson"}:
-            raise Problem(415, "content-type", "send application/json or application/x-ndjson")
-        body = await request.body(MAX_BATCH_BYTES)
-        now_ms = time.time_ns() // 1_000_000
         try:
-            if kind == "application/json":
-                records = complete(
+            self._budgets.check_address(request.client)
+            with self._authentic(request):
+                producer = self._doors.producer(request)
+            self._check_budget(producer)
+            lines = _is_lines(request)
+            body = await request.body(MAX_BATCH_BYTES)
+            self._budgets.charge(producer, size=len(body))
+            records = await self._turns.run(
+                completing(
                     body,
+                    lines=lines,
                     producer=producer,
-                    now_ms=now_ms,
+                    now_ms=time.time_ns() // 1_000_000,
                     new_id=self._new_id,
-                    most=MAX_BATCH_BYTES,
                 )
-            else:
-                records = complete_lines(
-                    body, producer=producer, now_ms=now_ms, new_id=self._new_id
-                )
+            )
+            self._budgets.charge(producer, records=len(records))
             with self._interest(waiting):
                 receipt = await self._sequencer.submit_records(producer, records)
                 return await self._answer(receipt, waiting)
         except LogError as error:
             raise _problem(error) from error
+
+    @contextmanager
+    def _authentic(self, request: Request) -> Iterator[None]:
+        """Counts what turns out to be nobody's."""
+        try:
+            yield
+        except (LogError, Problem):
+            self._nobodys.inc()
+            self._budgets.failed(request.client)
+            raise
+
+    def _check_budget(self, producer: str) -> None:
+        try:
+            self._budgets.check(producer)
+        except OverBudgetError:
+            self._over_budget.labels(producer).inc()
+            raise
 
     def _interest(self, waiting: Waiting) -> AbstractContextManager[None]:
         return self._publisher.interest() if waiting.seconds is not None else nullcontext()
@@ -127,6 +165,13 @@ class Submit:
             "proofs": [[format_base64(node) for node in proof] for proof in proofs],
         }
         return json_response(members)
+
+
+def _is_lines(request: Request) -> bool:
+    kind = request.headers.get("Content-Type", "application/json").partition(";")[0].strip().lower()
+    if kind not in {"application/json", "application/x-ndjson"}:
+        raise Problem(415, "content-type", "send application/json or application/x-ndjson")
+    return kind == "application/x-ndjson"
 
 
 def _waiting(request: Request) -> Waiting:
