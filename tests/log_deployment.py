@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import engines
 import processes
 import signing
 from muniment.formats.manifest import NO_PREVIOUS, build_batch
@@ -84,6 +87,7 @@ class Deployment:
     witnesses: list[processes.Process]
     log: processes.Process
     signer: Ed25519Signer
+    cluster: "Cluster | None" = None
     streams: int = 0
     records: list[bytes] = field(default_factory=list)
 
@@ -103,7 +107,7 @@ class Deployment:
         return ask(f"{self.url}/v1/batches{query}", body)
 
     def start_log(self) -> None:
-        self.log = processes.start(processes.muniment_log("serve", "--config", self.config))
+        self.log = start_log(self.config, self.cluster)
 
 
 def run(argv: list[str]) -> list[str]:
@@ -111,15 +115,49 @@ def run(argv: list[str]) -> list[str]:
     return done.stdout.split()
 
 
-def deployed(folder: Path) -> "Deployed":
-    return Deployed(folder)
+@dataclass(frozen=True)
+class Cluster:
+    """An empty database and an empty bucket, for a log on PostgreSQL and an object store."""
+
+    postgres: str
+    bucket: engines.Bucket
+
+    @property
+    def table(self) -> str:
+        """The log's configuration of it."""
+        return (
+            f'[cluster]\npostgres = "{self.postgres}"\nobject_store = "{self.bucket.url}"\n'
+            'lease_seconds = 6.0\n[index]\ndatabase = "index.db"\n'
+        )
+
+
+def cluster_for(request: pytest.FixtureRequest) -> Cluster | None:
+    """What a fixture deploys on whose parameter is "sqlite" or "cluster"."""
+    if request.param == "sqlite":
+        return None
+    postgres: engines.PostgreSQL = request.getfixturevalue("postgres_server")
+    store: engines.SeaweedFS = request.getfixturevalue("s3_server")
+    return Cluster(postgres.create_database(), store.create_bucket())
+
+
+def start_log(config: Path, cluster: Cluster | None, *command: str) -> processes.Process:
+    """Starts `muniment-log serve`, or the command of a cluster."""
+    return processes.start(
+        processes.muniment_log(*(command or ("serve",)), "--config", config),
+        environment=None if cluster is None else cluster.bucket.environment,
+    )
+
+
+def deployed(folder: Path, cluster: Cluster | None = None) -> "Deployed":
+    return Deployed(folder, cluster)
 
 
 class Deployed:
     """Starts everything on entering, ends everything on leaving."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cluster: Cluster | None = None) -> None:
         self.folder = folder
+        self.cluster = cluster
         self.made: Deployment | None = None
         self.witnesses: list[processes.Process] = []
 
@@ -175,8 +213,14 @@ class Deployed:
             + f'sha256 = "{hashlib.sha256(TOKEN.encode()).hexdigest()}"\n'
             + "[limits]\nparked_seconds = 0.3\n"
         )
-        log = processes.start(processes.muniment_log("serve", "--config", config))
-        return Deployment(folder, parse_policy(policy.encode()), self.witnesses, log, signer)
+        if self.cluster is not None:
+            text = config.read_text().replace('database = "log.db"', "")
+            config.write_text(text + self.cluster.table)
+            run(processes.muniment_log("migrate", "--config", config))
+        log = start_log(config, self.cluster)
+        return Deployment(
+            folder, parse_policy(policy.encode()), self.witnesses, log, signer, self.cluster
+        )
 
     def _stop(self) -> None:
         if self.made is not None:

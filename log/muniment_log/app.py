@@ -13,29 +13,27 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.cosignature import verifier_for
-from muniment.formats.encoding import MunimentError
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
 from muniment.service.process import print_ready, stop_requested
 from muniment.service.server import serving
 from muniment.service.tls import server_context
 from muniment_log.budgets import Budgets
-from muniment_log.errors import StorageError
 from muniment_log.heads import HeadSigner
 from muniment_log.http.api import build
 from muniment_log.http.doors import Doors
 from muniment_log.http.reads import published_size
 from muniment_log.index import IndexFiles, IndexProcess, IndexReads
-from muniment_log.integrate import Integration, restore
+from muniment_log.integrate import restore
+from muniment_log.listening import Heads
 from muniment_log.metrics import LogMetrics
-from muniment_log.proofs import root_at
 from muniment_log.publisher import Publisher
-from muniment_log.rollback import check_witnesses
+from muniment_log.rollback import check_note, check_witnesses
 from muniment_log.sequencer import Sequencer
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
+from muniment_log.storage.snapshot import LogSnapshot
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_log.tokens import TokenFramer
 from muniment_log.witness import clients_of, new_session
@@ -44,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from muniment_log.config import LogConfig
-    from muniment_log.storage.port import Head
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -55,26 +52,6 @@ default of 5 ms every SQL statement of a commit may wait that long."""
 
 def _clock() -> int:
     return int(time.time())
-
-
-class Heads:
-    """Tells the tile source and the publisher of every commit, in this order."""
-
-    def __init__(self, tiles: EmbeddedTiles, publisher: Publisher, metrics: LogMetrics) -> None:
-        """Takes whom to tell."""
-        self._tiles = tiles
-        self._publisher = publisher
-        self._metrics = metrics
-
-    def signer(self) -> Callable[[Head], bytes] | None:
-        """See `storage.store.Listener`."""
-        return self._publisher.signer()
-
-    def committed(self, change: Integration, signed: bytes | None) -> None:
-        """See `storage.store.Listener`. Whoever learns of a head can read its tiles."""
-        self._tiles.advance(change)
-        self._publisher.committed(change.edge.head, signed)
-        self._metrics.integrated(change.edge.head.size)
 
 
 async def serve(
@@ -101,7 +78,7 @@ async def serve(
     file = config.file
     tls = server_context(file.tls)
     sys.setswitchinterval(SWITCH_SECONDS)
-    store = await SQLiteStore.open(file.database)
+    store = await SQLiteStore.open(config.database)
     try:
         await store.claim(file.origin, [str(signer.vkey) for signer in config.signers])
         async with new_session(file.limits.witness_seconds, file.outgoing.access) as session:
@@ -110,7 +87,7 @@ async def serve(
             tiles = EmbeddedTiles(store, edge, loaded.published)
             for note in (loaded.signed, loaded.published):
                 if note is not None:
-                    await _check_note(note, file.origin, tiles, loaded.head)
+                    await check_note(note, file.origin, tiles, loaded.head)
             clients = [] if config.policy is None else clients_of(config.policy, session)
             keys = [verifier_for(signer.vkey) for signer in config.signers]
             await check_witnesses(
@@ -173,25 +150,12 @@ async def serve(
 def _index(
     config: LogConfig, published: Callable[[], int], metrics: Metrics
 ) -> tuple[IndexProcess, IndexReads] | None:
-    file, path = config.file, config.file.index_database
+    file, path, database = config.file, config.file.index_database, config.database
     if path is None:
         return None
-    files = IndexFiles(file.database, path, file.log_level, file.log_format)
+    source = ("--database", str(database))
+    files = IndexFiles(source, path, file.log_level, file.log_format)
     return (
         IndexProcess(files, published, metrics),
-        IndexReads(file.origin, file.database, path),
+        IndexReads(file.origin, path, lambda: LogSnapshot(database)),
     )
-
-
-async def _check_note(note: bytes, origin: str, tiles: EmbeddedTiles, head: Head) -> None:
-    """Compares a stored checkpoint with the tree: what was shown once must still be true."""
-    try:
-        known = parse_signed_checkpoint(note).checkpoint
-    except MunimentError as error:
-        raise StorageError(f"a stored checkpoint is damaged: {error}") from error
-    if known.origin != origin or known.size > head.size:
-        raise StorageError(
-            f"the database holds {head.size} leaves, but a signed checkpoint of {known.size}"
-        )
-    if await root_at(tiles, known.size) != known.root:
-        raise StorageError(f"the tree is not the one whose head of size {known.size} was signed")

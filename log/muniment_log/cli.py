@@ -1,19 +1,12 @@
-"""The command `muniment-log`.
-
-Exit codes: 0 done; 1 the service failed while it ran; 2 wrong usage (click's); 3 a configuration or
-key cannot be used; 4 the database cannot be used (in use, damaged, another program's); 5 the
-address cannot be bound; 6 the database belongs to another origin or other keys; 7 the database was
-rolled back: a witness knows more than it holds; 8 `check` or `repair`: the database is damaged.
-"""
+"""The command `muniment-log`; its exit codes are in `exits`."""
 
 import asyncio
 import secrets
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import click
 
@@ -21,36 +14,18 @@ from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError, check_key_name
 from muniment.formats.note import Verifier
 from muniment.keyfiles import new_passphrase
-from muniment.memory import protect_memory
-from muniment.service import logging
 from muniment.service.backup import backup
+from muniment.service.config import ConfigError
 from muniment.service.database import DatabaseError
 from muniment.service.folder import quoted
-from muniment.service.process import first_error, run
 from muniment.service.soundness import Damage
+from muniment_log.clustercli import cluster_app, frontend, integrator, migrate
 from muniment_log.config import LogConfig, load
-from muniment_log.errors import RolledBackError, StorageError, WrongIdentityError
+from muniment_log.errors import StorageError
+from muniment_log.exits import EXIT_CONFIG, EXIT_DAMAGED, EXIT_DATABASE, fail, run_service
 from muniment_log.setup import CONFIG_NAME, init
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
-
-EXIT_FAILED: Final = 1
-EXIT_CONFIG: Final = 3
-EXIT_DATABASE: Final = 4
-EXIT_ADDRESS: Final = 5
-EXIT_IDENTITY: Final = 6
-EXIT_ROLLED_BACK: Final = 7
-EXIT_DAMAGED: Final = 8
-
-_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
-    (WrongIdentityError, EXIT_IDENTITY),
-    (RolledBackError, EXIT_ROLLED_BACK),
-    (DatabaseError, EXIT_DATABASE),
-    (StorageError, EXIT_DATABASE),
-    (MunimentError, EXIT_CONFIG),
-    (OSError, EXIT_ADDRESS),
-)
-"""Exit code of what stops the service before it is ready; the first class that fits."""
 
 _TOKEN_BYTES: Final = 32
 
@@ -83,7 +58,7 @@ def init_command(folder: Path, origin: str, listen: str, key_passphrase_file: Pa
             passphrase=passphrase,
         )
     except MunimentError as error:
-        _fail(EXIT_CONFIG, error)
+        fail(EXIT_CONFIG, error)
     for vkey in vkeys:
         click.echo(str(vkey))
     click.echo(f"wrote {folder / CONFIG_NAME}", err=True)
@@ -92,24 +67,26 @@ def init_command(folder: Path, origin: str, listen: str, key_passphrase_file: Pa
 @main.command()
 @_CONFIG
 def serve(config: Path) -> None:
-    """Serve until SIGTERM; prints one line of JSON when ready. Logs go to stderr."""
-    # Half a second: it brings the HTTP library, which the other commands do without.
-    from muniment_log import app  # noqa: PLC0415
+    """Serve until SIGTERM; prints one line of JSON when ready. Logs go to stderr.
 
-    protect_memory()
-    try:
-        loaded = load(config)
-        logging.configure(loaded.file.log_level, loaded.file.log_format)
-        run(app.serve(loaded))
-    except (MunimentError, OSError) as error:
-        _fail(_code(error), error)
-    except ExceptionGroup as group:
-        # TaskGroup's wrapping says nothing; what failed is inside. Only the address is bound
-        # inside of it, all other failures there are those of a service that ran.
-        cause = first_error(group)
-        _fail(EXIT_ADDRESS if isinstance(cause, OSError) else EXIT_FAILED, cause)
-    except KeyboardInterrupt:
-        _fail(EXIT_FAILED, "interrupted")
+    With a [cluster] table this is a frontend and an integrator in one process.
+    """
+
+    async def start(loaded: LogConfig) -> None:
+        if loaded.file.cluster is not None:
+            await cluster_app().serve(loaded, is_frontend=True, is_integrator=True)
+            return
+        # Half a second: it brings the HTTP library, which the other commands do without.
+        from muniment_log import app  # noqa: PLC0415
+
+        await app.serve(loaded)
+
+    run_service(config, start)
+
+
+main.add_command(frontend)
+main.add_command(integrator)
+main.add_command(migrate)
 
 
 @main.command("vkeys")
@@ -119,7 +96,7 @@ def vkeys_command(config: Path) -> None:
     try:
         loaded = load(config)
     except MunimentError as error:
-        _fail(EXIT_CONFIG, error)
+        fail(EXIT_CONFIG, error)
     for signer in loaded.signers:
         click.echo(str(signer.vkey))
 
@@ -145,7 +122,7 @@ def token(producer: str | None, reader: str | None, expires: str | None, days: i
             lines = ["[[token]]", f"producer = {quoted(producer)}"]
         end = _end(expires, days)
     except MunimentError as error:
-        _fail(EXIT_CONFIG, error)
+        fail(EXIT_CONFIG, error)
     fresh = secrets.token_urlsafe(_TOKEN_BYTES)
     lines.append(f'sha256 = "{sha256(fresh.encode()).hexdigest()}"')
     if end is not None:
@@ -182,16 +159,18 @@ def check_command(config: Path, quick: bool) -> None:  # noqa: FBT001  # click's
     try:
         loaded = load(config)
     except MunimentError as error:
-        _fail(EXIT_CONFIG, error)
-    file = loaded.file
+        fail(EXIT_CONFIG, error)
     try:
-        report = check(file.database, file.origin, _verifiers(loaded), full=not quick)
+        database = loaded.database
+        report = check(database, loaded.file.origin, _verifiers(loaded), full=not quick)
+    except ConfigError as error:
+        fail(EXIT_CONFIG, error)
     except DatabaseError as error:
-        _fail(EXIT_DATABASE, error)
+        fail(EXIT_DATABASE, error)
     _say("damaged", report.damage)
     if report.damage:
-        _fail(EXIT_DAMAGED, f"{file.database}: damaged")
-    click.echo(f"{file.database}: sound, {report.size} leaves", err=True)
+        fail(EXIT_DAMAGED, f"{database}: damaged")
+    click.echo(f"{database}: sound, {report.size} leaves", err=True)
 
 
 @main.command("repair")
@@ -204,19 +183,21 @@ def repair_command(config: Path) -> None:
     try:
         loaded = load(config)
     except MunimentError as error:
-        _fail(EXIT_CONFIG, error)
-    file = loaded.file
+        fail(EXIT_CONFIG, error)
     try:
-        done = asyncio.run(repair(file.database, file.origin, _verifiers(loaded)))
+        database = loaded.database
+        done = asyncio.run(repair(database, loaded.file.origin, _verifiers(loaded)))
+    except ConfigError as error:
+        fail(EXIT_CONFIG, error)
     except DatabaseError as error:
-        _fail(EXIT_DATABASE, error)
+        fail(EXIT_DATABASE, error)
     except StorageError as error:
-        _fail(EXIT_DAMAGED, error)
+        fail(EXIT_DAMAGED, error)
     _say("rebuilt", done.rebuilt)
     _say("damaged", done.after.damage)
     if done.after.damage:
-        _fail(EXIT_DAMAGED, f"{file.database}: this cannot be rebuilt from leaves")
-    click.echo(f"{file.database}: sound, {done.after.size} leaves", err=True)
+        fail(EXIT_DAMAGED, f"{database}: this cannot be rebuilt from leaves")
+    click.echo(f"{database}: sound, {done.after.size} leaves", err=True)
 
 
 @main.command("backup")
@@ -225,13 +206,13 @@ def repair_command(config: Path) -> None:
 def backup_command(config: Path, target: Path) -> None:
     """Copy the database into the new FILE, also while the log runs."""
     try:
-        database = load(config).file.database
+        database = load(config).database
     except MunimentError as error:
-        _fail(EXIT_CONFIG, error)
+        fail(EXIT_CONFIG, error)
     try:
         backup(database, target)
     except DatabaseError as error:
-        _fail(EXIT_DATABASE, error)
+        fail(EXIT_DATABASE, error)
     click.echo(f"wrote {target}", err=True)
 
 
@@ -242,16 +223,6 @@ def _verifiers(config: LogConfig) -> list[Verifier]:
 def _say(verdict: str, damage: Sequence[Damage]) -> None:
     for table, what in damage:
         click.echo(f"{verdict} {table}: {what}")
-
-
-def _code(error: BaseException) -> int:
-    return next(code for kind, code in _CODES if isinstance(error, kind))
-
-
-def _fail(code: int, error: object) -> NoReturn:
-    first_line = str(error).partition("\n")[0] or type(error).__name__
-    click.echo(f"muniment-log: {first_line}", err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 | --- | --- |
 | `origin` | the log's identity, first line of its checkpoints and name of its keys |
 | `listen` | `host:port`; port 0 lets the system choose |
-| `database` | the SQLite file |
+| `database` | the SQLite file; not with `[cluster]` |
 | `keys` | PKCS#8 PEM files: one Ed25519 key, and one ML-DSA-44 key if there is one |
 | `key_passphrase_file` | optional: file with the passphrase of encrypted keys |
 | `policy` | optional: tlog-policy file whose witness lines carry the submission URL |
@@ -15,6 +15,7 @@
 | `[[gateway]]`, `[[token]]` … `_per_second` | optional: its own budget, see `budgets.Rates` |
 | `[limits]` | optional, see `LimitsFile` |
 | `[index]` | optional, see `IndexTable` |
+| `[cluster]` | instead of `database`: PostgreSQL and an object store, see `ClusterTable` |
 | `[tls]` | optional: serve https, see `TlsTable` |
 | `[outgoing]` | optional: how witnesses are connected to, see `OutgoingTable` |
 | `log_level`, `log_format` | optional: `debug`, `info`, `warning`, `error`; `text`, `json` |
@@ -36,6 +37,7 @@ from muniment.formats.policy import MAX_POLICY_SIZE, parse_policy
 from muniment.service.config import (
     Address,
     Config,
+    ConfigError,
     config_error,
     config_key,
     load_config,
@@ -192,13 +194,34 @@ class IndexTable(Config, frozen=True):
     database: Path | None = None
 
 
+class ClusterTable(Config, frozen=True):
+    """The `[cluster]` table. Credentials of the object store come from the environment.
+
+    Attributes:
+        postgres: URL of the log's own PostgreSQL database; `PGPASSWORD` may hold the password.
+        object_store: `s3://bucket` or `s3://bucket/prefix`.
+        lease_seconds: how long an integrator that does not answer keeps others from taking over.
+        backlog_leaves: leaves ordered and not yet in the tree; more are answered with 503.
+        backlog_bytes: their bytes; more are answered with 503.
+        connections: connections to PostgreSQL that one process opens at most.
+    """
+
+    postgres: Annotated[str, Meta(pattern="^postgres(ql)?://")]
+    object_store: Annotated[str, Meta(pattern="^s3://")]
+    lease_seconds: Annotated[float, Meta(ge=1, le=300)] = 6.0
+    backlog_leaves: Count = 2_000_000
+    backlog_bytes: Count = 2 << 30
+    connections: Annotated[int, Meta(ge=2, le=100)] = 6
+
+
 class LogFile(Config, frozen=True):
     """log.toml as it stands."""
 
     origin: str
     listen: Address
-    database: Path
     keys: Annotated[tuple[Path, ...], Meta(min_length=1)]
+    database: Path | None = None
+    cluster: ClusterTable | None = None
     key_passphrase_file: Path | None = None
     policy: Path | None = None
     gateway: tuple[GatewayEntry, ...] = ()
@@ -213,10 +236,15 @@ class LogFile(Config, frozen=True):
 
     @property
     def index_database(self) -> Path | None:
-        """The index's file; None when none is kept."""
+        """The index's file; None when none is kept.
+
+        Frontends of a cluster keep one only where they are told to: each needs its own.
+        """
         if not self.index.enabled:
             return None
-        return self.index.database or self.database.with_name("index.db")
+        if self.index.database is None and self.database is not None:
+            return self.database.with_name("index.db")
+        return self.index.database
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +265,28 @@ class LogConfig:
     admission: Admission
     rates: Mapping[str, Rates]
 
+    @property
+    def database(self) -> Path:
+        """The SQLite file.
+
+        Raises:
+            ConfigError: The log is a cluster.
+        """
+        if self.file.database is None:
+            raise ConfigError("this is for a log in one file, and the configuration has [cluster]")
+        return self.file.database
+
+    @property
+    def cluster(self) -> ClusterTable:
+        """The cluster.
+
+        Raises:
+            ConfigError: The log is in one file.
+        """
+        if self.file.cluster is None:
+            raise ConfigError("this is for a cluster, and the configuration has no [cluster]")
+        return self.file.cluster
+
 
 def load(path: Path) -> LogConfig:
     """Reads log.toml, the key files and the policy that it names.
@@ -247,6 +297,8 @@ def load(path: Path) -> LogConfig:
     file = load_config(path, LogFile)
     with config_key(path, "origin"):
         check_origin(file.origin)
+    if (file.database is None) == (file.cluster is None):
+        config_error(path, "database", "give either a database or a [cluster] table")
     signers = _signers(path, file)
     policy = None
     if file.policy is not None:

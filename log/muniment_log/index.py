@@ -13,17 +13,16 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from muniment.index.query import Index
-from muniment.index.reader import IndexReader
+from muniment.index.reader import Bundles, IndexReader
 from muniment.lineage.facts import FactsError
 from muniment.service.database import DatabaseError
 from muniment.service.logging import event
 from muniment_log.errors import IndexUnavailableError
-from muniment_log.storage.snapshot import LogSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,13 +54,13 @@ class IndexFiles:
     """What the child works with.
 
     Attributes:
-        log: the log's database.
+        source: the arguments by which it finds the log.
         index: the index.
         log_level: of the child's log.
         log_format: of the child's log.
     """
 
-    log: Path
+    source: tuple[str, ...]
     index: Path
     log_level: LogLevel
     log_format: LogFormat
@@ -122,7 +121,7 @@ class IndexProcess:
             sys.executable,
             "-m",
             "muniment_log.indexer",
-            self._files.log,
+            *self._files.source,
             self._files.index,
             "--log-level",
             self._files.log_level,
@@ -168,16 +167,24 @@ async def _end(child: asyncio.subprocess.Process) -> None:
         await child.wait()
 
 
+class OpenBundles(Bundles, Protocol):
+    """Where the records are, opened for one thread."""
+
+    def close(self) -> None:
+        """Closes what is open."""
+        ...
+
+
 class IndexReads:
     """Answers from the index, on one thread; the file may appear, go and come while it runs."""
 
-    def __init__(self, origin: str, log: Path, index: Path) -> None:
-        """Takes the log's origin and the two files; nothing is opened yet."""
+    def __init__(self, origin: str, index: Path, bundles: Callable[[], OpenBundles]) -> None:
+        """Takes the log's origin, the index's file, and what opens the records; opens nothing."""
         self._origin = origin
-        self._log = log
         self._path = index
+        self._bundles = bundles
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index-reader")
-        self._open: tuple[int, IndexReader, LogSnapshot] | None = None
+        self._open: tuple[int, IndexReader, OpenBundles] | None = None
 
     async def ask(self, question: Callable[[Index], _T]) -> _T:
         """Asks the index.
@@ -205,13 +212,13 @@ class IndexReads:
         if self._open is not None and self._open[0] != inode:
             self._shut()  # it was deleted and built again
         if self._open is None:
-            snapshot = LogSnapshot(self._log)
+            bundles = self._bundles()
             try:
-                reader = IndexReader(self._path, snapshot)
+                reader = IndexReader(self._path, bundles)
             except BaseException:
-                snapshot.close()
+                bundles.close()
                 raise
-            self._open = inode, reader, snapshot
+            self._open = inode, reader, bundles
         reader = self._open[1]
         head = reader.head()
         if head is not None and head.origin != self._origin:
@@ -220,7 +227,7 @@ class IndexReads:
 
     def _shut(self) -> None:
         if self._open is not None:
-            _, reader, snapshot = self._open
+            _, reader, bundles = self._open
             self._open = None
             reader.close()
-            snapshot.close()
+            bundles.close()

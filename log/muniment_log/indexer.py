@@ -1,9 +1,9 @@
-"""The index process: ``python -m muniment_log.indexer LOG.DB INDEX.DB`` (design section 4).
+"""The index process, ``python -m muniment_log.indexer --database LOG INDEX`` (design section 4).
 
-`index.IndexProcess` starts it. It reads the log's database by a query-only connection, up to the
-published size, and writes the index; so it costs the write path nothing but a share of the machine,
-and it runs at a lower priority. For each size reached it writes ``{"size": n}`` to stdout. It ends
-when its stdin does, and so never outlives the log.
+`index.IndexProcess` starts it. It reads the log's database by a query-only connection, or the
+bucket of a cluster, up to the published size, and writes the index; so it costs the write path
+nothing but a share of the machine, and it runs at a lower priority. For each size reached it writes
+``{"size": n}`` to stdout. It ends when its stdin does, and so never outlives the log.
 
 An index that contradicts the log (the log's database was replaced by an older copy, say) is emptied
 and built again; when even an empty one does not come to the published root, the log's database is
@@ -19,9 +19,8 @@ import os
 import signal
 import sys
 import threading
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final, Protocol, get_args
 
 import msgspec
 
@@ -30,7 +29,7 @@ from muniment.formats.encoding import FormatError, MunimentError, VerificationEr
 from muniment.formats.note import parse_vkey
 from muniment.formats.policy import Policy, PolicyLog
 from muniment.formats.tiles import TILE_WIDTH
-from muniment.index.follower import Follower
+from muniment.index.follower import Follower, Source
 from muniment.index.store import IndexStore
 from muniment.service.logging import LogFormat, LogLevel, configure, event
 from muniment.service.process import run
@@ -52,8 +51,20 @@ NICENESS: Final = 10
 _LOGGER: Final = logging.getLogger(__name__)
 
 
+class Log(Source, Protocol):
+    """The log, as the process that keeps its index reads it."""
+
+    async def published(self) -> bytes | None:
+        """The published checkpoint; None before the first."""
+        ...
+
+    async def close(self) -> None:
+        """Closes what is open."""
+        ...
+
+
 class LogFile:
-    """A `follower.Source` over the log's own database.
+    """A `Log` over the log's own database.
 
     The policy asks for the log's signature only: the quorum was met before the log stored it as
     published.
@@ -69,8 +80,16 @@ class LogFile:
         logs = tuple(PolicyLog(parse_vkey(key), None) for key in snapshot.vkeys())
         self._policy = Policy(logs, (), (), "none")
 
+    async def close(self) -> None:
+        """Closes the database."""
+        self._snapshot.close()
+
+    async def published(self) -> bytes | None:
+        """The published checkpoint; None before the first."""
+        return self._snapshot.published()
+
     async def head(self) -> CosignedCheckpoint:
-        """The published checkpoint."""
+        """The published checkpoint, verified."""
         note = self._snapshot.published()
         if note is None:
             raise VerificationError("nothing is published yet")
@@ -86,37 +105,38 @@ class LogFile:
         raise VerificationError(f"no proof from {old} to {new} is made of the log's own file")
 
 
-async def keep(log: Path, index: Path, reached: Callable[[int], None]) -> None:
+async def keep(log: Log, index: Path, reached: Callable[[int], None]) -> None:
     """Keeps the index up to date until cancelled, or until its file is deleted.
 
     Args:
-        log: the log's database.
+        log: the log; closed at the end.
         index: the index; created when absent.
         reached: told of each size.
 
     Raises:
         DatabaseError: a file cannot be used.
-        VerificationError, FormatError: the log's database is damaged.
+        VerificationError, FormatError: what the log holds is damaged.
     """
-    with closing(LogSnapshot(log)) as snapshot:
-        source = LogFile(snapshot)
+    try:
         store = await IndexStore.open(index, keeps_bundles=False)
         try:
             identity = _inode(index)
             reached((await store.state()).size)
             shown: bytes | None = None
             while _inode(index) == identity:
-                note = snapshot.published()
+                note = await log.published()
                 if note is not None and note != shown:
-                    reached(await _step(store, source))
+                    reached(await _step(store, log))
                     shown = note
                 await asyncio.sleep(POLL_SECONDS)
             event(_LOGGER, logging.WARNING, "the index was deleted and is built again")
         finally:
             await store.close()
+    finally:
+        await log.close()
 
 
-async def _step(store: IndexStore, source: LogFile) -> int:
+async def _step(store: IndexStore, source: Log) -> int:
     while True:
         fresh = not (await store.state()).pending.size
         try:
@@ -144,9 +164,9 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-async def _until_stdin_ends(log: Path, index: Path) -> None:
+async def _until_stdin_ends(open_log: Callable[[], Log], index: Path) -> None:
     loop = asyncio.get_running_loop()
-    task = asyncio.create_task(keep(log, index, _say))
+    task = asyncio.create_task(keep(open_log(), index, _say))
 
     def wait() -> None:
         while sys.stdin.buffer.read(4096):
@@ -167,10 +187,22 @@ def _say(size: int) -> None:
     sys.stdout.flush()
 
 
+def _open(options: argparse.Namespace) -> Log:
+    if options.database is not None:
+        return LogFile(LogSnapshot(options.database))
+    from muniment_log.cluster.index import BucketLog  # noqa: PLC0415  # needs the extra `cluster`
+    from muniment_log.cluster.objects import ObjectStore  # noqa: PLC0415
+
+    return BucketLog(ObjectStore.open(options.bucket), options.key)
+
+
 def main() -> int:
     """Runs the process; the exit code is 0 when it was told to end, 1 for an error."""
     parser = argparse.ArgumentParser(prog="muniment_log.indexer")
-    parser.add_argument("log", type=Path)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--database", type=Path)
+    source.add_argument("--bucket")
+    parser.add_argument("--key", action="append", default=[])
     parser.add_argument("index", type=Path)
     parser.add_argument("--log-level", choices=get_args(LogLevel), default="info")
     parser.add_argument("--log-format", choices=get_args(LogFormat), default="text")
@@ -178,7 +210,7 @@ def main() -> int:
     configure(options.log_level, options.log_format)
     os.nice(NICENESS)
     try:
-        run(_until_stdin_ends(options.log, options.index))
+        run(_until_stdin_ends(lambda: _open(options), options.index))
     except (MunimentError, OSError) as error:
         event(_LOGGER, logging.ERROR, "the index cannot be kept", error=str(error))
         return 1

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.service.logging import event
-from muniment_log.errors import NotPublishedError, UnavailableError
 from muniment_log.proofs import consistency_proof
+from muniment_log.published import Waiting
 from muniment_log.rounds import Round, Worker
 from muniment_log.storage.port import TileSource
 from muniment_log.witness import AccusedError, Cosigned, WitnessClient, WitnessError
@@ -121,8 +121,7 @@ class Publisher:
         self._interested = 0
         self._more_to_come: Callable[[], bool] = lambda: False
         self._news = asyncio.Event()
-        self._waiting: list[tuple[int, asyncio.Future[SignedCheckpoint]]] = []
-        self._stopped = False
+        self._waiting = Waiting()
 
     def start(
         self,
@@ -208,26 +207,8 @@ class Publisher:
             NotPublishedError: not in time.
             UnavailableError: the log stops.
         """
-        if self.published is not None and self.published.checkpoint.size >= size:
-            return self.published
-        if self._stopped:
-            raise UnavailableError("the log has stopped")
         with self.interest():
-            return await self._wait(size, seconds)
-
-    async def _wait(self, size: int, seconds: float) -> SignedCheckpoint:
-        future: asyncio.Future[SignedCheckpoint] = asyncio.get_running_loop().create_future()
-        entry = (size, future)
-        self._waiting.append(entry)
-        try:
-            async with asyncio.timeout(seconds):
-                return await future
-        except TimeoutError:
-            reached = self.published.checkpoint.size if self.published is not None else 0
-            raise NotPublishedError(size, reached) from None
-        finally:
-            if entry in self._waiting:
-                self._waiting.remove(entry)
+            return await self._waiting.wait(size, seconds, self.published)
 
     async def run(self) -> None:
         """Publishes, until cancelled.
@@ -241,10 +222,7 @@ class Publisher:
                     group.create_task(worker.run(), name=f"witness {worker.client.label}")
                 await self._publish_all()
         finally:
-            self._stopped = True
-            for _, future in self._waiting:
-                if not future.done():
-                    future.set_exception(UnavailableError("the log has stopped"))
+            self._waiting.stop()
 
     async def _publish_all(self) -> None:
         while True:
@@ -342,13 +320,7 @@ class Publisher:
         self._metrics.published(size)
         self._metrics.stalled.set(0)
         self._metrics.publish_seconds.observe(perf_counter() - current.started)
-        still = []
-        for wanted, future in self._waiting:
-            if wanted > size:
-                still.append((wanted, future))
-            elif not future.done():
-                future.set_result(self.published)
-        self._waiting = still
+        self._waiting.tell(self.published)
 
     # What a worker needs to know and tell.
 

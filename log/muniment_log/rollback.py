@@ -12,8 +12,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.encoding import MunimentError
 from muniment.service.logging import event
-from muniment_log.errors import RolledBackError
+from muniment_log.errors import RolledBackError, StorageError
 from muniment_log.proofs import root_at
 from muniment_log.witness import WitnessClient, WitnessError
 
@@ -82,3 +84,21 @@ async def check_witnesses(
                 f"one that this log signed and the witness {witness.label} has seen"
             )
         witness.size = known.size
+
+
+async def check_note(note: bytes, origin: str, tiles: TileSource, head: Head) -> None:
+    """Compares a stored checkpoint with the tree: what was shown once must still be true.
+
+    Raises:
+        StorageError: the note is damaged, or the tree does not contain its head.
+    """
+    try:
+        known = parse_signed_checkpoint(note).checkpoint
+    except MunimentError as error:
+        raise StorageError(f"a stored checkpoint is damaged: {error}") from error
+    if known.origin != origin or known.size > head.size:
+        raise StorageError(
+            f"the database holds {head.size} leaves, but a signed checkpoint of {known.size}"
+        )
+    if await root_at(tiles, known.size) != known.root:
+        raise StorageError(f"the tree is not the one whose head of size {known.size} was signed")

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from muniment_log.storage.store import Order
     from muniment_log.tokens import TokenFramer
 
-POLL_SECONDS: Final = 0.02
+POLL_SECONDS: Final = 0.01
 """How often a shared order is asked for the batches that early ones wait for: they are on their way
 through another process, which takes some milliseconds."""
 

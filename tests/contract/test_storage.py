@@ -1,28 +1,39 @@
 """What every implementation of the storage ports must do (design sections 4 and 7).
 
-An implementation is an entry of IMPLEMENTATIONS: an async context manager that opens the storage
-kept at a path (making it when absent), so that opening it again shows what is durable.
+An implementation is an async context manager that opens the storage kept at a path, or in the
+test's own database and bucket (making it when absent), so that opening it again shows what is
+durable.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+import cluster_tools
+import engines
 import log_tools
 import rfc6962
 import signing
 from log_tools import GATEWAY, GatewayStream, all_entries, entries_of, record
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import unframe
-from muniment.formats.manifest import verify_manifest
+from muniment.formats.manifest import Batch, verify_manifest
 from muniment.formats.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
 from muniment_log.errors import OverloadedError, StreamConflictError, StreamGapError
 from muniment_log.sequencer import SequencerLimits
-from muniment_log.storage.port import NEW_STREAM, Sequencer, StreamKey, TileSource
+from muniment_log.storage.port import (
+    NEW_STREAM,
+    Receipt,
+    Sequencer,
+    StreamKey,
+    StreamState,
+    TileSource,
+)
 
 
 @dataclass
@@ -34,20 +45,48 @@ class Ports:
 
 Opener = Callable[[Path], contextlib.AbstractAsyncContextManager[Ports]]
 
+LIMITS = SequencerLimits(parked_seconds=0.2, waiting_bytes=1 << 20, parked_batches=4)
+
 
 @contextlib.asynccontextmanager
 async def sqlite(path: Path) -> AsyncIterator[Ports]:
-    limits = SequencerLimits(parked_seconds=0.2, waiting_bytes=1 << 20, parked_batches=4)
-    async with log_tools.embedded(path / "log.db", limits) as log:
+    async with log_tools.embedded(path / "log.db", LIMITS) as log:
         yield Ports(log.sequencer, log.tiles, log.tiles.publish)
 
 
-IMPLEMENTATIONS: dict[str, Opener] = {"sqlite": sqlite}
+def cluster(database: str, bucket: engines.Bucket) -> Opener:
+    """Two frontends, which take turns: a retry may reach another one."""
+
+    @contextlib.asynccontextmanager
+    async def opened(_: Path) -> AsyncIterator[Ports]:
+        limits = replace(LIMITS, parked_seconds=1.0)  # from frontend to frontend takes longer
+        async with cluster_tools.clustered(database, bucket, limits, frontends=2) as made:
+            yield Ports(Alternating(made.sequencers), made.tiles, made.tiles.tiles.publish)
+
+    return opened
 
 
-@pytest.fixture(params=sorted(IMPLEMENTATIONS))
+class Alternating:
+    """A `Sequencer` that is several, each of which gets the next call."""
+
+    def __init__(self, sequencers: Sequence[Sequencer]) -> None:
+        self.turns = itertools.cycle(sequencers)
+
+    async def submit(self, batch: Batch) -> Receipt:
+        return await next(self.turns).submit(batch)
+
+    async def submit_records(self, producer: str, records: Sequence[bytes]) -> Receipt:
+        return await next(self.turns).submit_records(producer, records)
+
+    async def stream(self, key: StreamKey) -> StreamState:
+        return await next(self.turns).stream(key)
+
+
+@pytest.fixture(params=["sqlite", "cluster"])
 def opener(request: pytest.FixtureRequest) -> Opener:
-    return IMPLEMENTATIONS[request.param]
+    if request.param == "sqlite":
+        return sqlite
+    return cluster(request.getfixturevalue("database"), request.getfixturevalue("bucket"))
 
 
 MAIN = StreamKey(GATEWAY, "main")

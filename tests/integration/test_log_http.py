@@ -27,6 +27,7 @@ from log_deployment import (
     Deployment,
     Stream,
     ask,
+    cluster_for,
     deployed,
     run,
 )
@@ -44,10 +45,12 @@ from muniment_log.http.doors import Doors
 from muniment_log.http.openapi import PATHS, document
 
 
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+@pytest.fixture(scope="module", params=["sqlite", "cluster"])
+def deployment(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("deployment")
-    with deployed(folder) as made:
+    with deployed(folder, cluster_for(request)) as made:
         yield made
 
 
@@ -466,6 +469,8 @@ def start_fails(config: Path, code: int, *words: str) -> None:
 
 
 def test_two_processes_on_one_database(deployment: Deployment) -> None:
+    if deployment.cluster is not None:
+        pytest.skip("the processes of a cluster share theirs")
     start_fails(deployment.config, 4, "in use by another process")
     assert ask(f"{deployment.url}/healthz").status == 200
 

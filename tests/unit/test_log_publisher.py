@@ -175,7 +175,7 @@ async def log_of(
                 listener.committed(change, signed)  # type: ignore[arg-type]
                 publisher.committed(change.edge.head, signed)  # type: ignore[attr-defined]
 
-        inner.sequencer._listener = Both()  # type: ignore[assignment]
+        inner.order._listener = Both()  # type: ignore[assignment]
         publisher.start(
             loaded.head, loaded.signed, loaded.published, lambda: inner.sequencer.is_busy
         )
@@ -547,7 +547,7 @@ async def compare(path: Path, witness: FakeWitness) -> int:
     async with log_tools.embedded(path / "log.db") as log, new_session(2.0) as session:
         clients = clients_of(policy_of(witness, quorum=1), session)
         keys = [verifier_for(signing.log_signer().vkey)]
-        head = log.sequencer.head
+        head = log.head
         await check_witnesses(clients, ORIGIN, keys, log.tiles, head, 0.5)
         return clients[0].size
 
@@ -556,7 +556,7 @@ async def test_what_the_witnesses_remember_is_compared(tmp_path: Path) -> None:
     witness = FakeWitness("a", [signing.witness("w.example/a")])
     async with log_tools.embedded(tmp_path / "log.db") as log:
         await log.sequencer.submit(GatewayStream().take(6))
-        head = log.sequencer.head
+        head = log.head
     signer = signing.log_signer()
 
     def remembers(size: int, root: bytes, by: Signer = signer, origin: str = ORIGIN) -> None:

@@ -12,6 +12,7 @@ moved, and the rows of exactly these batches say so.
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,13 +20,14 @@ from muniment_log.cluster.entries import Row, rows_of
 from muniment_log.errors import OverloadedError
 from muniment_log.storage.port import NEW_STREAM, StreamKey, StreamState
 from muniment_log.storage.store import MAX_REFUSED, Accepted, StreamsMovedError
-from muniment_log.streams import digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from muniment_log.cluster.database import Connection, Database
     from muniment_log.storage.store import Ordering
+
+DIGEST_SIZE: Final = 32
 
 _NEW_STREAMS: Final = """
 INSERT INTO stream (gateway, label, next, manifest)
@@ -95,17 +97,28 @@ class PostgresOrder:
 
     is_shared = True
 
-    def __init__(self, database: Database, backlog: Backlog) -> None:
-        """Takes an open database whose schema was checked, and how much may wait in it."""
+    def __init__(
+        self, database: Database, backlog: Backlog, wake: Callable[[], None] = lambda: None
+    ) -> None:
+        """Takes an open database of this program's schema, and how much may wait in it.
+
+        Args:
+            database: the database.
+            backlog: how much may wait.
+            wake: called when something was ordered: an integrator in this process need not poll.
+        """
         self._database = database
         self._backlog = backlog
+        self._wake = wake
 
     async def order(self, orderings: Sequence[Ordering]) -> int:
         """Orders batches in one transaction; see `Order.order`."""
         group = _Group.of(orderings)
-        return await self._database.transact(
+        first = await self._database.transact(
             lambda db: _order(db, group, self._backlog), "ordering batches"
         )
+        self._wake()
+        return first
 
     async def stream(self, key: StreamKey) -> StreamState:
         """Where a stream continues."""
@@ -159,9 +172,12 @@ class _Group:
             key, batch = ordering.key, ordering.batch
             before = moves[key][0] if key in moves else ordering.before
             moves[key] = before, ordering.after
-            # Also of the log's own batches: by it a repeated transaction finds that it was
-            # committed.
-            digest = digest_of(batch) if ordering.digest is None else ordering.digest
+            # The log's own batches are recognised only by the call that orders them, so that it
+            # finds out whether an earlier attempt was committed: equal records of two requests
+            # are two records.
+            digest = (
+                secrets.token_bytes(DIGEST_SIZE) if ordering.digest is None else ordering.digest
+            )
             batches.append((key, batch.manifest.first, batch.manifest.count, digest, place))
             place += batch.manifest.count + 1
         rows = rows_of(ordering.batch for ordering in orderings)

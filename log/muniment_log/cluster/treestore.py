@@ -18,7 +18,7 @@ from muniment_log.storage.identity import check_identity
 from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from muniment_log.cluster.database import Connection, Database
     from muniment_log.integrate import Integration
@@ -32,8 +32,10 @@ WHERE id = 0 AND size = $3 AND root = $4 AND epoch = $5 RETURNING size
 """
 
 _PUT_HEAD: Final = """
-INSERT INTO head (kind, size, note) SELECT $1, $2, $3 FROM tree WHERE id = 0 AND epoch = $4
-ON CONFLICT (kind) DO UPDATE SET size = excluded.size, note = excluded.note
+INSERT INTO head (kind, version, size, note)
+SELECT $1, 1, $2, $3 FROM tree WHERE id = 0 AND epoch = $4
+ON CONFLICT (kind) DO UPDATE
+SET version = head.version + 1, size = excluded.size, note = excluded.note
 WHERE head.size <= excluded.size RETURNING size
 """
 
@@ -177,11 +179,9 @@ class TreeStore:
 
         await self._database.transact(work, "moving the tree")
 
-    async def put_signed(self, head: Head, sign: Callable[[], bytes]) -> bytes:
-        """Makes and stores a signed checkpoint, before anybody sees it; see `move`."""
-        note = sign()
+    async def put_signed(self, head: Head, note: bytes) -> None:
+        """Stores a signed checkpoint, before anybody sees it; see `move`."""
         await self._put_head("signed", head.size, note)
-        return note
 
     async def put_published(self, size: int, note: bytes) -> None:
         """Stores the published checkpoint, before it is served; see `move`."""

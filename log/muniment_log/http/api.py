@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from muniment_log.budgets import Budgets
     from muniment_log.http.doors import Doors
     from muniment_log.index import IndexProcess, IndexReads
-    from muniment_log.publisher import Publisher
+    from muniment_log.published import PublishedHead
     from muniment_log.storage.port import Sequencer, TileSource
 
 
@@ -30,7 +30,7 @@ def build(
     doors: Doors,
     budgets: Budgets,
     sequencer: Sequencer,
-    publisher: Publisher,
+    publisher: PublishedHead,
     tiles: TileSource,
     metrics: Metrics,
     index: tuple[IndexProcess, IndexReads] | None = None,
@@ -70,7 +70,9 @@ def build(
     return app
 
 
-def _readiness(publisher: Publisher, index: IndexProcess | None) -> Callable[[], Mapping[str, Any]]:
+def _readiness(
+    publisher: PublishedHead, index: IndexProcess | None
+) -> Callable[[], Mapping[str, Any]]:
     def ready() -> dict[str, Any]:
         state: dict[str, Any] = {
             "integrated": publisher.integrated.size,
@@ -87,7 +89,7 @@ def _readiness(publisher: Publisher, index: IndexProcess | None) -> Callable[[],
     return ready
 
 
-def _front(origin: str, publisher: Publisher) -> Callable[[Request], Any]:
+def _front(origin: str, publisher: PublishedHead) -> Callable[[Request], Any]:
     async def front(_: Request) -> Response:
         size = published_size(publisher.published)
         return text_response(f"{origin}: a muniment log of {size} published leaves\n")

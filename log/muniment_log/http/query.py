@@ -22,7 +22,7 @@ from muniment_log.storage.port import StreamKey
 
 if TYPE_CHECKING:
     from muniment_log.http.doors import Doors
-    from muniment_log.publisher import Publisher
+    from muniment_log.published import PublishedHead
     from muniment_log.storage.port import Sequencer, TileSource
 
 _JSON = "application/json"
@@ -37,7 +37,7 @@ class Query:
         self,
         doors: Doors,
         sequencer: Sequencer,
-        publisher: Publisher,
+        publisher: PublishedHead,
         tiles: TileSource,
     ) -> None:
         """Reads through the ports, up to what is published."""

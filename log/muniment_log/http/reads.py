@@ -17,7 +17,7 @@ from muniment_log.http.problems import not_published_yet
 
 if TYPE_CHECKING:
     from muniment.formats.checkpoint import SignedCheckpoint
-    from muniment_log.publisher import Publisher
+    from muniment_log.published import PublishedHead
     from muniment_log.storage.port import TileSource
 
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
@@ -35,7 +35,7 @@ _COMPRESSION: Final = 1  # JSON shrinks to a tenth at the fastest level already
 class Reads:
     """Handlers of the static reads."""
 
-    def __init__(self, publisher: Publisher, tiles: TileSource) -> None:
+    def __init__(self, publisher: PublishedHead, tiles: TileSource) -> None:
         """Reads through the tile source, up to what is published."""
         self._publisher = publisher
         self._tiles = tiles

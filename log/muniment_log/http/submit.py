@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from muniment.service.metrics import Metrics
     from muniment_log.budgets import Budgets
     from muniment_log.http.doors import Doors
-    from muniment_log.publisher import Publisher
+    from muniment_log.published import PublishedHead
     from muniment_log.storage.port import Receipt, Sequencer, TileSource
 
 DEFAULT_WAIT_SECONDS: Final = 10.0
@@ -53,7 +53,7 @@ class Submit:
         doors: Doors,
         budgets: Budgets,
         sequencer: Sequencer,
-        publisher: Publisher,
+        publisher: PublishedHead,
         tiles: TileSource,
         metrics: Metrics,
     ) -> None:

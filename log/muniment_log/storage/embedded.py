@@ -1,9 +1,9 @@
-"""The embedded tile source (C2SP tlog-tiles): the right edge in memory, the rest from SQLite."""
+"""The writer's tile source (C2SP tlog-tiles): the right edge in memory, the rest from storage."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment.formats.merkle import HASH_SIZE
 from muniment.formats.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
@@ -13,26 +13,50 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from muniment_log.integrate import Integration, RightEdge
-    from muniment_log.storage.sqlite import SQLiteStore
 
 CACHED_TILES: Final = 1024
 """Full hash tiles kept in memory: 8 MiB. Enough for the proofs of the last 250,000 leaves and all
 upper levels of a billion."""
 
 
-class EmbeddedTiles:
-    """A `TileSource` on the embedded store; belongs to the event loop.
+class FullTiles(Protocol):
+    """Where full tiles and the published checkpoint are stored."""
 
-    The sequencer tells it of every commit, so what was written last is read without touching the
+    async def tiles(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The full tiles at (level, index), level -1 for entry bundles, in the order asked for.
+
+        Raises:
+            StorageError: one is not stored, or the storage fails.
+        """
+        ...
+
+    async def put_published(self, note: bytes) -> None:
+        """Stores the published checkpoint, before it is served.
+
+        Raises:
+            StorageError: it is not known to be stored.
+        """
+        ...
+
+
+class EmbeddedTiles:
+    """A `TileSource` in the process that integrates; belongs to the event loop.
+
+    It is told of every commit, so what was written last is read without touching the
     file: a lone decision's proof costs no disk access and no thread.
     """
 
-    def __init__(self, store: SQLiteStore, edge: RightEdge, published: bytes | None) -> None:
+    def __init__(self, store: FullTiles, edge: RightEdge, published: bytes | None) -> None:
         """Starts from the committed right edge and the stored published checkpoint."""
         self._store = store
         self._edge = edge
         self._published = published
         self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    @property
+    def edge(self) -> RightEdge:
+        """The committed right edge."""
+        return self._edge
 
     def advance(self, change: Integration) -> None:
         """Takes over what a commit has written."""

@@ -29,9 +29,11 @@ CREATE TABLE tree (
 INSERT INTO tree VALUES
     (0, 0, 0, '\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855');
 
--- The newest checkpoint that the log signed, and the published one.
+-- The newest checkpoint that the log signed, and the published one; the version grows with each
+-- change, so that who polls reads only news.
 CREATE TABLE head (
     kind text PRIMARY KEY CHECK (kind IN ('signed', 'published')),
+    version bigint NOT NULL,
     size bigint NOT NULL,
     note bytea NOT NULL
 );
@@ -56,8 +58,8 @@ CREATE TABLE stream (
     UNIQUE (gateway, label)
 );
 
--- Ordered batches, to recognise a retry: digest is the SHA-256 of the manifest's text. A row is
--- written in the transaction that advances its stream, so no foreign key needs to be checked.
+-- Ordered batches, to recognise a retry: digest is the SHA-256 of the manifest's text, or random for
+-- a batch that the log framed itself. A row is written in the transaction that advances its stream, so no foreign key needs to be checked.
 CREATE TABLE batch (
     stream bigint NOT NULL,
     first bigint NOT NULL,

@@ -1,0 +1,189 @@
+"""Puts the parts of a cluster together (design section 7): frontend, integrator, or both.
+
+They share nothing but the database and the object store, also within one process; there, an order
+merely wakes the integrator at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+from muniment.service.http import App
+from muniment.service.logging import event
+from muniment.service.metrics import Metrics
+from muniment.service.process import print_ready, stop_requested
+from muniment.service.server import serving
+from muniment.service.tls import server_context
+from muniment_log.budgets import Budgets
+from muniment_log.cluster.database import Database
+from muniment_log.cluster.index import bucket_index
+from muniment_log.cluster.migrate import check_schema, migrate
+from muniment_log.cluster.objects import ObjectStore
+from muniment_log.cluster.order import Backlog, PostgresOrder
+from muniment_log.cluster.reign import Integration
+from muniment_log.cluster.tiles import ObjectTiles
+from muniment_log.cluster.treestore import claim
+from muniment_log.cluster.view import PublishedView
+from muniment_log.http.api import build
+from muniment_log.http.doors import Doors
+from muniment_log.http.problems import ERRORS
+from muniment_log.http.reads import published_size
+from muniment_log.metrics import LogMetrics
+from muniment_log.sequencer import Sequencer
+from muniment_log.tokens import TokenFramer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from muniment.service.config import Address
+    from muniment_log.config import LogConfig
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+REQUESTS_IN_LEASE: Final = 2
+"""A request to the object store is given up after half a lease: what cannot be done in time is left
+to the next reign."""
+
+
+def _clock() -> int:
+    return int(time.time())
+
+
+async def migrate_database(config: LogConfig) -> tuple[int, int]:
+    """Brings the database to this program's schema; the versions before and after.
+
+    Raises:
+        ConfigError: the log is no cluster.
+        DatabaseError: the database cannot be reached, or is of a newer version.
+        StorageError: it refuses.
+    """
+    database = await Database.open(config.cluster.postgres, connections=2)
+    try:
+        return await migrate(database)
+    finally:
+        await database.close()
+
+
+async def serve(
+    config: LogConfig,
+    *,
+    is_frontend: bool,
+    is_integrator: bool,
+    listen: Address | None = None,
+    ready: Callable[[str], None] = print_ready,
+    clock: Callable[[], int] = _clock,
+) -> None:
+    """Serves until SIGTERM or SIGINT; requests in flight finish first.
+
+    Args:
+        config: the configuration.
+        is_frontend: serve the whole API; otherwise only health and metrics.
+        is_integrator: integrate and publish, whenever the lease is held.
+        listen: instead of the configuration's address.
+        ready: called with the URL once requests are taken.
+        clock: gives the time in Unix seconds.
+
+    Raises:
+        ConfigError: the log is no cluster.
+        DatabaseError: the database cannot be reached, or is of another version.
+        WrongIdentityError: it belongs to another log.
+        StorageError: the object store ignores conditions, or one of the two is damaged.
+        OSError: the address cannot be bound.
+        ExceptionGroup: a background task failed.
+    """
+    file, cluster = config.file, config.cluster
+    tls = server_context(file.tls)
+    metrics = Metrics("muniment_log")
+    measured = LogMetrics(metrics)
+    async with AsyncExitStack() as closing:
+        database = await Database.open(cluster.postgres, connections=cluster.connections)
+        closing.push_async_callback(database.close)
+        await check_schema(database)
+        await claim(database, file.origin, [str(signer.vkey) for signer in config.signers])
+        await _probe(cluster.object_store)
+        objects = ObjectStore.open(
+            cluster.object_store,
+            seconds=cluster.lease_seconds / REQUESTS_IN_LEASE,
+            metrics=metrics,
+        )
+        closing.push_async_callback(objects.close)
+        integration = None
+        if is_integrator:
+            integration = Integration(
+                config, cluster.lease_seconds, database, objects, measured, clock
+            )
+        background: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]
+        background = [] if integration is None else [("integration", integration.run)]
+        if is_frontend:
+            backlog = Backlog(cluster.backlog_leaves, cluster.backlog_bytes)
+            order = PostgresOrder(
+                database, backlog, _nothing if integration is None else integration.wake
+            )
+            framer = TokenFramer(file.origin, config.signers[0])
+            sequencer = Sequencer(order, framer, measured, file.limits.sequencer)
+            view = PublishedView(database, measured)
+            await view.look()
+            tiles = ObjectTiles(objects, lambda: published_size(view.published))
+            background += [("sequencer", sequencer.run), ("published head", view.run)]
+            index = None
+            if file.index_database is not None:
+                index = bucket_index(config, file.index_database, view, tiles, metrics)
+                closing.push_async_callback(index[1].close)
+                background.append(("index", index[0].run))
+            doors = Doors(config.admission)
+            budgets = Budgets(file.limits, config.rates, file.limits.failures_per_second)
+            api = build(doors, budgets, sequencer, view, tiles, metrics, index)
+        else:
+            api = App(metrics, ERRORS)
+            api.operations(_standing(integration))
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(work(), name=name) for name, work in background]
+            async with serving(api, listen or file.listen, file.limits.server, tls) as url:
+                event(
+                    _LOGGER,
+                    logging.INFO,
+                    "log is ready",
+                    origin=file.origin,
+                    url=url,
+                    frontend=is_frontend,
+                    integrator=is_integrator,
+                    gateways=len(config.admission.gateways),
+                )
+                stop = stop_requested()
+                ready(url)
+                which = await stop
+                event(_LOGGER, logging.INFO, "stopping", signal=which.name)
+            for task in running:
+                task.cancel()
+
+
+def _nothing() -> None:
+    """No integrator runs in this process."""
+
+
+async def _probe(url: str) -> None:
+    """Refuses a bucket that ignores conditions, with more patience than a reign has."""
+    objects = ObjectStore.open(url)
+    try:
+        await objects.probe()
+    finally:
+        await objects.close()
+
+
+def _standing(integration: Integration | None) -> Callable[[], Mapping[str, Any]]:
+    def ready() -> dict[str, Any]:
+        publisher = None if integration is None else integration.publisher
+        if publisher is None:
+            return {"integrating": False}
+        return {
+            "integrating": True,
+            "integrated": publisher.integrated.size,
+            "published": published_size(publisher.published),
+            "witnesses": publisher.witnesses,
+        }
+
+    return ready

@@ -1,0 +1,169 @@
+"""An integrator's life (design section 7): wait for the lease, take over, work, and start again.
+
+What is only in the way (the lease was lost, the database or the object store cannot be reached)
+ends a reign: everything in memory is dropped, and the next reign learns what is true. What
+contradicts (a history that went back, a tile that is not the one it must be) ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from muniment.formats.cosignature import verifier_for
+from muniment.service.logging import event
+from muniment_log.cluster.integrator import IntegratedHeads, Integrator
+from muniment_log.cluster.lease import Lease, LeaseLostError
+from muniment_log.cluster.objects import SwapLostError
+from muniment_log.cluster.takeover import BucketTiles, rebuild
+from muniment_log.cluster.treestore import TreeStore
+from muniment_log.cluster.view import IntegratorStatus
+from muniment_log.errors import UnavailableError
+from muniment_log.heads import HeadSigner
+from muniment_log.listening import Heads
+from muniment_log.publisher import Publisher
+from muniment_log.rollback import check_note, check_witnesses
+from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.witness import clients_of, new_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from muniment_log.cluster.database import Database
+    from muniment_log.cluster.objects import ObjectStore
+    from muniment_log.config import LogConfig
+    from muniment_log.metrics import LogMetrics
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+LOOKS: Final = 5
+"""How often somebody who waits for the lease looks, in the time of a lease."""
+
+PAUSE_SECONDS: Final = 0.5
+"""Time after a reign that ended by itself, before the next look."""
+
+_PASSING: Final = (LeaseLostError, SwapLostError, UnavailableError)
+
+
+class Integration:
+    """One process's part in integrating; `run` is its one task."""
+
+    def __init__(
+        self,
+        config: LogConfig,
+        lease_seconds: float,
+        database: Database,
+        objects: ObjectStore,
+        metrics: LogMetrics,
+        clock: Callable[[], int],
+    ) -> None:
+        """Takes what a reign is made of; `clock` gives Unix seconds."""
+        self._config = config
+        self._lease_seconds = lease_seconds
+        self._database = database
+        self._objects = objects
+        self._metrics = metrics
+        self._clock = clock
+        self._integrator: Integrator | None = None
+        self._publisher: Publisher | None = None
+
+    @property
+    def publisher(self) -> Publisher | None:
+        """The publisher while this process integrates; None while it stands by."""
+        return self._publisher
+
+    def wake(self) -> None:
+        """Something was ordered in this process."""
+        if self._integrator is not None:
+            self._integrator.wake()
+
+    async def run(self) -> None:
+        """Integrates whenever it holds the lease, until cancelled.
+
+        Raises:
+            RolledBackError: the database, the bucket and the witnesses contradict each other.
+            StorageError: what is stored is damaged.
+        """
+        while True:
+            holder = secrets.token_hex(8)
+            lease = None
+            try:
+                lease = await Lease.acquire(self._database, holder, self._lease_seconds)
+                if lease is not None:
+                    event(_LOGGER, logging.INFO, "integrating", epoch=lease.epoch)
+                    await self._reign(lease)
+            except* _PASSING as group:
+                # With something worse beside it, that comes out of here in a group of its own.
+                for error in group.exceptions:
+                    event(_LOGGER, logging.WARNING, "integrating no more", error=_text(error))
+            finally:
+                self._integrator = self._publisher = None
+                if lease is not None:
+                    await lease.release()
+            pause = self._lease_seconds / LOOKS if lease is None else PAUSE_SECONDS
+            await asyncio.sleep(pause)
+
+    async def _reign(self, lease: Lease) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(lease.keep(self._status), name="lease")
+            tasks.create_task(self._work(lease), name="work")
+
+    async def _work(self, lease: Lease) -> None:
+        file = self._config.file
+        store = TreeStore(self._database, lease.epoch)
+        stored = await store.load()
+        bucket = BucketTiles(self._objects, store)
+        edge = await rebuild(stored, bucket)
+        tiles = EmbeddedTiles(bucket, edge, stored.published)
+        for note in (stored.signed, stored.published):
+            if note is not None:
+                await check_note(note, file.origin, tiles, stored.head)
+        keys = [verifier_for(signer.vkey) for signer in self._config.signers]
+        await bucket.reconcile(file.origin, keys, stored, tiles)
+        async with new_session(file.limits.witness_seconds, file.outgoing.access) as session:
+            policy = self._config.policy
+            clients = [] if policy is None else clients_of(policy, session)
+            await check_witnesses(
+                clients, file.origin, keys, tiles, stored.head, file.limits.start_seconds
+            )
+            heads = IntegratedHeads(store, self._objects, tiles)
+            publisher = Publisher(
+                HeadSigner(file.origin, self._config.signers, self._clock, stored.signed),
+                heads,
+                tiles,
+                policy,
+                clients,
+                self._metrics,
+                file.limits.publisher,
+            )
+            listener = Heads(tiles, publisher, self._metrics)
+            integrator = Integrator(store, self._objects, heads, edge, listener, self._metrics)
+            publisher.start(
+                stored.head, stored.signed, stored.published, lambda: integrator.is_busy
+            )
+            self._metrics.integrated(stored.head.size)
+            self._integrator, self._publisher = integrator, publisher
+            event(
+                _LOGGER, logging.INFO, "took over", epoch=lease.epoch, size=stored.head.size,
+                witnesses=len(clients),
+            )  # fmt: skip
+            async with asyncio.TaskGroup() as inner:
+                inner.create_task(integrator.run(), name="integrator")
+                inner.create_task(publisher.run(), name="publisher")
+
+    def _status(self) -> bytes:
+        publisher = self._publisher
+        if publisher is None:
+            return b"{}"
+        status = IntegratorStatus(publisher.is_stalled, publisher.witnesses)
+        return msgspec.json.encode(status)
+
+
+def _text(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)

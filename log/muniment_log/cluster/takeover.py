@@ -1,0 +1,155 @@
+"""Taking over (design section 7): rebuild the right edge from the bucket, and believe nothing else.
+
+A new integrator goes on only when everything agrees: the tiles with the root in the database, the
+signed and published checkpoints with the tree, the published object with the database, and the
+witnesses with all of it. A published checkpoint that is ahead of the database means that the
+database was restored or failed over to an older state, and going on would fork the log: the process
+ends and says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.encoding import MunimentError
+from muniment.formats.merkle import HASH_SIZE, root_of
+from muniment.formats.note import verify_note
+from muniment.formats.tiles import TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment_log.cluster.tiles import CHECKPOINT
+from muniment_log.errors import RolledBackError, StorageError
+from muniment_log.integrate import restore
+from muniment_log.proofs import root_at
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from muniment.formats.note import Verifier
+    from muniment_log.cluster.objects import ObjectStore, Version
+    from muniment_log.cluster.treestore import StoredTree, TreeStore
+    from muniment_log.integrate import RightEdge
+    from muniment_log.storage.port import TileSource
+
+_TOGETHER: Final = 64  # tiles read at the same time
+
+
+class BucketTiles:
+    """Full tiles in the bucket, and the published checkpoint; see `embedded.FullTiles`."""
+
+    def __init__(self, objects: ObjectStore, store: TreeStore) -> None:
+        """Takes the bucket, and the database that knows of a checkpoint before the bucket does."""
+        self._objects = objects
+        self._store = store
+        self._version: Version | None = None
+
+    async def tiles(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Full tiles at (level, index), in the order asked for.
+
+        Raises:
+            StorageError: one is not stored.
+            UnavailableError: the object store cannot be reached.
+        """
+        found: list[bytes] = []
+        for at in range(0, len(wanted), _TOGETHER):
+            found += await asyncio.gather(
+                *(self._get(Tile(*which).path) for which in wanted[at : at + _TOGETHER])
+            )
+        return found
+
+    async def put_published(self, note: bytes) -> None:
+        """Stores the published checkpoint in the database, then swaps the object.
+
+        In this order the object is never ahead of the database, unless the database went back.
+
+        Raises:
+            LeaseLostError: another integrator works.
+            SwapLostError: somebody else wrote the object.
+            StorageError, UnavailableError: it is not known to be stored.
+        """
+        size = parse_signed_checkpoint(note).checkpoint.size
+        await self._store.put_published(size, note)
+        self._version = await self._objects.swap(CHECKPOINT, note, self._version)
+
+    async def reconcile(
+        self,
+        origin: str,
+        keys: Sequence[Verifier],
+        stored: StoredTree,
+        tiles: TileSource,
+    ) -> None:
+        """Compares the published object with the database, and brings it up to date.
+
+        Raises:
+            RolledBackError: the object is ahead of the database, or of another history.
+            StorageError: the object is not a checkpoint of this log.
+        """
+        found = await self._objects.get_versioned(CHECKPOINT)
+        if found is not None:
+            data, self._version = found
+            if data == stored.published:
+                return
+            known = _checkpoint(data, origin, keys).checkpoint
+            newest = 0
+            if stored.published is not None:
+                newest = parse_signed_checkpoint(stored.published).checkpoint.size
+            if known.size > newest:
+                raise RolledBackError(
+                    f"the database was rolled back: the newest checkpoint that it published has "
+                    f"{newest} leaves, the one in the bucket {known.size}"
+                )
+            if await root_at(tiles, known.size) != known.root:
+                raise RolledBackError(
+                    f"the checkpoint of {known.size} leaves in the bucket is of another history "
+                    "than the database"
+                )
+        if stored.published is not None:
+            self._version = await self._objects.swap(CHECKPOINT, stored.published, self._version)
+
+    async def _get(self, key: str) -> bytes:
+        try:
+            return await self._objects.get(key)
+        except LookupError:
+            raise StorageError(f"the object store lacks {key}") from None
+
+
+async def rebuild(stored: StoredTree, tiles: BucketTiles) -> RightEdge:
+    """Rebuilds the right edge from full tiles and the entries after them, and checks the root.
+
+    The hashes of each partial tile are the roots of full tiles of the level below: at most 255 are
+    read for each of a handful of levels.
+
+    Raises:
+        StorageError: what is stored does not make the stored tree.
+        UnavailableError: the object store cannot be reached.
+    """
+    size = stored.head.size
+    begin = size // TILE_WIDTH * TILE_WIDTH
+    fragments = [
+        run.body[run.offsets[max(0, begin - run.first)] :] for run in stored.tail if run.end > begin
+    ]
+    partials: dict[int, tuple[int, bytes]] = {}
+    level, rest = 1, size >> TILE_HEIGHT
+    while rest:
+        index, width = divmod(rest, TILE_WIDTH)
+        children = await tiles.tiles([(level - 1, rest - width + i) for i in range(width)])
+        partials[level] = index, b"".join(map(_root, children))
+        level, rest = level + 1, index
+    return restore(stored.head, fragments, partials)
+
+
+def _root(tile: bytes) -> bytes:
+    if len(tile) != TILE_WIDTH * HASH_SIZE:
+        raise StorageError("a full tile in the bucket has another length")
+    return root_of([tile[at : at + HASH_SIZE] for at in range(0, len(tile), HASH_SIZE)])
+
+
+def _checkpoint(data: bytes, origin: str, keys: Sequence[Verifier]) -> SignedCheckpoint:
+    try:
+        signed = parse_signed_checkpoint(data)
+        verify_note(signed.note, keys)
+    except MunimentError as error:
+        raise StorageError(f"the bucket's checkpoint is not this log's: {error}") from error
+    if signed.checkpoint.origin != origin:
+        raise StorageError(f"the bucket's checkpoint is of the log {signed.checkpoint.origin}")
+    return signed

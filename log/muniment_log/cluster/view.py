@@ -1,0 +1,159 @@
+"""The published head as a frontend sees it (design section 7): by polling the database.
+
+Integration and publication happen in another process. One small query says how far both are; the
+checkpoint itself is read only when it is a new one. Polling is slow while nobody waits, and as fast
+as an exchange with a witness while somebody does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.service.logging import event
+from muniment_log.errors import LogError, StorageError
+from muniment_log.published import Waiting
+from muniment_log.storage.port import Head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from muniment_log.cluster.database import Database
+    from muniment_log.metrics import LogMetrics
+
+POLL_SECONDS: Final = 0.2
+"""How often to look while nobody waits."""
+
+URGENT_SECONDS: Final = 0.004
+"""How often to look while somebody waits for publication."""
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+_LOOK: Final = """
+SELECT tree.size, tree.root, lease.until > now() AS held, lease.status,
+    coordinator.next, head.version, head.note
+FROM tree JOIN lease ON lease.id = 0 JOIN coordinator ON coordinator.id = 0
+LEFT JOIN head ON head.kind = 'published' AND head.version > $1
+WHERE tree.id = 0
+"""
+
+
+class IntegratorStatus(msgspec.Struct, frozen=True):
+    """What the integrator tells the frontends with each renewal of its lease.
+
+    Attributes:
+        stalled: whether a head waits for a quorum that does not come.
+        witnesses: each witness, see `Publisher.witnesses`.
+    """
+
+    stalled: bool = False
+    witnesses: list[dict[str, Any]] = []
+
+
+class PublishedView:
+    """A `PublishedHead` that follows the database; belongs to one event loop.
+
+    Attributes:
+        published: the published checkpoint; None before the first.
+        integrated: the integrated head.
+        ordered: leaves that have an index.
+        is_led: whether some integrator holds the lease.
+    """
+
+    def __init__(self, database: Database, metrics: LogMetrics) -> None:
+        """Takes the database; `look` once before anything is asked."""
+        self.published: SignedCheckpoint | None = None
+        self.integrated = Head(0, b"")
+        self.ordered = 0
+        self.is_led = False
+        self._database = database
+        self._metrics = metrics
+        self._version = 0
+        self._status = IntegratorStatus()
+        self._interested = 0
+        self._urgent = asyncio.Event()
+        self._waiting = Waiting()
+        self._is_blind = False
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a head waits for a quorum that does not come."""
+        return self._status.stalled
+
+    @property
+    def witnesses(self) -> Sequence[dict[str, Any]]:
+        """Each witness, as the integrator last told."""
+        return self._status.witnesses
+
+    @contextmanager
+    def interest(self) -> Iterator[None]:
+        """Somebody will wait for the head of what is submitted inside."""
+        yield
+
+    async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
+        """Waits until a tree of at least `size` is published; see `PublishedHead.wait`."""
+        self._interested += 1
+        self._urgent.set()
+        try:
+            return await self._waiting.wait(size, seconds, self.published)
+        finally:
+            self._interested -= 1
+
+    async def look(self) -> None:
+        """Reads the state once.
+
+        Raises:
+            UnavailableError, StorageError: the database cannot be used.
+        """
+        row = await self._database.read(
+            lambda db: db.fetchrow(_LOOK, self._version), "reading the published head"
+        )
+        if row is None:
+            raise StorageError("the database has lost its tree state")
+        self.integrated = Head(row["size"], row["root"])
+        self.ordered = row["next"]
+        self.is_led = row["held"]
+        self._status = _status(row)
+        self._metrics.integrated(row["size"])
+        self._metrics.stalled.set(self.is_stalled)
+        if row["note"] is not None:
+            self._version = row["version"]
+            self.published = parse_signed_checkpoint(row["note"])
+            self._metrics.published(self.published.checkpoint.size)
+            self._waiting.tell(self.published)
+
+    async def run(self) -> None:
+        """Follows the database, until cancelled."""
+        try:
+            while True:
+                self._urgent.clear()
+                try:
+                    await self.look()
+                except LogError as error:
+                    if not self._is_blind:
+                        event(_LOGGER, logging.WARNING, "cannot see the head", error=str(error))
+                    self._is_blind = True
+                else:
+                    self._is_blind = False
+                if self._interested and not self._is_blind:
+                    await asyncio.sleep(URGENT_SECONDS)
+                    continue
+                try:
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._urgent.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            self._waiting.stop()
+
+
+def _status(row: Mapping[str, Any]) -> IntegratorStatus:
+    try:
+        return msgspec.json.decode(row["status"] or b"{}", type=IntegratorStatus)
+    except msgspec.DecodeError as error:
+        raise StorageError(f"the integrator's status is damaged: {error}") from error

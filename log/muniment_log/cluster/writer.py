@@ -1,0 +1,45 @@
+"""Writing tiles to the object store (C2SP tlog-tiles): each resource under its path, create-only.
+
+Full tiles and bundles are written once, when they are full. Partial ones are written for heads
+that are going to be signed, and for no others.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muniment.formats.merkle import HASH_SIZE
+from muniment.formats.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+
+if TYPE_CHECKING:
+    from muniment_log.cluster.objects import ObjectStore
+    from muniment_log.integrate import Integration, RightEdge
+
+
+async def write_tiles(objects: ObjectStore, change: Integration) -> None:
+    """Stores the bundles and tiles that an integration filled.
+
+    Raises:
+        DivergedError: something else is stored there already.
+        UnavailableError: the object store cannot be reached.
+    """
+    items = [(Tile(ENTRIES, index).path, data) for index, data in change.bundles]
+    items += [
+        (Tile(level, index).path, data)
+        for level, index, data in change.tiles
+        if len(data) == TILE_WIDTH * HASH_SIZE
+    ]
+    await objects.create_many(items)
+
+
+async def write_partials(objects: ObjectStore, edge: RightEdge) -> None:
+    """Stores the partial tiles and the partial bundle of a head; see `write_tiles`."""
+    items = []
+    for level, hashes in enumerate(edge.partials):
+        if hashes:
+            index = edge.head.size >> (TILE_HEIGHT * (level + 1))
+            items.append((Tile(level, index, len(hashes) // HASH_SIZE).path, hashes))
+            if level == 0:
+                bundle = Tile(ENTRIES, index, len(hashes) // HASH_SIZE)
+                items.append((bundle.path, b"".join(edge.fragments)))
+    await objects.create_many(items)

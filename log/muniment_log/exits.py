@@ -1,0 +1,82 @@
+"""The exit codes of `muniment-log`, and how a service that ends comes to one.
+
+0 done; 1 the service failed while it ran; 2 wrong usage (click's); 3 a configuration or key cannot
+be used; 4 the database or the object store cannot be used (in use, damaged, another program's,
+another version's, not there); 5 the address cannot be bound; 6 the database belongs to another
+origin or other keys; 7 the database was rolled back: a witness or the bucket knows more than it
+holds; 8 `check` or `repair`: the database is damaged.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from muniment.formats.encoding import MunimentError
+from muniment.memory import protect_memory
+from muniment.service import logging
+from muniment.service.database import DatabaseError
+from muniment.service.process import first_error, run
+from muniment_log.config import LogConfig, load
+from muniment_log.errors import (
+    RolledBackError,
+    StorageError,
+    UnavailableError,
+    WrongIdentityError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+EXIT_FAILED: Final = 1
+EXIT_CONFIG: Final = 3
+EXIT_DATABASE: Final = 4
+EXIT_ADDRESS: Final = 5
+EXIT_IDENTITY: Final = 6
+EXIT_ROLLED_BACK: Final = 7
+EXIT_DAMAGED: Final = 8
+
+_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
+    (WrongIdentityError, EXIT_IDENTITY),
+    (RolledBackError, EXIT_ROLLED_BACK),
+    (DatabaseError, EXIT_DATABASE),
+    (StorageError, EXIT_DATABASE),
+    (UnavailableError, EXIT_DATABASE),
+    (MunimentError, EXIT_CONFIG),
+    (OSError, EXIT_ADDRESS),
+)
+"""Exit code of what stops the service before it is ready; the first class that fits."""
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code of what stopped a command before it did anything."""
+    return next(code for kind, code in _CODES if isinstance(error, kind))
+
+
+def fail(code: int, error: object) -> NoReturn:
+    """Says why on one line, and ends the process."""
+    first_line = str(error).partition("\n")[0] or type(error).__name__
+    click.echo(f"muniment-log: {first_line}", err=True)
+    sys.exit(code)
+
+
+def run_service(config: Path, start: Callable[[LogConfig], Coroutine[Any, Any, None]]) -> None:
+    """Loads a configuration and runs a service until it ends; the process's exit code says how."""
+    protect_memory()
+    try:
+        loaded = load(config)
+        logging.configure(loaded.file.log_level, loaded.file.log_format)
+        run(start(loaded))
+    except (MunimentError, OSError) as error:
+        fail(code_of(error), error)
+    except ExceptionGroup as group:
+        # TaskGroup's wrapping says nothing; what failed is inside. Of a service that ran, only
+        # that the address is taken and that history went back have codes of their own.
+        cause = first_error(group)
+        told = isinstance(cause, (OSError, RolledBackError))
+        fail(code_of(cause) if told else EXIT_FAILED, cause)
+    except KeyboardInterrupt:
+        fail(EXIT_FAILED, "interrupted")

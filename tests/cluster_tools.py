@@ -1,0 +1,125 @@
+"""The cluster's storage without HTTP: frontends' sequencers, an integrator, tiles in a bucket."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import signing
+from engines import Bucket
+from log_tools import ORIGIN
+from muniment.formats.tiles import Tile
+from muniment.service.metrics import Metrics
+from muniment_log.cluster.database import Database
+from muniment_log.cluster.integrator import IntegratedHeads, Integrator
+from muniment_log.cluster.lease import Lease
+from muniment_log.cluster.migrate import migrate
+from muniment_log.cluster.objects import ObjectStore
+from muniment_log.cluster.order import Backlog, PostgresOrder
+from muniment_log.cluster.takeover import BucketTiles, rebuild
+from muniment_log.cluster.treestore import TreeStore
+from muniment_log.integrate import Integration
+from muniment_log.metrics import LogMetrics
+from muniment_log.sequencer import Sequencer, SequencerLimits
+from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.port import Head
+from muniment_log.tokens import TokenFramer
+
+SECONDS = 30.0  # only a failure waits so long
+
+
+@dataclass
+class Listening:
+    """A `Listener` that advances the tiles and signs nothing."""
+
+    tiles: EmbeddedTiles
+
+    def signer(self) -> Callable[[Head], bytes] | None:
+        return None
+
+    def committed(self, change: Integration, signed: bytes | None) -> None:
+        self.tiles.advance(change)
+
+
+class Settled:
+    """A `TileSource` that first waits until all that is ordered is in the tree."""
+
+    def __init__(self, tiles: EmbeddedTiles, database: Database) -> None:
+        self.tiles = tiles
+        self.database = database
+
+    async def read(self, tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        ordered = await ordered_in(self.database)
+        async with asyncio.timeout(SECONDS):
+            while self.tiles.edge.head.size < ordered:  # noqa: ASYNC110  # no event tells
+                await asyncio.sleep(0.002)
+        return await self.tiles.read(tiles)
+
+    async def checkpoint(self) -> bytes | None:
+        return await self.tiles.checkpoint()
+
+
+async def ordered_in(database: Database) -> int:
+    """Leaves that have an index."""
+    size = await database.read(
+        lambda db: db.fetchval("SELECT next FROM coordinator WHERE id = 0"), "test"
+    )
+    assert isinstance(size, int)
+    return size
+
+
+@dataclass
+class Clustered:
+    """A cluster without HTTP and without witnesses."""
+
+    database: Database
+    sequencers: list[Sequencer]
+    tiles: Settled
+    bucket: BucketTiles
+    integrator: Integrator
+
+
+@contextlib.asynccontextmanager
+async def clustered(
+    url: str,
+    bucket: Bucket,
+    limits: SequencerLimits,
+    *,
+    frontends: int = 1,
+    backlog: Backlog | None = None,
+) -> AsyncIterator[Clustered]:
+    async with contextlib.AsyncExitStack() as stack:
+        database = await Database.open(url)
+        stack.push_async_callback(database.close)
+        await migrate(database)
+        objects = ObjectStore.open(bucket.url, environment=bucket.environment)
+        stack.push_async_callback(objects.close)
+        lease = await Lease.acquire(database, "test", 30)
+        assert lease is not None
+        store = TreeStore(database, lease.epoch)
+        loaded = await store.load()
+        full = BucketTiles(objects, store)
+        edge = await rebuild(loaded, full)
+        tiles = EmbeddedTiles(full, edge, loaded.published)
+        await full.reconcile(ORIGIN, [], loaded, tiles)
+        metrics = LogMetrics(Metrics("test"))
+        integrator = Integrator(
+            store, objects, IntegratedHeads(store, objects, tiles), edge, Listening(tiles), metrics
+        )
+        framer = TokenFramer(ORIGIN, signing.log_signer())
+        sequencers = [
+            Sequencer(PostgresOrder(database, backlog or Backlog()), framer, metrics, limits)
+            for _ in range(frontends)
+        ]
+        tasks = [asyncio.create_task(one.run()) for one in (*sequencers, integrator)]
+
+        async def stop() -> None:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            for error in ended:
+                if not isinstance(error, asyncio.CancelledError):
+                    raise error
+
+        stack.push_async_callback(stop)
+        yield Clustered(database, sequencers, Settled(tiles, database), full, integrator)
