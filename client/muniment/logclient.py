@@ -7,15 +7,11 @@ not); errors come as the types of ``muniment.errors`` and as nothing else.
 
 import asyncio
 import random
-from collections.abc import Mapping
-from io import BytesIO
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
-from yarl import URL
 
 from muniment.access import Access
 from muniment.errors import BadAnswer, Problem, Refused, Unreachable
@@ -25,6 +21,8 @@ from muniment.formats.note import MAX_NOTE_SIZE
 from muniment.formats.proofs import MAX_PROOF
 from muniment.formats.tiles import ENTRIES, TILE_WIDTH, Tile
 from muniment.formats.typedjson import decode_json
+from muniment.httpclient import HttpClient
+from muniment.httpexchange import Answer, HttpError, TooLongError
 from muniment.urls import check_url
 
 DEFAULT_TIMEOUT: Final = 30.0
@@ -37,15 +35,12 @@ MAX_RETRY_AFTER: Final = 60.0
 """Seconds; a longer ``Retry-After`` is cut, so that a log cannot park its clients for a day."""
 
 _MAX_JSON: Final = 64 * 1024
-_MAX_PROBLEM: Final = 64 * 1024
 _MAX_ENTRY_ANSWER: Final = 65_535
 _MAX_BUNDLE: Final = 256 * (2 + 65_535)
 # A published receipt carries up to MAX_PROOF hashes (47 bytes each in JSON) a record.
 _MAX_PUBLISHED: Final = 64 * 1024 * 1024
 _MAX_PROOF_ANSWER: Final = 2 * MAX_NOTE_SIZE
 _FIRST_PAUSE: Final = 0.1
-# aiohttp writes bytes at once, and warns of those above 1 MiB; a file object goes piece by piece.
-_LARGE_BODY: Final = 1024 * 1024
 
 T = TypeVar("T")
 
@@ -130,20 +125,18 @@ class LogClient:
         self._headers = self._access.headers(self.url)
         self._timeout = timeout
         self._connections = connections
-        self._session: aiohttp.ClientSession | None = None
+        self._http: HttpClient | None = None
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._connections, limit_per_host=0, ssl=self._access.ssl()
-            ),
-            timeout=aiohttp.ClientTimeout(total=self._timeout),
+        self._http = HttpClient(
+            self.url,
             headers={
                 "User-Agent": "muniment",
                 "Accept-Encoding": "gzip, identity",
                 **self._headers,
             },
-            cookie_jar=aiohttp.DummyCookieJar(),
+            tls=self._access.ssl(),
+            connections=self._connections,
         )
         return self
 
@@ -157,9 +150,9 @@ class LogClient:
 
     async def close(self) -> None:
         """Closes the connections; safe to call twice."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        http, self._http = self._http, None
+        if http is not None:
+            http.close()
 
     # Reads (C2SP tlog-tiles)
 
@@ -232,7 +225,7 @@ class LogClient:
         body: bytes,
         *,
         published: float | None = None,
-        timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - aiohttp's
+        timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - handed on
     ) -> LogReceipt:
         """Posts one batch, once. Repeating it with the same bytes is always safe.
 
@@ -317,32 +310,23 @@ class LogClient:
         *,
         limit: int,
         body: bytes | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - handed to aiohttp, which enforces it
+        timeout: float | None = None,  # noqa: ASYNC109 - handed on
     ) -> bytes:
-        session = self._session
-        if session is None:
+        http = self._http
+        if http is None:
             raise RuntimeError("LogClient is used outside of its `async with`")
-        headers = {} if body is None else {"Content-Type": "application/octet-stream"}
-        options: dict[str, Any] = {}
-        if timeout is not None:
-            options["timeout"] = aiohttp.ClientTimeout(total=timeout)
+        seconds = self._timeout if timeout is None else timeout
         try:
-            async with session.request(
-                method,
-                URL(self.url + path, encoded=True),
-                data=body if body is None or len(body) <= _LARGE_BODY else BytesIO(body),
-                headers=headers,
-                allow_redirects=False,
-                **options,
-            ) as response:
-                if response.status == 200:
-                    return await _read(response, limit, f"{method} {path}")
-                data = await _read(response, _MAX_PROBLEM, f"{method} {path}")
-                raise _refusal(response.status, response.headers, data, path)
+            answer = await http.request(method, path, limit=limit, seconds=seconds, body=body)
         except TimeoutError:
             raise Unreachable(f"{self.url}{path}: no answer in time") from None
-        except aiohttp.ClientError as error:
-            raise Unreachable(f"{self.url}{path}: {str(error) or type(error).__name__}") from None
+        except TooLongError as error:
+            raise BadAnswer(f"{method} {path}: {error}") from None
+        except HttpError as error:
+            raise Unreachable(f"{self.url}{path}: {error}") from None
+        if answer.status != 200:
+            raise _refusal(answer, path)
+        return answer.body
 
 
 def seconds_to_wait(pause: float, asked: float) -> float:
@@ -379,19 +363,6 @@ def receipt_of(problem: Problem) -> LogReceipt | None:
         return None
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int, what: str) -> bytes:
-    chunks: list[bytes] = []
-    room = limit
-    async for chunk in response.content.iter_any():
-        room -= len(chunk)
-        if room < 0:
-            # The rest of a too long answer is not worth its bandwidth; nor is the connection.
-            response.close()
-            raise BadAnswer(f"{what}: the answer is longer than {limit} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
 def _decode(data: bytes, kind: type[T], what: str) -> T:
     try:
         return decode_json(data, kind, what)
@@ -399,15 +370,14 @@ def _decode(data: bytes, kind: type[T], what: str) -> T:
         raise BadAnswer(str(error)) from None
 
 
-def _refusal(
-    status: int, headers: Mapping[str, str], data: bytes, path: str
-) -> Refused | BadAnswer:
+def _refusal(answer: Answer, path: str) -> Refused | BadAnswer:
+    status = answer.status
     if status < 400:
         return BadAnswer(f"{path}: HTTP {status} where 200 or an error was expected")
     members: dict[str, Any] = {}
-    if headers.get("Content-Type", "").partition(";")[0].strip() == "application/problem+json":
+    if answer.media_type == "application/problem+json":
         try:
-            members = decode_json(data, dict[str, Any], path)
+            members = decode_json(answer.body, dict[str, Any], path)
         except FormatError:
             members = {}  # an error that is also malformed is still that error
 
@@ -422,7 +392,7 @@ def _refusal(
         detail=text("detail") or ("" if members else path),
         members=members,
     )
-    return Refused(problem, _retry_after(headers.get("Retry-After", "")))
+    return Refused(problem, _retry_after(answer.headers.get("retry-after", "")))
 
 
 def _retry_after(value: str) -> float | None:

@@ -6,9 +6,7 @@ one `WitnessClient` serves all of them with one request.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-import aiohttp
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from muniment.access import ANYBODY, Access
 from muniment.formats.checkpoint import parse_signed_checkpoint
@@ -22,6 +20,8 @@ from muniment.formats.witnesswire import (
     parse_cosignatures,
     parse_size,
 )
+from muniment.httpclient import HttpClient
+from muniment.httpexchange import Answer, HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -67,14 +67,13 @@ class WitnessClient:
         size: the tree size that it is believed to have cosigned last.
     """
 
-    def __init__(
-        self, session: aiohttp.ClientSession, url: str, witnesses: Sequence[PolicyWitness]
-    ) -> None:
+    def __init__(self, session: Session, url: str, witnesses: Sequence[PolicyWitness]) -> None:
         """Takes the policy's witnesses that share this URL."""
         self.label: Final = "+".join(witness.name for witness in witnesses)
         self.url: Final = url.rstrip("/")
         self.size = 0
         self._session = session
+        self._http: HttpClient | None = None
         self._verifiers: list[Verifier] = [verifier_for(witness.vkey) for witness in witnesses]
         self._names = {witness.vkey: witness.name for witness in witnesses}
         self._keys = {(witness.vkey.name, witness.vkey.key_id) for witness in witnesses}
@@ -98,14 +97,15 @@ class WitnessClient:
             # A size beyond ours is asked about again: it is only what somebody's answer said.
             old = min(self.size, new)
             request = AddCheckpoint(old, tuple(await prove(old, new)), signed)
-            status, kind, body = await self._request("POST", "/add-checkpoint", request.encode())
+            answer = await self._request("POST", "/add-checkpoint", request.encode())
+            status, body = answer.status, answer.body
             if status == 200:
                 cosigned = self._check(signed, body)
                 self.size = new
                 return cosigned
             if status == 403 and _ACCUSED in body:
                 raise AccusedError(f"it holds evidence against this log: {_excerpt(body)}")
-            if status != 409 or kind != SIZE_CONTENT_TYPE:
+            if status != 409 or answer.media_type != SIZE_CONTENT_TYPE:
                 raise WitnessError(f"status {status}: {_excerpt(body)}")
             try:
                 self.size = parse_size(body)
@@ -123,11 +123,12 @@ class WitnessClient:
         Raises:
             WitnessError: it does not answer, or with something that the log never signed.
         """
-        status, _, body = await self._request("GET", f"/{origin_hash(origin)}/checkpoint", None)
-        if status == 404:
+        answer = await self._request("GET", f"/{origin_hash(origin)}/checkpoint", None)
+        body = answer.body
+        if answer.status == 404:
             return None
-        if status != 200:
-            raise WitnessError(f"status {status}: {_excerpt(body)}")
+        if answer.status != 200:
+            raise WitnessError(f"status {answer.status}: {_excerpt(body)}")
         try:
             signed = parse_signed_checkpoint(body)
             verify_note(signed.note, log)
@@ -151,40 +152,58 @@ class WitnessClient:
             raise WitnessError("its answer: a cosignature without a timestamp")
         return Cosigned(lines, frozenset(self._names[verified.vkey] for verified in found))
 
-    async def _request(self, method: str, path: str, data: bytes | None) -> tuple[int, str, bytes]:
+    async def _request(self, method: str, path: str, data: bytes | None) -> Answer:
         try:
-            async with self._session.request(
-                method, self.url + path, data=data, allow_redirects=False
-            ) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > _MAX_RESPONSE:
-                        raise WitnessError(f"more than {_MAX_RESPONSE} bytes of response")
-                kind = response.headers.get("Content-Type", "")
-                return response.status, kind.partition(";")[0].strip(), bytes(body)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if self._http is None:
+                self._http = self._session.client(self.url)
+            return await self._http.request(
+                method, path, limit=_MAX_RESPONSE, seconds=self._session.seconds, body=data
+            )
+        except (HttpError, TimeoutError, ValueError) as error:
             raise WitnessError(f"{type(error).__name__}: {error}") from error
 
 
-def new_session(request_seconds: float, access: Access = ANYBODY) -> aiohttp.ClientSession:
-    """The HTTP client for witnesses: kept-alive connections, no proxies, no decompression.
+class Session:
+    """The connections to all witnesses; an async context manager that closes them.
+
+    Attributes:
+        seconds: time for one request.
+    """
+
+    def __init__(self, seconds: float, access: Access) -> None:
+        """Connects as `access` says."""
+        self.seconds: Final = seconds
+        self._tls = access.ssl()
+        self._clients: list[HttpClient] = []
+
+    def client(self, url: str) -> HttpClient:
+        """Connections to one witness.
+
+        Raises:
+            ValueError: the URL is none; a policy may hold any text.
+        """
+        headers = {"User-Agent": "muniment-log"}
+        self._clients.append(HttpClient(url, headers=headers, tls=self._tls))
+        return self._clients[-1]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.close()
+
+
+def new_session(request_seconds: float, access: Access = ANYBODY) -> Session:
+    """The HTTP side of asking witnesses.
 
     Raises:
         InputError: A file of `access` cannot be used.
     """
-    return aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=request_seconds),
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=300, ssl=access.ssl()),
-        auto_decompress=False,
-        raise_for_status=False,
-        trust_env=False,
-        headers={"User-Agent": "muniment-log", "Accept-Encoding": "identity"},
-        skip_auto_headers=("Accept",),
-    )
+    return Session(request_seconds, access)
 
 
-def clients_of(policy: Policy, session: aiohttp.ClientSession) -> list[WitnessClient]:
+def clients_of(policy: Policy, session: Session) -> list[WitnessClient]:
     """One client for each URL of a policy's witnesses; those without a URL cannot be asked."""
     by_url: dict[str, list[PolicyWitness]] = {}
     for witness in policy.witnesses:

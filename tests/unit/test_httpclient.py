@@ -1,0 +1,189 @@
+"""The lean HTTP client against servers that send exactly these bytes."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from muniment.httpclient import HttpClient
+from muniment.httpexchange import MAX_HEAD, HttpError, TooLongError
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Served:
+    """What a server saw: its connections, and every request on them."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.requests: list[bytes] = []
+
+
+Script = Callable[[Served, asyncio.StreamWriter], bytes | None]
+
+
+@asynccontextmanager
+async def serving(script: Script) -> AsyncIterator[tuple[HttpClient, Served]]:
+    """Answers each request with what the script says; None closes the connection."""
+    served = Served()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.connections += 1
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = int(
+                    head.lower().partition(b"content-length: ")[2].partition(b"\r")[0] or 0
+                )
+                served.requests.append(head + await reader.readexactly(int(length or 0)))
+                answer = script(served, writer)
+                if answer is None:
+                    break
+                writer.write(answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = HttpClient(f"http://127.0.0.1:{port}/base/", headers={"User-Agent": "test"})
+    try:
+        yield client, served
+    finally:
+        client.close()
+        server.close()
+
+
+async def get(client: HttpClient, path: str = "/x", limit: int = 1000) -> bytes:
+    return (await client.request("GET", path, limit=limit, seconds=5)).body
+
+
+async def test_requests_share_a_connection() -> None:
+    async with serving(lambda *_: OK) as (client, served):
+        assert await get(client) == b"ok"
+        answer = await client.request("POST", "/y?z", limit=10, seconds=5, body=b"body")
+        assert (answer.status, answer.body) == (200, b"ok")
+        assert served.connections == 1
+        host = served.requests[0].split(b"\r\n")[1]
+        assert served.requests == [
+            b"GET /base/x HTTP/1.1\r\n" + host + b"\r\nUser-Agent: test\r\n\r\n",
+            b"POST /base/y?z HTTP/1.1\r\n" + host + b"\r\nUser-Agent: test\r\n"
+            b"Content-Type: application/octet-stream\r\nContent-Length: 4\r\n\r\nbody",
+        ]
+        await asyncio.gather(*(get(client) for _ in range(5)))
+        assert served.connections > 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CHUNKED + b"1\r\no\r\n1\r\nk\r\n0\r\nA: b\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
+        b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK,
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"%x\r\n%b\r\n0\r\n\r\n" % (22, zlib.compress(b"ok", wbits=31)),
+    ],
+)
+async def test_answers(answer: bytes) -> None:
+    async with serving(lambda *_: answer) as (client, served):
+        assert await get(client) == await get(client) == b"ok"
+        assert served.connections == 1
+
+
+async def test_an_answer_may_end_with_its_connection() -> None:
+    def script(_: Served, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nok")
+
+    async with serving(script) as (client, served):
+        assert await get(client) == await get(client) == b"ok"
+        assert served.connections == 2
+
+
+async def test_a_kept_connection_that_has_ended_costs_no_request() -> None:
+    def script(served: Served, _: asyncio.StreamWriter) -> bytes | None:
+        return OK if len(served.requests) != 2 else None
+
+    async with serving(script) as (client, served):
+        assert await get(client, "/1") == b"ok"
+        assert await get(client, "/2") == b"ok"  # closed when it came, and sent again
+        assert served.connections == 2
+        assert [r.split()[1] for r in served.requests] == [b"/base/1", b"/base/2", b"/base/2"]
+
+
+async def test_a_new_connection_without_an_answer_is_an_error() -> None:
+    async with serving(lambda *_: None) as (client, served):
+        with pytest.raises(HttpError):
+            await get(client)
+        assert served.connections == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"garbage\r\n\r\n",
+        b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nA: " + b"a" * 2 * MAX_HEAD + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 200_000 + b"\r\no\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 12\r\n\r\n"
+        + zlib.compress(b"ok", wbits=31)[:12],
+    ],
+)
+async def test_answers_that_are_none(answer: bytes) -> None:
+    async with serving(lambda *_: answer) as (client, _):
+        with pytest.raises(HttpError):
+            await get(client)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n" + b"x" * 1001,
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1001,
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"%x\r\n%b\r\n0\r\n\r\n"
+        % (len(zlib.compress(b"x" * 9999, wbits=31)), zlib.compress(b"x" * 9999, wbits=31)),
+    ],
+)
+async def test_answers_that_are_too_long(answer: bytes) -> None:
+    async with serving(lambda *_: answer) as (client, _):
+        with pytest.raises(TooLongError):
+            await get(client)
+
+
+async def test_what_nobody_asked_for_is_no_answer() -> None:
+    extra = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
+
+    async with serving(lambda *_: OK + extra) as (client, served):
+        assert await get(client) == b"ok"
+        assert await get(client) == b"ok"
+        assert served.connections == 2
+
+
+async def test_time_and_the_number_of_connections_are_bounded() -> None:
+    async with serving(lambda *_: b"") as (client, _):
+        with pytest.raises(TimeoutError):
+            await client.request("GET", "/", limit=10, seconds=0.05)
+    client = HttpClient("http://127.0.0.1:1", headers={})
+    with pytest.raises(HttpError):
+        await get(client)
+    client.close()
+    with pytest.raises(HttpError, match="closed"):
+        await get(client)
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/ü", "/\x00"])
+async def test_what_is_no_path(path: str) -> None:
+    client = HttpClient("http://127.0.0.1:1", headers={})
+    with pytest.raises(ValueError, match="not a path"):
+        await get(client, path)
+    with pytest.raises(ValueError, match="line end"):
+        HttpClient("http://127.0.0.1:1", headers={"A": "b\r\nC: d"})
