@@ -23,6 +23,7 @@ from muniment.formats.kinds import (
     Verification,
 )
 from muniment.formats.members import MAX_ID
+from muniment.formats.recordshape import PlainDecision, Shaped
 
 _NO_OBJECT: Final[dict[str, Any]] = {}
 
@@ -71,7 +72,7 @@ class _Response(Struct, frozen=True):
     context: dict[str, Any] | UnsetType = UNSET
 
 
-def check_rules(record: Record) -> None:
+def check_rules(record: Record | Shaped) -> None:
     """Checks what the types of a decoded record leave open; the producer's name excepted.
 
     Raises:
@@ -81,7 +82,7 @@ def check_rules(record: Record) -> None:
     _RULES[record.__class__](record)
 
 
-def check_producer(record: Record) -> None:
+def check_producer(record: Record | Shaped) -> None:
     """Checks that the producer's name is a key name (C2SP signed-note).
 
     Raises:
@@ -130,10 +131,20 @@ def _check_decision(record: Decision) -> None:
         valid = False
     if not valid:
         _explain_evaluation(request, response)
+    _check_authorization(record, allowed=response["decision"])
+
+
+def _check_plain(record: PlainDecision) -> None:
+    # Its shape has checked the evaluation already.
+    _check_authorization(record, allowed=record.response.decision)
+
+
+def _check_authorization(record: Decision, *, allowed: bool) -> None:
+    """Checks what a decision has besides the evaluation."""
     if record.execution is not None:
         _check_id(record.execution, "execution")
     if record.denial is not None:
-        if response["decision"]:
+        if allowed:
             raise FormatError("denial: codes come only with a decision of false")
         _check_distinct(record.denial.codes, "denial.codes")
     if record.artifact is not None:
@@ -209,6 +220,7 @@ _RULES: Final = cast(
     "Mapping[type, Callable[[Record], None]]",
     {
         Decision: _check_decision,
+        PlainDecision: _check_plain,
         Edge: _check_edge,
         Verification: _check_run,
         Outcome: _check_run,
