@@ -169,6 +169,8 @@ def files() -> Iterator[tuple[str, bytes]]:
         f'origin = "{ORIGIN}"\n{common}policy = "p"\nlog_level = "debug"\n'
         f'[[gateway]]\nvkey = "{GATEWAY.vkey}"\n'
         f'[[token]]\nproducer = "p"\nsha256 = "{"ab" * 32}"\n'
+        "expires = 2027-01-01T00:00:00Z\n"
+        f'[[read.token]]\nname = "r"\nsha256 = "{"cd" * 32}"\n[read]\ntiles = "token"\n'
         "[limits]\nparked_seconds = 0.5\ncommit_leaves = 5\n[index]\nenabled = false\n".encode(),
     )
     yield (

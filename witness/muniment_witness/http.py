@@ -30,6 +30,7 @@ from muniment.service.http import (
     Problem,
     Request,
     Response,
+    json_response,
     overloaded,
     text_response,
 )
@@ -37,6 +38,7 @@ from muniment.service.metrics import Metrics
 from muniment_witness.cosigner import Cosigner
 from muniment_witness.decide import Authentic, Log, Refused, authenticate, decide_subtree
 from muniment_witness.gossiphttp import add_routes
+from muniment_witness.openapi import document
 from muniment_witness.store import Cosigned, Store
 from muniment_witness.watch import Watch
 
@@ -105,6 +107,7 @@ class WitnessHttp:
             app.route("GET", "/", self._front)
         else:
             add_routes(app, self._watch)
+        app.route("GET", "/openapi.json", self._openapi)
         app.route("POST", "/add-checkpoint", self._add_checkpoint)
         app.route("POST", "/sign-subtree", self._sign_subtree)
         # A log that is no longer configured stays readable: what was cosigned was cosigned.
@@ -121,6 +124,9 @@ class WitnessHttp:
 
     async def _front(self, _: Request) -> Response:
         return text_response(f"{self._name}: a muniment witness of {len(self._logs)} logs\n")
+
+    async def _openapi(self, _: Request) -> Response:
+        return json_response(document(self._name))
 
     async def _add_checkpoint(self, request: Request) -> Response:
         body = await request.body(MAX_REQUEST_SIZE)

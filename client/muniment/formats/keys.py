@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -124,7 +124,7 @@ def parse_key_file(data: bytes, passphrase: bytes | None) -> KeyFile:
         raise FormatError("key file: a passphrase given, but the key is not encrypted")
     try:
         private = load_pem_private_key(data[blocks[0].start() :], passphrase or None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
         # The library's message is not passed on: it may describe what it found inside.
         hint = ", or a wrong passphrase" if kind == _ENCRYPTED else ""
         raise FormatError(f"key file: damaged or unsupported key{hint}") from None

@@ -49,8 +49,11 @@ MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 MAX_MANIFEST: Final = 4096
 """Largest manifest in bytes: two names and one Ed25519 signature, with room to spare."""
 
+LABEL: Final = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}"
+"""What a stream's label looks like, as a regular expression."""
+
 _HASHED_AT_ONCE: Final = 1024  # records: a millisecond
-_LABEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+_LABEL: Final = re.compile(LABEL)
 _LINES: Final = 6
 
 

@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from muniment.formats.manifest import MAX_BATCH_BYTES, MAX_BATCH_RECORDS
-from muniment_log.http.openapi_index import INDEX_PATHS, INDEX_SCHEMAS
-from muniment_log.http.openapi_parts import (
+from muniment.formats.kinds import Record
+from muniment.formats.manifest import LABEL, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
+from muniment.service import openapi
+from muniment.service.openapi import (
     BINARY,
     BYTES,
     HASH,
     JSON,
     NUMBER,
-    PROOF,
     STRING,
     TEXT,
-    answers,
     argument,
     call,
     media,
     members,
-    readable,
     reference,
+    text,
 )
+from muniment_log.http.openapi_index import INDEX_PATHS, INDEX_SCHEMAS
+from muniment_log.http.openapi_parts import PROOF, answers, problems_of, readable
 
 _RECEIPT: Final = {"first": NUMBER, "count": NUMBER, "manifest": NUMBER, "size": NUMBER}
+
+_KINDS: Final = sorted(str(kind.__struct_config__.tag) for kind in get_args(Record))
+_ENTITY: Final = {
+    "type": "object",
+    "required": ["type", "id"],
+    "properties": {"type": STRING, "id": STRING, "properties": {"type": "object"}},
+}
+_EVALUATION: Final[dict[str, Any]] = {
+    "description": "An OpenID AuthZEN evaluation, request and response.",
+    "type": "object",
+    "required": ["request", "response"],
+    "properties": {
+        "request": {
+            "type": "object",
+            "required": ["subject", "action", "resource"],
+            "properties": {
+                "subject": reference("Entity"),
+                "action": {
+                    "type": "object",
+                    "required": ["name"],
+                    "properties": {"name": STRING, "properties": {"type": "object"}},
+                },
+                "resource": reference("Entity"),
+                "context": {"type": "object"},
+            },
+        },
+        "response": {
+            "type": "object",
+            "required": ["decision"],
+            "properties": {"decision": {"type": "boolean"}, "context": {"type": "object"}},
+        },
+    },
+}
+_SUBMISSION: Final = {"anyOf": [reference("Evaluation"), reference("Record")]}
 
 _SCHEMAS: Final[dict[str, Any]] = {
     "Receipt": members(_RECEIPT, {"published": reference("Published")}),
@@ -45,20 +80,16 @@ _SCHEMAS: Final[dict[str, Any]] = {
     ),
     "Consistency": members({"from": NUMBER, "to": NUMBER, "proof": PROOF}),
     **INDEX_SCHEMAS,
-    "Health": {"type": "object", "required": ["status"], "properties": {"status": STRING}},
-    "Problem": {
+    "Entity": _ENTITY,
+    "Evaluation": _EVALUATION,
+    "Record": {
+        "description": "A record of any kind; `v`, `id`, `time` and `producer` may be left out.",
         "type": "object",
-        "required": ["type", "title", "status", "detail"],
-        "properties": {
-            "type": {"type": "string", "pattern": "^urn:muniment:problem:[a-z-]+$"},
-            "title": STRING,
-            "status": {"type": "integer"},
-            "detail": STRING,
-        },
+        "required": ["kind"],
+        "properties": {"kind": {"enum": _KINDS}},
     },
 }
 
-_BEARER: Final = {"type": "http", "scheme": "bearer"}
 _WAITING: Final = [
     argument(
         "wait",
@@ -70,17 +101,21 @@ _WAITING: Final = [
     argument(
         "timeout",
         "query",
-        "Seconds to wait for it, 10 if not given.",
-        {"type": "number", "minimum": 0, "maximum": 60},
+        "Seconds to wait for it, at most 60, with up to six decimal places; 10 if not given.",
+        text(r"[0-5]?[0-9](?:\.[0-9]{1,6})?|60"),
         required=False,
     ),
 ]
+_ETAG: Final = {"ETag": "For `If-None-Match`.", "Cache-Control": "How long it may be kept."}
 _TILE: Final = [
     argument(
         "path",
         "path",
         "`<L>/<N>` or `entries/<N>`, with `.p/<W>` for a partial one (C2SP tlog-tiles).",
-        STRING,
+        text(
+            r"(?:entries|[0-9]|[1-5][0-9]|6[0-3])/(?:x[0-9]{3}/){0,5}[0-9]{3}"
+            r"(?:\.p/(?:[1-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?"
+        ),
         required=True,
     )
 ]
@@ -93,14 +128,14 @@ _PATHS: Final[dict[str, dict[str, Any]]] = {
         "get": call(
             "checkpoint",
             "The published checkpoint, cosigned by the quorum",
-            answers("A signed note.", media(TEXT, STRING), 404),
+            answers("A signed note.", media(TEXT, STRING), 404, headers=_ETAG),
         )
     },
     "/tile/{path}": {
         "get": call(
             "tile",
             "A hash tile or an entry bundle of the published tree",
-            answers("Its bytes.", media(BYTES, BINARY), 400, 404, 503),
+            answers("Its bytes.", media(BYTES, BINARY), 400, 404, 503, headers=_ETAG),
             parameters=_TILE,
         )
     },
@@ -128,7 +163,20 @@ _PATHS: Final[dict[str, dict[str, Any]]] = {
             ),
             parameters=_WAITING,
             body={
-                **media(JSON, {"type": ["object", "array"]}),
+                **media(
+                    JSON,
+                    {
+                        "anyOf": [
+                            *_SUBMISSION["anyOf"],
+                            {
+                                "type": "array",
+                                "items": _SUBMISSION,
+                                "minItems": 1,
+                                "maxItems": MAX_BATCH_RECORDS,
+                            },
+                        ]
+                    },
+                ),
                 **media("application/x-ndjson", STRING),
             },
             token=True,
@@ -145,9 +193,13 @@ _PATHS: Final[dict[str, dict[str, Any]]] = {
             ),
             parameters=[
                 argument(
-                    "gateway", "path", "Key name; its slashes may stay.", STRING, required=True
+                    "gateway",
+                    "path",
+                    "Key name; its slashes may stay.",
+                    text(r"[^\s+]+"),
+                    required=True,
                 ),
-                argument("stream", "path", "Stream label.", STRING, required=True),
+                argument("stream", "path", "Stream label.", text(LABEL, most=64), required=True),
             ],
         )
     },
@@ -159,6 +211,7 @@ _PATHS: Final[dict[str, dict[str, Any]]] = {
                 "The leaf's bytes: a record, or a manifest as text.",
                 {**media(JSON, {"type": "object"}), **media(TEXT, STRING)},
                 *(400, 404, 503),
+                headers={"Muniment-Leaf-Index": "The leaf's index."},
             ),
             parameters=[argument("index", "path", "Leaf index.", NUMBER, required=True)],
         )
@@ -190,28 +243,7 @@ _PATHS: Final[dict[str, dict[str, Any]]] = {
             ],
         )
     },
-    "/healthz": {
-        "get": call(
-            "health", "Whether it runs", answers("It does.", media(JSON, reference("Health")))
-        )
-    },
-    "/readyz": {
-        "get": call(
-            "ready",
-            "Whether it takes records and publishes them",
-            answers("It does.", media(JSON, reference("Health")), 503),
-        )
-    },
-    "/metrics": {
-        "get": call(
-            "metrics",
-            "Prometheus metrics",
-            answers("Text format 0.0.4.", media(TEXT, STRING)),
-        )
-    },
-    "/openapi.json": {
-        "get": call("openapi", "This document", answers("It.", media(JSON, {"type": "object"})))
-    },
+    **openapi.operations(problems_of(503)),
 }
 
 PATHS: Final = readable(_PATHS)
@@ -224,20 +256,12 @@ def document(origin: str, version: str) -> dict[str, Any]:
         origin: the log's origin.
         version: the program's version.
     """
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": f"Muniment log {origin}",
-            "version": version,
-            "description": (
-                "A transparency log for authorization decisions. Reads at the root follow C2SP "
-                "tlog-tiles; errors are RFC 9457 problem details with a stable type."
-            ),
-            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        },
-        "paths": PATHS,
-        "components": {
-            "schemas": _SCHEMAS,
-            "securitySchemes": dict.fromkeys(("token", "readToken"), _BEARER),
-        },
-    }
+    return openapi.document(
+        f"Muniment log {origin}",
+        version,
+        "A transparency log for authorization decisions. Reads at the root follow C2SP "
+        "tlog-tiles; errors are RFC 9457 problem details with a stable type.",
+        PATHS,
+        _SCHEMAS,
+        tokens=("token", "readToken"),
+    )

@@ -7,18 +7,8 @@ from typing import Any, Final, get_args
 from muniment.formats.kinds import ThingType
 from muniment.formats.members import MAX_ID, MAX_NAME
 from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, MAX_WALK, Direction
-from muniment_log.http.openapi_parts import (
-    JSON,
-    NUMBER,
-    RECORD,
-    STRING,
-    answers,
-    argument,
-    call,
-    media,
-    members,
-    reference,
-)
+from muniment.service.openapi import JSON, NUMBER, argument, call, media, members, reference, text
+from muniment_log.http.openapi_parts import RECORD, answers
 
 INDEX_SCHEMAS: Final[dict[str, Any]] = {
     "Answer": members(
@@ -71,7 +61,7 @@ def _about(name: str, summary: str) -> dict[str, Any]:
                     "id",
                     "path",
                     "The id.",
-                    {"type": "string", "minLength": 1, "maxLength": MAX_ID},
+                    text("[!-~]+", most=MAX_ID),
                     required=True,
                 ),
                 argument(
@@ -116,7 +106,7 @@ INDEX_PATHS: Final[dict[str, dict[str, Any]]] = {
                     "id",
                     "path",
                     "Which one; slashes may stay.",
-                    {"type": "string", "minLength": 1, "maxLength": MAX_NAME},
+                    text("[!-~]+", most=MAX_NAME),
                     required=True,
                 ),
                 argument(
@@ -134,7 +124,13 @@ INDEX_PATHS: Final[dict[str, dict[str, Any]]] = {
                     required=False,
                 ),
                 _LIMIT,
-                argument("page", "query", "`next` of the page before.", STRING, required=False),
+                argument(
+                    "page",
+                    "query",
+                    "`next` of the page before.",
+                    text(r"(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)"),
+                    required=False,
+                ),
             ],
         )
     },

@@ -1,12 +1,16 @@
-"""What the log's OpenAPI document is made of."""
+"""The problems of the log's OpenAPI document, and who may read."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-JSON: Final = "application/json"
-TEXT: Final = "text/plain"
-BYTES: Final = "application/octet-stream"
+from muniment.service.openapi import HASH, problems, succeeds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RECORD: Final[dict[str, Any]] = {"type": "object", "required": ["id", "kind", "producer"]}
+PROOF: Final[dict[str, Any]] = {"type": "array", "items": HASH, "maxItems": 63}
 
 _PROBLEMS: Final[dict[int, str]] = {
     400: "Malformed: the body, a parameter or a path.",
@@ -32,45 +36,16 @@ _PROBLEMS: Final[dict[int, str]] = {
 }
 
 
-def reference(name: str) -> dict[str, str]:
-    """A schema by name."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def media(kind: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """The content of a body, of one media type."""
-    return {kind: {"schema": schema}}
-
-
-def answers(ok: str, content: dict[str, Any], *problems: int) -> dict[str, Any]:
-    """The answers of a call: 200, and problems by status."""
-    found: dict[str, Any] = {"200": {"description": ok, "content": content}}
-    for status in problems:
-        found[str(status)] = {
-            "description": _PROBLEMS[status],
-            "content": media("application/problem+json", reference("Problem")),
-        }
-    return found
-
-
-def call(
-    name: str,
-    summary: str,
-    responses: dict[str, Any],
-    *,
-    parameters: list[dict[str, Any]] | None = None,
-    body: dict[str, Any] | None = None,
-    token: bool = False,
+def answers(
+    ok: str, content: dict[str, Any], *statuses: int, headers: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """A call; `token` says that it takes a bearer token."""
-    operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": responses}
-    if parameters:
-        operation["parameters"] = parameters
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": body}
-    if token:
-        operation["security"] = [{"token": []}]
-    return operation
+    """The answers of a call: 200 with its headers, and problems by status."""
+    return {**succeeds(ok, content, headers), **problems_of(*statuses)}
+
+
+def problems_of(*statuses: int) -> dict[str, Any]:
+    """Answers that are problems of the log, by status."""
+    return problems(_PROBLEMS, *statuses)
 
 
 def readable(paths: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -78,36 +53,5 @@ def readable(paths: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for path, operations in paths.items():
         if "get" in operations and path.startswith(("/v1/", "/checkpoint", "/tile/", "/metrics")):
             operations["get"]["security"] = [{}, {"readToken": []}]
-            operations["get"]["responses"]["401"] = answers("", {}, 401)["401"]
+            operations["get"]["responses"].update(problems_of(401))
     return paths
-
-
-def argument(
-    name: str, place: str, description: str, schema: dict[str, Any], *, required: bool
-) -> dict[str, Any]:
-    """A parameter in a `place` (path or query)."""
-    return {
-        "name": name,
-        "in": place,
-        "description": description,
-        "required": required,
-        "schema": schema,
-    }
-
-
-NUMBER: Final[dict[str, Any]] = {"type": "integer", "minimum": 0}
-STRING: Final[dict[str, Any]] = {"type": "string"}
-BINARY: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
-HASH: Final[dict[str, Any]] = {"type": "string", "contentEncoding": "base64", "maxLength": 44}
-RECORD: Final[dict[str, Any]] = {"type": "object", "required": ["id", "kind", "producer"]}
-PROOF: Final[dict[str, Any]] = {"type": "array", "items": HASH, "maxItems": 63}
-
-
-def members(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The schema of an object with exactly these members."""
-    return {
-        "type": "object",
-        "required": list(required),
-        "properties": {**required, **(optional or {})},
-        "additionalProperties": False,
-    }

@@ -1,0 +1,242 @@
+"""Both services against their own OpenAPI documents, by schemathesis.
+
+It sends what the documents allow and what they do not, hundreds of requests by one seed, and
+compares each answer with what is promised: status, media type, headers, schema; that nothing is a
+500; that what is allowed is taken and what is not is refused; that calls which need a token are
+refused without one. What a document cannot say, a `Driver` arranges, so that requests get further
+than the first check.
+"""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
+from schemathesis.generation import GenerationMode
+
+import decisions
+import processes
+from byzantine import View
+from integration.test_witness_hostile import configure
+from log_deployment import GATEWAY, PRODUCER, TOKEN, Deployment, ask, deployed
+from muniment.formats.encoding import frame
+from muniment.formats.evidence import same_size
+from muniment.formats.witnesswire import SignSubtree, origin_hash
+from processes import muniment_witness
+
+MAX_EXAMPLES = 8  # for each call and phase
+TILE = "/tile/{level}/{index}.p/{width}"
+RECORDS = decisions.decisions(300, producer=GATEWAY)
+
+
+class Driver:
+    """Makes valid requests of those that the document alone would only make well-formed."""
+
+    def arrange(self, case: Any, turn: int) -> None:
+        raise NotImplementedError
+
+
+def check(
+    document: dict[str, Any], url: str, driver: Driver, headers: dict[str, str], taken: list[str]
+) -> Counter[tuple[str, int]]:
+    """Runs schemathesis; how often each call gave each status.
+
+    Args:
+        document: The document.
+        url: The service.
+        driver: Arranges valid requests.
+        headers: Sent with every request.
+        taken: Calls whose bodies have rules that a schema cannot say: I-JSON, records, notes.
+    """
+    config = SchemathesisConfig.from_dict(
+        {
+            "seed": 1,
+            "generation": {
+                "max-examples": MAX_EXAMPLES,
+                "deterministic": True,
+                "database": "none",
+                "no-shrink": True,
+            },
+            "phases": {"stateful": {"enabled": False}},
+            "operations": [
+                {
+                    "include-name": name,
+                    "checks": {
+                        "positive_data_acceptance": {
+                            "expected-statuses": ["2xx", "400", "403", "404", "409", "422", "503"]
+                        }
+                    },
+                }
+                for name in taken
+            ],
+        }
+    )
+    schema = schemathesis.openapi.from_dict(document, config=config)
+    schema.config.update(base_url=url, headers=headers)
+    turn = itertools.count()
+
+    @schemathesis.hook
+    def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
+        if case.meta is not None and case.meta.generation.mode is GenerationMode.POSITIVE:
+            driver.arrange(case, next(turn))
+
+    statuses: Counter[tuple[str, int]] = Counter()
+    failures: list[str] = []
+    try:
+        happened = list(from_schema(schema).execute())
+    finally:
+        schemathesis.hooks.unregister(before_call)
+    for event in happened:
+        if isinstance(event, events.NonFatalError | events.FatalError):
+            error = event.value if isinstance(event, events.NonFatalError) else event.exception
+            failures.append(f"schemathesis: {error!r}")
+        if isinstance(event, events.ScenarioFinished):
+            record = event.recorder
+            for interaction in record.interactions.values():
+                if interaction.response is not None:
+                    statuses[record.label, interaction.response.status_code] += 1
+            failures += [
+                f"{record.label}: {found.name}: {found.failure_info.failure.title}: "
+                f"{found.failure_info.failure.message}\n  {found.failure_info.code_sample}"
+                for checks in record.checks.values()
+                for found in checks
+                if found.failure_info is not None
+            ]
+    assert not failures, "\n".join(failures)
+    return statuses
+
+
+def spelled_out(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the path of a tile in parts: OpenAPI has no parameter of many segments."""
+    paths = dict(document["paths"])
+    call = paths.pop("/tile/{path}")["get"]
+    (whole,) = call["parameters"]
+    parts = [
+        {**whole, "name": "level", "schema": {"enum": ["0", "1", "entries"]}},
+        {**whole, "name": "index", "schema": {"type": "string", "pattern": "^[0-9]{3}$"}},
+        {**whole, "name": "width", "schema": {"type": "integer", "minimum": 1, "maximum": 255}},
+    ]
+    paths[TILE] = {"get": {**call, "parameters": parts}}
+    return {**document, "paths": paths}
+
+
+class LogDriver(Driver):
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.stream = deployment.stream()
+
+    def arrange(self, case: Any, turn: int) -> None:
+        query = case.query or {}
+        if "wait" in query or "timeout" in query:  # one goes with the other
+            query.update(wait="published", timeout="60")
+        match case.operation.label:
+            case "POST /v1/batches":
+                case.body = self.stream.take([RECORDS[turn % len(RECORDS)]])
+            case "POST /v1/records" if case.media_type == "application/x-ndjson":
+                case.body = b"\n".join([json.dumps(_evaluation()).encode()] * (1 + turn % 3))
+            case "POST /v1/records" if turn % 2:
+                case.body = [_evaluation()] * (1 + turn % 3)
+            case "GET /v1/streams/{gateway}/{stream}" if turn % 2:
+                case.path_parameters = {"gateway": GATEWAY, "stream": self.stream.label}
+            case "GET /v1/decisions/{id}" | "GET /v1/executions/{id}" if turn % 2:
+                record = json.loads(RECORDS[turn % 50])
+                case.path_parameters = {"id": record.get("execution", record["id"])}
+            case "GET /v1/lineage/{type}/{id}" if "page" in query:
+                query["page"] = f"1.{turn % 50}"
+            case label if label == f"GET {TILE}":
+                level = ("0", "entries")[turn % 2]
+                case.path_parameters = {"level": level, "index": "000", "width": 1 + turn % 255}
+            case "GET /v1/proofs/inclusion":
+                pair = sorted((int(query["index"]), int(query.get("size", 2**62))))
+                query["index"] = pair[0] % 250
+                if "size" in query:
+                    query["size"] = 250 + pair[1] % 50
+            case "GET /v1/proofs/consistency":
+                query["from"], query["to"] = sorted((query["from"], query["to"]), key=int)
+
+
+def _evaluation() -> dict[str, Any]:
+    record = json.loads(RECORDS[0])
+    return {"request": record["request"], "response": record["response"]}
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with deployed(tmp_path_factory.mktemp("deployment")) as made:
+        yield made
+
+
+def test_the_log_does_what_its_document_says(deployment: Deployment) -> None:
+    assert deployment.post(deployment.stream().take(RECORDS), "?wait=published").status == 200
+    document = spelled_out(ask(f"{deployment.url}/openapi.json").json)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    driver = LogDriver(deployment)
+    found = check(document, deployment.url, driver, headers, ["POST /v1/records"])
+    # The requests got past the door: every call has done its work, and said no.
+    calls = {label for label, _ in found}
+    assert calls == {
+        f"{method.upper()} {path}" for path, item in document["paths"].items() for method in item
+    }
+    assert {label for label, status in found if status == 200} == calls
+    assert found["POST /v1/records", 401]
+    assert found["GET /v1/proofs/inclusion", 400]
+    # And it still works.
+    assert deployment.post(driver.stream.take(RECORDS[:1])).status == 200
+    assert ask(f"{deployment.url}/v1/streams/{PRODUCER}/x").status == 200
+    assert "unhandled exception" not in deployment.log.stderr
+
+
+class WitnessDriver(Driver):
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.size = 0
+        self.cosigned: Any = None
+
+    def arrange(self, case: Any, turn: int) -> None:
+        view = self.view
+        if "origin" in (case.path_parameters or {}) and turn % 2:
+            case.path_parameters["origin"] = origin_hash(view.origin)
+        match case.operation.label:
+            case "POST /add-checkpoint":
+                old, self.size = self.size, self.size + 1
+                case.body = view.add_checkpoint(old, self.size).encode().decode()
+            case "POST /sign-subtree":
+                reference = self.cosigned or view.checkpoint(4)
+                asked = SignSubtree(0, 4, view.root(4), (), reference)
+                case.body = asked.encode().decode()
+            case "POST /gossip/heads":
+                case.body = frame([view.checkpoint(1 + turn % 30).encode()])
+            case "POST /gossip/evidence":
+                # Of a log that this witness does not know: it goes on cosigning the other.
+                other = View("other.example").append(5)
+                pair = other.checkpoint(5), other.fork(2, 5).checkpoint(5)
+                case.body = same_size(*pair).encode().decode()
+            case "GET /{origin}/history/{size}" if turn % 2:
+                case.path_parameters["size"] = 0
+
+
+def test_a_witness_does_what_its_document_says(tmp_path: Path) -> None:
+    view = View("log.example/openapi").append(200)
+    config = configure(tmp_path / "w", {view.vkeys[0]: ""}, {})
+    with processes.start(muniment_witness("serve", "--config", config)) as witness:
+        document = ask(f"{witness.url}/openapi.json").json
+        driver = WitnessDriver(view)
+        posts = [f"POST {path}" for path, item in document["paths"].items() if "post" in item]
+        found = check(document, witness.url, driver, {}, posts)
+        calls = {label for label, _ in found}
+        assert calls == {
+            f"{method.upper()} {path}"
+            for path, item in document["paths"].items()
+            for method in item
+        }
+        for label in ("POST /add-checkpoint", "POST /gossip/heads", "GET /{origin}/checkpoint"):
+            assert found[label, 200], label
+        assert ask(f"{witness.url}/{origin_hash(view.origin)}/checkpoint").status == 200
+        assert "unhandled exception" not in witness.stderr
+        assert witness.terminate() == 0
