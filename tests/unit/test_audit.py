@@ -1,21 +1,24 @@
 """The auditor against a simulated log: clean, growing, stale, forked, and wrong in each way."""
 
+import asyncio
 import json
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import logsim
 from logsim import GATEWAY_SIGNER, LOG_SIGNER, NOW, ORIGIN, POLICY, LogSim, decision
 from muniment.audit import reader
 from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
-from muniment.audit.report import Verdict
+from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState, format_state, parse_state
 from muniment.errors import Refused, Unreachable
 from muniment.formats.manifest import NO_PREVIOUS, Manifest, build_batch, sign_manifest
 from muniment.formats.merkle import leaf_hashes, root_of
 from muniment.formats.note import Ed25519Signer
-from muniment.formats.tiles import Tile
+from muniment.formats.tiles import ENTRIES, Tile
 from muniment.logclient import LogClient
 
 OPTIONS = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,))
@@ -462,6 +465,72 @@ async def test_what_the_log_should_not_have_admitted_is_proven(
     assert outcome.report.is_tree_verified
     assert all(f.index is None or f.index >= size for f in outcome.report.findings)
     assert outcome.state == state
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    breaches=st.lists(st.sampled_from([breach for breach, _ in BREACHES]), max_size=5),
+    sizes=st.lists(st.integers(1, 300), min_size=3, max_size=9),
+    spoiled=st.sets(st.integers(0, 5), max_size=2),
+)
+def test_a_report_does_not_depend_on_how_the_log_is_cut(
+    breaches: list[Callable[[LogSim], None]], sizes: list[int], spoiled: set[int]
+) -> None:
+    sim = grown(LogSim(), 3)
+    for number, size in enumerate(sizes):
+        sim.append([decision(10_000 * number + k) for k in range(size)], stream=f"t{number % 2}")
+        if number < len(breaches):
+            breaches[number](sim)
+    for index in spoiled:
+        tile = Tile(0, index)
+        if tile.end <= sim.size:
+            sim.overrides[tile.path] = sim.tile(tile)[:-32] + b"x" * 32
+
+    async def reports() -> list[Report]:
+        found = []
+        with pytest.MonkeyPatch.context() as patch:
+            for span in (1, 2, 5, 16):
+                patch.setattr(reader, "SPAN", span)
+                found.append((await check(sim)).report)
+        return found
+
+    first, *others = asyncio.run(reports())
+    assert all(other == first for other in others)
+    assert first.findings or not (breaches or sim.overrides)
+
+
+async def test_processes_find_the_same_in_a_log_full_of_defects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sim = grown(LogSim(), 8)
+    for breach, _ in BREACHES:
+        breach(sim)
+        sim.append([decision(sim.size + k) for k in range(150)], stream="between")
+    wrong_level_0(sim)
+    monkeypatch.setattr(reader, "SPAN", 1)
+    here = (await check(sim)).report
+    monkeypatch.setattr(reader, "POOL_WORTH", 0)
+    monkeypatch.setattr(reader, "SPAN", 2)
+    assert (await check(sim)).report == here
+    assert {finding.kind for finding in here.findings} >= {kind for _, kind in BREACHES[:-1]}
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(404, "missing"), (b"\xff\xff", "malformed")])
+async def test_processes_stop_where_a_bundle_cannot_be_read(
+    answer: int | bytes, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim = grown(LogSim(), 40)
+    bad_record(sim)
+    sim.append([decision(sim.size + k) for k in range(1200)], stream="after")
+    sim.overrides[Tile(ENTRIES, 9).path] = answer
+    monkeypatch.setattr(reader, "SPAN", 1)
+    here = (await check(sim)).report
+    monkeypatch.setattr(reader, "SPAN", 4)
+    monkeypatch.setattr(reader, "POOL_WORTH", 0)
+    there = (await check(sim)).report
+    assert there == here
+    assert [finding.kind for finding in here.findings] == ["bad-record", kind]
+    assert here.entries == 9 * 256
 
 
 async def test_a_gateways_other_key_is_unknown_not_wrong() -> None:

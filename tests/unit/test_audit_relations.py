@@ -14,10 +14,12 @@ from logsim import GATEWAY, NOW, POLICY, LogSim
 from muniment.audit import relationstore
 from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
 from muniment.audit.events import PARTITIONS, extract
-from muniment.audit.relationstore import RelationStore
+from muniment.audit.relations import judge
+from muniment.audit.relationstore import Judgement, RelationStore
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState
 from muniment.formats.merkle import leaf_hashes
+from muniment.formats.recordquick import read_plain
 from muniment.formats.records import encode_record
 from muniment.logclient import LogClient
 
@@ -28,8 +30,12 @@ def judged(world: World, *, since: int = 0) -> Report:
         entries = world.entries()
         for start in range(since, len(entries), 7):
             part = entries[start : start + 7]
-            store.add(extract(part, leaf_hashes(part), start, world.origin))
-        store.conclude(report, is_whole=since == 0)
+            plain = read_plain(part) or [None] * len(part)
+            store.add(extract(part, plain, leaf_hashes(part), start, world.origin))
+        judgement = Judgement()
+        for events in store.partitions():
+            judgement.add(judge(events, is_whole=since == 0))
+        judgement.conclude(report, store.partitions, is_whole=since == 0)
     return report
 
 
@@ -148,7 +154,7 @@ def test_partitions_go_to_disk_and_come_back(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(relationstore, "BUFFER", 1)
     assert warned(world) == before
     assert len(before) == 200
-    assert len(extract([], [], 0, world.origin)) == PARTITIONS
+    assert len(extract([], [], [], 0, world.origin)) == PARTITIONS
 
 
 def test_too_many_edges_are_not_searched_for_cycles(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +166,7 @@ def test_too_many_edges_are_not_searched_for_cycles(monkeypatch: pytest.MonkeyPa
 
 def test_bytes_that_are_no_record_make_no_event() -> None:
     junk = [b"", b"{", b"[]", b'{"kind":"edge"}', b"\xff", b"muniment/manifest/v1\n"]
-    assert b"".join(extract(junk, leaf_hashes(junk), 0, "o")) == b""
+    assert b"".join(extract(junk, [None] * len(junk), leaf_hashes(junk), 0, "o")) == b""
 
 
 async def check(sim: LogSim, state: AuditState | None = None) -> AuditOutcome:

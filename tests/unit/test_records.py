@@ -18,6 +18,7 @@ from muniment.formats.canonical import MAX_RECORD, MAX_SAFE_INTEGER, encode_cano
 from muniment.formats.encoding import FormatError, VerificationError, parse_base64
 from muniment.formats.keys import PrivateKey
 from muniment.formats.note import COSIGNATURE_ED25519, VKey
+from muniment.formats.recordquick import read_plain
 from muniment.formats.records import (
     ENDPOINTS,
     Actor,
@@ -677,6 +678,37 @@ def agree(data: bytes) -> None:
         record = parse_record(data)
         assert record == recordcodec._examine(data)
         assert encode_record(record) == data
+
+
+RECORDS = [encode_canonical(example) for example in EXAMPLES.values()]
+
+
+@settings(max_examples=300)
+@given(
+    pieces=st.lists(
+        st.sampled_from([*RECORDS, *decisions(3), b"\n", b"", b"{}", b"[", b" "]), max_size=6
+    ),
+    cuts=st.lists(st.integers(0, 9999), max_size=3),
+)
+def test_what_is_read_at_once_is_what_is_read_one_by_one(
+    pieces: list[bytes], cuts: list[int]
+) -> None:
+    """However entries are cut, also within a record and at newlines: all are good, or no answer."""
+    text = b"".join(piece + b"\0" for piece in pieces)
+    for cut in cuts:
+        cut %= len(text) + 1
+        text = text[:cut] + b"\0" + text[cut:]
+    for joint in (b"\0", b"\n\0"):
+        entries = text.replace(b"\0", joint).split(b"\0")[:-1]
+        plain = read_plain(entries)
+        if plain is None:
+            continue
+        slow = [recordcodec._examine(entry) for entry in entries]
+        assert [(one.id, one.producer) for one in plain] == [(one.id, one.producer) for one in slow]
+
+
+def test_usual_batches_are_read_at_once() -> None:
+    assert len(read_plain([*decisions(500), *RECORDS]) or ()) == 500 + len(RECORDS)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,17 @@ explained. Proven misbehaviour is the exception: the proof is kept in the state.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 from typing import Final
 
-from muniment.audit.reader import examiner, read_bundles
-from muniment.audit.relationstore import RelationStore
-from muniment.audit.report import Report, Verdict, Weight
+from muniment.audit.reader import examiner, in_order, read_spans
+from muniment.audit.relations import judge
+from muniment.audit.relationstore import Judgement, RelationStore
+from muniment.audit.report import MAX_FINDINGS, Finding, Report, Verdict, Weight
 from muniment.audit.statefile import AuditState
 from muniment.audit.streams import Streams
 from muniment.audit.tree import RightEdge
@@ -196,46 +200,64 @@ async def _leaves(
     comparison = _TileComparison(client, report)
     progress(0, total)
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(examiner(total))
+        pool = await stack.enter_async_context(examiner(client, total))
         relations = stack.enter_context(RelationStore())
-        reading = read_bundles(
+        reading = read_spans(
             client,
             start,
             new.size,
+            known=edge.old_leaves(),
             origin=new.origin,
             vkeys=_vkeys(options, new.origin),
             pool=pool,
-            progress=lambda done: progress(done, total),
         )
         # Closed here and now: what is still being fetched must not outlive the pool.
-        bundles = await stack.enter_async_context(aclosing(reading))
-        async for bundle in bundles:
-            known = edge.old_leaves()
-            if bundle.hashes[: len(known)] != known:
-                report.found(
-                    "tile-mismatch",
-                    f"the leaves from {bundle.tile.start} on are not those of the last audit",
-                    Weight.UNVERIFIED,
-                    bundle.tile.start,
-                )
-            report.add(bundle.findings)
-            relations.add(bundle.relations)
-            report.add(streams.feed(bundle.runs, bundle.hashes, bundle.tile.start))
-            report.tiles += 1
-            await comparison.compare(edge.add_bundle(bundle.hashes, bundle.parent))
+        spans = await stack.enter_async_context(aclosing(reading))
+        async for span in spans:
+            relations.add(span.relations)
+            _tell(span.findings, streams.feed(span.runs), report)
+            report.tiles += span.bundles
+            await comparison.compare(edge.add_roots(span.roots))
+            if span.rest:
+                edge.add_bundle(span.rest)
             report.entries = edge.size - start
             report.records, report.manifests = streams.records, streams.manifests
             report.signatures = streams.signatures
-        # Reading temporary files and sorting is work of seconds for millions of leaves.
-        whole = edge.size == total
-        await asyncio.to_thread(relations.conclude, report, is_whole=whole)
+            progress(report.entries, total)
+            if span.error is not None:
+                await comparison.finish()
+                report.add(comparison.findings)
+                raise span.error
+        await _relate(relations, report, pool, is_whole=edge.size == total)
     if total:
         await comparison.compare(edge.partial_tiles())
     await comparison.finish()
     report.streams = len(streams.places)
     report.unknown_signers = streams.unknown_signers
     _conclude(edge, streams, new, report)
+    report.add(comparison.findings)
     return edge, streams
+
+
+def _tell(found: Sequence[Finding], told: Sequence[tuple[int, Finding]], report: Report) -> None:
+    """Reports what is wrong in the order of the log, however it was cut into spans."""
+    if found or told:
+        ranked = [((one.index or 0, 0), one) for one in found]
+        ranked += [((at, 1), one) for at, one in told]
+        ranked.sort(key=itemgetter(0))
+        report.add([one for _, one in ranked])
+
+
+async def _relate(
+    relations: RelationStore, report: Report, pool: Executor | None, *, is_whole: bool
+) -> None:
+    """Judges whether records fit together: work of seconds for millions of them."""
+    found = Judgement()
+    work = partial(judge, is_whole=is_whole)
+    async with aclosing(in_order(pool, work, relations.partitions())) as judged:
+        async for one in judged:
+            found.add(one)
+    await asyncio.to_thread(found.conclude, report, relations.partitions, is_whole=is_whole)
 
 
 def _conclude(edge: RightEdge, streams: Streams, new: CosignedCheckpoint, report: Report) -> None:
@@ -248,14 +270,7 @@ def _conclude(edge: RightEdge, streams: Streams, new: CosignedCheckpoint, report
             f"says {describe_root(new.root)}",
             Weight.UNVERIFIED,
         )
-    if streams.open is not None:
-        report.found(
-            "no-manifest",
-            f"the tree ends with {streams.open.leaves.size} records, from {streams.open.start} on, "
-            "that no manifest covers",
-            Weight.CONTENT,
-            streams.open.start,
-        )
+    report.add(streams.conclude())
 
 
 def _vkeys(options: AuditOptions, origin: str) -> tuple[str, ...]:
@@ -269,9 +284,14 @@ def _vkeys(options: AuditOptions, origin: str) -> tuple[str, ...]:
 
 
 class _TileComparison:
-    """Compares recomputed hash tiles of level 1 and above with those that the log serves."""
+    """Compares recomputed hash tiles of level 1 and above with those that the log serves.
+
+    Attributes:
+        findings: Those that differ.
+    """
 
     def __init__(self, client: LogClient, report: Report) -> None:
+        self.findings: list[Finding] = []
         self._client = client
         self._report = report
         self._waiting: list[tuple[Tile, bytes]] = []
@@ -298,8 +318,6 @@ class _TileComparison:
                 if data[at * HASH_SIZE : (at + 1) * HASH_SIZE]
                 != expected[at * HASH_SIZE : (at + 1) * HASH_SIZE]
             )
-            self._report.found(
-                "tile-mismatch",
-                f"{tile.path}: hash {at} is not that of the leaves below it",
-                Weight.UNVERIFIED,
-            )
+            sentence = f"{tile.path}: hash {at} is not that of the leaves below it"
+            if len(self.findings) < MAX_FINDINGS:
+                self.findings.append(Finding("tile-mismatch", sentence, Weight.UNVERIFIED))

@@ -1,25 +1,47 @@
-"""C2SP tlog-tiles "Log entries" and design sections 3.1 and 3.2: all checks of one entry bundle.
+"""C2SP tlog-tiles "Log entries" and design sections 3.1 and 3.2: all checks of some entry bundles.
 
 ``examine`` is a pure function over bytes, so that big audits can run it in other processes. What
-spans bundles (a batch, a stream, the tree) is put together by ``streams`` and ``tree``.
+spans more than it is given (a batch, a stream, the tree) is put together by ``streams`` and
+``tree``, from little: a compact range for a batch, a root for a bundle.
 """
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.audit.events import extract
 from muniment.audit.report import Finding, Weight
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import FormatError, VerificationError
 from muniment.formats.manifest import HEADER, Manifest, parse_manifest, token_stream
-from muniment.formats.merkle import HASH_SIZE, leaf_hashes, root_of
+from muniment.formats.merkle import HASH_SIZE, CompactRange, leaf_hashes, root_of
 from muniment.formats.note import Verifier, parse_vkey
-from muniment.formats.records import check_records, parse_record
-from muniment.formats.tiles import TILE_WIDTH, Tile, check_bundle
+from muniment.formats.recordquick import read_plain
+from muniment.formats.records import parse_record
+from muniment.formats.tiles import Tile, check_bundle
+
+if TYPE_CHECKING:
+    from muniment.formats.recordshape import Shaped
 
 MANIFEST_PREFIX: Final = HEADER.encode() + b"\n"
 """How a manifest begins; a record begins with a brace."""
+
+PIECE: Final = 512
+"""Records read at once: enough to save time, few enough that even the largest take 32 MiB."""
+
+
+class Bundle(NamedTuple):
+    """A bundle as the log serves it.
+
+    Attributes:
+        tile: Its coordinates.
+        data: Its bytes.
+        hashes: The level-0 hash tile of the same place and width.
+    """
+
+    tile: Tile
+    data: bytes
+    hashes: bytes
 
 
 class SeenManifest(NamedTuple):
@@ -37,41 +59,116 @@ class SeenManifest(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Consecutive records, up to a manifest or the end of the bundle.
+    """Consecutive records, up to a manifest or the end of what was examined together.
 
     Attributes:
         start: Leaf index of the first record.
         stop: Leaf index after the last record; the manifest's, when there is one.
-        producer: Who the records say they are from; None when there are none, or none is valid.
-        ended: Whether a manifest, good or bad, follows in this bundle.
+        leaves: The records' leaf hashes: in a compact range when a batch begins with the run, as
+            they are when it may have begun before.
+        producers: Who the records say they are from: leaf index and name, wherever it changes.
+            Records that are not valid say nothing.
+        manifest: Leaf hash of the manifest, good or bad, that follows; None when none does.
         seen: That manifest, unless it is malformed.
     """
 
     start: int
     stop: int
-    producer: str | None
-    ended: bool
+    leaves: CompactRange | list[bytes]
+    producers: tuple[tuple[int, str], ...]
+    manifest: bytes | None
     seen: SeenManifest | None
 
 
 class Examined(NamedTuple):
-    """What ``examine`` found in a bundle.
+    """What ``examine`` found in consecutive bundles.
 
     Attributes:
-        tile: The bundle.
-        hashes: Leaf hashes of all of its entries.
-        parent: Their root, for a full bundle.
-        runs: What its new entries are, in order.
-        findings: What is wrong with them.
+        end: Leaf index after the last that was examined.
+        bundles: How many bundles were examined: all, unless there is an error.
+        roots: The root of each full bundle.
+        rest: The leaf hashes of the partial bundle at the end, if there is one.
+        runs: What the new entries are, in order.
+        findings: What is wrong with them, in order.
         relations: What they say of each other, see ``events.extract``.
+        error: Why what comes after cannot be examined, None as a rule.
     """
 
-    tile: Tile
-    hashes: list[bytes]
-    parent: bytes | None
+    end: int
+    bundles: int
+    roots: list[bytes]
+    rest: list[bytes]
     runs: list[Run]
     findings: list[Finding]
     relations: tuple[bytes, ...]
+    error: Exception | None
+
+
+def examine(
+    bundles: Sequence[Bundle], known: Sequence[bytes], origin: str, vkeys: tuple[str, ...]
+) -> Examined:
+    """Checks entry bundles: framing, leaf hashes, records and manifests.
+
+    Args:
+        bundles: Consecutive bundles, at least one; only the last of a log may be partial.
+        known: Leaf hashes of the entries at the front that an earlier audit has checked, fewer
+            than a bundle's.
+        origin: The log's origin.
+        vkeys: Keys whose manifests can be verified.
+    """
+    start = bundles[0].tile.start
+    error: FormatError | None = None
+    done = 0
+    entries: list[bytes] = []
+    hashes: list[bytes] = []
+    roots: list[bytes] = []
+    rest: list[bytes] = []
+    findings: list[Finding] = []
+    for tile, data, served in bundles:
+        try:
+            held = check_bundle(tile, data)
+        except FormatError as malformed:
+            error = malformed
+            break
+        level = leaf_hashes(held)
+        if not done and level[: len(known)] != known:
+            findings.append(
+                Finding(
+                    "tile-mismatch",
+                    f"the leaves from {start} on are not those of the last audit",
+                    Weight.UNVERIFIED,
+                    start,
+                )
+            )
+        if b"".join(level) != served:
+            findings += _mismatches(tile, level, served)
+        if tile.is_partial:
+            rest = level
+        else:
+            roots.append(root_of(level))
+        entries += held
+        hashes += level
+        done += 1
+    skip = min(len(known), len(entries))
+    new = _Entries(entries[skip:], hashes[skip:], start + skip, origin, vkeys)
+    runs = new.runs(findings)
+    findings.sort(key=lambda one: one.index or 0)
+    relations = extract(new.entries, new.plain, new.hashes, new.start, origin)
+    end = start + len(entries)
+    return Examined(end, done, roots, rest, runs, findings, relations, error)
+
+
+def _mismatches(tile: Tile, level: Sequence[bytes], served: bytes) -> list[Finding]:
+    return [
+        Finding(
+            "tile-mismatch",
+            f"entry {tile.start + at} does not hash to what the log's level-0 tile says",
+            Weight.UNVERIFIED,
+            tile.start + at,
+        )
+        for at, leaf in enumerate(level)
+        if served[at * HASH_SIZE : (at + 1) * HASH_SIZE] != leaf
+    ]
 
 
 @lru_cache(maxsize=8)
@@ -80,126 +177,108 @@ def _verifiers(vkeys: tuple[str, ...]) -> dict[tuple[str, int], Verifier]:
     return {(key.name, key.key_id): verifier_for(key) for key in keys}
 
 
-def examine(
-    tile: Tile, data: bytes, served: bytes, skip: int, origin: str, vkeys: tuple[str, ...]
-) -> Examined:
-    """Checks an entry bundle: its framing, its leaf hashes, its records and manifests.
+class _Entries:
+    """Consecutive entries, to be cut into runs.
 
-    Args:
-        tile: Coordinates of the bundle.
-        data: Its bytes.
-        served: The level-0 hash tile of the same place and width, as the log serves it.
-        skip: Number of entries at the front that an earlier audit has checked.
-        origin: The log's origin.
-        vkeys: Keys whose manifests can be verified.
-
-    Raises:
-        FormatError: If the bundle is malformed, so that it holds no entries to speak of.
+    Attributes:
+        plain: For each entry, the record when the quick reading could read its run; else None.
     """
-    entries = check_bundle(tile, data)
-    hashes = leaf_hashes(entries)
-    findings: list[Finding] = []
-    if b"".join(hashes) != served:
-        for at, leaf in enumerate(hashes):
-            if served[at * HASH_SIZE : (at + 1) * HASH_SIZE] != leaf:
-                index = tile.start + at
-                findings.append(
-                    Finding(
-                        "tile-mismatch",
-                        f"entry {index} does not hash to what the log's level-0 tile says",
-                        Weight.UNVERIFIED,
-                        index,
-                    )
-                )
-    runs = _runs(entries, tile.start, skip, origin, vkeys, findings)
-    parent = root_of(hashes) if len(hashes) == TILE_WIDTH else None
-    relations = extract(entries[skip:], hashes[skip:], tile.start + skip, origin)
-    return Examined(tile, hashes, parent, runs, findings, relations)
 
+    def __init__(
+        self,
+        entries: list[bytes],
+        hashes: list[bytes],
+        start: int,
+        origin: str,
+        vkeys: tuple[str, ...],
+    ) -> None:
+        self.entries = entries
+        self.hashes = hashes
+        self.start = start
+        self.plain: list[Shaped | None] = []
+        self._origin = origin
+        self._vkeys = vkeys
 
-def _runs(
-    entries: Sequence[bytes],
-    base: int,
-    skip: int,
-    origin: str,
-    vkeys: tuple[str, ...],
-    findings: list[Finding],
-) -> list[Run]:
-    runs: list[Run] = []
-    start = skip
-    for at in range(skip, len(entries)):
-        if not entries[at].startswith(MANIFEST_PREFIX):
-            continue
-        seen = _manifest(entries[at], base + at, origin, vkeys, findings)
-        claimed = None if seen is None else seen.manifest.producer
-        producer = _records(entries[start:at], base + start, claimed, findings)
-        runs.append(Run(base + start, base + at, producer, ended=True, seen=seen))
-        start = at + 1
-    if start < len(entries):
-        producer = _records(entries[start:], base + start, None, findings)
-        runs.append(Run(base + start, base + len(entries), producer, ended=False, seen=None))
-    return runs
+    def runs(self, findings: list[Finding]) -> list[Run]:
+        ends = [at for at, entry in enumerate(self.entries) if entry.startswith(MANIFEST_PREFIX)]
+        runs: list[Run] = []
+        begin = 0
+        for end in ends:
+            producers = self._producers(begin, end, findings)
+            seen = self._manifest(end, findings)
+            self.plain.append(None)
+            runs.append(self._run(begin, end, producers, self.hashes[end], seen))
+            begin = end + 1
+        if begin < len(self.entries):
+            producers = self._producers(begin, len(self.entries), findings)
+            runs.append(self._run(begin, len(self.entries), producers, None, None))
+        return runs
 
+    def _run(
+        self,
+        begin: int,
+        end: int,
+        producers: tuple[tuple[int, str], ...],
+        manifest: bytes | None,
+        seen: SeenManifest | None,
+    ) -> Run:
+        hashes = self.hashes[begin:end]
+        leaves = CompactRange.EMPTY.extend(hashes) if begin else hashes
+        return Run(self.start + begin, self.start + end, leaves, producers, manifest, seen)
 
-def _records(
-    entries: Sequence[bytes], base: int, producer: str | None, findings: list[Finding]
-) -> str | None:
-    """Checks records of one batch; returns who they should be from, if anything tells."""
-    if not entries:
-        return None
-    for entry in () if producer is not None else entries:
+    def _producers(
+        self, begin: int, end: int, findings: list[Finding]
+    ) -> tuple[tuple[int, str], ...]:
+        """Checks the records of one batch; tells who they are from."""
+        producers: list[tuple[int, str]] = []
+        for at in range(begin, end, PIECE):
+            entries = self.entries[at : min(at + PIECE, end)]
+            plain = read_plain(entries)
+            self.plain += [None] * len(entries) if plain is None else plain
+            if plain is not None and len({record.producer for record in plain}) == 1:
+                found = [(self.start + at, plain[0].producer)]
+            else:
+                # At least one is out of the ordinary: one by one, to name each that is bad.
+                found = _one_by_one(entries, self.start + at, findings)
+            for index, producer in found:
+                if not producers or producers[-1][1] != producer:
+                    producers.append((index, producer))
+        return tuple(producers)
+
+    def _manifest(self, at: int, findings: list[Finding]) -> SeenManifest | None:
+        def wrong(sentence: str) -> None:
+            findings.append(Finding("bad-manifest", sentence, Weight.CONTENT, self.start + at))
+
         try:
-            producer = parse_record(entry).producer
-        except FormatError:
-            continue
-        break
-    try:
-        if producer is not None:
-            check_records(entries, producer)
-            return producer
-    except FormatError:
-        pass
-    # At least one is bad: once more, one by one, to name each.
-    for at, entry in enumerate(entries):
-        try:
-            found = parse_record(entry).producer
+            manifest, note = parse_manifest(self.entries[at])
         except FormatError as error:
-            findings.append(Finding("bad-record", str(error), Weight.CONTENT, base + at))
-            continue
-        if found != producer:
-            sentence = f"a batch of {producer} holds a record of {found}"
-            findings.append(Finding("bad-record", sentence, Weight.CONTENT, base + at))
-    return producer
+            wrong(str(error))
+            return None
+        signer = note.signatures[0].name
+        if manifest.origin != self._origin:
+            wrong(f"the manifest is for the log {manifest.origin}")
+        # The log signs for clients that cannot, each on a stream whose label names that client.
+        by_log = signer == self._origin and manifest.stream == token_stream(manifest.producer)
+        if signer != manifest.producer and not by_log:
+            wrong(f"{signer} signed a manifest of {manifest.producer}")
+        verifier = _verifiers(self._vkeys).get((signer, note.signatures[0].key_id))
+        if verifier is None:
+            return SeenManifest(manifest, signer, is_verified=False)
+        try:
+            verifier.verify(note.text, note.signatures[0].signature)
+        except VerificationError as error:
+            wrong(str(error))
+            return SeenManifest(manifest, signer, is_verified=False)
+        return SeenManifest(manifest, signer, is_verified=True)
 
 
-def _manifest(
-    entry: bytes,
-    index: int,
-    origin: str,
-    vkeys: tuple[str, ...],
-    findings: list[Finding],
-) -> SeenManifest | None:
-    def wrong(sentence: str) -> None:
-        findings.append(Finding("bad-manifest", sentence, Weight.CONTENT, index))
-
-    try:
-        manifest, note = parse_manifest(entry)
-    except FormatError as error:
-        wrong(str(error))
-        return None
-    signer = note.signatures[0].name
-    if manifest.origin != origin:
-        wrong(f"the manifest is for the log {manifest.origin}")
-    # The log signs for clients that cannot, each on a stream whose label names that client.
-    by_log = signer == origin and manifest.stream == token_stream(manifest.producer)
-    if signer != manifest.producer and not by_log:
-        wrong(f"{signer} signed a manifest of {manifest.producer}")
-    verifier = _verifiers(vkeys).get((signer, note.signatures[0].key_id))
-    if verifier is None:
-        return SeenManifest(manifest, signer, is_verified=False)
-    try:
-        verifier.verify(note.text, note.signatures[0].signature)
-    except VerificationError as error:
-        wrong(str(error))
-        return SeenManifest(manifest, signer, is_verified=False)
-    return SeenManifest(manifest, signer, is_verified=True)
+def _one_by_one(
+    entries: Sequence[bytes], start: int, findings: list[Finding]
+) -> list[tuple[int, str]]:
+    producers: list[tuple[int, str]] = []
+    for index, entry in enumerate(entries, start):
+        try:
+            producers.append((index, parse_record(entry).producer))
+        except FormatError as error:
+            findings.append(Finding("bad-record", str(error), Weight.CONTENT, index))
+    return producers

@@ -6,14 +6,18 @@ belongs to the role. Events are made wherever a bundle is examined, in PARTITION
 """
 
 import struct
+from bisect import bisect_left
 from collections.abc import Sequence
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import sha256
+from itertools import count, pairwise
 from typing import Final
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
+
+from muniment.formats.recordshape import PlainDecision, Shaped
 
 PARTITION_BITS: Final = 6
 PARTITIONS: Final = 1 << PARTITION_BITS
@@ -88,12 +92,17 @@ _decode: Final = Decoder(_Narrow).decode
 
 
 def extract(
-    entries: Sequence[bytes], hashes: Sequence[bytes], first: int, origin: str
+    entries: Sequence[bytes],
+    plain: Sequence[Shaped | None],
+    hashes: Sequence[bytes],
+    first: int,
+    origin: str,
 ) -> tuple[bytes, ...]:
     """Makes the events of consecutive leaves; what is no record makes none.
 
     Args:
         entries: The leaves.
+        plain: Those of them that are read already; None for the others.
         hashes: Their leaf hashes.
         first: Leaf index of the first.
         origin: The log's origin: a thing that states it is a thing of this log.
@@ -103,28 +112,49 @@ def extract(
     """
     names: list[str] = []  # of things, and in step with them:
     tails: list[bytes] = []  # role, leaf, and what belongs to it
-    for index, entry in enumerate(entries, first):
-        try:
-            found = _decode(entry)
-        except (DecodeError, UnicodeDecodeError, RecursionError):
-            continue
-        kind, run = found.kind, found.execution
-        names.append(f"{kind}\0{found.id}")
-        tails.append(index.to_bytes(8, "big") + _tag(found.producer) + hashes[index - first][:6])
-        if kind == "edge":
-            _edge(found, index, origin, names, tails)
-        elif kind == "decision" and run is not None:
-            allows = found.response is not None and found.response.decision
-            names.append(f"run\0{run}")
-            tails.append(_tail(Role.ALLOWED if allows else Role.REFUSED, index))
-        elif run is not None and kind in ("outcome", "verification"):
-            names.append(f"run\0{run}")
-            tails.append(_tail(Role.OUTCOME if kind == "outcome" else Role.ACTED, index))
-    parts: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
-    for name, tail in zip(names, tails, strict=True):
-        key = sha256(name.encode()).digest()
-        parts[key[0] >> _PARTITION_SHIFT].append(key[:8] + tail)
-    return tuple([b"".join(part) for part in parts])
+    allowed, refused, no_extra = _SHIFTED[Role.ALLOWED], _SHIFTED[Role.REFUSED], bytes(8)
+    for index, record, leaf in zip(count(first), plain, hashes, strict=False):
+        # Nearly all are decisions, so these go by the shortest way.
+        if isinstance(record, PlainDecision):
+            names.append(f"decision\0{record.id}")
+            tails.append(index.to_bytes(8, "big") + _tag(record.producer) + leaf[:6])
+            if (run := record.execution) is not None:
+                names.append(f"run\0{run}")
+                role = allowed if record.response.decision else refused
+                tails.append((role | index).to_bytes(8, "big") + no_extra)
+        else:
+            _read(entries[index - first], index, leaf, origin, names, tails)
+    hash_ = sha256
+    events = [
+        hash_(name.encode()).digest()[:8] + tail for name, tail in zip(names, tails, strict=True)
+    ]
+    # Sorting costs less than to look at each for its partition. Events of one thing and role keep
+    # the order of the log.
+    events.sort()
+    cuts = [bisect_left(events, bytes([part << _PARTITION_SHIFT])) for part in range(PARTITIONS)]
+    return tuple([b"".join(events[a:b]) for a, b in pairwise([*cuts, len(events)])])
+
+
+def _read(
+    entry: bytes, index: int, leaf: bytes, origin: str, names: list[str], tails: list[bytes]
+) -> None:
+    """Reads just as much of a leaf as its events take, valid or not."""
+    try:
+        found = _decode(entry)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    kind, run = found.kind, found.execution
+    names.append(f"{kind}\0{found.id}")
+    tails.append(index.to_bytes(8, "big") + _tag(found.producer) + leaf[:6])
+    if kind == "edge":
+        _edge(found, index, origin, names, tails)
+    elif kind == "decision" and run is not None:
+        allows = found.response is not None and found.response.decision
+        names.append(f"run\0{run}")
+        tails.append(_tail(Role.ALLOWED if allows else Role.REFUSED, index))
+    elif run is not None and kind in ("outcome", "verification"):
+        names.append(f"run\0{run}")
+        tails.append(_tail(Role.OUTCOME if kind == "outcome" else Role.ACTED, index))
 
 
 def _edge(found: _Narrow, index: int, origin: str, names: list[str], tails: list[bytes]) -> None:

@@ -1,117 +1,211 @@
-"""Reads all entry bundles of a tree in parallel, examines them, and yields them in order.
+"""Reads all entry bundles of a tree, examines them span by span, and yields the spans in order.
 
-Memory is bounded by the window, not by the log. A big audit examines in other processes: the
-hashing and decoding of a bundle takes longer than carrying its bytes there.
+Memory is bounded by the spans in flight, not by the log. A big audit reads and examines in other
+processes: each fetches the bundles of its span itself, and gives back only what it found.
 """
 
 import asyncio
+import gc
 import multiprocessing
 import os
+import signal
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import islice
-from typing import Final
+from multiprocessing.util import Finalize
+from typing import Final, NamedTuple, TypeVar
 
-from muniment.audit.check import Examined, examine
+from muniment.audit.check import Bundle, Examined, examine
+from muniment.errors import MunimentError
 from muniment.formats.tiles import Tile, bundles_of
 from muniment.logclient import LogClient
 
-CHUNK: Final = 4
-"""Bundles fetched and examined together."""
+SPAN: Final = 16
+"""Bundles fetched and examined together: 2 to 3 MB as a rule, 268 MB at the very most."""
 
-WINDOW: Final = 6
-"""Chunks in flight: 24 bundles of about 150 KB as a rule, 16 MB each at the very most."""
+AHEAD: Final = 2
+"""Spans in flight for each process, so that none waits for work."""
 
 POOL_WORTH: Final = 100_000
-"""Entries from which on other processes pay for their start of about 0.3 s."""
+"""Entries from which on other processes pay for their start of about 0.6 s."""
 
-Job = tuple[Tile, bytes, bytes, int, str, tuple[str, ...]]
+MOST_PROCESSES: Final = 16
+"""More than this one process, which puts the spans together, can keep busy."""
+
+_COLLECT_AFTER: Final = 50_000  # new objects; a span has that many, and no garbage in cycles
+
+T = TypeVar("T")
 
 
-def examine_all(jobs: list[Job]) -> list[Examined]:
-    """Examines some bundles; runs in the pool's processes.
+class Job(NamedTuple):
+    """A span to examine.
 
-    Raises:
-        FormatError: If one is malformed.
+    Attributes:
+        tiles: Its bundles.
+        known: Leaf hashes of the entries at its front that an earlier audit has checked.
+        origin: The log's origin.
+        vkeys: Keys whose manifests can be verified.
     """
-    return [examine(*job) for job in jobs]
+
+    tiles: list[Tile]
+    known: list[bytes]
+    origin: str
+    vkeys: tuple[str, ...]
+
+
+async def examine_span(client: LogClient, job: Job) -> Examined:
+    """Reads the bundles of a span and examines them.
+
+    What cannot be read ends the span: the error is in what is returned.
+    """
+
+    async def fetch(tile: Tile) -> Bundle | MunimentError:
+        try:
+            data, hashes = await asyncio.gather(
+                client.tile(tile), client.tile(tile._replace(level=0))
+            )
+        except MunimentError as error:
+            return error
+        return Bundle(tile, data, hashes)
+
+    bundles: list[Bundle] = []
+    for fetched in await asyncio.gather(*map(fetch, job.tiles)):
+        if not isinstance(fetched, Bundle):
+            if not bundles:
+                at = job.tiles[0].start
+                return Examined(at, 0, [], [], [], [], (), fetched)
+            return examine(bundles, job.known, job.origin, job.vkeys)._replace(error=fetched)
+        bundles.append(fetched)
+    return examine(bundles, job.known, job.origin, job.vkeys)
+
+
+class _Worker:
+    """What a process of the pool keeps: an open client, and an event loop for it."""
+
+    def __init__(self, client: LogClient) -> None:
+        self._client = client
+        self._runner = asyncio.Runner()
+        self._runner.run(client.__aenter__())
+
+    def examine(self, job: Job) -> Examined:
+        return self._runner.run(examine_span(self._client, job))
+
+    def close(self) -> None:
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+
+_worker: _Worker | None = None
+
+
+def _start(client: LogClient) -> None:
+    global _worker  # noqa: PLW0603 - a process of the pool has this one place for its state
+    # An interrupt is for the process that the user started; it ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
+    _worker = _Worker(client)
+    Finalize(None, _worker.close, exitpriority=0)
+
+
+def _examine(job: Job) -> Examined:
+    if _worker is None:
+        raise AssertionError("the pool has not started this process")
+    return _worker.examine(job)
 
 
 @asynccontextmanager
-async def examiner(entries: int) -> AsyncIterator[Executor | None]:
-    """The pool to examine so many entries with; None when this process is as good."""
-    cpus = os.cpu_count() or 1
+async def examiner(client: LogClient, entries: int) -> AsyncIterator[Executor | None]:
+    """The pool to examine so many entries of a log with; None when this process is as good."""
+    cpus = _cpus()
     if entries < POOL_WORTH or cpus == 1:
         yield None
         return
     # Not forked: this process may have threads (name resolution), whose locks a fork would keep.
-    pool = ProcessPoolExecutor(cpus, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        min(cpus, MOST_PROCESSES),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start,
+        initargs=(client,),
+    )
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-async def read_bundles(
+def _cpus() -> int:
+    """The processors that this process may use, which a container or taskset may restrict."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+async def read_spans(
     client: LogClient,
     start: int,
     size: int,
     *,
+    known: list[bytes],
     origin: str,
     vkeys: tuple[str, ...],
     pool: Executor | None,
-    progress: Callable[[int], None],
 ) -> AsyncGenerator[Examined, None]:
-    """Yields the bundles that hold the leaves [start, size), examined, in order.
+    """Yields the spans of bundles that hold the leaves [start, size), examined, in order.
 
     Args:
         client: The log.
         start: First leaf to examine; the bundle that it is in may begin earlier.
         size: Size of the tree.
+        known: Leaf hashes of the leaves before it in its bundle.
         origin: The log's origin.
         vkeys: Keys whose manifests can be verified.
         pool: Where to examine; None for here.
-        progress: Told the number of leaves yielded so far.
-
-    Raises:
-        Unreachable, Refused, BadAnswer: As ``LogClient.tile``.
-        FormatError: If a bundle is malformed.
     """
-    tiles = bundles_of(start, size, size)
+    loop = asyncio.get_running_loop()
 
-    async def fetch(tile: Tile) -> Job:
-        data, served = await asyncio.gather(client.tile(tile), client.tile(tile._replace(level=0)))
-        return tile, data, served, max(0, start - tile.start), origin, vkeys
-
-    async def chunk(part: list[Tile]) -> list[Examined]:
-        jobs = list(await asyncio.gather(*map(fetch, part)))
+    async def work(job: Job) -> Examined:
         if pool is None:
-            return examine_all(jobs)
-        return await asyncio.get_running_loop().run_in_executor(pool, examine_all, jobs)
+            return await examine_span(client, job)
+        return await loop.run_in_executor(pool, _examine, job)
 
+    flight = AHEAD if pool is None else AHEAD * min(_cpus(), MOST_PROCESSES)
     async with AsyncExitStack() as stack:
-        running: deque[asyncio.Task[list[Examined]]] = deque()
+        running: deque[asyncio.Task[Examined]] = deque()
         stack.push_async_callback(_cancel, running)
-        for part in _chunks(tiles):
-            running.append(asyncio.create_task(chunk(part)))
-            if len(running) >= WINDOW:
-                for examined in await running.popleft():
-                    progress(min(examined.tile.end, size) - start)
-                    yield examined
+        for part in _parts(bundles_of(start, size, size)):
+            job = Job(part, known if part[0].start < start else [], origin, vkeys)
+            running.append(asyncio.create_task(work(job)))
+            if len(running) >= flight:
+                yield await running.popleft()
         while running:
-            for examined in await running.popleft():
-                progress(min(examined.tile.end, size) - start)
-                yield examined
+            yield await running.popleft()
 
 
-def _chunks(tiles: Iterator[Tile]) -> Iterator[list[Tile]]:
-    while part := list(islice(tiles, CHUNK)):
+async def in_order(
+    pool: Executor | None, work: Callable[[bytes], T], items: Iterator[bytes]
+) -> AsyncGenerator[T, None]:
+    """Applies a function to items, in the pool or in a thread, and yields the results in order.
+
+    Only a few items are in memory at the same time.
+    """
+    loop = asyncio.get_running_loop()
+    flight = 1 if pool is None else min(_cpus(), MOST_PROCESSES) + 1
+    running: deque[asyncio.Future[T]] = deque()
+    for item in items:
+        running.append(loop.run_in_executor(pool, work, item))
+        if len(running) >= flight:
+            yield await running.popleft()
+    while running:
+        yield await running.popleft()
+
+
+def _parts(tiles: Iterator[Tile]) -> Iterator[list[Tile]]:
+    while part := list(islice(tiles, SPAN)):
         yield part
 
 
-async def _cancel(tasks: "deque[asyncio.Task[list[Examined]]]") -> None:
+async def _cancel(tasks: "deque[asyncio.Task[Examined]]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

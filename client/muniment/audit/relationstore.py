@@ -1,12 +1,12 @@
 """The events of an audit on temporary disk, by partition; bounded memory while a log is read."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from muniment.audit.events import PARTITIONS
-from muniment.audit.relations import MAX_EDGES, Warned, cycles, judge
+from muniment.audit.relations import MAX_EDGES, Judged, Warned, cycles
 from muniment.audit.report import Report
 
 BUFFER: Final = 256 * 1024
@@ -49,30 +49,8 @@ class RelationStore:
                 file.write(buffer)
                 buffer.clear()
 
-    def conclude(self, report: Report, *, is_whole: bool) -> None:
-        """Judges everything; adds counts and warnings to the report, in the order of the log.
-
-        Args:
-            report: What to add to.
-            is_whole: Whether the audit has read the log from its first leaf on.
-        """
-        found: list[Warned] = []
-        turns: list[int] = []
-        for events in self._partitions():
-            judged = judge(events, is_whole=is_whole)
-            found += judged.warnings
-            turns += judged.turns
-            report.unresolved += judged.unresolved
-            report.runs += judged.runs
-            report.edges += judged.edges
-        report.are_relations_whole = is_whole
-        report.are_cycles_checked = not turns or report.edges <= MAX_EDGES
-        if turns and report.are_cycles_checked:
-            found += cycles(self._partitions(), turns)
-        found.sort(key=lambda one: (one.index, one.kind))
-        report.warn(found)
-
-    def _partitions(self) -> Iterator[bytes]:
+    def partitions(self) -> Iterator[bytes]:
+        """The events of each partition, in the order of the log."""
         for buffer, file in zip(self._buffers, self._files, strict=True):
             if file is None:
                 yield bytes(buffer)
@@ -80,3 +58,41 @@ class RelationStore:
             file.seek(0)
             data: Any = file.read()
             yield data + buffer
+
+
+class Judgement:
+    """What all partitions come to, put together."""
+
+    def __init__(self) -> None:
+        self._warnings: list[Warned] = []
+        self._turns: list[int] = []
+        self._unresolved = 0
+        self._runs = 0
+        self._edges = 0
+
+    def add(self, judged: Judged) -> None:
+        """Takes what one partition comes to."""
+        self._warnings += judged.warnings
+        self._turns += judged.turns
+        self._unresolved += judged.unresolved
+        self._runs += judged.runs
+        self._edges += judged.edges
+
+    def conclude(
+        self, report: Report, partitions: Callable[[], Iterator[bytes]], *, is_whole: bool
+    ) -> None:
+        """Looks for cycles; adds counts and warnings to the report, in the order of the log.
+
+        Args:
+            report: What to add to.
+            partitions: Gives the events of all partitions.
+            is_whole: Whether the audit has read the log from its first leaf on.
+        """
+        found, turns = self._warnings, self._turns
+        report.unresolved, report.runs, report.edges = self._unresolved, self._runs, self._edges
+        report.are_relations_whole = is_whole
+        report.are_cycles_checked = not turns or report.edges <= MAX_EDGES
+        if turns and report.are_cycles_checked:
+            found += cycles(partitions(), turns)
+        found.sort(key=lambda one: (one.index, one.kind))
+        report.warn(found)

@@ -6,12 +6,12 @@ each stream stood, what every manifest must say is known before it is read.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from muniment.audit.check import Run, SeenManifest
 from muniment.audit.report import Finding, Weight
 from muniment.formats.encoding import format_base64
-from muniment.formats.manifest import NO_PREVIOUS
+from muniment.formats.manifest import MAX_BATCH_RECORDS, NO_PREVIOUS
 from muniment.formats.merkle import CompactRange
 
 
@@ -29,17 +29,48 @@ class StreamPlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OpenBatch:
-    """Records whose manifest has not been seen yet: the batch goes on in the next bundle.
+    """Records whose manifest has not been seen yet.
 
     Attributes:
         start: Leaf index of the first record.
         leaves: The records' leaf hashes, as a compact range.
-        producer: Who they are from; None when no valid record was among them.
+        producer: Who the first is from; None when no valid record was among them.
+        others: Where the producer changes: leaf index and name, at most MAX_BATCH_RECORDS.
     """
 
     start: int
     leaves: CompactRange
     producer: str | None
+    others: tuple[tuple[int, str], ...] = ()
+
+    @classmethod
+    def begun(cls, run: Run) -> Self:
+        """The batch that begins with a run."""
+        return cls(run.start, CompactRange.EMPTY, None).extended(run)
+
+    def extended(self, run: Run) -> Self:
+        """The batch with the records of a run after it."""
+        if isinstance(run.leaves, CompactRange):
+            if self.leaves.size:
+                raise AssertionError("a run that continues a batch comes with its leaf hashes")
+            leaves = run.leaves
+        else:
+            leaves = self.leaves.extend(run.leaves)
+        producer, others = self.producer, list(self.others)
+        last = others[-1][1] if others else producer
+        for index, name in run.producers:
+            if producer is None:
+                producer = name
+            # A batch with more records has no valid manifest: that it is wrong shows anyway.
+            elif name != last and len(others) < MAX_BATCH_RECORDS:
+                others.append((index, name))
+            last = name
+        return type(self)(self.start, leaves, producer, tuple(others))
+
+    def strangers(self, producer: str | None) -> list[tuple[int, str]]:
+        """Where records begin that are not of a producer: leaf index, and whose they are."""
+        first = [] if self.producer is None else [(self.start, self.producer)]
+        return [(index, name) for index, name in [*first, *self.others] if name != producer]
 
 
 @dataclass(slots=True)
@@ -64,44 +95,46 @@ class Streams:
     signatures: int = 0
     unknown_signers: set[str] = field(default_factory=set[str])
 
-    def feed(self, runs: Sequence[Run], hashes: Sequence[bytes], base: int) -> list[Finding]:
-        """Takes the runs of the next bundle.
+    def feed(self, runs: Sequence[Run]) -> list[tuple[int, Finding]]:
+        """Takes the runs that come next.
 
-        Args:
-            runs: What the bundle's new entries are.
-            hashes: The leaf hashes of the whole bundle.
-            base: Leaf index of the bundle's first entry.
+        Returns:
+            What is wrong with batches that end in them, each with the leaf index at which it shows:
+            the manifest's, though the finding may be about a record before it.
         """
-        findings: list[Finding] = []
+        told: list[tuple[int, Finding]] = []
         for run in runs:
             self.records += run.stop - run.start
-            batch = self._extended(run, hashes[run.start - base : run.stop - base], findings)
-            if not run.ended:
+            batch = OpenBatch.begun(run) if self.open is None else self.open.extended(run)
+            if run.manifest is None:
                 self.open = batch
                 continue
             self.open = None
             self.manifests += 1
+            findings: list[Finding] = []
             if run.seen is not None:
-                leaf = hashes[run.stop - base]
-                self._close(batch, run.seen, run.stop, leaf, findings)
-        return findings
+                self._close(batch, run.seen, run.stop, run.manifest, findings)
+            else:
+                _name_strangers(batch, batch.producer, findings)
+            told += [(run.stop, finding) for finding in findings]
+        return told
 
-    def _extended(self, run: Run, hashes: Sequence[bytes], findings: list[Finding]) -> OpenBatch:
-        before = self.open
-        if before is None:
-            return OpenBatch(run.start, CompactRange.EMPTY.extend(hashes), run.producer)
-        producer = before.producer or run.producer
-        # Where the manifest follows, it says who the records should be from: see _close.
-        if not run.ended and run.producer not in {None, producer}:
-            findings.append(
-                Finding(
-                    "bad-record",
-                    f"a batch of {producer} holds records of {run.producer}",
-                    Weight.CONTENT,
-                    run.start,
-                )
+    def conclude(self) -> list[Finding]:
+        """What is wrong at the end of the tree: records that no manifest covers."""
+        if self.open is None:
+            return []
+        findings: list[Finding] = []
+        _name_strangers(self.open, self.open.producer, findings)
+        findings.append(
+            Finding(
+                "no-manifest",
+                f"the tree ends with {self.open.leaves.size} records, from {self.open.start} on, "
+                "that no manifest covers",
+                Weight.CONTENT,
+                self.open.start,
             )
-        return OpenBatch(before.start, before.leaves.extend(hashes), producer)
+        )
+        return findings
 
     def _close(
         self,
@@ -121,6 +154,7 @@ class Streams:
             self.signatures += 1
         else:
             self.unknown_signers.add(seen.signer)
+        _name_strangers(batch, manifest.producer, findings)
         if manifest.count != batch.leaves.size:
             wrong(
                 "bad-manifest",
@@ -129,8 +163,6 @@ class Streams:
             )
         elif manifest.root != batch.leaves.root():
             wrong("bad-manifest", f"{name}: the manifest's root is not that of its records")
-        if batch.producer not in {None, manifest.producer}:
-            wrong("bad-record", f"a batch of {manifest.producer} holds records of {batch.producer}")
         key = (manifest.producer, manifest.stream)
         place = self.places.get(key, StreamPlace(0, NO_PREVIOUS))
         if manifest.first > place.next:
@@ -151,3 +183,9 @@ class Streams:
                 f"the last one was {format_base64(place.manifest)}",
             )
         self.places[key] = StreamPlace(max(place.next, manifest.first + manifest.count), leaf)
+
+
+def _name_strangers(batch: OpenBatch, producer: str | None, findings: list[Finding]) -> None:
+    for index, name in batch.strangers(producer):
+        sentence = f"a batch of {producer} holds records of {name}, from entry {index} on"
+        findings.append(Finding("bad-record", sentence, Weight.CONTENT, index))

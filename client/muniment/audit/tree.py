@@ -4,7 +4,7 @@ The right edge (the hashes of the partial tile of each level) is all the state t
 255 hashes a level, as much as the log's own partial tiles hold, and enough to compute the root.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 from muniment.formats.encoding import FormatError
@@ -63,14 +63,11 @@ class RightEdge:
         """The leaf hashes that the next bundle begins with."""
         return self.levels[0] if self.levels else []
 
-    def add_bundle(
-        self, leaf_hashes: Sequence[bytes], parent: bytes | None = None
-    ) -> list[tuple[Tile, bytes]]:
+    def add_bundle(self, leaf_hashes: Sequence[bytes]) -> list[tuple[Tile, bytes]]:
         """Takes the leaf hashes of the next bundle, those already in the edge included.
 
         Args:
             leaf_hashes: 1 to 256 hashes; the first ones are ``old_leaves()``.
-            parent: Their root, when the caller has computed it for a full bundle.
 
         Returns:
             The tiles of level 1 and above that became full, with their contents.
@@ -81,23 +78,37 @@ class RightEdge:
         known = self.size % TILE_WIDTH
         if not known <= len(leaf_hashes) <= TILE_WIDTH:
             raise ValueError(f"{len(leaf_hashes)} leaf hashes cannot follow {known}")
+        if len(leaf_hashes) == TILE_WIDTH:
+            return self.add_roots([root_of(leaf_hashes)])
         if not self.levels:
             self.levels.append([])
         self.size += len(leaf_hashes) - known
         self.levels[0] = list(leaf_hashes)
+        return []
+
+    def add_roots(self, roots: Iterable[bytes]) -> list[tuple[Tile, bytes]]:
+        """Takes the roots of the next bundles, all full; the first holds ``old_leaves()``.
+
+        Returns:
+            The tiles of level 1 and above that became full, with their contents.
+        """
         done: list[tuple[Tile, bytes]] = []
-        level = 0
-        while len(self.levels[level]) == TILE_WIDTH:
-            full = self.levels[level]
-            if level:
+        for root in roots:
+            while len(self.levels) < 2:
+                self.levels.append([])
+            self.size += TILE_WIDTH - self.size % TILE_WIDTH
+            self.levels[0] = []
+            self.levels[1].append(root)
+            level = 1
+            while len(self.levels[level]) == TILE_WIDTH:
+                full = self.levels[level]
                 index = (self.size >> (TILE_HEIGHT * (level + 1))) - 1
                 done.append((Tile(level, index), b"".join(full)))
-            node = parent if level == 0 and parent is not None else root_of(full)
-            self.levels[level] = []
-            level += 1
-            if level == len(self.levels):
-                self.levels.append([])
-            self.levels[level].append(node)
+                self.levels[level] = []
+                level += 1
+                if level == len(self.levels):
+                    self.levels.append([])
+                self.levels[level].append(root_of(full))
         return done
 
     def partial_tiles(self) -> list[tuple[Tile, bytes]]:

@@ -38,7 +38,10 @@ class _Response(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, g
     context: _Object = UNSET
 
 
-class PlainDecision(Decision, frozen=True, kw_only=True, omit_defaults=True, tag="decision"):
+# What JSON says has no cycles for the garbage collector to look for.
+class PlainDecision(
+    Decision, frozen=True, kw_only=True, omit_defaults=True, tag="decision", gc=False
+):
     """A decision whose evaluation has AuthZEN's own members and no others."""
 
     request: _Request  # type: ignore[assignment]  # the same text, read into another shape
