@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from muniment.service.database import UNREADABLE, DatabaseError, is_fatal
+
 APPLICATION_ID: Final = 0x4D756E53
 """``MunS`` in the file's header."""
 
@@ -67,14 +69,28 @@ class SpoolFile:
 
     @classmethod
     def load(cls, db: sqlite3.Connection) -> "SpoolFile":
-        """Reads the counts."""
-        origin, producer, stream, base, claimed = db.execute(
-            "SELECT origin, producer, stream, base, claimed FROM state"
-        ).fetchone()
-        records, size = db.execute(
-            "SELECT count(*), coalesce(sum(length(data)), 0) FROM entry"
-        ).fetchone()
-        return cls((origin or "", producer or "", stream or ""), base, claimed, records, size)
+        """Reads the counts.
+
+        Raises:
+            DatabaseError: If the file is damaged.
+        """
+        try:
+            row = db.execute("SELECT origin, producer, stream, base, claimed FROM state").fetchone()
+            records, size = db.execute(
+                "SELECT count(*), coalesce(sum(length(data)), 0) FROM entry"
+            ).fetchone()
+        except UNREADABLE as error:
+            if isinstance(error, sqlite3.Error) and is_fatal(error):
+                raise  # the writer must know
+            raise DatabaseError(f"the spool is damaged: {error}") from error
+        match row:
+            case (str() | None, str() | None, str() | None, int(base), int(claimed)) if (
+                base >= 0 and 0 <= claimed <= records and len({one is None for one in row[:3]}) == 1
+            ):
+                origin, producer, stream = (one or "" for one in row[:3])
+                return cls((origin, producer, stream), base, claimed, records, size)
+            case _:
+                raise DatabaseError("the spool is damaged: its state contradicts itself")
 
     @property
     def is_bound(self) -> bool:

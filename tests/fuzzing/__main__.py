@@ -45,7 +45,7 @@ def _explain(found: run.Report) -> None:
     lines = found.output.read_text("utf-8", "replace").splitlines()
     print("\n".join(lines[-40:]), file=sys.stderr)
     if found.crash is None:
-        print(f"{found.name}: did not run; see {found.output}", file=sys.stderr)
+        print(f"{found.name}: ended before its time; see {found.output}", file=sys.stderr)
         return
     print(
         f"{found.name}: broken by {found.crash}\n"

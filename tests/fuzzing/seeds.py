@@ -1,6 +1,7 @@
 """Makes the seeds of the corpus, `python -m fuzzing.seeds` in tests/: a few valid objects of each
 kind, by fixed keys, appended to the corpus where they are not in it yet."""
 
+import gzip
 import json
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import rfc6962
 from fuzzing import corpus
 from fuzzing.notes import GATEWAY, LEAVES, ORIGIN
 from fuzzing.targets import TARGETS
+from fuzzing.wire import CUT
 from governed import GATEWAY as PRODUCER
 from governed import World, policy, story
 from muniment.audit.statefile import AuditState, format_state
@@ -228,9 +230,28 @@ def web() -> Iterator[tuple[str, bytes]]:
     yield "parameters", b"a=1&wait=published&timeout=%31"
 
 
+def wire() -> Iterator[tuple[str, bytes]]:
+    post = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
+    yield "http-server", post + b"Content-Length: 5\r\n\r\nhello"
+    yield "http-server", post + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    waits = b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
+    yield "http-server", post + waits + CUT + b"ok"
+    yield (
+        "http-server",
+        b"GET /healthz HTTP/1.0\r\n\r\nHEAD /metrics?x=1 HTTP/1.1\r\nHost: x\r\n\r\n",
+    )
+    ok = b"HTTP/1.1 200 OK\r\n"
+    yield "http-client", ok + b"Content-Length: 2\r\nETag: x\r\n\r\nok"
+    yield "http-client", ok + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n" + CUT + b"0\r\n\r\n"
+    packed = gzip.compress(b"o" * 900, mtime=0)
+    length = b"Content-Length: %d\r\n\r\n" % len(packed)
+    yield "http-client", ok + b"Content-Encoding: gzip\r\n" + length + packed
+    yield "http-client", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 404 No\r\n\r\nto the end"
+
+
 def main() -> None:
     made: dict[str, list[bytes]] = {name: [] for name in TARGETS}
-    for part in (notes(), batches(), records(), files(), web()):
+    for part in (notes(), batches(), records(), files(), web(), wire()):
         for name, data in part:
             made[name].append(data)
     for name, inputs in made.items():

@@ -12,6 +12,7 @@ from muniment.errors import BadAnswer, Refused
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.encoding import FormatError, MunimentError, unframe
 from muniment.formats.typedjson import decode_json
+from muniment.httpexchange import Answer
 from muniment.logclient import LogReceipt, StreamHead, _decode, _refusal, _retry_after
 from muniment.monitor.webhook import check_webhook
 from muniment.service.config import Address
@@ -89,8 +90,8 @@ def _answer(data: bytes) -> None:
     for kind in (StreamHead, LogReceipt):
         with suppress(BadAnswer):
             _decode(body, kind, "answer")
-    headers = {"Content-Type": "application/problem+json", "Retry-After": after}
-    found = _refusal(404 if len(status) % 2 else 503, headers, body, "/")
+    headers = {"content-type": "application/problem+json", "retry-after": after}
+    found = _refusal(Answer(404 if len(status) % 2 else 503, headers, body), "/")
     assert isinstance(found, Refused)
     str(found.problem)
 

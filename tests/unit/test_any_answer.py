@@ -12,6 +12,7 @@ from byzantine import NOT_FOUND, Answer, ByzantineLog
 from muniment.errors import BadAnswer, Refused
 from muniment.formats.encoding import FormatError
 from muniment.formats.typedjson import decode_json
+from muniment.httpexchange import Answer as Refusal
 from muniment.logclient import StreamHead, _decode, _refusal
 from muniment_witness.net import Answer as Answered
 from muniment_witness.peers import EvidenceList
@@ -82,8 +83,8 @@ def test_typed_json_is_a_value_or_a_format_error(data: bytes) -> None:
 
 @given(st.integers(100, 999), st.sampled_from(NASTY) | st.binary(max_size=50), st.text(max_size=12))
 def test_a_refusal_is_read_whatever_it_says(status: int, data: bytes, after: str) -> None:
-    headers = {"Content-Type": "application/problem+json", "Retry-After": after}
-    found = _refusal(status, headers, data, "/path")
+    headers = {"content-type": "application/problem+json", "retry-after": after}
+    found = _refusal(Refusal(status, headers, data), "/path")
     assert isinstance(found, Refused if status >= 400 else BadAnswer)
 
 

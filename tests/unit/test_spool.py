@@ -12,8 +12,9 @@ from muniment import delivery, spool
 from muniment.errors import GatewayClosed, SpoolFull, StreamError
 from muniment.formats.records import RecordError
 from muniment.gateway import Gateway
-from muniment.service.database import DatabaseError
+from muniment.service.database import DatabaseError, Writer
 from muniment.spool import Spool
+from muniment.spoolfile import APPLICATION_ID, MIGRATIONS, SpoolFile
 
 
 @pytest.fixture(autouse=True)
@@ -182,3 +183,25 @@ async def test_bad_records_and_foreign_files_are_refused(tmp_path: Path) -> None
             await other.spool.drained()
             assert isinstance(other.spool.failure, StreamError)
     assert resources(sim) == expected(1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "ALTER TABLE state RENAME COLUMN claimed TO claimee",
+        "DROP TABLE entry",
+        "DELETE FROM state",
+        "UPDATE state SET claimed = 1",
+        "UPDATE state SET claimed = -1",
+        "UPDATE state SET base = 'three'",
+        "UPDATE state SET origin = 'log.example/one'",
+        "UPDATE state SET origin = x'00', producer = x'00', stream = x'00'",
+    ],
+)
+async def test_a_damaged_spool_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "s.db"
+    writer = await Writer.open(path, MIGRATIONS, application=APPLICATION_ID)
+    await writer.run(lambda db: db.execute(damage))
+    with pytest.raises(DatabaseError, match="the spool is damaged"):
+        await writer.run(SpoolFile.load)
+    await writer.close()
