@@ -25,7 +25,7 @@ class Deployment:
         self.folder = folder
         self.log = log
         self.names = list(names)
-        self.ports = {name: _free_port() for name in names}
+        self.ports = {name: free_port() for name in names}
         self.vkeys = {
             name: setup.init(
                 folder / name,
@@ -49,13 +49,13 @@ class Deployment:
         self, name: str, log_url: str | None, peers: Sequence[str], more: str = ""
     ) -> None:
         text = self.config(name).read_text()
-        text = text[: text.index("# The logs to witness")]
+        text = text.partition("# The logs to witness")[0].partition("[[log]]")[0]
         text += f"[[log]]\nvkeys = {json.dumps(self.log.vkeys)}\n{more}\n"
         if log_url is not None:
             text += f'url = "{log_url}"\ncosign_pulled = true\n'
         for peer in peers:
             text += f'[[peer]]\nvkeys = ["{self.vkeys[peer]}"]\nurl = "{self.url(peer)}"\n'
-        text += f"[gossip]\nperiod_seconds = {PERIOD}\nrequest_seconds = 2\nstart_seconds = 1\n"
+        text += f"[gossip]\nperiod_seconds = {PERIOD}\nrequest_seconds = 2\nstart_seconds = 5\n"
         self.config(name).write_text(text)
 
     @contextmanager
@@ -100,7 +100,7 @@ class Deployment:
         return found, self.rounds(name)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
