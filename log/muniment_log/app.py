@@ -96,6 +96,7 @@ async def serve(
             metrics = Metrics("muniment_log")
             measured = LogMetrics(metrics)
             measured.integrated(loaded.head.size)
+            tiles.damaged = measured.damaged_tile
             publisher = Publisher(
                 HeadSigner(file.origin, config.signers, clock, loaded.signed),
                 store,

@@ -59,6 +59,14 @@ class StorageError(LogError):
     """The storage failed or does not hold what it must hold. Fatal to the process."""
 
 
+class DamagedTileError(StorageError):
+    """A stored tile or bundle is not the one that the tree was made of; nothing is told from it."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"{path} {what}: see `muniment-log check`")
+        self.path = path
+
+
 class IndexUnavailableError(LogError):
     """The index cannot answer now; the log itself is not affected."""
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
+
+from muniment.service.logging import event
 
 if TYPE_CHECKING:
     from muniment.service.metrics import Metrics
+    from muniment_log.errors import DamagedTileError
 
+_LOGGER = logging.getLogger(__name__)
 _LEAVES: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0)
 
 
@@ -47,6 +52,9 @@ class LogMetrics:
         self.witness_size: Final = metrics.gauge(
             "witness_size", "Tree size that the witness has last cosigned.", ("witness",)
         )
+        self._damaged_tiles = metrics.counter(
+            "damaged_tiles", "Reads that found a stored tile or entry bundle damaged or missing."
+        )
         self.stalled: Final = metrics.gauge(
             "publication_stalled", "1 while the newest round has not met the quorum in time."
         )
@@ -55,6 +63,11 @@ class LogMetrics:
         """Counts one commit."""
         self._commit_leaves.observe(leaves)
         self._commit_seconds.observe(seconds)
+
+    def damaged_tile(self, error: DamagedTileError) -> None:
+        """Counts a read that found a damaged tile, and tells the operator which one."""
+        self._damaged_tiles.inc()
+        event(_LOGGER, logging.ERROR, "stored tile is damaged", tile=error.path)
 
     def integrated(self, size: int) -> None:
         """Sets the size of the durable tree."""

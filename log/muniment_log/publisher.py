@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.service.logging import event
+from muniment_log.errors import DamagedTileError
 from muniment_log.proofs import consistency_proof
 from muniment_log.published import Waiting
 from muniment_log.rounds import Round, Worker
@@ -330,9 +331,17 @@ class Publisher:
         return self._round
 
     async def prove(self, old: int, new: int) -> Sequence[bytes]:
-        """The consistency proof that a witness asks for; most ask for the same one."""
+        """The consistency proof that a witness asks for; most ask for the same one.
+
+        Raises:
+            WitnessError: a tile that it needs is damaged.
+        """
         if self._proof is None or self._proof[0] != (old, new):
-            made = await consistency_proof(self._tiles, old, new)
+            try:
+                made = await consistency_proof(self._tiles, old, new)
+            except DamagedTileError as error:
+                # Other witnesses know a newer head, which is proved from other tiles.
+                raise WitnessError(f"it could not be asked: {error}") from error
             self._proof = (old, new), made
         return self._proof[1]
 

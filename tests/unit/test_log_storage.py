@@ -10,9 +10,9 @@ import log_tools
 import signing
 from log_tools import GATEWAY, GatewayStream
 from muniment.formats.manifest import NO_PREVIOUS, build_batch
-from muniment.formats.tiles import ENTRIES, Tile
+from muniment.formats.tiles import Tile, parse_tile_path
 from muniment.service.database import DatabaseError
-from muniment_log.errors import StorageError, WrongIdentityError
+from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
 from muniment_log.storage import embedded as embedded_module
 from muniment_log.storage.sqlite import SQLiteStore
 
@@ -59,11 +59,14 @@ async def test_rows_that_are_missing_are_named(tmp_path: Path) -> None:
         await log.sequencer.submit(GatewayStream().take(600))
         await log.store._writer.run(lambda db: db.execute("DELETE FROM bundle WHERE idx = 1"))
         await log.store._writer.run(lambda db: db.execute("DELETE FROM tile WHERE idx = 1"))
+        bundle, tile = (parse_tile_path(path) for path in ("tile/entries/001", "tile/0/001"))
+        # The hash tile is still in memory.
+        with pytest.raises(DamagedTileError, match="tile/entries/001 is missing"):
+            await log.tiles.read([bundle])
+        assert tile in await log.tiles.read([tile])
         log.tiles._cache.clear()
-        with pytest.raises(StorageError, match="tile 1 of level -1"):
-            await log.tiles.read([Tile(ENTRIES, 1)])
-        with pytest.raises(StorageError, match="tile 1 of level 0"):
-            await log.tiles.read([Tile(0, 1)])
+        with pytest.raises(DamagedTileError, match="tile/0/001 is missing"):
+            await log.tiles.read([tile])
         await log.store._writer.run(lambda db: db.execute("DELETE FROM tree"))
     store = await SQLiteStore.open(tmp_path / "log.db")
     with pytest.raises(StorageError, match="tree state"):

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment.formats.merkle import HASH_SIZE
 from muniment.formats.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment_log.errors import DamagedTileError
 from muniment_log.integrate import cut_bundle
+from muniment_log.storage.tilecheck import above, check
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from muniment_log.integrate import Integration, RightEdge
+    from muniment_log.storage.tilecheck import Key
 
 CACHED_TILES: Final = 1024
 """Full hash tiles kept in memory: 8 MiB. Enough for the proofs of the last 250,000 leaves and all
@@ -26,7 +29,8 @@ class FullTiles(Protocol):
         """The full tiles at (level, index), level -1 for entry bundles, in the order asked for.
 
         Raises:
-            StorageError: one is not stored, or the storage fails.
+            DamagedTileError: one is not stored.
+            StorageError: the storage fails.
         """
         ...
 
@@ -43,7 +47,11 @@ class EmbeddedTiles:
     """A `TileSource` in the process that integrates; belongs to the event loop.
 
     It is told of every commit, so what was written last is read without touching the
-    file: a lone decision's proof costs no disk access and no thread.
+    file: a lone decision's proof costs no disk access and no thread. What is read from storage is
+    checked before it is used or kept, see `tilecheck`.
+
+    Attributes:
+        damaged: told of each read that found a damaged tile.
     """
 
     def __init__(self, store: FullTiles, edge: RightEdge, published: bytes | None) -> None:
@@ -51,7 +59,8 @@ class EmbeddedTiles:
         self._store = store
         self._edge = edge
         self._published = published
-        self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._cache: OrderedDict[Key, bytes] = OrderedDict()
+        self.damaged: Callable[[DamagedTileError], object] = lambda _: None
 
     @property
     def edge(self) -> RightEdge:
@@ -80,30 +89,51 @@ class EmbeddedTiles:
 
     async def read(self, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
         """The bytes of tiles and bundles, see `TileSource`."""
+        edge = self._edge
         found: dict[Tile, bytes] = {}
-        missing: dict[tuple[int, int], bytes] = {}
+        missing: list[Tile] = []
         for tile in tiles:
             level = max(tile.level, 0)
             end = (tile.index * TILE_WIDTH + tile.width) << (TILE_HEIGHT * level)
-            if end > self._edge.head.size:
+            if end > edge.head.size:
                 raise LookupError(f"{tile.path} reaches beyond the tree")
-            data = self._edge.read(tile)
+            data = edge.read(tile)
             if data is None:
                 data = self._cached(tile)
             if data is None:
-                missing[tile.level, tile.index] = b""
+                missing.append(tile)
             else:
                 found[tile] = data
         if missing:
-            wanted = list(missing)
-            for key, data in zip(wanted, await self._store.tiles(wanted), strict=True):
-                missing[key] = data
+            checked = await self._load(edge, {(tile.level, tile.index) for tile in missing})
+            for tile in missing:
+                found[tile] = _cut(tile, checked[tile.level, tile.index])
+        return found
+
+    async def _load(self, edge: RightEdge, keys: set[Key]) -> dict[Key, bytes]:
+        """Reads full tiles, with what witnesses for them, in one round; checks from the top."""
+        wanted: set[Key] = set()
+        checked: dict[Key, bytes] = {}
+        for tile in keys:
+            key = tile
+            while key not in wanted and key not in checked:
+                known = _in_edge(edge, key) or self._cache.get(key)
+                if known is None:
+                    wanted.add(key)
+                    key = above(key)
+                else:
+                    checked[key] = known
+        order = sorted(wanted, reverse=True)
+        try:
+            for key, data in zip(order, await self._store.tiles(order), strict=True):
+                check(key, data, checked[above(key)])
+                checked[key] = data
                 if key[0] != ENTRIES:
                     self._keep(key, data)
-            for tile in tiles:
-                if tile not in found:
-                    found[tile] = _cut(tile, missing[tile.level, tile.index])
-        return found
+        except DamagedTileError as error:
+            self.damaged(error)
+            raise
+        return checked
 
     def _cached(self, tile: Tile) -> bytes | None:
         data = self._cache.get((tile.level, tile.index))
@@ -117,6 +147,17 @@ class EmbeddedTiles:
         self._cache.move_to_end(key)
         while len(self._cache) > CACHED_TILES:
             self._cache.popitem(last=False)
+
+
+def _in_edge(edge: RightEdge, key: Key) -> bytes | None:
+    """The partial tile at a place, as long as it is; None where the tile is full."""
+    level, index = key
+    if level == ENTRIES:
+        return None
+    if level >= len(edge.partials):
+        raise AssertionError(f"a tree of {edge.head.size} has no level {level}")
+    at = edge.head.size >> (TILE_HEIGHT * (level + 1))
+    return edge.partials[level] if index == at else None
 
 
 def _cut(tile: Tile, full: bytes) -> bytes:

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
+from muniment.formats.tiles import TILE_WIDTH, Tile
 from muniment.service.database import FatalDatabaseError, Readers, Writer
-from muniment_log.errors import StorageError
+from muniment_log.errors import DamagedTileError, StorageError
 from muniment_log.storage.identity import check_identity
 from muniment_log.storage.port import NEW_STREAM, Head, StreamKey, StreamState
 from muniment_log.storage.store import MAX_REFUSED, Accepted, Commit, Loaded
@@ -222,7 +223,8 @@ class SQLiteStore:
         """The full tiles at (level, index), level -1 for entry bundles, in the order asked for.
 
         Raises:
-            StorageError: one is not stored, or the file cannot be read.
+            DamagedTileError: one is not stored.
+            StorageError: the file cannot be read.
         """
         with _translated("reading tiles"):
             return await self._readers.run(lambda db: _read_tiles(db, wanted))
@@ -320,7 +322,7 @@ def _read_tiles(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> li
                 "SELECT data FROM tile WHERE level = ? AND idx = ?", (level, index)
             ).fetchone()
         if row is None:
-            raise StorageError(f"the database lacks tile {index} of level {level}")
+            raise DamagedTileError(Tile(level, index, TILE_WIDTH).path, "is missing")
         found.append(row[0])
     return found
 
