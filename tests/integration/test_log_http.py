@@ -7,6 +7,7 @@ import json
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -380,7 +381,11 @@ def test_bad_waiting(deployment: Deployment, query: str) -> None:
 
 def test_operations(deployment: Deployment) -> None:
     assert ask(f"{deployment.url}/healthz").json == {"status": "ok"}
-    ready = ask(f"{deployment.url}/readyz").json
+    deadline = time.monotonic() + 20
+    while not (ready := ask(f"{deployment.url}/readyz").json)["witnesses"]:
+        # An integrator tells frontends of them, from time to time.
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert ready["status"] == "ready"
     assert {witness["error"] for witness in ready["witnesses"]} == {None}
     metrics = ask(f"{deployment.url}/metrics").body.decode()

@@ -23,6 +23,9 @@ _LOGGER: Final = logging.getLogger(__name__)
 RENEWALS: Final = 3
 """Renewals in the time of a lease: two may fail."""
 
+NEWS_SECONDS: Final = 0.2
+"""How often to look whether there is something new to tell with a renewal before its time."""
+
 _ACQUIRE: Final = """
 UPDATE lease SET epoch = CASE WHEN holder = $1 THEN epoch ELSE epoch + 1 END, holder = $1,
     until = now() + $2 * interval '1 second', status = ''
@@ -84,7 +87,7 @@ class Lease:
         return None if epoch is None else cls(database, holder, epoch, seconds)
 
     async def keep(self, status: Callable[[], bytes]) -> None:
-        """Renews the lease at a third of its time, until cancelled.
+        """Renews the lease at a third of its time, or when there is news, until cancelled.
 
         Args:
             status: what to tell the frontends, JSON.
@@ -94,16 +97,15 @@ class Lease:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + self._seconds
+        due, told = 0.0, b""
         while True:
-            before = loop.time()
+            await asyncio.sleep(NEWS_SECONDS)
+            before, news = loop.time(), status()
+            if before < due and news == told:
+                continue
             try:
                 async with asyncio.timeout_at(until):
-                    mine = await self._database.read(
-                        lambda db: db.fetchval(
-                            _RENEW, self.epoch, self._holder, self._seconds, status()
-                        ),
-                        "renewing the lease",
-                    )
+                    mine = await self._renew(news)
             except TimeoutError:
                 raise LeaseLostError("the lease could not be renewed in time") from None
             except LogError as error:
@@ -111,8 +113,16 @@ class Lease:
             else:
                 if mine is None:
                     raise LeaseLostError("another integrator has taken over")
-                until = before + self._seconds
-            await asyncio.sleep(self._seconds / RENEWALS)
+                until, told = before + self._seconds, news
+            due = before + self._seconds / RENEWALS
+
+    async def _renew(self, news: bytes) -> int | None:
+        """The epoch; None when it is another's now."""
+        epoch: int | None = await self._database.read(
+            lambda db: db.fetchval(_RENEW, self.epoch, self._holder, self._seconds, news),
+            "renewing the lease",
+        )
+        return epoch
 
     async def release(self) -> None:
         """Lets another one take it at once; what fails here only costs the lease's time."""
