@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from muniment.formats.checkpoint import Checkpoint, parse_signed_checkpoint, sign_checkpoint
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.encoding import VerificationError
+from muniment.formats.note import verify_note
+from muniment.service.logging import event
 from muniment_log.errors import StorageError
 from muniment_log.storage.port import Head
 
@@ -14,12 +20,18 @@ if TYPE_CHECKING:
     from muniment.formats.note import Signer
 
 
+_LOGGER: Final = logging.getLogger(__name__)
+
+
 class HeadSigner:
     """Signs the log's heads, in growing order.
 
     The tree under it only ever grows (the store's guarded update), so of two heads signed here one
     is a prefix of the other; what is left to check is that sizes never go back and that one size
     never gets two roots.
+
+    Times never go back either, whatever the clock does and whichever machine signs: while the clock
+    is behind the newest head, that head's time is signed again. An ML-DSA-44 signature carries it.
     """
 
     def __init__(
@@ -37,9 +49,15 @@ class HeadSigner:
         self._signers = signers
         self._now = now
         self._last: Head | None = None
+        self._time = 0
+        self._is_behind = False
         if last is not None:
-            checkpoint = parse_signed_checkpoint(last).checkpoint
-            self._last = Head(checkpoint.size, checkpoint.root)
+            signed = parse_signed_checkpoint(last)
+            self._last = Head(signed.checkpoint.size, signed.checkpoint.root)
+            own = [verifier_for(signer.vkey) for signer in signers]
+            # By none of them when the keys were replaced; times of the old ones bind nobody here.
+            with suppress(VerificationError):
+                self._time = max(each.timestamp or 0 for each in verify_note(signed.note, own))
 
     @property
     def last(self) -> Head | None:
@@ -64,4 +82,19 @@ class HeadSigner:
             )
         self._last = head
         checkpoint = Checkpoint(self._origin, head.size, head.root)
-        return sign_checkpoint(checkpoint, self._signers, self._now()).encode()
+        return sign_checkpoint(checkpoint, self._signers, self._next_time()).encode()
+
+    def _next_time(self) -> int:
+        now = self._now()
+        behind = now < self._time
+        if behind and not self._is_behind:
+            event(
+                _LOGGER,
+                logging.ERROR,
+                "the clock is behind the newest head; that head's time is signed meanwhile",
+                now=now,
+                signed=self._time,
+            )
+        self._is_behind = behind
+        self._time = max(now, self._time)
+        return self._time

@@ -1,9 +1,9 @@
 """Starts services quickly: a process that has imported everything forks for each (POSIX fork).
 
-A request is a line of JSON on stdin, `{"run": [module, argument, ...], "folder": .., "pages": ..}`
-(see `faults.launch`) or `{"wait": pid}`; an answer a line on stdout. What a service writes goes to
-files in the folder. No thread runs here before a fork, so nothing can be held by one that is lost.
-Services end with it.
+A request is a line of JSON on stdin, `{"wait": pid}` or `{"run": [module, argument, ...], ..}` with
+`folder`, `pages` and `clock_off` (see `faults.launch`); an answer is a line on stdout. What a
+service writes goes to files in the folder. No thread runs here before a fork, so nothing can be
+held by one that is lost. Services end with it.
 """
 
 import ctypes
@@ -47,7 +47,7 @@ def _run(libc: ctypes.CDLL, asked: dict[str, Any]) -> int:
             os.dup2(file, descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         module, *arguments = asked["run"]
-        launch.main(asked["pages"], module, arguments)
+        launch.main(asked["pages"], module, arguments, clock_off=asked["clock_off"])
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1

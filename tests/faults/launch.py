@@ -1,11 +1,14 @@
 """Runs a service's own command line with a small write-ahead log, so that tests see checkpoints.
 
+Its clock may be wrong, too: `time.time` is shifted, as on a machine whose clock was never set.
+
 python -m faults.launch PAGES muniment_log.cli serve --config ...
 """
 
 import importlib
 import sqlite3
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,11 @@ from typing import Any
 from muniment.service import database
 
 
-def main(pages: int, module: str, arguments: list[str]) -> None:
+def main(pages: int, module: str, arguments: list[str], *, clock_off: int = 0) -> None:
+    if clock_off:
+        seconds, nanoseconds = time.time, time.time_ns
+        time.time = lambda: seconds() + clock_off
+        time.time_ns = lambda: nanoseconds() + clock_off * 1_000_000_000
     set_up = database._set_up
 
     def smaller(

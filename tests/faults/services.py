@@ -86,26 +86,29 @@ class Forks:
         answer: int | None = json.loads(self._process.stdout.readline())
         return answer
 
-    def begin(self, folder: Path, module: str, *arguments: object, pages: int = 1000) -> Service:
+    def begin(
+        self, folder: Path, module: str, *arguments: object, pages: int = 1000, clock_off: int = 0
+    ) -> Service:
         """Starts a service without waiting for it; what it writes goes below the folder.
 
-        `pages` is how long its write-ahead log grows until a commit checkpoints it.
+        `pages` is how long its write-ahead log grows until a commit checkpoints it; `clock_off` how
+        many seconds its clock is ahead.
         """
         self._number += 1
         output = folder / f"output{self._number}"
         output.mkdir(parents=True)
         run = [module, *map(str, arguments)]
-        pid = self.ask({"run": run, "folder": str(output), "pages": pages})
+        pid = self.ask({"run": run, "folder": str(output), "pages": pages, "clock_off": clock_off})
         assert pid is not None
         return Service(self, pid, output)
 
-    def log(self, config: Path, *, pages: int = 1000) -> Service:
+    def log(self, config: Path, *, pages: int = 1000, clock_off: int = 0) -> Service:
         serve = ("muniment_log.cli", "serve", "--config", config)
-        return self.begin(config.parent, *serve, pages=pages).wait_ready()
+        return self.begin(config.parent, *serve, pages=pages, clock_off=clock_off).wait_ready()
 
-    def witness(self, config: Path, *, pages: int = 1000) -> Service:
+    def witness(self, config: Path, *, pages: int = 1000, clock_off: int = 0) -> Service:
         serve = ("muniment_witness.cli", "serve", "--config", config)
-        return self.begin(config.parent, *serve, pages=pages).wait_ready()
+        return self.begin(config.parent, *serve, pages=pages, clock_off=clock_off).wait_ready()
 
     def close(self) -> None:
         assert self._process.stdin is not None
