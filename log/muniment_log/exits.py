@@ -1,10 +1,10 @@
 """The exit codes of `muniment-log`, and how a service that ends comes to one.
 
-0 done; 1 the service failed while it ran; 2 wrong usage (click's); 3 a configuration or key cannot
-be used; 4 the database or the object store cannot be used (in use, damaged, another program's,
-another version's, not there); 5 the address cannot be bound; 6 the database belongs to another
-origin or other keys; 7 the database was rolled back: a witness or the bucket knows more than it
-holds; 8 `check` or `repair`: the database is damaged.
+0 done; 1 the service failed while it ran, or what it needs does not answer; 2 wrong usage
+(click's); 3 a configuration or key cannot be used; 4 the database or the object store cannot be
+used (in use, damaged, another program's, another version's); 5 the address cannot be bound; 6 the
+database belongs to another origin or other keys; 7 the database was rolled back: a witness or the
+bucket knows more than it holds; 8 `check` or `repair`: the database is damaged.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (RolledBackError, EXIT_ROLLED_BACK),
     (DatabaseError, EXIT_DATABASE),
     (StorageError, EXIT_DATABASE),
-    (UnavailableError, EXIT_DATABASE),
+    (UnavailableError, EXIT_FAILED),  # it may pass: to be started again
     (MunimentError, EXIT_CONFIG),
     (OSError, EXIT_ADDRESS),
 )

@@ -82,7 +82,7 @@ def _config(
         '# postgres = "postgresql://log@db.example/log"',
         '# object_store = "s3://bucket/prefix"',
         "# lease_seconds = 6.0         # how long a dead integrator keeps others from taking over",
-        "# backlog_leaves = 2000000    # ordered and not yet in the tree; more are answered with 503",
+        "# backlog_leaves = 2000000    # ordered and not yet in the tree; more get 503",
         "# backlog_bytes = 2147483648",
         "# connections = 6             # to PostgreSQL, of one process",
         "",

@@ -1,5 +1,6 @@
 """The command `muniment-log`: what it writes, what it refuses, how it says so."""
 
+import sys
 import tomllib
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -12,7 +13,7 @@ import signing
 from muniment.formats.note import parse_vkey
 from muniment.service.config import ConfigError
 from muniment_log.cli import main
-from muniment_log.config import LimitsFile, load
+from muniment_log.config import ClusterTable, LimitsFile, load
 
 ORIGIN = "log.example/decisions"
 
@@ -201,3 +202,76 @@ def test_a_policy_that_nobody_can_meet_is_refused(made: Path) -> None:
     policy(made, "".join(lines) + "quorum nobody\n")
     with pytest.raises(ConfigError, match="line 4"):
         load(made / "policy.toml")
+
+
+def clustered(made: Path, table: str) -> Path:
+    """The configuration as a cluster's; nothing listens where it points."""
+    text = (made / "log.toml").read_text().replace('database = "log.db"\n', "")
+    config = made / "cluster.toml"
+    config.write_text(text + "\n[cluster]\n" + table)
+    return config
+
+
+CLUSTER = 'postgres = "postgresql://x@127.0.0.1:9/x"\nobject_store = "s3://bucket"\n'
+
+
+def test_a_cluster_s_commands_need_a_cluster_and_the_others_a_file(made: Path) -> None:
+    for command in ("migrate", "frontend", "integrator"):
+        result = muniment_log(command, "--config", made / "log.toml")
+        assert result.exit_code == 3
+        assert "no [cluster]" in result.stderr
+    config = clustered(made, CLUSTER)
+    for command in (["check"], ["repair"], ["backup", made / "copy.db"]):
+        result = muniment_log(command[0], "--config", config, *command[1:])
+        assert result.exit_code == 3
+        assert "log in one file" in result.stderr
+    # What does not answer may answer later: not a code that asks for a person.
+    result = muniment_log("migrate", "--config", config)
+    assert result.exit_code == 1
+    assert "PostgreSQL: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("table", "word"),
+    [
+        (CLUSTER.replace("s3://", "http://"), "object_store"),
+        (CLUSTER.replace("postgresql://", "mysql://"), "postgres"),
+        (CLUSTER + "lease_seconds = 0.1\n", "lease_seconds"),
+        (CLUSTER + "shards = 2\n", "shards"),
+    ],
+)
+def test_a_cluster_table_that_cannot_be_used(made: Path, table: str, word: str) -> None:
+    result = muniment_log("migrate", "--config", clustered(made, table))
+    assert result.exit_code == 3
+    assert f"cluster.{word}" in result.stderr
+
+
+def test_either_a_database_or_a_cluster(made: Path) -> None:
+    config = made / "either.toml"
+    text = (made / "log.toml").read_text()
+    config.write_text(f"{text}\n[cluster]\n{CLUSTER}")
+    assert "either a database or a [cluster]" in muniment_log("vkeys", "--config", config).stderr
+    config.write_text(text.replace('database = "log.db"\n', ""))
+    assert "either a database or a [cluster]" in muniment_log("vkeys", "--config", config).stderr
+
+
+@pytest.mark.parametrize("library", ["asyncpg", "obstore"])
+def test_without_the_extra_it_says_what_to_install(
+    made: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("muniment_log.cluster.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("muniment_log.cluster.app", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    result = muniment_log("migrate", "--config", clustered(made, CLUSTER))
+    assert result.exit_code == 3
+    assert "pip install 'muniment[cluster]'" in result.stderr
+
+
+def test_the_commented_cluster_table_is_the_default(made: Path) -> None:
+    text = (made / "log.toml").read_text()
+    lines = text[text.index("# [cluster]") : text.index("# Private keys")].split("\n")[1:]
+    shown = tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))
+    names = ("lease_seconds", "backlog_leaves", "backlog_bytes", "connections")
+    table = ClusterTable(postgres=shown["postgres"], object_store=shown["object_store"])
+    assert {name: shown[name] for name in names} == {name: getattr(table, name) for name in names}

@@ -88,7 +88,8 @@ class Database:
             patience: seconds for which a failed transaction is tried again.
 
         Raises:
-            DatabaseError: the URL cannot be used, or nothing answers.
+            DatabaseError: the URL cannot be used, or the server does not let us in.
+            UnavailableError: nothing answers.
         """
 
         async def nothing(_: object) -> None:
@@ -104,7 +105,11 @@ class Database:
                 reset=nothing,
                 server_settings={"application_name": "muniment-log"},
             )
-        except (asyncpg.PostgresError, ValueError, *_LOST) as error:
+        except ValueError as error:
+            raise DatabaseError(f"PostgreSQL: {_text(error)}") from error
+        except _LOST as error:
+            raise UnavailableError(f"PostgreSQL: {_text(error)}") from error
+        except asyncpg.PostgresError as error:
             raise DatabaseError(f"PostgreSQL: {_text(error)}") from error
         return cls(pool, patience)
 
