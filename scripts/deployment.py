@@ -155,6 +155,12 @@ class Deployment:
         # Members of the top level stand before the first table.
         config.write_text(f"{top}{text}{tables}{more}")
 
+    def cpu_seconds(self, name: str) -> float:
+        """Processor time that a running server has used."""
+        status = Path(f"/proc/{self.processes[name].pid}/stat").read_text()
+        user, system = status.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def rss(self, name: str) -> int:
         """Resident memory of a running server, in bytes."""
         status = Path(f"/proc/{self.processes[name].pid}/statm").read_text()

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import machine
+from benchmark.large import LargeLog
 from benchmark.load import decisions
-from benchmark.scenarios import LARGE, SCENARIOS, LargeLog, Options
+from benchmark.options import Options
+from benchmark.scenarios import LARGE, SCENARIOS
 
 LIMIT_RECORDS = 100_000  # hashed in memory, and written and synced, for the two limits
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from msgspec import convert
 
 from muniment.formats.cosignature import signer_for
+from muniment.formats.kinds import Decision, Edge, Record, Thing
 from muniment.formats.note import Signer
 from muniment.formats.policy import Policy, parse_policy
 from muniment.gateway import Gateway
@@ -64,20 +66,28 @@ async def ingest(job: dict[str, Any]) -> dict[str, Any]:
         running: set[asyncio.Task[Any]] = set()
         last: list[Any] = []
         samples: list[tuple[int, float]] = []
+        logged = 0
+
+        async def finish(most: int) -> None:
+            # Two windows of calls wait, so that the gateway always has a batch to send.
+            nonlocal running, last, logged
+            while len(running) > most:
+                done, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+                last = [task.result() for task in done]
+                logged += len(done) * size
+                while job.get("sample") and logged >= (len(samples) + 1) * job["sample"]:
+                    samples.append(
+                        ((len(samples) + 1) * job["sample"], time.perf_counter() - began)
+                    )
+                    print(json.dumps({"logged": samples[-1][0]}), flush=True)
+
         for number in range(count // size):
             records = (
                 prepared[number] if number < len(prepared) else [next(stream) for _ in range(size)]
             )
             running.add(asyncio.create_task(gateway.submit(records)))
-            # Two windows of calls wait, so that the gateway always has a batch to send.
-            while len(running) >= 2 * job["window"]:
-                done, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
-                last = [task.result() for task in done]
-            if job.get("sample") and (number + 1) * size % job["sample"] == 0:
-                samples.append(((number + 1) * size, time.perf_counter() - began))
-                print(json.dumps({"logged": samples[-1][0]}), flush=True)
-        if running:
-            last = [task.result() for task in (await asyncio.wait(running))[0]]
+            await finish(2 * job["window"] - 1)
+        await finish(0)
         took = time.perf_counter() - began
     receipts = [receipt for batch in last for receipt in batch]
     return {
@@ -185,12 +195,37 @@ async def gets(job: dict[str, Any]) -> dict[str, Any]:
         return {"count": len(paths), "seconds": time.perf_counter() - began}
 
 
+async def lineage(job: dict[str, Any]) -> dict[str, Any]:
+    """A chain of runs, each triggered by the next and authorised by a decision of its own."""
+    signer = open_key(job["key"])
+    stream = endless(signer.vkey.name, job["seed"] + 1, job["count"])
+    records: list[Record] = []
+    now = int(time.time() * 1000)
+    for number in reversed(range(job["count"])):
+        run = Thing(type="run", id=f"chain-{number}")
+        decision = json.loads(next(stream))
+        decision |= {"response": {"decision": True}, "execution": run.id, "time": now}
+        decision.pop("denial", None)
+        records.append(convert(decision, Decision))
+        aims = {"authorized_by": Thing(type="decision", id=decision["id"])}
+        if number + 1 < job["count"]:
+            aims["triggered_by"] = Thing(type="run", id=f"chain-{number + 1}")
+        for relation, aim in aims.items():
+            common = {"v": 1, "time": now, "producer": signer.vkey.name}
+            id_ = f"{relation}-{number}"
+            records.append(Edge(**common, id=id_, relation=relation, from_=run, to=aim))  # type: ignore[arg-type]
+    async with Gateway(job["url"], signer, stream=job["stream"]) as gateway:
+        wait_for_go()
+        receipts = await gateway.submit(records)
+    return {"checks": [(r.index, r.leaf_hash.hex()) for r in receipts[::500]]}
+
+
 def wait_for_go() -> None:
     print("ready", flush=True)
     sys.stdin.readline()
 
 
-WORKERS = {"ingest": ingest, "lone": lone, "single": single, "gets": gets}
+WORKERS = {"lineage": lineage, "ingest": ingest, "lone": lone, "single": single, "gets": gets}
 
 
 def main() -> None:

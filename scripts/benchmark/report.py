@@ -1,0 +1,170 @@
+"""Writes the figures of a result of the benchmark into docs/performance.md, between its markers."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
+BEGIN, END = "<!-- figures: scripts/bench report -->", "<!-- end of figures -->"
+
+
+def tables(result: dict[str, Any]) -> str:
+    """The machine and the figures as Markdown; scenarios that did not run are left out."""
+    machine, limits, found = result["machine"], result["limits"], result["scenarios"]
+    lines = ["| the machine | |", "| --- | --- |"]
+    lines += [
+        f"| processor | {machine['cores']} × {machine['processor']}, {machine['memory_gb']} GB |",
+        (
+            f"| software | {machine['system']}, Python {machine['python']}, SQLite "
+            f"{machine['sqlite']} |"
+        ),
+        f"| hash limit | {limits['hash_per_s']:,} leaves/s, one core |",
+        f"| disk limit | {limits['disk_mb_per_s']:,} MB/s written and synced |",
+        f"| records | decisions of varied content, {limits['record_bytes']} bytes |",
+        "",
+        "| scenario | figure |",
+        "| --- | --- |",
+    ]
+    for name, rows in ROWS.items():
+        if name in found:
+            lines += [f"| {what} | {figure} |" for what, figure in rows(found[name])]
+    return "\n".join(lines)
+
+
+def _rate(one: dict[str, Any]) -> str:
+    spread = f", rounds within {one['spread']:.0%}" if "spread" in one else ""
+    return f"{one['rate_per_s']:,}/s; {one['of_hash_limit']:.1%} of the hash limit{spread}"
+
+
+def _times(one: dict[str, Any]) -> str:
+    return f"p50 {one['p50_ms']} ms, p90 {one['p90_ms']}, p99 {one['p99_ms']}"
+
+
+def _ingest(one: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("`ingest`: one gateway, signed batches of 1,000, durable", _rate(one)),
+        (
+            "the same, eight gateways, batches of 100",
+            f"{one['eight_gateways_per_s']:,}/s",
+        ),
+    ]
+
+
+def _single(one: dict[str, Any]) -> list[tuple[str, str]]:
+    wrk = f"; {one['wrk_per_s']:,}/s with wrk" if "wrk_per_s" in one else ""
+    what = "`single`: one record a request with a bearer token, 64 connections"
+    return [(what, f"{one['rate_per_s']:,}/s with a Python client, {_times(one)}{wrk}")]
+
+
+def _lone(one: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        (
+            (
+                "`lone`: one decision at a time to the verified proof, 2 of 3 witnesses (Ed25519, "
+                "ML-DSA-44, both), log signing with both keys"
+            ),
+            _times(one),
+        )
+    ]
+    rows += [
+        (f"the same with {rate} decisions/s offered", _times(one[f"at_{rate}_per_s"]))
+        for rate in (50, 500)
+    ]
+    return rows
+
+
+def _proofs(one: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (
+            "`proofs`: inclusion proofs, tiles served",
+            f"{one['inclusion_per_s']:,}/s, {one['tiles_per_s']:,}/s",
+        ),
+        (
+            "verifying a proof with its cosignatures; a permit; an inclusion alone",
+            (
+                f"{one['verify_ms']} ms; {one['permit_verify_ms']} ms; "
+                f"{one['verify_inclusion_per_s']:,}/s"
+            ),
+        ),
+    ]
+
+
+def _growth(one: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (
+            f"`growth`: ingest to {one['records']:,} records",
+            (
+                f"{_rate(one)}; cost of a record at the end {one['cost_last_over_first']:.2f} times "
+                "that at the beginning"
+            ),
+        ),
+        (
+            "memory of the log while it grows",
+            f"{min(one['rss_mb'])} to {one['rss_peak_mb']} MB",
+        ),
+        (
+            "stored in the database beyond the record itself",
+            f"{one['stored_beyond_record']} bytes a record, the write-ahead log included",
+        ),
+    ]
+
+
+def _audit(one: dict[str, Any]) -> list[tuple[str, str]]:
+    what = "`audit`: all of that log over HTTP"
+    return [(what, f"{_rate(one)}; {one['peak_mb']} MB in the largest process")]
+
+
+def _follow(one: dict[str, Any]) -> list[tuple[str, str]]:
+    found, near = one["decision_by_id"], one["lineage_neighbours"]
+    trace = next(value for name, value in one.items() if name.startswith("trace_"))
+    return [
+        (
+            "`follow`: a verified replica of that log",
+            f"{_rate(one)}; {one['peak_mb']} MB, {one['stored_bytes_per_record']} bytes a record",
+        ),
+        (
+            "in the replica: a decision by id; the neighbours of a run; a trace over 1,000 hops",
+            (
+                f"p50 {found['p50_ms']} ms, p99 {found['p99_ms']}; p50 {near['p50_ms']} ms, "
+                f"p99 {near['p99_ms']}; {trace} ms"
+            ),
+        ),
+    ]
+
+
+def _recover(one: dict[str, Any]) -> list[tuple[str, str]]:
+    return [("`recover`: from kill -9 to ready, on that log", f"{one['seconds']} s")]
+
+
+ROWS = {
+    "ingest": _ingest,
+    "single": _single,
+    "lone": _lone,
+    "proofs": _proofs,
+    "growth": _growth,
+    "audit": _audit,
+    "follow": _follow,
+    "recover": _recover,
+}
+
+
+def rewritten(page: str, result: dict[str, Any]) -> str:
+    """The page with the figures of a result in the place of those between the markers."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{PAGE.name}: no {BEGIN} … {END}")
+    return f"{before}{BEGIN}\n{tables(result)}\n{END}{after}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/bench report", description=__doc__)
+    parser.add_argument("result", type=Path, metavar="RESULT.json")
+    result = json.loads(parser.parse_args().result.read_text())
+    PAGE.write_text(rewritten(PAGE.read_text(), result))
+    print(f"docs/{PAGE.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The scenarios that write: ingest, single, lone."""
+
+import shutil
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from benchmark.options import Options
+from benchmark.receipts import check_receipts
+from benchmark.rig import BenchError, Rig
+from benchmark.stats import latency, percentile, rounds
+
+
+def ingest(options: Options) -> dict[str, Any]:
+    """One gateway with batches of 1,000; then eight gateways with batches of 100."""
+    count = 60_000 if options.quick else 300_000
+    runs = 2 if options.quick else 3
+    with Rig(witnesses=False, gateways=8) as rig:
+        warm = rig.worker("ingest", seed=options.seed, count=10_000, batch=1000, window=4)
+        warm.go()
+        warm.result()
+        rates = []
+        for number in range(runs):
+            job = rig.worker(
+                "ingest", seed=options.seed + number, count=count, batch=1000, window=4
+            )
+            job.go()
+            result = job.result()
+            check_receipts(rig, result["checks"])
+            rates.append(result["count"] / result["seconds"])
+        share = count // 8 // 100 * 100
+        with ThreadPoolExecutor(8) as pool:
+            jobs = list(
+                pool.map(
+                    lambda n: rig.worker("ingest", n, seed=n, count=share, batch=100, window=4),
+                    range(8),
+                )
+            )
+            began = time.perf_counter()
+            for job in jobs:
+                job.go()
+            results = list(pool.map(lambda job: job.result(), jobs))
+            together = 8 * share / (time.perf_counter() - began)
+        for result in results:
+            check_receipts(rig, result["checks"][:2])
+        if not options.quick:
+            rig.audit()
+        return {**rounds(rates), "eight_gateways_per_s": round(together)}
+
+
+def single(options: Options) -> dict[str, Any]:
+    """One decision a request with a bearer token, over 64 connections."""
+    count = 10_000 if options.quick else 40_000
+    found: dict[str, Any] = {}
+    with Rig(witnesses=False) as rig:
+        rates, latencies = [], []
+        for number in range(2 if options.quick else 3):
+            job = rig.worker("single", seed=options.seed + number, count=count, connections=64)
+            job.go()
+            result = job.result()
+            rates.append(result["count"] / result["seconds"])
+            latencies += result["latencies"]
+        found = {**rounds(rates), **latency(latencies)}
+        if shutil.which("wrk"):
+            found["wrk_per_s"] = round(_wrk(rig, 5 if options.quick else 10))
+        rig.audit()
+    return found
+
+
+def _wrk(rig: Rig, seconds: int) -> float:
+    """The same with wrk, which costs the other core less than a Python client does."""
+    script = rig.place / "single.lua"
+    record = (
+        r"{\"kind\":\"decision\",\"request\":{\"subject\":{\"type\":\"agent\",\"id\":\"a-%d\"},"
+        r"\"action\":{\"name\":\"call\"},\"resource\":{\"type\":\"tool\",\"id\":\"crm.search\"},"
+        r"\"context\":{\"note\":\"" + "x" * 250 + r"\"}},\"response\":{\"decision\":true}}"
+    )
+    script.write_text(
+        f'wrk.method = "POST"\nwrk.headers["Authorization"] = "Bearer {rig.token}"\n'
+        'wrk.headers["Content-Type"] = "application/json"\nlocal n = 0\n'
+        "request = function()\n  n = n + 1\n"
+        f'  return wrk.format(nil, nil, nil, string.format("{record}", n))\nend\n'
+    )
+    argv = ["wrk", "-t1", "-c64", f"-d{seconds}s", "-s", script, f"{rig.url}/v1/records"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True)
+    if "Non-2xx" in done.stdout:
+        raise BenchError(done.stdout)
+    return float(done.stdout.split("Requests/sec:")[1].split()[0])
+
+
+def lone(options: Options) -> dict[str, Any]:
+    """A lone decision to its verified proof, cosigned by two of three witnesses."""
+    found: dict[str, Any] = {}
+    plan = [(0, 200 if options.quick else 1000), (50, 200 if options.quick else 1000)]
+    plan.append((500, 1500 if options.quick else 5000))
+    with Rig(witnesses=True) as rig:
+        for rate, count in plan:
+            job = rig.worker("lone", seed=options.seed, count=count, warm_up=20, rate=rate)
+            job.go()
+            latencies = job.result()["latencies"]
+            figures: dict[str, Any] = latency(latencies)
+            figures["percentiles_ms"] = [
+                round(percentile(latencies, share / 100) * 1e3, 1) for share in range(1, 100)
+            ]
+            found.update(figures if not rate else {f"at_{rate}_per_s": figures})
+        rig.audit()
+    return found

@@ -1,0 +1,126 @@
+"""What the benchmark concludes from what it measures; measuring is not a test's work."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "scripts"))
+from benchmark import report  # noqa: E402 - found beside the scripts
+from benchmark.large import growth_of_cost  # noqa: E402
+from benchmark.ratios import BOUNDS, judge  # noqa: E402
+
+USUAL = {name: bound.usual for name, bound in BOUNDS.items()}
+
+
+def test_what_is_usual_passes() -> None:
+    assert judge([USUAL]) == []
+    assert judge([USUAL] * 3) == []
+
+
+@pytest.mark.parametrize("name", list(BOUNDS))
+def test_a_ratio_out_of_its_bound_is_named_with_what_to_do(name: str) -> None:
+    bound = BOUNDS[name]
+    bad = bound.least * 0.9 if bound.least is not None else (bound.most or 0) * 1.1
+    [message] = judge([USUAL | {name: bad}])
+    assert message.startswith(f"{name} is {bad:.3g}")
+    assert bound.advice in message
+    assert f"usually {bound.usual:g}" in message
+
+
+@pytest.mark.parametrize("name", list(BOUNDS))
+def test_one_bad_round_of_three_does_not_count_and_two_do(name: str) -> None:
+    bad = USUAL | {name: 0.0 if BOUNDS[name].least is not None else 99.0}
+    assert judge([USUAL, bad, USUAL]) == []
+    assert len(judge([bad, USUAL, bad])) == 1
+
+
+def test_the_bounds_are_generous_and_catch_what_they_are_for() -> None:
+    for bound in BOUNDS.values():
+        assert bound.holds(bound.usual * (0.6 if bound.least is not None else 1.5))
+        assert not bound.holds(bound.usual * (0.25 if bound.least is not None else 2))
+
+
+def test_the_growth_of_cost_compares_the_end_with_the_beginning() -> None:
+    assert growth_of_cost([0.0, 1.0, 2.0, 3.0]) == 1.0
+    assert growth_of_cost([0.0, 1.0, 2.0, 5.0]) == 3.0
+    times = [0.0]
+    for share in range(20):
+        times.append(times[-1] + (2.0 if share >= 18 else 1.0))
+    assert growth_of_cost(times) == 2.0
+
+
+LATENCY = {"p50_ms": 1.5, "p90_ms": 2.5, "p99_ms": 3.5, "max_ms": 9.0}
+RATE = {"rate_per_s": 12345, "of_hash_limit": 0.071, "of_disk_limit": 0.02, "spread": 0.04}
+RESULT: dict[str, Any] = {
+    "machine": {
+        "processor": "A",
+        "cores": 2,
+        "memory_gb": 8,
+        "system": "Linux",
+        "python": "3",
+        "sqlite": "3",
+    },
+    "limits": {"hash_per_s": 1000, "disk_mb_per_s": 5.0, "record_bytes": 585},
+    "scenarios": {
+        "ingest": {**RATE, "eight_gateways_per_s": 777},
+        "single": {**RATE, **LATENCY, "wrk_per_s": 888},
+        "lone": {**LATENCY, "at_50_per_s": LATENCY, "at_500_per_s": LATENCY},
+        "proofs": {
+            "inclusion_per_s": 1,
+            "tiles_per_s": 2,
+            "verify_ms": 3,
+            "permit_verify_ms": 4,
+            "verify_inclusion_per_s": 5,
+        },
+        "growth": {
+            **RATE,
+            "records": 5_000_000,
+            "cost_last_over_first": 1.01,
+            "rss_mb": [90, 98],
+            "rss_peak_mb": 99,
+            "stored_beyond_record": 44.0,
+        },
+        "audit": {**RATE, "peak_mb": 70},
+        "follow": {
+            **RATE,
+            "peak_mb": 70,
+            "stored_bytes_per_record": 700,
+            "decision_by_id": LATENCY,
+            "lineage_neighbours": LATENCY,
+            "trace_1000_hops_ms": 99.5,
+        },
+        "recover": {"seconds": 1.4},
+    },
+}
+
+
+def test_a_report_replaces_the_figures_of_the_page_and_nothing_else() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    once = report.rewritten(page, RESULT)
+    assert "12,345/s; 7.1% of the hash limit, rounds within 4%" in once
+    assert "99.5 ms" in once
+    assert report.rewritten(once, RESULT) == once
+    for part, other in zip(cut(page), cut(once), strict=True):
+        assert part == other
+    with pytest.raises(SystemExit):
+        report.rewritten("# A page without markers\n", RESULT)
+
+
+def cut(page: str) -> tuple[str, str]:
+    """What is before and after the figures."""
+    return page.partition(report.BEGIN)[0], page.partition(report.END)[2]
+
+
+def test_a_report_leaves_out_what_did_not_run() -> None:
+    short = report.tables({**RESULT, "scenarios": {"recover": {"seconds": 1.4}}})
+    assert "1.4 s" in short
+    assert "`ingest`" not in short
+
+
+def test_every_scenario_has_its_rows() -> None:
+    from benchmark.scenarios import LARGE, SCENARIOS
+
+    assert {*SCENARIOS, *LARGE} <= set(report.ROWS) == set(RESULT["scenarios"])
