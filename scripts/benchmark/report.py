@@ -95,8 +95,8 @@ def _growth(one: dict[str, Any]) -> list[tuple[str, str]]:
         (
             f"`growth`: ingest to {one['records']:,} records",
             (
-                f"{_rate(one)}; cost of a record at the end {one['cost_last_over_first']:.2f} times "
-                "that at the beginning"
+                f"{_rate(one)}; cost of a record at the end "
+                f"{one['cost_last_over_first']:.2f} times that at the beginning"
             ),
         ),
         (
