@@ -1,5 +1,6 @@
 """Backups of a running log: the copy is sound, restores, and is refused when it is old."""
 
+import random
 import shutil
 import subprocess
 import threading
@@ -9,6 +10,7 @@ import pytest
 
 import decisions
 import processes
+from faults.rot import flip
 from log_deployment import GATEWAY, Deployment, ask, deployed
 from muniment_log.cli import EXIT_DAMAGED, EXIT_DATABASE, EXIT_ROLLED_BACK
 from processes import ProcessFailedError
@@ -89,3 +91,14 @@ def test_backup_of_a_running_log(tmp_path: Path) -> None:
         assert repaired.returncode == 0, repaired.stderr
         assert repaired.stdout == "rebuilt tile: tile 0 of level 0 is missing or damaged\n"
         assert command("check", "--config", made.config).returncode == 0
+
+        # Damaged leaves are named, and nothing is built on them.
+        flip(database, "bundle", "data", "idx = 0", random.Random(6))
+        damaged = database.read_bytes()
+        repaired = command("repair", "--config", made.config)
+        assert repaired.returncode == EXIT_DAMAGED
+        assert "leaves are damaged: nothing can be rebuilt" in repaired.stderr
+        assert database.read_bytes() == damaged
+        checked = command("check", "--config", made.config)
+        assert checked.returncode == EXIT_DAMAGED
+        assert "damaged bundle: " in checked.stdout

@@ -104,6 +104,8 @@ def test_stale_witness_dies_rather_than_cosign_beside_another(tmp_path: Path) ->
         with pytest.raises(AssertionError, match="in use by another process"):
             quick.witness(config)
         stale.signal(signal.SIGSTOP)
+        with pytest.raises(AssertionError, match="in use by another process"):
+            quick.witness(config)
         config.with_name("witness.db.lock").unlink()
         other = quick.witness(config)
         assert ask(f"{other.url}/add-checkpoint", log.request(4, 7).encode()).status == 200

@@ -51,7 +51,7 @@ def bounded(node: Node) -> None:
     held = node.store.ledger
     assert sum(map(len, held.evidence.values())) <= MAX_EVIDENCE
     assert sum(map(len, held.suspicions.values())) <= MAX_SUSPICIONS
-    assert len(node.watch.relay._arrivals) <= 2 * HEADS_BURST
+    assert node.watch.relay.waiting <= 2 * HEADS_BURST
 
 
 @pytest.mark.parametrize("order", ["as-kept", "backwards", "shuffled"])

@@ -80,7 +80,7 @@ async def test_floods_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert (await w1.add(0, MAIN, 5)).status == 200
         for size in range(6, 50):
             assert await push(w1, MAIN.checkpoint(size).encode()) == 200
-        assert len(w1.watch.relay._arrivals) <= relay.HEADS_BURST + 5
+        assert w1.watch.relay.waiting <= relay.HEADS_BURST + 5
         await w1.watch.relay.arrivals()
         assert len(w1.store.ledger.suspicions[net.origin]) <= ledger.MAX_SUSPICIONS
         statuses = []

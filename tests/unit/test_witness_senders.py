@@ -9,7 +9,8 @@ from byzantine import View
 from muniment.formats.encoding import frame
 from muniment.formats.evidence import same_size
 from muniment_witness.arrivals import MAX_WAITING, Arrivals
-from muniment_witness.config import Peer
+from muniment_witness.config import LogOptions, Peer
+from muniment_witness.decide import Log
 from muniment_witness.relay import EVIDENCE_BURST, HEADS_BURST, STRANGERS_SHARE
 from muniment_witness.seen import Seen, digest_of
 from muniment_witness.senders import MAX_ADDRESSES, STRANGERS, Senders
@@ -113,8 +114,35 @@ async def test_many_addresses_are_one_stranger(tmp_path: Path) -> None:
                 file = same_size(MAIN.checkpoint(10 + number), OTHER.checkpoint(10 + number))
                 answer = await w1.call("POST", "/gossip/evidence", file.encode(), address)
                 statuses.append(answer.status)
-        assert len(relay._arrivals) <= HEADS_BURST * STRANGERS_SHARE + 10
+        assert relay.waiting <= HEADS_BURST * STRANGERS_SHARE + 10
         assert statuses.count(200) <= EVIDENCE_BURST * STRANGERS_SHARE + 5
         budgets = (relay._heads, relay._strange_heads, relay._evidence, relay._strange_evidence)
         assert sum(len(budget._buckets) for budget in budgets) == 2
-        assert len(relay._arrivals._lines) == 1
+        assert len(relay._arrivals[net.origin]._lines) == 1
+
+
+async def test_a_log_that_is_slow_delays_no_other(tmp_path: Path) -> None:
+    """Its tiles may take until each deadline; the heads of others are compared meanwhile."""
+    fast = View("fast.example").append(9)
+    async with Network(tmp_path, MAIN) as net:
+        w1 = net.add("w1", None)
+        w1.more.append((Log(fast.origin, fast.verifiers), LogOptions()))
+        await net.start()
+        relay = w1.watch.relay
+        compared = asyncio.Event()
+
+        async def arrive(seen: Seen) -> None:
+            if seen.origin == net.origin:
+                await asyncio.Event().wait()
+            compared.set()
+
+        relay.arrive = arrive  # type: ignore[method-assign]
+        running = asyncio.create_task(relay.run())
+        slow = [MAIN.checkpoint(size).encode() for size in (10, 20, 30)]
+        relay.take_heads(frame([*slow, fast.checkpoint().encode()]), "10.0.0.1")
+        async with asyncio.timeout(20):
+            await compared.wait()
+        assert relay.waiting == 2
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running

@@ -1,7 +1,8 @@
-"""Design section 5, budgets: pushed heads that wait to be compared, with a fair share each.
+"""Design section 5, budgets: pushed heads of one log that wait to be compared, a fair share each.
 
 Comparing may need the network, so what is pushed waits. Each sender has a line of its own, and the
-lines take turns: one that sends much waits behind itself.
+lines take turns: one that sends much waits behind itself. Each log has an `Arrivals` of its own, so
+that one that gives its tiles slowly delays nothing of the others.
 """
 
 import asyncio
@@ -9,8 +10,8 @@ from collections import deque
 
 from muniment_witness.seen import Seen
 
-MAX_WAITING = 64
-"""Heads of one sender that wait at one time."""
+MAX_WAITING = 16
+"""Heads of one sender and log that wait at one time."""
 
 
 class Arrivals:

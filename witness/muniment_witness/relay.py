@@ -94,13 +94,18 @@ class Relay:
         self._files: deque[Filed] = deque(maxlen=64)
         self._notes: deque[bytes] = deque(maxlen=64)
         self._wake = asyncio.Event()
-        self._arrivals = Arrivals()
+        self._arrivals = {origin: Arrivals() for origin in logs}
         self.senders: Final = Senders(peers)
         share = STRANGERS_SHARE
         self._heads = Budget(HEADS_PER_SECOND, HEADS_BURST, timer)
         self._strange_heads = Budget(HEADS_PER_SECOND * share, HEADS_BURST * share, timer)
         self._evidence = Budget(EVIDENCE_PER_SECOND, EVIDENCE_BURST, timer)
         self._strange_evidence = Budget(EVIDENCE_PER_SECOND * share, EVIDENCE_BURST * share, timer)
+
+    @property
+    def waiting(self) -> int:
+        """Pushed heads that wait to be compared."""
+        return sum(map(len, self._arrivals.values()))
 
     # Out
 
@@ -130,7 +135,8 @@ class Relay:
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._run_pushes(), name="gossip pushes")
-            group.create_task(self._run_arrivals(), name="gossip arrivals")
+            for origin, arrivals in self._arrivals.items():
+                group.create_task(self._run_arrivals(arrivals), name=f"arrivals {origin}")
             group.create_task(self.senders.run(), name="peer addresses")
 
     async def _run_pushes(self) -> None:
@@ -204,7 +210,7 @@ class Relay:
             seen = authentic(log, signed)
         except MunimentError as error:
             raise Problem(403, "bad-signature", f"heads: note {number}: {error}") from error
-        if not self._arrivals.put(sender, seen):
+        if not self._arrivals[log.origin].put(sender, seen):
             raise overloaded("busy", "too many heads are waiting; try again")
         return True
 
@@ -212,11 +218,11 @@ class Relay:
         """A head that was in a refused request: compared soon, if there is room and budget."""
         origin = seen.origin
         if self._sources.tiles(origin) and self._heads.take((_REQUESTS, origin)):
-            self._arrivals.put(_REQUESTS, seen)
+            self._arrivals[origin].put(_REQUESTS, seen)
 
-    async def _run_arrivals(self) -> None:
+    async def _run_arrivals(self, arrivals: Arrivals) -> None:
         while True:
-            await self.arrive(await self._arrivals.get())
+            await self.arrive(await arrivals.get())
 
     async def arrive(self, seen: Seen) -> None:
         """Compares one pushed head.
@@ -239,8 +245,9 @@ class Relay:
 
     async def arrivals(self) -> None:
         """Compares what has arrived so far; for those who do without `run`."""
-        while (seen := self._arrivals.pop()) is not None:
-            await self.arrive(seen)
+        for arrivals in self._arrivals.values():
+            while (seen := arrivals.pop()) is not None:
+                await self.arrive(seen)
 
     async def take_evidence(self, body: bytes, address: str) -> bool:
         """Takes pushed evidence: verified, durable, and on its way to the other peers.
