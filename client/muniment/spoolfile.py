@@ -87,8 +87,8 @@ class SpoolFile:
             case (str() | None, str() | None, str() | None, int(base), int(claimed)) if (
                 base >= 0 and 0 <= claimed <= records and len({one is None for one in row[:3]}) == 1
             ):
-                origin, producer, stream = (one or "" for one in row[:3])
-                return cls((origin, producer, stream), base, claimed, records, size)
+                place = (row[0] or "", row[1] or "", row[2] or "")
+                return cls(place, base, claimed, records, size)
             case _:
                 raise DatabaseError("the spool is damaged: its state contradicts itself")
 

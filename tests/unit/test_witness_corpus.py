@@ -1,6 +1,7 @@
 """Every endpoint of a witness against the kept corpus: one declared answer, and nothing grows."""
 
 import asyncio
+import json
 import random
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import witness_corpus
 from byzantine import View
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.note import parse_vkey
+from muniment.formats.witnesswire import origin_hash
 from muniment.service.http import Problem, Request, Response
 from muniment_witness.ledger import MAX_EVIDENCE, MAX_SUSPICIONS
+from muniment_witness.openapi import PATHS
 from muniment_witness.relay import HEADS_BURST
 from witness_corpus import Case
 from witness_network import Network, Node
@@ -71,6 +74,27 @@ async def test_the_corpus_is_answered_as_declared(tmp_path: Path, order: str) ->
             await net.rounds(1)
         bounded(w1)
         assert w1.size in {0, 10, 30}
+
+
+async def test_the_document_names_every_route(tmp_path: Path) -> None:
+    net, w1 = network(tmp_path)
+    async with net:
+        await net.start()
+        below = f"/{origin_hash(net.origin)}/"
+        routed = {
+            (method.lower(), path.replace(below, "/{origin}/"))
+            for path, route in w1.app._exact.items()
+            for method in route.handlers
+        }
+        prefixes = {prefix.replace(below, "/{origin}/") for prefix, _ in w1.app._prefixes}
+        documented = {(method, path) for path, item in PATHS.items() for method in item}
+        open_ended = {(m, p) for m, p in documented if (m, p) not in routed}
+        assert routed <= documented
+        assert {p[: p.index("/", 1) + 1] for _, p in open_ended if p.startswith("/{")} | {
+            p[: p.rindex("{")] for _, p in open_ended if not p.startswith("/{")
+        } == prefixes
+        shown = await answer(w1, "GET", "/openapi.json", b"")
+        assert json.loads(shown.body)["paths"].keys() == PATHS.keys()
 
 
 @settings(
