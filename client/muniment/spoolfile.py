@@ -84,13 +84,15 @@ class SpoolFile:
                 raise  # the writer must know
             raise DatabaseError(f"the spool is damaged: {error}") from error
         match row:
-            case (str() | None, str() | None, str() | None, int(base), int(claimed)) if (
-                base >= 0 and 0 <= claimed <= records and len({one is None for one in row[:3]}) == 1
-            ):
-                place = (row[0] or "", row[1] or "", row[2] or "")
-                return cls(place, base, claimed, records, size)
+            case (str() as origin, str() as producer, str() as stream, int(base), int(claimed)):
+                place = (origin, producer, stream)
+            case (None, None, None, int(base), int(claimed)):
+                place = ("", "", "")
             case _:
-                raise DatabaseError("the spool is damaged: its state contradicts itself")
+                raise DatabaseError("the spool is damaged: its state is of other types")
+        if not (base >= 0 and 0 <= claimed <= records):
+            raise DatabaseError("the spool is damaged: its state contradicts itself")
+        return cls(place, base, claimed, records, size)
 
     @property
     def is_bound(self) -> bool:
