@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from muniment.formats.cosignature import verifier_for
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
-from muniment.service.process import print_ready, stop_requested
+from muniment.service.process import allow_connections, print_ready, stop_requested
 from muniment.service.server import serving
 from muniment.service.tls import server_context
 from muniment_log.budgets import Budgets
@@ -78,6 +78,7 @@ async def serve(
     file = config.file
     tls = server_context(file.tls)
     sys.setswitchinterval(SWITCH_SECONDS)
+    allow_connections(file.limits.connections)
     store = await SQLiteStore.open(config.database)
     try:
         await store.claim(file.origin, [str(signer.vkey) for signer in config.signers])
@@ -114,7 +115,7 @@ async def serve(
             )
             publisher.start(loaded.head, loaded.signed, loaded.published, lambda: sequencer.is_busy)
             index = _index(config, lambda: published_size(publisher.published), metrics)
-            budgets = Budgets(file.limits, config.rates, file.limits.failures_per_second)
+            budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
             doors = Doors(config.admission)
             api = build(doors, budgets, sequencer, publisher, tiles, metrics, index)
             async with AsyncExitStack() as closing:
@@ -127,7 +128,7 @@ async def serve(
                     ]
                     if index is not None:
                         background.append(tasks.create_task(index[0].run(), name="index"))
-                    async with serving(api, file.listen, file.limits.server, tls) as url:
+                    async with serving(api, file.listen, file.limits, tls) as url:
                         event(
                             _LOGGER,
                             logging.INFO,

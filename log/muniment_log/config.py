@@ -42,8 +42,8 @@ from muniment.service.config import (
     config_key,
     load_config,
 )
+from muniment.service.limits import Count, Limits, Seconds  # msgspec reads them
 from muniment.service.logging import LogFormat, LogLevel  # noqa: TC001  # msgspec reads them
-from muniment.service.server import Limits
 from muniment.service.signers import read_signers
 from muniment.service.tls import OutgoingTable, TlsTable
 from muniment_log.bearer import Token, Tokens
@@ -62,9 +62,7 @@ MANIFEST_HEADER: Final = "muniment/manifest/v1"
 """First line of manifests. The log's key signs manifests (of token streams) and checkpoints, whose
 first line is the origin: with this origin one could be read as the other."""
 
-Count = Annotated[int, Meta(ge=1)]
 Time = Annotated[datetime, Meta(tz=True)]
-Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
 
 class GatewayEntry(Rates, frozen=True, kw_only=True):
@@ -103,12 +101,11 @@ class ReadTable(Config, frozen=True):
     tiles: Literal["open", "token"] = "open"
 
 
-class LimitsFile(Rates, frozen=True):
-    """The `[limits]` table. Sizes are in bytes, times in seconds. The rates are each producer's.
+class LimitsFile(Limits, frozen=True):
+    """The `[limits]` table. Sizes are in bytes, times in seconds; see also `service.limits.Limits`.
 
     Attributes:
         waiting_bytes: records accepted and not yet durable; more are answered with 503.
-        inflight_bytes: request bodies being read or judged; more are answered with 503.
         commit_leaves: leaves in one transaction.
         commit_bytes: bytes of records in one transaction.
         parked_batches: batches of one stream that wait for those before them.
@@ -119,18 +116,14 @@ class LimitsFile(Rates, frozen=True):
         round_seconds: how long a publication round waits for its quorum before a newer head gets
             its turn.
         refresh_seconds: how old the cosignatures of an idle log get before it renews them.
+        records_per_second, bytes_per_second, burst_seconds: each producer's budget, see
+            `budgets.Rates`; any number by default.
         failures_per_second: requests of one client address that are nobody's (a signature or a
             token that is not known); more are answered with 429. Any number by default: behind a
             proxy all clients have one address.
-        connections: open HTTP connections.
-        idle_seconds: how long a connection may be idle, or a request's head take to arrive.
-        body_seconds: how long a request's body may take to arrive.
-        send_seconds: how long a client may take to read a response.
-        grace_seconds: how long a stop waits for requests under way.
     """
 
     waiting_bytes: Count = 64 << 20
-    inflight_bytes: Count = 256 << 20
     commit_leaves: Count = 16_384
     commit_bytes: Count = 16 << 20
     parked_batches: Count = 64
@@ -140,13 +133,10 @@ class LimitsFile(Rates, frozen=True):
     pace_seconds: Seconds = 0.05
     round_seconds: Seconds = 5.0
     refresh_seconds: Seconds = 600.0
+    records_per_second: Rate | None = None
+    bytes_per_second: Rate | None = None
     burst_seconds: Seconds = BURST_SECONDS
     failures_per_second: Rate | None = None
-    connections: Count = 4096
-    idle_seconds: Seconds = 75.0
-    body_seconds: Seconds = 30.0
-    send_seconds: Seconds = 60.0
-    grace_seconds: Seconds = 10.0
 
     @property
     def sequencer(self) -> SequencerLimits:
@@ -160,15 +150,12 @@ class LimitsFile(Rates, frozen=True):
         )
 
     @property
-    def server(self) -> Limits:
-        """The HTTP server's part."""
-        return Limits(
-            inflight_bytes=self.inflight_bytes,
-            connections=self.connections,
-            idle_seconds=self.idle_seconds,
-            body_seconds=self.body_seconds,
-            send_seconds=self.send_seconds,
-            grace_seconds=self.grace_seconds,
+    def rates(self) -> Rates:
+        """What each producer may log."""
+        return Rates(
+            records_per_second=self.records_per_second,
+            bytes_per_second=self.bytes_per_second,
+            burst_seconds=self.burst_seconds,
         )
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
-from muniment.service.process import print_ready, stop_requested
+from muniment.service.process import allow_connections, print_ready, stop_requested
 from muniment.service.server import serving
 from muniment.service.tls import server_context
 from muniment_witness.config import WitnessConfig
@@ -46,6 +46,7 @@ async def serve(
     """
     file = config.file
     tls = server_context(file.tls)
+    allow_connections(file.limits.connections)
     keys = [signer.vkey for signer in config.signers]
     store = await Store.open(file.database, keys, file.gossip.history)
     try:
@@ -62,7 +63,7 @@ async def serve(
             # Before anything can be asked: a database restored from an old copy must not sign.
             await watch.start()
             work = tasks.create_task(watch.run())
-            async with serving(http.app(), file.listen, tls=tls) as url:
+            async with serving(http.app(), file.listen, file.limits, tls) as url:
                 event(
                     _LOGGER,
                     logging.INFO,

@@ -19,6 +19,7 @@
 | `[[log]] acknowledged` | optional: hashes of evidence against it, to cosign again in spite of it |
 | `[[peer]] vkeys`, `url` | another witness: its keys, of one name, and its monitoring prefix |
 | `[gossip]` | optional: the limits of `Gossip`, with their units |
+| `[limits]` | optional: what its HTTP server takes, see `muniment.service.limits` |
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,6 +51,7 @@ from muniment.service.config import (
     config_key,
     load_config,
 )
+from muniment.service.limits import Count, Limits
 from muniment.service.logging import LogFormat, LogLevel
 from muniment.service.signers import read_signers
 from muniment.service.tls import OutgoingTable, TlsTable
@@ -111,6 +113,12 @@ class Gossip(Config, frozen=True):
     history: Annotated[int, Meta(ge=16)] = HISTORY
 
 
+class HttpLimits(Limits, frozen=True):
+    """The `[limits]` table: the log's, with less for bodies, as none is larger than a megabyte."""
+
+    inflight_bytes: Count = 64 << 20
+
+
 class WitnessFile(Config, frozen=True):
     """witness.toml as it stands."""
 
@@ -124,6 +132,7 @@ class WitnessFile(Config, frozen=True):
     log: tuple[LogEntry, ...] = ()
     peer: tuple[PeerEntry, ...] = ()
     gossip: Gossip = Gossip()
+    limits: HttpLimits = HttpLimits()
     tls: TlsTable | None = None
     outgoing: OutgoingTable = OutgoingTable()
 

@@ -106,6 +106,14 @@ def _config(
         "# period_seconds = 30       # between two looks at a log or peer",
         "# deadline_seconds = 900    # until an unresolved head raises an alarm",
         "",
+        "# [limits]               # bytes and seconds; these are the defaults",
+        "# inflight_bytes = 67108864",
+        "# connections = 4096",
+        "# idle_seconds = 75.0",
+        "# body_seconds = 30.0",
+        "# send_seconds = 60.0",
+        "# grace_seconds = 10.0",
+        "",
         *TLS_COMMENTS,
     ]
     if not logs:

@@ -1,16 +1,22 @@
 """What one HTTP server takes at most, and the count of the bytes that it holds."""
 
-from dataclasses import dataclass
+from typing import Annotated
 
+from msgspec import Meta
+
+from muniment.service.config import Config
 from muniment.service.http import Problem, overloaded
 
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=3600)]
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one server takes at most.
+
+class Limits(Config, frozen=True):
+    """What one server takes at most; the table `[limits]` of a service, or its part.
 
     Attributes:
-        inflight_bytes: Bytes of request bodies held at one time, over all requests.
+        inflight_bytes: Bytes of request bodies held at one time, over all requests; more are
+            answered with 503.
         body_seconds: Time for a body to arrive.
         idle_seconds: Time for a connection to be idle, or in the middle of a request's head.
         send_seconds: Time for a client to take a response.
@@ -18,12 +24,12 @@ class Limits:
         grace_seconds: Time for requests in flight to finish when the server stops.
     """
 
-    inflight_bytes: int = 256 << 20
-    body_seconds: float = 30.0
-    idle_seconds: float = 75.0
-    send_seconds: float = 60.0
-    connections: int = 4096
-    grace_seconds: float = 10.0
+    inflight_bytes: Count = 256 << 20
+    body_seconds: Seconds = 30.0
+    idle_seconds: Seconds = 75.0
+    send_seconds: Seconds = 60.0
+    connections: Count = 4096
+    grace_seconds: Seconds = 10.0
 
 
 class Budget:

@@ -1,16 +1,24 @@
 """A service process: the event loop, the ready line, and the signals that end it."""
 
 import asyncio
+import logging
 import os
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from muniment.service.logging import event
+
+RESERVED_FILES: Final = 256
+"""Open files that a service needs besides those of its clients: databases, threads, peers."""
+
+_LOGGER: Final = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
@@ -25,6 +33,26 @@ def run(main: Coroutine[Any, Any, _T]) -> _T:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
+
+
+def allow_connections(count: int) -> None:
+    """Raises the process's limit of open files, so that a service can have its connections.
+
+    Many systems start a process with 1,024, and let it raise that itself.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + RESERVED_FILES
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        event(
+            _LOGGER,
+            logging.WARNING,
+            "the limit of open files is below that of connections",
+            files=most,
+            connections=count,
+        )
 
 
 def print_ready(url: str) -> None:

@@ -1,0 +1,138 @@
+"""Stops that are asked for: what was acknowledged stays, and they end in a bounded time."""
+
+import asyncio
+import signal
+import socket
+from pathlib import Path
+
+import decisions
+import signing
+from faults.crowd import Line, run, until
+from faults.overloaded import Load, check_receipts, configured, everything
+from faults.services import Service, forks
+from log_deployment import GATEWAY, ORIGIN, Stream
+from muniment.formats.policy import parse_policy
+
+ROUNDS = 3
+BUSY = "waiting_bytes = 1000000\ninflight_bytes = 8000000\n"
+
+
+async def stop_while_busy(load: Load, log: Service, after: float) -> None:
+    load.url, load.stopped = log.url, False
+    tasks = [asyncio.create_task(load.signed()) for _ in range(10)]
+    tasks += [asyncio.create_task(load.unsigned()) for _ in range(3)]
+    taken = len(load.receipts)
+    await until(lambda: len(load.receipts) >= taken + 3)
+    await asyncio.sleep(after)
+    log.signal(signal.SIGTERM)
+    await asyncio.gather(*tasks)  # every connection has been closed
+
+
+async def try_again(load: Load) -> None:
+    """Gateways do not know about what was not answered: they send it again, the same bytes."""
+    line = Line(load.url)
+    for body in load.unanswered:
+        reply = await line.ask("POST", "/v1/batches", body)
+        assert reply is not None
+        assert reply.status == 200, reply
+        load.receive(reply, body)
+    load.unanswered.clear()
+
+
+async def compare(load: Load) -> None:
+    entries = await everything(load.url)
+    check_receipts(load, entries)
+    manifests = [entry for entry in entries if entry.startswith(b"muniment/manifest/v1\n")]
+    theirs = [manifest for manifest in manifests if GATEWAY.encode() + b" s" in manifest]
+    assert len(theirs) == len(load.receipts)  # no batch of which nobody knows, and none twice
+    plain = [entry for entry in entries if b'"producer":"curl.example/dev"' in entry]
+    assert len(plain) >= load.plain > 0
+
+
+def test_a_log_that_stops_under_load_keeps_its_word(tmp_path: Path) -> None:
+    config = configured(tmp_path / "log", BUSY)
+    load = Load("")
+    with forks() as quick:
+        for number in range(ROUNDS):
+            log = quick.log(config)
+            run(stop_while_busy(load, log, 0.1 * number))
+            assert log.wait() == 0, log.stderr
+            load.url = quick.log(config).url if number == ROUNDS - 1 else ""
+            if load.url:
+                run(try_again(load))
+                run(compare(load))
+            else:
+                again = quick.log(config)
+                load.url = again.url
+                run(try_again(load))
+                again.signal(signal.SIGTERM)
+                assert again.wait() == 0
+
+
+def silent_witness() -> socket.socket:
+    """Takes connections, and never says a word."""
+    made = socket.socket()
+    made.bind(("127.0.0.1", 0))
+    made.listen(50)
+    return made
+
+
+def witnessed(folder: Path, witness: socket.socket, grace: float) -> Path:
+    """A log whose one witness is silent, and who waits for nobody at its start."""
+    config = configured(folder, f"grace_seconds = {grace}\nstart_seconds = 0.1\n")
+    text = config.read_text()
+    keys = [line for line in text.splitlines() if ORIGIN in line and "+" in line]
+    assert keys
+    name = signing.witness("witness.example/silent").vkey
+    url = f"http://127.0.0.1:{witness.getsockname()[1]}"
+    log_key = signing.log_signer(ORIGIN).vkey  # any: nobody compares it here
+    policy = f"log {log_key}\nwitness w {name} {url}\nquorum w\n"
+    parse_policy(policy.encode())
+    (folder / "witnesses.policy").write_text(policy)
+    config.write_text(text.replace("# policy =", "policy ="))
+    return config
+
+
+async def told_to_stop(log: Service, body: bytes, signals: int) -> None:
+    waiting = asyncio.create_task(
+        Line(log.url).ask("POST", "/v1/batches?wait=published&timeout=50", body)
+    )
+    line = Line(log.url)
+    integrated = b""
+    while b'"integrated":2,' not in integrated:
+        reply = await line.ask("GET", "/readyz")
+        assert reply is not None
+        integrated = reply.body
+        await asyncio.sleep(0.02)
+    for _ in range(signals):
+        log.signal(signal.SIGTERM)
+        await until(lambda: "stopping" in log.stderr)
+    reply = await waiting
+    assert reply is None or reply.status == 503
+
+
+async def still_there(url: str, body: bytes) -> None:
+    reply = await Line(url).ask("POST", "/v1/batches", body)
+    assert reply is not None
+    assert reply.status == 200
+    assert b'"first":0,' in reply.body  # the receipt of the first time
+
+
+def stop(tmp_path: Path, *, grace: float, signals: int) -> int:
+    body = Stream("s", signing.log_signer(GATEWAY)).take(decisions.decisions(1, producer=GATEWAY))
+    with silent_witness() as witness, forks() as quick:
+        config = witnessed(tmp_path / "log", witness, grace)
+        log = quick.log(config)
+        run(told_to_stop(log, body, signals))
+        code = log.wait()  # fails when it takes half a minute
+        run(still_there(quick.log(config).url, body))
+    return code
+
+
+def test_a_stop_does_not_wait_for_a_silent_witness(tmp_path: Path) -> None:
+    """The caller asked to wait 50 seconds for a quorum; the log may take one to stop."""
+    assert stop(tmp_path, grace=1.0, signals=1) == 0
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    assert stop(tmp_path, grace=3600.0, signals=2) == -signal.SIGTERM
