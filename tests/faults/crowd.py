@@ -84,7 +84,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 async def until(condition: Callable[[], bool]) -> None:
     """Waits for something that no event tells of, in another process or on the way there."""
     async with asyncio.timeout(SECONDS):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - no event tells of it
             await asyncio.sleep(0.02)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from muniment.service.http import App
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
-from muniment.service.process import print_ready, stop_requested
+from muniment.service.process import allow_connections, print_ready, stop_requested
 from muniment.service.server import serving
 from muniment.service.tls import server_context
 from muniment_log.budgets import Budgets
@@ -97,6 +97,7 @@ async def serve(
     """
     file, cluster = config.file, config.cluster
     tls = server_context(file.tls)
+    allow_connections(file.limits.connections)
     metrics = Metrics("muniment_log")
     measured = LogMetrics(metrics)
     async with AsyncExitStack() as closing:
@@ -135,14 +136,14 @@ async def serve(
                 closing.push_async_callback(index[1].close)
                 background.append(("index", index[0].run))
             doors = Doors(config.admission)
-            budgets = Budgets(file.limits, config.rates, file.limits.failures_per_second)
+            budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
             api = build(doors, budgets, sequencer, view, tiles, metrics, index)
         else:
             api = App(metrics, ERRORS)
             api.operations(_standing(integration))
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(work(), name=name) for name, work in background]
-            async with serving(api, listen or file.listen, file.limits.server, tls) as url:
+            async with serving(api, listen or file.listen, file.limits, tls) as url:
                 event(
                     _LOGGER,
                     logging.INFO,
