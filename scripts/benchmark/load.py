@@ -59,8 +59,9 @@ async def ingest(job: dict[str, Any]) -> dict[str, Any]:
     async with Gateway(
         job["url"], signer, stream=job["stream"], batch_records=size, window=job["window"]
     ) as gateway:
+        warm = [next(stream) for _ in range(size)]
         prepared = [[next(stream) for _ in range(size)] for _ in range(min(count, POOL) // size)]
-        await gateway.submit(prepared[0])
+        await gateway.submit(warm)
         wait_for_go()
         began, at = time.perf_counter(), time.time()
         running: set[asyncio.Task[Any]] = set()

@@ -12,6 +12,7 @@ make the proof. Verifying shares nothing with that but the hashing of nodes.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from muniment.formats.encoding import VerificationError
@@ -20,6 +21,10 @@ from muniment.formats.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, check_tile, ti
 
 MAX_PROOF: Final = 63
 """Most hashes in a proof on the wire (tlog-witness); enough for every tree below 2**62 leaves."""
+
+CACHED_TILES: Final = 256
+"""Tiles whose inner hashes are kept, 50 KB each at most: neighbours ask for the same, and computing
+them takes up to 254 hashings."""
 
 
 class Node(NamedTuple):
@@ -201,28 +206,40 @@ def nodes_from_tiles(
         FormatError: If a tile that is used has the wrong length.
         ValueError: If a node is not in the tree, or its tile is missing.
     """
-    opened: dict[Tile, list[list[bytes]]] = {}
+    opened: dict[Tile, Sequence[Sequence[bytes]]] = {}
     hashes: dict[Node, bytes] = {}
     for node in nodes:
         tile = _tile_of(node, size)
         rows = opened.get(tile)
         if rows is None:
-            rows = opened[tile] = [_open(tile, tiles)]
+            rows = opened[tile] = _rows(_open(tile, tiles))
         height = node.level % TILE_HEIGHT
-        while len(rows) <= height:
-            row = rows[-1]
-            rows.append(pair_hashes(row[: len(row) & ~1]))
         hashes[node] = rows[height][node.index - (tile.index * TILE_WIDTH >> height)]
     return hashes
 
 
-def _open(tile: Tile, tiles: Mapping[Tile, bytes]) -> list[bytes]:
+def _open(tile: Tile, tiles: Mapping[Tile, bytes]) -> bytes:
     """Returns the hashes of a tile, from itself or from the full tile in its place."""
     for source in (tile, tile.full):
         data = tiles.get(source)
         if data is not None:
-            return check_tile(source, data)[: tile.width]
+            if len(data) != source.width * HASH_SIZE:
+                check_tile(source, data)
+            return data[: tile.width * HASH_SIZE]
     raise ValueError(f"{tile.path} is missing")
+
+
+@lru_cache(maxsize=CACHED_TILES)
+def _rows(data: bytes) -> tuple[list[bytes], ...]:
+    """Returns the rows of a tile's complete nodes, lowest first; none may be changed.
+
+    Kept by content, not by place: what one tile holds is then never taken for another's.
+    """
+    rows = [[data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)]]
+    for _ in range(TILE_HEIGHT - 1):
+        row = rows[-1]
+        rows.append(pair_hashes(row[: len(row) & ~1]))
+    return tuple(rows)
 
 
 def is_subtree(start: int, end: int) -> bool:
