@@ -53,10 +53,14 @@ class TokenFramer:
         """Takes the log's origin and its Ed25519 signer."""
         self._origin = origin
         self._signer = signer
+        self._keys: dict[str, StreamKey] = {}  # producers are configured, so they are few
 
     def key(self, producer: str) -> StreamKey:
         """The stream of a producer. Its label is a hash: a key name need not be a label."""
-        return StreamKey(producer, token_stream(producer))
+        key = self._keys.get(producer)
+        if key is None:
+            key = self._keys[producer] = StreamKey(producer, token_stream(producer))
+        return key
 
     def split(self, waiting: Sequence[_W]) -> Iterator[list[_W]]:
         """Cuts what waits into parts that fit a batch; a request is never divided."""

@@ -10,10 +10,10 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from msgspec import convert
 
 from muniment.formats.cosignature import signer_for
@@ -21,6 +21,7 @@ from muniment.formats.kinds import Decision, Edge, Record, Thing
 from muniment.formats.note import Signer
 from muniment.formats.policy import Policy, parse_policy
 from muniment.gateway import Gateway
+from muniment.httpclient import HttpClient
 from muniment.keyfiles import read_key_file
 from muniment.service.process import run
 
@@ -149,17 +150,21 @@ async def single(job: dict[str, Any]) -> dict[str, Any]:
     producer, count = job["producer"], job["count"]
     stream = endless(producer, job["seed"], count + 1)
     records = [next(stream) for _ in range(count)]
-    headers = {"Authorization": f"Bearer {job['token']}", "Content-Type": "application/json"}
-    connector = aiohttp.TCPConnector(limit=job["connections"])
+    headers = {"Authorization": f"Bearer {job['token']}"}
     latencies: list[float] = []
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+    with closing(HttpClient(job["url"], headers=headers, connections=job["connections"])) as client:
 
         async def one(record: bytes) -> None:
             began = time.perf_counter()
-            async with session.post(f"{job['url']}/v1/records", data=record) as response:
-                answer = await response.json()
-            if response.status != 200:
-                raise RuntimeError(f"{response.status}: {answer}")
+            answer = await client.request(
+                *("POST", "/v1/records"),
+                limit=4096,
+                seconds=60,
+                body=record,
+                media_type="application/json",
+            )
+            if answer.status != 200 or json.loads(answer.body)["count"] != 1:
+                raise RuntimeError(f"{answer.status}: {answer.body!r}")
             latencies.append(time.perf_counter() - began)
 
         async def connection(share: list[bytes]) -> None:
@@ -179,14 +184,13 @@ async def single(job: dict[str, Any]) -> dict[str, Any]:
 async def gets(job: dict[str, Any]) -> dict[str, Any]:
     """Reads: each path once, over a few connections."""
     paths = job["paths"]
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
+    with closing(HttpClient(job["url"], headers={})) as client:
 
         async def connection(share: list[str]) -> None:
             for path in share:
-                async with session.get(job["url"] + path) as response:
-                    body = await response.read()
-                if response.status != 200 or not body:
-                    raise RuntimeError(f"{path}: {response.status}")
+                answer = await client.request("GET", path, limit=1 << 20, seconds=60)
+                if answer.status != 200 or not answer.body:
+                    raise RuntimeError(f"{path}: {answer.status}")
 
         await connection(paths[:10])
         wait_for_go()

@@ -7,6 +7,7 @@ refuses what is left of that kind.
 
 from collections.abc import Iterator, Mapping
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -110,12 +111,7 @@ def response_head(response: Response, *, keep_alive: bool, date: str) -> bytes:
         date: The time of the response, from `http_date`.
     """
     status = response.status
-    lines = [
-        f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n",
-        f"Date: {date}\r\n",
-        _SECURITY,
-        f"Content-Type: {response.content_type}\r\n",
-    ]
+    lines = [_opening(status, response.content_type, date)]
     if "Cache-Control" not in response.headers:
         lines.append("Cache-Control: no-store\r\n")
     lines += [f"{name}: {value}\r\n" for name, value in response.headers.items()]
@@ -129,6 +125,15 @@ def response_head(response: Response, *, keep_alive: bool, date: str) -> bytes:
     if head.count(b"\n") != expected or head.count(b"\r") != expected:
         raise AssertionError("a line end within a response header")
     return head
+
+
+@lru_cache(maxsize=64)
+def _opening(status: int, content_type: str, date: str) -> str:
+    """What is the same for all responses of a kind within a second."""
+    return (
+        f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n"
+        f"Date: {date}\r\n{_SECURITY}Content-Type: {content_type}\r\n"
+    )
 
 
 def http_date(seconds: float) -> str:

@@ -45,6 +45,9 @@ class Waiting:
     seconds: float | None
 
 
+_NOT_WAITING: Final = Waiting(None)
+
+
 class Submit:
     """Handlers of the write calls."""
 
@@ -175,6 +178,8 @@ def _is_lines(request: Request) -> bool:
 
 
 def _waiting(request: Request) -> Waiting:
+    if not request.query:
+        return _NOT_WAITING
     parameters = request.parameters("wait", "timeout")
     wait, timeout = parameters.get("wait"), parameters.get("timeout")
     if wait is None:
