@@ -136,10 +136,10 @@ class Exchange(asyncio.Protocol):
         ):
             self._finish(reusable=False)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self.is_reusable = False
-        self._fail(HttpError(str(error) if error else "the server closed the connection"))
+        self._fail(HttpError(str(exc) if exc else "the server closed the connection"))
 
     # What the parser tells.
 

@@ -6,7 +6,7 @@ one `WitnessClient` serves all of them with one request.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from muniment.access import ANYBODY, Access
 from muniment.formats.checkpoint import parse_signed_checkpoint
@@ -25,6 +25,7 @@ from muniment.httpexchange import Answer, HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from ssl import SSLContext
 
     from muniment.formats.checkpoint import SignedCheckpoint
     from muniment.formats.note import SignatureLine, Verifier
@@ -173,7 +174,7 @@ class Session:
     def __init__(self, seconds: float, access: Access) -> None:
         """Connects as `access` says."""
         self.seconds: Final = seconds
-        self._tls = access.ssl()
+        self._tls: SSLContext | Literal[True] = access.ssl()
         self._clients: list[HttpClient] = []
 
     def client(self, url: str) -> HttpClient:

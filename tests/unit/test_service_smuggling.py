@@ -232,6 +232,32 @@ async def test_a_body_that_nobody_has_asked_for_is_read_no_further() -> None:
         writer.close()
 
 
+async def test_who_takes_no_answer_is_read_no_further() -> None:
+    app = make_app()
+
+    async def big(_: Request) -> Response:
+        return Response(200, b"x" * 20_000_000)
+
+    async def count(request: Request) -> Response:
+        return Response(200, b"%d" % len(await request.body(50_000_000)))
+
+    app.route("GET", "/big", big)
+    app.route("POST", "/count", count)
+    head = b"POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n"
+    async with server(app, inflight_bytes=10_000_000) as where:
+        reader, writer = await asyncio.open_connection(*where, limit=1024)
+        writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.1)
+        writer.write(head + b"x" * 9_000_000)
+        await asyncio.sleep(0.2)
+        answer = await talk(where, head, b"x" * 9_000_000)
+        assert answer.endswith(b"\r\n\r\n9000000")
+        async with asyncio.timeout(20):
+            while not (piece := await reader.read(1 << 20)).endswith(b"\r\n\r\n9000000"):
+                assert piece
+        writer.close()
+
+
 async def test_headers_that_repeat() -> None:
     async with server(make_app()) as where:
         answer = await talk(

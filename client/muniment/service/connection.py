@@ -86,7 +86,7 @@ class Connection(asyncio.Protocol):
         self._client = str(peer[0]) if isinstance(peer, tuple) else ""
         self.deadline = hub.after(hub.limits.idle_seconds)
 
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002  # all are the same
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # all are the same
         """The client is gone; a handler at work finishes for nobody."""
         self._lost = self._deaf = True
         self.deadline = inf
@@ -130,13 +130,13 @@ class Connection(asyncio.Protocol):
             self._refuse(self._broken or Problem(400, "bad-request", f"not HTTP/1.1: {error}"))
         else:
             self._check_framing()
-        if self._answering is not None:
-            if self._waiting or (self._incoming.most < 0 and self._incoming.received > _HELD):
-                self._pause_reading()
-        elif self._waiting:
-            self._next()
-        elif is_new:  # a head has its own time, however long the connection was idle
-            self.deadline = self.hub.after(self.hub.limits.idle_seconds)
+        if self._answering is None:
+            if self._waiting:
+                self._next()
+            elif is_new:  # a head has its own time, however long the connection was idle
+                self.deadline = self.hub.after(self.hub.limits.idle_seconds)
+        if self._waiting or (self._incoming.most < 0 and self._incoming.received > _HELD):
+            self._pause_reading()
 
     def _check_framing(self) -> None:
         """Bounds what the parser collects; queues a request whose body is on its way."""
