@@ -19,10 +19,12 @@ from muniment.service.config import ConfigError
 from muniment.service.database import DatabaseError
 from muniment.service.folder import quoted
 from muniment.service.soundness import Damage
-from muniment_log.clustercli import cluster_app, frontend, integrator, migrate
+from muniment_log.clustercli import cluster_module, frontend, integrator, migrate
 from muniment_log.config import LogConfig, load
+from muniment_log.copycli import copy
 from muniment_log.errors import StorageError
 from muniment_log.exits import EXIT_CONFIG, EXIT_DAMAGED, EXIT_DATABASE, fail, run_service
+from muniment_log.exportcli import export
 from muniment_log.setup import CONFIG_NAME, init
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
@@ -74,7 +76,7 @@ def serve(config: Path) -> None:
 
     async def start(loaded: LogConfig) -> None:
         if loaded.file.cluster is not None:
-            await cluster_app().serve(loaded, is_frontend=True, is_integrator=True)
+            await cluster_module("app").serve(loaded, is_frontend=True, is_integrator=True)
             return
         # Half a second: it brings the HTTP library, which the other commands do without.
         from muniment_log import app  # noqa: PLC0415
@@ -87,6 +89,8 @@ def serve(config: Path) -> None:
 main.add_command(frontend)
 main.add_command(integrator)
 main.add_command(migrate)
+main.add_command(export)
+main.add_command(copy)
 
 
 @main.command("vkeys")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,21 +43,20 @@ class _AddressType(click.ParamType[Address]):
 _LISTEN: Final = _AddressType()
 
 
-def cluster_app() -> ModuleType:
-    """What runs a cluster's parts, and needs its libraries.
+def cluster_module(name: str) -> ModuleType:
+    """A module of the cluster, which needs its libraries.
 
     Raises:
         ConfigError: they are not installed; the message says how to.
     """
     try:
-        from muniment_log.cluster import app  # noqa: PLC0415  # optional, and slow to import
+        return import_module(f"muniment_log.cluster.{name}")  # optional, and slow to import
     except ModuleNotFoundError as error:
         if error.name not in {"asyncpg", "obstore"}:
             raise
         raise ConfigError(
             f"a cluster needs {error.name}: pip install 'muniment[cluster]'"
         ) from error
-    return app
 
 
 @click.command()
@@ -93,7 +93,7 @@ def migrate(config: Path) -> None:
     """Bring the cluster's database to the schema of this program, or make it."""
     try:
         loaded = load(config)
-        before, after = run(cluster_app().migrate_database(loaded))
+        before, after = run(cluster_module("app").migrate_database(loaded))
     except MunimentError as error:
         fail(code_of(error), error)
     if before == after:
@@ -106,7 +106,7 @@ def _part(
     listen: Address | None, *, is_frontend: bool
 ) -> Callable[[LogConfig], Coroutine[Any, Any, None]]:
     async def start(loaded: LogConfig) -> None:
-        await cluster_app().serve(
+        await cluster_module("app").serve(
             loaded, is_frontend=is_frontend, is_integrator=not is_frontend, listen=listen
         )
 

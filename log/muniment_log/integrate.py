@@ -152,17 +152,31 @@ def restore(
     Raises:
         StorageError: what is stored does not make this tree.
     """
+    edge = edge_of(head.size, fragments, partials)
+    if edge.head != head:
+        raise StorageError(f"the stored tiles do not make the root of the stored tree {head.size}")
+    return edge
+
+
+def edge_of(
+    size: int, fragments: Sequence[bytes], partials: Mapping[int, tuple[int, bytes]]
+) -> RightEdge:
+    """The right edge of a tree whose root nobody has told; see `restore`.
+
+    Raises:
+        StorageError: what is given is not of a tree of this size.
+    """
     try:
         entries = unframe(b"".join(fragments), "partial bundle")
     except FormatError as error:
         raise StorageError(f"the stored {error}") from error
-    if len(entries) != head.size % TILE_WIDTH:
+    if len(entries) != size % TILE_WIDTH:
         raise StorageError(
             f"the partial bundle holds {len(entries)} entries, "
-            f"a tree of {head.size} needs {head.size % TILE_WIDTH}"
+            f"a tree of {size} needs {size % TILE_WIDTH}"
         )
     levels = [b"".join(merkle.leaf_hashes(entries))]
-    rest = head.size >> TILE_HEIGHT
+    rest = size >> TILE_HEIGHT
     while rest:
         level = len(levels)
         width, index = rest % TILE_WIDTH, rest >> TILE_HEIGHT
@@ -175,8 +189,7 @@ def restore(
             levels.append(stored[1])
         rest = index
     ranges = tuple(_EMPTY_RANGE.extend(_split(data)) for data in levels)
-    if _root(head.size, ranges) != head.root:
-        raise StorageError(f"the stored tiles do not make the root of the stored tree {head.size}")
+    head = Head(size, _root(size, ranges))
     return RightEdge(head, tuple(fragments), tuple(levels), ranges)
 
 

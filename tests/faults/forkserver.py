@@ -1,9 +1,9 @@
 """Starts services quickly: a process that has imported everything forks for each (POSIX fork).
 
 A request is a line of JSON on stdin, `{"wait": pid}` or `{"run": [module, argument, ...], ..}` with
-`folder`, `pages` and `clock_off` (see `faults.launch`); an answer is a line on stdout. What a
-service writes goes to files in the folder. No thread runs here before a fork, so nothing can be
-held by one that is lost. Services end with it.
+`folder`, `environment`, `pages` and `clock_off` (see `faults.launch`); an answer is a line on
+stdout. What a service writes goes to files in the folder. No thread runs here before a fork, so
+nothing can be held by one that is lost. Services end with it.
 """
 
 import ctypes
@@ -46,6 +46,7 @@ def _run(libc: ctypes.CDLL, asked: dict[str, Any]) -> int:
             file = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             os.dup2(file, descriptor)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.environ.update(asked["environment"])
         module, *arguments = asked["run"]
         launch.main(asked["pages"], module, arguments, clock_off=asked["clock_off"])
         code = 0

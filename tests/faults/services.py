@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +87,13 @@ class Forks:
         return answer
 
     def begin(
-        self, folder: Path, module: str, *arguments: object, pages: int = 1000, clock_off: int = 0
+        self,
+        folder: Path,
+        module: str,
+        *arguments: object,
+        pages: int = 1000,
+        clock_off: int = 0,
+        environment: Mapping[str, str] | None = None,
     ) -> Service:
         """Starts a service without waiting for it; what it writes goes below the folder.
 
@@ -98,7 +104,8 @@ class Forks:
         output = folder / f"output{self._number}"
         output.mkdir(parents=True)
         run = [module, *map(str, arguments)]
-        pid = self.ask({"run": run, "folder": str(output), "pages": pages, "clock_off": clock_off})
+        asked = {"run": run, "folder": str(output), "pages": pages, "clock_off": clock_off}
+        pid = self.ask({**asked, "environment": dict(environment or {})})
         assert pid is not None
         return Service(self, pid, output)
 

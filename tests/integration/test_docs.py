@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+import engines
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,14 +62,17 @@ def stories() -> list[Path]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", stories(), ids=lambda page: page.name)
-def test_every_command_of_the_page_works(page: Path, tmp_path: Path) -> None:
+def test_every_command_of_the_page_works(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     text = page.read_text(encoding="utf-8")
     named = sorted(set(PORT.findall(text)))
     ports = dict(zip(named, free_ports(len(named)), strict=True))
+    more = cluster_engines(request, ports) if "[cluster]" in "".join(BLOCK.findall(text)) else {}
     servers: list[subprocess.Popen[bytes]] = []
     for example in (ROOT / "docs" / "examples").glob("*.py"):
         shutil.copy(example, tmp_path)
-    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    env = {**os.environ, **more, "PATH": f"{BIN}:{os.environ['PATH']}"}
     try:
         for block in BLOCK.findall(text):
             for command in commands(PORT.sub(lambda m: f"127.0.0.1:{ports[m[1]]}", block)):
@@ -84,6 +89,16 @@ def test_every_command_of_the_page_works(page: Path, tmp_path: Path) -> None:
         for process in servers:
             process.wait(timeout=20)
     assert all(process.returncode == 0 for process in servers)
+
+
+def cluster_engines(request: pytest.FixtureRequest, ports: dict[str, int]) -> dict[str, str]:
+    """Real ones on the ports that the page names, and the variables that it asks for."""
+    postgres: engines.PostgreSQL = request.getfixturevalue("postgres_server")
+    store: engines.SeaweedFS = request.getfixturevalue("s3_server")
+    postgres.run("createdb", "--template", "template0", "decisions", connect=True)
+    store.make("decisions")
+    ports |= {"5432": postgres.port, "8333": store.port}
+    return {**store.named("decisions").environment, "PGPASSWORD": engines.PASSWORD}
 
 
 def run(command: str, cwd: Path, env: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ from muniment_log.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from muniment.formats.manifest import Batch
+    from muniment_log.integrate import Framed
 
 ROW_BYTES: Final = 768 << 10
 """Most bytes of a row's entries; the largest entry is 64 KiB, and engines want rows below 1 MB."""
@@ -60,7 +60,7 @@ class Run:
         return self.first + len(self.offsets)
 
 
-def rows_of(batches: Iterable[Batch]) -> list[Row]:
+def rows_of(batches: Iterable[Framed]) -> list[Row]:
     """Cuts the entries of contiguous batches into rows."""
     rows: list[Row] = []
     pending: list[bytes] = []

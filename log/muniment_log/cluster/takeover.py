@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.encoding import MunimentError
-from muniment.formats.merkle import HASH_SIZE, root_of
 from muniment.formats.note import verify_note
-from muniment.formats.tiles import TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment.formats.tiles import TILE_WIDTH, Tile
 from muniment_log.cluster.tiles import CHECKPOINT
+from muniment_log.edges import upper_partials
 from muniment_log.errors import RolledBackError, StorageError
 from muniment_log.integrate import restore
 from muniment_log.proofs import root_at
@@ -116,9 +116,6 @@ class BucketTiles:
 async def rebuild(stored: StoredTree, tiles: BucketTiles) -> RightEdge:
     """Rebuilds the right edge from full tiles and the entries after them, and checks the root.
 
-    The hashes of each partial tile are the roots of full tiles of the level below: at most 255 are
-    read for each of a handful of levels.
-
     Raises:
         StorageError: what is stored does not make the stored tree.
         UnavailableError: the object store cannot be reached.
@@ -128,20 +125,8 @@ async def rebuild(stored: StoredTree, tiles: BucketTiles) -> RightEdge:
     fragments = [
         run.body[run.offsets[max(0, begin - run.first)] :] for run in stored.tail if run.end > begin
     ]
-    partials: dict[int, tuple[int, bytes]] = {}
-    level, rest = 1, size >> TILE_HEIGHT
-    while rest:
-        index, width = divmod(rest, TILE_WIDTH)
-        children = await tiles.tiles([(level - 1, rest - width + i) for i in range(width)])
-        partials[level] = index, b"".join(map(_root, children))
-        level, rest = level + 1, index
+    partials = await upper_partials(size, tiles.tiles)
     return restore(stored.head, fragments, partials)
-
-
-def _root(tile: bytes) -> bytes:
-    if len(tile) != TILE_WIDTH * HASH_SIZE:
-        raise StorageError("a full tile in the bucket has another length")
-    return root_of([tile[at : at + HASH_SIZE] for at in range(0, len(tile), HASH_SIZE)])
 
 
 def _checkpoint(data: bytes, origin: str, keys: Sequence[Verifier]) -> SignedCheckpoint:

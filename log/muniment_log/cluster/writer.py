@@ -6,17 +6,26 @@ that are going to be signed, and for no others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from muniment.formats.merkle import HASH_SIZE
 from muniment.formats.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 
 if TYPE_CHECKING:
-    from muniment_log.cluster.objects import ObjectStore
+    from collections.abc import Iterable
+
     from muniment_log.integrate import Integration, RightEdge
 
 
-async def write_tiles(objects: ObjectStore, change: Integration) -> None:
+class Creating(Protocol):
+    """Where tiles are written: a bucket, or another place for files that never change."""
+
+    async def create_many(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Writes objects by their keys; see `objects.ObjectStore.create_many`."""
+        ...
+
+
+async def write_tiles(objects: Creating, change: Integration) -> None:
     """Stores the bundles and tiles that an integration filled.
 
     Raises:
@@ -32,7 +41,7 @@ async def write_tiles(objects: ObjectStore, change: Integration) -> None:
     await objects.create_many(items)
 
 
-async def write_partials(objects: ObjectStore, edge: RightEdge) -> None:
+async def write_partials(objects: Creating, edge: RightEdge) -> None:
     """Stores the partial tiles and the partial bundle of a head; see `write_tiles`."""
     items = []
     for level, hashes in enumerate(edge.partials):

@@ -7,14 +7,19 @@ writer closes.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.tiles import TILE_WIDTH
+from muniment.formats.tiles import ENTRIES, TILE_WIDTH
 from muniment.service.database import DatabaseError, open_reader
+from muniment_log.integrate import cut_bundle
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from muniment.formats.tiles import Tile
 
 _BUNDLE: Final = (
     "SELECT data FROM (SELECT -1 AS first, data FROM bundle WHERE idx = ?1"
@@ -69,8 +74,46 @@ class LogSnapshot:
             raise DatabaseError(f"{self._path}: entry bundle {index} is missing")
         return b"".join([data for (data,) in rows])
 
+    def tile(self, level: int, index: int) -> bytes:
+        """A full hash tile.
+
+        Raises:
+            DatabaseError: it is not stored, or the file cannot be read.
+        """
+        rows = self._all("SELECT data FROM tile WHERE level = ? AND idx = ?", (level, index))
+        if not rows:
+            raise DatabaseError(f"{self._path}: tile {index} of level {level} is missing")
+        return bytes(rows[0][0])
+
     def _all(self, sql: str, values: tuple[int, ...] = ()) -> list[tuple[bytes]]:
         try:
             return self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise DatabaseError(f"{self._path}: {error}") from error
+
+
+class SnapshotTiles:
+    """The published tree of a file as a `TileSource`: its bundles and its full hash tiles."""
+
+    def __init__(self, snapshot: LogSnapshot) -> None:
+        """Reads through a connection of its own."""
+        self._snapshot = snapshot
+
+    async def checkpoint(self) -> bytes | None:
+        """The published checkpoint; None before the first."""
+        return await asyncio.to_thread(self._snapshot.published)
+
+    async def read(self, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
+        """The bytes of bundles and full tiles.
+
+        Raises:
+            DatabaseError: one is missing, or the file cannot be read.
+        """
+        return await asyncio.to_thread(lambda: {tile: self._read(tile) for tile in tiles})
+
+    def _read(self, tile: Tile) -> bytes:
+        if tile.level == ENTRIES:
+            return cut_bundle(self._snapshot.bundle(tile.index), tile.width)
+        if tile.is_partial:
+            raise LookupError(f"{tile.path} is not a full tile")
+        return self._snapshot.tile(tile.level, tile.index)

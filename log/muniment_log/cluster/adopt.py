@@ -1,0 +1,200 @@
+"""Copying a log out of one file into a cluster (design section 7): the tree, then all else at once.
+
+Bundles and tiles go to the bucket first, a step at a time; a copy that was interrupted goes on
+there. Then one transaction makes the database what it would be had the cluster logged everything
+itself, and at last the checkpoint is published in the bucket. Until that transaction the cluster
+takes nothing: what it gave an index to would contradict what is being copied.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.tiles import TILE_WIDTH, Tile, bundles_of, tiles_of
+from muniment_log.cluster.database import Database
+from muniment_log.cluster.entries import Row, rows_of, run_of
+from muniment_log.cluster.exporting import BucketTarget, open_bucket
+from muniment_log.cluster.migrate import check_schema
+from muniment_log.cluster.tiles import CHECKPOINT
+from muniment_log.cluster.treestore import claim
+from muniment_log.errors import RolledBackError
+from muniment_log.export import carry, present, verified
+from muniment_log.integrate import RightEdge, restore
+from muniment_log.storage.contents import Contents
+from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.port import Head
+from muniment_log.storage.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from muniment_log.cluster.database import Connection
+    from muniment_log.config import LogConfig
+    from muniment_log.storage.store import Loaded
+
+CLOSED_BYTES: Final = 1 << 62
+"""Backlog that the coordinator's row states while a log is copied: no limit is so large, so every
+frontend answers 503."""
+
+_STATE: Final = """
+SELECT coordinator.next, tree.size, tree.root FROM coordinator JOIN tree ON tree.id = 0
+WHERE coordinator.id = 0 FOR UPDATE
+"""
+
+_STREAMS: Final = """
+INSERT INTO stream (gateway, label, next, manifest)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[])
+"""
+
+_BATCHES: Final = """
+INSERT INTO batch (stream, first, count, digest, idx)
+SELECT stream.id, v.first, v.count, v.digest, v.idx
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::integer[], $5::bytea[], $6::bigint[])
+    AS v (gateway, label, first, count, digest, idx)
+JOIN stream ON stream.gateway = v.gateway AND stream.label = v.label
+"""
+
+_REFUSED: Final = """
+INSERT INTO refused (gateway, label, first, note)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[])
+"""
+
+_ENTRIES: Final = "INSERT INTO entries (first, count, data) VALUES ($1, $2, $3)"
+
+_HEAD: Final = """
+INSERT INTO head (kind, version, size, note) VALUES ($1, 1, $2, $3)
+ON CONFLICT (kind) DO UPDATE
+SET version = head.version + 1, size = excluded.size, note = excluded.note
+"""
+
+
+class Copied(NamedTuple):
+    """What a copy did.
+
+    Attributes:
+        size: leaves in the tree.
+        published: leaves under the published checkpoint.
+        is_new: whether the database was not complete before.
+    """
+
+    size: int
+    published: int
+    is_new: bool
+
+
+async def copy(path: Path, config: LogConfig) -> Copied:
+    """Copies the log in a file to the cluster of a configuration.
+
+    Args:
+        path: the file; locked meanwhile, and not changed.
+        config: the cluster, with the same origin and keys.
+
+    Raises:
+        DatabaseError: the file is in use, or a database cannot be used.
+        WrongIdentityError: the file or the cluster is another log.
+        RolledBackError: the cluster holds something that the file does not.
+        StorageError: one of the two is damaged.
+        UnavailableError: the cluster cannot be reached; copy again.
+    """
+    origin, vkeys = config.file.origin, [str(signer.vkey) for signer in config.signers]
+    keys = [verifier_for(signer.vkey) for signer in config.signers]
+    source = await SQLiteStore.open(path)
+    database = objects = None
+    try:
+        await source.claim(origin, vkeys)
+        loaded = await source.load()
+        edge = restore(loaded.head, loaded.fragments, loaded.partials)
+        tiles = EmbeddedTiles(source, edge, loaded.published)
+        database = await Database.open(config.cluster.postgres, connections=2)
+        await check_schema(database)
+        await claim(database, origin, vkeys)
+        await database.transact(lambda db: _close(db, loaded.head), "preparing the copy")
+        objects = open_bucket(config.cluster.object_store)
+        await objects.probe()
+        target = BucketTarget(objects)
+        published = before = 0
+        if loaded.published is not None:
+            checkpoint = verified(loaded.published, "the log's checkpoint", origin, keys)
+            published = checkpoint.size
+            before = await present(target, checkpoint, origin, keys)
+        await carry(tiles, loaded.head, target)
+        partial = [tile for tile in _resources(published) if tile.is_partial]
+        found = await tiles.read(partial)
+        await target.create_many((tile.path, data) for tile, data in found.items())
+        contents = Contents(path)
+        is_new = await database.transact(
+            lambda db: _adopt(db, loaded, edge, contents), "copying streams and receipts"
+        )
+        if before < published and loaded.published is not None:
+            await target.replace(CHECKPOINT, loaded.published)
+        return Copied(loaded.head.size, published, is_new)
+    finally:
+        if objects is not None:
+            await objects.close()
+        if database is not None:
+            await database.close()
+        await source.close()
+
+
+def _resources(size: int) -> list[Tile]:
+    """The tiles of a tree, and its last bundle."""
+    begin = size // TILE_WIDTH * TILE_WIDTH
+    return [*tiles_of(size), *bundles_of(begin, size, size)]
+
+
+async def _state(db: Connection, head: Head) -> bool:
+    """Whether the cluster has the tree already; False while it has nothing at all."""
+    row = await db.fetchrow(_STATE)
+    if row is None:
+        raise RolledBackError("the cluster's database has lost its state")
+    if row["next"] == 0 and row["size"] == 0:
+        return head.size == 0
+    if row["next"] >= head.size and Head(row["size"], row["root"]) == head:
+        return True
+    raise RolledBackError(
+        f"the cluster has logged {row['next']} leaves of its own; copy into an empty one"
+    )
+
+
+async def _close(db: Connection, head: Head) -> None:
+    if not await _state(db, head):
+        await db.execute("UPDATE coordinator SET bytes = $1 WHERE id = 0", CLOSED_BYTES)
+
+
+async def _adopt(db: Connection, loaded: Loaded, edge: RightEdge, contents: Contents) -> bool:
+    """Writes everything that the database keeps; False when it is there already."""
+    head = loaded.head
+    if await _state(db, head):
+        return False
+    for streams in contents.streams():
+        keys = list(zip(*(key for key, _ in streams), strict=True))
+        states = list(zip(*(state for _, state in streams), strict=True))
+        await db.execute(_STREAMS, *map(list, (*keys, *states)))
+    for batches in contents.batches():
+        rows = [
+            (*batch.key, batch.first, batch.count, batch.digest, batch.index) for batch in batches
+        ]
+        await db.execute(_BATCHES, *map(list, zip(*rows, strict=True)))
+    for refused in contents.refused():
+        notes = [(*key, first, note) for key, first, note in refused]
+        await db.execute(_REFUSED, *map(list, zip(*notes, strict=True)))
+    begin = head.size // TILE_WIDTH * TILE_WIDTH
+    for row in _tail(begin, edge, head.size - begin):
+        await db.execute(_ENTRIES, begin + row.place, row.leaves, row.data)
+    for kind, note in (("signed", loaded.signed), ("published", loaded.published)):
+        if note is not None:
+            await db.execute(_HEAD, kind, parse_signed_checkpoint(note).checkpoint.size, note)
+    await db.execute("UPDATE tree SET size = $1, root = $2 WHERE id = 0", *head)
+    await db.execute(
+        "UPDATE coordinator SET next = $1, integrated = $1, bytes = 0 WHERE id = 0", head.size
+    )
+    return True
+
+
+def _tail(begin: int, edge: RightEdge, count: int) -> list[Row]:
+    """The entries of the partial bundle, as the database keeps them."""
+    if count == 0:
+        return []
+    return rows_of([run_of(begin, count, b"".join(edge.fragments))])

@@ -1,0 +1,69 @@
+"""Buckets as both ends of an export (design section 7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment_log.cluster.objects import ObjectStore
+from muniment_log.cluster.tiles import CHECKPOINT, ObjectTiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PATIENCE_SECONDS = 60.0
+"""How long a request is repeated. Nobody waits for an export, and no lease runs out."""
+
+
+class BucketTarget:
+    """A bucket, or a prefix in it, as the target of an export."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        """Takes the store."""
+        self._store = store
+
+    @property
+    def name(self) -> str:
+        """Its URL."""
+        return self._store.name
+
+    async def get(self, key: str) -> bytes:
+        """An object; see `ObjectStore.get`."""
+        return await self._store.get(key)
+
+    async def create_many(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Writes objects that never change; see `ObjectStore.create_many`."""
+        await self._store.create_many(items)
+
+    async def replace(self, key: str, data: bytes) -> None:
+        """Writes an object that changes.
+
+        Raises:
+            SwapLostError: another export has written it meanwhile.
+        """
+        found = await self._store.get_versioned(key)
+        await self._store.swap(key, data, None if found is None else found[1])
+
+
+def open_bucket(url: str) -> ObjectStore:
+    """A bucket for an export, from or to.
+
+    Raises:
+        FormatError: the URL or what the environment says cannot be used.
+    """
+    return ObjectStore.open(url, seconds=PATIENCE_SECONDS)
+
+
+async def published_tree(store: ObjectStore) -> tuple[ObjectTiles, bytes | None]:
+    """A cluster's published tree and its checkpoint, as its bucket has them.
+
+    Raises:
+        StorageError, UnavailableError: the bucket cannot be read.
+        FormatError: what is there is no checkpoint.
+    """
+    try:
+        note = await store.get(CHECKPOINT)
+    except LookupError:
+        return ObjectTiles(store, lambda: 0), None
+    size = parse_signed_checkpoint(note).checkpoint.size
+    return ObjectTiles(store, lambda: size), note

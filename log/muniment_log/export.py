@@ -1,0 +1,256 @@
+"""Exporting a log as static files (C2SP tlog-tiles): for a plain web server, or a CDN's bucket.
+
+Everything exported is computed again from the published leaves and compared with what the log holds
+before it is written, so an export is a check of the log as well. Files other than the checkpoint
+never change. The checkpoint is written last, and only over a tree whose root is the one it states.
+
+An export that was interrupted goes on where it was: what is complete in the target is found by a
+binary search, because full tiles appear there in order, a step at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.encoding import MunimentError
+from muniment.formats.note import verify_note
+from muniment.formats.tiles import ENTRIES, TILE_WIDTH, Tile, bundles_of
+from muniment_log.cluster.entries import run_of
+from muniment_log.cluster.writer import write_partials, write_tiles
+from muniment_log.edges import upper_partials
+from muniment_log.errors import RolledBackError, StorageError
+from muniment_log.integrate import EMPTY_EDGE, edge_of, integrate
+from muniment_log.proofs import root_at
+from muniment_log.storage.port import Head
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from muniment.formats.checkpoint import Checkpoint
+    from muniment.formats.note import Verifier
+    from muniment_log.integrate import RightEdge
+    from muniment_log.storage.port import TileSource
+
+CHECKPOINT: Final = "checkpoint"
+
+STEP: Final = 32
+"""Bundles read, checked and written together: 5 MB as a rule, 512 MiB at the very most."""
+
+
+class Target(Protocol):
+    """Where an export goes; names are the paths of tlog-tiles."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    async def get(self, key: str) -> bytes:
+        """A file.
+
+        Raises:
+            LookupError: there is none.
+        """
+        ...
+
+    async def create_many(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Writes files that never change, durably; those that are there must be the same.
+
+        Raises:
+            StorageError: one holds something else, or cannot be written.
+        """
+        ...
+
+    async def replace(self, key: str, data: bytes) -> None:
+        """Writes a file that changes, durably and in one step."""
+        ...
+
+
+class Exported(NamedTuple):
+    """What an export did.
+
+    Attributes:
+        before: leaves under the target's checkpoint before.
+        size: leaves under it now.
+    """
+
+    before: int
+    size: int
+
+
+async def export(
+    source: TileSource, note: bytes | None, origin: str, keys: Sequence[Verifier], target: Target
+) -> Exported:
+    """Brings a target to the published tree of a log.
+
+    Args:
+        source: the log.
+        note: its published checkpoint; None when there is none yet.
+        origin: its origin.
+        keys: verifiers of its keys.
+        target: where to; empty, or an earlier export of the same log, complete or not.
+
+    Raises:
+        RolledBackError: the target holds more than the log has published, or another history.
+        StorageError: the log, the target or the way to one of them is damaged; or nothing is
+            published yet.
+        UnavailableError: an object store cannot be reached.
+    """
+    if note is None:
+        raise StorageError("the log has not published anything yet")
+    checkpoint = verified(note, "the log's checkpoint", origin, keys)
+    before = await present(target, checkpoint, origin, keys)
+    edge = await carry(source, Head(checkpoint.size, checkpoint.root), target)
+    await write_partials(target, edge)
+    await target.replace(CHECKPOINT, note)
+    return Exported(before, checkpoint.size)
+
+
+async def carry(source: TileSource, head: Head, target: Target) -> RightEdge:
+    """Brings the full bundles and tiles of a tree to a target, from where an earlier call got to.
+
+    Args:
+        source: the log; only full tiles and bundles are read, and the last bundle.
+        head: the tree.
+        target: where to.
+
+    Returns:
+        The right edge of the tree, for its partial tiles.
+
+    Raises:
+        StorageError: the leaves do not make the tree's root, or one of the two is damaged.
+    """
+    full = head.size // TILE_WIDTH
+    at = max(0, await _complete(target, full) - STEP)
+    edge = await _edge(target, at * TILE_WIDTH)
+    reading = asyncio.ensure_future(_read(source, at, full))
+    try:
+        while at < full:
+            found = await reading
+            at = min(at + STEP, full)
+            reading = asyncio.ensure_future(_read(source, at, full))
+            edge = await _write(target, edge, found)
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    for tile in bundles_of(full * TILE_WIDTH, head.size, head.size):
+        data = (await source.read([tile]))[tile]
+        edge = integrate(edge, [run_of(tile.start, tile.width, data)]).edge
+    if edge.head != head:
+        raise StorageError(
+            f"the leaves do not make the root of the log's tree of {head.size}: they are damaged, "
+            f"or what {target.name} holds of it is; do not trust what is there"
+        )
+    return edge
+
+
+def verified(note: bytes, what: str, origin: str, keys: Sequence[Verifier]) -> Checkpoint:
+    """A checkpoint that the log has signed.
+
+    Raises:
+        StorageError: it is none; `what` names it.
+    """
+    try:
+        signed = parse_signed_checkpoint(note)
+        verify_note(signed.note, keys)
+    except MunimentError as error:
+        raise StorageError(f"{what}: {error}") from error
+    if signed.checkpoint.origin != origin:
+        raise StorageError(f"{what} is of the log {signed.checkpoint.origin}")
+    return signed.checkpoint
+
+
+class _TargetTiles:
+    """The target as a `TileSource`."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    async def read(self, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
+        try:
+            return {tile: await self._target.get(tile.path) for tile in tiles}
+        except LookupError as error:
+            raise StorageError(f"{self._target.name} is damaged: {error}") from error
+
+    async def checkpoint(self) -> bytes | None:
+        try:
+            return await self._target.get(CHECKPOINT)
+        except LookupError:
+            return None
+
+
+async def present(
+    target: Target, checkpoint: Checkpoint, origin: str, keys: Sequence[Verifier]
+) -> int:
+    """Leaves under the target's checkpoint, after checking that the log continues it.
+
+    Raises:
+        RolledBackError: the target holds more than the log has published, or another history.
+        StorageError: it is damaged, or of another log.
+    """
+    tiles = _TargetTiles(target)
+    note = await tiles.checkpoint()
+    if note is None:
+        return 0
+    known = verified(note, f"the checkpoint in {target.name}", origin, keys)
+    if known.size > checkpoint.size:
+        raise RolledBackError(
+            f"{target.name} holds {known.size} leaves, the log has published {checkpoint.size}"
+        )
+    if known.size == checkpoint.size and known.root != checkpoint.root:
+        raise RolledBackError(f"{target.name} holds another history of {known.size} leaves")
+    if await root_at(tiles, known.size) != known.root:
+        raise StorageError(f"{target.name}: the tiles do not make the root of its checkpoint")
+    return known.size
+
+
+async def _complete(target: Target, full: int) -> int:
+    """About how many full tiles the target has: at most a step more than without gaps."""
+    least, most = 0, full
+    while least < most:
+        middle = (least + most + 1) // 2
+        try:
+            await target.get(Tile(0, middle - 1).path)
+        except LookupError:
+            most = middle - 1
+        else:
+            least = middle
+    return least
+
+
+async def _edge(target: Target, size: int) -> RightEdge:
+    """The right edge of a tree of full bundles, out of the target's tiles."""
+    if size == 0:
+        return EMPTY_EDGE
+    tiles = _TargetTiles(target)
+
+    async def read(wanted: Sequence[tuple[int, int]]) -> list[bytes]:
+        found = await tiles.read([Tile(*place) for place in wanted])
+        return list(found.values())
+
+    return edge_of(size, (), await upper_partials(size, read))
+
+
+async def _read(source: TileSource, at: int, full: int) -> dict[Tile, bytes]:
+    """The bundles and tiles of one step; none at the end."""
+    places = range(at, min(at + STEP, full))
+    return dict(await source.read([Tile(kind, index) for index in places for kind in (ENTRIES, 0)]))
+
+
+async def _write(target: Target, edge: RightEdge, found: dict[Tile, bytes]) -> RightEdge:
+    """Checks one step and writes it; tiles come last, since `_complete` goes by them."""
+    runs = [
+        run_of(tile.start, TILE_WIDTH, data)
+        for tile, data in found.items()
+        if tile.level == ENTRIES
+    ]
+    change = await asyncio.to_thread(integrate, edge, runs)
+    for level, index, data in change.tiles:
+        if level == 0 and found[Tile(0, index)] != data:
+            raise StorageError(
+                f"entry bundle {index} of the log is not the one that its hash tile is of"
+            )
+    await write_tiles(target, change)
+    return change.edge

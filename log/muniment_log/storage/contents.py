@@ -1,0 +1,66 @@
+"""What a log's file holds besides leaves (design section 7): for copying it to a cluster.
+
+Streams, receipts and refused manifests are read a chunk at a time on a query-only connection, while
+the file is locked and nothing writes to it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from muniment.service.database import open_reader
+from muniment_log.errors import StorageError
+from muniment_log.storage.port import StreamKey, StreamState
+from muniment_log.storage.store import Accepted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CHUNK: Final = 5000
+"""Rows given out together."""
+
+
+class Contents:
+    """The rows of one file; each call reads them anew."""
+
+    def __init__(self, path: Path) -> None:
+        """Takes the file."""
+        self._path = path
+
+    def streams(self) -> Iterator[list[tuple[StreamKey, StreamState]]]:
+        """Where each stream continues, in chunks.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        for rows in self._chunks("SELECT gateway, label, next, manifest FROM stream ORDER BY id"):
+            yield [(StreamKey(*row[:2]), StreamState(*row[2:])) for row in rows]
+
+    def batches(self) -> Iterator[list[Accepted]]:
+        """The signed batches, in chunks; see `streams`."""
+        for rows in self._chunks(
+            "SELECT gateway, label, first, count, digest, idx"
+            " FROM batch JOIN stream ON stream.id = batch.stream ORDER BY batch.stream, first"
+        ):
+            yield [Accepted(StreamKey(*row[:2]), *row[2:]) for row in rows]
+
+    def refused(self) -> Iterator[list[tuple[StreamKey, int, bytes]]]:
+        """Manifests that contradict accepted ones, in chunks; see `streams`."""
+        for rows in self._chunks("SELECT gateway, label, first, note FROM refused"):
+            yield [(StreamKey(*row[:2]), *row[2:]) for row in rows]
+
+    def _chunks(self, sql: str) -> Iterator[list[tuple[Any, ...]]]:
+        with self._translated(), closing(open_reader(self._path)) as db:
+            cursor = db.execute(sql)
+            while rows := cursor.fetchmany(CHUNK):
+                yield rows
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StorageError(f"{self._path}: {error}") from error

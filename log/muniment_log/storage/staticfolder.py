@@ -1,0 +1,128 @@
+"""A folder of static files, for a web server that knows nothing of logs (C2SP tlog-tiles)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from muniment_log.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+WRITERS: Final = 16
+"""Files written at the same time: a disk syncs several for little more than the price of one."""
+
+_PART: Final = ".part"
+"""How the names of unfinished files end; they begin with a dot, which web servers hide."""
+
+
+class StaticFolder:
+    """A `Target` of exports. Files are readable by everybody, as far as the umask allows."""
+
+    def __init__(self, folder: Path) -> None:
+        """Takes the folder; it is made when something is written."""
+        self._folder = folder
+        self._made: set[Path] = set()
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self._folder)
+
+    async def get(self, key: str) -> bytes:
+        """A file's content.
+
+        Raises:
+            LookupError: there is none.
+            StorageError: it cannot be read.
+        """
+        return await asyncio.to_thread(self._get, key)
+
+    async def create_many(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Writes files that never change, durably.
+
+        Raises:
+            StorageError: one is there and holds something else, or cannot be written.
+        """
+        await asyncio.to_thread(self._create_many, list(items))
+
+    async def replace(self, key: str, data: bytes) -> None:
+        """Writes a file that changes; whoever reads sees the old one or the new one."""
+        await asyncio.to_thread(self._replace, key, data)
+
+    def _get(self, key: str) -> bytes:
+        try:
+            return (self._folder / key).read_bytes()
+        except FileNotFoundError:
+            raise LookupError(f"{self._folder} has no {key}") from None
+        except OSError as error:
+            raise StorageError(f"{self._folder / key}: {error.strerror}") from error
+
+    def _create_many(self, items: list[tuple[str, bytes]]) -> None:
+        for folder in {(self._folder / key).parent for key, _ in items}:
+            self._make(folder)
+        with ThreadPoolExecutor(WRITERS) as pool:
+            fresh = list(pool.map(lambda item: self._create(*item), items))
+        folders = {path.parent for path in fresh if path is not None}
+        for folder in sorted(folders):
+            self._sync(folder)
+
+    def _create(self, key: str, data: bytes) -> Path | None:
+        path = self._folder / key
+        try:
+            present = self._get(key)
+        except LookupError:
+            self._put(path, data)
+            return path
+        if present != data:
+            raise StorageError(f"{path} holds something else than what belongs there")
+        return None
+
+    def _replace(self, key: str, data: bytes) -> None:
+        path = self._folder / key
+        self._make(path.parent)
+        self._put(path, data)
+        self._sync(path.parent)
+
+    def _put(self, path: Path, data: bytes) -> None:
+        part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_PART}")
+        try:
+            try:
+                with part.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                part.replace(path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from error
+
+    def _make(self, folder: Path) -> None:
+        """Makes a folder and those above it, durably."""
+        if folder in self._made:
+            return
+        try:
+            if not folder.is_dir():
+                self._make(folder.parent)
+                folder.mkdir(exist_ok=True)
+                self._sync(folder.parent)
+        except OSError as error:
+            raise StorageError(f"{folder}: {error.strerror}") from error
+        self._made.add(folder)
+
+    def _sync(self, folder: Path) -> None:
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise StorageError(f"{folder}: {error.strerror}") from error

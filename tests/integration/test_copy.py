@@ -1,0 +1,155 @@
+"""`muniment-log copy`: a log in one file becomes a cluster, and nobody outside can tell."""
+
+import asyncio
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import asyncpg  # type: ignore[import-untyped]  # it ships no types
+
+import engines
+import processes
+from log_deployment import TOKEN, Cluster, Deployment, ask, deployed, start_log
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.tiles import bundles_of, tiles_of
+
+PLAIN = b'{"kind":"outcome","execution":"x","status":"completed"}'
+
+
+def record(name: str) -> bytes:
+    return (
+        b'{"execution":"e","id":"%b","kind":"outcome","producer":"gw.example/edge",'
+        b'"status":"completed","time":1,"v":1}' % name.encode()
+    )
+
+
+def cluster_config(log: Deployment, cluster: Cluster) -> Path:
+    """A configuration of the same log on a cluster."""
+    config = log.config.with_name("cluster.toml")
+    config.write_text(log.config.read_text().replace('database = "log.db"', "") + cluster.table)
+    migrate = processes.muniment_log("migrate", "--config", config)
+    subprocess.run(migrate, check=True, capture_output=True, timeout=60)
+    return config
+
+
+def copying(log: Deployment, config: Path, cluster: Cluster) -> processes.Process:
+    database = log.folder / "log" / "log.db"
+    command = processes.muniment_log("copy", "--from", database, "--to", config)
+    return processes.Process(command, environment=cluster.bucket.environment)
+
+
+def copy(log: Deployment, config: Path, cluster: Cluster) -> tuple[int, str]:
+    with copying(log, config, cluster) as process:
+        return process.wait(), process.stderr
+
+
+def served(url: str, size: int) -> dict[str, bytes]:
+    """Everything of a tree; of the checkpoint without signatures: late witnesses add theirs."""
+    tiles = [*tiles_of(size), *bundles_of(0, size, size)]
+    found = {tile.path: ask(f"{url}/{tile.path}").body for tile in tiles}
+    return {**found, "checkpoint": ask(f"{url}/checkpoint").body.partition(b"\n\n")[0]}
+
+
+def test_a_log_moves_to_a_cluster(
+    tmp_path: Path, postgres_server: engines.PostgreSQL, s3_server: engines.SeaweedFS
+) -> None:
+    cluster = Cluster(postgres_server.create_database(), s3_server.create_bucket())
+    with deployed(tmp_path) as log:
+        streams = [log.stream(), log.stream()]
+        batches, receipts = [], []
+        for number, count in enumerate((1, 700, 9000, 3, 9000, 9000, 20)):
+            stream = streams[number % 2]
+            body = stream.take([record(f"{number}-{i}") for i in range(count)])
+            batches.append(body)
+            receipts.append(log.post(body, "?wait=published&timeout=30").json)
+        plain = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        ask(f"{log.url}/v1/records?wait=published&timeout=30", PLAIN, plain).json["first"]
+        size = int(ask(f"{log.url}/checkpoint").body.split(b"\n")[1])
+        before = served(log.url, size)
+        config = cluster_config(log, cluster)
+
+        code, stderr = copy(log, config, cluster)
+        assert code == 4, stderr  # the log runs
+        assert "in use" in stderr
+        log.log.terminate()
+
+        # Killed in the middle, and while it is there nobody can log anything in the cluster.
+        store = cluster.bucket
+        with copying(log, config, cluster) as process:
+            deadline = time.monotonic() + 60
+            while not objects_in(s3_server, store) and process.returncode is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.kill()
+        with start_log(config, cluster, "frontend") as half:
+            answer = ask(f"{half.url}/v1/records", PLAIN, plain)
+            answer.problem(503, "overloaded")
+        code, stderr = copy(log, config, cluster)
+        assert (code, f"copied, {size} leaves" in stderr) == (0, True), stderr
+        code, stderr = copy(log, config, cluster)
+        assert (code, "was copied already" in stderr) == (0, True), stderr
+
+        with start_log(config, cluster) as moved:
+            assert served(moved.url, size) == before
+            # Retries get their first receipts, and streams go on where they were.
+            for body, receipt in zip(batches, receipts, strict=True):
+                again = ask(f"{moved.url}/v1/batches", body)
+                assert {k: again.json[k] for k in ("first", "count", "manifest", "size")} == {
+                    k: receipt[k] for k in ("first", "count", "manifest", "size")
+                }
+            more = ask(
+                f"{moved.url}/v1/batches?wait=published&timeout=30",
+                streams[0].take([record("more")]),
+            )
+            assert more.json["first"] == size
+            note = ask(f"{moved.url}/checkpoint").body
+            assert parse_signed_checkpoint(note).checkpoint.size == size + 2
+            token = ask(f"{moved.url}/v1/records?wait=published&timeout=30", PLAIN, plain)
+            assert token.json["first"] == size + 2
+        # What the cluster has logged by itself is not copied over.
+        code, stderr = copy(log, config, cluster)
+        assert code == 7, stderr
+
+
+def objects_in(server: engines.SeaweedFS, bucket: engines.Bucket) -> bool:
+    return server._filer("GET", f"buckets/{bucket.name}/tile/entries/")
+
+
+def test_a_cluster_of_another_log_is_refused(
+    tmp_path: Path, database: str, bucket: engines.Bucket
+) -> None:
+    cluster = Cluster(database, bucket)
+    for name in ("one", "two"):
+        init = processes.muniment_log("init", tmp_path / name, "--origin", f"log.example/{name}")
+        subprocess.run(init, check=True, capture_output=True, timeout=60)
+    config = tmp_path / "one" / "cluster.toml"
+    text = (tmp_path / "one" / "log.toml").read_text().replace('database = "log.db"', "")
+    config.write_text(text + cluster.table)
+    migrate = processes.muniment_log("migrate", "--config", config)
+    subprocess.run(migrate, check=True, capture_output=True, timeout=60)
+    with processes.start(
+        processes.muniment_log("serve", "--config", tmp_path / "two" / "log.toml")
+    ) as other:
+        other.terminate()
+    command = processes.muniment_log("copy", "--from", tmp_path / "two" / "log.db", "--to", config)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **bucket.environment},
+    )
+    assert done.returncode == 6, done.stderr
+    assert asyncio.run(identities(database)) == 0
+
+
+async def identities(database: str) -> int:
+    connection = await asyncpg.connect(database)
+    try:
+        found = await connection.fetchval("SELECT count(*) FROM identity")
+        assert isinstance(found, int)
+        return found
+    finally:
+        await connection.close()

@@ -1,0 +1,163 @@
+"""`muniment-log export`, of a log in one file and of a cluster: what a plain file server serves."""
+
+import contextlib
+import functools
+import http.server
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import processes
+from log_deployment import Deployment, ask, cluster_for, deployed
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
+
+
+@pytest.fixture(params=["sqlite", "cluster"], scope="module")
+def log(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
+    """One log for all tests: each makes it grow, and exports it to a folder of its own."""
+    with deployed(tmp_path_factory.mktemp("log"), cluster_for(request)) as made:
+        yield made
+
+
+def export(log: Deployment, target: object) -> "subprocess.CompletedProcess[str]":
+    command = processes.muniment_log("export", "--config", log.config, target)
+    environment = {} if log.cluster is None else log.cluster.bucket.environment
+    with processes.Process(command, environment=environment) as process:
+        code = process.wait()
+    return subprocess.CompletedProcess(command, code, process.stdout, process.stderr)
+
+
+def grow(log: Deployment, *counts: int) -> int:
+    """Submits batches of one new stream; the published size that holds them."""
+    stream = log.stream()
+    size = 0
+    for count in counts:
+        records = [record(f"{stream.label}-{stream.next + i}") for i in range(count)]
+        answer = log.post(stream.take(records), "?wait=published&timeout=30")
+        assert answer.status == 200, answer.body
+        size = answer.json["size"]
+    return size
+
+
+def record(name: str) -> bytes:
+    return (
+        b'{"execution":"e","id":"%b","kind":"outcome","producer":"gw.example/edge",'
+        b'"status":"completed","time":1,"v":1}' % name.encode()
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    return without_signatures(found)
+
+
+def without_signatures(found: dict[str, bytes]) -> dict[str, bytes]:
+    """Late witnesses add theirs to a checkpoint that is published already."""
+    if "checkpoint" not in found:
+        return found
+    return {**found, "checkpoint": found["checkpoint"].partition(b"\n\n")[0]}
+
+
+def served(log: Deployment, size: int) -> dict[str, bytes]:
+    """Everything that the log serves of its published tree."""
+    tiles = [*tiles_of(size), *bundles_of(0, size, size)]
+    paths = ["checkpoint", *(tile.path for tile in tiles)]
+    return without_signatures({path: ask(f"{log.url}/{path}").body for path in paths})
+
+
+@contextlib.contextmanager
+def static(folder: Path) -> Iterator[str]:
+    """A web server that knows nothing but files."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_what_is_exported_is_what_the_log_serves(log: Deployment, tmp_path: Path) -> None:
+    target = tmp_path / "public"
+    size = grow(log, 5, 700)
+    done = export(log, target)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert f"{size} leaves, {size} of them new" in done.stderr
+    assert files(target) == served(log, size)
+    # Only what is new is added; what was served stays, partial tiles included.
+    before = files(target)
+    larger = grow(log, 300)
+    assert f"{larger} leaves, {larger - size} of them new" in export(log, target).stderr
+    after = files(target)
+    assert after == {**before, **served(log, larger)}
+    assert export(log, target).returncode == 0
+    assert files(target) == after
+    policy = log.folder / "log" / "witnesses.policy"
+    with static(target) as url:
+        audit = subprocess.run(
+            [sys.executable, "-m", "muniment", "audit", "--log", url, "--policy", policy],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+    assert str(larger) in audit.stdout + audit.stderr
+
+
+def test_an_interrupted_export_goes_on(log: Deployment, tmp_path: Path) -> None:
+    target = tmp_path / "public"
+    size = grow(log, 9000, 9000)
+    assert export(log, target).returncode == 0
+    whole = files(target)
+    # As a kill leaves it: no checkpoint, of the last step only some, in any order.
+    (target / "checkpoint").unlink()
+    for tile in tiles_of(size):
+        if tile.is_partial:
+            (target / tile.path).unlink()
+    for number in range(45, size // 256):
+        (target / Tile(ENTRIES, number).path).unlink()
+        if number % 2:
+            (target / Tile(0, number).path).unlink()
+    kept = (target / Tile(ENTRIES, 3).path).stat().st_mtime_ns
+    done = export(log, target)
+    assert done.returncode == 0, done.stderr
+    assert files(target) == whole
+    assert (target / Tile(ENTRIES, 3).path).stat().st_mtime_ns == kept
+
+
+def test_a_target_that_is_not_of_this_log_is_left_alone(log: Deployment, tmp_path: Path) -> None:
+    target = tmp_path / "public"
+    size = grow(log, 300)
+    assert export(log, target).returncode == 0
+    path = target / tile_at(0, (size - 1) // 256, size).path  # the root is made of it
+    whole = path.read_bytes()
+    path.write_bytes(bytes(32) + whole[32:])
+    grow(log, 1)
+    done = export(log, target)
+    assert done.returncode == 4
+    assert re.search("do not make the root of its checkpoint", done.stderr)
+    path.write_bytes(whole)
+    assert export(log, target).returncode == 0
+    note = (target / "checkpoint").read_bytes()
+    assert parse_signed_checkpoint(note).checkpoint.size > size
+    (target / "checkpoint").write_bytes(note.replace(b"log.example", b"log.another"))
+    assert export(log, target).returncode == 4
