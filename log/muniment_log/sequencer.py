@@ -19,7 +19,7 @@ it.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -31,8 +31,9 @@ from muniment_log.errors import (
     StreamGapError,
     UnavailableError,
 )
+from muniment_log.queueing import Queue, Records
 from muniment_log.storage.port import Receipt, StreamKey, StreamState
-from muniment_log.storage.store import Ordering, StreamsMovedError
+from muniment_log.storage.store import StreamsMovedError
 from muniment_log.streams import Pending, Place, Stream, digest_of, new_future, refuse
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from muniment.formats.manifest import Batch
     from muniment_log.metrics import LogMetrics
+    from muniment_log.queueing import Group
     from muniment_log.storage.store import Order
     from muniment_log.tokens import TokenFramer
 
@@ -69,31 +71,6 @@ class SequencerLimits:
     streams: int = 10_000
 
 
-@dataclass(slots=True, eq=False)
-class _Records:
-    """Records of one request of a producer that cannot sign."""
-
-    stream: Stream
-    records: Sequence[bytes]
-    size: int
-    done: asyncio.Future[Receipt]
-
-
-@dataclass(slots=True, eq=False)
-class _Group:
-    """What one commit takes: signed batches, and those that the log framed itself."""
-
-    signed: list[Pending]
-    framed: list[tuple[Stream, Batch, list[_Records]]]
-
-    @property
-    def orderings(self) -> list[Ordering]:
-        orderings = [
-            Ordering(pending.key, pending.batch, pending.digest) for pending in self.signed
-        ]
-        return orderings + [Ordering(stream.key, batch, None) for stream, batch, _ in self.framed]
-
-
 class Sequencer:
     """The `port.Sequencer` over an order; belongs to one event loop, and `run` is its one task."""
 
@@ -110,8 +87,7 @@ class Sequencer:
         self._metrics = metrics
         self._limits = limits
         self._streams: OrderedDict[StreamKey, Stream] = OrderedDict()
-        self._queue: deque[Pending] = deque()
-        self._records: deque[_Records] = deque()
+        self._queue = Queue(framer, limits.commit_leaves, limits.commit_bytes)
         self._held = 0  # bytes
         # Looked at when somebody asks: setting it twice a request costs more than the rest.
         metrics.waiting_bytes.set_function(lambda: self._held)
@@ -123,7 +99,7 @@ class Sequencer:
     @property
     def is_busy(self) -> bool:
         """Whether a commit is under way, or follows at once."""
-        return self._committing or bool(self._queue or self._records)
+        return self._committing or bool(self._queue)
 
     @property
     def failure(self) -> BaseException | None:
@@ -154,11 +130,11 @@ class Sequencer:
         stream = await self._hold(self._framer.key(producer))
         try:
             self._take(size)
-            waiting = _Records(stream, records, size, new_future())
+            waiting = Records(stream, records, size, new_future())
             # The stream stays in memory until it is settled, also when the client goes away.
             stream.users += 1
             waiting.done.add_done_callback(lambda _: self._settled(waiting))
-            self._records.append(waiting)
+            self._queue.records.append(waiting)
             self._wake.set()
             return await asyncio.shield(waiting.done)
         finally:
@@ -196,7 +172,7 @@ class Sequencer:
                 await self._wake.wait()
                 if self._failure is not None:
                     raise self._failure
-            await self._commit(self._gather())
+            await self._commit(self._queue.gather())
 
     async def _follow(self) -> None:
         """Looks for the batches that early ones wait for, in case another process ordered them."""
@@ -237,7 +213,7 @@ class Sequencer:
         return await asyncio.shield(pending.done)
 
     def _enqueue(self, stream: Stream, pending: Pending) -> None:
-        self._queue.extend(stream.queue(pending))
+        self._queue.batches.extend(stream.queue(pending))
         self._wake.set()
 
     def _park(self, stream: Stream, pending: Pending) -> None:
@@ -297,46 +273,11 @@ class Sequencer:
     def _give(self, size: int) -> None:
         self._held -= size
 
-    def _settled(self, waiting: _Records) -> None:
+    def _settled(self, waiting: Records) -> None:
         self._give(waiting.size)
         self._let_go(waiting.stream)
 
-    def _gather(self) -> _Group:
-        """Takes what waits, in order, bounded; frames the records of those who cannot sign."""
-        limits = self._limits
-        leaves = size = 0
-        group = _Group([], [])
-        while self._queue:
-            batch = self._queue[0].batch
-            leaves += len(batch.offsets)
-            size += len(batch.body)
-            if group.signed and (leaves > limits.commit_leaves or size > limits.commit_bytes):
-                return group
-            group.signed.append(self._queue.popleft())
-        producers: dict[StreamKey, list[_Records]] = {}
-        while self._records:
-            waiting = self._records[0]
-            leaves += len(waiting.records) + 1
-            size += waiting.size
-            if (group.signed or producers) and (
-                leaves > limits.commit_leaves or size > limits.commit_bytes
-            ):
-                break
-            producers.setdefault(waiting.stream.key, []).append(self._records.popleft())
-        for waiters in producers.values():
-            stream = waiters[0].stream
-            for part in self._framer.split(waiters):
-                batch = self._framer.frame(
-                    stream.key, stream.expected, [r for waiting in part for r in waiting.records]
-                )
-                manifest = batch.manifest
-                stream.expected = StreamState(
-                    manifest.first + manifest.count, batch.leaf_hashes[-1]
-                )
-                group.framed.append((stream, batch, part))
-        return group
-
-    async def _commit(self, group: _Group) -> None:
+    async def _commit(self, group: Group) -> None:
         started = perf_counter()
         orderings = group.orderings
         self._committing = True
@@ -350,24 +291,23 @@ class Sequencer:
             self._committing = False
             if isinstance(error, OverloadedError):
                 self._metrics.refused.labels("overload").inc()
-            _fail_group(group, error)
+            group.refuse(error)
             self._refuse_all(error)
             self._streams.clear()
             return
         except BaseException as error:
             self._fail(error)
-            _fail_group(group, self._unavailable())
+            group.refuse(self._unavailable())
             raise
         self._committing = False
         self._answer(group, at)
         leaves = sum(len(ordering.batch.offsets) for ordering in orderings)
         self._metrics.committed(leaves, perf_counter() - started)
 
-    async def _put_back(self, group: _Group, moved: dict[StreamKey, StreamState]) -> None:
+    async def _put_back(self, group: Group, moved: dict[StreamKey, StreamState]) -> None:
         """After a group of which nothing was ordered, because another process moved streams."""
-        self._queue.extendleft(reversed(group.signed))
-        for stream, _, part in reversed(group.framed):
-            self._records.extendleft(reversed(part))
+        self._queue.put_back(group)
+        for stream, _, _ in group.framed:
             stream.committed = moved.get(stream.key, stream.committed)
             stream.expected = stream.committed
         for key, state in moved.items():
@@ -380,7 +320,7 @@ class Sequencer:
         waiting = sorted(
             [*stream.queued.values(), *stream.parked.values()], key=lambda pending: pending.first
         )
-        self._queue = deque(pending for pending in self._queue if pending.key != stream.key)
+        self._queue.drop(stream.key)
         stream.restart(state)
         past: list[Pending] = []
         # All of them before anything is awaited: meanwhile the same batches may be sent again.
@@ -405,7 +345,7 @@ class Sequencer:
                 if not pending.done.done():
                     pending.done.set_result(receipt)
 
-    def _answer(self, group: _Group, at: int) -> None:
+    def _answer(self, group: Group, at: int) -> None:
         for pending in group.signed:
             count = pending.batch.manifest.count
             self._streams[pending.key].settled(pending)
@@ -444,18 +384,7 @@ class Sequencer:
 
     def _refuse_all(self, error: Exception) -> None:
         """Refuses all that waits."""
-        for waiting in self._records:
-            if not waiting.done.done():
-                waiting.done.set_exception(error)
+        self._queue.refuse(error)
         for stream in self._streams.values():
             for pending in (*stream.queued.values(), *stream.parked.values()):
                 refuse(pending, error)
-        self._queue.clear()
-        self._records.clear()
-
-
-def _fail_group(group: _Group, error: Exception) -> None:
-    for _, _, part in group.framed:
-        for waiting in part:
-            if not waiting.done.done():
-                waiting.done.set_exception(error)

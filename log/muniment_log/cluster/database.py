@@ -167,7 +167,7 @@ class Database:
             pause = min(2 * pause, MAX_PAUSE)
 
     async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        connection = await self._pool.acquire(timeout=COMMAND_SECONDS)
+        connection: Any = await self._pool.acquire(timeout=COMMAND_SECONDS)
         try:
             return await work(connection)
         except LogError:
