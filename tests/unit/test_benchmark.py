@@ -123,4 +123,4 @@ def test_a_report_leaves_out_what_did_not_run() -> None:
 def test_every_scenario_has_its_rows() -> None:
     from benchmark.scenarios import LARGE, SCENARIOS
 
-    assert {*SCENARIOS, *LARGE} <= set(report.ROWS) == set(RESULT["scenarios"])
+    assert {*SCENARIOS, *LARGE} <= set(report.ROWS)

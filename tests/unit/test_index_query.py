@@ -1,6 +1,5 @@
 """Answers of the index, held against a naive scan of the same leaves (design section 4)."""
 
-import time
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -289,8 +288,8 @@ def test_facts_at_an_earlier_size(replica: tuple[Path, list[bytes]]) -> None:
             ReplicaFacts(reader, size=901)
 
 
-async def test_a_long_chain_is_traced_quickly(tmp_path: Path) -> None:
-    """Issue 3: a trace over a 1,000-hop chain under 100 ms (on a quiet machine)."""
+async def test_a_long_chain_is_traced(tmp_path: Path) -> None:
+    """How long it takes, `scripts/bench follow` measures."""
     hops = 1000
     entries = []
     for number in range(hops, -1, -1):
@@ -328,12 +327,6 @@ async def test_a_long_chain_is_traced_quickly(tmp_path: Path) -> None:
             )
     path = tmp_path / "replica"
     await tools.follow(path, tools.MemorySource(entries))
-    times = []
-    for _ in range(3):
-        with tools.reading(path) as reader:
-            start = time.process_time()
-            traced = trace("run-0", ReplicaFacts(reader), now=tools.NOW)
-            times.append(time.process_time() - start)
+    with tools.reading(path) as reader:
+        traced = trace("run-0", ReplicaFacts(reader), now=tools.NOW)
     assert traced.continuous, traced.breaks[:3]
-    # 60 ms as a rule; the bound only catches a change of the order of magnitude.
-    assert min(times) < 1.0
