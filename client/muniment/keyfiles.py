@@ -74,6 +74,15 @@ def write_key_file(path: Path, key: KeyFile, passphrase: bytes | None = None) ->
         raise MunimentError(f"{path}: cannot write the key file: {error.strerror}") from None
 
 
+def is_encrypted(path: Path) -> bool:
+    """Whether a key file is encrypted.
+
+    Raises:
+        MunimentError: If it cannot be read, or others could read it.
+    """
+    return _ENCRYPTED in read_private(path, "private key", most=MAX_KEY_FILE_SIZE)
+
+
 def asking() -> Callable[[Path], bytes] | None:
     """Asks on the terminal, once for all keys of a service; None where there is no terminal."""
     if not sys.stdin.isatty():

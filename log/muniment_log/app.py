@@ -98,8 +98,13 @@ async def serve(
             measured = LogMetrics(metrics)
             measured.integrated(loaded.head.size)
             tiles.damaged = measured.damaged_tile
+            heads = HeadSigner(file.origin, config.signers, clock, loaded.signed)
+            signed = loaded.signed
+            if signed is not None and heads.last == loaded.head and not heads.has_signed(signed):
+                # A key is new: an idle log shows its signature at once, too.
+                signed = await store.put_signed(lambda: heads.sign(loaded.head))
             publisher = Publisher(
-                HeadSigner(file.origin, config.signers, clock, loaded.signed),
+                heads,
                 store,
                 tiles,
                 config.policy,
@@ -113,7 +118,7 @@ async def serve(
                 measured,
                 file.limits.sequencer,
             )
-            publisher.start(loaded.head, loaded.signed, loaded.published, lambda: sequencer.is_busy)
+            publisher.start(loaded.head, signed, loaded.published, lambda: sequencer.is_busy)
             index = _index(config, lambda: published_size(publisher.published), metrics)
             budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
             doors = Doors(config.admission)

@@ -12,6 +12,7 @@ import click
 
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError, check_key_name
+from muniment.formats.keys import Algorithm
 from muniment.formats.note import Verifier
 from muniment.keyfiles import new_passphrase
 from muniment.service.backup import backup
@@ -23,8 +24,9 @@ from muniment_log.clustercli import cluster_module, frontend, integrator, migrat
 from muniment_log.config import LogConfig, load
 from muniment_log.copycli import copy
 from muniment_log.errors import StorageError
-from muniment_log.exits import EXIT_CONFIG, EXIT_DAMAGED, EXIT_DATABASE, fail, run_service
+from muniment_log.exits import EXIT_CONFIG, EXIT_DAMAGED, EXIT_DATABASE, code_of, fail, run_service
 from muniment_log.exportcli import export
+from muniment_log.rotate import own_keys
 from muniment_log.setup import CONFIG_NAME, init
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
@@ -103,6 +105,29 @@ def vkeys_command(config: Path) -> None:
         fail(EXIT_CONFIG, error)
     for signer in loaded.signers:
         click.echo(str(signer.vkey))
+
+
+@main.command("rotate-key")
+@_CONFIG
+@click.option("--add", type=click.Choice(["ed25519", "mldsa44"]), help="Make another key.")
+@click.option("--retire", metavar="KEYID", help="Sign no more with this key.")
+def rotate_key(config: Path, add: Algorithm | None, retire: str | None) -> None:
+    """Add a key or retire one, while the log is stopped; --add prints the new vkey.
+
+    The log signs with all of its keys. Add the new one, start the log, have all verifiers take its
+    vkey up, and then retire the old one. Its file stays.
+    """
+    if (add is None) == (retire is None):
+        raise click.UsageError("either --add or --retire")
+    try:
+        own = own_keys(config)
+        if add is not None:
+            click.echo(str(own.add(add)))
+        elif retire is not None:
+            own.retire(retire)
+    except (MunimentError, OSError) as error:
+        fail(code_of(error), error)
+    click.echo("changed; start the log", err=True)
 
 
 @main.command()

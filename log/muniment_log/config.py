@@ -5,7 +5,7 @@
 | `origin` | the log's identity, first line of its checkpoints and name of its keys |
 | `listen` | `host:port`; port 0 lets the system choose |
 | `database` | the SQLite file; not with `[cluster]` |
-| `keys` | PKCS#8 PEM files: one Ed25519 key, and one ML-DSA-44 key if there is one |
+| `keys` | PKCS#8 PEM files, Ed25519 and ML-DSA-44; the log signs with each of them |
 | `key_passphrase_file` | optional: file with the passphrase of encrypted keys |
 | `policy` | optional: tlog-policy file whose witness lines carry the submission URL |
 | `[[gateway]] vkey` | the key of a gateway that may submit signed batches |
@@ -318,7 +318,7 @@ def _read_policy(path: Path) -> bytes:
 
 
 def _signers(path: Path, file: LogFile) -> tuple[Signer, ...]:
-    found: dict[int, Signer] = {}
+    found: list[Signer] = []
     keys = read_signers(
         path,
         name=file.origin,
@@ -327,14 +327,16 @@ def _signers(path: Path, file: LogFile) -> tuple[Signer, ...]:
         use="log",
     )
     for key, key_path, signer in keys:
-        if signer.vkey.algorithm in found:
-            config_error(path, key, f"{key_path}: a second key of one algorithm")
-        found[signer.vkey.algorithm] = signer
-    if ED25519 not in found:
+        if any(signer.vkey == known.vkey for known in found):
+            config_error(path, key, f"{key_path}: the same key twice")
+        found.append(signer)
+    algorithms = {signer.vkey.algorithm for signer in found}
+    if ED25519 not in algorithms:
         config_error(path, "keys", "an Ed25519 key is needed (C2SP tlog-tiles, Checkpoints)")
-    if COSIGNATURE_MLDSA44 in found and len(file.origin.encode()) > MAX_NAME_SIZE:
+    if COSIGNATURE_MLDSA44 in algorithms and len(file.origin.encode()) > MAX_NAME_SIZE:
         config_error(path, "origin", f"ML-DSA-44 takes {MAX_NAME_SIZE} bytes at most")
-    return tuple(found[algorithm] for algorithm in sorted(found))
+    # Within an algorithm the order is the file's: the first Ed25519 key signs manifests.
+    return tuple(sorted(found, key=lambda signer: signer.vkey.algorithm))
 
 
 def _gateways(path: Path, file: LogFile) -> dict[str, tuple[Verifier, ...]]:

@@ -64,6 +64,12 @@ class HeadSigner:
         """The newest head signed."""
         return self._last
 
+    def has_signed(self, note: bytes) -> bool:
+        """Whether a stored checkpoint of this log carries a signature of each of the keys."""
+        lines = parse_signed_checkpoint(note).note.signatures
+        found = {(line.name, line.key_id) for line in lines}
+        return found >= {(signer.vkey.name, signer.vkey.key_id) for signer in self._signers}
+
     def sign(self, head: Head) -> bytes:
         """Signs a head with all keys; about a millisecond, most of it outside the interpreter lock.
 

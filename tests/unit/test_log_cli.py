@@ -134,7 +134,7 @@ def test_a_config_that_cannot_be_used(made: Path) -> None:
     for change, words in (
         (text + "\ncolor = 1\n", ["color", "unknown key"]),
         (text.replace('listen = "127.0.0.1:8100"', 'listen = "nowhere"'), ["listen"]),
-        (text.replace("log-ed25519.pem", "log-mldsa44.pem"), ["keys[1]", "second key"]),
+        (text.replace("log-ed25519.pem", "log-mldsa44.pem"), ["keys[1]", "the same key twice"]),
         (text.replace('"log-ed25519.pem", ', ""), ["keys", "Ed25519"]),
         (text.replace(f'"{ORIGIN}"', '"muniment/manifest/v1"'), ["origin", "manifests"]),
         (text.replace(f'"{ORIGIN}"', '"log.example/x"'), ["keys[0]", ORIGIN]),

@@ -79,6 +79,14 @@ def test_the_witness_gets_another_key(config: Path) -> None:
     vkeys = [str(signer.vkey) for signer in load(config).signers]
     assert vkeys[1] in out
     assert [signer.vkey.algorithm for signer in load(config).signers] == [4, 6]
+    for key in ("00000000", "no hex"):
+        assert run("rotate-key", "--config", config, "--retire", key)[0] == EXIT_CONFIG
+    assert run("rotate-key", "--config", config, "--retire", vkeys[0])[0] == 0
+    assert [str(signer.vkey) for signer in load(config).signers] == vkeys[1:]
+    assert run("rotate-key", "--config", config, "--retire", vkeys[1])[0] == EXIT_CONFIG
+    for wrong in (("--own", "ed25519", "--retire", vkeys[1]), (ORIGIN,), ()):
+        assert run("rotate-key", "--config", config, *wrong)[0] == 2
+    assert len(list(config.parent.glob("*.pem"))) == 2  # a retired key's file stays
 
 
 def test_acknowledging(config: Path) -> None:
@@ -100,7 +108,7 @@ def test_what_cannot_be_changed_is_left_alone(config: Path) -> None:
     admin.remove_log(config, ORIGIN)
     config.write_text(config.read_text().replace("\nkeys = [", "\nkeys = [\n"))
     with pytest.raises(ConfigError, match="by hand"):
-        admin.add_own_key(config, "mldsa44")
+        admin.own_keys(config).add("mldsa44")
     (config.parent / "witness.toml.new").write_text("")
     with pytest.raises(Exception, match="File exists"):
         admin.acknowledge(config, "other.example", HASH)

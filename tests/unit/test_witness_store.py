@@ -21,7 +21,7 @@ from muniment.formats.cosignature import verifier_for
 from muniment.formats.note import SignatureLine, VKey, verify_note
 from muniment.service.database import DatabaseError, FatalDatabaseError
 from muniment_witness.decide import NEVER, Accepted, Head, Log, Refused, State, decide
-from muniment_witness.store import Cosigned, Store
+from muniment_witness.store import Cosigned, Store, rebind
 from witness_tools import ORIGIN, GrowingLog, witness_signer
 
 SIGNER = witness_signer()
@@ -145,9 +145,24 @@ async def test_another_witness_cannot_open_it(tmp_path: Path) -> None:
         await open_store(tmp_path, other)
 
 
-async def test_keys_may_come_and_go(tmp_path: Path) -> None:
+async def test_keys_come_deliberately_and_go(tmp_path: Path) -> None:
     second = witness_signer("mldsa44").vkey
-    for keys in ((SIGNER.vkey,), (SIGNER.vkey, second), (second,)):
+    store = await open_store(tmp_path, SIGNER.vkey)
+    with pytest.raises(DatabaseError, match="in use"):
+        await rebind(tmp_path / "w.db", [SIGNER.vkey, second], lambda: None)
+    await store.close()
+    with pytest.raises(DatabaseError, match=f"the key {second.key_id:08x} is not recorded"):
+        await open_store(tmp_path, SIGNER.vkey, second)
+
+    def fail() -> None:
+        raise ValueError("the configuration could not be written")
+
+    with pytest.raises(ValueError, match="could not"):
+        await rebind(tmp_path / "w.db", [SIGNER.vkey, second], fail)
+    with pytest.raises(DatabaseError, match="not recorded"):
+        await open_store(tmp_path, SIGNER.vkey, second)
+    await rebind(tmp_path / "w.db", [SIGNER.vkey, second], lambda: None)
+    for keys in ((SIGNER.vkey, second), (second,), (SIGNER.vkey,)):
         store = await open_store(tmp_path, *keys)
         await store.close()
 

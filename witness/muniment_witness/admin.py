@@ -6,8 +6,7 @@ made to the text, which keeps the comments of the other tables; it replaces the 
 new one loads and says exactly what was meant.
 """
 
-import json
-import os
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,17 +14,16 @@ from typing import Final
 
 import msgspec
 
-from muniment.formats.cosignature import signer_for
-from muniment.formats.encoding import MunimentError
-from muniment.formats.keys import Algorithm, KeyFile, generate
-from muniment.formats.note import VKey, parse_vkey
-from muniment.keyfiles import new_passphrase, write_key_file
+from muniment.formats.note import parse_vkey
 from muniment.service.config import ConfigError, load_config
+from muniment.service.configedit import replace_config
+from muniment.service.folder import quoted
+from muniment.service.rotation import Own
 from muniment_witness.config import LogEntry, WitnessFile, load
+from muniment_witness.store import rebind
 
 _TABLE: Final = re.compile(r"\s*\[\[?\s*[A-Za-z_\"]")
 _LOG: Final = re.compile(r"\s*\[\[\s*log\s*\]\]\s*(#.*)?\n?")
-_KEYS: Final = re.compile(r"^keys\s*=\s*\[([^\]\n]*)\]", re.MULTILINE)
 
 _Change = Callable[[list[LogEntry]], list[LogEntry | None]]
 """Gives each entry back, changed, or None to remove it; and then those to add."""
@@ -103,29 +101,22 @@ def acknowledge(path: Path, origin: str, evidence: str) -> None:
     _change_one(path, origin, change)
 
 
-def add_own_key(path: Path, algorithm: Algorithm) -> VKey:
-    """Makes another key for the witness; it cosigns with the old ones and the new one.
+def own_keys(path: Path) -> Own:
+    """The witness's own keys, to add one or retire one.
 
     Raises:
-        MunimentError: If there is such a file already, or the configuration cannot be changed.
+        ConfigError: If the configuration or a key cannot be used.
     """
-    config = load(path)
-    file = config.file
-    phrase = file.key_passphrase_file
-    private = generate(algorithm)
-    vkey = signer_for(file.name, private, use="witness").vkey
-    key_path = path.parent / f"witness-{algorithm}-{vkey.key_id:08x}.pem"
-    text = path.read_text(encoding="utf-8")
-    match = _KEYS.search(text)
-    if match is None:
-        raise ConfigError(f"{path}: keys: not an array on one line; add the key by hand")
-    keys = match[1].strip().rstrip(",")
-    changed = f"{text[: match.start()]}keys = [{keys}, {_quoted(key_path.name)}]"
-    changed += text[match.end() :]
-    passphrase = new_passphrase(phrase)
-    write_key_file(key_path, KeyFile(private, vkey), passphrase)
-    _replace(path, changed, lambda new: len(new.keys) == len(file.keys) + 1)
-    return vkey
+    file = load(path).file
+    return Own(
+        path,
+        name=file.name,
+        use="witness",
+        keys=file.keys,
+        passphrase_file=file.key_passphrase_file,
+        check=load,
+        record=lambda keys, commit: asyncio.run(rebind(file.database, keys, commit)),
+    )
 
 
 def _change_one(path: Path, origin: str, change: Callable[[LogEntry], LogEntry]) -> None:
@@ -161,7 +152,7 @@ def _change(path: Path, change: _Change) -> None:
             chunks[at] = ("" if new is None else _render(new, path.parent)) + _tail(chunks[at])
     chunks += ["\n" + _render(new, path.parent) for new in after[len(before) :] if new is not None]
     meant = [entry for entry in after if entry is not None]
-    _replace(path, "".join(chunks), lambda file: list(file.log) == meant)
+    replace_config(path, "".join(chunks), lambda draft: list(load(draft).file.log) == meant)
 
 
 def _chunks(text: str) -> list[str]:
@@ -192,42 +183,16 @@ def _render(entry: LogEntry, folder: Path) -> str:
         if name != "vkeys" and value == getattr(_DEFAULTS, name):
             continue
         if isinstance(value, tuple):
-            lines += [f"{name} = [", *[f"    {_quoted(each)}," for each in value], "]"]
+            lines += [f"{name} = [", *[f"    {quoted(each)}," for each in value], "]"]
         elif isinstance(value, Path):
             inside = value.is_relative_to(folder)
             shown = value.relative_to(folder) if inside else value
-            lines.append(f"{name} = {_quoted(str(shown))}")
+            lines.append(f"{name} = {quoted(str(shown))}")
         elif isinstance(value, str):
-            lines.append(f"{name} = {_quoted(value)}")
+            lines.append(f"{name} = {quoted(value)}")
         else:
             lines.append(f"{name} = {str(value).lower()}")
     return "\n".join([*lines, ""])
 
 
 _DEFAULTS: Final = LogEntry(vkeys=("",))
-
-
-def _replace(path: Path, text: str, holds: Callable[[WitnessFile], bool]) -> None:
-    """Puts a new configuration in place of the old one, at once or not at all."""
-    draft = path.with_name(path.name + ".new")
-    try:
-        out = draft.open("x", encoding="utf-8")
-    except OSError as error:
-        raise MunimentError(f"{draft}: {error.strerror}") from error
-    try:
-        with out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.chmod(path.stat().st_mode & 0o777)
-        if not holds(load(draft).file):
-            raise ConfigError(f"{path}: cannot be changed by command; change it by hand")
-        draft.replace(path)
-    except OSError as error:
-        raise MunimentError(f"{draft}: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -158,23 +158,31 @@ def remove_log(config: Path, origin: str) -> None:
 @click.option("--add", multiple=True, metavar="VKEY", help="New key of the log; repeat.")
 @click.option("--remove", multiple=True, metavar="VKEY", help="Key that the log gave up; repeat.")
 @click.option("--own", type=click.Choice(["ed25519", "mldsa44"]), help="Make another own key.")
+@click.option("--retire", metavar="KEYID", help="Sign no more with this own key.")
 def rotate_key(
     config: Path,
     origin: str | None,
     add: tuple[str, ...],
     remove: tuple[str, ...],
     own: Algorithm | None,
+    retire: str | None,
 ) -> None:
-    """Add and remove keys of the log ORIGIN, or give the witness itself another key.
+    """Add and remove keys of the log ORIGIN, or own keys of the witness.
 
     While an old and a new key are both listed, either counts: add the new one, wait until nobody
-    needs the old one, remove it.
+    needs the old one, remove it. Own keys change while the witness is stopped; --own prints the
+    new vkey.
     """
-    if (own is None) == (origin is None) or (own is None and not add and not remove):
-        raise click.UsageError("either ORIGIN with --add or --remove, or --own")
+    of_log = origin is not None and (add or remove)
+    if [bool(of_log), own is not None, retire is not None].count(True) != 1 or (
+        (origin is not None or add or remove) and not of_log
+    ):
+        raise click.UsageError("either ORIGIN with --add or --remove, or --own, or --retire")
     with _changing():
         if own is not None:
-            click.echo(str(admin.add_own_key(config, own)))
+            click.echo(str(admin.own_keys(config).add(own)))
+        elif retire is not None:
+            admin.own_keys(config).retire(retire)
         elif origin is not None:
             admin.rotate_log_key(config, origin, add, remove)
         click.echo("changed; restart the witness", err=True)

@@ -138,8 +138,8 @@ class Store:
     async def open(cls, path: Path, keys: Sequence[VKey], history: int = HISTORY) -> "Store":
         """Opens the database of the witness that has these keys, and creates it when absent.
 
-        The keys are remembered: a database can be opened by a witness that still has one of them
-        (keys may come and go), and by no other.
+        The keys are remembered: a database can be opened with the keys that were recorded for it,
+        all or some of them, and with no others. `rebind` records more.
 
         Args:
             path: The file.
@@ -243,6 +243,30 @@ class Store:
         await self._writer.close()
 
 
+async def rebind(path: Path, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
+    """Records keys as those of a database's witness; see `muniment.service.rotation.Record`.
+
+    Keys that were recorded before stay recorded: what was signed with them is in the database.
+
+    Raises:
+        DatabaseError: If it is in use or not a witness's.
+        FatalDatabaseError: If it cannot be written.
+    """
+
+    def work(connection: Connection) -> None:
+        connection.executemany(
+            "INSERT INTO identity (vkey) VALUES (?) ON CONFLICT DO NOTHING",
+            [(str(key),) for key in keys],
+        )
+        commit()
+
+    writer = await Writer.open(path, MIGRATIONS, application=APPLICATION)
+    try:
+        await writer.run(work)
+    finally:
+        await writer.close()
+
+
 def mark_copy(connection: Connection) -> None:
     """Marks a copy of a witness's database, for `backup`.
 
@@ -264,6 +288,13 @@ def _load(
         names = ", ".join(sorted({vkey.partition("+")[0] for vkey in stored}))
         raise DatabaseError(
             f"{path}: belongs to a witness with other keys ({names}); none of them is configured"
+        )
+    if stored and (new := mine - stored):
+        # Not taken silently: an edit that nobody meant would make the witness speak for that key.
+        ids = ", ".join(sorted(vkey.split("+")[1] for vkey in new))
+        raise DatabaseError(
+            f"{path}: the key {ids} is not recorded as this witness's; `muniment-witness "
+            "rotate-key --own` makes and records new keys"
         )
     # Nothing may be decided from damaged state: a head that is lost or went back would be signed
     # over, in good faith.

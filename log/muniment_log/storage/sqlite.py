@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.encoding import MunimentError
+from muniment.formats.note import parse_note, verify_note
 from muniment.formats.tiles import TILE_WIDTH, Tile
 from muniment.service.database import FatalDatabaseError, Readers, Writer
-from muniment_log.errors import DamagedTileError, StorageError
+from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
 from muniment_log.storage.identity import check_identity
 from muniment_log.storage.port import NEW_STREAM, Head, StreamKey, StreamState
 from muniment_log.storage.store import MAX_REFUSED, Accepted, Commit, Loaded
@@ -23,6 +26,8 @@ from muniment_log.storage.store import MAX_REFUSED, Accepted, Commit, Loaded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from muniment.formats.note import VKey
 
 
 APPLICATION_ID: Final = 0x4D756E4C
@@ -102,6 +107,41 @@ class SQLiteStore:
         with _translated("reading the database's identity"):
             owned = await self._writer.run(work)
         check_identity(owned, origin, keys, self.path)
+
+    async def rebind(self, origin: str, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
+        """Binds the database to other keys of its log; see `muniment.service.rotation.Record`.
+
+        A key goes only when all that stay have signed the published checkpoint: by it those who
+        hold the new keys alone believe what was published.
+
+        Raises:
+            WrongIdentityError: the database belongs to another origin, or no such key has signed.
+            FatalDatabaseError: the file cannot be read or written.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            owned = dict(db.execute("SELECT vkey, origin FROM identity").fetchall())
+            if set(owned.values()) - {origin}:
+                names = ", ".join(sorted(set(owned.values())))
+                raise WrongIdentityError(f"{self.path} is the log {names}, not {origin}")
+            row = db.execute("SELECT note FROM head WHERE kind = 'published'").fetchone()
+            if row is not None and owned.keys() - set(map(str, keys)):
+                try:
+                    for key in keys:
+                        verify_note(parse_note(row[0]), [verifier_for(key)])
+                except MunimentError as error:
+                    raise WrongIdentityError(
+                        f"the key {key.key_id:08x} has not signed the published checkpoint yet; "
+                        "let the log publish with all keys first"
+                    ) from error
+            db.execute("DELETE FROM identity")
+            db.executemany(
+                "INSERT INTO identity (vkey, origin) VALUES (?, ?)",
+                [(str(key), origin) for key in keys],
+            )
+            commit()
+
+        await self._writer.run(work)
 
     async def load(self) -> Loaded:
         """Reads the right edge and the stored notes; the cost does not grow with the log.
