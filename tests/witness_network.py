@@ -89,6 +89,7 @@ class Node:
         others = [node.peer for node in network.nodes.values() if node is not self]
         known = [(log, options), *self.more]
         config = WitnessConfig(
+            Path("witness.toml"),
             file,
             (self.signer,),
             {log.origin: log for log, _ in known},

@@ -17,11 +17,12 @@ from muniment.formats.cosignature import verifier_for
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
 from muniment.service.process import allow_connections, print_ready, stop_requested
-from muniment.service.server import serving
+from muniment.service.server import serving, serving_unix
 from muniment.service.tls import server_context
 from muniment_log.budgets import Budgets
 from muniment_log.heads import HeadSigner
-from muniment_log.http.api import build
+from muniment_log.http.admin import Admin
+from muniment_log.http.api import build, state_of
 from muniment_log.http.doors import Doors
 from muniment_log.http.reads import published_size
 from muniment_log.index import IndexFiles, IndexProcess, IndexReads
@@ -123,6 +124,16 @@ async def serve(
             budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
             doors = Doors(config.admission)
             api = build(doors, budgets, sequencer, publisher, tiles, metrics, index)
+            admin = Admin(
+                config,
+                doors,
+                lambda: {
+                    "stalled": publisher.is_stalled,
+                    **state_of(publisher, None if index is None else index[0]),
+                },
+                metrics,
+                lambda changed: budgets.replace(changed.rates),
+            )
             async with AsyncExitStack() as closing:
                 if index is not None:
                     closing.push_async_callback(index[1].close)
@@ -133,7 +144,10 @@ async def serve(
                     ]
                     if index is not None:
                         background.append(tasks.create_task(index[0].run(), name="index"))
-                    async with serving(api, file.listen, file.limits, tls) as url:
+                    async with (
+                        serving_unix(admin.app(), file.admin),
+                        serving(api, file.listen, file.limits, tls) as url,
+                    ):
                         event(
                             _LOGGER,
                             logging.INFO,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from muniment_log.errors import LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class BadTokenError(LogError):
@@ -41,6 +41,10 @@ class Tokens:
         """Takes the tokens, of different digests."""
         self._tokens = tuple(tokens)
         self.holders = frozenset(token.holder for token in tokens)
+
+    def __iter__(self) -> Iterator[Token]:
+        """The tokens, as hashes."""
+        return iter(self._tokens)
 
     def __bool__(self) -> bool:
         """Whether there are any."""

@@ -111,6 +111,13 @@ class Budgets:
         self._accounts: dict[str, _Account] = {}
         self._failed: OrderedDict[str, Bucket] = OrderedDict()
 
+    def replace(self, rates: Mapping[str, Rates]) -> None:
+        """Takes other rates of producers; whose rates are other now begins with full budgets."""
+        for producer in self._rates.keys() | rates.keys():
+            if self._rates.get(producer) != rates.get(producer):
+                self._accounts.pop(producer, None)
+        self._rates = dict(rates)
+
     def check(self, producer: str) -> None:
         """Refuses a producer that has used up its budget.
 

@@ -1,6 +1,7 @@
 """The command `muniment-log`; its exit codes are in `exits`."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,16 +16,26 @@ from muniment.formats.encoding import MunimentError, check_key_name
 from muniment.formats.keys import Algorithm
 from muniment.formats.note import Verifier
 from muniment.keyfiles import new_passphrase
+from muniment.service import unixsocket
 from muniment.service.backup import backup
-from muniment.service.config import ConfigError
+from muniment.service.config import ConfigError, load_config
 from muniment.service.database import DatabaseError
 from muniment.service.folder import quoted
 from muniment.service.soundness import Damage
 from muniment_log.clustercli import cluster_module, frontend, integrator, migrate
-from muniment_log.config import LogConfig, load
+from muniment_log.config import LogConfig, LogFile, load
 from muniment_log.copycli import copy
 from muniment_log.errors import StorageError
-from muniment_log.exits import EXIT_CONFIG, EXIT_DAMAGED, EXIT_DATABASE, code_of, fail, run_service
+from muniment_log.exits import (
+    EXIT_CONFIG,
+    EXIT_DAMAGED,
+    EXIT_DATABASE,
+    EXIT_FAILED,
+    EXIT_UNREACHABLE,
+    code_of,
+    fail,
+    run_service,
+)
 from muniment_log.exportcli import export
 from muniment_log.rotate import own_keys
 from muniment_log.setup import CONFIG_NAME, init
@@ -105,6 +116,38 @@ def vkeys_command(config: Path) -> None:
         fail(EXIT_CONFIG, error)
     for signer in loaded.signers:
         click.echo(str(signer.vkey))
+
+
+@main.command("reload")
+@_CONFIG
+def reload_command(config: Path) -> None:
+    """Have the running log take up the gateways, tokens and read tokens of its configuration.
+
+    Prints what is in force then. Needs `admin` in the configuration.
+    """
+    _administer(config, "POST", "/reload")
+
+
+@main.command("status")
+@_CONFIG
+def status_command(config: Path) -> None:
+    """Print the state of the running log as JSON. Needs `admin` in the configuration."""
+    _administer(config, "GET", "/status")
+
+
+def _administer(config: Path, method: str, target: str) -> None:
+    try:
+        socket = load_config(config, LogFile).admin
+        if socket is None:
+            raise ConfigError(f"{config}: admin: there is no socket to ask at")
+        answer = unixsocket.ask(socket, method, target)
+    except unixsocket.NotRunningError as error:
+        fail(EXIT_UNREACHABLE, error)
+    except unixsocket.NotDoneError as error:
+        fail(EXIT_FAILED, error)
+    except MunimentError as error:
+        fail(EXIT_CONFIG, error)
+    click.echo(json.dumps(answer, indent=2))
 
 
 @main.command("rotate-key")

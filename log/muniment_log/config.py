@@ -16,6 +16,7 @@
 | `[limits]` | optional, see `LimitsFile` |
 | `[index]` | optional, see `IndexTable` |
 | `[cluster]` | instead of `database`: PostgreSQL and an object store, see `ClusterTable` |
+| `admin` | optional: the Unix socket for administration |
 | `[tls]` | optional: serve https, see `TlsTable` |
 | `[outgoing]` | optional: how witnesses are connected to, see `OutgoingTable` |
 | `log_level`, `log_format` | optional: `debug`, `info`, `warning`, `error`; `text`, `json` |
@@ -218,6 +219,7 @@ class LogFile(Config, frozen=True):
     index: IndexTable = IndexTable()
     tls: TlsTable | None = None
     outgoing: OutgoingTable = OutgoingTable()
+    admin: Path | None = None
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
 
@@ -239,6 +241,7 @@ class LogConfig:
     """A configuration that was checked, with the keys and the policy read.
 
     Attributes:
+        path: the file.
         file: the file's other values.
         signers: the log's keys, the Ed25519 one first.
         policy: the witness policy; None publishes uncosigned.
@@ -246,6 +249,7 @@ class LogConfig:
         rates: what they may submit, by producer, where it is not what `[limits]` says.
     """
 
+    path: Path
     file: LogFile
     signers: tuple[Signer, ...]
     policy: Policy | None
@@ -297,7 +301,7 @@ def load(path: Path) -> LogConfig:
                 config_error(path, "policy", f"witness {witness.name}: the URL is not http(s)")
         if not policy.is_met([witness.name for witness in asked]):
             config_error(path, "policy", "no quorum: too few of its witness lines carry a URL")
-    return LogConfig(file, signers, policy, _admission(path, file), _rates(path, file))
+    return LogConfig(path, file, signers, policy, admission_of(path, file), rates_of(path, file))
 
 
 def check_origin(origin: str) -> str:
@@ -358,7 +362,12 @@ def _gateways(path: Path, file: LogFile) -> dict[str, tuple[Verifier, ...]]:
     return gateways
 
 
-def _admission(path: Path, file: LogFile) -> Admission:
+def admission_of(path: Path, file: LogFile) -> Admission:
+    """Who may submit and read, by a file.
+
+    Raises:
+        ConfigError: If what it says cannot be used; names file and key.
+    """
     for number, entry in enumerate(file.token):
         with config_key(path, f"token[{number}].producer"):
             check_key_name(entry.producer, "producer")
@@ -383,7 +392,12 @@ def _tokens(path: Path, key: str, entries: list[tuple[str, str, datetime | None]
     return Tokens(tuple(tokens.values()))
 
 
-def _rates(path: Path, file: LogFile) -> dict[str, Rates]:
+def rates_of(path: Path, file: LogFile) -> dict[str, Rates]:
+    """What producers may submit, by a file.
+
+    Raises:
+        ConfigError: If what it says contradicts itself; names file and key.
+    """
     rates: dict[str, Rates] = {}
     entries: list[tuple[str, str, Rates]] = [
         (f"gateway[{number}]", parse_vkey(entry.vkey).name, entry)

@@ -4,7 +4,8 @@
 (click's); 3 a configuration or key cannot be used; 4 the database or the object store cannot be
 used (in use, damaged, another program's, another version's); 5 the address cannot be bound; 6 the
 database belongs to another origin or other keys; 7 the database was rolled back: a witness or the
-bucket knows more than it holds; 8 `check` or `repair`: the database is damaged.
+bucket knows more than it holds; 8 `check` or `repair`: the database is damaged; 9 the log does not
+run.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ EXIT_ADDRESS: Final = 5
 EXIT_IDENTITY: Final = 6
 EXIT_ROLLED_BACK: Final = 7
 EXIT_DAMAGED: Final = 8
+EXIT_UNREACHABLE: Final = 9
 
 _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (WrongIdentityError, EXIT_IDENTITY),

@@ -44,7 +44,7 @@ def test_logs_come_and_go_and_comments_stay(config: Path) -> None:
     third = log_signer("third.example")
     url = "http://127.0.0.1:1"
     code, out = run("add-log", "--config", config, third.vkey, "--url", url, "--cosign-pulled")
-    assert (code, out) == (0, "added third.example; restart the witness\n")
+    assert (code, out) == (0, "added third.example; the witness does not run\n")
     loaded = load(config)
     assert set(loaded.logs) == {ORIGIN, "other.example", "third.example"}
     assert loaded.options["third.example"].cosign

@@ -9,15 +9,13 @@ import time
 from collections.abc import Callable
 
 from muniment.service.logging import event
-from muniment.service.metrics import Metrics
 from muniment.service.process import allow_connections, print_ready, stop_requested
-from muniment.service.server import serving
+from muniment.service.server import serving, serving_unix
 from muniment.service.tls import server_context
 from muniment_witness.config import WitnessConfig
-from muniment_witness.http import WitnessHttp
 from muniment_witness.net import transport
+from muniment_witness.running import Running
 from muniment_witness.store import Store
-from muniment_witness.watch import Watch
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -50,20 +48,16 @@ async def serve(
     keys = [signer.vkey for signer in config.signers]
     store = await Store.open(file.database, keys, file.gossip.history)
     try:
-        metrics = Metrics("muniment_witness")
         async with (
             transport(file.gossip.request_seconds, file.outgoing.access, config.tokens) as network,
             asyncio.TaskGroup() as tasks,
         ):
-            watch = Watch(config, store, network, metrics, clock)
-            http = WitnessHttp(
-                file.name, config.logs, config.signers, store, watch.cosigner, metrics, watch
-            )
-            watch.puller.moved = http.cosigned
-            # Before anything can be asked: a database restored from an old copy must not sign.
-            await watch.start()
-            work = tasks.create_task(watch.run())
-            async with serving(http.app(), file.listen, file.limits, tls) as url:
+            running = Running(config, store, network, clock, tasks)
+            await running.start()
+            async with (
+                serving_unix(running.admin(), file.admin),
+                serving(running, file.listen, file.limits, tls) as url,
+            ):
                 event(
                     _LOGGER,
                     logging.INFO,
@@ -78,6 +72,6 @@ async def serve(
                 ready(url)
                 which = await stop
                 event(_LOGGER, logging.INFO, "stopping", signal=which.name)
-            work.cancel()
+            running.stop()
     finally:
         await store.close()

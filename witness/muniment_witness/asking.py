@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -16,6 +16,7 @@ from muniment.errors import InputError
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError
 from muniment.formats.note import parse_vkey
+from muniment.service import unixsocket
 from muniment.service.config import ConfigError, load_config
 from muniment_witness.config import WitnessFile
 from muniment_witness.exits import (
@@ -47,12 +48,25 @@ _T = TypeVar("_T")
 def status(url: str | None, config: Path | None, *, as_json: bool) -> None:
     """Show what a running witness reports; exit code 8 when there are alarms."""
     with _asking():
-        found = asyncio.run(_with_transport(partial(read_status, url=_address(url, config))))
+        found = None if url is not None or config is None else _own_status(config)
+        if found is None:
+            found = asyncio.run(_with_transport(partial(read_status, url=_address(url, config))))
         lines = [json.dumps(found)] if as_json else lines_of(found)
     for line in lines:
         click.echo(line)
     if found.get("alarms"):
         sys.exit(EXIT_ALARMS)
+
+
+def _own_status(config: Path) -> dict[str, Any] | None:
+    """What the witness says at its administrative socket; None when it cannot be asked there."""
+    socket = load_config(config, WitnessFile).admin
+    if socket is None:
+        return None
+    try:
+        return unixsocket.ask(socket, "GET", "/status")
+    except unixsocket.NotRunningError:
+        return None
 
 
 @click.command("export")

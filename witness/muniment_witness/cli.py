@@ -12,20 +12,22 @@ from muniment.formats.encoding import MunimentError
 from muniment.formats.keys import Algorithm
 from muniment.keyfiles import new_passphrase
 from muniment.memory import protect_memory
-from muniment.service import logging
+from muniment.service import logging, unixsocket
 from muniment.service.backup import backup
+from muniment.service.config import load_config
 from muniment.service.database import DatabaseError
 from muniment.service.process import first_error, run
 from muniment_witness import admin
 from muniment_witness.asking import ASKING
 from muniment_witness.check import check
-from muniment_witness.config import load
+from muniment_witness.config import WitnessFile, load
 from muniment_witness.exits import (
     EXIT_ADDRESS,
     EXIT_CONFIG,
     EXIT_DAMAGED,
     EXIT_DATABASE,
     EXIT_FAILED,
+    EXIT_REFUSED,
     fail,
 )
 from muniment_witness.setup import CONFIG_NAME, init
@@ -139,7 +141,7 @@ def add_log(config: Path, vkeys: tuple[str, ...], url: str | None, *, cosign_pul
     """Add a log, with all VKEYs that it signs with, to the configuration."""
     with _changing():
         origin = admin.add_log(config, vkeys, url, cosign=cosign_pulled)
-        click.echo(f"added {origin}; restart the witness")
+        click.echo(f"added {origin}; {_take_up(config)}")
 
 
 @main.command("remove-log")
@@ -149,7 +151,7 @@ def remove_log(config: Path, origin: str) -> None:
     """Remove a log from the configuration; what was cosigned of it stays readable."""
     with _changing():
         admin.remove_log(config, origin)
-        click.echo(f"removed {origin}; restart the witness")
+        click.echo(f"removed {origin}; {_take_up(config)}")
 
 
 @main.command("rotate-key")
@@ -185,7 +187,8 @@ def rotate_key(
             admin.own_keys(config).retire(retire)
         elif origin is not None:
             admin.rotate_log_key(config, origin, add, remove)
-        click.echo("changed; restart the witness", err=True)
+        told = "start the witness" if origin is None else _take_up(config)
+        click.echo(f"changed; {told}", err=True)
 
 
 @main.command()
@@ -196,7 +199,7 @@ def acknowledge(config: Path, origin: str, evidence: str) -> None:
     """Cosign ORIGIN again in spite of evidence; all open evidence must be acknowledged."""
     with _changing():
         admin.acknowledge(config, origin, evidence.lower())
-        click.echo("acknowledged; restart the witness")
+        click.echo(f"acknowledged; {_take_up(config)}")
 
 
 @main.command("check")
@@ -238,6 +241,28 @@ def backup_command(config: Path, target: Path) -> None:
     except DatabaseError as error:
         fail(EXIT_DATABASE, error)
     click.echo(f"wrote {target}", err=True)
+
+
+@main.command("reload")
+@_CONFIG
+def reload_command(config: Path) -> None:
+    """Have the running witness take up the logs and peers of its configuration."""
+    with _changing():
+        click.echo(_take_up(config))
+
+
+def _take_up(config: Path) -> str:
+    """Has the running witness take a changed configuration up; says what came of it."""
+    socket = load_config(config, WitnessFile).admin
+    if socket is None:
+        return "restart the witness"
+    try:
+        unixsocket.ask(socket, "POST", "/reload")
+    except unixsocket.NotRunningError:
+        return "the witness does not run"
+    except unixsocket.NotDoneError as error:
+        fail(EXIT_REFUSED, f"in the file, but not taken up: {error}")
+    return "taken up"
 
 
 @contextmanager

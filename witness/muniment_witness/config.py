@@ -9,6 +9,7 @@
 | `key_passphrase_file` | optional: file with the passphrase of encrypted keys |
 | `[tls]` | optional: serve https, see `TlsTable` |
 | `[outgoing]` | optional: how logs and peers are connected to, see `OutgoingTable` |
+| `admin` | optional: the Unix socket for administration |
 | `log_level`, `log_format` | optional: `debug`, `info`, `warning`, `error`; `text`, `json` |
 | `[[log]] vkeys` | the trusted keys of one log, of one name: its origin; types 1 and 6 |
 | `[[log]] url` | optional: where its checkpoint and tiles are read, to check it unasked |
@@ -133,6 +134,7 @@ class WitnessFile(Config, frozen=True):
     peer: tuple[PeerEntry, ...] = ()
     gossip: Gossip = Gossip()
     limits: HttpLimits = HttpLimits()
+    admin: Path | None = None
     tls: TlsTable | None = None
     outgoing: OutgoingTable = OutgoingTable()
 
@@ -176,6 +178,7 @@ class WitnessConfig:
     """A configuration that was checked, with the keys read.
 
     Attributes:
+        path: The file.
         file: The file's other values.
         signers: The witness's keys in the file's order.
         logs: The known logs by origin.
@@ -184,6 +187,7 @@ class WitnessConfig:
         tokens: Read tokens of logs, by the URLs at which those are read.
     """
 
+    path: Path
     file: WitnessFile
     signers: tuple[Signer, ...]
     logs: Mapping[str, Log]
@@ -202,10 +206,20 @@ def load(path: Path) -> WitnessConfig:
     with config_key(path, "name"):
         check_key_name(file.name, "key name")
     signers = _signers(path, file)
+    return WitnessConfig(path, file, signers, *watched(path, file, signers))
+
+
+def watched(
+    path: Path, file: WitnessFile, signers: Sequence[Signer]
+) -> tuple[dict[str, Log], dict[str, LogOptions], tuple[Peer, ...], dict[str, str]]:
+    """What a file says of logs and peers: logs, options and read tokens as in `WitnessConfig`.
+
+    Raises:
+        ConfigError: If anything in it cannot be used; names file and key.
+    """
     logs = _logs(path, file, signers)
     options = {origin: _options(path, file, number) for number, origin in enumerate(logs)}
-    peers = _peers(path, file, signers)
-    return WitnessConfig(file, signers, logs, options, peers, _tokens(path, file))
+    return logs, options, _peers(path, file, signers), _tokens(path, file)
 
 
 def _signers(path: Path, file: WitnessFile) -> tuple[Signer, ...]:

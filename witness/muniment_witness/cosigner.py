@@ -52,6 +52,9 @@ class Cosigner:
     """Takes authentic requests in order, and cosigns those that may move their head.
 
     `run` must be running, in a task group that ends the process when it fails.
+
+    Attributes:
+        held: Says which origins are held back, and why.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Cosigner:
             held: Says which origins are held back, and why; asked for each request in its turn.
         """
         self._store = store
-        self._held = held
+        self.held = held
         self._signers = tuple(signers)
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
@@ -168,7 +171,7 @@ class Cosigner:
     ) -> Accepted | Refused:
         origin = request.checkpoint.origin
         if own is None:
-            return self._held(origin) or advance(head, self._store.signed, request, now)
+            return self.held(origin) or advance(head, self._store.signed, request, now)
         latest = self._store.latest.get(origin)
         outcome = advance(head, latest.time if latest else 0, request, own.time)
         return outcome if isinstance(outcome, Refused) else replace(outcome, lines=own.lines)

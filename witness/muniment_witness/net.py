@@ -88,6 +88,10 @@ class HttpTransport:
     ) -> None:
         """Takes a session made by `transport`, and tokens by the base URLs that they are for."""
         self._session = session
+        self.use(tokens)
+
+    def use(self, tokens: Mapping[str, str]) -> None:
+        """Takes other tokens."""
         self._tokens = {f"{url}/": f"Bearer {token}" for url, token in tokens.items()}
 
     async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> Answer:

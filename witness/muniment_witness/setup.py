@@ -85,6 +85,9 @@ def _config(
         lines += [f"key_passphrase_file = {quoted(str(passphrase_file.resolve()))}"]
     lines += [
         "",
+        "# For the commands that change or ask a running service; only its own user gets in.",
+        'admin = "admin.sock"',
+        "",
         '# log_level = "info"     # debug, info, warning, error',
         '# log_format = "text"    # text, json',
         "",

@@ -59,8 +59,19 @@ class Watch:
         transport: Transport,
         metrics: Metrics,
         clock: Callable[[], int],
+        cosigner: Cosigner | None = None,
     ) -> None:
-        """Builds the parts; `clock` gives Unix seconds."""
+        """Builds the parts.
+
+        Args:
+            config: The configuration.
+            store: The database.
+            transport: The network.
+            metrics: Where to count.
+            clock: Gives Unix seconds.
+            cosigner: What moves heads already, when this replaces another; it must be told of the
+                new `holds`.
+        """
         file, limits = config.file, config.file.gossip
         own = tuple(verifier_for(signer.vkey) for signer in config.signers)
         sources = self._sources = Sources(config.options, config.peers)
@@ -69,7 +80,7 @@ class Watch:
         self.holds: Final = Holds(
             store.ledger, {origin: each.acknowledged for origin, each in config.options.items()}
         )
-        self.cosigner: Final = Cosigner(store, config.signers, clock, self.holds)
+        self.cosigner: Final = cosigner or Cosigner(store, config.signers, clock, self.holds)
         self.cache: Final = TileCache(limits.tile_cache_bytes)
         reader = TileReader(transport, self.cache)
         docket = Docket(config.logs, store.ledger, self.holds, clock)
@@ -158,13 +169,12 @@ class Watch:
             await self.store.settle_copy()
 
     async def run(self) -> None:
-        """Works until cancelled.
+        """Works until cancelled; the cosigner must be running.
 
         Raises:
             ExceptionGroup: If something could not be made durable; the process must end.
         """
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.cosigner.run(), name="cosigner")
             group.create_task(self.puller.run(), name="pull")
             group.create_task(self.gossip.run(), name="gossip")
             group.create_task(self.relay.run(), name="relay")

@@ -77,7 +77,11 @@ class Connection(asyncio.Protocol):
         """Begins, unless there are too many already."""
         hub = self.hub
         self._transport = transport
-        if hub.draining or len(hub.connections) >= hub.limits.connections:
+        if (
+            hub.draining
+            or len(hub.connections) >= hub.limits.connections
+            or not hub.admits(transport)
+        ):
             self._deaf = True
             self._transport.abort()
             return

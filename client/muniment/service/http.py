@@ -187,6 +187,14 @@ class _Route:
     handlers: dict[str, Handler] = field(default_factory=dict)
 
 
+class Responder(Protocol):
+    """What a server serves: an `App`, or what stands before one."""
+
+    async def respond(self, request: Request) -> "Response":
+        """Answers a request; raises nothing but cancellation."""
+        ...
+
+
 class App:
     """Routes requests to handlers and turns what they raise into problems.
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from muniment.service.limits import Budget, Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from muniment.service.connection import Connection
-    from muniment.service.http import App
+    from muniment.service.http import Responder
 
 
 class Hub:
@@ -23,10 +25,17 @@ class Hub:
         connections: Those that are open, or whose last request is still being answered.
         draining: Whether the server is stopping, so that no connection is kept alive.
         emptied: Set when the last connection of a server that stops has gone.
+        admits: Says whether a new connection may stay.
         date: The time for responses, as HTTP writes it; at most a second old.
     """
 
-    def __init__(self, app: App, limits: Limits, date: str) -> None:
+    def __init__(
+        self,
+        app: Responder,
+        limits: Limits,
+        date: str,
+        admits: Callable[[asyncio.BaseTransport], bool] = lambda _: True,
+    ) -> None:
         """Starts without connections."""
         self.app = app
         self.limits = limits
@@ -35,6 +44,7 @@ class Hub:
         self.connections: set[Connection] = set()
         self.draining = False
         self.emptied = asyncio.Event()
+        self.admits: Final = admits
         self.date = date
 
     def after(self, seconds: float) -> float:

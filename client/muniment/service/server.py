@@ -7,29 +7,34 @@ answers several times as many requests as aiohttp's low-level server.
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 from muniment.service.config import Address
 from muniment.service.connection import Connection
-from muniment.service.http import App
+from muniment.service.http import Responder
 from muniment.service.hub import Hub
 from muniment.service.limits import Limits
+from muniment.service.unixsocket import bind_private, is_own_user, unbind
 from muniment.service.wire import http_date
 
-__all__ = ["Limits", "serving"]
+__all__ = ["Limits", "serving", "serving_unix"]
 
 _BACKLOG: Final = 1024
 _HANDSHAKE_SECONDS: Final = 10.0
 _SHUTDOWN_SECONDS: Final = 1.0
+_PRIVATE: Final = Limits(inflight_bytes=1 << 20, connections=16)
+"""An operator's commands: few and small."""
+
 _LONGEST_TICK: Final = 0.5
 """Seconds between two looks at all deadlines; less when a limit is shorter than that."""
 
 
 @asynccontextmanager
 async def serving(
-    app: App,
+    app: Responder,
     address: Address,
     limits: Limits | None = None,
     tls: ssl.SSLContext | None = None,
@@ -48,22 +53,63 @@ async def serving(
     Raises:
         OSError: If the address cannot be bound.
     """
-    limits = limits or Limits()
-    hub = Hub(app, limits, http_date(time.time()))
-    server = await asyncio.get_running_loop().create_server(
-        lambda: Connection(hub),
-        address.host,
-        address.port,
-        backlog=_BACKLOG,
-        ssl=tls,
-        ssl_handshake_timeout=None if tls is None else _HANDSHAKE_SECONDS,
-        ssl_shutdown_timeout=None if tls is None else _SHUTDOWN_SECONDS,
-    )
-    clock = asyncio.create_task(_tick(hub), name="http deadlines")
-    try:
+    create = asyncio.get_running_loop().create_server
+    async with _listening(
+        app,
+        limits or Limits(),
+        lambda connect: create(
+            connect,
+            address.host,
+            address.port,
+            backlog=_BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else _HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=None if tls is None else _SHUTDOWN_SECONDS,
+        ),
+    ) as server:
         host, port = server.sockets[0].getsockname()[:2]
         scheme = "http" if tls is None else "https"
         yield f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+@asynccontextmanager
+async def serving_unix(app: Responder, path: Path | None) -> AsyncIterator[None]:
+    """Serves `app` to this process's own user over a Unix socket, while the context is open.
+
+    Args:
+        app: What answers.
+        path: Where; the socket gets mode 0600. None for nowhere.
+
+    Raises:
+        OSError: If there is something else at the path, or another process listens there.
+    """
+    if path is None:
+        yield
+        return
+    create = asyncio.get_running_loop().create_unix_server
+    listener = bind_private(path)
+    try:
+        async with _listening(
+            app, _PRIVATE, lambda connect: create(connect, sock=listener), is_own_user
+        ):
+            yield
+    finally:
+        listener.close()
+        unbind(path)
+
+
+@asynccontextmanager
+async def _listening(
+    app: Responder,
+    limits: Limits,
+    listen: Callable[[Callable[[], Connection]], Awaitable[asyncio.Server]],
+    admits: Callable[[asyncio.BaseTransport], bool] = lambda _: True,
+) -> AsyncIterator[asyncio.Server]:
+    hub = Hub(app, limits, http_date(time.time()), admits)
+    server = await listen(lambda: Connection(hub))
+    clock = asyncio.create_task(_tick(hub), name="http deadlines")
+    try:
+        yield server
     finally:
         server.close()
         await _drain(hub)

@@ -70,18 +70,24 @@ def build(
     return app
 
 
+def state_of(publisher: PublishedHead, index: IndexProcess | None) -> dict[str, Any]:
+    """How far the log is, and its witnesses."""
+    state: dict[str, Any] = {
+        "integrated": publisher.integrated.size,
+        "published": published_size(publisher.published),
+        "witnesses": publisher.witnesses,
+    }
+    if index is not None:
+        # Told, and never a reason not to be ready: records do not wait for the index.
+        state["index"] = index.state
+    return state
+
+
 def _readiness(
     publisher: PublishedHead, index: IndexProcess | None
 ) -> Callable[[], Mapping[str, Any]]:
     def ready() -> dict[str, Any]:
-        state: dict[str, Any] = {
-            "integrated": publisher.integrated.size,
-            "published": published_size(publisher.published),
-            "witnesses": publisher.witnesses,
-        }
-        if index is not None:
-            # Told, and never a reason not to be ready: records do not wait for the index.
-            state["index"] = index.state
+        state = state_of(publisher, index)
         if publisher.is_stalled:
             raise Problem(503, "no-quorum", "the witness quorum is not met", members=state)
         return state

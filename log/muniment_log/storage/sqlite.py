@@ -126,14 +126,7 @@ class SQLiteStore:
                 raise WrongIdentityError(f"{self.path} is the log {names}, not {origin}")
             row = db.execute("SELECT note FROM head WHERE kind = 'published'").fetchone()
             if row is not None and owned.keys() - set(map(str, keys)):
-                try:
-                    for key in keys:
-                        verify_note(parse_note(row[0]), [verifier_for(key)])
-                except MunimentError as error:
-                    raise WrongIdentityError(
-                        f"the key {key.key_id:08x} has not signed the published checkpoint yet; "
-                        "let the log publish with all keys first"
-                    ) from error
+                _check_signed(row[0], keys)
             db.execute("DELETE FROM identity")
             db.executemany(
                 "INSERT INTO identity (vkey, origin) VALUES (?, ?)",
@@ -350,6 +343,18 @@ def _put_head(db: sqlite3.Connection, kind: str, note: bytes) -> None:
         " ON CONFLICT (kind) DO UPDATE SET note = excluded.note",
         (kind, note),
     )
+
+
+def _check_signed(note: bytes, keys: Sequence[VKey]) -> None:
+    """Checks that all keys have signed a checkpoint."""
+    for key in keys:
+        try:
+            verify_note(parse_note(note), [verifier_for(key)])
+        except MunimentError as error:
+            raise WrongIdentityError(
+                f"the key {key.key_id:08x} has not signed the published checkpoint yet; "
+                "let the log publish with all keys first"
+            ) from error
 
 
 def _read_tiles(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -1,0 +1,143 @@
+"""A witness that serves, and takes up a changed configuration without a restart.
+
+`Watch` and the routes are built anew for the new configuration and replace the old ones as a whole,
+so that a reload gives what a start gives. What must go on is shared: the database, the connections,
+and the cosigner, the one place where heads move. Metrics begin again, as after a start.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from muniment.service.config import config_error, load_config
+from muniment.service.http import App, Problem, Request, Response, json_response
+from muniment.service.logging import event
+from muniment.service.metrics import Metrics
+from muniment_witness.config import WitnessConfig, WitnessFile, watched
+from muniment_witness.http import WitnessHttp
+from muniment_witness.net import HttpTransport
+from muniment_witness.status import status_of
+from muniment_witness.store import Store
+from muniment_witness.watch import Watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class Running:
+    """The parts of a witness that a configuration decides, as they are now.
+
+    Attributes:
+        config: The configuration that is in force.
+        watch: What works unasked.
+    """
+
+    def __init__(
+        self,
+        config: WitnessConfig,
+        store: Store,
+        network: HttpTransport,
+        clock: Callable[[], int],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """Builds the parts; `start` begins."""
+        self._store = store
+        self._network = network
+        self._clock = clock
+        self._tasks = tasks
+        self._reloading = asyncio.Lock()
+        self._work: list[asyncio.Task[None]] = []
+        self.config = config
+        self.watch, self._app = self._build(config)
+
+    def _build(self, config: WitnessConfig) -> tuple[Watch, App]:
+        metrics = Metrics("muniment_witness")
+        cosigner = self.watch.cosigner if self._work else None
+        watch = Watch(config, self._store, self._network, metrics, self._clock, cosigner)
+        http = WitnessHttp(
+            config.file.name,
+            config.logs,
+            config.signers,
+            self._store,
+            watch.cosigner,
+            metrics,
+            watch,
+        )
+        watch.puller.moved = http.cosigned
+        return watch, http.app()
+
+    async def start(self) -> None:
+        """Learns what others remember of this witness, and begins to work."""
+        # Before anything can be asked: a database restored from an old copy must not sign.
+        await self.watch.start()
+        self.watch.cosigner.held = self.watch.holds
+        self._work = [
+            self._tasks.create_task(self.watch.cosigner.run(), name="cosigner"),
+            self._tasks.create_task(self.watch.run(), name="watch"),
+        ]
+
+    def stop(self) -> None:
+        """Ends the work."""
+        for task in self._work:
+            task.cancel()
+
+    async def respond(self, request: Request) -> Response:
+        """Answers a public request by the configuration in force."""
+        return await self._app.respond(request)
+
+    async def reload(self) -> None:
+        """Takes up the logs and peers that the configuration file names now.
+
+        Raises:
+            ConfigError: If the file cannot be used, or something else in it has changed; nothing
+                has changed then.
+        """
+        async with self._reloading:
+            config = await asyncio.to_thread(_reread, self.config)
+            watch, app = self._build(config)
+            watch.holds.ahead.update(self.watch.holds.ahead)
+            self._network.use(config.tokens)
+            await watch.start()
+            _, work = self._work
+            work.cancel()
+            await asyncio.wait([work])
+            watch.cosigner.held = watch.holds
+            self.config, self.watch, self._app = config, watch, app
+            self._work[1] = self._tasks.create_task(watch.run(), name="watch")
+        event(_LOGGER, logging.INFO, "reloaded", logs=len(config.logs), peers=len(config.peers))
+
+    def admin(self) -> App:
+        """What the administrative socket serves."""
+        app = App(Metrics("muniment_witness_admin"))
+
+        async def status(_: Request) -> Response:
+            return json_response(status_of(self.watch))
+
+        async def reload(_: Request) -> Response:
+            try:
+                await self.reload()
+            except Exception as error:
+                raise Problem(409, "not-reloaded", str(error)) from error
+            return json_response(_in_force(self.config))
+
+        app.route("GET", "/status", status)
+        app.route("POST", "/reload", reload)
+        return app
+
+
+def _in_force(config: WitnessConfig) -> Mapping[str, Any]:
+    return {"logs": sorted(config.logs), "peers": sorted(peer.name for peer in config.peers)}
+
+
+def _reread(now: WitnessConfig) -> WitnessConfig:
+    path: Path = now.path
+    file = load_config(path, WitnessFile)
+    for name in WitnessFile.__struct_fields__:
+        if name not in {"log", "peer"} and getattr(file, name) != getattr(now.file, name):
+            config_error(path, name, "has changed; that takes a restart")
+    logs, options, peers, tokens = watched(path, file, now.signers)
+    return replace(now, file=file, logs=logs, options=options, peers=peers, tokens=tokens)
