@@ -29,7 +29,7 @@ from muniment.formats.merkle import CompactRange, leaf_hashes
 from muniment.formats.tiles import bundles_of
 from muniment.formats.witnesswire import origin_hash
 from muniment.service.database import DatabaseError
-from muniment_log.cli import EXIT_FAILED
+from muniment_log.exits import EXIT_FAILED
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_witness import setup
 from witness_tools import WITNESS, GrowingLog, log_signer
