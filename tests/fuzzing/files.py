@@ -80,8 +80,8 @@ def _log_config(data: bytes) -> None:
     path.write_bytes(data)
     with suppress(ConfigError):
         file = load_config(path, log_config.LogFile)
-        log_config._admission(path, file)
-        log_config._rates(path, file)
+        log_config.admission_of(path, file)
+        log_config.rates_of(path, file)
 
 
 @target("witness-config")
