@@ -77,6 +77,7 @@ class Forks:
             text=True,
         )
         self._number = 0
+        self._begun: list[Service] = []
 
     def ask(self, what: dict[str, object]) -> int | None:
         assert self._process.stdin is not None
@@ -107,7 +108,16 @@ class Forks:
         asked = {"run": run, "folder": str(output), "pages": pages, "clock_off": clock_off}
         pid = self.ask({**asked, "environment": dict(environment or {})})
         assert pid is not None
-        return Service(self, pid, output)
+        service = Service(self, pid, output)
+        self._begun.append(service)
+        return service
+
+    def kill_all(self) -> None:
+        """Ends whatever still runs."""
+        for service in self._begun:
+            if service.code is None:
+                service.kill()
+        self._begun.clear()
 
     def log(self, config: Path, *, pages: int = 1000, clock_off: int = 0) -> Service:
         serve = ("muniment_log.cli", "serve", "--config", config)

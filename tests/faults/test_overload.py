@@ -10,7 +10,7 @@ import decisions
 import signing
 from faults.crowd import Line, files, resident, run
 from faults.overloaded import Load, check_receipts, configured, everything
-from faults.services import forks
+from faults.services import Forks
 from log_deployment import GATEWAY, ORIGIN, Stream
 from muniment.gateway import Gateway
 
@@ -115,11 +115,10 @@ async def overload(url: str, pid: int) -> None:
     assert files(pid) <= opened + 8
 
 
-def test_a_log_with_ten_times_its_load(tmp_path: Path) -> None:
-    with forks() as quick:
-        log = quick.log(configured(tmp_path / "log", LIMITS))
-        run(overload(log.url, log.pid))
-        assert "unhandled" not in log.stderr
+def test_a_log_with_ten_times_its_load(tmp_path: Path, quick: Forks) -> None:
+    log = quick.log(configured(tmp_path / "log", LIMITS))
+    run(overload(log.url, log.pid))
+    assert "unhandled" not in log.stderr
 
 
 HOSTILE = 1000  # records; at 150 µs each, a sixth of a second of checking
@@ -151,10 +150,9 @@ async def keep_busy(url: str) -> None:
     assert answered >= 20
 
 
-def test_batches_that_are_slow_to_check_keep_nobody_waiting(tmp_path: Path) -> None:
-    with forks() as quick:
-        log = quick.log(configured(tmp_path / "log", ""))
-        run(keep_busy(log.url))
+def test_batches_that_are_slow_to_check_keep_nobody_waiting(tmp_path: Path, quick: Forks) -> None:
+    log = quick.log(configured(tmp_path / "log", ""))
+    run(keep_busy(log.url))
 
 
 BUDGETED = 'records_per_second = 4000.0\n[[gateway]]\nvkey = "{}"\n'
@@ -213,15 +211,14 @@ async def refused_from_one_address(url: str) -> None:
     line.close()
 
 
-def test_budgets_of_real_clients(tmp_path: Path) -> None:
+def test_budgets_of_real_clients(tmp_path: Path, quick: Forks) -> None:
     calm = signing.log_signer("gw.example/calm").vkey
     # The [[gateway]] that comes first gets the rate; the second is not limited.
-    with forks() as quick:
-        config = configured(tmp_path / "log", "failures_per_second = 2.0\nburst_seconds = 0.1\n")
-        gateway = str(signing.log_signer(GATEWAY).vkey)
-        config.write_text(
-            config.read_text().replace(f'"{gateway}"\n', f'"{gateway}"\n' + BUDGETED.format(calm))
-        )
-        log = quick.log(config)
-        run(within_budget(log.url))
-        run(refused_from_one_address(log.url))
+    config = configured(tmp_path / "log", "failures_per_second = 2.0\nburst_seconds = 0.1\n")
+    gateway = str(signing.log_signer(GATEWAY).vkey)
+    config.write_text(
+        config.read_text().replace(f'"{gateway}"\n', f'"{gateway}"\n' + BUDGETED.format(calm))
+    )
+    log = quick.log(config)
+    run(within_budget(log.url))
+    run(refused_from_one_address(log.url))

@@ -9,7 +9,7 @@ import decisions
 import signing
 from faults.crowd import Line, run, until
 from faults.overloaded import Load, check_receipts, configured, everything
-from faults.services import Service, forks
+from faults.services import Forks, Service
 from log_deployment import GATEWAY, ORIGIN, Stream
 from muniment.formats.policy import parse_policy
 
@@ -49,24 +49,23 @@ async def compare(load: Load) -> None:
     assert len(plain) >= load.plain > 0
 
 
-def test_a_log_that_stops_under_load_keeps_its_word(tmp_path: Path) -> None:
+def test_a_log_that_stops_under_load_keeps_its_word(tmp_path: Path, quick: Forks) -> None:
     config = configured(tmp_path / "log", BUSY)
     load = Load("")
-    with forks() as quick:
-        for number in range(ROUNDS):
-            log = quick.log(config)
-            run(stop_while_busy(load, log, 0.1 * number))
-            assert log.wait() == 0, log.stderr
-            load.url = quick.log(config).url if number == ROUNDS - 1 else ""
-            if load.url:
-                run(try_again(load))
-                run(compare(load))
-            else:
-                again = quick.log(config)
-                load.url = again.url
-                run(try_again(load))
-                again.signal(signal.SIGTERM)
-                assert again.wait() == 0
+    for number in range(ROUNDS):
+        log = quick.log(config)
+        run(stop_while_busy(load, log, 0.1 * number))
+        assert log.wait() == 0, log.stderr
+        load.url = quick.log(config).url if number == ROUNDS - 1 else ""
+        if load.url:
+            run(try_again(load))
+            run(compare(load))
+        else:
+            again = quick.log(config)
+            load.url = again.url
+            run(try_again(load))
+            again.signal(signal.SIGTERM)
+            assert again.wait() == 0
 
 
 def silent_witness() -> socket.socket:
@@ -118,9 +117,9 @@ async def still_there(url: str, body: bytes) -> None:
     assert b'"first":0,' in reply.body  # the receipt of the first time
 
 
-def stop(tmp_path: Path, *, grace: float, signals: int) -> int:
+def stop(tmp_path: Path, quick: Forks, *, grace: float, signals: int) -> int:
     body = Stream("s", signing.log_signer(GATEWAY)).take(decisions.decisions(1, producer=GATEWAY))
-    with silent_witness() as witness, forks() as quick:
+    with silent_witness() as witness:
         config = witnessed(tmp_path / "log", witness, grace)
         log = quick.log(config)
         run(told_to_stop(log, body, signals))
@@ -129,10 +128,10 @@ def stop(tmp_path: Path, *, grace: float, signals: int) -> int:
     return code
 
 
-def test_a_stop_does_not_wait_for_a_silent_witness(tmp_path: Path) -> None:
+def test_a_stop_does_not_wait_for_a_silent_witness(tmp_path: Path, quick: Forks) -> None:
     """The caller asked to wait 50 seconds for a quorum; the log may take one to stop."""
-    assert stop(tmp_path, grace=1.0, signals=1) == 0
+    assert stop(tmp_path, quick, grace=1.0, signals=1) == 0
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    assert stop(tmp_path, grace=3600.0, signals=2) == -signal.SIGTERM
+def test_a_second_signal_ends_at_once(tmp_path: Path, quick: Forks) -> None:
+    assert stop(tmp_path, quick, grace=3600.0, signals=2) == -signal.SIGTERM
