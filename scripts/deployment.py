@@ -156,12 +156,21 @@ class Deployment:
         config.write_text(f"{top}{text}{tables}{more}")
 
     def cpu_seconds(self, name: str) -> float:
-        """Processor time that a running server has used."""
-        status = Path(f"/proc/{self.processes[name].pid}/stat").read_text()
-        user, system = status.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        """Processor time that a running server and its child processes have used."""
+        ticks = 0
+        for one in self._family(name):
+            status = Path(f"/proc/{one}/stat").read_text()
+            user, system = status.rpartition(")")[2].split()[11:13]
+            ticks += int(user) + int(system)
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def rss(self, name: str) -> int:
-        """Resident memory of a running server, in bytes."""
-        status = Path(f"/proc/{self.processes[name].pid}/statm").read_text()
-        return int(status.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        """Resident memory of a running server and its child processes, in bytes."""
+        pages = [
+            int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in self._family(name)
+        ]
+        return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def _family(self, name: str) -> list[str]:
+        pid = self.processes[name].pid
+        return [str(pid), *Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
