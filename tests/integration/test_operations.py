@@ -139,9 +139,14 @@ def test_the_unit_is_well_formed_and_hardened(unit: Path, tmp_path: Path) -> Non
 
 
 def test_the_units_stop_where_a_restart_cannot_help() -> None:
-    from muniment_log import cli
+    from muniment_log import exits
 
-    never = {cli.EXIT_CONFIG, cli.EXIT_DATABASE, cli.EXIT_IDENTITY, cli.EXIT_ROLLED_BACK}
+    never = {
+        exits.EXIT_CONFIG,
+        exits.EXIT_DATABASE,
+        exits.EXIT_IDENTITY,
+        exits.EXIT_ROLLED_BACK,
+    }
     for unit in UNITS:
         found = re.search(r"^RestartPreventExitStatus=([\d ]+)$", unit.read_text(), re.MULTILINE)
         assert found is not None
