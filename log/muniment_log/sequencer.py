@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -183,11 +184,14 @@ class Sequencer:
                 if not any(stream.parked for stream in self._streams.values()):
                     self._parked.clear()
             else:
+                began = asyncio.get_running_loop().time()
                 try:
                     states = await self._order.streams([stream.key for stream in waiting])
                 except (UnavailableError, OverloadedError):
                     states = {}  # it goes on to wait, at most until its time is over
+                    began = 0.0
                 for stream in waiting:
+                    stream.looked = max(stream.looked, began)
                     state = states.get(stream.key, stream.committed)
                     if not stream.queued and state.next > stream.committed.next:
                         await self._move(stream, state)
@@ -218,8 +222,9 @@ class Sequencer:
 
     def _park(self, stream: Stream, pending: Pending) -> None:
         stream.parked[pending.first] = pending
-        timer = asyncio.get_running_loop().call_later(
-            self._limits.parked_seconds, self._expire, stream, pending
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(
+            self._limits.parked_seconds, self._expire, stream, pending, loop.time()
         )
         pending.done.add_done_callback(lambda _: timer.cancel())
         self._parked.set()
@@ -233,10 +238,25 @@ class Sequencer:
         end = accepted.index + accepted.count
         return Receipt(accepted.index, accepted.count, end, end + 1)
 
-    def _expire(self, stream: Stream, pending: Pending) -> None:
-        if stream.parked.get(pending.first) is pending:
+    def _expire(
+        self, stream: Stream, pending: Pending, since: float, *, again: bool = True
+    ) -> None:
+        """A batch has been early for long enough, since a time of the event loop's clock."""
+        if stream.parked.get(pending.first) is not pending:
+            return
+        if self._order.is_shared and stream.looked < since:
+            # What is remembered of the stream is a guess from before the batch came: another
+            # process may have acknowledged what it follows. That is no gap.
+            if again:
+                again_in = self._limits.parked_seconds
+                expire = partial(self._expire, stream, pending, since, again=False)
+                asyncio.get_running_loop().call_later(again_in, expire)
+                return
             del stream.parked[pending.first]
-            refuse(pending, StreamGapError(stream.expected.next, pending.first))
+            refuse(pending, UnavailableError("it cannot be seen where the stream continues"))
+            return
+        del stream.parked[pending.first]
+        refuse(pending, StreamGapError(stream.expected.next, pending.first))
 
     async def _hold(self, key: StreamKey) -> Stream:
         """The stream's state in memory, read from the store when it is not there."""

@@ -73,6 +73,8 @@ class Stream:
         queued: batches on their way, by sequence number.
         parked: batches that came early, by sequence number.
         users: how many callers hold on to this object, so that it is not dropped from memory.
+        looked: when the last look began that showed where the stream is, by the event loop's clock;
+            for streams that other processes move, too.
     """
 
     key: StreamKey
@@ -81,6 +83,7 @@ class Stream:
     queued: dict[int, Pending] = field(default_factory=dict)
     parked: dict[int, Pending] = field(default_factory=dict)
     users: int = 0
+    looked: float = 0.0
 
     @property
     def is_idle(self) -> bool:

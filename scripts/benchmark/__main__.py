@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import machine
+from benchmark.cluster import cluster
 from benchmark.large import LargeLog
 from benchmark.load import decisions
 from benchmark.options import Options
 from benchmark.scenarios import LARGE, SCENARIOS
+
+ASKED: dict[str, Callable[[Options], dict[str, Any]]] = {"cluster": cluster}
+"""Run only when named: they need more than this program."""
 
 LIMIT_RECORDS = 100_000  # hashed in memory, and written and synced, for the two limits
 
@@ -71,8 +75,9 @@ def run(chosen: list[str], options: Options) -> dict[str, Any]:
         show(f"{name}  ({time.perf_counter() - began:.0f} s)", figures)
         sys.stdout.flush()
 
-    for name in [name for name in SCENARIOS if name in chosen]:
-        measure(name, lambda name=name: SCENARIOS[name](options))  # type: ignore[misc]
+    every = {**SCENARIOS, **ASKED}
+    for name in [name for name in every if name in chosen]:
+        measure(name, lambda name=name: every[name](options))  # type: ignore[misc]
     if large := [name for name in LARGE if name in chosen]:
         log = LargeLog(options)
         try:
@@ -87,13 +92,15 @@ def run(chosen: list[str], options: Options) -> dict[str, Any]:
 def main() -> None:
     every = [*SCENARIOS, *LARGE]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("scenario", nargs="*", metavar="SCENARIO", help=f"of {', '.join(every)}")
+    parser.add_argument(
+        "scenario", nargs="*", metavar="SCENARIO", help=f"of {', '.join([*every, *ASKED])}"
+    )
     parser.add_argument("--quick", action="store_true", help="each scenario within 45 seconds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument("--seed", type=int, default=1, help="of the decisions (default 1)")
     parser.add_argument("--records", type=int, help="size of the large log (default 5,000,000)")
     given = parser.parse_args()
-    if unknown := set(given.scenario) - set(every):
+    if unknown := set(given.scenario) - {*every, *ASKED}:
         parser.error(f"no scenario {', '.join(sorted(unknown))}")
     records = given.records or (100_000 if given.quick else 5_000_000)
     report = run(given.scenario or every, Options(given.quick, given.seed, records))

@@ -1,0 +1,60 @@
+"""A frontend that cannot see the database does not say where a stream is."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import engines
+import signing
+from log_tools import GATEWAY, ORIGIN, GatewayStream
+from muniment.service.metrics import Metrics
+from muniment_log.cluster.database import Database
+from muniment_log.cluster.migrate import migrate
+from muniment_log.cluster.order import Backlog, PostgresOrder
+from muniment_log.errors import StreamGapError, UnavailableError
+from muniment_log.metrics import LogMetrics
+from muniment_log.sequencer import Sequencer, SequencerLimits
+from muniment_log.storage.port import StreamKey
+from muniment_log.tokens import TokenFramer
+from tcpproxy import Proxy
+
+
+async def test_what_another_frontend_acknowledged_is_no_gap(
+    database: str, postgres_server: engines.PostgreSQL
+) -> None:
+    with Proxy(postgres_server.port) as link:
+        blind = database.replace(f":{postgres_server.port}/", f":{link.port}/")
+        limits = SequencerLimits(parked_seconds=0.3)
+        opened = [await Database.open(url, patience=0.2) for url in (database, blind)]
+        await migrate(opened[0])
+        sequencers = [
+            Sequencer(
+                PostgresOrder(one, Backlog()),
+                TokenFramer(ORIGIN, signing.log_signer()),
+                LogMetrics(Metrics("test")),
+                limits,
+            )
+            for one in opened
+        ]
+        running: list[asyncio.Task[Any]] = [asyncio.create_task(s.run()) for s in sequencers]
+        stream = GatewayStream()
+        await sequencers[1].submit(stream.take(3))
+        await sequencers[0].submit(stream.take(2))  # which the other one does not know
+        link.refuse()
+        third = stream.take(1)
+        with pytest.raises(UnavailableError):
+            await sequencers[1].submit(third)
+        link.heal()
+        later = stream.take(1)
+        with pytest.raises(StreamGapError) as caught:
+            await sequencers[1].submit(later)
+        assert caught.value.expected == 5
+        await sequencers[1].submit(third)
+        await sequencers[0].submit(later)
+        assert (await sequencers[1].stream(StreamKey(GATEWAY, "main"))).next == 7
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for one in opened:
+            await one.close()

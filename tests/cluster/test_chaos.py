@@ -1,0 +1,355 @@
+"""A whole cluster under everything that happens to machines, round after round.
+
+Three frontends, three integrators, three witnesses, gateways that submit all the time. A round
+kills or stops a process, restarts PostgreSQL or the object store, or makes the network between them
+slow, silent or broken. MUNIMENT_CHAOS_ROUNDS is how many rounds (and `pytest --timeout 3000` for
+hundreds); the choices come from a seed, MUNIMENT_CHAOS_SEED, which a failure prints.
+"""
+
+import contextlib
+import http.client
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import engines
+from faults.services import Forks, Service, forks
+from log_deployment import GATEWAY, ORIGIN, Cluster, Deployment, Stream, ask, deployed
+from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.formats.encoding import parse_base64, unframe
+from muniment.formats.merkle import CompactRange, leaf_hash, leaf_hashes
+from muniment.formats.proofs import verify_inclusion
+from muniment.formats.tiles import bundles_of
+from muniment.formats.witnesswire import origin_hash
+from tcpproxy import Proxy
+
+ROUNDS = int(os.environ.get("MUNIMENT_CHAOS_ROUNDS", "5"))
+SEED = int(os.environ.get("MUNIMENT_CHAOS_SEED", time.time_ns() % 1_000_000))
+LEASE_SECONDS = 2.0
+GATEWAYS = 3
+SETTLE_SECONDS = 90.0  # only a failure waits so long
+
+UNEXPECTED = (6, 7, 8)
+"""Exit codes that nothing here may bring about: wrong identity, rolled back, damaged."""
+
+
+def tell(text: str) -> None:
+    """Shown when the test fails, and with `pytest -s`."""
+    sys.stdout.write(f"{text}\n")
+
+
+def record(name: str) -> bytes:
+    return (
+        b'{"execution":"e","id":"%b","kind":"outcome","producer":"gw.example/edge",'
+        b'"status":"completed","time":1,"v":1}' % name.encode()
+    )
+
+
+class Member:
+    """A frontend or an integrator with a network of its own; started again when it ends."""
+
+    def __init__(self, chaos: "Chaos", name: str, command: str) -> None:
+        self.name = name
+        self.postgres = Proxy(chaos.postgres.port)
+        self.store = Proxy(chaos.store.port)
+        self.url = f"http://127.0.0.1:{engines.free_ports(1)[0]}"
+        self.service: Service | None = None
+        self._chaos = chaos
+        self._command = command
+        self._config = chaos.config_for(self)
+
+    def start(self) -> None:
+        self.service = self._chaos.forks.begin(
+            self._config.parent, "muniment_log.cli", self._command, "--config", self._config,
+            "--listen", self.url.removeprefix("http://"),
+            environment={
+                **self._chaos.bucket.environment,
+                "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.store.port}",
+            },
+        )  # fmt: skip
+
+    def watch(self) -> None:
+        """Starts it when it has ended, as a supervisor would; fails when it should not have."""
+        service = self.service
+        assert service is not None
+        if service.code is None and not service._is_zombie():
+            return
+        code = service.wait()
+        if code in UNEXPECTED:
+            raise AssertionError(f"{self.name} ended with {code}\n{service.stderr[-4000:]}")
+        tell(f"  {self.name} had ended with {code}: {service.stderr.strip()[-300:]}")
+        self.start()
+
+    def signal(self, which: signal.Signals) -> None:
+        assert self.service is not None
+        with contextlib.suppress(ProcessLookupError):
+            self.service.signal(which)
+
+    def close(self) -> None:
+        if self.service is not None:
+            self.service.kill()
+        for proxy in (self.postgres, self.store):
+            proxy.__exit__(None, None, None)
+
+
+class Gateway(threading.Thread):
+    """Submits batches one after the other, to any frontend, each until it has its receipt."""
+
+    def __init__(self, chaos: "Chaos", stream: Stream, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.stream = stream
+        self.receipts: list[tuple[int, list[bytes]]] = []
+        self.failure: str | None = None
+        self.stopping = threading.Event()
+        self._chaos = chaos
+        self._dice = random.Random(seed)
+
+    def run(self) -> None:
+        while not self.stopping.is_set() and self.failure is None:
+            stream, count = self.stream, self._dice.randint(1, 60)
+            names = [f"{stream.label}-{stream.next + i}" for i in range(count)]
+            body = stream.take([record(name) for name in names])
+            while (first := self._submit(body)) is None and self.failure is None:
+                if self.stopping.wait(0.05) and time.monotonic() > self._chaos.deadline:
+                    self.failure = "no receipt in time"
+            if first is not None:
+                self.receipts.append((first, unframe(body)))
+
+    def _submit(self, body: bytes) -> int | None:
+        url = self._dice.choice(self._chaos.frontends).url
+        try:
+            answer = ask(f"{url}/v1/batches", body)
+        except (OSError, http.client.HTTPException):
+            return None
+        if answer.status == 200:
+            first = answer.json["first"]
+            assert isinstance(first, int)
+            return first
+        if answer.status != 503:
+            self.failure = f"{answer.status} {answer.body!r}"
+        return None
+
+
+class Chaos:
+    """Everything that runs."""
+
+    def __init__(
+        self,
+        made: Deployment,
+        quick: Forks,
+        postgres: engines.PostgreSQL,
+        store: engines.SeaweedFS,
+    ) -> None:
+        assert made.cluster is not None
+        self.made, self.forks, self.postgres, self.store = made, quick, postgres, store
+        self.bucket = made.cluster.bucket
+        self.deadline = float("inf")
+        self.frontends = [Member(self, f"frontend{n}", "frontend") for n in range(3)]
+        self.integrators = [Member(self, f"integrator{n}", "integrator") for n in range(3)]
+        self.gateways = [Gateway(self, made.stream(), SEED + n) for n in range(GATEWAYS)]
+
+    @property
+    def members(self) -> list[Member]:
+        return [*self.frontends, *self.integrators]
+
+    def config_for(self, member: Member) -> Path:
+        assert self.made.cluster is not None
+        config = self.made.config.with_name(f"{member.name}.toml")
+        text = self.made.config.read_text()
+        text = text.replace(f":{self.postgres.port}/", f":{member.postgres.port}/")
+        text = text.replace("lease_seconds = 6.0", f"lease_seconds = {LEASE_SECONDS}")
+        config.write_text(text.replace('database = "index.db"', "enabled = false"))
+        return config
+
+    def rest(self, seconds: float) -> None:
+        """Lets it run, and starts what has ended."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self.check()
+            time.sleep(0.05)
+
+    def check(self) -> None:
+        for member in self.members:
+            member.watch()
+        for gateway in self.gateways:
+            assert gateway.failure is None, f"{gateway.stream.label}: {gateway.failure}"
+
+    def disturb(self, dice: random.Random) -> None:
+        member = dice.choice(self.members)
+        link = dice.choice([member.postgres, member.store])
+        what = dice.choice(
+            ["kill", "kill", "stop", "stop", "cut", "silence", "slow", "postgres", "postgres kill",
+             "store"]
+        )  # fmt: skip
+        tell(f"{what} {member.name}")
+        match what:
+            case "kill":
+                member.signal(signal.SIGKILL)
+            case "stop":
+                member.signal(signal.SIGSTOP)
+                self.rest(dice.uniform(0.5, 2.5) * LEASE_SECONDS)
+                member.signal(signal.SIGCONT)
+            case "cut":
+                link.cut()
+            case "silence":
+                link.silent = True
+                self.rest(dice.uniform(0.5, 2.5) * LEASE_SECONDS)
+                link.heal()
+            case "slow":
+                link.delay = dice.uniform(0.02, 0.3)
+                self.rest(dice.uniform(0.5, 2.0) * LEASE_SECONDS)
+                link.heal()
+            case "postgres":
+                self.postgres.restart()
+            case "postgres kill":
+                self.postgres.kill()
+                self.postgres.start()
+            case _:
+                self.store.kill()
+                self.rest(dice.uniform(0.0, 1.0))
+                self.store.start()
+        self.rest(dice.uniform(0.1, 1.0))
+
+    def settle(self) -> None:
+        """Everything is well again; every gateway gets its last receipt."""
+        self.deadline = time.monotonic() + SETTLE_SECONDS
+        for gateway in self.gateways:
+            gateway.stopping.set()
+        for gateway in self.gateways:
+            while gateway.is_alive():
+                self.check()
+                gateway.join(0.1)
+        self.check()
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Waits for something, and starts what has ended."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not holds():
+            assert time.monotonic() < deadline, "it did not come to pass"
+            self.rest(0.1)
+
+    def leads(self, member: Member) -> bool | None:
+        """Whether an integrator integrates; None when it does not answer."""
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            answer = ask(f"{member.url}/readyz")
+            return bool(answer.json.get("integrating"))
+        return None
+
+    def leader(self) -> Member:
+        self.until(lambda: any(self.leads(member) for member in self.integrators))
+        return next(member for member in self.integrators if self.leads(member))
+
+    def checkpoint(self) -> bytes:
+        """The published one, as the first frontend that answers has it; empty before the first."""
+        for member in self.frontends:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                answer = ask(f"{member.url}/checkpoint")
+                if answer.status == 200:
+                    return answer.body
+        return b""
+
+    def published(self, size: int) -> int:
+        """The published size, once it is at least `size`."""
+        self.until(lambda: _size(self.checkpoint()) >= size)
+        return _size(self.checkpoint())
+
+    def close(self) -> None:
+        for gateway in self.gateways:
+            gateway.stopping.set()
+            gateway.failure = gateway.failure or "over"
+        for member in self.members:
+            member.close()
+
+
+def _size(note: bytes) -> int:
+    return int(note.split(b"\n")[1]) if note else 0
+
+
+@pytest.fixture(scope="module")
+def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
+    """One cluster for all tests; the last one judges what became of it."""
+    with engines.postgresql() as postgres, engines.seaweedfs() as store, forks() as quick:
+        cluster = Cluster(postgres.create_database(), store.create_bucket())
+        with deployed(tmp_path_factory.mktemp("chaos"), cluster) as made:
+            made.log.terminate()
+            running = Chaos(made, quick, postgres, store)
+            try:
+                for member in running.members:
+                    member.start()
+                for gateway in running.gateways:
+                    gateway.start()
+                yield running
+            finally:
+                running.close()
+
+
+@pytest.mark.parametrize("side", ["postgres", "store"])
+@pytest.mark.timeout(300)
+def test_an_integrator_that_is_cut_off_from_one_side_is_replaced(chaos: Chaos, side: str) -> None:
+    chaos.until(lambda: all(gateway.receipts for gateway in chaos.gateways))
+    cut_off = chaos.leader()
+    link = cut_off.postgres if side == "postgres" else cut_off.store
+    link.silent = True
+    chaos.until(lambda: chaos.leads(cut_off) is False)
+    other = chaos.leader()
+    assert other is not cut_off
+    # Under the other one the log goes on, and what was cut off does no harm when it is back.
+    size = chaos.published(0)
+    chaos.until(lambda: chaos.published(0) > size)
+    link.heal()
+    size = chaos.published(0)
+    chaos.until(lambda: chaos.published(0) > size)
+    chaos.until(lambda: sum(chaos.leads(member) is True for member in chaos.integrators) == 1)
+
+
+@pytest.mark.timeout(600 + 20 * ROUNDS)
+def test_every_receipt_holds_and_there_is_one_history(chaos: Chaos) -> None:
+    tell(f"MUNIMENT_CHAOS_SEED={SEED} MUNIMENT_CHAOS_ROUNDS={ROUNDS}")
+    dice = random.Random(SEED)
+    chaos.until(lambda: all(gateway.receipts for gateway in chaos.gateways))
+    for _ in range(ROUNDS):
+        chaos.disturb(dice)
+    chaos.settle()
+    receipts = [receipt for gateway in chaos.gateways for receipt in gateway.receipts]
+    end = max(first + len(batch) for first, batch in receipts)
+    chaos.published(end)
+    cosigned = chaos.made.policy.verify(chaos.checkpoint(), origin=ORIGIN)
+    size, url = cosigned.size, chaos.frontends[0].url
+
+    # One history: everything published makes the root that the witnesses have cosigned.
+    entries = [
+        entry
+        for bundle in bundles_of(0, size, size)
+        for entry in unframe(ask(f"{url}/{bundle.path}").body)
+    ]
+    hashes = leaf_hashes(entries)
+    assert CompactRange.EMPTY.extend(hashes).root() == cosigned.root
+    # Every receipt at its index, no index twice, and nothing that nobody has a receipt for.
+    places = sorted((first, len(batch)) for first, batch in receipts)
+    assert [first for first, _ in places] == [0, *[a + b for a, b in places]][:-1]
+    assert places[-1][0] + places[-1][1] == size == len(entries)
+    for first, batch in receipts:
+        assert entries[first : first + len(batch)] == batch
+    for first, batch in dice.sample(receipts, min(20, len(receipts))):
+        proof = ask(
+            f"{url}/v1/proofs/inclusion?index={first}&size={size}",
+            headers={"Accept": "application/json"},
+        ).json["proof"]
+        path = [parse_base64(text, "proof") for text in proof]
+        verify_inclusion(leaf_hash(batch[0]), first, size, path, cosigned.root)
+    # The witnesses agree: what each has cosigned last is a tree of this history.
+    for witness in chaos.made.witnesses:
+        note = ask(f"{witness.url}/{origin_hash(ORIGIN)}/checkpoint").body
+        known = parse_signed_checkpoint(note).checkpoint
+        assert known.root == CompactRange.EMPTY.extend(hashes[: known.size]).root()
+    for gateway in chaos.gateways:
+        state = ask(f"{url}/v1/streams/{GATEWAY}/{gateway.stream.label}").json
+        assert state["next"] == gateway.stream.next
+    tell(f"{len(receipts)} batches acknowledged, {size} leaves, {ROUNDS} rounds")
