@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "deploy" / "Containerfile"
+EXTRA = "muniment_log/cluster/"  # needs what only the extra `cluster` brings
 ABSOLUTE = re.compile(r"(?<![\w.])/(opt/muniment|build|wheel)\b")
 TIMEOUT = 300  # seconds, for each step
 
@@ -64,6 +65,9 @@ def follow(place: Path) -> None:
         elif word == "RUN":
             command = ABSOLUTE.sub(lambda path: f"{place}/{path[1]}", rest)
             run("sh", "-ec", command.replace("python3 ", f"{sys.executable} "), cwd=source)
+        elif word == "ARG":
+            name, _, default = rest.partition("=")
+            os.environ.setdefault(name, default)
         elif word not in {"ENV", "WORKDIR"}:
             sys.exit(f"{RECIPE.name}: {word} is not known here")
 
@@ -85,7 +89,7 @@ def main() -> None:
         modules = sorted(
             name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
             for name in names
-            if name.endswith(".py")
+            if name.endswith(".py") and not name.startswith(EXTRA)
         )
         run(bin_ / "python", "-W", "error", "-c", f"import {', '.join(modules)}", cwd=place)
         for command in ("muniment", "muniment-log", "muniment-witness"):
