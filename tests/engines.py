@@ -380,7 +380,7 @@ class SeaweedFS(S3Server):
             program, "-logtostderr", "-v=0", "server",
             "-dir", self.folder / "data", "-ip", "127.0.0.1", "-ip.bind", "127.0.0.1",
             "-master.telemetry=false", "-master.telemetry.url=http://127.0.0.1:9/",
-            "-master.volumeSizeLimitMB=1024", "-volume.max=100", "-volume.preStopSeconds=0",
+            "-master.volumeSizeLimitMB=1024", "-volume.max=2000", "-volume.preStopSeconds=0",
             "-master.electionTimeout=300ms", "-master.heartbeatInterval=50ms",
             f"-master.port={master}", f"-master.port.grpc={master_grpc}",
             f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}",

@@ -33,6 +33,7 @@ from muniment_log.exits import (
     EXIT_FAILED,
     EXIT_UNREACHABLE,
     code_of,
+    end_with,
     fail,
     run_service,
 )
@@ -297,5 +298,10 @@ def _say(verdict: str, damage: Sequence[Damage]) -> None:
         click.echo(f"{verdict} {table}: {what}")
 
 
+def program() -> None:
+    """What the installed command runs."""
+    end_with(main)
+
+
 if __name__ == "__main__":
-    main()
+    program()

@@ -190,6 +190,7 @@ def test_only_this_machine_is_spoken_to_in_the_clear() -> None:
 PENDING = """
     import asyncio, sys
     from muniment_log.cluster.objects import ObjectStore
+    from muniment_log.exits import end_with
 
     async def main():
         store = ObjectStore.open("s3://bucket", seconds=2.0)
@@ -203,12 +204,13 @@ PENDING = """
         finally:
             await store.close()
 
-    asyncio.run(main())
+    end_with(lambda: asyncio.run(main()))
 """
 
 
 def test_a_process_ends_in_order_while_requests_hang(tmp_path: Path) -> None:
-    """The library aborts an interpreter that ends under its requests; `close` waits for them."""
+    """The library aborts an interpreter that ends under its requests: `close` waits for them, and
+    `end_with` spares its threads the interpreter's end."""
     script = tmp_path / "pending.py"
     script.write_text(textwrap.dedent(PENDING))
     with hanging_server() as environment:

@@ -42,7 +42,7 @@ class _Name:
 class Disk:
     """Follows the calls of a process, and tells what a power cut could leave at this point."""
 
-    def __init__(self, ignored: Iterable[str] = (".lock", "-shm")) -> None:
+    def __init__(self, ignored: Iterable[str] = (".lock", "-shm", ".sock")) -> None:
         """Starts with nothing.
 
         Args:

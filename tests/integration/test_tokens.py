@@ -109,7 +109,7 @@ def test_a_token_writes_as_its_producer_and_as_no_other(place: Place) -> None:
 def test_reads_need_a_token_and_health_does_not(place: Place) -> None:
     assert place.post(WRITER).status == 200
     for _ in range(100):
-        if place.get("/checkpoint", READER).status == 200:
+        if place.get("/v1/entries/0", READER).status == 200:
             break
         time.sleep(0.1)
     for path in DATA + TILES:

@@ -103,7 +103,12 @@ class Database:
                 command_timeout=COMMAND_SECONDS,
                 timeout=COMMAND_SECONDS,
                 reset=nothing,
-                server_settings={"application_name": "muniment-log"},
+                server_settings={
+                    "application_name": "muniment-log",
+                    # Who is cut off in the middle of a transaction must not hold its locks until
+                    # TCP notices, hours later: nobody else could take the lease over.
+                    "idle_in_transaction_session_timeout": f"{COMMAND_SECONDS * 1000:.0f}",
+                },
             )
         except ValueError as error:
             raise DatabaseError(f"PostgreSQL: {_text(error)}") from error
