@@ -322,18 +322,13 @@ def _read_policy(path: Path) -> bytes:
 
 
 def _signers(path: Path, file: LogFile) -> tuple[Signer, ...]:
-    found: list[Signer] = []
-    keys = read_signers(
+    found = read_signers(
         path,
         name=file.origin,
         keys=file.keys,
         passphrase_file=file.key_passphrase_file,
         use="log",
     )
-    for key, key_path, signer in keys:
-        if any(signer.vkey == known.vkey for known in found):
-            config_error(path, key, f"{key_path}: the same key twice")
-        found.append(signer)
     algorithms = {signer.vkey.algorithm for signer in found}
     if ED25519 not in algorithms:
         config_error(path, "keys", "an Ed25519 key is needed (C2SP tlog-tiles, Checkpoints)")

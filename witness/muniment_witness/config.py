@@ -223,19 +223,13 @@ def watched(
 
 
 def _signers(path: Path, file: WitnessFile) -> tuple[Signer, ...]:
-    signers: list[Signer] = []
-    keys = read_signers(
+    return read_signers(
         path,
         name=file.name,
         keys=file.keys,
         passphrase_file=file.key_passphrase_file,
         use="witness",
     )
-    for key, key_path, signer in keys:
-        if any(signer.vkey == known.vkey for known in signers):
-            config_error(path, key, f"{key_path}: the same key twice")
-        signers.append(signer)
-    return tuple(signers)
 
 
 def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str, Log]:

@@ -65,7 +65,7 @@ class Own:
             ConfigError: If a file cannot be used.
         """
         found = read_signers(config, name=name, keys=keys, passphrase_file=passphrase_file, use=use)
-        self.vkeys = [signer.vkey for _, _, signer in found]
+        self.vkeys = [signer.vkey for signer in found]
         self._config = config
         self._name = name
         self._use: Literal["log", "witness"] = use

@@ -1,6 +1,6 @@
 """The signing keys that a service's configuration names."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ def read_signers(
     keys: Sequence[Path],
     passphrase_file: Path | None,
     use: Literal["log", "witness"],
-) -> Iterator[tuple[str, Path, Signer]]:
+) -> tuple[Signer, ...]:
     """Reads the key files of the members `keys` and `key_passphrase_file`.
 
     Args:
@@ -29,16 +29,18 @@ def read_signers(
             terminal is asked, if there is one.
         use: What signs.
 
-    Yields:
-        For each key: the key of the configuration, such as `keys[0]`; the file; the signer.
+    Returns:
+        Their signers, in the configuration's order.
 
     Raises:
-        ConfigError: A file cannot be used, or its vkey line is another key's.
+        ConfigError: A file cannot be used, its vkey line is another key's, or it holds a key that
+            another one holds.
     """
     passphrase, ask = None, asking()
     if passphrase_file is not None:
         with config_key(config, "key_passphrase_file"):
             passphrase = read_secret(passphrase_file, "passphrase")
+    signers: list[Signer] = []
     for number, path in enumerate(keys):
         key = f"keys[{number}]"
         with config_key(config, key):
@@ -46,4 +48,7 @@ def read_signers(
             signer = signer_for(name, file.private, use=use)
         if file.vkey is not None and file.vkey != signer.vkey:
             config_error(config, key, f"{path}: the key of {file.vkey.name}, not of {name}")
-        yield key, path, signer
+        if any(signer.vkey == known.vkey for known in signers):
+            config_error(config, key, f"{path}: the same key twice")
+        signers.append(signer)
+    return tuple(signers)
