@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -111,8 +110,7 @@ class Deployment:
 
 
 def run(argv: list[str]) -> list[str]:
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout.split()
+    return processes.run(argv, check=True).stdout.split()
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,15 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
+
+import forking
 
 # Only a failure waits so long: on a machine with much else to do, Python alone takes seconds.
 READY_SECONDS = 60.0
@@ -33,6 +36,14 @@ def muniment_witness(*arguments: object) -> list[str]:
 def muniment_log(*arguments: object) -> list[str]:
     """The command line of `muniment-log` under this interpreter."""
     return [sys.executable, "-m", "muniment_log.cli", *map(str, arguments)]
+
+
+def muniment(*arguments: object) -> list[str]:
+    """The command line of `muniment` under this interpreter."""
+    return [sys.executable, "-m", "muniment", *map(str, arguments)]
+
+
+Done = subprocess.CompletedProcess[str]
 
 
 class ProcessFailedError(AssertionError):
@@ -59,23 +70,25 @@ class Process:
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._stdout: list[str] = []
         self._stderr: list[str] = []
-        self._popen = subprocess.Popen(
-            self.argv,
-            cwd=cwd,
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            # A group of its own: a kill reaches whatever it may have started, and Ctrl-C in the
-            # terminal of the tests does not reach it before the tests clean up.
-            start_new_session=True,
-        )
+        (out, stdout), (err, stderr) = os.pipe(), os.pipe()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        try:
+            # In a session of its own: a kill reaches whatever it may have started, and Ctrl-C in
+            # the terminal of the tests does not reach it before the tests clean up.
+            self._popen = forking.spawn(
+                self.argv,
+                stdin=nothing,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=cwd,
+                environment={**os.environ, **(environment or {})},
+            )
+        finally:
+            for each in (nothing, stdout, stderr):
+                os.close(each)
         self._readers = [
-            threading.Thread(target=self._read_stdout, daemon=True),
-            threading.Thread(target=self._read_stderr, daemon=True),
+            threading.Thread(target=self._read_stdout, args=(out,), daemon=True),
+            threading.Thread(target=self._read_stderr, args=(err,), daemon=True),
         ]
         for reader in self._readers:
             reader.start()
@@ -123,21 +136,28 @@ class Process:
 
     def terminate(self, seconds: float = STOP_SECONDS) -> int:
         """SIGTERM, and waits; the exit code. Killed when it does not end in time."""
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         return self.wait(seconds)
 
     def kill(self) -> int:
         """SIGKILL to the whole group, and waits; the exit code, -9."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         return self.wait(STOP_SECONDS)
+
+    def signal(self, which: int) -> None:
+        """A signal to the whole group, if the process still runs."""
+        # Only while it has not been waited for: afterwards the number may be somebody else's.
+        if self._popen.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, which)
 
     def pause(self) -> None:
         """SIGSTOP."""
-        self._signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """SIGCONT."""
-        self._signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
     def wait(self, seconds: float = STOP_SECONDS) -> int:
         """Waits for the end; the exit code.
@@ -148,7 +168,7 @@ class Process:
         try:
             code = self._popen.wait(seconds)
         except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             self._popen.wait(STOP_SECONDS)
             self._collect()
             raise ProcessFailedError(f"did not end in {seconds} s\n{self._describe()}") from None
@@ -164,40 +184,34 @@ class Process:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(STOP_SECONDS)
         self._collect()
         if error is not None and not isinstance(error, ProcessFailedError):
             error.add_note(self._describe())
 
-    def _signal(self, which: int) -> None:
-        # Only while it has not been waited for: afterwards the number may be somebody else's.
-        if self._popen.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._popen.pid, which)
-
     def _collect(self) -> None:
         for reader in self._readers:
             reader.join(STOP_SECONDS)
-        for stream in (self._popen.stdout, self._popen.stderr):
-            if stream is not None:
-                stream.close()
 
-    def _read_stdout(self) -> None:
-        assert self._popen.stdout is not None
-        for line in self._popen.stdout:
-            self._stdout.append(line)
-            self._lines.put(line)
+    def _read_stdout(self, descriptor: int) -> None:
+        with _lines(descriptor) as lines:
+            for line in lines:
+                self._stdout.append(line)
+                self._lines.put(line)
         self._lines.put(None)
 
-    def _read_stderr(self) -> None:
-        assert self._popen.stderr is not None
-        for line in self._popen.stderr:
-            self._stderr.append(line)
+    def _read_stderr(self, descriptor: int) -> None:
+        with _lines(descriptor) as lines:
+            self._stderr.extend(lines)
 
     def _describe(self) -> str:
         return f"{' '.join(self.argv)} (exit code {self.returncode})\nstderr:\n{self.stderr}"
+
+
+def _lines(descriptor: int) -> TextIO:
+    return open(descriptor, encoding="utf-8", errors="replace")  # not a path
 
 
 def start(
@@ -218,6 +232,48 @@ def start(
     except BaseException:
         process.kill()
         raise
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdin: str = "",
+    check: bool = False,
+    timeout: float = STOP_SECONDS,
+) -> Done:
+    """Runs a command to its end, as `subprocess.run` does; `environment` adds to ours.
+
+    Raises:
+        subprocess.CalledProcessError: `check`, and it failed.
+        subprocess.TimeoutExpired: it did not end in time; it has been killed then.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
+        given, stdout, stderr = files
+        given.write(stdin)
+        given.seek(0)
+        process = forking.spawn(
+            argv,
+            stdin=given.fileno(),
+            stdout=stdout.fileno(),
+            stderr=stderr.fileno(),
+            cwd=cwd,
+            environment={**os.environ, **(environment or {})},
+        )
+        try:
+            code = process.wait(timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(STOP_SECONDS)
+            raise
+        for file in (stdout, stderr):
+            file.seek(0)
+        done = subprocess.CompletedProcess(argv, code, stdout.read(), stderr.read())
+    if check:
+        done.check_returncode()
+    return done
 
 
 @contextlib.contextmanager

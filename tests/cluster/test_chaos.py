@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 import engines
-from faults.services import Forks, Service, forks
+from faults.services import Services, services
 from log_deployment import GATEWAY, ORIGIN, Cluster, Deployment, Stream, ask, deployed
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.encoding import parse_base64, unframe
@@ -28,6 +28,7 @@ from muniment.formats.merkle import CompactRange, leaf_hash, leaf_hashes
 from muniment.formats.proofs import verify_inclusion
 from muniment.formats.tiles import bundles_of
 from muniment.formats.witnesswire import origin_hash
+from processes import Process
 from tcpproxy import Proxy
 
 ROUNDS = int(os.environ.get("MUNIMENT_CHAOS_ROUNDS", "5"))
@@ -60,14 +61,14 @@ class Member:
         self.postgres = Proxy(chaos.postgres.port)
         self.store = Proxy(chaos.store.port)
         self.url = f"http://127.0.0.1:{engines.free_ports(1)[0]}"
-        self.service: Service | None = None
+        self.service: Process | None = None
         self._chaos = chaos
         self._command = command
         self._config = chaos.config_for(self)
 
     def start(self) -> None:
-        self.service = self._chaos.forks.begin(
-            self._config.parent, "muniment_log.cli", self._command, "--config", self._config,
+        self.service = self._chaos.services.begin(
+            "muniment_log.cli", self._command, "--config", self._config,
             "--listen", self.url.removeprefix("http://"),
             environment={
                 **self._chaos.bucket.environment,
@@ -77,9 +78,8 @@ class Member:
 
     def watch(self) -> None:
         """Starts it when it has ended, as a supervisor would; fails when it should not have."""
-        service = self.service
-        assert service is not None
-        if service.code is None and not service._is_zombie():
+        service = self.running
+        if service.returncode is None:
             return
         code = service.wait()
         if code in UNEXPECTED:
@@ -87,10 +87,10 @@ class Member:
         tell(f"  {self.name} had ended with {code}: {service.stderr.strip()[-300:]}")
         self.start()
 
-    def signal(self, which: signal.Signals) -> None:
+    @property
+    def running(self) -> Process:
         assert self.service is not None
-        with contextlib.suppress(ProcessLookupError):
-            self.service.signal(which)
+        return self.service
 
     def close(self) -> None:
         if self.service is not None:
@@ -143,12 +143,12 @@ class Chaos:
     def __init__(
         self,
         made: Deployment,
-        quick: Forks,
+        quick: Services,
         postgres: engines.PostgreSQL,
         store: engines.SeaweedFS,
     ) -> None:
         assert made.cluster is not None
-        self.made, self.forks, self.postgres, self.store = made, quick, postgres, store
+        self.made, self.services, self.postgres, self.store = made, quick, postgres, store
         self.bucket = made.cluster.bucket
         self.deadline = float("inf")
         self.frontends = [Member(self, f"frontend{n}", "frontend") for n in range(3)]
@@ -191,11 +191,11 @@ class Chaos:
         tell(f"{what} {member.name}")
         match what:
             case "kill":
-                member.signal(signal.SIGKILL)
+                member.running.signal(signal.SIGKILL)
             case "stop":
-                member.signal(signal.SIGSTOP)
+                member.running.signal(signal.SIGSTOP)
                 self.rest(dice.uniform(0.5, 2.5) * LEASE_SECONDS)
-                member.signal(signal.SIGCONT)
+                member.running.signal(signal.SIGCONT)
             case "cut":
                 link.cut()
             case "silence":
@@ -275,7 +275,7 @@ def _size(note: bytes) -> int:
 @pytest.fixture(scope="module")
 def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
     """One cluster for all tests; the last one judges what became of it."""
-    with engines.postgresql() as postgres, engines.seaweedfs() as store, forks() as quick:
+    with engines.postgresql() as postgres, engines.seaweedfs() as store, services() as quick:
         cluster = Cluster(postgres.create_database(), store.create_bucket())
         with deployed(tmp_path_factory.mktemp("chaos"), cluster) as made:
             made.log.terminate()

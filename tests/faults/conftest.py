@@ -1,20 +1,14 @@
-"""One process that starts services quickly, for each module of tests."""
+"""What the tests of faults share."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from faults.services import Forks, forks
-
-
-@pytest.fixture(scope="module")
-def fork_server() -> Iterator[Forks]:
-    with forks() as made:
-        yield made
+from faults.services import Services, services
 
 
 @pytest.fixture
-def quick(fork_server: Forks) -> Iterator[Forks]:
+def quick() -> Iterator[Services]:
     """Starts services; those that still run end with the test."""
-    yield fork_server
-    fork_server.kill_all()
+    with services() as made:
+        yield made

@@ -2,7 +2,7 @@
 
 Its clock may be wrong, too: `time.time` is shifted, as on a machine whose clock was never set.
 
-python -m faults.launch PAGES muniment_log.cli serve --config ...
+python -m faults.launch PAGES CLOCK_OFF muniment_log.cli serve --config ...
 """
 
 import importlib
@@ -16,7 +16,7 @@ from typing import Any
 from muniment.service import database
 
 
-def main(pages: int, module: str, arguments: list[str], *, clock_off: int = 0) -> None:
+def main(pages: int, clock_off: int, module: str, arguments: list[str]) -> None:
     if clock_off:
         seconds, nanoseconds = time.time, time.time_ns
         time.time = lambda: seconds() + clock_off
@@ -36,9 +36,17 @@ def main(pages: int, module: str, arguments: list[str], *, clock_off: int = 0) -
     importlib.import_module(module).main(arguments)
 
 
-def command(pages: int, module: str, *arguments: object) -> list[str]:
-    """The command line, under this interpreter; `environment` makes it find this module."""
-    return [sys.executable, "-m", "faults.launch", str(pages), module, *map(str, arguments)]
+def command(pages: int, module: str, *arguments: object, clock_off: int = 0) -> list[str]:
+    """The command line, under this interpreter; `environment` makes it find this module.
+
+    Args:
+        pages: how long the write-ahead log grows until a commit checkpoints it.
+        module: the service's, such as `muniment_log.cli`.
+        arguments: the service's.
+        clock_off: how many seconds its clock is ahead.
+    """
+    numbers = (str(pages), str(clock_off))
+    return [sys.executable, "-m", "faults.launch", *numbers, module, *map(str, arguments)]
 
 
 def environment() -> dict[str, str]:
@@ -46,4 +54,4 @@ def environment() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])

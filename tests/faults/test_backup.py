@@ -18,9 +18,9 @@ from processes import ProcessFailedError
 RECORDS = decisions.decisions(600, producer=GATEWAY)
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+def command(*arguments: object) -> processes.Done:
     argv = processes.muniment_log(*arguments)
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    return processes.run(argv)
 
 
 def restore(made: Deployment, copy: Path) -> None:

@@ -2,13 +2,10 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import decisions
-from faults.services import Forks, forks
+from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, Deployment, ask, deployed, run
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.cosignature import verifier_for
@@ -23,12 +20,6 @@ HOURS = 3600
 RECORDS = decisions.decisions(40, producer=GATEWAY)
 
 
-@pytest.fixture(scope="module")
-def quick() -> Iterator[Forks]:
-    with forks() as made:
-        yield made
-
-
 def log_keys(made: Deployment) -> list[Verifier]:
     vkeys = run(muniment_log("vkeys", "--config", made.config))
     return [verifier_for(parse_vkey(vkey)) for vkey in vkeys]
@@ -40,7 +31,7 @@ def times(note: bytes, keys: list[Verifier]) -> list[int]:
     return [each.timestamp for each in verified if each.timestamp is not None]
 
 
-def test_a_log_never_signs_an_earlier_time_than_before(tmp_path: Path, quick: Forks) -> None:
+def test_a_log_never_signs_an_earlier_time_than_before(tmp_path: Path, quick: Services) -> None:
     with deployed(tmp_path) as made:
         made.log.terminate()
         keys, stream = log_keys(made), made.stream()
@@ -66,7 +57,7 @@ def test_a_log_never_signs_an_earlier_time_than_before(tmp_path: Path, quick: Fo
             log.kill()
 
 
-def test_two_logs_with_clocks_hours_apart_sign_one_history(tmp_path: Path, quick: Forks) -> None:
+def test_two_logs_with_clocks_hours_apart_sign_one_history(tmp_path: Path, quick: Services) -> None:
     """A stale process whose clock is ahead, resumed beside one that is behind."""
     with deployed(tmp_path) as made:
         made.log.terminate()
@@ -94,7 +85,7 @@ def test_two_logs_with_clocks_hours_apart_sign_one_history(tmp_path: Path, quick
         other.kill()
 
 
-def test_a_witness_waits_until_its_clock_has_caught_up(tmp_path: Path, quick: Forks) -> None:
+def test_a_witness_waits_until_its_clock_has_caught_up(tmp_path: Path, quick: Services) -> None:
     log = GrowingLog(signers=[log_signer()])
     (vkey,) = setup.init(
         tmp_path / "w", name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys,

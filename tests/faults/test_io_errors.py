@@ -13,7 +13,6 @@ import os
 import subprocess
 import time
 import urllib.error
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ import pytest
 import decisions
 import processes
 from faults import strace
-from faults.services import Forks, Service, forks
+from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, ask, deployed
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.encoding import unframe
@@ -32,6 +31,7 @@ from muniment.service.database import DatabaseError
 from muniment_log.exits import EXIT_FAILED
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_witness import setup
+from processes import Process
 from witness_tools import WITNESS, GrowingLog, log_signer
 
 EVERY = int(os.environ.get("MUNIMENT_IO_EVERY", "12"))
@@ -47,14 +47,8 @@ FAULTS = [
 """System call, error, the first one that fails, and the step to the next."""
 
 
-@pytest.fixture(scope="module")
-def quick() -> Iterator[Forks]:
-    with forks() as made:
-        yield made
-
-
 def attach(
-    service: Service, output: Path, call: str, error: str, number: int
+    service: Process, output: Path, call: str, error: str, number: int
 ) -> "subprocess.Popen[bytes]":
     """Lets the n-th call of each thread from now on fail."""
     tracer = subprocess.Popen(
@@ -73,7 +67,7 @@ def attach(
     raise AssertionError("strace did not attach")
 
 
-def end(service: Service, tracer: "subprocess.Popen[bytes]", output: Path, *, failed: bool) -> bool:
+def end(service: Process, tracer: "subprocess.Popen[bytes]", output: Path, *, failed: bool) -> bool:
     """Waits for a process that answered with an error, kills one that did not; whether a call
     failed at all."""
     if failed:
@@ -85,7 +79,9 @@ def end(service: Service, tracer: "subprocess.Popen[bytes]", output: Path, *, fa
     return "INJECTED" in output.read_text()
 
 
-def test_log_stops_at_each_failing_write_and_forgets_nothing(tmp_path: Path, quick: Forks) -> None:
+def test_log_stops_at_each_failing_write_and_forgets_nothing(
+    tmp_path: Path, quick: Services
+) -> None:
     strace.needed()
     cases = 0
     refused = 0
@@ -139,7 +135,7 @@ def test_log_stops_at_each_failing_write_and_forgets_nothing(tmp_path: Path, qui
 
 
 def test_witness_stops_at_each_failing_write_and_forgets_nothing(
-    tmp_path: Path, quick: Forks
+    tmp_path: Path, quick: Services
 ) -> None:
     strace.needed()
     log = GrowingLog(signers=[log_signer()])

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from faults.services import forks
+from faults.services import services
 from integration.test_log_crash import Load
 from log_deployment import GATEWAY, ORIGIN, ask, deployed
 from muniment.formats.encoding import parse_base64, unframe
@@ -37,14 +37,14 @@ def tell(text: str) -> None:
 def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> None:
     tell(f"MUNIMENT_KILL_SEED={SEED} MUNIMENT_KILL_ROUNDS={ROUNDS}")
     dice = random.Random(SEED)
-    with forks() as quick, deployed(tmp_path) as made:
+    with services() as quick, deployed(tmp_path) as made:
         made.log.terminate()
         load = Load(made, SEED)
         for _ in range(ROUNDS):
-            made.log = quick.log(made.config, pages=PAGES)  # type: ignore[assignment]
+            made.log = quick.log(made.config, pages=PAGES)
             asyncio.run(load.until_killed(dice.uniform(0.0, 0.5)))
         assert load.receipts
-        made.log = quick.log(made.config, pages=PAGES)  # type: ignore[assignment]
+        made.log = quick.log(made.config, pages=PAGES)
         # Gateways go on with what was never answered, then with something new.
         for stream in load.streams:
             for body in load.unanswered.pop(stream.label, []):
@@ -101,7 +101,7 @@ def test_witness_killed_at_random_moments_never_goes_back(tmp_path: Path) -> Non
     )  # fmt: skip
     config = tmp_path / "w" / setup.CONFIG_NAME
     size = 0
-    with forks() as quick:
+    with services() as quick:
         for _ in range(ROUNDS):
             witness = quick.witness(config, pages=PAGES)
             killer = threading.Timer(dice.uniform(0.0, 0.3), witness.kill)

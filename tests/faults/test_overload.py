@@ -10,7 +10,7 @@ import decisions
 import signing
 from faults.crowd import Line, files, resident, run
 from faults.overloaded import Load, check_receipts, configured, everything
-from faults.services import Forks
+from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, Stream
 from muniment.gateway import Gateway
 
@@ -115,7 +115,7 @@ async def overload(url: str, pid: int) -> None:
     assert files(pid) <= opened + 8
 
 
-def test_a_log_with_ten_times_its_load(tmp_path: Path, quick: Forks) -> None:
+def test_a_log_with_ten_times_its_load(tmp_path: Path, quick: Services) -> None:
     log = quick.log(configured(tmp_path / "log", LIMITS))
     run(overload(log.url, log.pid))
     assert "unhandled" not in log.stderr
@@ -150,7 +150,9 @@ async def keep_busy(url: str) -> None:
     assert answered >= 20
 
 
-def test_batches_that_are_slow_to_check_keep_nobody_waiting(tmp_path: Path, quick: Forks) -> None:
+def test_batches_that_are_slow_to_check_keep_nobody_waiting(
+    tmp_path: Path, quick: Services
+) -> None:
     log = quick.log(configured(tmp_path / "log", ""))
     run(keep_busy(log.url))
 
@@ -211,7 +213,7 @@ async def refused_from_one_address(url: str) -> None:
     line.close()
 
 
-def test_budgets_of_real_clients(tmp_path: Path, quick: Forks) -> None:
+def test_budgets_of_real_clients(tmp_path: Path, quick: Services) -> None:
     calm = signing.log_signer("gw.example/calm").vkey
     # The [[gateway]] that comes first gets the rate; the second is not limited.
     config = configured(tmp_path / "log", "failures_per_second = 2.0\nburst_seconds = 0.1\n")

@@ -1,13 +1,12 @@
 """A running log on rotten storage: it tells nothing from damaged tiles, names them, and goes on."""
 
 import random
-import subprocess
 from pathlib import Path
 
 import decisions
 import processes
 from faults.rot import flip
-from faults.services import forks
+from faults.services import services
 from log_deployment import GATEWAY, ask, deployed
 from muniment_log.exits import EXIT_DAMAGED
 
@@ -20,7 +19,7 @@ DAMAGE = {
 
 
 def test_a_running_log_tells_nothing_from_rotten_tiles(tmp_path: Path) -> None:
-    with forks() as quick, deployed(tmp_path) as made:
+    with services() as quick, deployed(tmp_path) as made:
         stream = made.stream()
         for at in range(0, 900, 300):
             answer = made.post(stream.take(RECORDS[at : at + 300]), "?wait=published")
@@ -31,7 +30,7 @@ def test_a_running_log_tells_nothing_from_rotten_tiles(tmp_path: Path) -> None:
             flip(database, table, "data", where, random.Random(path))
 
         log = quick.log(made.config)
-        made.log = log  # type: ignore[assignment]
+        made.log = log
         asked = {
             "tile/entries/000": ["/tile/entries/000", "/v1/entries/3"],
             "tile/entries/002": ["/tile/entries/002", "/v1/entries/700"],
@@ -65,7 +64,7 @@ def test_a_running_log_tells_nothing_from_rotten_tiles(tmp_path: Path) -> None:
         assert again.status == 200, again.body
 
         argv = processes.muniment_log("check", "--config", made.config)
-        checked = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        checked = processes.run(argv)
         assert checked.returncode == EXIT_DAMAGED
         assert "damaged bundle: " in checked.stdout
         log.kill()

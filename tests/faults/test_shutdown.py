@@ -9,15 +9,16 @@ import decisions
 import signing
 from faults.crowd import Line, run, until
 from faults.overloaded import Load, check_receipts, configured, everything
-from faults.services import Forks, Service
+from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, Stream
 from muniment.formats.policy import parse_policy
+from processes import Process
 
 ROUNDS = 3
 BUSY = "waiting_bytes = 1000000\ninflight_bytes = 8000000\n"
 
 
-async def stop_while_busy(load: Load, log: Service, after: float) -> None:
+async def stop_while_busy(load: Load, log: Process, after: float) -> None:
     load.url, load.stopped = log.url, False
     tasks = [asyncio.create_task(load.signed()) for _ in range(10)]
     tasks += [asyncio.create_task(load.unsigned()) for _ in range(3)]
@@ -49,7 +50,7 @@ async def compare(load: Load) -> None:
     assert len(plain) >= load.plain > 0
 
 
-def test_a_log_that_stops_under_load_keeps_its_word(tmp_path: Path, quick: Forks) -> None:
+def test_a_log_that_stops_under_load_keeps_its_word(tmp_path: Path, quick: Services) -> None:
     config = configured(tmp_path / "log", BUSY)
     load = Load("")
     for number in range(ROUNDS):
@@ -92,7 +93,7 @@ def witnessed(folder: Path, witness: socket.socket, grace: float) -> Path:
     return config
 
 
-async def told_to_stop(log: Service, body: bytes, signals: int) -> None:
+async def told_to_stop(log: Process, body: bytes, signals: int) -> None:
     waiting = asyncio.create_task(
         Line(log.url).ask("POST", "/v1/batches?wait=published&timeout=50", body)
     )
@@ -117,7 +118,7 @@ async def still_there(url: str, body: bytes) -> None:
     assert b'"first":0,' in reply.body  # the receipt of the first time
 
 
-def stop(tmp_path: Path, quick: Forks, *, grace: float, signals: int) -> int:
+def stop(tmp_path: Path, quick: Services, *, grace: float, signals: int) -> int:
     body = Stream("s", signing.log_signer(GATEWAY)).take(decisions.decisions(1, producer=GATEWAY))
     with silent_witness() as witness:
         config = witnessed(tmp_path / "log", witness, grace)
@@ -128,10 +129,10 @@ def stop(tmp_path: Path, quick: Forks, *, grace: float, signals: int) -> int:
     return code
 
 
-def test_a_stop_does_not_wait_for_a_silent_witness(tmp_path: Path, quick: Forks) -> None:
+def test_a_stop_does_not_wait_for_a_silent_witness(tmp_path: Path, quick: Services) -> None:
     """The caller asked to wait 50 seconds for a quorum; the log may take one to stop."""
     assert stop(tmp_path, quick, grace=1.0, signals=1) == 0
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path, quick: Forks) -> None:
+def test_a_second_signal_ends_at_once(tmp_path: Path, quick: Services) -> None:
     assert stop(tmp_path, quick, grace=3600.0, signals=2) == -signal.SIGTERM

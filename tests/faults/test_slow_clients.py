@@ -14,7 +14,7 @@ import decisions
 import signing
 from faults.crowd import Line, files, many_files, run, until
 from faults.overloaded import Load, configured, everything
-from faults.services import Forks
+from faults.services import Services
 from log_deployment import GATEWAY, Stream
 from muniment_witness import setup
 from witness_tools import WITNESS, GrowingLog
@@ -118,7 +118,7 @@ async def log_among_the_ill(url: str, pid: int) -> None:
     await everything(url)
 
 
-def test_a_log_cuts_off_clients_that_do_not_keep_up(tmp_path: Path, quick: Forks) -> None:
+def test_a_log_cuts_off_clients_that_do_not_keep_up(tmp_path: Path, quick: Services) -> None:
     log = quick.log(configured(tmp_path / "log", DEADLINES))
     run(log_among_the_ill(log.url, log.pid))
     assert "unhandled" not in log.stderr
@@ -134,7 +134,7 @@ def witness_configured(folder: Path, log: GrowingLog, limits: str) -> Path:
     return config
 
 
-def test_a_witness_cuts_off_clients_that_do_not_keep_up(tmp_path: Path, quick: Forks) -> None:
+def test_a_witness_cuts_off_clients_that_do_not_keep_up(tmp_path: Path, quick: Services) -> None:
     growing = GrowingLog()
     witness = quick.witness(witness_configured(tmp_path / "w", growing, DEADLINES))
     run(all_are_cut(witness.url, witness.pid, "/add-checkpoint", "/metrics"))
@@ -170,7 +170,7 @@ async def a_crowd_comes(url: str, pid: int) -> None:
     assert reply.status == 200
 
 
-def test_a_thousand_connections(tmp_path: Path, quick: Forks) -> None:
+def test_a_thousand_connections(tmp_path: Path, quick: Services) -> None:
     with many_files(4096):
         log = quick.log(configured(tmp_path / "log", f"connections = {MOST}\n"))
         run(a_crowd_comes(log.url, log.pid))
@@ -204,7 +204,7 @@ async def no_files_left(url: str, pid: int) -> None:
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of another process: Linux")
-def test_a_log_without_a_file_to_spare_lives_on(tmp_path: Path, quick: Forks) -> None:
+def test_a_log_without_a_file_to_spare_lives_on(tmp_path: Path, quick: Services) -> None:
     log = quick.log(configured(tmp_path / "log", ""))
     run(no_files_left(log.url, log.pid))
-    assert log.code is None
+    assert log.returncode is None

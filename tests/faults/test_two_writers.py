@@ -1,7 +1,6 @@
 """Two writers on one database cannot fork the tree, with or without the lock."""
 
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 import decisions
 import log_tools
 import processes
-from faults.services import forks
+from faults.services import services
 from log_deployment import GATEWAY, ORIGIN, ask, deployed
 from log_tools import GatewayStream
 from muniment.formats.witnesswire import origin_hash
@@ -40,7 +39,7 @@ def test_second_log_is_refused_also_while_the_first_is_stopped(tmp_path: Path) -
 
 def test_stale_log_dies_at_its_first_write_when_its_lock_was_lost(tmp_path: Path) -> None:
     """Stopped while its lock file goes (an operator "cleans up") and another log takes over."""
-    with forks() as quick, deployed(tmp_path) as made:
+    with services() as quick, deployed(tmp_path) as made:
         made.log.terminate()
         first, second = made.stream(), made.stream()
         stale = quick.log(made.config)
@@ -49,7 +48,7 @@ def test_stale_log_dies_at_its_first_write_when_its_lock_was_lost(tmp_path: Path
         made.config.with_name("log.db.lock").unlink()
 
         taking_over = quick.log(made.config)
-        made.log = taking_over  # type: ignore[assignment]
+        made.log = taking_over
         answer = made.post(second.take(RECORDS[2:5]), "?wait=published")
         assert answer.status == 200
 
@@ -66,9 +65,7 @@ def test_stale_log_dies_at_its_first_write_when_its_lock_was_lost(tmp_path: Path
         assert made.policy.verify(note, origin=ORIGIN).size == answer.json["size"]
         taking_over.signal(signal.SIGTERM)
         assert taking_over.wait() == 0
-        checked = subprocess.run(
-            processes.muniment_log("check", "--config", made.config), check=False, timeout=60
-        )
+        checked = processes.run(processes.muniment_log("check", "--config", made.config))
         assert checked.returncode == 0
 
 
@@ -98,7 +95,7 @@ def test_stale_witness_dies_rather_than_cosign_beside_another(tmp_path: Path) ->
         algorithms=("ed25519",), passphrase_file=None, passphrase=None,
     )  # fmt: skip
     config = tmp_path / "w" / setup.CONFIG_NAME
-    with forks() as quick:
+    with services() as quick:
         stale = quick.witness(config)
         assert ask(f"{stale.url}/add-checkpoint", log.request(0, 4).encode()).status == 200
         with pytest.raises(AssertionError, match="in use by another process"):

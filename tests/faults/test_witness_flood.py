@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from faults.crowd import Line, files, resident, run
-from faults.services import Forks
+from faults.services import Services
 from muniment.formats.encoding import frame
 from muniment.formats.evidence import same_size
 from muniment.formats.witnesswire import origin_hash
@@ -96,7 +96,7 @@ async def flood(url: str, pid: int, log: GrowingLog, database: Path) -> None:
     assert files(pid) <= opened + 8
 
 
-def test_a_flood_of_what_a_log_has_signed_is_bounded(tmp_path: Path, quick: Forks) -> None:
+def test_a_flood_of_what_a_log_has_signed_is_bounded(tmp_path: Path, quick: Services) -> None:
     log = GrowingLog()
     setup.init(
         tmp_path, name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys, algorithms=("ed25519",),

@@ -6,7 +6,6 @@ backup, or from a plain copy of the file, with and without somebody who can tell
 
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -16,23 +15,17 @@ import pytest
 
 import processes
 from byzantine import ByzantineLog, Stand, View, post
-from faults.services import Forks, forks
+from faults.services import Services
 from muniment_witness.exits import EXIT_DATABASE
 from witness_deployment import SETTLE_SECONDS, Deployment, free_port
 
 OLD, NEW = 100, 150
 
 
-@pytest.fixture(scope="module")
-def quick() -> Iterator[Forks]:
-    with forks() as made:
-        yield made
-
-
 class Restored:
     """w1 has cosigned NEW, w2 has seen it, and w1's database is of OLD again."""
 
-    def __init__(self, folder: Path, quick: Forks, log: ByzantineLog, stand: Stand) -> None:
+    def __init__(self, folder: Path, quick: Services, log: ByzantineLog, stand: Stand) -> None:
         self.quick = quick
         self.log = log
         self.stand = stand
@@ -58,9 +51,9 @@ class Restored:
         until(lambda: self.made.rounds("w2") >= rounds + 3)
         w1.kill()
 
-    def command(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    def command(self, *arguments: object) -> processes.Done:
         argv = processes.muniment_witness(*arguments, "--config", self.made.config("w1"))
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        return processes.run(argv)
 
     def restore(self, copy: Path) -> None:
         """As the manual says."""
@@ -100,7 +93,7 @@ class Restored:
 
 
 @pytest.fixture
-def restored(tmp_path: Path, quick: Forks) -> Iterator[Restored]:
+def restored(tmp_path: Path, quick: Services) -> Iterator[Restored]:
     log = ByzantineLog()
     with log.serve() as stand:
         made = Restored(tmp_path, quick, log, stand)

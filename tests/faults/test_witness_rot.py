@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import sqlite3
-import subprocess
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -220,9 +219,9 @@ def test_a_damaged_witness_does_not_start_and_the_command_says_why(tmp_path: Pat
     config = tmp_path / "w" / setup.CONFIG_NAME
     database = config.with_name("witness.db")
 
-    def command(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    def command(*arguments: object) -> processes.Done:
         argv = processes.muniment_witness(*arguments, "--config", config)
-        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+        return processes.run(argv)
 
     with processes.start(processes.muniment_witness("serve", "--config", config)) as running:
         for old, new in ((0, 5), (5, 9)):

@@ -31,7 +31,7 @@ TOKEN = "a token"
 
 
 def command(argv: list[str], code: int = 0) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    done = processes.run(argv)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout if code == 0 else done.stderr

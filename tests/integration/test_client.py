@@ -3,8 +3,6 @@
 import asyncio
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,15 +29,7 @@ GATEWAY = "gw.example/edge"
 
 
 def muniment(place: Path, *arguments: str, code: int = 0, stdin: str = "") -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "muniment", *arguments],
-        cwd=place,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = processes.run(processes.muniment(*arguments), cwd=place, stdin=stdin)
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout if code == 0 else done.stderr

@@ -1,8 +1,6 @@
 """`muniment-log copy`: a log in one file becomes a cluster, and nobody outside can tell."""
 
 import asyncio
-import os
-import subprocess
 import time
 from pathlib import Path
 
@@ -29,7 +27,7 @@ def cluster_config(log: Deployment, cluster: Cluster) -> Path:
     config = log.config.with_name("cluster.toml")
     config.write_text(log.config.read_text().replace('database = "log.db"', "") + cluster.table)
     migrate = processes.muniment_log("migrate", "--config", config)
-    subprocess.run(migrate, check=True, capture_output=True, timeout=60)
+    processes.run(migrate, check=True)
     return config
 
 
@@ -122,25 +120,18 @@ def test_a_cluster_of_another_log_is_refused(
     cluster = Cluster(database, bucket)
     for name in ("one", "two"):
         init = processes.muniment_log("init", tmp_path / name, "--origin", f"log.example/{name}")
-        subprocess.run(init, check=True, capture_output=True, timeout=60)
+        processes.run(init, check=True)
     config = tmp_path / "one" / "cluster.toml"
     text = (tmp_path / "one" / "log.toml").read_text().replace('database = "log.db"', "")
     config.write_text(text + cluster.table)
     migrate = processes.muniment_log("migrate", "--config", config)
-    subprocess.run(migrate, check=True, capture_output=True, timeout=60)
+    processes.run(migrate, check=True)
     with processes.start(
         processes.muniment_log("serve", "--config", tmp_path / "two" / "log.toml")
     ) as other:
         other.terminate()
     command = processes.muniment_log("copy", "--from", tmp_path / "two" / "log.db", "--to", config)
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={**os.environ, **bucket.environment},
-    )
+    done = processes.run(command, environment=bucket.environment)
     assert done.returncode == 6, done.stderr
     assert asyncio.run(identities(database)) == 0
 

@@ -5,7 +5,6 @@ import functools
 import http.server
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +26,7 @@ def log(
         yield made
 
 
-def export(log: Deployment, target: object) -> "subprocess.CompletedProcess[str]":
+def export(log: Deployment, target: object) -> processes.Done:
     command = processes.muniment_log("export", "--config", log.config, target)
     environment = {} if log.cluster is None else log.cluster.bucket.environment
     with processes.Process(command, environment=environment) as process:
@@ -112,13 +111,7 @@ def test_what_is_exported_is_what_the_log_serves(log: Deployment, tmp_path: Path
     assert files(target) == after
     policy = log.folder / "log" / "witnesses.policy"
     with static(target) as url:
-        audit = subprocess.run(
-            [sys.executable, "-m", "muniment", "audit", "--log", url, "--policy", policy],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        audit = processes.run(processes.muniment("audit", "--log", url, "--policy", policy))
     assert audit.returncode == 0, audit.stdout + audit.stderr
     assert str(larger) in audit.stdout + audit.stderr
 

@@ -1,13 +1,12 @@
 """Real witness processes against a log that lies: some see one history, some another."""
 
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+import processes
 from byzantine import ByzantineLog, View, get, post
 from muniment.formats.evidence import parse_evidence
 from muniment.formats.policy import parse_policy
@@ -61,13 +60,7 @@ def test_a_split_view_is_found_by_every_witness_within_few_rounds(
             verify_evidence(evidence, log_verifiers(parse_policy(policy.read_bytes())))
             path = tmp_path / f"{name}.evidence"
             path.write_bytes(file)
-            done = subprocess.run(
-                [sys.executable, "-m", "muniment", "evidence", "verify", path, "--policy", policy],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+            done = processes.run(processes.muniment("evidence", "verify", path, "--policy", policy))
             assert done.returncode == 5, done.stdout + done.stderr  # proven misbehaviour
             _refuses(deployment, name, log.main)
 

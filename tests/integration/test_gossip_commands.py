@@ -1,7 +1,6 @@
 """`muniment-witness feed`, `status`, `export` and `acknowledge` against running processes."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import processes
@@ -13,10 +12,8 @@ from muniment_witness.exits import EXIT_ALARMS, EXIT_REFUSED, EXIT_UNREACHABLE
 from processes import muniment_witness
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        muniment_witness(*arguments), capture_output=True, text=True, timeout=60, check=False
-    )
+def run(*arguments: object) -> processes.Done:
+    return processes.run(muniment_witness(*arguments))
 
 
 def init(folder: Path, log: ByzantineLog) -> Path:

@@ -6,7 +6,6 @@ import gzip
 import json
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -458,13 +457,7 @@ def test_many_gateways_at_once(deployment: Deployment) -> None:
 
 
 def start_fails(config: Path, code: int, *words: str) -> None:
-    done = subprocess.run(
-        processes.muniment_log("serve", "--config", config),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = processes.run(processes.muniment_log("serve", "--config", config))
     assert done.returncode == code, done.stderr
     assert done.stdout == ""
     last = done.stderr.strip().split("\n")[-1]

@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
         processes.muniment_log("init", place / "log", "--origin", "log.example/decisions"),
         processes.muniment_witness("init", place / "w1", *name),
     ):
-        subprocess.run(argv, check=True, capture_output=True, timeout=60)
+        processes.run(argv, check=True)
     for config in (place / "log" / "log.toml", place / "w1" / "witness.toml"):
         text = re.sub(r'(listen = "127\.0\.0\.1):\d+', r"\1:0", config.read_text())
         config.write_text(text)

@@ -68,7 +68,8 @@ def test_nothing_secret_in_logs_errors_and_metrics(credentials: Path, tmp_path: 
     ]
     told: list[bytes] = []
     for argv in argvs:
-        with processes.start(argv, environment=environment) as service:
+        # With env(1) it is our own child, whose end we can look at.
+        with processes.start(["env", *argv], environment=environment) as service:
             limits = Path(f"/proc/{service.pid}/limits").read_text().splitlines()
             (core,) = [line.split()[4:6] for line in limits if line.startswith("Max core file")]
             assert core == ["0", "0"]

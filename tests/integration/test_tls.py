@@ -1,11 +1,9 @@
 """TLS with client certificates between real processes: log, witness, gateway, auditor, monitor."""
 
 import json
-import os
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,15 +40,8 @@ class Place:
     def muniment(
         self, *arguments: str, environment: dict[str, str], code: int = 0, module: str = "muniment"
     ) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=self.folder,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        argv = [sys.executable, "-m", module, *arguments]
+        done = processes.run(argv, cwd=self.folder, environment=environment)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         return done.stdout if code == 0 else done.stderr
@@ -208,9 +199,6 @@ def test_the_table_is_checked_before_anything_is_served(place: Place) -> None:
     shutil.copy(place.folder / "log.key", open_key)
     open_key.chmod(0o644)
     config.write_text(text.replace(str(place.folder / "log.key"), str(open_key), 1))
-    done = subprocess.run(
-        processes.muniment_log("serve", "--config", config),
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = processes.run(processes.muniment_log("serve", "--config", config))
     assert (done.returncode, done.stdout) == (3, "")
     assert "0644" in done.stderr

@@ -1,9 +1,6 @@
 """Bearer tokens on a real log: who may write, who may read, until when, and as whom."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -149,15 +146,8 @@ def test_clients_take_the_token_from_a_file_or_the_environment(place: Place) -> 
 
 
 def muniment(place: Place, arguments: list[str], environment: dict[str, str]) -> int:
-    done = subprocess.run(
-        [sys.executable, "-m", "muniment", *arguments],
-        cwd=place.folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    argv = processes.muniment(*arguments)
+    done = processes.run(argv, cwd=place.folder, environment=environment)
     for secret in (READER, GONE):
         assert secret not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -93,10 +92,7 @@ def running(folder: Path) -> Iterator[processes.Process]:
 
 def test_the_commands(tmp_path: Path) -> None:
     def command(*arguments: object) -> list[str]:
-        done = subprocess.run(
-            muniment_witness(*arguments), capture_output=True, text=True, timeout=60, check=True
-        )
-        return done.stdout.split()
+        return processes.run(muniment_witness(*arguments), check=True).stdout.split()
 
     folder = tmp_path / "w"
     listen = ("--listen", "127.0.0.1:0")

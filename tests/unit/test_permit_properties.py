@@ -97,21 +97,13 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 MEMBERS = json.loads(PERMIT.entry)
 PATHS = paths(MEMBERS)
-VALUES: st.SearchStrategy[Any] = st.sampled_from(
-    [
-        "read",
-        "delete",
-        "*",
-        "spiffe://x/thief",
-        DIGEST[::-1],
-        True,
-        False,
-        0,
-        NOW,
-        2**53 - 1,
-        [],
-        {},
-    ]
+# A list or dict of its own each time: the next edit may be one inside it.
+VALUES: st.SearchStrategy[Any] = st.one_of(
+    st.sampled_from(
+        ["read", "delete", "*", "spiffe://x/thief", DIGEST[::-1], True, False, 0, NOW, 2**53 - 1]
+    ),
+    st.builds(list),
+    st.builds(dict),
 )
 
 
