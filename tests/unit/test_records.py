@@ -704,7 +704,11 @@ def test_what_is_read_at_once_is_what_is_read_one_by_one(
         if plain is None:
             continue
         slow = [recordcodec._examine(entry) for entry in entries]
-        assert [(one.id, one.producer) for one in plain] == [(one.id, one.producer) for one in slow]
+        found = [
+            (one[1].decode(), one[2].decode()) if isinstance(one, tuple) else (one.id, one.producer)
+            for one in plain
+        ]
+        assert found == [(one.id, one.producer) for one in slow]
 
 
 def test_usual_batches_are_read_at_once() -> None:

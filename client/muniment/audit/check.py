@@ -16,11 +16,12 @@ from muniment.formats.encoding import FormatError, VerificationError
 from muniment.formats.manifest import HEADER, Manifest, parse_manifest, token_stream
 from muniment.formats.merkle import HASH_SIZE, CompactRange, leaf_hashes, root_of
 from muniment.formats.note import Verifier, parse_vkey
-from muniment.formats.recordquick import read_plain
+from muniment.formats.recordquick import producers, read_plain
 from muniment.formats.records import parse_record
 from muniment.formats.tiles import Tile, check_bundle
 
 if TYPE_CHECKING:
+    from muniment.formats.recordforms import Usual
     from muniment.formats.recordshape import Shaped
 
 MANIFEST_PREFIX: Final = HEADER.encode() + b"\n"
@@ -195,7 +196,7 @@ class _Entries:
         self.entries = entries
         self.hashes = hashes
         self.start = start
-        self.plain: list[Shaped | None] = []
+        self.plain: list[Usual | Shaped | None] = []
         self._origin = origin
         self._vkeys = vkeys
 
@@ -230,20 +231,21 @@ class _Entries:
         self, begin: int, end: int, findings: list[Finding]
     ) -> tuple[tuple[int, str], ...]:
         """Checks the records of one batch; tells who they are from."""
-        producers: list[tuple[int, str]] = []
+        whose: list[tuple[int, str]] = []
         for at in range(begin, end, PIECE):
             entries = self.entries[at : min(at + PIECE, end)]
             plain = read_plain(entries)
             self.plain += [None] * len(entries) if plain is None else plain
-            if plain is not None and len({record.producer for record in plain}) == 1:
-                found = [(self.start + at, plain[0].producer)]
+            names = producers(plain or ())
+            if len(names) == 1:
+                found = [(self.start + at, names.pop())]
             else:
                 # At least one is out of the ordinary: one by one, to name each that is bad.
                 found = _one_by_one(entries, self.start + at, findings)
             for index, producer in found:
-                if not producers or producers[-1][1] != producer:
-                    producers.append((index, producer))
-        return tuple(producers)
+                if not whose or whose[-1][1] != producer:
+                    whose.append((index, producer))
+        return tuple(whose)
 
     def _manifest(self, at: int, findings: list[Finding]) -> SeenManifest | None:
         def wrong(sentence: str) -> None:

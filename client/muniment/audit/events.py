@@ -6,17 +6,17 @@ belongs to the role. Events are made wherever a bundle is examined, in PARTITION
 """
 
 import struct
-from bisect import bisect_left
 from collections.abc import Sequence
 from enum import IntEnum
 from functools import lru_cache
 from hashlib import sha256
-from itertools import count, pairwise
+from itertools import count
 from typing import Final
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
+from muniment.formats.recordforms import Usual, usual
 from muniment.formats.recordshape import PlainDecision, Shaped
 
 PARTITION_BITS: Final = 6
@@ -25,6 +25,10 @@ _PARTITION_SHIFT: Final = 8 - PARTITION_BITS
 
 EVENT: Final = struct.Struct(">QQQ")
 """Hash of the thing; role and leaf index; what belongs to it."""
+
+# Writes the same of a thing's whole hash; "s" cuts what is longer and fills what is shorter.
+_EVENT: Final = struct.Struct(">8sQ8s")
+_IDENTITY: Final = struct.Struct(">8sQ2s6s")
 
 INDEX_BITS: Final = 56
 INDEX_MASK: Final = (1 << INDEX_BITS) - 1
@@ -93,7 +97,7 @@ _decode: Final = Decoder(_Narrow).decode
 
 def extract(
     entries: Sequence[bytes],
-    plain: Sequence[Shaped | None],
+    plain: Sequence[Usual | Shaped | None],
     hashes: Sequence[bytes],
     first: int,
     origin: str,
@@ -108,31 +112,32 @@ def extract(
         origin: The log's origin: a thing that states it is a thing of this log.
 
     Returns:
-        PARTITIONS byte strings of events.
+        PARTITIONS byte strings of events; in each, edges are in the order of the log.
     """
-    names: list[str] = []  # of things, and in step with them:
+    parts: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
+    put = [part.append for part in parts]
+    names: list[str] = []  # of things that unusual leaves speak of, and in step with them:
     tails: list[bytes] = []  # role, leaf, and what belongs to it
-    allowed, refused, no_extra = _SHIFTED[Role.ALLOWED], _SHIFTED[Role.REFUSED], bytes(8)
+    hash_, identity, event = sha256, _IDENTITY.pack, _EVENT.pack
+    allowed, refused, shift = _SHIFTED[Role.ALLOWED], _SHIFTED[Role.REFUSED], _PARTITION_SHIFT
     for index, record, leaf in zip(count(first), plain, hashes, strict=False):
-        # Nearly all are decisions, so these go by the shortest way.
+        # Nearly all are decisions, so these go by the shortest way: 1.5 µs, most of it two hashes.
         if isinstance(record, PlainDecision):
-            names.append(f"decision\0{record.id}")
-            tails.append(index.to_bytes(8, "big") + _tag(record.producer) + leaf[:6])
-            if (run := record.execution) is not None:
-                names.append(f"run\0{run}")
-                role = allowed if record.response.decision else refused
-                tails.append((role | index).to_bytes(8, "big") + no_extra)
+            record = usual(record)
+        if isinstance(record, tuple):
+            run, id_, producer, allows = record
+            thing = hash_(b"decision\0" + id_).digest()
+            put[thing[0] >> shift](identity(thing, index, _tag(producer), leaf))
+            if run is not None:
+                thing = hash_(b"run\0" + run).digest()
+                role = refused if allows is None else allowed
+                put[thing[0] >> shift](event(thing, role | index, b""))
         else:
             _read(entries[index - first], index, leaf, origin, names, tails)
-    hash_ = sha256
-    events = [
-        hash_(name.encode()).digest()[:8] + tail for name, tail in zip(names, tails, strict=True)
-    ]
-    # Sorting costs less than to look at each for its partition. Events of one thing and role keep
-    # the order of the log.
-    events.sort()
-    cuts = [bisect_left(events, bytes([part << _PARTITION_SHIFT])) for part in range(PARTITIONS)]
-    return tuple([b"".join(events[a:b]) for a, b in pairwise([*cuts, len(events)])])
+    for name, tail in zip(names, tails, strict=True):
+        thing = hash_(name.encode()).digest()
+        put[thing[0] >> shift](thing[:8] + tail)
+    return tuple(map(b"".join, parts))
 
 
 def _read(
@@ -145,7 +150,7 @@ def _read(
         return
     kind, run = found.kind, found.execution
     names.append(f"{kind}\0{found.id}")
-    tails.append(index.to_bytes(8, "big") + _tag(found.producer) + leaf[:6])
+    tails.append(index.to_bytes(8, "big") + _tag(found.producer.encode()) + leaf[:6])
     if kind == "edge":
         _edge(found, index, origin, names, tails)
     elif kind == "decision" and run is not None:
@@ -176,8 +181,8 @@ def _edge(found: _Narrow, index: int, origin: str, names: list[str], tails: list
 
 
 @lru_cache(maxsize=4096)
-def _tag(producer: str) -> bytes:
-    return sha256(producer.encode()).digest()[:2]
+def _tag(producer: bytes) -> bytes:
+    return sha256(producer).digest()[:2]
 
 
 def _tail(role: Role, index: int, extra: bytes = bytes(8)) -> bytes:

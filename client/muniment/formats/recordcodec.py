@@ -19,7 +19,7 @@ from muniment.formats.encoding import FormatError, check_key_name, in_one_go
 from muniment.formats.kinds import Record
 from muniment.formats.recordcheck import check_producer, check_rules, explain
 from muniment.formats.recordguards import ENCODER, UNDECIDED, needs_care, plain_float
-from muniment.formats.recordquick import read_plain
+from muniment.formats.recordquick import AT_ONCE, producers, read_plain
 from muniment.formats.recordshape import Shaped
 
 
@@ -40,7 +40,6 @@ _EFFORT: Final = 1 << 18
 
 _RECORD_EFFORT: Final = 256  # what each record costs besides its bytes
 _SLOWER: Final = 20
-_AT_ONCE: Final = 64  # records read together
 
 _encode: Final = ENCODER.encode
 _decode: Final = Decoder(Record, float_hook=plain_float).decode
@@ -137,12 +136,12 @@ def checking(entries: Sequence[bytes], producer: str) -> Generator[None, None, N
     """
     check_key_name(producer, "producer")
     effort = 0
-    for start in range(0, len(entries), _AT_ONCE):
-        piece = entries[start : start + _AT_ONCE]
+    for start in range(0, len(entries), AT_ONCE):
+        piece = entries[start : start + AT_ONCE]
         size = sum(map(len, piece)) + len(piece) * _RECORD_EFFORT
         if size <= _EFFORT:
             plain = read_plain(piece)
-            if plain is not None and {record.producer for record in plain} == {producer}:
+            if plain is not None and producers(plain) == {producer}:
                 effort += size
                 if effort > _EFFORT:
                     effort = 0

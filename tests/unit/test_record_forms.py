@@ -1,0 +1,179 @@
+"""The pattern of usual decisions: whatever it takes, the complete check takes, too."""
+
+import json
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from decisions import decisions
+from muniment.formats import recordcodec
+from muniment.formats.canonical import MAX_RECORD, encode_canonical
+from muniment.formats.kinds import Decision
+from muniment.formats.recordforms import (
+    LEARN_FIRST,
+    MOST_FORMS,
+    MOST_TEXT,
+    MOST_VALUES,
+    Forms,
+    Usual,
+    form_of,
+)
+from muniment.formats.recordquick import read_plain
+
+SAMPLE = {
+    "v": 1,
+    "kind": "decision",
+    "id": "d-1",
+    "time": 1_790_000_000_000,
+    "producer": "gw.example/edge",
+    "request": {
+        "subject": {"type": "user", "id": "zoë", "properties": {"roles": ["a", "b"], "of": {}}},
+        "action": {"name": "can_read", "properties": {"tries": 3, "cost": -0.25, "dry": True}},
+        "resource": {"type": "todo", "id": "7", "properties": {"at": [1, "x", None, [False]]}},
+        "context": {"ip": "10.0.0.1", "a.b": {"c": {"d": "e"}}},
+    },
+    "response": {"decision": True, "context": {"reason": "it is, of course"}},
+    "execution": "run-1",
+}
+DENIED = SAMPLE | {"response": {"decision": False}, "denial": {"codes": ["policy_mismatch"]}}
+OPEN = ("subject", "action", "resource", "context", "reason")
+BASES = [encode_canonical(SAMPLE), encode_canonical(DENIED), *decisions(20)]
+
+
+def taught(entries: list[bytes]) -> Forms:
+    forms = Forms()
+    assert read_plain(entries, forms) is not None
+    return forms
+
+
+FORMS = taught(BASES)
+
+
+def usual_of(data: bytes) -> Usual:
+    """What the complete check finds in a decision; it raises where that refuses."""
+    record = recordcodec._examine(data)
+    assert isinstance(record, Decision)
+    run = None if record.execution is None else record.execution.encode()
+    allows = b"true" if record.allowed else None
+    return run, record.id.encode(), record.producer.encode(), allows
+
+
+def agree(forms: Forms, data: bytes) -> bool:
+    """Whether a record is usual; then the complete check must find the same in it."""
+    (found,) = forms.read([data])
+    assert found is None or found == usual_of(data)
+    return found is not None
+
+
+def with_open(place: str, value: dict[str, Any]) -> bytes:
+    record = json.loads(json.dumps(SAMPLE))
+    request = record["request"]
+    if place == "reason":
+        record["response"]["context"] = value
+    elif place == "context":
+        request["context"] = value
+    else:
+        request[place]["properties"] = value
+    return encode_canonical(record)
+
+
+def test_what_was_met_once_is_known() -> None:
+    assert all(agree(FORMS, data) for data in [*BASES, *decisions(500, seed=7)])
+    assert not any(agree(Forms(), data) for data in BASES)
+
+
+PIECES = [
+    *(b'"', b"\\", b"\\u0041", b"\n", b" ", b"\x00", b"\x7f", b"\xff", b"\xed\xa0\x80", b"\xc3"),
+    *("é".encode(), "😀".encode(), b"0", b"-0", b"-", b".", b".0", b"1e5", b"00", b"1", b"9" * 16),
+    *(b",", b":", b"{}", b"[]", b'["a"]', b"null", b"true", b"false", b"+", b'"a":1,', b"x" * 200),
+]
+
+
+@settings(max_examples=300)
+@given(
+    base=st.sampled_from(BASES),
+    at=st.integers(0, 2000),
+    piece=st.sampled_from(PIECES) | st.binary(max_size=2),
+    cut=st.integers(0, 3),
+)
+def test_whatever_is_usual_is_canonical_and_valid(
+    base: bytes, at: int, piece: bytes, cut: int
+) -> None:
+    at %= len(base)
+    agree(FORMS, base[:at] + piece + base[at + cut :])
+
+
+@settings(max_examples=300)
+@given(
+    number=st.from_regex(r"-?[0-9]{1,17}(\.[0-9]{1,8})?(e[-+]?[0-9]{1,3})?", fullmatch=True)
+    | st.floats(allow_nan=False, allow_infinity=False).map(repr)
+    | st.integers(-(2**60), 2**60).map(str)
+)
+@example(number="-0")
+@example(number="-0.0")
+@example(number="0.000001")
+@example(number="999999999.999999")
+@example(number="9999999999.5")
+@example(number="0.10")
+@example(number="999999999999999")
+@example(number="9007199254740992")
+def test_numbers_have_one_spelling(number: str) -> None:
+    for member in (b'"tries":3', b'"at":[1', b'"time":1790000000000', b'"cost":-0.25'):
+        name = member.rpartition(b":")[0] + (b":[" if b"[" in member else b":")
+        agree(FORMS, BASES[0].replace(member, name + number.encode()))
+
+
+def test_usual_numbers_and_texts_are_taken() -> None:
+    for number in (b"0", b"-7", b"12345678", b"0.5", b"-0.000001", b"123456789.123456"):
+        assert agree(FORMS, BASES[0].replace(b'"tries":3', b'"tries":' + number))
+    for text in ("", "10:30, or so", "a{}[]", "é", "😀" * 40):
+        assert agree(FORMS, BASES[0].replace(b"10.0.0.1", text.encode()))
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.text(max_size=4)
+    | st.integers(-(10**9), 10**9).map(lambda value: value / 1000)
+)
+NAMES = st.text(max_size=3) | st.sampled_from(["a", "b", "%s", "x.y"])
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner), max_leaves=8
+)
+
+
+@settings(max_examples=50)
+@given(place=st.sampled_from(OPEN), objects=st.lists(st.dictionaries(NAMES, VALUES), max_size=4))
+def test_any_object_can_be_learned(place: str, objects: list[dict[str, Any]]) -> None:
+    entries = [with_open(place, each) for each in objects]
+    forms = Forms()
+    read_plain(entries, forms)
+    for entry in entries:
+        agree(forms, entry)
+
+
+def test_what_is_learned_is_bounded() -> None:
+    assert form_of({"a": list(range(MOST_VALUES))}) is None
+    assert form_of({"a" * (MOST_TEXT + 1): 1}) is None
+    assert form_of({'"': 1}) is form_of({"é": 1}) is form_of({"\\": 1}) is None
+    objects = [with_open("context", {f"member-{number}": 1}) for number in range(60)]
+    forms = taught(objects)
+    assert max(map(len, forms._known)) == MOST_FORMS
+    # The last ones are known, and nothing more is learned before some records have passed.
+    assert [agree(forms, data) for data in objects] == [False] * (60 - MOST_FORMS) + [
+        True
+    ] * MOST_FORMS
+    assert read_plain(objects[:1], forms) is not None
+    assert not agree(forms, objects[0])
+    forms.read(objects[-1:] * LEARN_FIRST * 2)
+    assert read_plain(objects[:1], forms) is not None
+    assert agree(forms, objects[0])
+
+
+def test_long_records_are_left_to_others() -> None:
+    longest = BASES[0].replace(b"10.0.0.1", b"x" * (MAX_RECORD - len(BASES[0]) + 8))
+    assert len(longest) == MAX_RECORD
+    assert agree(FORMS, longest)
+    assert not agree(FORMS, longest.replace(b"xx", b"xxx", 1))
