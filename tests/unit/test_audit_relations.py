@@ -9,17 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import logsim
+from decisions import decisions
 from governed import World, story
 from logsim import GATEWAY, NOW, POLICY, LogSim
-from muniment.audit import relationstore
+from muniment.audit import relations, relationstore
 from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
-from muniment.audit.events import PARTITIONS, extract
+from muniment.audit.events import EVENT, INDEX_BITS, PARTITIONS, Role, extract
 from muniment.audit.relations import judge
 from muniment.audit.relationstore import Judgement, RelationStore
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState
 from muniment.formats.merkle import leaf_hashes
-from muniment.formats.recordquick import read_plain
+from muniment.formats.recordquick import _read_shaped, read_plain
 from muniment.formats.records import encode_record
 from muniment.logclient import LogClient
 
@@ -144,6 +145,38 @@ def test_cycles_are_found_exactly_where_a_search_finds_them(
     found = [kind for kind, _ in warned(world, since=since)]
     assert ("cyclic-lineage" in found) == any(a in ahead for a, ahead in reach.items())
     assert set(found) <= {"cyclic-lineage"}
+
+
+@settings(max_examples=200)
+@given(
+    said=st.lists(st.tuples(st.integers(0, 5), st.sampled_from(Role), st.integers(0, 2))),
+    is_whole=st.booleans(),
+)
+def test_what_is_left_out_as_telling_nothing_changes_no_judgement(
+    said: list[tuple[int, Role, int]], is_whole: bool
+) -> None:
+    events = [(key, role << INDEX_BITS | at, extra) for at, (key, role, extra) in enumerate(said)]
+    data = b"".join([EVENT.pack(*event) for event in events])
+    found = judge(data, is_whole=is_whole)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relations, "_telling", lambda _: sorted(events))
+        assert found == judge(data, is_whole=is_whole)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cut=st.integers(0, 40))
+def test_a_record_says_the_same_however_it_was_read(cut: int) -> None:
+    """Told by the pattern, read into its type, or read just as far as the events need it."""
+    world, _ = story()
+    entries = [*world.entries(), *decisions(30)]
+    plain = [*(read_plain(entries[:cut]) or [None] * cut), *[None] * (len(entries) - cut)]
+    hashes = leaf_hashes(entries)
+    fresh = _read_shaped(entries[cut:]) or [None] * (len(entries) - cut)
+    slow = extract(entries, [None] * len(entries), hashes, 5, world.origin)
+    for how in (plain, [*plain[:cut], *fresh]):
+        found = extract(entries, how, hashes, 5, world.origin)
+        for part, expected in zip(found, slow, strict=True):
+            assert sorted(EVENT.iter_unpack(part)) == sorted(EVENT.iter_unpack(expected))
 
 
 def test_partitions_go_to_disk_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ Hashes may collide, by chance hardly ever, and on purpose. What is said here are
 gateways have logged, not findings against the log, which cannot know better.
 """
 
+import sys
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -22,7 +24,8 @@ MAX_EDGES: Final = 1_000_000
 _KNOWN: Final = frozenset(
     {Role.ID, Role.ALLOWED, Role.REFUSED, Role.AUTHORIZED, Role.OUTCOME, Role.ACTED}
 )
-_LONE: Final = frozenset({Role.OUTCOME, Role.ACTED, Role.FROM, Role.TO_RECORDED})
+# From this role on events tell something even alone; of `Role.TO` that is not so, and harmless.
+_LONE_FROM: Final = Role.OUTCOME << INDEX_BITS
 
 
 class Warned(NamedTuple):
@@ -107,10 +110,22 @@ def judge(events: bytes, *, is_whole: bool) -> Judged:
 
 
 def _telling(events: bytes) -> list[tuple[int, int, int]]:
-    """The events by thing, without those that tell nothing when they are the only one."""
-    every = list(EVENT.iter_unpack(events))
-    counts = Counter(map(itemgetter(0), every))
-    return sorted(one for one in every if counts[one[0]] > 1 or one[1] >> INDEX_BITS in _LONE)
+    """The events of things of which there is something to tell, by thing.
+
+    That is where an event needs others (an edge, what a run did), or an id comes twice. Most of a
+    log are decisions with ids and runs of their own: those cost no more than two looks here.
+    """
+    words = array("Q", events)
+    if sys.byteorder == "little":
+        words.byteswap()
+    keys, places, extras = words[::3], words[1::3], words[2::3]
+    telling = {key for key, place in zip(keys, places, strict=True) if place >= _LONE_FROM}
+    ids = [key for key, place in zip(keys, places, strict=True) if place <= INDEX_MASK]
+    if len(set(ids)) < len(ids):
+        telling.update(key for key, times in Counter(ids).items() if times > 1)
+    if not telling:
+        return []
+    return sorted(one for one in zip(keys, places, extras, strict=True) if one[0] in telling)
 
 
 def cycles(partitions: Iterable[bytes], turns: Sequence[int]) -> Iterator[Warned]:

@@ -126,6 +126,12 @@ class EmbeddedTiles:
         order = sorted(wanted, reverse=True)
         try:
             for key, data in zip(order, await self._store.tiles(order), strict=True):
+                # An auditor asks for a bundle and its hashes at the same time: both reads need
+                # these, and the first one to come back has checked them for both.
+                known = self._cache.get(key)
+                if known is not None:
+                    checked[key] = known
+                    continue
                 check(key, data, checked[above(key)])
                 checked[key] = data
                 if key[0] != ENTRIES:
