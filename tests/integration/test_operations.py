@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+import engines
 import processes
+from log_deployment import Cluster, deployed
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
@@ -59,10 +61,12 @@ def both(folders: Path) -> Iterator[dict[str, str]]:
         }
 
 
-def test_the_manual_and_the_alerts_name_the_metrics_that_there_are(folders: Path) -> None:
+def test_the_manual_and_the_alerts_name_the_metrics_that_there_are(
+    folders: Path, database: str, bucket: engines.Bucket, tmp_path: Path
+) -> None:
     known: set[str] = set()
-    with both(folders) as urls:
-        for url in urls.values():
+    with both(folders) as urls, deployed(tmp_path, Cluster(database, bucket)) as cluster:
+        for url in (*urls.values(), cluster.url):
             with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
                 text = answer.read().decode()
             known.update(re.findall(r"^# TYPE (muniment_\w+)", text, re.MULTILINE))

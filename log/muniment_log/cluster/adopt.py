@@ -66,7 +66,7 @@ _ENTRIES: Final = "INSERT INTO entries (first, count, data) VALUES ($1, $2, $3)"
 _HEAD: Final = """
 INSERT INTO head (kind, version, size, note) VALUES ($1, 1, $2, $3)
 ON CONFLICT (kind) DO UPDATE
-SET version = head.version + 1, size = excluded.size, note = excluded.note
+SET version = head.version + 1, size = excluded.size, note = excluded.note, stored = now()
 """
 
 

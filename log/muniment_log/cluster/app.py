@@ -21,10 +21,12 @@ from muniment.service.tls import server_context
 from muniment_log.budgets import Budgets
 from muniment_log.cluster.database import Database
 from muniment_log.cluster.index import bucket_index
+from muniment_log.cluster.metrics import ClusterMetrics
 from muniment_log.cluster.migrate import check_schema, migrate
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.reign import Integration
+from muniment_log.cluster.standing import Standing
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.treestore import claim
 from muniment_log.cluster.view import PublishedView
@@ -37,7 +39,7 @@ from muniment_log.sequencer import Sequencer
 from muniment_log.tokens import TokenFramer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine
 
     from muniment.service.config import Address
     from muniment_log.config import LogConfig
@@ -117,8 +119,14 @@ async def serve(
             integration = Integration(
                 config, cluster.lease_seconds, database, objects, measured, clock
             )
+        seen = ClusterMetrics(metrics)
+        view = PublishedView(database, measured, seen)
+        await view.look()
+        standing = Standing(view, integration, seen)
         background: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]
-        background = [] if integration is None else [("integration", integration.run)]
+        background = [("view of the cluster", view.run)]
+        if integration is not None:
+            background.append(("integration", integration.run))
         if is_frontend:
             backlog = Backlog(cluster.backlog_leaves, cluster.backlog_bytes)
             order = PostgresOrder(
@@ -126,10 +134,8 @@ async def serve(
             )
             framer = TokenFramer(file.origin, config.signers[0])
             sequencer = Sequencer(order, framer, measured, file.limits.sequencer)
-            view = PublishedView(database, measured)
-            await view.look()
             tiles = ObjectTiles(objects, lambda: published_size(view.published))
-            background += [("sequencer", sequencer.run), ("published head", view.run)]
+            background.append(("sequencer", sequencer.run))
             index = None
             if file.index_database is not None:
                 index = bucket_index(config, file.index_database, view, tiles, metrics)
@@ -137,10 +143,10 @@ async def serve(
                 background.append(("index", index[0].run))
             doors = Doors(config.admission)
             budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
-            api = build(doors, budgets, sequencer, view, tiles, metrics, index)
+            api = build(doors, budgets, sequencer, view, tiles, metrics, index, standing.cluster)
         else:
             api = App(metrics, ERRORS)
-            api.operations(_standing(integration))
+            api.operations(standing.integrator)
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(work(), name=name) for name, work in background]
             async with serving(api, listen or file.listen, file.limits, tls) as url:
@@ -173,18 +179,3 @@ async def _probe(url: str) -> None:
         await objects.probe()
     finally:
         await objects.close()
-
-
-def _standing(integration: Integration | None) -> Callable[[], Mapping[str, Any]]:
-    def ready() -> dict[str, Any]:
-        publisher = None if integration is None else integration.publisher
-        if publisher is None:
-            return {"integrating": False}
-        return {
-            "integrating": True,
-            "integrated": publisher.integrated.size,
-            "published": published_size(publisher.published),
-            "witnesses": publisher.witnesses,
-        }
-
-    return ready

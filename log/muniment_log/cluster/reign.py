@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
+import socket
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -70,6 +72,12 @@ class Integration:
         self._clock = clock
         self._integrator: Integrator | None = None
         self._publisher: Publisher | None = None
+        self._holder: str | None = None
+
+    @property
+    def holder(self) -> str | None:
+        """What the lease calls this process while it holds it: machine, process, reign."""
+        return self._holder
 
     @property
     def publisher(self) -> Publisher | None:
@@ -89,11 +97,12 @@ class Integration:
             StorageError: what is stored is damaged.
         """
         while True:
-            holder = secrets.token_hex(8)
+            holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(8)}"
             lease = None
             try:
                 lease = await Lease.acquire(self._database, holder, self._lease_seconds)
                 if lease is not None:
+                    self._holder = holder
                     event(_LOGGER, logging.INFO, "integrating", epoch=lease.epoch)
                     await self._reign(lease)
             except* _PASSING as group:
@@ -101,7 +110,7 @@ class Integration:
                 for error in group.exceptions:
                     event(_LOGGER, logging.WARNING, "integrating no more", error=_text(error))
             finally:
-                self._integrator = self._publisher = None
+                self._integrator = self._publisher = self._holder = None
                 if lease is not None:
                     await lease.release()
             pause = self._lease_seconds / LOOKS if lease is None else PAUSE_SECONDS

@@ -35,7 +35,7 @@ _PUT_HEAD: Final = """
 INSERT INTO head (kind, version, size, note)
 SELECT $1, 1, $2, $3 FROM tree WHERE id = 0 AND epoch = $4
 ON CONFLICT (kind) DO UPDATE
-SET version = head.version + 1, size = excluded.size, note = excluded.note
+SET version = head.version + 1, size = excluded.size, note = excluded.note, stored = now()
 WHERE head.size <= excluded.size RETURNING size
 """
 

@@ -1,8 +1,8 @@
-"""The published head as a frontend sees it (design section 7): by polling the database.
+"""The log as any process of a cluster sees it (design section 7): by polling the database.
 
-Integration and publication happen in another process. One small query says how far both are; the
-checkpoint itself is read only when it is a new one. Polling is slow while nobody waits, and as fast
-as an exchange with a witness while somebody does.
+Integration and publication happen in another process. One small query says how far both are, and
+who does it; the checkpoint itself is read only when it is a new one. Polling is slow while nobody
+waits, and as fast as an exchange with a witness while somebody does.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.service.logging import event
+from muniment_log.cluster.lag import Lag
 from muniment_log.errors import LogError, StorageError
 from muniment_log.published import Waiting
 from muniment_log.storage.port import Head
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from muniment_log.cluster.database import Database
+    from muniment_log.cluster.metrics import ClusterMetrics
     from muniment_log.metrics import LogMetrics
 
 POLL_SECONDS: Final = 0.2
@@ -35,8 +38,8 @@ URGENT_SECONDS: Final = 0.004
 _LOGGER: Final = logging.getLogger(__name__)
 
 _LOOK: Final = """
-SELECT tree.size, tree.root, lease.until > now() AS held, lease.status,
-    coordinator.next, head.version, head.note
+SELECT tree.size, tree.root, lease.until > now() AS held, lease.status, lease.epoch, lease.holder,
+    coordinator.next, head.version, head.note, extract(epoch FROM head.stored)::float8 AS stored
 FROM tree JOIN lease ON lease.id = 0 JOIN coordinator ON coordinator.id = 0
 LEFT JOIN head ON head.kind = 'published' AND head.version > $1
 WHERE tree.id = 0
@@ -62,28 +65,40 @@ class PublishedView:
         published: the published checkpoint; None before the first.
         integrated: the integrated head.
         ordered: leaves that have an index.
+        lag: seconds that the oldest leaf outside the tree has waited; see `Lag`.
         is_led: whether some integrator holds the lease.
+        epoch: of the lease.
+        holder: who holds it; empty when it was given back.
+        published_time: when the published checkpoint was stored, Unix seconds by the database's
+            clock; None before the first.
+        is_blind: whether the last look failed, and all of this is older.
     """
 
-    def __init__(self, database: Database, metrics: LogMetrics) -> None:
+    def __init__(self, database: Database, metrics: LogMetrics, standing: ClusterMetrics) -> None:
         """Takes the database; `look` once before anything is asked."""
         self.published: SignedCheckpoint | None = None
         self.integrated = Head(0, b"")
         self.ordered = 0
+        self.lag = 0.0
         self.is_led = False
+        self.epoch = 0
+        self.holder = ""
+        self.published_time: float | None = None
+        self.is_blind = False
         self._database = database
         self._metrics = metrics
+        self._standing = standing
+        self._lag = Lag()
         self._version = 0
         self._status = IntegratorStatus()
         self._interested = 0
         self._urgent = asyncio.Event()
         self._waiting = Waiting()
-        self._is_blind = False
 
     @property
     def is_stalled(self) -> bool:
-        """Whether a head waits for a quorum that does not come."""
-        return self._status.stalled
+        """Whether a head waits for a quorum that does not come; nobody waits while nobody leads."""
+        return self.is_led and self._status.stalled
 
     @property
     def witnesses(self) -> Sequence[dict[str, Any]]:
@@ -117,15 +132,27 @@ class PublishedView:
             raise StorageError("the database has lost its tree state")
         self.integrated = Head(row["size"], row["root"])
         self.ordered = row["next"]
-        self.is_led = row["held"]
+        self.is_led, self.epoch, self.holder = row["held"], row["epoch"], row["holder"]
+        self.lag = self._lag.look(monotonic(), self.ordered, self.integrated.size)
         self._status = _status(row)
         self._metrics.integrated(row["size"])
         self._metrics.stalled.set(self.is_stalled)
+        self._show()
         if row["note"] is not None:
             self._version = row["version"]
+            self.published_time = row["stored"]
+            self._standing.published_time.set(row["stored"])
             self.published = parse_signed_checkpoint(row["note"])
             self._metrics.published(self.published.checkpoint.size)
             self._waiting.tell(self.published)
+
+    def _show(self) -> None:
+        standing = self._standing
+        standing.led.set(self.is_led)
+        standing.epoch.set(self.epoch)
+        standing.ordered.set(self.ordered)
+        standing.lag_leaves.set(max(0, self.ordered - self.integrated.size))
+        standing.lag_seconds.set(self.lag)
 
     async def run(self) -> None:
         """Follows the database, until cancelled."""
@@ -135,12 +162,13 @@ class PublishedView:
                 try:
                     await self.look()
                 except LogError as error:
-                    if not self._is_blind:
+                    if not self.is_blind:
                         event(_LOGGER, logging.WARNING, "cannot see the head", error=str(error))
-                    self._is_blind = True
+                    self.is_blind = True
                 else:
-                    self._is_blind = False
-                if self._interested and not self._is_blind:
+                    self.is_blind = False
+                self._standing.blind.set(self.is_blind)
+                if self._interested and not self.is_blind:
                     await asyncio.sleep(URGENT_SECONDS)
                     continue
                 try:

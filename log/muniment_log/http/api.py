@@ -34,6 +34,7 @@ def build(
     tiles: TileSource,
     metrics: Metrics,
     index: tuple[IndexProcess, IndexReads] | None = None,
+    cluster: Callable[[], Mapping[str, Any]] | None = None,
 ) -> App:
     """Puts the routes together over the ports.
 
@@ -45,6 +46,7 @@ def build(
         tiles: reads the tree.
         metrics: where to count.
         index: how far the index is, and its answers; None when the log keeps none.
+        cluster: how the cluster is that the log runs on; raises `Problem` when nothing works.
     """
     app = App(metrics, ERRORS)
     reads = Reads(publisher, tiles)
@@ -53,7 +55,8 @@ def build(
     lookup = Lookup(None if index is None else index[1])
     read, tile = doors.reading, doors.reading_tiles
     origin = doors.admission.origin
-    app.operations(_readiness(publisher, None if index is None else index[0]), metrics=read)
+    indexing = None if index is None else index[0]
+    app.operations(_readiness(publisher, indexing, cluster), metrics=read)
     app.route("GET", "/", _front(origin, publisher))
     app.route("GET", "/openapi.json", _fixed(document(origin, version("muniment"))))
     app.route("GET", "/checkpoint", tile(reads.checkpoint))
@@ -84,10 +87,14 @@ def state_of(publisher: PublishedHead, index: IndexProcess | None) -> dict[str, 
 
 
 def _readiness(
-    publisher: PublishedHead, index: IndexProcess | None
+    publisher: PublishedHead,
+    index: IndexProcess | None,
+    cluster: Callable[[], Mapping[str, Any]] | None,
 ) -> Callable[[], Mapping[str, Any]]:
     def ready() -> dict[str, Any]:
         state = state_of(publisher, index)
+        if cluster is not None:
+            state["cluster"] = cluster()
         if publisher.is_stalled:
             raise Problem(503, "no-quorum", "the witness quorum is not met", members=state)
         return state

@@ -1,0 +1,83 @@
+"""What a process of a cluster says of itself and of the whole (design section 7).
+
+A frontend is ready as long as it sees the database, and with it can order records: they are durable
+and have their index, whether or not anybody leads. Who needs them published is told that nobody
+does. An integrator is ready as long as it sees the database, and could take over.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from muniment.service.http import Problem
+from muniment_log.http.reads import published_size
+
+if TYPE_CHECKING:
+    from muniment_log.cluster.metrics import ClusterMetrics
+    from muniment_log.cluster.reign import Integration
+    from muniment_log.cluster.view import PublishedView
+    from muniment_log.publisher import Publisher
+
+NOBODY_LEADS: Final = (
+    "no integrator leads: records are accepted and keep their index, but nothing is published"
+)
+
+
+class Standing:
+    """Tells how the cluster is, as this process sees it."""
+
+    def __init__(
+        self, view: PublishedView, integration: Integration | None, metrics: ClusterMetrics
+    ) -> None:
+        """Takes what is seen of the database, and this process's own part in integrating."""
+        self._view = view
+        self._integration = integration
+        metrics.leads.set_function(lambda: float(self._leads))
+
+    def cluster(self) -> dict[str, Any]:
+        """What everybody may know: whether it is led, how far integration is, when it published.
+
+        Raises:
+            Problem: 503, while the database is not seen.
+        """
+        view = self._view
+        told: dict[str, Any] = {
+            "led": view.is_led,
+            "epoch": view.epoch,
+            "ordered": view.ordered,
+            "lag_leaves": max(0, view.ordered - view.integrated.size),
+            "lag_seconds": round(view.lag, 3),
+            "published_at": _iso(view.published_time),
+        }
+        if view.is_blind:
+            detail = "the database cannot be seen: nothing is accepted"
+            raise Problem(503, "database-unseen", detail, members={"cluster": told})
+        if not view.is_led:
+            told["notice"] = NOBODY_LEADS
+        return told
+
+    def integrator(self) -> dict[str, Any]:
+        """The same at an integrator, with its own part; see `cluster`."""
+        view, publisher = self._view, self._publisher
+        return {
+            "integrating": publisher is not None,
+            "integrated": view.integrated.size,
+            "published": published_size(view.published),
+            "witnesses": view.witnesses if publisher is None else publisher.witnesses,
+            "cluster": self.cluster(),
+        }
+
+    @property
+    def _publisher(self) -> Publisher | None:
+        return None if self._integration is None else self._integration.publisher
+
+    @property
+    def _leads(self) -> bool:
+        return self._integration is not None and self._integration.holder is not None
+
+
+def _iso(seconds: float | None) -> str | None:
+    return (
+        None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat("T", "seconds")
+    )
