@@ -12,7 +12,10 @@ from faults.overloaded import Load, check_receipts, configured, everything
 from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, Stream
 from muniment.formats.policy import parse_policy
+from muniment.formats.witnesswire import origin_hash
+from muniment_witness import setup
 from processes import Process
+from witness_tools import WITNESS, GrowingLog
 
 ROUNDS = 3
 BUSY = "waiting_bytes = 1000000\ninflight_bytes = 8000000\n"
@@ -67,6 +70,76 @@ def test_a_log_that_stops_under_load_keeps_its_word(tmp_path: Path, quick: Servi
             run(try_again(load))
             again.signal(signal.SIGTERM)
             assert again.wait() == 0
+
+
+class Asking:
+    """A log that asks for its next head to be cosigned as soon as it has the answer to the last.
+
+    Attributes:
+        size: of the newest head that it holds a cosignature of.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self.log = GrowingLog(origin)
+        self.size = 0
+
+    async def until_stopped(self, url: str) -> None:
+        line = Line(url)
+        while reply := await line.ask("POST", "/add-checkpoint", self.request(self.log)):
+            if reply.status == 503:
+                break
+            assert reply.status == 200, reply
+            self.size += 1
+        line.close()
+
+    async def find(self, url: str) -> None:
+        """The witness remembers what it said, and goes on from there."""
+        line = Line(url)
+        reply = await line.ask("GET", f"/{origin_hash(self.log.origin)}/checkpoint")
+        assert reply is not None
+        # Neither less nor more: what it still signed it has still told.
+        assert int(reply.body.split(b"\n")[1]) == self.size
+        fork = self.request(self.log.fork(self.size - 1))
+        for body, status in ((fork, 422), (self.request(self.log), 200)):
+            reply = await line.ask("POST", "/add-checkpoint", body)
+            assert reply is not None
+            assert reply.status == status, reply
+        self.size += 1
+        line.close()
+
+    def request(self, log: GrowingLog) -> bytes:
+        return log.request(self.size, self.size + 1).encode()
+
+
+async def stop_while_asked(asking: list[Asking], witness: Process, after: float) -> None:
+    begun = [each.size for each in asking]
+    tasks = [asyncio.create_task(each.until_stopped(witness.url)) for each in asking]
+    await until(lambda: all(e.size >= size + 2 for e, size in zip(asking, begun, strict=True)))
+    await asyncio.sleep(after)
+    witness.signal(signal.SIGTERM)
+    await asyncio.gather(*tasks)  # every connection has been closed
+
+
+def test_a_witness_that_stops_under_load_keeps_its_word(tmp_path: Path, quick: Services) -> None:
+    asking = [Asking(f"log.example/{number}") for number in range(8)]
+    setup.init(
+        tmp_path / "w", name=WITNESS, listen="127.0.0.1:0",
+        logs=[vkey for each in asking for vkey in each.log.vkeys],
+        algorithms=("ed25519", "mldsa44"), passphrase_file=None, passphrase=None,
+    )  # fmt: skip
+    config = tmp_path / "w" / setup.CONFIG_NAME
+
+    async def find_all(url: str) -> None:
+        for each in asking:
+            await each.find(url)
+
+    for number in range(ROUNDS):
+        witness = quick.witness(config)
+        run(stop_while_asked(asking, witness, 0.03 * number))
+        assert witness.wait() == 0, witness.stderr
+        again = quick.witness(config)
+        run(find_all(again.url))
+        assert again.terminate() == 0, again.stderr
 
 
 def silent_witness() -> socket.socket:
