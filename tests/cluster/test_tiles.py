@@ -5,10 +5,10 @@ import pytest
 import engines
 import rfc6962
 from log_tools import GatewayStream, all_entries, entries_of
-from muniment.formats.merkle import HASH_SIZE
-from muniment.formats.tiles import ENTRIES, Tile, tile_at, tiles_of
+from muniment.formats.tiles import ENTRIES, Tile, tiles_of
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.tiles import CHECKPOINT, ObjectTiles
+from muniment_log.cluster.writer import write_partials, write_tiles
 from muniment_log.errors import StorageError
 from muniment_log.integrate import EMPTY_EDGE, RightEdge, integrate
 
@@ -27,25 +27,13 @@ class Log:
     async def grow(self, count: int) -> None:
         batch = self.stream.take(count)
         change = integrate(self.edge, [batch])
-        await self.store.create_many(
-            [(Tile(ENTRIES, index).path, data) for index, data in change.bundles]
-            + [
-                (Tile(level, index).path, data)
-                for level, index, data in change.tiles
-                if len(data) == 256 * HASH_SIZE
-            ]
-        )
+        await write_tiles(self.store, change)
         self.edge = change.edge
         self.leaves += entries_of(batch)
 
     async def publish(self) -> None:
-        size = self.edge.head.size
-        for tile in [*tiles_of(size), tile_at(ENTRIES, (size - 1) // 256, size)]:
-            if tile.is_partial:
-                data = self.edge.read(tile)
-                assert data is not None
-                await self.store.create(tile.path, data)
-        self.published = size
+        await write_partials(self.store, self.edge)
+        self.published = self.edge.head.size
 
 
 async def test_every_tile_of_every_size_below_the_published_one(bucket: engines.Bucket) -> None:

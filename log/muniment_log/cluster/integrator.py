@@ -48,6 +48,7 @@ class IntegratedHeads:
         self._objects = objects
         self._tiles = tiles
         self._shown = -1  # the size whose partial tiles are stored
+        self._stored: frozenset[str] = frozenset()  # their paths
 
     async def put_signed(self, sign: Callable[[], bytes]) -> bytes:
         """Stores the newest head's partial tiles, then its signed checkpoint.
@@ -65,7 +66,7 @@ class IntegratedHeads:
     async def show(self, edge: RightEdge) -> None:
         """Stores the partial tiles of an edge, which is then the newest one shown."""
         if edge.head.size > self._shown:
-            await write_partials(self._objects, edge)
+            self._stored = await write_partials(self._objects, edge, self._stored)
             self._shown = edge.head.size
 
 

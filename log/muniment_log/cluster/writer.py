@@ -12,7 +12,7 @@ from muniment.formats.merkle import HASH_SIZE
 from muniment.formats.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from muniment_log.integrate import Integration, RightEdge
 
@@ -41,14 +41,26 @@ async def write_tiles(objects: Creating, change: Integration) -> None:
     await objects.create_many(items)
 
 
-async def write_partials(objects: Creating, edge: RightEdge) -> None:
-    """Stores the partial tiles and the partial bundle of a head; see `write_tiles`."""
-    items = []
+async def write_partials(
+    objects: Creating, edge: RightEdge, stored: Collection[str] = ()
+) -> frozenset[str]:
+    """Stores the partial tiles and the partial bundle of a head; see `write_tiles`.
+
+    Args:
+        objects: where.
+        edge: the head's.
+        stored: the paths of those that are there; a high level keeps its partial tile for long.
+
+    Returns:
+        The paths of the head's partial tiles and bundle.
+    """
+    items = {}
     for level, hashes in enumerate(edge.partials):
         if hashes:
             index = edge.head.size >> (TILE_HEIGHT * (level + 1))
-            items.append((Tile(level, index, len(hashes) // HASH_SIZE).path, hashes))
+            items[Tile(level, index, len(hashes) // HASH_SIZE).path] = hashes
             if level == 0:
                 bundle = Tile(ENTRIES, index, len(hashes) // HASH_SIZE)
-                items.append((bundle.path, b"".join(edge.fragments)))
-    await objects.create_many(items)
+                items[bundle.path] = b"".join(edge.fragments)
+    await objects.create_many((path, items[path]) for path in items if path not in stored)
+    return frozenset(items)
