@@ -1,10 +1,19 @@
-"""Flips single bits: of one value of a table, or of a whole file."""
+"""Flips single bits: of one value of a table, or of a whole file.
 
+MUNIMENT_ROT_ROUNDS is how many random bits of a file are flipped, one at a time; 2000 take some
+minutes.
+"""
+
+import os
 import random
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+
+from faults.logstate import memory_folder
+
+ROUNDS = int(os.environ.get("MUNIMENT_ROT_ROUNDS", "80"))
 
 
 def flip(path: Path, table: str, column: str, where: str, dice: random.Random) -> None:
@@ -23,17 +32,28 @@ def flip(path: Path, table: str, column: str, where: str, dice: random.Random) -
         db.commit()
 
 
-def rotten_files(sound: Path, path: Path, rounds: int, dice: random.Random) -> Iterator[str]:
-    """Copies a file again and again, each time with one random bit flipped; says which.
+def judge_any_bit(sound: Path, judge: Callable[[Path], bool], enough: float) -> None:
+    """Flips random bits of a file, one at a time.
 
-    Nothing else is left in its folder, before each round and in the end.
+    Args:
+        sound: the file, which stays as it is.
+        judge: fails, or says whether the damage of a copy was named; may leave files beside it.
+        enough: which part of the flips must have been named, at the least.
     """
-    good = sound.read_bytes()
-    for number in range(rounds):
-        bit = dice.randrange(len(good) * 8)
-        rotten = bytearray(good)
-        rotten[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(rotten)
-        yield f"round {number}, bit {bit}"
-        for leftover in path.parent.iterdir():
-            leftover.unlink()
+    good, dice = sound.read_bytes(), random.Random(6)
+    named = 0
+    with memory_folder() as memory:
+        path = memory / sound.name
+        for number in range(ROUNDS):
+            bit = dice.randrange(len(good) * 8)
+            rotten = bytearray(good)
+            rotten[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(rotten)
+            try:
+                named += judge(path)
+            except BaseException as error:
+                error.add_note(f"round {number}, bit {bit}")
+                raise
+            for leftover in memory.iterdir():
+                leftover.unlink()
+    assert named > ROUNDS * enough
