@@ -95,6 +95,7 @@ async def serve(
             await check_witnesses(
                 clients, file.origin, keys, tiles, loaded.head, file.limits.start_seconds
             )
+            await store.make_ready()
             metrics = Metrics("muniment_log")
             measured = LogMetrics(metrics)
             measured.integrated(loaded.head.size)

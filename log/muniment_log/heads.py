@@ -6,7 +6,12 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.checkpoint import Checkpoint, parse_signed_checkpoint, sign_checkpoint
+from muniment.formats.checkpoint import (
+    Checkpoint,
+    SignedCheckpoint,
+    parse_signed_checkpoint,
+    sign_checkpoint,
+)
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import VerificationError
 from muniment.formats.note import verify_note
@@ -51,6 +56,7 @@ class HeadSigner:
         self._last: Head | None = None
         self._time = 0
         self._is_behind = False
+        self._made: tuple[bytes, SignedCheckpoint] | None = None
         if last is not None:
             signed = parse_signed_checkpoint(last)
             self._last = Head(signed.checkpoint.size, signed.checkpoint.root)
@@ -88,7 +94,21 @@ class HeadSigner:
             )
         self._last = head
         checkpoint = Checkpoint(self._origin, head.size, head.root)
-        return sign_checkpoint(checkpoint, self._signers, self._next_time()).encode()
+        signed = sign_checkpoint(checkpoint, self._signers, self._next_time())
+        note = signed.encode()
+        self._made = note, signed
+        return note
+
+    def read(self, note: bytes) -> SignedCheckpoint:
+        """A signed checkpoint; the one just made is not parsed again.
+
+        Raises:
+            FormatError: it is none.
+        """
+        made = self._made
+        if made is not None and made[0] is note:
+            return made[1]
+        return parse_signed_checkpoint(note)
 
     def _next_time(self) -> int:
         now = self._now()

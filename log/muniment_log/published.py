@@ -51,6 +51,13 @@ class PublishedHead(Protocol):
         """
         ...
 
+    async def settled(self) -> None:
+        """Waits until all that `wait` has returned is `published`, or can never be.
+
+        Whoever reads what is published does so after this, and sees what anybody was told.
+        """
+        ...
+
 
 class Waiting:
     """Belongs to one event loop, and to whoever learns of published heads."""

@@ -1,15 +1,22 @@
 """Publishing heads (design section 4; C2SP tlog-checkpoint, tlog-witness): two heads, one rule.
 
 The *integrated* head is durable. The *published* head is the newest one that the log signed, stored
-and got cosigned by the quorum of its policy. A round takes the newest integrated head, asks all
-witnesses at the same time, and ends when the quorum is met; the next begins with the newest head
-then. When nothing is under way a commit's own transaction carries the signature of its head, so a
-lone decision waits for one sync and one exchange with the witnesses, and for no timer. Only a busy
-log paces its rounds, and only while nobody waits for one. An idle log has its head signed and
-cosigned anew from time to time, so that a frozen view of it shows by its age.
+and got cosigned by the quorum of its policy. A round takes the newest integrated head, asks the
+witnesses, and ends when the quorum is met; the next begins with the newest head then. When nothing
+is under way a commit's own transaction carries the signature of its head, so a lone decision waits
+for one sync and one exchange with the witnesses, and for no timer. Only a busy log paces its
+rounds, and only while nobody waits for one. An idle log has its head signed and cosigned anew from
+time to time, so that a frozen view of it shows by its age.
+
+Of the witnesses, those that make a quorum are asked at once, the soonest to answer first. The
+others are asked when the head is out, when one of those fails, or after `HEAD_START`: a cosignature
+that nobody waits for shall not take the time of one that somebody does.
 
 Order, for the crash argument: sign, store, ask witnesses; store what they answered, serve it.
 A head that was signed but never stored was never shown; a restart signs a head that extends it.
+Only those who wait for their own records get the cosigned head while it is being stored: their
+proof rests on a head that is stored, signed, and holds for ever, and nothing is read from the log
+meanwhile (`settled`), so that what was published is there for whoever has seen it.
 
 It fails closed: without a quorum the published head stays where it is, and `is_stalled` says so.
 """
@@ -21,7 +28,7 @@ import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.service.logging import event
@@ -41,6 +48,10 @@ if TYPE_CHECKING:
     from muniment_log.storage.port import Head
 
 _LOGGER = logging.getLogger(__name__)
+
+HEAD_START: Final = 0.005
+"""Seconds that the witnesses asked first are given before the others are asked, too. A quorum on
+one machine takes less; one across the world loses no more than this when a witness stalls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,7 @@ class Publisher:
 
     Attributes:
         published: the published checkpoint, cosigned by the quorum; None before the first.
+        head_start: seconds, see `HEAD_START`.
     """
 
     def __init__(
@@ -99,6 +111,7 @@ class Publisher:
     ) -> None:
         """Puts a publisher together; `start` tells it what is stored."""
         self.published: SignedCheckpoint | None = None
+        self.head_start = HEAD_START
         self._heads = heads
         self._store = store
         self._tiles = tiles
@@ -123,6 +136,11 @@ class Publisher:
         self._more_to_come: Callable[[], bool] = lambda: False
         self._news = asyncio.Event()
         self._waiting = Waiting()
+        self._cosigned: SignedCheckpoint | None = None  # published, or on its way to the disk
+        self._stored = asyncio.Event()  # not set while a published head is being stored
+        self._stored.set()
+        self._first: tuple[tuple[Worker, ...], int] = ((), 0)
+        self._later: asyncio.TimerHandle | None = None
 
     def start(
         self,
@@ -143,7 +161,7 @@ class Publisher:
         self._integrated = head
         self._more_to_come = more_to_come
         if published is not None:
-            self.published = parse_signed_checkpoint(published)
+            self.published = self._cosigned = parse_signed_checkpoint(published)
             self._metrics.published(self.published.checkpoint.size)
         # Also when it was published: witnesses give their cosignatures on the same head again, and
         # those that were late before the restart are added. An older one is not worth a round.
@@ -161,7 +179,12 @@ class Publisher:
     def is_stalled(self) -> bool:
         """Whether a head waits for a quorum that does not come."""
         current = self._round
-        return current is not None and not current.published and self._is_stuck(current)
+        return (
+            current is not None
+            and not current.published
+            and self._is_stuck(current)
+            and not self._is_met(current)
+        )
 
     @property
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
@@ -189,13 +212,17 @@ class Publisher:
         self._integrated = head
         if signed is not None:
             self._signed = signed
+            if self._round is None or self._round.published:
+                self._begin(self._heads.read(signed))
+                return
         self._news.set()
 
     @contextmanager
     def interest(self) -> Iterator[None]:
         """Somebody will wait for the head of what is submitted inside: rounds are not paced."""
         self._interested += 1
-        self._news.set()
+        if self._has_news:
+            self._news.set()
         try:
             yield
         finally:
@@ -209,7 +236,12 @@ class Publisher:
             UnavailableError: the log stops.
         """
         with self.interest():
-            return await self._waiting.wait(size, seconds, self.published)
+            return await self._waiting.wait(size, seconds, self._cosigned)
+
+    async def settled(self) -> None:
+        """Waits until the newest published head is stored, and `published`; see `PublishedHead`."""
+        if not self._stored.is_set():
+            await self._stored.wait()
 
     async def run(self) -> None:
         """Publishes, until cancelled.
@@ -224,6 +256,9 @@ class Publisher:
                 await self._publish_all()
         finally:
             self._waiting.stop()
+            self._stored.set()
+            if self._later is not None:
+                self._later.cancel()
 
     async def _publish_all(self) -> None:
         while True:
@@ -260,9 +295,8 @@ class Publisher:
 
     async def _next(self) -> SignedCheckpoint | None:
         """The newest head, signed and stored; None when there is nothing new to publish."""
-        note, self._signed = self._signed, None
-        if note is not None:
-            return parse_signed_checkpoint(note)
+        if self._signed is not None:
+            return self._heads.read(self._signed)
         # A commit that follows at once signs its own head: newer, and one sync less.
         self._wanted = True
         due = self._round is not None and self._until_refresh(self._round) == 0
@@ -270,8 +304,7 @@ class Publisher:
             return None
         self._wanted = False
         head = self.integrated
-        note = await self._store.put_signed(lambda: self._heads.sign(head))
-        return parse_signed_checkpoint(note)
+        return self._heads.read(await self._store.put_signed(lambda: self._heads.sign(head)))
 
     @property
     def _has_news(self) -> bool:
@@ -290,12 +323,43 @@ class Publisher:
         return max(0.0, last.started + self._limits.refresh_seconds - perf_counter())
 
     def _begin(self, signed: SignedCheckpoint) -> None:
+        self._signed = None
         self._round = Round(signed, perf_counter())
-        for worker in self._workers:
+        if self._is_met(self._round):
+            self._news.set()  # nobody will answer
+        workers, count = self._ranked()
+        for worker in workers[:count]:
             worker.wake()
+        if self._later is not None:
+            self._later.cancel()
+        self._later = asyncio.get_running_loop().call_later(self.head_start, self._ask_all)
+
+    def _ask_all(self) -> None:
+        """Has the witnesses asked that were not needed at first."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+            workers, count = self._first
+            for worker in workers[count:]:
+                worker.wake()
+
+    def _ranked(self) -> tuple[tuple[Worker, ...], int]:
+        """The workers, the soonest to answer first, and how many of them make a quorum."""
+        ranked = tuple(sorted(self._workers, key=lambda worker: worker.rank))
+        if ranked != self._first[0]:
+            names: set[str] = set()
+            count = 0
+            while count < len(ranked) and not self._makes_quorum(names):
+                names |= ranked[count].client.names
+                count += 1
+            self._first = ranked, count
+        return self._first
 
     def _is_met(self, current: Round) -> bool:
-        return self._policy is None or self._policy.is_met(current.names)
+        return self._makes_quorum(current.names)
+
+    def _makes_quorum(self, names: set[str]) -> bool:
+        return self._policy is None or self._policy.is_met(names)
 
     def _is_stuck(self, current: Round) -> bool:
         if perf_counter() - current.started >= self._limits.round_seconds:
@@ -309,19 +373,32 @@ class Publisher:
         answered = current.answered if current is not None else set()
         return ", ".join(w.client.label for w in self._workers if w.client not in answered)
 
-    async def _publish(self, current: Round) -> None:
-        size = current.size
-        if self.published is not None and size < self.published.checkpoint.size:
+    def _tell(self, current: Round) -> None:
+        """The quorum is met: whoever waits for this head may have it, readers wait."""
+        if self.published is not None and current.size < self.published.checkpoint.size:
             raise AssertionError("the published head never goes back")
-        signed = current.signed
-        await self._tiles.publish(signed.encode())
-        # Witnesses that answered while it was being stored are on the note that is served.
-        current.published = True
-        self.published = current.signed
-        self._metrics.published(size)
+        current.told = True
+        self._cosigned = current.signed
+        self._stored.clear()
+        self._wanted = True  # a commit before it is stored signs the next one
+        self._waiting.tell(current.signed)
+        self._news.set()
+
+    async def _publish(self, current: Round) -> None:
+        if not current.told:
+            self._tell(current)
+        try:
+            await self._tiles.publish(current.signed.encode())
+            # Witnesses that answered while it was being stored are on the note that is served.
+            current.published = True
+            self.published = current.signed
+        finally:
+            self._cosigned = self.published
+            self._stored.set()
+        self._ask_all()
+        self._metrics.published(current.size)
         self._metrics.stalled.set(0)
         self._metrics.publish_seconds.observe(perf_counter() - current.started)
-        self._waiting.tell(self.published)
 
     # What a worker needs to know and tell.
 
@@ -350,16 +427,21 @@ class Publisher:
         current.signed = current.signed.with_signatures(cosigned.lines)
         current.names |= cosigned.names
         current.answered.add(client)
-        if current.published and self._round is current:
-            # Late: the head is published already, another cosignature only makes it stronger. It
-            # is not stored, a witness gives it again.
-            self.published = current.signed
+        if self._round is current:
+            if current.published:
+                # Late: another cosignature only makes the published head stronger. It is not
+                # stored, a witness gives it again.
+                self.published = self._cosigned = current.signed
+            elif not current.told and self._is_met(current):
+                self._tell(current)
+            elif self._is_stuck(current):
+                self._news.set()
         self._metrics.witness_requests.labels(client.label, "cosigned").inc()
         self._metrics.witness_size.labels(client.label).set(client.size)
-        self._news.set()
 
     def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
         """A witness has not cosigned."""
+        self._ask_all()
         accused = isinstance(error, AccusedError)
         self._metrics.witness_requests.labels(
             client.label, "accused" if accused else "failed"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment_log.witness import WitnessError
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from muniment.formats.checkpoint import SignedCheckpoint
     from muniment_log.witness import Cosigned, WitnessClient
+
+_NEWEST: Final = 0.125
+"""What the newest answer counts for in the time that a witness takes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,13 +29,15 @@ class Round:
         started: when the round began, by `perf_counter`.
         names: the policy's names of the witnesses that have cosigned.
         answered: the clients that need not be asked any more.
-        published: whether the quorum was met, and the head served.
+        told: whether the quorum was met, and those who wait were told.
+        published: whether the head was stored then, and is served.
     """
 
     signed: SignedCheckpoint
     started: float
     names: set[str] = field(default_factory=set)
     answered: set[WitnessClient] = field(default_factory=set)
+    told: bool = False
     published: bool = False
 
     @property
@@ -67,6 +73,7 @@ class Worker:
     Attributes:
         client: the witness.
         failure: why its last answer was none; None when it was one.
+        seconds: what its answers take, the last few counting most; 0 before the first.
     """
 
     def __init__(
@@ -75,13 +82,19 @@ class Worker:
         """Works for `rounds`; pauses are seconds after a failure, doubled up to the longest."""
         self.client = client
         self.failure: WitnessError | None = None
+        self.seconds = 0.0
         self._rounds = rounds
         self._first_pause = first_pause
         self._longest_pause = longest_pause
         self._woken = asyncio.Event()
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Workers in this order are those that are to be asked first."""
+        return self.failure is not None, self.seconds
+
     def wake(self) -> None:
-        """There is a new head."""
+        """There is a head that it is to be asked about."""
         self._woken.set()
 
     async def run(self) -> None:
@@ -93,6 +106,7 @@ class Worker:
             current = self._rounds.round
             if current is None or self.client in current.answered:
                 continue
+            began = perf_counter()
             try:
                 cosigned = await self.client.add_checkpoint(current.signed, self._rounds.prove)
             except WitnessError as error:
@@ -104,7 +118,6 @@ class Worker:
                 self._woken.set()
             else:
                 self.failure = None
+                self.seconds += (perf_counter() - began - self.seconds) * _NEWEST
                 pause = self._first_pause
                 self._rounds.answered(current, self.client, cosigned)
-                if self._rounds.round is not current:
-                    self._woken.set()

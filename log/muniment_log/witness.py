@@ -65,6 +65,7 @@ class WitnessClient:
     Attributes:
         label: its names in the policy, for metrics and logs.
         url: the submission prefix.
+        names: its names in the policy.
         size: the tree size that it is believed to have cosigned last.
     """
 
@@ -77,6 +78,7 @@ class WitnessClient:
         self._http: HttpClient | None = None
         self._verifiers: list[Verifier] = [verifier_for(witness.vkey) for witness in witnesses]
         self._names = {witness.vkey: witness.name for witness in witnesses}
+        self.names: Final = frozenset(self._names.values())
         self._keys = {(witness.vkey.name, witness.vkey.key_id) for witness in witnesses}
 
     async def add_checkpoint(

@@ -142,6 +142,12 @@ class Log:
     async def add(self, count: int = 1) -> int:
         return (await self.inner.sequencer.submit(self.stream.take(count))).size
 
+    async def wait(self, size: int, seconds: float = 5) -> SignedCheckpoint:
+        """Waits until a tree of this size is published, and then for what readers wait for."""
+        published = await self.publisher.wait(size, seconds)
+        await self.publisher.settled()
+        return published
+
     @property
     def shown(self) -> SignedCheckpoint:
         assert self.publisher.published is not None
@@ -200,7 +206,7 @@ async def test_published_means_cosigned_by_the_quorum(tmp_path: Path) -> None:
         async with log_of(tmp_path, policy) as log:
             for count in (1, 300, 2):
                 size = await log.add(count)
-                published = await log.publisher.wait(size, 5)
+                published = await log.wait(size, 5)
                 verified = policy.verify(published, origin=ORIGIN)
                 assert verified.size >= size
                 # tlog-tiles: "MUST carry at least one Ed25519 signature by the log".
@@ -216,7 +222,7 @@ async def test_a_witness_with_two_keys_is_asked_once(tmp_path: Path) -> None:
     async with serving(both):
         policy = policy_of(both, quorum=1)
         async with log_of(tmp_path, policy) as log:
-            await log.publisher.wait(await log.add(), 5)
+            await log.wait(await log.add(), 5)
             await until(lambda: len(log.clients) == 1)
             assert log.clients[0].label == "c0+c1"
             names = {name for name, _ in policy.verify(log.shown).cosigners}
@@ -232,7 +238,7 @@ async def test_a_late_cosignature_joins_the_published_note(tmp_path: Path) -> No
         async with log_of(tmp_path, policy) as log:
             size = await log.add()
             started = asyncio.get_running_loop().time()
-            first = await log.publisher.wait(size, 5)
+            first = await log.wait(size, 5)
             assert asyncio.get_running_loop().time() - started < 0.14
             assert len(first.note.signatures) == 4
             await until(lambda: len(log.shown.note.signatures) == 6)
@@ -246,7 +252,7 @@ async def test_a_slow_witness_does_not_delay_and_works_on_the_newest(tmp_path: P
         policy = policy_of(fast, other, slow)
         async with log_of(tmp_path, policy) as log:
             for _ in range(10):
-                await log.publisher.wait(await log.add(), 0.19)
+                await log.wait(await log.add(), 0.19)
             await until(lambda: slow.head.size == log.shown.checkpoint.size)
             assert slow.requests < 10
 
@@ -258,13 +264,13 @@ async def test_one_witness_down_is_no_matter_two_are(tmp_path: Path) -> None:
         lower.url += "/x"
         policy = policy_of(up, down, lower)
         async with log_of(tmp_path, policy_of(up, down, lower, quorum=1)) as log:
-            await log.publisher.wait(await log.add(), 5)
+            await log.wait(await log.add(), 5)
         async with log_of(tmp_path, policy) as log:
             before = log.shown
             log.stream = GatewayStream("second")
             size = await log.add()
             with pytest.raises(NotPublishedError) as caught:
-                await log.publisher.wait(size, 0.2)
+                await log.wait(size, 0.2)
             # Fails closed: the published head stays, and that state is visible.
             assert caught.value.published == before.checkpoint.size
             assert log.shown.checkpoint == before.checkpoint
@@ -282,7 +288,7 @@ async def test_it_recovers_when_the_witness_comes_back(tmp_path: Path) -> None:
     async with serving(a, b, c), log_of(tmp_path, policy_of(a, b, c)) as log:
         size = await log.add(5)
         with pytest.raises(NotPublishedError):
-            await log.publisher.wait(size, 0.1)
+            await log.wait(size, 0.1)
         waiting = asyncio.create_task(log.publisher.wait(size, 5))
         c.answer = honest
         assert (await waiting).checkpoint.size == size
@@ -363,11 +369,11 @@ async def test_a_bad_answer_counts_for_nothing_and_is_asked_again(
     async with serving(bad), log_of(tmp_path, policy_of(bad, quorum=1)) as log:
         size = await log.add(2)
         with pytest.raises(NotPublishedError):
-            await log.publisher.wait(size, 0.15)
+            await log.wait(size, 0.15)
         assert log.publisher.published is None
         assert 1 <= bad.requests < 60
         bad.answer = honest
-        assert (await log.publisher.wait(size, 5)).checkpoint.size == size
+        assert (await log.wait(size, 5)).checkpoint.size == size
 
 
 async def test_a_conflict_is_answered_at_once_with_a_proof_from_the_size_it_names(
@@ -379,18 +385,18 @@ async def test_a_conflict_is_answered_at_once_with_a_proof_from_the_size_it_name
         policy = policy_of(witness, quorum=1)
         async with log_of(tmp_path, policy) as log:
             for count in (3, 5, 300):
-                await log.publisher.wait(await log.add(count), 5)
+                await log.wait(await log.add(count), 5)
         async with log_of(tmp_path, policy) as log:
             # It starts with size 0 in mind, and learns the truth by a conflict.
             log.stream = GatewayStream("second")
             witness.requests = 0
-            await log.publisher.wait(await log.add(40), 5)
+            await log.wait(await log.add(40), 5)
             assert witness.requests <= 4
 
 
 async def test_without_a_policy_the_log_signs_alone(tmp_path: Path) -> None:
     async with log_of(tmp_path, None) as log:
-        published = await log.publisher.wait(await log.add(3), 5)
+        published = await log.wait(await log.add(3), 5)
         assert len(published.note.signatures) == 2
         keys = [verifier_for(signing.log_signer().vkey), verifier_for(signing.log_mldsa44().vkey)]
         assert len(verify_note(published.note, keys)) == 2
@@ -399,7 +405,7 @@ async def test_without_a_policy_the_log_signs_alone(tmp_path: Path) -> None:
 async def test_an_empty_log_publishes_its_empty_tree(tmp_path: Path) -> None:
     witness = FakeWitness("a", [signing.witness("w.example/a")])
     async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
-        published = await log.publisher.wait(0, 5)
+        published = await log.wait(0, 5)
         assert published.checkpoint == Checkpoint(ORIGIN, 0, EMPTY_ROOT)
 
 
@@ -416,7 +422,7 @@ async def test_an_idle_log_has_its_head_cosigned_anew(tmp_path: Path) -> None:
         policy = policy_of(witness, quorum=1)
         async with log_of(tmp_path, policy, limits) as log:
             size = await log.add(3)
-            await log.publisher.wait(size, 5)
+            await log.wait(size, 5)
             seen: list[int] = []
             for _ in range(3):
                 shown = log.shown
@@ -426,7 +432,7 @@ async def test_an_idle_log_has_its_head_cosigned_anew(tmp_path: Path) -> None:
             assert len(seen) == 3
             assert seen == sorted(set(seen))
             # It still answers at once, also in between.
-            await log.publisher.wait(await log.add(), 0.3)
+            await log.wait(await log.add(), 0.3)
             assert log.shown.checkpoint.size > size
 
 
@@ -443,7 +449,7 @@ async def test_a_refresh_that_gets_no_quorum_shows_and_leaves_the_published_head
     async with serving(witness):
         policy = policy_of(witness, quorum=1)
         async with log_of(tmp_path, policy, limits) as log:
-            await log.publisher.wait(await log.add(3), 5)
+            await log.wait(await log.add(3), 5)
             witness.answer = forbidden
             await until(lambda: log.publisher.is_stalled)
             shown = log.shown
@@ -458,16 +464,15 @@ async def test_after_a_restart_the_stored_head_is_served_and_goes_on(tmp_path: P
         policy = policy_of(witness, quorum=1)
         async with log_of(tmp_path, policy) as log:
             size = await log.add(3)
-            await log.publisher.wait(size, 5)
+            await log.wait(size, 5)
         witness.answer = forbidden
         async with log_of(tmp_path, policy) as log:
             assert log.shown.checkpoint.size == size
             policy.verify(log.shown)
 
 
-@pytest.mark.parametrize("step", ["put_signed", "publish"])
 async def test_a_head_that_cannot_be_stored_is_shown_to_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log must persist a checkpoint before it shows it to anyone."""
     witness = FakeWitness("a", [signing.witness("w.example/a")])
@@ -476,41 +481,127 @@ async def test_a_head_that_cannot_be_stored_is_shown_to_nobody(
         raise StorageError("disk I/O error")
 
     async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
-        await log.publisher.wait(0, 5)
+        await log.wait(0, 5)
         served = log.shown
         asked = witness.requests
-        if step == "put_signed":
-            monkeypatch.setattr(log.inner.store, "put_signed", broken)
-            log.publisher._wanted = False  # the commit does not sign, the publisher must
-        else:
-            monkeypatch.setattr(log.inner.tiles, "publish", broken)
+        monkeypatch.setattr(log.inner.store, "put_signed", broken)
+        log.publisher._wanted = False  # the commit does not sign, the publisher must
         size = await log.add()
         with pytest.raises((UnavailableError, NotPublishedError)):
-            await log.publisher.wait(size, 1)
+            await log.wait(size, 1)
         with pytest.raises(ExceptionGroup) as caught:
             await log.task
         assert caught.group_contains(StorageError)
         assert log.shown == served
-        if step == "put_signed":
-            assert witness.requests == asked
+        assert witness.requests == asked
+        with pytest.raises(UnavailableError):
+            await log.wait(size, 1)
+
+
+async def test_only_who_waits_gets_a_cosigned_head_before_it_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its proof rests on a stored head; what is read from the log waits, and never goes back."""
+    witness = FakeWitness("a", [signing.witness("w.example/a")])
+    go_on = asyncio.Event()
+    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+        await log.wait(0)
+        served = log.shown
+        publish = log.inner.tiles.publish
+
+        async def slow(note: bytes) -> None:
+            await go_on.wait()
+            await publish(note)
+
+        monkeypatch.setattr(log.inner.tiles, "publish", slow)
+        size = await log.add()
+        early = await log.publisher.wait(size, 5)
+        assert early.checkpoint.size == size
+        assert log.shown == served
+        loaded = await log.inner.store.load()
+        assert loaded.signed is not None
+        assert parse_signed_checkpoint(loaded.signed).checkpoint == early.checkpoint
+        assert loaded.published == served.encode()
+        reader = asyncio.create_task(log.publisher.settled())
+        await asyncio.sleep(0.02)
+        assert not reader.done()
+        go_on.set()
+        await reader
+        assert log.shown.checkpoint == early.checkpoint
+        await log.publisher.settled()
+
+
+async def test_a_cosigned_head_that_cannot_be_stored_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    witness = FakeWitness("a", [signing.witness("w.example/a")])
+
+    async def broken(_: bytes) -> None:
+        raise StorageError("disk I/O error")
+
+    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+        await log.wait(0)
+        served = log.shown
+        monkeypatch.setattr(log.inner.tiles, "publish", broken)
+        size = await log.add()
+        await log.publisher.wait(size, 5)
+        with pytest.raises(ExceptionGroup) as caught:
+            await log.task
+        assert caught.group_contains(StorageError)
+        await log.publisher.settled()
+        assert log.shown == served
         with pytest.raises(UnavailableError):
             await log.publisher.wait(size, 1)
 
 
+async def test_the_witnesses_that_answer_soonest_are_asked_first(tmp_path: Path) -> None:
+    """The others are asked when the head is out, or when somebody fails or is late."""
+    slow, other, fast = trio()
+    slow.delay, other.delay = 0.03, 0.001
+    asked: list[str] = []
+
+    async def noted(witness: FakeWitness, body: bytes) -> web.Response:
+        asked.append(witness.name)
+        return await honest(witness, body)
+
+    async with serving(slow, other, fast), log_of(tmp_path, policy_of(slow, other, fast)) as log:
+        # So long that nobody is asked for being late.
+        log.publisher.head_start = 60.0
+        for _ in range(4):
+            size = await log.add()
+            await log.wait(size)
+            await until(lambda size=size: slow.head.size == size)
+        for witness in (slow, other, fast):
+            witness.answer = noted
+        size = await log.add()
+        await log.wait(size)
+        assert "a" not in asked
+        await until(lambda: asked[-1:] == ["a"])
+        assert sorted(asked) == ["a", "b", "c"]
+        fast.answer = forbidden
+        await log.wait(await log.add())
+        # One that stalls is not waited for.
+        log.publisher.head_start = 0.02
+        fast.answer = noted
+        await until(lambda: all(worker.failure is None for worker in log.publisher._workers))
+        fast.delay = 1.0
+        await log.wait(await log.add(), 0.9)
+
+
 async def test_a_lone_batch_is_signed_in_its_own_commit(tmp_path: Path) -> None:
     async with log_of(tmp_path, None) as log:
-        await log.publisher.wait(0, 5)
+        await log.wait(0, 5)
         for _ in range(5):
             await until(lambda: log.publisher._wanted)
             with log.publisher.interest():
-                await log.publisher.wait(await log.add(), 5)
+                await log.wait(await log.add(), 5)
         assert [signed is not None for _, signed in log.inner.listener.heads] == [True] * 5
 
 
 async def test_rounds_are_paced_only_under_load_that_nobody_waits_for(tmp_path: Path) -> None:
     limits = PublisherLimits(pace_seconds=0.5)
     async with log_of(tmp_path, None, limits) as log:
-        await log.publisher.wait(0, 5)
+        await log.wait(0, 5)
         await asyncio.sleep(0.55)
         # After a pause the first head goes out at once, though nobody waits for it.
         first = await log.add()
@@ -521,7 +612,7 @@ async def test_rounds_are_paced_only_under_load_that_nobody_waits_for(tmp_path: 
         await until(lambda: log.shown.checkpoint.size == size)
         assert sum(signed is not None for _, signed in log.inner.listener.heads) <= 3
         # Whoever waits does not wait for the pace.
-        await log.publisher.wait(await log.add(), 0.4)
+        await log.wait(await log.add(), 0.4)
 
 
 async def test_under_load_rounds_take_the_newest_head(tmp_path: Path) -> None:
@@ -534,7 +625,7 @@ async def test_under_load_rounds_take_the_newest_head(tmp_path: Path) -> None:
                 await log.inner.sequencer.submit(stream.take(1))
 
         await asyncio.gather(*(submit(f"s{i}") for i in range(5)))
-        assert (await log.publisher.wait(200, 5)).checkpoint.size == 200
+        assert (await log.wait(200, 5)).checkpoint.size == 200
         sizes = [note.checkpoint.size for note in witness.notes]
         assert sizes == sorted(sizes)
         assert len(sizes) < 60

@@ -487,3 +487,21 @@ def test_a_false_tile_makes_a_false_proof(size: int, data: st.DataObject) -> Non
         proof = plan.assemble(nodes_from_tiles(plan.nodes, size, tiles))
         with pytest.raises(VerificationError, match="not in the tree"):
             verify_inclusion(LEAVES[index], index, size, proof, root(size))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 256), st.integers(0, 2)), min_size=1, max_size=12))
+def test_nodes_of_a_tile_that_grew_shrank_or_forked(steps: list[tuple[int, int]]) -> None:
+    """What was computed of a tile before is used for its prefix alone, and never for another's."""
+    for width, fork in steps:
+        # Forks begin with the same hash, by which tiles are recognised, and part later.
+        hashes = [
+            LEAVES[0],
+            *leaf_hashes([b"%d %d" % (fork * (at > 9), at) for at in range(width)]),
+        ]
+        hashes = hashes[:width]
+        nodes = [Node(level, at) for level in range(8) for at in range(width >> level)]
+        found = nodes_from_tiles(nodes, width, {tile_at(0, 0, width): b"".join(hashes)})
+        for node in nodes:
+            under = hashes[node.index << node.level : node.index + 1 << node.level]
+            assert found[node] == root_of(under)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from muniment.service.database import (
+    PAGE_BYTES,
     DatabaseError,
     FatalDatabaseError,
     Readers,
@@ -173,6 +174,47 @@ async def test_a_full_disk_is_fatal(tmp_path: Path) -> None:
     with pytest.raises(FatalDatabaseError, match="full"):
         await writer.run(fill)
     with pytest.raises(FatalDatabaseError):
+        await writer.run(count)
+    await writer.close()
+
+
+async def test_a_lengthened_log_holds_what_is_committed_and_nothing_else(tmp_path: Path) -> None:
+    writer = await opened(tmp_path)
+    assert await writer.run(insert(1)) == 1
+    await writer.lengthen_log()
+    log = tmp_path / "x.db-wal"
+    length = log.stat().st_size
+    assert length == 1000 * PAGE_BYTES
+    await writer.lengthen_log()
+    assert await writer.run(insert(2)) == 1
+    assert log.stat().st_size == length
+    # As after a crash: another process finds the file as it is.
+    (tmp_path / "copy").mkdir()
+    for file in (tmp_path / "x.db", log):
+        (tmp_path / "copy" / file.name).write_bytes(file.read_bytes())
+    copy = await opened(tmp_path / "copy")
+    assert await copy.run(count) == 2
+    assert await copy.run(insert(3)) == 1
+    await copy.close()
+    await writer.close()
+    again = await opened(tmp_path)
+    assert await again.run(count) == 2
+    await again.close()
+
+
+async def test_a_log_that_cannot_be_lengthened_is_fatal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = await opened(tmp_path)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    with pytest.raises(FatalDatabaseError, match="No space left"):
+        await writer.lengthen_log()
+    monkeypatch.undo()
+    with pytest.raises(FatalDatabaseError, match="unusable since"):
         await writer.run(count)
     await writer.close()
 

@@ -48,6 +48,7 @@ async def serve(
     keys = [signer.vkey for signer in config.signers]
     store = await Store.open(file.database, keys, file.gossip.history)
     try:
+        await store.make_ready()
         async with (
             transport(file.gossip.request_seconds, file.outgoing.access, config.tokens) as network,
             asyncio.TaskGroup() as tasks,

@@ -162,6 +162,14 @@ class Store:
             raise
         return cls(writer, latest, ledger, history, is_copy=copied)
 
+    async def make_ready(self) -> None:
+        """Prepares for commits that somebody waits for.
+
+        Raises:
+            FatalDatabaseError: If the file cannot be written.
+        """
+        await self._writer.lengthen_log()
+
     def head(self, origin: str) -> Head:
         """The latest cosigned head of an origin, `NEVER` without one."""
         entry = self.latest.get(origin)

@@ -4,6 +4,7 @@ A log's own ML-DSA-44 signature is such a cosignature too, with the log as the c
 """
 
 import struct
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
@@ -95,8 +96,12 @@ def _check_timestamp(timestamp: int) -> None:
         raise FormatError("cosignature: timestamp is not between 0 and 2^63-1")
 
 
+_parsed = lru_cache(maxsize=4)(parse_checkpoint)
+"""A head has several signatures, each made or verified by itself."""
+
+
 def _checkpoint_message(cosigner: str, timestamp: int, text: str) -> bytes:
-    checkpoint = parse_checkpoint(text)
+    checkpoint = _parsed(text)
     return cosigned_message(
         cosigner, timestamp, checkpoint.origin, 0, checkpoint.size, checkpoint.root
     )
@@ -140,7 +145,7 @@ class Ed25519Cosigner:
         Raises:
             FormatError: If the text is not a checkpoint, or the time is out of range.
         """
-        parse_checkpoint(text)
+        _parsed(text)
         _check_timestamp(now)
         signature = self._sign(_ed25519_message(now, text))
         return _line(self.vkey, now, signature)

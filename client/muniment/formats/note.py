@@ -6,7 +6,7 @@ signature of a known key. Algorithms beyond plain Ed25519 live in `cosignature`.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -140,12 +140,17 @@ class SignatureLine:
     name: str
     key_id: int
     signature: bytes
+    _line: str = field(default="", init=False, repr=False, compare=False)
 
     @property
     def line(self) -> str:
         """The line as it stands in a note, with its newline."""
-        data = self.key_id.to_bytes(_KEY_ID_SIZE, "big") + self.signature
-        return f"{_SIGNATURE_PREFIX}{self.name} {format_base64(data)}\n"
+        # Kept: a head's signatures are written for each witness, to the disk and to each gateway.
+        if not self._line:
+            data = self.key_id.to_bytes(_KEY_ID_SIZE, "big") + self.signature
+            line = f"{_SIGNATURE_PREFIX}{self.name} {format_base64(data)}\n"
+            object.__setattr__(self, "_line", line)
+        return self._line
 
 
 def parse_signature_line(line: str, what: str = "signature line") -> SignatureLine:
@@ -163,7 +168,9 @@ def parse_signature_line(line: str, what: str = "signature line") -> SignatureLi
     data = parse_base64(encoded, what)
     if len(data) <= _KEY_ID_SIZE:
         raise FormatError(f"{what}: shorter than key ID and signature")
-    return SignatureLine(name, int.from_bytes(data[:_KEY_ID_SIZE], "big"), data[_KEY_ID_SIZE:])
+    parsed = SignatureLine(name, int.from_bytes(data[:_KEY_ID_SIZE], "big"), data[_KEY_ID_SIZE:])
+    object.__setattr__(parsed, "_line", f"{line}\n")  # the one spelling
+    return parsed
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,11 @@ tiles they are; the caller reads these tiles, all at once; `nodes_from_tiles` an
 make the proof. Verifying shares nothing with that but the hashing of nodes.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from muniment.formats.encoding import VerificationError
 from muniment.formats.merkle import EMPTY_ROOT, HASH_SIZE, join_peaks, node_hash, pair_hashes
@@ -206,7 +207,7 @@ def nodes_from_tiles(
         FormatError: If a tile that is used has the wrong length.
         ValueError: If a node is not in the tree, or its tile is missing.
     """
-    opened: dict[Tile, Sequence[Sequence[bytes]]] = {}
+    opened: dict[Tile, _Rows] = {}
     hashes: dict[Node, bytes] = {}
     for node in nodes:
         tile = _tile_of(node, size)
@@ -229,17 +230,34 @@ def _open(tile: Tile, tiles: Mapping[Tile, bytes]) -> bytes:
     raise ValueError(f"{tile.path} is missing")
 
 
-@lru_cache(maxsize=CACHED_TILES)
-def _rows(data: bytes) -> tuple[list[bytes], ...]:
-    """Returns the rows of a tile's complete nodes, lowest first; none may be changed.
+_Rows: TypeAlias = tuple[Sequence[bytes], ...]
 
-    Kept by content, not by place: what one tile holds is then never taken for another's.
+_NOTHING: Final[tuple[bytes, _Rows]] = b"", ((),) * TILE_HEIGHT
+
+_grown: OrderedDict[bytes, tuple[bytes, _Rows]] = OrderedDict()
+"""First hash of a tile → the tile as last seen, and its rows."""
+
+
+@lru_cache(maxsize=CACHED_TILES)
+def _rows(data: bytes) -> _Rows:
+    """Returns the rows of a tile's complete nodes, lowest first.
+
+    Kept by content, not by place: what one tile holds is then never taken for another's. Of a tile
+    that has grown only what is new is computed: each head of a log asks for its last tile.
     """
-    rows = [[data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)]]
-    for _ in range(TILE_HEIGHT - 1):
-        row = rows[-1]
-        rows.append(pair_hashes(row[: len(row) & ~1]))
-    return tuple(rows)
+    seen, known = _grown.get(data[:HASH_SIZE], _NOTHING)
+    if not data.startswith(seen):
+        seen, known = _NOTHING
+    new = [data[at : at + HASH_SIZE] for at in range(len(seen), len(data), HASH_SIZE)]
+    rows: list[Sequence[bytes]] = [[*known[0], *new]]
+    for row in known[1:]:
+        below = rows[-1]
+        rows.append([*row, *pair_hashes(below[2 * len(row) : len(below) & ~1])])
+    found = tuple(rows)
+    _grown[data[:HASH_SIZE]] = data, found
+    while len(_grown) > CACHED_TILES:
+        _grown.popitem(last=False)
+    return found
 
 
 def is_subtree(start: int, end: int) -> bool:

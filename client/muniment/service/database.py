@@ -23,9 +23,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from muniment.formats.encoding import MunimentError
+from muniment.service.workthread import WorkThread
 
 BUSY_MILLISECONDS: Final = 2_000
 """How long to wait for a lock that only a foreign tool on the file can hold (a backup, say)."""
+
+PAGE_BYTES: Final = 4096 + 24
+"""A page in the write-ahead log: SQLite's default size, and the header of its frame."""
 
 CACHE_KIBIBYTES: Final = 16 * 1024
 """Page cache of each connection, in KiB."""
@@ -93,7 +97,7 @@ class Writer:
         self.path: Final = path
         self._owner = owner
         self._connection = connection
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="database-writer")
+        self._thread = WorkThread("database-writer")
         self._broken: BaseException | None = None
         self._closed = False
 
@@ -143,8 +147,7 @@ class Writer:
         Raises:
             FatalDatabaseError: On an I/O error, and always after one.
         """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._transact, work)
+        return await self._thread.run(lambda: self._transact(work))
 
     def _transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         if self._broken is not None:
@@ -165,6 +168,34 @@ class Writer:
             self._roll_back()
             raise self._break(error) from error
         return result
+
+    async def lengthen_log(self) -> None:
+        """Gives the write-ahead log its length: as many pages as it takes until a checkpoint.
+
+        From then on a commit overwrites pages, and syncing them takes half of what it takes when
+        the file system has to note a new length, too. Zeros after the last frame are no frame:
+        SQLite stops at a frame whose salt and checksum are not the log's.
+
+        Raises:
+            FatalDatabaseError: If they cannot be written.
+        """
+        await self._thread.run(self._lengthen)
+
+    def _lengthen(self) -> None:
+        (pages,) = self._connection.execute("PRAGMA wal_autocheckpoint").fetchone()
+        path = self.path.with_name(self.path.name + "-wal")
+        try:
+            # Not the database itself: closing any descriptor of that would drop SQLite's locks.
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                end = os.fstat(file).st_size
+                while (missing := pages * PAGE_BYTES - end) > 0:
+                    end += os.pwrite(file, bytes(min(missing, 1 << 20)), end)
+                os.fdatasync(file)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise self._break(error) from error
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         """Commits; apart so that tests can fail it before and after the fact."""
@@ -187,9 +218,9 @@ class Writer:
             return
         self._closed = True
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+            await self._thread.run(self._connection.close)
         finally:
-            self._thread.shutdown()
+            self._thread.close()
             self._owner.release()
 
 

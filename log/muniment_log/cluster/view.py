@@ -119,6 +119,9 @@ class PublishedView:
         finally:
             self._interested -= 1
 
+    async def settled(self) -> None:
+        """Returns: nobody is told of a head before it is stored; see `PublishedHead`."""
+
     async def look(self) -> None:
         """Reads the state once.
 

@@ -18,6 +18,7 @@ from muniment_log.http.submit import Submit
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from muniment.service.http import Handler
     from muniment.service.metrics import Metrics
     from muniment_log.budgets import Budgets
     from muniment_log.http.doors import Doors
@@ -53,11 +54,24 @@ def build(
     submit = Submit(doors, budgets, sequencer, publisher, tiles, metrics)
     query = Query(doors, sequencer, publisher, tiles)
     lookup = Lookup(None if index is None else index[1])
-    read, tile = doors.reading, doors.reading_tiles
+
+    def settled(handler: Handler) -> Handler:
+        async def after(request: Request) -> Response:
+            await publisher.settled()
+            return await handler(request)
+
+        return after
+
+    def read(handler: Handler) -> Handler:
+        return doors.reading(settled(handler))
+
+    def tile(handler: Handler) -> Handler:
+        return doors.reading_tiles(settled(handler))
+
     origin = doors.admission.origin
     indexing = None if index is None else index[0]
     app.operations(_readiness(publisher, indexing, cluster), metrics=read)
-    app.route("GET", "/", _front(origin, publisher))
+    app.route("GET", "/", settled(_front(origin, publisher)))
     app.route("GET", "/openapi.json", _fixed(document(origin, version("muniment"))))
     app.route("GET", "/checkpoint", tile(reads.checkpoint))
     app.prefix("GET", "/tile/", tile(reads.tile))

@@ -75,6 +75,15 @@ class SQLiteStore:
             raise
         return cls(writer, readers)
 
+    async def make_ready(self) -> None:
+        """Prepares for commits that somebody waits for.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        with _translated("lengthening the write-ahead log"):
+            await self._writer.lengthen_log()
+
     @property
     def path(self) -> Path:
         """The database file."""
