@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Final
 from muniment.formats.cosignature import verifier_for
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
-from muniment.service.process import allow_connections, print_ready, stop_requested
+from muniment.service.process import (
+    allow_connections,
+    print_ready,
+    spare_collections,
+    stop_requested,
+)
 from muniment.service.server import serving, serving_unix
 from muniment.service.tls import server_context
 from muniment_log.budgets import Budgets
@@ -159,6 +164,7 @@ async def serve(
                             gateways=len(config.admission.gateways),
                             witnesses=len(clients),
                         )
+                        spare_collections()
                         stop = stop_requested()
                         ready(url)
                         which = await stop

@@ -32,7 +32,7 @@ from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.follower import Follower, Source
 from muniment.index.store import IndexStore
 from muniment.service.logging import LogFormat, LogLevel, configure, event
-from muniment.service.process import run
+from muniment.service.process import run, spare_collections
 from muniment_log.integrate import cut_bundle
 from muniment_log.storage.snapshot import LogSnapshot
 
@@ -209,6 +209,7 @@ def main() -> int:
     options = parser.parse_args()
     configure(options.log_level, options.log_format)
     os.nice(NICENESS)
+    spare_collections()
     try:
         run(_until_stdin_ends(lambda: _open(options), options.index))
     except (MunimentError, OSError) as error:

@@ -11,7 +11,7 @@ from muniment_log.storage.store import Ordering
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from muniment.formats.manifest import Batch
     from muniment_log.storage.port import Receipt, StreamKey
@@ -27,18 +27,29 @@ class Records:
         stream: the log's own stream for the producer.
         records: canonical records, in order.
         size: their bytes.
-        done: gets the receipt when they are durable, or why they are not.
+        done: gets the receipt when they are durable, or why they are not; only one waits for it,
+            and may stop waiting.
+        settled: told once, when they wait no more, whether or not somebody waited for them.
     """
 
     stream: Stream
     records: Sequence[bytes]
     size: int
     done: asyncio.Future[Receipt]
+    settled: Callable[[Records], None]
+
+    def answer(self, receipt: Receipt) -> None:
+        """Answers whoever waits."""
+        self.settled(self)
+        if not self.done.done():
+            self.done.set_result(receipt)
 
     def refuse(self, error: Exception) -> None:
         """Answers whoever waits with an error."""
+        self.settled(self)
         if not self.done.done():
             self.done.set_exception(error)
+            self.done.exception()  # read: whoever waited may be gone by the time it arrives
 
 
 @dataclass(slots=True, eq=False)

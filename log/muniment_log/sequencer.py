@@ -131,13 +131,12 @@ class Sequencer:
         stream = await self._hold(self._framer.key(producer))
         try:
             self._take(size)
-            waiting = Records(stream, records, size, new_future())
+            done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
             # The stream stays in memory until it is settled, also when the client goes away.
             stream.users += 1
-            waiting.done.add_done_callback(lambda _: self._settled(waiting))
-            self._queue.records.append(waiting)
+            self._queue.records.append(Records(stream, records, size, done, self._settled))
             self._wake.set()
-            return await asyncio.shield(waiting.done)
+            return await done
         finally:
             self._let_go(stream)
 
@@ -377,7 +376,7 @@ class Sequencer:
             end = at + batch.manifest.count
             for waiting in part:
                 count = len(waiting.records)
-                waiting.done.set_result(Receipt(at, count, end, end + 1))
+                waiting.answer(Receipt(at, count, end, end + 1))
                 at += count
             at = end + 1
 

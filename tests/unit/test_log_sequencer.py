@@ -424,6 +424,24 @@ async def test_a_client_that_went_away_does_not_take_its_batch_along(tmp_path: P
         assert log.head.size == 3
 
 
+async def test_records_of_a_client_that_went_away_are_logged_and_their_room_is_given_back(
+    tmp_path: Path,
+) -> None:
+    async with log_tools.embedded(tmp_path / "log.db") as log:
+        sequencer = log.sequencer
+        await sequencer.submit_records("p.example", [record("w")])
+        task = asyncio.create_task(sequencer.submit_records("p.example", [record("x")]))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert sequencer._held > 0  # it is still on its way
+        assert (await sequencer.submit_records("p.example", [record("y")])).first in {3, 4}
+        leaves = await all_entries(log.tiles, log.head.size)
+        assert [leaf for leaf in leaves if leaf.startswith(b"{")] == list(map(record, "wxy"))
+        assert sequencer._held == 0
+        assert all(stream.is_idle for stream in sequencer._streams.values())
+
+
 async def test_memory_of_streams_is_bounded(tmp_path: Path) -> None:
     limits = SequencerLimits(streams=8)
     async with log_tools.embedded(tmp_path / "log.db", limits) as log:

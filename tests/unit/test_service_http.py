@@ -20,6 +20,7 @@ from muniment.service.http import (
     text_response,
 )
 from muniment.service.metrics import Metrics
+from muniment.service.wire import Headers, response_head
 from rawhttp import post, server, talk
 
 
@@ -358,3 +359,50 @@ def test_problem_members() -> None:
     assert response.content_type == "application/problem+json"
     assert json.loads(response.body)["expected"] == 5
     assert json.loads(response.body)["title"] == "Stream gap"
+
+
+@given(
+    st.sampled_from([200, 204, 404, 429, 503]),
+    st.booleans(),
+    st.binary(max_size=30),
+    st.dictionaries(st.sampled_from(["ETag", "Cache-Control", "Retry-After"]), st.just("1")),
+)
+def test_heads_of_responses(
+    status: int, keep_alive: bool, body: bytes, headers: dict[str, str]
+) -> None:
+    """However it was put together, a head says the same."""
+    response = Response(status, body, "text/plain", headers)
+    head = response_head(response, keep_alive=keep_alive, date="then")
+    lines = head.decode().split("\r\n")
+    assert lines[0].startswith(f"HTTP/1.1 {status} ")
+    assert lines[-2:] == ["", ""]
+    fields = [line.split(": ", 1) for line in lines[1:-2]]
+    found = {name.lower(): value for name, value in fields}
+    assert len(found) == len(fields)
+    assert found["date"] == "then"
+    assert found["content-type"] == "text/plain"
+    assert found["x-content-type-options"] == "nosniff"
+    assert found.get("content-length") == (None if status == 204 else str(len(body)))
+    assert found.get("connection") == (None if keep_alive else "close")
+    assert found["cache-control"] == headers.get("Cache-Control", "no-store")
+    for name, value in headers.items():
+        assert found[name.lower()] == value
+
+
+def test_a_line_end_in_a_response_is_a_bug() -> None:
+    for response in (Response(200, b"", "a/b\r\nX: y"), Response(200, b"", "a/b", {"X": "\r\n"})):
+        with pytest.raises(AssertionError, match="line end"):
+            response_head(response, keep_alive=True, date="then")
+
+
+@given(st.text(st.sampled_from("HostAcept-Type"), min_size=1))
+def test_names_of_headers_compare_in_any_case(name: str) -> None:
+    headers = Headers()
+    headers.add(name.encode(), b" value ")
+    for spelling in (name, name.lower(), name.upper()):
+        assert spelling in headers
+        assert headers[spelling] == headers.get(spelling) == headers.get(spelling, "") == "value"
+    assert "other" not in headers
+    assert headers.get("other") is None
+    assert headers.get("other", "none") == "none"
+    assert 1 not in headers

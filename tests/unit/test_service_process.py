@@ -1,6 +1,7 @@
 """The ready line, signals, logs and metrics of a service process."""
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -11,7 +12,14 @@ import pytest
 
 from muniment.service.logging import configure, event
 from muniment.service.metrics import Metrics
-from muniment.service.process import first_error, print_ready, run, stop_requested
+from muniment.service.process import (
+    COLLECT_AFTER,
+    first_error,
+    print_ready,
+    run,
+    spare_collections,
+    stop_requested,
+)
 
 LOGGER = logging.getLogger("test")
 
@@ -42,6 +50,18 @@ def test_signals_ask_to_stop(which: signal.Signals) -> None:
             return await stop_requested()
 
     assert run(wait()) == which
+
+
+def test_what_lives_for_ever_is_not_collected_again_and_again() -> None:
+    thresholds = gc.get_threshold()
+    try:
+        spare_collections()
+        assert gc.get_freeze_count() > 1000
+        assert gc.get_threshold()[0] == COLLECT_AFTER
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
 
 
 def test_first_error() -> None:

@@ -9,7 +9,12 @@ import time
 from collections.abc import Callable
 
 from muniment.service.logging import event
-from muniment.service.process import allow_connections, print_ready, stop_requested
+from muniment.service.process import (
+    allow_connections,
+    print_ready,
+    spare_collections,
+    stop_requested,
+)
 from muniment.service.server import serving, serving_unix
 from muniment.service.tls import server_context
 from muniment_witness.config import WitnessConfig
@@ -69,6 +74,7 @@ async def serve(
                     keys=len(config.signers),
                     peers=len(config.peers),
                 )
+                spare_collections()
                 stop = stop_requested()
                 ready(url)
                 which = await stop

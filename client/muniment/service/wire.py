@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar, overload
 
 from muniment.service.http import Problem, Response
 
@@ -22,6 +22,18 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _ALONE: Final = frozenset({"host", "content-length", "transfer-encoding"})
 """Headers that a request may have once: what they say decides where it goes and where it ends."""
+
+_T = TypeVar("_T")
+
+_NAMES: Final = {
+    spelling.encode(): name.lower()
+    for name in (
+        *("Host", "User-Agent", "Accept", "Accept-Encoding", "Authorization", "Connection"),
+        *("Content-Type", "Content-Length", "Transfer-Encoding", "Expect", "If-None-Match"),
+    )
+    for spelling in (name, name.lower())
+}
+"""The usual spellings of the usual names, as the table has them."""
 
 _REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 _SECURITY: Final = (
@@ -55,7 +67,7 @@ class Headers(Mapping[str, str]):
         self.size += len(name) + len(value) + 4
         if self.size > MAX_HEAD or len(self._values) >= MAX_HEADERS:
             raise head_too_large()
-        key = name.decode("latin-1").lower()
+        key = _NAMES.get(name) or name.decode("latin-1").lower()
         text = value.decode("utf-8", "surrogateescape").strip(" \t")
         if key in self._values:
             if key in _ALONE:
@@ -65,6 +77,19 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()]
+
+    @overload
+    def get(self, name: str, /) -> str | None: ...
+
+    @overload
+    def get(self, name: str, /, default: str | _T) -> str | _T: ...
+
+    def get(self, name: str, /, default: str | _T | None = None) -> str | _T | None:
+        """The value of a header; the default without it."""
+        return self._values.get(name.lower(), default)  # Mapping's asks in vain, and catches that
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -111,6 +136,9 @@ def response_head(response: Response, *, keep_alive: bool, date: str) -> bytes:
         date: The time of the response, from `http_date`.
     """
     status = response.status
+    if not response.headers and status not in _BODILESS:
+        opening = _opening_of_plain(status, response.content_type, date, keep_alive)
+        return b"%b%d\r\n\r\n" % (opening, len(response.body))
     lines = [_opening(status, response.content_type, date)]
     if "Cache-Control" not in response.headers:
         lines.append("Cache-Control: no-store\r\n")
@@ -134,6 +162,16 @@ def _opening(status: int, content_type: str, date: str) -> str:
         f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n"
         f"Date: {date}\r\n{_SECURITY}Content-Type: {content_type}\r\n"
     )
+
+
+@lru_cache(maxsize=64)
+def _opening_of_plain(status: int, content_type: str, date: str, keep_alive: bool) -> bytes:  # noqa: FBT001  # a cache's key
+    """The same of a response that has no headers of its own, up to the length of its body."""
+    connection = "" if keep_alive else "Connection: close\r\n"
+    text = f"{_opening(status, content_type, date)}Cache-Control: no-store\r\n{connection}"
+    if text.count("\n") != 8 + (not keep_alive) or text.count("\r") != text.count("\n"):
+        raise AssertionError("a line end within a response header")
+    return f"{text}Content-Length: ".encode()
 
 
 def http_date(seconds: float) -> str:

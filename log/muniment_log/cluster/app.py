@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from muniment.service.http import App
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
-from muniment.service.process import allow_connections, print_ready, stop_requested
+from muniment.service.process import (
+    allow_connections,
+    print_ready,
+    spare_collections,
+    stop_requested,
+)
 from muniment.service.server import serving
 from muniment.service.tls import server_context
 from muniment_log.budgets import Budgets
@@ -160,6 +165,7 @@ async def serve(
                     integrator=is_integrator,
                     gateways=len(config.admission.gateways),
                 )
+                spare_collections()
                 stop = stop_requested()
                 ready(url)
                 which = await stop
