@@ -22,6 +22,7 @@ from muniment.service.config import ConfigError, load_config
 from muniment.service.database import DatabaseError
 from muniment.service.folder import quoted
 from muniment.service.soundness import Damage
+from muniment_log.adminsockets import ask_all
 from muniment_log.clustercli import cluster_module, frontend, integrator, migrate
 from muniment_log.config import LogConfig, LogFile, load
 from muniment_log.copycli import copy
@@ -124,7 +125,8 @@ def vkeys_command(config: Path) -> None:
 def reload_command(config: Path) -> None:
     """Have the running log take up the gateways, tokens and read tokens of its configuration.
 
-    Prints what is in force then. Needs `admin` in the configuration.
+    Prints what is in force then. Needs `admin` in the configuration. Of a cluster, all processes of
+    this configuration on this machine do it.
     """
     _administer(config, "POST", "/reload")
 
@@ -132,16 +134,23 @@ def reload_command(config: Path) -> None:
 @main.command("status")
 @_CONFIG
 def status_command(config: Path) -> None:
-    """Print the state of the running log as JSON. Needs `admin` in the configuration."""
+    """Print the state of the running log as JSON. Needs `admin` in the configuration.
+
+    Of a cluster, that of each process of this configuration on this machine.
+    """
     _administer(config, "GET", "/status")
 
 
 def _administer(config: Path, method: str, target: str) -> None:
     try:
-        socket = load_config(config, LogFile).admin
-        if socket is None:
+        file = load_config(config, LogFile)
+        if file.admin is None:
             raise ConfigError(f"{config}: admin: there is no socket to ask at")
-        answer = unixsocket.ask(socket, method, target)
+        refusals: dict[str, str] = {}
+        if file.cluster is None:
+            answer = unixsocket.ask(file.admin, method, target)
+        else:
+            answer, refusals = ask_all(file.admin, method, target)
     except unixsocket.NotRunningError as error:
         fail(EXIT_UNREACHABLE, error)
     except unixsocket.NotDoneError as error:
@@ -149,6 +158,8 @@ def _administer(config: Path, method: str, target: str) -> None:
     except MunimentError as error:
         fail(EXIT_CONFIG, error)
     click.echo(json.dumps(answer, indent=2))
+    if refusals:
+        fail(EXIT_FAILED, "; ".join(f"{name}: {why}" for name, why in refusals.items()))
 
 
 @main.command("rotate-key")
@@ -159,7 +170,7 @@ def rotate_key(config: Path, add: Algorithm | None, retire: str | None) -> None:
     """Add a key or retire one, while the log is stopped; --add prints the new vkey.
 
     The log signs with all of its keys. Add the new one, start the log, have all verifiers take its
-    vkey up, and then retire the old one. Its file stays.
+    vkey up, and then retire the old one. Its file stays. A cluster need not stop: see docs/keys.md.
     """
     if (add is None) == (retire is None):
         raise click.UsageError("either --add or --retire")
@@ -171,7 +182,7 @@ def rotate_key(config: Path, add: Algorithm | None, retire: str | None) -> None:
             own.retire(retire)
     except (MunimentError, OSError) as error:
         fail(code_of(error), error)
-    click.echo("changed; start the log", err=True)
+    click.echo("changed; start the log, or all processes of the cluster again", err=True)
 
 
 @main.command()

@@ -104,9 +104,10 @@ def run_service(config: Path, start: Callable[[LogConfig], Coroutine[Any, Any, N
         fail(code_of(error), error)
     except ExceptionGroup as group:
         # TaskGroup's wrapping says nothing; what failed is inside. Of a service that ran, only
-        # that the address is taken and that history went back have codes of their own.
+        # that the address is taken, that history went back and that a key was retired have codes
+        # of their own.
         cause = first_error(group)
-        told = isinstance(cause, (OSError, RolledBackError))
+        told = isinstance(cause, (OSError, RolledBackError, WrongIdentityError))
         fail(code_of(cause) if told else EXIT_FAILED, cause)
     except KeyboardInterrupt:
         fail(EXIT_FAILED, "interrupted")

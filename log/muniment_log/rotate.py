@@ -1,11 +1,16 @@
-"""The log's own keys by command: one more, or one less (`muniment.service.rotation`)."""
+"""The log's own keys by command: one more, or one less (`muniment.service.rotation`).
+
+A log in one file must be stopped meanwhile. A cluster goes on, and its processes take the keys up
+one after the other: see `cluster.keys`.
+"""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
+from muniment.service.process import run
 from muniment.service.rotation import Own
+from muniment_log.clustercli import cluster_module
 from muniment_log.config import load
 from muniment_log.storage.sqlite import SQLiteStore
 
@@ -17,15 +22,19 @@ if TYPE_CHECKING:
 
 
 def own_keys(config: Path) -> Own:
-    """The log's own keys, to add one or retire one; the log must not run meanwhile.
+    """The log's own keys, to add one or retire one.
 
     Raises:
-        ConfigError: the configuration or a key cannot be used, or the log is a cluster.
+        ConfigError: the configuration, a key or the cluster's libraries cannot be used.
     """
     loaded = load(config)
-    file, database = loaded.file, loaded.database
+    file = loaded.file
 
     async def rebind(keys: Sequence[VKey], commit: Callable[[], None]) -> None:
+        if file.cluster is not None:
+            await cluster_module("app").rebind(loaded, keys, commit)
+            return
+        database = loaded.database
         store = await SQLiteStore.open(database)
         try:
             await store.rebind(file.origin, keys, commit)
@@ -39,5 +48,5 @@ def own_keys(config: Path) -> Own:
         keys=file.keys,
         passphrase_file=file.key_passphrase_file,
         check=load,
-        record=lambda keys, commit: asyncio.run(rebind(keys, commit)),
+        record=lambda keys, commit: run(rebind(keys, commit)),
     )

@@ -16,9 +16,9 @@ from muniment.formats.tiles import TILE_WIDTH, Tile, bundles_of, tiles_of
 from muniment_log.cluster.database import Database
 from muniment_log.cluster.entries import Row, rows_of, run_of
 from muniment_log.cluster.exporting import BucketTarget, open_bucket
+from muniment_log.cluster.keys import claim
 from muniment_log.cluster.migrate import check_schema
 from muniment_log.cluster.tiles import CHECKPOINT
-from muniment_log.cluster.treestore import claim
 from muniment_log.errors import RolledBackError
 from muniment_log.export import carry, present, verified
 from muniment_log.integrate import RightEdge, restore

@@ -21,11 +21,14 @@ from muniment.service.process import (
     spare_collections,
     stop_requested,
 )
-from muniment.service.server import serving
+from muniment.service.server import serving, serving_unix
 from muniment.service.tls import server_context
+from muniment_log.adminsockets import socket_of
 from muniment_log.budgets import Budgets
 from muniment_log.cluster.database import Database
 from muniment_log.cluster.index import bucket_index
+from muniment_log.cluster.keys import check_keys, claim
+from muniment_log.cluster.keys import rebind as change_keys
 from muniment_log.cluster.metrics import ClusterMetrics
 from muniment_log.cluster.migrate import check_schema, migrate
 from muniment_log.cluster.objects import ObjectStore
@@ -33,8 +36,8 @@ from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.reign import Integration
 from muniment_log.cluster.standing import Standing
 from muniment_log.cluster.tiles import ObjectTiles
-from muniment_log.cluster.treestore import claim
 from muniment_log.cluster.view import PublishedView
+from muniment_log.http.admin import Admin
 from muniment_log.http.api import build
 from muniment_log.http.doors import Doors
 from muniment_log.http.problems import ERRORS
@@ -44,8 +47,9 @@ from muniment_log.sequencer import Sequencer
 from muniment_log.tokens import TokenFramer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from muniment.formats.note import VKey
     from muniment.service.config import Address
     from muniment_log.config import LogConfig
 
@@ -71,6 +75,23 @@ async def migrate_database(config: LogConfig) -> tuple[int, int]:
     database = await Database.open(config.cluster.postgres, connections=2)
     try:
         return await migrate(database)
+    finally:
+        await database.close()
+
+
+async def rebind(config: LogConfig, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
+    """Changes the cluster's keys; see `keys.rebind`.
+
+    Raises:
+        DatabaseError: the database cannot be reached, or is of another version.
+        WrongIdentityError: it belongs to another log, or a key that stays has not signed yet.
+        StorageError, UnavailableError: it cannot be used.
+    """
+    database = await Database.open(config.cluster.postgres, connections=2)
+    try:
+        await check_schema(database)
+        before = [signer.vkey for signer in config.signers]
+        await change_keys(database, config.file.origin, before, keys, commit)
     finally:
         await database.close()
 
@@ -111,7 +132,8 @@ async def serve(
         database = await Database.open(cluster.postgres, connections=cluster.connections)
         closing.push_async_callback(database.close)
         await check_schema(database)
-        await claim(database, file.origin, [str(signer.vkey) for signer in config.signers])
+        vkeys = [str(signer.vkey) for signer in config.signers]
+        await claim(database, file.origin, vkeys)
         await _probe(cluster.object_store)
         objects = ObjectStore.open(
             cluster.object_store,
@@ -125,9 +147,17 @@ async def serve(
                 config, cluster.lease_seconds, database, objects, measured, clock
             )
         seen = ClusterMetrics(metrics)
-        view = PublishedView(database, measured, seen)
+        view = PublishedView(
+            database, measured, seen, lambda: check_keys(database, file.origin, vkeys)
+        )
         await view.look()
-        standing = Standing(view, integration, seen)
+        standing = Standing(view, integration, config.signers, seen)
+        doors = Doors(config.admission)
+        budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
+        role = "integrator" if not is_frontend else "serve" if is_integrator else "frontend"
+        admin = Admin(
+            config, doors, standing.status, metrics, lambda changed: budgets.replace(changed.rates)
+        )
         background: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]
         background = [("view of the cluster", view.run)]
         if integration is not None:
@@ -146,15 +176,18 @@ async def serve(
                 index = bucket_index(config, file.index_database, view, tiles, metrics)
                 closing.push_async_callback(index[1].close)
                 background.append(("index", index[0].run))
-            doors = Doors(config.admission)
-            budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
             api = build(doors, budgets, sequencer, view, tiles, metrics, index, standing.cluster)
         else:
             api = App(metrics, ERRORS)
             api.operations(standing.integrator)
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(work(), name=name) for name, work in background]
-            async with serving(api, listen or file.listen, file.limits, tls) as url:
+            async with (
+                serving_unix(
+                    admin.app(), None if file.admin is None else socket_of(file.admin, role)
+                ),
+                serving(api, listen or file.listen, file.limits, tls) as url,
+            ):
                 event(
                     _LOGGER,
                     logging.INFO,

@@ -19,6 +19,7 @@ import msgspec
 from muniment.formats.cosignature import verifier_for
 from muniment.service.logging import event
 from muniment_log.cluster.integrator import IntegratedHeads, Integrator
+from muniment_log.cluster.keys import check_keys
 from muniment_log.cluster.lease import Lease, LeaseLostError
 from muniment_log.cluster.objects import SwapLostError
 from muniment_log.cluster.takeover import BucketTiles, rebuild
@@ -93,6 +94,7 @@ class Integration:
         """Integrates whenever it holds the lease, until cancelled.
 
         Raises:
+            WrongIdentityError: this process has a key that is not the log's.
             RolledBackError: the database, the bucket and the witnesses contradict each other.
             StorageError: what is stored is damaged.
         """
@@ -123,6 +125,8 @@ class Integration:
 
     async def _work(self, lease: Lease) -> None:
         file = self._config.file
+        vkeys = [str(signer.vkey) for signer in self._config.signers]
+        await check_keys(self._database, file.origin, vkeys)
         store = TreeStore(self._database, lease.epoch)
         stored = await store.load()
         bucket = BucketTiles(self._objects, store)
@@ -140,8 +144,13 @@ class Integration:
                 clients, file.origin, keys, tiles, stored.head, file.limits.start_seconds
             )
             heads = IntegratedHeads(store, self._objects, tiles)
+            signer = HeadSigner(file.origin, self._config.signers, self._clock, stored.signed)
+            signed = stored.signed
+            if signed is not None and signer.last == stored.head and not signer.has_signed(signed):
+                # A key is new: an idle log shows its signature at once, too.
+                signed = await heads.put_signed(lambda: signer.sign(stored.head))
             publisher = Publisher(
-                HeadSigner(file.origin, self._config.signers, self._clock, stored.signed),
+                signer,
                 heads,
                 tiles,
                 policy,
@@ -151,9 +160,7 @@ class Integration:
             )
             listener = Heads(tiles, publisher, self._metrics)
             integrator = Integrator(store, self._objects, heads, edge, listener, self._metrics)
-            publisher.start(
-                stored.head, stored.signed, stored.published, lambda: integrator.is_busy
-            )
+            publisher.start(stored.head, signed, stored.published, lambda: integrator.is_busy)
             self._metrics.integrated(stored.head.size)
             self._integrator, self._publisher = integrator, publisher
             event(

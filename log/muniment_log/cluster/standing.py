@@ -14,6 +14,9 @@ from muniment.service.http import Problem
 from muniment_log.http.reads import published_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from muniment.formats.note import Signer
     from muniment_log.cluster.metrics import ClusterMetrics
     from muniment_log.cluster.reign import Integration
     from muniment_log.cluster.view import PublishedView
@@ -28,19 +31,32 @@ class Standing:
     """Tells how the cluster is, as this process sees it."""
 
     def __init__(
-        self, view: PublishedView, integration: Integration | None, metrics: ClusterMetrics
+        self,
+        view: PublishedView,
+        integration: Integration | None,
+        signers: Sequence[Signer],
+        metrics: ClusterMetrics,
     ) -> None:
-        """Takes what is seen of the database, and this process's own part in integrating."""
+        """Takes what is seen of the database, this process's part in integrating, and its keys."""
         self._view = view
         self._integration = integration
+        self._signers = signers
         metrics.leads.set_function(lambda: float(self._leads))
 
     def cluster(self) -> dict[str, Any]:
-        """What everybody may know: whether it is led, how far integration is, when it published.
+        """What everybody may know; see `told`.
 
         Raises:
             Problem: 503, while the database is not seen.
         """
+        told = self.told()
+        if self._view.is_blind:
+            detail = "the database cannot be seen: nothing is accepted"
+            raise Problem(503, "database-unseen", detail, members={"cluster": told})
+        return told
+
+    def told(self) -> dict[str, Any]:
+        """Whether the cluster is led, how far integration is, when it published."""
         view = self._view
         told: dict[str, Any] = {
             "led": view.is_led,
@@ -50,22 +66,31 @@ class Standing:
             "lag_seconds": round(view.lag, 3),
             "published_at": _iso(view.published_time),
         }
-        if view.is_blind:
-            detail = "the database cannot be seen: nothing is accepted"
-            raise Problem(503, "database-unseen", detail, members={"cluster": told})
         if not view.is_led:
             told["notice"] = NOBODY_LEADS
         return told
 
     def integrator(self) -> dict[str, Any]:
         """The same at an integrator, with its own part; see `cluster`."""
+        return {**self._part(), "cluster": self.cluster()}
+
+    def status(self) -> dict[str, Any]:
+        """What the operator may know besides: who leads, and what this process signs with."""
+        view = self._view
+        return {
+            "keys": [f"{signer.vkey.key_id:08x}" for signer in self._signers],
+            "stalled": view.is_stalled,
+            **self._part(),
+            "cluster": {**self.told(), "holder": view.holder, "unseen": view.is_blind},
+        }
+
+    def _part(self) -> dict[str, Any]:
         view, publisher = self._view, self._publisher
         return {
             "integrating": publisher is not None,
             "integrated": view.integrated.size,
             "published": published_size(view.published),
             "witnesses": view.witnesses if publisher is None else publisher.witnesses,
-            "cluster": self.cluster(),
         }
 
     @property

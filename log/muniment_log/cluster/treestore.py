@@ -14,12 +14,9 @@ from muniment.formats.tiles import TILE_WIDTH
 from muniment_log.cluster.entries import Run, run_of
 from muniment_log.cluster.lease import LeaseLostError
 from muniment_log.errors import StorageError
-from muniment_log.storage.identity import check_identity
 from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from muniment_log.cluster.database import Connection, Database
     from muniment_log.integrate import Integration
 
@@ -55,31 +52,6 @@ class StoredTree:
     tail: tuple[Run, ...]
     signed: bytes | None
     published: bytes | None
-
-
-async def claim(database: Database, origin: str, keys: Sequence[str]) -> None:
-    """Binds a new database to a log's origin and vkeys, or checks that it is bound to them.
-
-    Raises:
-        WrongIdentityError: the database belongs to another origin or to other keys.
-        StorageError, UnavailableError: it cannot be used.
-    """
-
-    async def work(db: Connection) -> dict[str, str]:
-        # One row decides who is first; the others of one log wait for it here.
-        await db.fetchval("SELECT next FROM coordinator WHERE id = 0 FOR UPDATE")
-        rows = await db.fetch("SELECT vkey, origin FROM identity")
-        if not rows:
-            await db.execute(
-                "INSERT INTO identity (vkey, origin)"
-                " SELECT v.vkey, $2 FROM unnest($1::text[]) AS v (vkey)",
-                list(keys),
-                origin,
-            )
-        return {row["vkey"]: row["origin"] for row in rows}
-
-    owned = await database.transact(work, "reading the database's identity")
-    check_identity(owned, origin, keys, "the database")
 
 
 class TreeStore:

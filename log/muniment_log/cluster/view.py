@@ -18,12 +18,12 @@ import msgspec
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.service.logging import event
 from muniment_log.cluster.lag import Lag
-from muniment_log.errors import LogError, StorageError
+from muniment_log.errors import LogError, StorageError, WrongIdentityError
 from muniment_log.published import Waiting
 from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from muniment_log.cluster.database import Database
     from muniment_log.cluster.metrics import ClusterMetrics
@@ -74,8 +74,22 @@ class PublishedView:
         is_blind: whether the last look failed, and all of this is older.
     """
 
-    def __init__(self, database: Database, metrics: LogMetrics, standing: ClusterMetrics) -> None:
-        """Takes the database; `look` once before anything is asked."""
+    def __init__(
+        self,
+        database: Database,
+        metrics: LogMetrics,
+        standing: ClusterMetrics,
+        keep: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Takes the database; `look` once before anything is asked.
+
+        Args:
+            database: the cluster's.
+            metrics: the log's.
+            standing: the cluster's.
+            keep: called when the epoch has changed, as it does with the log's keys: raises
+                `WrongIdentityError` when this process may not go on.
+        """
         self.published: SignedCheckpoint | None = None
         self.integrated = Head(0, b"")
         self.ordered = 0
@@ -89,6 +103,7 @@ class PublishedView:
         self._metrics = metrics
         self._standing = standing
         self._lag = Lag()
+        self._keep = keep
         self._version = 0
         self._status = IntegratorStatus()
         self._interested = 0
@@ -126,6 +141,7 @@ class PublishedView:
         """Reads the state once.
 
         Raises:
+            WrongIdentityError: this process has a key that is not the log's any more.
             UnavailableError, StorageError: the database cannot be used.
         """
         row = await self._database.read(
@@ -133,6 +149,8 @@ class PublishedView:
         )
         if row is None:
             raise StorageError("the database has lost its tree state")
+        if row["epoch"] != self.epoch:
+            await self._keep()
         self.integrated = Head(row["size"], row["root"])
         self.ordered = row["next"]
         self.is_led, self.epoch, self.holder = row["held"], row["epoch"], row["holder"]
@@ -158,12 +176,18 @@ class PublishedView:
         standing.lag_seconds.set(self.lag)
 
     async def run(self) -> None:
-        """Follows the database, until cancelled."""
+        """Follows the database, until cancelled.
+
+        Raises:
+            WrongIdentityError: see `look`; the process must end.
+        """
         try:
             while True:
                 self._urgent.clear()
                 try:
                     await self.look()
+                except WrongIdentityError:
+                    raise
                 except LogError as error:
                     if not self.is_blind:
                         event(_LOGGER, logging.WARNING, "cannot see the head", error=str(error))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.encoding import MunimentError
+from muniment.formats.note import parse_note, parse_vkey, verify_note
 from muniment_log.errors import WrongIdentityError
 
 if TYPE_CHECKING:
@@ -11,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def check_identity(
-    owned: Mapping[str, str], origin: str, keys: Sequence[str], where: object
+    owned: Mapping[str, str],
+    origin: str,
+    keys: Sequence[str],
+    where: object,
+    *,
+    are_all: bool = True,
 ) -> None:
     """Compares what a storage is bound to with the log that wants to use it.
 
@@ -20,6 +28,7 @@ def check_identity(
         origin: the log's origin.
         keys: the log's vkeys.
         where: names the storage in errors.
+        are_all: whether they must be all of its keys; otherwise they may be some of them.
 
     Raises:
         WrongIdentityError: it belongs to another origin or to other keys.
@@ -29,10 +38,33 @@ def check_identity(
     if set(owned.values()) != {origin}:
         names = ", ".join(sorted(set(owned.values())))
         raise WrongIdentityError(f"{where} is the log {names}, not {origin}")
-    if set(owned) != set(keys):
+    if set(keys) - set(owned) or (are_all and set(owned) != set(keys)):
         raise WrongIdentityError(
             f"{where} belongs to the keys {_short(owned)}, not to {_short(keys)}"
         )
+
+
+def check_signed(note: bytes, keys: Sequence[str]) -> None:
+    """Checks that all keys have signed the published checkpoint, before another one goes.
+
+    By it those who hold these keys alone believe what was published.
+
+    Args:
+        note: the checkpoint.
+        keys: vkeys.
+
+    Raises:
+        WrongIdentityError: one of them has not.
+    """
+    for text in keys:
+        key = parse_vkey(text)
+        try:
+            verify_note(parse_note(note), [verifier_for(key)])
+        except MunimentError as error:
+            raise WrongIdentityError(
+                f"the key {key.key_id:08x} has not signed the published checkpoint yet; "
+                "let the log publish with all keys first"
+            ) from error
 
 
 def _short(keys: Iterable[str]) -> str:

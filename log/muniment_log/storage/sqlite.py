@@ -13,13 +13,10 @@ from contextlib import contextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.encoding import MunimentError
-from muniment.formats.note import parse_note, verify_note
 from muniment.formats.tiles import TILE_WIDTH, Tile
 from muniment.service.database import FatalDatabaseError, Readers, Writer
 from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
-from muniment_log.storage.identity import check_identity
+from muniment_log.storage.identity import check_identity, check_signed
 from muniment_log.storage.port import NEW_STREAM, Head, StreamKey, StreamState
 from muniment_log.storage.store import MAX_REFUSED, Accepted, Commit, Loaded
 
@@ -135,7 +132,7 @@ class SQLiteStore:
                 raise WrongIdentityError(f"{self.path} is the log {names}, not {origin}")
             row = db.execute("SELECT note FROM head WHERE kind = 'published'").fetchone()
             if row is not None and owned.keys() - set(map(str, keys)):
-                _check_signed(row[0], keys)
+                check_signed(row[0], list(map(str, keys)))
             db.execute("DELETE FROM identity")
             db.executemany(
                 "INSERT INTO identity (vkey, origin) VALUES (?, ?)",
@@ -352,18 +349,6 @@ def _put_head(db: sqlite3.Connection, kind: str, note: bytes) -> None:
         " ON CONFLICT (kind) DO UPDATE SET note = excluded.note",
         (kind, note),
     )
-
-
-def _check_signed(note: bytes, keys: Sequence[VKey]) -> None:
-    """Checks that all keys have signed a checkpoint."""
-    for key in keys:
-        try:
-            verify_note(parse_note(note), [verifier_for(key)])
-        except MunimentError as error:
-            raise WrongIdentityError(
-                f"the key {key.key_id:08x} has not signed the published checkpoint yet; "
-                "let the log publish with all keys first"
-            ) from error
 
 
 def _read_tiles(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> list[bytes]:

@@ -1,0 +1,108 @@
+"""Which keys are a cluster's (design section 7), and how they change while it goes on.
+
+The database lists them. A process may sign with some of them and with no others, so that processes
+can be given a new key one after the other. A change of the list ends every reign: the lease's epoch
+grows, nothing of the old one is stored any more, and whoever integrates next looks at the list.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from muniment_log.errors import StorageError
+from muniment_log.storage.identity import check_identity, check_signed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from muniment.formats.note import VKey
+    from muniment_log.cluster.database import Connection, Database
+
+
+async def claim(database: Database, origin: str, keys: Sequence[str]) -> None:
+    """Binds a new database to a log's origin and vkeys, or checks that it has them in its list.
+
+    Raises:
+        WrongIdentityError: the database belongs to another origin or to other keys.
+        StorageError, UnavailableError: it cannot be used.
+    """
+
+    async def work(db: Connection) -> dict[str, str]:
+        owned = await _owned(db)
+        if not owned:
+            await _insert(db, origin, keys)
+        return owned
+
+    owned = await database.transact(work, "reading the database's identity")
+    check_identity(owned, origin, keys, "the database", are_all=False)
+
+
+async def check_keys(database: Database, origin: str, keys: Sequence[str]) -> None:
+    """Checks that a log's vkeys are in the list of its database; see `claim`."""
+    rows = await database.read(
+        lambda db: db.fetch("SELECT vkey, origin FROM identity"), "reading the log's keys"
+    )
+    if not rows:
+        raise StorageError("the database has lost its identity")
+    owned = {row["vkey"]: row["origin"] for row in rows}
+    check_identity(owned, origin, keys, "the database", are_all=False)
+
+
+async def rebind(
+    database: Database,
+    origin: str,
+    before: Collection[VKey],
+    after: Collection[VKey],
+    commit: Callable[[], None],
+) -> None:
+    """Changes the list as the keys of one configuration change; see `rotation.Record`.
+
+    A key goes only when all that stay have signed the published checkpoint.
+
+    Args:
+        database: the cluster's.
+        origin: the log's.
+        before: the configuration's keys.
+        after: its keys from now on.
+        commit: called inside the transaction, just before it ends; twice does no harm.
+
+    Raises:
+        WrongIdentityError: the database belongs to another log, or a key that stays has not signed.
+        StorageError, UnavailableError: the database cannot be used.
+    """
+    gone, fresh = set(before) - set(after), [key for key in after if key not in set(before)]
+
+    async def work(db: Connection) -> None:
+        owned = await _owned(db)
+        # Another attempt of this very transaction may have been committed.
+        kept = [str(key) for key in before if key not in gone]
+        check_identity(owned, origin, kept, "the database", are_all=False)
+        leaving = owned.keys() & set(map(str, gone))
+        note = await db.fetchval("SELECT note FROM head WHERE kind = 'published'")
+        if leaving and note is not None:
+            check_signed(note, sorted(owned.keys() - leaving))
+        await db.execute("DELETE FROM identity WHERE vkey = ANY($1::text[])", sorted(leaving))
+        await _insert(db, origin, [str(key) for key in fresh if str(key) not in owned])
+        epoch = await db.fetchval(
+            "UPDATE lease SET epoch = epoch + 1, holder = '', until = now(), status = ''"
+            " WHERE id = 0 RETURNING epoch"
+        )
+        await db.execute("UPDATE tree SET epoch = $1 WHERE id = 0", epoch)
+        commit()
+
+    await database.transact(work, "changing the log's keys")
+
+
+async def _owned(db: Connection) -> dict[str, str]:
+    # One row decides who is first; the others of one log wait for it here.
+    await db.fetchval("SELECT next FROM coordinator WHERE id = 0 FOR UPDATE")
+    rows = await db.fetch("SELECT vkey, origin FROM identity")
+    return {row["vkey"]: row["origin"] for row in rows}
+
+
+async def _insert(db: Connection, origin: str, keys: Sequence[str]) -> None:
+    await db.execute(
+        "INSERT INTO identity (vkey, origin) SELECT v.vkey, $2 FROM unnest($1::text[]) AS v (vkey)",
+        list(keys),
+        origin,
+    )
