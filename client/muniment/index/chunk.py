@@ -33,28 +33,38 @@ def make_chunk(
         FormatError: If a bundle is malformed.
         VerificationError: If the first bundle's older leaves are not those of `before`.
     """
-    entries: list[bytes] = []
     known = before.size % TILE_WIDTH
     if bundles[0][0].index != before.size // TILE_WIDTH:
         raise ValueError(f"bundle {bundles[0][0].index} does not follow {before.size} leaves")
+    new: list[bytes] = []  # leaf hashes
+    postings: list[int] = []
+    links: list[tuple[int, int]] = []
+    unknown = 0
+    # Bundle by bundle: what is in memory at a time then fits into a processor's own cache.
     for tile, data in bundles:
-        entries += check_bundle(tile, data)
-    hashes = leaf_hashes(entries)
-    if known:
-        old = CompactRange.EMPTY.extend(hashes[:known])
-        if old.peaks != before.peaks[-len(old.peaks) :]:
-            raise VerificationError(
-                f"{bundles[0][0].path}: the leaves up to {before.size} are not those that the log "
-                "served before"
-            )
-        del hashes[:known], entries[:known]
-    found = extract(entries, before.size, origin)
+        entries = check_bundle(tile, data)
+        hashes = leaf_hashes(entries)
+        if known and not new:
+            old = CompactRange.EMPTY.extend(hashes[:known])
+            if old.peaks != before.peaks[-len(old.peaks) :]:
+                raise VerificationError(
+                    f"{tile.path}: the leaves up to {before.size} are not those that the log "
+                    "served before"
+                )
+            del hashes[:known], entries[:known]
+        found = extract(entries, before.size + len(new), origin)
+        new += hashes
+        postings += found.postings
+        links += found.links.items()
+        unknown += found.unknown
+    postings.sort()
+    links.sort()
     return Chunk(
         origin,
         before,
-        before.extend(hashes),
-        found.postings,
-        found.links,
+        before.extend(new),
+        postings,
+        dict(links),
         [(tile.index, data) for tile, data in bundles] if keeps_bundles else (),
-        found.unknown,
+        unknown,
     )

@@ -19,7 +19,7 @@ from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.keys import LOCAL_MASK, PART_BITS, ROLE_BITS, THING_SHIFT, Role
 from muniment.index.schema import APPLICATION_ID, STATE, IndexState, state_of
 from muniment.lineage.facts import Head
-from muniment.service.database import DatabaseError, open_reader
+from muniment.service.database import CACHE_KIBIBYTES, DatabaseError, open_reader
 
 CACHE_BYTES: Final = 32 << 20
 """Bytes of entry bundles kept in memory: about 200 of usual size, at least the last one used."""
@@ -129,7 +129,7 @@ class IndexReader:
         if not path.is_file():
             raise DatabaseError(f"{path}: no such index")
         self.path: Final = path
-        self._connection = open_reader(path)
+        self._connection = open_reader(path, cache=CACHE_KIBIBYTES)
         try:
             (application,) = self._connection.execute("PRAGMA application_id").fetchone()
             if application != APPLICATION_ID:

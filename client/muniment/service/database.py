@@ -32,7 +32,10 @@ PAGE_BYTES: Final = 4096 + 24
 """A page in the write-ahead log: SQLite's default size, and the header of its frame."""
 
 CACHE_KIBIBYTES: Final = 16 * 1024
-"""Page cache of each connection, in KiB."""
+"""Page cache of a connection that writes, or looks things up by keys all over a file, in KiB."""
+
+READER_KIBIBYTES: Final = 2 * 1024
+"""Page cache of other connections: what they read is large, and is not asked for again soon."""
 
 _FATAL_CODES: Final = frozenset(
     {
@@ -266,16 +269,20 @@ class Readers:
         self._idle.clear()
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
+def open_reader(path: Path, *, cache: int = READER_KIBIBYTES) -> sqlite3.Connection:
     """Opens one query-only connection that never checkpoints; close it before the writer.
 
     It may move between threads, but only one may use it at a time.
+
+    Args:
+        path: The database.
+        cache: Its page cache, in KiB.
 
     Raises:
         DatabaseError: If it cannot be opened.
     """
     try:
-        connection = _connect(path)
+        connection = _connect(path, cache)
         try:
             connection.execute("PRAGMA wal_autocheckpoint=0")
             connection.execute("PRAGMA query_only=1")
@@ -293,7 +300,7 @@ def is_fatal(error: sqlite3.Error) -> bool:
     return code is not None and (code & 0xFF) in _FATAL_CODES
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, cache: int = CACHE_KIBIBYTES) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path,
         timeout=BUSY_MILLISECONDS / 1000,
@@ -302,7 +309,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA foreign_keys=1")
     connection.execute("PRAGMA trusted_schema=0")
-    connection.execute(f"PRAGMA cache_size=-{CACHE_KIBIBYTES}")
+    connection.execute(f"PRAGMA cache_size=-{cache}")
     return connection
 
 
