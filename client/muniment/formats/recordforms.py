@@ -66,7 +66,11 @@ _NONE: Final = b"(?!)"  # matches nothing
 
 
 class Forms:
-    """The forms of decisions that were met so far, at most MOST_FORMS for each open object."""
+    """The forms of decisions that were met so far, at most MOST_FORMS for each open object.
+
+    Any thread may use them: what is known is replaced and not changed, so that of two threads that
+    learn at the same time one may do so in vain.
+    """
 
     def __init__(self) -> None:
         # One for each open object, in the order of the text; as sets that keep their order.
@@ -102,7 +106,7 @@ class Forms:
         if self._since < self._pause:
             return
         decisions = [record for record in records if isinstance(record, PlainDecision)]
-        learned = False
+        all_known = [dict(known) for known in self._known]
         for record in decisions:
             request, response = record.request, record.response
             opens = (
@@ -112,17 +116,17 @@ class Forms:
                 request.subject.properties,
                 response.context,
             )
-            for known, value in zip(self._known, opens, strict=True):
+            for known, value in zip(all_known, opens, strict=True):
                 if value is UNSET or (form := form_of(value)) is None or form in known:
                     continue
                 if len(known) == MOST_FORMS:  # forget the one that was learned first
                     del known[next(iter(known))]
                 known[form] = None
-                learned = True
         if decisions:
             self._since, self._pause = 0, min(2 * self._pause, LEARN_LAST)
-        if learned:
-            slots = [b"(?:%b)" % b"|".join(known) if known else _NONE for known in self._known]
+        if all_known != self._known:
+            self._known = all_known
+            slots = [b"(?:%b)" % b"|".join(known) if known else _NONE for known in all_known]
             self._match = re.compile(_DECISION % tuple(slots)).fullmatch
 
 
