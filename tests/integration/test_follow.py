@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import index_tools as tools
+import processes
 from logsim import POLICY_TEXT, LogSim, decision
 from muniment.cli.exits import BAD_INPUT, CLEAN, INTERRUPTED, MISBEHAVIOUR, UNREACHABLE, UNVERIFIED
 from muniment.formats.encoding import frame
@@ -30,18 +30,15 @@ def sim() -> LogSim:
     return sim
 
 
+def follow(*arguments: str) -> list[str]:
+    files = ("--policy", "trust.policy", "--replica", "replica.db")
+    return processes.muniment("follow", *arguments, *files)
+
+
 @asynccontextmanager
 async def started(place: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "muniment",
-        "follow",
-        *arguments,
-        "--policy",
-        "trust.policy",
-        "--replica",
-        "replica.db",
+        *follow(*arguments),
         cwd=place,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -56,11 +53,10 @@ async def started(place: Path, *arguments: str) -> AsyncIterator[asyncio.subproc
 
 
 async def once(place: Path, *arguments: str, code: int = CLEAN) -> tuple[str, str]:
-    async with started(place, "--once", *arguments) as process:
-        out, error = await asyncio.wait_for(process.communicate(), SECONDS)
-        assert process.returncode == code, (out, error)
-        assert b"Traceback" not in error
-        return out.decode(), error.decode()
+    done = await asyncio.to_thread(processes.run, follow("--once", *arguments), cwd=place)
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    return done.stdout, done.stderr
 
 
 async def until(is_true: Callable[[], bool]) -> None:
