@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -378,10 +379,19 @@ def test_bad_waiting(deployment: Deployment, query: str) -> None:
     deployment.post(deployment.stream().peek(RECORDS[:1]), query).problem(400, "bad-query")
 
 
+def healthy(url: str) -> dict[str, Any]:
+    """What readiness says when all is well; a slow machine may have kept a witness too long."""
+    deadline = time.monotonic() + 60
+    while (answer := ask(f"{url}/readyz")).status != 200:
+        assert time.monotonic() < deadline, answer.body
+        time.sleep(0.05)
+    return answer.json
+
+
 def test_operations(deployment: Deployment) -> None:
     assert ask(f"{deployment.url}/healthz").json == {"status": "ok"}
     deadline = time.monotonic() + 20
-    while not (ready := ask(f"{deployment.url}/readyz").json)["witnesses"]:
+    while not (ready := healthy(deployment.url))["witnesses"]:
         # An integrator tells frontends of them, from time to time.
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -419,7 +429,7 @@ def test_the_openapi_document_is_complete_and_true(deployment: Deployment) -> No
         "Stream": ask(f"{base}/v1/streams/{GATEWAY}/main").json,
         "Inclusion": ask(f"{base}/v1/proofs/inclusion?index={index}", headers=json_only).json,
         "Consistency": ask(f"{base}/v1/proofs/consistency?from=1&to=2").json,
-        "Health": ask(f"{base}/readyz").json,
+        "Health": healthy(base),
         "Problem": ask(f"{base}/nothing").json,
     }.items():
         schema = {
