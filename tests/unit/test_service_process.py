@@ -6,12 +6,14 @@ import json
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from muniment.service.logging import configure, event
-from muniment.service.metrics import Metrics
+from muniment.service.metrics import LATENCY_BUCKETS, Metrics
 from muniment.service.process import (
     COLLECT_AFTER,
     first_error,
@@ -105,6 +107,29 @@ def test_text_logs_keep_hostile_values_on_their_line(capsys: pytest.CaptureFixtu
     event(LOGGER, logging.DEBUG, "taken", origin="two\nlines", size=3)
     line = capsys.readouterr().err
     assert line.endswith("DEBUG   taken origin='two\\nlines' size=3\n")
+
+
+def test_times_of_answers_are_a_histogram() -> None:
+    metrics = Metrics("x")
+    took = [0.0001, 0.0005, 0.0006, 0.3, 11.0]
+    for seconds in took:
+        metrics._times.add(("/r", "GET", 200), seconds)
+    metrics.answered("/r", "GET", 404, time.perf_counter())
+    found = {
+        sample.labels["le"]: sample.value
+        for family in text_string_to_metric_families(metrics.render().decode())
+        if family.name == "x_http_request_seconds"
+        for sample in family.samples
+        if sample.name.endswith("_bucket") and sample.labels["status"] == "200"
+    }
+    assert found.keys() == {*map(str, LATENCY_BUCKETS), "+Inf"}
+    for bound, count in found.items():
+        assert count == sum(seconds <= float(bound) for seconds in took)
+    text = metrics.render().decode()
+    labels = '{method="GET",route="/r",status="200"}'
+    assert f"x_http_request_seconds_count{labels} 5.0\n" in text
+    assert f"x_http_request_seconds_sum{labels} {sum(took)}\n" in text
+    assert 'x_http_request_seconds_count{method="GET",route="/r",status="404"} 1.0\n' in text
 
 
 def test_metrics_are_not_global() -> None:
