@@ -4,8 +4,9 @@
         ...  # a fresh database by its URL, a fresh bucket by its URL and environment
 
 The servers last for the session, databases and buckets for one test. A test that kills or stops a
-server starts one of its own: ``with engines.postgresql() as server: server.kill()``. Where a server
-cannot be had, the tests that need it are skipped and say why; .ci/run installs what is missing.
+server starts one of its own: ``with engines.started(engines.PostgreSQL) as server: …``. Where a
+server cannot be had, the tests that need it are skipped and say why; .ci/run installs what is
+missing.
 """
 
 import contextlib
@@ -22,10 +23,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -35,6 +36,8 @@ STARTS = 3  # another program may take a port between our choosing and the serve
 PASSWORD = "of the tests"
 
 _numbers = itertools.count(1)
+
+E = TypeVar("E", bound="Engine")
 
 
 class EngineError(AssertionError):
@@ -53,12 +56,17 @@ def free_ports(count: int) -> list[int]:
 class Engine:
     """A server in a folder of its own, on ports that stay the same when it starts again."""
 
-    def __init__(self, folder: Path, ports: int, user: str | None = None) -> None:
+    def __init__(self, folder: Path, ports: int = 1, user: str | None = None) -> None:
         self.folder = folder
         self.user = user
         self.ports: list[int] = []
         self._count = ports
         self._process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def missing() -> str | None:
+        """Why it cannot be had; None when it can."""
+        raise NotImplementedError
 
     def argv(self) -> Sequence[str | Path]:
         """Its command line, on `self.ports`."""
@@ -98,7 +106,7 @@ class Engine:
     def _try(self) -> bool:
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
-                [str(word) for word in self.argv()],
+                [*bound_to_us(), *(str(word) for word in self.argv())],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -165,6 +173,16 @@ class Engine:
             except ProcessLookupError:
                 return
             time.sleep(0.01)
+
+
+def bound_to_us() -> list[str]:
+    """How to run something that the kernel ends with this process, however that one ends.
+
+    Not by a function that the child runs before its program: with threads about, Python warns of
+    that.
+    """
+    setpriv = shutil.which("setpriv")
+    return [] if setpriv is None else [setpriv, "--pdeathsig", "KILL", "--"]
 
 
 def as_user(user: str | None) -> dict[str, Any]:
@@ -443,7 +461,11 @@ class Rclone(S3Server):
 
 
 @contextlib.contextmanager
-def _started(kind: Callable[[Path], Engine]) -> Iterator[Engine]:
+def started(kind: type[E]) -> Iterator[E]:
+    """A server of its own; skips the test where there is none."""
+    reason = kind.missing()
+    if reason is not None:
+        pytest.skip(reason)
     # Not below pytest's folder: an unprivileged server may not enter that.
     folder = Path(tempfile.mkdtemp(prefix="muniment-engine-"))
     engine = None
@@ -457,53 +479,21 @@ def _started(kind: Callable[[Path], Engine]) -> Iterator[Engine]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def postgresql() -> Iterator[PostgreSQL]:
-    """A PostgreSQL server of its own; skips the test where there is none."""
-    _skip(PostgreSQL.missing())
-    with _started(PostgreSQL) as engine:
-        assert isinstance(engine, PostgreSQL)
-        yield engine
-
-
-@contextlib.contextmanager
-def seaweedfs() -> Iterator[SeaweedFS]:
-    """A SeaweedFS server of its own; skips the test where there is none."""
-    _skip(SeaweedFS.missing())
-    with _started(SeaweedFS) as engine:
-        assert isinstance(engine, SeaweedFS)
-        yield engine
-
-
-@contextlib.contextmanager
-def rclone() -> Iterator[Rclone]:
-    """A gateway that ignores conditions; skips the test where there is none."""
-    _skip(Rclone.missing())
-    with _started(Rclone) as engine:
-        assert isinstance(engine, Rclone)
-        yield engine
-
-
-def _skip(reason: str | None) -> None:
-    if reason is not None:
-        pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgreSQL]:
-    with postgresql() as engine:
+    with started(PostgreSQL) as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[SeaweedFS]:
-    with seaweedfs() as engine:
+    with started(SeaweedFS) as engine:
         yield engine
 
 
 @pytest.fixture(scope="session")
 def rclone_server() -> Iterator[Rclone]:
-    with rclone() as engine:
+    with started(Rclone) as engine:
         yield engine
 
 

@@ -192,6 +192,7 @@ class ClusterTable(Config, frozen=True):
         backlog_leaves: leaves ordered and not yet in the tree; more are answered with 503.
         backlog_bytes: their bytes; more are answered with 503.
         connections: connections to PostgreSQL that one process opens at most.
+        engine_seconds: how long a start waits for PostgreSQL and the object store to answer.
     """
 
     postgres: Annotated[str, Meta(pattern="^postgres(ql)?://")]
@@ -200,6 +201,7 @@ class ClusterTable(Config, frozen=True):
     backlog_leaves: Count = 2_000_000
     backlog_bytes: Count = 2 << 30
     connections: Annotated[int, Meta(ge=2, le=100)] = 6
+    engine_seconds: Annotated[float, Meta(ge=0, le=3600)] = 60.0
 
 
 class LogFile(Config, frozen=True):

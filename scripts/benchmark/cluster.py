@@ -32,8 +32,8 @@ class ClusterRig(Rig):
             if reason := kind.missing():
                 raise BenchError(reason)
         try:
-            postgres = self._engines.enter_context(engines.postgresql())
-            bucket = self._engines.enter_context(engines.seaweedfs()).create_bucket()
+            postgres = self._engines.enter_context(engines.started(engines.PostgreSQL))
+            bucket = self._engines.enter_context(engines.started(engines.SeaweedFS)).create_bucket()
             os.environ.update(bucket.environment)
             self._table = (
                 f'[cluster]\npostgres = "{postgres.create_database()}"\n'

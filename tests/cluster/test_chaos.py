@@ -275,7 +275,11 @@ def _size(note: bytes) -> int:
 @pytest.fixture(scope="module")
 def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chaos]:
     """One cluster for all tests; the last one judges what became of it."""
-    with engines.postgresql() as postgres, engines.seaweedfs() as store, services() as quick:
+    with (
+        engines.started(engines.PostgreSQL) as postgres,
+        engines.started(engines.SeaweedFS) as store,
+        services() as quick,
+    ):
         cluster = Cluster(postgres.create_database(), store.create_bucket())
         with deployed(tmp_path_factory.mktemp("chaos"), cluster) as made:
             made.log.terminate()

@@ -153,7 +153,7 @@ async def test_patience_with_a_store_that_does_not_answer_ends() -> None:
 
 
 async def test_a_store_that_restarts_is_waited_for() -> None:
-    with engines.seaweedfs() as server:
+    with engines.started(engines.SeaweedFS) as server:
         bucket = server.create_bucket()
         async with opened(bucket, seconds=60) as store:
             await store.create("before", b"1")

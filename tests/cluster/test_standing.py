@@ -109,7 +109,7 @@ def holder(database: str) -> str:
 
 
 def test_who_cannot_see_the_database_is_not_ready(bucket: engines.Bucket, tmp_path: Path) -> None:
-    with engines.postgresql() as server:
+    with engines.started(engines.PostgreSQL) as server:
         cluster = Cluster(server.create_database(), bucket)
         with (
             deployed(tmp_path, cluster) as made,

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.tiles import TILE_WIDTH, Tile, bundles_of, tiles_of
-from muniment_log.cluster.database import Database
 from muniment_log.cluster.entries import Row, rows_of, run_of
 from muniment_log.cluster.exporting import BucketTarget, open_bucket
 from muniment_log.cluster.keys import claim
 from muniment_log.cluster.migrate import check_schema
+from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.tiles import CHECKPOINT
 from muniment_log.errors import RolledBackError
 from muniment_log.export import carry, present, verified
@@ -107,7 +107,7 @@ async def copy(path: Path, config: LogConfig) -> Copied:
         loaded = await source.load()
         edge = restore(loaded.head, loaded.fragments, loaded.partials)
         tiles = EmbeddedTiles(source, edge, loaded.published)
-        database = await Database.open(config.cluster.postgres, connections=2)
+        database = await Startup(config.cluster).database(2)
         await check_schema(database)
         await claim(database, origin, vkeys)
         await database.transact(lambda db: _close(db, loaded.head), "preparing the copy")

@@ -25,7 +25,6 @@ from muniment.service.server import serving, serving_unix
 from muniment.service.tls import server_context
 from muniment_log.adminsockets import socket_of
 from muniment_log.budgets import Budgets
-from muniment_log.cluster.database import Database
 from muniment_log.cluster.index import bucket_index
 from muniment_log.cluster.keys import check_keys, claim
 from muniment_log.cluster.keys import rebind as change_keys
@@ -35,6 +34,7 @@ from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.reign import Integration
 from muniment_log.cluster.standing import Standing
+from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.view import PublishedView
 from muniment_log.http.admin import Admin
@@ -72,7 +72,7 @@ async def migrate_database(config: LogConfig) -> tuple[int, int]:
         DatabaseError: the database cannot be reached, or is of a newer version.
         StorageError: it refuses.
     """
-    database = await Database.open(config.cluster.postgres, connections=2)
+    database = await Startup(config.cluster).database(2)
     try:
         return await migrate(database)
     finally:
@@ -87,7 +87,7 @@ async def rebind(config: LogConfig, keys: Sequence[VKey], commit: Callable[[], N
         WrongIdentityError: it belongs to another log, or a key that stays has not signed yet.
         StorageError, UnavailableError: it cannot be used.
     """
-    database = await Database.open(config.cluster.postgres, connections=2)
+    database = await Startup(config.cluster).database(2)
     try:
         await check_schema(database)
         before = [signer.vkey for signer in config.signers]
@@ -129,12 +129,13 @@ async def serve(
     metrics = Metrics("muniment_log")
     measured = LogMetrics(metrics)
     async with AsyncExitStack() as closing:
-        database = await Database.open(cluster.postgres, connections=cluster.connections)
+        startup = Startup(cluster)
+        database = await startup.database(cluster.connections)
         closing.push_async_callback(database.close)
         await check_schema(database)
         vkeys = [str(signer.vkey) for signer in config.signers]
         await claim(database, file.origin, vkeys)
-        await _probe(cluster.object_store)
+        await startup.probe()
         objects = ObjectStore.open(
             cluster.object_store,
             seconds=cluster.lease_seconds / REQUESTS_IN_LEASE,
@@ -209,12 +210,3 @@ async def serve(
 
 def _nothing() -> None:
     """No integrator runs in this process."""
-
-
-async def _probe(url: str) -> None:
-    """Refuses a bucket that ignores conditions, with more patience than a reign has."""
-    objects = ObjectStore.open(url)
-    try:
-        await objects.probe()
-    finally:
-        await objects.close()

@@ -95,10 +95,11 @@ class Database:
         async def nothing(_: object) -> None:
             """No session state is ever set, so there is none to reset."""
 
+        pool = None
         try:
-            pool = await asyncpg.create_pool(
+            pool = asyncpg.create_pool(
                 url,
-                min_size=1,
+                min_size=0,  # a floor would be kept by a task that writes tracebacks into the log
                 max_size=connections,
                 command_timeout=COMMAND_SECONDS,
                 timeout=COMMAND_SECONDS,
@@ -110,13 +111,17 @@ class Database:
                     "idle_in_transaction_session_timeout": f"{COMMAND_SECONDS * 1000:.0f}",
                 },
             )
-        except ValueError as error:
-            raise DatabaseError(f"PostgreSQL: {_text(error)}") from error
-        except _LOST as error:
-            raise UnavailableError(f"PostgreSQL: {_text(error)}") from error
-        except asyncpg.PostgresError as error:
-            raise DatabaseError(f"PostgreSQL: {_text(error)}") from error
-        return cls(pool, patience)
+            await pool
+            async with pool.acquire(timeout=COMMAND_SECONDS):
+                return cls(pool, patience)
+        except BaseException as error:
+            if pool is not None:
+                pool.terminate()
+            if isinstance(error, _LOST) and not isinstance(error, ValueError):
+                raise UnavailableError(f"PostgreSQL: {_text(error)}") from error
+            if isinstance(error, ValueError | asyncpg.PostgresError):
+                raise DatabaseError(f"PostgreSQL: {_text(error)}") from error
+            raise
 
     async def close(self) -> None:
         """Closes all connections, at once if they do not end by themselves."""

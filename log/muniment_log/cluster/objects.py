@@ -73,7 +73,8 @@ class ObjectStore:
         Args:
             url: ``s3://bucket`` or ``s3://bucket/prefix``.
             environment: where `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
-                `AWS_SESSION_TOKEN` and `AWS_REGION` are; the process's own if not given.
+                `AWS_SESSION_TOKEN` and `AWS_REGION` are; the process's own if not given. Without
+                keys, see `s3.ROLE_VARIABLE`.
             seconds: how long a request is repeated; less than the lease of an integrator.
             allow_http: allow an endpoint without TLS that is not on this machine;
                 `AWS_ALLOW_HTTP=true` does the same.

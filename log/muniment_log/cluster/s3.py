@@ -49,6 +49,10 @@ FIRST_PAUSE: Final = 0.05
 MAX_PAUSE: Final = 1.0
 """Seconds between two attempts; doubles from the first to the most."""
 
+ROLE_VARIABLE: Final = "MUNIMENT_AWS_CREDENTIALS"
+"""With `role` in it, and without keys, credentials come from where the library finds them: a web
+identity's file, a container's or a machine's metadata service."""
+
 MAX_OBJECT: Final = 32 << 20
 """Bytes of the largest object read: a bundle of 256 entries of 64 KiB has 16 MiB."""
 
@@ -241,14 +245,19 @@ def open_client(
         raise FormatError(
             f"object store: {endpoint} is not encrypted; AWS_ALLOW_HTTP=true allows that"
         )
+    key, secret = given.get("AWS_ACCESS_KEY_ID"), given.get("AWS_SECRET_ACCESS_KEY")
+    if not (key and secret) and given.get(ROLE_VARIABLE) != "role":
+        # Without them the library would ask the machine's metadata service, wherever that is.
+        raise FormatError(
+            f"object store {url}: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set; "
+            f"{ROLE_VARIABLE}=role takes the credentials of the machine's role"
+        )
     # The library takes everything else from the environment too: roles, web identities, machines.
     config: S3Config = {}
     if endpoint is not None:
         config["endpoint"] = endpoint.rstrip("/")
-    if "AWS_ACCESS_KEY_ID" in given:
-        config["access_key_id"] = given["AWS_ACCESS_KEY_ID"]
-    if "AWS_SECRET_ACCESS_KEY" in given:
-        config["secret_access_key"] = given["AWS_SECRET_ACCESS_KEY"]
+    if key and secret:
+        config["access_key_id"], config["secret_access_key"] = key, secret
     if "AWS_SESSION_TOKEN" in given:
         config["session_token"] = given["AWS_SESSION_TOKEN"]
     region = given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION")

@@ -1,0 +1,77 @@
+"""Waiting for the engines at a start (design section 7): they may be starting, too, or restarting.
+
+What passes is waited for, for a bounded time, and the log says what for. What does not pass (a
+wrong password, an unknown database, a store that ignores conditions) ends the start at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from muniment.service.logging import event
+from muniment_log.cluster.database import Database
+from muniment_log.cluster.objects import ObjectStore
+from muniment_log.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from muniment_log.config import ClusterTable
+
+T = TypeVar("T")
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+PAUSE_SECONDS: Final = 0.5
+"""Between two attempts, each of which may take some seconds by itself."""
+
+TELL_SECONDS: Final = 10.0
+"""How often to say that it still waits."""
+
+
+class Startup:
+    """The patience of one start, for all that it waits for."""
+
+    def __init__(self, cluster: ClusterTable) -> None:
+        """Begins to count `engine_seconds` now."""
+        self._cluster = cluster
+        self._deadline = asyncio.get_running_loop().time() + cluster.engine_seconds
+
+    async def database(self, connections: int) -> Database:
+        """The database, as soon as it answers; see `Database.open`."""
+        url = self._cluster.postgres
+        return await self._wait("PostgreSQL", lambda: Database.open(url, connections=connections))
+
+    async def probe(self) -> None:
+        """Refuses a bucket that ignores conditions, as soon as it answers; see `ObjectStore`."""
+        # With more patience for one request than a reign has.
+        objects = ObjectStore.open(self._cluster.object_store)
+        try:
+            await self._wait("the object store", objects.probe)
+        finally:
+            await objects.close()
+
+    async def _wait(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Does what may fail for now, until it succeeds.
+
+        Raises:
+            UnavailableError: what it needs did not answer in time.
+        """
+        loop = asyncio.get_running_loop()
+        told = float("-inf")
+        while True:
+            try:
+                return await work()
+            except UnavailableError as error:
+                now = loop.time()
+                if now + PAUSE_SECONDS >= self._deadline:
+                    raise
+                if now - told >= TELL_SECONDS:
+                    event(
+                        _LOGGER, logging.WARNING, f"waiting for {what}",
+                        seconds=round(self._deadline - now, 1), error=str(error),
+                    )  # fmt: skip
+                    told = now
+            await asyncio.sleep(PAUSE_SECONDS)
