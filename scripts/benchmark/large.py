@@ -99,14 +99,15 @@ class LargeLog:
         self.rig.close()
 
 
-def growth_of_cost(times: list[float]) -> float:
+def growth_of_cost(times: list[float], ends: float = 0.1) -> float:
     """What a record costs at the end, over what it cost at the beginning.
 
     Args:
         times: Seconds at which equal shares were logged, from 0.
+        ends: How much of it is its beginning, and how much its end, at most a half each.
     """
     shares = [later - earlier for earlier, later in pairwise(times)]
-    part = max(1, len(shares) // 10)
+    part = max(1, int(len(shares) * ends))
     return statistics.median(shares[-part:]) / statistics.median(shares[:part])
 
 

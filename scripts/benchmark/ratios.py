@@ -38,15 +38,15 @@ class Bound:
 BOUNDS: Final[Mapping[str, Bound]] = {
     "ingest_of_hash_limit": Bound(
         "the rate of durable ingest over the rate of only hashing the same records",
-        usual=0.07,
-        least=0.025,
+        usual=0.11,
+        least=0.035,
         advice="profile the log while `scripts/bench ingest` runs: what does a record cost now "
         "that it did not before?",
     ),
     "audit_of_hash_limit": Bound(
         "the rate of a full audit over HTTP over the rate of only hashing the same records",
-        usual=0.05,
-        least=0.015,
+        usual=0.09,
+        least=0.025,
         advice="profile `muniment audit` on a log that `scripts/bench growth` makes",
     ),
     "cost_last_over_first": Bound(
