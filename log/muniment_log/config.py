@@ -50,7 +50,7 @@ from muniment.service.tls import OutgoingTable, TlsTable
 from muniment_log.bearer import Token, Tokens
 from muniment_log.budgets import BURST_SECONDS, Rate, Rates
 from muniment_log.ingest import Admission
-from muniment_log.publisher import PublisherLimits
+from muniment_log.rounds import PublisherLimits
 from muniment_log.sequencer import SequencerLimits
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ for one sync and one exchange with the witnesses, and for no timer. Only a busy 
 rounds, and only while nobody waits for one. An idle log has its head signed and cosigned anew from
 time to time, so that a frozen view of it shows by its age.
 
-Of the witnesses, those that make a quorum are asked at once, the soonest to answer first. The
-others are asked when the head is out, when one of those fails, or after `HEAD_START`: a cosignature
-that nobody waits for shall not take the time of one that somebody does.
+As many witnesses as make a quorum are asked at once; the others when the head is out, when one of
+those fails, or a moment later (see `rounds.Workers`).
 
 Order, for the crash argument: sign, store, ask witnesses; store what they answered, serve it.
 A head that was signed but never stored was never shown; a restart signs a head that extends it.
@@ -26,16 +25,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.service.logging import event
 from muniment_log.errors import DamagedTileError
 from muniment_log.proofs import consistency_proof
 from muniment_log.published import Waiting
-from muniment_log.rounds import Round, Worker
+from muniment_log.rounds import PublisherLimits, Round, Worker, Workers
 from muniment_log.storage.port import TileSource
 from muniment_log.witness import AccusedError, Cosigned, WitnessClient, WitnessError
 
@@ -48,31 +46,6 @@ if TYPE_CHECKING:
     from muniment_log.storage.port import Head
 
 _LOGGER = logging.getLogger(__name__)
-
-HEAD_START: Final = 0.01
-"""Seconds that the witnesses asked first are given before the others are asked, too. A quorum on
-one machine takes less; one across the world loses no more than this when a witness stalls."""
-
-
-@dataclass(frozen=True, slots=True)
-class PublisherLimits:
-    """Deadlines of publishing.
-
-    Attributes:
-        pace_seconds: time between the beginnings of two rounds while nobody waits for one; signing
-            every commit of a busy log would cost a third of its rate and help no one.
-        round_seconds: after this, a round without a quorum gives way to a newer head.
-        refresh_seconds: age of a round after which an idle log signs its head again and has it
-            cosigned anew: fresh times tell a quiet log from a frozen view of it.
-        backoff_first_seconds: pause after a witness's first failure; doubles from there.
-        backoff_most_seconds: longest pause between two requests to a failing witness.
-    """
-
-    pace_seconds: float = 0.05
-    round_seconds: float = 5.0
-    refresh_seconds: float = 600.0
-    backoff_first_seconds: float = 0.05
-    backoff_most_seconds: float = 10.0
 
 
 class HeadStore(Protocol):
@@ -96,7 +69,6 @@ class Publisher:
 
     Attributes:
         published: the published checkpoint, cosigned by the quorum; None before the first.
-        head_start: seconds, see `HEAD_START`.
     """
 
     def __init__(
@@ -111,20 +83,22 @@ class Publisher:
     ) -> None:
         """Puts a publisher together; `start` tells it what is stored."""
         self.published: SignedCheckpoint | None = None
-        self.head_start = HEAD_START
         self._heads = heads
         self._store = store
         self._tiles = tiles
         self._policy = policy
-        self._workers = [
-            Worker(
-                self,
-                witness,
-                first_pause=limits.backoff_first_seconds,
-                longest_pause=limits.backoff_most_seconds,
-            )
-            for witness in witnesses
-        ]
+        self._workers = Workers(
+            [
+                Worker(
+                    self,
+                    witness,
+                    first_pause=limits.backoff_first_seconds,
+                    longest_pause=limits.backoff_most_seconds,
+                )
+                for witness in witnesses
+            ],
+            self._makes_quorum,
+        )
         self._metrics = metrics
         self._limits = limits
         self._integrated: Head | None = None
@@ -139,8 +113,6 @@ class Publisher:
         self._cosigned: SignedCheckpoint | None = None  # published, or on its way to the disk
         self._stored = asyncio.Event()  # not set while a published head is being stored
         self._stored.set()
-        self._first: tuple[tuple[Worker, ...], int] = ((), 0)
-        self._later: asyncio.TimerHandle | None = None
 
     def start(
         self,
@@ -257,8 +229,7 @@ class Publisher:
         finally:
             self._waiting.stop()
             self._stored.set()
-            if self._later is not None:
-                self._later.cancel()
+            self._workers.stop()
 
     async def _publish_all(self) -> None:
         while True:
@@ -327,33 +298,7 @@ class Publisher:
         self._round = Round(signed, perf_counter())
         if self._is_met(self._round):
             self._news.set()  # nobody will answer
-        workers, count = self._ranked()
-        for worker in reversed(workers[:count]):  # the one that takes longest begins first
-            worker.wake()
-        if self._later is not None:
-            self._later.cancel()
-        self._later = asyncio.get_running_loop().call_later(self.head_start, self._ask_all)
-
-    def _ask_all(self) -> None:
-        """Has the witnesses asked that were not needed at first."""
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
-            workers, count = self._first
-            for worker in workers[count:]:
-                worker.wake()
-
-    def _ranked(self) -> tuple[tuple[Worker, ...], int]:
-        """The workers, the soonest to answer first, and how many of them make a quorum."""
-        ranked = tuple(sorted(self._workers, key=lambda worker: worker.rank))
-        if ranked != self._first[0]:
-            names: set[str] = set()
-            count = 0
-            while count < len(ranked) and not self._makes_quorum(names):
-                names |= ranked[count].client.names
-                count += 1
-            self._first = ranked, count
-        return self._first
+        self._workers.begin()
 
     def _is_met(self, current: Round) -> bool:
         return self._makes_quorum(current.names)
@@ -395,7 +340,7 @@ class Publisher:
         finally:
             self._cosigned = self.published
             self._stored.set()
-        self._ask_all()
+        self._workers.ask_all()
         self._metrics.published(current.size)
         self._metrics.stalled.set(0)
         self._metrics.publish_seconds.observe(perf_counter() - current.started)
@@ -441,7 +386,7 @@ class Publisher:
 
     def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
         """A witness has not cosigned."""
-        self._ask_all()
+        self._workers.ask_all()
         accused = isinstance(error, AccusedError)
         self._metrics.witness_requests.labels(
             client.label, "accused" if accused else "failed"

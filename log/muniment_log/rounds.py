@@ -11,13 +11,38 @@ from typing import TYPE_CHECKING, Final, Protocol
 from muniment_log.witness import WitnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from muniment.formats.checkpoint import SignedCheckpoint
     from muniment_log.witness import Cosigned, WitnessClient
 
+HEAD_START: Final = 0.01
+"""Seconds that the witnesses asked first are given before the others are asked, too. A quorum on
+one machine takes less; one across the world loses no more than this when a witness stalls."""
+
 _NEWEST: Final = 0.125
 """What the newest answer counts for in the time that a witness takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherLimits:
+    """Deadlines of publishing.
+
+    Attributes:
+        pace_seconds: time between the beginnings of two rounds while nobody waits for one; signing
+            every commit of a busy log would cost a third of its rate and help no one.
+        round_seconds: after this, a round without a quorum gives way to a newer head.
+        refresh_seconds: age of a round after which an idle log signs its head again and has it
+            cosigned anew: fresh times tell a quiet log from a frozen view of it.
+        backoff_first_seconds: pause after a witness's first failure; doubles from there.
+        backoff_most_seconds: longest pause between two requests to a failing witness.
+    """
+
+    pace_seconds: float = 0.05
+    round_seconds: float = 5.0
+    refresh_seconds: float = 600.0
+    backoff_first_seconds: float = 0.05
+    backoff_most_seconds: float = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -121,3 +146,60 @@ class Worker:
                 self.seconds += (perf_counter() - began - self.seconds) * _NEWEST
                 pause = self._first_pause
                 self._rounds.answered(current, self.client, cosigned)
+
+
+class Workers:
+    """All workers, in the policy's order, and whose turn it is to ask.
+
+    Those that make a quorum ask at once, the soonest to answer of all; the others when they are
+    told to, or after a head start. When all ask at the same time, on a machine that has fewer
+    processors than witnesses, each of them takes the time of those that the quorum waits for.
+
+    Attributes:
+        head_start: seconds.
+    """
+
+    def __init__(self, workers: Sequence[Worker], makes_quorum: Callable[[set[str]], bool]) -> None:
+        """Takes the workers, and what says whether witnesses of these names make a quorum."""
+        self.head_start = HEAD_START
+        self._makes_quorum = makes_quorum
+        self._workers = tuple(workers)
+        self._ranked = self._workers
+        self._first = 0
+        self._later: asyncio.TimerHandle | None = None
+        self._choose()
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._workers)
+
+    def begin(self) -> None:
+        """There is a new head."""
+        ranked = tuple(sorted(self._workers, key=lambda worker: worker.rank))
+        if ranked != self._ranked:
+            self._ranked = ranked
+            self._choose()
+        for worker in reversed(ranked[: self._first]):  # the one that takes longest begins first
+            worker.wake()
+        self.stop()
+        if self._first < len(ranked):
+            self._later = asyncio.get_running_loop().call_later(self.head_start, self.ask_all)
+
+    def ask_all(self) -> None:
+        """Has those asked as well that were not needed at first."""
+        if self._later is not None:
+            self.stop()
+            for worker in self._ranked[self._first :]:
+                worker.wake()
+
+    def stop(self) -> None:
+        """Nobody else is asked."""
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+
+    def _choose(self) -> None:
+        names: set[str] = set()
+        self._first = 0
+        while self._first < len(self._ranked) and not self._makes_quorum(names):
+            names |= self._ranked[self._first].client.names
+            self._first += 1

@@ -29,8 +29,9 @@ from muniment.service.metrics import Metrics
 from muniment_log.errors import NotPublishedError, RolledBackError, StorageError, UnavailableError
 from muniment_log.heads import HeadSigner
 from muniment_log.metrics import LogMetrics
-from muniment_log.publisher import Publisher, PublisherLimits
+from muniment_log.publisher import Publisher
 from muniment_log.rollback import check_witnesses
+from muniment_log.rounds import PublisherLimits
 from muniment_log.storage.port import Head
 from muniment_log.witness import WitnessClient, clients_of, new_session
 
@@ -566,7 +567,7 @@ async def test_the_witnesses_that_answer_soonest_are_asked_first(tmp_path: Path)
 
     async with serving(slow, other, fast), log_of(tmp_path, policy_of(slow, other, fast)) as log:
         # So long that nobody is asked for being late.
-        log.publisher.head_start = 60.0
+        log.publisher._workers.head_start = 60.0
         for _ in range(4):
             size = await log.add()
             await log.wait(size)
@@ -581,7 +582,7 @@ async def test_the_witnesses_that_answer_soonest_are_asked_first(tmp_path: Path)
         fast.answer = forbidden
         await log.wait(await log.add())
         # One that stalls is not waited for.
-        log.publisher.head_start = 0.02
+        log.publisher._workers.head_start = 0.02
         fast.answer = noted
         await until(lambda: all(worker.failure is None for worker in log.publisher._workers))
         fast.delay = 1.0
