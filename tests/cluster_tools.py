@@ -17,8 +17,10 @@ from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.takeover import BucketTiles, rebuild
+from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.treestore import TreeStore
-from muniment_log.integrate import Integration
+from muniment_log.cluster.writer import write_partials
+from muniment_log.integrate import EMPTY_EDGE, Integration
 from muniment_log.metrics import LogMetrics
 from muniment_log.sequencer import Sequencer, SequencerLimits
 from muniment_log.storage.embedded import EmbeddedTiles
@@ -49,10 +51,33 @@ class Settled:
         self.database = database
 
     async def read(self, tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        await self.settle()
+        return await self.tiles.read(tiles)
+
+    async def settle(self) -> None:
         ordered = await ordered_in(self.database)
         async with asyncio.timeout(SECONDS):
             while self.tiles.edge.head.size < ordered:  # noqa: ASYNC110  # no event tells
                 await asyncio.sleep(0.002)
+
+    async def checkpoint(self) -> bytes | None:
+        return await self.tiles.checkpoint()
+
+
+class Shown:
+    """A `TileSource` of the bucket, in which all that is ordered is shown before it is read."""
+
+    def __init__(self, settled: Settled, objects: ObjectStore) -> None:
+        self.settled = settled
+        self.objects = objects
+        self.head = EMPTY_EDGE.head
+        self.tiles = ObjectTiles(objects, lambda: self.head)
+
+    async def read(self, tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
+        await self.settled.settle()
+        edge = self.settled.tiles.edge
+        await write_partials(self.objects, edge)
+        self.head = edge.head
         return await self.tiles.read(tiles)
 
     async def checkpoint(self) -> bytes | None:
@@ -75,6 +100,7 @@ class Clustered:
     database: Database
     sequencers: list[Sequencer]
     tiles: Settled
+    shown: Shown
     bucket: BucketTiles
     integrator: Integrator
 
@@ -122,4 +148,6 @@ async def clustered(
                     raise error
 
         stack.push_async_callback(stop)
-        yield Clustered(database, sequencers, Settled(tiles, database), full, integrator)
+        settled = Settled(tiles, database)
+        shown = Shown(settled, objects)
+        yield Clustered(database, sequencers, settled, shown, full, integrator)

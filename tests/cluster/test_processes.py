@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -125,6 +126,42 @@ def test_a_restored_database_is_refused(
     refused(made, "integrator", 7, "rolled back", "6 leaves", "12")
 
 
+def test_an_emptied_bucket_is_noticed_whatever_the_size(
+    made: Deployment, s3_server: engines.SeaweedFS
+) -> None:
+    made.post(made.stream().take(RECORDS[:4]), "?wait=published")
+    assert made.log.terminate() == 0
+    assert made.cluster is not None
+    made.config.write_text(
+        made.config.read_text().replace(made.cluster.bucket.url, s3_server.create_bucket().url)
+    )
+    refused(made, "integrator", 1, "000.p/5 is missing")
+
+
+def test_a_frontend_notices_what_has_rotted_in_the_bucket(
+    made: Deployment, s3_server: engines.SeaweedFS
+) -> None:
+    assert made.post(made.stream().take(RECORDS), "?wait=published").status == 200
+    assert made.log.terminate() == 0
+    assert made.cluster is not None
+    place = f"buckets/{made.cluster.bucket.name}/tile/0/000"
+    assert s3_server._filer("PUT", place, bytes(8192))
+    made.config.write_text(made.config.read_text().replace('database = "index.db"', ""))
+    with start_log(made.config, made.cluster, "frontend") as frontend:
+        for what in ("tile/0/000", "v1/proofs/inclusion?index=3"):
+            answer = ask(f"{frontend.url}/{what}")
+            assert answer.status == 500
+            assert "tile/0/000 is damaged" in answer.json["detail"]
+        found = re.search(
+            r"^muniment_log_damaged_tiles_total (\S+)$",
+            ask(f"{frontend.url}/metrics").body.decode(),
+            re.MULTILINE,
+        )
+        assert found is not None
+        assert float(found[1]) == 2
+        assert ask(f"{frontend.url}/tile/0/001.p/45").status == 200
+
+
 def test_what_contradicts_is_refused(
     made: Deployment, postgres_server: engines.PostgreSQL, s3_server: engines.SeaweedFS
 ) -> None:
@@ -145,7 +182,7 @@ def test_what_contradicts_is_refused(
     # The bucket of another log, or an emptied one.
     config = made.config.read_text()
     made.config.write_text(config.replace(made.cluster.bucket.url, s3_server.create_bucket().url))
-    refused(made, "integrator", 1, "lacks tile/0/000")
+    refused(made, "integrator", 1, "tile/0/000 is missing")
     made.config.write_text(config)
     made.start_log()
     made.post(made.stream().take(RECORDS[:3]), "?wait=published")

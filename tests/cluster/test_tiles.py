@@ -1,5 +1,7 @@
 """The tile source of frontends: published trees, read out of a bucket."""
 
+import re
+
 import pytest
 
 import engines
@@ -9,7 +11,7 @@ from muniment.formats.tiles import ENTRIES, Tile, tiles_of
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.tiles import CHECKPOINT, ObjectTiles
 from muniment_log.cluster.writer import write_partials, write_tiles
-from muniment_log.errors import StorageError
+from muniment_log.errors import DamagedTileError
 from muniment_log.integrate import EMPTY_EDGE, RightEdge, integrate
 
 
@@ -22,7 +24,11 @@ class Log:
         self.edge: RightEdge = EMPTY_EDGE
         self.leaves: list[bytes] = []
         self.published = 0
-        self.tiles = ObjectTiles(self.store, lambda: self.published, cache_bytes=cache_bytes)
+        self.head = EMPTY_EDGE.head
+        self.damaged: list[DamagedTileError] = []
+        self.tiles = ObjectTiles(
+            self.store, lambda: self.head, damaged=self.damaged.append, cache_bytes=cache_bytes
+        )
 
     async def grow(self, count: int) -> None:
         batch = self.stream.take(count)
@@ -33,7 +39,7 @@ class Log:
 
     async def publish(self) -> None:
         await write_partials(self.store, self.edge)
-        self.published = self.edge.head.size
+        self.published, self.head = self.edge.head.size, self.edge.head
 
 
 async def test_every_tile_of_every_size_below_the_published_one(bucket: engines.Bucket) -> None:
@@ -71,35 +77,61 @@ async def test_nothing_beyond_what_is_published(bucket: engines.Bucket) -> None:
     await log.store.close()
 
 
-async def test_what_is_missing_or_cut_off_is_said_and_not_given_out(bucket: engines.Bucket) -> None:
+async def replace(store: ObjectStore, tile: Tile, data: bytes) -> None:
+    """What rots, or somebody with the bucket's keys writes."""
+    found = await store.get_versioned(tile.path)
+    assert found is not None
+    await store.swap(tile.path, data, found[1])
+
+
+@pytest.mark.parametrize(
+    "tile",
+    [Tile(0, 1), Tile(ENTRIES, 1), Tile(0, 2, 89), Tile(ENTRIES, 2, 89), Tile(1, 0, 2)],
+    ids=lambda tile: tile.path,
+)
+async def test_what_has_rotted_is_noticed_and_named(bucket: engines.Bucket, tile: Tile) -> None:
     log = Log(bucket)
     await log.grow(600)
     await log.publish()
-    await log.store.swap(Tile(ENTRIES, 5).path, b"\0", None)
-    await log.store.swap(Tile(0, 5).path, bytes(8191), None)
-    log.published = 256 * 7
-    for tile, what in [
-        (Tile(ENTRIES, 5), "truncated"),
-        (Tile(0, 5), "tile/0/005 is damaged"),
-        (Tile(0, 6), "lacks tile/0/006"),
-    ]:
-        with pytest.raises(StorageError, match=what):
+    size = log.published
+    assert size == 601
+    whole = await log.store.get(tile.path)
+    for damaged in (bytes([whole[-1] ^ 1]) + whole[1:], whole[:-1] + bytes([whole[-1] ^ 1])):
+        await replace(log.store, tile, damaged)
+        with pytest.raises(
+            DamagedTileError, match=re.escape(tile.path) if tile.level < 1 else "right edge"
+        ):
             await log.tiles.read([tile])
+    await replace(log.store, tile, b"")
+    with pytest.raises(DamagedTileError):
+        await log.tiles.read([tile])
+    await log.store._client.delete(tile.path)
+    with pytest.raises(DamagedTileError, match=f"{re.escape(tile.path)} is missing"):
+        await log.tiles.read([tile])
+    assert len(log.damaged) == 4
+    # What was put back is read again: nothing damaged was kept.
+    await log.store.create(tile.path, whole)
+    assert (await log.tiles.read([tile]))[tile] == whole
     await log.store.close()
 
 
-async def test_full_tiles_are_read_once_as_long_as_there_is_room(bucket: engines.Bucket) -> None:
-    log = Log(bucket, cache_bytes=3 * 8192)
+async def test_what_is_kept_is_not_read_again_as_long_as_there_is_room(
+    bucket: engines.Bucket,
+) -> None:
+    log = Log(bucket, cache_bytes=0)
     await log.grow(256 * 8 - 1)
+    bundle = len(await log.store.get(Tile(ENTRIES, 0).path))
     await log.publish()
-    tiles = [Tile(0, number) for number in range(8)]
+    log.tiles._capacity = 4 * bundle
+    tiles = [Tile(kind, number) for kind in (0, ENTRIES) for number in range(8)]
     all_at_once = await log.tiles.read(tiles)
-    assert sorted(all_at_once) == tiles  # more than there is room for
+    assert list(all_at_once) == tiles  # more than there is room for
     for tile in tiles:  # what is gone can only come from memory
         await log.store._client.delete(tile.path)
-    assert (await log.tiles.read(tiles[5:]))[tiles[7]] == all_at_once[tiles[7]]
-    with pytest.raises(StorageError, match="lacks"):
-        await log.tiles.read(tiles[:1])
+    assert (await log.tiles.read(tiles[:8]))[tiles[7]] == all_at_once[tiles[7]]
+    assert (await log.tiles.read(tiles[14:]))[tiles[15]] == all_at_once[tiles[15]]
+    with pytest.raises(DamagedTileError, match="is missing"):
+        await log.tiles.read(tiles[8:9])
     await log.store.close()
 
 

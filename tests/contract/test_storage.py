@@ -54,14 +54,18 @@ async def sqlite(path: Path) -> AsyncIterator[Ports]:
         yield Ports(log.sequencer, log.tiles, log.tiles.publish)
 
 
-def cluster(database: str, bucket: engines.Bucket) -> Opener:
-    """Two frontends, which take turns: a retry may reach another one."""
+def cluster(database: str, bucket: engines.Bucket, *, reads_bucket: bool) -> Opener:
+    """Two frontends, which take turns: a retry may reach another one.
+
+    Tiles are the integrator's own, or those that a frontend reads out of the bucket.
+    """
 
     @contextlib.asynccontextmanager
     async def opened(_: Path) -> AsyncIterator[Ports]:
         limits = replace(LIMITS, parked_seconds=1.0)  # from frontend to frontend takes longer
         async with cluster_tools.clustered(database, bucket, limits, frontends=2) as made:
-            yield Ports(Alternating(made.sequencers), made.tiles, made.tiles.tiles.publish)
+            tiles = made.shown if reads_bucket else made.tiles
+            yield Ports(Alternating(made.sequencers), tiles, made.tiles.tiles.publish)
 
     return opened
 
@@ -82,11 +86,12 @@ class Alternating:
         return await next(self.turns).stream(key)
 
 
-@pytest.fixture(params=["sqlite", "cluster"])
+@pytest.fixture(params=["sqlite", "cluster", "bucket"])
 def opener(request: pytest.FixtureRequest) -> Opener:
     if request.param == "sqlite":
         return sqlite
-    return cluster(request.getfixturevalue("database"), request.getfixturevalue("bucket"))
+    database, bucket = (request.getfixturevalue(name) for name in ("database", "bucket"))
+    return cluster(database, bucket, reads_bucket=request.param == "bucket")
 
 
 MAIN = StreamKey(GATEWAY, "main")

@@ -41,7 +41,6 @@ from muniment_log.http.admin import Admin
 from muniment_log.http.api import build
 from muniment_log.http.doors import Doors
 from muniment_log.http.problems import ERRORS
-from muniment_log.http.reads import published_size
 from muniment_log.metrics import LogMetrics
 from muniment_log.sequencer import Sequencer
 from muniment_log.tokens import TokenFramer
@@ -170,7 +169,7 @@ async def serve(
             )
             framer = TokenFramer(file.origin, config.signers[0])
             sequencer = Sequencer(order, framer, measured, file.limits.sequencer)
-            tiles = ObjectTiles(objects, lambda: published_size(view.published))
+            tiles = ObjectTiles(objects, lambda: view.tree, damaged=measured.damaged_tile)
             background.append(("sequencer", sequencer.run))
             index = None
             if file.index_database is not None:

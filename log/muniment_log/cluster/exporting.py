@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.tiles import CHECKPOINT, ObjectTiles
+from muniment_log.integrate import EMPTY_EDGE
+from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,6 +66,6 @@ async def published_tree(store: ObjectStore) -> tuple[ObjectTiles, bytes | None]
     try:
         note = await store.get(CHECKPOINT)
     except LookupError:
-        return ObjectTiles(store, lambda: 0), None
-    size = parse_signed_checkpoint(note).checkpoint.size
-    return ObjectTiles(store, lambda: size), note
+        return ObjectTiles(store, lambda: EMPTY_EDGE.head), None
+    known = parse_signed_checkpoint(note).checkpoint
+    return ObjectTiles(store, lambda: Head(known.size, known.root)), note

@@ -132,10 +132,12 @@ class Integration:
         bucket = BucketTiles(self._objects, store)
         edge = await rebuild(stored, bucket)
         tiles = EmbeddedTiles(bucket, edge, stored.published)
+        tiles.damaged = self._metrics.damaged_tile
         for note in (stored.signed, stored.published):
             if note is not None:
                 await check_note(note, file.origin, tiles, stored.head)
         keys = [verifier_for(signer.vkey) for signer in self._config.signers]
+        await bucket.check_published(stored)
         await bucket.reconcile(file.origin, keys, stored, tiles)
         async with new_session(file.limits.witness_seconds, file.outgoing.access) as session:
             policy = self._config.policy

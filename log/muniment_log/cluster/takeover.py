@@ -9,18 +9,18 @@ ends and says why.
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.formats.encoding import MunimentError
-from muniment.formats.note import verify_note
+from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.tiles import TILE_WIDTH, Tile
+from muniment_log.cluster.stored import published_edge, read_objects
 from muniment_log.cluster.tiles import CHECKPOINT
 from muniment_log.edges import upper_partials
-from muniment_log.errors import RolledBackError, StorageError
+from muniment_log.errors import RolledBackError
+from muniment_log.export import verified
 from muniment_log.integrate import restore
 from muniment_log.proofs import root_at
+from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from muniment_log.cluster.treestore import StoredTree, TreeStore
     from muniment_log.integrate import RightEdge
     from muniment_log.storage.port import TileSource
-
-_TOGETHER: Final = 64  # tiles read at the same time
 
 
 class BucketTiles:
@@ -47,15 +45,24 @@ class BucketTiles:
         """Full tiles at (level, index), in the order asked for.
 
         Raises:
-            StorageError: one is not stored.
+            DamagedTileError: one is not stored.
             UnavailableError: the object store cannot be reached.
         """
-        found: list[bytes] = []
-        for at in range(0, len(wanted), _TOGETHER):
-            found += await asyncio.gather(
-                *(self._get(Tile(*which).path) for which in wanted[at : at + _TOGETHER])
-            )
-        return found
+        return await read_objects(self._objects, [Tile(*which) for which in wanted])
+
+    async def check_published(self, stored: StoredTree) -> None:
+        """Checks that the bucket holds the right edge of the published tree.
+
+        Its partial tiles were stored before the head was signed, so a bucket that lacks them was
+        emptied, whatever the size of the tree.
+
+        Raises:
+            DamagedTileError: they are missing or damaged.
+            UnavailableError: the object store cannot be reached.
+        """
+        if stored.published is not None:
+            known = parse_signed_checkpoint(stored.published).checkpoint
+            await published_edge(self._objects, Head(known.size, known.root))
 
     async def put_published(self, note: bytes) -> None:
         """Stores the published checkpoint in the database, then swaps the object.
@@ -78,21 +85,21 @@ class BucketTiles:
         stored: StoredTree,
         tiles: TileSource,
     ) -> None:
-        """Compares the published object with the database, and brings it up to date.
+        """Compares what is published with the database, and brings the object up to date.
 
         Raises:
             RolledBackError: the object is ahead of the database, or of another history.
             StorageError: the object is not a checkpoint of this log.
         """
+        newest = 0
+        if stored.published is not None:
+            newest = parse_signed_checkpoint(stored.published).checkpoint.size
         found = await self._objects.get_versioned(CHECKPOINT)
         if found is not None:
             data, self._version = found
             if data == stored.published:
                 return
-            known = _checkpoint(data, origin, keys).checkpoint
-            newest = 0
-            if stored.published is not None:
-                newest = parse_signed_checkpoint(stored.published).checkpoint.size
+            known = verified(data, "the checkpoint in the bucket", origin, keys)
             if known.size > newest:
                 raise RolledBackError(
                     f"the database was rolled back: the newest checkpoint that it published has "
@@ -105,12 +112,6 @@ class BucketTiles:
                 )
         if stored.published is not None:
             self._version = await self._objects.swap(CHECKPOINT, stored.published, self._version)
-
-    async def _get(self, key: str) -> bytes:
-        try:
-            return await self._objects.get(key)
-        except LookupError:
-            raise StorageError(f"the object store lacks {key}") from None
 
 
 async def rebuild(stored: StoredTree, tiles: BucketTiles) -> RightEdge:
@@ -127,14 +128,3 @@ async def rebuild(stored: StoredTree, tiles: BucketTiles) -> RightEdge:
     ]
     partials = await upper_partials(size, tiles.tiles)
     return restore(stored.head, fragments, partials)
-
-
-def _checkpoint(data: bytes, origin: str, keys: Sequence[Verifier]) -> SignedCheckpoint:
-    try:
-        signed = parse_signed_checkpoint(data)
-        verify_note(signed.note, keys)
-    except MunimentError as error:
-        raise StorageError(f"the bucket's checkpoint is not this log's: {error}") from error
-    if signed.checkpoint.origin != origin:
-        raise StorageError(f"the bucket's checkpoint is of the log {signed.checkpoint.origin}")
-    return signed

@@ -2,7 +2,7 @@
 
 The keys are the paths of tlog-tiles, so the same bucket serves readers without any program of ours.
 Stored are full tiles and bundles, and the partial ones of published heads: what is partial in the
-newest published tree is cut out of that tree's object, everything else out of full ones.
+newest published tree is cut out of that tree's objects, everything else out of full ones.
 """
 
 from __future__ import annotations
@@ -11,46 +11,58 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.merkle import HASH_SIZE
-from muniment.formats.tiles import ENTRIES, Tile, tile_at
-from muniment_log.errors import StorageError
-from muniment_log.integrate import cut_bundle
+from muniment.formats.tiles import ENTRIES, TILE_WIDTH, Tile
+from muniment_log.cluster.stored import published_edge, read_objects
+from muniment_log.errors import DamagedTileError
+from muniment_log.integrate import EMPTY_EDGE, cut_bundle
+from muniment_log.storage.embedded import EmbeddedTiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from muniment_log.cluster.objects import ObjectStore
+    from muniment_log.storage.port import Head
 
 CHECKPOINT: Final = "checkpoint"
 """The key of the published checkpoint."""
 
 CACHE_BYTES: Final = 64 << 20
-"""Objects kept in memory: the tiles that prove the last two million leaves, or a thousand bundles
-of short records."""
-
-READS: Final = 32
-"""Objects read at the same time by one call."""
+"""Entry bundles kept in memory: hundreds of short records."""
 
 
 class ObjectTiles:
-    """A `TileSource` of what is published; belongs to one event loop."""
+    """A `TileSource` of what is published; belongs to one event loop.
+
+    What is read is checked before it is used or kept: full tiles against the tile above them, up to
+    the right edge of the published tree, and that against the published root.
+    """
 
     def __init__(
-        self, store: ObjectStore, published: Callable[[], int], *, cache_bytes: int = CACHE_BYTES
+        self,
+        store: ObjectStore,
+        published: Callable[[], Head],
+        *,
+        damaged: Callable[[DamagedTileError], object] = lambda _: None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """Takes the store.
 
         Args:
             store: where the tiles are.
-            published: the size of the newest published tree that this process knows; 0 before the
+            published: the newest published tree that this process knows; the empty one before the
                 first. Nothing beyond it is given out.
-            cache_bytes: most bytes of objects kept in memory.
+            damaged: told of each read that found a damaged tile.
+            cache_bytes: most bytes of entry bundles kept in memory.
         """
         self._store = store
         self._published = published
+        self._damaged = damaged
         self._capacity = cache_bytes
         self._held = 0  # bytes
-        self._cache: OrderedDict[Tile, bytes] = OrderedDict()
+        self._bundles: OrderedDict[int, bytes] = OrderedDict()
+        self._tiles = EmbeddedTiles(_FullObjects(store), EMPTY_EDGE, None)
+        self._tiles.damaged = damaged
+        self._move: tuple[Head, asyncio.Task[None]] | None = None
 
     async def checkpoint(self) -> bytes | None:
         """The published checkpoint as the store has it, or None before the first.
@@ -69,54 +81,72 @@ class ObjectTiles:
 
         Raises:
             LookupError: a tile reaches beyond the published tree.
-            StorageError: the store lacks or damaged what it must hold.
+            DamagedTileError: the store lacks or damaged what it must hold.
+            StorageError: it refuses.
             UnavailableError: it does not answer.
         """
-        size = self._published()
-        stored: dict[Tile, Tile] = {}
+        head = self._published()
+        found: dict[Tile, bytes] = {}
+        missing: dict[Tile, Tile] = {}
         for tile in tiles:
-            if tile.end > size:
+            if tile.end > head.size:
                 raise LookupError(f"{tile.path} reaches beyond the published tree")
-            stored[tile] = tile_at(tile.level, tile.index, size)
-        # Kept here and not only in the cache, which may be smaller than what one call asks for.
-        found = {wanted: self._cached(wanted) for wanted in dict.fromkeys(stored.values())}
-        missing = [wanted for wanted, data in found.items() if data is None]
-        for at in range(0, len(missing), READS):
-            part = missing[at : at + READS]
-            for wanted, data in zip(
-                part, await asyncio.gather(*map(self._fetch, part)), strict=True
-            ):
-                found[wanted] = data
-                self._keep(wanted, data)
-        return {tile: _cut(found[wanted] or b"", tile) for tile, wanted in stored.items()}
+            kept = self._bundles.get(tile.index) if tile.level == ENTRIES else None
+            if kept is None:
+                is_full = tile.level == ENTRIES and (tile.index + 1) * TILE_WIDTH <= head.size
+                missing[tile] = Tile(ENTRIES, tile.index) if is_full else tile
+            else:
+                self._bundles.move_to_end(tile.index)
+                found[tile] = cut_bundle(kept, tile.width)
+        if missing:
+            await self._follow(head)
+            read = await self._tiles.read(list(dict.fromkeys(missing.values())))
+            for tile, stored in missing.items():
+                found[tile] = read[stored]
+                if stored.level == ENTRIES and not stored.is_partial:
+                    self._keep(stored.index, read[stored])
+                    found[tile] = cut_bundle(read[stored], tile.width)
+        return found
 
-    async def _fetch(self, tile: Tile) -> bytes:
-        try:
-            data = await self._store.get(tile.path)
-        except LookupError:
-            raise StorageError(f"{self._store.name} lacks {tile.path}") from None
-        wanted = len(_cut(data, tile)) if tile.level == ENTRIES else tile.width * HASH_SIZE
-        if len(data) != wanted:
-            raise StorageError(f"{self._store.name}: {tile.path} is damaged")
-        return data
-
-    def _cached(self, tile: Tile) -> bytes | None:
-        data = self._cache.get(tile)
-        if data is not None:
-            self._cache.move_to_end(tile)
-        return data
-
-    def _keep(self, tile: Tile, data: bytes) -> None:
-        if tile in self._cache:
+    async def _follow(self, head: Head) -> None:
+        """Goes on to the right edge of a newly published tree; one read for all who ask."""
+        if self._tiles.edge.head.size >= head.size:
             return
-        self._cache[tile] = data
+        if self._move is None or self._move[0] != head:
+            task = asyncio.create_task(self._go(head))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._move = head, task
+        await asyncio.shield(self._move[1])
+
+    async def _go(self, head: Head) -> None:
+        try:
+            edge = await published_edge(self._store, head)
+            if edge.head.size > self._tiles.edge.head.size:
+                self._tiles.follow(edge)
+        except DamagedTileError as error:
+            self._damaged(error)
+            raise
+        finally:
+            self._move = None
+
+    def _keep(self, index: int, data: bytes) -> None:
+        if index in self._bundles:
+            return
+        self._bundles[index] = data
         self._held += len(data)
         while self._held > self._capacity:
-            _, old = self._cache.popitem(last=False)
+            _, old = self._bundles.popitem(last=False)
             self._held -= len(old)
 
 
-def _cut(data: bytes, tile: Tile) -> bytes:
-    if tile.level == ENTRIES:
-        return cut_bundle(data, tile.width)
-    return data[: tile.width * HASH_SIZE]
+class _FullObjects:
+    """The full tiles for `EmbeddedTiles`, which checks them; see `embedded.FullTiles`."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def tiles(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
+        return await read_objects(self._store, [Tile(*which) for which in wanted])
+
+    async def put_published(self, _: bytes) -> None:
+        raise AssertionError("who only reads publishes nothing")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.merkle import EMPTY_ROOT
 from muniment.service.logging import event
 from muniment_log.cluster.lag import Lag
 from muniment_log.errors import LogError, StorageError, WrongIdentityError
@@ -119,6 +120,14 @@ class PublishedView:
     def witnesses(self) -> Sequence[dict[str, Any]]:
         """Each witness, as the integrator last told."""
         return self._status.witnesses
+
+    @property
+    def tree(self) -> Head:
+        """The published tree; the empty one before the first."""
+        if self.published is None:
+            return Head(0, EMPTY_ROOT)
+        checkpoint = self.published.checkpoint
+        return Head(checkpoint.size, checkpoint.root)
 
     @contextmanager
     def interest(self) -> Iterator[None]:

@@ -67,6 +67,10 @@ class EmbeddedTiles:
         """The committed right edge."""
         return self._edge
 
+    def follow(self, edge: RightEdge) -> None:
+        """Goes on to the right edge of a larger tree that somebody else has made."""
+        self._edge = edge
+
     def advance(self, change: Integration) -> None:
         """Takes over what a commit has written."""
         self._edge = change.edge
