@@ -11,6 +11,7 @@ from muniment.service.process import run
 from muniment_log.clustercli import cluster_module
 from muniment_log.config import load
 from muniment_log.exits import EXIT_DATABASE, code_of, fail
+from muniment_log.progress import PROGRESS, Progress
 
 _PATH = click.Path(path_type=Path)
 
@@ -18,7 +19,8 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.option("--from", "source", required=True, type=_PATH, help="The log's database, log.db.")
 @click.option("--to", "config", required=True, type=_PATH, help="The cluster's configuration.")
-def copy(source: Path, config: Path) -> None:
+@PROGRESS
+def copy(source: Path, config: Path, progress: bool | None) -> None:  # noqa: FBT001  # click's way
     """Copy a log from one file to a cluster: same origin, same keys, same checkpoint.
 
     The log must not run, neither on the file nor on the cluster, and never again on the file
@@ -28,7 +30,7 @@ def copy(source: Path, config: Path) -> None:
         fail(EXIT_DATABASE, f"{source}: no such database")
     try:
         loaded = load(config)
-        done = run(cluster_module("adopt").copy(source, loaded))
+        done = run(cluster_module("adopt").copy(source, loaded, Progress(progress)))
     except MunimentError as error:
         fail(code_of(error), error)
     what = "copied" if done.is_new else "was copied already"

@@ -26,7 +26,7 @@ from muniment_log.proofs import root_at
 from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from muniment.formats.checkpoint import Checkpoint
     from muniment.formats.note import Verifier
@@ -81,7 +81,12 @@ class Exported(NamedTuple):
 
 
 async def export(
-    source: TileSource, note: bytes | None, origin: str, keys: Sequence[Verifier], target: Target
+    source: TileSource,
+    note: bytes | None,
+    origin: str,
+    keys: Sequence[Verifier],
+    target: Target,
+    tell: Callable[[int, int], None] = lambda *_: None,
 ) -> Exported:
     """Brings a target to the published tree of a log.
 
@@ -91,6 +96,7 @@ async def export(
         origin: its origin.
         keys: verifiers of its keys.
         target: where to; empty, or an earlier export of the same log, complete or not.
+        tell: told now and then how many leaves are done, and how many there are.
 
     Raises:
         RolledBackError: the target holds more than the log has published, or another history.
@@ -102,19 +108,25 @@ async def export(
         raise StorageError("the log has not published anything yet")
     checkpoint = verified(note, "the log's checkpoint", origin, keys)
     before = await present(target, checkpoint, origin, keys)
-    edge = await carry(source, Head(checkpoint.size, checkpoint.root), target)
+    edge = await carry(source, Head(checkpoint.size, checkpoint.root), target, tell)
     await write_partials(target, edge)
     await target.replace(CHECKPOINT, note)
     return Exported(before, checkpoint.size)
 
 
-async def carry(source: TileSource, head: Head, target: Target) -> RightEdge:
+async def carry(
+    source: TileSource,
+    head: Head,
+    target: Target,
+    tell: Callable[[int, int], None] = lambda *_: None,
+) -> RightEdge:
     """Brings the full bundles and tiles of a tree to a target, from where an earlier call got to.
 
     Args:
         source: the log; only full tiles and bundles are read, and the last bundle.
         head: the tree.
         target: where to.
+        tell: see `export`.
 
     Returns:
         The right edge of the tree, for its partial tiles.
@@ -128,6 +140,7 @@ async def carry(source: TileSource, head: Head, target: Target) -> RightEdge:
     reading = asyncio.ensure_future(_read(source, at, full))
     try:
         while at < full:
+            tell(at * TILE_WIDTH, head.size)
             found = await reading
             at = min(at + STEP, full)
             reading = asyncio.ensure_future(_read(source, at, full))

@@ -16,6 +16,7 @@ from muniment_log.config import LogConfig, load
 from muniment_log.exits import code_of, fail
 from muniment_log.export import Exported, Target
 from muniment_log.export import export as export_log
+from muniment_log.progress import PROGRESS, Progress
 from muniment_log.storage.snapshot import LogSnapshot, SnapshotTiles
 from muniment_log.storage.staticfolder import StaticFolder
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--config", required=True, type=click.Path(path_type=Path), help="The log's.")
 @click.argument("target", metavar="DIR|s3://BUCKET/PREFIX")
-def export(config: Path, target: str) -> None:
+@PROGRESS
+def export(config: Path, target: str, progress: bool | None) -> None:  # noqa: FBT001  # click's way
     """Write the published tree as static files, also while the log runs.
 
     Run it again to bring the files up to date, or after it was interrupted. The checkpoint is
@@ -34,13 +36,13 @@ def export(config: Path, target: str) -> None:
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION).
     """
     try:
-        done = run(_export(load(config), target))
+        done = run(_export(load(config), target, Progress(progress)))
     except MunimentError as error:
         fail(code_of(error), error)
     click.echo(f"{target}: {done.size} leaves, {done.size - done.before} of them new", err=True)
 
 
-async def _export(config: LogConfig, place: str) -> Exported:
+async def _export(config: LogConfig, place: str, progress: Progress) -> Exported:
     async with AsyncExitStack() as closing:
         source: TileSource
         if config.file.cluster is None:
@@ -62,4 +64,4 @@ async def _export(config: LogConfig, place: str) -> Exported:
         else:
             target = StaticFolder(Path(place))
         keys = [verifier_for(signer.vkey) for signer in config.signers]
-        return await export_log(source, note, config.file.origin, keys, target)
+        return await export_log(source, note, config.file.origin, keys, target, progress)

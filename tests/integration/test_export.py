@@ -27,7 +27,7 @@ def log(
 
 
 def export(log: Deployment, target: object) -> processes.Done:
-    command = processes.muniment_log("export", "--config", log.config, target)
+    command = processes.muniment_log("export", "--config", log.config, target, "--progress")
     environment = {} if log.cluster is None else log.cluster.bucket.environment
     with processes.Process(command, environment=environment) as process:
         code = process.wait()
@@ -134,6 +134,8 @@ def test_an_interrupted_export_goes_on(log: Deployment, tmp_path: Path) -> None:
     done = export(log, target)
     assert done.returncode == 0, done.stderr
     assert files(target) == whole
+    # It says where it goes on.
+    assert re.search(rf"^[\d,]+ of {size:,} leaves$", done.stderr, re.MULTILINE), done.stderr
     assert (target / Tile(ENTRIES, 3).path).stat().st_mtime_ns == kept
 
 

@@ -28,6 +28,7 @@ from muniment_log.storage.port import Head
 from muniment_log.storage.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from muniment_log.cluster.database import Connection
@@ -84,12 +85,15 @@ class Copied(NamedTuple):
     is_new: bool
 
 
-async def copy(path: Path, config: LogConfig) -> Copied:
+async def copy(
+    path: Path, config: LogConfig, tell: Callable[[int, int], None] = lambda *_: None
+) -> Copied:
     """Copies the log in a file to the cluster of a configuration.
 
     Args:
         path: the file; locked meanwhile, and not changed.
         config: the cluster, with the same origin and keys.
+        tell: told now and then how many leaves are done, and how many there are.
 
     Raises:
         DatabaseError: the file is in use, or a database cannot be used.
@@ -119,7 +123,7 @@ async def copy(path: Path, config: LogConfig) -> Copied:
             checkpoint = verified(loaded.published, "the log's checkpoint", origin, keys)
             published = checkpoint.size
             before = await present(target, checkpoint, origin, keys)
-        await carry(tiles, loaded.head, target)
+        await carry(tiles, loaded.head, target, tell)
         partial = [tile for tile in _resources(published) if tile.is_partial]
         found = await tiles.read(partial)
         await target.create_many((tile.path, data) for tile, data in found.items())

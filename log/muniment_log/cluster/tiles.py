@@ -148,5 +148,5 @@ class _FullObjects:
     async def tiles(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
         return await read_objects(self._store, [Tile(*which) for which in wanted])
 
-    async def put_published(self, _: bytes) -> None:
-        raise AssertionError("who only reads publishes nothing")
+    async def put_published(self, note: bytes) -> None:
+        raise AssertionError(f"who only reads publishes nothing: {note!r}")
