@@ -32,6 +32,8 @@ def deployment(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
     with deployed(tmp_path_factory.mktemp("deployment"), cluster_for(request)) as made:
+        # Any test may be the first of its process; before this there is no index to ask.
+        log_records(made, [decision("d-first", "run-first")])
         yield made
 
 
