@@ -251,8 +251,11 @@ class Publisher:
         underway = current is not None and not current.published and not self._is_stuck(current)
         if underway and current is not None:
             seconds = max(0.0, current.started + self._limits.round_seconds - perf_counter())
-        elif self._has_news and (pause := self._pause()) > 0:
-            seconds = pause
+        elif self._has_news:
+            # The pace's time may have passed since `_next` looked. A commit under way brings a head
+            # that is newer, and tells; one that comes to nothing does not.
+            coming = self._limits.pace_seconds if self._more_to_come() else 0.0
+            seconds = self._pause() or coming
         elif current is not None:
             # Not at once when it is due already: then a commit is under way that is newer.
             seconds = max(self._until_refresh(current), self._limits.pace_seconds)
@@ -296,9 +299,8 @@ class Publisher:
     def _begin(self, signed: SignedCheckpoint) -> None:
         self._signed = None
         self._round = Round(signed, perf_counter())
-        if self._is_met(self._round):
-            self._news.set()  # nobody will answer
         self._workers.begin()
+        self._news.set()  # the round's time counts from now; and without witnesses nobody answers
 
     def _is_met(self, current: Round) -> bool:
         return self._makes_quorum(current.names)

@@ -616,6 +616,24 @@ async def test_rounds_are_paced_only_under_load_that_nobody_waits_for(tmp_path: 
         await log.wait(await log.add(), 0.4)
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
+async def test_a_head_is_not_forgotten_when_its_time_comes_between_two_looks(
+    tmp_path: Path, *, is_busy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with log_of(tmp_path, None) as log:
+        await log.wait(0, 5)
+        await until(lambda: log.publisher._wanted)
+        # The commit is too early for a signature, and so is the first look. Then the time has come,
+        # or a commit that is under way comes to nothing.
+        pauses, busy = [0.01, 0.01, 0.0], [is_busy]
+        monkeypatch.setattr(log.publisher, "_pause", lambda: pauses.pop(0) if pauses else 0.0)
+        monkeypatch.setattr(
+            log.publisher, "_more_to_come", lambda: busy.pop() if busy and not pauses else False
+        )
+        size = await log.add()
+        await until(lambda: log.shown.checkpoint.size == size)
+
+
 async def test_under_load_rounds_take_the_newest_head(tmp_path: Path) -> None:
     witness = FakeWitness("a", [signing.witness("w.example/a")], delay=0.02)
     async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
