@@ -204,6 +204,8 @@ class Sequencer:
         if place is Place.PAST:
             return await self._receipt_of(stream.key, first, digest)
         if place is Place.EARLY and len(stream.parked) >= self._limits.parked_batches:
+            if self._order.is_shared:  # others may have what is missing here, see `_expire`
+                raise OverloadedError("too many batches of the stream wait for the one before them")
             raise StreamGapError(stream.expected.next, first)
         size = len(batch.body)
         self._take(size)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -56,6 +57,25 @@ def losing(database: Database, monkeypatch: pytest.MonkeyPatch, *, persisted: bo
         raise ConnectionResetError("cut")
 
     monkeypatch.setattr(database, "_once", lose)
+
+
+async def test_too_many_early_batches_are_no_gap_that_a_frontend_can_see(
+    database: str, bucket: engines.Bucket
+) -> None:
+    limits = dataclasses.replace(LIMITS, parked_batches=2, parked_seconds=20)
+    stream = GatewayStream()
+    batches = [stream.take(1) for _ in range(4)]
+    async with clustered(database, bucket, limits) as log:
+        sequencer = log.sequencers[0]
+        waiting = [asyncio.create_task(sequencer.submit(batch)) for batch in batches[1:3]]
+        async with asyncio.timeout(10):
+            while sum(len(one.parked) for one in sequencer._streams.values()) < 2:  # noqa: ASYNC110  # no event tells
+                await asyncio.sleep(0.001)
+        with pytest.raises(OverloadedError, match="before them"):
+            await sequencer.submit(batches[3])
+        assert (await sequencer.submit(batches[0])).first == 0
+        assert [receipt.first for receipt in await asyncio.gather(*waiting)] == [2, 4]
+        assert (await sequencer.submit(batches[3])).first == 6
 
 
 @pytest.mark.parametrize("persisted", [False, True])
