@@ -23,7 +23,7 @@ commit_bytes = {COMMIT}
 connections = {CONNECTIONS}
 """
 
-GROWTH = 4 * INFLIGHT + 4 * COMMIT + CONNECTIONS * (256 << 10) + 32 * MIB
+GROWTH = 4 * INFLIGHT + 4 * COMMIT + CONNECTIONS * (64 << 10) + 32 * MIB
 """How much the log may grow. A body is held up to three times: as it came, cut into records, and
 as what they were decoded to; a group being committed is held as bundles and as what SQLite writes.
 A connection has its buffers. The rest is for the allocator and for SQLite's caches."""

@@ -82,7 +82,7 @@ class Incoming:
     def fail(self, problem: Problem) -> None:
         """The body will not come whole, or is not taken; unless it has come already."""
         if self._refused is None and not self.is_complete:
-            self._refused = problem
+            self._refused = problem.with_traceback(None)  # it would hold what the frames hold
             self._wake()
 
     # What the handler asks.
@@ -116,6 +116,7 @@ class Incoming:
         self._connection.hub.budget.give(self.received)
         self.received = 0
         self._chunks.clear()
+        self._refused = None  # raised, it holds the frames that hold this, in a circle
         self._unwanted = True
 
     def _wake(self) -> None:
