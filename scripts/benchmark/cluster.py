@@ -18,6 +18,7 @@ from benchmark.rig import BenchError, Rig
 
 ROOT = Path(__file__).resolve().parents[2]
 LAG_WITHIN = 60  # seconds
+OFFERED = 30_000  # records a second, at which the lag is measured
 
 
 class ClusterRig(Rig):
@@ -72,33 +73,44 @@ class ClusterRig(Rig):
 
 
 def cluster(options: Options) -> dict[str, Any]:
-    """Two gateways with batches of 1,000: through one frontend, then through one each."""
+    """Two gateways with batches of 1,000: through one frontend, through one each, and at a rate."""
     count = 60_000 if options.quick else 300_000
+    both = ["log", "second"]
     with ClusterRig(gateways=2) as rig:
         run(rig, ["log"], 10_000, options.seed)
         one, two, lags = [], [], []
         for number in range(2 if options.quick else 3):
-            for rates, names in ((one, ["log", "log"]), (two, ["log", "second"])):
+            for rates, names in ((one, ["log", "log"]), (two, both)):
                 rate, lag = run(rig, names, count, options.seed + number)
                 rates.append(rate)
                 lags.append(lag)
+        offered, behind = run(rig, both, count, options.seed, per_second=OFFERED)
         report = {
             "rate_per_s": round(statistics.median(one)),
             "two_frontends_per_s": round(statistics.median(two)),
             "published_after_s": round(max(lags), 2),
+            f"at_{OFFERED}_per_s": {
+                "rate_per_s": round(offered),
+                "published_after_s": round(behind, 2),
+            },
         }
         if not options.quick:
             rig.audit()
         return report
 
 
-def run(rig: ClusterRig, frontends: list[str], count: int, seed: int) -> tuple[float, float]:
-    """Records a second, and the seconds from the last receipt to its publication."""
+def run(
+    rig: ClusterRig, frontends: list[str], count: int, seed: int, *, per_second: int = 0
+) -> tuple[float, float]:
+    """Records a second, and the seconds from the last receipt to its publication.
+
+    With `per_second`, no more than these are offered; else as many as are taken.
+    """
     share = count // len(frontends)
     jobs = [
         rig.worker(
             "ingest", place, seed=seed + place, count=share, batch=1000, window=4,
-            url=rig.deployment.urls[name],
+            url=rig.deployment.urls[name], per_second=per_second / len(frontends),
         )
         for place, name in enumerate(frontends)
     ]  # fmt: skip

@@ -53,7 +53,8 @@ def open_key(path: str) -> Signer:
 
 
 async def ingest(job: dict[str, Any]) -> dict[str, Any]:
-    """Signed batches, as many as the window allows in flight, until the count is reached."""
+    """Signed batches until the count is reached: as many as the window allows in flight, and no
+    more than are offered a second, if that is told."""
     signer = open_key(job["key"])
     stream = endless(signer.vkey.name, job["seed"], job["count"])
     size, count = job["batch"], job["count"]
@@ -87,6 +88,9 @@ async def ingest(job: dict[str, Any]) -> dict[str, Any]:
             records = (
                 prepared[number] if number < len(prepared) else [next(stream) for _ in range(size)]
             )
+            if job.get("per_second"):
+                due = began + number * size / job["per_second"]
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
             running.add(asyncio.create_task(gateway.submit(records)))
             await finish(2 * job["window"] - 1)
         await finish(0)

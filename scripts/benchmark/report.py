@@ -137,6 +137,24 @@ def _recover(one: dict[str, Any]) -> list[tuple[str, str]]:
     return [("`recover`: from kill -9 to ready, on that log", f"{one['seconds']} s")]
 
 
+def _cluster(one: dict[str, Any]) -> list[tuple[str, str]]:
+    (key,) = (key for key in one if key.startswith("at_"))
+    offered, at = int(key.split("_")[1]), one[key]
+    return [
+        (
+            (
+                "`cluster`: PostgreSQL and SeaweedFS on the same two cores, batches of 1,000; two "
+                "frontends instead of one"
+            ),
+            f"{_rate(one)}; {one['two_frontends_per_s']:,}/s",
+        ),
+        (
+            f"how late it publishes: at {offered:,} records/s; at full speed",
+            f"{at['published_after_s']} s; {one['published_after_s']} s",
+        ),
+    ]
+
+
 ROWS = {
     "ingest": _ingest,
     "single": _single,
@@ -146,6 +164,7 @@ ROWS = {
     "audit": _audit,
     "follow": _follow,
     "recover": _recover,
+    "cluster": _cluster,
 }
 
 

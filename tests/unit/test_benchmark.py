@@ -93,6 +93,12 @@ RESULT: dict[str, Any] = {
             "trace_1000_hops_ms": 99.5,
         },
         "recover": {"seconds": 1.4},
+        "cluster": {
+            **RATE,
+            "two_frontends_per_s": 23_456,
+            "published_after_s": 1.8,
+            "at_30000_per_s": {"rate_per_s": 29_990, "published_after_s": 0.25},
+        },
     },
 }
 
@@ -102,6 +108,7 @@ def test_a_report_replaces_the_figures_of_the_page_and_nothing_else() -> None:
     once = report.rewritten(page, RESULT)
     assert "12,345/s; 7.1% of the hash limit, rounds within 4%" in once
     assert "99.5 ms" in once
+    assert "at 30,000 records/s; at full speed | 0.25 s; 1.8 s |" in once
     assert report.rewritten(once, RESULT) == once
     for part, other in zip(cut(page), cut(once), strict=True):
         assert part == other
@@ -123,4 +130,4 @@ def test_a_report_leaves_out_what_did_not_run() -> None:
 def test_every_scenario_has_its_rows() -> None:
     from benchmark.scenarios import LARGE, SCENARIOS
 
-    assert {*SCENARIOS, *LARGE} <= set(report.ROWS)
+    assert {*SCENARIOS, *LARGE, "cluster"} <= set(report.ROWS)
