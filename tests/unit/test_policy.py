@@ -1,6 +1,5 @@
 """C2SP tlog-policy: the spec's example, each of its rules, and what a policy lets through."""
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -436,18 +435,6 @@ class TestVerify:
         checkpoint = Checkpoint(ORIGIN, 1, bytes(32), ("ext",))
         signers = [log_signer(), W["X1"], W["X2"], W["Y1"]]
         assert POLICY.verify(sign_checkpoint(checkpoint, signers, NOW))
-
-    def test_fast_enough(self):
-        """Below a millisecond with three Ed25519 witnesses; loose for busy machines."""
-        data = cosigned("X1", "X2", "Y1").encode()
-        best = min(timed(data) for _ in range(30))
-        assert best < 0.005
-
-
-def timed(data: bytes) -> float:
-    start = time.perf_counter()
-    POLICY.verify(data)
-    return time.perf_counter() - start
 
 
 NAMES = (
