@@ -44,6 +44,8 @@ def test_stale_log_dies_at_its_first_write_when_its_lock_was_lost(tmp_path: Path
         first, second = made.stream(), made.stream()
         stale = quick.log(made.config)
         assert ask(f"{stale.url}/v1/batches?wait=published", first.take(RECORDS[:2])).status == 200
+        # Answered when the head is stored: a stopped process must not hold the database's lock.
+        assert ask(f"{stale.url}/checkpoint").status == 200
         stale.signal(signal.SIGSTOP)
         made.config.with_name("log.db.lock").unlink()
 
