@@ -11,7 +11,9 @@ import pytest
 
 from muniment.service.database import (
     PAGE_BYTES,
+    AbsentDatabaseError,
     DatabaseError,
+    Expected,
     FatalDatabaseError,
     Readers,
     Writer,
@@ -117,6 +119,7 @@ async def test_migrations_run_once_in_order(tmp_path: Path) -> None:
 
 
 async def test_a_failed_migration_leaves_the_version_before(tmp_path: Path) -> None:
+    await (await opened(tmp_path)).close()
     with pytest.raises(DatabaseError, match="migration 2: no such table"):
         await opened(tmp_path, TABLE, "CREATE TABLE u (a); INSERT INTO absent VALUES (1)")
     writer = await opened(tmp_path, TABLE)
@@ -139,6 +142,77 @@ async def test_other_files_are_refused(tmp_path: Path) -> None:
         await opened(tmp_path)
     with pytest.raises(DatabaseError, match="No such file"):
         await Writer.open(tmp_path / "absent" / "x.db", [], application=1)
+
+
+def every(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def files(folder: Path) -> set[str]:
+    return every(folder) - {"x.db.lock"}
+
+
+async def test_what_is_absent_is_made_only_by_whom_expects_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    with pytest.raises(AbsentDatabaseError, match=r"x\.db: no such database"):
+        await Writer.open(path, [TABLE], application=APPLICATION, expected="old")
+    assert not every(tmp_path)  # no lock either: the folder may be a mount point
+    await (await Writer.open(path, [TABLE], application=APPLICATION, expected="new")).close()
+    assert files(tmp_path) == {"x.db"}
+    with pytest.raises(DatabaseError, match="exists already"):
+        await Writer.open(path, [TABLE], application=APPLICATION, expected="new")
+    found: tuple[Expected, ...] = ("old", "either")
+    for expected in found:
+        await (await Writer.open(path, [TABLE], application=APPLICATION, expected=expected)).close()
+
+
+async def test_an_empty_file_is_no_new_database(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    path.touch()
+    found: tuple[Expected, ...] = ("old", "either")
+    for expected in found:
+        with pytest.raises(AbsentDatabaseError, match=r"empty \(0 bytes\)"):
+            await Writer.open(path, [TABLE], application=APPLICATION, expected=expected)
+        assert path.stat().st_size == 0
+    writer = await Writer.open(path, [TABLE], application=APPLICATION, expected="new")
+    assert await writer.run(insert(1)) == 1
+    await writer.close()
+
+
+@pytest.mark.parametrize("expected", ["old", "new", "either"])
+@pytest.mark.parametrize("empty", [False, True])
+async def test_a_log_without_its_database_is_kept(
+    tmp_path: Path, expected: Expected, empty: bool
+) -> None:
+    if empty:
+        (tmp_path / "x.db").touch()
+    (tmp_path / "x.db-wal").write_bytes(b"all that is left")
+    with pytest.raises(AbsentDatabaseError, match=r"x\.db-wal is there"):
+        await Writer.open(tmp_path / "x.db", [TABLE], application=APPLICATION, expected=expected)
+    assert (tmp_path / "x.db-wal").read_bytes() == b"all that is left"
+
+
+async def test_a_database_without_content_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "x.db") as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+    connection.close()
+    assert (tmp_path / "x.db").stat().st_size
+    found: tuple[Expected, ...] = ("old", "either")
+    for expected in found:
+        with pytest.raises(AbsentDatabaseError, match="without any content"):
+            await Writer.open(
+                tmp_path / "x.db", [TABLE], application=APPLICATION, expected=expected
+            )
+
+
+async def test_what_a_killed_creation_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        (tmp_path / f".x.db.new{end}").write_bytes(b"half")
+    await (await opened(tmp_path)).close()
+    assert files(tmp_path) == {"x.db"}
+    with pytest.raises(DatabaseError, match="migration 1"):
+        await Writer.open(tmp_path / "y.db", ["nonsense"], application=APPLICATION)
+    assert files(tmp_path) == {"x.db", "y.db.lock"}
 
 
 @pytest.mark.parametrize("persisted", [False, True])

@@ -9,7 +9,10 @@ Durability and ownership, in the order they are established:
    synced. Only this connection writes and checkpoints. Readers are query-only, never checkpoint
    and close before the writer: SQLite 3.7.0 to 3.51.2 can corrupt the WAL when two connections
    write or checkpoint.
-3. When a commit fails nobody knows what is on disk, so the writer is broken from then on
+3. A database that is not there, or has no bytes, is not a new one: whoever opens it says whether
+   one is expected. A new one gets its name when it is complete, so that a file without content is
+   never ours: something took its content away.
+4. When a commit fails nobody knows what is on disk, so the writer is broken from then on
    (`FatalDatabaseError`): the process must end, and learn the truth from the file on restart.
 """
 
@@ -20,7 +23,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Literal, TypeVar
 
 from muniment.formats.encoding import MunimentError
 from muniment.service.workthread import WorkThread
@@ -53,11 +56,18 @@ UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
 """What reading a damaged file raises: the module cannot decode an error message of SQLite that
 quotes damaged text."""
 
+Expected = Literal["old", "new", "either"]
+"""Which database is opened: one that is there, one that is made now, or whichever it is."""
+
 _T = TypeVar("_T")
 
 
 class DatabaseError(MunimentError):
     """A database that cannot be opened or does not fit the program; one line, names the file."""
+
+
+class AbsentDatabaseError(DatabaseError):
+    """There is no database where one was expected, or one without any content."""
 
 
 class FatalDatabaseError(MunimentError):
@@ -105,8 +115,15 @@ class Writer:
         self._closed = False
 
     @classmethod
-    async def open(cls, path: Path, migrations: Sequence[str], *, application: int) -> "Writer":
-        """Locks, opens and migrates a database, creating it (not its folder) when absent.
+    async def open(
+        cls,
+        path: Path,
+        migrations: Sequence[str],
+        *,
+        application: int,
+        expected: Expected = "either",
+    ) -> "Writer":
+        """Locks, opens and migrates a database, or makes a new one (but not its folder).
 
         Args:
             path: The database file.
@@ -114,19 +131,32 @@ class Writer:
                 n to n + 1 and commits together with the record of it. No BEGIN or COMMIT inside.
             application: SQLite application_id (a positive int32) that tells this program's files
                 from others.
+            expected: "old" opens a database that is there, and makes none; "new" makes one, in the
+                place of an empty file too, and opens none; "either" makes one when there is no
+                file.
 
         Raises:
-            DatabaseError: If it is in use, not a database, another program's, or newer than this
-                program (the message names both schema versions).
+            AbsentDatabaseError: If none is there, or an empty one, and none may be made.
+            DatabaseError: If it is in use, not a database, another program's, newer than this
+                program (the message names both schema versions), or there although it must not be.
         """
-        return await asyncio.to_thread(cls._open, path, migrations, application)
+        return await asyncio.to_thread(cls._open, path, migrations, application, expected)
 
     @classmethod
-    def _open(cls, path: Path, migrations: Sequence[str], application: int) -> "Writer":
+    def _open(
+        cls, path: Path, migrations: Sequence[str], application: int, expected: Expected
+    ) -> "Writer":
+        if expected == "old":
+            _is_there(path, expected)  # before the lock's file is made in an unmounted folder
         owner = _Owner(path)
         try:
+            found = _is_there(path, expected)
+            if not found:
+                _make(path, migrations, application)
             connection = _connect(path)
             try:
+                if found:
+                    _has_content(connection, path)
                 _set_up(connection, path, migrations, application)
                 _sync_folder(path)
             except BaseException:
@@ -327,6 +357,63 @@ def _sync_folder(path: Path) -> None:
             os.close(folder)
     except OSError as error:
         raise DatabaseError(f"{path.parent}: {error.strerror}") from error
+
+
+def _is_there(path: Path, expected: Expected) -> bool:
+    """Whether a database is there to be opened; False when a new one is to be made.
+
+    Raises:
+        AbsentDatabaseError: If one was expected, or a file is there that has no content.
+        DatabaseError: If none was expected.
+    """
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        size = -1
+    except OSError as error:
+        raise DatabaseError(f"{path}: {error.strerror}") from error
+    wal = path.with_name(path.name + "-wal")
+    if size <= 0 and wal.exists() and wal.stat().st_size:
+        # SQLite would delete it, and with it perhaps all that there is of a database.
+        what = "no such file" if size else "empty (0 bytes)"
+        raise AbsentDatabaseError(f"{path}: {what}, but its {wal.name} is there")
+    if size > 0:
+        if expected == "new":
+            raise DatabaseError(f"{path}: exists already")
+        return True
+    if expected == "old" or (expected == "either" and size == 0):
+        raise AbsentDatabaseError(
+            f"{path}: " + ("no such database" if size else "empty (0 bytes), not a database")
+        )
+    return False
+
+
+def _has_content(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises AbsentDatabaseError about a file that is a database with nothing in it."""
+    (objects,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if not objects and not application:
+        raise AbsentDatabaseError(f"{path}: a database without any content")
+
+
+def _make(path: Path, migrations: Sequence[str], application: int) -> None:
+    """Makes a database under another name, and gives it its own when it is complete."""
+    draft = path.with_name(f".{path.name}.new")
+    files = [draft.with_name(draft.name + end) for end in ("", "-wal", "-shm")]
+    for file in files:
+        file.unlink(missing_ok=True)  # of a process that was killed; the lock is ours
+    try:
+        connection = _connect(draft)
+        try:
+            _set_up(connection, draft, migrations, application)
+        finally:
+            connection.close()
+        draft.replace(path)
+    except OSError as error:
+        raise DatabaseError(f"{path}: {error.strerror}") from error
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
 
 
 def _set_up(

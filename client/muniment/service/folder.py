@@ -1,4 +1,4 @@
-"""Makes the folder of a new service: its keys, and last of all its configuration."""
+"""Makes the folder of a new service: its keys, its database, and last of all its configuration."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,8 +22,9 @@ def make_folder(
     algorithms: Sequence[Algorithm],
     listen: str,
     passphrase: bytes | None,
+    prepare: Callable[[Sequence[VKey]], object] = lambda _: None,
 ) -> tuple[VKey, ...]:
-    """Writes a service's keys and configuration into a folder, which is made when absent.
+    """Writes a service's keys, database and configuration into a folder, made when absent.
 
     Args:
         config: Where the configuration shall be; its folder is the service's.
@@ -33,12 +34,15 @@ def make_folder(
         algorithms: Which keys to make.
         listen: `host:port`, checked here so that no key is made in vain.
         passphrase: Encrypts the keys.
+        prepare: Makes what belongs to the keys from their beginning: the database. Called with
+            their vkeys before the configuration is written.
 
     Returns:
         The vkeys.
 
     Raises:
-        MunimentError: A file exists already or cannot be written, or `listen` is malformed.
+        MunimentError: A file exists already or cannot be written, or `listen` is malformed; or
+            what `prepare` raises.
     """
     try:
         Address(listen)
@@ -60,6 +64,7 @@ def make_folder(
         write_key_file(folder / file, KeyFile(private, vkey), passphrase)
         vkeys.append(vkey)
         files.append(file)
+    prepare(vkeys)
     try:
         # Last and exclusively: a folder with a configuration is a complete one.
         with config.open("x", encoding="utf-8") as out:
