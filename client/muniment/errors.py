@@ -118,18 +118,10 @@ class Refused(MunimentError):  # noqa: N818 - says what happened
         self.problem = problem
         self.retry_after = retry_after
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Errors are pickled as their message, from which this one cannot be made again.
-        return _refused, (self.problem, self.retry_after)
-
     @property
     def is_retriable(self) -> bool:
         """Whether the same request may succeed later."""
         return self.problem.status in RETRIABLE
-
-
-def _refused(problem: Problem, retry_after: float | None) -> Refused:
-    return Refused(problem, retry_after)
 
 
 class RecordRefused(Refused):

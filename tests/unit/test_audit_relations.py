@@ -21,7 +21,7 @@ from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState
 from muniment.formats.merkle import leaf_hashes
 from muniment.formats.recordquick import _read_shaped, read_plain
-from muniment.formats.records import encode_record
+from muniment.formats.records import Denial, Outcome, encode_record
 from muniment.logclient import LogClient
 
 
@@ -116,6 +116,16 @@ def test_runs_without_an_allowing_decision() -> None:
     world.outcome("denied")
     assert warned(world) == [("unauthorized-execution", edge)]
     assert warned(world, since=edge) == []
+
+
+def test_an_outcome_of_what_nobody_saw_run_is_no_run() -> None:
+    world, _ = story()
+    denial = Denial(codes=("governance_mesh_discontinuity",))
+    world.add(Outcome(**world.common("o"), execution="never", status="aborted", denial=denial))
+    world.add(Outcome(**world.common("o"), execution="killed", status="unknown"))
+    assert warned(world) == []
+    stopped = world.add(Outcome(**world.common("o"), execution="stopped", status="aborted"))
+    assert warned(world) == [("outcome-without-decision", stopped)]
 
 
 def test_a_denied_decision_alone_is_no_run() -> None:

@@ -120,6 +120,13 @@ OUTCOME: dict[str, Any] = COMMON | {
     "outputs": {"report": DIGEST},
     "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
 }
+NEVER_BEGAN: dict[str, Any] = COMMON | {
+    "kind": "outcome",
+    "execution": "run-1",
+    "status": "aborted",
+    "denial": {"codes": ["runtime_identity_mismatch"]},
+}
+UNKNOWN: dict[str, Any] = COMMON | {"kind": "outcome", "execution": "run-1", "status": "unknown"}
 REVOCATION: dict[str, Any] = COMMON | {
     "kind": "revocation",
     "target": {"execution": "run-1"},
@@ -132,6 +139,8 @@ EXAMPLES = {
     "edge": EDGE,
     "verification": VERIFICATION,
     "outcome": OUTCOME,
+    "never began": NEVER_BEGAN,
+    "unknown": UNKNOWN,
     "revocation": REVOCATION,
 }
 ABSENT = object()
@@ -379,6 +388,11 @@ BAD = [
     (OUTCOME, "status", "done", "status: invalid enum value 'done'"),
     (OUTCOME, "outputs", {}, "outputs: expected object of length >= 1"),
     (OUTCOME, "execution", ABSENT, "object missing required field execution"),
+    (OUTCOME, "denial", {"codes": ["denied_by_policy"]}, "denial: a run that is completed was not"),
+    (UNKNOWN, "denial", {"codes": ["denied_by_policy"]}, "denial: a run that is unknown was not"),
+    (NEVER_BEGAN, "denial", {"codes": []}, "denial.codes: expected array of length >= 1"),
+    (NEVER_BEGAN, "denial", {"codes": ["denied_by_policy"] * 2}, "denial.codes: a value comes"),
+    (NEVER_BEGAN, "status", "failed", "denial: a run that is failed was not denied"),
     (REVOCATION, "target", {}, "target: expected exactly one of"),
     (REVOCATION, "target/decision", "r-1", "target: expected exactly one of"),
     (REVOCATION, "target", {"decision": "r 1"}, "target.decision: expected visible ASCII"),

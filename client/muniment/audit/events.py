@@ -11,7 +11,7 @@ from enum import IntEnum
 from functools import lru_cache
 from hashlib import sha256
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
@@ -87,6 +87,8 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     producer: str
     execution: str | None = None
     response: _Response | None = None
+    status: str = ""
+    denial: Any = None
     relation: str = ""
     from_: _End | None = None
     to: _End | None = None
@@ -161,6 +163,8 @@ def _read(
         allows = found.response is not None and found.response.decision
         names.append(f"run\0{run}")
         tails.append(_tail(Role.ALLOWED if allows else Role.REFUSED, index))
+    elif kind == "outcome" and (found.status == "unknown" or found.denial is not None):
+        pass  # nobody says that anything ran
     elif run is not None and kind in ("outcome", "verification"):
         names.append(f"run\0{run}")
         tails.append(_tail(Role.OUTCOME if kind == "outcome" else Role.ACTED, index))

@@ -9,7 +9,7 @@ here accepts exactly one spelling of each value: formatting the result gives bac
 import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Generator, Iterable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 MAX_SIZE: Final = 2**63 - 1
 """Largest tree size or leaf index; what an int64, the type most peers use, can hold."""
@@ -27,7 +27,19 @@ _FORBIDDEN_IN_NAME: Final = re.compile(r"[\x00-\x1f\s+]")
 
 
 class MunimentError(Exception):
-    """Base of every error that Muniment raises on purpose."""
+    """Base of every error that Muniment raises on purpose.
+
+    Any of them can be copied, and pickled for another process: it comes back with its message and
+    its attributes.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would call the class with the message, which is not what most of these take.
+        return _without_init, (type(self), self.args), self.__dict__
+
+
+def _without_init(kind: type[MunimentError], args: tuple[Any, ...]) -> MunimentError:
+    return kind.__new__(kind, *args)
 
 
 class FormatError(MunimentError, ValueError):

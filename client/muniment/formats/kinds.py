@@ -47,6 +47,9 @@ ThingType: TypeAlias = Literal["run", "decision", "agent", "artifact", "policy",
 
 CheckState: TypeAlias = Literal["verified", "failed", "unknown"]
 
+RunStatus: TypeAlias = Literal["completed", "failed", "aborted", "unknown"]
+"""How a run ended; `Outcome` says what each means."""
+
 
 class Entity(NamedTuple):
     """An AuthZEN subject or resource, without its properties."""
@@ -56,7 +59,7 @@ class Entity(NamedTuple):
 
 
 class Denial(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Why the decision is false.
+    """Why a decision is false, or why a run that was allowed never began.
 
     Attributes:
         codes: At least one code, each at most once.
@@ -245,14 +248,17 @@ class Outcome(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="outco
         time: Unix milliseconds.
         producer: The gateway's key name.
         execution: The id of the run.
-        status: How it ended.
+        status: How it ended: it ran to its end (`completed`), raised (`failed`), was stopped or
+            never began (`aborted`), or nobody saw what became of it (`unknown`).
+        denial: Why it never began; only of an `aborted` run.
         inputs: Digests of what it read, by name; 1 to MAX_ITEMS, None for none.
         outputs: Digests of what it made, likewise.
         traceparent: W3C trace context of the run.
     """
 
     execution: Id
-    status: Literal["completed", "failed", "aborted"]
+    status: RunStatus
+    denial: Denial | None = None
     inputs: Annotated[dict[ShortName, Digest], Meta(min_length=1, max_length=MAX_ITEMS)] | None = (
         None
     )

@@ -198,8 +198,16 @@ def _identity(thing: Thing) -> tuple[str, str, str | None]:
     return thing.type, thing.id, thing.origin
 
 
-def _check_run(record: Verification | Outcome) -> None:
+def _check_verification(record: Verification) -> None:
     _check_id(record.execution, "execution")
+
+
+def _check_outcome(record: Outcome) -> None:
+    _check_id(record.execution, "execution")
+    if record.denial is not None:
+        if record.status != "aborted":
+            raise FormatError(f"denial: a run that is {record.status} was not denied")
+        _check_distinct(record.denial.codes, "denial.codes")
 
 
 def _check_revocation(record: Revocation) -> None:
@@ -222,8 +230,8 @@ _RULES: Final = cast(
         Decision: _check_decision,
         PlainDecision: _check_plain,
         Edge: _check_edge,
-        Verification: _check_run,
-        Outcome: _check_run,
+        Verification: _check_verification,
+        Outcome: _check_outcome,
         Revocation: _check_revocation,
     },
 )
