@@ -40,7 +40,7 @@ class PublisherLimits:
 
     pace_seconds: float = 0.05
     round_seconds: float = 5.0
-    refresh_seconds: float = 600.0
+    refresh_seconds: float = 120.0
     backoff_first_seconds: float = 0.05
     backoff_most_seconds: float = 10.0
 

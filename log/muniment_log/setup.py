@@ -138,7 +138,7 @@ def _config(
         "# start_seconds = 3.0",
         "# pace_seconds = 0.05",
         "# round_seconds = 5.0",
-        "# refresh_seconds = 600.0",
+        "# refresh_seconds = 120.0",
         "# burst_seconds = 10.0   # what may come at once, where there is a rate:",
         "# # records_per_second = 20000.0    # of each producer; a [[gateway]] or [[token]] may",
         "# # bytes_per_second = 10000000.0   # have its own; not limited by default",

@@ -15,6 +15,7 @@ from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState, format_state, parse_state
 from muniment.errors import Refused, Unreachable
+from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.manifest import NO_PREVIOUS, Manifest, build_batch, sign_manifest
 from muniment.formats.merkle import leaf_hashes, root_of
 from muniment.formats.note import Ed25519Signer
@@ -254,6 +255,25 @@ async def test_another_log_than_expected() -> None:
         grown(LogSim(), 2), options=AuditOptions(POLICY, origin="other.example/log")
     )
     assert kinds(outcome) == {"bad-checkpoint"}
+
+
+@pytest.mark.parametrize("wrong", [-400, 90, 864_000])
+async def test_a_frozen_view_is_found_whatever_one_clock_says(wrong: int) -> None:
+    """Two of three are honest and a day old; the third is off by so much."""
+    sim = grown(LogSim(witnesses=()), 2)
+    plain = parse_signed_checkpoint(sim.checkpoint())
+    times = (NOW - 86_400, NOW - 86_400, NOW + wrong)
+    lines = [
+        by.sign(plain.note.text, time) for by, time in zip(logsim.WITNESSES, times, strict=True)
+    ]
+    sim.frozen = plain.with_signatures([*plain.note.signatures, *lines]).encode()
+    outcome = await check(sim, options=AuditOptions(POLICY, max_age=3600))
+    assert kinds(outcome) == {"too-old"}
+    assert outcome.report.time == NOW - 86_400
+    assert outcome.report.ahead == ((("w3", NOW + wrong),) if wrong > 60 else ())
+    # Without a limit it is no finding; that a clock is wrong is told all the same.
+    told = (await check(sim)).report
+    assert (told.verdict, told.ahead) == (Verdict.CLEAN, outcome.report.ahead)
 
 
 async def test_a_rolled_back_checkpoint_is_stale_and_the_state_stays() -> None:

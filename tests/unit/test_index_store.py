@@ -50,7 +50,7 @@ async def test_pending_leaves_are_invisible_until_a_checkpoint_vouches(tmp_path:
         with tools.reading(path) as reader:
             assert reader.head() is None
             assert (await store.state()).pending.size == 300
-            await store.advance(cosigned(chunk.after))
+            await store.advance(cosigned(chunk.after), tools.NOW)
             assert reader.head() == (tools.ORIGIN, 300, tools.NOW)
             assert reader.leaves([0, 299]) == {0: entries[0], 299: entries[299]}
 
@@ -62,7 +62,7 @@ async def test_only_the_root_of_the_stored_leaves_advances(tmp_path: Path) -> No
         other = chunk_of([*entries[:9], b"{}"], EMPTY, 10).after
         for wrong in (other, chunk_of(entries, EMPTY, 9).after):
             with pytest.raises(ValueError, match="not that of the pending leaves"):
-                await store.advance(cosigned(wrong))
+                await store.advance(cosigned(wrong), tools.NOW)
         assert (await store.state()).size == 0
 
 
@@ -87,7 +87,7 @@ async def test_the_time_of_one_tree_never_goes_back(tmp_path: Path) -> None:
         chunk = chunk_of(entries, EMPTY, 5)
         await store.add(chunk)
         for now, known in ((100, 100), (200, 200), (150, 200)):
-            await store.advance(cosigned(chunk.after, now))
+            await store.advance(cosigned(chunk.after, now), tools.NOW)
             assert (await store.state()).time == known
 
 
@@ -104,7 +104,7 @@ async def test_dropping_what_is_pending_restores_what_is_verified(
             if verified:
                 chunk = chunk_of(entries, EMPTY, verified)
                 await store.add(chunk)
-                await store.advance(cosigned(chunk.after))
+                await store.advance(cosigned(chunk.after), tools.NOW)
                 before = chunk.after
             if path == paths[0]:
                 await store.add(chunk_of(entries, before, verified + more))
@@ -138,7 +138,7 @@ async def test_lookups_cross_the_parts_of_a_long_log(tmp_path: Path) -> None:
                 postings.append(posting(rare, Role.FROM, 2 * PART + 1))
             await store.add(Chunk(tools.ORIGIN, before, after, sorted(postings), {}, (), 0))
             before = after
-        await store.advance(cosigned(before))
+        await store.advance(cosigned(before), tools.NOW)
         with IndexReader(path, bundles=_NoBundles()) as reader:
 
             def find(*, after: int = -1, most: int = size, limit: int = 99) -> list[int]:
@@ -186,7 +186,7 @@ async def test_the_first_proof_is_kept_and_suspicions_are_bounded(tmp_path: Path
     async with tools.opened(path) as store:
         chunk = chunk_of([b"{}"], EMPTY, 1)
         await store.add(chunk)
-        await store.advance(cosigned(chunk.after))
+        await store.advance(cosigned(chunk.after), tools.NOW)
         for number in range(MAX_SUSPICIONS + 5):
             await store.suspect(f"no {number}", cosigned(chunk.after))
             await store.suspect(f"no {number}", cosigned(chunk.after))
@@ -209,7 +209,7 @@ async def test_clearing_leaves_the_evidence(tmp_path: Path) -> None:
     async with tools.opened(path) as store:
         chunk = chunk_of([b"{}"], EMPTY, 1)
         await store.add(chunk)
-        await store.advance(cosigned(chunk.after))
+        await store.advance(cosigned(chunk.after), tools.NOW)
         await store.suspect("odd", cosigned(chunk.after))
         await store.clear()
         assert (await store.state()).pending == EMPTY

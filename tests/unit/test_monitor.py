@@ -12,7 +12,8 @@ from muniment.formats.cosignature import signer_for
 from muniment.formats.keys import generate
 from muniment.formats.note import Signer
 from muniment.formats.policy import parse_policy
-from muniment.monitor.core import FUTURE, MAX_PROVEN, Core, Limits, Missing, Tiles
+from muniment.formats.quorum import CLOCK_SKEW
+from muniment.monitor.core import MAX_PROVEN, Core, Limits, Missing, Tiles
 from muniment.monitor.heads import EARLIER, LOG, Head, Reader, compare_by_proof, pairs_of
 from muniment.monitor.report import CAVEAT, Round, Weight
 
@@ -235,8 +236,10 @@ def test_ages() -> None:
     assert kinds(one_round(core(), old)) == set()
     assert kinds(one_round(core(max_age=99), old)) == {"too-old"}
     assert kinds(one_round(core(max_age=100), old)) == set()
-    ahead = {**honest(), ONE: held(W1, 40, now=NOW + FUTURE + 1)}
-    assert kinds(one_round(core(), ahead)) == {"future"}
+    ahead = {**honest(), ONE: held(W1, 40, now=NOW + CLOCK_SKEW + 1)}
+    [alarm] = one_round(core(), ahead).alarms
+    assert (alarm.kind, alarm.party) == ("future", ONE)
+    assert "w1 states 2026-" in alarm.sentence
 
 
 def test_lag_counts_from_when_somebody_was_ahead() -> None:
@@ -252,6 +255,25 @@ def test_lag_counts_from_when_somebody_was_ahead() -> None:
     assert kinds(one_round(it, honest(40, 40, 40, 25, NOW + 201), now=NOW + 201)) == set()
     late = one_round(it, honest(40, 40, 40, 25, NOW + 202), now=NOW + 202)
     assert kinds(late) == {"behind"}
+
+
+def test_one_wrong_clock_makes_nobody_late_and_hides_no_freeze() -> None:
+    slow = {**honest(20, 20, 20, 20), ONE: held(W1, 40, now=NOW - 864_000)}
+    assert kinds(one_round(core(max_lag=100), slow)) == set()
+    frozen = LOG_VIEW.checkpoint(40, now=NOW - 3601)
+    fast = frozen.with_signatures(
+        [
+            *frozen.note.signatures,
+            W1.sign(frozen.note.text, NOW + 864_000),
+            W2.sign(frozen.note.text, NOW - 3601),
+            W3.sign(frozen.note.text, NOW - 3700),
+        ]
+    )
+    result = one_round(core(max_age=3600), {**honest(), LOG: fast.encode()})
+    assert {(alarm.kind, alarm.party) for alarm in result.alarms} == {
+        ("too-old", LOG),
+        ("future", LOG),
+    }
 
 
 def test_lag_of_the_log_and_of_a_witness_with_nothing() -> None:
@@ -334,7 +356,7 @@ def test_the_reader_knows_its_log() -> None:
 
 def test_pairs() -> None:
     def head(party: str, size: int) -> Head:
-        return Head(party, LOG_VIEW.checkpoint(size), (), has_quorum=True)
+        return Head(party, LOG_VIEW.checkpoint(size), (), (), has_quorum=True)
 
     heads = [head(LOG, 5), head(ONE, 3), head(TWO, 5), head(THREE, 0)]
     pairs = pairs_of(heads)

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from governed import DIGEST, GATEWAY, World, artifact, policy, story
+from governed import DIGEST, GATEWAY, WITNESSES, World, artifact, policy, story
 from muniment.formats.authority import authority_vkey, key_reference, sign_decision
+from muniment.formats.checkpoint import SignedCheckpoint
 from muniment.formats.encoding import FormatError
 from muniment.formats.kinds import Decision, Entity
+from muniment.formats.note import Note
 from muniment.formats.records import Binding, Validity
 from muniment.formats.tlogproof import parse_tlog_proof
 from muniment.lineage import FactsError, Head, MemoryFacts
@@ -25,7 +27,7 @@ from muniment.permit import (
     verify_permit_bytes,
 )
 from muniment.permit.verdict import Finding, Verdict
-from signing import NOW, ORIGIN, ed25519, mldsa44
+from signing import NOW, ORIGIN, ed25519, mldsa44, witness
 
 AUTHORITY = authority_vkey("authority.example", ed25519("authority"))
 AUTHORITY_PQ = authority_vkey("second.example", mldsa44("second"))
@@ -486,6 +488,59 @@ def keep_signatures(permit: Permit, count: int) -> Permit:
 def cosigned_at(world: World, now: int) -> None:
     whole = world.permit
     world.permit = lambda index: whole(index, now=now)  # type: ignore[method-assign]
+
+
+def cosigned_by_clocks(world: World, *off: int | None) -> None:
+    """Each witness's clock is ahead by so many seconds; None for a witness that is away."""
+    whole = world.checkpoint
+
+    def checkpoint(**how: Any) -> SignedCheckpoint:
+        signed = whole(**how)
+        lines = [
+            witness(name).sign(signed.note.text, NOW + seconds)
+            for name, seconds in zip(WITNESSES, off, strict=True)
+            if seconds is not None
+        ]
+        return replace(signed, note=Note(signed.note.text, (signed.note.signatures[0], *lines)))
+
+    world.checkpoint = checkpoint  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("off", [(0, 90, None), (None, 864_000, 0)])
+def test_a_wrong_clock_keeps_its_seat_in_the_quorum(off: tuple[int | None, ...]) -> None:
+    setup = Setup(trust={"max_checkpoint_age": 99})
+    setup.after.append(lambda world: cosigned_by_clocks(world, *off))
+    assert setup.verdict().permitted
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("wrong", [-864_000, -400, 61, 90, 864_000])
+def test_one_wrong_clock_of_three_denies_nothing(place: int, wrong: int) -> None:
+    off = [0, 0, 0]
+    off[place] = wrong
+    setup = Setup(trust={"max_checkpoint_age": 99})
+    setup.after.append(lambda world: cosigned_by_clocks(world, *off))
+    verdict = setup.verdict()
+    assert verdict.permitted, verdict.findings
+    late = ((WITNESSES[place], NOW + wrong),) if wrong > 0 else ()
+    assert verdict.ahead == late
+    assert [one["witness"] for one in verdict.members()["future"]] == [name for name, _ in late]
+
+
+@pytest.mark.parametrize(
+    ("off", "reason"),
+    [
+        ((61, 864_000, None), "w1.example states 1"),
+        ((-100, -100, 0), "found 100 s"),
+        ((-100, 0, 3600), "found 100 s"),
+    ],
+)
+def test_two_wrong_clocks_of_three_are_no_quorum(off: tuple[int | None, ...], reason: str) -> None:
+    setup = Setup(trust={"max_checkpoint_age": 99})
+    setup.after.append(lambda world: cosigned_by_clocks(world, *off))
+    [finding] = setup.verdict().findings
+    assert finding.check == "checkpoint age"
+    assert reason in finding.sentence
 
 
 ALL = [

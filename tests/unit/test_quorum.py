@@ -7,7 +7,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from muniment.formats.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
-from muniment.formats.quorum import Analysis, analyse, shortage, witnessed
+from muniment.formats.quorum import (
+    CLOCK_SKEW,
+    Analysis,
+    ahead,
+    analyse,
+    shortage,
+    time_of,
+    witnessed,
+)
 from signing import log_signer, witness, witness_mldsa44
 
 LOG = PolicyLog(log_signer().vkey)
@@ -182,3 +190,38 @@ def test_group_names_are_not_cosigners():
     p = policy(2, [("g", 2, ("w0", "w1"))], "g")
     assert witnessed(p, {"g", "w0", "x"}) == {"w0"}
     assert not p.is_met({"g"})
+
+
+@given(policies(), st.data())
+def test_the_time_is_the_latest_by_which_a_quorum_vouches(p: Policy, data: st.DataObject) -> None:
+    """Against the definition: of all stated times, the latest T with a quorum of times from T."""
+    names = [w.name for w in p.witnesses]
+    line = st.tuples(st.sampled_from(names or ["nobody"]), st.integers(0, 200))
+    stated = data.draw(st.lists(line, max_size=10 if names else 0))
+    now = data.draw(st.one_of(st.none(), st.integers(0, 150)))
+    latest = 1_000 if now is None else now + CLOCK_SKEW
+
+    def vouched(lines: list[tuple[str, int]]) -> int:
+        enough = [t for _, t in lines if p.is_met(frozenset(n for n, at in lines if at >= t))]
+        return max(enough, default=0)
+
+    told = [(name, time) for name, time in stated if time]
+    counted = [(name, time) for name, time in told if time <= latest]
+    found = vouched(counted) or vouched(told)
+    assert time_of(p, stated, now) == (found if found <= latest else 0)
+    if now is not None:
+        assert set(ahead(stated, now)) == set(told) - set(counted)
+
+
+@pytest.mark.parametrize("wrong", [-864_000, -400, 63, 90, 3600, 864_000])
+@pytest.mark.parametrize("who", ["w0", "w1", "w2"])
+def test_one_wrong_clock_of_three_is_one_witness_away(who: str, wrong: int) -> None:
+    p, now = flat(2, 3), 1_000_000
+    stated = [(f"w{n}", now - n + (wrong if f"w{n}" == who else 0)) for n in range(3)]
+    without = [line for line in stated if line[0] != who]
+    assert time_of(p, stated, now) == time_of(p, without, now)
+    # Also when it is one of two that have cosigned: its seat counts, its time does not.
+    first = [line for line in stated if line[0] != without[1][0]]
+    assert time_of(p, first, now) == min(first, key=lambda line: line[1])[1]
+    # Without a clock to compare with, it is still no better than the other two.
+    assert time_of(p, stated) <= max(time for _, time in without)

@@ -45,6 +45,7 @@ from muniment.formats.note import (
     Verifier,
     parse_vkey,
 )
+from muniment.formats.quorum import CLOCK_SKEW
 from muniment.service.config import (
     Address,
     Config,
@@ -109,7 +110,7 @@ class Gossip(Config, frozen=True):
     start_seconds: Seconds = 5.0
     deadline_seconds: Seconds = 900.0
     lag_seconds: Seconds = 600.0
-    skew_seconds: Seconds = 300.0
+    skew_seconds: Seconds = float(CLOCK_SKEW)
     tile_cache_bytes: Annotated[int, Meta(ge=0)] = CACHE_BYTES
     history: Annotated[int, Meta(ge=16)] = HISTORY
 

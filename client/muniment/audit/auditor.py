@@ -52,7 +52,7 @@ class AuditOptions:
         policy: The logs and the witness quorum that are trusted.
         origin: The log that is expected; any log of the policy when None.
         gateways: Keys of gateways, to verify their manifests.
-        max_age: Most seconds since the newest cosignature; None for no limit.
+        max_age: Most seconds since the time for which a quorum vouches; None for no limit.
     """
 
     policy: Policy
@@ -161,14 +161,14 @@ async def _head(
         return None
     report.origin, report.size, report.root = new.origin, new.size, new.root
     report.cosigners = new.cosigners
-    if options.max_age is not None:
-        newest = max((time for _name, time in new.cosigners), default=0)
-        if now - newest > options.max_age:
-            report.found(
-                "too-old",
-                f"the newest cosignature is {now - newest} s old, more than {options.max_age} s",
-                Weight.UNVERIFIED,
-            )
+    report.time, report.ahead = new.time(now), new.ahead(now)
+    if options.max_age is not None and now - report.time > options.max_age:
+        age = (
+            f"the cosignatures of a quorum are up to {now - report.time} s old"
+            if report.time
+            else "no quorum of cosignatures states a time that is not in the future"
+        )
+        report.found("too-old", f"{age}; allowed are {options.max_age} s", Weight.UNVERIFIED)
     return new
 
 

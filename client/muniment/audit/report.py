@@ -60,6 +60,8 @@ class Report:
         size: Size of the checkpoint's tree.
         root: Its root.
         cosigners: (policy witness name, Unix seconds) of the cosignatures that were verified.
+        time: The time for which a quorum of them vouches, Unix seconds; 0 for none.
+        ahead: Those whose time is in the future, which does not count.
         since: Size of the tree that the last audit vouched for; 0 for a first one.
         is_first_use: Whether there was no state to compare with.
         entries: Leaves read and rehashed by this audit, ``[since, size)``.
@@ -88,6 +90,8 @@ class Report:
     size: int = 0
     root: bytes = b""
     cosigners: tuple[tuple[str, int], ...] = ()
+    time: int = 0
+    ahead: tuple[tuple[str, int], ...] = ()
     since: int = 0
     is_first_use: bool = False
     entries: int = 0
@@ -155,6 +159,8 @@ class Report:
             "size": self.size,
             "root": format_base64(self.root),
             "cosigners": [{"witness": name, "time": time} for name, time in self.cosigners],
+            "time": self.time,
+            "future": [{"witness": name, "time": time} for name, time in self.ahead],
             "since": self.since,
             "first_use": self.is_first_use,
             "counts": {

@@ -17,6 +17,7 @@ from muniment.cli.common import (
     read_policy,
     read_vkeys,
     run,
+    say_ahead,
     say_time,
 )
 from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNVERIFIED, describe_exits
@@ -52,7 +53,7 @@ WARNINGS_SHOWN = 20
     "--max-age",
     type=click.IntRange(min=0),
     metavar="SECONDS",
-    help="Object to a checkpoint whose newest cosignature is older.",
+    help="Object to a checkpoint when the time for which a quorum of witnesses vouches is older.",
 )
 @click.option(
     "--evidence",
@@ -143,9 +144,10 @@ def _print(outcome: "AuditOutcome", evidence_path: Path | None) -> None:
     if report.origin and report.root:
         click.echo(f"Log {report.origin}: a tree of {count(report.size, 'entry', 'entries')}.")
     if report.cosigners:
-        newest = max(time for _name, time in report.cosigners)
-        when = f", last at {say_time(newest)}" if newest else ""
+        when = f", as of {say_time(report.time)}" if report.time else ""
         click.echo(f"Cosigned by a quorum ({count(len(report.cosigners), 'cosignature')}{when}).")
+    if report.ahead:
+        click.echo(f"Warning: {say_ahead(report.ahead)}.")
     if report.is_first_use and report.root:
         click.echo("First audit: the checkpoint was trusted on first use.")
     elif report.since:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,6 +177,17 @@ def say_time(seconds: int) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (ValueError, OverflowError, OSError):
         return f"{seconds} s after 1970"
+
+
+def say_ahead(ahead: Sequence[tuple[str, int]]) -> str:
+    """Says, by name, whose cosignatures are of a time in the future."""
+    from muniment.formats.policy import show  # noqa: PLC0415 - see run
+
+    told = ", ".join(f"{show(name)} ({say_time(stated)})" for name, stated in ahead)
+    return (
+        f"in the future, by this machine's clock, is the time of the cosignature by {told}; "
+        "it does not count"
+    )
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +17,7 @@ from muniment.cli.common import (
     progress,
     read_policy,
     run,
+    say_ahead,
 )
 from muniment.cli.exits import INTERRUPTED, MISBEHAVIOUR, describe_exits
 from muniment.errors import FormatError, InputError, MunimentError, VerificationError
@@ -23,6 +25,7 @@ from muniment.urls import check_url
 
 if TYPE_CHECKING:
     from muniment.audit.trust import Misbehaviour
+    from muniment.formats.policy import CosignedCheckpoint
     from muniment.index.follower import Round
     from muniment.index.replica import Watched
 
@@ -111,10 +114,12 @@ class _Teller:
         self._as_json = as_json
         self._size = -1
         self._last_trouble = ""
+        self._ahead: frozenset[str] = frozenset()
 
     def reached(self, done: "Round") -> None:
-        head = done.checkpoint
+        head, now = done.checkpoint, int(time.time())
         self._last_trouble = ""
+        self._clocks(head, now)
         if self._as_json:
             from muniment.formats.encoding import format_base64  # noqa: PLC0415
             from muniment.lineage.facts import head_of  # noqa: PLC0415
@@ -125,7 +130,7 @@ class _Teller:
                     origin=head.origin,
                     size=head.size,
                     root=format_base64(head.root),
-                    time=head_of(head).time,
+                    time=head_of(head, now).time,
                     new=done.leaves,
                     unknown=done.unknown,
                 )
@@ -141,6 +146,18 @@ class _Teller:
                     err=True,
                 )
         self._size = head.size
+
+    def _clocks(self, head: "CosignedCheckpoint", now: int) -> None:
+        """Tells, once, whose cosignature is of a time in the future."""
+        ahead = head.ahead(now)
+        names = frozenset(name for name, _ in ahead)
+        if names - self._ahead:
+            if self._as_json:
+                told = [{"witness": name, "time": stated} for name, stated in ahead]
+                self._print(event="future", cosigners=told, now=now)
+            else:
+                click.echo(f"muniment: {say_ahead(ahead)}", err=True)
+        self._ahead = names
 
     def trouble(self, error: MunimentError) -> None:
         if self._as_json:

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     "--max-age",
     type=click.IntRange(min=0),
     metavar="SECONDS",
-    help="Alarm when the newest cosignature of the log's head is older; without it, never.",
+    help="Alarm when the time for which a quorum vouches, of the log's head, is older; without it, "
+    "never.",
 )
 @click.option(
     "--grace",

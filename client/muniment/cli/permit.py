@@ -14,6 +14,7 @@ from muniment.cli.common import (
     policy_option,
     read_policy,
     read_vkeys,
+    say_ahead,
     say_time,
 )
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
@@ -149,6 +150,8 @@ def _print(verdict: "Verdict") -> None:
         click.echo(
             f"Judged on the first {head.size} leaves of {head.origin}, as of {say_time(head.time)}."
         )
+    if verdict.ahead:
+        click.echo(f"Warning: {say_ahead(verdict.ahead)}.")
     for code in CODES:
         found = [finding for finding in verdict.findings if finding.code == code]
         click.echo(f"  {'FAIL' if found else 'ok  '}  {code}")

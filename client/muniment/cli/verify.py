@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from time import time as clock
 from typing import Any
 
 import click
@@ -65,7 +66,8 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
     if not witnesses:
         click.echo("No witness is required by the policy: the log alone vouches for that tree.")
         return
+    ahead = cosigned.ahead(int(clock()))
     click.echo("Witnesses that cosigned that tree, enough for the policy's quorum:")
     for name, time in cosigned.cosigners:
         when = say_time(time) if time else "states no time"
-        click.echo(f"  {show(name)}  {when}")
+        click.echo(f"  {show(name)}  {when}{'  (in the future)' if (name, time) in ahead else ''}")

@@ -58,12 +58,17 @@ class CosignedCheckpoint:
         signed: The checkpoint and its note, with all signature lines, also those of unknown keys.
         log_keys: The keys of the log that signed it, at least one.
         cosigners: (name in the policy, Unix seconds) of the witnesses that cosigned it, in the
-            order of the note. 0 is an ML-DSA-44 witness' "consistent, but I do not say newest".
+            order of the note, each once with its newest time. 0 is an ML-DSA-44 witness'
+            "consistent, but I do not say newest".
+        stated: The same of every cosignature: a witness may have made several.
+        policy: The policy that it was verified by.
     """
 
     signed: SignedCheckpoint
     log_keys: tuple[VKey, ...]
     cosigners: tuple[tuple[str, int], ...]
+    stated: tuple[tuple[str, int], ...] = field(repr=False)
+    policy: "Policy" = field(repr=False, compare=False)
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -84,6 +89,14 @@ class CosignedCheckpoint:
     def root(self) -> bytes:
         """Root hash, 32 bytes."""
         return self.signed.checkpoint.root
+
+    def time(self, now: int | None = None) -> int:
+        """The time for which a quorum vouches, Unix seconds; 0 for none. See `quorum.time_of`."""
+        return quorum.time_of(self.policy, self.stated, now)
+
+    def ahead(self, now: int) -> tuple[tuple[str, int], ...]:
+        """The cosignatures whose time is in the future: (witness, Unix seconds)."""
+        return quorum.ahead(self.stated, now)
 
 
 class _Known(NamedTuple):
@@ -174,20 +187,24 @@ class Policy:
         text = signed.note.text
         log_keys: dict[VKey, None] = {}
         cosigners: dict[str, int] = {}
+        stated: list[tuple[str, int]] = []
         for line in signed.note.signatures:
             known = self._keys.get((line.name, line.key_id))
             if known is None:
                 continue
-            timestamp = known.verifier.verify(text, line.signature)
+            timestamp = known.verifier.verify(text, line.signature) or 0
             if known.is_log and line.name == found:
                 log_keys[known.verifier.vkey] = None
             if known.witness is not None:
-                cosigners[known.witness] = max(timestamp or 0, cosigners.get(known.witness, 0))
+                cosigners[known.witness] = max(timestamp, cosigners.get(known.witness, 0))
+                stated.append((known.witness, timestamp))
         if not log_keys:
             raise VerificationError(f"checkpoint: not signed by a key of log {found}")
         if not self.is_met(cosigners):
             raise VerificationError(self._explain(cosigners))
-        return CosignedCheckpoint(signed, tuple(log_keys), tuple(cosigners.items()))
+        return CosignedCheckpoint(
+            signed, tuple(log_keys), tuple(cosigners.items()), tuple(stated), self
+        )
 
     def _explain(self, cosigners: Collection[str]) -> str:
         have = ", ".join(map(show, cosigners)) or "no witness"

@@ -6,7 +6,7 @@ precedes them: one pass over the groups in their order sees all members first.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # policy imports this module
 
 NONE = "none"
 """The predefined name of the quorum that needs no witness."""
+
+CLOCK_SKEW: Final = 60
+"""Seconds by which another clock may be ahead of ours; more means that one of them is wrong."""
 
 
 def witnessed(policy: "Policy", cosigners: Collection[str]) -> set[str]:
@@ -29,6 +32,59 @@ def witnessed(policy: "Policy", cosigners: Collection[str]) -> set[str]:
         if sum(member in found for member in group.members) >= group.threshold:
             found.add(group.name)
     return found
+
+
+def ahead(
+    stated: Iterable[tuple[str, int]], now: int, *, skew: int = CLOCK_SKEW
+) -> tuple[tuple[str, int], ...]:
+    """Of (witness, Unix seconds) those whose time is in the future, by more than the skew."""
+    return tuple((name, time) for name, time in stated if time > now + skew)
+
+
+def time_of(
+    policy: "Policy",
+    stated: Iterable[tuple[str, int]],
+    now: int | None = None,
+    *,
+    skew: int = CLOCK_SKEW,
+) -> int:
+    """The time of a head: the latest one up to which cosignatures still make the quorum.
+
+    A group of threshold k has the k-th best time of its members, so a clock that is wrong moves the
+    time of a head no further than a witness that is away would. Times in the future do not count;
+    when the others alone make no quorum, those who state them keep their seats in it, and the time
+    is that of the others. Times of 0 make no statement. For the quorum ``none``, which any
+    cosignature exceeds, it is the newest time.
+
+    Args:
+        policy: The policy.
+        stated: (witness, Unix seconds) of the cosignatures, verified; one witness may have several.
+        now: Unix seconds; None when there is no clock to compare with, then every time counts.
+        skew: Seconds that a time may be ahead of `now`.
+
+    Returns:
+        Unix seconds; 0 when no quorum states a time.
+    """
+    lines = tuple(stated)
+    if now is None:
+        return _best(policy, lines)
+    late = ahead(lines, now, skew=skew)
+    time = _best(policy, [line for line in lines if line not in late])
+    if late and not time:
+        time = _best(policy, lines)
+    return time if time <= now + skew else 0
+
+
+def _best(policy: "Policy", stated: Iterable[tuple[str, int]]) -> int:
+    known = {witness.name: 0 for witness in policy.witnesses}
+    for name, time in stated:
+        known[name] = max(time, known[name])
+    if policy.quorum == NONE:
+        return max(known.values(), default=0)
+    for group in policy.groups:
+        times = sorted((known[member] for member in group.members), reverse=True)
+        known[group.name] = times[group.threshold - 1]
+    return known[policy.quorum]
 
 
 def shortage(

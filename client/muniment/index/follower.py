@@ -18,6 +18,7 @@ What can go wrong, and what becomes of it:
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import takewhile
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -92,10 +93,13 @@ class Round(NamedTuple):
 class Follower:
     """Follows one log into one index; belongs to an event loop, and does one thing at a time."""
 
-    def __init__(self, store: IndexStore, source: Source) -> None:
-        """Takes an open store, and where the log is read from."""
+    def __init__(
+        self, store: IndexStore, source: Source, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Takes an open store, where the log is read from, and a clock of Unix seconds."""
         self._store = store
         self._source = source
+        self._clock = clock
 
     async def step(self, progress: Progress = lambda _done, _total: None) -> Round:
         """Does one round.
@@ -129,7 +133,7 @@ class Follower:
             except (FormatError, VerificationError) as error:
                 await self._suspect(trust, new, error)
                 raise
-        await self._store.advance(new)
+        await self._store.advance(new, int(self._clock()))
         unknown = (await self._store.state()).unknown
         return Round(new, new.size - state.size, unknown)
 

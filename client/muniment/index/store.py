@@ -22,6 +22,7 @@ from muniment.audit.trust import Misbehaviour, TrustState
 from muniment.formats.encoding import frame, unframe
 from muniment.formats.merkle import HASH_SIZE, CompactRange
 from muniment.formats.policy import CosignedCheckpoint
+from muniment.formats.quorum import CLOCK_SKEW
 from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.keys import LOCAL_MASK, PART, PART_BITS
 from muniment.index.schema import APPLICATION_ID, MIGRATIONS, STATE, IndexState, state_of
@@ -182,14 +183,18 @@ class IndexStore:
 
         await self._writer.run(work)
 
-    async def advance(self, cosigned: CosignedCheckpoint) -> None:
+    async def advance(self, cosigned: CosignedCheckpoint, now: int) -> None:
         """Makes the pending leaves visible: the checkpoint vouches for exactly them.
+
+        Args:
+            cosigned: The checkpoint.
+            now: Unix seconds; a time in the future does not count.
 
         Raises:
             ValueError: If the checkpoint is of another log, or is not that of the pending leaves.
             FatalDatabaseError: If the disk's state is unknown.
         """
-        note, head = cosigned.signed.encode(), head_of(cosigned)
+        note, head = cosigned.signed.encode(), head_of(cosigned, now)
 
         def work(db: sqlite3.Connection) -> None:
             state = state_of(db.execute(f"SELECT {STATE} FROM state").fetchone(), self.path)  # noqa: S608 - a constant
@@ -198,11 +203,12 @@ class IndexStore:
                 raise ValueError(f"a checkpoint of {cosigned.origin} for {state.origin}")
             if (pending.size, pending.root()) != (cosigned.size, cosigned.root):
                 raise ValueError("the checkpoint is not that of the pending leaves")
-            # Of one tree shown twice, the time may be older the second time.
+            # Of one tree shown twice, the time may be older the second time. A time in the future
+            # was stored by a clock that was wrong, ours or a witness's.
             db.execute(
-                "UPDATE state SET origin = ?, size = pending, peaks = pending_peaks, note = ?,"
-                " time = CASE WHEN size = pending THEN max(time, ?3) ELSE ?3 END",
-                (cosigned.origin, note, head.time),
+                "UPDATE state SET origin = ?1, size = pending, peaks = pending_peaks, note = ?2,"
+                " time = CASE WHEN size = pending AND time <= ?4 THEN max(time, ?3) ELSE ?3 END",
+                (cosigned.origin, note, head.time, now + CLOCK_SKEW),
             )
 
         await self._writer.run(work)

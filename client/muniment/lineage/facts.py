@@ -47,7 +47,7 @@ class Head(NamedTuple):
     Attributes:
         origin: The log's origin.
         size: Number of leaves.
-        time: When the log was known to have this size, Unix seconds; 0 when nobody says.
+        time: When the log had this size, as a quorum vouches, Unix seconds; 0 when none does.
     """
 
     origin: str
@@ -184,14 +184,17 @@ def targets_of(revocation: Revocation) -> tuple[TargetRef, ...]:
     return (*found, TargetRef("key_name", name)) if plus else found
 
 
-def head_of(cosigned: CosignedCheckpoint) -> Head:
+def head_of(cosigned: CosignedCheckpoint, now: int | None = None) -> Head:
     """What facts reflect that were verified against a checkpoint.
 
-    Its time is the earliest that a cosigner states, so that no single witness can make old facts
-    look fresh; 0 when none states a time.
+    Its time is the one for which a quorum vouches, so that no single witness can make old facts
+    look fresh, or fresh ones old; 0 when no quorum states a time.
+
+    Args:
+        cosigned: The checkpoint.
+        now: Unix seconds: cosignatures in the future do not count. None to let them.
     """
-    times = [timestamp for _, timestamp in cosigned.cosigners if timestamp]
-    return Head(cosigned.origin, cosigned.size, min(times, default=0))
+    return Head(cosigned.origin, cosigned.size, cosigned.time(now))
 
 
 def is_same(one: Record, other: Record) -> bool:

@@ -10,8 +10,9 @@ over. In between the shell fetches tiles. What may be concluded, in order of wei
   a head a little earlier. So that becomes an alarm when it lasts.
 * Somebody is behind: a party that for longer than the allowed lag has not reached a size that
   somebody else showed. A log that is behind its witnesses withholds what it has had cosigned.
-* The newest cosignature of the log's head is older than allowed (a freeze), or states a time in the
-  future; there is no quorum for it; a witness shows a head that it has not cosigned.
+* The time of the log's head, for which a quorum vouches, is older than allowed (a freeze); a
+  cosignature states a time in the future, and does not count for that; there is no quorum for the
+  head; a witness shows a head that it has not cosigned.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,14 +23,12 @@ from typing import Final, NamedTuple
 from muniment.formats.encoding import FormatError, VerificationError
 from muniment.formats.evidence import Evidence, Proven, verify_evidence
 from muniment.formats.policy import show
+from muniment.formats.quorum import ahead, time_of
 from muniment.monitor.heads import EARLIER, LOG, Head, Pair, Reader, compare, pairs_of
 from muniment.monitor.report import Alarm, Compared, Round, Weight, printable, say
 
 DEFAULT_MAX_LAG: Final = 3600
 """Seconds; a witness should not show an older checkpoint than an hour ago (tlog-witness)."""
-
-FUTURE: Final = 300
-"""Seconds that a cosignature's time may be ahead of this machine's clock."""
 
 MAX_PROVEN: Final = 16
 """Contradictions told in one run. A log that has forked makes a new one with every head."""
@@ -67,7 +66,8 @@ class Limits:
 
     Attributes:
         max_lag: How long a party may be behind another.
-        max_age: How old the newest cosignature of the log's head may be; None for any age.
+        max_age: How old the log's head may be, by the time for which a quorum vouches; None for
+            any age.
         grace: How long it may stay open whether two heads are of one history. It is in every
             report, meanwhile, who was not compared.
     """
@@ -235,15 +235,17 @@ class Core:
             names = {name for name, _time in head.cosigners}
             if party == EARLIER:
                 continue
-            if head.time is not None and head.time > now + FUTURE:
-                wrong("future", party, f"a cosignature states {say(head.time)}, in the future")
+            if late := ahead(head.stated, now):
+                told = ", ".join(f"{show(name)} states {say(time)}" for name, time in late)
+                wrong("future", party, f"a cosignature is of a time in the future: {told}")
             if party == LOG:
                 if not head.has_quorum:
                     wrong("no-quorum", party, "its head is not cosigned by the policy's quorum")
                 limit = self.limits.max_age
-                if limit is not None and (head.time is None or now - head.time > limit):
-                    when = "states no time" if head.time is None else f"is of {say(head.time)}"
-                    wrong("too-old", party, f"the newest cosignature of its head {when}")
+                time = time_of(self.reader.policy, head.stated, now)
+                if limit is not None and now - time > limit:
+                    when = f"the time {say(time)}" if time else "no time"
+                    wrong("too-old", party, f"for its head a quorum vouches with {when}")
             elif not names & self.expected.get(party, names):
                 who = self.expected.get(party) or ["any witness of the policy"]
                 wrong(
@@ -258,8 +260,12 @@ class Core:
         if not heads:
             return []
         largest = max(head.size for head in heads.values())
-        # The earliest time at which somebody is known to have had that many leaves.
-        first = min(head.time or now for head in heads.values() if head.size == largest)
+        # The earliest time at which a quorum, whoever showed which part of it, is known to have had
+        # that many leaves: one witness's clock, or its ill will, must not make others late.
+        shown = [head.stated for head in heads.values() if head.size == largest]
+        shown.append(tuple(one for stated in shown for one in stated))
+        policy = self.reader.policy
+        first = min(filter(None, (time_of(policy, one, now) for one in shown)), default=now)
         alarms: list[Alarm] = []
         for party in (LOG, *self.witnesses):
             size = heads[party].size if party in heads else 0

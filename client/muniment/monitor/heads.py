@@ -28,12 +28,14 @@ class Head:
         party: Who showed it: LOG, EARLIER or a witness's URL.
         signed: The checkpoint.
         cosigners: (name in the policy, Unix seconds) of the policy's witnesses that cosigned it.
+        stated: The same of every cosignature: a witness may have made several.
         has_quorum: Whether they are a quorum of the policy.
     """
 
     party: str
     signed: SignedCheckpoint
     cosigners: tuple[tuple[str, int], ...]
+    stated: tuple[tuple[str, int], ...]
     has_quorum: bool
 
     @property
@@ -45,11 +47,6 @@ class Head:
     def root(self) -> bytes:
         """Root hash, 32 bytes."""
         return self.signed.checkpoint.root
-
-    @property
-    def time(self) -> int | None:
-        """The newest time that a witness states, Unix seconds; None when none does."""
-        return max((time for _name, time in self.cosigners if time), default=None)
 
 
 class Reader:
@@ -87,12 +84,13 @@ class Reader:
         found = verify_note(signed.note, self._verifiers)
         if not any(verified.vkey in self._logs for verified in found):
             raise VerificationError("a checkpoint that no known key of the log has signed")
-        cosigners = {
-            self._names[verified.vkey]: verified.timestamp or 0
+        stated = tuple(
+            (self._names[verified.vkey], verified.timestamp or 0)
             for verified in found
             if verified.vkey in self._names
-        }
-        return Head(party, signed, tuple(cosigners.items()), self.policy.is_met(cosigners))
+        )
+        cosigners = {name: max(time for one, time in stated if one == name) for name, _ in stated}
+        return Head(party, signed, tuple(cosigners.items()), stated, self.policy.is_met(cosigners))
 
 
 @dataclass(frozen=True, slots=True)

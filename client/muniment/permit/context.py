@@ -13,13 +13,21 @@ from muniment.formats.authority import key_reference
 from muniment.formats.kinds import Entity
 from muniment.formats.note import COSIGNATURE_MLDSA44, ED25519, VKey
 from muniment.formats.policy import Policy
+from muniment.formats.quorum import CLOCK_SKEW
 from muniment.lineage.facts import Facts
 
-MAX_FACTS_AGE: Final = 300
-"""Oldest facts in seconds unless `Trust` sets another bound: how long one may miss a revocation."""
+__all__ = [
+    "CLOCK_SKEW",
+    "MAX_FACTS_AGE",
+    "MAX_LINEAGE",
+    "Context",
+    "ExpectedPolicy",
+    "Trust",
+]
 
-CLOCK_SKEW: Final = 60
-"""Seconds by which another clock may be ahead of ours; more means that one of them is wrong."""
+MAX_FACTS_AGE: Final = 300
+"""Oldest facts in seconds unless `Trust` sets another bound: how long one may miss a revocation.
+More than an idle log takes to have its head cosigned anew, see docs/operations.md, "Times"."""
 
 MAX_LINEAGE: Final = 20_000
 """Most records read for the lineage of one permit: well above what real chains have, and a bound

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from muniment.formats.authority import key_reference, verify_signatures
 from muniment.formats.encoding import FormatError, VerificationError
 from muniment.formats.kinds import Decision
-from muniment.formats.policy import CosignedCheckpoint
+from muniment.formats.policy import CosignedCheckpoint, show
 from muniment.formats.tlogproof import verify_tlog_proof
 from muniment.lineage.escape import terminal
 from muniment.permit.context import CLOCK_SKEW, Context, Trust
@@ -62,16 +62,17 @@ def check_gateway(decision: Decision, trust: Trust) -> Iterator[Finding]:
 def check_checkpoint_age(
     cosigned: CosignedCheckpoint, context: Context, trust: Trust
 ) -> Iterator[Finding]:
-    """Is the checkpoint young enough, and not from the future?"""
-    # A cosignature of time 0 makes no statement on time.
-    times = [time for _, time in cosigned.cosigners if time]
-    if times and max(times) > context.now + CLOCK_SKEW:
-        yield _discontinuity("checkpoint age", f"a time up to {context.now}", str(max(times)))
+    """Is the checkpoint young enough, and not from the future? A quorum must say so."""
+    if cosigned.time() > context.now + CLOCK_SKEW and not cosigned.time(context.now):
+        ahead = cosigned.ahead(context.now)
+        found = ", ".join(f"{terminal(show(name))} states {time}" for name, time in ahead)
+        yield _discontinuity("checkpoint age", f"a quorum's time up to {context.now}", found)
+        return
     oldest = trust.max_checkpoint_age
-    if oldest is not None and min(times, default=0) < context.now - oldest:
-        yield _discontinuity(
-            "checkpoint age", f"at most {oldest} s", f"{context.now - min(times, default=0)} s"
-        )
+    time = cosigned.time(context.now)
+    if oldest is not None and time < context.now - oldest:
+        found = f"{context.now - time} s" if time else "no quorum states a time"
+        yield _discontinuity("checkpoint age", f"at most {oldest} s", found)
 
 
 def _invalid(expected: str, found: str) -> Finding:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self, get_args
 
 from muniment.formats.members import DenialCode
+from muniment.formats.policy import show
 from muniment.lineage.facts import Head
 
 CODES: Final[tuple[DenialCode, ...]] = get_args(DenialCode)
@@ -43,19 +44,27 @@ class Verdict:
         findings: What failed: by code, then in the order of the checks. None failed: permitted.
         index: The decision's leaf index, when its inclusion was verified; else None.
         head: The state of the log that lineage and revocations were judged at; None without facts.
+        ahead: (witness, Unix seconds) of cosignatures of a time in the future, which did not count.
     """
 
     findings: tuple[Finding, ...]
     index: int | None = None
     head: Head | None = None
+    ahead: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def of(
-        cls, findings: Iterable[Finding], *, index: int | None = None, head: Head | None = None
+        cls,
+        findings: Iterable[Finding],
+        *,
+        index: int | None = None,
+        head: Head | None = None,
+        ahead: tuple[tuple[str, int], ...] = (),
     ) -> Self:
         """A verdict on findings in any order; repetitions are dropped."""
         distinct = dict.fromkeys(findings)
-        return cls(tuple(sorted(distinct, key=lambda one: CODES.index(one.code))), index, head)
+        ordered = tuple(sorted(distinct, key=lambda one: CODES.index(one.code)))
+        return cls(ordered, index, head, ahead)
 
     @property
     def permitted(self) -> bool:
@@ -77,4 +86,5 @@ class Verdict:
             ],
             "index": self.index,
             "head": None if self.head is None else self.head._asdict(),
+            "future": [{"witness": show(name), "time": time} for name, time in self.ahead],
         }

@@ -67,7 +67,9 @@ def verify_permit(permit: Permit, context: Context, trust: Trust) -> Verdict:
         findings += check_governance(artifact, context, trust)
     head, unknown = check_knowledge(permit, context, trust)
     findings += unknown
-    return Verdict.of(findings, index=None if cosigned is None else permit.index, head=head)
+    if cosigned is None:
+        return Verdict.of(findings, head=head)
+    return Verdict.of(findings, index=permit.index, head=head, ahead=cosigned.ahead(context.now))
 
 
 def verify_permit_bytes(data: bytes, context: Context, trust: Trust) -> Verdict:
