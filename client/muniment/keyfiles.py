@@ -7,7 +7,9 @@ from getpass import getpass
 from pathlib import Path
 from typing import Final
 
+from muniment.formats import foreignkeys, keys
 from muniment.formats.encoding import FormatError, MunimentError
+from muniment.formats.foreignkeys import ForeignKey
 from muniment.formats.keys import MAX_KEY_FILE_SIZE, KeyFile, format_key_file, parse_key_file
 from muniment.privatefiles import read_private, read_secret
 
@@ -16,7 +18,6 @@ MIN_PASSPHRASE: Final = 16
 rounds of PBKDF2 and lets nobody ask for more, so guessing is cheap: length must make up for it."""
 
 _MODE: Final = 0o600
-_ENCRYPTED: Final = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 
 def read_key_file(
@@ -35,10 +36,38 @@ def read_key_file(
             path and tell nothing of the content.
     """
     data = read_private(path, "private key", most=MAX_KEY_FILE_SIZE)
-    if ask is not None and not passphrase and _ENCRYPTED in data:
+    if ask is not None and not passphrase and keys.is_encrypted(data):
         passphrase = ask(path)
     try:
         return parse_key_file(data, passphrase)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+
+
+def read_foreign_key(
+    path: Path,
+    algorithm: keys.Algorithm,
+    passphrase: bytes | None = None,
+    *,
+    ask: Callable[[Path], bytes] | None = None,
+) -> ForeignKey:
+    """Reads a private key as another tool wrote it; see `formats.foreignkeys`.
+
+    Args:
+        path: As `read_key_file`.
+        algorithm: Of a key that does not tell: a seed.
+        passphrase: What decrypts the key; None (or empty) if it is not encrypted.
+        ask: Asked for the passphrase of the file when it is encrypted and none was given.
+
+    Raises:
+        FormatError: If no key can be made of the content, or the passphrase is wrong.
+        MunimentError: As `read_key_file`.
+    """
+    data = read_private(path, "private key", most=MAX_KEY_FILE_SIZE)
+    try:
+        if ask is not None and not passphrase and foreignkeys.is_encrypted(data):
+            passphrase = ask(path)
+        return foreignkeys.parse_foreign_key(data, passphrase, algorithm)
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from None
 
@@ -80,7 +109,7 @@ def is_encrypted(path: Path) -> bool:
     Raises:
         MunimentError: If it cannot be read, or others could read it.
     """
-    return _ENCRYPTED in read_private(path, "private key", most=MAX_KEY_FILE_SIZE)
+    return keys.is_encrypted(read_private(path, "private key", most=MAX_KEY_FILE_SIZE))
 
 
 def asking() -> Callable[[Path], bytes] | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -185,6 +186,75 @@ def test_keygen_encrypts(place: Path) -> None:
 def test_keygen_refuses(place: Path, options: list[str], word: str) -> None:
     assert word in one_line(muniment("keygen", *options, "--out", "new.pem", code=7))
     assert not (place / "new.pem").exists()
+
+
+KEYS = Path(__file__).parents[1] / "keys"
+
+
+def private_copy(place: Path, name: str) -> str:
+    """A key of another tool, which the checkout keeps without the mode of a private file."""
+    shutil.copyfile(KEYS / name, place / name)
+    (place / name).chmod(0o600)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("openssl-mldsa44-seed-priv.pem", 6), ("openssh-ed25519", 1), ("ring-ed25519.der", 1)],
+)
+def test_keygen_imports_a_key(place: Path, name: str, kind: int) -> None:
+    source = private_copy(place, name)
+    options = ["--from", source, "--name", "x.example/y", "--use", "log"]
+    printed = muniment("keygen", *options, "--out", "new.pem").stdout
+    vkey = parse_vkey(printed.removesuffix("\n"))
+    assert (vkey.name, vkey.algorithm) == ("x.example/y", kind)
+    assert read_key_file(place / "new.pem").vkey == vkey
+    assert (place / "new.pem").stat().st_mode & 0o777 == 0o600
+    # What was imported may be imported again, and stays what it was.
+    options[1] = "new.pem"
+    assert muniment("keygen", *options, "--out", "again.pem").stdout == printed
+    assert (place / "again.pem").read_bytes() == (place / "new.pem").read_bytes()
+    assert (place / source).read_bytes() == (KEYS / source).read_bytes()
+
+
+def test_keygen_imports_a_key_with_a_passphrase(place: Path) -> None:
+    options = ["--from", private_copy(place, "openssh-ed25519-encrypted"), "--name", "x.example/y"]
+    options += ["--use", "gateway", "--out", "new.pem"]
+    assert "no passphrase given" in one_line(muniment("keygen", *options, code=7))
+    (place / "theirs").touch(0o600)
+    (place / "theirs").write_text("test passphrase of fixtures\n")
+    (place / "ours").touch(0o600)
+    (place / "ours").write_text(f"{SESAME}\n")
+    muniment("keygen", *options, "--from-passphrase-file", "theirs", "--passphrase-file", "ours")
+    assert read_key_file(place / "new.pem", SESAME.encode()).vkey is not None
+
+
+def test_keygen_says_when_a_note_key_gets_another_name(place: Path) -> None:
+    options = ["--from", private_copy(place, "go-note-ed25519.key"), "--use", "log"]
+    named = muniment("keygen", *options, "--name", "note.example/test", "--out", "new.pem")
+    assert named.stdout == (KEYS / "go-note-ed25519.vkey").read_text()
+    assert named.stderr == ""
+    other = muniment("keygen", *options, "--name", "x.example/y", "--out", "other.pem")
+    assert "names its key note.example/test; as x.example/y it has another vkey" in other.stderr
+    assert other.stdout.startswith("x.example/y+")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "word"),
+    [
+        ("openssl-mldsa44-seed-priv.pem", ["--use", "gateway"], "Ed25519"),
+        ("openssl-mldsa44-priv-only.pem", ["--use", "log"], "seed-only"),
+        ("openssl-ed25519.pem", ["--use", "log", "--algorithm", "mldsa44"], "is for ed25519"),
+        ("openssh-ecdsa", ["--use", "log"], "not Ed25519"),
+    ],
+)
+def test_keygen_refuses_to_import(place: Path, name: str, options: list[str], word: str) -> None:
+    source = private_copy(place, name)
+    options = ["--from", source, "--name", "x", *options, "--out", "new.pem"]
+    assert word in one_line(muniment("keygen", *options, code=7))
+    assert not (place / "new.pem").exists()
+    (place / source).chmod(0o644)
+    assert "make it 0600" in one_line(muniment("keygen", *options, code=7))
 
 
 # policy explain

@@ -110,7 +110,10 @@ def read_gateway_signer(path: Path, passphrase_path: Path | None) -> Any:
 
     key = read_key(path, passphrase_path)
     if key.vkey is None:
-        raise InputError(f"{path}: has no vkey line, which names the gateway")
+        raise InputError(
+            f"{path}: has no vkey line, which names the gateway; "
+            f"muniment keygen --from {path} --name NAME --use gateway --out NEW writes one"
+        )
     try:
         signer = signer_for(key.vkey.name, key.private, use="gateway")
     except MunimentError as error:

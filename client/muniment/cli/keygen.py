@@ -1,12 +1,16 @@
 """``muniment keygen``."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
+from click.core import ParameterSource
 
 from muniment.cli.common import FILE
 from muniment.errors import InputError, MunimentError
+
+if TYPE_CHECKING:
+    from muniment.formats.keys import PrivateKey
 
 
 @click.command()
@@ -22,7 +26,21 @@ from muniment.errors import InputError, MunimentError
     type=click.Choice(["ed25519", "mldsa44"]),
     default="ed25519",
     show_default=True,
-    help="Ed25519, or the post-quantum ML-DSA-44. Gateways need Ed25519.",
+    help="Ed25519, or the post-quantum ML-DSA-44. Gateways need Ed25519. With --from, what a seed "
+    "is for; other keys tell it themselves.",
+)
+@click.option(
+    "--from",
+    "source",
+    type=FILE,
+    metavar="FILE",
+    help="Take the private key of this file, which another tool made, instead of a new one.",
+)
+@click.option(
+    "--from-passphrase-file",
+    type=FILE,
+    metavar="FILE",
+    help="Decrypt that key with the first line of this file.",
 )
 @click.option("--out", type=FILE, required=True, metavar="FILE", help="The new key file.")
 @click.option("--encrypt", is_flag=True, help="Ask for a passphrase and encrypt the key with it.")
@@ -36,6 +54,8 @@ def keygen(
     name: str,
     use: Literal["log", "witness", "gateway"],
     algorithm: Literal["ed25519", "mldsa44"],
+    source: Path | None,
+    from_passphrase_file: Path | None,
     out: Path,
     *,
     encrypt: bool,
@@ -44,13 +64,23 @@ def keygen(
     """Make a key in a new file that only you can read; print its public half, the vkey.
 
     The file is PKCS#8 in PEM. Give the vkey to those who shall verify the key's signatures.
+
+    With --from, the key is one that you have: PKCS#8 in PEM or DER (OpenSSL, BouncyCastle, ring,
+    dalek), an OpenSSH private key, a note key of Go, or a seed of 32 bytes, as it is or in
+    hexadecimal or base64. The file that it comes from stays as it is.
     """
     from muniment.formats.cosignature import signer_for  # noqa: PLC0415 - imports cryptography
     from muniment.formats.keys import KeyFile, generate  # noqa: PLC0415
     from muniment.keyfiles import check_passphrase, new_passphrase, write_key_file  # noqa: PLC0415
 
-    private = generate(algorithm)
+    if from_passphrase_file is not None and source is None:
+        raise InputError("--from-passphrase-file needs --from")
     try:
+        private = (
+            generate(algorithm)
+            if source is None
+            else _import(source, from_passphrase_file, name, algorithm)
+        )
         passphrase = new_passphrase(passphrase_file)
         if passphrase is None and encrypt:
             answer = click.prompt(
@@ -62,3 +92,27 @@ def keygen(
     except (MunimentError, ValueError) as error:
         raise InputError(str(error)) from None
     click.echo(str(vkey))
+
+
+def _import(
+    source: Path, passphrase_file: Path | None, name: str, algorithm: Literal["ed25519", "mldsa44"]
+) -> "PrivateKey":
+    """The private key that another tool keeps in a file."""
+    from muniment.formats.keys import algorithm_of  # noqa: PLC0415 - imports cryptography
+    from muniment.keyfiles import asking, read_foreign_key  # noqa: PLC0415
+    from muniment.memory import protect_memory  # noqa: PLC0415
+    from muniment.privatefiles import read_secret  # noqa: PLC0415
+
+    protect_memory()
+    passphrase = None if passphrase_file is None else read_secret(passphrase_file, "passphrase")
+    key = read_foreign_key(source, algorithm, passphrase, ask=asking())
+    found = algorithm_of(key.private)
+    asked = click.get_current_context().get_parameter_source("algorithm")
+    if found != algorithm and asked != ParameterSource.DEFAULT:
+        raise InputError(f"{source}: the key is for {found}, not for {algorithm}")
+    if key.vkey is not None and key.vkey.name != name:
+        click.echo(
+            f"muniment: {source} names its key {key.vkey.name}; as {name} it has another vkey",
+            err=True,
+        )
+    return key.private

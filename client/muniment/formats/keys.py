@@ -1,15 +1,14 @@
-"""PKCS#8 private keys in PEM (RFC 5208, RFC 7468, RFC 8410, RFC 9881), with a vkey header line.
+"""Key files: PKCS#8 private keys in PEM (RFC 7468, see `pkcs8`), with a vkey header line.
 
 The text before a PEM block is free (RFC 7468 section 2), so a line ``vkey <vkey>`` there tells
 the key's name and use, and every other PKCS#8 reader still opens the file. No error message of
-this module holds a byte of a key or passphrase.
+this module holds a byte of a key or passphrase. What else people keep keys in, `foreignkeys` reads.
 """
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -17,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    load_pem_private_key,
 )
 
 from muniment.formats.encoding import FormatError
@@ -28,18 +26,39 @@ from muniment.formats.note import (
     VKey,
     parse_vkey,
 )
+from muniment.formats.pem import Block, decode_text, find_blocks
+from muniment.formats.pkcs8 import (
+    DAMAGED,
+    PrivateKey,
+    parse_encrypted_key,
+    parse_private_key,
+    parse_public_key,
+)
 
-PrivateKey: TypeAlias = Ed25519PrivateKey | MLDSA44PrivateKey
-"""A private key of one of the two algorithms that we sign with."""
+__all__ = [
+    "KeyFile",
+    "PrivateKey",
+    "algorithm_of",
+    "check_vkey",
+    "format_key_file",
+    "generate",
+    "is_encrypted",
+    "parse_key_file",
+    "public_bytes",
+]
 
 Algorithm: TypeAlias = Literal["ed25519", "mldsa44"]
 
 MAX_KEY_FILE_SIZE: Final = 64 * 1024
 """Largest key file in bytes; ours take 4 kB at most, other writers may put text before the key."""
 
-_BLOCK: Final = re.compile(rb"^-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?$", re.MULTILINE)
-_PLAIN: Final = b"PRIVATE KEY"
-_ENCRYPTED: Final = b"ENCRYPTED PRIVATE KEY"
+IMPORT: Final = "`muniment keygen --from FILE --name NAME --use USE --out NEW`"
+"""The command that makes a key file of what another tool wrote."""
+
+_PLAIN: Final = "PRIVATE KEY"
+_ENCRYPTED: Final = "ENCRYPTED PRIVATE KEY"
+_OPENSSH: Final = "OPENSSH PRIVATE KEY"
+_PUBLIC: Final = "PUBLIC KEY"
 _VKEY: Final = "vkey "
 _SIGNATURE_TYPES: Final[dict[type[PrivateKey], tuple[int, ...]]] = {
     Ed25519PrivateKey: (ED25519, COSIGNATURE_ED25519),
@@ -60,6 +79,11 @@ def generate(algorithm: Algorithm) -> PrivateKey:
             return MLDSA44PrivateKey.generate()
         case _:
             raise ValueError(f"not an algorithm: {algorithm}")
+
+
+def algorithm_of(private: PrivateKey) -> Algorithm:
+    """The algorithm that a private key is for."""
+    return "ed25519" if isinstance(private, Ed25519PrivateKey) else "mldsa44"
 
 
 def public_bytes(private: PrivateKey) -> bytes:
@@ -101,45 +125,79 @@ def check_vkey(private: PrivateKey, vkey: VKey) -> None:
 def parse_key_file(data: bytes, passphrase: bytes | None) -> KeyFile:
     """Parses one PKCS#8 private key in PEM, with or without a ``vkey`` line before it.
 
+    The key's public half may be in the file as well; certificates and comments are passed over.
+
     Args:
         data: The file, at most MAX_KEY_FILE_SIZE bytes.
         passphrase: What decrypts the key; None (or empty) if it is not encrypted.
 
     Raises:
         FormatError: If the file is not that: another kind of key, a wrong, missing or needless
-            passphrase, a vkey of another key. The message tells nothing of the key.
+            passphrase, a vkey or public key of another key. The message tells nothing of the key,
+            and names the command that converts it where there is one.
     """
     if len(data) > MAX_KEY_FILE_SIZE:
         raise FormatError(f"key file: more than {MAX_KEY_FILE_SIZE} bytes")
-    blocks = list(_BLOCK.finditer(data))
-    if len(blocks) != 1:
-        raise FormatError(f"key file: {len(blocks)} PEM blocks instead of one")
-    vkey = _parse_header(data[: blocks[0].start()])
-    kind = blocks[0][1]
-    if kind not in {_PLAIN, _ENCRYPTED}:
-        raise FormatError("key file: not a PKCS#8 private key")
-    if kind == _ENCRYPTED and not passphrase:
-        raise FormatError("key file: encrypted, and no passphrase given")
-    if kind == _PLAIN and passphrase:
-        raise FormatError("key file: a passphrase given, but the key is not encrypted")
+    blocks = find_blocks(decode_text(data))
+    block = _private_block(blocks)
+    vkey = _find_vkey(block.before)
     try:
-        private = load_pem_private_key(data[blocks[0].start() :], passphrase or None)
-    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
-        # The library's message is not passed on: it may describe what it found inside.
-        hint = ", or a wrong passphrase" if kind == _ENCRYPTED else ""
-        raise FormatError(f"key file: damaged or unsupported key{hint}") from None
-    if not isinstance(private, Ed25519PrivateKey | MLDSA44PrivateKey):
-        raise FormatError("key file: neither an Ed25519 nor an ML-DSA-44 key")
+        private = _private_key(block, passphrase)
+        for other in blocks:
+            if other.label == _PUBLIC and parse_public_key(other.content()) != public_bytes(
+                private
+            ):
+                raise FormatError("the public key in the file is that of another key")
+    except FormatError as error:
+        raise FormatError(f"key file: {error}") from None
     return KeyFile(private, vkey)
 
 
-def _parse_header(header: bytes) -> VKey | None:
+def is_encrypted(data: bytes) -> bool:
+    """Whether a file holds a PKCS#8 key that is encrypted."""
+    return any(block.label == _ENCRYPTED for block in find_blocks(decode_text(data)))
+
+
+def _private_block(blocks: Sequence[Block]) -> Block:
+    found = [block for block in blocks if block.label.endswith(_PLAIN)]
+    if len(found) > 1:
+        raise FormatError(f"key file: {len(found)} private keys instead of one")
+    if not found and any(block.label == _PUBLIC for block in blocks):
+        raise FormatError("key file: not a PKCS#8 private key but a public key alone")
+    if not found:
+        raise FormatError(
+            f"key file: no PKCS#8 private key in PEM ({len(blocks)} PEM blocks). If it is a key "
+            f"in another form, {IMPORT} makes a key file of it"
+        )
+    block = found[0]
+    if block.label == _OPENSSH:
+        raise FormatError(
+            f"key file: not a PKCS#8 private key but an OpenSSH one; {IMPORT} makes a key file "
+            "of it"
+        )
+    if block.label not in {_PLAIN, _ENCRYPTED}:
+        raise FormatError(
+            f"key file: not a PKCS#8 private key but an {block.label}, which is neither Ed25519 "
+            "nor ML-DSA-44; `muniment keygen` makes a key that is"
+        )
+    return block
+
+
+def _private_key(block: Block, passphrase: bytes | None) -> PrivateKey:
+    if block.label == _ENCRYPTED and not passphrase:
+        raise FormatError("encrypted, and no passphrase given")
+    if block.label == _PLAIN and passphrase:
+        raise FormatError("a passphrase given, but the key is not encrypted")
     try:
-        lines = header.decode("utf-8").split("\n")
-    except UnicodeDecodeError:
-        raise FormatError("key file: the text before the key is not UTF-8") from None
+        content = block.content()
+    except FormatError as error:
+        raise FormatError(f"{DAMAGED}: {error}") from None
+    return parse_encrypted_key(content, passphrase) if passphrase else parse_private_key(content)
+
+
+def _find_vkey(lines: Sequence[str]) -> VKey | None:
     # Other lines are the comments of whoever wrote the file; PKCS#8 readers skip them as well.
-    vkeys = [line.removeprefix(_VKEY).rstrip("\r") for line in lines if line.startswith(_VKEY)]
+    vkeys = [line.removeprefix(_VKEY) for line in lines if line.startswith(_VKEY)]
     if len(vkeys) > 1:
         raise FormatError("key file: more than one vkey line")
     return parse_vkey(vkeys[0], "key file: vkey") if vkeys else None
