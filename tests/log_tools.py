@@ -12,6 +12,7 @@ from muniment.formats.encoding import unframe
 from muniment.formats.manifest import NO_PREVIOUS, Batch, build_batch
 from muniment.formats.note import Ed25519Signer
 from muniment.formats.tiles import bundles_of
+from muniment.service.database import DatabaseError
 from muniment.service.metrics import Metrics
 from muniment_log.integrate import Integration, restore
 from muniment_log.metrics import LogMetrics
@@ -19,7 +20,7 @@ from muniment_log.sequencer import Sequencer, SequencerLimits
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.port import Head, TileSource
-from muniment_log.storage.sqlite import SQLiteStore
+from muniment_log.storage.sqlite import SQLiteStore, create_database
 from muniment_log.tokens import TokenFramer
 
 ORIGIN = signing.ORIGIN
@@ -98,9 +99,16 @@ class Embedded:
         return self.order.head
 
 
+async def open_store(path: Path) -> SQLiteStore:
+    """The store of a log's database, which is made when absent."""
+    with contextlib.suppress(DatabaseError):  # it exists
+        await create_database(path, ORIGIN, [str(signing.log_signer().vkey)], "init")
+    return await SQLiteStore.open(path)
+
+
 @contextlib.asynccontextmanager
 async def embedded(path: Path, limits: SequencerLimits = LIMITS) -> AsyncIterator[Embedded]:
-    store = await SQLiteStore.open(path)
+    store = await open_store(path)
     try:
         loaded = await store.load()
         edge = restore(loaded.head, loaded.fragments, loaded.partials)

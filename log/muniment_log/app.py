@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from muniment.formats.cosignature import verifier_for
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from muniment_log.config import LogConfig
+    from muniment_log.storage.sqlite import Made
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -74,7 +76,8 @@ async def serve(
         clock: gives the time in Unix seconds.
 
     Raises:
-        DatabaseError: the database is in use, or not this program's.
+        AbsentDatabaseError: there is no database.
+        DatabaseError: it is in use, or not this program's.
         WrongIdentityError: it belongs to another log.
         RolledBackError: a witness knows more than it holds.
         StorageError: it is damaged.
@@ -90,6 +93,7 @@ async def serve(
         await store.claim(file.origin, [str(signer.vkey) for signer in config.signers])
         async with new_session(file.limits.witness_seconds, file.outgoing.access) as session:
             loaded = await store.load()
+            made = await store.made()
             edge = restore(loaded.head, loaded.fragments, loaded.partials)
             tiles = EmbeddedTiles(store, edge, loaded.published)
             for note in (loaded.signed, loaded.published):
@@ -135,6 +139,7 @@ async def serve(
                 doors,
                 lambda: {
                     "stalled": publisher.is_stalled,
+                    "database": _how_made(made),
                     **state_of(publisher, None if index is None else index[0]),
                 },
                 metrics,
@@ -173,6 +178,13 @@ async def serve(
                         task.cancel()
     finally:
         await store.close()
+
+
+def _how_made(made: Made | None) -> dict[str, str | None]:
+    if made is None:
+        return {"made": None, "by": None}
+    when = datetime.fromtimestamp(made.time, UTC).isoformat(timespec="seconds")
+    return {"made": when, "by": made.command}
 
 
 def _index(

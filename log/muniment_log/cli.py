@@ -43,6 +43,7 @@ from muniment_log.rotate import own_keys
 from muniment_log.setup import CONFIG_NAME, init
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
+from muniment_log.storage.sqlite import create_database
 
 _TOKEN_BYTES: Final = 32
 
@@ -64,7 +65,7 @@ def main() -> None:
 @click.option("--listen", default="127.0.0.1:8100", show_default=True, help="host:port.")
 @click.option("--key-passphrase-file", type=_PATH, help="Encrypt the keys with its content.")
 def init_command(folder: Path, origin: str, listen: str, key_passphrase_file: Path | None) -> None:
-    """Write keys and a commented log.toml into DIR, and print the vkeys."""
+    """Write keys, an empty database and a commented log.toml into DIR, and print the vkeys."""
     try:
         passphrase = new_passphrase(key_passphrase_file)
         vkeys = init(
@@ -79,6 +80,25 @@ def init_command(folder: Path, origin: str, listen: str, key_passphrase_file: Pa
     for vkey in vkeys:
         click.echo(str(vkey))
     click.echo(f"wrote {folder / CONFIG_NAME}", err=True)
+
+
+@main.command("new-database")
+@_CONFIG
+def new_database(config: Path) -> None:
+    """Make an empty database for keys that exist: only for a log that has never run.
+
+    The database that `init` made is what a log is: without it, the same indices would be given out
+    again, and two histories signed. This never replaces a database. The new one records when it was
+    made, by which command; `status` shows it. It takes nothing until the witnesses of its policy
+    have said that they know no head of this log.
+    """
+    try:
+        loaded = load(config)
+        vkeys = [str(signer.vkey) for signer in loaded.signers]
+        asyncio.run(create_database(loaded.database, loaded.file.origin, vkeys, "new-database"))
+    except MunimentError as error:
+        fail(code_of(error), error)
+    click.echo(f"made {loaded.database}, of no leaves", err=True)
 
 
 @main.command()

@@ -21,7 +21,7 @@ import click
 from muniment.formats.encoding import MunimentError
 from muniment.memory import protect_memory
 from muniment.service import logging
-from muniment.service.database import DatabaseError
+from muniment.service.database import AbsentDatabaseError, DatabaseError
 from muniment.service.process import first_error, run
 from muniment_log.config import LogConfig, load
 from muniment_log.errors import (
@@ -100,6 +100,14 @@ def run_service(config: Path, start: Callable[[LogConfig], Coroutine[Any, Any, N
         loaded = load(config)
         logging.configure(loaded.file.log_level, loaded.file.log_format)
         run(start(loaded))
+    except AbsentDatabaseError as error:
+        # What acknowledged records is gone or out of sight, or the log is new. Only the operator
+        # knows which; taken for new, it would give out the same indices again.
+        fail(
+            EXIT_DATABASE,
+            f"{error}. If the log has run before, mount its volume or restore a backup; if it has "
+            f"not: muniment-log new-database --config {config}",
+        )
     except (MunimentError, OSError) as error:
         fail(code_of(error), error)
     except ExceptionGroup as group:

@@ -1,11 +1,14 @@
-"""Makes the folder of a new log: keys and a commented log.toml."""
+"""Makes the folder of a new log: keys, an empty database, and a commented log.toml."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from muniment.formats.encoding import MunimentError
 from muniment.service.folder import TLS_COMMENTS, make_folder, quoted
+from muniment.service.process import run
 from muniment_log.config import check_origin
+from muniment_log.storage.sqlite import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from muniment.formats.note import VKey
 
 CONFIG_NAME: Final = "log.toml"
+
+DATABASE_NAME: Final = "log.db"
 
 _ALGORITHMS: Final[tuple[Algorithm, ...]] = ("ed25519", "mldsa44")
 
@@ -27,7 +32,7 @@ def init(
     passphrase_file: Path | None,
     passphrase: bytes | None,
 ) -> tuple[VKey, ...]:
-    """Writes keys and log.toml into a folder, which is made when absent.
+    """Writes keys, database and log.toml into a folder, which is made when absent.
 
     Args:
         folder: where to write.
@@ -44,6 +49,9 @@ def init(
             malformed.
     """
     check_origin(origin)
+    database = folder / DATABASE_NAME
+    if database.exists():  # before a key is made in vain
+        raise MunimentError(f"{database}: exists already")
     return make_folder(
         folder / CONFIG_NAME,
         lambda files, vkeys: _config(origin, listen, files, vkeys, passphrase_file),
@@ -52,6 +60,7 @@ def init(
         algorithms=_ALGORITHMS,
         listen=listen,
         passphrase=passphrase,
+        prepare=lambda vkeys: run(create_database(database, origin, list(map(str, vkeys)), "init")),
     )
 
 
@@ -73,8 +82,9 @@ def _config(
         "# Where to listen; port 0 lets the system choose. Use [tls], or put TLS in front of it.",
         f"listen = {quoted(listen)}",
         "",
-        "# The log itself. Back it up online; an old copy is refused when a witness knows more.",
-        'database = "log.db"',
+        "# The log itself, made by init: without it nothing starts. Back it up online; an old copy",
+        "# is refused when a witness knows more.",
+        f"database = {quoted(DATABASE_NAME)}",
         "",
         "# Past one machine, a cluster takes its place: one PostgreSQL database and one bucket for",
         "# each log; endpoint and credentials of the bucket come from the environment (AWS_…).",

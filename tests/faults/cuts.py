@@ -4,7 +4,7 @@ import hashlib
 import random
 import shutil
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -14,7 +14,7 @@ from faults.strace import Call
 
 _Found = TypeVar("_Found")
 
-_WHEN_MUCH_IS_PENDING = frozenset({"sync", "truncate", "unlink"})
+_WHEN_MUCH_IS_PENDING = frozenset({"sync", "truncate", "unlink", "rename"})
 
 
 @dataclass
@@ -35,16 +35,18 @@ class Cuts(Generic[_Found]):
         look: opens the state that lies in a folder, and says what it holds.
         judge: compares that with what was heard before the power cut.
         samples: random states at each point.
+        there: the files that were there before the run, durably: name → content.
     """
 
     hear: Callable[[bytes], None]
     look: Callable[[Path], Awaitable[_Found]]
     judge: Callable[[_Found], None]
     samples: int
+    there: Files = field(default_factory=dict)
 
     async def run(self, trace: list[Call], seed: int) -> Counts:
         """Goes through a trace; an assertion that fails is told with the seed and the point."""
-        dice, disk, counts = random.Random(seed), Disk(), Counts()
+        dice, disk, counts = random.Random(seed), Disk(self.there), Counts()
         seen: dict[bytes, _Found] = {}
         changed = False
         with memory_folder() as memory:

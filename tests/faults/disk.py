@@ -13,7 +13,7 @@ A sync of a file covers its data and length, and a sync of a folder the names in
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -42,15 +42,21 @@ class _Name:
 class Disk:
     """Follows the calls of a process, and tells what a power cut could leave at this point."""
 
-    def __init__(self, ignored: Iterable[str] = (".lock", "-shm", ".sock")) -> None:
-        """Starts with nothing.
+    def __init__(
+        self,
+        there: Mapping[str, bytes] | None = None,
+        ignored: Iterable[str] = (".lock", "-shm", ".sock"),
+    ) -> None:
+        """Starts with what was there, durably.
 
         Args:
+            there: Name → content.
             ignored: Endings of files that hold nothing that has to last.
         """
         self._ignored = tuple(ignored)
-        self._names: dict[str, _Inode] = {}  # as the running process sees them
-        self._durable: dict[str, _Inode] = {}
+        # As the running process sees them.
+        self._names = {name: _Inode(content) for name, content in (there or {}).items()}
+        self._durable = dict(self._names)
         self._renamed: list[_Name] = []
 
     def apply(self, call: Call) -> bool:
@@ -63,6 +69,10 @@ class Disk:
             if call.path in self._names:
                 return False
             self._rename(call.path, _Inode())
+        elif call.name == "rename":
+            # A power cut may leave both names, never neither.
+            self._rename(call.data.decode(), self._names.pop(call.path))
+            self._renamed.append(_Name(call.path, None))
         elif call.name == "unlink":
             del self._names[call.path]
             self._renamed.append(_Name(call.path, None))

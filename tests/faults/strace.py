@@ -37,10 +37,11 @@ class Call:
     """One successful call.
 
     Attributes:
-        name: `create`, `write`, `truncate`, `sync`, `unlink`, or `send` for what left the process.
-        path: The file (for `unlink` and `create`, its name); empty for `send`.
+        name: `create`, `write`, `truncate`, `sync`, `unlink`, `rename`, or `send` for what left
+            the process.
+        path: The file (for `unlink`, `create` and `rename`, its name); empty for `send`.
         offset: Where a write begins; the new length for `truncate`; the descriptor of a `send`.
-        data: What was written or sent.
+        data: What was written or sent; the new name for `rename`.
     """
 
     name: str
@@ -125,9 +126,10 @@ def _told(line: str, folder: str) -> Call | None:
             return Call("unlink", path)
         return Call("create", path) if "O_CREAT" in arguments or name == "creat" else None
     if name.startswith("rename"):
-        if any(text.decode().startswith(folder) for text in texts):
-            raise AssertionError(f"a rename is not modelled: {texts}")
-        return None
+        if not any(text.decode().startswith(folder) for text in texts):
+            return None
+        old, new = texts
+        return Call("rename", old.decode(), data=new)
     if name == "mmap":
         # Writes through shared memory would escape the record; SQLite's index of the WAL is the
         # one exception, it is rebuilt after a crash.

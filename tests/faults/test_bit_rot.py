@@ -16,7 +16,7 @@ from muniment_log.errors import StorageError
 from muniment_log.heads import HeadSigner
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
-from muniment_log.storage.sqlite import SQLiteStore
+from muniment_log.storage.sqlite import create_database
 
 SIGNER = signing.log_signer(ORIGIN)
 KEYS = [verifier_for(SIGNER.vkey)]
@@ -49,9 +49,7 @@ AT_START = {"tail", "tree", "tile level = 1", "head", "identity"}
 
 async def make(path: Path) -> None:
     """A log of 2 full bundles and a partial one, with signed and published heads."""
-    store = await SQLiteStore.open(path)
-    await store.claim(ORIGIN, [str(SIGNER.vkey)])
-    await store.close()
+    await create_database(path, ORIGIN, [str(SIGNER.vkey)], "init")
     main, other = GatewayStream(), GatewayStream("other")
     async with embedded(path) as log:
         log.listener.sign = HeadSigner(ORIGIN, [SIGNER], lambda: 1, None).sign

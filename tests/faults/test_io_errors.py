@@ -22,6 +22,7 @@ import processes
 from faults import strace
 from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, ask, deployed
+from log_tools import open_store
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.encoding import unframe
 from muniment.formats.merkle import CompactRange, leaf_hashes
@@ -181,6 +182,7 @@ async def test_database_is_not_opened_when_its_name_may_not_last(
 ) -> None:
     """SQLite ignores a failing sync of the folder; the write-ahead log could vanish later."""
     path = tmp_path / "log.db"
+    await (await open_store(path)).close()
 
     def fail(_: int) -> None:
         assert path.with_name("log.db-wal").exists()

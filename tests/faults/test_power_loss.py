@@ -47,11 +47,13 @@ class Recorded:
         trace: its calls.
         history: its leaves in the end.
         sent: each batch, as sent, and the index that its receipt gave it.
+        made: the database before it, in the place where the log finds it.
     """
 
     trace: list[strace.Call] = field(default_factory=list)
     history: History = field(default_factory=lambda: History([]))
     sent: list[tuple[bytes, int]] = field(default_factory=list)
+    made: dict[str, bytes] = field(default_factory=dict)
 
     def post(self, made: Deployment, body: bytes, query: str = "") -> None:
         answer = made.post(body, query)
@@ -92,6 +94,8 @@ def record_log(folder: Path) -> Recorded:
         home = made.folder / "log"
         for old in home.glob("log.db*"):
             old.unlink()
+        processes.run(processes.muniment_log("new-database", "--config", made.config), check=True)
+        recorded.made = {str(home / "log.db"): (home / "log.db").read_bytes()}
         streams = [made.stream() for _ in range(3)]
         for run in range(2):
             output = folder / f"trace{run}"
@@ -167,7 +171,8 @@ async def test_log_keeps_its_word_through_any_power_cut(tmp_path: Path) -> None:
             await goes_on(path, recorded)
         return found
 
-    counts = await Cuts(told.hear, open_it, told.judge, SAMPLES).run(recorded.trace, seed=6)
+    cuts = Cuts(told.hear, open_it, told.judge, SAMPLES, recorded.made)
+    counts = await cuts.run(recorded.trace, seed=6)
     assert told.durable == len(recorded.history.leaves)
     assert counts.opened > 500, counts
 

@@ -92,6 +92,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             'keys = ["log.pem"]\npolicy = "trust.policy"\n'
             f'[[gateway]]\nvkey = "{signer.vkey}"\n'
         )
+        new = processes.muniment_log("new-database", "--config", place / "log.toml")
+        processes.run(new, check=True)
         argv = processes.muniment_log("serve", "--config", place / "log.toml")
         made = World(place, processes.start(argv), parse_policy(text.encode()), signer)
         try:

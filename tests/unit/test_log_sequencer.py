@@ -317,7 +317,7 @@ async def test_a_head_that_cannot_be_stored_is_not_given_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, persisted: bool
 ) -> None:
     fails = Fails(monkeypatch, persisted=persisted)
-    store = await SQLiteStore.open(tmp_path / "log.db")
+    store = await log_tools.open_store(tmp_path / "log.db")
     fails.armed = True
     work = (
         store.put_signed(lambda: b"note") if step == "put_signed" else store.put_published(b"note")

@@ -14,17 +14,14 @@ from muniment.formats.tiles import Tile, parse_tile_path
 from muniment.service.database import DatabaseError
 from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
 from muniment_log.storage import embedded as embedded_module
-from muniment_log.storage.sqlite import SQLiteStore
+from muniment_log.storage.sqlite import SQLiteStore, create_database
 
 
 async def test_a_database_belongs_to_one_origin_and_its_keys(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     mine, other = [str(signing.log_signer().vkey)], [str(signing.log_signer("x.example").vkey)]
     both = [*mine, str(signing.log_mldsa44().vkey)]
-    store = await SQLiteStore.open(path)
-    await store.claim("log.example/one", mine)
-    await store.claim("log.example/one", mine)
-    await store.close()
+    await create_database(path, "log.example/one", mine, "init")
     store = await SQLiteStore.open(path)
     with pytest.raises(WrongIdentityError, match=r"is the log log.example/one, not log.example/x"):
         await store.claim("log.example/x", mine)
@@ -37,7 +34,7 @@ async def test_a_database_belongs_to_one_origin_and_its_keys(tmp_path: Path) -> 
 
 async def test_two_cannot_open_one_database(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
-    store = await SQLiteStore.open(path)
+    store = await log_tools.open_store(path)
     with pytest.raises(DatabaseError, match="in use by another process"):
         await SQLiteStore.open(path)
     await store.close()
@@ -68,7 +65,7 @@ async def test_rows_that_are_missing_are_named(tmp_path: Path) -> None:
         with pytest.raises(DamagedTileError, match="tile/0/001 is missing"):
             await log.tiles.read([tile])
         await log.store._writer.run(lambda db: db.execute("DELETE FROM tree"))
-    store = await SQLiteStore.open(tmp_path / "log.db")
+    store = await log_tools.open_store(tmp_path / "log.db")
     with pytest.raises(StorageError, match="tree state"):
         await store.load()
     await store.close()

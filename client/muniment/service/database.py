@@ -59,6 +59,8 @@ quotes damaged text."""
 Expected = Literal["old", "new", "either"]
 """Which database is opened: one that is there, one that is made now, or whichever it is."""
 
+Fill = Callable[[sqlite3.Connection], object]
+
 _T = TypeVar("_T")
 
 
@@ -122,6 +124,7 @@ class Writer:
         *,
         application: int,
         expected: Expected = "either",
+        fill: Fill = lambda _: None,
     ) -> "Writer":
         """Locks, opens and migrates a database, or makes a new one (but not its folder).
 
@@ -134,17 +137,24 @@ class Writer:
             expected: "old" opens a database that is there, and makes none; "new" makes one, in the
                 place of an empty file too, and opens none; "either" makes one when there is no
                 file.
+            fill: Writes what a new database holds from its beginning; gets its connection, within
+                a transaction.
 
         Raises:
             AbsentDatabaseError: If none is there, or an empty one, and none may be made.
             DatabaseError: If it is in use, not a database, another program's, newer than this
                 program (the message names both schema versions), or there although it must not be.
         """
-        return await asyncio.to_thread(cls._open, path, migrations, application, expected)
+        return await asyncio.to_thread(cls._open, path, migrations, application, expected, fill)
 
     @classmethod
     def _open(
-        cls, path: Path, migrations: Sequence[str], application: int, expected: Expected
+        cls,
+        path: Path,
+        migrations: Sequence[str],
+        application: int,
+        expected: Expected,
+        fill: Fill,
     ) -> "Writer":
         if expected == "old":
             _is_there(path, expected)  # before the lock's file is made in an unmounted folder
@@ -152,7 +162,7 @@ class Writer:
         try:
             found = _is_there(path, expected)
             if not found:
-                _make(path, migrations, application)
+                _make(path, migrations, application, fill)
             connection = _connect(path)
             try:
                 if found:
@@ -396,7 +406,7 @@ def _has_content(connection: sqlite3.Connection, path: Path) -> None:
         raise AbsentDatabaseError(f"{path}: a database without any content")
 
 
-def _make(path: Path, migrations: Sequence[str], application: int) -> None:
+def _make(path: Path, migrations: Sequence[str], application: int, fill: Fill) -> None:
     """Makes a database under another name, and gives it its own when it is complete."""
     draft = path.with_name(f".{path.name}.new")
     files = [draft.with_name(draft.name + end) for end in ("", "-wal", "-shm")]
@@ -406,6 +416,9 @@ def _make(path: Path, migrations: Sequence[str], application: int) -> None:
         connection = _connect(draft)
         try:
             _set_up(connection, draft, migrations, application)
+            connection.execute("BEGIN IMMEDIATE")
+            fill(connection)
+            connection.execute("COMMIT")
         finally:
             connection.close()
         draft.replace(path)

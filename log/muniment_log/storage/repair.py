@@ -7,12 +7,11 @@ after), all or nothing in one transaction.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from muniment.service.database import DatabaseError, FatalDatabaseError, Writer
+from muniment.service.database import FatalDatabaseError, Writer
 from muniment.service.soundness import FILE
 from muniment_log.errors import StorageError
 from muniment_log.storage.check import REBUILT, Report, examine, need_sound
@@ -64,19 +63,13 @@ async def repair(path: Path, origin: str, keys: Sequence[Verifier]) -> Repaired:
         DatabaseError: the database is not there, in use, or cannot be opened.
         StorageError: the leaves are damaged, or the file cannot be written; nothing was changed.
     """
-    await asyncio.to_thread(_must_exist, path)
-    writer = await Writer.open(path, migrations(), application=APPLICATION_ID)
+    writer = await Writer.open(path, migrations(), application=APPLICATION_ID, expected="old")
     try:
         return await writer.run(lambda db: _repair(db, origin, keys))
     except (FatalDatabaseError, sqlite3.Error) as error:
         raise StorageError(f"repair: {error}") from error
     finally:
         await writer.close()
-
-
-def _must_exist(path: Path) -> None:
-    if not path.is_file():
-        raise DatabaseError(f"{path}: no such database")
 
 
 def _repair(db: sqlite3.Connection, origin: str, keys: Sequence[Verifier]) -> Repaired:

@@ -9,12 +9,18 @@ once, and the partial one is a row per commit until it is full.
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import contextmanager
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.formats.tiles import TILE_WIDTH, Tile
-from muniment.service.database import FatalDatabaseError, Readers, Writer
+from muniment.service.database import (
+    AbsentDatabaseError,
+    FatalDatabaseError,
+    Readers,
+    Writer,
+)
 from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
 from muniment_log.storage.identity import check_identity, check_signed
 from muniment_log.storage.port import NEW_STREAM, Head, StreamKey, StreamState
@@ -37,6 +43,8 @@ cost less under load; the size bounds the file and the time to recover."""
 READERS: Final = 2
 """Connections that read: reading tiles for proofs and auditors needs no more threads than cores."""
 
+_NO_IDENTITY: Final = "{}: the database is of no log: it has no identity"
+
 _BUNDLE_LEVEL: Final = -1  # as in formats.tiles.ENTRIES
 
 
@@ -46,6 +54,41 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except (FatalDatabaseError, sqlite3.Error) as error:
         raise StorageError(f"{what}: {error}") from error
+
+
+class Made(NamedTuple):
+    """How a log's database came to be.
+
+    Attributes:
+        time: when, Unix seconds.
+        command: `init` with the log's keys, or what made it anew under keys that existed.
+    """
+
+    time: int
+    command: str
+
+
+async def create_database(path: Path, origin: str, keys: Sequence[str], command: str) -> None:
+    """Makes the database of a log that has logged nothing, and records by which command.
+
+    Args:
+        path: where; there must be none.
+        origin: the log's origin.
+        keys: its vkeys.
+        command: see `Made`.
+
+    Raises:
+        DatabaseError: there is one, or it cannot be written.
+    """
+
+    def fill(db: sqlite3.Connection) -> None:
+        _bind(db, origin, keys)
+        db.execute("INSERT INTO made VALUES (0, ?, ?)", (int(time.time()), command))
+
+    writer = await Writer.open(
+        path, migrations(), application=APPLICATION_ID, expected="new", fill=fill
+    )
+    await writer.close()
 
 
 class SQLiteStore:
@@ -58,12 +101,13 @@ class SQLiteStore:
 
     @classmethod
     async def open(cls, path: Path) -> SQLiteStore:
-        """Locks, opens and migrates the database, creating it (not its folder) when absent.
+        """Locks, opens and migrates the database, which `create_database` has made.
 
         Raises:
+            AbsentDatabaseError: there is none, or an empty one.
             DatabaseError: it is in use, not a database, another program's, or of a newer version.
         """
-        writer = await Writer.open(path, migrations(), application=APPLICATION_ID)
+        writer = await Writer.open(path, migrations(), application=APPLICATION_ID, expected="old")
         try:
             await writer.run(_set_up)
             readers = Readers(path, READERS)
@@ -94,25 +138,36 @@ class SQLiteStore:
             await self._writer.close()
 
     async def claim(self, origin: str, keys: Sequence[str]) -> None:
-        """Binds a new database to a log's origin and vkeys, or checks that it is bound to them.
+        """Checks that the database is bound to a log's origin and vkeys.
 
         Raises:
-            WrongIdentityError: the database belongs to another origin or to other keys.
-            StorageError: the file cannot be read or written.
+            AbsentDatabaseError: it is bound to no log: whoever made it did not finish.
+            WrongIdentityError: it belongs to another origin or to other keys.
+            StorageError: the file cannot be read.
         """
 
         def work(db: sqlite3.Connection) -> dict[str, str]:
-            owned = dict(db.execute("SELECT vkey, origin FROM identity").fetchall())
-            if not owned:
-                db.executemany(
-                    "INSERT INTO identity (vkey, origin) VALUES (?, ?)",
-                    [(key, origin) for key in keys],
-                )
-            return owned
+            return dict(db.execute("SELECT vkey, origin FROM identity").fetchall())
 
         with _translated("reading the database's identity"):
             owned = await self._writer.run(work)
+        if not owned:
+            raise AbsentDatabaseError(_NO_IDENTITY.format(self.path))
         check_identity(owned, origin, keys, self.path)
+
+    async def made(self) -> Made | None:
+        """How the database came to be; None when a version made it that did not record that.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+
+        def work(db: sqlite3.Connection) -> Made | None:
+            row = db.execute("SELECT time, command FROM made").fetchone()
+            return None if row is None else Made(*row)
+
+        with _translated("reading how the database came to be"):
+            return await self._writer.run(work)
 
     async def rebind(self, origin: str, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
         """Binds the database to other keys of its log; see `muniment.service.rotation.Record`.
@@ -121,12 +176,15 @@ class SQLiteStore:
         hold the new keys alone believe what was published.
 
         Raises:
+            AbsentDatabaseError: it is bound to no log.
             WrongIdentityError: the database belongs to another origin, or no such key has signed.
             FatalDatabaseError: the file cannot be read or written.
         """
 
         def work(db: sqlite3.Connection) -> None:
             owned = dict(db.execute("SELECT vkey, origin FROM identity").fetchall())
+            if not owned:
+                raise AbsentDatabaseError(_NO_IDENTITY.format(self.path))
             if set(owned.values()) - {origin}:
                 names = ", ".join(sorted(set(owned.values())))
                 raise WrongIdentityError(f"{self.path} is the log {names}, not {origin}")
@@ -134,10 +192,7 @@ class SQLiteStore:
             if row is not None and owned.keys() - set(map(str, keys)):
                 check_signed(row[0], list(map(str, keys)))
             db.execute("DELETE FROM identity")
-            db.executemany(
-                "INSERT INTO identity (vkey, origin) VALUES (?, ?)",
-                [(str(key), origin) for key in keys],
-            )
+            _bind(db, origin, [str(key) for key in keys])
             commit()
 
         await self._writer.run(work)
@@ -294,6 +349,12 @@ def read_loaded(db: sqlite3.Connection) -> Loaded:
         partials,
         notes.get("signed"),
         notes.get("published"),
+    )
+
+
+def _bind(db: sqlite3.Connection, origin: str, keys: Sequence[str]) -> None:
+    db.executemany(
+        "INSERT INTO identity (vkey, origin) VALUES (?, ?)", [(key, origin) for key in keys]
     )
 
 
