@@ -36,7 +36,7 @@ from muniment_log.integrate import restore
 from muniment_log.listening import Heads
 from muniment_log.metrics import LogMetrics
 from muniment_log.publisher import Publisher
-from muniment_log.rollback import check_note, check_witnesses
+from muniment_log.rollback import Doubts, PastCheck, check_note, check_witnesses
 from muniment_log.sequencer import Sequencer
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
@@ -101,8 +101,15 @@ async def serve(
                     await check_note(note, file.origin, tiles, loaded.head)
             clients = [] if config.policy is None else clients_of(config.policy, session)
             keys = [verifier_for(signer.vkey) for signer in config.signers]
-            await check_witnesses(
+            silent = await check_witnesses(
                 clients, file.origin, keys, tiles, loaded.head, file.limits.start_seconds
+            )
+            doubts = Doubts(
+                PastCheck(file.origin, keys, tiles, lambda: publisher.integrated),
+                config.policy,
+                clients,
+                silent,
+                file.limits.start_seconds,
             )
             await store.make_ready()
             metrics = Metrics("muniment_log")
@@ -122,12 +129,14 @@ async def serve(
                 clients,
                 measured,
                 file.limits.publisher,
+                doubts,
             )
             sequencer = Sequencer(
                 EmbeddedOrder(store, edge, Heads(tiles, publisher, measured)),
                 TokenFramer(file.origin, config.signers[0]),
                 measured,
                 file.limits.sequencer,
+                doubts.cleared,
             )
             publisher.start(loaded.head, signed, loaded.published, lambda: sequencer.is_busy)
             index = _index(config, lambda: published_size(publisher.published), metrics)

@@ -33,7 +33,13 @@ from msgspec import Meta
 
 from muniment.formats.cosignature import MAX_NAME_SIZE, verifier_for
 from muniment.formats.encoding import FormatError, check_key_name
-from muniment.formats.note import COSIGNATURE_MLDSA44, ED25519, Signer, parse_vkey
+from muniment.formats.note import (
+    COSIGNATURE_MLDSA44,
+    ED25519,
+    MAX_SIGNATURES,
+    Signer,
+    parse_vkey,
+)
 from muniment.formats.policy import MAX_POLICY_SIZE, parse_policy
 from muniment.service.config import (
     Address,
@@ -303,6 +309,13 @@ def load(path: Path) -> LogConfig:
                 config_error(path, "policy", f"witness {witness.name}: the URL is not http(s)")
         if not policy.is_met([witness.name for witness in asked]):
             config_error(path, "policy", "no quorum: too few of its witness lines carry a URL")
+        if len(signers) + len(asked) > MAX_SIGNATURES:
+            config_error(
+                path,
+                "policy",
+                f"{len(asked)} witness keys with a URL, and the log has {len(signers)} of its own: "
+                f"a checkpoint has at most {MAX_SIGNATURES} signature lines",
+            )
     return LogConfig(path, file, signers, policy, admission_of(path, file), rates_of(path, file))
 
 

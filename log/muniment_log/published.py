@@ -34,6 +34,11 @@ class PublishedHead(Protocol):
         ...
 
     @property
+    def doubt(self) -> str:
+        """Why no records are taken, when witnesses know more than the log; empty when they are."""
+        ...
+
+    @property
     def witnesses(self) -> Sequence[dict[str, Any]]:
         """Each witness, the size it last cosigned, and why it fails."""
         ...

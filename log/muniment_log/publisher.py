@@ -35,7 +35,7 @@ from muniment_log.proofs import consistency_proof
 from muniment_log.published import Waiting
 from muniment_log.rounds import PublisherLimits, Round, Worker, Workers
 from muniment_log.storage.port import TileSource
-from muniment_log.witness import AccusedError, Cosigned, WitnessClient, WitnessError
+from muniment_log.witness import AccusedError, AheadError, Cosigned, WitnessClient, WitnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from muniment.formats.policy import Policy
     from muniment_log.heads import HeadSigner
     from muniment_log.metrics import LogMetrics
+    from muniment_log.rollback import Doubts
     from muniment_log.storage.port import Head
 
 _LOGGER = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Publisher:
         witnesses: Sequence[WitnessClient],
         metrics: LogMetrics,
         limits: PublisherLimits,
+        doubts: Doubts,
     ) -> None:
         """Puts a publisher together; `start` tells it what is stored."""
         self.published: SignedCheckpoint | None = None
@@ -101,6 +103,7 @@ class Publisher:
         )
         self._metrics = metrics
         self._limits = limits
+        self._doubts = doubts
         self._integrated: Head | None = None
         self._round: Round | None = None
         self._signed: bytes | None = None  # newer than the round, waiting for its turn
@@ -157,6 +160,11 @@ class Publisher:
             and self._is_stuck(current)
             and not self._is_met(current)
         )
+
+    @property
+    def doubt(self) -> str:
+        """Why no records are taken, when witnesses know more than the log; empty when they are."""
+        return self._doubts.reason
 
     @property
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
@@ -220,6 +228,7 @@ class Publisher:
 
         Raises:
             StorageError: a head could not be stored; the process must end.
+            RolledBackError: a witness knows a head that the tree does not contain; it must, too.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -325,6 +334,7 @@ class Publisher:
         if self.published is not None and current.size < self.published.checkpoint.size:
             raise AssertionError("the published head never goes back")
         current.told = True
+        self._doubts.confirmed()
         self._cosigned = current.signed
         self._stored.clear()
         self._wanted = True  # a commit before it is stored signs the next one
@@ -374,6 +384,7 @@ class Publisher:
         current.signed = current.signed.with_signatures(cosigned.lines)
         current.names |= cosigned.names
         current.answered.add(client)
+        self._doubts.cosigned(client)
         if self._round is current:
             if current.published:
                 # Late: another cosignature only makes the published head stronger. It is not
@@ -386,8 +397,13 @@ class Publisher:
         self._metrics.witness_requests.labels(client.label, "cosigned").inc()
         self._metrics.witness_size.labels(client.label).set(client.size)
 
-    def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
-        """A witness has not cosigned."""
+    async def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
+        """A witness has not cosigned.
+
+        Raises:
+            RolledBackError: it knows a head that the tree does not contain.
+            LogError: another process writes the tree.
+        """
         self._workers.ask_all()
         accused = isinstance(error, AccusedError)
         self._metrics.witness_requests.labels(
@@ -396,3 +412,7 @@ class Publisher:
         level = (logging.ERROR if accused else logging.WARNING) if first else logging.DEBUG
         event(_LOGGER, level, "a witness did not cosign", witness=client.label, error=str(error))
         self._news.set()
+        if isinstance(error, AheadError):
+            await self._doubts.weigh(client, str(error), error.beyond)
+        else:
+            self._doubts.failed(client)

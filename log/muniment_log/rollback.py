@@ -1,9 +1,10 @@
-"""Notice a database that was rolled back (design section 4; C2SP tlog-witness, "Monitor …").
+"""Notice a database that was rolled back (C2SP tlog-witness, "Monitor a log", "add-checkpoint").
 
 A database restored from an old copy looks sound in itself. Only somebody outside remembers more:
 the witnesses. Before the log takes anything it asks each of them for the newest checkpoint that
-they hold of it. One that the log's key signed, and that the tree on disk does not contain, means
-that going on would fork the log.
+they hold of it, and it asks again whenever one refuses a head as if it knew more. One that the
+log's key signed, and that the tree on disk does not contain, means that going on would fork the
+log. What a witness only says, without such a checkpoint, is for `Doubts` to weigh.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from typing import TYPE_CHECKING
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.encoding import MunimentError
 from muniment.service.logging import event
-from muniment_log.errors import RolledBackError, StorageError
+from muniment_log.errors import DamagedTileError, RolledBackError, StorageError, UnavailableError
 from muniment_log.proofs import root_at
 from muniment_log.witness import WitnessClient, WitnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from muniment.formats.checkpoint import SignedCheckpoint
+    from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint
     from muniment.formats.note import Verifier
+    from muniment.formats.policy import Policy
     from muniment_log.storage.port import Head, TileSource
 
 _LOGGER = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ async def check_witnesses(
     tiles: TileSource,
     head: Head,
     seconds: float,
-) -> None:
+) -> list[WitnessClient]:
     """Compares the tree with what the witnesses remember, and notes the sizes they tell.
 
     A witness that cannot be asked only causes a warning: it may be down, and later rounds with it
@@ -50,14 +52,18 @@ async def check_witnesses(
         head: its size and root.
         seconds: how long to wait for all of them.
 
+    Returns:
+        The witnesses that answered and show no checkpoint of this log: they have none, or have no
+        monitoring endpoint, and then only their answer to add-checkpoint can tell.
+
     Raises:
         RolledBackError: a witness knows a head of this log that the tree does not contain.
     """
 
-    async def ask(witness: WitnessClient) -> SignedCheckpoint | None:
+    async def ask(witness: WitnessClient) -> tuple[bool, SignedCheckpoint | None]:
         try:
             async with asyncio.timeout(seconds):
-                return await witness.latest(origin, keys)
+                return True, await witness.latest(origin, keys)
         except (WitnessError, TimeoutError) as error:
             event(
                 _LOGGER,
@@ -66,24 +72,224 @@ async def check_witnesses(
                 witness=witness.label,
                 error=str(error) or "no answer in time",
             )
-            return None
+            return False, None
 
     answers = await asyncio.gather(*map(ask, witnesses))
-    for witness, signed in zip(witnesses, answers, strict=True):
+    silent: list[WitnessClient] = []
+    for witness, (answered, signed) in zip(witnesses, answers, strict=True):
+        if signed is not None:
+            await _compare(witness, signed.checkpoint, tiles, head)
+        elif answered:
+            silent.append(witness)
+    return silent
+
+
+async def _compare(
+    witness: WitnessClient, known: Checkpoint, tiles: TileSource, head: Head
+) -> None:
+    if known.size > head.size:
+        raise RolledBackError(
+            f"the database was rolled back: it holds {head.size} leaves, but the witness "
+            f"{witness.label} has a checkpoint of {known.size} that this log signed"
+        )
+    if await root_at(tiles, known.size) != known.root:
+        raise RolledBackError(
+            f"the database holds another history: at size {known.size} its root is not the "
+            f"one that this log signed and the witness {witness.label} has seen"
+        )
+    witness.size = known.size
+
+
+async def _nothing() -> None:
+    """Nobody else writes the tree."""
+
+
+class PastCheck:
+    """Asks one witness for its newest checkpoint, while the log runs, and compares."""
+
+    def __init__(
+        self,
+        origin: str,
+        keys: Sequence[Verifier],
+        tiles: TileSource,
+        head: Callable[[], Head],
+        still_leads: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
+        """Takes what to compare with.
+
+        Args:
+            origin: the log's origin.
+            keys: verifiers of the log's own keys.
+            tiles: the tree on disk.
+            head: gives its size and root, now.
+            still_leads: raises an error of its own when another process writes the tree now: what
+                the witness has seen then is that process's.
+        """
+        self._origin = origin
+        self._keys = keys
+        self._tiles = tiles
+        self._head = head
+        self._still_leads = still_leads
+
+    @property
+    def size(self) -> int:
+        """Leaves in the tree, now."""
+        return self._head().size
+
+    async def __call__(self, witness: WitnessClient) -> None:
+        """Asks a witness.
+
+        Raises:
+            RolledBackError: it knows a head of this log that the tree does not contain.
+            LogError: another process writes the tree.
+        """
+        try:
+            signed = await witness.latest(self._origin, self._keys)
+        except WitnessError:
+            return
         if signed is None:
-            continue
-        known = signed.checkpoint
-        if known.size > head.size:
-            raise RolledBackError(
-                f"the database was rolled back: it holds {head.size} leaves, but the witness "
-                f"{witness.label} has a checkpoint of {known.size} that this log signed"
-            )
-        if await root_at(tiles, known.size) != known.root:
-            raise RolledBackError(
-                f"the database holds another history: at size {known.size} its root is not the "
-                f"one that this log signed and the witness {witness.label} has seen"
-            )
-        witness.size = known.size
+            return
+        await self._still_leads()
+        try:
+            await _compare(witness, signed.checkpoint, self._tiles, self._head())
+        except DamagedTileError as error:
+            event(
+                _LOGGER, logging.ERROR, "a witness's checkpoint cannot be compared",
+                witness=witness.label, error=str(error),
+            )  # fmt: skip
+
+
+class Doubts:
+    """Whether records may be taken, when witnesses say that they know more than the log.
+
+    Their word is signed by nobody, so it never ends the log; but a log that goes on after a
+    rollback forks. Two rules keep one liar from stopping the log, and a rolled-back log from
+    acknowledging anything:
+
+    - when those who say so are needed for the quorum, nothing is taken;
+    - before a quorum has cosigned a head of this process, nothing is taken while any says so, nor
+      before those have answered who show no checkpoint, or had `seconds` for it. A head that was
+      published once has a quorum that remembers it, and two quorums have a witness in common.
+    """
+
+    def __init__(
+        self,
+        check: PastCheck,
+        policy: Policy | None,
+        witnesses: Iterable[WitnessClient] = (),
+        silent: Iterable[WitnessClient] = (),
+        seconds: float = 0.0,
+    ) -> None:
+        """Begins with what is known at the start.
+
+        Args:
+            check: looks for a checkpoint that proves what a witness says.
+            policy: says what a quorum is; None when the log has no witnesses.
+            witnesses: all of them.
+            silent: those of them that show no checkpoint of this log.
+            seconds: how long to wait for their answers to the first head.
+        """
+        self._check = check
+        self._policy = policy
+        self._witnesses = tuple(witnesses)
+        self._silent = set(silent)
+        self._until = asyncio.get_running_loop().time() + seconds
+        self._saying: dict[WitnessClient, str] = {}
+        self._confirmed = False
+        self._news = asyncio.Event()
+        self._is_clear = not self._silent
+
+    @property
+    def reason(self) -> str:
+        """Why no records are taken; empty when they are, or nobody says anything."""
+        if not self._saying or (self._confirmed and not self._are_needed):
+            return ""
+        told = "; ".join(f"{each.label}: {what}" for each, what in self._saying.items())
+        return (
+            f"witnesses say that they know more than this log, and no quorum speaks for it ({told})"
+            ": was the database restored from an old copy? Then put the newest one back; otherwise "
+            "take these witnesses out of the policy"
+        )
+
+    @property
+    def _are_needed(self) -> bool:
+        """Whether there is no quorum without those who say that they know more."""
+        if not self._saying or self._policy is None:
+            return False
+        others: set[str] = set()
+        for witness in self._witnesses:
+            if witness not in self._saying:
+                others |= witness.names
+        return not self._policy.is_met(others)
+
+    async def cleared(self) -> None:
+        """Waits until it is known whether records may be taken; most of the time at once.
+
+        Raises:
+            UnavailableError: they may not; the message says why.
+        """
+        while not self._is_clear:
+            self._news.clear()
+            try:
+                if self._are_needed:
+                    raise UnavailableError(self.reason)
+                async with asyncio.timeout_at(self._until):
+                    await self._news.wait()
+            except TimeoutError:
+                self._silent.clear()
+                self._look()
+                if reason := self.reason:
+                    raise UnavailableError(reason) from None
+
+    def cosigned(self, witness: WitnessClient) -> None:
+        """A witness has cosigned a head of this process."""
+        if witness in self._saying or witness in self._silent:
+            self._saying.pop(witness, None)
+            self._silent.discard(witness)
+            self._look()
+
+    def failed(self, witness: WitnessClient) -> None:
+        """A witness has not cosigned, and says nothing of this log's past."""
+        if witness in self._silent:
+            self._silent.discard(witness)
+            self._look()
+
+    def confirmed(self) -> None:
+        """A quorum has cosigned a head of this process."""
+        if not self._confirmed:
+            self._confirmed = True
+            self._silent.clear()
+            self._look()
+
+    async def weigh(self, witness: WitnessClient, what: str, beyond: int | None) -> None:
+        """A witness says that it has cosigned what the tree does not contain.
+
+        Args:
+            witness: the witness.
+            what: its words.
+            beyond: the size that it names; None when it says that a root differs.
+
+        Raises:
+            RolledBackError: it has a checkpoint that proves it.
+            LogError: another process writes the tree.
+        """
+        if beyond is not None and beyond <= self._check.size:
+            self.failed(witness)  # somebody else has fed it a newer head of this log
+            return
+        if witness not in self._saying:
+            event(
+                _LOGGER, logging.ERROR, "a witness says that it knows more than this log",
+                witness=witness.label, answer=what,
+            )  # fmt: skip
+        self._saying[witness] = what
+        self._silent.discard(witness)
+        self._look()
+        await self._check(witness)
+
+    def _look(self) -> None:
+        undecided = not self._confirmed and (self._saying or self._silent)
+        self._is_clear = not (undecided or self._are_needed)
+        self._news.set()
 
 
 async def check_note(note: bytes, origin: str, tiles: TileSource, head: Head) -> None:

@@ -50,7 +50,9 @@ class Round:
     """One signed head on its way to its quorum.
 
     Attributes:
-        signed: the checkpoint, with the cosignatures that have come.
+        own: the checkpoint with the log's own signatures, which is what witnesses are sent: with
+            those of the others a request grows beyond what some of them take.
+        signed: the same with the cosignatures that have come.
         started: when the round began, by `perf_counter`.
         names: the policy's names of the witnesses that have cosigned.
         answered: the clients that need not be asked any more.
@@ -58,17 +60,21 @@ class Round:
         published: whether the head was stored then, and is served.
     """
 
-    signed: SignedCheckpoint
+    own: SignedCheckpoint
     started: float
+    signed: SignedCheckpoint = field(init=False)
     names: set[str] = field(default_factory=set)
     answered: set[WitnessClient] = field(default_factory=set)
     told: bool = False
     published: bool = False
 
+    def __post_init__(self) -> None:
+        self.signed = self.own
+
     @property
     def size(self) -> int:
         """Leaves in the tree."""
-        return self.signed.checkpoint.size
+        return self.own.checkpoint.size
 
 
 class Rounds(Protocol):
@@ -87,7 +93,7 @@ class Rounds(Protocol):
         """A witness has cosigned the head of a round, in time or late."""
         ...
 
-    def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
+    async def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
         """A witness has not cosigned; `first` after it did or was new."""
         ...
 
@@ -133,10 +139,10 @@ class Worker:
                 continue
             began = perf_counter()
             try:
-                cosigned = await self.client.add_checkpoint(current.signed, self._rounds.prove)
+                cosigned = await self.client.add_checkpoint(current.own, self._rounds.prove)
             except WitnessError as error:
                 first, self.failure = self.failure is None, error
-                self._rounds.failed(self.client, error, first=first)
+                await self._rounds.failed(self.client, error, first=first)
                 # Jitter: witnesses that failed together should not all be asked again together.
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
                 pause = min(2 * pause, self._longest_pause)

@@ -38,7 +38,7 @@ from muniment_log.storage.store import StreamsMovedError
 from muniment_log.streams import Pending, Place, Stream, digest_of, new_future, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from muniment.formats.manifest import Batch
     from muniment_log.metrics import LogMetrics
@@ -72,6 +72,10 @@ class SequencerLimits:
     streams: int = 10_000
 
 
+async def _at_once() -> None:
+    """Nothing keeps records from being taken."""
+
+
 class Sequencer:
     """The `port.Sequencer` over an order; belongs to one event loop, and `run` is its one task."""
 
@@ -81,12 +85,23 @@ class Sequencer:
         framer: TokenFramer,
         metrics: LogMetrics,
         limits: SequencerLimits,
+        cleared: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
-        """Takes what makes groups durable, and who frames the records of those who cannot sign."""
+        """Puts a sequencer together.
+
+        Args:
+            order: makes groups durable.
+            framer: frames the records of those who cannot sign.
+            metrics: where to count.
+            limits: the bounds.
+            cleared: awaited before each group; raises `UnavailableError` when none may be taken.
+        """
         self._order = order
         self._framer = framer
         self._metrics = metrics
         self._limits = limits
+        self._cleared = cleared
+        self._is_clearing = False
         self._streams: OrderedDict[StreamKey, Stream] = OrderedDict()
         self._queue = Queue(framer, limits.commit_leaves, limits.commit_bytes)
         self._held = 0  # bytes
@@ -100,7 +115,7 @@ class Sequencer:
     @property
     def is_busy(self) -> bool:
         """Whether a commit is under way, or follows at once."""
-        return self._committing or bool(self._queue)
+        return not self._is_clearing and (self._committing or bool(self._queue))
 
     @property
     def failure(self) -> BaseException | None:
@@ -172,7 +187,20 @@ class Sequencer:
                 await self._wake.wait()
                 if self._failure is not None:
                     raise self._failure
-            await self._commit(self._queue.gather())
+            if await self._is_cleared():
+                await self._commit(self._queue.gather())
+
+    async def _is_cleared(self) -> bool:
+        """Whether a group may be taken; what waits is refused when not."""
+        self._is_clearing = True  # no commit comes before it, and no head waits for one
+        try:
+            await self._cleared()
+        except UnavailableError as error:
+            self._refuse_waiting(error)
+            return False
+        finally:
+            self._is_clearing = False
+        return True
 
     async def _follow(self) -> None:
         """Looks for the batches that early ones wait for, in case another process ordered them."""
@@ -313,8 +341,7 @@ class Sequencer:
             if isinstance(error, OverloadedError):
                 self._metrics.refused.labels("overload").inc()
             group.refuse(error)
-            self._refuse_all(error)
-            self._streams.clear()
+            self._refuse_waiting(error)
             return
         except BaseException as error:
             self._fail(error)
@@ -402,6 +429,11 @@ class Sequencer:
         if self._failure is None:
             self._failure = error
         self._refuse_all(self._unavailable())
+
+    def _refuse_waiting(self, error: Exception) -> None:
+        """Refuses all that waits; what is remembered of streams may have come to nothing."""
+        self._refuse_all(error)
+        self._streams.clear()
 
     def _refuse_all(self, error: Exception) -> None:
         """Refuses all that waits."""

@@ -6,13 +6,15 @@ one `WitnessClient` serves all of them with one request.
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from muniment.access import ANYBODY, Access
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError
-from muniment.formats.note import MAX_NOTE_SIZE, verify_note
+from muniment.formats.note import MAX_NOTE_SIZE, Note, lines_of, verify_note
 from muniment.formats.witnesswire import (
     SIZE_CONTENT_TYPE,
     AddCheckpoint,
@@ -21,20 +23,26 @@ from muniment.formats.witnesswire import (
     parse_size,
 )
 from muniment.httpclient import HttpClient
-from muniment.httpexchange import Answer, HttpError
+from muniment.service.logging import event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from ssl import SSLContext
 
     from muniment.formats.checkpoint import SignedCheckpoint
     from muniment.formats.note import SignatureLine, Verifier
     from muniment.formats.policy import Policy, PolicyWitness
+    from muniment.httpexchange import Answer
 
 MAX_ATTEMPTS: Final = 4
 """Requests for one cosignature: each 409 tells the size to start from, and a witness asked by
 several processes at once may move between two of them."""
 
+LONG_REQUEST: Final = 10 << 10
+"""Bytes of a request that all witnesses take; litewitness refuses more, omniwitness from 16 KiB on.
+A proof and the signatures of two ML-DSA-44 and two Ed25519 keys are below it."""
+
+_LOGGER: Final = logging.getLogger(__name__)
 _MAX_RESPONSE: Final = MAX_NOTE_SIZE
 _ACCUSED: Final = b"urn:muniment:problem:misbehaviour-proven"
 
@@ -47,11 +55,26 @@ class AccusedError(WitnessError):
     """The witness holds evidence that this log's key signed two histories; it signs no more."""
 
 
+class AheadError(WitnessError):
+    """The witness says that it has cosigned what the checkpoint's tree does not contain.
+
+    Only its word: the answer is signed by nobody.
+
+    Attributes:
+        beyond: the size that it says it has cosigned, beyond the checkpoint's; None when it has
+            cosigned another tree at a size that the checkpoint's tree has.
+    """
+
+    def __init__(self, what: str, beyond: int | None = None) -> None:
+        super().__init__(what)
+        self.beyond = beyond
+
+
 class Cosigned(NamedTuple):
     """What a witness added to a checkpoint.
 
     Attributes:
-        lines: its signature lines, every one verified.
+        lines: its signature lines, at most one a key, every one verified.
         names: the policy's names of the witnesses whose keys these are.
     """
 
@@ -79,7 +102,7 @@ class WitnessClient:
         self._verifiers: list[Verifier] = [verifier_for(witness.vkey) for witness in witnesses]
         self._names = {witness.vkey: witness.name for witness in witnesses}
         self.names: Final = frozenset(self._names.values())
-        self._keys = {(witness.vkey.name, witness.vkey.key_id) for witness in witnesses}
+        self._keys = {(vkey.name, vkey.key_id) for vkey in self._names}
 
     async def add_checkpoint(
         self,
@@ -99,24 +122,54 @@ class WitnessClient:
         for _ in range(MAX_ATTEMPTS):
             # A size beyond ours is asked about again: it is only what somebody's answer said.
             old = min(self.size, new)
-            request = AddCheckpoint(old, tuple(await prove(old, new)), signed)
-            answer = await self._request("POST", "/add-checkpoint", request.encode())
-            status, body = answer.status, answer.body
-            if status == 200:
-                cosigned = self._check(signed, body)
+            request = AddCheckpoint(old, tuple(await prove(old, new)), signed).encode()
+            answer = await self._request("POST", "/add-checkpoint", request)
+            if answer.status >= 400 and len(request) > LONG_REQUEST:
+                event(
+                    _LOGGER,
+                    logging.WARNING,
+                    "a refused request is longer than some witnesses take: retire a log key",
+                    witness=self.label,
+                    bytes=len(request),
+                    some_take=LONG_REQUEST,
+                )
+            with _interpreting("answer"):
+                cosigned = self._judge(answer, signed, old)
+            if cosigned is not None:
                 self.size = new
                 return cosigned
-            if status == 403 and _ACCUSED in body:
-                raise AccusedError(f"it holds evidence against this log: {_excerpt(body)}")
-            if status != 409 or answer.media_type != SIZE_CONTENT_TYPE:
-                raise WitnessError(f"status {status}: {_excerpt(body)}")
-            try:
-                self.size = parse_size(body)
-            except MunimentError as error:
-                raise WitnessError(f"a conflict without a size: {error}") from error
-            if self.size > new:
-                raise WitnessError(f"it has cosigned size {self.size}, beyond {new}")
         raise WitnessError(f"{MAX_ATTEMPTS} conflicts in a row")
+
+    def _judge(self, answer: Answer, signed: SignedCheckpoint, old: int) -> Cosigned | None:
+        """What an answer comes to; None when the same is to be asked from the size that it names.
+
+        Raises:
+            WitnessError: no valid cosignature came.
+        """
+        new = signed.checkpoint.size
+        status, body = answer.status, answer.body
+        if status == 200:
+            return self._check(signed, body)
+        if status == 403 and _ACCUSED in body:
+            raise AccusedError(f"it holds evidence against this log: {_excerpt(body)}")
+        # It compared the checkpoint with what it holds at a size that it has named itself.
+        differs = AheadError(f"it has cosigned another tree: status {status}: {_excerpt(body)}")
+        if status == 422 and old > 0:
+            raise differs
+        if status != 409 or (answer.media_type != SIZE_CONTENT_TYPE and old < new):
+            raise WitnessError(f"status {status}: {_excerpt(body)}")
+        try:
+            size = parse_size(body)
+        except MunimentError as error:
+            if old == new > 0:
+                raise differs from error
+            raise WitnessError(f"a conflict without a size: {error}") from error
+        if size == old == new > 0:
+            raise differs
+        self.size = size
+        if size > new:
+            raise AheadError(f"it has cosigned size {size}, beyond {new}", size)
+        return None
 
     async def latest(self, origin: str, log: Sequence[Verifier]) -> SignedCheckpoint | None:
         """The newest checkpoint of a log that the witness shows, its log signature verified.
@@ -132,28 +185,24 @@ class WitnessClient:
             return None
         if answer.status != 200:
             raise WitnessError(f"status {answer.status}: {_excerpt(body)}")
-        try:
+        with _interpreting("checkpoint"):
             signed = parse_signed_checkpoint(body)
             verify_note(signed.note, log)
-        except MunimentError as error:
-            raise WitnessError(f"its checkpoint: {error}") from error
         if signed.checkpoint.origin != origin:
             raise WitnessError("its checkpoint is another log's")
         return signed
 
     def _check(self, signed: SignedCheckpoint, body: bytes) -> Cosigned:
-        try:
-            lines = tuple(
-                line for line in parse_cosignatures(body) if (line.name, line.key_id) in self._keys
-            )
-            # Only its own lines: the log's signatures on the note need no second look.
-            note = signed.note
-            found = verify_note(type(note)(note.text, lines), self._verifiers)
-        except MunimentError as error:
-            raise WitnessError(f"its answer: {error}") from error
+        answered = parse_cosignatures(body)
+        lines = [line for line in answered if (line.name, line.key_id) in self._keys]
+        # Only its own lines: the log's signatures on the note need no second look.
+        found = verify_note(Note(signed.note.text, tuple(lines)), self._verifiers)
+        taken = lines_of(lines, self._names)
+        if len(taken) < len(lines):  # one a key: more of them would fill the note
+            found = verify_note(Note(signed.note.text, taken), self._verifiers)
         if any(not verified.timestamp for verified in found):
             raise WitnessError("its answer: a cosignature without a timestamp")
-        return Cosigned(lines, frozenset(self._names[verified.vkey] for verified in found))
+        return Cosigned(taken, frozenset(self._names[verified.vkey] for verified in found))
 
     async def _request(self, method: str, path: str, data: bytes | None) -> Answer:
         try:
@@ -162,7 +211,8 @@ class WitnessClient:
             return await self._http.request(
                 method, path, limit=_MAX_RESPONSE, seconds=self._session.seconds, body=data
             )
-        except (HttpError, TimeoutError, ValueError) as error:
+        except Exception as error:
+            # Whatever asking a witness comes to, it is that witness's error.
             raise WitnessError(f"{type(error).__name__}: {error}") from error
 
 
@@ -213,6 +263,17 @@ def clients_of(policy: Policy, session: Session) -> list[WitnessClient]:
         if witness.url is not None:
             by_url.setdefault(witness.url.rstrip("/"), []).append(witness)
     return [WitnessClient(session, url, witnesses) for url, witnesses in by_url.items()]
+
+
+@contextmanager
+def _interpreting(what: str) -> Iterator[None]:
+    """Whatever goes wrong with what a witness has sent is that witness's error."""
+    try:
+        yield
+    except WitnessError:
+        raise
+    except Exception as error:
+        raise WitnessError(f"its {what}: {str(error) or type(error).__name__}") from error
 
 
 def _excerpt(body: bytes) -> str:

@@ -31,7 +31,7 @@ from typing import Final, NamedTuple
 from muniment.formats.checkpoint import Checkpoint
 from muniment.formats.encoding import VerificationError
 from muniment.formats.merkle import EMPTY_ROOT
-from muniment.formats.note import Note, SignatureLine, Verifier, verify_note
+from muniment.formats.note import Note, SignatureLine, Verifier, lines_of, verify_note
 from muniment.formats.proofs import is_subtree, verify_consistency, verify_subtree
 from muniment.formats.witnesswire import AddCheckpoint, SignSubtree
 
@@ -171,7 +171,10 @@ def authenticate(log: Log | None, request: AddCheckpoint) -> Authentic | Refused
     except VerificationError as error:
         return Refused(403, "bad-signature", str(error))
     return Authentic(
-        checkpoint, Note(note.text, _of_keys(lines, log.verifiers)), request.old_size, request.proof
+        checkpoint,
+        Note(note.text, lines_of(lines, (each.vkey for each in log.verifiers))),
+        request.old_size,
+        request.proof,
     )
 
 
@@ -255,16 +258,3 @@ def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree
     except VerificationError as error:
         return Refused(422, "bad-proof", str(error))
     return None
-
-
-def _of_keys(
-    lines: Sequence[SignatureLine], verifiers: Sequence[Verifier]
-) -> tuple[SignatureLine, ...]:
-    """The first line of each of these keys, in the order of the note."""
-    keys = {(verifier.vkey.name, verifier.vkey.key_id) for verifier in verifiers}
-    first: dict[tuple[str, int], SignatureLine] = {}
-    for line in lines:
-        key = (line.name, line.key_id)
-        if key in keys:
-            first.setdefault(key, line)
-    return tuple(first.values())

@@ -17,7 +17,7 @@ from typing import Final
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.encoding import FormatError, MunimentError, unframe
 from muniment.formats.evidence import MAX_EVIDENCE_SIZE, parse_evidence
-from muniment.formats.note import Note, SignatureLine, Verifier, verify_note
+from muniment.formats.note import Note, Verifier, lines_of, verify_note
 from muniment.formats.typedjson import decode_json
 from muniment.service.database import FatalDatabaseError
 from muniment.service.logging import event
@@ -201,7 +201,7 @@ class Gossip:
         )
         # After the comparison: a head that the log signed counts whoever shows it. But only what
         # the peer has signed itself is held against, or remembered for, the peer.
-        lines = _lines_of(signed, peer.verifiers)
+        lines = lines_of(signed.note.signatures, (each.vkey for each in peer.verifiers))
         verified = verify_note(Note(signed.note.text, lines), peer.verifiers)
         head.size, head.finding, head.compared = seen.head.size, finding, now
         head.time = max(each.timestamp or 0 for each in verified)
@@ -294,9 +294,3 @@ class Gossip:
 
     def _holds_file(self, origin: str, name: str) -> bool:
         return any(known.hex() == name for known in self._ledger.evidence.get(origin, ()))
-
-
-def _lines_of(signed: SignedCheckpoint, verifiers: Sequence[Verifier]) -> tuple[SignatureLine, ...]:
-    keys = {(verifier.vkey.name, verifier.vkey.key_id) for verifier in verifiers}
-    lines = (line for line in signed.note.signatures if (line.name, line.key_id) in keys)
-    return tuple(dict.fromkeys(lines))

@@ -2,10 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from muniment.cli.common import FILE, count, json_option, read_policy
+from muniment.errors import InputError
+
+_LOG_KEYS: Final = 2
+"""Keys that `muniment-log init` makes."""
 
 
 @click.group()
@@ -22,6 +27,7 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
     from muniment.formats.quorum import analyse  # noqa: PLC0415
 
     parsed = read_policy(policy_path)
+    _check_room(parsed)
     found = analyse(parsed)
     warnings = _warnings(found.byzantine, found.absent, len(found.witnesses))
     if found.unused:
@@ -82,6 +88,24 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
         click.echo(f"Checkpoints keep coming while at most {found.absent} of them are away.")
     for warning in warnings:
         click.echo(f"Warning: {warning}.")
+
+
+def _check_room(policy: Any) -> None:
+    """Refuses a policy that no log can publish with.
+
+    Raises:
+        InputError: Its witness keys and the log's own do not fit on one checkpoint.
+    """
+    from muniment.formats.note import MAX_SIGNATURES  # noqa: PLC0415 - as in explain
+
+    origins = [log.vkey.name for log in policy.logs]
+    own = max([_LOG_KEYS, *map(origins.count, policy.origins)])
+    if own + len(policy.witnesses) > MAX_SIGNATURES:
+        raise InputError(
+            f"{len(policy.witnesses)} witness keys: a checkpoint has at most {MAX_SIGNATURES} "
+            f"signature lines, {own} of them the log's own, so at most {MAX_SIGNATURES - own} "
+            "witness keys can be asked"
+        )
 
 
 def _warnings(byzantine: int, absent: int, witnesses: int) -> list[str]:

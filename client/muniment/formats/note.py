@@ -336,6 +336,19 @@ def ed25519_sign(private: Ed25519PrivateKey) -> Callable[[bytes], bytes]:
     return lambda message: sign(message).signature
 
 
+def lines_of(lines: Iterable[SignatureLine], vkeys: Iterable[VKey]) -> tuple[SignatureLine, ...]:
+    """The first line of each of these keys, in their order, unverified.
+
+    A note has room for MAX_SIGNATURES lines: who adds what others have sent takes one a key.
+    """
+    keys = {(vkey.name, vkey.key_id) for vkey in vkeys}
+    first: dict[tuple[str, int], SignatureLine] = {}
+    for line in lines:
+        if (key := (line.name, line.key_id)) in keys:
+            first.setdefault(key, line)
+    return tuple(first.values())
+
+
 class Verified(NamedTuple):
     """A key that signed a note.
 

@@ -168,7 +168,7 @@ async def serve(
                 database, backlog, _nothing if integration is None else integration.wake
             )
             framer = TokenFramer(file.origin, config.signers[0])
-            sequencer = Sequencer(order, framer, measured, file.limits.sequencer)
+            sequencer = Sequencer(order, framer, measured, file.limits.sequencer, view.cleared)
             tiles = ObjectTiles(objects, lambda: view.tree, damaged=measured.damaged_tile)
             background.append(("sequencer", sequencer.run))
             index = None

@@ -29,7 +29,7 @@ from muniment_log.errors import UnavailableError
 from muniment_log.heads import HeadSigner
 from muniment_log.listening import Heads
 from muniment_log.publisher import Publisher
-from muniment_log.rollback import check_note, check_witnesses
+from muniment_log.rollback import Doubts, PastCheck, check_note, check_witnesses
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.witness import clients_of, new_session
 
@@ -142,8 +142,17 @@ class Integration:
         async with new_session(file.limits.witness_seconds, file.outgoing.access) as session:
             policy = self._config.policy
             clients = [] if policy is None else clients_of(policy, session)
-            await check_witnesses(
+            silent = await check_witnesses(
                 clients, file.origin, keys, tiles, stored.head, file.limits.start_seconds
+            )
+            doubts = Doubts(
+                PastCheck(
+                    file.origin, keys, tiles, lambda: publisher.integrated, store.check_epoch
+                ),
+                policy,
+                clients,
+                silent,
+                file.limits.start_seconds,
             )
             heads = IntegratedHeads(store, self._objects, tiles)
             signer = HeadSigner(file.origin, self._config.signers, self._clock, stored.signed)
@@ -159,6 +168,7 @@ class Integration:
                 clients,
                 self._metrics,
                 file.limits.publisher,
+                doubts,
             )
             listener = Heads(tiles, publisher, self._metrics)
             integrator = Integrator(store, self._objects, heads, edge, listener, self._metrics)
@@ -177,7 +187,7 @@ class Integration:
         publisher = self._publisher
         if publisher is None:
             return b"{}"
-        status = IntegratorStatus(publisher.is_stalled, publisher.witnesses)
+        status = IntegratorStatus(publisher.is_stalled, publisher.witnesses, publisher.doubt)
         return msgspec.json.encode(status)
 
 

@@ -86,6 +86,19 @@ class TreeStore:
 
         return await self._database.transact(work, "reading the tree")
 
+    async def check_epoch(self) -> None:
+        """Checks that no other integrator has begun to work.
+
+        Raises:
+            LeaseLostError: one has.
+            StorageError, UnavailableError: the database cannot be used.
+        """
+        epoch = await self._database.read(
+            lambda db: db.fetchval("SELECT epoch FROM tree WHERE id = 0"), "reading the epoch"
+        )
+        if epoch != self._epoch:
+            raise LeaseLostError("another integrator has taken over")
+
     async def runs(self, first: int) -> list[Run]:
         """The ordered entries from a leaf index on, bounded; empty when there are none yet.
 

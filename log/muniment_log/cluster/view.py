@@ -19,7 +19,7 @@ from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoin
 from muniment.formats.merkle import EMPTY_ROOT
 from muniment.service.logging import event
 from muniment_log.cluster.lag import Lag
-from muniment_log.errors import LogError, StorageError, WrongIdentityError
+from muniment_log.errors import LogError, StorageError, UnavailableError, WrongIdentityError
 from muniment_log.published import Waiting
 from muniment_log.storage.port import Head
 
@@ -53,10 +53,12 @@ class IntegratorStatus(msgspec.Struct, frozen=True):
     Attributes:
         stalled: whether a head waits for a quorum that does not come.
         witnesses: each witness, see `Publisher.witnesses`.
+        doubt: why no records are to be taken, see `Publisher.doubt`.
     """
 
     stalled: bool = False
     witnesses: list[dict[str, Any]] = []
+    doubt: str = ""
 
 
 class PublishedView:
@@ -115,6 +117,20 @@ class PublishedView:
     def is_stalled(self) -> bool:
         """Whether a head waits for a quorum that does not come; nobody waits while nobody leads."""
         return self.is_led and self._status.stalled
+
+    @property
+    def doubt(self) -> str:
+        """Why no records are taken, as the integrator last told."""
+        return self._status.doubt if self.is_led else ""
+
+    async def cleared(self) -> None:
+        """Returns when records may be taken.
+
+        Raises:
+            UnavailableError: witnesses know more than the log, as the integrator last told.
+        """
+        if doubt := self.doubt:
+            raise UnavailableError(doubt)
 
     @property
     def witnesses(self) -> Sequence[dict[str, Any]]:

@@ -109,6 +109,8 @@ def _readiness(
         state = state_of(publisher, index)
         if cluster is not None:
             state["cluster"] = cluster()
+        if publisher.doubt:
+            raise Problem(503, "unavailable", publisher.doubt, members=state)
         if publisher.is_stalled:
             raise Problem(503, "no-quorum", "the witness quorum is not met", members=state)
         return state

@@ -1,0 +1,211 @@
+"""A log's publisher over witnesses of the tests' own, in one process, without HTTP of the log."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+import log_tools
+import signing
+from log_tools import GatewayStream
+from muniment.formats.checkpoint import SignedCheckpoint
+from muniment.formats.cosignature import verifier_for
+from muniment.formats.merkle import EMPTY_ROOT
+from muniment.formats.note import Signer, verify_note
+from muniment.formats.policy import Policy, parse_policy
+from muniment.formats.proofs import verify_consistency
+from muniment.formats.witnesswire import (
+    SIZE_CONTENT_TYPE,
+    format_cosignatures,
+    format_size,
+    origin_hash,
+    parse_add_checkpoint,
+)
+from muniment.service.metrics import Metrics
+from muniment_log.heads import HeadSigner
+from muniment_log.metrics import LogMetrics
+from muniment_log.publisher import Publisher
+from muniment_log.rollback import Doubts, PastCheck, check_witnesses
+from muniment_log.rounds import PublisherLimits
+from muniment_log.storage.port import Head
+from muniment_log.witness import WitnessClient, clients_of, new_session
+
+NOW = 1_790_000_000
+ORIGIN = log_tools.ORIGIN
+LIMITS = PublisherLimits(round_seconds=0.3, backoff_first_seconds=0.02, backoff_most_seconds=0.05)
+
+Answer = Callable[["FakeWitness", bytes], Awaitable[web.Response]]
+
+
+def cosigned(witness: "FakeWitness", signed: SignedCheckpoint, now: int = NOW) -> web.Response:
+    lines = [signer.sign(signed.note.text, now) for signer in witness.signers]
+    return web.Response(body=format_cosignatures(lines))
+
+
+async def honest(witness: "FakeWitness", body: bytes) -> web.Response:
+    call = parse_add_checkpoint(body)
+    new = call.checkpoint.checkpoint
+    verify_note(call.checkpoint.note, [verifier_for(signing.log_signer().vkey)])
+    if call.old_size != witness.head.size:
+        return web.Response(
+            status=409,
+            body=format_size(witness.head.size),
+            headers={"Content-Type": SIZE_CONTENT_TYPE},
+        )
+    verify_consistency(call.old_size, witness.head.root, new.size, new.root, call.proof)
+    witness.head = Head(new.size, new.root)
+    witness.notes.append(call.checkpoint)
+    return cosigned(witness, call.checkpoint)
+
+
+@dataclass(eq=False)
+class FakeWitness:
+    name: str
+    signers: Sequence[Signer]
+    answer: Answer = honest
+    head: Head = field(default=Head(0, EMPTY_ROOT))
+    notes: list[SignedCheckpoint] = field(default_factory=list)
+    requests: int = 0
+    shown: bytes | None = None
+    url: str = ""
+    delay: float = 0.0
+
+    @property
+    def lines(self) -> str:
+        return "".join(
+            f"witness {self.name}{i} {signer.vkey} {self.url}\n"
+            for i, signer in enumerate(self.signers)
+        )
+
+
+@contextlib.asynccontextmanager
+async def serving(*witnesses: FakeWitness) -> AsyncIterator[None]:
+    runners = []
+    for witness in witnesses:
+
+        async def handle(request: web.BaseRequest, witness: FakeWitness = witness) -> web.Response:
+            if request.path == f"/{origin_hash(ORIGIN)}/checkpoint":
+                if witness.shown is None:
+                    return web.Response(status=404)
+                return web.Response(body=witness.shown)
+            assert request.path == "/add-checkpoint"
+            witness.requests += 1
+            body = await request.read()
+            await asyncio.sleep(witness.delay)
+            return await witness.answer(witness, body)
+
+        runner = web.ServerRunner(web.Server(handle, access_log=None), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        witness.url = "http://127.0.0.1:{1}".format(*runner.addresses[0])
+        runners.append(runner)
+    try:
+        yield
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+
+
+def trio() -> tuple[FakeWitness, FakeWitness, FakeWitness]:
+    """One witness with an Ed25519 key, one with ML-DSA-44, one with both."""
+    return (
+        FakeWitness("a", [signing.witness("w.example/a")]),
+        FakeWitness("b", [signing.witness_mldsa44("w.example/b")]),
+        FakeWitness("c", [signing.witness("w.example/c"), signing.witness_mldsa44("w.example/c")]),
+    )
+
+
+def policy_of(*witnesses: FakeWitness, quorum: int = 2) -> Policy:
+    text = f"log {signing.log_signer().vkey}\nlog {signing.log_mldsa44().vkey}\n"
+    text += "".join(witness.lines for witness in witnesses)
+    for witness in witnesses:
+        names = " ".join(f"{witness.name}{i}" for i in range(len(witness.signers)))
+        text += f"group {witness.name} any {names}\n"
+    text += f"group q {quorum} {' '.join(w.name for w in witnesses)}\nquorum q\n"
+    return parse_policy(text.encode())
+
+
+@dataclass
+class Log:
+    """A log with a publisher, without HTTP of its own."""
+
+    inner: log_tools.Embedded
+    publisher: Publisher
+    clients: list[WitnessClient]
+    task: asyncio.Task[None]
+    stream: GatewayStream = field(default_factory=GatewayStream)
+
+    async def add(self, count: int = 1) -> int:
+        return (await self.inner.sequencer.submit(self.stream.take(count))).size
+
+    async def wait(self, size: int, seconds: float = 5) -> SignedCheckpoint:
+        """Waits until a tree of this size is published, and then for what readers wait for."""
+        published = await self.publisher.wait(size, seconds)
+        await self.publisher.settled()
+        return published
+
+    @property
+    def shown(self) -> SignedCheckpoint:
+        assert self.publisher.published is not None
+        return self.publisher.published
+
+
+@contextlib.asynccontextmanager
+async def log_of(
+    path: Path,
+    policy: Policy | None,
+    limits: PublisherLimits = LIMITS,
+    *,
+    is_held: bool = False,
+    start_seconds: float = 2.0,
+) -> AsyncIterator[Log]:
+    """A log; with `is_held`, one that takes nothing while its witnesses' answers forbid it."""
+    async with log_tools.embedded(path / "log.db") as inner, new_session(2.0) as session:
+        loaded = await inner.store.load()
+        clients = [] if policy is None else clients_of(policy, session)
+        signers = [signing.log_signer(), signing.log_mldsa44()]
+        keys = [verifier_for(signer.vkey) for signer in signers]
+        silent = await check_witnesses(clients, ORIGIN, keys, inner.tiles, loaded.head, 2.0)
+        past = PastCheck(ORIGIN, keys, inner.tiles, lambda: publisher.integrated)
+        doubts = Doubts(past, policy, clients, silent, start_seconds)
+        if is_held:
+            inner.sequencer._cleared = doubts.cleared
+        publisher = Publisher(
+            HeadSigner(ORIGIN, signers, lambda: NOW, loaded.signed),
+            inner.store,
+            inner.tiles,
+            policy,
+            clients,
+            LogMetrics(Metrics("test")),
+            limits,
+            doubts,
+        )
+        listener = inner.listener
+
+        class Both:
+            def signer(self) -> object:
+                return publisher.signer()
+
+            def committed(self, change: object, signed: bytes | None) -> None:
+                listener.committed(change, signed)  # type: ignore[arg-type]
+                publisher.committed(change.edge.head, signed)  # type: ignore[attr-defined]
+
+        inner.order._listener = Both()  # type: ignore[assignment]
+        publisher.start(
+            loaded.head, loaded.signed, loaded.published, lambda: inner.sequencer.is_busy
+        )
+        task = asyncio.create_task(publisher.run())
+        try:
+            yield Log(inner, publisher, clients, task)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  # what is waited for has no event
+            await asyncio.sleep(0.005)
