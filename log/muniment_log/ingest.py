@@ -125,7 +125,7 @@ def examine(frames: Frames) -> Generator[None, None, Batch]:
     except FormatError as error:
         raise MalformedBatchError(str(error)) from error
     try:
-        yield from checking(frames.records, frames.manifest.producer)
+        yield from checking(frames.records, frames.manifest.producer, are_new=True)
     except RecordError as error:
         raise BadRecordError(error.entry, str(error)) from error
     return batch

@@ -112,7 +112,9 @@ def test_decisions_runs_and_lineage(deployment: Deployment) -> None:
         edge("e-3", "performed_by", ("run", "run-2"), ("agent", "spiffe://x/a")),
         encode_record(Outcome(**common("o-2"), execution="run-2", status="completed")),
         encode_record(
-            Revocation(**common("r-1"), target=Target(decision="d-1"), since=1, reason="no")
+            Revocation(
+                **common("r-1"), target=Target(decision="d-1"), since=1_790_000_000, reason="no"
+            )
         ),
         decision("d-2", "run-3", "other content"),
     ]

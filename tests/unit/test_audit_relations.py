@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 import logsim
 from decisions import decisions
-from governed import World, story
+from governed import World, artifact, story
 from logsim import GATEWAY, NOW, POLICY, LogSim
-from muniment.audit import relations, relationstore
+from muniment.audit import relations, relationstore, reuse
 from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
 from muniment.audit.events import EVENT, INDEX_BITS, PARTITIONS, Role, extract
 from muniment.audit.relations import judge
 from muniment.audit.relationstore import Judgement, RelationStore
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState
+from muniment.formats.artifact import Validity
+from muniment.formats.canonical import encode_canonical
 from muniment.formats.merkle import leaf_hashes
 from muniment.formats.recordquick import _read_shaped, read_plain
 from muniment.formats.records import Denial, Outcome, encode_record
@@ -242,6 +244,69 @@ async def test_warnings_do_not_touch_the_verdict_and_are_in_the_json() -> None:
     again = (await check(sim, outcome.state)).report
     assert not again.warnings
     assert not again.are_relations_whole
+
+
+def pair(id_: str, time: int, subject: str = "planner") -> bytes:
+    """A decision without anything that is out of the ordinary."""
+    request = {
+        "action": {"name": "call"},
+        "resource": {"id": "x", "type": "tool"},
+        "subject": {"id": subject, "type": "agent"},
+    }
+    return encode_canonical(
+        {
+            "v": 1,
+            "kind": "decision",
+            "id": id_,
+            "time": time,
+            "producer": GATEWAY,
+            "request": request,
+            "response": {"decision": True},
+        }
+    )
+
+
+async def test_a_record_that_was_logged_twice_accuses_nobody() -> None:
+    sim = LogSim()
+    ms = NOW * 1000
+    sim.append([pair(f"d-{number}", ms) for number in range(600)])
+    sim.append([pair(f"d-{number}", ms + 1 + number) for number in range(600)])
+    at = sim.size
+    sim.append([pair("d-7", ms, "another"), pair("d-8", ms + 5), pair("d-7", ms + 9)])
+    report = (await check(sim)).report
+    assert report.verdict is Verdict.CLEAN
+    assert [(one.kind, one.index) for one in report.warnings] == [("id-reuse", at)]
+    assert "the id of entry 7," in report.warnings[0].sentence
+
+
+async def test_ids_beyond_what_may_be_read_again_are_said_to_be_unread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reuse, "MIN_BUNDLES", 0)
+    monkeypatch.setattr(reuse, "AT_ONCE", 1)
+    sim = LogSim()
+    sim.append([pair("d-1", NOW * 1000 + number) for number in range(9)])
+    report = (await check(sim)).report
+    assert [(one.kind, one.index) for one in report.warnings] == [("unread-id-reuse", 3)]
+    assert "6 ids come again" in report.warnings[0].sentence
+
+
+async def test_times_that_a_log_would_not_take_any_more_are_warned_of() -> None:
+    sim = LogSim()
+    world = World()
+    world.producer = GATEWAY
+    sim.append([pair("d-1", NOW), pair("d-2", NOW * 1000), pair("d-3", 2**53 - 1)])
+    world.decide("call", artifact=artifact(validity=Validity(not_before=NOW, not_after=2**33)))
+    sim.append([encode_record(one) for one in world.records if one.producer == GATEWAY])
+    report = (await check(sim)).report
+    assert report.verdict is Verdict.CLEAN
+    assert [(one.kind, one.index) for one in report.warnings] == [
+        ("implausible-time", 0),
+        ("implausible-time", 2),
+        ("implausible-time", 4),
+    ]
+    assert "can only be seconds" in report.warnings[0].sentence
+    assert "artifact.validity.not_after" in report.warnings[2].sentence
 
 
 async def test_the_command_prints_warnings(tmp_path: Any) -> None:

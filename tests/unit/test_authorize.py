@@ -63,7 +63,7 @@ async def test_a_permit_verifies_offline_with_nothing_but_the_policy() -> None:
     artifact = Artifact(
         scope=Scope(actions=("call",), resources=(ResourceScope(type="tool", id="search"),)),
         policy=PolicyRef(id="main", revision="3", digest=DIGEST),
-        validity=Validity(not_before=0, not_after=2**33),
+        validity=Validity(not_before=1_000_000_000, not_after=4_000_000_000),
         attribution=Attribution(authority="acme"),
     )
     members = json.loads(encode_of(artifact))

@@ -21,7 +21,7 @@ from muniment.gateway import Gateway
 from muniment.index.replica import Watched, follow_once
 from muniment.keyfiles import write_key_file
 
-LONG = Validity(not_before=0, not_after=2**33)
+LONG = Validity(not_before=1_000_000_000, not_after=4_000_000_000)
 
 
 def muniment(*arguments: str, code: int = 0) -> Result:
@@ -203,6 +203,12 @@ async def test_each_target_of_a_revocation(place: Place) -> None:
         assert shown["revocation"]["target"] == {member: value}
         assert shown["revocation"]["since"] >= before
         assert json.loads(logged_records(place.sim)[-1]) == shown["revocation"]
+    at = ("--since", "2026-11-28T00:00:00Z", "--json")
+    shown = json.loads((await online(*revoke, "--execution", "plan", *at)).stdout)
+    assert shown["revocation"]["since"] == 1_795_824_000
+    for wrong, why in ((str(logsim.NOW * 1000), "only be milliseconds"), ("-5", "between 2000")):
+        shown_ = await online(*revoke, "--execution", "plan", "--since", wrong, code=2)
+        assert why in shown_.stderr
     await online(*revoke, code=2)
     await online(*revoke, "--decision", "a", "--execution", "b", code=2)
     await online(*revoke, "--decision", "not an id", code=7)

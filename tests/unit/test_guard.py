@@ -44,7 +44,9 @@ async def authorized(url: str, number: int) -> Permit:
         response={"decision": True},
         execution="call",
         artifact=artifact(
-            validity=Validity(not_before=0, not_after=2**33), environment=None, governance=None
+            validity=Validity(not_before=1_000_000_000, not_after=4_000_000_000),
+            environment=None,
+            governance=None,
         ),
     )
     async with Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:

@@ -19,6 +19,7 @@ from muniment.audit.reader import examiner, in_order, read_spans
 from muniment.audit.relations import judge
 from muniment.audit.relationstore import Judgement, RelationStore
 from muniment.audit.report import MAX_FINDINGS, Finding, Report, Verdict, Weight
+from muniment.audit.reuse import excuse
 from muniment.audit.statefile import AuditState
 from muniment.audit.streams import Streams
 from muniment.audit.tree import RightEdge
@@ -215,6 +216,7 @@ async def _leaves(
         spans = await stack.enter_async_context(aclosing(reading))
         async for span in spans:
             relations.add(span.relations)
+            report.warn(span.warnings)
             _tell(span.findings, streams.feed(span.runs), report)
             report.tiles += span.bundles
             await comparison.compare(edge.add_roots(span.roots))
@@ -228,7 +230,7 @@ async def _leaves(
                 await comparison.finish()
                 report.add(comparison.findings)
                 raise span.error
-        await _relate(relations, report, pool, is_whole=edge.size == total)
+        await _relate(client, relations, report, pool, start, new.size)
     if total:
         await comparison.compare(edge.partial_tiles())
     await comparison.finish()
@@ -249,14 +251,21 @@ def _tell(found: Sequence[Finding], told: Sequence[tuple[int, Finding]], report:
 
 
 async def _relate(
-    relations: RelationStore, report: Report, pool: Executor | None, *, is_whole: bool
+    client: LogClient,
+    relations: RelationStore,
+    report: Report,
+    pool: Executor | None,
+    start: int,
+    size: int,
 ) -> None:
-    """Judges whether records fit together: work of seconds for millions of them."""
+    """Judges whether the records [start, size) fit together: seconds for millions of them."""
+    is_whole = start == 0
     found = Judgement()
     work = partial(judge, is_whole=is_whole)
     async with aclosing(in_order(pool, work, relations.partitions())) as judged:
         async for one in judged:
             found.add(one)
+    await excuse(client, found, size)
     await asyncio.to_thread(found.conclude, report, relations.partitions, is_whole=is_whole)
 
 

@@ -10,17 +10,20 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.audit.events import extract
+from muniment.audit.relations import Warned
 from muniment.audit.report import Finding, Weight
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import FormatError, VerificationError
 from muniment.formats.manifest import HEADER, Manifest, parse_manifest, token_stream
 from muniment.formats.merkle import HASH_SIZE, CompactRange, leaf_hashes, root_of
 from muniment.formats.note import Verifier, parse_vkey
+from muniment.formats.recordcheck import time_problem
 from muniment.formats.recordquick import producers, read_plain
 from muniment.formats.records import parse_record
 from muniment.formats.tiles import Tile, check_bundle
 
 if TYPE_CHECKING:
+    from muniment.formats.kinds import Record
     from muniment.formats.recordforms import Usual
     from muniment.formats.recordshape import Shaped
 
@@ -92,6 +95,7 @@ class Examined(NamedTuple):
         runs: What the new entries are, in order.
         findings: What is wrong with them, in order.
         relations: What they say of each other, see ``events.extract``.
+        warnings: What a record says that it should not, in order.
         error: Why what comes after cannot be examined, None as a rule.
     """
 
@@ -102,6 +106,7 @@ class Examined(NamedTuple):
     runs: list[Run]
     findings: list[Finding]
     relations: tuple[bytes, ...]
+    warnings: list[Warned]
     error: Exception | None
 
 
@@ -156,7 +161,7 @@ def examine(
     findings.sort(key=lambda one: one.index or 0)
     relations = extract(new.entries, new.plain, new.hashes, new.start, origin)
     end = start + len(entries)
-    return Examined(end, done, roots, rest, runs, findings, relations, error)
+    return Examined(end, done, roots, rest, runs, findings, relations, new.warnings, error)
 
 
 def _mismatches(tile: Tile, level: Sequence[bytes], served: bytes) -> list[Finding]:
@@ -183,6 +188,7 @@ class _Entries:
 
     Attributes:
         plain: For each entry, the record when the quick reading could read its run; else None.
+        warnings: What records say that they should not.
     """
 
     def __init__(
@@ -197,6 +203,7 @@ class _Entries:
         self.hashes = hashes
         self.start = start
         self.plain: list[Usual | Shaped | None] = []
+        self.warnings: list[Warned] = []
         self._origin = origin
         self._vkeys = vkeys
 
@@ -239,13 +246,35 @@ class _Entries:
             names = producers(plain or ())
             if len(names) == 1:
                 found = [(self.start + at, names.pop())]
+                self._warn(plain or (), self.start + at)
             else:
                 # At least one is out of the ordinary: one by one, to name each that is bad.
-                found = _one_by_one(entries, self.start + at, findings)
+                found = self._one_by_one(entries, self.start + at, findings)
             for index, producer in found:
                 if not whose or whose[-1][1] != producer:
                     whose.append((index, producer))
         return tuple(whose)
+
+    def _one_by_one(
+        self, entries: Sequence[bytes], start: int, findings: list[Finding]
+    ) -> list[tuple[int, str]]:
+        producers: list[tuple[int, str]] = []
+        for index, entry in enumerate(entries, start):
+            try:
+                record = parse_record(entry)
+            except FormatError as error:
+                findings.append(Finding("bad-record", str(error), Weight.CONTENT, index))
+            else:
+                producers.append((index, record.producer))
+                self._warn((record,), index)
+        return producers
+
+    def _warn(self, records: "Sequence[Usual | Shaped | Record]", start: int) -> None:
+        """Warns of times that a log would not take any more; usual decisions state none."""
+        for index, record in enumerate(records, start):
+            if not isinstance(record, tuple) and (problem := time_problem(record)) is not None:
+                sentence = f"entry {index}: {problem}"
+                self.warnings.append(Warned("implausible-time", index, sentence))
 
     def _manifest(self, at: int, findings: list[Finding]) -> SeenManifest | None:
         def wrong(sentence: str) -> None:
@@ -272,15 +301,3 @@ class _Entries:
             wrong(str(error))
             return SeenManifest(manifest, signer, is_verified=False)
         return SeenManifest(manifest, signer, is_verified=True)
-
-
-def _one_by_one(
-    entries: Sequence[bytes], start: int, findings: list[Finding]
-) -> list[tuple[int, str]]:
-    producers: list[tuple[int, str]] = []
-    for index, entry in enumerate(entries, start):
-        try:
-            producers.append((index, parse_record(entry).producer))
-        except FormatError as error:
-            findings.append(Finding("bad-record", str(error), Weight.CONTENT, index))
-    return producers

@@ -75,7 +75,7 @@ async def examine_span(client: LogClient, job: Job) -> Examined:
         if not isinstance(fetched, Bundle):
             if not bundles:
                 at = job.tiles[0].start
-                return Examined(at, 0, [], [], [], [], (), fetched)
+                return Examined(at, 0, [], [], [], [], (), [], fetched)
             return examine(bundles, job.known, job.origin, job.vkeys)._replace(error=fetched)
         bundles.append(fetched)
     return examine(bundles, job.known, job.origin, job.vkeys)

@@ -24,6 +24,7 @@ MAX_EDGES: Final = 1_000_000
 _KNOWN: Final = frozenset(
     {Role.ID, Role.ALLOWED, Role.REFUSED, Role.AUTHORIZED, Role.OUTCOME, Role.ACTED}
 )
+_CONTENT: Final = (1 << CONTENT_BITS) - 1
 # From this role on events tell something even alone; of `Role.TO` that is not so, and harmless.
 _LONE_FROM: Final = Role.OUTCOME << INDEX_BITS
 
@@ -33,7 +34,7 @@ class Warned(NamedTuple):
 
     Attributes:
         kind: ``id-reuse``, ``dangling-lineage``, ``later-lineage``, ``cyclic-lineage``,
-            ``unauthorized-execution`` or ``outcome-without-decision``.
+            ``unauthorized-execution``, ``outcome-without-decision`` or ``implausible-time``.
         index: The leaf.
         sentence: What is wrong.
     """
@@ -41,6 +42,32 @@ class Warned(NamedTuple):
     kind: str
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
     sentence: str
+
+
+class Reuse(NamedTuple):
+    """An id that one producer used twice, for leaves that are not the same.
+
+    Attributes:
+        index: The later leaf.
+        before: The first leaf with the id.
+        content: The first CONTENT_BITS bits of the later one's leaf hash.
+        content_before: Those of the first.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
+    before: int
+    content: int
+    content_before: int
+
+    @property
+    def warning(self) -> Warned:
+        """What there is to say when more than the time differs."""
+        return Warned(
+            "id-reuse",
+            self.index,
+            f"entry {self.index} has the id of entry {self.before}, by the same producer, and "
+            "other content",
+        )
 
 
 class Judged(NamedTuple):
@@ -53,6 +80,7 @@ class Judged(NamedTuple):
         runs: Runs that acted or ended.
         edges: Edges, by the partition of the thing that they begin at.
         turns: Things at which a cycle may close: they lead somewhere after something led to them.
+        reuses: Ids that came again; the leaves have to be read to tell if more than time differs.
     """
 
     warnings: list[Warned]
@@ -60,6 +88,7 @@ class Judged(NamedTuple):
     runs: int
     edges: int
     turns: list[int]
+    reuses: list[Reuse]
 
 
 def judge(events: bytes, *, is_whole: bool) -> Judged:
@@ -71,6 +100,7 @@ def judge(events: bytes, *, is_whole: bool) -> Judged:
     """
     warnings: list[Warned] = []
     turns: list[int] = []
+    reuses: list[Reuse] = []
     unresolved = runs = edges = 0
     for key, group in groupby(_telling(events), itemgetter(0)):
         first: dict[int, int] = {}
@@ -83,7 +113,8 @@ def judge(events: bytes, *, is_whole: bool) -> Judged:
             if role == Role.ID:
                 known_as = contents.setdefault(extra >> CONTENT_BITS, {})
                 if extra not in known_as and known_as:
-                    warnings.append(_reuse(index, min(known_as.values())))
+                    before, known_content = min((at, known) for known, at in known_as.items())
+                    reuses.append(Reuse(index, before, extra & _CONTENT, known_content & _CONTENT))
                 known_as.setdefault(extra, index)
             elif role == Role.FROM:
                 edges += 1
@@ -106,7 +137,7 @@ def judge(events: bytes, *, is_whole: bool) -> Judged:
             runs += 1
             if is_whole and not {Role.ALLOWED, Role.AUTHORIZED} & first.keys():
                 warnings.append(_unauthorized(first, min(acted)))
-    return Judged(warnings, unresolved, runs, edges, turns)
+    return Judged(warnings, unresolved, runs, edges, turns, reuses)
 
 
 def _telling(events: bytes) -> list[tuple[int, int, int]]:
@@ -161,14 +192,6 @@ def cycles(partitions: Iterable[bytes], turns: Sequence[int]) -> Iterator[Warned
             else:
                 stack.pop()
                 done.add(path.popitem()[0])
-
-
-def _reuse(index: int, before: int) -> Warned:
-    return Warned(
-        "id-reuse",
-        index,
-        f"entry {index} has the id of entry {before}, by the same producer, and other content",
-    )
 
 
 def _dangling(index: int) -> Warned:

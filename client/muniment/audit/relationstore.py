@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from muniment.audit.events import PARTITIONS
-from muniment.audit.relations import MAX_EDGES, Judged, Warned, cycles
+from muniment.audit.relations import MAX_EDGES, Judged, Reuse, Warned, cycles
 from muniment.audit.report import Report
 
 BUFFER: Final = 256 * 1024
@@ -61,19 +61,30 @@ class RelationStore:
 
 
 class Judgement:
-    """What all partitions come to, put together."""
+    """What all partitions come to, put together.
+
+    Attributes:
+        reuses: Ids that came again. Whoever can read the leaves takes out those whose records
+            differ in nothing but their time, see ``reuse``.
+    """
 
     def __init__(self) -> None:
+        self.reuses: list[Reuse] = []
         self._warnings: list[Warned] = []
         self._turns: list[int] = []
         self._unresolved = 0
         self._runs = 0
         self._edges = 0
 
+    def warn(self, warning: Warned) -> None:
+        """Takes a warning about several partitions."""
+        self._warnings.append(warning)
+
     def add(self, judged: Judged) -> None:
         """Takes what one partition comes to."""
         self._warnings += judged.warnings
         self._turns += judged.turns
+        self.reuses += judged.reuses
         self._unresolved += judged.unresolved
         self._runs += judged.runs
         self._edges += judged.edges
@@ -89,6 +100,7 @@ class Judgement:
             is_whole: Whether the audit has read the log from its first leaf on.
         """
         found, turns = self._warnings, self._turns
+        found += [one.warning for one in self.reuses]
         report.unresolved, report.runs, report.edges = self._unresolved, self._runs, self._edges
         report.are_relations_whole = is_whole
         report.are_cycles_checked = not turns or report.edges <= MAX_EDGES

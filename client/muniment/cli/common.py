@@ -12,6 +12,7 @@ import click
 
 from muniment.atomicfile import read_bounded
 from muniment.errors import FormatError, InputError, MunimentError
+from muniment.service.timetext import parse_time
 from muniment.urls import check_url
 
 if TYPE_CHECKING:
@@ -32,6 +33,21 @@ def check_log_url(_ctx: click.Context, _param: click.Parameter, value: str | Non
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
+
+class TimeType(click.ParamType):  # type: ignore[type-arg]  # generic for its checker alone
+    """A point in time as people write it: ISO 8601, or Unix seconds; gives Unix seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Reads it; what cannot be meant is refused."""
+        try:
+            return parse_time(str(value))
+        except FormatError as error:
+            self.fail(str(error), param, ctx)
+
+
+TIME = TimeType()
 
 log_option = click.option(
     "--log",

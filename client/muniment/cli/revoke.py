@@ -9,6 +9,7 @@ import click
 
 from muniment.cli.common import (
     FILE,
+    TIME,
     json_option,
     log_option,
     passphrase_option,
@@ -44,9 +45,9 @@ STREAM = "revocations"
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it is logged.")
 @click.option(
     "--since",
-    type=click.IntRange(min=0),
-    metavar="SECONDS",
-    help="From when on, Unix seconds; from now on, without it.",
+    type=TIME,
+    metavar="TIME",
+    help="From when on: 2027-01-31T00:00:00Z, or Unix seconds; from now on, without it.",
 )
 @click.option(
     "--policy",

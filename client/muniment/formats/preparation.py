@@ -81,9 +81,11 @@ class Preparer:
         start = 0
         while start < len(entries):
             try:
-                check_records(entries[start:] if start else entries, self.producer)
+                check_records(entries[start:] if start else entries, self.producer, are_new=True)
             except RecordError as error:
                 at = start + error.entry
+                if isinstance(given[at], _TYPED):
+                    raise RecordError(at, _reason(error)) from None
                 entries[at] = self._careful(given[at], at, now_ms)
                 start = at + 1
             else:
@@ -114,18 +116,23 @@ class Preparer:
             raise RecordError(number, _bare(error)) from None
 
     def _careful(self, record: RecordInput, number: int, now_ms: int) -> bytes:
-        if isinstance(record, _TYPED):
-            # Encoded and valid: what the check refused is the producer.
-            raise RecordError(
-                number, f"producer: expected {self.producer!a}, got {record.producer[:64]!a}"
-            )
         try:
             data = record if isinstance(record, bytes) else _text(record).encode()
-            return complete_record(data, producer=self.producer, now_ms=now_ms, new_id=self._new_id)
+            entry = complete_record(
+                data, producer=self.producer, now_ms=now_ms, new_id=self._new_id
+            )
+            check_records([entry], self.producer, are_new=True)
+        except RecordError as error:
+            raise RecordError(number, _reason(error)) from None
         except FormatError as error:
             raise RecordError(number, _bare(error)) from None
         except (ValueError, TypeError, RecursionError) as error:
             raise RecordError(number, f"cannot be JSON: {error}") from None
+        return entry
+
+
+def _reason(error: RecordError) -> str:
+    return str(error).removeprefix(f"record {error.entry}: ")
 
 
 def _bare(error: FormatError) -> str:

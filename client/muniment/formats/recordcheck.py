@@ -24,6 +24,7 @@ from muniment.formats.kinds import (
 )
 from muniment.formats.members import MAX_ID
 from muniment.formats.recordshape import PlainDecision, Shaped
+from muniment.formats.times import milliseconds_problem, seconds_problem
 
 _NO_OBJECT: Final[dict[str, Any]] = {}
 
@@ -89,6 +90,39 @@ def check_producer(record: Record | Shaped) -> None:
         FormatError: If it is not.
     """
     check_key_name(record.producer, "producer")
+
+
+def time_problem(record: Record | Shaped) -> str | None:
+    """What is wrong with the times that a record states; None if nothing is.
+
+    Records that are in a log already stay valid, whatever times they state; new ones are refused.
+
+    Returns:
+        The member, and what is wrong with it.
+    """
+    if (problem := milliseconds_problem(record.time)) is not None:
+        return f"time: {problem}"
+    if isinstance(record, Decision) and record.artifact is not None:
+        validity = record.artifact.validity
+        for member, value in (
+            ("artifact.validity.not_before", validity.not_before),
+            ("artifact.validity.not_after", validity.not_after),
+        ):
+            if (problem := seconds_problem(value)) is not None:
+                return f"{member}: {problem}"
+    if isinstance(record, Revocation) and (problem := seconds_problem(record.since)) is not None:
+        return f"since: {problem}"
+    return None
+
+
+def check_times(record: Record | Shaped) -> None:
+    """Checks the times that a new record states; see `time_problem`.
+
+    Raises:
+        FormatError: If one cannot be meant; names the member.
+    """
+    if (problem := time_problem(record)) is not None:
+        raise FormatError(problem)
 
 
 def explain(error: ValidationError) -> str:

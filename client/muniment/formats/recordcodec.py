@@ -17,7 +17,14 @@ from msgspec.json import Decoder
 from muniment.formats.canonical import check_canonical, encode_canonical
 from muniment.formats.encoding import FormatError, check_key_name, in_one_go
 from muniment.formats.kinds import Record
-from muniment.formats.recordcheck import check_producer, check_rules, explain
+from muniment.formats.recordcheck import (
+    check_producer,
+    check_rules,
+    check_times,
+    explain,
+    time_problem,
+)
+from muniment.formats.recordforms import Usual
 from muniment.formats.recordguards import ENCODER, UNDECIDED, needs_care, plain_float
 from muniment.formats.recordquick import AT_ONCE, producers, read_plain
 from muniment.formats.recordshape import Shaped
@@ -106,7 +113,7 @@ def encode_members(members: dict[str, Any]) -> bytes:
     return data
 
 
-def check_records(entries: Sequence[bytes], producer: str) -> None:
+def check_records(entries: Sequence[bytes], producer: str, *, are_new: bool = False) -> None:
     """Checks that each entry is a canonical, valid record of one producer.
 
     Costs 3 to 8 µs a record; about 20 times that for a record that needs the slow path (see the
@@ -115,6 +122,8 @@ def check_records(entries: Sequence[bytes], producer: str) -> None:
     Args:
         entries: The records' bytes.
         producer: The key name that each must have as its producer; itself a valid key name.
+        are_new: Whether they shall be logged now. Then the times that they state must be ones that
+            can be meant, see `times`; what a log holds stays valid whatever it says.
 
     Raises:
         RecordError: For the first entry that is not acceptable; the message starts with its
@@ -122,10 +131,12 @@ def check_records(entries: Sequence[bytes], producer: str) -> None:
             ``record 17: request.subject.id: expected str, got int``.
         FormatError: If `producer` is no key name.
     """
-    in_one_go(checking(entries, producer))
+    in_one_go(checking(entries, producer, are_new=are_new))
 
 
-def checking(entries: Sequence[bytes], producer: str) -> Generator[None, None, None]:
+def checking(
+    entries: Sequence[bytes], producer: str, *, are_new: bool = False
+) -> Generator[None, None, None]:
     """Does `check_records` in steps, and yields between them.
 
     A step is two or three milliseconds, or a single record: one of 64 KB that was made to take
@@ -141,17 +152,21 @@ def checking(entries: Sequence[bytes], producer: str) -> Generator[None, None, N
         size = sum(map(len, piece)) + len(piece) * _RECORD_EFFORT
         if size <= _EFFORT:
             plain = read_plain(piece)
-            if plain is not None and producers(plain) == {producer}:
+            if (
+                plain is not None
+                and producers(plain) == {producer}
+                and not (are_new and _is_untimely(plain))
+            ):
                 effort += size
                 if effort > _EFFORT:
                     effort = 0
                     yield
                 continue
-        effort = yield from _checking_each(piece, start, producer, effort)
+        effort = yield from _checking_each(piece, start, producer, effort, are_new=are_new)
 
 
 def _checking_each(
-    entries: Sequence[bytes], start: int, producer: str, effort: int
+    entries: Sequence[bytes], start: int, producer: str, effort: int, *, are_new: bool
 ) -> Generator[None, None, int]:
     """Checks records one by one, the first of which has a number; returns the effort since."""
     decode, encode, check = _decode_shaped, _encode, check_rules  # locals: a tenth of the time
@@ -176,12 +191,21 @@ def _checking_each(
                 record = _examine(entry)
             else:
                 check(record)
+            if are_new:
+                check_times(record)
             if record.producer != producer:
                 check_producer(record)
                 raise FormatError(f"producer: expected {producer!a}, got {record.producer!a}")
         except FormatError as error:
             raise RecordError(number, str(error).removeprefix("record: ")) from None
     return effort
+
+
+def _is_untimely(records: Sequence[Usual | Shaped]) -> bool:
+    """Whether one of some records states a time that a new one must not; usual decisions do not."""
+    return any(
+        not isinstance(record, tuple) and time_problem(record) is not None for record in records
+    )
 
 
 def _quickly_read(data: bytes) -> Record | None:

@@ -8,7 +8,8 @@ valid as well, for what RFC 8785 and the rules say is in it:
 - members and their order are literal, and nothing stands between them;
 - a string has no character that is, or ought to be, escaped; ids are visible ASCII;
 - a number has the one spelling of its value: at most 15 digits, at most 9 of them before a point
-  and 6 after it, the last not zero. So many digits survive a double, and no exponent is due.
+  and 6 after it, the last not zero. So many digits survive a double, and no exponent is due;
+- a time is one that a new record may state (`times`).
 
 Whether the bytes are UTF-8 is asked for all at once. Everything else is for others to judge: a
 record that does not match is only unusual.
@@ -46,7 +47,8 @@ _TEXTS: Final = rb"\[(?:%b(?:,%b)*)?\]" % (_TEXT, _TEXT)
 _NUMBER: Final = (
     rb"(?:-(?!0[,\]}]))?(?:0|[1-9][0-9]{0,14}+)(?:\.(?<![0-9]{10}\.)[0-9]{1,6}+(?<!0))?"
 )
-_TIME: Final = rb"(?:0|[1-9][0-9]{0,14}+)"
+# From February 2000 to December 2099: a usual decision states no time that would be refused.
+_TIME: Final = rb"(?:9[5-9][0-9]{10}|[1-3][0-9]{12}|40[0-9]{11})"
 _ID: Final = rb'"([!#-\[\]-~]{1,%d}+)"' % MAX_ID
 _KEY_NAME: Final = rb'"([!#-*,-\[\]-~]{1,%d}+)"' % MAX_KEY_NAME
 _CODES: Final = "|".join(get_args(DenialCode)).encode()

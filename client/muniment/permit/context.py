@@ -14,6 +14,7 @@ from muniment.formats.kinds import Entity
 from muniment.formats.note import COSIGNATURE_MLDSA44, ED25519, VKey
 from muniment.formats.policy import Policy
 from muniment.formats.quorum import CLOCK_SKEW
+from muniment.formats.times import MAX_DURATION
 from muniment.lineage.facts import Facts
 
 __all__ = [
@@ -116,7 +117,7 @@ class Trust:
 
     Raises:
         ValueError: If an authority's key cannot sign decisions, or two keys have one name and key
-            ID, or more signatures are asked for than there are authorities.
+            ID, or more signatures are asked for than there are authorities, or an age is none.
     """
 
     policy: Policy
@@ -145,6 +146,12 @@ class Trust:
             raise ValueError("an authority's key is not of a type that signs decisions")
         if not 0 <= self.signatures_needed <= len({vkey.name for vkey in self.authorities}):
             raise ValueError("more signatures are needed than there are authorities")
+        for member, age in (
+            ("max_facts_age", self.max_facts_age),
+            ("max_checkpoint_age", self.max_checkpoint_age),
+        ):
+            if age is not None and not 0 <= age < MAX_DURATION:
+                raise ValueError(f"{member}: expected seconds, of less than a century, got {age}")
 
     @property
     def signatures_needed(self) -> int:

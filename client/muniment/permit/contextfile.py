@@ -10,6 +10,7 @@ from muniment.formats.canonical import parse_json
 from muniment.formats.encoding import FormatError
 from muniment.formats.kinds import Entity
 from muniment.formats.members import Digest, Id, Label, Name, Seconds, ShortName, SpiffeId
+from muniment.formats.times import check_seconds
 from muniment.lineage.facts import Facts
 from muniment.permit.context import Context, ExpectedPolicy
 
@@ -61,6 +62,8 @@ def parse_context(data: bytes, *, now: int, facts: Facts | None) -> Context:
         given = msgspec.convert(value, _Members)
     except msgspec.ValidationError as error:
         raise FormatError(f"context: {error}") from None
+    if given.now is not None:
+        check_seconds(given.now, "context: now")
     policy = given.policy
     return Context(
         now=now if given.now is None else given.now,

@@ -1,0 +1,84 @@
+"""Whether an id that came again stands for other content: the leaves are read once more for that.
+
+An audit keeps a hash of each record, not the record, and it is the hash of all of it. A record
+without a `time` gets one when it is logged; sent twice, it is logged with two times under one id.
+That is a repetition, and nobody's lie. Ids that come again are rare, so reading their leaves once
+more costs less than another hash of every record would.
+"""
+
+import asyncio
+from typing import Final
+
+from muniment.audit.relations import Reuse, Warned
+from muniment.audit.relationstore import Judgement
+from muniment.formats.merkle import leaf_hash
+from muniment.formats.recordcontent import content_of
+from muniment.formats.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
+from muniment.logclient import LogClient
+
+AT_ONCE: Final = 256
+"""Ids looked at together; their leaves are in memory meanwhile, two for each."""
+
+WINDOW: Final = 16
+"""Entry bundles fetched at the same time."""
+
+MIN_BUNDLES: Final = 1_000
+"""Entry bundles that may be read again however small the log is; else as many as it has twice."""
+
+_HASH_BYTES: Final = 6  # as many as an event holds
+
+
+async def excuse(client: LogClient, found: Judgement, size: int) -> None:
+    """Takes out the reused ids whose records differ in nothing but their time.
+
+    Args:
+        client: The log.
+        found: What partitions come to; `reuses` is replaced, and a warning added when there are so
+            many that not all could be looked at.
+        size: Size of the tree that is audited.
+
+    Raises:
+        Unreachable, Refused, FormatError: If the log does not serve its bundles any more.
+    """
+    budget = max(MIN_BUNDLES, 2 * -(-size // TILE_WIDTH))
+    waiting = sorted(found.reuses)
+    kept: list[Reuse] = []
+    for start in range(0, len(waiting), AT_ONCE):
+        part = waiting[start : start + AT_ONCE]
+        wanted = {index for one in part for index in (one.index, one.before)}
+        budget -= len({index // TILE_WIDTH for index in wanted})
+        if budget < 0:
+            left = len(waiting) - start
+            sentence = f"from entry {part[0].index} on {left} ids come again: too many to compare"
+            found.warn(Warned("unread-id-reuse", part[0].index, sentence))
+            break
+        leaves = await _leaves(client, wanted, size)
+        kept += [one for one in part if not _is_repetition(one, leaves)]
+    found.reuses = kept
+
+
+def _is_repetition(one: Reuse, leaves: dict[int, bytes]) -> bool:
+    later, first = leaves[one.index], leaves[one.before]
+    # Leaves other than those that were audited excuse nobody.
+    if (_bits(later), _bits(first)) != (one.content, one.content_before):
+        return False
+    try:
+        return content_of(later) == content_of(first)
+    except ValueError:  # no records
+        return False
+
+
+def _bits(leaf: bytes) -> int:
+    return int.from_bytes(leaf_hash(leaf)[:_HASH_BYTES], "big")
+
+
+async def _leaves(client: LogClient, wanted: set[int], size: int) -> dict[int, bytes]:
+    leaves: dict[int, bytes] = {}
+    numbers = sorted({index // TILE_WIDTH for index in wanted})
+    for start in range(0, len(numbers), WINDOW):
+        tiles = [tile_at(ENTRIES, number, size) for number in numbers[start : start + WINDOW]]
+        served: list[bytes] = await asyncio.gather(*map(client.tile, tiles))
+        for tile, data in zip(tiles, served, strict=True):
+            held = enumerate(check_bundle(tile, data), tile.start)
+            leaves.update((index, leaf) for index, leaf in held if index in wanted)
+    return leaves
