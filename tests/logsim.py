@@ -111,6 +111,7 @@ class LogSim:
     frozen: bytes | None = None
     published_size: int | None = None
     overrides: dict[str, bytes | int] = field(default_factory=dict)
+    damaged: set[str] = field(default_factory=set)
     drops_partial_tiles: bool = False
     receipt_changes: dict[str, object] = field(default_factory=dict)
     posts: int = 0
@@ -195,6 +196,8 @@ class LogSim:
     async def _read(self, request: web.Request) -> web.Response:
         path = request.rel_url.raw_path.lstrip("/")
         self.reads.append(path)
+        if path in self.damaged:
+            return _problem(500, "damaged-tile")
         override = self.overrides.get(path)
         if isinstance(override, int):
             return _problem(override, "overridden")

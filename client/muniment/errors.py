@@ -123,6 +123,11 @@ class Refused(MunimentError):  # noqa: N818 - says what happened
         """Whether the same request may succeed later."""
         return self.problem.status in RETRIABLE
 
+    @property
+    def is_damage(self) -> bool:
+        """Whether the log says that what it holds is damaged: then it was reached, and is wrong."""
+        return self.problem.slug == "damaged-tile"
+
 
 class RecordRefused(Refused):
     """The log will never take one of the records.

@@ -7,6 +7,7 @@ not); errors come as the types of ``muniment.errors`` and as nothing else.
 
 import asyncio
 import random
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote, urlsplit
@@ -19,7 +20,7 @@ from muniment.formats.encoding import FormatError, frame, parse_base64, unframe
 from muniment.formats.merkle import HASH_SIZE
 from muniment.formats.note import MAX_NOTE_SIZE
 from muniment.formats.proofs import MAX_PROOF
-from muniment.formats.tiles import ENTRIES, TILE_WIDTH, Tile
+from muniment.formats.tiles import ENTRIES, TILE_WIDTH, Tile, tile_at
 from muniment.formats.typedjson import decode_json
 from muniment.httpclient import HttpClient
 from muniment.httpexchange import Answer, HttpError, TooLongError
@@ -34,6 +35,11 @@ READ_ATTEMPTS: Final = 4
 MAX_RETRY_AFTER: Final = 60.0
 """Seconds; a longer ``Retry-After`` is cut, so that a log cannot park its clients for a day."""
 
+CATCH_UP_PAUSES: Final = (0.5, 1.5, 3.0)
+"""Seconds to wait, one after the other, for a copy of a log (a mirror, another frontend, a cache)
+that is behind the one that showed the head."""
+
+_ABSENT: Final = 404
 _MAX_JSON: Final = 64 * 1024
 _MAX_ENTRY_ANSWER: Final = 65_535
 _MAX_BUNDLE: Final = 256 * (2 + 65_535)
@@ -106,6 +112,11 @@ class LogClient:
         timeout: Seconds for one request.
         connections: Most connections open at the same time.
         access: CA, client certificate and read token; by default the environment's.
+        pauses: Seconds to wait, one after the other, for a tile that is not there yet; None for
+            CATCH_UP_PAUSES.
+
+    Attributes:
+        pauses: As given; readers of checkpoints wait as long for one that is not too old.
 
     Raises:
         ValueError: If the URL is not one.
@@ -120,8 +131,11 @@ class LogClient:
         timeout: float = DEFAULT_TIMEOUT,
         connections: int = 16,
         access: Access | None = None,
+        pauses: Sequence[float] | None = None,
     ) -> None:
         self.url = check_url(url)
+        self.pauses = tuple(CATCH_UP_PAUSES if pauses is None else pauses)
+        self._shown = 0  # leaves of the newest checkpoint that was read
         self._access = Access.from_environment() if access is None else access
         self._headers = self._access.headers(self.url)
         self._timeout = timeout
@@ -174,7 +188,11 @@ class LogClient:
             Refused: If the log has none to show.
             BadAnswer: If the answer is not of the protocol.
         """
-        return await self._get("/checkpoint", limit=MAX_NOTE_SIZE)
+        data = await self._get("/checkpoint", limit=MAX_NOTE_SIZE)
+        size = data.split(b"\n", 2)[1:2]
+        if size and size[0].isdigit() and len(size[0]) < 20:
+            self._shown = max(self._shown, int(size[0]))
+        return data
 
     async def tile(self, tile: Tile) -> bytes:
         """Reads a hash tile (32 bytes a hash) or an entry bundle, as it stands at ``tile.width``.
@@ -182,12 +200,52 @@ class LogClient:
         Logs may drop a partial tile once its full tile exists (tlog-tiles, "Partial Tiles"); then
         the full one is read and cut, which is why the length of a bundle is not its file's.
 
+        A tile that is not there is asked for again, `pauses` long: a head and the tiles below it
+        may come from two copies of the log, one of which is a moment behind.
+
         Raises:
-            Unreachable: If no answer came.
-            Refused: If the log does not have it.
+            Unreachable: If no answer came, or whoever answers is still behind the checkpoint.
+            Refused: If the log does not have it, but what comes after it.
             BadAnswer: If its length cannot be that of the tile, or a bundle is malformed where it
                 had to be cut.
         """
+        for pause in (*self.pauses, None):
+            try:
+                return await self._tile(tile)
+            except Refused as refusal:
+                if refusal.problem.status != _ABSENT:
+                    raise
+                if pause is None:
+                    raise await self._absence(tile, refusal) from None
+            await asyncio.sleep(pause)
+        raise AssertionError("the loop returns or raises")
+
+    async def _absence(self, tile: Tile, refusal: Refused) -> Unreachable | Refused:
+        """Tells a copy that is behind, which ends somewhere, from a log that lacks a part."""
+        size = self._shown
+        if not size:
+            return refusal
+        published = refusal.problem.integer("published")
+        if refusal.problem.slug == "not-published-yet" and published is not None:
+            return Unreachable(
+                f"{self.url}/{tile.path}: whoever answers has published {published} leaves only, "
+                f"the checkpoint is of {size}: two copies of the log, one of them behind"
+            )
+        edge = tile_at(min(tile.level, 0), (size - 1) // TILE_WIDTH, size)
+        if edge != tile:
+            try:
+                await self._tile(edge)
+            except Refused:
+                pass
+            else:
+                return refusal
+        return Unreachable(
+            f"{self.url}/{tile.path}: not there (HTTP {_ABSENT}), nor the newest tile: whoever "
+            f"answers is behind the checkpoint of {size} leaves: another copy of the log, or a "
+            "cache that keeps old answers"
+        )
+
+    async def _tile(self, tile: Tile) -> bytes:
         limit = _MAX_BUNDLE if tile.level == ENTRIES else HASH_SIZE * 256
         try:
             data = await self._get("/" + tile.path, limit=limit)

@@ -22,6 +22,8 @@ from muniment.formats.note import Ed25519Signer
 from muniment.formats.tiles import ENTRIES, Tile
 from muniment.logclient import LogClient
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 OPTIONS = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,))
 
 

@@ -38,6 +38,7 @@ COMMANDS = [
 @pytest.fixture(autouse=True)
 def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("muniment.logclient._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("muniment.logclient.CATCH_UP_PAUSES", (0.001,) * 3)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 @pytest.fixture(autouse=True)
 def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logclient, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(logclient, "CATCH_UP_PAUSES", (0.001,) * 3)
 
 
 @asynccontextmanager

@@ -343,7 +343,7 @@ async def test_a_log_over_http_is_followed(tmp_path: Path) -> None:
     [
         ("checkpoint", 404, VerificationError),
         ("checkpoint", b"nonsense", FormatError),
-        ("tile/entries/000.p/11", 404, VerificationError),
+        ("tile/entries/000.p/11", 404, Unreachable),
         ("tile/entries/000.p/11", b"\x00\x05ab", FormatError),
     ],
 )
@@ -355,6 +355,10 @@ async def test_what_http_cannot_give(
     sim.overrides[path] = answer
     sim.overrides["tile/entries/000"] = 404
     path_ = tmp_path / "replica"
-    async with sim.serve() as url, LogClient(url) as client, tools.opened(path_) as store:
+    async with (
+        sim.serve() as url,
+        LogClient(url, pauses=()) as client,
+        tools.opened(path_) as store,
+    ):
         with pytest.raises(error):
             await Follower(store, HttpSource(client, logsim.POLICY)).step()

@@ -118,9 +118,14 @@ async def audit_log(
         report.found("inconsistent", str(error), Weight.UNVERIFIED)
         return AuditOutcome(report, state)
     except Refused as refusal:
-        if refusal.is_retriable:
+        if refusal.is_damage:
+            sentence = f"the log says that what it holds is damaged: {refusal}"
+            report.found("damaged", sentence, Weight.UNVERIFIED)
+        elif refusal.is_retriable:
             raise
-        report.found("missing", f"the log does not serve its tree: {refusal}", Weight.UNVERIFIED)
+        else:
+            sentence = f"the log does not serve its tree: {refusal}"
+            report.found("missing", sentence, Weight.UNVERIFIED)
         return AuditOutcome(report, state)
     except (BadAnswer, FormatError) as error:
         report.found("malformed", str(error), Weight.UNVERIFIED)
@@ -146,20 +151,27 @@ async def _head(
     now: int,
     report: Report,
 ) -> CosignedCheckpoint | None:
-    """Reads the checkpoint and verifies it by the policy; None when that fails."""
-    try:
-        data = await client.checkpoint()
-    except Refused as refusal:
-        if refusal.is_retriable:
-            raise
-        report.found("no-checkpoint", f"the log shows no checkpoint: {refusal}", Weight.UNVERIFIED)
-        return None
+    """Reads the checkpoint and verifies it by the policy; None when that fails.
+
+    One that is older than the state's is asked for again: it may come from a copy that is behind.
+    """
     expected = options.origin or (state.trust.origin if state else None)
-    try:
-        new = options.policy.verify(data, origin=expected)
-    except (FormatError, VerificationError) as error:
-        report.found("bad-checkpoint", str(error), Weight.UNVERIFIED)
-        return None
+    for pause in (*client.pauses, None):
+        try:
+            data = await client.checkpoint()
+            new = options.policy.verify(data, origin=expected)
+        except Refused as refusal:
+            if refusal.is_retriable:
+                raise
+            sentence = f"the log shows no checkpoint: {refusal}"
+            report.found("no-checkpoint", sentence, Weight.UNVERIFIED)
+            return None
+        except (FormatError, VerificationError) as error:
+            report.found("bad-checkpoint", str(error), Weight.UNVERIFIED)
+            return None
+        if pause is None or state is None or new.size >= state.trust.size:
+            break
+        await asyncio.sleep(pause)
     report.origin, report.size, report.root = new.origin, new.size, new.root
     report.cosigners = new.cosigners
     report.time, report.ahead = new.time(now), new.ahead(now)

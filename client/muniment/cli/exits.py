@@ -50,6 +50,8 @@ def exit_code(error: MunimentError) -> int:
             return exit_code(error.error)
         case Unreachable():
             return UNREACHABLE
+        case Refused() if error.is_damage:
+            return UNVERIFIED
         case Refused():
             return UNREACHABLE if error.is_retriable else REFUSED
         case StreamError() | NotPublished():

@@ -1,5 +1,6 @@
 """``muniment prove``."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -87,13 +88,17 @@ async def _work(
 
     with progress("Searching") as show:
         async with LogClient(log_url) as client:
-            try:
-                checkpoint = parse_signed_checkpoint(await client.checkpoint())
-            except FormatError as error:
-                raise BadAnswer(f"checkpoint: {error}") from None
-            if policy is not None:
-                policy.verify(checkpoint)
-            size = checkpoint.checkpoint.size
+            for pause in (*client.pauses, None):
+                try:
+                    checkpoint = parse_signed_checkpoint(await client.checkpoint())
+                except FormatError as error:
+                    raise BadAnswer(f"checkpoint: {error}") from None
+                if policy is not None:
+                    policy.verify(checkpoint)
+                size = checkpoint.checkpoint.size
+                if pause is None or index is None or index < size:
+                    break
+                await asyncio.sleep(pause)  # it may come from a copy of the log that is behind
             if index is None:
                 index = await _find(client, leaf_hash(leaf or b""), size, show)
             if index >= size:
@@ -142,8 +147,6 @@ async def _find(
     client: "LogClient", wanted: bytes, size: int, show: "Callable[[int, int], None]"
 ) -> int:
     """Searches the level-0 tiles for a leaf hash, from the newest to the oldest."""
-    import asyncio  # noqa: PLC0415 - see cli
-
     from muniment.formats.merkle import HASH_SIZE  # noqa: PLC0415
     from muniment.formats.tiles import TILE_WIDTH, tile_at  # noqa: PLC0415
 

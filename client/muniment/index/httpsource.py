@@ -51,6 +51,6 @@ class HttpSource:
 
 def _judge(refusal: Refused, what: str) -> NoReturn:
     """A log that says "not now" cannot be reached; one that lacks a part cannot be verified."""
-    if refusal.is_retriable:
+    if refusal.is_retriable and not refusal.is_damage:
         raise refusal
     raise VerificationError(f"{what}: {refusal}") from None

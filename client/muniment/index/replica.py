@@ -51,8 +51,13 @@ async def follow_once(watched: Watched, path: Path, *, progress: Progress) -> Ro
     store = await IndexStore.open(path, keeps_bundles=True)
     try:
         async with LogClient(watched.url) as client:
-            source = HttpSource(client, watched.policy, watched.origin)
-            return await Follower(store, source).step(progress)
+            follower = Follower(store, HttpSource(client, watched.policy, watched.origin))
+            for pause in client.pauses:
+                try:
+                    return await follower.step(progress)
+                except StaleCheckpoint:
+                    await asyncio.sleep(pause)  # it may come from a copy that is behind
+            return await follower.step(progress)
     finally:
         await store.close()
 

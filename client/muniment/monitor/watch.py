@@ -19,7 +19,7 @@ from muniment.atomicfile import write_atomic
 from muniment.errors import BadAnswer, MunimentError, Refused, Unreachable, VerificationError
 from muniment.formats.evidence import EXTENSION
 from muniment.formats.witnesswire import origin_hash
-from muniment.logclient import LogClient
+from muniment.logclient import CATCH_UP_PAUSES, LogClient
 from muniment.monitor.core import Core, Missing, Tiles
 from muniment.monitor.heads import LOG, Head, Pair, compare_by_proof
 from muniment.monitor.report import Alarm, Round, Weight
@@ -35,9 +35,6 @@ PROOF_SECONDS: Final = 30.0
 
 REQUEST_SECONDS: Final = 10.0
 """Longest wait for one answer."""
-
-CATCH_UP_PAUSES: Final = (0.5, 1.5, 3.0)
-"""Seconds to wait, one after the other, for a log to publish what a witness has cosigned."""
 
 JITTER: Final = 0.2
 """The part of the interval by which a pause is longer or shorter: monitors must not march."""
@@ -73,11 +70,14 @@ class Watcher:
         prefix = origin_hash(core.reader.origin)
         # A witness serves a log's checkpoint, and some its tiles, as a log does: below its prefix.
         access = Access.from_environment()
-        self._clients = {LOG: LogClient(log_url, timeout=REQUEST_SECONDS, access=access)} | {
-            url: LogClient(
-                f"{url}/{prefix}", timeout=REQUEST_SECONDS, access=access.without_token()
-            )
-            for url in core.witnesses
+        without = access.without_token()
+        # It asks again by itself, together with the checkpoint.
+        self._clients = {
+            party: LogClient(url, timeout=REQUEST_SECONDS, access=known, pauses=())
+            for party, url, known in [
+                (LOG, log_url, access),
+                *[(url, f"{url}/{prefix}", without) for url in core.witnesses],
+            ]
         }
         self._stack = AsyncExitStack()
         self._files: dict[str, str] = {}
@@ -93,8 +93,9 @@ class Watcher:
     async def round(self) -> Round:
         """Asks everybody once and says what came of it.
 
-        The log is asked last, and again after a moment when a witness is ahead of it and no tiles
-        can be had of that tree: an honest log collects cosignatures before it publishes.
+        The log is asked last, and again after a moment when no tiles can be had of the newest
+        tree: an honest log collects cosignatures before it publishes, and one copy of it may be
+        behind another.
         """
         witnesses = self._core.witnesses
         held = await asyncio.gather(*[self._read(party) for party in witnesses])
@@ -196,10 +197,13 @@ class Watcher:
 
 
 def _may_catch_up(heads: Mapping[str, Head], tiles: Mapping[Pair, Tiles]) -> bool:
-    """Whether a comparison failed that the log makes possible when it publishes what it has."""
+    """Whether a comparison failed that the log makes possible when it publishes what it has.
+
+    Or when the copy of it that serves tiles has caught up with the one that showed the head.
+    """
     shown = heads[LOG].size if LOG in heads else -1
     return any(
-        not made.is_compared and pair.newer.size > shown >= 0 for pair, made in tiles.items()
+        not made.is_compared and pair.newer.size >= shown >= 0 for pair, made in tiles.items()
     )
 
 
