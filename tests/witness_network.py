@@ -27,9 +27,8 @@ from muniment_witness.config import Gossip, LogOptions, Peer, WitnessConfig, Wit
 from muniment_witness.decide import Log
 from muniment_witness.http import WitnessHttp
 from muniment_witness.net import Answer, UnreachableError
-from muniment_witness.store import Store
 from muniment_witness.watch import Watch
-from witness_tools import witness_signer
+from witness_tools import opened_store, witness_signer
 
 START = 1_700_000_000
 PERIOD = 30
@@ -96,7 +95,7 @@ class Node:
             {log.origin: options for log, options in known},
             tuple(others),
         )
-        self.store = await Store.open(self.database, [self.signer.vkey])
+        self.store = await opened_store(self.database, [self.signer.vkey])
         metrics = Metrics("w")
         self.watch = Watch(config, self.store, Wire(network, self), metrics, self.now)
         self.http = WitnessHttp(
@@ -132,6 +131,7 @@ class Node:
         await self.watch.relay.arrivals()
         await self.watch.gossip.retry()
         await self.watch.relay.push()
+        await self.watch.settle()
         self.network.alarms += [(self.name, *alarm) for alarm in self.watch.look()]
 
     async def call(

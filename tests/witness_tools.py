@@ -1,14 +1,18 @@
 """A log made of nothing but the formats and the RFC 6962 oracle, to put questions to witnesses."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import rfc6962
 from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
 from muniment.formats.cosignature import signer_for, verifier_for
 from muniment.formats.keys import generate
-from muniment.formats.note import SignatureLine, Signer, Verifier
+from muniment.formats.note import SignatureLine, Signer, Verifier, VKey
 from muniment.formats.witnesswire import AddCheckpoint, SignSubtree
+from muniment_witness.database import create
+from muniment_witness.store import Store
 
 ORIGIN = "log.example/decisions"
 WITNESS = "witness.example/w1"
@@ -96,3 +100,10 @@ class GrowingLog:
         return SignSubtree(
             start, end, rfc6962.MTH(leaves[start:end]) if hash_ is None else hash_, proof, reference
         )
+
+
+async def opened_store(path: Path, keys: Sequence[VKey]) -> Store:
+    """The database of a witness, made as by `init` where there is none."""
+    if not await asyncio.to_thread(path.exists):
+        await create(path, keys, "init")
+    return await Store.open(path, keys)

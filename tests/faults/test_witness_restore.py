@@ -89,7 +89,11 @@ class Restored:
     @property
     def marked(self) -> bool:
         with closing(sqlite3.connect(self.database)) as db:
-            return bool(db.execute("SELECT count(*) FROM copied").fetchone()[0])
+            marks, settled = (
+                db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                for table in ("copied", "settled")
+            )
+            return bool(marks) and not settled
 
 
 @pytest.fixture

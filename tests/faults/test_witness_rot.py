@@ -20,11 +20,12 @@ from muniment.formats.note import VKey, parse_vkey
 from muniment.service.database import DatabaseError
 from muniment_witness import setup
 from muniment_witness.check import Report, check
+from muniment_witness.database import MIGRATIONS
 from muniment_witness.decide import Accepted, Head, Log, State, decide
 from muniment_witness.exits import EXIT_DAMAGED, EXIT_DATABASE
 from muniment_witness.ledger import Noted, Suspicion
-from muniment_witness.store import MIGRATIONS, Store
-from witness_tools import WITNESS, GrowingLog, witness_signer
+from muniment_witness.store import Store
+from witness_tools import WITNESS, GrowingLog, opened_store, witness_signer
 
 LOG = GrowingLog("log.example/a")
 OTHER = GrowingLog("log.example/b")
@@ -56,7 +57,7 @@ FULL = {"note", "old_size", "proof"}
 
 async def make(path: Path) -> None:
     """Heads of two logs with their steps, and something in each table."""
-    store = await Store.open(path, KEYS)
+    store = await opened_store(path, KEYS)
     for log, sizes in ((LOG, (3, 20, 70)), (OTHER, (5,))):
         for size in sizes:
             state = State(LOGS[log.origin], store.head(log.origin))

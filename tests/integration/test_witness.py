@@ -21,8 +21,8 @@ from muniment.formats.note import SignatureLine, Verifier, parse_vkey, verify_no
 from muniment.formats.witnesswire import origin_hash, parse_cosignatures, parse_size
 from muniment_witness import setup
 from muniment_witness.config import load
+from muniment_witness.database import APPLICATION
 from muniment_witness.exits import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE, EXIT_FAILED
-from muniment_witness.store import APPLICATION
 from processes import ProcessFailedError, muniment_witness
 from witness_tools import WITNESS, GrowingLog, log_signer
 
@@ -330,9 +330,10 @@ def test_a_database_that_does_not_fit_is_refused_in_one_line(folder: Path) -> No
 
 def test_an_address_that_is_taken_is_refused_in_one_line(folder: Path) -> None:
     with processes.start(serve(folder)) as process:
-        edit(folder, "127.0.0.1:0", process.url.removeprefix("http://"))
-        edit(folder, "witness.db", "witness2.db")
-        code, message = fails(folder)
+        other = folder.parent / "other"
+        init(other)
+        edit(other, "127.0.0.1:0", process.url.removeprefix("http://"))
+        code, message = fails(other)
         assert code == EXIT_ADDRESS
         assert "address" in message
 

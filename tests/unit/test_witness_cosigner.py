@@ -13,8 +13,8 @@ from muniment.service.http import Problem
 from muniment_witness import cosigner as module
 from muniment_witness.cosigner import Cosigner
 from muniment_witness.decide import Authentic, Log, Refused, authenticate
-from muniment_witness.store import Cosigned, Store
-from witness_tools import ORIGIN, GrowingLog, witness_signer
+from muniment_witness.store import Cosigned
+from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer
 
 LOG = GrowingLog()
 KNOWN = Log(LOG.origin, LOG.verifiers)
@@ -37,7 +37,7 @@ def ask(old: int, new: int, log: GrowingLog = LOG) -> Authentic:
 
 @asynccontextmanager
 async def running(folder: Path, clock: Clock | None = None) -> AsyncIterator[Cosigner]:
-    store = await Store.open(folder / "w.db", [SIGNER.vkey])
+    store = await opened_store(folder / "w.db", [SIGNER.vkey])
     cosigner = Cosigner(store, [SIGNER], clock or Clock())
     task = asyncio.create_task(cosigner.run())
     try:
@@ -115,7 +115,7 @@ async def test_a_failed_commit_fails_all_who_wait_and_ends_the_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_GROUP", 2)
-    store = await Store.open(tmp_path / "w.db", [SIGNER.vkey])
+    store = await opened_store(tmp_path / "w.db", [SIGNER.vkey])
 
     def fail(_: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("disk I/O error")

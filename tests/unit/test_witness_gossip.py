@@ -198,9 +198,10 @@ async def test_a_wrong_proof_by_anybody_does_not_blame_an_honest_log(
 ) -> None:
     main = log.main
     async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", main, cosign=False)
+        w1 = net.add("w1", None, cosign=False)
         await net.start()
         assert (await w1.add(0, main, 300)).status == 200
+        w1.view = main
         good = main.add_checkpoint(300, 500).encode()
         lines = good.split(b"\n")
         bad = b"\n".join([lines[0], lines[2], lines[1], *lines[3:]])
@@ -349,10 +350,11 @@ async def test_tiles_and_history_are_served_as_verified(tmp_path: Path, log: Byz
 
     main = log.main
     async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", main, cosign=False)
+        w1 = net.add("w1", None, cosign=False)
         await net.start()
         for old, new in ((0, 300), (300, 500)):
             assert (await w1.add(old, main, new)).status == 200
+        w1.view = main
         await net.rounds(1)
         prefix = f"/{origin_hash(net.origin)}"
         held = await w1.call("GET", f"{prefix}/{tile_at(0, 2, 600).path}")
@@ -397,6 +399,9 @@ async def test_the_status_page(tmp_path: Path, log: ByzantineLog) -> None:
         w1 = net.add("w1", log.main)
         net.add("w2", log.main.fork(5, 600))
         await net.start()
+        net.cut = {frozenset(("w1", "w2"))}
+        await net.rounds(1)
+        net.cut = set()
         await net.rounds(2)
         page = (await w1.call("GET", "/")).body.decode()
         status = json.loads((await w1.call("GET", "/", Accept="application/json")).body)

@@ -26,8 +26,7 @@ from muniment.service.metrics import Metrics
 from muniment_witness.cosigner import Cosigner
 from muniment_witness.decide import Log
 from muniment_witness.http import WitnessHttp
-from muniment_witness.store import Store
-from witness_tools import WITNESS, GrowingLog, log_signer, witness_signer
+from witness_tools import WITNESS, GrowingLog, log_signer, opened_store, witness_signer
 
 NOW = 1_700_000_000
 LOG = GrowingLog(signers=[log_signer(), log_signer(algorithm="mldsa44")])
@@ -56,7 +55,7 @@ async def witness(
     folder: Path, signers: Sequence[Signer] = (ED25519, MLDSA44), clock: Clock | None = None
 ) -> AsyncIterator[App]:
     clock = clock or Clock()
-    store = await Store.open(folder / "w.db", [signer.vkey for signer in signers])
+    store = await opened_store(folder / "w.db", [signer.vkey for signer in signers])
     cosigner = Cosigner(store, signers, clock)
     logs = {LOG.origin: Log(LOG.origin, LOG.verifiers)}
     task = asyncio.create_task(cosigner.run())

@@ -20,9 +20,10 @@ from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.note import SignatureLine, VKey, verify_note
 from muniment.service.database import DatabaseError, FatalDatabaseError
+from muniment_witness.database import rebind
 from muniment_witness.decide import NEVER, Accepted, Head, Log, Refused, State, decide
-from muniment_witness.store import Cosigned, Store, rebind
-from witness_tools import ORIGIN, GrowingLog, witness_signer
+from muniment_witness.store import Cosigned, Store
+from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer
 
 SIGNER = witness_signer()
 LOG = GrowingLog()
@@ -41,7 +42,7 @@ def accept(head: Head, new: int, now: int = NOW, log: GrowingLog = LOG) -> Accep
 
 
 async def open_store(folder: Path, *keys: VKey) -> Store:
-    return await Store.open(folder / "w.db", keys or [SIGNER.vkey])
+    return await opened_store(folder / "w.db", keys or [SIGNER.vkey])
 
 
 def head_of(size: int) -> Head:

@@ -20,7 +20,7 @@ from muniment.service.configedit import replace_config
 from muniment.service.folder import quoted
 from muniment.service.rotation import Own
 from muniment_witness.config import LogEntry, WitnessFile, load
-from muniment_witness.store import rebind
+from muniment_witness.database import rebind
 
 _TABLE: Final = re.compile(r"\s*\[\[?\s*[A-Za-z_\"]")
 _LOG: Final = re.compile(r"\s*\[\[\s*log\s*\]\]\s*(#.*)?\n?")

@@ -1,4 +1,4 @@
-"""Design section 5, freshness and clocks: which alarms a situation calls for, purely.
+"""Freshness and clocks: which alarms a situation calls for, purely.
 
 | kind | raised when |
 | --- | --- |
@@ -63,7 +63,7 @@ class Situation:
         evidence: Unacknowledged evidence: origin and hash (hexadecimal).
         unresolved: Unresolved heads: origin, source, and since when.
         restored: Origins held back because a record was lost.
-        copied: Origins held back because the database is a backup.
+        lacking: Origins held back because the database may lack what was signed, and why.
         heads: When the newest head of each log was cosigned or found.
         pulled: What is known of reading the logs.
         peers: What is known of the peers.
@@ -78,7 +78,7 @@ class Situation:
     evidence: Sequence[tuple[str, str]] = ()
     unresolved: Sequence[tuple[str, str, int]] = ()
     restored: Sequence[str] = ()
-    copied: Sequence[str] = ()
+    lacking: Sequence[tuple[str, str]] = ()
     heads: Mapping[str, int] = field(default_factory=dict)
     pulled: Mapping[str, Pulled] = field(default_factory=dict)
     peers: Mapping[str, PeerState] = field(default_factory=dict)
@@ -100,10 +100,7 @@ def alarms(at: Situation) -> list[Alarm]:
         Alarm("restored", origin, "own cosignatures are known beyond the database")
         for origin in at.restored
     ]
-    found += [
-        Alarm("restored", origin, "the database is a backup: what was signed since is not known")
-        for origin in at.copied
-    ]
+    found += [Alarm("restored", origin, detail) for origin, detail in at.lacking]
     if at.clock_is_behind:
         found.append(Alarm("clock", at.name, "the clock is behind own cosignatures"))
     found += _of_logs(at)

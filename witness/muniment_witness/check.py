@@ -5,7 +5,7 @@ each history, and the ledger. A witness refuses to start on any damage there: a 
 or smaller than what was signed, would make it sign a second history in good faith. *Full* also
 reads SQLite's own structure and every step of the history, with its proof and its signatures.
 
-With store.py and ledger.py, the only modules with SQL.
+With store.py, database.py and ledger.py, the only modules with SQL.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,5 +1,6 @@
 """The command `muniment-witness`; what it ends with is in exits.py."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import ERROR, getLogger
@@ -14,13 +15,14 @@ from muniment.keyfiles import new_passphrase
 from muniment.memory import protect_memory
 from muniment.service import logging, unixsocket
 from muniment.service.backup import backup
-from muniment.service.config import load_config
-from muniment.service.database import DatabaseError
+from muniment.service.config import ConfigError, load_config
+from muniment.service.database import DatabaseError, FatalDatabaseError
 from muniment.service.process import first_error, run
 from muniment_witness import admin
 from muniment_witness.asking import ASKING
 from muniment_witness.check import check
 from muniment_witness.config import WitnessFile, load
+from muniment_witness.database import MIGRATIONS, create, mark_copy
 from muniment_witness.exits import (
     EXIT_ADDRESS,
     EXIT_CONFIG,
@@ -31,7 +33,7 @@ from muniment_witness.exits import (
     fail,
 )
 from muniment_witness.setup import CONFIG_NAME, init
-from muniment_witness.store import MIGRATIONS, mark_copy
+from muniment_witness.store import declare_new
 
 _LOGGER: Final = getLogger(__name__)
 _PATH: Final = click.Path(path_type=Path)
@@ -72,7 +74,7 @@ def init_command(
     algorithm: str,
     key_passphrase_file: Path | None,
 ) -> None:
-    """Write keys and a commented witness.toml into DIR, and print the vkeys."""
+    """Write keys, a database and a commented witness.toml into DIR, and print the vkeys."""
     try:
         passphrase = new_passphrase(key_passphrase_file)
         vkeys = init(
@@ -118,6 +120,40 @@ def serve(config: Path) -> None:
         fail(EXIT_FAILED, cause)
     except KeyboardInterrupt:
         fail(EXIT_FAILED, "interrupted")
+
+
+@main.command("begin-anew")
+@_CONFIG
+def begin_anew(config: Path) -> None:
+    """Make a new database for keys that may have signed: the old one is lost.
+
+    The witness then signs nothing for a log until it has asked the log, where it has a url, and a
+    peer, where it has any, what it has signed; and, with neither, until `declare-new`.
+    """
+    with _changing(), _database():
+        loaded = load(config)
+        path = loaded.file.database
+        keys = [signer.vkey for signer in loaded.signers]
+        asyncio.run(create(path, keys, "begin-anew"))
+    click.echo(f"made {path}; it signs nothing for a log before the log and peers were asked")
+
+
+@main.command("declare-new")
+@_CONFIG
+@click.argument("origin")
+def declare_new_command(config: Path, origin: str) -> None:
+    """Declare that this witness has never signed for ORIGIN; recorded in its database.
+
+    For a witness whose database was begun anew, or restored, when nobody can be asked. If the word
+    is wrong, the witness may sign a second history. The witness must be stopped.
+    """
+    with _changing(), _database():
+        loaded = load(config)
+        if origin not in loaded.logs:
+            raise ConfigError(f"{config}: no log {origin} is configured")
+        keys = [signer.vkey for signer in loaded.signers]
+        asyncio.run(declare_new(loaded.file.database, keys, origin))
+    click.echo(f"declared that nothing was signed for {origin}")
 
 
 @main.command("vkeys")
@@ -263,6 +299,14 @@ def _take_up(config: Path) -> str:
     except unixsocket.NotDoneError as error:
         fail(EXIT_REFUSED, f"in the file, but not taken up: {error}")
     return "taken up"
+
+
+@contextmanager
+def _database() -> Iterator[None]:
+    try:
+        yield
+    except (DatabaseError, FatalDatabaseError) as error:
+        fail(EXIT_DATABASE, error)
 
 
 @contextmanager

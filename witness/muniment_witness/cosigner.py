@@ -45,6 +45,7 @@ class _Own(NamedTuple):
 class _Waiting(NamedTuple):
     request: Authentic
     own: _Own | None
+    is_free: bool
     future: "asyncio.Future[Cosigned | Refused]"
 
 
@@ -90,6 +91,15 @@ class Cosigner:
         """
         return await self._ask(request, None)
 
+    async def take_up(self, request: Authentic) -> Cosigned | Refused:
+        """As `add_checkpoint`, also while the origin is held: what ends that begins with it.
+
+        Raises:
+            Problem: 503, when too many wait.
+            FatalDatabaseError: As `add_checkpoint`.
+        """
+        return await self._ask(request, None, is_free=True)
+
     async def take_back(
         self, request: Authentic, lines: tuple[SignatureLine, ...], time: int
     ) -> Cosigned | Refused:
@@ -109,13 +119,15 @@ class Cosigner:
         """
         return await self._ask(request, _Own(lines, time))
 
-    async def _ask(self, request: Authentic, own: _Own | None) -> Cosigned | Refused:
+    async def _ask(
+        self, request: Authentic, own: _Own | None, *, is_free: bool = False
+    ) -> Cosigned | Refused:
         if self._failed is not None:
             raise self._failed
         if len(self._waiting) >= MAX_WAITING:
             raise overloaded("busy", "too many checkpoints are waiting; try again")
         future: asyncio.Future[Cosigned | Refused] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(request, own, future))
+        self._waiting.append(_Waiting(request, own, is_free, future))
         self._wake.set()
         return await future
 
@@ -151,27 +163,28 @@ class Cosigner:
         now = self._clock()
         heads: dict[str, Head] = {}
         outcomes: list[Accepted | Refused] = []
-        for request, own, _ in group:
-            origin = request.checkpoint.origin
+        for waiting in group:
+            origin = waiting.request.checkpoint.origin
             head = heads.get(origin) or self._store.head(origin)
-            outcome = self._judge(head, request, own, now)
+            outcome = self._judge(head, waiting, now)
             if isinstance(outcome, Accepted):
                 heads[origin] = outcome.head
             outcomes.append(outcome)
         self._watch_clock(now)
         accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
         cosigned = iter(await self._store.commit(accepted, self._sign) if accepted else [])
-        for (_, _, future), outcome in zip(group, outcomes, strict=True):
+        for waiting, outcome in zip(group, outcomes, strict=True):
             result = outcome if isinstance(outcome, Refused) else next(cosigned)
+            future = waiting.future
             if not future.done():  # else its client has gone; the head has moved all the same
                 future.set_result(result)
 
-    def _judge(
-        self, head: Head, request: Authentic, own: _Own | None, now: int
-    ) -> Accepted | Refused:
+    def _judge(self, head: Head, waiting: _Waiting, now: int) -> Accepted | Refused:
+        request, own = waiting.request, waiting.own
         origin = request.checkpoint.origin
         if own is None:
-            return self.held(origin) or advance(head, self._store.signed, request, now)
+            held = None if waiting.is_free else self.held(origin)
+            return held or advance(head, self._store.signed, request, now)
         latest = self._store.latest.get(origin)
         outcome = advance(head, latest.time if latest else 0, request, own.time)
         return outcome if isinstance(outcome, Refused) else replace(outcome, lines=own.lines)

@@ -1,4 +1,4 @@
-"""Design section 5, anti-entropy: a witness reads what its peers have cosigned, and compares it.
+"""Anti-entropy: a witness reads what its peers have cosigned, and compares it.
 
 Any C2SP witness can be a peer: each round reads its monitoring endpoint for each log, with
 conditional requests. Of a Muniment witness it also reads the heads it knows but has not cosigned,
@@ -11,7 +11,7 @@ A round says nothing about a log as such: only which head was compared with what
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
@@ -21,7 +21,7 @@ from muniment.formats.note import Note, Verifier, lines_of, verify_note
 from muniment.formats.typedjson import decode_json
 from muniment.service.database import FatalDatabaseError
 from muniment.service.logging import event
-from muniment_witness.comparer import Comparer
+from muniment_witness.comparer import Comparer, Finding
 from muniment_witness.config import Peer
 from muniment_witness.decide import Log
 from muniment_witness.holds import Holds
@@ -106,7 +106,7 @@ class Gossip:
 
     async def _run(self, peer: Peer) -> None:
         while True:
-            await asyncio.sleep(jittered(self._period))
+            await asyncio.sleep(jittered(self._period, hurry=self._holds.are_waiting))
             await self.round(peer)
 
     async def _run_retries(self) -> None:
@@ -131,16 +131,14 @@ class Gossip:
             FatalDatabaseError: If something could not be made durable; the process must end.
         """
         state = self.state[peer.name]
-        rarely = state.rounds % RARELY == 0 or bool(self._holds.unheard)
+        rarely = state.rounds % RARELY == 0 or self._holds.are_waiting
         state.rounds += 1
         try:
             if rarely:
                 state.gossips = True
-                await self.ask_own(peer)
-            limit = asyncio.Semaphore(CONCURRENT)
-            async with asyncio.TaskGroup() as group:
-                for origin, log in self._logs.items():
-                    group.create_task(self._read_head(peer, state, origin, log, limit))
+                await self.ask_own(peer, self._logs)
+            else:
+                await self._read_checkpoints(peer, self._logs)
             reachable = [head for head in state.heads.values() if not head.error]
             if state.gossips and (reachable or not state.heads):
                 await self._read_heads(peer, state)
@@ -155,6 +153,15 @@ class Gossip:
             self._failed(peer, state, errors[0])
         else:
             state.error = ""
+
+    async def _read_checkpoints(self, peer: Peer, origins: Iterable[str]) -> None:
+        """Compares what a peer has cosigned of some logs."""
+        state = self.state[peer.name]
+        limit = asyncio.Semaphore(CONCURRENT)
+        async with asyncio.TaskGroup() as group:
+            for origin in origins:
+                log = self._logs[origin]
+                group.create_task(self._read_head(peer, state, origin, log, limit))
 
     def _failed(self, peer: Peer, state: PeerState, error: str) -> None:
         if not state.error:
@@ -181,12 +188,13 @@ class Gossip:
         self, peer: Peer, state: PeerState, origin: str, log: Log, head: PeerHead
     ) -> None:
         prefix = peer_prefix(peer, origin)
-        answer = await self._transport.get(f"{prefix}/checkpoint", etag=head.etag)
+        etag = "" if origin in self._holds.lacking else head.etag
+        answer = await self._transport.get(f"{prefix}/checkpoint", etag=etag)
         now = state.reached = self._clock()
         if answer.status == 404:
             head.size, head.etag, head.ahead = -1, "", 0
             return
-        if answer.status == 304 and head.etag:
+        if answer.status == 304 and etag:
             head.compared = now
             self._note_lag(origin, head, now)
             return
@@ -225,22 +233,33 @@ class Gossip:
                 return
         self._ledger.show(peer.name, origin, Noted(signed.encode(), self._clock()))
 
-    async def ask_own(self, peer: Peer) -> None:
-        """Asks a peer for the newest heads that it has seen this witness cosign.
+    async def ask_own(self, peer: Peer, origins: Iterable[str]) -> None:
+        """Asks a peer what it has seen this witness cosign, and what it has cosigned itself.
+
+        Args:
+            peer: The peer.
+            origins: The logs of which its own head is compared, too.
 
         Raises:
             UnreachableError: If it does not answer.
+            FatalDatabaseError: If something could not be made durable; the process must end.
         """
-        for origin, log in self._logs.items():
-            answer = await self._transport.get(f"{peer.url}/{shown_path(origin, self._name)}")
-            if answer.status == 404:
+        state = self.state[peer.name]
+        told = [origin for origin in self._logs if await self._ask_shown(peer, origin)]
+        await self._read_checkpoints(peer, origins)
+        for origin in told:
+            head = state.heads[origin]
+            if not head.error and (head.size < 0 or head.finding != Finding.UNRESOLVED):
                 self._holds.heard(origin, "peer")
-            if answer.status != 200:
-                continue
+
+    async def _ask_shown(self, peer: Peer, origin: str) -> bool:
+        """Asks a peer for the newest head of a log that this witness has cosigned; if it told."""
+        answer = await self._transport.get(f"{peer.url}/{shown_path(origin, self._name)}")
+        if answer.status == 200:
             try:
                 signed = parse_signed_checkpoint(answer.body)
-                self._mover.notice_own(authentic(log, signed), signed, self._own)
-                self._holds.heard(origin, "peer")
+                seen = authentic(self._logs[origin], signed)
+                self._mover.notice_own(seen, signed, self._own)
             except FatalDatabaseError:
                 raise
             except MunimentError as error:
@@ -251,6 +270,8 @@ class Gossip:
                     peer=peer.name,
                     error=str(error),
                 )
+                return False
+        return answer.status in {200, 404}
 
     async def _read_heads(self, peer: Peer, state: PeerState) -> None:
         answer = await self._transport.get(

@@ -133,9 +133,12 @@ class WitnessHttp:
         call = parse_add_checkpoint(body)
         origin = call.checkpoint.checkpoint.origin
         judged = authenticate(self._logs.get(origin), call)
-        outcome = (
-            judged if isinstance(judged, Refused) else await self._cosigner.add_checkpoint(judged)
-        )
+        if isinstance(judged, Refused):
+            outcome: Cosigned | Refused = judged
+        else:
+            if self._watch is not None:
+                await self._watch.prepare(judged)
+            outcome = await self._cosigner.add_checkpoint(judged)
         if isinstance(outcome, Refused):
             self._outcomes.labels(outcome.slug).inc()
             if self._watch is not None and isinstance(judged, Authentic):

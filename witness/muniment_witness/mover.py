@@ -57,6 +57,25 @@ class Mover:
         """
         return await self._cosigner.add_checkpoint(await self._request(seen, prefixes))
 
+    async def take_up(self, origin: str, prefixes: Sequence[str]) -> Cosigned | Refused | None:
+        """Cosigns the newest head that was read of a log, so that all that follows extends it.
+
+        For a witness that may have signed, or would sign first, what its database does not know:
+        what it has read is then the least that it knows.
+
+        Returns:
+            What came of it; None when nothing was read beyond the record.
+
+        Raises:
+            UnresolvedError: If no source gave the tiles for the proof.
+            Problem: 503, when too many requests wait.
+            FatalDatabaseError: If it could not be made durable; the process must end.
+        """
+        frontier = self._comparer.frontier(origin)
+        if frontier is None or frontier.head.size <= self.size(origin):
+            return None
+        return await self._cosigner.take_up(await self._request(frontier, prefixes))
+
     async def _request(self, seen: Seen, prefixes: Sequence[str]) -> Authentic:
         head = self._store.head(seen.origin)
         proof: tuple[bytes, ...] = ()
@@ -143,5 +162,5 @@ class Mover:
         }:
             return False
         if self._holds.ahead.get(origin) is own:
-            del self._holds.ahead[origin]
+            self._holds.took_back(origin)
         return True

@@ -34,7 +34,8 @@ _PROBLEMS: Final[dict[int, str]] = {
     415: "A content encoding, which no body may have.",
     422: "Well-formed, and wrong: `bad-proof`, `bad-root`, `proves-nothing`.",
     501: "This witness has no key that signs subtrees.",
-    503: "Not now: `busy`, `clock` (both with `Retry-After`), `storage-failed`.",
+    503: "Not now: `busy`, `clock`, `begun-anew`, `restored-copy`, `behind-own-cosignature` (all "
+    "with `Retry-After`), `storage-failed`.",
 }
 
 _NOTE: Final = media(TEXT, STRING)

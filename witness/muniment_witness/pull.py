@@ -1,4 +1,4 @@
-"""Design section 5: a witness does not wait to be asked; it reads the logs that it knows by itself.
+"""A witness does not wait to be asked; it reads the logs that it knows by itself.
 
 For each log with a URL: fetch the checkpoint on a jittered period, compare it with the frontier by
 tiles that the witness reads and verifies itself, and, where the operator wants it, cosign it by the
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.encoding import MunimentError
 from muniment.formats.note import Verifier
 from muniment.service.database import FatalDatabaseError
@@ -30,8 +30,14 @@ from muniment_witness.store import Cosigned, Store
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-def jittered(period: float) -> float:
+HURRY_SECONDS: Final = 2.0
+"""Longest pause while a log waits for what is asked: nothing is signed for it meanwhile."""
+
+
+def jittered(period: float, *, hurry: bool = False) -> float:
     """A pause in seconds of at most a period; witnesses started together drift apart."""
+    if hurry:
+        period = min(period, HURRY_SECONDS)
     return period * random.uniform(0.6, 1.0)  # noqa: S311  # spreads load; no secret
 
 
@@ -107,18 +113,25 @@ class Puller:
 
     async def _run(self, origin: str) -> None:
         while True:
-            await asyncio.sleep(jittered(self._options[origin].period))
+            period = self._options[origin].period
+            await asyncio.sleep(jittered(period, hurry=origin in self._holds.lacking))
             await self.round(origin)
 
     async def look(self, origin: str) -> None:
-        """At the start: reads the log's checkpoint only to find own cosignatures on it."""
+        """At the start: reads the log's checkpoint to find own cosignatures on it.
+
+        Where nothing was signed yet, as far as the database knows, what it shows is compared, too:
+        the first cosignature must not contradict it.
+        """
+        state = self.state[origin]
         try:
-            answer = await self._transport.get(f"{self._options[origin].url}/checkpoint")
-            if answer.status == 200:
-                self._authentic(origin, parse_signed_checkpoint(answer.body))
-            self._heard(origin, answer.status)
+            seen, _ = await self._fetch(origin, "")
+            if seen is not None and self._holds.is_first(origin, self._store.head(origin).size):
+                await self._observe(origin, state, seen)
+        except FatalDatabaseError:
+            raise
         except MunimentError as error:
-            self.state[origin].error = str(error)
+            state.error = str(error)
 
     async def round(self, origin: str) -> None:
         """Reads one log once.
@@ -144,29 +157,44 @@ class Puller:
         prefixes = self._sources.tiles(origin)
         if origin in self._holds.ahead:
             await self._mover.take_back(origin, prefixes)
-        answer = await self._transport.get(
-            f"{self._options[origin].url}/checkpoint", etag=state.etag
-        )
-        if answer.status == 304 and state.etag:
+        # While it is asked what was signed, its answer is compared again each time.
+        known = "" if origin in self._holds.lacking else state.etag
+        seen, etag = await self._fetch(origin, known)
+        if seen is None:
             state.reached = self._clock()
             self._note_lag(origin, state)
             return
-        if answer.status != 200:
-            self._heard(origin, answer.status)
-            raise UnreachableError(f"checkpoint: status {answer.status}")
-        seen = self._authentic(origin, parse_signed_checkpoint(answer.body))
-        self._heard(origin, answer.status)
-        state.reached = self._clock()
-        state.size = seen.head.size
         state.etag = ""
-        finding = await self._comparer.observe(seen, "the log", prefixes)
-        state.finding = finding
-        self._note_lag(origin, state)
+        finding = await self._observe(origin, state, seen)
         if finding is Finding.UNRESOLVED:
             return
         if self._options[origin].cosign and finding in {Finding.SAME, Finding.EXTENDS}:
             await self._cosign(origin, seen, prefixes)
-        state.etag = answer.etag
+        state.etag = etag
+
+    async def _fetch(self, origin: str, etag: str) -> tuple[Seen | None, str]:
+        """Reads a log's checkpoint, and its entity tag; None when it has the given one still."""
+        answer = await self._transport.get(f"{self._options[origin].url}/checkpoint", etag=etag)
+        if answer.status == 304 and etag:
+            return None, etag
+        if answer.status != 200:
+            if answer.status == 404:
+                self._holds.heard(origin, "log")  # it has published nothing
+            raise UnreachableError(f"checkpoint: status {answer.status}")
+        signed = parse_signed_checkpoint(answer.body)
+        seen = authentic(self._logs[origin], signed)
+        self._mover.notice_own(seen, signed, self._own)
+        return seen, answer.etag
+
+    async def _observe(self, origin: str, state: Pulled, seen: Seen) -> Finding:
+        state.reached = self._clock()
+        state.size = seen.head.size
+        finding = await self._comparer.observe(seen, "the log", self._sources.tiles(origin))
+        state.finding = finding
+        self._note_lag(origin, state)
+        if finding is not Finding.UNRESOLVED:
+            self._holds.heard(origin, "log")
+        return finding
 
     def _note_lag(self, origin: str, state: Pulled) -> None:
         frontier = self._comparer.frontier(origin)
@@ -174,15 +202,6 @@ class Puller:
             state.behind = 0
         elif not state.behind or state.size >= state.target:
             state.behind, state.target = self._clock(), frontier.head.size
-
-    def _heard(self, origin: str, status: int) -> None:
-        if status in {200, 404}:
-            self._holds.heard(origin, "log")
-
-    def _authentic(self, origin: str, signed: SignedCheckpoint) -> Seen:
-        seen = authentic(self._logs[origin], signed)
-        self._mover.notice_own(seen, signed, self._own)
-        return seen
 
     async def _cosign(self, origin: str, seen: Seen, prefixes: Sequence[str]) -> None:
         latest = self._store.latest.get(origin)

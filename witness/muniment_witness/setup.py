@@ -1,14 +1,18 @@
-"""Makes the folder of a new witness: keys and a commented witness.toml."""
+"""Makes the folder of a new witness: keys, the database, and a commented witness.toml."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from muniment.formats.encoding import MunimentError
 from muniment.formats.keys import Algorithm
 from muniment.formats.note import VKey, parse_vkey
 from muniment.service.folder import TLS_COMMENTS, make_folder, quoted
+from muniment_witness.database import create
 
 CONFIG_NAME: Final = "witness.toml"
+DATABASE_NAME: Final = "witness.db"
 
 
 def init(
@@ -21,7 +25,7 @@ def init(
     passphrase_file: Path | None,
     passphrase: bytes | None,
 ) -> tuple[VKey, ...]:
-    """Writes keys and witness.toml into a folder, which is made when absent.
+    """Writes keys, their database and witness.toml into a folder, which is made when absent.
 
     Args:
         folder: Where to write.
@@ -42,6 +46,9 @@ def init(
     entries: dict[str, list[str]] = {}
     for number, text in enumerate(logs):
         entries.setdefault(parse_vkey(text, f"log {number + 1}").name, []).append(text)
+    database = folder / DATABASE_NAME
+    if database.exists():
+        raise MunimentError(f"{database}: exists already")
     return make_folder(
         folder / CONFIG_NAME,
         lambda files, vkeys: _config(name, listen, files, vkeys, entries, passphrase_file),
@@ -50,6 +57,7 @@ def init(
         algorithms=algorithms,
         listen=listen,
         passphrase=passphrase,
+        prepare=lambda vkeys: asyncio.run(create(database, vkeys, "init")),
     )
 
 
@@ -72,9 +80,10 @@ def _config(
         "# Where to listen; port 0 lets the system choose. Use [tls], or put TLS in front of it.",
         f"listen = {quoted(listen)}",
         "",
-        "# What was cosigned. A restored copy signs nothing until it has caught up with what logs",
-        "# and peers show of its own cosignatures; without them it could sign a second history.",
-        'database = "witness.db"',
+        "# What was cosigned; made with the keys, which must never be used without it: the witness",
+        "# could sign a second history. A restored copy signs nothing until it has caught up with",
+        "# what logs and peers show of its own cosignatures.",
+        f'database = "{DATABASE_NAME}"',
         "",
         "# Private keys (PKCS#8 PEM, mode 0600); the witness cosigns with each of them.",
         f"keys = [{', '.join(quoted(file) for file in files)}]",

@@ -1,4 +1,4 @@
-"""The witness's database: heads and their history; SQL is here, in ledger.py and in check.py.
+"""The witness's database: heads and their history; SQL as in database.py.
 
 Two tables here. `head` has, for each origin, the tree last cosigned, and the note with the very
 cosignatures that were returned. `history` has every accepted note once, with the proof that led to
@@ -10,6 +10,7 @@ lock on it rules out; the process must end then.
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,43 +25,18 @@ from muniment.service.database import UNREADABLE, DatabaseError, FatalDatabaseEr
 from muniment.service.logging import event
 from muniment.service.soundness import Findings, check_schema
 from muniment_witness.check import check_start
-from muniment_witness.decide import NEVER, Accepted, Head
-from muniment_witness.ledger import SCHEMA, Ledger
-from muniment_witness.rows import DamagedRowError, accepted_step
-
-APPLICATION: Final = 0x4D757757
-"""SQLite application_id of witness databases."""
-
-MIGRATIONS: Final = (
-    """
-    CREATE TABLE identity (vkey TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE TABLE head (
-        origin TEXT PRIMARY KEY,
-        size INTEGER NOT NULL,
-        root BLOB NOT NULL,
-        note BLOB NOT NULL,
-        time INTEGER NOT NULL
-    );
-    CREATE TABLE history (
-        origin TEXT NOT NULL,
-        size INTEGER NOT NULL,
-        digest BLOB NOT NULL,
-        root BLOB NOT NULL,
-        old_size INTEGER NOT NULL,
-        proof BLOB NOT NULL,
-        note BLOB NOT NULL,
-        time INTEGER NOT NULL,
-        PRIMARY KEY (origin, size, digest)
-    );
-    """,
-    SCHEMA + "CREATE INDEX history_step ON history (origin, old_size);",
-    "CREATE TABLE copied (time INTEGER NOT NULL);",
+from muniment_witness.database import (
+    MIGRATIONS,
+    Past,
+    Teller,
+    check_identity,
+    open_database,
+    read_past,
+    settle,
 )
-"""Schema changes, oldest first. Times are Unix seconds; `proof` is hashes of 32 bytes each;
-`digest` is the SHA-256 of the note's text. `copied` has a row in a backup alone."""
-
-_COPIES: Final = 3
-"""The first schema version that can be marked as a copy."""
+from muniment_witness.decide import NEVER, Accepted, Head
+from muniment_witness.ledger import Ledger
+from muniment_witness.rows import DamagedRowError, accepted_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +89,7 @@ class Store:
             `commit` changes it.
         ledger: Everything that is not about own cosignatures.
         signed: Newest timestamp of any committed cosignature, Unix seconds; 0 before the first.
-        is_copy: Whether this is a backup whose witness may have signed more since.
+        past: What the database may lack.
     """
 
     def __init__(
@@ -122,8 +98,7 @@ class Store:
         latest: dict[str, Latest],
         ledger: Ledger,
         history: int,
-        *,
-        is_copy: bool,
+        past: Past,
     ) -> None:
         """Takes over an opened database; use `open`."""
         self._writer = writer
@@ -131,15 +106,15 @@ class Store:
         self.ledger: Final = ledger
         self._history = history
         self._since_pruned: Final[dict[str, int]] = {}
-        self.is_copy = is_copy
+        self.past = past
         self.signed = max((entry.time for entry in latest.values()), default=0)
 
     @classmethod
     async def open(cls, path: Path, keys: Sequence[VKey], history: int = HISTORY) -> "Store":
-        """Opens the database of the witness that has these keys, and creates it when absent.
+        """Opens the database of the witness that has these keys.
 
-        The keys are remembered: a database can be opened with the keys that were recorded for it,
-        all or some of them, and with no others. `rebind` records more.
+        It was made with them, by `create`, and remembers them: it can be opened with the keys that
+        were recorded for it, all or some of them, and with no others. `rebind` records more.
 
         Args:
             path: The file.
@@ -147,12 +122,13 @@ class Store:
             history: Accepted heads of one origin to keep; older ones are forgotten.
 
         Raises:
+            AbsentDatabaseError: If it is absent or empty.
             DatabaseError: If it is in use, not a witness's, too new, another witness's, or
                 damaged.
         """
-        writer = await Writer.open(path, MIGRATIONS, application=APPLICATION)
+        writer = await open_database(path)
         try:
-            latest, copied = await writer.run(lambda connection: _load(connection, path, keys))
+            latest, past = await writer.run(lambda connection: _load(connection, path, keys))
             ledger = await Ledger.open(writer)
         except (FatalDatabaseError, *UNREADABLE) as error:
             await writer.close()
@@ -160,7 +136,7 @@ class Store:
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, latest, ledger, history, is_copy=copied)
+        return cls(writer, latest, ledger, history, past)
 
     async def make_ready(self) -> None:
         """Prepares for commits that somebody waits for.
@@ -237,67 +213,29 @@ class Store:
                 )
         return steps
 
-    async def settle_copy(self) -> None:
-        """Notes, durably, that this is the witness's one database again.
+    async def settle(self, origin: str, now: int, by: Teller = "asked") -> None:
+        """Notes, durably, that it is known again what was signed for an origin.
+
+        Args:
+            origin: The log.
+            now: Unix seconds.
+            by: Who told: logs and peers that were asked, or the operator.
 
         Raises:
             FatalDatabaseError: If that failed; the process must end.
         """
-        await self._writer.run(lambda connection: connection.execute("DELETE FROM copied"))
-        self.is_copy = False
+        await self._writer.run(lambda connection: settle(connection, origin, now, by))
+        self.past = self.past._replace(settled=self.past.settled | {origin})
 
     async def close(self) -> None:
         """Closes the database and lets go of it."""
         await self._writer.close()
 
 
-async def rebind(path: Path, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
-    """Records keys as those of a database's witness; see `muniment.service.rotation.Record`.
-
-    Keys that were recorded before stay recorded: what was signed with them is in the database.
-
-    Raises:
-        DatabaseError: If it is in use or not a witness's.
-        FatalDatabaseError: If it cannot be written.
-    """
-
-    def work(connection: Connection) -> None:
-        connection.executemany(
-            "INSERT INTO identity (vkey) VALUES (?) ON CONFLICT DO NOTHING",
-            [(str(key),) for key in keys],
-        )
-        commit()
-
-    writer = await Writer.open(path, MIGRATIONS, application=APPLICATION)
-    try:
-        await writer.run(work)
-    finally:
-        await writer.close()
-
-
-def mark_copy(connection: Connection) -> None:
-    """Marks a copy of a witness's database, for `backup`.
-
-    Raises:
-        DatabaseError: If its schema is too old for that.
-    """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version < _COPIES:
-        raise DatabaseError(f"schema version {version}: start this version's witness once")
-    connection.execute("INSERT INTO copied (time) VALUES (strftime('%s', 'now'))")
-
-
 def _load(
     connection: Connection, path: Path, keys: Sequence[VKey]
-) -> tuple[dict[str, Latest], bool]:
-    stored = {vkey for (vkey,) in connection.execute("SELECT vkey FROM identity")}
-    mine = {str(key) for key in keys}
-    if stored and not stored & mine:
-        names = ", ".join(sorted({vkey.partition("+")[0] for vkey in stored}))
-        raise DatabaseError(
-            f"{path}: belongs to a witness with other keys ({names}); none of them is configured"
-        )
-    if stored and (new := mine - stored):
+) -> tuple[dict[str, Latest], Past]:
+    if new := check_identity(connection, path, keys):
         # Not taken silently: an edit that nobody meant would make the witness speak for that key.
         ids = ", ".join(sorted(vkey.split("+")[1] for vkey in new))
         raise DatabaseError(
@@ -312,17 +250,13 @@ def _load(
     if findings.damage:
         table, what = findings.damage[0]
         raise DatabaseError(f"{path}: damaged {table}: {what} (see `muniment-witness check`)")
-    connection.executemany(
-        "INSERT INTO identity (vkey) VALUES (?)", [(vkey,) for vkey in sorted(mine - stored)]
-    )
     rows: Iterable[tuple[str, int, bytes, bytes, int]] = connection.execute(
         "SELECT origin, size, root, note, time FROM head"
     )
     latest = {
         origin: _latest(Head(size, root), note, time) for origin, size, root, note, time in rows
     }
-    (copied,) = connection.execute("SELECT count(*) FROM copied").fetchone()
-    return latest, copied > 0
+    return latest, read_past(connection)
 
 
 def _latest(head: Head, note: bytes, time: int) -> Latest:
@@ -380,3 +314,27 @@ def _move(connection: Connection, accepted: Accepted, lines: tuple[SignatureLine
         ),
     )
     return Cosigned(lines, _latest(head, note, accepted.now))
+
+
+async def declare_new(path: Path, keys: Sequence[VKey], origin: str) -> None:
+    """Records the operator's word that the witness has never signed for a log.
+
+    Args:
+        path: The database.
+        keys: The witness's keys.
+        origin: The log.
+
+    Raises:
+        DatabaseError: If that is known already, or known to be wrong, or as `Store.open`.
+        FatalDatabaseError: If it cannot be written.
+    """
+    store = await Store.open(path, keys)
+    try:
+        if origin in store.latest:
+            size = store.head(origin).size
+            raise DatabaseError(f"{path}: this witness has cosigned size {size} of {origin}")
+        if not store.past.lacks(origin):
+            raise DatabaseError(f"{path}: it is known already what was signed for {origin}")
+        await store.settle(origin, int(time.time()), "operator")
+    finally:
+        await store.close()

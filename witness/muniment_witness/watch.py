@@ -10,7 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from muniment.formats.checkpoint import SignedCheckpoint
 from muniment.formats.cosignature import verifier_for
+from muniment.formats.evidence import contradiction_of
+from muniment.service.http import Problem
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
 from muniment_witness.alarms import KINDS, Alarm, Situation, alarms
@@ -18,17 +21,19 @@ from muniment_witness.catchup import CatchUp
 from muniment_witness.comparer import Comparer
 from muniment_witness.config import WitnessConfig
 from muniment_witness.cosigner import Cosigner
+from muniment_witness.decide import Authentic, Refused
 from muniment_witness.docket import Docket
 from muniment_witness.gossip import Gossip
-from muniment_witness.holds import Holds, Who
+from muniment_witness.holds import Holds, Lacking, Who
 from muniment_witness.ledger import Filed, counts
 from muniment_witness.mover import Mover
 from muniment_witness.net import Transport
 from muniment_witness.pull import Puller
 from muniment_witness.relay import Relay
+from muniment_witness.seen import Seen, digest_of
 from muniment_witness.sources import Sources
-from muniment_witness.store import Store
-from muniment_witness.tiles import TileCache, TileReader
+from muniment_witness.store import Cosigned, Store
+from muniment_witness.tiles import TileCache, TileReader, UnresolvedError
 
 ALARM_SECONDS: Final = 5.0
 """Longest time between two looks for alarms."""
@@ -87,7 +92,7 @@ class Watch:
         self.comparer: Final = Comparer(
             config.logs, store, docket, reader, CatchUp(transport), clock
         )
-        mover = Mover(store, self.cosigner, self.comparer, self.holds, reader)
+        mover = self._mover = Mover(store, self.cosigner, self.comparer, self.holds, reader)
         self.puller: Final = Puller(
             config.logs,
             config.options,
@@ -125,10 +130,11 @@ class Watch:
             transport,
             limits.period_seconds,
         )
-        if store.is_copy:
-            peer: set[Who] = {"peer"} if config.peers else set()
-            for origin, each in config.options.items():
-                self.holds.unheard[origin] = peer | ({"log"} if each.url is not None else set())
+        peer: frozenset[Who] = frozenset({"peer"} if config.peers else ())
+        for origin, each in config.options.items():
+            if store.past.loss is not None and store.past.lacks(origin):
+                log: frozenset[Who] = frozenset({"log"} if each.url is not None else ())
+                self.holds.lacking[origin] = Lacking(store.past.loss, peer | log)
         docket.filed = self._filed
         self.comparer.unrelated = self.relay.arrived
         self.comparer.suspected = self.relay.suspected
@@ -152,21 +158,72 @@ class Watch:
     async def start(self) -> None:
         """Learns what logs and peers remember of this witness, before it signs anything."""
         looks = [self.puller.look(origin) for origin in self.puller.state]
-        asks = [self.gossip.ask_own(peer) for peer in self.gossip.peers]
+        heads = {origin: self.store.head(origin).size for origin in self.config.logs}
+        first = [origin for origin, size in heads.items() if self.holds.is_first(origin, size)]
+        asks = [self.gossip.ask_own(peer, first) for peer in self.gossip.peers]
         with suppress(TimeoutError):
             async with asyncio.timeout(self._limits.start_seconds):
                 await asyncio.gather(*looks, *asks, return_exceptions=True)
-        await self.settle()
         self.look()
 
     async def settle(self) -> None:
-        """Forgets that the database is a backup, once all that was signed since is taken back.
+        """Lets go of the logs of which it is known again what this witness has signed.
+
+        All who can tell have told; what it had signed is taken back, and the newest head that was
+        read is taken up. The cosigner must be running.
 
         Raises:
             FatalDatabaseError: If that could not be made durable; the process must end.
         """
-        if self.store.is_copy and not (self.holds.unheard or self.holds.ahead):
-            await self.store.settle_copy()
+        for origin, lacking in list(self.holds.lacking.items()):
+            if not lacking.is_told or origin in self.holds.ahead or self.holds.evidence(origin):
+                continue
+            try:
+                outcome = await self._mover.take_up(origin, self._sources.tiles(origin))
+            except (UnresolvedError, Problem):
+                continue  # tried again
+            if isinstance(outcome, Refused):
+                continue
+            await self.store.ledger.save()
+            await self.store.settle(origin, self.clock())
+            del self.holds.lacking[origin]
+            head = self.store.head(origin)
+            event(
+                _LOGGER,
+                logging.WARNING,
+                "logs and peers were asked what this witness has signed; it signs again",
+                origin=origin,
+                size=head.size,
+            )
+            if outcome is not None:
+                self.puller.moved(origin, outcome)
+
+    async def prepare(self, request: Authentic) -> None:
+        """Sees to it that a request is judged by what was read of its log, too.
+
+        A head of the size of one that was read, and of another root, is evidence at once. Where
+        nothing of the log was cosigned yet, the newest head that was read is, first: whatever is
+        cosigned later extends it.
+
+        Raises:
+            FatalDatabaseError: If evidence could not be made durable; the process must end.
+        """
+        checkpoint = request.checkpoint
+        origin = checkpoint.origin
+        watched = self.store.ledger.watched
+        frontier = self.comparer.frontier(origin) if origin in watched else None
+        if frontier is None or frontier.head == (checkpoint.size, checkpoint.root):
+            return
+        if origin not in watched:
+            return  # the newest head is the cosigned one, by which the request is judged anyway
+        signed = SignedCheckpoint(checkpoint, request.note)
+        if contradiction_of(frontier.signed, signed) is not None:
+            await self.comparer.observe(Seen(signed, digest_of(signed)), "add-checkpoint")
+        elif self.store.head(origin).size == 0 and self.holds(origin) is None:
+            with suppress(UnresolvedError):
+                outcome = await self._mover.take_up(origin, self._sources.tiles(origin))
+                if isinstance(outcome, Cosigned):
+                    self.puller.moved(origin, outcome)
 
     async def run(self) -> None:
         """Works until cancelled; the cosigner must be running.
@@ -211,7 +268,11 @@ class Watch:
                 for suspicion in known.values()
             ],
             restored=sorted(self.holds.ahead),
-            copied=sorted(self.holds.unheard.keys() - self.holds.ahead.keys()),
+            lacking=[
+                (origin, lacking.refusal().detail)
+                for origin, lacking in sorted(self.holds.lacking.items())
+                if origin not in self.holds.ahead
+            ],
             heads=heads,
             pulled=self.puller.state,
             peers=self.gossip.state,

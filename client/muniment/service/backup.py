@@ -36,8 +36,6 @@ def backup(
     Raises:
         DatabaseError: If the source cannot be read, or the target exists or cannot be written.
     """
-    if not source.is_file():
-        raise DatabaseError(f"{source}: no such database")
     if target.exists():
         raise DatabaseError(f"{target}: exists already")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")

@@ -319,11 +319,14 @@ def open_reader(path: Path, *, cache: int = READER_KIBIBYTES) -> sqlite3.Connect
         cache: Its page cache, in KiB.
 
     Raises:
+        AbsentDatabaseError: If there is none, or an empty one.
         DatabaseError: If it cannot be opened.
     """
+    _is_there(path, "old")
     try:
         connection = _connect(path, cache)
         try:
+            _has_content(connection, path)
             connection.execute("PRAGMA wal_autocheckpoint=0")
             connection.execute("PRAGMA query_only=1")
         except BaseException:

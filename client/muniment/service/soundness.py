@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from muniment.service.database import UNREADABLE, DatabaseError, open_reader
+from muniment.service.database import (
+    UNREADABLE,
+    AbsentDatabaseError,
+    DatabaseError,
+    open_reader,
+)
 
 MAX_NAMED: Final = 100
 """Damages of one table that are named one by one; thousands would bury the first."""
@@ -62,10 +67,10 @@ def inspect_file(
         DatabaseError: If there is no such database, or it cannot be opened although it may be
             sound.
     """
-    if not path.is_file():
-        raise DatabaseError(f"{path}: no such database")
     try:
         db = open_reader(path)
+    except AbsentDatabaseError:
+        raise
     except DatabaseError as error:
         code = getattr(error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code not in _DAMAGED_CODES:
