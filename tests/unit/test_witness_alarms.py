@@ -34,6 +34,11 @@ def peer(**changes: Any) -> Situation:
     return replace(QUIET, peers={PEER: PeerState(reached=NOW, heads={LOG: PeerHead(**changes)})})
 
 
+def two_logs(other: PeerHead) -> Situation:
+    heads = {LOG: PeerHead(5, NOW, compared=NOW), "other.example": other}
+    return replace(QUIET, peers={PEER: PeerState(reached=NOW, heads=heads)})
+
+
 def log(**changes: Any) -> Situation:
     return replace(QUIET, pulled={LOG: Pulled(**{"reached": NOW, **changes})})
 
@@ -48,6 +53,10 @@ def log(**changes: Any) -> Situation:
         (log(behind=NOW - 601), "log-behind"),
         (peer(size=9, ahead=NOW - 601), "peer-ahead"),
         (peer(size=5, time=NOW + 301), "future"),
+        (peer(size=-1), "not-compared"),
+        (peer(size=-1, compared=NOW - 901), "not-compared"),
+        (peer(size=5, error="status 403", compared=NOW - 901), "not-compared"),
+        (two_logs(PeerHead(-1, cosigns=True)), "not-compared"),
         (replace(QUIET, clock_is_behind=True), "clock"),
         (log(reached=NOW - 901, error="x"), "unreachable"),
         (replace(QUIET, peers={PEER: PeerState(reached=NOW - 901, error="x")}), "unreachable"),
@@ -69,6 +78,11 @@ def test_each_alarm(situation: Situation, kind: str) -> None:
         peer(size=5, time=NOW + 300),
         replace(log(reached=0, error="x"), started=NOW - 900),
         replace(QUIET, heads={}),
+        peer(size=-1, compared=NOW - 900),
+        replace(peer(size=-1), started=NOW - 900),
+        peer(size=5, error="status 403", compared=NOW - 900),
+        # A peer need not cosign every log, as long as it shows one.
+        two_logs(PeerHead(-1)),
     ],
 )
 def test_within_the_limits_there_is_none(situation: Situation) -> None:

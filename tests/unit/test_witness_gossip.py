@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from byzantine import ByzantineLog, View
+from byzantine import NOT_FOUND, Answer, ByzantineLog, View
 from muniment.formats.encoding import frame
 from muniment.formats.witnesswire import origin_hash
-from muniment_witness.config import Gossip
+from muniment_witness.config import Gossip, LogOptions
+from muniment_witness.decide import Log
 from witness_network import PERIOD, Network
 
 
@@ -416,3 +417,48 @@ async def test_the_status_page(tmp_path: Path, log: ByzantineLog) -> None:
         assert (await w1.call("GET", "/gossip/evidence/" + "0" * 64)).status == 404
         metrics = (await w1.call("GET", "/metrics")).body.decode()
         assert 'w_alarms{kind="evidence"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("status", [301, 403, 404, 405, 501])
+async def test_a_peer_that_can_never_be_compared_is_an_alarm(
+    tmp_path: Path, log: ByzantineLog, status: int
+) -> None:
+    """As litewitness and omniwitness are, which have no monitoring endpoint."""
+    async with Network(tmp_path, log.main) as net:
+        w1, _ = net.add("w1", log.main), net.add("w2", log.main)
+        await net.start()
+        net.impostors["w2"] = lambda _: Answer(status)
+        subject = f"w2.example {log.origin}"
+        await net.rounds(30)
+        assert w1.watch.look() == []
+        await net.rounds(1)
+        assert [alarm[:2] for alarm in w1.watch.look()] == [("not-compared", subject)]
+        del net.impostors["w2"]
+        await net.rounds(1)
+        assert w1.watch.look() == []
+
+
+async def test_a_peer_need_not_cosign_every_log_but_show_what_it_cosigns(
+    tmp_path: Path, log: ByzantineLog
+) -> None:
+    """It shows another log; the log's checkpoint tells that it has cosigned this one, too."""
+    async with Network(tmp_path, log.main) as net:
+        other = ByzantineLog("log.example/other")
+        other.main.append(3)
+        known = [(Log(other.origin, other.main.verifiers), LogOptions())]
+        w1, w2 = net.add("w1", log.main), net.add("w2", log.main)
+        w1.more = w2.more = known
+        await net.start()
+        for node in (w1, w2):
+            await node.add(0, other.main)
+        shown = f"/{origin_hash(other.origin)}/checkpoint"
+        head = w2.store.latest[other.origin].note
+        net.impostors["w2"] = lambda path: Answer(200, head) if path == shown else NOT_FOUND
+        await net.rounds(40)
+        assert w1.watch.look() == []
+        log.main.cosigners = (w2.signer,)
+        log.main.append(1)
+        await net.rounds(1)
+        (alarm,) = w1.watch.look()
+        assert alarm[:2] == ("not-compared", f"w2.example {log.origin}")
+        assert "cosigns the log" in alarm.detail

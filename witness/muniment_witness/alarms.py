@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, get_args
 
 from muniment_witness.config import Gossip, LogOptions
-from muniment_witness.peers import PeerState
+from muniment_witness.peers import PeerHead, PeerState
 from muniment_witness.pull import Pulled
 
 Kind = Literal[
@@ -28,6 +28,7 @@ Kind = Literal[
     "old-head",
     "log-behind",
     "peer-ahead",
+    "not-compared",
     "future",
     "clock",
     "unreachable",
@@ -130,10 +131,17 @@ def _of_logs(at: Situation) -> list[Alarm]:
 def _of_peers(at: Situation) -> list[Alarm]:
     found: list[Alarm] = []
     for name, peer in at.peers.items():
-        if peer.error and at.now - max(peer.reached, at.started) > at.limits.deadline_seconds:
+        is_silent = at.now - max(peer.reached, at.started) > at.limits.deadline_seconds
+        if peer.error and is_silent:
             found.append(Alarm("unreachable", name, f"the peer: {peer.error}"))
+        shows_none = all(head.size < 0 for head in peer.heads.values())
         for origin, head in peer.heads.items():
             subject = f"{name} {origin}"
+            if why := "" if is_silent else _not_compared(head, shows_none=shows_none):
+                since = max(head.compared, at.started)
+                if at.now - since > at.limits.deadline_seconds:
+                    detail = f"its head could not be compared since {since}: {why}"
+                    found.append(Alarm("not-compared", subject, detail))
             if head.ahead and at.now - head.ahead > at.limits.lag_seconds:
                 detail = f"it has cosigned size {head.size}, we have not since {head.ahead}"
                 found.append(Alarm("peer-ahead", subject, detail))
@@ -141,3 +149,18 @@ def _of_peers(at: Situation) -> list[Alarm]:
                 detail = f"its cosignature is {head.time - at.now} seconds in the future"
                 found.append(Alarm("future", subject, detail))
     return found
+
+
+def _not_compared(head: PeerHead, *, shows_none: bool) -> str:
+    """Why the head of a peer that answers was not compared; empty when that is no fault.
+
+    A peer need not cosign every log. One that shows no head of any, or none of a log that shows its
+    cosignature, has no monitoring endpoint here, and a split view between it and us stays unseen.
+    """
+    if head.error:
+        return head.error
+    if head.size >= 0:
+        return ""
+    if head.cosigns:
+        return "it cosigns the log, but shows no head of it (has it a monitoring endpoint?)"
+    return "it shows no head of any log (has it a monitoring endpoint?)" if shows_none else ""

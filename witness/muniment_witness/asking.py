@@ -18,6 +18,7 @@ from muniment.formats.encoding import MunimentError
 from muniment.formats.note import parse_vkey
 from muniment.service import unixsocket
 from muniment.service.config import ConfigError, load_config
+from muniment.service.outside import Contained
 from muniment_witness.config import WitnessFile
 from muniment_witness.exits import (
     EXIT_ALARMS,
@@ -28,10 +29,9 @@ from muniment_witness.exits import (
     fail,
 )
 from muniment_witness.feed import Feeder, RefusedError
-from muniment_witness.net import Transport, UnreachableError, check_url, transport
+from muniment_witness.net import Transport, check_url, transport
 from muniment_witness.pull import jittered
 from muniment_witness.remote import lines_of, read_all, read_status, write_all
-from muniment_witness.tiles import UnresolvedError
 
 REQUEST_SECONDS: Final = 20.0
 """Deadline of one request."""
@@ -98,19 +98,19 @@ def feed(log_url: str, vkeys: tuple[str, ...], witness: str, *, once: bool, peri
         async def work(transport: Transport) -> None:
             feeder = Feeder(transport, source, verifiers, check_url(witness))
             while True:
-                try:
+                line = ""
+                with Contained("feeding", (Exception,) if once else ()) as outcome:
                     fed = await feeder.feed()
-                except (UnreachableError, UnresolvedError, RefusedError) as error:
-                    if once:
-                        raise
-                    click.echo(f"muniment-witness: {error}", err=True)
-                else:
-                    line = {
+                    told = {
                         "size": fed.size,
                         "old": fed.old,
                         "cosignatures": [signature.line.rstrip() for signature in fed.lines],
                     }
-                    click.echo(json.dumps(line, ensure_ascii=False))
+                    line = json.dumps(told, ensure_ascii=False)
+                if line:
+                    click.echo(line)
+                else:
+                    click.echo(f"muniment-witness: {outcome.error}", err=True)
                 if once:
                     return
                 await asyncio.sleep(jittered(period))

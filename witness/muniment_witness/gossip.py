@@ -12,15 +12,16 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.formats.encoding import FormatError, MunimentError, unframe
+from muniment.formats.encoding import FormatError, VerificationError, unframe
 from muniment.formats.evidence import MAX_EVIDENCE_SIZE, parse_evidence
 from muniment.formats.note import Note, Verifier, lines_of, verify_note
 from muniment.formats.typedjson import decode_json
-from muniment.service.database import FatalDatabaseError
 from muniment.service.logging import event
+from muniment.service.outside import Contained
 from muniment_witness.comparer import Comparer, Finding
 from muniment_witness.config import Peer
 from muniment_witness.decide import Log
@@ -120,9 +121,10 @@ class Gossip:
         Raises:
             FatalDatabaseError: If something could not be made durable; the process must end.
         """
-        for origin in tuple(self._holds.ahead):
-            await self._mover.take_back(origin, self._sources.tiles(origin))
-        await self._comparer.retry(self._sources.tiles)
+        with Contained("retry of unresolved heads"):
+            for origin in tuple(self._holds.ahead):
+                await self._mover.take_back(origin, self._sources.tiles(origin))
+            await self._comparer.retry(self._sources.tiles)
 
     async def round(self, peer: Peer) -> None:
         """Reads one peer once.
@@ -133,7 +135,7 @@ class Gossip:
         state = self.state[peer.name]
         rarely = state.rounds % RARELY == 0 or self._holds.are_waiting
         state.rounds += 1
-        try:
+        with Contained(peer.name) as outcome:
             if rarely:
                 state.gossips = True
                 await self.ask_own(peer, self._logs)
@@ -143,14 +145,9 @@ class Gossip:
             if state.gossips and (reachable or not state.heads):
                 await self._read_heads(peer, state)
                 await self._read_evidence(peer, state)
-        except FatalDatabaseError:
-            raise
-        except MunimentError as error:
-            self._failed(peer, state, str(error))
-            return
         errors = [head.error for head in state.heads.values() if head.error]
-        if errors:
-            self._failed(peer, state, errors[0])
+        if error := outcome.error or (errors and errors[0]):
+            self._failed(peer, state, error)
         else:
             state.error = ""
 
@@ -174,15 +171,24 @@ class Gossip:
         self, peer: Peer, state: PeerState, origin: str, log: Log, limit: asyncio.Semaphore
     ) -> None:
         head = state.heads[origin]
-        try:
+        with Contained(f"{peer.name} {origin}") as outcome:
             async with limit:
                 await self._compare(peer, state, origin, log, head)
-        except FatalDatabaseError:
-            raise
-        except MunimentError as error:
-            head.error = str(error)
-        else:
-            head.error = ""
+        head.error = outcome.error
+
+    def noticed(self, origin: str, signed: SignedCheckpoint) -> None:
+        """Looks for cosignatures of peers on a checkpoint that a log shows.
+
+        A peer that cosigns a log, and shows no head of it, cannot be compared: that is an alarm.
+        """
+        for peer in self.peers:
+            head = self.state[peer.name].heads[origin]
+            if head.size >= 0 or head.cosigns:
+                continue  # compared, or known already
+            lines = lines_of(signed.note.signatures, (each.vkey for each in peer.verifiers))
+            with suppress(VerificationError):
+                verify_note(Note(signed.note.text, lines), peer.verifiers)
+                head.cosigns = True
 
     async def _compare(
         self, peer: Peer, state: PeerState, origin: str, log: Log, head: PeerHead
@@ -256,19 +262,17 @@ class Gossip:
         """Asks a peer for the newest head of a log that this witness has cosigned; if it told."""
         answer = await self._transport.get(f"{peer.url}/{shown_path(origin, self._name)}")
         if answer.status == 200:
-            try:
+            with Contained(peer.name) as outcome:
                 signed = parse_signed_checkpoint(answer.body)
                 seen = authentic(self._logs[origin], signed)
                 self._mover.notice_own(seen, signed, self._own)
-            except FatalDatabaseError:
-                raise
-            except MunimentError as error:
+            if outcome.error:
                 event(
                     _LOGGER,
                     logging.DEBUG,
                     "a peer shows something that is not a head of ours",
                     peer=peer.name,
-                    error=str(error),
+                    error=outcome.error,
                 )
                 return False
         return answer.status in {200, 404}

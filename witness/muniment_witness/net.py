@@ -109,8 +109,6 @@ class HttpTransport:
         for base, credentials in self._tokens.items():
             if url.startswith(base):
                 headers["Authorization"] = credentials
-        import aiohttp  # noqa: PLC0415  # takes half a second, which most commands do without
-
         try:
             async with self._session.request(
                 method, url, data=body, headers=headers, allow_redirects=False
@@ -126,7 +124,10 @@ class HttpTransport:
                 return Answer(response.status, bytes(data), etag if usable else "", kind)
         except TimeoutError as error:
             raise UnreachableError("no answer in time") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except UnreachableError:
+            raise
+        except Exception as error:
+            # aiohttp's own errors, and whatever an answer makes it or the system's sockets raise.
             raise UnreachableError(type(error).__name__) from error
 
 

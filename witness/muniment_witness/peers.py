@@ -50,6 +50,7 @@ class PeerHead:
         target: A size that it had cosigned before us.
         etag: Entity tag of what was dealt with.
         error: Why the last attempt failed; empty when it did not.
+        cosigns: Whether the log has shown a cosignature of the peer while the peer showed no head.
     """
 
     size: int = -1
@@ -60,6 +61,7 @@ class PeerHead:
     target: int = 0
     etag: str = ""
     error: str = ""
+    cosigns: bool = False
 
 
 @dataclass(slots=True)

@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import MunimentError
+from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.note import Verifier
-from muniment.service.database import FatalDatabaseError
 from muniment.service.logging import event
+from muniment.service.outside import Contained
 from muniment_witness.comparer import Comparer, Finding
 from muniment_witness.config import LogOptions
 from muniment_witness.decide import Log
@@ -70,6 +69,7 @@ class Puller:
     Attributes:
         state: What is known, by origin; those logs alone that have a URL.
         moved: Called with the origin and the result when a pulled head was cosigned.
+        shown: Called with the origin and each checkpoint that a log shows.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class Puller:
             origin: Pulled() for origin, each in options.items() if each.url is not None
         }
         self.moved: Callable[[str, Cosigned], object] = lambda _, __: None
+        self.shown: Callable[[str, SignedCheckpoint], object] = lambda _, __: None
 
     async def run(self) -> None:
         """Reads all logs until cancelled.
@@ -124,14 +125,11 @@ class Puller:
         the first cosignature must not contradict it.
         """
         state = self.state[origin]
-        try:
+        with Contained(origin) as outcome:
             seen, _ = await self._fetch(origin, "")
             if seen is not None and self._holds.is_first(origin, self._store.head(origin).size):
                 await self._observe(origin, state, seen)
-        except FatalDatabaseError:
-            raise
-        except MunimentError as error:
-            state.error = str(error)
+        state.error = outcome.error
 
     async def round(self, origin: str) -> None:
         """Reads one log once.
@@ -140,18 +138,13 @@ class Puller:
             FatalDatabaseError: If something could not be made durable; the process must end.
         """
         state = self.state[origin]
-        try:
+        with Contained(origin) as outcome:
             await self._read(origin, state)
-        except FatalDatabaseError:
-            raise
-        except MunimentError as error:
-            if not state.error:
-                event(
-                    _LOGGER, logging.WARNING, "cannot check a log", origin=origin, error=str(error)
-                )
-            state.error = str(error)
-        else:
-            state.error = ""
+        if outcome.error and not state.error:
+            event(
+                _LOGGER, logging.WARNING, "cannot check a log", origin=origin, error=outcome.error
+            )
+        state.error = outcome.error
 
     async def _read(self, origin: str, state: Pulled) -> None:
         prefixes = self._sources.tiles(origin)
@@ -184,6 +177,7 @@ class Puller:
         signed = parse_signed_checkpoint(answer.body)
         seen = authentic(self._logs[origin], signed)
         self._mover.notice_own(seen, signed, self._own)
+        self.shown(origin, signed)
         return seen, answer.etag
 
     async def _observe(self, origin: str, state: Pulled, seen: Seen) -> Finding:

@@ -17,9 +17,9 @@ from typing import Final
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.encoding import FormatError, MunimentError, frame, unframe
 from muniment.formats.evidence import parse_evidence
-from muniment.service.database import FatalDatabaseError
 from muniment.service.http import Problem, overloaded
 from muniment.service.logging import event
+from muniment.service.outside import Contained
 from muniment_witness.arrivals import Arrivals
 from muniment_witness.budget import Budget
 from muniment_witness.comparer import Comparer
@@ -27,7 +27,7 @@ from muniment_witness.config import Peer
 from muniment_witness.decide import Log
 from muniment_witness.holds import Holds
 from muniment_witness.ledger import Filed, Ledger
-from muniment_witness.net import Transport, UnreachableError
+from muniment_witness.net import Transport
 from muniment_witness.peers import (
     EVIDENCE_PATH,
     HEADS_PATH,
@@ -162,13 +162,13 @@ class Relay:
                     group.create_task(self._push(peer, files, notes))
 
     async def _push(self, peer: Peer, files: Sequence[Filed], notes: Sequence[bytes]) -> None:
-        try:
+        with Contained(peer.name) as outcome:
             for filed in files:
                 await self._transport.post(peer.url + EVIDENCE_PATH, filed.file)
             if notes:
                 await self._transport.post(peer.url + HEADS_PATH, _framed(notes))
-        except UnreachableError as error:
-            event(_LOGGER, logging.DEBUG, "a push was lost", peer=peer.name, error=str(error))
+        if outcome.error:
+            event(_LOGGER, logging.DEBUG, "a push was lost", peer=peer.name, error=outcome.error)
 
     # In
 
@@ -230,17 +230,15 @@ class Relay:
         Raises:
             FatalDatabaseError: If something could not be made durable; the process must end.
         """
-        try:
+        with Contained(seen.origin) as outcome:
             await self._comparer.observe(seen, "pushed", self._sources.tiles(seen.origin))
-        except FatalDatabaseError:
-            raise
-        except MunimentError as error:
+        if outcome.error:
             event(
                 _LOGGER,
                 logging.DEBUG,
                 "cannot compare a pushed head",
                 origin=seen.origin,
-                error=str(error),
+                error=outcome.error,
             )
 
     async def arrivals(self) -> None:

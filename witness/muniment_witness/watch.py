@@ -136,6 +136,7 @@ class Watch:
                 log: frozenset[Who] = frozenset({"log"} if each.url is not None else ())
                 self.holds.lacking[origin] = Lacking(store.past.loss, peer | log)
         docket.filed = self._filed
+        self.puller.shown = self.gossip.noticed
         self.comparer.unrelated = self.relay.arrived
         self.comparer.suspected = self.relay.suspected
         self.alarms: list[Alarm] = []
