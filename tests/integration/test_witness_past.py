@@ -91,7 +91,7 @@ def test_without_its_database_a_witness_does_not_start(
         done = command(made, *words)
         assert done.returncode in {EXIT_DATABASE, EXIT_CONFIG}, done
         assert what in done.stderr
-        assert "begin-anew" in done.stderr
+        assert "new-database" in done.stderr
     after = {file.name: file.stat().st_size for file in database(made).parent.iterdir()}
     after.pop("witness.db.lock", None)
     assert after == before
@@ -107,9 +107,9 @@ def test_a_witness_begins_anew_by_command_and_asks_before_it_signs(
     other = log.main.fork(7, 31)
     with running(made):
         assert ask(made, log.main)[0] == 200
-    assert command(made, "begin-anew").returncode == EXIT_DATABASE  # it is there
+    assert command(made, "new-database").returncode == EXIT_DATABASE  # it is there
     lose(made)
-    assert command(made, "begin-anew").returncode == 0
+    assert command(made, "new-database").returncode == 0
     with running(made):
         for view in (other, log.main):
             status, body = ask(made, view)
@@ -131,13 +131,13 @@ def test_a_witness_begins_anew_by_command_and_asks_before_it_signs(
 
 def test_the_operator_declares_a_log_new_on_record(made: Deployment, log: ByzantineLog) -> None:
     lose(made)
-    assert command(made, "begin-anew").returncode == 0
+    assert command(made, "new-database").returncode == 0
     done = command(made, "declare-new", "log.example/unknown")
     assert (done.returncode, "no log log.example/unknown" in done.stderr) == (EXIT_CONFIG, True)
     assert command(made, "declare-new", log.origin).returncode == 0
     with closing(sqlite3.connect(database(made))) as db:
         assert db.execute("SELECT origin, by FROM settled").fetchall() == [(log.origin, "operator")]
-        assert db.execute("SELECT command FROM made").fetchall() == [("begin-anew",)]
+        assert db.execute("SELECT command FROM made").fetchall() == [("new-database",)]
     with running(made):
         assert ask(made, log.main)[0] == 200
     done = command(made, "declare-new", log.origin)

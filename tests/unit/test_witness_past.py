@@ -34,7 +34,7 @@ def log() -> ByzantineLog:
 async def begin_anew(node: Node) -> None:
     """Its database is lost, and its operator knows it."""
     remove(node)
-    await create(node.database, [node.signer.vkey], "begin-anew")
+    await create(node.database, [node.signer.vkey], "new-database")
 
 
 def remove(node: Node) -> None:
@@ -63,13 +63,13 @@ async def test_a_database_is_made_with_the_keys_and_only_opened_later(tmp_path: 
     for file in (None, b""):
         if file is not None:
             path.write_bytes(file)
-        with pytest.raises(AbsentDatabaseError, match="begin-anew"):
+        with pytest.raises(AbsentDatabaseError, match="new-database"):
             await Store.open(path, KEYS)
-        with pytest.raises(AbsentDatabaseError, match="begin-anew"):
+        with pytest.raises(AbsentDatabaseError, match="new-database"):
             await rebind(path, KEYS, lambda: None)
     await create(path, KEYS, "init")
     with pytest.raises(DatabaseError, match="exists already"):
-        await create(path, KEYS, "begin-anew")
+        await create(path, KEYS, "new-database")
     store = await Store.open(path, KEYS)
     assert store.past.loss is None
     assert not store.past.lacks("any.example")
@@ -113,7 +113,7 @@ async def test_a_word_of_the_operator_is_recorded_where_it_is_needed(tmp_path: P
     with pytest.raises(DatabaseError, match="known already"):
         await declare_new(path, KEYS, "log.example/a")
     path.unlink()
-    await create(path, KEYS, "begin-anew")
+    await create(path, KEYS, "new-database")
     await declare_new(path, KEYS, "log.example/a")
     store = await Store.open(path, KEYS)
     assert (store.past.lacks("log.example/a"), store.past.lacks("log.example/b")) == (False, True)

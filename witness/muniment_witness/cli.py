@@ -122,9 +122,9 @@ def serve(config: Path) -> None:
         fail(EXIT_FAILED, "interrupted")
 
 
-@main.command("begin-anew")
+@main.command("new-database")
 @_CONFIG
-def begin_anew(config: Path) -> None:
+def new_database(config: Path) -> None:
     """Make a new database for keys that may have signed: the old one is lost.
 
     The witness then signs nothing for a log until it has asked the log, where it has a url, and a
@@ -134,7 +134,7 @@ def begin_anew(config: Path) -> None:
         loaded = load(config)
         path = loaded.file.database
         keys = [signer.vkey for signer in loaded.signers]
-        asyncio.run(create(path, keys, "begin-anew"))
+        asyncio.run(create(path, keys, "new-database"))
     click.echo(f"made {path}; it signs nothing for a log before the log and peers were asked")
 
 

@@ -69,11 +69,11 @@ _SETTLEMENTS: Final = 4
 """The first schema version that has `settled`."""
 
 _LOST: Final = (
-    "mount it, or restore a backup; if it is lost, `muniment-witness begin-anew` makes one that "
+    "mount it, or restore a backup; if it is lost, `muniment-witness new-database` makes one that "
     "signs nothing for a log before the log and peers were asked"
 )
 
-Command = Literal["init", "begin-anew"]
+Command = Literal["init", "new-database"]
 """The commands that make a database."""
 
 Loss = Literal["backup", "anew"]
@@ -120,7 +120,7 @@ async def create(path: Path, keys: Sequence[VKey], command: Command) -> None:
         path: The file; absent, or empty.
         keys: The witness's keys.
         command: What makes it: `init` with the keys themselves, so that they have signed nothing;
-            or `begin-anew` for keys that may have.
+            or `new-database` for keys that may have.
 
     Raises:
         DatabaseError: If there is one, or it cannot be written.
@@ -129,16 +129,12 @@ async def create(path: Path, keys: Sequence[VKey], command: Command) -> None:
 
     def work(connection: Connection) -> None:
         connection.execute("INSERT INTO made (time, command) VALUES (?, ?)", (now, command))
-        if command == "begin-anew":
+        if command == "new-database":
             connection.execute("INSERT INTO copied (time, loss) VALUES (?, 'anew')", (now,))
-        # Last: a database without an identity is not used.
         _identify(connection, keys)
 
-    writer = await Writer.open(path, MIGRATIONS, application=APPLICATION, expected="new")
-    try:
-        await writer.run(work)
-    finally:
-        await writer.close()
+    writer = await Writer.open(path, MIGRATIONS, application=APPLICATION, expected="new", fill=work)
+    await writer.close()
 
 
 async def rebind(path: Path, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
