@@ -189,6 +189,7 @@ async def test_witness_keeps_its_word_through_any_power_cut(tmp_path: Path) -> N
     async def open_it(folder: Path) -> witnessstate.Found:
         return await witnessstate.look(folder / "witness.db", recorded)
 
-    counts = await Cuts(told.hear, open_it, told.judge, SAMPLES).run(recorded.trace, seed=6)
+    cuts = Cuts(told.hear, open_it, told.judge, SAMPLES, recorded.made)
+    counts = await cuts.run(recorded.trace, seed=6)
     assert told.size == recorded.sizes[-1]
     assert counts.opened > 500, counts

@@ -27,16 +27,18 @@ class Recorded:
         sizes: the heads it cosigned, in order; 409 answers told the one before them.
         keys: its public keys.
         trace: its calls.
+        made: the database before it, in the place where the witness finds it.
     """
 
     log: GrowingLog
     keys: tuple[Verifier, ...]
     sizes: list[int] = field(default_factory=lambda: [0])
     trace: list[strace.Call] = field(default_factory=list)
+    made: dict[str, bytes] = field(default_factory=dict)
 
 
 def record(folder: Path, pages: int) -> Recorded:
-    """Runs a new witness twice, from its first breath to a clean stop."""
+    """Runs a new witness three times, from its first breath to a clean stop."""
     log = GrowingLog(signers=[log_signer()])
     vkeys = setup.init(
         folder / "w", name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys,
@@ -44,7 +46,10 @@ def record(folder: Path, pages: int) -> Recorded:
     )  # fmt: skip
     recorded = Recorded(log, tuple(verifier_for(vkey) for vkey in vkeys))
     config = folder / "w" / setup.CONFIG_NAME
-    for run, sizes in enumerate([(0, 1, 2, 5, 5, 9, 40, 41, 64), (65, 80, 80, 81, 100, 130, 131)]):
+    database = folder / "w" / setup.DATABASE_NAME
+    recorded.made = {str(database): database.read_bytes()}
+    runs = [(0, 1, 2, 5, 5, 9, 40, 41, 64), (65, 80, 80, 81, 100, 130, 131), (140, 141, 150)]
+    for run, sizes in enumerate(runs):
         output = folder / f"trace{run}"
         argv = launch.command(pages, "muniment_witness.cli", "serve", "--config", config)
         with processes.start(
