@@ -4,6 +4,7 @@ The HTTP layer turns them into problem details in one table, the command line in
 """
 
 from muniment.formats.encoding import MunimentError
+from muniment.service.database import UnwritableError
 
 
 class LogError(MunimentError):
@@ -57,6 +58,10 @@ class NotPublishedError(LogError):
 
 class StorageError(LogError):
     """The storage failed or does not hold what it must hold. Fatal to the process."""
+
+
+class UnwritableStorageError(StorageError, UnwritableError):
+    """Nothing can be written now. Fatal to the process, which may be started again."""
 
 
 class DamagedTileError(StorageError):

@@ -5,7 +5,8 @@
 used (in use, damaged, another program's, another version's); 5 the address cannot be bound; 6 the
 database belongs to another origin or other keys; 7 the database was rolled back: a witness or the
 bucket knows more than it holds; 8 `check` or `repair`: the database is damaged; 9 the log does not
-run.
+run; 10 nothing can be written now: the file system is full or read-only, or another program keeps
+the database locked. After what may pass (1, 5, 10) a service is to be started again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ import click
 from muniment.formats.encoding import MunimentError
 from muniment.memory import protect_memory
 from muniment.service import logging
-from muniment.service.database import AbsentDatabaseError, DatabaseError
+from muniment.service.database import (
+    AbsentDatabaseError,
+    DatabaseError,
+    FatalDatabaseError,
+    is_unwritable,
+)
 from muniment.service.process import first_error, run
 from muniment_log.config import LogConfig, load
 from muniment_log.errors import (
@@ -43,11 +49,13 @@ EXIT_IDENTITY: Final = 6
 EXIT_ROLLED_BACK: Final = 7
 EXIT_DAMAGED: Final = 8
 EXIT_UNREACHABLE: Final = 9
+EXIT_UNWRITABLE: Final = 10
 
 _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (WrongIdentityError, EXIT_IDENTITY),
     (RolledBackError, EXIT_ROLLED_BACK),
     (DatabaseError, EXIT_DATABASE),
+    (FatalDatabaseError, EXIT_DATABASE),
     (StorageError, EXIT_DATABASE),
     (UnavailableError, EXIT_FAILED),  # it may pass: to be started again
     (MunimentError, EXIT_CONFIG),
@@ -58,6 +66,8 @@ _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
 
 def code_of(error: BaseException) -> int:
     """The exit code of what stopped a command before it did anything."""
+    if is_unwritable(error):
+        return EXIT_UNWRITABLE
     return next(code for kind, code in _CODES if isinstance(error, kind))
 
 
@@ -112,10 +122,11 @@ def run_service(config: Path, start: Callable[[LogConfig], Coroutine[Any, Any, N
         fail(code_of(error), error)
     except ExceptionGroup as group:
         # TaskGroup's wrapping says nothing; what failed is inside. Of a service that ran, only
-        # that the address is taken, that history went back and that a key was retired have codes
-        # of their own.
+        # that the address is taken, that nothing can be written, that history went back and that a
+        # key was retired have codes of their own.
         cause = first_error(group)
         told = isinstance(cause, (OSError, RolledBackError, WrongIdentityError))
+        told = told or is_unwritable(cause)
         fail(code_of(cause) if told else EXIT_FAILED, cause)
     except KeyboardInterrupt:
         fail(EXIT_FAILED, "interrupted")

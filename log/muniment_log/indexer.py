@@ -18,7 +18,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, get_args
 
@@ -31,6 +30,7 @@ from muniment.formats.policy import Policy, PolicyLog
 from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.follower import Follower, Source
 from muniment.index.store import IndexStore
+from muniment.service.database import AbsentDatabaseError
 from muniment.service.logging import LogFormat, LogLevel, configure, event
 from muniment.service.process import run, spare_collections
 from muniment_log.integrate import cut_bundle
@@ -118,7 +118,7 @@ async def keep(log: Log, index: Path, reached: Callable[[int], None]) -> None:
         VerificationError, FormatError: what the log holds is damaged.
     """
     try:
-        store = await IndexStore.open(index, keeps_bundles=False)
+        store = await _open_index(index)
         try:
             identity = _inode(index)
             reached((await store.state()).size)
@@ -134,6 +134,17 @@ async def keep(log: Log, index: Path, reached: Callable[[int], None]) -> None:
             await store.close()
     finally:
         await log.close()
+
+
+async def _open_index(path: Path) -> IndexStore:
+    try:
+        return await IndexStore.open(path, keeps_bundles=False)
+    except AbsentDatabaseError as error:
+        # All of it can be read from the log again.
+        event(_LOGGER, logging.WARNING, "the index is empty and is built anew", error=str(error))
+        for end in ("", "-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        return await IndexStore.open(path, keeps_bundles=False)
 
 
 async def _step(store: IndexStore, source: Log) -> int:
@@ -167,13 +178,15 @@ def _inode(path: Path) -> int | None:
 async def _until_stdin_ends(open_log: Callable[[], Log], index: Path) -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(keep(open_log(), index, _say))
+    stdin = sys.stdin.fileno()
 
-    def wait() -> None:
-        while sys.stdin.buffer.read(4096):
-            pass
-        loop.call_soon_threadsafe(task.cancel)
+    def look() -> None:
+        # On the loop: a thread that waits in a read would abort the process when that ends first.
+        if not os.read(stdin, 4096):
+            loop.remove_reader(stdin)
+            task.cancel()
 
-    threading.Thread(target=wait, name="stdin", daemon=True).start()
+    loop.add_reader(stdin, look)
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
     # An interrupt from a terminal goes to the log as well, which ends this process in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -29,7 +29,7 @@ from muniment.formats.merkle import CompactRange, leaf_hashes
 from muniment.formats.tiles import bundles_of
 from muniment.formats.witnesswire import origin_hash
 from muniment.service.database import DatabaseError
-from muniment_log.exits import EXIT_FAILED
+from muniment_log.exits import EXIT_FAILED, EXIT_UNWRITABLE
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_witness import setup
 from processes import Process
@@ -68,14 +68,25 @@ def attach(
     raise AssertionError("strace did not attach")
 
 
-def end(service: Process, tracer: "subprocess.Popen[bytes]", output: Path, *, failed: bool) -> bool:
+ENDS = {"EIO": EXIT_FAILED, "ENOSPC": EXIT_UNWRITABLE}
+
+
+def end(
+    service: Process,
+    tracer: "subprocess.Popen[bytes]",
+    output: Path,
+    error: str,
+    *,
+    failed: bool,
+) -> bool:
     """Waits for a process that answered with an error, kills one that did not; whether a call
     failed at all."""
     if failed:
-        assert service.wait() == EXIT_FAILED, service.stderr
+        assert service.wait() == ENDS[error], service.stderr
+        assert ("full" in service.stderr) == (error == "ENOSPC"), service.stderr
     else:
         # It may be about to end by itself: it had answered before a later write failed.
-        assert service.kill() in {-9, EXIT_FAILED}, service.stderr
+        assert service.kill() in {-9, ENDS[error]}, service.stderr
     tracer.wait(20)
     return "INJECTED" in output.read_text()
 
@@ -104,7 +115,7 @@ def test_log_stops_at_each_failing_write_and_forgets_nothing(
                         assert answer.status in {500, 503}, answer.body
                 except (OSError, http.client.HTTPException, urllib.error.URLError):
                     failed = True
-                happened = end(service, tracer, output, failed=failed)
+                happened = end(service, tracer, output, error, failed=failed)
                 assert happened or not failed
                 if not failed:
                     known.append((answer.json["first"], unframe(body)))
@@ -156,7 +167,7 @@ def test_witness_stops_at_each_failing_write_and_forgets_nothing(
                 failed = ask(f"{service.url}/add-checkpoint", request).status != 200
             except (OSError, http.client.HTTPException, urllib.error.URLError):
                 failed = True
-            happened = end(service, tracer, output, failed=failed)
+            happened = end(service, tracer, output, error, failed=failed)
             assert happened or not failed
             service = quick.witness(config, pages=PAGES)
             latest = ask(f"{service.url}/{origin_hash(log.origin)}/checkpoint")

@@ -16,7 +16,7 @@ from muniment.memory import protect_memory
 from muniment.service import logging, unixsocket
 from muniment.service.backup import backup
 from muniment.service.config import ConfigError, load_config
-from muniment.service.database import DatabaseError, FatalDatabaseError
+from muniment.service.database import DatabaseError, FatalDatabaseError, is_unwritable
 from muniment.service.process import first_error, run
 from muniment_witness import admin
 from muniment_witness.asking import ASKING
@@ -24,12 +24,12 @@ from muniment_witness.check import check
 from muniment_witness.config import WitnessFile, load
 from muniment_witness.database import MIGRATIONS, create, mark_copy
 from muniment_witness.exits import (
-    EXIT_ADDRESS,
     EXIT_CONFIG,
     EXIT_DAMAGED,
     EXIT_DATABASE,
     EXIT_FAILED,
     EXIT_REFUSED,
+    code_of,
     fail,
 )
 from muniment_witness.setup import CONFIG_NAME, init
@@ -105,17 +105,13 @@ def serve(config: Path) -> None:
         loaded = load(config)
         logging.configure(loaded.file.log_level, loaded.file.log_format)
         run(app.serve(loaded))
-    except DatabaseError as error:
-        fail(EXIT_DATABASE, error)
-    except MunimentError as error:
-        fail(EXIT_CONFIG, error)
-    except OSError as error:
-        fail(EXIT_ADDRESS, error)
+    except (MunimentError, OSError) as error:
+        fail(code_of(error), error)
     except ExceptionGroup as group:
         # TaskGroup's wrapping says nothing; what failed is inside.
         cause = first_error(group)
-        if isinstance(cause, OSError):
-            fail(EXIT_ADDRESS, cause)
+        if isinstance(cause, OSError) or is_unwritable(cause):
+            fail(code_of(cause), cause)
         logging.event(_LOGGER, ERROR, "the service failed", exc_info=group)
         fail(EXIT_FAILED, cause)
     except KeyboardInterrupt:

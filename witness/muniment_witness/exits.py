@@ -3,13 +3,18 @@
 0 done; 1 the service failed while it ran; 2 wrong usage (click's); 3 a configuration or key cannot
 be used; 4 the database cannot be used (in use, damaged, another witness's); 5 the address cannot be
 bound; 6 a log or witness cannot be reached, or did not give what it must; 7 the witness refused;
-8 there are alarms; 9 `check`: the database is damaged.
+8 there are alarms; 9 `check`: the database is damaged; 10 nothing can be written now: the file
+system is full or read-only, or another program keeps the database locked. What may pass has codes
+(1, 5, 10) after which a service is to be started again.
 """
 
 import sys
 from typing import Final, NoReturn
 
 import click
+
+from muniment.formats.encoding import MunimentError
+from muniment.service.database import DatabaseError, FatalDatabaseError, is_unwritable
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 3
@@ -19,6 +24,16 @@ EXIT_UNREACHABLE: Final = 6
 EXIT_REFUSED: Final = 7
 EXIT_ALARMS: Final = 8
 EXIT_DAMAGED: Final = 9
+EXIT_UNWRITABLE: Final = 10
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code of what stopped the service before it was ready."""
+    if is_unwritable(error):
+        return EXIT_UNWRITABLE
+    if isinstance(error, (DatabaseError, FatalDatabaseError)):
+        return EXIT_DATABASE
+    return EXIT_CONFIG if isinstance(error, MunimentError) else EXIT_ADDRESS
 
 
 def fail(code: int, error: object) -> NoReturn:

@@ -9,11 +9,13 @@ import gc
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import islice
+from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
 from typing import Final, NamedTuple, TypeVar
 
@@ -104,10 +106,23 @@ def _start(client: LogClient) -> None:
     global _worker  # noqa: PLW0603 - a process of the pool has this one place for its state
     # An interrupt is for the process that the user started; it ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
     _worker = _Worker(client)
     Finalize(None, _worker.close, exitpriority=0)
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it has ended, however that came about.
+
+    A process of a pool holds both ends of the pipe that work comes by, and would wait for more.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise AssertionError("this process is not one of a pool")
+    wait([parent.sentinel])
+    os._exit(1)  # nothing is lost: nobody is there to take it
 
 
 def _examine(job: Job) -> Examined:

@@ -27,7 +27,7 @@ from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.keys import LOCAL_MASK, PART, PART_BITS
 from muniment.index.schema import APPLICATION_ID, MIGRATIONS, STATE, IndexState, state_of
 from muniment.lineage.facts import head_of
-from muniment.service.database import DatabaseError, Writer
+from muniment.service.database import DatabaseError, Writer, log_pages
 
 WAL_PAGES: Final = 8192
 """Pages in the write-ahead log before a commit checkpoints it: 32 MiB, as in the log."""
@@ -89,7 +89,7 @@ class IndexStore:
             return int(kept)
 
         def set_up(db: sqlite3.Connection) -> None:
-            db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
+            db.execute(f"PRAGMA wal_autocheckpoint={log_pages(path, WAL_PAGES)}")
 
         try:
             await writer.run(set_up)

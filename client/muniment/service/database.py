@@ -17,9 +17,11 @@ Durability and ownership, in the order they are established:
 """
 
 import asyncio
+import errno
 import fcntl
 import os
 import sqlite3
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,6 +54,33 @@ _FATAL_CODES: Final = frozenset(
     }
 )
 
+_FULL: Final = "the file system is full"
+
+_PASSING_ERRORS: Final = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: "the disk quota is full",
+    errno.EROFS: "the file system is read-only",
+}
+
+_PASSING_CODES: Final = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_BUSY: "another program keeps it locked",
+}
+
+_DOUBTFUL_CODES: Final = frozenset(
+    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+)
+"""What SQLite says of a full or read-only file system as well as of a broken disk."""
+
+_PROBE_BYTES: Final = 1 << 20
+"""What a file system must take to count as writable: about the largest write of one commit."""
+
+LEAST_PAGES: Final = 256
+"""Pages of the write-ahead log where there is little room: 1 MiB."""
+
+_SHARE: Final = 4
+"""The log may take so large a part of the room that there is: a checkpoint needs as much again."""
+
 UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
 """What reading a damaged file raises: the module cannot decode an error message of SQLite that
 quotes damaged text."""
@@ -76,6 +105,21 @@ class FatalDatabaseError(MunimentError):
     """The state on disk is unknown (I/O error, full disk, failed commit): the process must end."""
 
 
+class UnwritableError(FatalDatabaseError, DatabaseError):
+    """Nothing can be written now, which may pass: no space, read-only, or locked by others."""
+
+
+def is_unwritable(error: BaseException | None) -> bool:
+    """Whether what stopped a service is that nothing can be written now: it may start again."""
+    while error is not None:
+        if isinstance(error, UnwritableError):
+            return True
+        if isinstance(error, OSError) and error.errno in _PASSING_ERRORS:
+            return True
+        error = error.__cause__
+    return False
+
+
 class _Owner:
     """The exclusive right to a database, held as an OS lock on the file next to it."""
 
@@ -84,7 +128,7 @@ class _Owner:
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise DatabaseError(f"{self._path}: {error.strerror}") from error
+            raise _not_opened(self._path, error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -93,8 +137,12 @@ class _Owner:
             raise DatabaseError(
                 f"{database}: in use by another process" + (f" ({holder})" if holder else "")
             ) from error
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"pid {os.getpid()}\n".encode("ascii"), 0)
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"pid {os.getpid()}\n".encode("ascii"), 0)
+        except OSError as error:
+            os.close(self._file)
+            raise _not_opened(self._path, error) from error
 
     def release(self) -> None:
         """Gives the right up. The file stays: removing it would race with the next owner."""
@@ -113,7 +161,7 @@ class Writer:
         self._owner = owner
         self._connection = connection
         self._thread = WorkThread("database-writer")
-        self._broken: BaseException | None = None
+        self._broken: FatalDatabaseError | None = None
         self._closed = False
 
     @classmethod
@@ -174,7 +222,7 @@ class Writer:
                 raise
         except UNREADABLE as error:
             owner.release()
-            raise DatabaseError(f"{path}: {error}") from error
+            raise _not_opened(path, error) from error
         except BaseException:
             owner.release()
             raise
@@ -194,7 +242,7 @@ class Writer:
 
     def _transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         if self._broken is not None:
-            raise FatalDatabaseError(f"{self.path}: unusable since: {self._broken}")
+            raise type(self._broken)(f"unusable since: {self._broken}")
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -249,11 +297,15 @@ class Writer:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error as error:
-            self._broken = error
+            self._break(error)
 
     def _break(self, error: BaseException) -> FatalDatabaseError:
-        self._broken = error
-        return FatalDatabaseError(f"{self.path}: {error}")
+        reason = _passing(self.path, error)
+        if reason is None:
+            self._broken = FatalDatabaseError(f"{self.path}: {error}")
+        else:
+            self._broken = UnwritableError(f"{self.path}: {reason}: {error}")
+        return self._broken
 
     async def close(self) -> None:
         """Waits for running work, closes the file (and so checkpoints it), gives up the lock."""
@@ -343,6 +395,54 @@ def is_fatal(error: sqlite3.Error) -> bool:
     return code is not None and (code & 0xFF) in _FATAL_CODES
 
 
+def log_pages(path: Path, most: int) -> int:
+    """How many pages the write-ahead log of a database may have until a checkpoint.
+
+    Args:
+        path: The database.
+        most: As many where there is room; then fewer, larger checkpoints cost less.
+
+    Raises:
+        DatabaseError: If the file system cannot be asked.
+    """
+    try:
+        told = os.statvfs(path.parent)
+        wal = path.with_name(path.name + "-wal")
+        own = wal.stat().st_size if wal.exists() else 0
+    except OSError as error:
+        raise DatabaseError(f"{path}: {error.strerror}") from error
+    room = told.f_bavail * told.f_frsize + own
+    return max(min(most, LEAST_PAGES), min(most, room // _SHARE // PAGE_BYTES))
+
+
+def _not_opened(path: Path, error: BaseException) -> DatabaseError:
+    reason = _passing(path, error)
+    text = getattr(error, "strerror", None) or error
+    return (
+        DatabaseError(f"{path}: {text}")
+        if reason is None
+        else UnwritableError(f"{path}: {reason}: {text}")
+    )
+
+
+def _passing(path: Path, error: BaseException) -> str | None:
+    """Why a file cannot be written now, when that may pass by itself; None for all other errors."""
+    if isinstance(error, OSError):
+        return _PASSING_ERRORS.get(error.errno or 0)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code not in _DOUBTFUL_CODES:
+        return _PASSING_CODES.get(code)
+    try:
+        # The file system itself knows best: it may have quotas, and be read-only since an error.
+        with tempfile.TemporaryFile(dir=path.parent) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as told:
+        return _PASSING_ERRORS.get(told.errno or 0)
+    return None
+
+
 def _connect(path: Path, cache: int = CACHE_KIBIBYTES) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path,
@@ -369,7 +469,7 @@ def _sync_folder(path: Path) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise DatabaseError(f"{path.parent}: {error.strerror}") from error
+        raise _not_opened(path.parent, error) from error
 
 
 def _is_there(path: Path, expected: Expected) -> bool:
@@ -426,7 +526,7 @@ def _make(path: Path, migrations: Sequence[str], application: int, fill: Fill) -
             connection.close()
         draft.replace(path)
     except OSError as error:
-        raise DatabaseError(f"{path}: {error.strerror}") from error
+        raise _not_opened(path, error) from error
     finally:
         for file in files:
             file.unlink(missing_ok=True)
@@ -458,4 +558,6 @@ def _set_up(
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+            if _passing(path, error) is not None:
+                raise
             raise DatabaseError(f"{path}: migration {number}: {error}") from error

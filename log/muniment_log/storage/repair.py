@@ -11,7 +11,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from muniment.service.database import FatalDatabaseError, Writer
+from muniment.service.database import FatalDatabaseError, UnwritableError, Writer
 from muniment.service.soundness import FILE
 from muniment_log.errors import StorageError
 from muniment_log.storage.check import REBUILT, Report, examine, need_sound
@@ -66,6 +66,8 @@ async def repair(path: Path, origin: str, keys: Sequence[Verifier]) -> Repaired:
     writer = await Writer.open(path, migrations(), application=APPLICATION_ID, expected="old")
     try:
         return await writer.run(lambda db: _repair(db, origin, keys))
+    except UnwritableError:
+        raise
     except (FatalDatabaseError, sqlite3.Error) as error:
         raise StorageError(f"repair: {error}") from error
     finally:

@@ -19,9 +19,16 @@ from muniment.service.database import (
     AbsentDatabaseError,
     FatalDatabaseError,
     Readers,
+    UnwritableError,
     Writer,
+    log_pages,
 )
-from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
+from muniment_log.errors import (
+    DamagedTileError,
+    StorageError,
+    UnwritableStorageError,
+    WrongIdentityError,
+)
 from muniment_log.storage.identity import check_identity, check_signed
 from muniment_log.storage.port import NEW_STREAM, Head, StreamKey, StreamState
 from muniment_log.storage.store import MAX_REFUSED, Accepted, Commit, Loaded
@@ -37,8 +44,8 @@ APPLICATION_ID: Final = 0x4D756E4C
 """``MunL`` in the file's header: SQLite and file(1) show whose database it is."""
 
 WAL_PAGES: Final = 8192
-"""Pages in the write-ahead log before a commit checkpoints it: 32 MiB. Fewer, larger checkpoints
-cost less under load; the size bounds the file and the time to recover."""
+"""Pages in the write-ahead log before a commit checkpoints it: 32 MiB, where there is room for it.
+Fewer, larger checkpoints cost less under load; the size bounds the file and the time to recover."""
 
 READERS: Final = 2
 """Connections that read: reading tiles for proofs and auditors needs no more threads than cores."""
@@ -52,6 +59,8 @@ _BUNDLE_LEVEL: Final = -1  # as in formats.tiles.ENTRIES
 def _translated(what: str) -> Iterator[None]:
     try:
         yield
+    except UnwritableError as error:
+        raise UnwritableStorageError(f"{what}: {error}") from error
     except (FatalDatabaseError, sqlite3.Error) as error:
         raise StorageError(f"{what}: {error}") from error
 
@@ -109,7 +118,7 @@ class SQLiteStore:
         """
         writer = await Writer.open(path, migrations(), application=APPLICATION_ID, expected="old")
         try:
-            await writer.run(_set_up)
+            await writer.run(lambda db: _set_up(db, path))
             readers = Readers(path, READERS)
         except BaseException:
             await writer.close()
@@ -352,14 +361,14 @@ def read_loaded(db: sqlite3.Connection) -> Loaded:
     )
 
 
+def _set_up(db: sqlite3.Connection, path: Path) -> None:
+    db.execute(f"PRAGMA wal_autocheckpoint={log_pages(path, WAL_PAGES)}")
+
+
 def _bind(db: sqlite3.Connection, origin: str, keys: Sequence[str]) -> None:
     db.executemany(
         "INSERT INTO identity (vkey, origin) VALUES (?, ?)", [(key, origin) for key in keys]
     )
-
-
-def _set_up(db: sqlite3.Connection) -> None:
-    db.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
 
 
 def _commit(db: sqlite3.Connection, commit: Commit) -> bytes | None:

@@ -1,0 +1,111 @@
+"""No process that the programs start outlives them, whatever ends them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import processes
+from log_deployment import deployed
+
+SECONDS = 30.0  # only a failure waits so long
+
+AUDIT = """
+import asyncio, os, time
+from muniment.audit import reader
+from muniment.logclient import LogClient
+
+reader._cpus = lambda: 2
+
+async def main():
+    async with reader.examiner(LogClient("http://127.0.0.1:9"), reader.POOL_WORTH) as pool:
+        work = asyncio.get_running_loop().run_in_executor
+        await asyncio.gather(*(work(pool, time.sleep, 0.5) for _ in range(2)))
+        busy = [work(pool, time.sleep, 3600) for _ in range({busy})]
+        print('{{"event": "ready", "url": ""}}', flush=True)
+        await asyncio.sleep(3600)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that run."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed]
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + SECONDS
+    left = pids
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = [pid for pid in left if state(pid) not in {"", "Z"}]
+    assert not left
+
+
+def state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+@pytest.mark.parametrize("busy", [0, 1])
+def test_the_pool_of_an_audit_ends_with_it(
+    tmp_path: Path, which: signal.Signals, busy: int
+) -> None:
+    program = tmp_path / "audit.py"
+    program.write_text(AUDIT.format(busy=busy))
+    with processes.start([sys.executable, str(program)]) as audit:
+        pids = children(audit.pid)
+        assert len(pids) == 3  # two that work, and the one that keeps track of what they share
+        os.kill(audit.pid, which)
+        assert audit.wait() == -which
+        wait_until_gone(pids)
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGKILL])
+def test_the_index_process_ends_with_the_log(tmp_path: Path, which: signal.Signals) -> None:
+    config = tmp_path / "log" / "log.toml"
+    init = ("init", config.parent, "--origin", "log.example/a", "--listen", "127.0.0.1:0")
+    processes.run(processes.muniment_log(*init), check=True)
+    with processes.start(processes.muniment_log("serve", "--config", config)) as log:
+        pids = children(log.pid)
+        assert len(pids) == 1
+        os.kill(log.pid, which)
+        assert log.wait() == (0 if which == signal.SIGTERM else -which)
+        wait_until_gone(pids)
+        assert "Fatal Python error" not in log.stderr
+
+
+def test_an_index_process_that_fails_says_why_and_ends_in_order(tmp_path: Path) -> None:
+    """Its stdin is open all the while, as the log's pipe is."""
+    argv = [sys.executable, "-m", "muniment_log.indexer", "--database", str(tmp_path / "absent")]
+    with subprocess.Popen(
+        [*argv, str(tmp_path / "index.db")], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stderr is not None
+        told = child.stderr.read().decode()
+        assert child.wait(SECONDS) == 1
+    assert "the index cannot be kept" in told
+    assert "Fatal Python error" not in told
+
+
+def test_an_index_that_was_emptied_is_built_anew(tmp_path: Path) -> None:
+    with deployed(tmp_path) as made:
+        assert made.log.terminate() == 0
+        index = made.config.with_name("index.db")
+        index.write_bytes(b"")
+        made.start_log()
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline and not (index.exists() and index.stat().st_size):
+            time.sleep(0.02)
+        assert index.stat().st_size
+        assert "the index is empty and is built anew" in made.log.stderr
