@@ -23,6 +23,33 @@ def read_bounded(path: Path, what: str, *, most: int) -> bytes:
     return data
 
 
+def read_state(path: Path, what: str, *, most: int) -> bytes | None:
+    """Reads what an earlier run left for the next one; None when nothing did.
+
+    That there is no file must not come from a file system that is not mounted, or a power cut: only
+    an absent file in a folder that it can be kept in is a first use.
+
+    Raises:
+        InputError: If it cannot be read, is longer than ``most`` bytes or empty, or could not be
+            kept there by `write_atomic`; names the path.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{what} {path}: there is no folder {path.parent} to keep it in")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{what} {path}: the folder {path.parent} cannot be written")
+    if not path.exists():
+        if path.is_symlink():
+            raise InputError(f"{what} {path}: a link to a file that is not there")
+        return None
+    data = read_bounded(path, what, most=most)
+    if not data:
+        raise InputError(
+            f"{what} {path}: empty (0 bytes), so its content is lost: restore it, or remove it to "
+            "trust on first use again"
+        )
+    return data
+
+
 def write_atomic(path: Path, data: bytes, what: str) -> None:
     """Writes a file durably, replacing an older one in one step.
 

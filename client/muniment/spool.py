@@ -14,6 +14,7 @@ the log count alike: the oldest row of the file has the sequence number ``base``
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from muniment.errors import (
 )
 from muniment.formats.preparation import Preparer, RecordInput
 from muniment.service.database import DatabaseError, FatalDatabaseError, Writer
+from muniment.service.logging import event
 from muniment.spoolfile import APPLICATION_ID, MIGRATIONS, SpoolFile
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
 """Seconds between attempts to reach the log: doubled, half of it jitter."""
 
+_LOGGER: Final = logging.getLogger(__name__)
 _NO_DEADLINE: Final = 10_000_000.0
 
 
@@ -118,6 +121,8 @@ class Spool:
             DatabaseError: If the file is in use, or no spool.
         """
         writer = await Writer.open(path, MIGRATIONS, application=APPLICATION_ID)
+        if writer.is_new:
+            event(_LOGGER, logging.WARNING, "made a new spool: there was none", spool=str(path))
         try:
             file = await writer.run(SpoolFile.load)
         except BaseException:

@@ -76,10 +76,13 @@ def held(place: Path) -> list[bytes]:
 
 async def test_once(place: Path, sim: LogSim) -> None:
     async with sim.serve() as url:
-        out, _ = await once(place, url)
+        out, told = await once(place, url)
         assert out == "log.example/sim: verified 601 entries, 601 new.\n"
+        assert "replica.db: a new replica; the log's checkpoint is trusted on first use" in told
         sim.append([decision(number) for number in range(600, 650)])
-        answer = json.loads((await once(place, url, "--json"))[0])
+        out, told = await once(place, url, "--json")
+        assert "first use" not in told
+        answer = json.loads(out)
         assert (answer["event"], answer["size"], answer["new"]) == ("followed", 652, 51)
     assert held(place) == sim.entries
 
@@ -173,3 +176,11 @@ async def test_interrupted_once(place: Path, sim: LogSim) -> None:
         await until(lambda: bool(sim.reads))
         process.terminate()
         assert await asyncio.wait_for(process.wait(), SECONDS) == INTERRUPTED
+
+
+async def test_an_empty_file_is_no_new_replica(place: Path, sim: LogSim) -> None:
+    (place / "replica.db").touch()
+    async with sim.serve() as url:
+        _, told = await once(place, url, code=BAD_INPUT)
+    assert "replica.db: empty (0 bytes), not a database" in told
+    assert (place / "replica.db").stat().st_size == 0

@@ -294,6 +294,37 @@ def test_what_the_log_showed_to_an_earlier_run(net: Net, tmp_path: Path) -> None
         assert str(state) in net.once("--state", str(state), code=7).stderr
 
 
+def test_a_monitor_that_cannot_keep_its_state_fails(net: Net, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "unmounted" / "state")
+    absent = tmp_path / "unmounted" / "state"
+    for state, why in (
+        (absent, "there is no folder"),
+        (tmp_path / "empty", "empty (0 bytes)"),
+        (tmp_path / "link", "a link to a file that is not there"),
+    ):
+        done = net.once("--state", str(state), code=7)
+        assert str(state) in done.stderr
+        assert why in done.stderr
+        assert done.stdout == ""  # before anybody was asked
+    # Only writing shows it: the round is told, and it fails.
+    unwritable = Path("/proc/muniment-monitor-state")
+    done = net.once("--state", str(unwritable), "--json", code=7)
+    assert str(unwritable) in done.stderr
+    [alarm] = json.loads(done.stdout)["alarms"]
+    assert alarm["kind"] == "state-not-kept"
+    net.log.show("other", at="127.0.0.1")  # what is proven weighs more
+    net.sizes = [120, 120]
+    assert "state-not-kept" in net.kinds(5, "--state", str(unwritable))
+
+
+def test_a_monitor_says_when_it_has_no_memory_yet(net: Net, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    for is_first in (True, False):
+        done = net.once("--state", str(state), code=0)
+        assert ("no state yet" in done.stderr and str(state) in done.stderr) == is_first
+
+
 def test_which_log_is_meant(net: Net, tmp_path: Path) -> None:
     extra = tmp_path / "two.policy"
     stranger = View("other.example")

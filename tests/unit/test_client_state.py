@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logsim import LOG_SIGNER, NOW, ORIGIN, POLICY, WITNESSES
+from muniment.atomicfile import read_state
 from muniment.audit.statefile import (
     AuditState,
     format_state,
@@ -237,3 +238,25 @@ def test_an_edge_that_does_not_give_the_root_is_refused() -> None:
     edge = (b"x" * len(state.edge[0]), *state.edge[1:])
     with pytest.raises(FormatError, match="root"):
         parse_state(format_state(replace(state, edge=edge)))
+
+
+def test_only_an_absent_file_where_one_can_be_kept_is_a_first_use(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    assert read_state(path, "state", most=9) is None
+    path.write_bytes(b"123456789")
+    assert read_state(path, "state", most=9) == b"123456789"
+    with pytest.raises(InputError, match="longer than 8 bytes"):
+        read_state(path, "state", most=8)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"state .*/state: empty \(0 bytes\)"):
+        read_state(path, "state", most=9)
+    with pytest.raises(InputError, match="empty"):
+        load_state(path)
+    (tmp_path / "link").symlink_to(tmp_path / "away")
+    with pytest.raises(InputError, match="a link to a file that is not there"):
+        read_state(tmp_path / "link", "state", most=9)
+    for folder in (tmp_path / "unmounted", path):
+        with pytest.raises(InputError, match="there is no folder"):
+            read_state(folder / "state", "state", most=9)
+    with pytest.raises(InputError, match="Is a directory"):
+        read_state(tmp_path, "state", most=9)

@@ -205,3 +205,18 @@ async def test_a_damaged_spool_is_refused(tmp_path: Path, damage: str) -> None:
     with pytest.raises(DatabaseError, match="the spool is damaged"):
         await writer.run(SpoolFile.load)
     await writer.close()
+
+
+async def test_a_spool_that_is_made_is_told_and_an_empty_file_is_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with LogSim().serve() as url:
+        for is_new in (True, False):
+            caplog.clear()
+            async with Gateway(url, GATEWAY_SIGNER, spool=tmp_path / "s.db"):
+                told = "made a new spool: there was none" in caplog.text
+                assert told == is_new
+        (tmp_path / "s.db").write_bytes(b"")
+        with pytest.raises(DatabaseError, match=r"s\.db: empty \(0 bytes\), not a database"):
+            async with Gateway(url, GATEWAY_SIGNER, spool=tmp_path / "s.db"):
+                pass

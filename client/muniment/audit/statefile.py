@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from muniment.atomicfile import read_bounded, write_atomic
+from muniment.atomicfile import read_state, write_atomic
 from muniment.audit.streams import OpenBatch, StreamPlace, Streams
 from muniment.audit.tree import RightEdge
 from muniment.audit.trust import Misbehaviour, TrustState
@@ -153,12 +153,11 @@ def load_state(path: Path) -> AuditState | None:
     """Reads a state file; None when there is none.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If it cannot be read, is empty, or could not be kept there.
         FormatError: If it is not a state file.
     """
-    if not path.exists():
-        return None
-    return parse_state(read_bounded(path, "audit state", most=MAX_STATE_SIZE))
+    data = read_state(path, "audit state", most=MAX_STATE_SIZE)
+    return None if data is None else parse_state(data)
 
 
 def save_state(path: Path, state: AuditState) -> None:

@@ -118,7 +118,7 @@ def audit(
         where = {"evidence_file": str(evidence_path)} if written else {}
         click.echo(json.dumps({**outcome.report.as_json(), **where}))
     else:
-        _print(outcome, evidence_path if written else None)
+        _print(outcome, state_path, evidence_path if written else None)
     codes = {
         Verdict.CLEAN: CLEAN,
         Verdict.UNVERIFIED: UNVERIFIED,
@@ -139,7 +139,7 @@ def _write_evidence(outcome: "AuditOutcome", options: "AuditOptions", path: Path
     return True
 
 
-def _print(outcome: "AuditOutcome", evidence_path: Path | None) -> None:
+def _print(outcome: "AuditOutcome", state_path: Path | None, evidence_path: Path | None) -> None:
     report = outcome.report
     if report.origin and report.root:
         click.echo(f"Log {report.origin}: a tree of {count(report.size, 'entry', 'entries')}.")
@@ -149,7 +149,8 @@ def _print(outcome: "AuditOutcome", evidence_path: Path | None) -> None:
     if report.ahead:
         click.echo(f"Warning: {say_ahead(report.ahead)}.")
     if report.is_first_use and report.root:
-        click.echo("First audit: the checkpoint was trusted on first use.")
+        at = "" if state_path is None else f" There was no state {state_path}."
+        click.echo(f"First audit: the checkpoint was trusted on first use.{at}")
     elif report.since:
         click.echo(f"Goes on from {report.since} entries audited before.")
     if report.is_tree_verified:

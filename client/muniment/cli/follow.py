@@ -116,6 +116,11 @@ class _Teller:
         self._last_trouble = ""
         self._ahead: frozenset[str] = frozenset()
 
+    @staticmethod
+    def first_use(path: Path) -> None:
+        words = "a new replica; the log's checkpoint is trusted on first use"
+        click.echo(f"muniment: {path}: {words}", err=True)
+
     def reached(self, done: "Round") -> None:
         head, now = done.checkpoint, int(time.time())
         self._last_trouble = ""
@@ -197,9 +202,12 @@ async def _follow(watched: "Watched", path: Path, interval: float | None, teller
 
     stop = stop_requested()
 
+    def first_use() -> None:
+        teller.first_use(path)
+
     async def work(show: Callable[[int, int], None]) -> None:
         if interval is None:
-            teller.reached(await follow_once(watched, path, progress=show))
+            teller.reached(await follow_once(watched, path, progress=show, first_use=first_use))
             return
         await keep_following(
             watched,
@@ -208,6 +216,7 @@ async def _follow(watched: "Watched", path: Path, interval: float | None, teller
             reached=teller.reached,
             trouble=teller.trouble,
             progress=show,
+            first_use=first_use,
         )
 
     with progress("Following") as bar:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import signal
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from muniment.atomicfile import read_bounded
+from muniment.atomicfile import read_state
 from muniment.cli.common import FILE, json_option, policy_option, read_policy, run
 from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNREACHABLE, UNVERIFIED, describe_exits
 from muniment.errors import FormatError, InputError, VerificationError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from muniment.formats.policy import Policy
+    from muniment.monitor.core import Core
     from muniment.monitor.report import Round
 
 
@@ -119,7 +121,6 @@ def monitor(  # the options of the command are its parameters
     not be compared, 3 somebody cannot be reached. Without it the rounds go on until SIGTERM or
     SIGINT, whatever they find.
     """
-    from muniment.formats.note import MAX_NOTE_SIZE  # noqa: PLC0415 - imports cryptography
     from muniment.monitor.core import Core, Limits  # noqa: PLC0415 - imports aiohttp
     from muniment.monitor.heads import Reader  # noqa: PLC0415
     from muniment.monitor.report import Weight  # noqa: PLC0415
@@ -141,12 +142,9 @@ def monitor(  # the options of the command are its parameters
         Limits(max_lag, max_age, 0 if once else grace),
         {url: names for url in witnesses if (names := _names(policy, url))},
     )
-    if state_path is not None and state_path.exists():
-        try:
-            core.recall(read_bounded(state_path, "monitor state", most=MAX_NOTE_SIZE))
-        except (FormatError, VerificationError) as error:
-            raise InputError(f"{state_path}: {error}") from None
     configure("info", log_format)
+    if state_path is not None:
+        _recall(core, state_path)
 
     async def work() -> "Round | None":
         async with AsyncExitStack() as stack:
@@ -163,6 +161,8 @@ def monitor(  # the options of the command are its parameters
                 if once:
                     for hook in hooks:
                         await hook.drain()
+                    if watcher.unsaved is not None and result.weight is not Weight.PROVEN:
+                        raise watcher.unsaved
                     return result
         raise AssertionError("the rounds have no end")
 
@@ -174,6 +174,26 @@ def monitor(  # the options of the command are its parameters
         Weight.PROVEN: MISBEHAVIOUR,
     }
     ctx.exit(CLEAN if result is None else codes[result.weight])
+
+
+def _recall(core: "Core", path: Path) -> None:
+    """Takes up what an earlier run kept, or says that there is nothing."""
+    from muniment.formats.note import MAX_NOTE_SIZE  # noqa: PLC0415 - imports cryptography
+    from muniment.service.logging import event  # noqa: PLC0415
+
+    data = read_state(path, "monitor state", most=MAX_NOTE_SIZE)
+    if data is None:
+        event(
+            logging.getLogger(__name__),
+            logging.WARNING,
+            "no state yet: what the log shows first is trusted",
+            state=str(path),
+        )
+        return
+    try:
+        core.recall(data)
+    except (FormatError, VerificationError) as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 async def _until_stopped(work: "Coroutine[Any, Any, Round | None]") -> "Round | None":

@@ -33,13 +33,20 @@ class Watched(NamedTuple):
     origin: str | None = None
 
 
-async def follow_once(watched: Watched, path: Path, *, progress: Progress) -> Round:
+async def follow_once(
+    watched: Watched,
+    path: Path,
+    *,
+    progress: Progress,
+    first_use: Callable[[], object] = lambda: None,
+) -> Round:
     """Brings a replica up to the log's checkpoint, once.
 
     Args:
         watched: The log.
         path: The replica; created when absent.
         progress: Told how far it is.
+        first_use: Called when the replica knows no checkpoint yet, so that the log's is trusted.
 
     Raises:
         Unreachable, Refused: If the log cannot be reached.
@@ -48,7 +55,7 @@ async def follow_once(watched: Watched, path: Path, *, progress: Progress) -> Ro
         ProvenMisbehaviour: If its own signatures prove that it has two histories.
         DatabaseError, FatalDatabaseError: If the file cannot be used.
     """
-    store = await IndexStore.open(path, keeps_bundles=True)
+    store = await _opened(path, first_use)
     try:
         async with LogClient(watched.url) as client:
             follower = Follower(store, HttpSource(client, watched.policy, watched.origin))
@@ -70,6 +77,7 @@ async def keep_following(
     reached: Callable[[Round], None],
     trouble: Callable[[MunimentError], None],
     progress: Progress,
+    first_use: Callable[[], object] = lambda: None,
 ) -> None:
     """Keeps a replica up to date until cancelled.
 
@@ -83,12 +91,13 @@ async def keep_following(
         reached: Told of every round that went well.
         trouble: Told of every round that did not.
         progress: Told how far a round is.
+        first_use: As for `follow_once`.
 
     Raises:
         ProvenMisbehaviour: If the log's own signatures prove that it has two histories.
         DatabaseError, FatalDatabaseError: If the file cannot be used.
     """
-    store = await IndexStore.open(path, keeps_bundles=True)
+    store = await _opened(path, first_use)
     try:
         async with LogClient(watched.url) as client:
             follower = Follower(store, HttpSource(client, watched.policy, watched.origin))
@@ -113,3 +122,14 @@ async def keep_following(
                 await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter, not a secret
     finally:
         await store.close()
+
+
+async def _opened(path: Path, first_use: Callable[[], object]) -> IndexStore:
+    store = await IndexStore.open(path, keeps_bundles=True)
+    try:
+        if await store.trust() is None:
+            first_use()
+    except BaseException:
+        await store.close()
+        raise
+    return store

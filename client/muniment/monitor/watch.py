@@ -22,7 +22,7 @@ from muniment.formats.witnesswire import origin_hash
 from muniment.logclient import CATCH_UP_PAUSES, LogClient
 from muniment.monitor.core import Core, Missing, Tiles
 from muniment.monitor.heads import LOG, Head, Pair, compare_by_proof
-from muniment.monitor.report import Alarm, Round, Weight
+from muniment.monitor.report import Alarm, Round, Weight, printable
 from muniment.monitor.webhook import Webhook
 from muniment.service.logging import event
 from muniment.tileproofs import fetch_consistency
@@ -39,6 +39,7 @@ REQUEST_SECONDS: Final = 10.0
 JITTER: Final = 0.2
 """The part of the interval by which a pause is longer or shorter: monitors must not march."""
 
+_UNSAVED: Final = "state-not-kept"
 _log: Final = logging.getLogger(__name__)
 
 
@@ -51,6 +52,9 @@ class Watcher:
         evidence_dir: Where to write evidence; nowhere when None.
         state: Where to keep the log's largest checkpoint; nowhere when None.
         clock: Unix seconds.
+
+    Attributes:
+        unsaved: Why the state could not be kept in the last round; None when it was.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Watcher:
         self._evidence_dir = evidence_dir
         self._state = state
         self._saved = core.earlier
+        self.unsaved: MunimentError | None = None
         self._clock = clock
         prefix = origin_hash(core.reader.origin)
         # A witness serves a log's checkpoint, and some its tiles, as a log does: below its prefix.
@@ -107,8 +112,7 @@ class Watcher:
             await asyncio.sleep(pause)
             heads, alarms, pairs, tiles = await self._with_log(answers)
         result = self._core.conclude(heads, alarms, pairs, tiles, int(self._clock()))
-        self._save()
-        return self._keep(result)
+        return self._keep(self._save(result))
 
     async def _with_log(
         self, held: Mapping[str, bytes | Missing]
@@ -164,16 +168,23 @@ class Watcher:
                 return Tiles(is_compared=True, evidence=evidence)
         return Tiles(is_compared=False, reason="; ".join(reasons))
 
-    def _save(self) -> None:
-        earlier = self._core.earlier
+    def _save(self, result: Round) -> Round:
+        """Keeps the log's head for the next run; that it cannot is an alarm like any other."""
+        earlier, before = self._core.earlier, self.unsaved
         if self._state is None or earlier is None or earlier == self._saved:
-            return
+            return result
         try:
             write_atomic(self._state, earlier, "monitor state")
         except MunimentError as error:
-            event(_log, logging.ERROR, "state not written", reason=str(error))
-        else:
-            self._saved = earlier
+            self.unsaved = error
+            alarm = Alarm(_UNSAVED, LOG, printable(str(error)), Weight.UNVERIFIED)
+            alarms = sorted((*result.alarms, alarm), key=lambda each: -each.weight)
+            raised = result.raised if before else (*result.raised, alarm)
+            return replace(result, alarms=tuple(alarms), raised=raised)
+        self.unsaved, self._saved = None, earlier
+        if before is None:
+            return result
+        return replace(result, cleared=(*result.cleared, (_UNSAVED, LOG)))
 
     def _keep(self, result: Round) -> Round:
         """Writes evidence that was not written yet."""

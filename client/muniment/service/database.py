@@ -153,11 +153,18 @@ class Writer:
     """The one connection that writes, on its own thread.
 
     Open with `await Writer.open(...)`, close with `await close()`, after all readers.
+
+    Attributes:
+        path: The file.
+        is_new: Whether this opening has made it.
     """
 
-    def __init__(self, path: Path, owner: _Owner, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, owner: _Owner, connection: sqlite3.Connection, *, is_new: bool
+    ) -> None:
         """Takes over an opened, migrated connection; use `open`."""
         self.path: Final = path
+        self.is_new: Final = is_new
         self._owner = owner
         self._connection = connection
         self._thread = WorkThread("database-writer")
@@ -226,7 +233,7 @@ class Writer:
         except BaseException:
             owner.release()
             raise
-        return cls(path, owner, connection)
+        return cls(path, owner, connection, is_new=not found)
 
     async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         """Runs `work(connection)` as one transaction on the writer's thread; returns once synced.
