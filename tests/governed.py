@@ -1,6 +1,7 @@
 """A small governed log for tests: records by short calls, facts, cosigned checkpoints, permits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from muniment.formats.artifact import (
@@ -23,6 +24,7 @@ from muniment.formats.kinds import (
     Revocation,
     Target,
     Thing,
+    Verification,
 )
 from muniment.formats.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
 from muniment.formats.recordcodec import encode_record
@@ -130,8 +132,18 @@ class World:
             )
         )
 
-    def outcome(self, run: str, *, time: int | None = None) -> int:
-        return self.add(Outcome(**self.common("o", time), execution=run, status="completed"))
+    def outcome(self, run: str, status: Any = "completed", *, time: int | None = None) -> int:
+        return self.add(Outcome(**self.common("o", time), execution=run, status=status))
+
+    def verification(self, run: str, state: Any = "verified") -> int:
+        return self.add(Verification(**self.common("v"), execution=run, state=state, checks=()))
+
+    @contextmanager
+    def speaking_as(self, producer: str) -> Iterator[None]:
+        """Appends in another producer's name."""
+        before, self.producer = self.producer, producer
+        yield
+        self.producer = before
 
     def revoke(self, *, since: int = NOW - 10, **target: str) -> int:
         return self.add(

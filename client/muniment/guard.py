@@ -29,7 +29,8 @@ class Guard:
     """Verifies permits for one runtime.
 
     Args:
-        trust: Whom to trust and what to insist on.
+        trust: Whom to trust and what to insist on. When it names no gateways, those count that the
+            replica keeps (``muniment follow --gateway``).
         replica: The verified replica; None to judge without facts on lineage and revocations, which
             ``trust`` has to allow.
         catch_up: Seconds that the replica may take to reach a permit.
@@ -89,7 +90,10 @@ class Guard:
                 if not late and (head is None or head.size <= permit.index):
                     return None
                 facts = ReplicaFacts(reader)
-                return verify_permit(permit, replace(context, facts=facts), self.trust)
+                trust = self.trust
+                if trust.gateways is None:
+                    trust = replace(trust, gateways=facts.gateways)
+                return verify_permit(permit, replace(context, facts=facts), trust)
         except MunimentError as error:
             if not late:
                 return None

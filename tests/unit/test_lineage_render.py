@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from governed import World, story
+from governed import GATEWAY, World, story
 from muniment.formats.kinds import Thing
 from muniment.formats.members import MAX_ID
 from muniment.formats.recordcheck import ENDPOINTS
@@ -23,12 +23,13 @@ def test_the_tree_shows_each_hop_with_its_index() -> None:
     text = render(trace("call", world.facts(), NOW), "tree")
     assert text == (
         "run call: continuous, in log.example/one at size 7\n"
-        "  authorized_by decision d-call #4 [allow #3]\n"
-        "  performed_by agent sub #5\n"
-        "    delegated_by agent orch #2\n"
-        "  triggered_by run plan #6\n"
-        "    authorized_by decision d-plan #0 [allow #0]\n"
-        "    performed_by agent orch #1\n"
+        "  ended: not told\n"
+        f"  authorized_by decision d-call #4 by {GATEWAY} [allow #3 {GATEWAY}]\n"
+        f"  performed_by agent sub #5 by {GATEWAY}\n"
+        f"    delegated_by agent orch #2 by {GATEWAY}\n"
+        f"  triggered_by run plan #6 by {GATEWAY} [ended: not told]\n"
+        f"    authorized_by decision d-plan #0 by {GATEWAY} [allow #0 {GATEWAY}]\n"
+        f"    performed_by agent orch #1 by {GATEWAY}\n"
     )
 
 
@@ -116,6 +117,7 @@ def test_prov_json_names_every_relation_and_thing() -> None:
             "prov:informant": "run:plan",
             "prov:type": {"$": "muniment:triggered_by", "type": "prov:QUALIFIED_NAME"},
             "muniment:leaf": 6,
+            "muniment:producer": GATEWAY,
         }
     }
     assert set(document["activity"]) == {"run:call", "run:plan"}

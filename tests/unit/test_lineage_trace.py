@@ -121,6 +121,21 @@ def only_an_outcome() -> World:
     return world
 
 
+@_case("contested_run", "run:call", 7)
+def allowed_and_denied() -> World:
+    world, _ = story()
+    world.decide("call", allow=False)
+    return world
+
+
+@_case("contested_run", "run:call", 7)
+def decided_by_two_producers() -> World:
+    world, _ = story()
+    world.producer = "other.example"
+    world.decide("call", id_="d-other")
+    return world
+
+
 @_case("misbound_decision", "decision:d", 2)
 def decision_of_another_run() -> World:
     world = World()

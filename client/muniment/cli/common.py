@@ -71,7 +71,39 @@ passphrase_option = click.option(
     metavar="FILE",
     help="A file whose first line is the key's passphrase.",
 )
+leeway_option = click.option(
+    "--leeway",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How much earlier than an artifact's not_before is still valid.",
+)
+tolerance_option = click.option(
+    "--tolerance",
+    type=click.IntRange(min=0),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="By how much the times of producers may differ from those that witnesses attest.",
+)
+gateways_option = click.option(
+    "--gateway",
+    "gateways",
+    multiple=True,
+    metavar="VKEY|FILE",
+    help="A gateway whose word counts, for decisions and all of their lineage. Without it, those "
+    "that the replica keeps (muniment follow --gateway); without these, each run's own producer. "
+    "Repeatable.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def gateway_option(words: str) -> Callable[[F], F]:
+    """The repeatable option ``--gateway``, whose help says what naming gateways does."""
+    return click.option(
+        "--gateway", "gateways", multiple=True, metavar="VKEY|FILE", help=f"{words} Repeatable."
+    )
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

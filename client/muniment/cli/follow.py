@@ -16,6 +16,7 @@ from muniment.cli.common import (
     policy_option,
     progress,
     read_policy,
+    read_vkeys,
     run,
     say_ahead,
 )
@@ -61,6 +62,14 @@ _BAR_FROM = 10_000  # leaves; what is there in a moment needs no progress bar
     metavar="SECONDS",
     help="How often to look for a new checkpoint.",
 )
+@click.option(
+    "--gateway",
+    "gateways",
+    multiple=True,
+    metavar="VKEY|FILE",
+    help="A gateway whose word counts for those who read this replica and name no others: kept in "
+    "it, instead of those of before. Repeatable.",
+)
 @json_option
 @click.pass_context
 def follow(
@@ -70,6 +79,7 @@ def follow(
     replica_path: Path,
     origin: str | None,
     interval: float,
+    gateways: tuple[str, ...],
     *,
     once: bool,
     as_json: bool,
@@ -85,7 +95,8 @@ def follow(
     from muniment.index.replica import Watched  # noqa: PLC0415
     from muniment.service.database import DatabaseError  # noqa: PLC0415
 
-    watched = Watched(log_url, read_policy(policy_path), origin)
+    named = read_vkeys("--gateway", gateways) if gateways else None
+    watched = Watched(log_url, read_policy(policy_path), origin, named)
     teller = _Teller(as_json=as_json)
     try:
         stopped = run(_follow(watched, replica_path, None if once else interval, teller))

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from muniment.atomicfile import read_bounded, write_atomic
-from muniment.cli.common import FILE, check_log_url, count, json_option, policy_option, read_policy
+from muniment.cli.common import (
+    FILE,
+    TIME,
+    check_log_url,
+    count,
+    gateways_option,
+    json_option,
+    leeway_option,
+    policy_option,
+    read_policy,
+    read_vkeys,
+    tolerance_option,
+)
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_replica, replica_of
 from muniment.errors import FormatError, InputError, VerificationError
@@ -18,6 +30,14 @@ if TYPE_CHECKING:
     from muniment.formats.policy import Policy
     from muniment.index.reader import IndexReader
     from muniment.lineage import Bundle, Format, Trace
+
+at_option = click.option(
+    "--at",
+    type=TIME,
+    metavar="TIME",
+    help="Count the revocations in force at this time, instead of now: 2027-01-31T00:00:00Z, or "
+    "Unix seconds.",
+)
 
 _FORMATS = ("tree", "dot", "mermaid", "json", "prov-json")
 
@@ -71,6 +91,10 @@ def lineage() -> None:
     metavar="FILE",
     help="Write one file with the records and their proof, which verifies offline.",
 )
+@gateways_option
+@at_option
+@tolerance_option
+@leeway_option
 @click.pass_context
 def trace(
     ctx: click.Context,
@@ -81,10 +105,16 @@ def trace(
     origin: str | None,
     format_: "Format",
     bundle_path: Path | None,
+    gateways: tuple[str, ...],
+    at: int | None,
+    tolerance: int,
+    leeway: int,
     *,
     verify: bool,
 ) -> None:
     """Walk from a run to the origin of its authorization, and name every break.
+
+    What others say of a run than those whose word counts is shown and decides nothing.
 
     Exit code 0 means continuous: every run on the way was known, allowed when it acted, and is
     unrevoked, and every delegation came from an authorised agent. 4 means that it is not.
@@ -103,7 +133,15 @@ def trace(
             replica_path = stack.enter_context(replica_of(log_url or "", policy, origin))
         reader = stack.enter_context(open_replica(replica_path))
         facts = ReplicaFacts(reader)
-        found = traced(execution, facts, int(time.time()))
+        named = read_vkeys("--gateway", gateways) if gateways else reader.gateways()
+        found = traced(
+            execution,
+            facts,
+            int(time.time()) if at is None else at,
+            gateways=named,
+            tolerance=tolerance,
+            leeway=leeway,
+        )
         bundle = None
         if verify or bundle_path is not None:
             bundle = _bundle(reader, found)
@@ -132,6 +170,10 @@ def trace(
     show_default=True,
     help="How to show the trace.",
 )
+@gateways_option
+@at_option
+@tolerance_option
+@leeway_option
 @json_option
 @click.pass_context
 def verify_(
@@ -140,6 +182,10 @@ def verify_(
     policy_path: Path,
     execution: str | None,
     format_: "Format",
+    gateways: tuple[str, ...],
+    at: int | None,
+    tolerance: int,
+    leeway: int,
     *,
     as_json: bool,
 ) -> None:
@@ -160,7 +206,14 @@ def verify_(
         if as_json:
             click.echo(json.dumps({"verified": False, "reason": str(error)}))
         raise VerificationError(f"not verified: {error}") from None
-    found = traced(execution or verified.execution, verified.facts, int(time.time()))
+    found = traced(
+        execution or verified.execution,
+        verified.facts,
+        int(time.time()) if at is None else at,
+        gateways=read_vkeys("--gateway", gateways) if gateways else None,
+        tolerance=tolerance,
+        leeway=leeway,
+    )
     if as_json:
         members = json.loads(render(found, "json"))
         click.echo(json.dumps({"verified": True, "trace": members}))
@@ -183,7 +236,7 @@ def _bundle(reader: "IndexReader", found: "Trace") -> "Bundle":
     if checkpoint is None or not found.records:
         raise InputError("nothing is known of this run, so there is nothing to prove")
     size = checkpoint.checkpoint.size
-    entries = dict(reader.leaves(found.records))
+    entries = dict(reader.leaves([*found.records, *found.manifests]))
     hashes = nodes_of(reader, plan_multiproof(entries, size))
     return build_bundle(found.execution, checkpoint, entries, hashes)
 

@@ -10,12 +10,15 @@ import click
 from muniment.atomicfile import read_bounded
 from muniment.cli.common import (
     FILE,
+    gateways_option,
     json_option,
+    leeway_option,
     policy_option,
     read_policy,
     read_vkeys,
     say_ahead,
     say_time,
+    tolerance_option,
 )
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_facts
@@ -61,13 +64,9 @@ def permit() -> None:
     metavar="VKEY|FILE",
     help="An authority whose signature the decision needs. Repeatable.",
 )
-@click.option(
-    "--gateway",
-    "gateways",
-    multiple=True,
-    metavar="VKEY|FILE",
-    help="A gateway whose decisions count; all that the log admits, without it. Repeatable.",
-)
+@gateways_option
+@tolerance_option
+@leeway_option
 @click.option(
     "--allow-unbound", is_flag=True, help="Take decisions that do not name the runtime, too."
 )
@@ -91,6 +90,8 @@ def verify(
     authorities: tuple[str, ...],
     gateways: tuple[str, ...],
     max_age: int,
+    tolerance: int,
+    leeway: int,
     *,
     without_facts: bool,
     allow_unbound: bool,
@@ -110,20 +111,23 @@ def verify(
 
     if (replica_path is None) != without_facts:
         raise click.UsageError("give either --replica or --without-facts")
-    try:
-        trust = Trust(
-            policy=read_policy(policy_path),
-            authorities=read_vkeys("--authority", authorities),
-            gateways=read_vkeys("--gateway", gateways) if gateways else None,
-            max_facts_age=max_age,
-            require_facts=not without_facts,
-            require_binding=not allow_unbound,
-            require_policy=not allow_any_policy,
-        )
-    except ValueError as error:
-        raise InputError(f"--authority: {error}") from None
     data = read_bounded(permit_path, "permit", most=MAX_PERMIT_SIZE)
+    named = read_vkeys("--gateway", gateways) if gateways else None
     with open_facts(replica_path) as facts:
+        try:
+            trust = Trust(
+                policy=read_policy(policy_path),
+                authorities=read_vkeys("--authority", authorities),
+                gateways=named if named is not None or facts is None else facts.gateways,
+                max_facts_age=max_age,
+                require_facts=not without_facts,
+                require_binding=not allow_unbound,
+                require_policy=not allow_any_policy,
+                clock_tolerance=tolerance,
+                not_before_leeway=leeway,
+            )
+        except ValueError as error:
+            raise InputError(f"--authority: {error}") from None
         try:
             context = parse_context(
                 read_bounded(context_path, "context", most=MAX_CONTEXT_SIZE),

@@ -2,7 +2,9 @@
 
 Common to all: `v`, the version of these formats, 1; `id`, unique for its producer; `time`, Unix
 milliseconds by the producer's clock; `producer`, the gateway's key name. A value made in Python is
-validated when it is encoded; one that comes from `records.parse_record` has been.
+validated when it is encoded; one that comes from `records.parse_record` has been. Nothing that is
+immutable down to its last member can be part of a cycle: the collector need not look at it
+(`gc=False`), of which a trace has many thousands.
 """
 
 from collections.abc import Mapping
@@ -58,7 +60,14 @@ class Entity(NamedTuple):
     id: str
 
 
-class Denial(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Denial(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """Why a decision is false, or why a run that was allowed never began.
 
     Attributes:
@@ -68,7 +77,14 @@ class Denial(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
     codes: Annotated[tuple[DenialCode, ...], Meta(min_length=1)]
 
 
-class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Signature(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """An authority's signature over a decision; `authority` tells over which bytes.
 
     Attributes:
@@ -80,7 +96,14 @@ class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     signature: SignatureText
 
 
-class Thing(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Thing(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """One end of a lineage edge. Nothing but `type` and `id` names a thing of this log.
 
     Attributes:
@@ -99,7 +122,14 @@ class Thing(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     leaf: LeafHash | None = None
 
 
-class Check(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Check(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """One check of a verification.
 
     Attributes:
@@ -113,7 +143,14 @@ class Check(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     evidence: Digest | None = None
 
 
-class Target(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Target(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """What is revoked: exactly one member.
 
     Attributes:
@@ -199,6 +236,7 @@ class Edge(
     frozen=True,
     kw_only=True,
     omit_defaults=True,
+    gc=False,
     tag="edge",
     rename={"from_": "from"},
 ):
@@ -268,7 +306,9 @@ class Outcome(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="outco
     traceparent: Traceparent | None = None
 
 
-class Revocation(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="revocation"):
+class Revocation(
+    _Common, frozen=True, kw_only=True, omit_defaults=True, tag="revocation", gc=False
+):
     """Takes an authorization back.
 
     Attributes:

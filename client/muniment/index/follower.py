@@ -100,6 +100,7 @@ class Follower:
         self._store = store
         self._source = source
         self._clock = clock
+        self._seen: tuple[int, int] | None = None  # the newest head, and when it was shown last
 
     async def step(self, progress: Progress = lambda _done, _total: None) -> Round:
         """Does one round.
@@ -114,6 +115,7 @@ class Follower:
         trust = await self._store.trust()
         if trust is not None and trust.misbehaviour is not None:
             raise ProvenMisbehaviour(trust.misbehaviour)
+        asked = int(self._clock())
         new = await self._source.head()
         try:
             relation = self._judge(trust, new)
@@ -133,7 +135,8 @@ class Follower:
             except (FormatError, VerificationError) as error:
                 await self._suspect(trust, new, error)
                 raise
-        await self._store.advance(new, int(self._clock()))
+        await self._store.advance(new, int(self._clock()), seen=self._seen)
+        self._seen = new.size, asked
         unknown = (await self._store.state()).unknown
         return Round(new, new.size - state.size, unknown)
 

@@ -6,23 +6,33 @@ follower goes on writing, and no transaction has to stay open.
 """
 
 import sqlite3
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise, starmap
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
 
 import msgspec
 
+from muniment.formats.encoding import FormatError
+from muniment.formats.manifest import HEADER, MAX_BATCH_RECORDS
+from muniment.formats.note import VKey, parse_vkey
 from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.keys import LOCAL_MASK, PART_BITS, ROLE_BITS, THING_SHIFT, Role
-from muniment.index.schema import APPLICATION_ID, STATE, IndexState, state_of
-from muniment.lineage.facts import Head
+from muniment.index.schema import APPLICATION_ID, HAS_HEADS, STATE, IndexState, state_of
+from muniment.lineage.facts import Head, Interval, Page
 from muniment.service.database import CACHE_KIBIBYTES, DatabaseError, open_reader
+
+if TYPE_CHECKING:
+    from muniment.formats.kinds import Record
 
 CACHE_BYTES: Final = 32 << 20
 """Bytes of entry bundles kept in memory: about 200 of usual size, at least the last one used."""
+
+KEPT_RECORDS: Final = 8_192
+"""Parsed records, and postings, that a reader keeps for the next question: some 15 MB."""
 
 _ROLE_MASK: Final = (1 << ROLE_BITS) - 1
 
@@ -59,6 +69,10 @@ _REACH: Final = (
     f" WHERE n << {PART_BITS} | (entry & {LOCAL_MASK}) < ?3 LIMIT ?4)"
     " SELECT thing FROM reach"
 )
+
+
+MANIFEST: Final = f"{HEADER}\n".encode()
+"""What a manifest begins with, and no record."""
 
 
 class Bundles(Protocol):
@@ -107,9 +121,50 @@ class _Bundle:
             starts.append(start)
         return starts[at + 1] <= len(data)
 
+    def find(self, beginning: bytes, first: int, end: int) -> int | None:
+        """The first position in [first, end) whose entry begins with some bytes; `has(end - 1)`."""
+        self.has(end - 1)
+        at = self.data.find(beginning, self._starts[first])
+        while at >= 0:
+            position = bisect_right(self._starts, at - 2) - 1
+            if position >= end:
+                return None
+            if self._starts[position] == at - 2:
+                return position
+            at = self.data.find(beginning, at + 1)
+        return None
+
     def entry(self, at: int) -> bytes:
         """The entry at a position where there is one."""
         return self.data[self._starts[at] + 2 : self._starts[at + 1]]
+
+
+class Known:
+    """What was read of a log before: leaves do not change, so it stays true as the log grows.
+
+    Attributes:
+        records: Leaves, parsed; None for what is no valid record.
+        size: The size at which postings were read.
+        read: Hashes of things whose postings are all known.
+        near: Leaves by a thing's hash and a role.
+        pages: Whole answers by role and key.
+    """
+
+    __slots__ = ("near", "pages", "read", "records", "size")
+
+    def __init__(self) -> None:
+        self.records: dict[int, Record | None] = {}
+        self.size = 0
+        self.read: set[int] = set()
+        self.near: dict[tuple[int, int], list[int]] = {}
+        self.pages: dict[tuple[int, Any], Page[Any]] = {}
+
+    def at(self, size: int) -> None:
+        """Prepares for questions at a size, and lets go of what has become too much to keep."""
+        if len(self.records) > KEPT_RECORDS:
+            self.records = {}
+        if self.size != size or max(len(self.near), len(self.pages)) > 2 * KEPT_RECORDS:
+            self.size, self.read, self.near, self.pages = size, set(), {}, {}
 
 
 class IndexReader:
@@ -135,6 +190,7 @@ class IndexReader:
             if application != APPLICATION_ID:
                 raise DatabaseError(f"{path}: not an index")
             row = self._connection.execute("SELECT bundles FROM state").fetchone()
+            self._has_heads = self._connection.execute(HAS_HEADS).fetchone() is not None
             if row == (0,) and bundles is None:
                 raise DatabaseError(f"{path}: a log's index; the records are in the log")
         except sqlite3.Error as error:
@@ -146,6 +202,7 @@ class IndexReader:
         self._bundles: Bundles = bundles or self
         self._cache: OrderedDict[int, _Bundle] = OrderedDict()
         self._cached = 0  # bytes
+        self.known: Final = Known()
 
     def __enter__(self) -> Self:
         return self
@@ -178,6 +235,75 @@ class IndexReader:
         """
         row = self._one("SELECT origin, size, time FROM state WHERE note IS NOT NULL")
         return None if row is None else Head(*row)
+
+    def gateways(self) -> tuple[VKey, ...] | None:
+        """The gateways whose word counts for who reads this replica; None when none are kept.
+
+        Raises:
+            DatabaseError: If they cannot be read.
+        """
+        if not self._has_heads:
+            return None
+        rows = self._all("SELECT vkey FROM gateway ORDER BY vkey")
+        try:
+            return tuple(parse_vkey(vkey, str(self.path)) for (vkey,) in rows) or None
+        except FormatError as error:
+            raise DatabaseError(f"{self.path}: {error}") from error
+
+    def intervals(self, indices: Iterable[int], *, size: int) -> list[Interval]:
+        """When the log took some leaves, as far as the heads that were followed tell.
+
+        Args:
+            indices: The leaves.
+            size: Only heads up to this size.
+
+        Raises:
+            DatabaseError: If the file cannot be read.
+        """
+        if not self._has_heads:
+            head = self.head()
+            return [Interval(None, head.time or None if head else None) for _ in indices]
+        found: list[Interval] = []
+        low, high, known = 0, 0, Interval()  # the leaves [low, high) have the interval `known`
+        for index in indices:
+            if not low <= index < high:
+                before = self._one(
+                    "SELECT size, until FROM head WHERE size <= ? ORDER BY size DESC LIMIT 1",
+                    (index,),
+                )
+                after = self._one(
+                    "SELECT size, time FROM head WHERE size > ? AND size <= ?"
+                    " ORDER BY size LIMIT 1",
+                    (index, size),
+                )
+                low, earliest = before or (0, None)
+                high, latest = after or (size, None)
+                known = Interval(earliest, latest)
+            found.append(known)
+        return found
+
+    def manifest_after(self, index: int, *, size: int) -> tuple[int, bytes] | None:
+        """The first manifest behind a leaf, with its own leaf index; None if none is near enough.
+
+        Args:
+            index: The leaf.
+            size: Only leaves with a smaller index.
+
+        Raises:
+            DatabaseError: If the file cannot be read.
+        """
+        at = index
+        last = min(size, index + MAX_BATCH_RECORDS + 1)
+        while at < last:
+            number, first = divmod(at, TILE_WIDTH)
+            width = min(TILE_WIDTH, size - number * TILE_WIDTH)
+            bundle = self._bundle(number, width - 1)
+            position = bundle.find(MANIFEST, first, width)
+            if position is not None:
+                found = number * TILE_WIDTH + position
+                return (found, bundle.entry(position)) if found < last else None
+            at = (number + 1) * TILE_WIDTH
+        return None
 
     def is_condemned(self) -> bool:
         """Whether the index holds proof that the log's key signed two histories.

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from muniment.audit.trust import StaleCheckpoint
 from muniment.errors import BadAnswer, FormatError, Refused, Unreachable, VerificationError
 from muniment.formats.encoding import MunimentError
+from muniment.formats.note import VKey
 from muniment.formats.policy import Policy
 from muniment.index.follower import Follower, Progress, Round
 from muniment.index.httpsource import HttpSource
@@ -26,11 +27,14 @@ class Watched(NamedTuple):
         url: The log's base URL.
         policy: The logs and the witness quorum that are trusted.
         origin: The log that is expected; any log of the policy when None.
+        gateways: The gateways whose word counts for who reads the replica; None leaves those that
+            it keeps.
     """
 
     url: str
     policy: Policy
     origin: str | None = None
+    gateways: tuple[VKey, ...] | None = None
 
 
 async def follow_once(
@@ -55,7 +59,7 @@ async def follow_once(
         ProvenMisbehaviour: If its own signatures prove that it has two histories.
         DatabaseError, FatalDatabaseError: If the file cannot be used.
     """
-    store = await _opened(path, first_use)
+    store = await _opened(watched, path, first_use)
     try:
         async with LogClient(watched.url) as client:
             follower = Follower(store, HttpSource(client, watched.policy, watched.origin))
@@ -97,7 +101,7 @@ async def keep_following(
         ProvenMisbehaviour: If the log's own signatures prove that it has two histories.
         DatabaseError, FatalDatabaseError: If the file cannot be used.
     """
-    store = await _opened(path, first_use)
+    store = await _opened(watched, path, first_use)
     try:
         async with LogClient(watched.url) as client:
             follower = Follower(store, HttpSource(client, watched.policy, watched.origin))
@@ -124,11 +128,13 @@ async def keep_following(
         await store.close()
 
 
-async def _opened(path: Path, first_use: Callable[[], object]) -> IndexStore:
+async def _opened(watched: Watched, path: Path, first_use: Callable[[], object]) -> IndexStore:
     store = await IndexStore.open(path, keeps_bundles=True)
     try:
         if await store.trust() is None:
             first_use()
+        if watched.gateways is not None:
+            await store.trust_gateways([str(vkey) for vkey in watched.gateways])
     except BaseException:
         await store.close()
         raise

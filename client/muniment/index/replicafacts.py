@@ -1,20 +1,20 @@
 """`lineage.facts.Facts` over an index file: what a runtime or an auditor asks instead of the log.
 
-A batch is one or two SQL statements, unless some key has very many postings; records that were read
-stay in memory. A lookup of anything but descendants also reads ahead: the postings of what the
-edges lead to from there, a little further each time, so that a chain of a thousand runs takes a
-handful of statements and not thousands. Every answer is at the size that the index had when the
-facts were made. Every record is parsed with all checks, and compared with the key that it was found
-by.
+A batch is one or two SQL statements, unless some key has very many postings. A lookup of anything
+but descendants also reads ahead: postings and records of what the edges lead to from there, a
+little further each time, so that a chain of a thousand runs takes a handful of statements and not
+thousands. What was read and parsed stays with the reader (`reader.Known`), for the next question.
+Every answer is at the size that the index had when the facts were made. Every record is parsed with
+all checks, and compared with the key that it was found by.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
-from muniment.formats.encoding import FormatError
 from muniment.formats.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
-from muniment.formats.records import parse_record
+from muniment.formats.note import VKey
+from muniment.formats.recordcodec import parse_leaves
 from muniment.index.keys import BEFORE_TO, Role, thing_hash
 from muniment.index.reader import IndexReader
 from muniment.lineage.facts import (
@@ -22,10 +22,13 @@ from muniment.lineage.facts import (
     FactsError,
     Found,
     Head,
+    Interval,
     Page,
     Ref,
+    Signed,
     TargetRef,
     ref_of,
+    signed_by,
     targets_of,
 )
 from muniment.service.database import DatabaseError
@@ -38,6 +41,9 @@ SPREAD: Final = 16
 
 READ_AHEAD: Final = 64
 """Things that the first lookup reads ahead to; four times as many each time that it did not do."""
+
+LINKED: Final = 4
+"""Postings that things have on average when they are links of a chain, and not busy agents."""
 
 MAX_READ_AHEAD: Final = 16_384
 
@@ -77,15 +83,26 @@ class ReplicaFacts:
             head = head._replace(size=size)
         self._reader = reader
         self._head = head
-        self._records: dict[int, Record | None] = {}
-        self._read: set[int] = set()  # things whose postings are all known
-        self._near: dict[tuple[int, int], list[int]] = {}  # thing and role: leaves
+        reader.known.at(head.size)
+        self._known = reader.known
         self._ahead = READ_AHEAD
 
     @property
     def head(self) -> Head:
         """What the answers reflect."""
         return self._head
+
+    @property
+    def gateways(self) -> tuple[VKey, ...] | None:
+        """The gateways whose word counts by this replica's configuration; None without one.
+
+        Raises:
+            FactsError: If they cannot be read.
+        """
+        try:
+            return self._reader.gateways()
+        except DatabaseError as error:
+            raise FactsError(str(error)) from error
 
     def edges_from(
         self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
@@ -162,11 +179,33 @@ class ReplicaFacts:
             FactsError: If they cannot be read.
         """
         self._load(indices)
-        return {index: self._records[index] for index in indices}
+        return {index: self._known.records[index] for index in indices}
+
+    def signers(self, indices: Sequence[int]) -> list[Signed | None]:
+        """See `Facts`."""
+        found: list[Signed | None] = []
+        manifest: tuple[int, Signed] | None = None  # the batch before, and its first leaf
+        try:
+            for index in indices:
+                if manifest is None or not manifest[0] <= index < manifest[1].manifest:
+                    leaf = self._reader.manifest_after(index, size=self._head.size)
+                    manifest = None if leaf is None else signed_by(leaf[1], leaf[0])
+                is_in = manifest is not None and manifest[0] <= index
+                found.append(manifest[1] if manifest is not None and is_in else None)
+        except DatabaseError as error:
+            raise FactsError(str(error)) from error
+        return found
+
+    def intervals(self, indices: Sequence[int]) -> list[Interval]:
+        """See `Facts`."""
+        try:
+            return self._reader.intervals(indices, size=self._head.size)
+        except DatabaseError as error:
+            raise FactsError(str(error)) from error
 
     def _load(self, indices: Iterable[int]) -> None:
         """Puts records into the cache."""
-        known = self._records
+        known = self._known.records
         missing = [index for index in indices if index not in known]
         if not missing:
             return
@@ -174,11 +213,7 @@ class ReplicaFacts:
             leaves = self._reader.leaves(missing)
         except DatabaseError as error:
             raise FactsError(str(error)) from error
-        for index, data in leaves.items():
-            try:
-                known[index] = parse_record(data)
-            except FormatError:
-                known[index] = None
+        known.update(zip(leaves, parse_leaves(list(leaves.values())), strict=True))
 
     def _pages(
         self,
@@ -203,9 +238,44 @@ class ReplicaFacts:
         """
         if limit < 1:
             raise ValueError("a limit is at least 1")
-        if len(self._records) > CACHED_RECORDS:
-            self._records.clear()
-        known = self._records
+        if after >= 0:
+            return self._read_pages(kind, role, keys, hash_of, keys_of, after, limit)
+        told = self._known.pages
+        found = [told.get((role, key)) for key in keys]
+        missing = [
+            key
+            for key, page in zip(keys, found, strict=True)
+            if page is None or len(page.entries) > limit
+        ]
+        if not missing:
+            return found  # type: ignore[return-value]  # no None is left
+        if len(told) > CACHED_RECORDS:
+            told.clear()
+        pages = self._read_pages(kind, role, missing, hash_of, keys_of, after, limit)
+        told.update(
+            ((role, key), page) for key, page in zip(missing, pages, strict=True) if not page.more
+        )
+        if len(missing) == len(keys):
+            return pages
+        fresh = iter(pages)
+        return [
+            next(fresh) if page is None or len(page.entries) > limit else page for page in found
+        ]
+
+    def _read_pages(
+        self,
+        kind: type[R],
+        role: Role,
+        keys: Sequence[K],
+        hash_of: Callable[[K], int],
+        keys_of: Callable[[R], Sequence[Any]],
+        after: int,
+        limit: int,
+    ) -> list[Page[R]]:
+        """As `_pages`, of what nobody has asked for before."""
+        if len(self._known.records) > CACHED_RECORDS:
+            self._known.records.clear()
+        known = self._known.records
         hashes = [hash_of(key) for key in keys]
 
         def matching(key: K, indices: Sequence[int]) -> list[Found[R]]:
@@ -241,7 +311,7 @@ class ReplicaFacts:
 
     def _candidates(self, hashes: Sequence[int], role: Role) -> dict[int, list[int]] | None:
         """The candidates for all keys, by position, loaded; None when they are too many at once."""
-        near = self._near
+        near = self._known.near
         candidates: dict[int, list[int]] = {}
         try:
             if role is Role.TO or not self._read_ahead(hashes):
@@ -269,14 +339,15 @@ class ReplicaFacts:
         Returns:
             False if they are too many at once; then those of these things may be unknown.
         """
-        near, size = self._near, self._head.size
+        near, read, size = self._known.near, self._known.read, self._head.size
         if len(near) > CACHED_RECORDS:
             near.clear()
-            self._read.clear()
-        missing = [thing for thing in dict.fromkeys(hashes) if thing not in self._read]
+            read.clear()
+        missing = [thing for thing in dict.fromkeys(hashes) if thing not in read]
         if not missing:
             return True
-        reached = self._reader.reach(missing, size=size, limit=len(missing) + self._ahead)
+        # In the order of the index: the search for one thing then ends near that for the next.
+        reached = sorted(self._reader.reach(missing, size=size, limit=len(missing) + self._ahead))
         self._ahead = min(MAX_READ_AHEAD, 4 * self._ahead)
         most = _LEAST + SPREAD * len(reached)
         postings = self._reader.find_all(reached, BEFORE_TO, size=size, limit=most)
@@ -286,8 +357,11 @@ class ReplicaFacts:
         for at, role, index in postings:
             fresh[reached[at], role].append(index)
         near.update(fresh)
-        self._read.update(reached)
-        return self._read.issuperset(missing)
+        read.update(reached)
+        if len(postings) <= LINKED * len(reached):
+            # Most will be asked for, and many records are parsed together for less.
+            self._load(dict.fromkeys(posting.index for posting in postings))
+        return read.issuperset(missing)
 
     def _find(self, thing: int, role: Role, after: int, limit: int) -> list[int]:
         size = self._head.size

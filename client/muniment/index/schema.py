@@ -61,8 +61,27 @@ CREATE TABLE suspicion (
     shown BLOB NOT NULL
 )
 """,
+    """
+-- The heads that a replica has followed: when the log was known to have no more than `size` leaves,
+-- and when it was known to have them, Unix seconds. The older they are, the fewer are kept.
+CREATE TABLE head (
+    id INTEGER PRIMARY KEY,
+    size INTEGER NOT NULL UNIQUE,
+    until INTEGER NOT NULL,
+    time INTEGER NOT NULL
+);
+
+-- The gateways whose word counts for whoever reads this replica and names no others.
+CREATE TABLE gateway (
+    vkey TEXT PRIMARY KEY
+) WITHOUT ROWID
+""",
 )
 """Schema version n is the result of the first n scripts."""
+
+HAS_HEADS: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'head'"
+"""Tells whether a file is of a version that has the tables of the second script: who only reads a
+file of before makes do without them."""
 
 STATE: Final = "origin, size, peaks, note, time, pending, pending_peaks, unknown"
 """The columns of `IndexState`, in order."""

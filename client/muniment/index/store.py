@@ -32,6 +32,16 @@ from muniment.service.database import DatabaseError, Writer, log_pages
 WAL_PAGES: Final = 8192
 """Pages in the write-ahead log before a commit checkpoints it: 32 MiB, as in the log."""
 
+MAX_HEADS: Final = 1 << 16
+"""Heads of which each is kept: those of the last day as a rule. Of older ones stay those that lie
+HEAD_SECONDS apart."""
+
+HEAD_SECONDS: Final = 600
+
+PUBLISHING: Final = 2
+"""Seconds that a log may take from an entry to a cosigned head: a look at an older head does not
+tell that the entry was not there yet."""
+
 MAX_SUSPICIONS: Final = 16
 """Suspicions kept, the newest ones: the same bad answer comes again with every attempt."""
 
@@ -183,12 +193,16 @@ class IndexStore:
 
         await self._writer.run(work)
 
-    async def advance(self, cosigned: CosignedCheckpoint, now: int) -> None:
+    async def advance(
+        self, cosigned: CosignedCheckpoint, now: int, *, seen: tuple[int, int] | None = None
+    ) -> None:
         """Makes the pending leaves visible: the checkpoint vouches for exactly them.
 
         Args:
             cosigned: The checkpoint.
             now: Unix seconds; a time in the future does not count.
+            seen: When the log was last seen to show an older head, by our clock: that head's size,
+                and Unix seconds.
 
         Raises:
             ValueError: If the checkpoint is of another log, or is not that of the pending leaves.
@@ -210,6 +224,8 @@ class IndexStore:
                 " time = CASE WHEN size = pending AND time <= ?4 THEN max(time, ?3) ELSE ?3 END",
                 (cosigned.origin, note, head.time, now + CLOCK_SKEW),
             )
+            if self.keeps_bundles and head.time:
+                _keep_head(db, cosigned.size, head.time, seen)
 
         await self._writer.run(work)
 
@@ -283,6 +299,19 @@ class IndexStore:
 
         await self._writer.run(work)
 
+    async def trust_gateways(self, vkeys: Sequence[str]) -> None:
+        """Keeps whose word counts for who reads this replica, instead of who was kept before.
+
+        Raises:
+            FatalDatabaseError: If the disk's state is unknown.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM gateway")
+            db.executemany("INSERT INTO gateway VALUES (?)", [(vkey,) for vkey in vkeys])
+
+        await self._writer.run(work)
+
     async def suspicions(self) -> list[tuple[str, bytes | None, bytes]]:
         """What did not verify, oldest first: (sentence, trusted note or None, shown note)."""
 
@@ -307,12 +336,34 @@ class IndexStore:
                 db.execute("DELETE FROM suspicion")
             db.execute("DELETE FROM posting")
             db.execute("DELETE FROM bundle")
+            db.execute("DELETE FROM head")
             db.execute(
                 "UPDATE state SET origin = NULL, size = 0, peaks = x'', note = NULL, time = 0,"
                 " pending = 0, pending_peaks = x'', unknown = 0"
             )
 
         await self._writer.run(work)
+
+
+def _keep_head(db: sqlite3.Connection, size: int, time: int, seen: tuple[int, int] | None) -> None:
+    """Notes when the log was known to have a size, and lets old heads go."""
+    if seen is not None and seen[0] < size:
+        # Our own look at the older head counts as far as the witnesses' times bear it out.
+        db.execute(
+            "UPDATE head SET until = max(until, ?) WHERE size = ?",
+            (min(seen[1] - PUBLISHING, time), seen[0]),
+        )
+    db.execute(
+        "INSERT INTO head (size, until, time) VALUES (?, ?, ?)"
+        " ON CONFLICT (size) DO UPDATE SET until = max(until, excluded.until)",
+        (size, time, time),
+    )
+    db.execute(
+        "DELETE FROM head WHERE id = (SELECT max(id) FROM head) - ?1 AND EXISTS"
+        " (SELECT 1 FROM head AS older WHERE older.id = (SELECT max(id) FROM head WHERE id <"
+        " (SELECT max(id) FROM head) - ?1) AND older.time > head.time - ?2)",
+        (MAX_HEADS, HEAD_SECONDS),
+    )
 
 
 def _misbehaviour(db: sqlite3.Connection) -> Misbehaviour | None:

@@ -17,15 +17,28 @@ from muniment.lineage.facts import (
     FactsError,
     Found,
     Head,
+    Interval,
     MemoryFacts,
     Page,
     Ref,
+    Signed,
     TargetRef,
     head_of,
     ref_of,
     targets_of,
 )
-from muniment.lineage.model import BREAK_KINDS, REVOKED, Break, BreakKind, Hop, Trace
+from muniment.lineage.model import (
+    BREAK_KINDS,
+    NOT_TOLD,
+    REVOKED,
+    Break,
+    BreakKind,
+    Hop,
+    RunState,
+    Trace,
+    TraceWarning,
+    Unheard,
+)
 from muniment.lineage.multiproof import plan_multiproof, root_from_multiproof
 from muniment.lineage.render import FORMATS, Format, render
 from muniment.lineage.trace import trace
@@ -34,6 +47,7 @@ from muniment.lineage.walk import Direction, Step, Walk, walk
 __all__ = [
     "BREAK_KINDS",
     "FORMATS",
+    "NOT_TOLD",
     "REVOKED",
     "Break",
     "BreakKind",
@@ -45,12 +59,17 @@ __all__ = [
     "Found",
     "Head",
     "Hop",
+    "Interval",
     "MemoryFacts",
     "Page",
     "Ref",
+    "RunState",
+    "Signed",
     "Step",
     "TargetRef",
     "Trace",
+    "TraceWarning",
+    "Unheard",
     "VerifiedBundle",
     "Walk",
     "build_bundle",

@@ -6,11 +6,14 @@ nodes once::
     muniment/lineage-bundle/v1
     execution <id of the run that it is about>
     records <number>
-    <leaf index> <the record, canonical JSON>      by index
+    <leaf index> <the leaf: a record>              by index
     nodes <number>
     <level> <index> <hash, base64>                 by level, then index
     <empty line>
     <the checkpoint, a signed note>
+
+Manifests are among the leaves where a revocation of a key matters: they tell which key signed the
+records before them. They count as records.
 
 Nothing in a file is trusted: the root is computed from the records and the nodes, and the
 checkpoint must meet the reader's own policy. A bundle proves that its records are in the log. It
@@ -28,12 +31,14 @@ from muniment.formats.encoding import (
     FormatError,
     VerificationError,
     format_base64,
+    parse_base64,
     parse_decimal,
     parse_hash,
     parse_text,
     split_lines,
 )
 from muniment.formats.kinds import Record
+from muniment.formats.manifest import HEADER as MANIFEST_HEADER
 from muniment.formats.members import MAX_ID
 from muniment.formats.merkle import HASH_SIZE, leaf_hash
 from muniment.formats.note import MAX_NOTE_SIZE
@@ -57,6 +62,7 @@ MAX_BUNDLE_SIZE: Final = 128 * 1024 * 1024
 
 _MAX_LEVEL: Final = 62
 _EXECUTION: Final = "execution "
+_MANIFEST: Final = f"{MANIFEST_HEADER}\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ class Bundle:
             FormatError: If the file would be beyond MAX_BUNDLE_SIZE.
         """
         parts = [f"{HEADER}\n{_EXECUTION}{self.execution}\nrecords {len(self.entries)}\n".encode()]
-        parts += [b"%d %b\n" % entry for entry in self.entries]
+        parts += [b"%d %b\n" % (index, _spelled(leaf)) for index, leaf in self.entries]
         parts.append(b"nodes %d\n" % len(self.nodes))
         parts += [
             f"{node.level} {node.index} {format_base64(value)}\n".encode()
@@ -188,7 +194,12 @@ def parse_bundle(data: bytes) -> Bundle:
         index, space, record = reader.next().partition(" ")
         if not space:
             raise reader.error("no record")
-        entries.append((reader.number(index, MAX_SIZE), record.encode("utf-8")))
+        leaf = record.encode("utf-8")
+        if record.startswith("="):
+            leaf = parse_base64(record[1:], reader.what)
+            if not leaf.startswith(_MANIFEST):
+                raise reader.error("no manifest")
+        entries.append((reader.number(index, MAX_SIZE), leaf))
     nodes: list[tuple[Node, bytes]] = []
     for _ in range(reader.count("nodes", len(lines))):
         parts = reader.next().split(" ")
@@ -216,8 +227,13 @@ def verify_bundle(bundle: Bundle, policy: Policy) -> VerifiedBundle:
         raise VerificationError(
             f"lineage bundle: the records are not in the tree of size {cosigned.size}"
         )
-    records = {index: parse_record(entry) for index, entry in bundle.entries}
-    facts = MemoryFacts(head_of(cosigned), records.items())
+    manifests = [one for one in bundle.entries if one[1].startswith(_MANIFEST)]
+    records = {
+        index: parse_record(entry)
+        for index, entry in bundle.entries
+        if not entry.startswith(_MANIFEST)
+    }
+    facts = MemoryFacts(head_of(cosigned), records.items(), manifests)
     return VerifiedBundle(bundle.execution, cosigned, records, facts)
 
 
@@ -249,6 +265,11 @@ class _Lines:
         if not text.startswith(f"{word} "):
             raise self.error(f"expected the number of {word}")
         return self.number(text[len(word) + 1 :], most)
+
+
+def _spelled(leaf: bytes) -> bytes:
+    """How a leaf stands in its line: a manifest has lines of its own, so it becomes base64."""
+    return f"={format_base64(leaf)}".encode() if leaf.startswith(_MANIFEST) else leaf
 
 
 def _ascends(values: Sequence[Any]) -> bool:

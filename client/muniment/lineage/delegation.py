@@ -4,15 +4,21 @@ An agent is authorised here when an allowing decision of the lineage names it: t
 authorises is `performed_by` the agent, or the agent is the request's subject, the artifact's
 authority or a link of its delegation chain. An agent that others have delegated to needs one
 delegator that is authorised, and so has this one; further delegations, of other work, do no harm.
+
+Who speaks for an agent is who governs it here: the issuers of the runs that it performed, and for
+an agent that performed none, those of the agents that it delegated to; and the gateways that the
+verifier has named.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from muniment.lineage.facts import Facts, Ref, ref_of
-from muniment.lineage.gather import Link, Run
+from muniment.formats.kinds import Edge
+from muniment.lineage.facts import Facts, Found, Ref, ref_of
+from muniment.lineage.gather import Link, Run, unheard
+from muniment.lineage.issuers import ANYBODY, Issuers, counts
 from muniment.lineage.judge import cycles
-from muniment.lineage.model import Break
+from muniment.lineage.model import Break, Unheard
 from muniment.lineage.reader import Reader
 
 
@@ -23,10 +29,12 @@ class Delegations:
     Attributes:
         links: `delegated_by` edges that matter: the depth of the run, the agent, the link.
         breaks: What is wrong with them.
+        unheard: What strangers said of the agents.
     """
 
     links: list[tuple[int, Ref, Link]] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)
+    unheard: list[Unheard] = field(default_factory=list)
 
 
 def named_agents(runs: Mapping[str, Run]) -> set[str]:
@@ -47,7 +55,8 @@ def named_agents(runs: Mapping[str, Run]) -> set[str]:
 def judge_agents(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> Delegations:
     """Follows the delegations behind the agents that performed the runs.
 
-    Only the first page of an agent's delegations is read: one good one is all that is needed.
+    Only the first page of an agent's delegations is read in which somebody speaks whose word
+    counts: one good delegation is all that is needed.
 
     Raises:
         FactsError: If the facts cannot be read.
@@ -56,22 +65,32 @@ def judge_agents(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> Deleg
     named = named_agents(runs)
     result = Delegations()
     depths: dict[Ref, int] = {}
+    governed: dict[Ref, Issuers] = {}
     for run in runs.values():
         for link in run.performed_by:
             if link.target.origin is None:
                 depths.setdefault(link.target, run.depth)
+                governed[link.target] = _both(governed.get(link.target, frozenset()), run.issuers)
     starts = tuple(depths)
     links: dict[Ref, list[tuple[Ref, int]]] = {}
+
+    def is_enough(agent: Ref, page: tuple[Found[Edge], ...]) -> bool:
+        return any(counts(edge.producer, governed[agent]) for _, edge in page)
+
     frontier = list(starts)
     while frontier:
         level, frontier = frontier, []
-        pages = reader.first_pages(facts.edges_from, level)
+        pages = reader.until(facts.edges_from, level, is_enough)
         for agent, (entries, more) in zip(level, pages, strict=True):
             first: dict[Ref, Link] = {}
             for index, edge in entries:
-                if edge.relation == "delegated_by":
+                if edge.relation != "delegated_by":
+                    continue
+                if counts(edge.producer, governed[agent]):
                     target = ref_of(edge.to, origin)
                     first.setdefault(target, Link(index, edge, target))
+                else:
+                    result.unheard.append(unheard(agent, index, edge))
             good = {
                 one: link
                 for one, link in first.items()
@@ -85,9 +104,14 @@ def judge_agents(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> Deleg
             for one in good:
                 if one.origin is None and one not in depths:
                     depths[one] = depth
+                    governed[one] = governed[agent]
                     frontier.append(one)
     result.breaks += cycles(starts, links)
     return result
+
+
+def _both(one: Issuers, other: Issuers) -> Issuers:
+    return ANYBODY if one is ANYBODY or other is ANYBODY else one | other
 
 
 def _unauthorized(agent: Ref, first: Mapping[Ref, Link], *, cut: bool) -> Break:

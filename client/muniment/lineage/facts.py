@@ -6,13 +6,14 @@ database answers a batch for little more than one, and every answer is bounded a
 not the whole answer: who reasons from it then fails closed.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec.json import Encoder
 
-from muniment.formats.encoding import MunimentError
+from muniment.formats.encoding import FormatError, MunimentError
 from muniment.formats.kinds import (
     Decision,
     Edge,
@@ -23,6 +24,7 @@ from muniment.formats.kinds import (
     ThingType,
     Verification,
 )
+from muniment.formats.manifest import parse_manifest
 from muniment.formats.policy import CosignedCheckpoint
 
 R = TypeVar("R", bound=Record)
@@ -100,6 +102,30 @@ class Page(NamedTuple, Generic[R]):
     more: bool = False
 
 
+class Signed(NamedTuple):
+    """Who signed a record's batch.
+
+    Attributes:
+        key: The key, as records name it: ``<key name>+<key ID, 8 hex digits>``.
+        manifest: Leaf index of the manifest.
+    """
+
+    key: str
+    manifest: int
+
+
+class Interval(NamedTuple):
+    """When a log took a leaf, as far as the cosignatures of its heads tell: Unix seconds.
+
+    Attributes:
+        earliest: When it was known to be without the leaf; None if nobody knows.
+        latest: When it was known to have it; None if nobody knows.
+    """
+
+    earliest: int | None = None
+    latest: int | None = None
+
+
 class Facts(Protocol):
     """What is known of a log, all answers at one size. Lookups answer each key, in order.
 
@@ -162,6 +188,32 @@ class Facts(Protocol):
         """Revocations of the target, whenever they take effect."""
         ...
 
+    def signers(self, indices: Sequence[int]) -> Sequence[Signed | None]:
+        """Who signed the manifests of the records at some leaves; None where nobody knows."""
+        ...
+
+    def intervals(self, indices: Sequence[int]) -> Sequence[Interval]:
+        """When the log took some leaves."""
+        ...
+
+
+def signed_by(manifest: bytes, index: int) -> tuple[int, Signed] | None:
+    """Reads who signed a manifest leaf, whose signature somebody else verifies.
+
+    Args:
+        manifest: The leaf's bytes.
+        index: Its leaf index.
+
+    Returns:
+        The leaf index of its batch's first record, and who signed; None if it is no manifest.
+    """
+    try:
+        stated, note = parse_manifest(manifest)
+    except FormatError:
+        return None
+    line = note.signatures[0]
+    return index - stated.count, Signed(f"{line.name}+{line.key_id:08x}", index)
+
 
 def ref_of(thing: Thing, origin: str) -> Ref:
     """Tells which thing an end of an edge is, in the log of this origin.
@@ -205,10 +257,20 @@ def is_same(one: Record, other: Record) -> bool:
 class MemoryFacts:
     """Facts over records in memory: for tests, bundles and small offline cases."""
 
-    __slots__ = ("_found", "_head")
+    __slots__ = ("_batches", "_found", "_head")
 
-    def __init__(self, head: Head, records: Iterable[tuple[int, Record]]) -> None:
+    def __init__(
+        self,
+        head: Head,
+        records: Iterable[tuple[int, Record]],
+        manifests: Iterable[tuple[int, bytes]] = (),
+    ) -> None:
         """Takes what the facts reflect, and records with their leaf indices, in any order.
+
+        Args:
+            head: What they reflect.
+            records: The records.
+            manifests: Manifests by leaf index: they tell who signed the records before them.
 
         Raises:
             ValueError: If an index is not below the head's size, or comes twice.
@@ -223,6 +285,8 @@ class MemoryFacts:
             for key in _keys(record, head.origin):
                 found[key].append(Found(index, record))
         self._found: Mapping[tuple[str, Any], Sequence[Found[Any]]] = dict(found)
+        batches = [signed_by(data, index) for index, data in sorted(manifests)]
+        self._batches = [one for one in batches if one is not None]
 
     @property
     def head(self) -> Head:
@@ -270,6 +334,19 @@ class MemoryFacts:
     ) -> list[Page[Revocation]]:
         """See `Facts`."""
         return self._pages("revocation", targets, after, limit)
+
+    def signers(self, indices: Sequence[int]) -> list[Signed | None]:
+        """See `Facts`."""
+        found: list[Signed | None] = []
+        for index in indices:
+            at = bisect_right(self._batches, index, key=lambda one: one[1].manifest)
+            first, signed = self._batches[at] if at < len(self._batches) else (index + 1, None)
+            found.append(signed if first <= index else None)
+        return found
+
+    def intervals(self, indices: Sequence[int]) -> list[Interval]:
+        """See `Facts`: all that is known is when the log had all of it."""
+        return [Interval(None, self._head.time or None)] * len(indices)
 
     def _pages(self, role: str, keys: Sequence[Any], after: int, limit: int) -> list[Page[Any]]:
         pages: list[Page[Any]] = []

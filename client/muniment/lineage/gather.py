@@ -1,15 +1,22 @@
 """Gathering what a trace is judged on (design section 3.1), level by level and in batches.
 
-One lookup for each hop of the longest chain of runs, and after that a fixed number of batches for
-all of them: this is what keeps a long trace cheap on a database.
+Two lookups for each hop of the longest chain of runs, and after that a fixed number of batches for
+all of them: this is what keeps a long trace cheap on a database. Whose word counts for a run has
+to be known before its edges are followed, so its decisions are read with them.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from muniment.formats.kinds import Decision, Edge, Outcome
+from muniment.formats.kinds import Decision, Edge, Outcome, Record, Verification
+from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts, Found, Ref, is_same, ref_of
+from muniment.lineage.issuers import ANYBODY, Gateways, Issuers, counts
+from muniment.lineage.model import Unheard
 from muniment.lineage.reader import Reader
+
+R = TypeVar("R", bound=Record)
 
 
 class Use(NamedTuple):
@@ -19,11 +26,13 @@ class Use(NamedTuple):
         index: Leaf index of the record that tells.
         time: Unix milliseconds, by that record's producer.
         what: What the run did then.
+        producer: Who tells.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     time: int
     what: str
+    producer: str
 
 
 class Link(NamedTuple):
@@ -36,12 +45,13 @@ class Link(NamedTuple):
 
 @dataclass(slots=True)
 class Run:
-    """What the log says of one run.
+    """What the log says of one run, by those whose word counts for it.
 
     Attributes:
         id: Its id.
         depth: Hops from the traced run.
         arrival: Leaf index of the edge by which the trace came to it; None for the traced run.
+        issuers: Whose word counts for it.
         triggered_by, performed_by, authorized_by: Its edges of these relations.
         decisions: The decisions bound to it, whatever they say.
         allowing: Those of them that allow it.
@@ -49,14 +59,17 @@ class Run:
             runs that it claims; none if there is no such decision at all.
         namesakes: Decisions with the id and producer of a bound one, and other content.
         outcomes: Its outcomes.
+        verifications: What verifiers found about it.
         uses: When it relied on its authorization.
         is_external: Whether another log's decision is claimed.
         first: Leaf index at which the log first says something of the run itself; None if nowhere.
+        unheard: What strangers said of it.
     """
 
     id: str
     depth: int
     arrival: int | None
+    issuers: Issuers = ANYBODY
     triggered_by: list[Link] = field(default_factory=list)
     performed_by: list[Link] = field(default_factory=list)
     authorized_by: list[Link] = field(default_factory=list)
@@ -65,33 +78,55 @@ class Run:
     misbound: list[tuple[Link, tuple[Found[Decision], ...]]] = field(default_factory=list)
     namesakes: list[Found[Decision]] = field(default_factory=list)
     outcomes: tuple[Found[Outcome], ...] = ()
+    verifications: tuple[Found[Verification], ...] = ()
     uses: list[Use] = field(default_factory=list)
     is_external: bool = False
     first: int | None = None
-
-    def take(self, edges: tuple[Found[Edge], ...], origin: str) -> None:
-        """Takes the run's edges, of all relations, in the order of the log."""
-        for index, edge in edges:
-            self.seen_at(index)
-            link = Link(index, edge, ref_of(edge.to, origin))
-            match edge.relation:
-                case "triggered_by":
-                    self.triggered_by.append(link)
-                case "performed_by":
-                    self.performed_by.append(link)
-                case "authorized_by":
-                    self.authorized_by.append(link)
-                case _:  # data that it used: lineage, but nobody's authority
-                    pass
+    unheard: list[Unheard] = field(default_factory=list)
 
     def seen_at(self, index: int) -> None:
         """Notes that the log says something of the run at a leaf."""
         if self.first is None or index < self.first:
             self.first = index
 
+    def heard(self, found: Iterable[Found[R]]) -> list[Found[R]]:
+        """Those records whose producers' word counts for this run; keeps the others as unheard."""
+        heard: list[Found[R]] = []
+        for one in found:
+            index, record = one
+            if counts(record.producer, self.issuers):
+                heard.append(one)
+                self.seen_at(index)
+            else:
+                self.unheard.append(unheard(Ref("run", self.id), index, record))
+        return heard
 
-def gather(execution: str, facts: Facts, reader: Reader) -> dict[str, Run]:
+
+def unheard(subject: Ref, index: int, record: Record) -> Unheard:
+    """What a record says of a thing for which its producer's word does not count."""
+    match record:
+        case Decision():
+            said = f"decision {record.id}: {'allow' if record.allowed else 'deny'}"
+        case Edge():
+            end = record.to if record.from_.id == subject.id else record.from_
+            said = f"{record.relation} {end.type} {end.id}"
+        case Outcome():
+            said = f"outcome: {record.status}"
+        case Verification():
+            said = f"verification: {record.state}"
+        case _:
+            said = f"revoked since {record.since}"
+    return Unheard(index, subject, record.producer, terminal(said))
+
+
+def gather(execution: str, facts: Facts, reader: Reader, gateways: Gateways) -> dict[str, Run]:
     """Reads a run and all runs that it descends from, with their decisions and outcomes.
+
+    Args:
+        execution: The run.
+        facts: The log.
+        reader: What reads it.
+        gateways: Whose decisions count.
 
     Returns:
         The runs by id, nearest first; the traced run is the first, also when nothing is known.
@@ -104,65 +139,140 @@ def gather(execution: str, facts: Facts, reader: Reader) -> dict[str, Run]:
     frontier = [execution]
     while frontier:
         level, frontier = frontier, []
-        answers = reader.all(facts.edges_from, [Ref("run", id_) for id_ in level])
-        for id_, edges in zip(level, answers, strict=True):
+        edges = reader.all(facts.edges_from, [Ref("run", id_) for id_ in level])
+        stated = reader.all(facts.decisions_of, level)
+        links = [
+            [Link(index, edge, ref_of(edge.to, origin)) for index, edge in found] for found in edges
+        ]
+        named = _named(links, stated, facts, reader)
+        for id_, own, decisions in zip(level, links, stated, strict=True):
             run = runs[id_]
-            run.take(edges, origin)
+            _bind(run, own, decisions, named, gateways)
             for index, _, parent in run.triggered_by:
                 if parent.origin is None and parent.id not in runs:
                     runs[parent.id] = Run(parent.id, run.depth + 1, index)
                     frontier.append(parent.id)
-    _read_decisions(runs, facts, reader)
+    _find_namesakes(runs, facts, reader)
     ids = list(runs)
-    for id_, outcomes in zip(ids, reader.all(facts.outcomes, ids), strict=True):
-        run = runs[id_]
-        run.outcomes = outcomes
-        for index, _ in outcomes:
-            run.seen_at(index)
-        run.uses += [Use(index, record.time, "ended") for index, record in outcomes]
+    outcomes = reader.all(facts.outcomes, ids)
+    verifications = reader.all(facts.verifications, ids)
+    for run, ended, verified in zip(runs.values(), outcomes, verifications, strict=True):
+        if ended:
+            run.outcomes = tuple(run.heard(ended))
+            run.uses += [
+                Use(index, record.time, "ended", record.producer) for index, record in run.outcomes
+            ]
+        if verified:
+            run.verifications = tuple(run.heard(verified))
     for run in runs.values():
         for index, edge, parent in run.triggered_by:
             if parent.origin is None:
-                runs[parent.id].uses.append(Use(index, edge.time, f"triggered run {run.id}"))
+                use = Use(index, edge.time, f"triggered run {run.id}", edge.producer)
+                runs[parent.id].uses.append(use)
     return runs
 
 
-def _read_decisions(runs: dict[str, Run], facts: Facts, reader: Reader) -> None:
-    ids = list(runs)
-    own = dict(zip(ids, reader.all(facts.decisions_of, ids), strict=True))
+def _named(
+    links: Sequence[Sequence[Link]],
+    stated: Sequence[Sequence[Found[Decision]]],
+    facts: Facts,
+    reader: Reader,
+) -> Mapping[str, tuple[Found[Decision], ...]]:
+    """The decisions that `authorized_by` edges claim, by id; those that state the run are known."""
     claimed: dict[str, None] = {}
-    for id_ in ids:
-        for link in runs[id_].authorized_by:
-            if link.target.origin is None:
-                claimed[link.target.id] = None
-        for _, decision in own[id_]:
-            claimed[decision.id] = None
+    for own, decisions in zip(links, stated, strict=True):
+        known = {(record.id, record.producer) for _, record in decisions}
+        for _, edge, target in own:
+            if (
+                edge.relation == "authorized_by"
+                and target.origin is None
+                and (target.id, edge.producer) not in known
+            ):
+                claimed[target.id] = None
     names = list(claimed)
-    named = dict(zip(names, reader.all(facts.decisions, names), strict=True))
-    for run in runs.values():
-        bound = {found.index: found for found in own[run.id]}
-        for link in run.authorized_by:
-            if link.target.origin is not None:
-                run.is_external = True
-                continue
-            meant = _meant(link.edge, named[link.target.id])
-            fitting = [one for one in meant if one.record.execution in (None, run.id)]
-            bound |= {one.index: one for one in fitting}
-            if not fitting:
-                run.misbound.append((link, meant))
-        run.decisions = [bound[index] for index in sorted(bound)]
-        run.allowing = [one for one in run.decisions if one.record.allowed]
-        for one in run.decisions:
-            run.seen_at(one.index)
-            run.namesakes += [
-                other
-                for other in named.get(one.record.id, ())
-                if other.record.producer == one.record.producer
-                and not is_same(other.record, one.record)
-            ]
+    return dict(zip(names, reader.all(facts.decisions, names), strict=True))
 
 
-def _meant(edge: Edge, found: tuple[Found[Decision], ...]) -> tuple[Found[Decision], ...]:
+def _bind(
+    run: Run,
+    links: Sequence[Link],
+    stated: Sequence[Found[Decision]],
+    named: Mapping[str, tuple[Found[Decision], ...]],
+    gateways: Gateways,
+) -> None:
+    """Finds the decisions on a run, by them its issuers, and by these the edges that count.
+
+    A decision that states no run is bound by an edge of its own producer, or of a named gateway:
+    on whom it decides is the producer's word, and not that of whoever likes to be authorised.
+    """
+    bound = {found.index: found for found in stated if gateways.decides(found.record.producer)}
+    meant: dict[int, list[Found[Decision]]] = {}  # by the edge's leaf: what it claims
+    fits: set[int] = set()  # leaves of edges that claim a decision on this run
+    for index, edge, target in links:
+        if edge.relation != "authorized_by" or target.origin is not None:
+            continue
+        found = _meant(edge, named.get(target.id, stated), target.id)
+        meant[index] = [one for one in found if gateways.decides(one.record.producer)]
+        for one in meant[index]:
+            if one.record.execution is None and (
+                edge.producer == one.record.producer or gateways.vouches(edge.producer)
+            ):
+                bound[one.index] = one
+            if one.record.execution in (None, run.id):
+                fits.add(index)
+    deciders = {one.record.producer for one in bound.values()} or {
+        link.edge.producer
+        for link in links
+        if link.edge.relation == "authorized_by" and link.target.origin is not None
+    }
+    run.issuers = gateways.issuers(deciders)
+    for index in sorted(bound):
+        one = bound[index]
+        run.decisions.append(one)
+        run.seen_at(index)
+        if one.record.allowed:
+            run.allowing.append(one)
+    for index, record in stated:
+        if index not in bound:
+            run.unheard.append(unheard(Ref("run", run.id), index, record))
+    for link in links:
+        index, edge, target = link
+        if not counts(edge.producer, run.issuers):
+            run.unheard.append(unheard(Ref("run", run.id), index, edge))
+            continue
+        run.seen_at(index)
+        match edge.relation:
+            case "triggered_by":
+                run.triggered_by.append(link)
+            case "performed_by":
+                run.performed_by.append(link)
+            case "authorized_by":
+                run.authorized_by.append(link)
+                if target.origin is not None:
+                    run.is_external = True
+                elif index not in fits:
+                    run.misbound.append((link, tuple(meant[index])))
+            case _:  # data that it used: lineage, but nobody's authority
+                pass
+
+
+def _meant(edge: Edge, found: Iterable[Found[Decision]], id_: str) -> tuple[Found[Decision], ...]:
     """The decisions that an edge means: ids are unique for a producer, so its own go first."""
-    own = tuple(one for one in found if one.record.producer == edge.producer)
-    return own or found
+    named = tuple(one for one in found if one.record.id == id_)
+    own = tuple(one for one in named if one.record.producer == edge.producer)
+    return own or named
+
+
+def _find_namesakes(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> None:
+    """Finds decisions that share id and producer with one that counts, and differ from it."""
+    ids = dict.fromkeys(one.record.id for run in runs.values() for one in run.decisions)
+    named = dict(zip(ids, reader.all(facts.decisions, list(ids)), strict=True))
+    for run in runs.values():
+        for index, record in run.decisions:
+            for other in named[record.id]:
+                if (
+                    other.index != index
+                    and other.record.producer == record.producer
+                    and not is_same(other.record, record)
+                ):
+                    run.namesakes.append(other)

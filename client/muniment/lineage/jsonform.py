@@ -5,7 +5,7 @@ from typing import Any
 
 from muniment.formats.kinds import Thing
 from muniment.lineage.facts import Ref
-from muniment.lineage.model import Trace
+from muniment.lineage.model import NOT_TOLD, Trace
 
 
 def render_json(trace: Trace) -> str:
@@ -14,10 +14,14 @@ def render_json(trace: Trace) -> str:
 
 
 def trace_members(trace: Trace) -> dict[str, Any]:
-    """The trace as JSON values: verdict, head, hops, decisions, breaks."""
+    """The trace as JSON values: verdict, head, hops, decisions, runs, breaks, what is beside it.
+
+    ``unheard`` is what strangers said: it decides nothing.
+    """
     return {
         "execution": trace.execution,
         "continuous": trace.continuous,
+        "ended": trace.runs[0].ended if trace.runs else NOT_TOLD,
         "head": trace.head._asdict(),
         "origins": list(trace.origins),
         "hops": [
@@ -27,23 +31,76 @@ def trace_members(trace: Trace) -> dict[str, Any]:
                 "relation": hop.relation,
                 "from": _thing(hop.source, None),
                 "to": _thing(hop.target, hop.external),
+                "producer": hop.producer,
             }
             for hop in trace.hops
         ],
         "decisions": [
-            {"index": index, "id": decision.id, "allowed": decision.allowed}
+            {
+                "index": index,
+                "id": decision.id,
+                "allowed": decision.allowed,
+                "producer": decision.producer,
+            }
             for index, decision in trace.decisions
+        ],
+        "runs": [
+            {
+                "id": run.id,
+                "issuers": list(run.issuers),
+                "ended": run.ended,
+                "outcomes": [
+                    {
+                        "index": index,
+                        "status": outcome.status,
+                        "time": outcome.time,
+                        "producer": outcome.producer,
+                    }
+                    for index, outcome in run.outcomes
+                ],
+                "verifications": [
+                    {"index": index, "state": found.state, "producer": found.producer}
+                    for index, found in run.verifications
+                ],
+            }
+            for run in trace.runs
         ],
         "breaks": [
             {
                 "kind": one.kind,
                 "subject": _thing(one.subject, None),
                 "index": one.index,
+                "producer": _producer(trace, one.index),
                 "sentence": one.sentence,
             }
             for one in trace.breaks
         ],
+        "warnings": [
+            {
+                "kind": warned.kind,
+                "subject": _thing(warned.subject, None),
+                "index": warned.index,
+                "producer": warned.producer,
+                "sentence": warned.sentence,
+            }
+            for warned in trace.warnings
+        ],
+        "unheard": [
+            {
+                "index": said.index,
+                "subject": _thing(said.subject, None),
+                "producer": said.producer,
+                "said": said.said,
+            }
+            for said in trace.unheard
+        ],
     }
+
+
+def _producer(trace: Trace, index: int | None) -> str | None:
+    """Who made the record at a leaf; None without one."""
+    record = None if index is None else trace.records.get(index)
+    return None if record is None else record.producer
 
 
 def _thing(ref: Ref, external: Thing | None) -> dict[str, Any]:

@@ -1,24 +1,35 @@
 """Judging one run of a lineage: was it authorised when it acted (design sections 1 and 3.1)?
 
 Each rule yields a break or nothing, and all rules always run. What fails is the record that is
-there or the one that is missing; nothing is inferred in a run's favour.
+there or the one that is missing; nothing is inferred in a run's favour. Only what those said
+counts whose word it is (`issuers`).
 """
 
 from collections.abc import Collection, Iterator, Mapping
 
+from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Ref
 from muniment.lineage.gather import Run
 from muniment.lineage.model import Break
+from muniment.lineage.moments import Moment
 from muniment.lineage.revoked import Revocations
 
 
-def judge_run(run: Run, runs: Mapping[str, Run], revocations: Revocations) -> Iterator[Break]:
+def judge_run(
+    run: Run,
+    runs: Mapping[str, Run],
+    revocations: Revocations,
+    moments: Mapping[int, Moment],
+    leeway: int,
+) -> Iterator[Break]:
     """Finds every break at one run.
 
     Args:
         run: The run.
         runs: All runs of the lineage.
         revocations: Those known.
+        moments: When the runs acted, by the leaf that tells.
+        leeway: Seconds by which a validity begins earlier.
     """
     subject = Ref("run", run.id)
     if run.first is None:
@@ -26,10 +37,12 @@ def judge_run(run: Run, runs: Mapping[str, Run], revocations: Revocations) -> It
     else:
         yield from _unbound(run, subject)
         yield from _ordered(run, runs, subject)
-        yield from _timely(run, subject)
-    yield from revocations.of_run(run.id)
+        yield from _contested(run, subject)
+        yield from _timely(run, subject, moments, leeway)
+    yield from revocations.of_run(run.id, run.issuers)
+    ended = [moments[index] for index, record in run.outcomes if record.status != "unknown"]
     for found in run.allowing:
-        yield from revocations.of_decision(found.record)
+        yield from revocations.of_decision(found, run.issuers, ended)
 
 
 def _unknown(run: Run, subject: Ref) -> Break:
@@ -82,6 +95,31 @@ def _unbound(run: Run, subject: Ref) -> Iterator[Break]:
         )
 
 
+def _contested(run: Run, subject: Ref) -> Iterator[Break]:
+    """One run, one issuer, one answer: whoever decides next to it leaves open which one counts."""
+    deciders = {found.record.producer: found.index for found in reversed(run.decisions)}
+    if not run.decisions:
+        links = [link for link in run.authorized_by if link.target.origin is not None]
+        deciders = {link.edge.producer: link.index for link in reversed(links)}
+    if len(deciders) > 1:
+        # What another one said later is what contests the run.
+        index = max(deciders.values())
+        names = " and ".join(terminal(name) for name in sorted(deciders))
+        yield Break(
+            "contested_run", subject, index, f"one producer to decide on run {run.id}", names
+        )
+    denying = [found.index for found in run.decisions if not found.record.allowed]
+    if run.allowing and denying:
+        allowed, denied = run.allowing[0].index, denying[0]
+        yield Break(
+            "contested_run",
+            subject,
+            max(allowed, denied),
+            f"one answer on run {run.id}",
+            f"that it is allowed (leaf {allowed}) and denied (leaf {denied})",
+        )
+
+
 def _ordered(run: Run, runs: Mapping[str, Run], subject: Ref) -> Iterator[Break]:
     bound = {found.record.id: found.index for found in reversed(run.decisions)}
     for index, _, target in (*run.authorized_by, *run.triggered_by):
@@ -112,22 +150,25 @@ def _ordered(run: Run, runs: Mapping[str, Run], subject: Ref) -> Iterator[Break]
             return
 
 
-def _timely(run: Run, subject: Ref) -> Iterator[Break]:
+def _timely(run: Run, subject: Ref, moments: Mapping[int, Moment], leeway: int) -> Iterator[Break]:
     artifacts = [found.record.artifact for found in run.allowing]
     periods = [artifact.validity for artifact in artifacts if artifact is not None]
     # A decision without an artifact sets no bounds, and of another log's we know none.
     if len(periods) != len(artifacts) or run.is_external or not periods:
         return
     for use in run.uses:
-        now = use.time // 1000
-        if not any(period.covers(now) for period in periods):
+        moment = moments[use.index]
+        if not any(moment.is_within(period, leeway) for period in periods):
             last = periods[-1]
+            found = f"that it {use.what} at {moment.time} (leaf {use.index})"
+            if any(period.covers(moment.time) for period in periods):
+                found += f", which was logged {moment.words}"
             yield Break(
                 "expired_authorization",
                 subject,
                 use.index,
                 f"run {run.id} to act in [{last.not_before}, {last.not_after})",
-                f"that it {use.what} at {now} (leaf {use.index})",
+                found,
             )
             return
 

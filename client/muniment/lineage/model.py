@@ -6,7 +6,7 @@ The types only; `trace` says how they come about.
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
-from muniment.formats.kinds import Decision, Record, Relation, Thing
+from muniment.formats.kinds import Decision, Outcome, Record, Relation, Thing, Verification
 from muniment.lineage.facts import Found, Head, Ref
 
 BreakKind: TypeAlias = Literal[
@@ -14,6 +14,7 @@ BreakKind: TypeAlias = Literal[
     "dangling_parent",
     "dangling_decision",
     "unauthorized_run",
+    "contested_run",
     "misbound_decision",
     "conflicting_decision",
     "later_record",
@@ -32,11 +33,14 @@ BreakKind: TypeAlias = Literal[
 - `dangling_parent`: a run was triggered by one that the log says nothing of;
 - `dangling_decision`: a run was authorised by a decision that is not in the log;
 - `unauthorized_run`: no allowing decision is bound to a run;
+- `contested_run`: a run is both allowed and denied, or two producers whose word counts decide on
+  it;
 - `misbound_decision`: a run claims a decision that authorises another run;
 - `conflicting_decision`: one producer has logged two decisions with one id;
 - `later_record`: an edge leads to something that the log learnt of only after it;
 - `late_authorization`: a run ended, or triggered another, before its decision was logged;
-- `expired_authorization`: a run ended, or triggered another, outside its decision's validity;
+- `expired_authorization`: a run ended, or triggered another, outside its decision's validity, or at
+  a time that the witnesses refute and that may have been outside it;
 - `revoked_decision`, `revoked_execution`, `revoked_key`: a revocation is in force;
 - `unauthorized_delegation`: an agent acts for one that no allowing decision of the lineage names;
 - `cycle`: a thing is its own ancestor;
@@ -85,6 +89,7 @@ class Hop(NamedTuple):
         source: The later thing.
         target: The earlier thing; with an origin, a thing of another log.
         external: For a thing of another log, where it is recorded there; else None.
+        producer: Who states it.
     """
 
     depth: int
@@ -93,6 +98,74 @@ class Hop(NamedTuple):
     source: Ref
     target: Ref
     external: Thing | None = None
+    producer: str = ""
+
+
+NOT_TOLD: Final = "not told"
+"""How a run ended on which no outcome that counts is logged."""
+
+
+class RunState(NamedTuple):
+    """What became of one run of a lineage.
+
+    Attributes:
+        id: Its id.
+        depth: Runs between the traced one and this one.
+        issuers: Whose word counts for it, sorted; none when nobody has decided on it.
+        ended: The status of its first outcome that tells how it ended (``completed``, ``failed``,
+            ``aborted``), else ``unknown`` or NOT_TOLD.
+        outcomes: Its outcomes.
+        verifications: What verifiers found about it.
+    """
+
+    id: str
+    depth: int
+    issuers: tuple[str, ...]
+    ended: str
+    outcomes: tuple[Found[Outcome], ...]
+    verifications: tuple[Found[Verification], ...]
+
+
+class Unheard(NamedTuple):
+    """What a stranger said: somebody whose word does not count for the thing. It decides nothing.
+
+    Attributes:
+        index: Leaf index of the record.
+        subject: What it is about.
+        producer: Who said so.
+        said: What, in words.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
+    subject: Ref
+    producer: str
+    said: str
+
+
+WarningKind: TypeAlias = Literal["implausible_time"]
+"""What is no break, and worth knowing. Stable: programs compare them.
+
+- `implausible_time`: a producer states a time at which the log cannot have taken the record, by
+  what its witnesses' cosignatures attest.
+"""
+
+
+class TraceWarning(NamedTuple):
+    """Something worth knowing that breaks nothing by itself.
+
+    Attributes:
+        kind: What.
+        subject: What it is about.
+        index: Leaf index of the record concerned.
+        producer: Who made it.
+        sentence: What is remarkable.
+    """
+
+    kind: WarningKind
+    subject: Ref
+    index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
+    producer: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +180,10 @@ class Trace:
         origins: The runs at which the lineage begins: not triggered by another.
         breaks: Why it is not continuous, in the order of the runs, then of `BreakKind`.
         records: Every record that was consulted, by leaf index, ascending: what a bundle holds.
+        runs: What became of each run, nearest first.
+        unheard: What strangers said of the lineage, in the order of the log; it decides nothing.
+        warnings: What is remarkable and breaks nothing, in the order of the log.
+        manifests: Leaf indices of the manifests that were consulted for who signed a record.
     """
 
     execution: str
@@ -116,6 +193,10 @@ class Trace:
     origins: tuple[str, ...]
     breaks: tuple[Break, ...]
     records: dict[int, Record] = field(repr=False)
+    runs: tuple[RunState, ...] = ()
+    unheard: tuple[Unheard, ...] = ()
+    warnings: tuple[TraceWarning, ...] = ()
+    manifests: tuple[int, ...] = ()
 
     @property
     def continuous(self) -> bool:

@@ -13,8 +13,9 @@ responsible) |
 
 A run uses its decision as a program uses its licence; the link is told apart by its `prov:type`.
 Each thing is named ``<type>:<id, percent-encoded>``, one of another log likewise
-``ext:<origin>.<type>.<id>``; each link ``_:leaf<index>``, with `muniment:leaf`. What is broken or
-revoked stands in the trace's own JSON: PROV has no word for it.
+``ext:<origin>.<type>.<id>``; each link ``_:leaf<index>``, with `muniment:leaf` and, for who says
+so, `muniment:producer`. A run has `muniment:ended`. What is broken or revoked, and what strangers
+said, stands in the trace's own JSON: PROV has no word for it.
 """
 
 import json
@@ -64,7 +65,8 @@ def prov_document(trace: Trace) -> dict[str, Any]:
         "ext": f"{_NAMESPACE}external:",
         **{type_: f"{_NAMESPACE}{type_}:" for type_ in KINDS},
     }
-    allowed = {decision.id: decision.allowed for _, decision in trace.decisions}
+    decisions = {decision.id: decision for _, decision in trace.decisions}
+    ended = {run.id: run.ended for run in trace.runs}
     things = [Ref("run", trace.execution)]
     things += [ref for hop in trace.hops for ref in (hop.source, hop.target)]
     for ref in dict.fromkeys(things):
@@ -72,8 +74,11 @@ def prov_document(trace: Trace) -> dict[str, Any]:
             "prov:label": ref.id,
             "prov:type": _typed(f"muniment:{ref.type}"),
         }
-        if ref.type == "decision" and ref.origin is None and ref.id in allowed:
-            attributes["muniment:allowed"] = allowed[ref.id]
+        if ref.type == "decision" and ref.origin is None and ref.id in decisions:
+            attributes["muniment:allowed"] = decisions[ref.id].allowed
+            attributes["muniment:producer"] = decisions[ref.id].producer
+        if ref.type == "run" and ref.origin is None and ref.id in ended:
+            attributes["muniment:ended"] = ended[ref.id]
         if ref.origin is not None:
             attributes["muniment:origin"] = ref.origin
         document[KINDS[ref.type]][_name(ref)] = attributes
@@ -84,6 +89,7 @@ def prov_document(trace: Trace) -> dict[str, Any]:
             earlier: _name(hop.target),
             "prov:type": _typed(f"muniment:{hop.relation}"),
             "muniment:leaf": hop.index,
+            "muniment:producer": hop.producer,
         }
     return dict(document)
 

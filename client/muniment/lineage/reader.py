@@ -4,11 +4,11 @@ An answer that was cut off could hide a revocation behind records that somebody 
 page. So the reader goes on page by page, up to one budget for everything that one caller asks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
 from muniment.formats.kinds import Record
-from muniment.lineage.facts import PAGE, Found, Page
+from muniment.lineage.facts import PAGE, Facts, Found, Page, Signed
 
 R = TypeVar("R", bound=Record)
 K = TypeVar("K")
@@ -34,15 +34,17 @@ class Reader:
         left: How many more records it may read.
         is_cut: Whether an answer was cut off because the budget was spent.
         read: All records read, by leaf index.
+        manifests: Leaf indices of all manifests read.
     """
 
-    __slots__ = ("is_cut", "left", "read")
+    __slots__ = ("is_cut", "left", "manifests", "read")
 
     def __init__(self, budget: int) -> None:
         """Takes the most records to read, over all lookups."""
         self.left = budget
         self.is_cut = False
         self.read: dict[int, Record] = {}
+        self.manifests: set[int] = set()
 
     def all(self, lookup: Lookup[K, R], keys: Sequence[K]) -> list[tuple[Found[R], ...]]:
         """Reads everything that answers each key, in order of the log."""
@@ -54,26 +56,49 @@ class Reader:
                 answers += [()] * len(batch)
                 continue
             for key, page in zip(batch, lookup(batch), strict=True):
-                entries = self._take(page)
-                while page.more and page.entries and self.left > 0:
-                    [page] = lookup([key], after=entries[-1].index)
-                    entries += self._take(page)
-                self.is_cut |= page.more
+                entries = page.entries
+                if entries:
+                    self.left -= len(entries)
+                    self.read.update(entries)
+                    while page.more and page.entries and self.left > 0:
+                        [page] = lookup([key], after=entries[-1].index)
+                        entries += self._take(page)
+                    self.is_cut |= page.more
                 answers.append(entries)
         return answers
 
-    def first_pages(
-        self, lookup: Lookup[K, R], keys: Sequence[K]
+    def until(
+        self,
+        lookup: Lookup[K, R],
+        keys: Sequence[K],
+        is_enough: Callable[[K, tuple[Found[R], ...]], bool],
     ) -> list[tuple[tuple[Found[R], ...], bool]]:
-        """Reads the first page for each key, and tells whether there is more."""
+        """Reads page after page for each key until it is enough, and tells whether there is more.
+
+        Args:
+            lookup: What is looked up.
+            keys: What is asked for.
+            is_enough: Told a key and a page of what answers it.
+        """
         answers: list[tuple[tuple[Found[R], ...], bool]] = []
         for start in range(0, len(keys), _BATCH):
-            pages = lookup(keys[start : start + _BATCH])
-            answers += [(self._take(page), page.more) for page in pages]
+            batch = keys[start : start + _BATCH]
+            for key, page in zip(batch, lookup(batch), strict=True):
+                entries = last = self._take(page)
+                while page.more and last and self.left > 0 and not is_enough(key, last):
+                    [page] = lookup([key], after=last[-1].index)
+                    last = self._take(page)
+                    entries += last
+                answers.append((entries, page.more))
         return answers
+
+    def signers(self, facts: Facts, indices: Sequence[int]) -> dict[int, Signed | None]:
+        """Who signed the manifests of the records at some leaves; notes the manifests as read."""
+        found = dict(zip(indices, facts.signers(indices), strict=True)) if indices else {}
+        self.manifests.update(one.manifest for one in found.values() if one is not None)
+        return found
 
     def _take(self, page: Page[R]) -> tuple[Found[R], ...]:
         self.left -= len(page.entries)
-        for index, record in page.entries:
-            self.read[index] = record
+        self.read.update(page.entries)
         return page.entries

@@ -1,20 +1,33 @@
 """Which revocations are in force, and what they hit (design section 3.1).
 
-A decision falls with a revocation of itself, of its run, of a key that signed it, of its gateway's
-key, or of the runtime key that it is bound to; and with a `revoked_by` edge, which says the same in
-the words of lineage. Every producer that the log admits may revoke: at worst that denies too much.
+A decision falls with a revocation of itself, of its run, of a key that signed it, of the gateway's
+key that signed its batch, or of the runtime key that it is bound to; and with a `revoked_by` edge,
+which says the same in the words of lineage.
+
+Who may revoke: a run or a decision, its issuers and the gateways that the verifier has named. A
+key, the same; and where no gateways are named, every gateway that signs for itself, because whoever
+has been robbed of a key may have no other. A client with a token, for which the log signs, revokes
+its own things only.
+
+The revocation of a gateway's key hits what that key has signed, and nothing that another key of the
+same name has; and no run that had ended before. Who signed a batch, its manifest tells. Where that
+is not known, every key counts that it may have been.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from muniment.formats.authority import key_reference
-from muniment.formats.kinds import Decision, Edge, Revocation
-from muniment.formats.note import VKey
+from muniment.formats.kinds import Decision, Edge, Record, Revocation
 from muniment.lineage.escape import terminal
-from muniment.lineage.facts import Facts, Found, Ref, TargetRef
-from muniment.lineage.model import Break, BreakKind
+from muniment.lineage.facts import Facts, Found, Ref, Signed, TargetRef
+from muniment.lineage.gather import unheard
+from muniment.lineage.issuers import Gateways, Issuers, counts
+from muniment.lineage.model import Break, BreakKind, Unheard
+from muniment.lineage.moments import Moment
 from muniment.lineage.reader import Reader
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,58 +36,134 @@ class Revocations:
 
     Attributes:
         now: Unix seconds; those with ``since <= now`` are in force.
-        gateways: The gateways' keys, or None for whatever key has a producer's name.
-        records: Revocations by what they were looked up by.
-        edges: `revoked_by` edges by decision id.
+        gateways: The gateways that the verifier has named.
+        records: Revocations by what they were looked up by, where there are some.
+        edges: `revoked_by` edges by decision id, where there are some.
+        signers: Who signed, by leaf: of decisions whose gateway had a key revoked, and of
+            revocations of keys by others.
+        unheard: Collects what those said who may not revoke, by leaf and thing.
     """
 
     now: int
-    gateways: Collection[VKey] | None
+    gateways: Gateways
     records: Mapping[TargetRef, Sequence[Found[Revocation]]]
     edges: Mapping[str, Sequence[Found[Edge]]]
+    signers: Mapping[int, Signed | None]
+    unheard: dict[tuple[int, Ref], Unheard]
 
-    def of_run(self, execution: str) -> list[Break]:
-        """What is in force against a run."""
-        return self._in_force(
-            "revoked_execution",
-            Ref("run", execution),
-            TargetRef("execution", execution),
-            f"run {execution}",
-        )
+    def of_run(self, execution: str, issuers: Issuers) -> list[Break]:
+        """What is in force against a run with these issuers."""
+        if not self.records:
+            return []
+        subject = Ref("run", execution)
+        target = TargetRef("execution", execution)
+        heard = self._heard(self.records.get(target, ()), subject, issuers)
+        return self._in_force("revoked_execution", subject, heard, f"run {execution}")
 
-    def of_decision(self, decision: Decision) -> list[Break]:
-        """What is in force against a decision and the keys behind it; its run aside."""
+    def of_decision(
+        self, found: Found[Decision], issuers: Issuers, ended: Collection[Moment] = ()
+    ) -> list[Break]:
+        """What is in force against a decision and the keys behind it; its run aside.
+
+        Args:
+            found: The decision.
+            issuers: Those of its run.
+            ended: When its run ended, if it has.
+        """
+        if not self.records and not self.edges:
+            return []
+        decision = found.record
         id_ = decision.id
         subject = Ref("decision", id_)
-        found = self._in_force(
-            "revoked_decision", subject, TargetRef("decision", id_), f"decision {id_}"
-        )
-        found += [
+        own = issuers if issuers is not None else frozenset((decision.producer,))
+        heard = self._heard(self.records.get(TargetRef("decision", id_), ()), subject, own)
+        breaks = self._in_force("revoked_decision", subject, heard, f"decision {id_}")
+        breaks += [
             Break(
                 "revoked_decision",
                 subject,
                 index,
                 f"decision {id_} unrevoked",
-                f"an edge at leaf {index}: revoked by run {edge.to.id} at {edge.time // 1000}",
+                f"an edge at leaf {index} by {terminal(edge.producer)}: revoked by run "
+                f"{edge.to.id} at {edge.time // 1000}",
             )
-            for index, edge in self.edges.get(id_, ())
+            for index, edge in self._heard(self.edges.get(id_, ()), subject, own)
             if edge.time // 1000 <= self.now
         ]
-        for target in key_targets(decision, self.gateways):
-            what = f"key {terminal(target.id)} of decision {id_}"
-            found += self._in_force("revoked_key", subject, target, what)
-        return found
+        for target in key_targets(decision):
+            breaks += self._of_key(self.records.get(target, ()), subject, own, target.id, ended)
+        known = self.signers.get(found.index)
+        for name in dict.fromkeys((decision.producer, key_name(known))):
+            revoked = [
+                one
+                for one in self.records.get(TargetRef("key_name", name), ())
+                if self._signed(decision, known, one.record.target.key or "")
+            ]
+            breaks += self._of_key(revoked, subject, own, None, ended)
+        return breaks
 
-    def _in_force(self, kind: BreakKind, subject: Ref, target: TargetRef, what: str) -> list[Break]:
+    def _signed(self, decision: Decision, known: Signed | None, key: str) -> bool:
+        """Whether a key has signed a decision's batch, or may have."""
+        if known is not None:
+            return known.key == key
+        if not key.startswith(f"{decision.producer}+"):
+            return False
+        named = self.gateways.references(decision.producer)
+        return not named or key in named
+
+    def _of_key(
+        self,
+        revoked: Iterable[Found[Revocation]],
+        subject: Ref,
+        own: Issuers,
+        key: str | None,
+        ended: Collection[Moment],
+    ) -> list[Break]:
+        return [
+            one
+            for found in revoked
+            if not any(moment.is_before(found.record.since) for moment in ended)
+            for one in self._in_force(
+                "revoked_key",
+                subject,
+                self._heard([found], subject, own, is_key=True),
+                f"key {terminal(key or found.record.target.key or '')} of decision {subject.id}",
+            )
+        ]
+
+    def _heard(
+        self, found: Iterable[Found[R]], subject: Ref, issuers: Issuers, *, is_key: bool = False
+    ) -> list[Found[R]]:
+        heard: list[Found[R]] = []
+        for one in found:
+            index, record = one
+            if (
+                counts(record.producer, issuers)
+                or self.gateways.vouches(record.producer)
+                or (is_key and not self.gateways.are_named and self._is_gateway(one))
+            ):
+                heard.append(one)
+            else:
+                self.unheard[index, subject] = unheard(subject, index, record)
+        return heard
+
+    def _is_gateway(self, found: Found[R]) -> bool:
+        """Whether a record's producer signs for itself; when nobody knows, it may."""
+        known = self.signers.get(found.index)
+        return known is None or key_name(known) == found.record.producer
+
+    def _in_force(
+        self, kind: BreakKind, subject: Ref, found: Iterable[Found[Revocation]], what: str
+    ) -> list[Break]:
         return [
             Break(
                 kind,
                 subject,
                 index,
                 f"{what} unrevoked",
-                f"a revocation at leaf {index} since {record.since}",
+                f"a revocation at leaf {index} by {terminal(record.producer)} since {record.since}",
             )
-            for index, record in self.records.get(target, ())
+            for index, record in found
             if record.since <= self.now
         ]
 
@@ -82,13 +171,13 @@ class Revocations:
 def revocations_of(
     reader: Reader,
     facts: Facts,
-    decisions: Sequence[Decision],
+    decisions: Sequence[Found[Decision]],
     executions: Sequence[str],
     *,
     now: int,
-    gateways: Collection[VKey] | None = None,
+    gateways: Gateways,
 ) -> Revocations:
-    """Reads the revocations of decisions, of the keys behind them, and of runs, in two batches.
+    """Reads the revocations of decisions, of the keys behind them, and of runs, in few batches.
 
     Raises:
         FactsError: If the facts cannot be read.
@@ -96,41 +185,65 @@ def revocations_of(
     targets: dict[TargetRef, None] = {}
     for execution in executions:
         targets[TargetRef("execution", execution)] = None
-    ids = dict.fromkeys(decision.id for decision in decisions)
+    ids = dict.fromkeys(found.record.id for found in decisions)
     for id_ in ids:
         targets[TargetRef("decision", id_)] = None
-    for decision in decisions:
-        for target in key_targets(decision, gateways):
+    for found in decisions:
+        for target in key_targets(found.record):
             targets[target] = None
+        targets[TargetRef("key_name", found.record.producer)] = None
+    if decisions:
+        # The log signs for those who cannot sign, with its own key.
+        targets[TargetRef("key_name", facts.head.origin)] = None
     keys = list(targets)
     edges = reader.all(facts.edges_from, [Ref("decision", id_) for id_ in ids])
+    pages = zip(keys, reader.all(facts.revocations, keys), strict=True)
+    records = {target: page for target, page in pages if page}
     return Revocations(
         now,
         gateways,
-        dict(zip(keys, reader.all(facts.revocations, keys), strict=True)),
+        records,
         {
             id_: [found for found in page if found.record.relation == "revoked_by"]
             for id_, page in zip(ids, edges, strict=True)
+            if page
         },
+        _signers(reader, facts, decisions, records),
+        {},
     )
 
 
-def key_targets(decision: Decision, gateways: Collection[VKey] | None) -> list[TargetRef]:
-    """The keys that a decision rests on, as targets of revocations.
-
-    A record names its gateway's key without its ID. Unless the caller knows the gateways' keys,
-    a revocation of any key of that name counts.
-    """
+def key_targets(decision: Decision) -> list[TargetRef]:
+    """The keys that a decision rests on beside its gateway's, as targets of revocations."""
     targets = [TargetRef("key", one.key) for one in decision.signatures or ()]
-    if gateways is None:
-        targets.append(TargetRef("key_name", decision.producer))
-    else:
-        targets += [
-            TargetRef("key", key_reference(vkey))
-            for vkey in gateways
-            if vkey.name == decision.producer
-        ]
     binding = decision.artifact.binding if decision.artifact else None
     if binding is not None and binding.thumbprint is not None:
         targets.append(TargetRef("key", binding.thumbprint))
     return targets
+
+
+def key_name(signed: Signed | None) -> str:
+    """The name of the key that signed; empty when nobody knows."""
+    return "" if signed is None else signed.key.partition("+")[0]
+
+
+def _signers(
+    reader: Reader,
+    facts: Facts,
+    decisions: Sequence[Found[Decision]],
+    records: Mapping[TargetRef, Sequence[Found[Revocation]]],
+) -> Mapping[int, Signed | None]:
+    """Who signed what revocations of keys may hit, and those revocations."""
+    revoked = {target.id for target in records if target.kind == "key_name"}
+    wanted = {
+        found.index
+        for found in decisions
+        if found.record.producer in revoked or facts.head.origin in revoked
+    }
+    wanted |= {
+        one.index
+        for target, found in records.items()
+        if target.kind in ("key", "key_name")
+        for one in found
+    }
+    return reader.signers(facts, sorted(wanted))

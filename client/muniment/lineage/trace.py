@@ -9,19 +9,33 @@ A decision is bound to a run when it states the run as its `execution`, or when 
 an `authorized_by` edge leads to it. One bound decision that is revoked breaks the run even when
 there are others; for validity, one that covers the moment is enough.
 
+What counts is the word of those who govern a run or an agent, and of the gateways that the verifier
+has named (`issuers`). What strangers say is told, and judged as nothing.
+
 Links into other logs are kept and count as authorization here; nobody has verified them, so a
 verifier has to decide about `Trace.external`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from muniment.formats.note import VKey
 from muniment.lineage.delegation import Delegations, judge_agents
+from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts, Ref
 from muniment.lineage.gather import Link, Run, gather
+from muniment.lineage.issuers import Gateways
 from muniment.lineage.judge import cycles, judge_run
-from muniment.lineage.model import BREAK_KINDS, Break, Hop, Trace
+from muniment.lineage.model import (
+    BREAK_KINDS,
+    NOT_TOLD,
+    Break,
+    Hop,
+    RunState,
+    Trace,
+    TraceWarning,
+)
+from muniment.lineage.moments import TOLERANCE, Moment
 from muniment.lineage.reader import Reader
 from muniment.lineage.revoked import revocations_of
 
@@ -36,19 +50,23 @@ def trace(
     *,
     gateways: Collection[VKey] | None = None,
     limit: int = MAX_RECORDS,
+    tolerance: int = TOLERANCE,
+    leeway: int = 0,
 ) -> Trace:
     """Traces a run to the origin of its authorization.
 
-    Costs one lookup for each hop of the longest chain of runs, and a few batches.
+    Costs two lookups for each hop of the longest chain of runs, and a few batches.
 
     Args:
         execution: The run.
         facts: The log.
         now: Unix seconds: revocations since then or earlier are in force. Validity is judged at
             the times at which the runs acted, not at this one.
-        gateways: The gateways' keys, for telling which revocations of keys concern a producer;
-            None counts those of every key that has the producer's name.
+        gateways: The gateways whose word counts; None for that of each run's own producers. Their
+            keys tell, where the manifests are not known, which revocations of keys concern them.
         limit: Most records to read; beyond, the trace is `truncated`.
+        tolerance: Seconds by which a producer's clock may differ from those of the witnesses.
+        leeway: Seconds by which a run may act before its decision's ``not_before``.
 
     Returns:
         The same for the same facts and time, in the same order.
@@ -57,19 +75,16 @@ def trace(
         FactsError: If the facts cannot be read.
     """
     reader = Reader(limit)
-    runs = gather(execution, facts, reader)
+    named = Gateways(gateways)
+    runs = gather(execution, facts, reader, named)
     decisions = {found.index: found for run in runs.values() for found in run.decisions}
     revocations = revocations_of(
-        reader,
-        facts,
-        [found.record for found in decisions.values()],
-        list(runs),
-        now=now,
-        gateways=gateways,
+        reader, facts, list(decisions.values()), list(runs), now=now, gateways=named
     )
+    moments = _moments(runs, facts, tolerance)
     breaks: list[Break] = []
     for run in runs.values():
-        breaks += sorted(judge_run(run, runs, revocations), key=_order)
+        breaks += sorted(judge_run(run, runs, revocations, moments, leeway), key=_order)
     agents = judge_agents(runs, facts, reader)
     breaks += agents.breaks
     breaks += _run_cycles(runs)
@@ -83,6 +98,8 @@ def trace(
                 "more",
             )
         )
+    strangers = [one for run in runs.values() for one in run.unheard]
+    strangers += [*agents.unheard, *revocations.unheard.values()]
     return Trace(
         execution,
         facts.head,
@@ -91,6 +108,48 @@ def trace(
         tuple(run.id for run in runs.values() if not run.triggered_by),
         tuple(dict.fromkeys(breaks)),
         {index: reader.read[index] for index in sorted(reader.read)},
+        tuple(_state(run) for run in runs.values()),
+        tuple(sorted(dict.fromkeys(strangers))),
+        tuple(_implausible(runs, moments)),
+        tuple(sorted(reader.manifests)),
+    )
+
+
+def _moments(runs: Mapping[str, Run], facts: Facts, tolerance: int) -> dict[int, Moment]:
+    """When the runs acted, by the leaf that tells."""
+    times = {use.index: use.time // 1000 for run in runs.values() for use in run.uses}
+    intervals = facts.intervals(list(times))
+    return {
+        index: Moment(time, interval, tolerance)
+        for (index, time), interval in zip(times.items(), intervals, strict=True)
+    }
+
+
+def _implausible(runs: Mapping[str, Run], moments: Mapping[int, Moment]) -> Iterator[TraceWarning]:
+    for run in runs.values():
+        for index, _, what, producer in run.uses:
+            moment = moments[index]
+            if moment.is_implausible:
+                yield TraceWarning(
+                    "implausible_time",
+                    Ref("run", run.id),
+                    index,
+                    producer,
+                    f"{terminal(producer)} says that run {run.id} {what} at {moment.time} (leaf "
+                    f"{index}), which the log took {moment.words}",
+                )
+
+
+def _state(run: Run) -> RunState:
+    told = [outcome.status for _, outcome in run.outcomes]
+    certain = [status for status in told if status != "unknown"]
+    return RunState(
+        run.id,
+        run.depth,
+        tuple(sorted({one.record.producer for one in run.decisions})),
+        (certain or told or [NOT_TOLD])[0],
+        run.outcomes,
+        run.verifications,
     )
 
 
@@ -115,7 +174,14 @@ def _hops(runs: dict[str, Run], agents: Delegations) -> list[Hop]:
         # A decision that states its run needs no edge to be a link.
         claimed = {link.target.id for link in run.authorized_by}
         hops += [
-            Hop(run.depth, index, "authorized_by", subject, Ref("decision", decision.id))
+            Hop(
+                run.depth,
+                index,
+                "authorized_by",
+                subject,
+                Ref("decision", decision.id),
+                producer=decision.producer,
+            )
             for index, decision in run.decisions
             if decision.id not in claimed
         ]
@@ -125,4 +191,5 @@ def _hops(runs: dict[str, Run], agents: Delegations) -> list[Hop]:
 
 def _hop(depth: int, source: Ref, link: Link) -> Hop:
     external = link.edge.to if link.target.origin is not None else None
-    return Hop(depth, link.index, link.edge.relation, source, link.target, external)
+    edge = link.edge
+    return Hop(depth, link.index, edge.relation, source, link.target, external, edge.producer)

@@ -16,6 +16,7 @@ from muniment.formats.policy import Policy
 from muniment.formats.quorum import CLOCK_SKEW
 from muniment.formats.times import MAX_DURATION
 from muniment.lineage.facts import Facts
+from muniment.lineage.moments import TOLERANCE
 
 __all__ = [
     "CLOCK_SKEW",
@@ -95,8 +96,9 @@ class Trust:
             no signature, and one that has signatures is denied: nobody can check them.
         signatures: How many authorities, told apart by key name, must have signed; None stands for
             one when there are authorities.
-        gateways: Keys of the gateways whose decisions count; None for all that the log admits. Then
-            the revocation of any key that has the gateway's name counts.
+        gateways: Keys of the gateways whose word counts: for decisions, and for every fact of their
+            lineage. None for all that the log admits: then each run's own producer speaks for it,
+            and decisions of one run by two of them deny it.
         max_facts_age: Oldest facts, in seconds; None for any age.
         max_checkpoint_age: Oldest checkpoint of a permit, in seconds; None for any age, as a proof
             does not go off.
@@ -114,10 +116,14 @@ class Trust:
         allow_unlogged_delegation: Whether links of the artifact's delegation chain may lack their
             `delegated_by` edge.
         external_logs: Origins of other logs whose word on lineage is taken without proof.
+        clock_tolerance: Seconds by which a producer's clock may differ from those of the witnesses.
+        not_before_leeway: Seconds by which a runtime may begin before an artifact's ``not_before``:
+            for a gateway whose clock is ahead.
 
     Raises:
         ValueError: If an authority's key cannot sign decisions, or two keys have one name and key
-            ID, or more signatures are asked for than there are authorities, or an age is none.
+            ID, or more signatures are asked for than there are authorities, or an age, a tolerance
+            or a leeway is none.
     """
 
     policy: Policy
@@ -137,6 +143,8 @@ class Trust:
     allow_unknown_labels: bool = False
     allow_unlogged_delegation: bool = False
     external_logs: frozenset[str] = frozenset()
+    clock_tolerance: int = TOLERANCE
+    not_before_leeway: int = 0
 
     def __post_init__(self) -> None:
         keys = {key_reference(vkey): vkey for vkey in self.authorities}
@@ -149,6 +157,8 @@ class Trust:
         for member, age in (
             ("max_facts_age", self.max_facts_age),
             ("max_checkpoint_age", self.max_checkpoint_age),
+            ("clock_tolerance", self.clock_tolerance),
+            ("not_before_leeway", self.not_before_leeway),
         ):
             if age is not None and not 0 <= age < MAX_DURATION:
                 raise ValueError(f"{member}: expected seconds, of less than a century, got {age}")

@@ -4,14 +4,15 @@ They rest on facts that the runtime holds itself. Facts that cannot be read, are
 not hold the very decision that the permit shows, are as good as none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Final
 
 from muniment.formats.encoding import MunimentError
-from muniment.formats.kinds import Decision
+from muniment.formats.kinds import Decision, Edge
 from muniment.lineage.escape import terminal
-from muniment.lineage.facts import Facts, Head, Ref, is_same, ref_of
+from muniment.lineage.facts import Facts, Found, Head, Ref, is_same, ref_of
+from muniment.lineage.issuers import Gateways, counts
 from muniment.lineage.model import REVOKED, BreakKind, Trace
 from muniment.lineage.reader import Reader
 from muniment.lineage.revoked import revocations_of
@@ -43,8 +44,9 @@ def check_knowledge(
         if permit.decision is not None and head.origin == permit.proof.checkpoint.checkpoint.origin:
             if head.size > permit.index:
                 findings += _check_presence(permit, permit.decision, facts)
+            found = Found(permit.index, permit.decision)
             findings += _check_lineage(permit.decision, facts, context, trust)
-            findings += _check_revocation(permit.decision, facts, context, trust)
+            findings += _check_revocation(found, facts, context, trust)
     except MunimentError as error:
         findings.append(_mesh("facts", "facts that can be read", terminal(str(error))))
     return head, findings
@@ -77,8 +79,16 @@ def _check_lineage(
 ) -> Iterator[Finding]:
     if decision.execution is None:
         return
+    if not Gateways(trust.gateways).decides(decision.producer):
+        return  # denied for its gateway: there is nobody by whose word its lineage could be judged
     lineage = trace(
-        decision.execution, facts, context.now, gateways=trust.gateways, limit=MAX_LINEAGE
+        decision.execution,
+        facts,
+        context.now,
+        gateways=trust.gateways,
+        limit=MAX_LINEAGE,
+        tolerance=trust.clock_tolerance,
+        leeway=trust.not_before_leeway,
     )
     own = Ref("run", decision.execution)
     for one in lineage.breaks:
@@ -92,7 +102,7 @@ def _check_lineage(
             yield _fragmentation("lineage (external)", "a lineage in trusted logs", where)
     yield from _check_parent(lineage, context)
     if not trust.allow_unlogged_delegation:
-        yield from _check_chain(decision, facts)
+        yield from _check_chain(decision, facts, Gateways(trust.gateways))
 
 
 def _check_parent(lineage: Trace, context: Context) -> Iterator[Finding]:
@@ -107,20 +117,37 @@ def _check_parent(lineage: Trace, context: Context) -> Iterator[Finding]:
         yield _fragmentation("parent", f"triggered by run {terminal(parent)}", names)
 
 
-def _check_chain(decision: Decision, facts: Facts) -> Iterator[Finding]:
-    """Each link of the delegation chain that the artifact states must be logged as an edge."""
+def _check_chain(decision: Decision, facts: Facts, gateways: Gateways) -> Iterator[Finding]:
+    """Each link of the delegation chain that the artifact states must be logged as an edge.
+
+    It counts by the decision's own producer, or by a gateway that is named.
+    """
     chain = [] if decision.artifact is None else list(decision.artifact.attribution.chain())
     pairs = list(pairwise(chain))
     if not pairs:
         return
     origin = facts.head.origin
-    reader = Reader(MAX_LINEAGE)
-    answers = reader.all(facts.edges_from, [Ref("agent", actor.sub) for actor, _ in pairs])
-    for (actor, delegator), edges in zip(pairs, answers, strict=True):
-        logged = {
-            ref_of(edge.to, origin).id for _, edge in edges if edge.relation == "delegated_by"
+    issuers = gateways.issuers([decision.producer])
+    delegators: dict[Ref, set[str]] = {}
+    for actor, delegator in pairs:
+        delegators.setdefault(Ref("agent", actor.sub), set()).add(delegator.sub)
+
+    def delegating(edges: Iterable[Found[Edge]]) -> set[str]:
+        return {
+            ref_of(edge.to, origin).id
+            for _, edge in edges
+            if edge.relation == "delegated_by" and counts(edge.producer, issuers)
         }
-        if delegator.sub not in logged:
+
+    def is_enough(agent: Ref, page: Iterable[Found[Edge]]) -> bool:
+        return delegators[agent] <= delegating(page)
+
+    reader = Reader(MAX_LINEAGE)
+    agents = list(delegators)
+    answers = reader.until(facts.edges_from, agents, is_enough)
+    logged = {agent: delegating(edges) for agent, (edges, _) in zip(agents, answers, strict=True)}
+    for actor, delegator in pairs:
+        if delegator.sub not in logged[Ref("agent", actor.sub)]:
             yield _fragmentation(
                 "delegation chain",
                 f"an edge from agent {actor.sub} to agent {delegator.sub}",
@@ -129,18 +156,22 @@ def _check_chain(decision: Decision, facts: Facts) -> Iterator[Finding]:
 
 
 def _check_revocation(
-    decision: Decision, facts: Facts, context: Context, trust: Trust
+    found: Found[Decision], facts: Facts, context: Context, trust: Trust
 ) -> Iterator[Finding]:
-    """The decision's own revocations, looked up apart from any lineage."""
+    """The decision's own revocations, looked up apart from any lineage.
+
+    A permit is for a run that is to begin now: that the log tells of its end saves nobody.
+    """
     reader = Reader(MAX_LINEAGE)
+    decision = found.record
     runs = [] if decision.execution is None else [decision.execution]
-    known = revocations_of(
-        reader, facts, [decision], runs, now=context.now, gateways=trust.gateways
-    )
-    found = known.of_decision(decision)
+    gateways = Gateways(trust.gateways)
+    issuers = gateways.issuers([decision.producer])
+    known = revocations_of(reader, facts, [found], runs, now=context.now, gateways=gateways)
+    breaks = known.of_decision(found, issuers)
     for run in runs:
-        found += known.of_run(run)
-    for one in found:
+        breaks += known.of_run(run, issuers)
+    for one in breaks:
         yield Finding("revoked_authorization", "revocation", one.expected, one.found)
     if reader.is_cut:
         yield _mesh("facts", f"at most {MAX_LINEAGE} records on one decision", "more")

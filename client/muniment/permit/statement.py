@@ -34,13 +34,14 @@ def check_authorization(decision: Decision, context: Context, trust: Trust) -> I
             yield _discontinuity("execution", "a decision that states its run", "none")
     elif context.execution != decision.execution:
         yield _discontinuity("execution", f"run {decision.execution}", _or_none(context.execution))
-    if artifact is not None and not artifact.validity.covers(context.now):
+    if artifact is not None:
         period = artifact.validity
-        yield _discontinuity(
-            "validity",
-            f"a time in [{period.not_before}, {period.not_after})",
-            str(context.now),
-        )
+        if not period.not_before - trust.not_before_leeway <= context.now < period.not_after:
+            yield _discontinuity(
+                "validity",
+                f"a time in [{period.not_before}, {period.not_after})",
+                str(context.now),
+            )
 
 
 def check_identity(artifact: Artifact | None, context: Context, trust: Trust) -> Iterator[Finding]:
