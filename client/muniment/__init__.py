@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         StreamGap,
         Undelivered,
         Unreachable,
+        WrongLoop,
     )
     from muniment.formats.cosignature import (
         signer_for,
@@ -122,6 +123,7 @@ if TYPE_CHECKING:
         Receipt,
     )
     from muniment.runs import (
+        carry_run,
         current_run,
         run_edges,
         running,
@@ -159,6 +161,7 @@ _MODULES: Final = {
     "StreamGap": "muniment.errors",
     "Undelivered": "muniment.errors",
     "Unreachable": "muniment.errors",
+    "WrongLoop": "muniment.errors",
     "signer_for": "muniment.formats.cosignature",
     "FormatError": "muniment.formats.encoding",
     "MunimentError": "muniment.formats.encoding",
@@ -207,6 +210,7 @@ _MODULES: Final = {
     "BatchReceipt": "muniment.receipts",
     "Published": "muniment.receipts",
     "Receipt": "muniment.receipts",
+    "carry_run": "muniment.runs",
     "current_run": "muniment.runs",
     "run_edges": "muniment.runs",
     "running": "muniment.runs",
@@ -276,7 +280,9 @@ __all__ = [
     "Verdict",
     "Verification",
     "VerificationError",
+    "WrongLoop",
     "audit_log",
+    "carry_run",
     "current_run",
     "encode_record",
     "governed",

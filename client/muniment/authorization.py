@@ -8,10 +8,14 @@ Fail closed, in one place: whatever keeps a decision from being logged, cosigned
 - what came back does not verify: ``invalid_signature``;
 - everything else, e.g. a refused record or a stream that has forked:
   ``authorization_discontinuity``: there is no authorization.
+
+A decision that was made, and may be logged, although nobody got its permit, gets an outcome: the
+run was ``aborted``, with these codes. Else it would look like one that ran.
 """
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from muniment.errors import (
     BadAnswer,
@@ -26,13 +30,19 @@ from muniment.formats.kinds import Decision
 from muniment.formats.members import DenialCode
 from muniment.formats.preparation import RecordInput
 from muniment.formats.recordcodec import parse_record
+from muniment.outcomes import PendingOutcome, unrun_outcome
 from muniment.permit import Permit, Verdict
 from muniment.receipts import Receipt
+from muniment.submissions import Passage
 
 if TYPE_CHECKING:
     from muniment.gateway import Gateway
 
 _PLAIN_NO: Final[tuple[DenialCode, ...]] = ("denied_by_policy",)
+
+
+NeverBegan: TypeAlias = "Callable[[Sequence[DenialCode]], Coroutine[Any, Any, None]]"
+"""Keeps the outcome of a run that was or may have been allowed, and never began."""
 
 
 async def authorize(
@@ -41,26 +51,94 @@ async def authorize(
     edges: Iterable[RecordInput],
     timeout: float | None,  # noqa: ASYNC109 - the batch must outlive the caller's deadline
 ) -> Permit:
-    """``Gateway.authorize``, of a gateway with a policy.
+    """``Gateway.authorize``.
 
     Raises:
         Denied: In every case but one.
+        ValueError: If the gateway has no policy.
     """
+    if gateway.policy is None:
+        raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
     try:
         (entry,) = gateway.prepare([decision])
         record = parse_record(entry)
         if not isinstance(record, Decision):
             raise FormatError("kind: expected a decision")
-        if not record.allowed:
-            raise await _recorded_denial(gateway, record, entry, timeout)
-        entries = [entry, *gateway.prepare(edges)]
-        receipts = await gateway.submit_encoded(entries, published=True, timeout=timeout)
-        return permit_of(receipts[0])
-    except Denied:
-        raise
     except Exception as error:
         # Not only the errors that we know: who cannot say why still may not run anything.
         raise denial_of_error(error) from error
+
+    async def never_began(codes: Sequence[DenialCode]) -> None:
+        if record.execution is not None and gateway.has_spool:
+            await gateway.spool.put([unrun_outcome({"execution": record.execution}, codes)])
+
+    return await _permit_or_outcome(gateway, record, entry, edges, timeout, never_began)
+
+
+async def authorize_call(
+    gateway: "Gateway",
+    decision: Decision,
+    entry: bytes,
+    edges: Iterable[RecordInput],
+    outcome: PendingOutcome,
+) -> Permit:
+    """Authorises a governed call, whose outcome has its place already.
+
+    Args:
+        gateway: A gateway with a policy.
+        decision: The decision.
+        entry: Its bytes.
+        edges: As for ``Gateway.authorize``.
+        outcome: The call's; it is over when there is no permit.
+
+    Raises:
+        Denied: In every case but one.
+    """
+    outcome.is_being_authorized = True
+    try:
+        permit = await _permit_or_outcome(gateway, decision, entry, edges, None, outcome.keep_unrun)
+    except BaseException:
+        outcome.drop()
+        raise
+    outcome.has_permit = True
+    if outcome.abandoned:  # nobody waits any more
+        work = partial(outcome.keep_unrun, outcome.abandoned)
+        await gateway.unfinished.finish(work, "the outcome")
+    return permit
+
+
+async def _permit_or_outcome(
+    gateway: "Gateway",
+    decision: Decision,
+    entry: bytes,
+    edges: Iterable[RecordInput],
+    timeout: float | None,  # noqa: ASYNC109 - see authorize
+    never_began: NeverBegan,
+) -> Permit:
+    passage = Passage()
+    try:
+        if not decision.allowed:
+            raise await _recorded_denial(gateway, decision, entry, timeout)
+        receipts = await gateway.submit_encoded(
+            [entry, *gateway.prepare(edges)], published=True, timeout=timeout, passage=passage
+        )
+        return permit_of(receipts[0])
+    except BaseException as error:
+        denial = denial_of(error)
+        if passage.has_left:
+            work = partial(never_began, denial.codes)
+            await note_failure(error, gateway.unfinished.finish(work, "the outcome"))
+        if not isinstance(error, Exception) or denial is error:
+            raise
+        raise denial from error
+
+
+async def note_failure(error: BaseException, keeping: Coroutine[Any, Any, None]) -> None:
+    """Keeps an outcome; that this failed is a note on the error, which comes first."""
+    try:
+        await keeping
+    except Exception as lost:  # noqa: BLE001 - see above
+        error.add_note(f"the outcome is not kept: {lost}")
 
 
 async def _recorded_denial(
@@ -92,7 +170,14 @@ def denial_of_decision(decision: Decision, index: int | None, trouble: str = "")
     return Denied(codes, reasons, index=index)
 
 
-def denial_of_error(error: Exception) -> Denied:
+def denial_of(error: BaseException) -> Denied:
+    """The denial that an exception means, be it one already, an error, or a cancellation."""
+    if isinstance(error, Denied):
+        return error
+    return denial_of_error(error)
+
+
+def denial_of_error(error: BaseException) -> Denied:
     """The denial that an error of the client means; an unexpected one is a denial too."""
     code: DenialCode = "authorization_discontinuity"
     if isinstance(error, Unreachable | NotPublished):

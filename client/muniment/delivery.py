@@ -176,7 +176,7 @@ class Delivery:
         except (FormatError, ValueError) as error:
             failure = FormatError(str(error))
             for piece in pieces:
-                piece.submission.fail(failure)
+                piece.submission.refuse(piece, failure)
             return
         flight = Flight(
             batch,
@@ -292,17 +292,17 @@ class Delivery:
         for piece in flight.pieces:
             end = begin + piece.stop - piece.start
             if culprit is None:
-                piece.submission.fail(refusal)
+                piece.submission.refuse(piece, refusal)
             elif begin <= culprit < end:
                 position = piece.start + culprit - begin
-                piece.submission.fail(RecordRefused(refusal.problem, position))
+                piece.submission.refuse(piece, RecordRefused(refusal.problem, position))
             else:
                 innocent.append(piece)
             begin = end
         if len(innocent) == len(flight.pieces):
             # An entry number outside of the records would make this loop for ever.
             for piece in innocent:
-                piece.submission.fail(refusal)
+                piece.submission.refuse(piece, refusal)
             innocent = []
         self.flights = [f for f in self.flights if f is not flight and f not in later]
         again = innocent + [piece for other in later for piece in other.pieces]

@@ -34,6 +34,7 @@ __all__ = [
     "Undelivered",
     "Unreachable",
     "VerificationError",
+    "WrongLoop",
 ]
 
 PROBLEM_PREFIX = "urn:muniment:problem:"
@@ -154,6 +155,10 @@ class Undelivered(Unreachable):
 
 class GatewayClosed(MunimentError):  # noqa: N818 - says what happened
     """The gateway was closed before the records were accepted."""
+
+
+class WrongLoop(MunimentError, RuntimeError):  # noqa: N818 - says what happened
+    """The call was made from an event loop, or a thread, in which it could only wait for ever."""
 
 
 class Denied(MunimentError):  # noqa: N818 - the word that callers know

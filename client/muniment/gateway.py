@@ -38,11 +38,13 @@ from muniment.formats.manifest import MAX_BATCH_RECORDS
 from muniment.formats.note import Signer
 from muniment.formats.policy import Policy
 from muniment.formats.preparation import Preparer, RecordInput
+from muniment.home import Home
 from muniment.logclient import LogClient
+from muniment.outcomes import Unfinished
 from muniment.permit import Permit
 from muniment.receipts import Receipt
 from muniment.spool import SPOOL_SUFFIX, Spool
-from muniment.submissions import Piece, Submission
+from muniment.submissions import Passage, Piece, Submission
 
 DEFAULT_BATCH: Final = 1000
 """Records in a batch: the signature and the transaction cost nothing a record from there on."""
@@ -81,6 +83,8 @@ class Gateway:
         producer: The key name that records are from.
         policy: See below.
         window: See below.
+        deadline: See below.
+        unfinished: Outcomes that are being written.
 
     Args:
         log_url: The log's base URL.
@@ -130,7 +134,9 @@ class Gateway:
         self._signer = signer
         self._batch_records = batch_records
         self.window = window
-        self._deadline = deadline
+        self.deadline = deadline
+        self.unfinished = Unfinished()
+        self._home = Home("the gateway")
         self._publish_wait = publish_wait
         self._access = access
         self._client = LogClient(
@@ -149,6 +155,8 @@ class Gateway:
     # Life
 
     async def __aenter__(self) -> Self:
+        self._home.check_process()
+        self._home.enter(asyncio.get_running_loop())
         await self._client.__aenter__()
         try:
             await self._resume()
@@ -225,6 +233,11 @@ class Gateway:
         return self._origin
 
     @property
+    def has_spool(self) -> bool:
+        """Whether a spool is open."""
+        return self._spool is not None
+
+    @property
     def spool(self) -> Spool:
         """The durable spool; its ``put`` never waits for the log.
 
@@ -241,20 +254,29 @@ class Gateway:
         Args:
             timeout: Most seconds for the delivery; the gateway's deadline when None. What is
                 undelivered then fails with ``GatewayClosed``; the spool keeps its own.
+
+        Raises:
+            WrongLoop: If another event loop has it.
         """
-        spool, self._spool = self._spool, None
+        if self._home.is_forked:
+            return  # all there is to close is its parent's
+        self._home.check()
         try:
+            await self._close(timeout)
+            # Calls that got no permit now have outcomes, for which the spool is still open.
+            await asyncio.sleep(0)
+            await self.unfinished.settled()
+        finally:
+            spool, self._spool = self._spool, None
             if spool is not None:
                 await spool.close()
-        finally:
-            await self._close(timeout)
 
     async def _close(self, timeout: float | None) -> None:  # noqa: ASYNC109 - see close
         delivery, self._delivery = self._delivery, None
         if delivery is None:
             return
         try:
-            async with asyncio.timeout(self._deadline if timeout is None else timeout):
+            async with asyncio.timeout(self.deadline if timeout is None else timeout):
                 await delivery.settled()
         except TimeoutError:
             pass
@@ -302,7 +324,8 @@ class Gateway:
             Undelivered: If the deadline passed first.
             StreamError: If the stream is not where this gateway left it.
             VerificationError: If what the log published does not verify.
-            GatewayClosed: If the gateway is closed.
+            GatewayClosed: If the gateway is closed, or was opened by the process that forked here.
+            WrongLoop: If it was opened in another event loop.
         """
         return await self.submit_encoded(
             self._preparer.prepare(records), published=published, timeout=timeout
@@ -328,11 +351,10 @@ class Gateway:
 
         Raises:
             Denied: Whatever the reason; see ``authorization`` for the codes. When the deadline
-                passes, the decision may be logged all the same.
+                passes, the decision may be logged all the same; an outcome ``aborted`` with the
+                codes is put into the spool then, if there is one, and so it is on cancellation.
             ValueError: If the gateway has no policy: then it cannot verify anything.
         """
-        if self.policy is None:
-            raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
         return await authorize(self, decision, edges, timeout)
 
     async def submit_encoded(
@@ -341,18 +363,28 @@ class Gateway:
         *,
         published: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109 - see submit
+        passage: Passage | None = None,
     ) -> list[Receipt]:
         """Like ``submit``, of records that are complete and canonical already.
 
         They are not checked here; the log refuses what they get wrong.
+
+        Args:
+            entries: The records.
+            published: As for ``submit``.
+            timeout: As for ``submit``.
+            passage: Says, when the call has failed, whether the log may have them all the same.
         """
-        limit = self._deadline if timeout is None else timeout
+        self._home.check()
+        limit = self.deadline if timeout is None else timeout
         delivery = self._delivery
         if delivery is None:
             raise GatewayClosed("the gateway is not open")
         try:
             async with asyncio.timeout(limit):
-                return await self._submit(delivery, entries, published=published)
+                return await self._submit(
+                    delivery, entries, published=published, passage=passage or Passage()
+                )
         except TimeoutError:
             raise Undelivered(
                 f"no receipt within {limit:g} s ({delivery.last_error()}); the records may be "
@@ -360,7 +392,7 @@ class Gateway:
             ) from None
 
     async def _submit(
-        self, delivery: Delivery, entries: Sequence[bytes], *, published: bool
+        self, delivery: Delivery, entries: Sequence[bytes], *, published: bool, passage: Passage
     ) -> list[Receipt]:
         while delivery.queue.size >= MAX_QUEUED_BYTES and delivery.failure is None:
             delivery.changed.clear()
@@ -369,7 +401,8 @@ class Gateway:
             raise delivery.failure
         if not entries:
             return []
-        submission = Submission(entries, published, asyncio.get_running_loop().create_future())
+        future = asyncio.get_running_loop().create_future()
+        submission = Submission(entries, published, future, passage)
         delivery.queue.append(Piece(submission, 0, len(entries)))
         delivery.pump()
         return await submission.future

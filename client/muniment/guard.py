@@ -6,9 +6,11 @@ the guard waits for that, not for ever, and denies when it does not come about.
 """
 
 import asyncio
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from muniment.authorization import denial_of_verdict
@@ -20,6 +22,14 @@ from muniment.permit import Context, Permit, Trust, Verdict, verify_permit
 
 CATCH_UP: Final = 10.0
 """Seconds that a replica may take to reach a permit: followers look for news every second."""
+
+LOOKING: Final = 30.0
+"""Seconds that one look at a replica may take; a trace reads many records."""
+
+_IN_LOOP: Final = (
+    "check_blocking was called in a running event loop, which it would stop: await check() there, "
+    "or call it in another thread (asyncio.to_thread)"
+)
 
 _LOOK: Final = 0.02
 """Seconds between two looks at a replica that has not reached a permit."""
@@ -56,7 +66,15 @@ class Guard:
         while True:
             late = time.monotonic() >= deadline
             # Reading a file is blocking work, and a trace reads many records.
-            found = await asyncio.to_thread(self._judge, permit, context, self.replica, late=late)
+            work = asyncio.to_thread(self._judge, permit, context, self.replica, late=late)
+            looking = asyncio.create_task(work)
+            try:
+                await asyncio.wait({looking}, timeout=LOOKING)
+            finally:
+                looking.cancel()  # it is over, or nobody waits for it
+            if not looking.done() or looking.cancelled():
+                raise self._no_answer(permit)
+            found = looking.result()
             if found is not None:
                 return found
             await asyncio.sleep(_LOOK)
@@ -76,9 +94,35 @@ class Guard:
         """As ``check``, for callers without an event loop.
 
         Raises:
-            Denied: Unless the verdict permits.
+            Denied: Unless the verdict permits; inside of a running event loop, which it would
+                stop, at once.
         """
-        return asyncio.run(self.check(permit, context))
+        if _is_in_loop():
+            raise Denied(("authorization_discontinuity",), [_IN_LOOP], index=permit.index)
+        answers: SimpleQueue[Verdict | BaseException] = SimpleQueue()
+
+        def judge() -> None:
+            try:
+                answers.put(asyncio.run(self.check(permit, context)))
+            except BaseException as error:  # noqa: BLE001 - raised by who waits
+                answers.put(error)
+
+        # In a thread that may be left alone: closing a loop waits for what its threads do.
+        threading.Thread(target=judge, name="muniment-guard", daemon=True).start()
+        try:
+            found = answers.get(timeout=self._catch_up + 2 * LOOKING)
+        except Empty:
+            raise self._no_answer(permit) from None
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def _no_answer(self, permit: Permit) -> Denied:
+        return Denied(
+            ("governance_mesh_discontinuity",),
+            [f"{self.replica}: the replica could not be read within {LOOKING:g} s"],
+            index=permit.index,
+        )
 
     def _judge(
         self, permit: Permit, context: Context, replica: Path, *, late: bool
@@ -100,3 +144,11 @@ class Guard:
             raise Denied(
                 ("governance_mesh_discontinuity",), [str(error)], index=permit.index
             ) from error
+
+
+def _is_in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,15 +1,21 @@
 """The lineage of one run as edge records (design section 3.1), and which run is the current one.
 
 The run that is going on is kept in a context variable: what it starts, in the same task or thread
-or in tasks made from there, is triggered by it.
+or in tasks made from there, is triggered by it. So it is in a thread to which Python hands the
+context (``asyncio.to_thread``); to others (an executor's, ``threading.Thread``) ``carry_run`` does.
 """
 
-from collections.abc import Iterator, Mapping
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 from muniment.formats.kinds import Relation
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _current: Final[ContextVar[str | None]] = ContextVar("muniment_run", default=None)
 
@@ -27,6 +33,35 @@ def running(execution: str) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def carry_run(function: Callable[P, R]) -> Callable[P, R]:
+    """Ties a function to the run that is going on now, wherever it is called.
+
+    For executors and threads, which do not take over the context:
+    ``pool.submit(carry_run(search), query)``.
+
+    Returns:
+        The function as it is when no run is going on.
+    """
+    run = current_run()
+    if run is None:
+        return function
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with running(run):
+                return await function(*args, **kwargs)
+
+        return awaited  # type: ignore[return-value]  # R is a coroutine
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        with running(run):
+            return function(*args, **kwargs)
+
+    return called
 
 
 def run_edges(

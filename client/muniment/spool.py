@@ -11,16 +11,25 @@ the log count alike: the oldest row of the file has the sequence number ``base``
 - The rows claimed before a crash leave first, and alone: cut as before, they make the same batches
   byte for byte, so that late copies of both runs meet at the log as one.
 - A record that the log will never take is put aside in the table ``refused``, with the reason.
+
+No call runs whose outcome could not be kept. ``begin`` writes the outcome that the call has if
+nobody sees how it ends, before anything is decided: a spool that is broken, full, or on a full disk
+says so then. Room on the disk for the outcomes of calls that are going on is set aside beside the
+file (``SpareRoom``), and the file is opened anew after an error of the disk: the spool recovers by
+itself when there is room again.
 """
 
 import asyncio
+import contextlib
+import itertools
 import logging
 import random
+import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from muniment.errors import (
     GatewayClosed,
@@ -32,9 +41,10 @@ from muniment.errors import (
     StreamError,
 )
 from muniment.formats.preparation import Preparer, RecordInput
+from muniment.home import Home
 from muniment.service.database import DatabaseError, FatalDatabaseError, Writer
 from muniment.service.logging import event
-from muniment.spoolfile import APPLICATION_ID, MIGRATIONS, SpoolFile
+from muniment.spoolfile import APPLICATION_ID, MIGRATIONS, Change, SpareRoom, SpoolFile
 
 if TYPE_CHECKING:
     from muniment.gateway import Gateway
@@ -58,14 +68,26 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
 """Seconds between attempts to reach the log: doubled, half of it jitter."""
 
+SPARE_SUFFIX: Final = ".spare"
+"""Appended to the file's name for the room that is set aside on its disk."""
+
 _LOGGER: Final = logging.getLogger(__name__)
 _NO_DEADLINE: Final = 10_000_000.0
+
+_OUTCOME_ROOM: Final = 1024
+"""Bytes by which an outcome may be longer than the one that nobody saw: codes and digests."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class _Put:
-    entries: Sequence[bytes]
+    """What one caller has to write."""
+
     done: "asyncio.Future[None]"
+    entries: Sequence[bytes] = ()
+    begun: tuple[int, bytes] | None = None
+    ended: int | None = None
 
 
 class Spool:
@@ -86,13 +108,22 @@ class Spool:
     ) -> None:
         """Takes over an opened file; use ``open``."""
         self.failure: MunimentError | None = None
-        self._writer = writer
+        self._path = writer.path
+        self._identity = _identity(writer.path)
+        self._writer: Writer | None = writer
         self._file = file
+        self._spare = SpareRoom(writer.path.with_name(writer.path.name + SPARE_SUFFIX))
         self._connect = connect
         self._preparer = preparer
         self._most_records, self._most_bytes = limits
+        self._home = Home("the spool")
+        self._calls = itertools.count(1)
+        self._going_on: dict[int, int] = {}  # number of a call to the bytes set aside for it
         self._waiting: list[_Put] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._mending = asyncio.Lock()
+        self._last: bytes | None = None  # last record of the transaction under way
+        self._is_written = False  # that one, as the file says after it was opened anew
         self._changed = asyncio.Event()
         self._drained = asyncio.Event()
         self._closing = False
@@ -110,6 +141,8 @@ class Spool:
     ) -> "Spool":
         """Opens a spool, creating the file when absent, and begins to deliver what is in it.
 
+        Calls that were going on when the last process ended have an outcome then: ``unknown``.
+
         Args:
             path: The file; one process at a time has it.
             connect: Makes an unopened gateway on the spool's own stream.
@@ -124,11 +157,12 @@ class Spool:
         if writer.is_new:
             event(_LOGGER, logging.WARNING, "made a new spool: there was none", spool=str(path))
         try:
-            file = await writer.run(SpoolFile.load)
+            file = await writer.run(SpoolFile.resume)
         except BaseException:
             await writer.close()
             raise
         spool = cls(writer, file, connect, preparer, (max_records, max_bytes))
+        spool._home.enter(asyncio.get_running_loop())
         spool._delivering = asyncio.create_task(spool._deliver())
         return spool
 
@@ -145,33 +179,77 @@ class Spool:
         Raises:
             RecordError: If one is no record; nothing was taken.
             SpoolFull: If there is no room for all of them; nothing was taken.
-            GatewayClosed: If the spool is closed.
+            GatewayClosed: If the spool is closed, or was opened by the process that forked here.
+            WrongLoop: If another event loop has it.
             FatalDatabaseError: If the disk failed; whether they were taken is not known.
         """
+        self._home.check()
         entries = self._preparer.prepare(records)
-        if self._closing:
-            raise GatewayClosed("the spool is closed")
+        self._check_open()
         if not entries:
             return
-        size = sum(map(len, entries))
-        waiting = [entry for one in self._waiting for entry in one.entries]
-        if (
-            self._file.records + len(waiting) + len(entries) > self._most_records
-            or self._file.size + sum(map(len, waiting)) + size > self._most_bytes
-        ):
-            raise SpoolFull(f"{self._writer.path}: holds {self._file.records} records")
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Put(entries, done))
-        if self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.create_task(self._flush())
-        await done
+        self._check_limits(len(entries), sum(map(len, entries)))
+        await self._take(_Put(_future(), entries))
+
+    async def begin(self, outcome: RecordInput) -> int:
+        """Sets room aside for the outcome of a call, before anything is decided.
+
+        Args:
+            outcome: What it is if nobody sees how the call ends; that is on disk then.
+
+        Returns:
+            The call's number, for ``end``.
+
+        Raises:
+            SpoolFull: If the spool is full, or its disk.
+            StreamError: If nothing is delivered any more.
+            GatewayClosed, WrongLoop: As ``put``.
+            DatabaseError, FatalDatabaseError: If the file cannot be written.
+        """
+        self._home.check()
+        (entry,) = self._preparer.prepare([outcome])
+        self._check_open()
+        if isinstance(self.failure, StreamError | Refused):
+            raise StreamError(f"{self._path}: nothing is delivered any more: {self.failure}")
+        size = len(entry) + _OUTCOME_ROOM
+        self._check_limits(1, size)
+        call = next(self._calls)
+        self._going_on[call] = size
+        try:
+            await self._take(_Put(_future(), begun=(call, entry)))
+        except BaseException:
+            self.forget(call)
+            raise
+        return call
+
+    async def end(self, call: int, outcome: RecordInput) -> None:
+        """Keeps the outcome of a call; returns once it is on disk.
+
+        Raises:
+            RecordError: If it is no record.
+            GatewayClosed: If the spool is closed; the next one to open it says ``unknown``.
+            FatalDatabaseError: If the disk failed; what is kept, this or ``unknown``, is not known.
+        """
+        self._home.check()
+        entries = self._preparer.prepare([outcome])
+        self._check_open()
+        await self._take(_Put(_future(), entries, ended=call))
+
+    def forget(self, call: int) -> None:
+        """Gives the room of a call back about which there is nothing to say."""
+        self._going_on.pop(call, None)
+        if not self._closing:
+            self._waiting.append(_Put(_future(), ended=call))
+            self._begin_to_flush()
 
     async def refused(self) -> int:
         """Number of records that the log will never take; they are in the file's table."""
-        return await self._writer.run(self._file.put_aside)
+        self._home.check()
+        return await self._run(self._file.put_aside)
 
     async def drained(self) -> None:
         """Waits until everything is delivered, or nothing can be any more."""
+        self._home.check()
         while self._file.records and self.failure is None:
             self._drained.clear()
             await self._drained.wait()
@@ -182,8 +260,9 @@ class Spool:
         Args:
             drain: Seconds for delivering what is there.
         """
-        if self._closing:
+        if self._closing or self._home.is_forked:
             return
+        self._home.check()
         self._closing = True
         if self._flushing is not None:
             await asyncio.gather(self._flushing, return_exceptions=True)
@@ -196,37 +275,153 @@ class Spool:
             if self._delivering is not None:
                 self._delivering.cancel()
                 await asyncio.gather(self._delivering, return_exceptions=True)
-            await self._writer.close()
+            if self._writer is not None:
+                await self._writer.close()
 
     # Taking
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise GatewayClosed("the spool is closed")
+
+    def _check_limits(self, records: int, size: int) -> None:
+        waiting = [entry for one in self._waiting for entry in one.entries]
+        records += self._file.records + len(waiting) + len(self._going_on)
+        size += self._file.size + sum(map(len, waiting)) + sum(self._going_on.values())
+        if records > self._most_records or size > self._most_bytes:
+            raise SpoolFull(
+                f"{self._path}: holds {self._file.records} records, and the outcomes of "
+                f"{len(self._going_on)} calls are to come"
+            )
+
+    async def _take(self, put: _Put) -> None:
+        self._waiting.append(put)
+        self._begin_to_flush()
+        await put.done
+
+    def _begin_to_flush(self) -> None:
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
 
     async def _flush(self) -> None:
         """Writes what waits, in one transaction for all of it, until nothing waits."""
         while self._waiting:
             taken, self._waiting = self._waiting, []
-            entries = [entry for one in taken for entry in one.entries]
+            if any(one.begun for one in taken):
+                try:
+                    await self._check_disk()
+                except Exception as error:  # noqa: BLE001 - each caller gets it
+                    _settle([one for one in taken if one.begun], error)
+                    taken = [one for one in taken if not one.begun]
+            if taken:
+                await self._write(taken)
+
+    async def _check_disk(self) -> None:
+        """Checks that the file is there and can be written, and that there is room beside it.
+
+        Raises:
+            SpoolFull: If the disk is full.
+            DatabaseError: If the file is not there, or cannot be opened.
+        """
+        if _identity(self._path) != self._identity:
+            raise DatabaseError(f"{self._path}: the spool's file is not there any more")
+        if not self._spare.is_there:
             try:
-                await self._writer.run(partial(self._file.append, entries))
-            except Exception as error:  # noqa: BLE001 - each caller gets it
-                for one in taken:
-                    if not one.done.done():
-                        one.done.set_exception(error)
-                        one.done.exception()
-                continue
-            self._file.appended(entries)
-            for one in taken:
-                if not one.done.done():
-                    one.done.set_result(None)
+                await asyncio.to_thread(self._spare.make)
+            except OSError as error:
+                raise SpoolFull(
+                    f"{self._path}: its disk has no room for outcomes: {error.strerror}"
+                ) from error
+        if self._is_broken:
+            await self._mend()
+
+    async def _write(self, taken: Sequence[_Put]) -> None:
+        change = _change(taken)
+        self._last, self._is_written = change.entries[-1] if change.entries else None, False
+        try:
+            await self._run(partial(self._file.change, change), synced=bool(change.entries))
+        except FatalDatabaseError as error:
+            self._fail(error)
+            await self._write_again(taken, error)
+        except Exception as error:  # noqa: BLE001 - each caller gets it
+            _settle(taken, error)
+        else:
+            self._note(change)
+            _settle(taken)
+        self._last = None
+
+    def _note(self, change: Change) -> None:
+        self._file.changed(change)
+        for call in change.ended:
+            self._going_on.pop(call, None)
+        if change.entries:
             self._changed.set()
+
+    async def _write_again(self, taken: Sequence[_Put], error: Exception) -> None:
+        """Writes what has happened into the room that was set aside, the disk being full."""
+        _settle([one for one in taken if one.begun], error)
+        happened = [one for one in taken if not one.begun]
+        try:
+            if any(one.entries for one in happened):
+                self._spare.spend()
+                await self._mend()
+                change = _change(happened)
+                if self._is_written:  # and counted, in the file as it is now
+                    change = Change(ended=change.ended)
+                await self._run(partial(self._file.change, change))
+                self._note(change)
+                self._changed.set()
+        except Exception as again:  # noqa: BLE001 - each caller gets it
+            _settle(happened, again)
+        else:
+            # A call that is only to be forgotten is: it is not among those that are going on.
+            _settle(happened)
+
+    @property
+    def _is_broken(self) -> bool:
+        return self._writer is None or self._writer.is_broken
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T], *, synced: bool = True) -> T:
+        if self._writer is None:
+            raise FatalDatabaseError(f"{self._path}: cannot be opened again: {self.failure}")
+        return await self._writer.run(work, synced=synced)
+
+    async def _mend(self) -> None:
+        """Opens the file anew, when an error of the disk has made the connection unusable.
+
+        Raises:
+            DatabaseError, FatalDatabaseError: If that fails.
+        """
+        async with self._mending:
+            if not self._is_broken:
+                return
+            broken, self._writer = self._writer, None
+            if broken is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    await broken.close()
+            writer = await Writer.open(
+                self._path, MIGRATIONS, application=APPLICATION_ID, expected="old"
+            )
+            try:
+                reload = partial(SpoolFile.reload, self._last, tuple(self._going_on))
+                self._file, self._is_written = await writer.run(reload)
+            except BaseException:
+                await writer.close()
+                raise
+            self._writer = writer
+            if isinstance(self.failure, DatabaseError | FatalDatabaseError):
+                self.failure = None
 
     # Delivering
 
     async def _deliver(self) -> None:
         pause = FIRST_PAUSE
         conflicts = 0
-        while self.failure is None:
+        while not isinstance(self.failure, StreamError | Refused):
             before = self._file.base
             try:
+                if self._is_broken:
+                    await self._mend()
                 gateway = await self._connect().__aenter__()
                 try:
                     await self._resume(gateway)
@@ -240,7 +435,7 @@ class Spool:
                 if conflicts > 1:
                     self._fail(error)
             except (StreamError, FatalDatabaseError, DatabaseError) as error:
-                self._fail(error)
+                self._fail(error)  # of the latter two it recovers
             except Refused as error:
                 if not error.is_retriable and error.problem.slug != "not-published-yet":
                     self._fail(error)
@@ -262,48 +457,76 @@ class Spool:
         Raises:
             StreamError: If the stream is not where the file says.
         """
-        file = self._file
         here = (gateway.origin, gateway.producer, gateway.stream)
         next_ = gateway.sequence
-        if not file.is_bound:
-            await self._writer.run(partial(file.bind, here, next_))
-            file.bound(here, next_)
-        if file.place != here:
-            raise StreamError(f"{self._writer.path}: belongs to stream {' '.join(file.place)}")
-        if not file.base <= next_ <= file.base + file.claimed:
+        if not self._file.is_bound:
+            await self._run(partial(self._file.bind, here, next_))
+            self._file.bound(here, next_)
+        if self._file.place != here:
+            raise StreamError(f"{self._path}: belongs to stream {' '.join(self._file.place)}")
+        if not self._file.base <= next_ <= self._file.base + self._file.claimed:
             raise StreamError(
                 f"stream {gateway.stream}: the log expects record {next_}, the spool has sent "
-                f"{file.base} to {file.base + file.claimed}"
+                f"{self._file.base} to {self._file.base + self._file.claimed}"
             )
-        await self._delivered(next_ - file.base)
+        await self._delivered(next_ - self._file.base)
 
     async def _drain(self, gateway: "Gateway") -> None:
         """Delivers rows for as long as the stream is well."""
-        file = self._file
         while True:
-            while not file.records:
+            while not self._file.records:
                 self._changed.clear()
                 self._drained.set()
                 await self._changed.wait()
-            if not file.claimed:
-                count = min(file.records, CLAIM)
-                await self._writer.run(partial(file.claim, count))
-                file.claimed = count
-            rows = await self._writer.run(partial(file.oldest, file.claimed))
+            if not self._file.claimed:
+                count = min(self._file.records, CLAIM)
+                await self._run(partial(self._file.claim, count))
+                self._file.claimed = count
+            rows = await self._run(partial(self._file.oldest, self._file.claimed))
             try:
                 await gateway.submit_encoded([data for _, data in rows], timeout=_NO_DEADLINE)
             except RecordRefused as refusal:
                 # What stood before it in other batches is logged; the stream says how much.
                 position, reason = rows[refusal.position][0], str(refusal)
-                await self._writer.run(partial(file.refuse, position, reason))
-                file.refused(len(rows[refusal.position][1]))
+                await self._run(partial(self._file.refuse, position, reason))
+                self._file.refused(len(rows[refusal.position][1]))
                 return
             await self._delivered(len(rows))
 
     async def _delivered(self, count: int) -> None:
-        file = self._file
         if not count:
             return
-        size = await self._writer.run(partial(file.delete, count))
-        file.deleted(count, size)
+        size = await self._run(partial(self._file.delete, count))
+        self._file.deleted(count, size)
         self._drained.set()
+
+
+def _future() -> "asyncio.Future[None]":
+    return asyncio.get_running_loop().create_future()
+
+
+def _change(taken: Sequence[_Put]) -> Change:
+    return Change(
+        [entry for one in taken for entry in one.entries],
+        [one.begun for one in taken if one.begun is not None],
+        [one.ended for one in taken if one.ended is not None],
+    )
+
+
+def _settle(taken: Sequence[_Put], error: Exception | None = None) -> None:
+    for one in taken:
+        if one.done.done():
+            continue
+        if error is None:
+            one.done.set_result(None)
+        else:
+            one.done.set_exception(error)
+            one.done.exception()  # the caller may have been cancelled
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -5,15 +5,21 @@ take its connection last; the ones in the past tense then bring the counts in me
 that these never run ahead of the disk.
 """
 
+import os
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from muniment.service.database import UNREADABLE, DatabaseError, is_fatal
 
 APPLICATION_ID: Final = 0x4D756E53
 """``MunS`` in the file's header."""
+
+SPARE: Final = 256 * 1024
+"""Bytes of disk that are kept for outcomes of calls that were going on when the disk got full: a
+thousand of them, which share transactions of a few pages."""
 
 MIGRATIONS: Final[Sequence[str]] = (
     """
@@ -42,11 +48,33 @@ CREATE TABLE refused (
     reason TEXT NOT NULL
 )
 """,
+    """
+-- For each call that is going on: its outcome, should nobody see how it ends.
+CREATE TABLE underway (
+    call INTEGER PRIMARY KEY,
+    data BLOB NOT NULL
+)
+""",
 )
 """Schema version n is the result of the first n scripts."""
 
 Place = tuple[str, str, str]
 """A log's origin, a gateway's key name, a stream's label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one transaction does to the rows.
+
+    Attributes:
+        entries: Records to add.
+        begun: Calls that begin: number, and outcome if nobody sees how it ends.
+        ended: Numbers of calls that are over.
+    """
+
+    entries: Sequence[bytes] = ()
+    begun: Sequence[tuple[int, bytes]] = ()
+    ended: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -94,6 +122,48 @@ class SpoolFile:
             raise DatabaseError("the spool is damaged: its state contradicts itself")
         return cls(place, base, claimed, records, size)
 
+    @classmethod
+    def resume(cls, db: sqlite3.Connection) -> "SpoolFile":
+        """As ``load``, for a new process: the calls of the last one are over, and nobody saw how.
+
+        Raises:
+            DatabaseError: If the file is damaged.
+        """
+        try:
+            db.execute("INSERT INTO entry (data) SELECT data FROM underway ORDER BY call")
+            db.execute("DELETE FROM underway")
+        except UNREADABLE as error:
+            if isinstance(error, sqlite3.Error) and is_fatal(error):
+                raise
+            raise DatabaseError(f"the spool is damaged: {error}") from error
+        return cls.load(db)
+
+    @classmethod
+    def reload(
+        cls, last: bytes | None, going_on: Iterable[int], db: sqlite3.Connection
+    ) -> tuple["SpoolFile", bool]:
+        """As ``load``, for a process that does not know what became of its last transaction.
+
+        Args:
+            last: The last record of that transaction; None for one without records.
+            going_on: Numbers of the calls that are going on; there are no others.
+            db: The connection.
+
+        Returns:
+            The file, and whether the transaction was committed.
+
+        Raises:
+            DatabaseError: If the file is damaged.
+        """
+        file = cls.load(db)
+        row = db.execute("SELECT data FROM entry ORDER BY position DESC LIMIT 1").fetchone()
+        known = set(going_on)
+        found = [call for (call,) in db.execute("SELECT call FROM underway")]
+        db.executemany(
+            "DELETE FROM underway WHERE call = ?", [(call,) for call in found if call not in known]
+        )
+        return file, last is not None and row is not None and row[0] == last
+
     @property
     def is_bound(self) -> bool:
         """Whether the stream is known."""
@@ -109,14 +179,23 @@ class SpoolFile:
         """See ``bind``."""
         self.place, self.base = place, base
 
-    def append(self, entries: Sequence[bytes], db: sqlite3.Connection) -> None:
-        """Adds records."""
-        db.executemany("INSERT INTO entry (data) VALUES (?)", [(entry,) for entry in entries])
+    def change(self, change: Change, db: sqlite3.Connection) -> None:
+        """Adds records, and notes which calls have begun and which are over."""
+        if change.begun:
+            db.executemany("INSERT INTO underway VALUES (?, ?)", change.begun)
+        if change.entries:
+            db.executemany(
+                "INSERT INTO entry (data) VALUES (?)", [(entry,) for entry in change.entries]
+            )
+        if change.ended:
+            db.executemany(
+                "DELETE FROM underway WHERE call = ?", [(call,) for call in change.ended]
+            )
 
-    def appended(self, entries: Sequence[bytes]) -> None:
-        """See ``append``."""
-        self.records += len(entries)
-        self.size += sum(map(len, entries))
+    def changed(self, change: Change) -> None:
+        """See ``change``."""
+        self.records += len(change.entries)
+        self.size += sum(map(len, change.entries))
 
     def claim(self, count: int, db: sqlite3.Connection) -> None:
         """Notes that the oldest rows may be on their way from now on."""
@@ -170,3 +249,43 @@ class SpoolFile:
         self.claimed -= 1
         self.records -= 1
         self.size -= size
+
+
+@dataclass(slots=True)
+class SpareRoom:
+    """A file beside the spool that does nothing but fill ``SPARE`` bytes of the disk.
+
+    When the disk is full, it goes, and the outcomes of the calls that are going on take its place.
+
+    Attributes:
+        path: The file.
+        is_there: Whether it holds the room now.
+    """
+
+    path: Path
+    is_there: bool = field(default=False, init=False)
+
+    def make(self) -> None:
+        """Fills the room, unless that is done.
+
+        Raises:
+            OSError: If the disk has not so much room.
+        """
+        if self.is_there:
+            return
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(file).st_blocks * 512 < SPARE:
+                os.posix_fallocate(file, 0, SPARE)
+                os.fsync(file)
+        except OSError:
+            self.path.unlink()
+            raise
+        finally:
+            os.close(file)
+        self.is_there = True
+
+    def spend(self) -> None:
+        """Gives the room away."""
+        self.is_there = False
+        self.path.unlink(missing_ok=True)

@@ -10,12 +10,24 @@ from muniment.receipts import Receipt
 
 
 @dataclass(slots=True, eq=False)
+class Passage:
+    """Whether records may have come to the log, for a caller that stopped waiting.
+
+    Attributes:
+        has_left: Whether they are in a batch that the log may have taken.
+    """
+
+    has_left: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Submission:
     """One call of ``submit``: complete when each of its records has a receipt."""
 
     entries: Sequence[bytes]
     published: bool
     future: asyncio.Future[list[Receipt]]
+    passage: Passage = field(default_factory=Passage)
     receipts: list[Receipt] = field(default_factory=list[Receipt])
     unpublished: str = ""
     missing: int = field(init=False)
@@ -43,6 +55,12 @@ class Submission:
             self.future.set_exception(error)
             # The caller may have been cancelled: nobody must be warned of an unread exception.
             self.future.exception()
+
+    def refuse(self, piece: "Piece", error: MunimentError) -> None:
+        """As ``fail``, when the log will never take a piece of it."""
+        if len(piece) == len(self.entries):
+            self.passage.has_left = False
+        self.fail(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +142,7 @@ class Queue:
                     stop = at
                     break
             if stop > piece.start:
+                piece.submission.passage.has_left = True
                 pieces.append(Piece(piece.submission, piece.start, stop))
             if stop < piece.stop:
                 self.put_back([Piece(piece.submission, stop, piece.stop)])

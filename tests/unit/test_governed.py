@@ -96,7 +96,7 @@ async def test_failed_and_aborted_runs_say_so(tmp_path: Path) -> None:
             await asyncio.sleep(60)
 
         with pytest.raises(KeyError):
-            await fails(object())
+            await fails(7)
         task = asyncio.create_task(hangs())
         await began.wait()
         task.cancel()
@@ -105,7 +105,7 @@ async def test_failed_and_aborted_runs_say_so(tmp_path: Path) -> None:
         await gateway.spool.drained()
     outcomes = records(sim, "outcome")
     assert [one["status"] for one in outcomes] == ["failed", "aborted"]
-    assert "inputs" not in outcomes[0]  # an object has no canonical form
+    assert all("denial" not in one for one in outcomes)  # they began
 
 
 async def test_nothing_runs_without_a_permit(tmp_path: Path) -> None:
@@ -143,8 +143,14 @@ async def test_nothing_runs_without_a_permit(tmp_path: Path) -> None:
             with pytest.raises(Denied) as caught:
                 await act()
             assert caught.value.codes == (code,)
+        await gateway.spool.drained()
     assert not ran
-    assert records(sim, "outcome") == []
+    # Of these, one alone was allowed, and did not run: its outcome says why.
+    [outcome] = records(sim, "outcome")
+    assert (outcome["status"], outcome["denial"]) == (
+        "aborted",
+        {"codes": ["revoked_authorization"]},
+    )
 
 
 async def test_async_and_sync_do_not_mix(tmp_path: Path) -> None:

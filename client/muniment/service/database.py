@@ -22,6 +22,7 @@ import fcntl
 import os
 import sqlite3
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -143,10 +144,28 @@ class _Owner:
         except OSError as error:
             os.close(self._file)
             raise _not_opened(self._path, error) from error
+        _OWNERS.add(self)
 
     def release(self) -> None:
         """Gives the right up. The file stays: removing it would race with the next owner."""
-        os.close(self._file)
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+
+_OWNERS: Final[weakref.WeakSet[_Owner]] = weakref.WeakSet()
+
+
+def _disown() -> None:
+    """Lets go of all databases in a fork of this process: they stay its parent's alone.
+
+    The fork has the descriptors, and with them the locks, which would outlive the parent.
+    """
+    for owner in list(_OWNERS):
+        owner.release()
+
+
+os.register_at_fork(after_in_child=_disown)
 
 
 class Writer:
@@ -235,17 +254,36 @@ class Writer:
             raise
         return cls(path, owner, connection, is_new=not found)
 
-    async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+    @property
+    def is_broken(self) -> bool:
+        """Whether an I/O error has ended the use of this connection."""
+        return self._broken is not None
+
+    async def run(self, work: Callable[[sqlite3.Connection], _T], *, synced: bool = True) -> _T:
         """Runs `work(connection)` as one transaction on the writer's thread; returns once synced.
 
         `work` must not commit. Whatever it raises rolls the transaction back and is raised here,
         except what makes the state of the disk doubtful. The transaction is finished (and the
         connection usable) even when the caller is cancelled while it runs.
 
+        Args:
+            work: The transaction.
+            synced: False for what may be lost with the machine's power, though not with this
+                process; the next transaction that is synced makes it durable, too.
+
         Raises:
             FatalDatabaseError: On an I/O error, and always after one.
         """
-        return await self._thread.run(lambda: self._transact(work))
+        if synced:
+            return await self._thread.run(lambda: self._transact(work))
+        return await self._thread.run(lambda: self._transact_unsynced(work))
+
+    def _transact_unsynced(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        try:
+            return self._transact(work)
+        finally:
+            self._connection.execute("PRAGMA synchronous=FULL")
 
     def _transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         if self._broken is not None:

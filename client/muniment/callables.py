@@ -1,0 +1,131 @@
+"""Which callables run when they are called: what may be governed, and what a result may be.
+
+A generator function gives back a generator and has run nothing; so do many things that a call goes
+through. What would run later, unseen and outside of its run, is refused where it is decorated; what
+shows only in the result is no completion.
+"""
+
+import concurrent.futures
+import contextlib
+import functools
+import inspect
+import io
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType
+from typing import Any, Final
+
+_UNCALLABLE: Final = (
+    "put @governed below it, on the function itself: what classmethod, staticmethod and property "
+    "make of a function is not what is called"
+)
+
+_NESTED: Final = 10_000
+"""Most values of a result that are looked at, for one that has not run."""
+
+
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Whether calls of a callable are awaited; checks that they run at all.
+
+    Raises:
+        TypeError: If a call of it would not run it: a generator or async generator function, a
+            class, or something that is no callable; also inside of partials, methods, callable
+            objects and wrappers (``functools.wraps``).
+    """
+    name = getattr(function, "__qualname__", None) or repr(function)
+    if isinstance(function, classmethod | staticmethod | property | functools.partialmethod):
+        raise TypeError(f"{name}: {_UNCALLABLE}")
+    if not callable(function):
+        raise TypeError(f"{name}: cannot be called")
+    layers = list(_layers(function))
+    for layer in layers:
+        if isinstance(layer, type):
+            raise TypeError(
+                f"{name}: calling a class makes an object, and tells nothing of what it does: "
+                "govern the method that does it, or a function"
+            )
+        if inspect.isasyncgenfunction(layer) or inspect.isgeneratorfunction(layer):
+            raise TypeError(
+                f"{name}: is a generator function, which runs only when it is iterated, outside "
+                "of the governed call: let a governed function run to its end, return a list, or "
+                "govern what makes each item"
+            )
+    return any(inspect.iscoroutinefunction(layer) for layer in _outer(layers))
+
+
+def _layers(function: Any) -> Iterator[Any]:
+    """All callables that a call goes through, the outermost first."""
+    seen: set[int] = set()
+    waiting = [function]
+    while waiting:
+        layer = waiting.pop(0)
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        yield layer
+        if isinstance(layer, functools.partial):
+            waiting.append(layer.func)
+        elif isinstance(layer, MethodType):
+            waiting.append(layer.__func__)
+        elif not isinstance(layer, FunctionType | type):
+            called = getattr(type(layer), "__call__", None)  # noqa: B004 - not whether, but which
+            if isinstance(called, FunctionType):
+                waiting.append(called)
+        wrapped = getattr(layer, "__wrapped__", None)
+        if callable(wrapped):
+            waiting.append(wrapped)
+
+
+def _outer(layers: list[Any]) -> Iterator[Any]:
+    """Those layers that decide what a call gives back: up to the first function."""
+    for layer in layers:
+        yield layer
+        if isinstance(layer, FunctionType):
+            return
+
+
+def close_unrun(result: object) -> str | None:
+    """Closes the coroutines and generators in a result: nothing of them ran, and nothing will.
+
+    Returns:
+        The type of one of them; None if there is none.
+    """
+    found = None
+    for value in _values(result):
+        # What contextlib.contextmanager makes has its generator in a member of this name.
+        made_by = getattr(value, "gen", value)
+        if isinstance(made_by, CoroutineType | GeneratorType):
+            with contextlib.suppress(Exception):
+                made_by.close()
+        elif not isinstance(made_by, AsyncGeneratorType):
+            continue
+        found = found or type(value).__name__
+    return found
+
+
+def is_unseen(result: object) -> bool:
+    """Whether what a call is for is still to come: something in its result is awaited or iterated.
+
+    A file, which can be iterated as well, is there.
+    """
+    return any(
+        inspect.isawaitable(value)
+        or isinstance(value, AsyncIterator | concurrent.futures.Future)
+        or (isinstance(value, Iterator) and not isinstance(value, io.IOBase))
+        for value in _values(result)
+    )
+
+
+def _values(result: object) -> Iterator[object]:
+    """A result, and what is in it, as far as Python's own containers tell."""
+    waiting: list[Any] = [result]
+    seen: set[int] = set()
+    while waiting and len(seen) < _NESTED:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        yield value
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += value
