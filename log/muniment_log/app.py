@@ -132,7 +132,12 @@ async def serve(
                 doubts,
             )
             sequencer = Sequencer(
-                EmbeddedOrder(store, edge, Heads(tiles, publisher, measured)),
+                EmbeddedOrder(
+                    store,
+                    edge,
+                    Heads(tiles, publisher, measured),
+                    file.limits.recalled_records,
+                ),
                 TokenFramer(file.origin, config.signers[0]),
                 measured,
                 file.limits.sequencer,

@@ -58,6 +58,7 @@ from muniment_log.budgets import BURST_SECONDS, Rate, Rates
 from muniment_log.ingest import Admission
 from muniment_log.rounds import PublisherLimits
 from muniment_log.sequencer import SequencerLimits
+from muniment_log.storage.recall import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,6 +118,8 @@ class LimitsFile(Limits, frozen=True):
         commit_bytes: bytes of records in one transaction.
         parked_batches: batches of one stream that wait for those before them.
         parked_seconds: how long they wait.
+        recalled_records: records of one producer with a token, its newest, that are recognised
+            when they come again, by their ids or by an Idempotency-Key.
         witness_seconds: how long a witness may take to answer.
         start_seconds: how long the start waits for the witnesses.
         pace_seconds: time between two publication rounds while nobody waits for one.
@@ -135,6 +138,7 @@ class LimitsFile(Limits, frozen=True):
     commit_bytes: Count = 16 << 20
     parked_batches: Count = 64
     parked_seconds: Seconds = 5.0
+    recalled_records: Count = KEPT
     witness_seconds: Seconds = 5.0
     start_seconds: Seconds = 3.0
     pace_seconds: Seconds = 0.05
@@ -154,6 +158,7 @@ class LimitsFile(Limits, frozen=True):
             commit_bytes=self.commit_bytes,
             parked_batches=self.parked_batches,
             parked_seconds=self.parked_seconds,
+            recalled_records=self.recalled_records,
         )
 
     @property

@@ -9,17 +9,28 @@ what a usual one does, and a batch may have 10,000. All of it is pure.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from muniment.formats.canonical import parse_json
+import msgspec
+from msgspec import UNSET, MsgspecError, Raw, Struct
+from msgspec.json import Decoder
+
+from muniment.formats.canonical import MAX_RECORD, parse_json
 from muniment.formats.encoding import FormatError, VerificationError
 from muniment.formats.manifest import MAX_BATCH_RECORDS, Frames, parse_frames, verify_batch
 from muniment.formats.preparation import Preparer
 from muniment.formats.recordcodec import checking
+from muniment.formats.recordguards import ENCODER
 from muniment.formats.records import RecordError
-from muniment.formats.submission import MAX_SPELLING, split_ndjson, split_records
+from muniment.formats.submission import (
+    MAX_SPELLING,
+    is_traceparent,
+    split_ndjson,
+    split_records,
+)
 from muniment_log.bearer import NONE, Tokens
 from muniment_log.errors import LogError
+from muniment_log.repeats import Request, Stated, request_of
 from muniment_log.tokens import TOKEN_STREAMS
 
 if TYPE_CHECKING:
@@ -131,8 +142,96 @@ def examine(frames: Frames) -> Generator[None, None, Batch]:
     return batch
 
 
+class _Own(Struct):
+    """The members of a record that a log fills in."""
+
+    id: Any = UNSET
+    time: Any = UNSET
+
+
+class _Common(Struct):
+    kind: str
+    id: str
+    time: int
+    traceparent: str | None = None
+
+
+_own: Final = Decoder(_Own).decode
+_common: Final = Decoder(_Common).decode
+_TRACED: Final = frozenset({"decision", "outcome", "verification"})
+
+
+def receiving(
+    body: bytes,
+    *,
+    lines: bool,
+    producer: str,
+    now_ms: int,
+    new_id: Callable[[], str],
+    key: str | None = None,
+    traceparent: str | None = None,
+) -> Generator[None, None, Request]:
+    """Does `completing`, and finds out what the records are recognised by when they come again.
+
+    Args:
+        body: see `completing`.
+        lines: likewise.
+        producer: likewise.
+        now_ms: likewise.
+        new_id: likewise.
+        key: the request's Idempotency-Key.
+        traceparent: the request's `traceparent` header (W3C Trace Context). A single record of a
+            run that states none gets it, if it is valid.
+
+    Raises:
+        FormatError, BadRecordError, TooManyRecordsError: see `completing`.
+    """
+    stated: list[Stated] = []
+    members: list[tuple[str, int]] = []
+    is_lone = not lines and body.lstrip(b" \t\r\n").startswith(b"{")
+    fills = is_lone and is_traceparent(traceparent)
+
+    def finish(text: bytes, entry: bytes) -> bytes:
+        common, own = _common(entry), _own_members(text)
+        members.append((common.id, common.time))
+        filled = fills and common.kind in _TRACED and common.traceparent is None
+        stated.append(Stated(own.id is not UNSET, own.time is not UNSET, traceparent=not filled))
+        return _traced(entry, traceparent) if filled and traceparent else entry
+
+    records = yield from completing(
+        body, lines=lines, producer=producer, now_ms=now_ms, new_id=new_id, finish=finish
+    )
+    return request_of(records, stated, members, key)
+
+
+def _own_members(text: bytes) -> _Own:
+    try:
+        return _own(text)
+    except (MsgspecError, UnicodeDecodeError, RecursionError):
+        # JSON that one of the readers takes and the other does not.
+        value = parse_json(text, "record", most=MAX_SPELLING)
+        return _Own(value.get("id", UNSET), value.get("time", UNSET))
+
+
+def _traced(entry: bytes, traceparent: str) -> bytes:
+    """The record with a traceparent, unless it would be too long."""
+    members = {**msgspec.json.decode(entry, type=dict[str, Raw]), "traceparent": traceparent}
+    traced = ENCODER.encode(members)
+    return traced if len(traced) <= MAX_RECORD else entry
+
+
+def _as_it_is(_text: bytes, entry: bytes) -> bytes:
+    return entry
+
+
 def completing(
-    body: bytes, *, lines: bool, producer: str, now_ms: int, new_id: Callable[[], str]
+    body: bytes,
+    *,
+    lines: bool,
+    producer: str,
+    now_ms: int,
+    new_id: Callable[[], str],
+    finish: Callable[[bytes, bytes], bytes] = _as_it_is,
 ) -> Generator[None, None, list[bytes]]:
     """Completes the records of a JSON object, array, or lines, in steps; returns them.
 
@@ -142,6 +241,7 @@ def completing(
         producer: whose records they are.
         now_ms: Unix milliseconds, the time of records without one.
         new_id: makes a fresh id.
+        finish: makes each record what it shall be, of its text and what was made of that.
 
     Raises:
         FormatError: the body is not JSON, or there is no record.
@@ -162,7 +262,7 @@ def completing(
             if len(text) > MAX_SPELLING:
                 raise RecordError(len(records), f"more than {MAX_SPELLING} bytes")
             try:
-                records += prepare([text])
+                records += [finish(text, entry) for entry in prepare([text])]
             except RecordError as error:
                 reason = str(error).removeprefix(f"record {error.entry}: ")
                 if not lines:

@@ -11,10 +11,12 @@ from muniment_log.storage.store import Ordering
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from muniment.formats.manifest import Batch
+    from muniment_log.claims import Claim
     from muniment_log.storage.port import Receipt, StreamKey
+    from muniment_log.storage.recall import Recall
     from muniment_log.streams import Pending, Stream
     from muniment_log.tokens import TokenFramer
 
@@ -30,6 +32,8 @@ class Records:
         done: gets the receipt when they are durable, or why they are not; only one waits for it,
             and may stop waiting.
         settled: told once, when they wait no more, whether or not somebody waited for them.
+        recalls: what recognises them, by their places among them.
+        claim: on what recognises them; held until they are settled.
     """
 
     stream: Stream
@@ -37,6 +41,8 @@ class Records:
     size: int
     done: asyncio.Future[Receipt]
     settled: Callable[[Records], None]
+    recalls: Sequence[Recall] = ()
+    claim: Claim | None = None
 
     def answer(self, receipt: Receipt) -> None:
         """Answers whoever waits."""
@@ -70,13 +76,35 @@ class Group:
         orderings = [
             Ordering(pending.key, pending.batch, pending.digest) for pending in self.signed
         ]
-        return orderings + [Ordering(stream.key, batch, None) for stream, batch, _ in self.framed]
+        return orderings + [
+            Ordering(stream.key, batch, None, _recalls(part)) for stream, batch, part in self.framed
+        ]
+
+    def take_out(self, names: Mapping[StreamKey, frozenset[bytes]]) -> list[Records]:
+        """Takes the requests out that some names recognise; the batches are to be framed anew."""
+        found: list[Records] = []
+        for stream, _, part in self.framed:
+            taken = names.get(stream.key, frozenset())
+            mine = [one for one in part if any(recall.name in taken for recall in one.recalls)]
+            part[:] = [one for one in part if one not in mine]
+            found += mine
+        return found
 
     def refuse(self, error: Exception) -> None:
         """Answers the requests in framed batches; those in signed ones belong to their streams."""
         for _, _, part in self.framed:
             for waiting in part:
                 waiting.refuse(error)
+
+
+def _recalls(part: Sequence[Records]) -> list[Recall]:
+    """What recognises the records of some requests, by their places in the batch of all."""
+    found: list[Recall] = []
+    at = 0
+    for waiting in part:
+        found += [recall.moved(at) for recall in waiting.recalls]
+        at += len(waiting.records)
+    return found
 
 
 class Queue:

@@ -25,6 +25,7 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
+from muniment_log.claims import Claims
 from muniment_log.errors import (
     OverloadedError,
     StorageError,
@@ -33,16 +34,20 @@ from muniment_log.errors import (
     UnavailableError,
 )
 from muniment_log.queueing import Queue, Records
+from muniment_log.repeats import Plan, resolve
 from muniment_log.storage.port import Receipt, StreamKey, StreamState
-from muniment_log.storage.store import StreamsMovedError
+from muniment_log.storage.recall import KEPT
+from muniment_log.storage.store import RecalledError, StreamsMovedError
 from muniment_log.streams import Pending, Place, Stream, digest_of, new_future, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from muniment.formats.manifest import Batch
+    from muniment_log.claims import Claim
     from muniment_log.metrics import LogMetrics
     from muniment_log.queueing import Group
+    from muniment_log.repeats import Request
     from muniment_log.storage.store import Order
     from muniment_log.tokens import TokenFramer
 
@@ -62,6 +67,8 @@ class SequencerLimits:
         parked_batches: batches of one stream that wait for those before them.
         parked_seconds: how long they wait.
         streams: streams remembered in memory; those in use do not count.
+        recalled_records: records of one producer that cannot sign, its newest, that are recognised
+            when they come again.
     """
 
     waiting_bytes: int = 64 << 20
@@ -70,6 +77,7 @@ class SequencerLimits:
     parked_batches: int = 64
     parked_seconds: float = 5.0
     streams: int = 10_000
+    recalled_records: int = KEPT
 
 
 async def _at_once() -> None:
@@ -104,6 +112,7 @@ class Sequencer:
         self._is_clearing = False
         self._streams: OrderedDict[StreamKey, Stream] = OrderedDict()
         self._queue = Queue(framer, limits.commit_leaves, limits.commit_bytes)
+        self._claims = Claims()
         self._held = 0  # bytes
         # Looked at when somebody asks: setting it twice a request costs more than the rest.
         metrics.waiting_bytes.set_function(lambda: self._held)
@@ -140,20 +149,56 @@ class Sequencer:
         finally:
             self._let_go(stream)
 
-    async def submit_records(self, producer: str, records: Sequence[bytes]) -> Receipt:
+    async def submit_records(
+        self, producer: str, records: Sequence[bytes], request: Request | None = None
+    ) -> Receipt:
         """Orders records of a producer that cannot sign, see `port.Sequencer.submit_records`."""
+        key = self._framer.key(producer)
         size = sum(map(len, records))
-        stream = await self._hold(self._framer.key(producer))
-        try:
+        while True:
             self._take(size)
-            done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-            # The stream stays in memory until it is settled, also when the client goes away.
-            stream.users += 1
-            self._queue.records.append(Records(stream, records, size, done, self._settled))
-            self._wake.set()
-            return await done
-        finally:
-            self._let_go(stream)
+            try:
+                if request is None or not request.names:
+                    return await self._log(key, Plan(list(records)), size, None)
+                return await self._once(key, request, size)
+            except RecalledError:
+                continue  # by now it shows what the other process has logged
+
+    async def _once(self, key: StreamKey, request: Request, size: int) -> Receipt:
+        """Logs what of a request was not logged before."""
+        names = request.names
+        claim = None
+        try:
+            # Whoever comes with the same meanwhile waits until it is settled what became of this.
+            claim = await self._claims.take([(key, name) for name in names])
+            plan = resolve(request, await self._order.recall(key, names))
+        except BaseException:
+            self._let_go_of(size, claim)
+            raise
+        if plan.records:
+            return plan.receipt(await self._log(key, plan, size, claim))
+        self._let_go_of(size, claim)
+        return plan.receipt(None)
+
+    async def _log(self, key: StreamKey, plan: Plan, size: int, claim: Claim | None) -> Receipt:
+        """Queues records for which there is room; all is let go of when they settle."""
+        try:
+            # It stays in memory until they are settled, also when the client goes away.
+            stream = await self._hold(key)
+        except BaseException:
+            self._let_go_of(size, claim)
+            raise
+        done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._queue.records.append(
+            Records(stream, plan.records, size, done, self._settled, plan.recalls, claim)
+        )
+        self._wake.set()
+        return await done
+
+    def _let_go_of(self, size: int, claim: Claim | None) -> None:
+        self._give(size)
+        if claim is not None:
+            claim.release()
 
     async def stream(self, key: StreamKey) -> StreamState:
         """Where a stream continues, as committed."""
@@ -323,7 +368,7 @@ class Sequencer:
         self._held -= size
 
     def _settled(self, waiting: Records) -> None:
-        self._give(waiting.size)
+        self._let_go_of(waiting.size, waiting.claim)
         self._let_go(waiting.stream)
 
     async def _commit(self, group: Group) -> None:
@@ -335,6 +380,13 @@ class Sequencer:
         except StreamsMovedError as moved:
             self._committing = False
             await self._put_back(group, moved.states)
+            return
+        except RecalledError as recalled:
+            self._committing = False
+            known = group.take_out(recalled.names)
+            await self._put_back(group, {})
+            for waiting in known:
+                waiting.refuse(recalled)
             return
         except (OverloadedError, UnavailableError) as error:
             self._committing = False

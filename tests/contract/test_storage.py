@@ -8,6 +8,7 @@ durable.
 import asyncio
 import contextlib
 import itertools
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,13 @@ from muniment.formats.encoding import unframe
 from muniment.formats.manifest import Batch, verify_manifest
 from muniment.formats.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
 from muniment_log.errors import OverloadedError, StreamConflictError, StreamGapError
+from muniment_log.repeats import (
+    IdConflictError,
+    KeyConflictError,
+    Request,
+    Stated,
+    request_of,
+)
 from muniment_log.sequencer import SequencerLimits
 from muniment_log.storage.port import (
     NEW_STREAM,
@@ -79,8 +87,10 @@ class Alternating:
     async def submit(self, batch: Batch) -> Receipt:
         return await next(self.turns).submit(batch)
 
-    async def submit_records(self, producer: str, records: Sequence[bytes]) -> Receipt:
-        return await next(self.turns).submit_records(producer, records)
+    async def submit_records(
+        self, producer: str, records: Sequence[bytes], request: Request | None = None
+    ) -> Receipt:
+        return await next(self.turns).submit_records(producer, records, request)
 
     async def stream(self, key: StreamKey) -> StreamState:
         return await next(self.turns).stream(key)
@@ -331,3 +341,54 @@ async def test_the_published_checkpoint_is_durable(opener: Opener, tmp_path: Pat
             assert await ports.tiles.checkpoint() == note
     async with opener(tmp_path) as ports:
         assert await ports.tiles.checkpoint() == notes[-1]
+
+
+def told(text: str, id_: str) -> bytes:
+    return b'{"id":"%b","n":"%b"}' % (id_.encode(), text.encode())
+
+
+def said(*records: bytes, key: str | None = None) -> Request:
+    """A request whose records all have ids of their own."""
+    ids = [json.loads(one)["id"] for one in records]
+    stated = [Stated(id=True, time=False)] * len(records)
+    return request_of(records, stated, [(id_, 1) for id_ in ids], key)
+
+
+async def test_what_a_token_sent_before_gets_its_first_receipt(
+    opener: Opener, tmp_path: Path
+) -> None:
+    producer = "curl.example/dev"
+
+    async def send(ports: Ports, request: Request, who: str = producer) -> Receipt:
+        return await ports.sequencer.submit_records(who, request.records, request)
+
+    one, two = (said(told(f"{n}", f"r-{n}"), told("x", f"s-{n}")) for n in (1, 2))
+    async with opener(tmp_path) as ports:
+        copies = await asyncio.gather(*(send(ports, one) for _ in range(12)), send(ports, two))
+        assert set(copies[:12]) == {copies[0]}
+        again = await send(ports, two)
+        assert again == copies[12]
+        size = max(copy.size for copy in copies)
+        assert len(await all_entries(ports.tiles, size)) == size <= 6
+    async with opener(tmp_path) as ports:  # as durable as the records
+        assert await send(ports, one) == copies[0]
+        for other in (said(told("other", "r-1")), said(told("x", "r-1"))):
+            with pytest.raises(IdConflictError):
+                await send(ports, other)
+        # Nobody else's ids are in the way.
+        stranger = await send(ports, one, "stranger.example")
+        assert stranger.first >= size
+        mixed = said(told("new", "r-9"), told("1", "r-1"))
+        receipt = await send(ports, mixed)
+        assert receipt.indices is not None
+        assert receipt.indices[1] == copies[0].first
+        keyed = request_of(
+            [told("k", "made")], [Stated(id=False, time=False)], [("made", 1)], "key"
+        )
+        first = await send(ports, keyed)
+        assert await send(ports, keyed) == first
+        changed = request_of(
+            [told("q", "made")], [Stated(id=False, time=False)], [("made", 1)], "key"
+        )
+        with pytest.raises(KeyConflictError):
+            await send(ports, changed)

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from msgspec import ValidationError, convert
+
 from muniment.formats.canonical import (
     BRACKET_OR_STRING,
     MAX_DEPTH,
@@ -15,20 +17,26 @@ from muniment.formats.canonical import (
     parse_json,
 )
 from muniment.formats.encoding import FormatError
+from muniment.formats.members import Traceparent
 from muniment.formats.recordcodec import RecordError, encode_members
 
 MAX_SPELLING: Final = 4 * MAX_RECORD
 """Longest spelling of one record, in bytes: a canonical one with all of it escaped or indented. As
 values in memory JSON takes up to thirty times its size, so that only one record is at a time."""
 
+_OPTIONAL: Final = frozenset({"execution", "denial", "artifact", "signatures", "inputs", "outputs"})
+_EVALUATION: Final = {"request": ("subject", "action", "resource"), "response": ()}
 _SPACES: Final = re.compile(rb"[ \t\r\n]*+")
 
 
 def complete_record(data: bytes, *, producer: str, now_ms: int, new_id: Callable[[], str]) -> bytes:
     """Completes one JSON object to a record, and brings it into canonical form.
 
-    Fills in `v`, `id`, `time` and `producer` where they are missing, and changes nothing that is
-    there. An object without `kind` is read by `decision_of_evaluation`.
+    Fills in `v`, `id`, `time` and `producer` where they are missing. An object without `kind` is
+    read by `decision_of_evaluation`. Nothing that is there is changed; but two things are taken as
+    absent. One is null in a member that may be absent, AuthZEN's `properties` and `context`
+    included: some languages spell absence so. The other is a `traceparent` that is none by W3C
+    Trace Context: it came from somebody else, and serves correlation only.
 
     Args:
         data: A JSON object in any spelling.
@@ -151,10 +159,44 @@ def decision_of_evaluation(members: dict[str, Any]) -> dict[str, Any]:
     return {"kind": "decision", "request": request, "response": response, **rest}
 
 
+def without_absent(members: dict[str, Any]) -> dict[str, Any]:
+    """The members of a record without those that only spell absence, see `complete_record`."""
+    kept = {
+        name: value
+        for name, value in members.items()
+        if not (name in _OPTIONAL and value is None)
+        and not (name == "traceparent" and not is_traceparent(value))
+    }
+    for name, parts in _EVALUATION.items():
+        if isinstance(kept.get(name), dict):
+            kept[name] = _evaluation(kept[name], parts)
+    return kept
+
+
+def is_traceparent(value: Any) -> bool:
+    """Whether a value is a `traceparent` of W3C Trace Context, version 00."""
+    try:
+        convert(value, Traceparent)
+    except ValidationError:
+        return False
+    return True
+
+
+def _evaluation(value: dict[str, Any], parts: tuple[str, ...]) -> dict[str, Any]:
+    """A request or a response without the null in its context, or in the properties of a part."""
+    kept = {name: one for name, one in value.items() if not (name == "context" and one is None)}
+    for part in parts:
+        one = kept.get(part)
+        if isinstance(one, dict) and one.get("properties", 0) is None:
+            kept[part] = {name: each for name, each in one.items() if name != "properties"}
+    return kept
+
+
 def _complete(value: Any, *, producer: str, now_ms: int, new_id: Callable[[], str]) -> bytes:
     if not isinstance(value, dict):
         raise FormatError("record: expected an object")
     try:
+        value = without_absent(value)
         members = value if "kind" in value else decision_of_evaluation(value)
         if members.get("producer", producer) != producer:
             raise FormatError(f"producer: expected {producer!a}, or none")

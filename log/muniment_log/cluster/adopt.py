@@ -62,6 +62,12 @@ INSERT INTO refused (gateway, label, first, note)
 SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[])
 """
 
+_RECALLS: Final = """
+INSERT INTO recall (stream, name, content, time, place, runs)
+SELECT * FROM unnest(
+    $1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bytea[])
+"""
+
 _ENTRIES: Final = "INSERT INTO entries (first, count, data) VALUES ($1, $2, $3)"
 
 _HEAD: Final = """
@@ -184,6 +190,8 @@ async def _adopt(db: Connection, loaded: Loaded, edge: RightEdge, contents: Cont
     for refused in contents.refused():
         notes = [(*key, first, note) for key, first, note in refused]
         await db.execute(_REFUSED, *map(list, zip(*notes, strict=True)))
+    for recalls in contents.recalls():
+        await db.execute(_RECALLS, *map(list, zip(*recalls, strict=True)))
     begin = head.size // TILE_WIDTH * TILE_WIDTH
     for row in _tail(begin, edge, head.size - begin):
         await db.execute(_ENTRIES, begin + row.place, row.leaves, row.data)

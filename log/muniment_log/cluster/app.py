@@ -165,7 +165,10 @@ async def serve(
         if is_frontend:
             backlog = Backlog(cluster.backlog_leaves, cluster.backlog_bytes)
             order = PostgresOrder(
-                database, backlog, _nothing if integration is None else integration.wake
+                database,
+                backlog,
+                _nothing if integration is None else integration.wake,
+                file.limits.recalled_records,
             )
             framer = TokenFramer(file.origin, config.signers[0])
             sequencer = Sequencer(order, framer, measured, file.limits.sequencer, view.cleared)

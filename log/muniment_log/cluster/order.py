@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any, Final
 from muniment_log.cluster.entries import Row, rows_of
 from muniment_log.errors import OverloadedError
 from muniment_log.storage.port import NEW_STREAM, StreamKey, StreamState
-from muniment_log.storage.store import MAX_REFUSED, Accepted, StreamsMovedError
+from muniment_log.storage.recall import KEPT, Recall, pack_runs, scope_of, unpack_runs
+from muniment_log.storage.store import (
+    MAX_REFUSED,
+    Accepted,
+    Kept,
+    RecalledError,
+    StreamsMovedError,
+    kept_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +81,23 @@ SELECT batch.first, batch.count, batch.digest, batch.idx FROM batch, stream
 WHERE stream.gateway = $1 AND stream.label = $2 AND batch.stream = stream.id AND batch.first = $3
 """
 
+_RECALL: Final = """
+SELECT name, content, time, runs FROM recall WHERE stream = $1 AND name = ANY($2::bytea[])
+"""
+
+_KEEP: Final = """
+INSERT INTO recall (stream, name, content, time, place, runs)
+SELECT $1, v.name, v.content, v.time, $2, v.runs
+FROM unnest($3::bytea[], $4::bytea[], $5::bigint[], $6::bytea[])
+    AS v (name, content, time, runs)
+"""
+
+# Of the oldest, as many go as come, and as many again if there are too many.
+_FORGET: Final = """
+DELETE FROM recall WHERE stream = $1 AND name IN (
+    SELECT name FROM recall WHERE stream = $1 AND place < $2 ORDER BY place LIMIT $3)
+"""
+
 _REFUSE: Final = """
 INSERT INTO refused (gateway, label, first, note) SELECT $1, $2, $3, $4
 WHERE (SELECT count(*) FROM refused) < $5 ON CONFLICT DO NOTHING
@@ -98,7 +123,11 @@ class PostgresOrder:
     is_shared = True
 
     def __init__(
-        self, database: Database, backlog: Backlog, wake: Callable[[], None] = lambda: None
+        self,
+        database: Database,
+        backlog: Backlog,
+        wake: Callable[[], None] = lambda: None,
+        kept: int = KEPT,
     ) -> None:
         """Takes an open database of this program's schema, and how much may wait in it.
 
@@ -106,16 +135,18 @@ class PostgresOrder:
             database: the database.
             backlog: how much may wait.
             wake: called when something was ordered: an integrator in this process need not poll.
+            kept: see `recall.KEPT`.
         """
         self._database = database
         self._backlog = backlog
         self._wake = wake
+        self._kept = kept
 
     async def order(self, orderings: Sequence[Ordering]) -> int:
         """Orders batches in one transaction; see `Order.order`."""
         group = _Group.of(orderings)
         first = await self._database.transact(
-            lambda db: _order(db, group, self._backlog), "ordering batches"
+            lambda db: _order(db, group, self._backlog, self._kept), "ordering batches"
         )
         self._wake()
         return first
@@ -137,6 +168,12 @@ class PostgresOrder:
             return None
         return Accepted(key, row["first"], row["count"], row["digest"], row["idx"])
 
+    async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
+        """What is kept under names of a stream of the log's own."""
+        return await self._database.read(
+            lambda db: _recall(db, scope_of(key), names), "reading what was sent before"
+        )
+
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
         """Keeps a manifest that contradicts an accepted one, once; bounded by `MAX_REFUSED`."""
         await self._database.read(
@@ -155,6 +192,8 @@ class _Group:
         rows: the entries.
         leaves: number of entries.
         size: their bytes.
+        orderings: the batches themselves.
+        recalling: those with something to be recognised by.
     """
 
     moves: Mapping[StreamKey, tuple[StreamState, StreamState]]
@@ -162,6 +201,8 @@ class _Group:
     rows: Sequence[Row]
     leaves: int
     size: int
+    orderings: Sequence[Ordering]
+    recalling: Sequence[Ordering]
 
     @classmethod
     def of(cls, orderings: Sequence[Ordering]) -> _Group:
@@ -181,10 +222,12 @@ class _Group:
             batches.append((key, batch.manifest.first, batch.manifest.count, digest, place))
             place += batch.manifest.count + 1
         rows = rows_of(ordering.batch for ordering in orderings)
-        return cls(moves, batches, rows, place, sum(len(row.data) for row in rows))
+        recalling = [ordering for ordering in orderings if ordering.recalls]
+        size = sum(len(row.data) for row in rows)
+        return cls(moves, batches, rows, place, size, orderings, recalling)
 
 
-async def _order(db: Connection, group: _Group, backlog: Backlog) -> int:
+async def _order(db: Connection, group: _Group, backlog: Backlog, kept: int) -> int:
     moves = list(group.moves.items())
     fresh = [key for key, (before, _) in moves if before == NEW_STREAM]
     if fresh:
@@ -200,6 +243,9 @@ async def _order(db: Connection, group: _Group, backlog: Backlog) -> int:
             return at
         states = await _streams(db, others)
         raise StreamsMovedError({key: states.get(key, NEW_STREAM) for key in others})
+    # The streams' rows are locked now: whoever logged the same on them has committed, and shows.
+    if group.recalling:
+        await _check_new(db, group.recalling)
     batches = [(ids[key], *batch) for key, *batch in group.batches]
     at = await db.fetchval(
         _TAKE,
@@ -212,7 +258,37 @@ async def _order(db: Connection, group: _Group, backlog: Backlog) -> int:
     )
     if at is None:
         raise OverloadedError("the tree is too far behind what is ordered")
+    if group.recalling:
+        for one in kept_of(group.orderings, int(at), kept):
+            await _keep(db, one)
     return int(at)
+
+
+async def _recall(db: Connection, scope: bytes, names: Sequence[bytes]) -> dict[bytes, Recall]:
+    rows = await db.fetch(_RECALL, scope, list(names))
+    return {
+        row["name"]: Recall(row["name"], row["content"], row["time"], unpack_runs(row["runs"]))
+        for row in rows
+    }
+
+
+async def _check_new(db: Connection, orderings: Sequence[Ordering]) -> None:
+    """Makes sure that nothing of what is to be ordered was ordered before."""
+    known: dict[StreamKey, frozenset[bytes]] = {}
+    for ordering in orderings:
+        names = [recall.name for recall in ordering.recalls]
+        found = await _recall(db, scope_of(ordering.key), names)
+        if found:
+            known[ordering.key] = known.get(ordering.key, frozenset()) | found.keys()
+    if known:
+        raise RecalledError(known)
+
+
+async def _keep(db: Connection, kept: Kept) -> None:
+    scope = scope_of(kept.key)
+    rows = [(one.name, one.content, one.time, pack_runs(one.runs)) for one in kept.recalls]
+    await db.execute(_KEEP, scope, kept.place, *_columns(rows, 4))
+    await db.execute(_FORGET, scope, kept.oldest, 2 * len(rows))
 
 
 async def _first_of(db: Connection, group: _Group) -> int | None:

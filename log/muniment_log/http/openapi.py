@@ -28,10 +28,12 @@ from muniment_log.http.openapi_parts import PROOF, answers, problems_of, readabl
 _RECEIPT: Final = {"first": NUMBER, "count": NUMBER, "manifest": NUMBER, "size": NUMBER}
 
 _KINDS: Final = sorted(str(kind.__struct_config__.tag) for kind in get_args(Record))
+# Null is taken for absence.
+_OBJECT: Final = {"type": ["object", "null"]}
 _ENTITY: Final = {
     "type": "object",
     "required": ["type", "id"],
-    "properties": {"type": STRING, "id": STRING, "properties": {"type": "object"}},
+    "properties": {"type": STRING, "id": STRING, "properties": _OBJECT},
 }
 _EVALUATION: Final[dict[str, Any]] = {
     "description": "An OpenID AuthZEN evaluation, request and response.",
@@ -46,23 +48,34 @@ _EVALUATION: Final[dict[str, Any]] = {
                 "action": {
                     "type": "object",
                     "required": ["name"],
-                    "properties": {"name": STRING, "properties": {"type": "object"}},
+                    "properties": {"name": STRING, "properties": _OBJECT},
                 },
                 "resource": reference("Entity"),
-                "context": {"type": "object"},
+                "context": _OBJECT,
             },
         },
         "response": {
             "type": "object",
             "required": ["decision"],
-            "properties": {"decision": {"type": "boolean"}, "context": {"type": "object"}},
+            "properties": {"decision": {"type": "boolean"}, "context": _OBJECT},
         },
     },
 }
 _SUBMISSION: Final = {"anyOf": [reference("Evaluation"), reference("Record")]}
 
 _SCHEMAS: Final[dict[str, Any]] = {
-    "Receipt": members(_RECEIPT, {"published": reference("Published")}),
+    "Receipt": members(
+        _RECEIPT,
+        {
+            "published": reference("Published"),
+            "indices": {
+                "description": "Each record's leaf index, when they do not stand side by side "
+                "because some had been logged before; only of `/v1/records`.",
+                "type": "array",
+                "items": NUMBER,
+            },
+        },
+    ),
     "Published": members(
         {"checkpoint": STRING, "proofs": {"type": "array", "items": PROOF}},
     ),
@@ -157,9 +170,11 @@ _PATHS: Final[dict[str, dict[str, Any]]] = {
             "submitRecords",
             "Log records of a client that cannot sign",
             answers(
-                "The records are durable.",
+                "The records are durable. The same again for what was sent before: in a request "
+                "with the same `Idempotency-Key` header, or as records with the same ids. A lone "
+                "record of a run that states no `traceparent` gets the one of the header.",
                 media(JSON, reference("Receipt")),
-                *(400, 401, 408, 413, 415, 422, 429, 503),
+                *(400, 401, 408, 409, 413, 415, 422, 429, 503),
             ),
             parameters=_WAITING,
             body={

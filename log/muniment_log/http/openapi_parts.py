@@ -20,7 +20,9 @@ _PROBLEMS: Final[dict[int, str]] = {
     408: "The body came too slowly.",
     409: (
         "`stream-gap` (member `expected`: the sequence number that the stream continues at), or "
-        "`stream-conflict` (member `first`): the stream holds something else there."
+        "`stream-conflict` (member `first`): the stream holds something else there. Of records: "
+        "`id-conflict` (member `entry`) or `idempotency-conflict`, when the id or the key stands "
+        "for other content already."
     ),
     413: "Larger than the limit.",
     415: "Not a content type or content encoding that is taken.",

@@ -17,6 +17,7 @@ from muniment_log.errors import (
     StreamGapError,
     UnavailableError,
 )
+from muniment_log.repeats import BadKeyError, IdConflictError, KeyConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,9 @@ ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     ingest.BadRecordError: (422, "bad-record"),
     StreamGapError: (409, "stream-gap"),
     StreamConflictError: (409, "stream-conflict"),
+    IdConflictError: (409, "id-conflict"),
+    KeyConflictError: (409, "idempotency-conflict"),
+    BadKeyError: (400, "bad-idempotency-key"),
     OverBudgetError: (429, "over-budget"),
     OverloadedError: (503, "overloaded"),
     UnavailableError: (503, "unavailable"),
@@ -58,7 +62,7 @@ def problem_of(error: Exception) -> Problem:
             members = {"expected": error.expected}
         case StreamConflictError():
             members = {"first": error.first}
-        case ingest.BadRecordError():
+        case ingest.BadRecordError() | IdConflictError():
             members = {"entry": error.entry}
         case OverBudgetError() | OverloadedError():
             headers = {"Retry-After": str(error.retry_after_s)}

@@ -16,8 +16,9 @@ from muniment.formats.manifest import MAX_BATCH_BYTES
 from muniment.service.http import Problem, Request, Response, json_response
 from muniment_log.errors import LogError, NotPublishedError, OverBudgetError
 from muniment_log.http.problems import ERRORS, problem_of
-from muniment_log.ingest import completing, examine
+from muniment_log.ingest import examine, receiving
 from muniment_log.proofs import inclusion_proofs
+from muniment_log.repeats import parse_key
 from muniment_log.turns import Turns
 
 if TYPE_CHECKING:
@@ -106,20 +107,25 @@ class Submit:
                 producer = self._doors.producer(request)
             self._check_budget(producer)
             lines = _is_lines(request)
+            sent_key = request.headers.get("Idempotency-Key")
+            key = None if sent_key is None else parse_key(sent_key)
             body = await request.body(MAX_BATCH_BYTES)
             self._budgets.charge(producer, size=len(body))
-            records = await self._turns.run(
-                completing(
+            received = await self._turns.run(
+                receiving(
                     body,
                     lines=lines,
                     producer=producer,
                     now_ms=time.time_ns() // 1_000_000,
                     new_id=self._new_id,
+                    key=key,
+                    traceparent=request.headers.get("Traceparent"),
                 )
             )
+            records = received.records
             self._budgets.charge(producer, records=len(records))
             with self._interest(waiting):
-                receipt = await self._sequencer.submit_records(producer, records)
+                receipt = await self._sequencer.submit_records(producer, records, received)
                 return await self._answer(receipt, waiting)
         except LogError as error:
             raise _problem(error) from error
@@ -146,6 +152,8 @@ class Submit:
 
     async def _answer(self, receipt: Receipt, waiting: Waiting) -> Response:
         members: dict[str, Any] = msgspec.structs.asdict(receipt)
+        if receipt.indices is None:
+            del members["indices"]
         if waiting.seconds is None:
             return json_response(members)
         # Most are published at the size that is integrated now: a few proofs are made while the
@@ -172,9 +180,15 @@ class Submit:
         return json_response(members)
 
     async def _proofs(self, receipt: Receipt, size: int) -> list[tuple[bytes, ...]]:
-        return await inclusion_proofs(
-            self._tiles, receipt.first, receipt.first + receipt.count, size
-        )
+        if receipt.indices is None:
+            return await inclusion_proofs(
+                self._tiles, receipt.first, receipt.first + receipt.count, size
+            )
+        proofs: dict[int, tuple[bytes, ...]] = {}
+        for index in receipt.indices:
+            if index not in proofs:
+                (proofs[index],) = await inclusion_proofs(self._tiles, index, index + 1, size)
+        return [proofs[index] for index in receipt.indices]
 
 
 def _is_lines(request: Request) -> bool:

@@ -52,6 +52,11 @@ class Contents:
         for rows in self._chunks("SELECT gateway, label, first, note FROM refused"):
             yield [(StreamKey(*row[:2]), *row[2:]) for row in rows]
 
+    def recalls(self) -> Iterator[list[tuple[bytes, bytes, bytes, int, int, bytes]]]:
+        """What recognises the records of producers that cannot sign, as stored; see `streams`."""
+        for rows in self._chunks("SELECT stream, name, content, time, place, runs FROM recall"):
+            yield [(row[0], *row[1:]) for row in rows]
+
     def _chunks(self, sql: str) -> Iterator[list[tuple[Any, ...]]]:
         with self._translated(), closing(open_reader(self._path)) as db:
             cursor = db.execute(sql)

@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muniment_log.integrate import integrate
-from muniment_log.storage.store import Accepted, Commit
+from muniment_log.storage.recall import KEPT
+from muniment_log.storage.store import Accepted, Commit, kept_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from muniment_log.integrate import RightEdge
     from muniment_log.storage.port import Head, StreamKey, StreamState
+    from muniment_log.storage.recall import Recall
     from muniment_log.storage.store import Listener, Ordering, Store
 
 
@@ -23,11 +25,12 @@ class EmbeddedOrder:
 
     is_shared = False
 
-    def __init__(self, store: Store, edge: RightEdge, listener: Listener) -> None:
-        """Starts from the right edge that the store holds."""
+    def __init__(self, store: Store, edge: RightEdge, listener: Listener, kept: int = KEPT) -> None:
+        """Starts from the right edge that the store holds; see `recall.KEPT`."""
         self._store = store
         self._edge = edge
         self._listener = listener
+        self._kept = kept
 
     @property
     def head(self) -> Head:
@@ -51,7 +54,13 @@ class EmbeddedOrder:
         sign = self._listener.signer()
         head = change.edge.head
         note = await self._store.commit(
-            Commit(change, streams, accepted, None if sign is None else lambda: sign(head))
+            Commit(
+                change,
+                streams,
+                accepted,
+                None if sign is None else lambda: sign(head),
+                kept_of(orderings, first, self._kept),
+            )
         )
         self._edge = change.edge
         self._listener.committed(change, note)
@@ -68,6 +77,10 @@ class EmbeddedOrder:
     async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
         """The signed batch that begins at a sequence number."""
         return await self._store.accepted(key, first)
+
+    async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
+        """What is kept under names of a stream."""
+        return await self._store.recall(key, names)
 
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
         """Keeps a manifest that contradicts an accepted one."""

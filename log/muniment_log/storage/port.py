@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from muniment.formats.manifest import Batch
     from muniment.formats.tiles import Tile
+    from muniment_log.repeats import Request
 
 NO_MANIFEST = bytes(32)
 """The previous-manifest hash of a stream's first batch (design section 3.2)."""
@@ -40,12 +41,15 @@ class Receipt(msgspec.Struct, frozen=True):
         manifest: leaf index of the manifest that covers them (not always ``first + count``: records
             submitted with a token share a manifest with others that came at the same time).
         size: the smallest tree size that holds the records and the manifest.
+        indices: leaf index of each record in order, when they do not stand side by side because
+            some had been logged before; `manifest` and `size` are then those of the newest.
     """
 
     first: int
     count: int
     manifest: int
     size: int
+    indices: tuple[int, ...] | None = None
 
 
 class StreamKey(NamedTuple):
@@ -87,10 +91,19 @@ class Sequencer(Protocol):
         """
         ...
 
-    async def submit_records(self, producer: str, records: Sequence[bytes]) -> Receipt:
+    async def submit_records(
+        self, producer: str, records: Sequence[bytes], request: Request | None = None
+    ) -> Receipt:
         """Order records of a producer that cannot sign, on the log's own stream for it.
 
+        Args:
+            producer: the producer.
+            records: canonical records.
+            request: the same records, and what they are recognised by: what was logged already gets
+                its first receipt. None logs them whatever was before.
+
         Raises:
+            IdConflictError, KeyConflictError: an id or the key stands for other content.
             OverloadedError: too much waits already; nothing of the records is kept.
             UnavailableError: the outcome is unknown.
         """

@@ -31,7 +31,8 @@ from muniment_log.errors import (
 )
 from muniment_log.storage.identity import check_identity, check_signed
 from muniment_log.storage.port import NEW_STREAM, Head, StreamKey, StreamState
-from muniment_log.storage.store import MAX_REFUSED, Accepted, Commit, Loaded
+from muniment_log.storage.recall import Recall, pack_runs, scope_of, unpack_runs
+from muniment_log.storage.store import MAX_REFUSED, Accepted, Commit, Kept, Loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -322,6 +323,29 @@ class SQLiteStore:
         with _translated("reading a batch"):
             return await self._readers.run(work)
 
+    async def recall(self, key: StreamKey, names: Sequence[bytes]) -> dict[bytes, Recall]:
+        """What is kept under names of a stream of the log's own.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        scope = scope_of(key)
+
+        def work(db: sqlite3.Connection) -> dict[bytes, Recall]:
+            found: dict[bytes, Recall] = {}
+            for name in names:
+                row = db.execute(
+                    "SELECT content, time, runs FROM recall WHERE stream = ? AND name = ?",
+                    (scope, name),
+                ).fetchone()
+                if row is not None:
+                    content, time, runs = row
+                    found[name] = Recall(name, content, time, unpack_runs(runs))
+            return found
+
+        with _translated("reading what was sent before"):
+            return await self._readers.run(work)
+
     async def tiles(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
         """The full tiles at (level, index), level -1 for entry bundles, in the order asked for.
 
@@ -408,9 +432,28 @@ def _commit(db: sqlite3.Connection, commit: Commit) -> bytes | None:
             " ((SELECT id FROM stream WHERE gateway = ? AND label = ?), ?, ?, ?, ?)",
             [(*b.key, b.first, b.count, b.digest, b.index) for b in commit.accepted],
         )
+    for kept in commit.kept:
+        _keep(db, kept)
     if note is not None:
         _put_head(db, "signed", note)
     return note
+
+
+def _keep(db: sqlite3.Connection, kept: Kept) -> None:
+    """Stores recalls. Of the oldest, as many go as come; as many again while there are too many."""
+    scope = scope_of(kept.key)
+    db.executemany(
+        "INSERT INTO recall (stream, name, content, time, place, runs) VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (scope, one.name, one.content, one.time, kept.place, pack_runs(one.runs))
+            for one in kept.recalls
+        ],
+    )
+    db.execute(
+        "DELETE FROM recall WHERE stream = ?1 AND name IN (SELECT name FROM recall"
+        " WHERE stream = ?1 AND place < ?2 ORDER BY place LIMIT ?3)",
+        (scope, kept.oldest, 2 * len(kept.recalls)),
+    )
 
 
 def _put_head(db: sqlite3.Connection, kind: str, note: bytes) -> None:

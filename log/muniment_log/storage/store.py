@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from muniment.formats.manifest import Batch
     from muniment_log.integrate import Integration
     from muniment_log.storage.port import Head
+    from muniment_log.storage.recall import Recall
 
 MAX_REFUSED: Final = 1000
 """Refused manifests kept as evidence of forked streams. Each is signed by a configured gateway, so
@@ -28,11 +29,13 @@ class Ordering(NamedTuple):
         batch: the batch.
         digest: SHA-256 of its manifest's text; None for a batch that the log framed itself, which
             nobody can send again.
+        recalls: what recognises the records of such a batch, by their places in it.
     """
 
     key: StreamKey
     batch: Batch
     digest: bytes | None
+    recalls: Sequence[Recall] = ()
 
     @property
     def before(self) -> StreamState:
@@ -58,6 +61,18 @@ class StreamsMovedError(LogError):
         self.states = states
 
 
+class RecalledError(LogError):
+    """Nothing was ordered: another process has logged some of the records meanwhile.
+
+    Attributes:
+        names: what recognises them, by stream.
+    """
+
+    def __init__(self, names: dict[StreamKey, frozenset[bytes]]) -> None:
+        super().__init__("another process has logged some of the records")
+        self.names = names
+
+
 class Order(Protocol):
     """Gives batches their indices, durably."""
 
@@ -70,7 +85,7 @@ class Order(Protocol):
         """Orders batches, all or none, one after the other; the leaf index of the first record.
 
         Raises:
-            StreamsMovedError: nothing was ordered; only when shared.
+            StreamsMovedError, RecalledError: nothing was ordered; only when shared.
             OverloadedError: nothing was ordered, too much waits to be integrated.
             UnavailableError: the outcome is unknown, and this process goes on.
             StorageError: the outcome is unknown, and the process must end.
@@ -89,9 +104,50 @@ class Order(Protocol):
         """The signed batch that begins at a sequence number."""
         ...
 
+    async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
+        """What is kept under names of a stream of the log's own; most often nothing."""
+        ...
+
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
         """Keeps a manifest that contradicts an accepted one."""
         ...
+
+
+class Kept(NamedTuple):
+    """Recalls to be kept, of one stream.
+
+    Attributes:
+        key: the stream.
+        place: how far the stream was: sequence number of the first record of their batch.
+        oldest: what is kept of places before this one goes.
+        recalls: the recalls.
+    """
+
+    key: StreamKey
+    place: int
+    oldest: int
+    recalls: Sequence[Recall]
+
+
+def kept_of(orderings: Sequence[Ordering], first: int, kept: int) -> list[Kept]:
+    """What is to be kept of batches that have got their indices.
+
+    Args:
+        orderings: the batches.
+        first: leaf index of the first record.
+        kept: records of one stream for which recalls are kept.
+    """
+    found: list[Kept] = []
+    at = first
+    for ordering in orderings:
+        manifest = ordering.batch.manifest
+        end = at + manifest.count
+        if ordering.recalls:
+            recalls = [recall.placed(at, end) for recall in ordering.recalls]
+            oldest = max(0, manifest.next - kept)
+            found.append(Kept(ordering.key, manifest.first, oldest, recalls))
+        at = end + 1
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +198,14 @@ class Commit:
         accepted: the signed batches, to recognise retries.
         sign: makes the signed checkpoint of the new head; runs on the writer's thread, where it
             does not hold up the event loop. None when nobody waits for a signature.
+        kept: what recognises records of producers that cannot sign.
     """
 
     change: Integration
     streams: Mapping[StreamKey, StreamState]
     accepted: Sequence[Accepted]
     sign: Callable[[], bytes] | None
+    kept: Sequence[Kept] = ()
 
 
 class Store(Protocol):
@@ -163,6 +221,10 @@ class Store(Protocol):
 
     async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
         """The batch that begins at a sequence number."""
+        ...
+
+    async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
+        """What is kept under names of a stream."""
         ...
 
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
