@@ -52,6 +52,7 @@ class Guard:
         self.trust = trust
         self.replica = None if replica is None else Path(replica)
         self._catch_up = catch_up
+        self._is_accepted = False  # the replica, by the policy: once, as only its follower writes
 
     async def verdict(self, permit: Permit, context: Context) -> Verdict:
         """Judges a permit; takes the facts of ``context`` from the replica.
@@ -134,6 +135,9 @@ class Guard:
                 if not late and (head is None or head.size <= permit.index):
                     return None
                 facts = ReplicaFacts(reader)
+                if not self._is_accepted:
+                    facts.accept(self.trust.policy)
+                    self._is_accepted = True
                 trust = self.trust
                 if trust.gateways is None:
                     trust = replace(trust, gateways=facts.gateways)

@@ -87,6 +87,8 @@ async def export(
     keys: Sequence[Verifier],
     target: Target,
     tell: Callable[[int, int], None] = lambda *_: None,
+    *,
+    old: Sequence[Verifier] = (),
 ) -> Exported:
     """Brings a target to the published tree of a log.
 
@@ -97,6 +99,7 @@ async def export(
         keys: verifiers of its keys.
         target: where to; empty, or an earlier export of the same log, complete or not.
         tell: told now and then how many leaves are done, and how many there are.
+        old: verifiers of keys that it had before, by which the target's checkpoint may be.
 
     Raises:
         RolledBackError: the target holds more than the log has published, or another history.
@@ -107,7 +110,7 @@ async def export(
     if note is None:
         raise StorageError("the log has not published anything yet")
     checkpoint = verified(note, "the log's checkpoint", origin, keys)
-    before = await present(target, checkpoint, origin, keys)
+    before = await present(target, checkpoint, origin, keys, old=old)
     edge = await carry(source, Head(checkpoint.size, checkpoint.root), target, tell)
     await write_partials(target, edge)
     await target.replace(CHECKPOINT, note)
@@ -195,7 +198,12 @@ class _TargetTiles:
 
 
 async def present(
-    target: Target, checkpoint: Checkpoint, origin: str, keys: Sequence[Verifier]
+    target: Target,
+    checkpoint: Checkpoint,
+    origin: str,
+    keys: Sequence[Verifier],
+    *,
+    old: Sequence[Verifier] = (),
 ) -> int:
     """Leaves under the target's checkpoint, after checking that the log continues it.
 
@@ -207,7 +215,13 @@ async def present(
     note = await tiles.checkpoint()
     if note is None:
         return 0
-    known = verified(note, f"the checkpoint in {target.name}", origin, keys)
+    try:
+        known = verified(note, f"the checkpoint in {target.name}", origin, [*keys, *old])
+    except StorageError as error:
+        raise StorageError(
+            f"{error}. If it is by a key that this log had before, name that with --old-vkey; "
+            "else it is another log's, and an export needs a folder of its own"
+        ) from error
     if known.size > checkpoint.size:
         raise RolledBackError(
             f"{target.name} holds {known.size} leaves, the log has published {checkpoint.size}"

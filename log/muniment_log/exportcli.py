@@ -10,6 +10,7 @@ import click
 
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError
+from muniment.formats.note import parse_vkey
 from muniment.service.process import run
 from muniment_log.clustercli import cluster_module
 from muniment_log.config import LogConfig, load
@@ -21,14 +22,29 @@ from muniment_log.storage.snapshot import LogSnapshot, SnapshotTiles
 from muniment_log.storage.staticfolder import StaticFolder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from muniment.formats.note import Verifier
     from muniment_log.storage.port import TileSource
 
 
 @click.command()
 @click.option("--config", required=True, type=click.Path(path_type=Path), help="The log's.")
 @click.argument("target", metavar="DIR|s3://BUCKET/PREFIX")
+@click.option(
+    "--old-vkey",
+    "old_vkeys",
+    multiple=True,
+    metavar="VKEY",
+    help="A key that the log had before, if the target's checkpoint is by it. Repeatable.",
+)
 @PROGRESS
-def export(config: Path, target: str, progress: bool | None) -> None:  # noqa: FBT001  # click's way
+def export(
+    config: Path,
+    target: str,
+    old_vkeys: tuple[str, ...],
+    progress: bool | None,  # noqa: FBT001  # click's way
+) -> None:
     """Write the published tree as static files, also while the log runs.
 
     Run it again to bring the files up to date, or after it was interrupted. The checkpoint is
@@ -36,13 +52,16 @@ def export(config: Path, target: str, progress: bool | None) -> None:  # noqa: F
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION).
     """
     try:
-        done = run(_export(load(config), target, Progress(progress)))
+        old = [verifier_for(parse_vkey(vkey, "--old-vkey")) for vkey in old_vkeys]
+        done = run(_export(load(config), target, old, Progress(progress)))
     except MunimentError as error:
         fail(code_of(error), error)
     click.echo(f"{target}: {done.size} leaves, {done.size - done.before} of them new", err=True)
 
 
-async def _export(config: LogConfig, place: str, progress: Progress) -> Exported:
+async def _export(
+    config: LogConfig, place: str, old: Sequence[Verifier], progress: Progress
+) -> Exported:
     async with AsyncExitStack() as closing:
         source: TileSource
         if config.file.cluster is None:
@@ -64,4 +83,4 @@ async def _export(config: LogConfig, place: str, progress: Progress) -> Exported
         else:
             target = StaticFolder(Path(place))
         keys = [verifier_for(signer.vkey) for signer in config.signers]
-        return await export_log(source, note, config.file.origin, keys, target, progress)
+        return await export_log(source, note, config.file.origin, keys, target, progress, old=old)

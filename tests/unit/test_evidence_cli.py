@@ -9,10 +9,10 @@ from click.testing import CliRunner, Result
 
 from byzantine import ByzantineLog
 from logsim import LOG_SIGNER, ORIGIN, POLICY, POLICY_TEXT, WITNESSES, LogSim, decision
-from muniment.audit.evidence import evidence_of
+from muniment.audit.evidence import prove
 from muniment.audit.trust import Misbehaviour
 from muniment.cli import cli
-from muniment.formats.encoding import FormatError
+from muniment.formats.encoding import FormatError, VerificationError
 from muniment.formats.evidence import (
     Evidence,
     empty_root,
@@ -163,10 +163,13 @@ def test_proofs_of_older_keys_and_broken_states() -> None:
     sim.append([decision(1)])
     bad = sim.checkpoint(0, root=b"x" * 32)
     proof = Misbehaviour("empty-root", (bad,))
-    assert verify_evidence(evidence_of(proof, POLICY), log_verifiers(POLICY))
+    known = prove(proof, POLICY).evidence
+    assert verify_evidence(known, log_verifiers(POLICY))
     rotated: Policy = parse_policy(policy_text(log_signer(ORIGIN).vkey).encode())
-    kept = evidence_of(proof, rotated)
-    assert kept == evidence_of(proof, POLICY)
+    with pytest.raises(VerificationError, match="checkpoint 1"):
+        prove(proof, rotated)
+    kept = prove(proof, rotated, [LOG_SIGNER.vkey]).evidence
+    assert kept == known
     assert kept.checkpoints[0].note.signatures[0].key_id == LOG_SIGNER.vkey.key_id
     assert len(WITNESSES) == 3
     for broken in (
@@ -176,7 +179,7 @@ def test_proofs_of_older_keys_and_broken_states() -> None:
         Misbehaviour("empty-root", (b"junk",)),
     ):
         with pytest.raises(FormatError):
-            evidence_of(broken, POLICY)
+            prove(broken, POLICY)
     assert isinstance(kept, type(empty_root(kept.checkpoints[0])))
 
 

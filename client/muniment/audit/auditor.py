@@ -15,6 +15,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Final
 
+from muniment.audit.evidence import check_kept, prove
 from muniment.audit.reader import examiner, in_order, read_spans
 from muniment.audit.relations import judge
 from muniment.audit.relationstore import Judgement, RelationStore
@@ -53,6 +54,8 @@ class AuditOptions:
         policy: The logs and the witness quorum that are trusted.
         origin: The log that is expected; any log of the policy when None.
         gateways: Keys of gateways, to verify their manifests.
+        old_vkeys: Keys that the log had before those of the policy; what a state keeps may be
+            signed by them.
         max_age: Most seconds since the time for which a quorum vouches; None for no limit.
     """
 
@@ -60,6 +63,7 @@ class AuditOptions:
     origin: str | None = None
     gateways: tuple[VKey, ...] = ()
     max_age: int | None = None
+    old_vkeys: tuple[VKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,10 @@ async def audit_log(
 
     Raises:
         Unreachable: If the log does not answer. What it says, however wrong, is in the report.
+        InputError: If what the state keeps is not signed by the log's keys, old ones included.
     """
+    if state is not None:
+        check_kept(state.trust, options.policy, options.old_vkeys)
     report = Report(since=state.trust.size if state else 0, is_first_use=state is None)
     try:
         if state is not None and state.trust.misbehaviour is not None:
@@ -108,6 +115,12 @@ async def audit_log(
         edge, streams = await _leaves(client, options, state, new, report, progress)
     except ProvenMisbehaviour as proof:
         report.origin = report.origin or (state.trust.origin if state else "")
+        try:
+            prove(proof.misbehaviour, options.policy, options.old_vkeys)
+        except (VerificationError, FormatError) as error:
+            sentence = f"{proof}, it seems, but that is not proven: {error}"
+            report.found("inconsistent", sentence, Weight.UNVERIFIED)
+            return AuditOutcome(report, state)
         report.condemn(proof.misbehaviour)
         kept = None if state is None else _condemned(state, proof)
         return AuditOutcome(report, kept)

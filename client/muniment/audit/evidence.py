@@ -1,30 +1,41 @@
-"""Design section 3.3: the evidence file for what an auditor's trust state machine has proven."""
+"""Design section 3.3: what an auditor has proven or keeps, by the rules of evidence files.
 
-from muniment.audit.trust import Misbehaviour
+Nothing is called proven before `formats.proven.verify_evidence` has verified it, with the same keys
+that ``muniment evidence verify`` takes; and nothing that a file holds is compared with what a log
+shows before it is known whose signature it bears.
+"""
+
+from collections.abc import Iterable
+
+from muniment.audit.trust import Misbehaviour, TrustState
+from muniment.errors import InputError
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.encoding import FormatError, VerificationError
 from muniment.formats.evidence import (
     Evidence,
+    Proven,
     empty_root,
     fork,
     log_verifiers,
     same_size,
     verify_evidence,
 )
+from muniment.formats.note import VKey
 from muniment.formats.policy import Policy
 
 
-def evidence_of(misbehaviour: Misbehaviour, policy: Policy) -> Evidence:
-    """The evidence file's value for a proof that an audit has found or kept in its state.
+def prove(misbehaviour: Misbehaviour, policy: Policy, old: Iterable[VKey] = ()) -> Proven:
+    """Verifies a contradiction that was found, or that a state keeps, as evidence.
 
     Args:
-        misbehaviour: The proof.
-        policy: The policy in force; signature lines that are not of its keys are left out. When it
-            no longer lists the keys that signed (the log's key was rotated since), all lines of the
-            log are kept, for verifiers that still hold them.
+        misbehaviour: What is to be proven.
+        policy: The policy in force.
+        old: Keys that the log had before those of the policy.
 
     Raises:
-        FormatError: If the proof is none: a state file that was tampered with.
+        VerificationError: If it proves nothing: no key that is known for the log signed one of the
+            checkpoints, or a proof does not hold.
+        FormatError: If it is no contradiction: a state file that was tampered with.
     """
     notes = [parse_signed_checkpoint(note) for note in misbehaviour.notes]
     evidence: Evidence
@@ -37,7 +48,31 @@ def evidence_of(misbehaviour: Misbehaviour, policy: Policy) -> Evidence:
             evidence = empty_root(only)
         case _:
             raise FormatError(f"{misbehaviour.kind}: the proof is not complete")
+    return verify_evidence(evidence, log_verifiers(policy, old))
+
+
+def check_kept(trust: TrustState, policy: Policy, old: Iterable[VKey] = ()) -> None:
+    """Verifies what a state keeps, before anything is compared with it.
+
+    Raises:
+        InputError: If no key that is known for the log signed it. It is then of the log's earlier
+            keys, or of another log of the same name, which proves nothing against this one.
+    """
+    keys = tuple(old)
     try:
-        return verify_evidence(evidence, log_verifiers(policy)).evidence
-    except VerificationError:
-        return evidence
+        policy.recognise(trust.checkpoint, old=keys)
+    except VerificationError as error:
+        raise InputError(f"the state's checkpoint is {_whose(error)}") from None
+    if trust.misbehaviour is not None:
+        try:
+            prove(trust.misbehaviour, policy, keys)
+        except (VerificationError, FormatError) as error:
+            raise InputError(f"the state's proof is {_whose(error)}") from None
+
+
+def _whose(error: Exception) -> str:
+    return (
+        f"by keys that the policy does not list, or does not hold: {error}. If they are keys that "
+        "this log had before, name them with --old-vkey; if the log was set up anew, begin with a "
+        "new state"
+    )

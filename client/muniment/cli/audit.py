@@ -12,8 +12,10 @@ from muniment.cli.common import (
     count,
     json_option,
     log_option,
+    old_vkey_option,
     policy_option,
     progress,
+    read_old_vkeys,
     read_policy,
     read_vkeys,
     run,
@@ -48,6 +50,7 @@ WARNINGS_SHOWN = 20
     metavar="VKEY|FILE",
     help="A gateway's vkey, or a file with one a line: verify the manifests it signed. Repeatable.",
 )
+@old_vkey_option
 @click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
 @click.option(
     "--max-age",
@@ -71,6 +74,7 @@ def audit(
     policy_path: Path,
     state_path: Path | None,
     gateways: tuple[str, ...],
+    old_vkeys: tuple[str, ...],
     origin: str | None,
     max_age: int | None,
     evidence_path: Path | None,
@@ -92,11 +96,13 @@ def audit(
     from muniment.audit.statefile import load_state, save_state  # noqa: PLC0415
     from muniment.logclient import LogClient  # noqa: PLC0415
 
+    policy = read_policy(policy_path)
     options = AuditOptions(
-        policy=read_policy(policy_path),
+        policy=policy,
         origin=origin,
         gateways=read_vkeys("--gateway", gateways),
         max_age=max_age,
+        old_vkeys=read_old_vkeys(old_vkeys, policy),
     )
     try:
         state = None if state_path is None else load_state(state_path)
@@ -130,12 +136,12 @@ def audit(
 def _write_evidence(outcome: "AuditOutcome", options: "AuditOptions", path: Path | None) -> bool:
     """Writes the proof that the log signed two histories, when there is one and a place for it."""
     from muniment.atomicfile import write_atomic  # noqa: PLC0415 - see audit
-    from muniment.audit.evidence import evidence_of  # noqa: PLC0415
+    from muniment.audit.evidence import prove  # noqa: PLC0415
 
     if outcome.report.misbehaviour is None or path is None:
         return False
-    evidence = evidence_of(outcome.report.misbehaviour, options.policy)
-    write_atomic(path, evidence.encode(), "evidence")
+    proven = prove(outcome.report.misbehaviour, options.policy, options.old_vkeys)
+    write_atomic(path, proven.evidence.encode(), "evidence")
     return True
 
 

@@ -65,6 +65,14 @@ policy_option = click.option(
     required=True,
     help="The tlog-policy file: which logs and witnesses to believe.",
 )
+old_vkey_option = click.option(
+    "--old-vkey",
+    "old_vkeys",
+    multiple=True,
+    metavar="VKEY|FILE",
+    help="A key that the log had before those of the policy, or a file with one a line: what was "
+    "kept under it counts. Repeatable.",
+)
 passphrase_option = click.option(
     "--passphrase-file",
     type=FILE,
@@ -192,6 +200,25 @@ def read_vkeys(option: str, given: tuple[str, ...]) -> tuple["VKey", ...]:
         except (FormatError, UnicodeDecodeError) as error:
             raise InputError(f"{option}: {error}") from None
     return tuple(dict.fromkeys(keys))
+
+
+def read_old_vkeys(given: tuple[str, ...], policy: Any) -> tuple["VKey", ...]:
+    """Reads what `old_vkey_option` gave.
+
+    Raises:
+        InputError: If one cannot be read, or is of no log of the policy.
+    """
+    from muniment.formats.cosignature import verifier_for  # noqa: PLC0415 - see run
+
+    keys = read_vkeys("--old-vkey", given)
+    for key in keys:
+        try:
+            verifier_for(key)
+        except FormatError as error:
+            raise InputError(f"--old-vkey: {error}") from None
+        if key.name not in policy.origins:
+            raise InputError(f"--old-vkey: {key.name} is no log of the policy")
+    return keys
 
 
 @contextmanager

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from muniment.atomicfile import read_bounded
-from muniment.cli.common import FILE, json_option, policy_option, read_policy
+from muniment.cli.common import (
+    FILE,
+    json_option,
+    old_vkey_option,
+    policy_option,
+    read_old_vkeys,
+    read_policy,
+)
 from muniment.cli.exits import MISBEHAVIOUR, describe_exits
 from muniment.errors import FormatError, InputError, VerificationError
 
@@ -23,9 +30,17 @@ def evidence() -> None:
 @evidence.command(epilog=describe_exits())
 @click.argument("evidence_path", metavar="FILE", type=FILE)
 @policy_option
+@old_vkey_option
 @json_option
 @click.pass_context
-def verify(ctx: click.Context, evidence_path: Path, policy_path: Path, *, as_json: bool) -> None:
+def verify(
+    ctx: click.Context,
+    evidence_path: Path,
+    policy_path: Path,
+    old_vkeys: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
     """Verify evidence offline, with the log's keys of a policy.
 
     Nothing is fetched. Ends with exit code 5 when the evidence holds, so that nothing can go on as
@@ -35,7 +50,7 @@ def verify(ctx: click.Context, evidence_path: Path, policy_path: Path, *, as_jso
 
     claim = _read(evidence_path)
     try:
-        proven = _verify(claim, policy_path)
+        proven = _verify(claim, policy_path, old_vkeys)
     except VerificationError as error:
         if as_json:
             click.echo(json.dumps({**_json(claim), "verified": False, "reason": str(error)}))
@@ -57,17 +72,23 @@ def verify(ctx: click.Context, evidence_path: Path, policy_path: Path, *, as_jso
     metavar="POLICY",
     help="Verify it too, with the log's keys of this policy, and say who signed.",
 )
+@old_vkey_option
 @json_option
 @click.pass_context
 def explain(
-    ctx: click.Context, evidence_path: Path, policy_path: Path | None, *, as_json: bool
+    ctx: click.Context,
+    evidence_path: Path,
+    policy_path: Path | None,
+    old_vkeys: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
     """Say in plain words what evidence is about.
 
     Without a policy nothing is verified, and the words are the file's claims only.
     """
     claim = _read(evidence_path)
-    proven = None if policy_path is None else _verify(claim, policy_path)
+    proven = None if policy_path is None else _verify(claim, policy_path, old_vkeys)
     if as_json:
         click.echo(json.dumps(_json(claim, proven)))
     elif proven is None:
@@ -89,10 +110,11 @@ def _read(path: Path) -> "Evidence":
         raise InputError(f"{path}: {error}") from None
 
 
-def _verify(claim: "Evidence", policy_path: Path) -> "Proven":
+def _verify(claim: "Evidence", policy_path: Path, old_vkeys: tuple[str, ...]) -> "Proven":
     from muniment.formats.evidence import log_verifiers, verify_evidence  # noqa: PLC0415
 
-    return verify_evidence(claim, log_verifiers(read_policy(policy_path)))
+    policy = read_policy(policy_path)
+    return verify_evidence(claim, log_verifiers(policy, read_old_vkeys(old_vkeys, policy)))
 
 
 def _print(claim: "Evidence", proven: "Proven | None") -> None:

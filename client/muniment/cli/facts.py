@@ -34,11 +34,12 @@ def open_replica(path: Path) -> "Iterator[IndexReader]":
 
 
 @contextmanager
-def open_facts(path: Path | None) -> "Iterator[ReplicaFacts | None]":
+def open_facts(path: Path | None, policy: "Policy") -> "Iterator[ReplicaFacts | None]":
     """Opens a replica as facts; None without one.
 
     Raises:
-        InputError: As ``open_replica``, and if nothing in it is verified yet.
+        InputError: As ``open_replica``, if nothing in it is verified yet, and if the policy does
+            not accept the checkpoint that it was verified by.
     """
     from muniment.index.replicafacts import ReplicaFacts  # noqa: PLC0415 - see open_replica
 
@@ -46,7 +47,9 @@ def open_facts(path: Path | None) -> "Iterator[ReplicaFacts | None]":
         yield None
         return
     with open_replica(path) as reader:
-        yield ReplicaFacts(reader)
+        facts = ReplicaFacts(reader)
+        facts.accept(policy)
+        yield facts
 
 
 @contextmanager

@@ -13,8 +13,10 @@ from muniment.cli.common import (
     FILE,
     count,
     json_option,
+    old_vkey_option,
     policy_option,
     progress,
+    read_old_vkeys,
     read_policy,
     read_vkeys,
     run,
@@ -52,6 +54,7 @@ _BAR_FROM = 10_000  # leaves; what is there in a moment needs no progress bar
     required=True,
     help="The replica: an SQLite file, created when absent; deleted, it is built again.",
 )
+@old_vkey_option
 @click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
 @click.option("--once", is_flag=True, help="End when the replica has reached the checkpoint.")
 @click.option(
@@ -77,6 +80,7 @@ def follow(
     log_url: str,
     policy_path: Path,
     replica_path: Path,
+    old_vkeys: tuple[str, ...],
     origin: str | None,
     interval: float,
     gateways: tuple[str, ...],
@@ -96,7 +100,8 @@ def follow(
     from muniment.service.database import DatabaseError  # noqa: PLC0415
 
     named = read_vkeys("--gateway", gateways) if gateways else None
-    watched = Watched(log_url, read_policy(policy_path), origin, named)
+    policy = read_policy(policy_path)
+    watched = Watched(log_url, policy, origin, named, read_old_vkeys(old_vkeys, policy))
     teller = _Teller(as_json=as_json)
     try:
         stopped = run(_follow(watched, replica_path, None if once else interval, teller))

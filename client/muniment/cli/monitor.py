@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from muniment.atomicfile import read_state
-from muniment.cli.common import FILE, json_option, policy_option, read_policy, run
+from muniment.cli.common import (
+    FILE,
+    json_option,
+    old_vkey_option,
+    policy_option,
+    read_old_vkeys,
+    read_policy,
+    run,
+)
 from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNREACHABLE, UNVERIFIED, describe_exits
 from muniment.errors import FormatError, InputError, VerificationError
 from muniment.urls import check_url
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
 @click.argument("log_url", metavar="LOG-URL")
 @click.argument("witness_urls", metavar="WITNESS-URL...", nargs=-1, required=True)
 @policy_option
+@old_vkey_option
 @click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
 @click.option("--once", is_flag=True, help="One round, and an exit code.")
 @click.option(
@@ -97,6 +106,7 @@ def monitor(  # the options of the command are its parameters
     log_url: str,
     witness_urls: tuple[str, ...],
     policy_path: Path,
+    old_vkeys: tuple[str, ...],
     origin: str | None,
     interval: float,
     max_lag: int,
@@ -137,7 +147,7 @@ def monitor(  # the options of the command are its parameters
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     core = Core(
-        Reader(policy, _origin(policy, origin, log_url)),
+        Reader(policy, _origin(policy, origin, log_url), read_old_vkeys(old_vkeys, policy)),
         witnesses,
         Limits(max_lag, max_age, 0 if once else grace),
         {url: names for url in witnesses if (names := _names(policy, url))},
@@ -193,7 +203,10 @@ def _recall(core: "Core", path: Path) -> None:
     try:
         core.recall(data)
     except (FormatError, VerificationError) as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(
+            f"{path}: {error}. If it is by keys that this log had before, name them with "
+            "--old-vkey; if the log was set up anew, begin with a new state"
+        ) from None
 
 
 async def _until_stopped(work: "Coroutine[Any, Any, Round | None]") -> "Round | None":

@@ -113,10 +113,11 @@ def verify(
         raise click.UsageError("give either --replica or --without-facts")
     data = read_bounded(permit_path, "permit", most=MAX_PERMIT_SIZE)
     named = read_vkeys("--gateway", gateways) if gateways else None
-    with open_facts(replica_path) as facts:
+    policy = read_policy(policy_path)
+    with open_facts(replica_path, policy) as facts:
         try:
             trust = Trust(
-                policy=read_policy(policy_path),
+                policy=policy,
                 authorities=read_vkeys("--authority", authorities),
                 gateways=named if named is not None or facts is None else facts.gateways,
                 max_facts_age=max_age,

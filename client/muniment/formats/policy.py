@@ -5,7 +5,7 @@ what may be believed.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -13,7 +13,7 @@ from muniment.formats import quorum
 from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import FormatError, VerificationError, parse_decimal
-from muniment.formats.note import Verifier, VKey, parse_vkey
+from muniment.formats.note import Verified, Verifier, VKey, parse_vkey
 from muniment.formats.policyrules import (
     ESCAPE,
     MAX_GROUPS,
@@ -199,12 +199,49 @@ class Policy:
                 cosigners[known.witness] = max(timestamp, cosigners.get(known.witness, 0))
                 stated.append((known.witness, timestamp))
         if not log_keys:
-            raise VerificationError(f"checkpoint: not signed by a key of log {found}")
+            raise VerificationError(f"checkpoint: {_by_others(signed)}")
         if not self.is_met(cosigners):
             raise VerificationError(self._explain(cosigners))
         return CosignedCheckpoint(
             signed, tuple(log_keys), tuple(cosigners.items()), tuple(stated), self
         )
+
+    def recognise(
+        self, signed: SignedCheckpoint, *, old: Iterable[VKey] = ()
+    ) -> tuple[Verified, ...]:
+        """Says which known keys signed a checkpoint, a key of its log among them.
+
+        The quorum is not asked for: a head that only the log has signed binds the log as much, and
+        the policy may have changed since a checkpoint was stored.
+
+        Args:
+            signed: The checkpoint.
+            old: Keys that the log had before those of the policy; what they signed counts.
+
+        Returns:
+            Each signature of a known key, in the order of the note.
+
+        Raises:
+            VerificationError: If no such key has signed it, or a signature of a known key does not
+                hold.
+        """
+        origin, text = signed.checkpoint.origin, signed.note.text
+        if origin not in self.origins:
+            raise VerificationError(f"the policy does not list log {origin}")
+        before = {(key.name, key.key_id): key for key in old if key.name == origin}
+        found: list[Verified] = []
+        is_of_log = False
+        for line in signed.note.signatures:
+            known = self._keys.get((line.name, line.key_id))
+            verifier = known.verifier if known else None
+            if verifier is None and (key := before.get((line.name, line.key_id))):
+                verifier = verifier_for(key)
+            if verifier is not None:
+                found.append(Verified(verifier.vkey, verifier.verify(text, line.signature)))
+                is_of_log |= line.name == origin and (known is None or known.is_log)
+        if not is_of_log:
+            raise VerificationError(_by_others(signed))
+        return tuple(found)
 
     def _explain(self, cosigners: Collection[str]) -> str:
         have = ", ".join(map(show, cosigners)) or "no witness"
@@ -213,6 +250,20 @@ class Policy:
             for name, count, members in quorum.shortage(self, cosigners)
         )
         return f"checkpoint: no quorum: cosigned by {have}; {needs}"
+
+
+def _by_others(signed: SignedCheckpoint) -> str:
+    """Says whose a checkpoint is, when no key that is known for its log has signed it."""
+    origin = signed.checkpoint.origin
+    names = dict.fromkeys(
+        f"{line.name}+{line.key_id:08x}" for line in signed.note.signatures if line.name == origin
+    )
+    if not names:
+        return f"not signed by a key of log {origin}"
+    return (
+        f"signed by {', '.join(names)} only, which the policy does not list: another key of the "
+        f"log {origin}, earlier or later, or another log of that name"
+    )
 
 
 def parse_policy(data: bytes) -> Policy:

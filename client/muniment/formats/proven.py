@@ -31,6 +31,7 @@ from muniment.formats.note import (
     Note,
     Verified,
     Verifier,
+    VKey,
     verify_note,
 )
 from muniment.formats.policy import Policy
@@ -83,9 +84,15 @@ class Proven:
         return bool(set.intersection(*keys))
 
 
-def log_verifiers(policy: Policy) -> tuple[Verifier, ...]:
-    """The verifiers of all logs of a policy; make them once and use them for many files."""
-    return tuple(verifier_for(log.vkey) for log in policy.logs)
+def log_verifiers(policy: Policy, old: Iterable[VKey] = ()) -> tuple[Verifier, ...]:
+    """The verifiers of all logs of a policy; make them once and use them for many files.
+
+    Args:
+        policy: The policy.
+        old: Keys that logs had before those of the policy, and that count as theirs.
+    """
+    keys = dict.fromkeys((*(log.vkey for log in policy.logs), *old))
+    return tuple(verifier_for(key) for key in keys)
 
 
 def verify_evidence(evidence: Evidence, verifiers: Iterable[Verifier]) -> Proven:

@@ -94,12 +94,26 @@ class Follower:
     """Follows one log into one index; belongs to an event loop, and does one thing at a time."""
 
     def __init__(
-        self, store: IndexStore, source: Source, *, clock: Callable[[], float] = time.time
+        self,
+        store: IndexStore,
+        source: Source,
+        *,
+        clock: Callable[[], float] = time.time,
+        check: Callable[[TrustState], None] = lambda _: None,
     ) -> None:
-        """Takes an open store, where the log is read from, and a clock of Unix seconds."""
+        """Takes what it works with.
+
+        Args:
+            store: The index, open.
+            source: Where the log is read from.
+            clock: Unix seconds.
+            check: Verifies what the index keeps, and raises what ends a round if that does not
+                hold. The log's own index needs none: it follows from the log's own database.
+        """
         self._store = store
         self._source = source
         self._clock = clock
+        self._check = check
         self._seen: tuple[int, int] | None = None  # the newest head, and when it was shown last
 
     async def step(self, progress: Progress = lambda _done, _total: None) -> Round:
@@ -113,6 +127,8 @@ class Follower:
             DatabaseError, FatalDatabaseError: If the file cannot be used.
         """
         trust = await self._store.trust()
+        if trust is not None:
+            self._check(trust)
         if trust is not None and trust.misbehaviour is not None:
             raise ProvenMisbehaviour(trust.misbehaviour)
         asked = int(self._clock())
@@ -120,7 +136,7 @@ class Follower:
         try:
             relation = self._judge(trust, new)
         except ProvenMisbehaviour as proof:
-            await self._store.condemn(proof.misbehaviour)
+            await self._condemn(trust, proof)
             raise
         state = await self._store.state()
         if state.origin not in (None, new.origin):
@@ -210,6 +226,11 @@ class Follower:
                 break
         return read
 
+    async def _condemn(self, trust: TrustState | None, proof: ProvenMisbehaviour) -> None:
+        if trust is not None:
+            self._check(trust.condemned(proof.misbehaviour))
+        await self._store.condemn(proof.misbehaviour)
+
     async def _suspect(
         self, trust: TrustState | None, new: CosignedCheckpoint, error: MunimentError
     ) -> None:
@@ -226,8 +247,8 @@ class Follower:
         try:
             proof, implied_root = await self._source.consistency(trust.size, new.size)
             trust.accept(new, proof, implied_root=implied_root)
-        except ProvenMisbehaviour as proven:
-            await self._store.condemn(proven.misbehaviour)
+        except ProvenMisbehaviour as proof:
+            await self._condemn(trust, proof)
             raise
         except MunimentError:
             return  # no proof of anything: the suspicion stands

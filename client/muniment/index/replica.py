@@ -3,9 +3,11 @@
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from muniment.audit.evidence import check_kept
 from muniment.audit.trust import StaleCheckpoint
 from muniment.errors import BadAnswer, FormatError, Refused, Unreachable, VerificationError
 from muniment.formats.encoding import MunimentError
@@ -29,12 +31,20 @@ class Watched(NamedTuple):
         origin: The log that is expected; any log of the policy when None.
         gateways: The gateways whose word counts for who reads the replica; None leaves those that
             it keeps.
+        old_vkeys: Keys that the log had before those of the policy.
     """
 
     url: str
     policy: Policy
     origin: str | None = None
     gateways: tuple[VKey, ...] | None = None
+    old_vkeys: tuple[VKey, ...] = ()
+
+    def follower(self, store: IndexStore, client: LogClient) -> Follower:
+        """Who brings a replica up to date: what that keeps must be signed by the log's keys."""
+        source = HttpSource(client, self.policy, self.origin)
+        check = partial(check_kept, policy=self.policy, old=self.old_vkeys)
+        return Follower(store, source, check=check)
 
 
 async def follow_once(
@@ -57,12 +67,13 @@ async def follow_once(
         VerificationError, FormatError, BadAnswer: If what it says cannot be verified.
         StaleCheckpoint: If it shows an older checkpoint than before.
         ProvenMisbehaviour: If its own signatures prove that it has two histories.
+        InputError: If what the replica keeps is not signed by the log's keys.
         DatabaseError, FatalDatabaseError: If the file cannot be used.
     """
     store = await _opened(watched, path, first_use)
     try:
         async with LogClient(watched.url) as client:
-            follower = Follower(store, HttpSource(client, watched.policy, watched.origin))
+            follower = watched.follower(store, client)
             for pause in client.pauses:
                 try:
                     return await follower.step(progress)
@@ -99,12 +110,13 @@ async def keep_following(
 
     Raises:
         ProvenMisbehaviour: If the log's own signatures prove that it has two histories.
+        InputError: If what the replica keeps is not signed by the log's keys.
         DatabaseError, FatalDatabaseError: If the file cannot be used.
     """
     store = await _opened(watched, path, first_use)
     try:
         async with LogClient(watched.url) as client:
-            follower = Follower(store, HttpSource(client, watched.policy, watched.origin))
+            follower = watched.follower(store, client)
             pause = interval
             while True:
                 try:

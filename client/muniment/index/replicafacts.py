@@ -12,8 +12,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
+from muniment.formats.encoding import VerificationError
 from muniment.formats.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
 from muniment.formats.note import VKey
+from muniment.formats.policy import Policy
 from muniment.formats.recordcodec import parse_leaves
 from muniment.index.keys import BEFORE_TO, Role, thing_hash
 from muniment.index.reader import IndexReader
@@ -103,6 +105,20 @@ class ReplicaFacts:
             return self._reader.gateways()
         except DatabaseError as error:
             raise FactsError(str(error)) from error
+
+    def accept(self, policy: Policy) -> None:
+        """Verifies by a policy what the index was verified by: its file may be of another one.
+
+        Raises:
+            FactsError: If the policy does not accept the checkpoint that the index keeps.
+        """
+        try:
+            checkpoint = self._reader.state().checkpoint
+            if checkpoint is not None:
+                policy.verify(checkpoint, origin=self._head.origin)
+        except (DatabaseError, VerificationError) as error:
+            path = self._reader.path
+            raise FactsError(f"{path}: was not verified by this policy: {error}") from error
 
     def edges_from(
         self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.evidence import Evidence, Proven, verify_evidence
+from muniment.formats.evidence import Evidence, verify_evidence
 from muniment.formats.policy import show
 from muniment.formats.quorum import ahead, time_of
 from muniment.monitor.heads import EARLIER, LOG, Head, Pair, Reader, compare, pairs_of
@@ -108,7 +108,7 @@ class Core:
 
         Raises:
             FormatError: If it is not a checkpoint.
-            VerificationError: If it is not one of this log, by the keys of the policy.
+            VerificationError: If it is not one of this log, by its keys, old ones included.
         """
         self._earlier = self.reader.read(EARLIER, data)
 
@@ -179,9 +179,7 @@ class Core:
                     f"({older.party}) could not be found out: {printable(made.reason)}"
                 )
             elif made.evidence is not None:
-                # The notes were verified one by one; this is how a third party will check it.
-                proven = verify_evidence(made.evidence, self.reader.log_verifiers)
-                found.append(_proof(f"{older.party}, {newer.party}", proven))
+                found.append(self._proof(f"{older.party}, {newer.party}", made.evidence))
             else:
                 compared.append(Compared((older.party, older.size), (newer.party, newer.size)))
                 joined = groups[older.party] | groups[newer.party]
@@ -206,6 +204,15 @@ class Core:
         )
         self._active = keys
         return result
+
+    def _proof(self, parties: str, evidence: Evidence) -> Alarm:
+        """The alarm for a contradiction: proven if it is by the rules of evidence files."""
+        try:
+            proven = verify_evidence(evidence, self.reader.log_verifiers)
+        except VerificationError as error:
+            sentence = f"they contradict each other, but nothing is proven: {printable(str(error))}"
+            return Alarm("contradiction", parties, sentence, Weight.UNVERIFIED)
+        return Alarm(f"proven-{proven.kind}", parties, proven.sentence, Weight.PROVEN, proven)
 
     def _unclear(self, unclear: Mapping[str, str], now: int) -> list[Alarm]:
         known = self._open or {}
@@ -292,7 +299,3 @@ class Core:
         continues = self._earlier is None or EARLIER in groups[LOG]
         if continues and shown.size >= (self._earlier.size if self._earlier else 0):
             self._earlier = replace(shown, party=EARLIER)
-
-
-def _proof(parties: str, proven: Proven) -> Alarm:
-    return Alarm(f"proven-{proven.kind}", parties, proven.sentence, Weight.PROVEN, proven)

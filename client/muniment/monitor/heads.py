@@ -9,7 +9,7 @@ from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoin
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import VerificationError
 from muniment.formats.evidence import Evidence, contradiction_of, fork
-from muniment.formats.note import Verifier, VKey, verify_note
+from muniment.formats.note import VKey
 from muniment.formats.policy import Policy
 from muniment.formats.proofs import verify_consistency
 
@@ -50,23 +50,34 @@ class Head:
 
 
 class Reader:
-    """Verifies what parties show of one log."""
+    """Verifies what parties show of one log.
 
-    def __init__(self, policy: Policy, origin: str) -> None:
-        """Takes the policy, and the origin of one of its logs; ValueError for another origin."""
+    Attributes:
+        policy: The policy.
+        origin: The origin of the log.
+        log_verifiers: The verifiers of the log's keys, old ones too: what evidence is verified by.
+    """
+
+    def __init__(self, policy: Policy, origin: str, old: Sequence[VKey] = ()) -> None:
+        """Takes what it verifies by.
+
+        Args:
+            policy: The policy.
+            origin: The origin of one of its logs.
+            old: Keys that the log had before those of the policy. They count for EARLIER alone: a
+                key is given up because others may have it.
+
+        Raises:
+            ValueError: For the origin of another log.
+        """
         if origin not in policy.origins:
             raise ValueError(f"the policy does not list the log {origin}")
         self.policy = policy
         self.origin = origin
-        self._logs = {log.vkey for log in policy.logs if log.vkey.name == origin}
+        self._old = tuple(key for key in old if key.name == origin)
         self._names = {witness.vkey: witness.name for witness in policy.witnesses}
-        keys: dict[VKey, None] = dict.fromkeys((*self._logs, *self._names))
-        self._verifiers: list[Verifier] = [verifier_for(vkey) for vkey in keys]
-
-    @property
-    def log_verifiers(self) -> tuple[Verifier, ...]:
-        """The verifiers of the log's keys."""
-        return tuple(verifier for verifier in self._verifiers if verifier.vkey in self._logs)
+        keys = [log.vkey for log in policy.logs if log.vkey.name == origin]
+        self.log_verifiers = tuple(verifier_for(vkey) for vkey in (*keys, *self._old))
 
     def read(self, party: str, data: bytes) -> Head:
         """Verifies a checkpoint that a party showed.
@@ -81,9 +92,7 @@ class Reader:
         signed = parse_signed_checkpoint(data)
         if signed.checkpoint.origin != self.origin:
             raise VerificationError(f"a checkpoint of the log {signed.checkpoint.origin}")
-        found = verify_note(signed.note, self._verifiers)
-        if not any(verified.vkey in self._logs for verified in found):
-            raise VerificationError("a checkpoint that no known key of the log has signed")
+        found = self.policy.recognise(signed, old=self._old if party == EARLIER else ())
         stated = tuple(
             (self._names[verified.vkey], verified.timestamp or 0)
             for verified in found
