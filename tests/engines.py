@@ -231,11 +231,15 @@ class PostgreSQL(Engine):
         assert binaries is not None
         self.programs = binaries
         self.data = folder / "data"
-        secret = folder / "password"
+        if self.user is not None:
+            shutil.chown(folder, self.user)
+        self._make()
+
+    def _make(self) -> None:
+        secret = self.folder / "password"
         secret.write_text(PASSWORD)
         if self.user is not None:
-            for path in (folder, secret):
-                shutil.chown(path, self.user)
+            shutil.chown(secret, self.user)
         self.run(
             "initdb", "--pgdata", self.data, "--username", "muniment", "--pwfile", secret,
             "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale", "--no-sync",
@@ -249,6 +253,17 @@ class PostgreSQL(Engine):
                 "shared_buffers = 64MB\n"
                 "max_connections = 200\n"
             )
+
+    def wait_for_standby(self, *, needed: bool = True) -> None:
+        """Makes commits wait for the standby of `Standby`, or no longer."""
+        setting = "ANY 1 (standby)" if needed else ""
+        self.query(f"ALTER SYSTEM SET synchronous_standby_names = '{setting}'")
+        self.query("SELECT pg_reload_conf()")
+
+    def query(self, sql: str, database: str = "postgres") -> str:
+        """What psql prints for one statement, as the superuser."""
+        words = ("--no-psqlrc", "--tuples-only", "--no-align", "--dbname", database, "-c", sql)
+        return self.run("psql", *words, connect=True).decode().strip()
 
     def argv(self) -> Sequence[str | Path]:
         return [self.programs / "postgres", "-D", self.data, "-p", str(self.port)]
@@ -308,6 +323,84 @@ class PostgreSQL(Engine):
             timeout=READY_SECONDS,
             **as_user(self.user),
         )
+
+
+class Standby(PostgreSQL):
+    """A hot standby of a server, called `standby`; `promote` makes it a server of its own."""
+
+    def __init__(self, folder: Path, primary: PostgreSQL) -> None:
+        self._primary = primary
+        super().__init__(folder)
+
+    def _make(self) -> None:
+        self.run(
+            "pg_basebackup", "--pgdata", self.data, "--checkpoint", "fast", "--no-sync",
+            "--write-recovery-conf", "--dbname",
+            f"host=127.0.0.1 port={self._primary.port} user=muniment password='{PASSWORD}' "
+            "application_name=standby",
+        )  # fmt: skip
+        # What the primary waits for is not copied: alone, it commits at once.
+        with (self.data / "postgresql.auto.conf").open("a") as config:
+            config.write("synchronous_standby_names = ''\n")
+
+    def promote(self) -> None:
+        """Ends its recovery; returns when it takes writes."""
+        self.query("SELECT pg_promote(true, 60)")
+
+
+class PgBouncer(Engine):
+    """A pooler before a server, with the settings that docs/scale.md gives for it."""
+
+    @staticmethod
+    def missing() -> str | None:
+        """Why it cannot be had."""
+        if _pgbouncer() is None:
+            return "PgBouncer is not installed"
+        if os.geteuid() == 0 and _unprivileged() is None:
+            return "PgBouncer refuses to run as root, and there is no user postgres or nobody"
+        return None
+
+    def __init__(self, folder: Path, server: PostgreSQL, mode: str, settings: str = "") -> None:
+        super().__init__(folder, 1, _unprivileged() if os.geteuid() == 0 else None)
+        self._server, self._mode, self._settings = server, mode, settings
+        if self.user is not None:
+            shutil.chown(folder, self.user)
+
+    def argv(self) -> Sequence[str | Path]:
+        program = _pgbouncer()
+        assert program is not None
+        (self.folder / "users.txt").write_text(f'"muniment" "{PASSWORD}"\n')
+        config = self.folder / "pgbouncer.ini"
+        config.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={self._server.port}\n[pgbouncer]\n"
+            f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"auth_type = scram-sha-256\nauth_file = users.txt\npool_mode = {self._mode}\n"
+            f"{self._settings}\n"
+        )
+        return [program, config]
+
+    def is_ready(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 5):
+            return True
+        return False
+
+    def url(self, url: str) -> str:
+        """The URL of a server's database by way of this."""
+        return url.replace(f":{self._server.port}/", f":{self.port}/")
+
+    def version(self) -> tuple[int, int]:
+        """Such as (1, 18)."""
+        program = _pgbouncer()
+        assert program is not None
+        told = subprocess.run([program, "--version"], capture_output=True, check=True, timeout=30)
+        major, minor = told.stdout.split()[1].split(b".")[:2]
+        return int(major), int(minor)
+
+
+def _pgbouncer() -> str | None:
+    """The program; Debian keeps it where only root's path leads."""
+    beside = Path("/usr/sbin/pgbouncer")
+    return shutil.which("pgbouncer") or (str(beside) if beside.exists() else None)
 
 
 def _unprivileged() -> str | None:
@@ -461,8 +554,8 @@ class Rclone(S3Server):
 
 
 @contextlib.contextmanager
-def started(kind: type[E]) -> Iterator[E]:
-    """A server of its own; skips the test where there is none."""
+def started(kind: type[E], *arguments: Any) -> Iterator[E]:
+    """A server of its own, made with these arguments; skips the test where there is none."""
     reason = kind.missing()
     if reason is not None:
         pytest.skip(reason)
@@ -470,7 +563,7 @@ def started(kind: type[E]) -> Iterator[E]:
     folder = Path(tempfile.mkdtemp(prefix="muniment-engine-"))
     engine = None
     try:
-        engine = kind(folder)
+        engine = kind(folder, *arguments)
         engine.start()
         yield engine
     finally:

@@ -18,7 +18,7 @@ PLAIN = b'{"kind":"outcome","execution":"x","status":"completed"}'
 def record(name: str) -> bytes:
     return (
         b'{"execution":"e","id":"%b","kind":"outcome","producer":"gw.example/edge",'
-        b'"status":"completed","time":1,"v":1}' % name.encode()
+        b'"status":"completed","time":1790000000000,"v":1}' % name.encode()
     )
 
 

@@ -5,6 +5,12 @@ after a lost connection, when nobody knows whether it was committed. So each one
 changes by what it read before, and recognises its own earlier success. When the database cannot
 be reached for longer than the patience allows, the outcome is unknown and the caller says so.
 
+What one transaction sees, another machine need not have: with synchronous replication, a commit
+that waits for a standby becomes visible when the primary restarts, or when the wait is ended from
+outside, and is gone after a failover. So whoever finds in the database what it would otherwise have
+written, and says so to others, calls `settle` in the same transaction: its commit waits for all
+that it has seen.
+
 Nothing else of the program knows asyncpg.
 """
 
@@ -32,9 +38,31 @@ COMMAND_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 5.0
 """How long a transaction is attempted again, from the first failure on."""
 
+LOCK_SECONDS: Final = 4.0
+"""Longest wait of a statement for a lock, by the server's clock. The server does not notice that a
+client has gone while it waits for one: without an end, each attempt of an outage would leave a
+connection behind, until there are too many. Below `COMMAND_SECONDS`, so that the client hears of
+it; a commit that waits for a standby is no wait for a lock, and goes on."""
+
+SETTLERS: Final = 8
+"""Transactions at most that wait in `settle` for a standby, however often somebody asks again."""
+
+_LOCK_CLASS: Final = 0x6D756E69
+"""Tells our advisory locks from others': "muni"."""
+
+SETTLING: Final = (
+    f"pg_advisory_xact_lock({_LOCK_CLASS}, {{}}), pg_logical_emit_message(true, 'muniment', '')"
+)
+"""What `settle` calls, for a statement that does it by itself: with the number of a lock from
+`SETTLERS` on, under which one transaction at a time may wait."""
+
 T = TypeVar("T")
 
-_AGAIN: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_AGAIN: Final = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+)
 
 _LOST: Final = (
     asyncpg.PostgresConnectionError,
@@ -46,6 +74,19 @@ _LOST: Final = (
     OSError,
     TimeoutError,
 )
+
+
+_STARTUP_PARAMETERS: Final = ("idle_in_transaction_session_timeout", "lock_timeout")
+"""Settings of each connection that a pooler between may not know."""
+
+_FINAL: Final = (
+    "unsupported startup parameter",
+    "no such database",
+    "no such user",
+    "authentication failed",
+    "rejected SSL upgrade",
+)
+"""What a server or a pooler says that it would say again, under a code of passing troubles."""
 
 
 class Connection(Protocol):
@@ -66,6 +107,30 @@ class Connection(Protocol):
     async def execute(self, query: str, *args: Any) -> str:
         """A statement; several at once without arguments."""
         ...
+
+
+async def settle(db: Connection) -> None:
+    """Makes the commit of a transaction wait until standbys have all that the transaction saw.
+
+    Costs one commit. Does nothing of the kind without synchronous replication.
+    """
+    slot = random.randrange(SETTLERS)  # noqa: S311  # no secret
+    await db.fetchrow(f"SELECT {SETTLING.format('$1')}", slot)
+
+
+class _Session(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types
+    """A connection that never asks the server to cancel a statement."""
+
+    __slots__ = ()
+
+    def _cancel_current_command(self, waiter: Any, cancel_waiter: Any = None) -> None:
+        """Does nothing, where asyncpg asks the server to cancel what has taken too long.
+
+        A COMMIT that waits for a standby and is cancelled succeeds: the transaction would be
+        visible to everybody, and on no other machine. Without the request it stays invisible until
+        the standby has it. `_once` drops the connection after the same timeout. That alone also
+        withdraws asyncpg's request, but only as long as no other task runs between the two.
+        """
 
 
 class Database:
@@ -104,11 +169,13 @@ class Database:
                 command_timeout=COMMAND_SECONDS,
                 timeout=COMMAND_SECONDS,
                 reset=nothing,
+                connection_class=_Session,
                 server_settings={
                     "application_name": "muniment-log",
                     # Who is cut off in the middle of a transaction must not hold its locks until
                     # TCP notices, hours later: nobody else could take the lease over.
                     "idle_in_transaction_session_timeout": f"{COMMAND_SECONDS * 1000:.0f}",
+                    "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}",
                 },
             )
             await pool
@@ -117,10 +184,12 @@ class Database:
         except BaseException as error:
             if pool is not None:
                 pool.terminate()
-            if isinstance(error, _LOST) and not isinstance(error, ValueError):
-                raise UnavailableError(f"PostgreSQL: {_text(error)}") from error
-            if isinstance(error, ValueError | asyncpg.PostgresError):
-                raise DatabaseError(f"PostgreSQL: {_text(error)}") from error
+            text = f"PostgreSQL: {_text(error)}"
+            is_final = isinstance(error, ValueError) or any(word in text for word in _FINAL)
+            if isinstance(error, _LOST) and not is_final:
+                raise UnavailableError(text) from error
+            if isinstance(error, (ValueError, OSError, asyncpg.PostgresError)):
+                raise DatabaseError(f"{text}{_hint(text)}") from error
             raise
 
     async def close(self) -> None:
@@ -155,6 +224,21 @@ class Database:
 
         return await self._attempt(transaction, what)
 
+    async def lacks(self) -> list[str]:
+        """The settings of our connections that the server does not have: a pooler dropped them.
+
+        Raises:
+            UnavailableError, StorageError: the database cannot be used.
+        """
+        rows = await self.read(
+            lambda db: db.fetch(
+                "SELECT name FROM pg_settings WHERE name = ANY($1) AND setting = '0'",
+                list(_STARTUP_PARAMETERS),
+            ),
+            "reading the settings",
+        )
+        return sorted(row["name"] for row in rows)
+
     async def read(self, work: Callable[[Connection], Awaitable[T]], what: str) -> T:
         """Runs a single statement, which is a transaction of its own; see `transact`."""
         return await self._attempt(work, what)
@@ -172,7 +256,7 @@ class Database:
                 if now + pause >= deadline:
                     raise UnavailableError(f"{what}: {_text(error)}") from error
             except asyncpg.PostgresError as error:
-                raise StorageError(f"{what}: {_text(error)}") from error
+                raise StorageError(f"{what}: {_text(error)}{_hint(str(error))}") from error
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
             pause = min(2 * pause, MAX_PAUSE)
 
@@ -183,11 +267,27 @@ class Database:
         except LogError:
             raise
         except BaseException:
-            # Nobody knows what it is in the middle of, and what it holds must be let go of.
+            # Nobody knows what it is in the middle of, and what it holds must be let go of. At
+            # once: see `_Session`.
             connection.terminate()
             raise
         finally:
             await self._pool.release(connection)
+
+
+def _hint(text: str) -> str:
+    """What to change where a pooler stands between; empty when it is not that."""
+    if "unsupported startup parameter" in text:
+        return (
+            "; if this is PgBouncer, set ignore_startup_parameters = "
+            f"{','.join(_STARTUP_PARAMETERS)}, and give the settings to the role (docs/scale.md)"
+        )
+    if "prepared statement" in text:
+        return (
+            "; a pooler hands one session to several clients: PgBouncer needs pool_mode = session, "
+            "or 1.21 and max_prepared_statements (docs/scale.md)"
+        )
+    return ""
 
 
 def _text(error: BaseException) -> str:

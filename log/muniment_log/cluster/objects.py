@@ -36,11 +36,20 @@ WRITES: Final = 64
 RACERS: Final = 4
 """Writes that race for one object in `probe`."""
 
-RACES: Final = 3
-"""How often: a store that looks first and writes then may be lucky once."""
+ROUNDS: Final = 30
+"""Rounds of `probe`: a store that looks first and writes then is lucky most of the time."""
+
+LEAST_ROUNDS: Final = 2
+"""Rounds also of a store that is slow to tell who has lost: SeaweedFS takes a second for each."""
+
+PROBE_SECONDS: Final = 2.0
+"""When `probe` begins no more rounds."""
 
 _CONFLICTS: Final = 8
 """Times that a write gives way to others under way that in the end wrote nothing."""
+
+_CONFLICT_SECONDS: Final = 0.05
+"""Pause after the first of them, doubled by each."""
 
 
 class DivergedError(StorageError):
@@ -132,13 +141,15 @@ class ObjectStore:
             StorageError: the store refuses.
             UnavailableError: it does not answer in time; the outcome is unknown.
         """
-        for _ in range(_CONFLICTS):
+        for conflicts in range(_CONFLICTS):
             try:
                 await self._client.put(key, data, None, IMMUTABLE)
             except ConditionFailedError:
                 found = await self._client.get(key)
                 if found is None:
-                    continue  # another write of it was under way
+                    # Another write of it is under way (409): it needs time to end.
+                    await _give_way(conflicts)
+                    continue
                 if found[0] != data:
                     raise DivergedError(
                         f"{self.name}: {key} holds other {len(found[0])} bytes than the "
@@ -186,7 +197,7 @@ class ObjectStore:
             StorageError: the store refuses.
             UnavailableError: it does not answer in time; the outcome is unknown.
         """
-        for _ in range(_CONFLICTS):
+        for conflicts in range(_CONFLICTS):
             try:
                 return await self._client.put(key, data, expected, NOTE)
             except ConditionFailedError:
@@ -195,25 +206,29 @@ class ObjectStore:
                     return found[1]
                 if (found and found[1]) != expected:
                     raise SwapLostError(f"{self.name}: somebody else has written {key}") from None
+                await _give_way(conflicts)
         raise UnavailableError(f"{self.name}: {key} is always being written")
 
     async def probe(self) -> None:
         """Finds out by racing writes whether the store heeds conditions; leaves nothing behind.
 
+        One race after another, on connections that are open by then: what comes first arrives one
+        by one. Both conditions, because stores exist that keep only the promise of creations.
+
         Raises:
             StorageError: it does not, or refuses; the message says what it did.
             UnavailableError: it does not answer in time.
         """
-        races = [self._probe(f"probe/{secrets.token_hex(16)}") for _ in range(RACES)]
-        for result in await asyncio.gather(*races, return_exceptions=True):
-            if result is not None:
-                raise result
-
-    async def _probe(self, key: str) -> None:
-        try:
-            await self._race(key)
-        finally:
-            await self._client.delete(key)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PROBE_SECONDS
+        for number in range(ROUNDS):
+            if number >= LEAST_ROUNDS and loop.time() >= until:
+                return
+            key = f"probe/{secrets.token_hex(16)}"
+            try:
+                await self._race(key)
+            finally:
+                await self._client.delete(key)
 
     async def _race(self, key: str) -> None:
         first = await self._winner(key, None, "If-None-Match: *", "creations")
@@ -252,6 +267,10 @@ class ObjectStore:
         if found is None or found[0] not in (winners or racers):
             raise StorageError(f"{self.name}: the store lost what it said it had written")
         return found[1]
+
+
+async def _give_way(conflicts: int) -> None:
+    await asyncio.sleep(_CONFLICT_SECONDS * 2**conflicts)
 
 
 def _with(

@@ -7,7 +7,8 @@ have no gaps; it is taken last, in the statement that writes the rest, so the lo
 statement and the commit. When the tree is too far behind, nothing is taken.
 
 A transaction whose outcome is unknown is simply repeated: if it was committed its streams have
-moved, and the rows of exactly these batches say so.
+moved, and the rows of exactly these batches say so. A commit that is visible need not be on any
+standby yet, so what is recognised is told to nobody before it is (`database.settle`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from muniment_log.cluster.database import settle
 from muniment_log.cluster.entries import Row, rows_of
 from muniment_log.errors import OverloadedError
 from muniment_log.storage.port import NEW_STREAM, StreamKey, StreamState
@@ -145,9 +147,16 @@ class PostgresOrder:
     async def order(self, orderings: Sequence[Ordering]) -> int:
         """Orders batches in one transaction; see `Order.order`."""
         group = _Group.of(orderings)
-        first = await self._database.transact(
-            lambda db: _order(db, group, self._backlog, self._kept), "ordering batches"
-        )
+        try:
+            first = await self._database.transact(
+                lambda db: _order(db, group, self._backlog, self._kept), "ordering batches"
+            )
+        except StreamsMovedError as error:
+            # That transaction was rolled back, so nobody has waited for what it saw.
+            states = await self.streams(list(error.states))
+            raise StreamsMovedError(
+                {key: states.get(key, NEW_STREAM) for key in error.states}
+            ) from None
         self._wake()
         return first
 
@@ -157,22 +166,39 @@ class PostgresOrder:
 
     async def streams(self, keys: Sequence[StreamKey]) -> Mapping[StreamKey, StreamState]:
         """Where streams continue; those never seen are left out."""
-        return await self._database.read(lambda db: _streams(db, keys), "reading streams")
+
+        async def work(db: Connection) -> Mapping[StreamKey, StreamState]:
+            found = await _streams(db, keys)
+            if found:
+                await settle(db)
+            return found
+
+        return await self._database.transact(work, "reading streams")
 
     async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
         """The batch that begins at a sequence number; None if none begins there."""
-        row = await self._database.read(
-            lambda db: db.fetchrow(_ACCEPTED, *key, first), "reading a batch"
-        )
+
+        async def work(db: Connection) -> Mapping[str, Any] | None:
+            found = await db.fetchrow(_ACCEPTED, *key, first)
+            if found is not None:
+                await settle(db)
+            return found
+
+        row = await self._database.transact(work, "reading a batch")
         if row is None:
             return None
         return Accepted(key, row["first"], row["count"], row["digest"], row["idx"])
 
     async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
         """What is kept under names of a stream of the log's own."""
-        return await self._database.read(
-            lambda db: _recall(db, scope_of(key), names), "reading what was sent before"
-        )
+
+        async def work(db: Connection) -> Mapping[bytes, Recall]:
+            found = await _recall(db, scope_of(key), names)
+            if found:
+                await settle(db)
+            return found
+
+        return await self._database.transact(work, "reading what was sent before")
 
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
         """Keeps a manifest that contradicts an accepted one, once; bounded by `MAX_REFUSED`."""
@@ -240,6 +266,7 @@ async def _order(db: Connection, group: _Group, backlog: Backlog, kept: int) -> 
     if others:
         at = await _first_of(db, group)
         if at is not None:
+            await settle(db)
             return at
         states = await _streams(db, others)
         raise StreamsMovedError({key: states.get(key, NEW_STREAM) for key in others})

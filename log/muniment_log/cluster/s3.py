@@ -17,6 +17,7 @@ import asyncio
 import ipaddress
 import os
 import random
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -78,6 +79,20 @@ _REFUSED: Final = (
     exceptions.UnknownConfigurationKeyError,
 )
 """What would be answered the same the next time."""
+
+_CONDITION: Final = (
+    exceptions.AlreadyExistsError,
+    exceptions.PreconditionError,
+    exceptions.NotModifiedError,
+)
+"""What a write is answered whose condition does not hold: 412, 304, 409, and 404 to If-Match."""
+
+_STATUS: Final = re.compile(r"status code: (400|405|411|501)\b")
+"""How the library tells the answer of a store that knows no conditions: its class is that of a
+broken connection."""
+
+_PASSING_400: Final = ("RequestTimeout", "ExpiredToken", "TokenRefreshRequired", "IncompleteBody")
+"""Codes of S3 under the status 400 that another attempt may not get."""
 
 
 class Version(NamedTuple):
@@ -161,7 +176,7 @@ class S3Client:
                         use_multipart=False,
                     )
                 )
-            except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
+            except _CONDITION as error:
                 raise ConditionFailedError(_text(error)) from error
             except FileNotFoundError as error:
                 raise StorageError(f"{self.name}: writing {key}: {_text(error)}") from error
@@ -209,6 +224,13 @@ class S3Client:
                 self._count(operation, "refused", started)
                 raise StorageError(f"{self.name}: {operation} {key}: {_text(error)}") from error
             except (exceptions.BaseError, OSError, TimeoutError) as error:
+                if operation == "put" and _knows_no_conditions(error):
+                    self._count(operation, "refused", started)
+                    raise StorageError(
+                        f"{self.name}: the store does not take a write with a condition "
+                        "(If-None-Match, If-Match), which a log needs; use a store that does, see "
+                        f"docs/scale.md. It answered {key}: {_text(error)}"
+                    ) from error
                 self._count(operation, "failed", started)
                 if loop.time() + pause >= deadline:
                     raise UnavailableError(
@@ -301,6 +323,13 @@ def _is_loopback(endpoint: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _knows_no_conditions(error: BaseException) -> bool:
+    """Whether the store's answer to a conditional write is final."""
+    text = str(error).partition("\n\nDebug source:")[0]
+    found = _STATUS.search(text)
+    return found is not None and not any(code in text for code in _PASSING_400)
 
 
 def _text(error: BaseException) -> str:

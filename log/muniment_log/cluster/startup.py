@@ -42,7 +42,18 @@ class Startup:
     async def database(self, connections: int) -> Database:
         """The database, as soon as it answers; see `Database.open`."""
         url = self._cluster.postgres
-        return await self._wait("PostgreSQL", lambda: Database.open(url, connections=connections))
+        database = await self._wait(
+            "PostgreSQL", lambda: Database.open(url, connections=connections)
+        )
+        lacks = await database.lacks()
+        if lacks:
+            event(
+                _LOGGER, logging.WARNING,
+                "a pooler drops settings of our connections; give them to the role, or an outage "
+                "leaves connections behind",
+                settings=lacks,
+            )  # fmt: skip
+        return database
 
     async def probe(self) -> None:
         """Refuses a bucket that ignores conditions, as soon as it answers; see `ObjectStore`."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from muniment.formats.tiles import TILE_WIDTH
+from muniment_log.cluster.database import SETTLERS, SETTLING, settle
 from muniment_log.cluster.entries import Run, run_of
 from muniment_log.cluster.lease import LeaseLostError
 from muniment_log.errors import StorageError
@@ -27,6 +28,17 @@ _MOVE: Final = """
 UPDATE tree SET size = $1, root = $2
 WHERE id = 0 AND size = $3 AND root = $4 AND epoch = $5 RETURNING size
 """
+
+# Tiles are written once and for ever, so nothing is made of entries that a failover may take back:
+# a statement that finds some ends as after `settle`, in one exchange.
+_RUNS: Final = f"""
+WITH runs AS MATERIALIZED (
+    SELECT first, count, data FROM entries WHERE first >= $1 ORDER BY first LIMIT $2
+), settled AS MATERIALIZED (
+    SELECT {SETTLING.format(SETTLERS)} WHERE EXISTS (SELECT FROM runs)
+)
+SELECT runs.first, runs.count, runs.data FROM runs, settled ORDER BY runs.first
+"""  # noqa: S608 - of constants alone
 
 _PUT_HEAD: Final = """
 INSERT INTO head (kind, version, size, note)
@@ -80,6 +92,7 @@ class TreeStore:
             )
             heads = await db.fetch("SELECT kind, note FROM head")
             notes = {row["kind"]: row["note"] for row in heads}
+            await settle(db)
             tail = tuple(run_of(row["first"], row["count"], row["data"]) for row in rows)
             head = Head(tree["size"], tree["root"])
             return StoredTree(head, tail, notes.get("signed"), notes.get("published"))
@@ -107,12 +120,7 @@ class TreeStore:
             UnavailableError: the database cannot be reached.
         """
         rows = await self._database.read(
-            lambda db: db.fetch(
-                "SELECT first, count, data FROM entries WHERE first >= $1 ORDER BY first LIMIT $2",
-                first,
-                READ_ROWS,
-            ),
-            "reading ordered entries",
+            lambda db: db.fetch(_RUNS, first, READ_ROWS), "reading ordered entries"
         )
         runs: list[Run] = []
         for row in rows:
@@ -148,7 +156,9 @@ class TreeStore:
                         "the stored tree is not the one of size "
                         f"{change.before.size} that this process extends"
                     )
-                return  # an earlier attempt was committed
+                # An earlier attempt was committed. Its head is going to be shown to witnesses.
+                await settle(db)
+                return
             if signed is not None:
                 await self._put(db, "signed", head.size, signed)
             await db.execute(

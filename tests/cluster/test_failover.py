@@ -1,0 +1,260 @@
+"""What is acknowledged is on a standby: also what an earlier attempt wrote, and after a failover.
+
+With `synchronous_standby_names`, a commit that waits for a dead standby is invisible until the
+primary is restarted. Then it is there, on this one machine, and whoever recognises it must wait all
+the same.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+import pytest
+
+import engines
+from log_deployment import GATEWAY as DEPLOYED_GATEWAY
+from log_deployment import Cluster, ask, deployed
+from log_tools import GATEWAY, GatewayStream
+from muniment.formats.encoding import unframe
+from muniment_log.cluster import database as database_module
+from muniment_log.cluster.database import Database
+from muniment_log.cluster.lease import Lease
+from muniment_log.cluster.migrate import migrate
+from muniment_log.cluster.order import Backlog, PostgresOrder
+from muniment_log.cluster.treestore import TreeStore
+from muniment_log.errors import LogError, UnavailableError
+from muniment_log.storage.port import StreamKey
+from muniment_log.storage.store import Ordering
+from muniment_log.streams import digest_of
+from tcpproxy import Proxy
+
+SECONDS = 90.0  # only a failure waits so long
+MAIN = StreamKey(GATEWAY, "main")
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[engines.PostgreSQL, engines.Standby]]:
+    """A primary that waits for its one standby."""
+    with (
+        engines.started(engines.PostgreSQL) as primary,
+        engines.started(engines.Standby, primary) as standby,
+    ):
+        primary.wait_for_standby()
+        yield primary, standby
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts end sooner than they do in a service."""
+    monkeypatch.setattr(database_module, "COMMAND_SECONDS", 1.5)
+    monkeypatch.setattr(database_module, "LOCK_SECONDS", 1.0)
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    database = await Database.open(url, connections=16, patience=0.5)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def eventually(work: Callable[[], Awaitable[T]]) -> T:
+    """What it gives as soon as it succeeds."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return await work()
+        except UnavailableError:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+
+
+def restart(primary: engines.PostgreSQL) -> None:
+    """Restarts it as a crash would."""
+    primary.kill()
+    primary.start()
+
+
+async def test_what_is_recognised_is_on_a_standby_before_it_is_told(
+    pair: tuple[engines.PostgreSQL, engines.Standby], hasty: None
+) -> None:
+    primary, standby = pair
+    url = primary.create_database()
+    stream = GatewayStream()
+    batch = stream.take(3)
+    ordering = Ordering(MAIN, batch, digest_of(batch))
+    async with opened(url) as database:
+        await eventually(lambda: migrate(database))
+        lease = await eventually(lambda: Lease.acquire(database, "integrator", 600.0))
+        assert lease is not None
+        order, trees = PostgresOrder(database, Backlog()), TreeStore(database, lease.epoch)
+        asked: list[Callable[[], Awaitable[object]]] = [
+            lambda: order.order([ordering]),
+            lambda: order.accepted(MAIN, batch.manifest.first),
+            lambda: order.stream(MAIN),
+            lambda: trees.runs(0),
+            trees.load,
+        ]
+
+        standby.kill()
+        with pytest.raises(UnavailableError):
+            await order.order([ordering])
+        # Cancelled, that commit would be visible now.
+        assert primary.query("SELECT count(*) FROM batch", url.rpartition("/")[2]) == "0"
+        restart(primary)
+        assert primary.query("SELECT count(*) FROM batch", url.rpartition("/")[2]) == "1"
+
+        # It is there, and nobody is told: whoever asks, and however often.
+        for _ in range(3):
+            results = await asyncio.gather(
+                *(ask() for ask in asked for _ in range(4)), return_exceptions=True
+            )
+            assert {type(result) for result in results} == {UnavailableError}, results
+        # What has given up has left next to nothing behind.
+        left = primary.query("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        assert int(left) <= database_module.SETTLERS + 1
+
+        # The standby is back: now it is told, and survives a failover.
+        standby.start()
+        assert await eventually(lambda: order.order([ordering])) == 0
+        assert await eventually(lambda: order.accepted(MAIN, 0)) is not None
+        assert [run.end for run in await eventually(lambda: trees.runs(0))] == [4]
+        primary.kill()
+    standby.promote()
+    async with opened(standby.url(url.rpartition("/")[2])) as database:
+        order = PostgresOrder(database, Backlog())
+        accepted = await order.accepted(MAIN, 0)
+        assert accepted is not None
+        assert accepted.digest == digest_of(batch)
+        assert await order.order([ordering]) == 0
+
+
+async def test_attempts_that_timed_out_leave_no_connections_behind(
+    database: str, postgres_server: engines.PostgreSQL, hasty: None
+) -> None:
+    """They wait for a row that somebody holds: the server does not notice that they have gone."""
+    async with opened(database) as opened_database:
+        await migrate(opened_database)
+        holder = await asyncpg.connect(database)
+        await holder.execute("BEGIN; SELECT FROM coordinator WHERE id = 0 FOR UPDATE")
+        order = PostgresOrder(opened_database, Backlog())
+
+        async def attempt(number: int) -> object:
+            stream = GatewayStream(label=f"s{number}")
+            batch = stream.take(1)
+            key = StreamKey(GATEWAY, stream.label)
+            return await order.order([Ordering(key, batch, digest_of(batch))])
+
+        results = await asyncio.gather(*map(attempt, range(16)), return_exceptions=True)
+        assert {type(result) for result in results} == {UnavailableError}, results
+        name = database.rpartition("/")[2]
+        deadline = time.monotonic() + SECONDS
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity "
+            f"WHERE datname = '{name}' AND wait_event_type = 'Lock'"
+        )
+        while postgres_server.query(waiting) != "0":
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+        await holder.execute("ROLLBACK")
+        await holder.close()
+        assert await eventually(lambda: attempt(0)) == 0
+
+
+async def test_a_commit_is_never_cancelled(
+    pair: tuple[engines.PostgreSQL, engines.Standby], hasty: None
+) -> None:
+    """Also when other tasks run between the timeout and the end of the connection."""
+    primary, standby = pair
+    url = primary.create_database()
+    name = url.rpartition("/")[2]
+    async with opened(url) as database:
+        primary.query("CREATE TABLE kept (number int)", name)
+        standby.kill()
+        connection = await database._pool.acquire()
+        with pytest.raises(TimeoutError):
+            await connection.execute("INSERT INTO kept VALUES (1)")
+        # Long enough for a request to cancel to arrive; `Database` itself does not wait.
+        await asyncio.sleep(1.0)
+        assert primary.query("SELECT count(*) FROM kept", name) == "0"
+        connection.terminate()
+        await database._pool.release(connection)
+        with pytest.raises(LogError):
+            await database.transact(
+                lambda db: db.execute("INSERT INTO kept VALUES (2)"), "keeping a number"
+            )
+        assert primary.query("SELECT count(*) FROM kept", name) == "0"
+
+
+@pytest.mark.timeout(300)
+def test_every_receipt_survives_a_failover(
+    pair: tuple[engines.PostgreSQL, engines.Standby], tmp_path: Path
+) -> None:
+    """A whole cluster: the standby dies, the primary is restarted, the standby is promoted."""
+    primary, standby = pair
+    with engines.started(engines.SeaweedFS) as store, Proxy(primary.port) as link:
+        url = primary.create_database().replace(f":{primary.port}/", f":{link.port}/")
+        with deployed(tmp_path, Cluster(url, store.create_bucket())) as made:
+            receipts: list[tuple[int, list[bytes]]] = []
+            answers: list[bytes] = []
+            stream = made.stream()
+
+            def submit(body: bytes) -> int:
+                answer = made.post(body)
+                answers.append(answer.body)
+                if answer.status == 200:
+                    receipts.append((answer.json["first"], unframe(body)))
+                return answer.status
+
+            def submit_until_receipt(body: bytes) -> None:
+                deadline = time.monotonic() + SECONDS
+                while (status := submit(body)) != 200:
+                    assert status == 503, answers[-1]
+                    assert time.monotonic() < deadline
+                    time.sleep(0.2)
+
+            def records(number: int) -> list[bytes]:
+                return [
+                    b'{"execution":"e","id":"%d-%d","kind":"outcome","producer":"%b",'
+                    b'"status":"completed","time":1790000000000,"v":1}'
+                    % (number, i, DEPLOYED_GATEWAY.encode())
+                    for i in range(300)
+                ]
+
+            submit_until_receipt(stream.take(records(0)))
+            standby.kill()
+            lost = stream.take(records(1))
+            assert submit(lost) == 503
+            restart(primary)
+            for _ in range(3):
+                assert submit(lost) == 503
+            # Nobody integrates what a failover takes back: the bucket keeps what it got for ever.
+            primary.kill()
+            standby.start()
+            standby.promote()
+            link.target = standby.port
+            link.cut()
+            # The gateway submits the batch again, as it does until it has a receipt; and others.
+            submit_until_receipt(lost)
+            submit_until_receipt(stream.take(records(2)))
+            first, batch = receipts[-1]
+            size = first + len(batch)
+            note = b""
+            deadline = time.monotonic() + SECONDS
+            while not note or int(note.split(b"\n")[1]) < size:
+                assert time.monotonic() < deadline, made.log.stderr[-4000:]
+                time.sleep(0.1)
+                answer = ask(f"{made.url}/checkpoint")
+                note = answer.body if answer.status == 200 else b""
+            made.policy.verify(note)
+            for first, batch in receipts:
+                for offset in (0, len(batch) - 1):
+                    found = ask(f"{made.url}/v1/entries/{first + offset}")
+                    assert found.body == batch[offset]
