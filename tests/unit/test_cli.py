@@ -15,6 +15,7 @@ from logsim import GATEWAY_SIGNER, POLICY_TEXT, WITNESSES, LogSim, decision, lin
 from muniment.cli import cli
 from muniment.cli.exits import TABLE, exit_code
 from muniment.errors import MunimentError, Refused
+from muniment.formats.canonical import encode_canonical
 from muniment.formats.keys import KeyFile
 from muniment.formats.note import parse_vkey
 from muniment.keyfiles import read_key_file, write_key_file
@@ -331,6 +332,47 @@ async def test_submit_prove_verify(place: Path) -> None:
     assert "are not entry 3 of its tree" in error
     value = json.loads(muniment("verify", "a.tlog-proof", *options, "--json", code=4).stdout)
     assert value["verified"] is False
+
+
+async def test_verify_tells_another_spelling_from_a_change(place: Path) -> None:
+    sim = LogSim()
+    record = json.loads(decision(1)) | {"execution": "run"}
+    record["request"]["context"] = {"é": [1, 0.5, None]}
+    sim.append([encode_canonical(record)])
+    async with sim.serve() as url:
+        for index in (0, 1):
+            await online("prove", "--log", url, "--index", str(index), "--out", f"{index}.proof")
+    leaf, manifest = sim.entries
+    options = ["--entry", "entry", "--policy", "trust.policy"]
+    for index, what, spelling in (
+        (0, "JSON", leaf + b"\n"),
+        (0, "JSON", b"\xef\xbb\xbf" + leaf + b"\r\n\r\n"),
+        (0, "JSON", json.dumps(record, indent=2).encode()),
+        (0, "JSON", json.dumps(dict(reversed(record.items())), ensure_ascii=False).encode()),
+        (0, "JSON", json.dumps(record, indent=2000).encode()),  # larger than a leaf can be
+        (0, "JSON", leaf.replace(b"[1,", b"[1.0,")),
+        (1, "text", manifest + b"\n"),
+        (1, "text", manifest.rstrip(b"\n")),
+        (1, "text", manifest.replace(b"\n", b"\r\n")),
+    ):
+        write("entry", spelling)
+        error = one_line(muniment("verify", f"{index}.proof", *options, code=4))
+        assert f"same {what}, other spelling" in error
+        assert "were changed" not in error
+    for index, changed in (
+        (0, leaf.replace(b"run", b"ruN") + b"\n"),
+        (0, json.dumps(record | {"v": 2}, indent=2).encode()),
+        (0, b"\n" + manifest),
+        (1, leaf + b"\n"),
+        (1, manifest + b" "),
+        (0, b""),
+        (0, b"\xff" * 9),
+        (0, b"[" * 100_000),
+    ):
+        write("entry", changed)
+        error = one_line(muniment("verify", f"{index}.proof", *options, code=4))
+        assert "were changed" in error
+        assert "other spelling" not in error
 
 
 async def test_verify_names_what_is_missing(place: Path) -> None:

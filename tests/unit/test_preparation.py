@@ -1,7 +1,17 @@
 """Preparing many records gives what preparing each with care gives: the same bytes or a refusal."""
 
+import collections
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import fractions
 import json
+import pathlib
+import types
+import uuid
 from itertools import count
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,10 +19,24 @@ from hypothesis import strategies as st
 
 from logsim import GATEWAY, decision, lines
 from muniment.formats.encoding import FormatError
-from muniment.formats.preparation import Preparer
-from muniment.formats.records import RecordError, complete_record, parse_record
+from muniment.formats.preparation import Preparer, RecordInput
+from muniment.formats.records import (
+    Check,
+    Decision,
+    RecordError,
+    complete_record,
+    parse_record,
+)
 
 NOW_MS = 1_790_000_000_000
+PAIR: dict[str, Any] = {
+    "request": {
+        "subject": {"type": "agent", "id": "planner"},
+        "action": {"name": "call"},
+        "resource": {"type": "tool", "id": "x"},
+    },
+    "response": {"decision": True},
+}
 
 
 def preparer() -> Preparer:
@@ -107,3 +131,108 @@ def test_a_slow_record_among_quick_ones_keeps_its_place() -> None:
     assert prepared[2] == decision(1)
     assert b'"x":1e+21' in prepared[1]
     assert b'"x":1e+21' in prepared[3]
+
+
+class _Colour(enum.Enum):
+    RED = "red"
+
+
+class _Text(enum.StrEnum):
+    RED = "red"
+
+
+class _Number(enum.IntEnum):
+    ONE = 1
+
+
+class _Float(float):
+    pass
+
+
+@dataclasses.dataclass
+class _Data:
+    a: int = 1
+
+
+REFUSED: dict[str, Any] = {
+    "Decimal": decimal.Decimal("0.10"),
+    "datetime": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    "date": dt.date(2026, 1, 1),
+    "timedelta": dt.timedelta(1),
+    "UUID": uuid.UUID(int=1),
+    "bytes": b"\x00\xff",
+    "bytearray": bytearray(b"a"),
+    "memoryview": memoryview(b"a"),
+    "set": {"a"},
+    "frozenset": frozenset({1}),
+    "Fraction": fractions.Fraction(1, 2),
+    "complex": 1j,
+    "Path": pathlib.PurePosixPath("/x"),
+    "_Colour": _Colour.RED,
+    "_Data": _Data(),
+    "mappingproxy": types.MappingProxyType({"a": 1}),
+    "range": range(3),
+    "function": len,
+    "int key": {1: "a"},
+    "bool key": {True: 1},
+    "None key": {None: 1},
+    "float key": {1.5: 1},
+    "tuple key": {("a",): 1},
+    "bytes key": {b"a": 1},
+    "Check": Check(name="a", result="verified"),
+}
+TAKEN: list[tuple[Any, Any]] = [
+    ((1, (2,)), [1, [2]]),
+    (_Text.RED, "red"),
+    (_Number.ONE, 1),
+    (_Float(1.5), 1.5),
+    (collections.OrderedDict(a=(1,)), {"a": [1]}),
+    (collections.defaultdict(int, a=1), {"a": 1}),
+    ({_Text.RED: 1}, {"red": 1}),
+]
+
+
+def _forms(value: Any) -> list[RecordInput]:
+    """A decision with a value in it: as a mapping, as a complete one, and typed."""
+    pair = {**PAIR, "request": {**PAIR["request"], "context": {"deep": [{"v": value}]}}}
+    common = {"v": 1, "id": "x", "time": NOW_MS, "producer": GATEWAY}
+    return [pair, {**pair, **common, "kind": "decision"}, Decision(**common, **pair)]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_json_would_turn_into_something_else_is_refused_alike(name: str) -> None:
+    reasons = set()
+    for form in _forms(REFUSED[name]):
+        with pytest.raises(RecordError) as refused:
+            preparer().prepare([{**PAIR}, form])
+        assert refused.value.entry == 1
+        reasons.add(str(refused.value))
+    (reason,) = reasons
+    assert "request.context.deep[0].v: " in reason
+
+
+@pytest.mark.parametrize(("value", "written"), TAKEN)
+def test_what_comes_back_equal_is_taken_alike(value: Any, written: Any) -> None:
+    for form in _forms(value):
+        (entry,) = preparer().prepare([form])
+        assert json.loads(entry)["request"]["context"] == {"deep": [{"v": written}]}
+
+
+def test_typed_members_are_not_turned_into_something_else_either() -> None:
+    common = {"v": 1, "id": "x", "time": NOW_MS, "producer": GATEWAY}
+    for change in (
+        {"id": uuid.UUID(int=1)},
+        {"time": decimal.Decimal(NOW_MS)},
+        {"id": _Colour.RED},
+    ):
+        with pytest.raises(RecordError, match="is no JSON value"):
+            preparer().prepare([Decision(**{**common, **PAIR, **change})])
+
+
+def test_a_foreign_traceparent_does_not_cost_the_record() -> None:
+    common = {"v": 1, "id": "x", "time": NOW_MS, "producer": GATEWAY}
+    valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    for trace, kept in ((valid, valid), (valid.upper(), None), ("01-" + valid[3:], None)):
+        for form in ({**PAIR, "traceparent": trace}, Decision(**common, **PAIR, traceparent=trace)):
+            (entry,) = preparer().prepare([form])
+            assert json.loads(entry).get("traceparent") == kept

@@ -755,9 +755,6 @@ def test_values_that_are_not_json_are_not_encoded(value: Any) -> None:
     assert isinstance(record, Decision)
     request = REQUEST | {"context": {"x": value}}
     broken = msgspec.structs.replace(record, request=request)
-    if isinstance(value, bytes | set):  # written as text and list, and so read again
-        assert encode_record(broken)
-        return
     with pytest.raises(FormatError, match="record: "):
         encode_record(broken)
 

@@ -1,16 +1,25 @@
 """``muniment verify``."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from time import time as clock
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from muniment.atomicfile import read_bounded
 from muniment.cli.common import FILE, json_option, policy_option, read_policy, say_time
 from muniment.errors import FormatError, VerificationError
-from muniment.formats.encoding import MAX_ENTRY
+
+if TYPE_CHECKING:
+    from muniment.formats.policy import Policy
+    from muniment.formats.tlogproof import TlogProof
+
+MAX_SPELLING: Final = 1024 * 1024
+"""Bytes read of an entry: one that was indented is larger than a leaf can be, and still told."""
+
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 @click.command()
@@ -31,7 +40,7 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
     )
 
     policy = read_policy(policy_path)
-    data = read_bounded(entry, "entry", most=MAX_ENTRY)
+    data = read_bounded(entry, "entry", most=MAX_SPELLING)
     try:
         proof = parse_tlog_proof(read_bounded(proof_path, "proof", most=MAX_TLOG_PROOF_SIZE))
         # Apart from the proof, so that the message can say which of the two does not hold.
@@ -39,10 +48,11 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
         try:
             cosigned = verify_tlog_proof(proof, data, policy)
         except VerificationError:
-            raise VerificationError(
-                f"the checkpoint is genuine, but these {len(data)} bytes are not entry "
-                f"{proof.index} of its tree: they, the index or the proof were changed"
-            ) from None
+            reason = _other_spelling(proof, data, policy) or (
+                f"these {len(data)} bytes are not entry {proof.index} of its tree: they, the index "
+                "or the proof were changed"
+            )
+            raise VerificationError(f"the checkpoint is genuine, but {reason}") from None
     except (FormatError, VerificationError) as error:
         if as_json:
             click.echo(json.dumps({"verified": False, "reason": str(error)}))
@@ -71,3 +81,29 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
     for name, time in cosigned.cosigners:
         when = say_time(time) if time else "states no time"
         click.echo(f"  {show(name)}  {when}{'  (in the future)' if (name, time) in ahead else ''}")
+
+
+def _other_spelling(proof: "TlogProof", data: bytes, policy: "Policy") -> str | None:
+    """Says so when an entry is the right one but for how it is written; None when it is not.
+
+    An editor ends a file with a newline, and a tool that shows JSON indents it. Neither is a change
+    of what was logged; a leaf is its exact bytes all the same.
+    """
+    from muniment.formats.canonical import canonicalize  # noqa: PLC0415 - see verify
+    from muniment.formats.tlogproof import verify_tlog_proof  # noqa: PLC0415
+
+    plain = data.removeprefix(_BOM)
+    candidates: list[tuple[str, bytes]] = []
+    with suppress(FormatError):  # no JSON, or none that a log takes
+        candidates.append(("JSON", canonicalize(plain, "entry", most=MAX_SPELLING)))
+    bare = plain.rstrip(b"\r\n")
+    candidates += [("text", each) for each in (bare, bare + b"\n", plain.replace(b"\r\n", b"\n"))]
+    for what, candidate in candidates:
+        with suppress(VerificationError):
+            verify_tlog_proof(proof, candidate, policy)
+            return (
+                f"the file is entry {proof.index} in another form: same {what}, other spelling "
+                f"({len(data)} bytes, the leaf has {len(candidate)}). Nothing in it was changed; "
+                "take the leaf's exact bytes, as `muniment prove --entry-out` writes them"
+            )
+    return None

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, cast
 import msgspec
 
 from muniment.formats.encoding import FormatError
+from muniment.formats.plainvalue import plain_value
 from muniment.formats.records import (
     Decision,
     Edge,
@@ -27,6 +28,7 @@ from muniment.formats.records import (
     decision_of_evaluation,
     encode_record,
 )
+from muniment.formats.submission import is_traceparent
 
 RecordInput: TypeAlias = Record | bytes | str | Mapping[str, Any]
 """A typed record, a JSON object as text, or a mapping that can be one."""
@@ -100,6 +102,8 @@ class Preparer:
             return self._typed(record, number)
         try:
             members = _read(_text(record))
+            if not isinstance(record, str | bytes) and members != record:
+                members = plain_value(record)  # a tuple, at best
             if "kind" not in members:
                 members = decision_of_evaluation(members)
             common = {"v": 1, "time": now_ms, "producer": self.producer}
@@ -113,11 +117,14 @@ class Preparer:
         try:
             return encode_record(record)
         except FormatError as error:
+            found = getattr(record, "traceparent", None)
+            if found is not None and not is_traceparent(found):  # somebody else's, see submission
+                return self._typed(msgspec.structs.replace(record, traceparent=None), number)
             raise RecordError(number, _bare(error)) from None
 
     def _careful(self, record: RecordInput, number: int, now_ms: int) -> bytes:
         try:
-            data = record if isinstance(record, bytes) else _text(record).encode()
+            data = record if isinstance(record, bytes) else _plain_text(record).encode()
             entry = complete_record(
                 data, producer=self.producer, now_ms=now_ms, new_id=self._new_id
             )
@@ -137,6 +144,10 @@ def _reason(error: RecordError) -> str:
 
 def _bare(error: FormatError) -> str:
     return str(error).removeprefix("record: ")
+
+
+def _plain_text(record: RecordInput) -> str:
+    return _text(record if isinstance(record, str) else plain_value(record))
 
 
 def _text(record: RecordInput) -> str:

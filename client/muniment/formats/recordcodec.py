@@ -11,12 +11,13 @@ the bytes.
 from collections.abc import Generator, Sequence
 from typing import Any, Final
 
-from msgspec import MsgspecError, ValidationError, convert, to_builtins
+from msgspec import MsgspecError, ValidationError, convert
 from msgspec.json import Decoder
 
 from muniment.formats.canonical import check_canonical, encode_canonical
 from muniment.formats.encoding import FormatError, check_key_name, in_one_go
 from muniment.formats.kinds import Record
+from muniment.formats.plainvalue import plain_members
 from muniment.formats.recordcheck import (
     check_producer,
     check_rules,
@@ -111,7 +112,7 @@ def encode_record(record: Record) -> bytes:
     """Encodes a record in canonical form; `parse_record` gives it back.
 
     A value that was made in Python is validated here. Tuples in `request` and `response` come
-    back as lists.
+    back as lists; other values that JSON would not give back are refused, see `plainvalue`.
 
     Raises:
         FormatError: If the record is not valid, or longer than MAX_RECORD bytes.
@@ -119,7 +120,7 @@ def encode_record(record: Record) -> bytes:
     data = _quickly(record)
     if data is None:
         try:
-            data = encode_canonical(to_builtins(record))
+            data = encode_canonical(plain_members(record))
         except (TypeError, MsgspecError, UnicodeEncodeError, RecursionError) as error:
             raise FormatError(f"record: cannot be JSON: {error}") from None
         except FormatError as error:

@@ -22,8 +22,9 @@ from muniment.formats.note import VKey, parse_vkey
 from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.keys import LOCAL_MASK, PART_BITS, ROLE_BITS, THING_SHIFT, Role
 from muniment.index.schema import APPLICATION_ID, HAS_HEADS, STATE, IndexState, state_of
+from muniment.index.stillfile import open_replica
 from muniment.lineage.facts import Head, Interval, Page
-from muniment.service.database import CACHE_KIBIBYTES, DatabaseError, open_reader
+from muniment.service.database import CACHE_KIBIBYTES, DatabaseError
 
 if TYPE_CHECKING:
     from muniment.formats.kinds import Record
@@ -184,7 +185,7 @@ class IndexReader:
         if not path.is_file():
             raise DatabaseError(f"{path}: no such index")
         self.path: Final = path
-        self._connection = open_reader(path, cache=CACHE_KIBIBYTES)
+        self._connection, self._still = open_replica(path, cache=CACHE_KIBIBYTES)
         try:
             (application,) = self._connection.execute("PRAGMA application_id").fetchone()
             if application != APPLICATION_ID:
@@ -422,6 +423,9 @@ class IndexReader:
 
     def _all(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         try:
-            return self._connection.execute(sql, values).fetchall()
+            rows = self._connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise DatabaseError(f"{self.path}: {error}") from error
+        if self._still is not None:
+            self._still.check()
+        return rows

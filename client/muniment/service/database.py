@@ -406,7 +406,9 @@ class Readers:
         self._idle.clear()
 
 
-def open_reader(path: Path, *, cache: int = READER_KIBIBYTES) -> sqlite3.Connection:
+def open_reader(
+    path: Path, *, cache: int = READER_KIBIBYTES, is_still: bool = False
+) -> sqlite3.Connection:
     """Opens one query-only connection that never checkpoints; close it before the writer.
 
     It may move between threads, but only one may use it at a time.
@@ -414,6 +416,8 @@ def open_reader(path: Path, *, cache: int = READER_KIBIBYTES) -> sqlite3.Connect
     Args:
         path: The database.
         cache: Its page cache, in KiB.
+        is_still: Whether it does not change while it is open. Then nothing is written beside it,
+            and a write-ahead log is not looked at.
 
     Raises:
         AbsentDatabaseError: If there is none, or an empty one.
@@ -421,7 +425,7 @@ def open_reader(path: Path, *, cache: int = READER_KIBIBYTES) -> sqlite3.Connect
     """
     _is_there(path, "old")
     try:
-        connection = _connect(path, cache)
+        connection = _connect(path, cache, is_still=is_still)
         try:
             _has_content(connection, path)
             connection.execute("PRAGMA wal_autocheckpoint=0")
@@ -488,9 +492,12 @@ def _passing(path: Path, error: BaseException) -> str | None:
     return None
 
 
-def _connect(path: Path, cache: int = CACHE_KIBIBYTES) -> sqlite3.Connection:
+def _connect(
+    path: Path, cache: int = CACHE_KIBIBYTES, *, is_still: bool = False
+) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path,
+        f"{path.absolute().as_uri()}?mode=ro&immutable=1" if is_still else path,
+        uri=is_still,
         timeout=BUSY_MILLISECONDS / 1000,
         isolation_level=None,  # transactions are spelled out; the module must not begin any
         check_same_thread=False,  # each connection has one user at a time, see the callers
