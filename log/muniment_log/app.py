@@ -32,6 +32,7 @@ from muniment_log.http.api import build, state_of
 from muniment_log.http.doors import Doors
 from muniment_log.http.reads import published_size
 from muniment_log.index import IndexFiles, IndexProcess, IndexReads
+from muniment_log.inforce import Witnesses
 from muniment_log.integrate import restore
 from muniment_log.listening import Heads
 from muniment_log.metrics import LogMetrics
@@ -43,7 +44,6 @@ from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.snapshot import LogSnapshot
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_log.tokens import TokenFramer
-from muniment_log.witness import clients_of, new_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ async def serve(
     store = await SQLiteStore.open(config.database)
     try:
         await store.claim(file.origin, [str(signer.vkey) for signer in config.signers])
-        async with new_session(file.limits.witness_seconds, file.outgoing.access) as session:
+        async with Witnesses(config) as witnesses:
             loaded = await store.load()
             made = await store.made()
             edge = restore(loaded.head, loaded.fragments, loaded.partials)
@@ -99,7 +99,7 @@ async def serve(
             for note in (loaded.signed, loaded.published):
                 if note is not None:
                     await check_note(note, file.origin, tiles, loaded.head)
-            clients = [] if config.policy is None else clients_of(config.policy, session)
+            clients = witnesses.clients
             keys = [verifier_for(signer.vkey) for signer in config.signers]
             silent = await check_witnesses(
                 clients, file.origin, keys, tiles, loaded.head, file.limits.start_seconds
@@ -148,6 +148,11 @@ async def serve(
             budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
             doors = Doors(config.admission)
             api = build(doors, budgets, sequencer, publisher, tiles, metrics, index)
+
+            async def take_up(changed: LogConfig) -> None:
+                await witnesses.replace(changed, publisher.use)
+                budgets.replace(changed.rates)
+
             admin = Admin(
                 config,
                 doors,
@@ -157,7 +162,7 @@ async def serve(
                     **state_of(publisher, None if index is None else index[0]),
                 },
                 metrics,
-                lambda changed: budgets.replace(changed.rates),
+                take_up,
             )
             async with AsyncExitStack() as closing:
                 if index is not None:

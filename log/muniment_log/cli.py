@@ -143,10 +143,13 @@ def vkeys_command(config: Path) -> None:
 @main.command("reload")
 @_CONFIG
 def reload_command(config: Path) -> None:
-    """Have the running log take up the gateways, tokens and read tokens of its configuration.
+    """Have the running log take up its configuration, and the files that this names.
 
-    Prints what is in force then. Needs `admin` in the configuration. Of a cluster, all processes of
-    this configuration on this machine do it.
+    Gateways, tokens, read tokens, the policy, [outgoing] with its CAs and certificate. All of it is
+    read again, own keys and [tls] too; when anything cannot be used, or has changed that takes a
+    restart, it is refused as a whole, and what was in force stays. Prints what is in force then.
+    Needs `admin` in the configuration. Of a cluster, all processes of this configuration on this
+    machine do it.
     """
     _administer(config, "POST", "/reload")
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime  # msgspec reads the annotations
+from hashlib import sha256
 from pathlib import Path  # noqa: TC003  # msgspec reads the annotations
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -260,6 +261,7 @@ class LogConfig:
         policy: the witness policy; None publishes uncosigned.
         admission: who may submit.
         rates: what they may submit, by producer, where it is not what `[limits]` says.
+        policy_sha256: SHA-256 of the policy's file, hexadecimal; empty without a policy.
     """
 
     path: Path
@@ -268,6 +270,7 @@ class LogConfig:
     policy: Policy | None
     admission: Admission
     rates: Mapping[str, Rates]
+    policy_sha256: str = ""
 
     @property
     def database(self) -> Path:
@@ -292,8 +295,12 @@ class LogConfig:
         return self.file.cluster
 
 
-def load(path: Path) -> LogConfig:
+def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
     """Reads log.toml, the key files and the policy that it names.
+
+    Args:
+        path: the file.
+        signers: the log's keys, when they are not to be read again.
 
     Raises:
         ConfigError: If anything in it cannot be used; names file and key.
@@ -303,11 +310,13 @@ def load(path: Path) -> LogConfig:
         check_origin(file.origin)
     if (file.database is None) == (file.cluster is None):
         config_error(path, "database", "give either a database or a [cluster] table")
-    signers = _signers(path, file)
-    policy = None
+    if signers is None:
+        signers = _signers(path, file)
+    policy, digest = None, ""
     if file.policy is not None:
         with config_key(path, "policy"):
-            policy = parse_policy(_read_policy(file.policy))
+            data = _read_policy(file.policy)
+            policy, digest = parse_policy(data), sha256(data).hexdigest()
         asked = [witness for witness in policy.witnesses if witness.url is not None]
         for witness in asked:
             if not str(witness.url).startswith(("http://", "https://")):
@@ -321,7 +330,8 @@ def load(path: Path) -> LogConfig:
                 f"{len(asked)} witness keys with a URL, and the log has {len(signers)} of its own: "
                 f"a checkpoint has at most {MAX_SIGNATURES} signature lines",
             )
-    return LogConfig(path, file, signers, policy, admission_of(path, file), rates_of(path, file))
+    admission, rates = admission_of(path, file), rates_of(path, file)
+    return LogConfig(path, file, signers, policy, admission, rates, digest)
 
 
 def check_origin(origin: str) -> str:

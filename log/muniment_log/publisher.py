@@ -89,21 +89,12 @@ class Publisher:
         self._store = store
         self._tiles = tiles
         self._policy = policy
-        self._workers = Workers(
-            [
-                Worker(
-                    self,
-                    witness,
-                    first_pause=limits.backoff_first_seconds,
-                    longest_pause=limits.backoff_most_seconds,
-                )
-                for witness in witnesses
-            ],
-            self._makes_quorum,
-        )
         self._metrics = metrics
         self._limits = limits
         self._doubts = doubts
+        self._workers = self._workers_of(witnesses)
+        self._group: asyncio.TaskGroup | None = None
+        self._asking: list[asyncio.Task[None]] = []
         self._integrated: Head | None = None
         self._round: Round | None = None
         self._signed: bytes | None = None  # newer than the round, waiting for its turn
@@ -116,6 +107,41 @@ class Publisher:
         self._cosigned: SignedCheckpoint | None = None  # published, or on its way to the disk
         self._stored = asyncio.Event()  # not set while a published head is being stored
         self._stored.set()
+
+    def _workers_of(self, witnesses: Sequence[WitnessClient]) -> Workers:
+        first, longest = self._limits.backoff_first_seconds, self._limits.backoff_most_seconds
+        return Workers(
+            [
+                Worker(self, witness, first_pause=first, longest_pause=longest)
+                for witness in witnesses
+            ],
+            self._makes_quorum,
+        )
+
+    def use(self, policy: Policy | None, witnesses: Sequence[WitnessClient]) -> None:
+        """Publishes by another policy from now on.
+
+        The newest signed head is put to its witnesses at once, also when it was published by the
+        policy before; what was published stays until then.
+        """
+        for task in self._asking:
+            task.cancel()
+        self._workers.stop()
+        self._policy = policy
+        self._workers = self._workers_of(witnesses)
+        self._doubts.use(policy, witnesses)
+        self._ask()
+        last, self._round = self._round, None
+        if last is not None and self._signed is None:
+            self._signed = last.own.encode()
+        self._news.set()
+
+    def _ask(self) -> None:
+        if self._group is not None:
+            self._asking = [
+                self._group.create_task(worker.run(), name=f"witness {worker.client.label}")
+                for worker in self._workers
+            ]
 
     def start(
         self,
@@ -232,10 +258,11 @@ class Publisher:
         """
         try:
             async with asyncio.TaskGroup() as group:
-                for worker in self._workers:
-                    group.create_task(worker.run(), name=f"witness {worker.client.label}")
+                self._group = group
+                self._ask()
                 await self._publish_all()
         finally:
+            self._group = None
             self._waiting.stop()
             self._stored.set()
             self._workers.stop()

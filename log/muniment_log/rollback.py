@@ -193,11 +193,28 @@ class Doubts:
         self._policy = policy
         self._witnesses = tuple(witnesses)
         self._silent = set(silent)
+        self._seconds = seconds
         self._until = asyncio.get_running_loop().time() + seconds
         self._saying: dict[WitnessClient, str] = {}
         self._confirmed = False
         self._news = asyncio.Event()
         self._is_clear = not self._silent
+
+    def use(self, policy: Policy | None, witnesses: Iterable[WitnessClient]) -> None:
+        """Another policy is in force; what its witnesses have said still counts."""
+        known = {witness.url for witness in self._witnesses}
+        self._witnesses = tuple(witnesses)
+        self._policy = policy
+        by_url = {witness.url: witness for witness in self._witnesses}
+        asked = {witness.url for witness in self._silent}
+        said = {witness.url: what for witness, what in self._saying.items()}
+        self._saying = {by_url[url]: what for url, what in said.items() if url in by_url}
+        self._silent = {by_url[url] for url in asked if url in by_url}
+        if not self._confirmed:
+            # Those that are new have not been asked for a checkpoint: as if they showed none.
+            self._silent |= {each for each in self._witnesses if each.url not in known}
+            self._until = asyncio.get_running_loop().time() + self._seconds
+        self._look()
 
     @property
     def reason(self) -> str:

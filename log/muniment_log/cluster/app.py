@@ -155,9 +155,13 @@ async def serve(
         doors = Doors(config.admission)
         budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
         role = "integrator" if not is_frontend else "serve" if is_integrator else "frontend"
-        admin = Admin(
-            config, doors, standing.status, metrics, lambda changed: budgets.replace(changed.rates)
-        )
+
+        async def take_up(changed: LogConfig) -> None:
+            if integration is not None:
+                await integration.use(changed)
+            budgets.replace(changed.rates)
+
+        admin = Admin(config, doors, standing.status, metrics, take_up)
         background: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]
         background = [("view of the cluster", view.run)]
         if integration is not None:

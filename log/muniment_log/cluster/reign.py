@@ -27,11 +27,11 @@ from muniment_log.cluster.treestore import TreeStore
 from muniment_log.cluster.view import IntegratorStatus
 from muniment_log.errors import UnavailableError
 from muniment_log.heads import HeadSigner
+from muniment_log.inforce import Witnesses
 from muniment_log.listening import Heads
 from muniment_log.publisher import Publisher
 from muniment_log.rollback import Doubts, PastCheck, check_note, check_witnesses
 from muniment_log.storage.embedded import EmbeddedTiles
-from muniment_log.witness import clients_of, new_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +73,7 @@ class Integration:
         self._clock = clock
         self._integrator: Integrator | None = None
         self._publisher: Publisher | None = None
+        self._witnesses: Witnesses | None = None
         self._holder: str | None = None
 
     @property
@@ -84,6 +85,18 @@ class Integration:
     def publisher(self) -> Publisher | None:
         """The publisher while this process integrates; None while it stands by."""
         return self._publisher
+
+    async def use(self, config: LogConfig) -> None:
+        """Takes another policy and other connections, now and for reigns to come.
+
+        Raises:
+            InputError: a file of `[outgoing]` cannot be used; nothing has changed then.
+        """
+        if self._witnesses is not None and self._publisher is not None:
+            await self._witnesses.replace(config, self._publisher.use)
+        else:
+            config.file.outgoing.access.ssl()
+        self._config = config
 
     def wake(self) -> None:
         """Something was ordered in this process."""
@@ -112,7 +125,7 @@ class Integration:
                 for error in group.exceptions:
                     event(_LOGGER, logging.WARNING, "integrating no more", error=_text(error))
             finally:
-                self._integrator = self._publisher = self._holder = None
+                self._integrator = self._publisher = self._holder = self._witnesses = None
                 if lease is not None:
                     await lease.release()
             pause = self._lease_seconds / LOOKS if lease is None else PAUSE_SECONDS
@@ -139,9 +152,9 @@ class Integration:
         keys = [verifier_for(signer.vkey) for signer in self._config.signers]
         await bucket.check_published(stored)
         await bucket.reconcile(file.origin, keys, stored, tiles)
-        async with new_session(file.limits.witness_seconds, file.outgoing.access) as session:
-            policy = self._config.policy
-            clients = [] if policy is None else clients_of(policy, session)
+        config = self._config
+        async with Witnesses(config) as witnesses:
+            policy, clients = witnesses.policy, witnesses.clients
             silent = await check_witnesses(
                 clients, file.origin, keys, tiles, stored.head, file.limits.start_seconds
             )
@@ -175,6 +188,9 @@ class Integration:
             publisher.start(stored.head, signed, stored.published, lambda: integrator.is_busy)
             self._metrics.integrated(stored.head.size)
             self._integrator, self._publisher = integrator, publisher
+            self._witnesses = witnesses
+            if self._config is not config:  # reloaded meanwhile
+                await witnesses.replace(self._config, publisher.use)
             event(
                 _LOGGER, logging.INFO, "took over", epoch=lease.epoch, size=stored.head.size,
                 witnesses=len(clients),

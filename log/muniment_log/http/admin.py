@@ -1,26 +1,26 @@
-"""What the log's administrative socket serves: its state, and the reload of who may do what."""
+"""What the log's administrative socket serves: its state, and the reload of its configuration."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from muniment.formats.encoding import MunimentError
-from muniment.service.config import config_error, load_config
 from muniment.service.http import App, Problem, Request, Response, json_response
+from muniment.service.logging import event
 from muniment.service.metrics import CONTENT_TYPE, Metrics
-from muniment_log.config import LogConfig, LogFile, admission_of, rates_of
+from muniment_log.inforce import InForce, reread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from muniment_log.bearer import Tokens
+    from muniment_log.config import LogConfig
     from muniment_log.http.doors import Doors
 
-RELOADED: Final = frozenset({"gateway", "token", "read"})
-"""The tables that a running log takes up; all else takes a restart."""
+_LOGGER: Final = logging.getLogger(__name__)
 
 
 class Admin:
@@ -36,7 +36,7 @@ class Admin:
         doors: Doors,
         state: Callable[[], dict[str, Any]],
         metrics: Metrics,
-        changed: Callable[[LogConfig], None],
+        take_up: Callable[[LogConfig], Awaitable[None]],
     ) -> None:
         """Takes what it shows and changes.
 
@@ -45,13 +45,15 @@ class Admin:
             doors: what lets requests in.
             state: tells how far the log is, and its witnesses.
             metrics: the log's metrics, to show.
-            changed: told of a configuration that is in force now.
+            take_up: puts a configuration in force; raises MunimentError when it cannot, and has
+                changed nothing then.
         """
         self.config = config
         self._doors = doors
         self._state = state
         self._metrics = metrics
-        self._changed = changed
+        self._take_up = take_up
+        self._in_force = InForce(config)
         self._reloading = asyncio.Lock()
 
     def app(self) -> App:
@@ -71,17 +73,27 @@ class Admin:
     async def _reload(self, _: Request) -> Response:
         async with self._reloading:
             try:
-                config = await asyncio.to_thread(_reread, self.config)
+                config = await asyncio.to_thread(reread, self.config)
+                await self._take_up(config)
             except MunimentError as error:
+                self._in_force.refused(str(error))
+                event(
+                    _LOGGER,
+                    logging.ERROR,
+                    "reload refused; what was in force stays in force",
+                    reason=str(error),
+                )
                 raise Problem(409, "not-reloaded", str(error)) from error
             self.config = config
             self._doors.admission = config.admission
-            self._changed(config)
+            self._in_force.accepted(config)
+        event(_LOGGER, logging.INFO, "reloaded", policy=config.policy_sha256 or "none")
         return json_response(self._doings())
 
     def _doings(self) -> dict[str, Any]:
         admission = self._doors.admission
         return {
+            **self._in_force.told(),
             "gateways": {
                 name: [f"{verifier.vkey.key_id:08x}" for verifier in verifiers]
                 for name, verifiers in sorted(admission.gateways.items())
@@ -101,12 +113,3 @@ def _ends(tokens: Tokens) -> list[dict[str, str | None]]:
         }
         for token in tokens
     ]
-
-
-def _reread(now: LogConfig) -> LogConfig:
-    path = now.path
-    file = load_config(path, LogFile)
-    for name in LogFile.__struct_fields__:
-        if name not in RELOADED and getattr(file, name) != getattr(now.file, name):
-            config_error(path, name, "has changed; that takes a restart")
-    return replace(now, file=file, admission=admission_of(path, file), rates=rates_of(path, file))

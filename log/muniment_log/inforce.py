@@ -1,0 +1,164 @@
+"""What a running log takes from the files that its configuration names, as it is in force.
+
+A reload reads all of them again: the policy, the keys, their passphrase, the CAs. What does not
+load is refused as a whole, by name, and what was in force stays.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from muniment.formats.policy import show
+from muniment.keyfiles import is_encrypted
+from muniment.service.config import config_error, config_key, load_config
+from muniment.service.tls import server_context
+from muniment_log.config import LogFile, load
+from muniment_log.witness import clients_of, new_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from muniment.formats.policy import Policy
+    from muniment_log.config import LogConfig
+    from muniment_log.witness import WitnessClient
+
+RELOADED: Final = frozenset(
+    {"gateway", "token", "read", "policy", "outgoing", "key_passphrase_file"}
+)
+"""What of the file a running log takes up; all else takes a restart."""
+
+
+def reread(now: LogConfig) -> LogConfig:
+    """Reads a configuration again, and all that it names, for a log that runs; blocks.
+
+    Args:
+        now: what is in force.
+
+    Raises:
+        ConfigError: something cannot be used, or has changed that takes a restart; names it.
+    """
+    path = now.path
+    file = load_config(path, LogFile)
+    for name in LogFile.__struct_fields__:
+        if name not in RELOADED and getattr(file, name) != getattr(now.file, name):
+            config_error(path, name, "has changed; that takes a restart")
+    # A passphrase that was typed at the start is not asked for again.
+    with config_key(path, "keys"):
+        typed = file.key_passphrase_file is None and any(map(is_encrypted, file.keys))
+    config = load(path, signers=now.signers if typed else None)
+    if [each.vkey for each in config.signers] != [each.vkey for each in now.signers]:
+        config_error(
+            path,
+            "keys",
+            "a file holds another key than the one in force: own keys are changed by "
+            "`muniment-log rotate-key` and a restart",
+        )
+    server_context(file.tls)
+    return config
+
+
+class Witnesses:
+    """The witnesses of the policy in force, and the connections to them.
+
+    An async context manager, which closes the connections.
+
+    Attributes:
+        policy: the policy; None when the log publishes uncosigned.
+        clients: one for each URL.
+    """
+
+    def __init__(self, config: LogConfig) -> None:
+        """Takes what is in force at the start.
+
+        Raises:
+            InputError: a file of `[outgoing]` cannot be used.
+        """
+        file = config.file
+        self.policy = config.policy
+        self._session = new_session(file.limits.witness_seconds, file.outgoing.access)
+        self.clients = [] if self.policy is None else clients_of(self.policy, self._session)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._session.__aexit__(*error)
+
+    async def replace(
+        self,
+        config: LogConfig,
+        use: Callable[[Policy | None, Sequence[WitnessClient]], object],
+    ) -> None:
+        """Takes another configuration's policy and connections.
+
+        Args:
+            config: the configuration.
+            use: puts the new ones in the place of the old ones, before those are closed.
+
+        Raises:
+            InputError: a file of `[outgoing]` cannot be used; nothing has changed then.
+        """
+        other = Witnesses(config)
+        sizes = {client.url: client.size for client in self.clients}
+        for client in other.clients:
+            client.size = sizes.get(client.url, 0)
+        use(other.policy, other.clients)
+        before, self._session = self._session, other._session
+        self.policy, self.clients = other.policy, other.clients
+        await before.__aexit__()
+
+
+class InForce:
+    """Tells what of a configuration is in force, since when, and what a reload has refused."""
+
+    def __init__(self, config: LogConfig) -> None:
+        """The start of a process."""
+        self._config = config
+        self._since = self._policy_since = _now()
+        self._refused: dict[str, str] | None = None
+
+    def accepted(self, config: LogConfig) -> None:
+        """Another configuration is in force."""
+        self._since = _now()
+        if config.policy_sha256 != self._config.policy_sha256:
+            self._policy_since = self._since
+        self._config = config
+        self._refused = None
+
+    def refused(self, reason: str) -> None:
+        """A reload was refused: what was in force stays."""
+        self._refused = {"at": _now(), "reason": reason}
+
+    def told(self) -> dict[str, Any]:
+        """For the status."""
+        config = self._config
+        policy = config.policy
+        return {
+            "policy": None
+            if policy is None
+            else {
+                "file": str(config.file.policy),
+                "sha256": config.policy_sha256,
+                "quorum": _quorum(policy),
+                "witnesses": [show(witness.name) for witness in policy.witnesses],
+                "since": self._policy_since,
+            },
+            "configuration": {
+                "file": str(config.path),
+                "since": self._since,
+                "refused": self._refused,
+            },
+        }
+
+
+def _quorum(policy: Policy) -> str:
+    for group in policy.groups:
+        if group.name == policy.quorum:
+            members = ", ".join(map(show, group.members))
+            return f"{show(group.name)}: {group.threshold} of {members}"
+    return show(policy.quorum)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
