@@ -82,7 +82,7 @@ class Gateway:
             self._loop = asyncio.new_event_loop()
             self._home.enter(self._loop)
             self._thread = threading.Thread(
-                target=self._loop.run_forever, name="muniment-gateway", daemon=True
+                target=_serve, args=(self._loop,), name="muniment-gateway", daemon=True
             )
             self._thread.start()
         try:
@@ -242,16 +242,18 @@ class Gateway:
             thread = self._thread
         if loop is None or thread is None:
             return
-        others = asyncio.run_coroutine_threadsafe(_cancel_others(), loop)
-        try:
-            others.result(GRACE)
-        except TimeoutError:
-            pass  # what does not let itself be cancelled
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(GRACE)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(GRACE)
         if thread.is_alive():
             raise Undelivered(f"the gateway's thread does not end within {GRACE:g} s")
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Runs the loop in its thread until it is stopped."""
+    try:
+        loop.run_forever()
+        loop.run_until_complete(_cancel_others())
+    finally:
         loop.close()
 
 

@@ -139,6 +139,75 @@ async def test_is_bounded_by_count_and_bytes(tmp_path: Path) -> None:
             await one.close(drain=0.0)
 
 
+OUTCOME = {"kind": "outcome", "execution": "run-1"}
+COMPLETED = {**OUTCOME, "status": "completed"}
+UNKNOWN = {**OUTCOME, "status": "unknown"}
+
+
+def statuses(sim: LogSim) -> list[str]:
+    return [json.loads(entry)["status"] for entry in logged_records(sim)]
+
+
+async def test_a_call_has_the_outcome_that_was_kept_or_an_unknown_one(tmp_path: Path) -> None:
+    sim = LogSim()
+    path = tmp_path / "spool"
+    async with sim.serve() as url:
+        async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+            calls = [await gateway.spool.begin(UNKNOWN) for _ in range(3)]
+            assert gateway.spool.pending == 0
+            await gateway.spool.end(calls[0], COMPLETED)
+            gateway.spool.forget(calls[1])
+            await gateway.spool.drained()
+            assert statuses(sim) == ["completed"]
+        for _ in range(2):
+            async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+                await gateway.spool.drained()
+            assert statuses(sim) == ["completed", "unknown"]
+
+
+async def test_a_call_that_gave_up_before_it_began_leaves_nothing(tmp_path: Path) -> None:
+    sim = LogSim()
+    path = tmp_path / "spool"
+    async with sim.serve() as url:
+        async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+            beginning = asyncio.create_task(gateway.spool.begin(UNKNOWN))
+            await asyncio.sleep(0)
+            beginning.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await beginning
+        async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+            await gateway.spool.drained()
+    assert statuses(sim) == []
+
+
+async def test_room_for_outcomes_counts(tmp_path: Path) -> None:
+    async with LogSim().serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+
+        def connect() -> Gateway:
+            return Gateway("http://127.0.0.1:1", GATEWAY_SIGNER, stream="s.spool")
+
+        for name, limits in (("count", {"max_records": 2}), ("bytes", {"max_bytes": 3000})):
+            one = await Spool.open(tmp_path / name, connect, gateway._preparer, **limits)
+            first, _ = await one.begin(UNKNOWN), await one.begin(UNKNOWN)
+            with pytest.raises(SpoolFull):
+                await one.begin(UNKNOWN)
+            with pytest.raises(SpoolFull):
+                await one.put(lines(6))
+            await one.end(first, COMPLETED)  # its place is its own
+            await one.close(drain=0.0)
+
+
+async def test_a_spool_of_before_goes_on(tmp_path: Path) -> None:
+    sim = LogSim()
+    path = tmp_path / "spool"
+    old = await Writer.open(path, MIGRATIONS[:1], application=APPLICATION_ID)
+    await old.run(lambda db: db.execute("INSERT INTO entry (data) VALUES (?)", (lines(1)[0],)))
+    await old.close()
+    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+        assert gateway.spool.pending == 1
+        await gateway.spool.begin(UNKNOWN)
+
+
 async def test_concurrent_puts_share_transactions_and_keep_each_callers_order(
     tmp_path: Path,
 ) -> None:
