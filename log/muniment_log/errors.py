@@ -64,6 +64,14 @@ class UnwritableStorageError(StorageError, UnwritableError):
     """Nothing can be written now. Fatal to the process, which may be started again."""
 
 
+class EngineRefusedError(StorageError):
+    """A database or object store says no and would again: for its operator to change.
+
+    At a start it ends the process, with what it said. While one runs it ends no more than what was
+    asked: what is refused today, for a credential that ended or a quota, is allowed tomorrow.
+    """
+
+
 class DamagedTileError(StorageError):
     """A stored tile or bundle is not the one that the tree was made of; nothing is told from it."""
 

@@ -13,15 +13,17 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from muniment.formats.encoding import MAX_SIZE
 from muniment.index.query import Index
 from muniment.index.reader import Bundles, IndexReader
 from muniment.lineage.facts import FactsError
 from muniment.service.database import DatabaseError
 from muniment.service.logging import event
+from muniment.service.outside import Contained
 from muniment_log.errors import IndexUnavailableError
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class IndexFiles:
 
 
 class _Size(msgspec.Struct):
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_SIZE)]
 
 
 class IndexProcess:
@@ -104,12 +106,15 @@ class IndexProcess:
             pause = FIRST_PAUSE
             while True:
                 started = asyncio.get_running_loop().time()
-                try:
+                code: int | None = None
+                with Contained("the index process") as outcome:
                     code = await self._run_child()
-                except OSError as error:
-                    event(_LOGGER, logging.ERROR, "cannot start the index", error=str(error))
-                else:
-                    event(_LOGGER, logging.WARNING, "the index process ended", code=code)
+                event(
+                    _LOGGER,
+                    logging.WARNING,
+                    "the index process ended",
+                    **({"error": outcome.error} if code is None else {"code": code}),
+                )
                 self._metric_restarts.inc()
                 if asyncio.get_running_loop().time() - started >= STEADY_SECONDS:
                     pause = FIRST_PAUSE
@@ -136,9 +141,8 @@ class IndexProcess:
             if stdout is None:
                 raise AssertionError("the child's stdout is a pipe")
             while line := await stdout.readline():
-                with suppress(msgspec.DecodeError):
-                    self._size = msgspec.json.decode(line, type=_Size).size
-                    self._metric_size.set(self._size)
+                self._size = msgspec.json.decode(line, type=_Size).size
+                self._metric_size.set(self._size)
             return await child.wait()
         finally:
             self._running(is_running=False)

@@ -29,6 +29,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.formats.encoding import FormatError
 from muniment.service.logging import event
 from muniment_log.errors import DamagedTileError
 from muniment_log.proofs import consistency_proof
@@ -407,8 +408,15 @@ class Publisher:
         return self._proof[1]
 
     def answered(self, current: Round, client: WitnessClient, cosigned: Cosigned) -> None:
-        """A witness has cosigned the head of a round, in time or late."""
-        current.signed = current.signed.with_signatures(cosigned.lines)
+        """A witness has cosigned the head of a round, in time or late.
+
+        Raises:
+            WitnessError: the checkpoint has no room for what it has sent.
+        """
+        try:
+            current.signed = current.signed.with_signatures(cosigned.lines)
+        except FormatError as error:
+            raise WitnessError(f"its answer: {error}") from error
         current.names |= cosigned.names
         current.answered.add(client)
         self._doubts.cosigned(client)

@@ -90,7 +90,11 @@ class Rounds(Protocol):
         ...
 
     def answered(self, current: Round, client: WitnessClient, cosigned: Cosigned) -> None:
-        """A witness has cosigned the head of a round, in time or late."""
+        """A witness has cosigned the head of a round, in time or late.
+
+        Raises:
+            WitnessError: The checkpoint has no room for what it has sent.
+        """
         ...
 
     async def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
@@ -140,6 +144,7 @@ class Worker:
             began = perf_counter()
             try:
                 cosigned = await self.client.add_checkpoint(current.own, self._rounds.prove)
+                self._rounds.answered(current, self.client, cosigned)
             except WitnessError as error:
                 first, self.failure = self.failure is None, error
                 await self._rounds.failed(self.client, error, first=first)
@@ -151,7 +156,6 @@ class Worker:
                 self.failure = None
                 self.seconds += (perf_counter() - began - self.seconds) * _NEWEST
                 pause = self._first_pause
-                self._rounds.answered(current, self.client, cosigned)
 
 
 class Workers:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from muniment_log.claims import Claims
 from muniment_log.errors import (
+    EngineRefusedError,
     OverloadedError,
     StorageError,
     StreamConflictError,
@@ -259,7 +260,7 @@ class Sequencer:
                 began = asyncio.get_running_loop().time()
                 try:
                     states = await self._order.streams([stream.key for stream in waiting])
-                except (UnavailableError, OverloadedError):
+                except (UnavailableError, OverloadedError, EngineRefusedError):
                     states = {}  # it goes on to wait, at most until its time is over
                     began = 0.0
                 for stream in waiting:
@@ -388,7 +389,7 @@ class Sequencer:
             for waiting in known:
                 waiting.refuse(recalled)
             return
-        except (OverloadedError, UnavailableError) as error:
+        except (OverloadedError, UnavailableError, EngineRefusedError) as error:
             self._committing = False
             if isinstance(error, OverloadedError):
                 self._metrics.refused.labels("overload").inc()
@@ -439,7 +440,7 @@ class Sequencer:
         for pending in past:
             try:
                 receipt = await self._receipt_of(stream.key, pending.first, pending.digest)
-            except (StreamConflictError, UnavailableError) as error:
+            except (StreamConflictError, UnavailableError, EngineRefusedError) as error:
                 refuse(pending, error)
             else:
                 if not pending.done.done():
@@ -464,6 +465,8 @@ class Sequencer:
     async def _keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
         try:
             await self._order.keep_refused(key, first, note)
+        except EngineRefusedError:
+            raise
         except StorageError as error:
             # The writer is gone for good; `run` must not wait for the next commit to find out.
             self._fail(error)

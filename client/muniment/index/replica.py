@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from muniment.audit.evidence import check_kept
-from muniment.audit.trust import StaleCheckpoint
-from muniment.errors import BadAnswer, FormatError, Refused, Unreachable, VerificationError
-from muniment.formats.encoding import MunimentError
+from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint
+from muniment.errors import InputError, MunimentError, VerificationError
 from muniment.formats.note import VKey
 from muniment.formats.policy import Policy
 from muniment.index.follower import Follower, Progress, Round
 from muniment.index.httpsource import HttpSource
 from muniment.index.store import IndexStore
 from muniment.logclient import LogClient
+from muniment.service.database import DatabaseError
+from muniment.service.outside import Contained
 
 MAX_PAUSE: Final = 60.0
 """Seconds: the longest pause between attempts at a log that does not answer, or answers wrongly."""
@@ -119,21 +120,15 @@ async def keep_following(
             follower = watched.follower(store, client)
             pause = interval
             while True:
-                try:
-                    done = await follower.step(progress)
-                except (
-                    Unreachable,
-                    Refused,
-                    VerificationError,
-                    FormatError,
-                    BadAnswer,
-                    StaleCheckpoint,
-                ) as error:
-                    trouble(error)
-                    pause = max(interval, min(MAX_PAUSE, 2 * pause))
-                else:
-                    reached(done)
+                with Contained(
+                    watched.url, (ProvenMisbehaviour, DatabaseError, InputError)
+                ) as outcome:
+                    reached(await follower.step(progress))
                     pause = interval
+                if (cause := outcome.cause) is not None:
+                    odd = VerificationError(f"{watched.url}: {outcome.error}")
+                    trouble(cause if isinstance(cause, MunimentError) else odd)
+                    pause = max(interval, min(MAX_PAUSE, 2 * pause))
                 # Followers that began together, or lost one log together, should not ask together.
                 await asyncio.sleep(pause * random.uniform(0.9, 1.1))  # noqa: S311 - jitter, not a secret
     finally:

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from muniment.access import Access
 from muniment.atomicfile import write_atomic
-from muniment.errors import BadAnswer, MunimentError, Refused, Unreachable, VerificationError
+from muniment.errors import MunimentError, Refused, Unreachable, VerificationError
 from muniment.formats.evidence import EXTENSION
 from muniment.formats.witnesswire import origin_hash
 from muniment.logclient import CATCH_UP_PAUSES, LogClient
@@ -142,8 +142,8 @@ class Watcher:
                 return Missing("nothing-yet", "has never cosigned a checkpoint of the log")
             kind = "unreachable" if refusal.is_retriable else "bad-answer"
             return Missing(kind, str(refusal))
-        except BadAnswer as error:
-            return Missing("bad-answer", str(error))
+        except Exception as error:  # noqa: BLE001 - whatever an answer comes to is that party's
+            return Missing("bad-answer", str(error) or type(error).__name__)
 
     async def _prove(self, pair: Pair) -> Tiles:
         """Compares a pair by tiles of the newer tree: the log's, then those of who showed it."""
@@ -162,8 +162,8 @@ class Watcher:
                 reasons.append(f"{party}: no tiles in {PROOF_SECONDS:g} s")
             except VerificationError:
                 reasons.append(f"{party}: the tiles are not those of the larger tree")
-            except MunimentError as error:
-                reasons.append(f"{party}: {error}")
+            except Exception as error:  # noqa: BLE001 - as in _read
+                reasons.append(f"{party}: {str(error) or type(error).__name__}")
             else:
                 return Tiles(is_compared=True, evidence=evidence)
         return Tiles(is_compared=False, reason="; ".join(reasons))

@@ -127,7 +127,7 @@ class Webhook:
                         break
             except TimeoutError:
                 reason = "no answer in time"
-            except (aiohttp.ClientError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever an answer comes to
                 reason = type(error).__name__
             if attempt < ATTEMPTS:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter

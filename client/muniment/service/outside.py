@@ -29,11 +29,13 @@ class Contained:
 
     Attributes:
         error: What went wrong, in one line; empty when nothing did.
+        cause: The exception; None when there was none.
     """
 
     def __init__(self, whose: str, fatal: tuple[type[Exception], ...] = ()) -> None:
         """Takes who was asked, for the log, and what else must end the process."""
         self.error = ""
+        self.cause: Exception | None = None
         self._whose = whose
         self._fatal: tuple[type[Exception], ...] = (FatalDatabaseError, *fatal)
 
@@ -48,7 +50,7 @@ class Contained:
     ) -> bool:
         if not isinstance(error, Exception) or self._is_fatal(error):
             return False
-        first = _first(error)
+        first = self.cause = _first(error)
         self.error = (str(first) or type(first).__name__).partition("\n")[0]
         if not isinstance(first, MunimentError):
             at = first.__traceback__

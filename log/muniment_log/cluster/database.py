@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import asyncpg  # type: ignore[import-untyped]  # it ships no types; `Connection` says what we use
 
 from muniment.service.database import DatabaseError
-from muniment_log.errors import LogError, StorageError, UnavailableError
+from muniment_log.errors import EngineRefusedError, LogError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -256,7 +256,12 @@ class Database:
                 if now + pause >= deadline:
                     raise UnavailableError(f"{what}: {_text(error)}") from error
             except asyncpg.PostgresError as error:
-                raise StorageError(f"{what}: {_text(error)}{_hint(str(error))}") from error
+                raise EngineRefusedError(f"{what}: {_text(error)}{_hint(str(error))}") from error
+            except LogError:
+                raise
+            except Exception as error:
+                # Bytes that are not the protocol, rows without what must be in them.
+                raise UnavailableError(f"{what}: {type(error).__name__}: {_text(error)}") from error
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
             pause = min(2 * pause, MAX_PAUSE)
 

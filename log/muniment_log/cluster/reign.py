@@ -1,7 +1,7 @@
 """An integrator's life (design section 7): wait for the lease, take over, work, and start again.
 
-What is only in the way (the lease was lost, the database or the object store cannot be reached)
-ends a reign: everything in memory is dropped, and the next reign learns what is true. What
+What is only in the way (the lease was lost, the database or the object store cannot be reached, or
+refuses) ends a reign: everything in memory is dropped, and the next reign learns what is true. What
 contradicts (a history that went back, a tile that is not the one it must be) ends the process.
 """
 
@@ -25,7 +25,7 @@ from muniment_log.cluster.objects import SwapLostError
 from muniment_log.cluster.takeover import BucketTiles, rebuild
 from muniment_log.cluster.treestore import TreeStore
 from muniment_log.cluster.view import IntegratorStatus
-from muniment_log.errors import UnavailableError
+from muniment_log.errors import EngineRefusedError, UnavailableError
 from muniment_log.heads import HeadSigner
 from muniment_log.inforce import Witnesses
 from muniment_log.listening import Heads
@@ -49,7 +49,7 @@ LOOKS: Final = 5
 PAUSE_SECONDS: Final = 0.5
 """Time after a reign that ended by itself, before the next look."""
 
-_PASSING: Final = (LeaseLostError, SwapLostError, UnavailableError)
+_PASSING: Final = (LeaseLostError, SwapLostError, UnavailableError, EngineRefusedError)
 
 
 class Integration:

@@ -27,7 +27,7 @@ from obstore import exceptions
 from obstore.store import S3Store
 
 from muniment.formats.encoding import FormatError
-from muniment_log.errors import StorageError, UnavailableError
+from muniment_log.errors import EngineRefusedError, LogError, StorageError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -140,7 +140,7 @@ class S3Client:
                 return None
             meta = result.meta
             if meta["size"] > MAX_OBJECT:
-                raise StorageError(f"{self.name}: {key} has {meta['size']} bytes")
+                raise EngineRefusedError(f"{self.name}: {key} has {meta['size']} bytes")
             data = bytes(await self._wait(result.bytes_async()))
             return data, Version(meta["e_tag"], meta["version"])
 
@@ -222,8 +222,13 @@ class S3Client:
                 raise
             except _REFUSED as error:
                 self._count(operation, "refused", started)
-                raise StorageError(f"{self.name}: {operation} {key}: {_text(error)}") from error
-            except (exceptions.BaseError, OSError, TimeoutError) as error:
+                raise EngineRefusedError(
+                    f"{self.name}: {operation} {key}: {_text(error)}"
+                ) from error
+            except LogError:
+                raise
+            except Exception as error:
+                # The library's own errors, and whatever else an answer makes it raise.
                 if operation == "put" and _knows_no_conditions(error):
                     self._count(operation, "refused", started)
                     raise StorageError(

@@ -18,8 +18,9 @@ import msgspec
 from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.formats.merkle import EMPTY_ROOT
 from muniment.service.logging import event
+from muniment.service.outside import Contained
 from muniment_log.cluster.lag import Lag
-from muniment_log.errors import LogError, StorageError, UnavailableError, WrongIdentityError
+from muniment_log.errors import StorageError, UnavailableError, WrongIdentityError
 from muniment_log.published import Waiting
 from muniment_log.storage.port import Head
 
@@ -209,16 +210,11 @@ class PublishedView:
         try:
             while True:
                 self._urgent.clear()
-                try:
+                with Contained("PostgreSQL", (WrongIdentityError,)) as outcome:
                     await self.look()
-                except WrongIdentityError:
-                    raise
-                except LogError as error:
-                    if not self.is_blind:
-                        event(_LOGGER, logging.WARNING, "cannot see the head", error=str(error))
-                    self.is_blind = True
-                else:
-                    self.is_blind = False
+                if outcome.error and not self.is_blind:
+                    event(_LOGGER, logging.WARNING, "cannot see the head", error=outcome.error)
+                self.is_blind = bool(outcome.error)
                 self._standing.blind.set(self.is_blind)
                 if self._interested and not self.is_blind:
                     await asyncio.sleep(URGENT_SECONDS)

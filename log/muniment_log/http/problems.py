@@ -9,6 +9,7 @@ from muniment.service.http import Problem
 from muniment_log import ingest
 from muniment_log.errors import (
     DamagedTileError,
+    EngineRefusedError,
     IndexUnavailableError,
     OverBudgetError,
     OverloadedError,
@@ -38,6 +39,7 @@ ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     OverloadedError: (503, "overloaded"),
     UnavailableError: (503, "unavailable"),
     StorageError: (503, "storage-failed"),
+    EngineRefusedError: (503, "storage-failed"),
     DamagedTileError: (500, "damaged-tile"),
     IndexUnavailableError: (503, "index-unavailable"),
     FatalDatabaseError: (503, "storage-failed"),
