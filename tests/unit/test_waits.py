@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, lines
-from muniment import blocking, guard
+from muniment import blocking, governing, guard
 from muniment.errors import Denied, GatewayClosed, Undelivered, WrongLoop
 from muniment.formats.kinds import Entity
 from muniment.gateway import Gateway
@@ -122,6 +122,7 @@ async def test_a_loop_that_gives_no_answer_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocking, "GRACE", 0.05)
+    monkeypatch.setattr(governing, "KEEPING", 0.05)
     free = threading.Event()
 
     async def blocks(_: Any) -> dict[str, Any]:
