@@ -7,6 +7,7 @@ not); errors come as the types of ``muniment.errors`` and as nothing else.
 
 import asyncio
 import random
+import zlib
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -20,6 +21,7 @@ from muniment.formats.encoding import FormatError, frame, parse_base64, unframe
 from muniment.formats.merkle import HASH_SIZE
 from muniment.formats.note import MAX_NOTE_SIZE
 from muniment.formats.proofs import MAX_PROOF
+from muniment.formats.staticct import data_path, leaves_of
 from muniment.formats.tiles import ENTRIES, TILE_WIDTH, Tile, tile_at
 from muniment.formats.typedjson import decode_json
 from muniment.httpclient import HttpClient
@@ -43,6 +45,8 @@ _ABSENT: Final = 404
 _MAX_JSON: Final = 64 * 1024
 _MAX_ENTRY_ANSWER: Final = 65_535
 _MAX_BUNDLE: Final = 256 * (2 + 65_535)
+_MAX_DATA: Final = 2 * _MAX_BUNDLE  # a precertificate is in it twice
+_GZIP: Final = b"\x1f\x8b"
 # A published receipt carries up to MAX_PROOF hashes (47 bytes each in JSON) a record.
 _MAX_PUBLISHED: Final = 64 * 1024 * 1024
 _MAX_PROOF_ANSWER: Final = 2 * MAX_NOTE_SIZE
@@ -136,6 +140,7 @@ class LogClient:
         self.url = check_url(url)
         self.pauses = tuple(CATCH_UP_PAUSES if pauses is None else pauses)
         self._shown = 0  # leaves of the newest checkpoint that was read
+        self._has_data: bool | None = None  # entries are served as data tiles of static-ct-api
         self._access = Access.from_environment() if access is None else access
         self._headers = self._access.headers(self.url)
         self._timeout = timeout
@@ -215,6 +220,8 @@ class LogClient:
             except Refused as refusal:
                 if refusal.problem.status != _ABSENT:
                     raise
+                if (bundle := await self._look_for_data(tile, refusal)) is not None:
+                    return bundle
                 if pause is None:
                     raise await self._absence(tile, refusal) from None
             await asyncio.sleep(pause)
@@ -245,7 +252,41 @@ class LogClient:
             "cache that keeps old answers"
         )
 
+    async def _look_for_data(self, tile: Tile, refusal: Refused) -> bytes | None:
+        """An entry bundle made of a data tile, the first time that the log lacks a bundle."""
+        if tile.level != ENTRIES or self._has_data is not None or refusal.problem.is_own:
+            return None
+        try:
+            bundle = await self._read_data(tile)
+        except Refused:
+            return None
+        self._has_data = True
+        return bundle
+
+    async def _read_data(self, tile: Tile) -> bytes:
+        """Reads a data tile of static-ct-api, and makes of it what would be the entry bundle."""
+        try:
+            data = await self._get("/" + data_path(tile), limit=_MAX_DATA)
+        except Refused as refusal:
+            if not tile.is_partial or refusal.problem.status not in {404, 410}:
+                raise
+            data = await self._get("/" + data_path(tile.full), limit=_MAX_DATA)
+        if data.startswith(_GZIP):
+            # As Sunlight stores it; a plain web server does not say so. No tile begins like this:
+            # the first bytes of a time in milliseconds are 0.
+            unpacker = zlib.decompressobj(wbits=31)
+            try:
+                data = unpacker.decompress(data, _MAX_DATA)
+            except zlib.error as error:
+                raise BadAnswer(f"{data_path(tile)}: {error}") from None
+        try:
+            return frame(leaves_of(data, most=tile.width))
+        except (FormatError, ValueError) as error:
+            raise BadAnswer(f"{data_path(tile)}: {error}") from None
+
     async def _tile(self, tile: Tile) -> bytes:
+        if tile.level == ENTRIES and self._has_data:
+            return await self._read_data(tile)
         limit = _MAX_BUNDLE if tile.level == ENTRIES else HASH_SIZE * 256
         try:
             data = await self._get("/" + tile.path, limit=limit)

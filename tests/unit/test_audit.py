@@ -567,7 +567,7 @@ async def test_a_gateways_other_key_is_unknown_not_wrong() -> None:
 async def test_findings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("muniment.audit.report.MAX_FINDINGS", 10)
     sim = LogSim()
-    raw(sim, *[b"no record"] * 300)
+    raw(sim, *[b'{"kind":0,"producer":0}'] * 300)
     report = (await check(sim)).report
     assert len(report.findings) == 10
     assert report.omitted == 291  # 300 leaves, and no manifest over them

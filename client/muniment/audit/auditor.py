@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from typing import Final
@@ -31,7 +31,7 @@ from muniment.audit.trust import (
     TrustState,
     describe_root,
 )
-from muniment.errors import BadAnswer, FormatError, Refused, VerificationError
+from muniment.errors import BadAnswer, FormatError, InputError, Refused, VerificationError
 from muniment.formats.merkle import HASH_SIZE
 from muniment.formats.note import ED25519, VKey
 from muniment.formats.policy import CosignedCheckpoint, Policy
@@ -56,6 +56,7 @@ class AuditOptions:
         gateways: Keys of gateways, to verify their manifests.
         old_vkeys: Keys that the log had before those of the policy; what a state keeps may be
             signed by them.
+        tree_only: To check the tree alone, and not what the leaves are: for any log of tiles.
         max_age: Most seconds since the time for which a quorum vouches; None for no limit.
     """
 
@@ -64,6 +65,7 @@ class AuditOptions:
     gateways: tuple[VKey, ...] = ()
     max_age: int | None = None
     old_vkeys: tuple[VKey, ...] = ()
+    tree_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,17 @@ async def audit_log(
     """
     if state is not None:
         check_kept(state.trust, options.policy, options.old_vkeys)
-    report = Report(since=state.trust.size if state else 0, is_first_use=state is None)
+        if state.is_tree_only != options.tree_only:
+            raise InputError(
+                "the state is of audits of the whole log: --tree needs one of its own"
+                if options.tree_only
+                else "the state is of audits of the tree alone: go on with --tree, or begin anew"
+            )
+    report = Report(
+        since=state.trust.size if state else 0,
+        is_first_use=state is None,
+        is_tree_only=options.tree_only,
+    )
     try:
         if state is not None and state.trust.misbehaviour is not None:
             raise ProvenMisbehaviour(state.trust.misbehaviour)
@@ -146,15 +158,17 @@ async def audit_log(
     if report.verdict is not Verdict.CLEAN:
         return AuditOutcome(report, state)
     audited = AuditState(
-        trust, tuple(edge.dump()), tuple(sorted(streams.places.items())), streams.open
+        trust,
+        tuple(edge.dump()),
+        tuple(sorted(streams.places.items())),
+        streams.open,
+        is_tree_only=options.tree_only,
     )
     return AuditOutcome(report, audited)
 
 
 def _condemned(state: AuditState, proof: ProvenMisbehaviour) -> AuditState:
-    return AuditState(
-        state.trust.condemned(proof.misbehaviour), state.edge, state.places, state.open
-    )
+    return replace(state, trust=state.trust.condemned(proof.misbehaviour))
 
 
 async def _head(
@@ -236,11 +250,13 @@ async def _leaves(
             origin=new.origin,
             vkeys=_vkeys(options, new.origin),
             pool=pool,
+            tree_only=options.tree_only,
         )
         # Closed here and now: what is still being fetched must not outlive the pool.
         spans = await stack.enter_async_context(aclosing(reading))
         async for span in spans:
-            relations.add(span.relations)
+            if not options.tree_only:
+                relations.add(span.relations)
             report.warn(span.warnings)
             _tell(span.findings, streams.feed(span.runs), report)
             report.tiles += span.bundles
@@ -255,15 +271,32 @@ async def _leaves(
                 await comparison.finish()
                 report.add(comparison.findings)
                 raise span.error
-        await _relate(client, relations, report, pool, start, new.size)
+        if not options.tree_only:
+            await _relate(client, relations, report, pool, start, new.size)
     if total:
         await comparison.compare(edge.partial_tiles())
     await comparison.finish()
     report.streams = len(streams.places)
     report.unknown_signers = streams.unknown_signers
     _conclude(edge, streams, new, report)
+    report.records, report.foreign = streams.records, streams.foreign
+    if streams.foreign:
+        report.found("foreign", _foreign(report), Weight.UNVERIFIED, streams.first_foreign)
     report.add(comparison.findings)
     return edge, streams
+
+
+def _foreign(report: Report) -> str:
+    """Says what a log is that holds leaves of others."""
+    those = f"{report.foreign} of the {report.entries} leaves that were read"
+    if report.foreign == report.entries:
+        what = "this is no log of Muniment, or only others have written to it"
+    else:
+        what = "others write to this log as well, so it does not promise what Muniment's logs do"
+    return (
+        f"{those} are neither records nor manifests: {what}. That is no misbehaviour; --tree "
+        "checks the tree alone"
+    )
 
 
 def _tell(found: Sequence[Finding], told: Sequence[tuple[int, Finding]], report: Report) -> None:

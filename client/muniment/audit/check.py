@@ -74,6 +74,9 @@ class Run(NamedTuple):
             Records that are not valid say nothing.
         manifest: Leaf hash of the manifest, good or bad, that follows; None when none does.
         seen: That manifest, unless it is malformed.
+        odd: What is neither a record nor meant to be one: bad records, if the manifest covers them;
+            leaves of others, if not.
+        ours: `leaves` without the odd ones; None when there are none.
     """
 
     start: int
@@ -82,6 +85,8 @@ class Run(NamedTuple):
     producers: tuple[tuple[int, str], ...]
     manifest: bytes | None
     seen: SeenManifest | None
+    odd: tuple[Finding, ...] = ()
+    ours: CompactRange | list[bytes] | None = None
 
 
 class Examined(NamedTuple):
@@ -94,7 +99,8 @@ class Examined(NamedTuple):
         rest: The leaf hashes of the partial bundle at the end, if there is one.
         runs: What the new entries are, in order.
         findings: What is wrong with them, in order.
-        relations: What they say of each other, see ``events.extract``.
+        relations: What they say of each other, see ``events.extract``; nothing when the tree alone
+            is checked.
         warnings: What a record says that it should not, in order.
         error: Why what comes after cannot be examined, None as a rule.
     """
@@ -111,7 +117,12 @@ class Examined(NamedTuple):
 
 
 def examine(
-    bundles: Sequence[Bundle], known: Sequence[bytes], origin: str, vkeys: tuple[str, ...]
+    bundles: Sequence[Bundle],
+    known: Sequence[bytes],
+    origin: str,
+    vkeys: tuple[str, ...],
+    *,
+    tree_only: bool = False,
 ) -> Examined:
     """Checks entry bundles: framing, leaf hashes, records and manifests.
 
@@ -121,6 +132,7 @@ def examine(
             than a bundle's.
         origin: The log's origin.
         vkeys: Keys whose manifests can be verified.
+        tree_only: Not to look at what the entries are.
     """
     start = bundles[0].tile.start
     error: FormatError | None = None
@@ -155,12 +167,14 @@ def examine(
         entries += held
         hashes += level
         done += 1
+    end = start + len(entries)
+    if tree_only:
+        return Examined(end, done, roots, rest, [], findings, (), [], error)
     skip = min(len(known), len(entries))
     new = _Entries(entries[skip:], hashes[skip:], start + skip, origin, vkeys)
     runs = new.runs(findings)
     findings.sort(key=lambda one: one.index or 0)
     relations = extract(new.entries, new.plain, new.hashes, new.start, origin)
-    end = start + len(entries)
     return Examined(end, done, roots, rest, runs, findings, relations, new.warnings, error)
 
 
@@ -183,12 +197,18 @@ def _verifiers(vkeys: tuple[str, ...]) -> dict[tuple[str, int], Verifier]:
     return {(key.name, key.key_id): verifier_for(key) for key in keys}
 
 
+def is_meant(entry: bytes) -> bool:
+    """Whether a leaf that is no valid record is meant to be one, by the members that all have."""
+    return entry.startswith(b"{") and b'"kind"' in entry and b'"producer"' in entry
+
+
 class _Entries:
     """Consecutive entries, to be cut into runs.
 
     Attributes:
         plain: For each entry, the record when the quick reading could read its run; else None.
         warnings: What records say that they should not.
+        odd: What is neither a record nor meant to be one.
     """
 
     def __init__(
@@ -204,6 +224,7 @@ class _Entries:
         self.start = start
         self.plain: list[Usual | Shaped | None] = []
         self.warnings: list[Warned] = []
+        self.odd: list[Finding] = []
         self._origin = origin
         self._vkeys = vkeys
 
@@ -232,7 +253,13 @@ class _Entries:
     ) -> Run:
         hashes = self.hashes[begin:end]
         leaves = CompactRange.EMPTY.extend(hashes) if begin else hashes
-        return Run(self.start + begin, self.start + end, leaves, producers, manifest, seen)
+        run = Run(self.start + begin, self.start + end, leaves, producers, manifest, seen)
+        if not self.odd:
+            return run
+        odd, self.odd = tuple(self.odd), []
+        left_out = {finding.index for finding in odd}
+        rest = [one for at, one in enumerate(hashes, run.start) if at not in left_out]
+        return run._replace(odd=odd, ours=CompactRange.EMPTY.extend(rest) if begin else rest)
 
     def _producers(
         self, begin: int, end: int, findings: list[Finding]
@@ -263,7 +290,8 @@ class _Entries:
             try:
                 record = parse_record(entry)
             except FormatError as error:
-                findings.append(Finding("bad-record", str(error), Weight.CONTENT, index))
+                bad = Finding("bad-record", str(error), Weight.CONTENT, index)
+                (findings if is_meant(entry) else self.odd).append(bad)
             else:
                 producers.append((index, record.producer))
                 self._warn((record,), index)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
@@ -49,12 +50,14 @@ class Job(NamedTuple):
         known: Leaf hashes of the entries at its front that an earlier audit has checked.
         origin: The log's origin.
         vkeys: Keys whose manifests can be verified.
+        tree_only: Not to look at what the entries are.
     """
 
     tiles: list[Tile]
     known: list[bytes]
     origin: str
     vkeys: tuple[str, ...]
+    tree_only: bool
 
 
 async def examine_span(client: LogClient, job: Job) -> Examined:
@@ -72,15 +75,18 @@ async def examine_span(client: LogClient, job: Job) -> Examined:
             return error
         return Bundle(tile, data, hashes)
 
+    check = partial(
+        examine, known=job.known, origin=job.origin, vkeys=job.vkeys, tree_only=job.tree_only
+    )
     bundles: list[Bundle] = []
     for fetched in await asyncio.gather(*map(fetch, job.tiles)):
         if not isinstance(fetched, Bundle):
             if not bundles:
                 at = job.tiles[0].start
                 return Examined(at, 0, [], [], [], [], (), [], fetched)
-            return examine(bundles, job.known, job.origin, job.vkeys)._replace(error=fetched)
+            return check(bundles)._replace(error=fetched)
         bundles.append(fetched)
-    return examine(bundles, job.known, job.origin, job.vkeys)
+    return check(bundles)
 
 
 class _Worker:
@@ -165,6 +171,7 @@ async def read_spans(
     origin: str,
     vkeys: tuple[str, ...],
     pool: Executor | None,
+    tree_only: bool = False,
 ) -> AsyncGenerator[Examined, None]:
     """Yields the spans of bundles that hold the leaves [start, size), examined, in order.
 
@@ -176,6 +183,7 @@ async def read_spans(
         origin: The log's origin.
         vkeys: Keys whose manifests can be verified.
         pool: Where to examine; None for here.
+        tree_only: Not to look at what the entries are.
     """
     loop = asyncio.get_running_loop()
 
@@ -189,7 +197,7 @@ async def read_spans(
         running: deque[asyncio.Task[Examined]] = deque()
         stack.push_async_callback(_cancel, running)
         for part in _parts(bundles_of(start, size, size)):
-            job = Job(part, known if part[0].start < start else [], origin, vkeys)
+            job = Job(part, known if part[0].start < start else [], origin, vkeys, tree_only)
             running.append(asyncio.create_task(work(job)))
             if len(running) >= flight:
                 yield await running.popleft()

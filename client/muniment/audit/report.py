@@ -67,6 +67,8 @@ class Report:
         entries: Leaves read and rehashed by this audit, ``[since, size)``.
         records: Records among them.
         manifests: Manifests among them.
+        foreign: Leaves among them that are neither, nor meant to be.
+        is_tree_only: Whether the tree alone was checked, and not what the leaves are.
         signatures: Manifest signatures verified.
         unknown_signers: Key names whose manifests could not be verified: vkey not given.
         streams: Streams known, those of earlier audits included.
@@ -97,6 +99,8 @@ class Report:
     entries: int = 0
     records: int = 0
     manifests: int = 0
+    foreign: int = 0
+    is_tree_only: bool = False
     signatures: int = 0
     unknown_signers: set[str] = field(default_factory=set[str])
     streams: int = 0
@@ -139,8 +143,9 @@ class Report:
 
     def is_proven(self, finding: Finding) -> bool:
         """Whether a finding proves misbehaviour, now that the tree is verified or not."""
+        # A log that others write to as well does not promise what a log of Muniment does.
         return finding.weight is Weight.PROVEN or (
-            finding.weight is Weight.CONTENT and self.is_tree_verified
+            finding.weight is Weight.CONTENT and self.is_tree_verified and not self.foreign
         )
 
     @property
@@ -167,6 +172,7 @@ class Report:
                 "entries": self.entries,
                 "records": self.records,
                 "manifests": self.manifests,
+                "foreign": self.foreign,
                 "signatures": self.signatures,
                 "streams": self.streams,
                 "tiles": self.tiles,
@@ -175,6 +181,7 @@ class Report:
             },
             "unknown_signers": sorted(self.unknown_signers),
             "tree_verified": self.is_tree_verified,
+            "tree_only": self.is_tree_only,
             "findings": [
                 {
                     "kind": finding.kind,

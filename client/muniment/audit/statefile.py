@@ -54,13 +54,14 @@ class _Misbehaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proof: list[str]
 
 
-class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     muniment_audit_state: int
     checkpoint: str
     edge: list[str]
     streams: list[_Stream]
     open: _Open | None
     misbehaviour: _Misbehaviour | None
+    tree_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,14 @@ class AuditState:
         edge: The right edge of that tree, one byte string a level.
         places: Where each stream stands, by (key name, label).
         open: The batch that the tree ends in; None as a rule, since batches are logged whole.
+        is_tree_only: Whether the tree alone was checked; then nothing is known of streams.
     """
 
     trust: TrustState
     edge: tuple[bytes, ...]
     places: tuple[tuple[tuple[str, str], StreamPlace], ...] = ()
     open: OpenBatch | None = None
+    is_tree_only: bool = False
 
     def streams(self) -> Streams:
         """The streams as they stand, to go on from."""
@@ -115,6 +118,7 @@ def format_state(state: AuditState) -> bytes:
             None if proof.implied_root is None else format_base64(proof.implied_root),
             [format_base64(node) for node in proof.proof],
         ),
+        tree_only=state.is_tree_only,
     )
     return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
 
@@ -138,6 +142,7 @@ def parse_state(data: bytes) -> AuditState:
         edge=tuple([parse_base64(level, "audit state: edge") for level in value.edge]),
         places=tuple([_place(stream) for stream in value.streams]),
         open=_open(value.open),
+        is_tree_only=value.tree_only,
     )
     trust = state.trust
     if RightEdge.restore(trust.size, state.edge).root() != trust.root:

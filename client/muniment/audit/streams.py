@@ -5,7 +5,7 @@ each stream stood, what every manifest must say is known before it is read.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
 from muniment.audit.check import Run, SeenManifest
@@ -36,12 +36,18 @@ class OpenBatch:
         leaves: The records' leaf hashes, as a compact range.
         producer: Who the first is from; None when no valid record was among them.
         others: Where the producer changes: leaf index and name, at most MAX_BATCH_RECORDS.
+        odd: What among them is neither a record nor meant to be one, at most MAX_BATCH_RECORDS.
+        strange: How many there are of these.
+        ours: `leaves` without them; None when there are none.
     """
 
     start: int
     leaves: CompactRange
     producer: str | None
     others: tuple[tuple[int, str], ...] = ()
+    odd: tuple[Finding, ...] = ()
+    strange: int = 0
+    ours: CompactRange | None = None
 
     @classmethod
     def begun(cls, run: Run) -> Self:
@@ -56,6 +62,11 @@ class OpenBatch:
             leaves = run.leaves
         else:
             leaves = self.leaves.extend(run.leaves)
+        ours = self.ours
+        if run.odd or ours is not None:
+            rest = run.leaves if run.ours is None else run.ours
+            before = self.leaves if ours is None else ours
+            ours = rest if isinstance(rest, CompactRange) else before.extend(rest)
         producer, others = self.producer, list(self.others)
         last = others[-1][1] if others else producer
         for index, name in run.producers:
@@ -65,7 +76,10 @@ class OpenBatch:
             elif name != last and len(others) < MAX_BATCH_RECORDS:
                 others.append((index, name))
             last = name
-        return type(self)(self.start, leaves, producer, tuple(others))
+        # A batch has no more records; if there are more, no manifest will cover them.
+        odd = (*self.odd, *run.odd[: MAX_BATCH_RECORDS - len(self.odd)])
+        strange = self.strange + len(run.odd)
+        return type(self)(self.start, leaves, producer, tuple(others), odd, strange, ours)
 
     def strangers(self, producer: str | None) -> list[tuple[int, str]]:
         """Where records begin that are not of a producer: leaf index, and whose they are."""
@@ -84,6 +98,8 @@ class Streams:
         manifests: Manifests seen, malformed ones included.
         signatures: Manifest signatures verified.
         unknown_signers: Key names of manifests that could not be verified.
+        foreign: Leaves that are neither records nor manifests, nor covered by a manifest.
+        first_foreign: Leaf index of the first of them.
     """
 
     places: dict[tuple[str, str], StreamPlace] = field(
@@ -94,6 +110,8 @@ class Streams:
     manifests: int = 0
     signatures: int = 0
     unknown_signers: set[str] = field(default_factory=set[str])
+    foreign: int = 0
+    first_foreign: int | None = None
 
     def feed(self, runs: Sequence[Run]) -> list[tuple[int, Finding]]:
         """Takes the runs that come next.
@@ -112,6 +130,7 @@ class Streams:
             self.open = None
             self.manifests += 1
             findings: list[Finding] = []
+            batch = self._part(batch, run.seen, findings)
             if run.seen is not None:
                 self._close(batch, run.seen, run.stop, run.manifest, findings)
             else:
@@ -124,6 +143,9 @@ class Streams:
         if self.open is None:
             return []
         findings: list[Finding] = []
+        self.open = self._part(self.open, None, findings)
+        if not self.open.leaves.size:
+            return findings
         _name_strangers(self.open, self.open.producer, findings)
         findings.append(
             Finding(
@@ -135,6 +157,23 @@ class Streams:
             )
         )
         return findings
+
+    def _part(
+        self, batch: OpenBatch, seen: SeenManifest | None, findings: list[Finding]
+    ) -> OpenBatch:
+        """Parts leaves of others, which no manifest covers, from bad records, which one does."""
+        if not batch.strange or batch.ours is None:
+            return batch
+        if seen is not None:
+            covered = (seen.manifest.count, seen.manifest.root)
+            if covered == (batch.leaves.size, batch.leaves.root()):
+                findings += batch.odd
+                return batch
+        self.foreign += batch.strange
+        self.records -= batch.strange
+        if self.first_foreign is None:
+            self.first_foreign = batch.odd[0].index
+        return replace(batch, leaves=batch.ours)
 
     def _close(
         self,

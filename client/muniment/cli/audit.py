@@ -50,6 +50,13 @@ WARNINGS_SHOWN = 20
     metavar="VKEY|FILE",
     help="A gateway's vkey, or a file with one a line: verify the manifests it signed. Repeatable.",
 )
+@click.option(
+    "--tree",
+    "tree_only",
+    is_flag=True,
+    help="Check the tree alone, and not what the leaves are: for any log of tiles, also one that "
+    "is not Muniment's.",
+)
 @old_vkey_option
 @click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
 @click.option(
@@ -79,6 +86,7 @@ def audit(
     max_age: int | None,
     evidence_path: Path | None,
     *,
+    tree_only: bool,
     as_json: bool,
 ) -> None:
     """Check a log from its checkpoint down to every leaf.
@@ -90,6 +98,10 @@ def audit(
     Warnings are about what gateways have logged: ids used again for other content, edges that lead
     nowhere, ahead or in circles, runs without an allowing decision. They do not change the exit
     code. An audit that goes on from a state warns only of what the new part shows by itself.
+
+    A log with leaves of others, which are neither records nor manifests, is said to be one, and
+    accused of nothing; that is exit code 4, as it does not promise what a log of Muniment does. Its
+    tree is checked all the same; with --tree nothing else is.
     """
     from muniment.audit.auditor import AuditOptions, audit_log  # noqa: PLC0415 - imports aiohttp
     from muniment.audit.report import Verdict  # noqa: PLC0415
@@ -103,6 +115,7 @@ def audit(
         gateways=read_vkeys("--gateway", gateways),
         max_age=max_age,
         old_vkeys=read_old_vkeys(old_vkeys, policy),
+        tree_only=tree_only,
     )
     try:
         state = None if state_path is None else load_state(state_path)
@@ -159,7 +172,12 @@ def _print(outcome: "AuditOutcome", state_path: Path | None, evidence_path: Path
         click.echo(f"First audit: the checkpoint was trusted on first use.{at}")
     elif report.since:
         click.echo(f"Goes on from {report.since} entries audited before.")
-    if report.is_tree_verified:
+    if report.is_tree_verified and report.is_tree_only:
+        click.echo(
+            f"Rehashed {count(report.entries, 'leaf', 'leaves')}, whatever they are. Compared "
+            f"{count(report.tiles, 'hash tile')}. The root is the checkpoint's."
+        )
+    elif report.is_tree_verified:
         click.echo(
             f"Rehashed {count(report.entries, 'entry', 'entries')}: "
             f"{count(report.records, 'record')} and {count(report.manifests, 'manifest')} on "
@@ -170,7 +188,7 @@ def _print(outcome: "AuditOutcome", state_path: Path | None, evidence_path: Path
     if report.unknown_signers:
         names = ", ".join(sorted(report.unknown_signers))
         click.echo(f"Not verified, for lack of their vkeys (--gateway): manifests by {names}.")
-    if report.is_tree_verified and report.entries:
+    if report.is_tree_verified and report.entries and not report.is_tree_only:
         click.echo(
             f"Followed {count(report.edges, 'lineage edge')} of {count(report.runs, 'run')}"
             + ("." if report.are_relations_whole else ", in the new part only.")
