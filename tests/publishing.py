@@ -170,7 +170,8 @@ async def log_of(
         keys = [verifier_for(signer.vkey) for signer in signers]
         silent = await check_witnesses(clients, ORIGIN, keys, inner.tiles, loaded.head, 2.0)
         past = PastCheck(ORIGIN, keys, inner.tiles, lambda: publisher.integrated)
-        doubts = Doubts(past, policy, clients, silent, start_seconds)
+        is_empty = loaded.head.size == 0
+        doubts = Doubts(past, policy, clients, silent, start_seconds, is_empty=is_empty)
         if is_held:
             inner.sequencer._cleared = doubts.cleared
         publisher = Publisher(

@@ -110,6 +110,7 @@ async def serve(
                 clients,
                 silent,
                 file.limits.start_seconds,
+                is_empty=loaded.head.size == 0,
             )
             await store.make_ready()
             metrics = Metrics("muniment_log")

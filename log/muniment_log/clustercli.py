@@ -90,7 +90,11 @@ def integrator(config: Path, listen: Address) -> None:
 @click.command()
 @_CONFIG
 def migrate(config: Path) -> None:
-    """Bring the cluster's database to the schema of this program, or make it."""
+    """Bring the cluster's database to the schema of this program, or make it.
+
+    A schema that was made anew for keys that have a past is refused by the cluster's processes,
+    and takes nothing; `status` shows when it was made.
+    """
     try:
         loaded = load(config)
         before, after = run(cluster_module("app").migrate_database(loaded))
@@ -98,6 +102,8 @@ def migrate(config: Path) -> None:
         fail(code_of(error), error)
     if before == after:
         click.echo(f"the schema has version {after} already", err=True)
+    elif before == 0:
+        click.echo(f"made the schema, version {after}, of a log that has no leaves", err=True)
     else:
         click.echo(f"the schema went from version {before} to {after}", err=True)
 

@@ -194,6 +194,11 @@ class Publisher:
         return self._doubts.reason
 
     @property
+    def hold(self) -> str:
+        """Why no records are to be taken now; see `Doubts.hold`."""
+        return self._doubts.hold
+
+    @property
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
         """Each witness, the size it last cosigned, and why it fails, for readiness."""
         return [

@@ -170,6 +170,10 @@ class Doubts:
     - before a quorum has cosigned a head of this process, nothing is taken while any says so, nor
       before those have answered who show no checkpoint, or had `seconds` for it. A head that was
       published once has a quorum that remembers it, and two quorums have a witness in common.
+
+    An empty tree contradicts nothing and proves nothing: the database may be a new one under keys
+    that have a past. It takes nothing until a quorum has cosigned it, and those who have not are
+    too few to be the quorum of a head that it lacks.
     """
 
     def __init__(
@@ -179,6 +183,8 @@ class Doubts:
         witnesses: Iterable[WitnessClient] = (),
         silent: Iterable[WitnessClient] = (),
         seconds: float = 0.0,
+        *,
+        is_empty: bool = False,
     ) -> None:
         """Begins with what is known at the start.
 
@@ -188,6 +194,7 @@ class Doubts:
             witnesses: all of them.
             silent: those of them that show no checkpoint of this log.
             seconds: how long to wait for their answers to the first head.
+            is_empty: whether the tree has no leaves.
         """
         self._check = check
         self._policy = policy
@@ -198,7 +205,10 @@ class Doubts:
         self._saying: dict[WitnessClient, str] = {}
         self._confirmed = False
         self._news = asyncio.Event()
-        self._is_clear = not self._silent
+        # Whoever has not said that an empty tree is all that there ever was.
+        needs_any = policy is not None and not policy.is_met(set())
+        self._unheard = set(self._witnesses) if is_empty and needs_any else set()
+        self._is_clear = not (self._silent or self._unheard)
 
     def use(self, policy: Policy | None, witnesses: Iterable[WitnessClient]) -> None:
         """Another policy is in force; what its witnesses have said still counts."""
@@ -219,6 +229,16 @@ class Doubts:
     @property
     def reason(self) -> str:
         """Why no records are taken; empty when they are, or nobody says anything."""
+        late = asyncio.get_running_loop().time() >= self._until
+        return self._said or (self._unheard_of if late else "")
+
+    @property
+    def hold(self) -> str:
+        """Why no records are to be taken now, also while there is time to hear the witnesses."""
+        return self._said or self._unheard_of
+
+    @property
+    def _said(self) -> str:
         if not self._saying or (self._confirmed and not self._are_needed):
             return ""
         told = "; ".join(f"{each.label}: {what}" for each, what in self._saying.items())
@@ -229,15 +249,28 @@ class Doubts:
         )
 
     @property
+    def _unheard_of(self) -> str:
+        if not self._unheard:
+            return ""
+        names = ", ".join(sorted(witness.label for witness in self._unheard))
+        return (
+            f"this log is empty, and these witnesses have not cosigned that: {names}; if it has "
+            "logged before, its database is not the right one; otherwise start them, or take those "
+            "that are gone out of the policy"
+        )
+
+    @property
     def _are_needed(self) -> bool:
         """Whether there is no quorum without those who say that they know more."""
         if not self._saying or self._policy is None:
             return False
-        others: set[str] = set()
-        for witness in self._witnesses:
-            if witness not in self._saying:
-                others |= witness.names
-        return not self._policy.is_met(others)
+        return not self._could_be_a_quorum(w for w in self._witnesses if w not in self._saying)
+
+    def _could_be_a_quorum(self, witnesses: Iterable[WitnessClient]) -> bool:
+        names: set[str] = set()
+        for witness in witnesses:
+            names |= witness.names
+        return self._policy is None or self._policy.is_met(names)
 
     async def cleared(self) -> None:
         """Waits until it is known whether records may be taken; most of the time at once.
@@ -260,9 +293,10 @@ class Doubts:
 
     def cosigned(self, witness: WitnessClient) -> None:
         """A witness has cosigned a head of this process."""
-        if witness in self._saying or witness in self._silent:
+        if witness in self._saying or witness in self._silent or witness in self._unheard:
             self._saying.pop(witness, None)
             self._silent.discard(witness)
+            self._unheard.discard(witness)
             self._look()
 
     def failed(self, witness: WitnessClient) -> None:
@@ -304,8 +338,10 @@ class Doubts:
         await self._check(witness)
 
     def _look(self) -> None:
+        if self._unheard and self._confirmed and not self._could_be_a_quorum(self._unheard):
+            self._unheard.clear()
         undecided = not self._confirmed and (self._saying or self._silent)
-        self._is_clear = not (undecided or self._are_needed)
+        self._is_clear = not (undecided or self._are_needed or self._unheard)
         self._news.set()
 
 

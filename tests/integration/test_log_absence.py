@@ -1,5 +1,6 @@
 """A log whose database is absent, empty or another's does not begin anew under its keys."""
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -11,8 +12,8 @@ import pytest
 
 import processes
 from decisions import decisions
-from log_deployment import GATEWAY, ORIGIN, Deployment, deployed
-from muniment_log.exits import EXIT_DATABASE, EXIT_IDENTITY
+from log_deployment import GATEWAY, ORIGIN, Deployment, Stream, ask, deployed
+from muniment_log.exits import EXIT_DATABASE, EXIT_IDENTITY, EXIT_ROLLED_BACK
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         batch = made.stream().take(decisions(1, producer=GATEWAY))
         assert made.post(batch, "?wait=published").status == 200
         assert made.log.terminate() == 0
-        for witness in made.witnesses:
+        for number, witness in enumerate(made.witnesses):
+            config = made.folder / f"w{number}" / "witness.toml"
+            address = witness.url.removeprefix("http://")
+            config.write_text(config.read_text().replace("127.0.0.1:0", address))
             witness.kill()
         yield made
 
@@ -131,7 +135,7 @@ def test_a_new_database_is_made_by_command_and_says_so(tmp_path: Path) -> None:
 def test_a_log_of_before_goes_on(home: Path) -> None:
     """A database that does not say how it came to be, as version 0.1.0 made it."""
     with closing(sqlite3.connect(home / "log.db")) as db:
-        db.executescript("DROP TABLE made; PRAGMA user_version=1")
+        db.executescript("DROP TABLE made; DROP TABLE recall; PRAGMA user_version=1")
     assert _status(home / "log.toml") == {"made": None, "by": None}
 
 
@@ -153,3 +157,25 @@ def test_init_makes_nothing_beside_what_is_left_of_a_log(home: Path, left: str) 
     assert done.returncode == 3
     assert f"{left}: exists already" in done.stderr
     assert [path.name for path in home.iterdir()] == [left]
+
+
+def test_a_database_that_was_made_in_error_takes_nothing(
+    made: Deployment, home: Path, tmp_path: Path
+) -> None:
+    """Its witnesses do not answer at first, and then know better."""
+    absent(home)
+    config = home / "log.toml"
+    text = config.read_text()
+    config.write_text(text.replace("\n[limits]\n", "\n[limits]\nstart_seconds = 0.2\n"))
+    processes.run(processes.muniment_log("new-database", "--config", config), check=True)
+    with processes.start(processes.muniment_log("serve", "--config", config)) as log:
+        body = Stream("fresh", made.signer).take(decisions(1, producer=GATEWAY))
+        ask(f"{log.url}/v1/batches", body).problem(503, "unavailable")
+        detail = ask(f"{log.url}/readyz").problem(503, "unavailable")["detail"]
+        assert "this log is empty" in detail
+        with contextlib.ExitStack() as stack:
+            for number in range(len(made.witnesses)):
+                witness = ("serve", "--config", made.folder / f"w{number}" / "witness.toml")
+                stack.enter_context(processes.start(processes.muniment_witness(*witness)))
+            assert log.wait() == EXIT_ROLLED_BACK
+        assert "rolled back" in log.stderr

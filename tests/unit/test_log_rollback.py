@@ -223,7 +223,7 @@ async def test_a_running_log_ends_when_a_witness_proves_that_it_knows_more(tmp_p
     for witness in witnesses:
         witness.answer = down
     signers = [signing.log_signer(), signing.log_mldsa44()]
-    async with serving(*witnesses), log_of(tmp_path, policy_of(*witnesses), is_held=True) as log:
+    async with serving(*witnesses), log_of(tmp_path, policy_of(*witnesses)) as log:
         await log.add(2)
         known = Checkpoint(ORIGIN, 50, bytes(32))
         witnesses[0].shown = sign_checkpoint(known, signers, NOW).encode()

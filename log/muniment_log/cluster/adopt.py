@@ -19,6 +19,7 @@ from muniment_log.cluster.keys import claim
 from muniment_log.cluster.migrate import check_schema
 from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.tiles import CHECKPOINT
+from muniment_log.cluster.view import CLOSED_BYTES
 from muniment_log.errors import RolledBackError
 from muniment_log.export import carry, present, verified
 from muniment_log.integrate import RightEdge, restore
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     from muniment_log.cluster.database import Connection
     from muniment_log.config import LogConfig
     from muniment_log.storage.store import Loaded
-
-CLOSED_BYTES: Final = 1 << 62
-"""Backlog that the coordinator's row states while a log is copied: no limit is so large, so every
-frontend answers 503."""
 
 _STATE: Final = """
 SELECT coordinator.next, tree.size, tree.root FROM coordinator JOIN tree ON tree.id = 0

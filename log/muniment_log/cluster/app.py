@@ -12,6 +12,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
+from muniment.formats.cosignature import verifier_for
 from muniment.service.http import App
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
@@ -25,11 +26,12 @@ from muniment.service.server import serving, serving_unix
 from muniment.service.tls import server_context
 from muniment_log.adminsockets import socket_of
 from muniment_log.budgets import Budgets
+from muniment_log.cluster.bucket import check_bucket
 from muniment_log.cluster.index import bucket_index
 from muniment_log.cluster.keys import check_keys, claim
 from muniment_log.cluster.keys import rebind as change_keys
 from muniment_log.cluster.metrics import ClusterMetrics
-from muniment_log.cluster.migrate import check_schema, migrate
+from muniment_log.cluster.migrate import check_schema, made_when, migrate
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.reign import Integration
@@ -150,8 +152,13 @@ async def serve(
         view = PublishedView(
             database, measured, seen, lambda: check_keys(database, file.origin, vkeys)
         )
+        if is_frontend:
+            # An integrator compares all of it, and more, whenever it takes over.
+            keys = [verifier_for(signer.vkey) for signer in config.signers]
+            await check_bucket(objects, view, file.origin, keys)
         await view.look()
-        standing = Standing(view, integration, config.signers, seen)
+        made = await made_when(database)
+        standing = Standing(view, integration, config.signers, seen, made)
         doors = Doors(config.admission)
         budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
         role = "integrator" if not is_frontend else "serve" if is_integrator else "frontend"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from muniment.service.database import DatabaseError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from muniment_log.cluster.database import Connection, Database
 
 _TABLE: Final = """
@@ -72,6 +74,19 @@ async def check_schema(database: Database) -> None:
             f"the database's schema has version {version}, this program needs {wanted}: "
             "run muniment-log migrate"
         )
+
+
+async def made_when(database: Database) -> datetime:
+    """When the schema was made, by the database's clock: the log has logged nothing before.
+
+    Raises:
+        StorageError, UnavailableError: the database refuses or cannot be reached.
+    """
+    made: datetime = await database.read(
+        lambda db: db.fetchval("SELECT min(applied) FROM muniment_schema"),
+        "reading when the schema was made",
+    )
+    return made
 
 
 async def _version(database: Database) -> int:

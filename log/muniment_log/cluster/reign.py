@@ -166,6 +166,7 @@ class Integration:
                 clients,
                 silent,
                 file.limits.start_seconds,
+                is_empty=stored.head.size == 0,
             )
             heads = IntegratedHeads(store, self._objects, tiles)
             signer = HeadSigner(file.origin, self._config.signers, self._clock, stored.signed)
@@ -203,7 +204,9 @@ class Integration:
         publisher = self._publisher
         if publisher is None:
             return b"{}"
-        status = IntegratorStatus(publisher.is_stalled, publisher.witnesses, publisher.doubt)
+        status = IntegratorStatus(
+            publisher.is_stalled, publisher.witnesses, publisher.doubt, heard=not publisher.hold
+        )
         return msgspec.json.encode(status)
 
 

@@ -36,8 +36,18 @@ class Standing:
         integration: Integration | None,
         signers: Sequence[Signer],
         metrics: ClusterMetrics,
+        made: datetime,
     ) -> None:
-        """Takes what is seen of the database, this process's part in integrating, and its keys."""
+        """Puts it together.
+
+        Args:
+            view: what is seen of the database.
+            integration: this process's part in integrating.
+            signers: its keys.
+            metrics: the cluster's.
+            made: when the database's schema was made.
+        """
+        self._made = made
         self._view = view
         self._integration = integration
         self._signers = signers
@@ -80,6 +90,7 @@ class Standing:
         return {
             "keys": [f"{signer.vkey.key_id:08x}" for signer in self._signers],
             "stalled": view.is_stalled,
+            "database": {"made": self._made.isoformat(timespec="seconds"), "by": "migrate"},
             **self._part(),
             "cluster": {**self.told(), "holder": view.holder, "unseen": view.is_blind},
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,11 +37,24 @@ POLL_SECONDS: Final = 0.2
 URGENT_SECONDS: Final = 0.004
 """How often to look while somebody waits for publication."""
 
+CLOSED_BYTES: Final = 1 << 62
+"""Backlog that the coordinator's row states while a log is copied: no limit is so large, so every
+frontend answers 503."""
+
+FIRST_SECONDS: Final = 5.0
+"""How long the first records of all wait for an integrator to say that the log may be empty."""
+
+NOBODY_HEARD: Final = (
+    "this log is empty, and no integrator has compared that with the bucket and the witnesses yet: "
+    "is one running?"
+)
+
 _LOGGER: Final = logging.getLogger(__name__)
 
 _LOOK: Final = """
 SELECT tree.size, tree.root, lease.until > now() AS held, lease.status, lease.epoch, lease.holder,
-    coordinator.next, head.version, head.note, extract(epoch FROM head.stored)::float8 AS stored
+    coordinator.next, coordinator.bytes, head.version, head.note,
+    extract(epoch FROM head.stored)::float8 AS stored
 FROM tree JOIN lease ON lease.id = 0 JOIN coordinator ON coordinator.id = 0
 LEFT JOIN head ON head.kind = 'published' AND head.version > $1
 WHERE tree.id = 0
@@ -55,11 +68,14 @@ class IntegratorStatus(msgspec.Struct, frozen=True):
         stalled: whether a head waits for a quorum that does not come.
         witnesses: each witness, see `Publisher.witnesses`.
         doubt: why no records are to be taken, see `Publisher.doubt`.
+        heard: whether the database, the bucket and the witnesses contradict nothing, so that an
+            empty log may take its first records.
     """
 
     stalled: bool = False
     witnesses: list[dict[str, Any]] = []
     doubt: str = ""
+    heard: bool = False
 
 
 class PublishedView:
@@ -109,9 +125,12 @@ class PublishedView:
         self._lag = Lag()
         self._keep = keep
         self._version = 0
+        self._is_closed = False
         self._status = IntegratorStatus()
         self._interested = 0
         self._urgent = asyncio.Event()
+        self._looked = asyncio.Event()
+        self._until = monotonic() + FIRST_SECONDS
         self._waiting = Waiting()
 
     @property
@@ -121,17 +140,37 @@ class PublishedView:
 
     @property
     def doubt(self) -> str:
-        """Why no records are taken, as the integrator last told."""
-        return self._status.doubt if self.is_led else ""
+        """Why no records are taken; an empty log has some time to hear that it may be empty."""
+        late = monotonic() >= self._until
+        return self._told if late or not self._is_unheard else ""
+
+    @property
+    def _told(self) -> str:
+        doubt = self._status.doubt if self.is_led else ""
+        return doubt or (NOBODY_HEARD if self._is_unheard else "")
+
+    @property
+    def _is_unheard(self) -> bool:
+        """Whether the log is empty, and no integrator has said that it may be."""
+        # While a log is being copied into the cluster nothing is taken anyway.
+        is_empty = self.ordered == 0 and not self._is_closed
+        return is_empty and not (self.is_led and self._status.heard)
 
     async def cleared(self) -> None:
-        """Returns when records may be taken.
+        """Waits until it is known whether records may be taken; most of the time at once.
 
         Raises:
-            UnavailableError: witnesses know more than the log, as the integrator last told.
+            UnavailableError: witnesses know more than the log, as the integrator last told; or the
+                log is empty, and no integrator has told yet that it may be.
         """
-        if doubt := self.doubt:
-            raise UnavailableError(doubt)
+        if self._is_unheard:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_SECONDS):
+                    while self._is_unheard:
+                        self._looked.clear()
+                        await self._looked.wait()
+        if told := self._told:
+            raise UnavailableError(told)
 
     @property
     def witnesses(self) -> Sequence[dict[str, Any]]:
@@ -179,6 +218,7 @@ class PublishedView:
             await self._keep()
         self.integrated = Head(row["size"], row["root"])
         self.ordered = row["next"]
+        self._is_closed = row["bytes"] >= CLOSED_BYTES
         self.is_led, self.epoch, self.holder = row["held"], row["epoch"], row["holder"]
         self.lag = self._lag.look(monotonic(), self.ordered, self.integrated.size)
         self._status = _status(row)
@@ -192,6 +232,8 @@ class PublishedView:
             self.published = parse_signed_checkpoint(row["note"])
             self._metrics.published(self.published.checkpoint.size)
             self._waiting.tell(self.published)
+
+        self._looked.set()
 
     def _show(self) -> None:
         standing = self._standing

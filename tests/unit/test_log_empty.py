@@ -1,0 +1,69 @@
+"""An empty tree takes nothing before its witnesses have said that it never was more."""
+
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from log_tools import GatewayStream
+from muniment_log.errors import UnavailableError
+from publishing import FakeWitness, honest, log_of, policy_of, serving, trio, until
+
+AT_ONCE = 0.05
+"""Seconds that a start waits for witnesses that do not answer."""
+
+
+async def down(witness: FakeWitness, body: bytes) -> web.Response:
+    return web.Response(status=503)
+
+
+@pytest.mark.parametrize(
+    ("quorum", "absent", "takes"),
+    [
+        (2, 0, True),
+        (2, 1, True),  # whatever two have cosigned, one of the two that answer knows it
+        (2, 2, False),
+        (3, 0, True),
+        (3, 1, False),
+        (1, 0, True),
+        (1, 1, False),  # the one that is away may have been the quorum of any head
+    ],
+)
+async def test_who_has_to_answer(tmp_path: Path, quorum: int, absent: int, takes: bool) -> None:
+    witnesses = trio()
+    for witness in witnesses[3 - absent :]:
+        witness.answer = down
+    async with serving(*witnesses):
+        policy = policy_of(*witnesses, quorum=quorum)
+        async with log_of(tmp_path, policy, is_held=True, start_seconds=AT_ONCE) as log:
+            if takes:
+                assert await log.add() == 2
+                return
+            with pytest.raises(UnavailableError, match="this log is empty"):
+                await log.add()
+            assert witnesses[2].name in log.publisher.doubt
+            assert log.inner.head.size == 0
+            # They answer again: it goes on by itself.
+            for witness in witnesses:
+                witness.answer = honest
+            await until(lambda: not log.publisher.hold)
+            assert not log.publisher.doubt
+            log.stream = GatewayStream()
+            assert await log.add() == 2
+
+
+async def test_a_log_with_leaves_needs_nobody(tmp_path: Path) -> None:
+    """It goes on when all witnesses are away, as far as it can."""
+    witnesses = trio()
+    async with serving(*witnesses):
+        policy = policy_of(*witnesses)
+        async with log_of(tmp_path, policy, is_held=True) as log:
+            await log.wait(await log.add())
+    async with log_of(tmp_path, policy, is_held=True, start_seconds=AT_ONCE) as log:
+        log.stream = GatewayStream("another")
+        assert await log.add() == 4
+
+
+async def test_a_log_without_witnesses_has_nobody_to_ask(tmp_path: Path) -> None:
+    async with log_of(tmp_path, None, is_held=True, start_seconds=AT_ONCE) as log:
+        assert await log.add() == 2
