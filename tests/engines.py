@@ -388,7 +388,8 @@ class PgBouncer(Engine):
         """The URL of a server's database by way of this."""
         return url.replace(f":{self._server.port}/", f":{self.port}/")
 
-    def version(self) -> tuple[int, int]:
+    @staticmethod
+    def version() -> tuple[int, int]:
         """Such as (1, 18)."""
         program = _pgbouncer()
         assert program is not None

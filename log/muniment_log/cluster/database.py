@@ -83,6 +83,7 @@ _FINAL: Final = (
     "unsupported startup parameter",
     "no such database",
     "no such user",
+    "does not exist",
     "authentication failed",
     "rejected SSL upgrade",
 )

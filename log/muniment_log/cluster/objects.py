@@ -36,8 +36,9 @@ WRITES: Final = 64
 RACERS: Final = 4
 """Writes that race for one object in `probe`."""
 
-ROUNDS: Final = 30
-"""Rounds of `probe`: a store that looks first and writes then is lucky most of the time."""
+ROUNDS: Final = 100
+"""Rounds of `probe`: a store that looks first and writes then is lucky most of the time. Mostly the
+time ends it before."""
 
 LEAST_ROUNDS: Final = 2
 """Rounds also of a store that is slow to tell who has lost: SeaweedFS takes a second for each."""
