@@ -15,6 +15,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Literal, NoReturn, Self
@@ -91,6 +92,21 @@ class Access:
             except MunimentError as error:
                 raise InputError(f"TLS: {error}") from None
         return context
+
+    def fingerprint(self) -> bytes:
+        """A digest of the files' content: when it is another one, connections are made anew.
+
+        Raises:
+            InputError: If a file cannot be read; names it.
+        """
+        digest = sha256()
+        for path in (self.ca, self.certificate, self.key):
+            try:
+                data = b"" if path is None else path.read_bytes()
+            except OSError as error:
+                raise InputError(f"TLS: {path}: {_reason(error)}") from None
+            digest.update(b"%d:" % len(data) + data)
+        return digest.digest()
 
     def headers(self, url: str) -> dict[str, str]:
         """The headers for requests to the log at a base URL.

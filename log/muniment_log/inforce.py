@@ -6,12 +6,12 @@ load is refused as a whole, by name, and what was in force stays.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from muniment.formats.policy import show
-from muniment.keyfiles import is_encrypted
-from muniment.service.config import config_error, config_key, load_config
+from muniment.service.config import config_error, load_config
+from muniment.service.inforce import InForce
+from muniment.service.signers import check_signers
 from muniment.service.tls import server_context
 from muniment_log.config import LogFile, load
 from muniment_log.witness import clients_of, new_session
@@ -43,19 +43,15 @@ def reread(now: LogConfig) -> LogConfig:
     for name in LogFile.__struct_fields__:
         if name not in RELOADED and getattr(file, name) != getattr(now.file, name):
             config_error(path, name, "has changed; that takes a restart")
-    # A passphrase that was typed at the start is not asked for again.
-    with config_key(path, "keys"):
-        typed = file.key_passphrase_file is None and any(map(is_encrypted, file.keys))
-    config = load(path, signers=now.signers if typed else None)
-    if [each.vkey for each in config.signers] != [each.vkey for each in now.signers]:
-        config_error(
-            path,
-            "keys",
-            "a file holds another key than the one in force: own keys are changed by "
-            "`muniment-log rotate-key` and a restart",
-        )
+    check_signers(
+        path,
+        now.signers,
+        keys=file.keys,
+        passphrase_file=file.key_passphrase_file,
+        use="log",
+    )
     server_context(file.tls)
-    return config
+    return load(path, signers=now.signers)
 
 
 class Witnesses:
@@ -109,47 +105,37 @@ class Witnesses:
         await before.__aexit__()
 
 
-class InForce:
-    """Tells what of a configuration is in force, since when, and what a reload has refused."""
+class PolicyInForce:
+    """What the status tells of the policy and the configuration in force."""
 
     def __init__(self, config: LogConfig) -> None:
         """The start of a process."""
         self._config = config
-        self._since = self._policy_since = _now()
-        self._refused: dict[str, str] | None = None
+        self._file = InForce(config.path)
+        self._since = self._file.since
 
     def accepted(self, config: LogConfig) -> None:
         """Another configuration is in force."""
-        self._since = _now()
+        self._file.accepted()
         if config.policy_sha256 != self._config.policy_sha256:
-            self._policy_since = self._since
+            self._since = self._file.since
         self._config = config
-        self._refused = None
 
     def refused(self, reason: str) -> None:
         """A reload was refused: what was in force stays."""
-        self._refused = {"at": _now(), "reason": reason}
+        self._file.refused(reason)
 
     def told(self) -> dict[str, Any]:
-        """For the status."""
-        config = self._config
-        policy = config.policy
-        return {
-            "policy": None
-            if policy is None
-            else {
-                "file": str(config.file.policy),
-                "sha256": config.policy_sha256,
-                "quorum": _quorum(policy),
-                "witnesses": [show(witness.name) for witness in policy.witnesses],
-                "since": self._policy_since,
-            },
-            "configuration": {
-                "file": str(config.path),
-                "since": self._since,
-                "refused": self._refused,
-            },
+        """As JSON values."""
+        policy = self._config.policy
+        told = policy and {
+            "file": str(self._config.file.policy),
+            "sha256": self._config.policy_sha256,
+            "quorum": _quorum(policy),
+            "witnesses": [show(witness.name) for witness in policy.witnesses],
+            "since": self._since,
         }
+        return {"policy": told, "configuration": self._file.told()}
 
 
 def _quorum(policy: Policy) -> str:
@@ -158,7 +144,3 @@ def _quorum(policy: Policy) -> str:
             members = ", ".join(map(show, group.members))
             return f"{show(group.name)}: {group.threshold} of {members}"
     return show(policy.quorum)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

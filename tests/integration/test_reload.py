@@ -1,7 +1,9 @@
-"""`muniment-log reload` takes up what log.toml names, or nothing: the policy, keys, CAs."""
+"""A reload takes up all that a configuration names, or nothing: the policy, keys, CAs."""
 
+import asyncio
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +14,14 @@ import pytest
 import decisions
 import processes
 import signing
-from log_deployment import GATEWAY, ORIGIN, Deployment, ask, cluster_for, deployed
+from certificates import Authority
+from log_deployment import GATEWAY, ORIGIN, Deployment, ask, cluster_for, deployed, run
+from muniment.access import Access
 from muniment.formats.policy import parse_policy
 from muniment.service.config import ConfigError
 from muniment_log import config as log_config
 from muniment_log.inforce import reread
+from muniment_witness.net import UnreachableError, transport
 
 SECONDS = 30.0
 
@@ -195,3 +200,116 @@ def test_a_ca_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         stream = made.stream()
         records = decisions.decisions(1, producer=GATEWAY)
         assert made.post(stream.take(records), "?wait=published").status == 200
+
+
+@pytest.fixture
+def https(tmp_path: Path) -> Iterator[tuple[Path, processes.Process, Authority]]:
+    """A log whose one witness is reached by https, by a CA that is not the witness's."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    right, wrong = Authority(tmp_path / "a"), Authority(tmp_path / "b", "other")
+    log_keys = run(
+        processes.muniment_log(
+            "init", tmp_path / "log", "--origin", ORIGIN, "--listen", "127.0.0.1:0"
+        )
+    )
+    (witness_key,) = run(
+        processes.muniment_witness(
+            "init", tmp_path / "w", "--name", "w.example/w", "--listen", "127.0.0.1:0",
+            "--algorithm", "ed25519", "--log", log_keys[0], "--log", log_keys[1],
+        )
+    )  # fmt: skip
+    certificate, key = right.issue("w")
+    config = tmp_path / "w" / "witness.toml"
+    tables = f'[tls]\ncertificate = "{certificate}"\nkey = "{key}"\n'
+    config.write_text(config.read_text() + tables)
+    with processes.start(processes.muniment_witness("serve", "--config", config)) as witness:
+        shutil.copy(wrong.file, tmp_path / "log" / "ca.pem")
+        policy = "".join(f"log {vkey}\n" for vkey in log_keys)
+        policy += f"witness w {witness_key} {witness.url}\nquorum w\n"
+        (tmp_path / "log" / "p").write_text(policy)
+        config = tmp_path / "log" / "log.toml"
+        tables = '[outgoing]\nca = "ca.pem"\n'
+        config.write_text('policy = "p"\n' + config.read_text() + tables)
+        yield tmp_path, witness, right
+
+
+def test_a_ca_that_has_changed_is_taken_up(
+    https: tuple[Path, processes.Process, Authority],
+) -> None:
+    folder, witness, right = https
+    config = folder / "log" / "log.toml"
+
+    async def as_a_witness_connects() -> tuple[bool, int]:
+        access = Access(folder / "log" / "ca.pem")
+        async with transport(10.0, access) as network:
+            try:
+                await network.get(f"{witness.url}/healthz")
+                is_believed = True
+            except UnreachableError:
+                is_believed = False
+            shutil.copy(right.file, folder / "log" / "ca.pem")
+            await network.connect_by(access)
+            await network.connect_by(access)  # the files are the same: nothing changes
+            return is_believed, (await network.get(f"{witness.url}/healthz")).status
+
+    with processes.start(processes.muniment_log("serve", "--config", config)) as log:
+        assert ask(f"{log.url}/checkpoint").status == 404
+        assert asyncio.run(as_a_witness_connects()) == (False, 200)
+        assert ask(f"{log.url}/checkpoint").status == 404
+        processes.run(processes.muniment_log("reload", "--config", config), check=True)
+        until(lambda: ask(f"{log.url}/checkpoint").status == 200)
+
+
+# A witness
+
+
+def test_a_witness_takes_up_all_that_is_named_or_nothing(tmp_path: Path) -> None:
+    (tmp_path / "passphrase").write_text("one of two passphrases\n")
+    (tmp_path / "passphrase").chmod(0o600)
+    config = tmp_path / "w" / "witness.toml"
+    encrypted = ("--key-passphrase-file", tmp_path / "passphrase", "--algorithm", "ed25519")
+    for name in ("w", "other"):
+        run(
+            processes.muniment_witness(
+                "init", tmp_path / name, "--name", "w.example/w", "--listen", "127.0.0.1:0",
+                *encrypted,
+            )
+        )  # fmt: skip
+
+    def reload(code: int = 7) -> str:
+        done = processes.run(processes.muniment_witness("reload", "--config", config))
+        assert done.returncode == code, done
+        return done.stdout + done.stderr
+
+    def configuration() -> dict[str, Any]:
+        argv = processes.muniment_witness("status", "--config", config, "--json")
+        told = json.loads(processes.run(argv, check=True).stdout)["configuration"]
+        assert isinstance(told, dict)
+        return told
+
+    with processes.start(processes.muniment_witness("serve", "--config", config)) as witness:
+        assert configuration() == {
+            "file": str(config), "since": configuration()["since"], "refused": None
+        }  # fmt: skip
+        text = config.read_text()
+        (tmp_path / "w" / "ca.pem").write_text("garbage")
+        config.write_text(text + '[outgoing]\nca = "ca.pem"\n')
+        assert "ca.pem" in reload()
+        assert "ca.pem" in configuration()["refused"]["reason"]
+        shutil.copy(Authority(tmp_path).file, tmp_path / "w" / "ca.pem")
+        assert "taken up" in reload(0)
+        assert configuration()["refused"] is None
+        config.write_text(text)
+        assert "taken up" in reload(0)
+        (tmp_path / "passphrase").write_text("another of passphrases\n")
+        assert "keys[0]" in reload()
+        (tmp_path / "passphrase").write_text("one of two passphrases\n")
+        key = tmp_path / "w" / "witness-ed25519.pem"
+        key.write_bytes((tmp_path / "other" / key.name).read_bytes())
+        assert "keys: a file holds another key" in reload()
+        argv = processes.muniment_witness("status", "--config", config)
+        assert "reload refused" in processes.run(argv, check=True).stdout
+        # Nobody else is told.
+        assert "configuration" not in ask(f"{witness.url}/status.json").json
+        assert "reload refused; what was in force stays in force" in witness.stderr

@@ -278,7 +278,12 @@ def backup_command(config: Path, target: Path) -> None:
 @main.command("reload")
 @_CONFIG
 def reload_command(config: Path) -> None:
-    """Have the running witness take up the logs and peers of its configuration."""
+    """Have the running witness take up its configuration, and the files that this names.
+
+    Logs, peers, read tokens, [outgoing] with its CAs and certificate. Own keys and [tls] are read
+    again, too. When anything cannot be used, or has changed that takes a restart, it is refused as
+    a whole, and what was in force stays.
+    """
     with _changing():
         click.echo(_take_up(config))
 

@@ -81,14 +81,34 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """The real transport: one aiohttp session with kept-alive connections."""
+    """The real transport: one aiohttp session with kept-alive connections; see `transport`."""
 
     def __init__(
-        self, session: "aiohttp.ClientSession", tokens: Mapping[str, str] = _NO_TOKENS
+        self, seconds: float, access: Access, tokens: Mapping[str, str] = _NO_TOKENS
     ) -> None:
-        """Takes a session made by `transport`, and tokens by the base URLs that they are for."""
-        self._session = session
+        """Takes the arguments of `transport`; `close` it."""
+        self._seconds = seconds
+        self._files = access.fingerprint()
+        self._session = _session(seconds, access)
         self.use(tokens)
+
+    async def connect_by(self, access: Access) -> None:
+        """Connects by another CA and certificate, or their new content, from now on.
+
+        Requests under way are as those that got no answer.
+
+        Raises:
+            InputError: If a file cannot be used; nothing has changed then.
+        """
+        files = access.fingerprint()
+        if files != self._files:
+            session = _session(self._seconds, access)
+            before, self._session, self._files = self._session, session, files
+            await before.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._session.close()
 
     def use(self, tokens: Mapping[str, str]) -> None:
         """Takes other tokens."""
@@ -145,11 +165,19 @@ async def transport(
     Raises:
         InputError: If a file of `access` cannot be used.
     """
-    import aiohttp  # noqa: PLC0415  # as above
+    network = HttpTransport(request_seconds, access, tokens)
+    try:
+        yield network
+    finally:
+        await network.close()
+
+
+def _session(seconds: float, access: Access) -> "aiohttp.ClientSession":
+    import aiohttp  # noqa: PLC0415  # half a second, which the commands do without
 
     # No decompression: a bomb must not get past the limits. No proxies from the environment.
-    async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=request_seconds),
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=seconds),
         connector=aiohttp.TCPConnector(
             limit=MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=access.ssl()
         ),
@@ -158,8 +186,7 @@ async def transport(
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": "muniment-witness", "Accept-Encoding": "identity"},
         skip_auto_headers=("Accept",),
-    ) as session:
-        yield HttpTransport(session, tokens)
+    )
 
 
 def check_url(text: str) -> str:

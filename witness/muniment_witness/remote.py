@@ -89,6 +89,10 @@ def lines_of(status: dict[str, Any]) -> list[str]:
             f"alarm  {each['kind']}  {each['subject']}: {each['detail']}"
             for each in status["alarms"]
         ]
+        if (configuration := status.get("configuration")) is not None:
+            lines.append(f"config {configuration['file']}: in force since {configuration['since']}")
+            if (refused := configuration["refused"]) is not None:
+                lines.append(f"       reload refused at {refused['at']}: {refused['reason']}")
         for log in status["logs"]:
             size = log["cosigned"]["size"] if log["cosigned"] else "nothing"
             age = f", {log['cosigned']['age']} s ago" if log["cosigned"] else ""

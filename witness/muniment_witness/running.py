@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from muniment.service.config import config_error, load_config
 from muniment.service.http import App, Problem, Request, Response, json_response
+from muniment.service.inforce import InForce
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
+from muniment.service.signers import check_signers
+from muniment.service.tls import server_context
 from muniment_witness.config import WitnessConfig, WitnessFile, watched
 from muniment_witness.http import WitnessHttp
 from muniment_witness.net import HttpTransport
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOGGER: Final = logging.getLogger(__name__)
+
+
+RELOADED: Final = frozenset({"log", "peer", "outgoing", "key_passphrase_file"})
+"""What of the file a running witness takes up; all else takes a restart."""
 
 
 class Running:
@@ -51,6 +58,7 @@ class Running:
         self._tasks = tasks
         self._reloading = asyncio.Lock()
         self._work: list[asyncio.Task[None]] = []
+        self._in_force = InForce(config.path)
         self.config = config
         self.watch, self._app = self._build(config)
 
@@ -90,14 +98,16 @@ class Running:
         return await self._app.respond(request)
 
     async def reload(self) -> None:
-        """Takes up the logs and peers that the configuration file names now.
+        """Takes up the logs, peers, tokens and CAs that the configuration file names now.
 
         Raises:
-            ConfigError: If the file cannot be used, or something else in it has changed; nothing
-                has changed then.
+            ConfigError: If the file or one that it names cannot be used, or something else in it
+                has changed; nothing has changed then.
+            InputError: If a file of `[outgoing]` cannot be used; nothing has changed then.
         """
         async with self._reloading:
             config = await asyncio.to_thread(_reread, self.config)
+            await self._network.connect_by(config.file.outgoing.access)
             watch, app = self._build(config)
             watch.holds.ahead.update(self.watch.holds.ahead)
             self._network.use(config.tokens)
@@ -108,6 +118,7 @@ class Running:
             watch.cosigner.held = watch.holds
             self.config, self.watch, self._app = config, watch, app
             self._work[1] = self._tasks.create_task(watch.run(), name="watch")
+            self._in_force.accepted()
         event(_LOGGER, logging.INFO, "reloaded", logs=len(config.logs), peers=len(config.peers))
 
     def admin(self) -> App:
@@ -115,12 +126,20 @@ class Running:
         app = App(Metrics("muniment_witness_admin"))
 
         async def status(_: Request) -> Response:
-            return json_response(status_of(self.watch))
+            told = {"configuration": self._in_force.told(), **status_of(self.watch)}
+            return json_response(told)
 
         async def reload(_: Request) -> Response:
             try:
                 await self.reload()
             except Exception as error:
+                self._in_force.refused(str(error))
+                event(
+                    _LOGGER,
+                    logging.ERROR,
+                    "reload refused; what was in force stays in force",
+                    reason=str(error),
+                )
                 raise Problem(409, "not-reloaded", str(error)) from error
             return json_response(_in_force(self.config))
 
@@ -137,7 +156,15 @@ def _reread(now: WitnessConfig) -> WitnessConfig:
     path: Path = now.path
     file = load_config(path, WitnessFile)
     for name in WitnessFile.__struct_fields__:
-        if name not in {"log", "peer"} and getattr(file, name) != getattr(now.file, name):
+        if name not in RELOADED and getattr(file, name) != getattr(now.file, name):
             config_error(path, name, "has changed; that takes a restart")
+    check_signers(
+        path,
+        now.signers,
+        keys=file.keys,
+        passphrase_file=file.key_passphrase_file,
+        use="witness",
+    )
+    server_context(file.tls)
     logs, options, peers, tokens = watched(path, file, now.signers)
     return replace(now, file=file, logs=logs, options=options, peers=peers, tokens=tokens)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from muniment.formats.cosignature import signer_for
 from muniment.formats.note import Signer
-from muniment.keyfiles import asking, read_key_file
+from muniment.keyfiles import asking, is_encrypted, read_key_file
 from muniment.privatefiles import read_secret
 from muniment.service.config import config_error, config_key
 
@@ -52,3 +52,40 @@ def read_signers(
             config_error(config, key, f"{path}: the same key twice")
         signers.append(signer)
     return tuple(signers)
+
+
+def check_signers(
+    config: Path,
+    now: Sequence[Signer],
+    *,
+    keys: Sequence[Path],
+    passphrase_file: Path | None,
+    use: Literal["log", "witness"],
+) -> None:
+    """Reads the key files of a running service again: they must open, and hold the keys in force.
+
+    Files whose passphrase was typed at the start are not opened again.
+
+    Args:
+        config: The configuration file, for messages.
+        now: The service's keys.
+        keys: As for `read_signers`.
+        passphrase_file: As for `read_signers`.
+        use: What signs.
+
+    Raises:
+        ConfigError: A file cannot be used, or holds another key.
+    """
+    if passphrase_file is None:
+        with config_key(config, "keys"):
+            if any(map(is_encrypted, keys)):
+                return
+    name = now[0].vkey.name
+    found = read_signers(config, name=name, keys=keys, passphrase_file=passphrase_file, use=use)
+    if {signer.vkey for signer in found} != {signer.vkey for signer in now}:
+        config_error(
+            config,
+            "keys",
+            "a file holds another key than the one in force: own keys are changed by "
+            f"`muniment-{use} rotate-key` and a restart",
+        )

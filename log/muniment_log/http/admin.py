@@ -11,7 +11,7 @@ from muniment.formats.encoding import MunimentError
 from muniment.service.http import App, Problem, Request, Response, json_response
 from muniment.service.logging import event
 from muniment.service.metrics import CONTENT_TYPE, Metrics
-from muniment_log.inforce import InForce, reread
+from muniment_log.inforce import PolicyInForce, reread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -53,7 +53,7 @@ class Admin:
         self._state = state
         self._metrics = metrics
         self._take_up = take_up
-        self._in_force = InForce(config)
+        self._in_force = PolicyInForce(config)
         self._reloading = asyncio.Lock()
 
     def app(self) -> App:

@@ -1,0 +1,36 @@
+"""Which configuration a running service works by: since when, and what a reload has refused."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+
+class InForce:
+    """What a service's status tells of its configuration.
+
+    Attributes:
+        since: When what is in force was taken up, RFC 3339.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """The start of a process, with the configuration at a path."""
+        self._path = path
+        self.since = _now()
+        self._refused: dict[str, str] | None = None
+
+    def accepted(self) -> None:
+        """A reload has put another configuration in force."""
+        self.since = _now()
+        self._refused = None
+
+    def refused(self, reason: str) -> None:
+        """A reload was refused: what was in force stays."""
+        self._refused = {"at": _now(), "reason": reason}
+
+    def told(self) -> dict[str, Any]:
+        """As JSON values: `file`, `since`, and `refused` with `at` and `reason`, or null."""
+        return {"file": str(self._path), "since": self.since, "refused": self._refused}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
