@@ -10,8 +10,8 @@ import random
 import zlib
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import Any, Final, Literal, Self, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -49,6 +49,8 @@ _MAX_DATA: Final = 2 * _MAX_BUNDLE  # a precertificate is in it twice
 _GZIP: Final = b"\x1f\x8b"
 # A published receipt carries up to MAX_PROOF hashes (47 bytes each in JSON) a record.
 _MAX_PUBLISHED: Final = 64 * 1024 * 1024
+# A hundred records of the largest size.
+_MAX_FOUND: Final = 100 * (_MAX_ENTRY_ANSWER + 100)
 _MAX_PROOF_ANSWER: Final = 2 * MAX_NOTE_SIZE
 _FIRST_PAUSE: Final = 0.1
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -106,6 +108,40 @@ class LogReceipt(msgspec.Struct, frozen=True):
 
 class _ConsistencyAnswer(msgspec.Struct, frozen=True):
     proof: list[str]
+
+
+class _KeySeen(msgspec.Struct, frozen=True):
+    size: int
+    index: int | None
+    first: int
+
+
+class FoundRecord(msgspec.Struct, frozen=True):
+    """A record that the log's index has found; nobody has verified it.
+
+    Attributes:
+        index: Its leaf index.
+        record: The record, as JSON values.
+        conflicting: Whether its producer used its id for another content as well.
+    """
+
+    index: int
+    record: dict[str, Any]
+    conflicting: bool
+
+
+class FoundRecords(msgspec.Struct, frozen=True):
+    """What the log's index has found; nobody has verified it.
+
+    Attributes:
+        size: The tree size that the answer reflects.
+        records: In the order of the log.
+        next: The `after` of the next page; None at the end.
+    """
+
+    size: int
+    records: list[FoundRecord]
+    next: int | None
 
 
 class LogClient:
@@ -328,6 +364,38 @@ class LogClient:
         if head.next < 0:
             raise BadAnswer("stream head: next is negative")
         return head
+
+    async def knows(self, kind: Literal["decision", "execution", "key"], id_: str) -> bool | None:
+        """Asks the log's index whether it has something on a decision or run, or signed by a key.
+
+        Returns:
+            None when it cannot tell: an index that an older version began does not know all keys.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the log keeps no index, or it cannot be asked now.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        name = quote(id_, safe="")
+        if kind == "key":
+            seen = _decode(await self._get(f"/v1/keys/{name}", limit=_MAX_JSON), _KeySeen, "key")
+            return True if seen.index is not None else None if seen.first else False
+        path = f"/v1/{kind}s/{name}?limit=1"
+        return bool(_decode(await self._get(path, limit=_MAX_FOUND), FoundRecords, kind).records)
+
+    async def find(self, **parameters: str | int) -> FoundRecords:
+        """Asks the log's index for decisions by subject, resource and time.
+
+        Args:
+            **parameters: Those of ``GET /v1/decisions``; `limit` is at most 100.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the log keeps no index, or the parameters are wrong.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        path = f"/v1/decisions?{urlencode(parameters)}"
+        return _decode(await self._get(path, limit=_MAX_FOUND), FoundRecords, "decisions")
 
     async def submit_batch(
         self,

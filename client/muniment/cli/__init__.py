@@ -18,6 +18,7 @@ from muniment.formats.encoding import MunimentError
 _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "audit": ("audit", "audit", "Check a log from its checkpoint down to every leaf."),
     "evidence": ("evidence", "evidence", "Verify and explain evidence against a log, offline."),
+    "find": ("find", "find", "Find decisions by subject, resource and time."),
     "follow": ("follow", "follow", "Keep a verified replica of a log, to ask instead of it."),
     "keygen": ("keygen", "keygen", "Make a key; prints its public half, the vkey."),
     "lineage": ("lineage", "lineage", "Trace who allowed what, through every delegation."),

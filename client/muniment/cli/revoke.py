@@ -1,12 +1,15 @@
 """``muniment revoke``."""
 
+import asyncio
 import json
+import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from muniment.atomicfile import read_bounded
 from muniment.cli.common import (
     FILE,
     TIME,
@@ -20,6 +23,9 @@ from muniment.cli.common import (
 )
 from muniment.cli.exits import describe_exits
 from muniment.errors import FormatError, InputError
+
+if TYPE_CHECKING:
+    from muniment.formats.note import VKey
 
 STREAM = "revocations"
 """The default stream: not that of a running gateway, which is its only writer."""
@@ -39,8 +45,9 @@ STREAM = "revocations"
 @click.option("--execution", metavar="ID", help="Revoke a run, with all that descends from it.")
 @click.option(
     "--revoked-key",
-    metavar="REF",
-    help="Revoke a key: <name>+<key id> as in its vkey, or sha256:… for a runtime's key.",
+    metavar="KEY",
+    help="Revoke a key: its vkey, a key file or a file with its vkey, or <name>+<key id>; or "
+    "sha256:… for a runtime's key.",
 )
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it is logged.")
 @click.option(
@@ -65,6 +72,11 @@ STREAM = "revocations"
     metavar="SECONDS",
     help="How long to go on trying.",
 )
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Revoke also what the log does not know.",
+)
 @passphrase_option
 @json_option
 def revoke(
@@ -80,15 +92,24 @@ def revoke(
     timeout: float,
     passphrase_file: Path | None,
     *,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Take an authorization back: log a revocation of a decision, a run, or a key.
 
-    It takes effect wherever the log is followed: permits that it hits are denied from then on.
+    It takes effect wherever the log is followed: permits that it hits are denied from then on. It
+    counts by whose word it is: for a run or a decision, that of the gateway that decided, or of one
+    that the verifier has named; for a key, that of any gateway, unless the verifier has named some.
+
+    What the log's index does not know is refused, for it may be a slip of the pen.
     """
     from muniment.gateway import Gateway  # noqa: PLC0415 - imports aiohttp
 
-    given = {"decision": decision, "execution": execution, "key": revoked_key}
+    given = {
+        "decision": decision,
+        "execution": execution,
+        "key": None if revoked_key is None else _key(revoked_key),
+    }
     target = {name: value for name, value in given.items() if value is not None}
     if len(target) != 1:
         raise click.UsageError("give one of --decision, --execution and --revoked-key")
@@ -103,6 +124,8 @@ def revoke(
             gateway.prepare([record])
         except (ValueError, FormatError) as error:
             raise InputError(str(error)) from None
+        if not force:
+            await _check_known(log_url, target)
         async with gateway:
             (receipt,) = await gateway.submit([record], published=policy is not None)
         return {
@@ -118,3 +141,77 @@ def revoke(
         return
     ((kind, name),) = target.items()
     click.echo(f"Revoked {kind} {name} from {say_time(effective)} on: leaf {logged['index']}.")
+
+
+def _key(text: str) -> str:
+    """A key as revocations name it, from any way in which people have it.
+
+    Raises:
+        InputError: If it is none of them.
+    """
+    from muniment.formats.authority import key_reference  # noqa: PLC0415 - imports take their time
+    from muniment.formats.note import parse_vkey  # noqa: PLC0415
+
+    path = Path(text)
+    try:
+        if text.count("+") > 1 and not path.exists():
+            return key_reference(parse_vkey(text, "--revoked-key"))
+        if path.is_file():
+            return key_reference(_vkey_in(path))
+    except FormatError as error:
+        raise InputError(f"--revoked-key: {error}") from None
+    if re.fullmatch(r"[^\s+]+\+[0-9a-f]{8}|sha(256|384|512):[0-9a-f]+", text):
+        return text
+    raise InputError(
+        f"--revoked-key: {text!a} names no key; expected a vkey, a key file, <name>+<key id, 8 hex "
+        "digits>, or sha256:<hex digits> for a runtime's key"
+    )
+
+
+def _vkey_in(path: Path) -> "VKey":
+    """The vkey in a key file, public or private. Nothing is decrypted.
+
+    Raises:
+        FormatError: If there is none.
+    """
+    from muniment.formats.note import parse_vkey  # noqa: PLC0415 - imports take their time
+
+    data = read_bounded(path, "key", most=1024 * 1024)
+    for word in data.decode("utf-8", "replace").partition("-----BEGIN")[0].split():
+        if word.count("+") > 1:
+            return parse_vkey(word, str(path))
+    raise FormatError(f"{path}: no vkey in it")
+
+
+async def _check_known(log_url: str, target: dict[str, str]) -> None:
+    """Asks the log whether it knows what is to be revoked; says so when it cannot tell.
+
+    Raises:
+        InputError: If it does not.
+    """
+    from muniment.errors import BadAnswer, Refused, Unreachable  # noqa: PLC0415 - imports take time
+    from muniment.logclient import LogClient  # noqa: PLC0415
+
+    ((kind, id_),) = target.items()
+    if ":" in id_ and "+" not in id_ and kind == "key":
+        return  # a runtime's key, which no record has to name before
+    known: bool | None = None
+    reason = "its index was begun by an older version"
+    words = {"decision": "decision", "execution": "run", "key": "key"}[kind]
+    try:
+        async with LogClient(log_url) as client:
+            for pause in (*client.pauses, None):
+                known = await client.knows(kind, id_)  # type: ignore[arg-type]  # one of its kinds
+                if known or pause is None:
+                    break
+                await asyncio.sleep(pause)  # its index follows what is logged
+    except (BadAnswer, Refused, Unreachable) as error:
+        # Whoever has to revoke something must not be kept from it by a log without an index.
+        known, reason = None, str(error)
+    if known is None:
+        click.echo(f"Nobody knows whether the log knows {words} {id_}: {reason}", err=True)
+        return
+    if not known:
+        raise InputError(
+            f"the log knows no {words} {id_}; nothing is revoked. --force revokes it all the same"
+        )

@@ -11,6 +11,7 @@ from muniment.formats.merkle import CompactRange, leaf_hashes
 from muniment.formats.tiles import TILE_WIDTH, Tile, check_bundle
 from muniment.index.keys import extract
 from muniment.index.store import Chunk
+from muniment.index.summary import Summary
 
 
 def make_chunk(
@@ -40,6 +41,7 @@ def make_chunk(
     postings: list[int] = []
     links: list[tuple[int, int]] = []
     unknown = 0
+    summaries: list[Summary] = []
     # Bundle by bundle: what is in memory at a time then fits into a processor's own cache.
     for tile, data in bundles:
         entries = check_bundle(tile, data)
@@ -57,6 +59,7 @@ def make_chunk(
         postings += found.postings
         links += found.links.items()
         unknown += found.unknown
+        summaries.append(Summary(tile.index, found.earliest, found.latest, found.things))
     postings.sort()
     links.sort()
     return Chunk(
@@ -67,4 +70,5 @@ def make_chunk(
         dict(links),
         [(tile.index, data) for tile, data in bundles] if keeps_bundles else (),
         unknown,
+        summaries,
     )

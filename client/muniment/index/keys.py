@@ -22,6 +22,9 @@ from typing import Final, NamedTuple
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
+from muniment.index.summary import Filter
+from muniment.lineage.facts import signed_by
+
 PART_BITS: Final = 18
 """Bits of the leaf index inside a part. 2**18 leaves have about 10 MB of postings: they stay in
 the page cache while they are inserted, which costs a third of what one big table does."""
@@ -65,6 +68,9 @@ class Role(IntEnum):
     REVOKED = 5
     """It revokes this decision, run, key, or all keys of this key name."""
 
+    SIGNED = 6
+    """It is a manifest that this key signed, or a decision that has this key's signature."""
+
     TO = 15
     """It is an edge that ends at this thing."""
 
@@ -84,6 +90,9 @@ class Extracted(NamedTuple):
         records: How many leaves have postings.
         manifests: How many are manifests.
         unknown: How many are neither; a log that checks what it takes has none.
+        earliest, latest: The least and the greatest `time` of the records, Unix milliseconds; 0 and
+            -1 when there are none.
+        things: What the decisions are about, see `summary`.
     """
 
     postings: list[int]
@@ -91,6 +100,9 @@ class Extracted(NamedTuple):
     records: int
     manifests: int
     unknown: int
+    earliest: int
+    latest: int
+    things: bytes
 
 
 class _End(Struct, gc=False):
@@ -105,6 +117,15 @@ class _Target(Struct, gc=False):
     key: str | None = None
 
 
+class _Request(Struct, gc=False):
+    subject: _End
+    resource: _End
+
+
+class _Signature(Struct, gc=False):
+    key: str
+
+
 class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     kind: str
     id: str
@@ -112,6 +133,9 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     from_: _End | None = None
     to: _End | None = None
     target: _Target | None = None
+    time: int = 0
+    request: _Request | None = None
+    signatures: list[_Signature] | None = None
 
 
 _decode: Final = Decoder(_Narrow).decode
@@ -124,6 +148,7 @@ _ID: Final = Role.ID << PART_BITS
 _FROM: Final = Role.FROM << PART_BITS
 _TO: Final = Role.TO << PART_BITS
 _REVOKED: Final = Role.REVOKED << PART_BITS
+_SIGNED: Final = Role.SIGNED << PART_BITS
 
 
 def thing_hash(type_: str, id_: str, origin: str | None = None) -> int:
@@ -161,12 +186,17 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
     near: list[bytes] = []  # of things that edges begin at, and in step with them:
     far: list[tuple[int, int]] = []  # role and leaf, and where in `names` the edge ends
     manifests = unknown = 0
+    times: list[int] = []
+    things = Filter()
     for local, entry in enumerate(entries, first & LOCAL_MASK):
         try:
             found = _decode(entry)
         except (DecodeError, UnicodeDecodeError, RecursionError):
             if entry.startswith(_MANIFEST):
                 manifests += 1
+                if (signed := signed_by(entry, 0)) is not None:
+                    names.append(f"key\0{signed[1].key}".encode())
+                    lows.append(_SIGNED | local)
             else:
                 unknown += 1
             continue
@@ -177,6 +207,14 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
         # UTF-8 cannot fail: the decoder lets no lone surrogate through.
         names.append(f"{kind}\0{found.id}".encode())
         lows.append(_ID | local)
+        times.append(found.time)
+        if found.request is not None:
+            subject, resource = found.request.subject, found.request.resource
+            things.add("subject", subject.type, subject.id)
+            things.add("resource", resource.type, resource.id)
+        if found.signatures is not None:
+            names += [f"key\0{one.key}".encode() for one in found.signatures]
+            lows += [_SIGNED | local] * len(found.signatures)
         if kind == "edge":
             if found.from_ is not None and found.to is not None:
                 near.append(_spell_end(found.from_, origin))
@@ -191,16 +229,19 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
         elif found.execution is not None:
             names.append(f"run\0{found.execution}".encode())
             lows.append(_RUN_ROLES[kind] | local)
-    things = _hashes(names)
-    postings = [thing << THING_SHIFT | low for thing, low in zip(things, lows, strict=True)]
+    hashes = _hashes(names)
+    postings = [thing << THING_SHIFT | low for thing, low in zip(hashes, lows, strict=True)]
     postings.sort()
     links = [
-        (thing << THING_SHIFT | low, things[at])
+        (thing << THING_SHIFT | low, hashes[at])
         for thing, (low, at) in zip(_hashes(near), far, strict=True)
     ]
     links.sort()
     known = len(entries) - manifests - unknown
-    return Extracted(postings, dict(links), known, manifests, unknown)
+    earliest, latest = min(times, default=0), max(times, default=-1)
+    return Extracted(
+        postings, dict(links), known, manifests, unknown, earliest, latest, things.encode()
+    )
 
 
 def _hashes(names: Sequence[bytes]) -> list[int]:

@@ -10,11 +10,22 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from muniment.formats.encoding import FormatError, parse_decimal
-from muniment.formats.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
+from muniment.formats.kinds import (
+    Decision,
+    Edge,
+    Entity,
+    Outcome,
+    Record,
+    Revocation,
+    Verification,
+)
+from muniment.formats.recordcodec import parse_leaves
+from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.keys import KINDS, Role, thing_hash
 from muniment.index.reader import IndexReader
 from muniment.index.replicafacts import ReplicaFacts
-from muniment.lineage.facts import Found, Page, Ref, ref_of
+from muniment.index.summary import Summary, may_have, positions
+from muniment.lineage.facts import Found, Page, Ref, ref_of, signed_by
 
 LIMIT: Final = 100
 """Records or edges in an answer, unless asked otherwise."""
@@ -32,6 +43,11 @@ MAX_WALK: Final = 10_000
 Direction: TypeAlias = Literal["ancestors", "descendants"]
 """Along the edges, to what came before; or against them, to what came of it."""
 
+MAX_EFFORT: Final = 256
+"""Entry bundles that one search looks into: a tenth of a second, as a rule."""
+
+_SUMMARIES: Final = 4096  # read together: 4 MB, a million records
+_KEYS: Final = 16  # postings looked at for a key: one is enough, unless hashes collide
 _LEVEL: Final = 256  # things looked up together
 _MANY: Final = 1 << 14  # postings looked at in one statement
 
@@ -67,6 +83,60 @@ class Answer:
     size: int
     entries: tuple[Entry, ...]
     next: int | None
+
+
+class Search(NamedTuple):
+    """What decisions are looked for; None leaves a part open.
+
+    Attributes:
+        subject: Who asked.
+        resource: To what.
+        since: Made at this time or later, Unix milliseconds by the producer's clock.
+        until: Made before this time.
+    """
+
+    subject: Entity | None = None
+    resource: Entity | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def may_be_in(self, summary: Summary) -> bool:
+        """Whether a bundle may hold what is looked for."""
+        if summary.latest < summary.earliest:
+            return False
+        if self.since is not None and summary.latest < self.since:
+            return False
+        if self.until is not None and summary.earliest >= self.until:
+            return False
+        return all(
+            thing is None or may_have(summary.things, positions(role, *thing))
+            for role, thing in (("subject", self.subject), ("resource", self.resource))
+        )
+
+    def finds(self, record: Record | None) -> bool:
+        """Whether a record is what is looked for."""
+        return (
+            isinstance(record, Decision)
+            and self.subject in (None, record.subject)
+            and self.resource in (None, record.resource)
+            and (self.since is None or record.time >= self.since)
+            and (self.until is None or record.time < self.until)
+        )
+
+
+class KeySeen(NamedTuple):
+    """Whether the log knows a key.
+
+    Attributes:
+        size: The answer reflects exactly the first `size` leaves.
+        index: The first leaf that it signed, a manifest or a decision; None if there is none.
+        first: The first leaf that was looked at: an index that was begun by an older version knows
+            keys from some leaf on.
+    """
+
+    size: int
+    index: int | None  # type: ignore[assignment]  # hides tuple.index, of no use here
+    first: int
 
 
 class Hop(NamedTuple):
@@ -132,6 +202,87 @@ class Index:
         Args and Raises: As `decision`.
         """
         return self._about(Ref("run", id_), after, limit)
+
+    def find(
+        self, search: Search, *, after: int = -1, limit: int = LIMIT, effort: int = MAX_EFFORT
+    ) -> Answer:
+        """Decisions by subject, resource and time.
+
+        Args:
+            search: What is looked for.
+            after: Only records with a greater leaf index.
+            limit: Most records.
+            effort: Most entry bundles that are looked into; a page may end before it is full.
+
+        Raises:
+            FactsError: If the index reflects nothing yet.
+            DatabaseError: If it cannot be read.
+        """
+        facts = ReplicaFacts(self._reader)
+        origin, size, _ = facts.head
+        found: list[Found[Record]] = []
+        at, last = after + 1, None
+        while at < size:
+            number = at // TILE_WIDTH
+            summaries = self._reader.summaries(number, number + _SUMMARIES)
+            for bundle in range(number, min(number + _SUMMARIES, -(-size // TILE_WIDTH))):
+                at = max(at, bundle * TILE_WIDTH)
+                end = min(size, (bundle + 1) * TILE_WIDTH)
+                summary = summaries.get(bundle)
+                if summary is None or search.may_be_in(summary):
+                    if not effort or len(found) >= limit:
+                        last = at - 1
+                        break
+                    effort -= 1
+                    leaves = self._reader.leaves(range(at, end))
+                    records = parse_leaves(list(leaves.values()))
+                    found += [
+                        Found(index, record)
+                        for index, record in zip(leaves, records, strict=True)
+                        if record is not None and search.finds(record)
+                    ]
+                at = end
+            if last is not None:
+                break
+        if len(found) > limit:
+            last = found[limit - 1].index
+        found = found[:limit]
+        leaves = self._reader.leaves([index for index, _ in found])
+        reused = self._reused(facts, [record for _, record in found])
+        return Answer(
+            origin,
+            size,
+            tuple(
+                [
+                    Entry(index, leaves[index], record, (record.producer, record.id) in reused)
+                    for index, record in found
+                ]
+            ),
+            last,
+        )
+
+    def key(self, reference: str) -> KeySeen:
+        """Whether the log knows a key: by what it signed.
+
+        Args:
+            reference: The key, ``<key name>+<key ID>``.
+
+        Raises:
+            FactsError: If the index reflects nothing yet.
+            DatabaseError: If it cannot be read.
+        """
+        size = ReplicaFacts(self._reader).head.size
+        thing = thing_hash("key", reference)
+        found = self._reader.find(thing, Role.SIGNED, after=-1, size=size, limit=_KEYS)
+        leaves = self._reader.leaves(found)
+        # Names may share a hash: what is signed decides.
+        named = [
+            index
+            for index, data in leaves.items()
+            if ((signed := signed_by(data, index)) is not None and signed[1].key == reference)
+            or f'"{reference}"'.encode() in data
+        ]
+        return KeySeen(size, named[0] if named else None, self._reader.keys_from(size))
 
     def lineage(
         self,

@@ -21,8 +21,16 @@ from muniment.formats.manifest import HEADER, MAX_BATCH_RECORDS
 from muniment.formats.note import VKey, parse_vkey
 from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.keys import LOCAL_MASK, PART_BITS, ROLE_BITS, THING_SHIFT, Role
-from muniment.index.schema import APPLICATION_ID, HAS_HEADS, STATE, IndexState, state_of
+from muniment.index.schema import (
+    APPLICATION_ID,
+    HAS_HEADS,
+    HAS_SUMMARIES,
+    STATE,
+    IndexState,
+    state_of,
+)
 from muniment.index.stillfile import open_replica
+from muniment.index.summary import Summary
 from muniment.lineage.facts import Head, Interval, Page
 from muniment.service.database import CACHE_KIBIBYTES, DatabaseError
 
@@ -191,7 +199,6 @@ class IndexReader:
             if application != APPLICATION_ID:
                 raise DatabaseError(f"{path}: not an index")
             row = self._connection.execute("SELECT bundles FROM state").fetchone()
-            self._has_heads = self._connection.execute(HAS_HEADS).fetchone() is not None
             if row == (0,) and bundles is None:
                 raise DatabaseError(f"{path}: a log's index; the records are in the log")
         except sqlite3.Error as error:
@@ -203,6 +210,7 @@ class IndexReader:
         self._bundles: Bundles = bundles or self
         self._cache: OrderedDict[int, _Bundle] = OrderedDict()
         self._cached = 0  # bytes
+        self._has: set[str] = set()
         self.known: Final = Known()
 
     def __enter__(self) -> Self:
@@ -243,7 +251,7 @@ class IndexReader:
         Raises:
             DatabaseError: If they cannot be read.
         """
-        if not self._has_heads:
+        if not self._knows(HAS_HEADS):
             return None
         rows = self._all("SELECT vkey FROM gateway ORDER BY vkey")
         try:
@@ -261,7 +269,7 @@ class IndexReader:
         Raises:
             DatabaseError: If the file cannot be read.
         """
-        if not self._has_heads:
+        if not self._knows(HAS_HEADS):
             head = self.head()
             return [Interval(None, head.time or None if head else None) for _ in indices]
         found: list[Interval] = []
@@ -282,6 +290,28 @@ class IndexReader:
                 known = Interval(earliest, latest)
             found.append(known)
         return found
+
+    def keys_from(self, size: int) -> int:
+        """From which leaf on keys are found by what they signed; `size` if from none.
+
+        Raises:
+            DatabaseError: If it cannot be read.
+        """
+        if not self._knows(HAS_SUMMARIES):
+            return size
+        row = self._one("SELECT keys_from FROM noted")
+        return size if row is None else min(size, int(row[0]))
+
+    def summaries(self, first: int, end: int) -> dict[int, Summary]:
+        """What the bundles [first, end) are about, by number; those without a summary are left out.
+
+        Raises:
+            DatabaseError: If they cannot be read.
+        """
+        if not self._knows(HAS_SUMMARIES):
+            return {}
+        rows = self._all("SELECT * FROM summary WHERE idx >= ? AND idx < ?", (first, end))
+        return {row[0]: Summary(*row) for row in rows}
 
     def manifest_after(self, index: int, *, size: int) -> tuple[int, bytes] | None:
         """The first manifest behind a leaf, with its own leaf index; None if none is near enough.
@@ -416,6 +446,12 @@ class IndexReader:
         while self._cached > CACHE_BYTES and len(self._cache) > 1:
             self._cached -= len(self._cache.popitem(last=False)[1].data)
         return bundle
+
+    def _knows(self, question: str) -> bool:
+        """Whether the file is of a version with some tables; a follower may bring it up to date."""
+        if question not in self._has and self._one(question) is not None:
+            self._has.add(question)
+        return question in self._has
 
     def _one(self, sql: str, values: Sequence[object] = ()) -> tuple[Any, ...] | None:
         rows = self._all(sql, values)

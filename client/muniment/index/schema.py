@@ -76,12 +76,31 @@ CREATE TABLE gateway (
     vkey TEXT PRIMARY KEY
 ) WITHOUT ROWID
 """,
+    """
+-- From which leaf on keys are found by what they signed; 0 but for a file that an older version
+-- began.
+CREATE TABLE noted (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    keys_from INTEGER NOT NULL
+);
+INSERT INTO noted SELECT 0, pending FROM state;
+
+-- What the decisions of a bundle are about, so that a search passes over the others, see
+-- summary.py. A bundle that was stored before this table has no row, and is looked into.
+CREATE TABLE summary (
+    idx INTEGER PRIMARY KEY,
+    earliest INTEGER NOT NULL,
+    latest INTEGER NOT NULL,
+    things BLOB NOT NULL
+)
+""",
 )
 """Schema version n is the result of the first n scripts."""
 
 HAS_HEADS: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'head'"
-"""Tells whether a file is of a version that has the tables of the second script: who only reads a
-file of before makes do without them."""
+HAS_SUMMARIES: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'summary'"
+"""Tell whether a file is of a version with the tables of the second and of the third script: who
+only reads a file of before makes do without them."""
 
 STATE: Final = "origin, size, peaks, note, time, pending, pending_peaks, unknown"
 """The columns of `IndexState`, in order."""

@@ -26,6 +26,7 @@ from muniment.formats.quorum import CLOCK_SKEW
 from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.keys import LOCAL_MASK, PART, PART_BITS
 from muniment.index.schema import APPLICATION_ID, MIGRATIONS, STATE, IndexState, state_of
+from muniment.index.summary import Summary
 from muniment.lineage.facts import head_of
 from muniment.service.database import DatabaseError, Writer, log_pages
 
@@ -58,6 +59,7 @@ class Chunk:
         links: Their postings of the role FROM, in ascending order, and where their edges lead.
         bundles: (index, data) of the bundles that hold them; () where bundles are not kept.
         unknown: How many are neither a record nor a manifest.
+        summaries: What they are about, by bundle; of the first bundle, these leaves only.
     """
 
     origin: str
@@ -67,6 +69,7 @@ class Chunk:
     links: Mapping[int, int]
     bundles: Sequence[tuple[int, bytes]]
     unknown: int
+    summaries: Sequence[Summary] = ()
 
 
 class IndexStore:
@@ -184,6 +187,7 @@ class IndexStore:
                 " SELECT ?, CAST(key AS INTEGER), value FROM json_each(?)",
                 (part, links),
             )
+            _summarize(db, chunk)
             if self.keeps_bundles:
                 db.executemany(
                     "INSERT INTO bundle VALUES (?, ?)"
@@ -247,6 +251,7 @@ class IndexStore:
             )
             index, width = divmod(size, TILE_WIDTH)
             db.execute("DELETE FROM bundle WHERE idx > ?", (index - (not width),))
+            db.execute("DELETE FROM summary WHERE idx > ?", (index - (not width),))
             row = db.execute("SELECT data FROM bundle WHERE idx = ?", (index,)).fetchone()
             if width and row is not None:
                 data = frame(unframe(row[0])[:width])
@@ -337,12 +342,24 @@ class IndexStore:
             db.execute("DELETE FROM posting")
             db.execute("DELETE FROM bundle")
             db.execute("DELETE FROM head")
+            db.execute("DELETE FROM summary")
+            db.execute("UPDATE noted SET keys_from = 0")
             db.execute(
                 "UPDATE state SET origin = NULL, size = 0, peaks = x'', note = NULL, time = 0,"
                 " pending = 0, pending_peaks = x'', unknown = 0"
             )
 
         await self._writer.run(work)
+
+
+def _summarize(db: sqlite3.Connection, chunk: Chunk) -> None:
+    """Stores what a chunk's bundles are about."""
+    rows = list(chunk.summaries)
+    if rows and chunk.before.size % TILE_WIDTH:
+        # The first bundle's older leaves: without a summary, it stays without one.
+        stored = db.execute("SELECT * FROM summary WHERE idx = ?", (rows[0].bundle,)).fetchone()
+        rows[:1] = [] if stored is None else [Summary(*stored).with_(rows[0])]
+    db.executemany("INSERT OR REPLACE INTO summary VALUES (?, ?, ?, ?)", rows)
 
 
 def _keep_head(db: sqlite3.Connection, size: int, time: int, seen: tuple[int, int] | None) -> None:

@@ -80,6 +80,8 @@ def build(
     app.prefix("GET", "/v1/streams/", read(query.stream))
     app.prefix("GET", "/v1/entries/", read(query.entry))
     app.prefix("GET", "/v1/decisions/", read(lookup.decision))
+    app.route("GET", "/v1/decisions", read(lookup.find))
+    app.prefix("GET", "/v1/keys/", read(lookup.key))
     app.prefix("GET", "/v1/executions/", read(lookup.execution))
     app.prefix("GET", "/v1/lineage/", read(lookup.lineage))
     app.route("GET", "/v1/proofs/inclusion", read(query.inclusion))

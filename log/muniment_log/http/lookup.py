@@ -1,4 +1,4 @@
-"""What the index answers (design section 4): decisions, runs and lineage, each with its tree size.
+"""What the index answers: decisions, runs, keys and lineage, each with its tree size.
 
 The records are the leaves verbatim, with their indices: a client that does not want to believe the
 log fetches the proof of an index and hashes the record.
@@ -12,9 +12,19 @@ from urllib.parse import unquote
 import msgspec
 
 from muniment.formats.encoding import FormatError, parse_decimal
-from muniment.formats.kinds import ThingType
-from muniment.formats.members import MAX_ID, MAX_NAME
-from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, Answer, Direction, Walk
+from muniment.formats.kinds import Entity, ThingType
+from muniment.formats.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
+from muniment.index.query import (
+    DEPTH,
+    LIMIT,
+    MAX_DEPTH,
+    MAX_LIMIT,
+    Answer,
+    Direction,
+    KeySeen,
+    Search,
+    Walk,
+)
 from muniment.lineage.facts import Ref
 from muniment.service.http import Problem, Request, Response, json_response
 from muniment_log.errors import IndexUnavailableError
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 _TYPES: Final[dict[str, ThingType]] = {one: one for one in get_args(ThingType)}
+_TIMES: Final = ("since", "until")
 _DIRECTIONS: Final[dict[str, Direction]] = {one: one for one in get_args(Direction)}
 
 
@@ -47,6 +58,26 @@ class Lookup:
     async def execution(self, request: Request) -> Response:
         """``GET /v1/executions/{id}``: decisions, outcomes, verifications, edges, revocations."""
         return await self._about(request, "execution")
+
+    async def find(self, request: Request) -> Response:
+        """``GET /v1/decisions?subject=&resource=&since=&until=&after=&limit=``: a search."""
+        parameters = request.parameters("subject", "resource", "since", "until", "after", "limit")
+        search = Search(
+            _entity(parameters, "subject"),
+            _entity(parameters, "resource"),
+            *(_decimal(parameters, name) if name in parameters else None for name in _TIMES),
+        )
+        after = _decimal(parameters, "after") if "after" in parameters else -1
+        limit = _number(parameters, "limit", LIMIT, MAX_LIMIT)
+        answer: Answer = await self._ask(lambda index: index.find(search, after=after, limit=limit))
+        return _shown(answer)
+
+    async def key(self, request: Request) -> Response:
+        """``GET /v1/keys/{name}+{key id}``: whether the key has signed something here."""
+        request.parameters()
+        reference = _name(request.rest, MAX_KEY_NAME + 9)
+        seen: KeySeen = await self._ask(lambda index: index.key(reference))
+        return json_response({"size": seen.size, "index": seen.index, "first": seen.first})
 
     async def lineage(self, request: Request) -> Response:
         """``GET /v1/lineage/{type}/{id}?direction=&depth=&limit=&page=``: edges, nearest first."""
@@ -86,15 +117,7 @@ class Lookup:
         answer: Answer = await self._ask(
             lambda index: getattr(index, what)(id_, after=after, limit=limit)
         )
-        records: list[dict[str, Any]] = [
-            {
-                "index": entry.index,
-                "conflicting": entry.is_conflicting,
-                "record": msgspec.Raw(entry.data),
-            }
-            for entry in answer.entries
-        ]
-        return json_response({"size": answer.size, "records": records, "next": answer.next})
+        return _shown(answer)
 
     async def _ask(self, question: Callable[[Index], _T]) -> _T:
         if self._reads is None:
@@ -103,6 +126,27 @@ class Lookup:
             return await self._reads.ask(question)
         except IndexUnavailableError as error:
             raise problem_of(error) from error
+
+
+def _shown(answer: Answer) -> Response:
+    records: list[dict[str, Any]] = [
+        {
+            "index": entry.index,
+            "conflicting": entry.is_conflicting,
+            "record": msgspec.Raw(entry.data),
+        }
+        for entry in answer.entries
+    ]
+    return json_response({"size": answer.size, "records": records, "next": answer.next})
+
+
+def _entity(parameters: dict[str, str], name: str) -> Entity | None:
+    if name not in parameters:
+        return None
+    type_, colon, id_ = parameters[name].partition(":")
+    if not (type_ and colon and id_):
+        raise Problem(400, "bad-query", f"{name}: expected <type>:<id>")
+    return Entity(type_, id_)
 
 
 def _name(text: str, most: int) -> str:

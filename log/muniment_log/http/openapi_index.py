@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, get_args
 
 from muniment.formats.kinds import ThingType
-from muniment.formats.members import MAX_ID, MAX_NAME
+from muniment.formats.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
 from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, MAX_WALK, Direction
 from muniment.service.openapi import JSON, NUMBER, argument, call, media, members, reference, text
 from muniment_log.http.openapi_parts import RECORD, answers
@@ -23,6 +23,7 @@ INDEX_SCHEMAS: Final[dict[str, Any]] = {
             "next": {"type": ["integer", "null"]},
         }
     ),
+    "KeySeen": members({"size": NUMBER, "index": {"type": ["integer", "null"]}, "first": NUMBER}),
     "Lineage": members(
         {
             "size": NUMBER,
@@ -78,6 +79,69 @@ def _about(name: str, summary: str) -> dict[str, Any]:
 
 
 INDEX_PATHS: Final[dict[str, dict[str, Any]]] = {
+    "/v1/decisions": {
+        "get": call(
+            "find",
+            "Decisions, by subject, resource and time if they are given",
+            answers(
+                "The records verbatim, in the order of the log; `size` is the tree size that the "
+                "answer reflects. A page may end before it is full; `next` goes on.",
+                media(JSON, reference("Answer")),
+                *(400, 404, 503),
+            ),
+            parameters=[
+                *(
+                    argument(
+                        name,
+                        "query",
+                        f"The {name}, as type, colon, id.",
+                        text("[^:]+:.+"),
+                        required=False,
+                    )
+                    for name in ("subject", "resource")
+                ),
+                argument(
+                    "since",
+                    "query",
+                    "Made at this time or later, Unix milliseconds by the producer's clock.",
+                    NUMBER,
+                    required=False,
+                ),
+                argument(
+                    "until", "query", "Made before this time, likewise.", NUMBER, required=False
+                ),
+                argument(
+                    "after",
+                    "query",
+                    "Only records with a greater index: `next` of the page before.",
+                    NUMBER,
+                    required=False,
+                ),
+                _LIMIT,
+            ],
+        )
+    },
+    "/v1/keys/{key}": {
+        "get": call(
+            "key",
+            "Whether a key has signed something in this log",
+            answers(
+                "`index` is a leaf that it signed, or null; `first` the first leaf that was looked "
+                "at: an index that an older version began knows keys from some leaf on.",
+                media(JSON, reference("KeySeen")),
+                *(400, 404, 503),
+            ),
+            parameters=[
+                argument(
+                    "key",
+                    "path",
+                    "The key: its name, a plus sign, its key ID in hexadecimal digits.",
+                    text("[!-~]+", most=MAX_KEY_NAME + 9),
+                    required=True,
+                )
+            ],
+        )
+    },
     "/v1/decisions/{id}": _about(
         "decision", "Decisions of an id, with the edges and revocations that name them"
     ),
