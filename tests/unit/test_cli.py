@@ -1,17 +1,27 @@
 """The command ``muniment``: what it prints, and with which exit code it ends."""
 
 import asyncio
+import base64
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 import logsim
-from logsim import GATEWAY_SIGNER, POLICY_TEXT, WITNESSES, LogSim, decision, lines
+from logsim import (
+    GATEWAY_SIGNER,
+    POLICY_TEXT,
+    WITNESSES,
+    LogSim,
+    decision,
+    lines,
+    logged_records,
+)
 from muniment.cli import cli
 from muniment.cli.exits import TABLE, exit_code
 from muniment.errors import MunimentError, Refused
@@ -581,3 +591,106 @@ async def test_audit_names_bad_input(place: Path) -> None:
 @pytest.mark.parametrize("url", ["http://", "http://x?y", "http://x:y@z"])
 def test_a_bad_url_is_a_usage_error(place: Path, url: str) -> None:
     assert "log URL" in muniment("audit", "--log", url, "--policy", "x", code=2).stderr
+
+
+def whole(count: int, start: int = 0) -> list[bytes]:
+    return [decision(number) for number in range(start, start + count)]
+
+
+def mode(name: str) -> int:
+    return Path(name).stat().st_mode & 0o777
+
+
+def receipts_of(result: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+async def test_an_import_goes_on_where_its_stream_stands(place: Path) -> None:
+    sim = LogSim()
+    first, rest = whole(700), whole(300, 700)
+    write("first", b"\n".join(first))
+    write("all", b"\n\n".join([*first, *rest]))
+    async with sim.serve() as url:
+        to = ["submit", "--log", url, "--key", "gateway.pem", "--stream", "import"]
+        await online(*to, "--batch", "64", "first")
+        result = await online(*to, "--batch", "128", "--resume", "all")
+        assert "holds the first 700 records, to line 1399." in result.stderr
+        assert receipts_of(result)[0]["lines"][0] == 1401
+        assert sum(one["count"] for one in receipts_of(result)) == 300
+        assert logged_records(sim) == [*first, *rest]
+        again = await online(*to, "--resume", "all")
+        assert again.stdout == ""
+        assert "holds the first 1000 records" in again.stderr
+        wrong = await online(*to, "--resume", "first", code=7)
+        assert "the stream holds 1000 records, and the input only 700" in one_line(wrong)
+        # A stream of which the log knows nothing: all is new.
+        result = await online(*to[:-1], "another", "--resume", "first")
+        assert sum(one["count"] for one in receipts_of(result)) == 700
+    assert logged_records(sim) == [*first, *rest, *first]
+
+
+BAD_LINES = [
+    (b"not json", "not JSON"),
+    (b'{"request":{}}', "kind: missing"),
+    (b'{"a":1,"a":2}', "comes twice"),
+    (b"\xff\xfe", "not UTF-8"),
+    (decision(1).replace(b'"time":1790000000001', b'"time":1790000000'), "can only be seconds"),
+    (b'{"x":"' + b"y" * 700_000 + b'"}', "longer than 262144 bytes"),
+    (b"[]", "expected an object"),
+]
+
+
+async def test_lines_that_cannot_be_logged_are_set_aside_with_their_reason(place: Path) -> None:
+    sim = LogSim()
+    good = whole(len(BAD_LINES) + 1)
+    mixed = [good[0]]
+    for (bad, _), line in zip(BAD_LINES, good[1:], strict=True):
+        mixed += [bad, line]
+    write("in", b"\n".join(mixed))
+    async with sim.serve() as url:
+        to = ["submit", "--log", url, "--key", "gateway.pem", "--skip-bad", "aside"]
+        result = await online(*to, "--batch", "3", "in")
+        assert "7 lines were set aside, with the reasons: aside" in result.stderr
+        assert logged_records(sim) == good
+        aside = [json.loads(line) for line in read("aside").splitlines()]
+        assert [one["line"] for one in aside] == [2, 4, 6, 8, 10, 12, 14]
+        for one, (bad, reason) in zip(aside, BAD_LINES, strict=True):
+            assert reason in one["reason"]
+            kept = one["text"].encode() if "text" in one else base64.b64decode(one["base64"])
+            assert kept == bad[:262144]
+        assert mode("aside") == 0o600
+        # Nothing of an earlier run is lost or mixed up.
+        wrong = await online(*to, "in", code=7)
+        assert "lines were set aside there before" in one_line(wrong)
+        assert len(logged_records(sim)) == len(good)
+
+
+async def test_an_import_goes_on_past_lines_that_were_set_aside(place: Path) -> None:
+    sim = LogSim()
+    good = whole(40)
+    mixed = [part for line in good for part in (line, b"bad")]
+    write("begin", b"\n".join(mixed[:31]))
+    write("in", b"\n".join(mixed))
+    async with sim.serve() as url:
+        to = ["submit", "--log", url, "--key", "gateway.pem", "--skip-bad", "aside"]
+        await online(*to, "--batch", "5", "begin")
+        write("aside", read("aside") + b'{"line": 3')  # killed as it wrote
+        await online(*to, "--batch", "7", "--resume", "in")
+    assert logged_records(sim) == good
+    aside = [json.loads(line)["line"] for line in read("aside").splitlines()]
+    assert aside == list(range(2, 81, 2))
+
+
+async def test_lines_without_any_that_can_be_logged(place: Path) -> None:
+    sim = LogSim()
+    write("in", b"bad\n" * 50)
+    async with sim.serve() as url:
+        to = ["submit", "--log", url, "--key", "gateway.pem", "--batch", "2"]
+        result = await online(*to, "--skip-bad", "aside", "in")
+        assert "50 lines were set aside" in result.stderr
+        assert result.stdout == ""
+        write("junk", b"nothing of ours\n")
+        wrong = await online(*to, "--skip-bad", "junk", "--resume", "in", code=7)
+        assert "junk: line 1 is no line that was set aside" in one_line(wrong)
+    assert read("junk") == b"nothing of ours\n"
+    assert not sim.entries

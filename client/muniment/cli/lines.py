@@ -16,6 +16,7 @@ MAX_LINE: Final = 256 * 1024
 LINGER: Final = 0.2
 """Seconds without more input until what has been read is handed out: a pipe may be live."""
 
+_TOO_LONG: Final = f"longer than {MAX_LINE} bytes"
 _CHUNK: Final = 256 * 1024
 _CHUNKS_AHEAD: Final = 4
 
@@ -25,11 +26,13 @@ class Line(NamedTuple):
 
     Attributes:
         number: Its number in the input, from 1.
-        data: Its bytes, without the newline.
+        data: Its bytes, without the newline; the first ones of a line that is too long.
+        problem: Why it cannot be used, whatever is in it; None as a rule.
     """
 
     number: int
     data: bytes
+    problem: str | None = None
 
 
 class LineSource:
@@ -55,6 +58,7 @@ class LineSource:
         self._room = threading.Semaphore(_CHUNKS_AHEAD)
         self._lines: deque[Line] = deque()
         self._rest: list[bytes] = []
+        self._is_long = False  # the line that `_rest` is the beginning of is too long
         self._number = 0
         self._ended = False
         self._failure: InputError | None = None
@@ -66,7 +70,7 @@ class LineSource:
         Fewer come at the end, and when no more input came for LINGER seconds.
 
         Raises:
-            InputError: If a line is too long or the input cannot be read.
+            InputError: If the input cannot be read.
         """
         part: list[Line] = []
         while len(part) < most:
@@ -101,16 +105,17 @@ class LineSource:
         if whole:
             whole[0] = b"".join([*self._rest, whole[0]])
             self._rest.clear()
-        if rest:
-            self._rest.append(rest)
         for data in whole:
             self._number += 1
-            if len(data) > MAX_LINE:
-                raise InputError(f"line {self._number}: longer than {MAX_LINE} bytes")
-            if data.strip():
+            if self._is_long or len(data) > MAX_LINE:
+                self._is_long = False
+                self._lines.append(Line(self._number, data[:MAX_LINE], _TOO_LONG))
+            elif data.strip():
                 self._lines.append(Line(self._number, data))
-        if sum(map(len, self._rest)) > MAX_LINE:
-            raise InputError(f"line {self._number + 1}: longer than {MAX_LINE} bytes")
+        if rest and not self._is_long:
+            self._rest.append(rest)
+            # Of a line that is too long only its beginning is kept, however long it is.
+            self._is_long = sum(map(len, self._rest)) > MAX_LINE
 
     def _read(self) -> None:
         read = getattr(self._file, "read1", self._file.read)

@@ -19,6 +19,7 @@ from muniment.cli.common import (
     run,
 )
 from muniment.cli.lines import Line, LineSource
+from muniment.cli.setaside import SetAside
 from muniment.errors import FormatError, InputError, MunimentError, PartlyDone, RecordRefused
 
 if TYPE_CHECKING:
@@ -90,6 +91,20 @@ class _Sent(NamedTuple):
     metavar="SECONDS",
     help="How long to go on trying to deliver a batch.",
 )
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with an import that was interrupted: pass over as many records as the stream "
+    "holds, which must be those of this input, in its order, and no others.",
+)
+@click.option(
+    "--skip-bad",
+    "skip_bad",
+    type=FILE,
+    metavar="FILE",
+    help="Set lines aside that cannot be logged, in FILE, with their number and the reason, and go "
+    "on. With --resume, FILE is that of the run before: it is added to.",
+)
 @passphrase_option
 @click.argument(
     "file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default="-"
@@ -103,8 +118,11 @@ def submit(  # the options of the command are its parameters
     policy_path: Path | None,
     origin: str | None,
     timeout: float,
+    skip_bad: Path | None,
     passphrase_file: Path | None,
     file: Path,
+    *,
+    resume: bool,
 ) -> None:
     """Log records from FILE or stdin, one JSON object a line, as a signed stream.
 
@@ -113,7 +131,8 @@ def submit(  # the options of the command are its parameters
     where missing.
 
     Prints one JSON receipt a batch, in order; its "lines" are the first and the last line that it
-    covers. When a line cannot be logged, the lines before it are, and nothing after them is read.
+    covers. When a line cannot be logged, the lines before it are, and nothing after them is read;
+    unless --skip-bad says where to set it aside.
     """
     from muniment.gateway import Gateway  # noqa: PLC0415 - imports aiohttp
 
@@ -133,7 +152,18 @@ def submit(  # the options of the command are its parameters
             )
         except (ValueError, FormatError) as error:
             raise InputError(str(error)) from None
-        await _Submission(gateway, batch, published=wait == "published").run(file)
+        aside = None if skip_bad is None else SetAside(skip_bad, goes_on=resume)
+        submission = _Submission(
+            gateway, batch, published=wait == "published", resume=resume, aside=aside
+        )
+        try:
+            await submission.run(file)
+        finally:
+            if aside is not None:
+                aside.close()
+        if aside is not None and aside.count:
+            lines = "1 line was" if aside.count == 1 else f"{aside.count} lines were"
+            click.echo(f"{lines} set aside, with the reasons: {skip_bad}", err=True)
 
     run(work())
 
@@ -145,6 +175,9 @@ class _Submission:
     gateway: "Gateway"
     batch: int
     published: bool = field(kw_only=True)
+    resume: bool = field(kw_only=True)
+    aside: SetAside | None = field(kw_only=True)
+    held: int = 0  # records of the input that the stream holds already, and were not passed yet
     logged: int = 0
     error: MunimentError | None = None
     # Set when nothing more shall be read: a batch failed, or stdout is gone.
@@ -160,6 +193,7 @@ class _Submission:
         """
         source = LineSource(file)
         async with self.gateway:
+            self.held = self.gateway.sequence if self.resume else 0
             # As many batches as may be in flight, so that the window stays full.
             slots = asyncio.Semaphore(self.gateway.window)
             printing = asyncio.create_task(self._print(slots))
@@ -178,12 +212,19 @@ class _Submission:
     async def _send(self, source: LineSource, slots: asyncio.Semaphore) -> None:
         while await self._unless_stopped(slots.acquire()):
             part = await self._unless_stopped(source.part(self.batch))
-            if not part:
+            if part is None:
                 return
-            entries, error = self._prepare(part)
+            if not part:
+                self._check_passed()
+                return
+            part, entries, error = self._prepare(part)
+            if self.held:
+                part, entries = self._pass(part, entries)
             if entries:
                 sending = asyncio.ensure_future(self._submit(part, entries))
                 self.sent.put_nowait(_Sent(part, sending))
+            else:
+                slots.release()
             if error is not None:
                 raise error
 
@@ -198,17 +239,56 @@ class _Submission:
             working.cancel()
             stopping.cancel()
 
-    def _prepare(self, part: list[Line]) -> tuple[list[bytes], MunimentError | None]:
-        """The records of the lines before the first bad one, and what is wrong with that."""
+    def _prepare(self, part: list[Line]) -> tuple[list[Line], list[bytes], MunimentError | None]:
+        """Lines that can be logged, their records, and what is wrong with the line behind them."""
         from muniment.formats.records import RecordError  # noqa: PLC0415 - see submit
 
-        try:
-            return self.gateway.prepare([line.data for line in part]), None
-        except RecordError as error:
-            at = error.entry
-            reason = str(error).removeprefix(f"record {at}: ")
-            good = self.gateway.prepare([line.data for line in part[:at]]) if at else []
-            return good, InputError(f"line {part[at].number}: {reason}")
+        if all(line.problem is None for line in part):
+            try:
+                if self.aside is None or not self.aside.knows_any_of(part):
+                    return part, self.gateway.prepare([line.data for line in part]), None
+            except RecordError:
+                pass  # which lines, and why, is told below
+        good: list[Line] = []
+        entries: list[bytes] = []
+        for line in part:
+            if self.aside is not None and self.aside.knows(line):
+                continue
+            reason = line.problem
+            if reason is None:
+                try:
+                    entries += self.gateway.prepare([line.data])
+                    good.append(line)
+                    continue
+                except RecordError as error:
+                    reason = str(error).removeprefix("record 0: ")
+            if self.aside is None:
+                return good, entries, InputError(f"line {line.number}: {reason}")
+            self.aside.add(line, reason)
+        if self.aside is not None:
+            self.aside.sync()
+        return good, entries, None
+
+    def _pass(self, part: list[Line], entries: list[bytes]) -> tuple[list[Line], list[bytes]]:
+        """Takes away the records that the stream holds already."""
+        passed = min(self.held, len(part))
+        self.held -= passed
+        if passed and not self.held:
+            number = self.gateway.sequence
+            click.echo(
+                f"The stream holds the first {number} records, to line {part[passed - 1].number}.",
+                err=True,
+            )
+        return part[passed:], entries[passed:]
+
+    def _check_passed(self) -> None:
+        """Makes sure, at the end of the input, that it has the records that the stream holds."""
+        if self.held:
+            holds = self.gateway.sequence
+            raise InputError(
+                f"the stream holds {holds} records, and the input only {holds - self.held}: it is "
+                "not the one that was being imported on this stream"
+            )
 
     async def _submit(self, part: list[Line], entries: list[bytes]) -> "list[Receipt]":
         try:
