@@ -281,7 +281,9 @@ class Governing:
             FormatError: If the policy engine's answer is none, or ``complete`` gave no decision of
                 this call.
         """
-        if not isinstance(response, Mapping) or not isinstance(response.get("decision"), bool):
+        # One copy, of which all is read: the object could say something else the next time.
+        response = deepcopy(dict(response)) if isinstance(response, Mapping) else {}
+        if not isinstance(response.get("decision"), bool):
             raise FormatError("the policy engine gave no AuthZEN response")
         members: dict[str, Any] = {
             "v": 1,
@@ -291,11 +293,11 @@ class Governing:
             "producer": self._gateway.producer,
             "execution": call.execution,
             "request": deepcopy(call.request),
-            "response": deepcopy(dict(response)),
+            "response": response,
         }
-        if not response["decision"]:
+        allowed: bool = response["decision"]
+        if not allowed:
             members["denial"] = {"codes": ["denied_by_policy"]}
-        allowed = members["response"]["decision"]
         completed = members if self._complete is None else self._complete(_copy(call), members)
         [entry] = self._gateway.prepare([completed])
         record = parse_record(entry)

@@ -74,6 +74,9 @@ SPARE_SUFFIX: Final = ".spare"
 _LOGGER: Final = logging.getLogger(__name__)
 _NO_DEADLINE: Final = 10_000_000.0
 
+_LOCKED_ATTEMPTS: Final = 15
+"""Attempts to write records to a file that another program has locked; each waits for it, too."""
+
 _OUTCOME_ROOM: Final = 1024
 """Bytes by which an outcome may be longer than the one that nobody saw: codes and digests."""
 
@@ -94,8 +97,8 @@ class Spool:
     """The durable queue of one gateway. Make one with ``open``, end it with ``close``.
 
     Attributes:
-        failure: Why nothing is delivered any more; None while all is well. Records are still
-            taken, and kept.
+        failure: Why nothing is delivered; None while all is well. Records are still taken, and
+            kept. A ``StreamError`` is for good; of others the spool recovers by itself.
     """
 
     def __init__(
@@ -202,7 +205,7 @@ class Spool:
 
         Raises:
             SpoolFull: If the spool is full, or its disk.
-            StreamError: If nothing is delivered any more.
+            StreamError: If nothing is delivered.
             GatewayClosed, WrongLoop: As ``put``.
             DatabaseError, FatalDatabaseError: If the file cannot be written.
         """
@@ -210,7 +213,7 @@ class Spool:
         (entry,) = self._preparer.prepare([outcome])
         self._check_open()
         if isinstance(self.failure, StreamError | Refused):
-            raise StreamError(f"{self._path}: nothing is delivered any more: {self.failure}")
+            raise StreamError(f"{self._path}: nothing is delivered: {self.failure}")
         size = len(entry) + _OUTCOME_ROOM
         self._check_limits(1, size)
         call = next(self._calls)
@@ -339,7 +342,7 @@ class Spool:
         change = _change(taken)
         self._last, self._is_written = change.entries[-1] if change.entries else None, False
         try:
-            await self._run(partial(self._file.change, change), synced=bool(change.entries))
+            await self._apply(change)
         except FatalDatabaseError as error:
             self._fail(error)
             await self._write_again(taken, error)
@@ -349,6 +352,22 @@ class Spool:
             self._note(change)
             _settle(taken)
         self._last = None
+
+    async def _apply(self, change: Change) -> None:
+        """Runs the transaction; records are worth waiting for another program to unlock the file.
+
+        Raises:
+            FatalDatabaseError: If the disk failed.
+            DatabaseError: If another program keeps the file locked.
+        """
+        work, synced = partial(self._file.change, change), bool(change.entries)
+        for _ in range(_LOCKED_ATTEMPTS if change.entries else 1):
+            try:
+                return await self._run(work, synced=synced)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+        raise DatabaseError(f"{self._path}: another program keeps it locked")
 
     def _note(self, change: Change) -> None:
         self._file.changed(change)
@@ -368,7 +387,7 @@ class Spool:
                 change = _change(happened)
                 if self._is_written:  # and counted, in the file as it is now
                     change = Change(ended=change.ended)
-                await self._run(partial(self._file.change, change))
+                await self._apply(change)
                 self._note(change)
                 self._changed.set()
         except Exception as again:  # noqa: BLE001 - each caller gets it
@@ -417,7 +436,7 @@ class Spool:
     async def _deliver(self) -> None:
         pause = FIRST_PAUSE
         conflicts = 0
-        while not isinstance(self.failure, StreamError | Refused):
+        while not isinstance(self.failure, StreamError):
             before = self._file.base
             try:
                 if self._is_broken:
@@ -425,6 +444,7 @@ class Spool:
                 gateway = await self._connect().__aenter__()
                 try:
                     await self._resume(gateway)
+                    self.failure = None
                     await self._drain(gateway)
                 finally:
                     # At once: what is on its way then is claimed, and the next attempt asks.
@@ -435,7 +455,7 @@ class Spool:
                 if conflicts > 1:
                     self._fail(error)
             except (StreamError, FatalDatabaseError, DatabaseError) as error:
-                self._fail(error)  # of the latter two it recovers
+                self._fail(error)  # only the first is for good
             except Refused as error:
                 if not error.is_retriable and error.problem.slug != "not-published-yet":
                     self._fail(error)

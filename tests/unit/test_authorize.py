@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -237,3 +238,56 @@ def test_edges_of_a_run_are_records() -> None:
     assert relations == ["authorized_by", "performed_by", "delegated_by", "triggered_by"]
     with pytest.raises(ValueError, match="delegator"):
         run_edges("r", delegator="o")
+
+
+@pytest.mark.parametrize("how", ["late", "cancelled", "unverified"])
+async def test_a_decision_that_may_be_logged_without_a_permit_has_an_outcome(
+    tmp_path: Path, how: str
+) -> None:
+    sim = LogSim()
+    if how == "unverified":
+        sim.witnesses = ()
+    async with (
+        sim.serve() as url,
+        Gateway(url, GATEWAY_SIGNER, policy=POLICY, spool=tmp_path / "spool") as gateway,
+    ):
+        if how != "unverified":
+            sim.script.extend(["lose", *["drop"] * 1000])
+        asking = asyncio.create_task(gateway.authorize(decision(), timeout=0.2))
+        if how == "cancelled":
+            await asyncio.sleep(0.05)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+        else:
+            with pytest.raises(Denied):
+                await asking
+        sim.script.clear()
+        await gateway.spool.drained()
+    [outcome] = [r for r in map(json.loads, logged_records(sim)) if r["kind"] == "outcome"]
+    assert (outcome["execution"], outcome["status"]) == ("run-1", "aborted")
+    assert outcome["denial"]["codes"] == {
+        "late": ["governance_mesh_discontinuity"],
+        "cancelled": ["authorization_discontinuity"],
+        "unverified": ["invalid_signature"],
+    }.get(how)
+
+
+async def test_a_decision_that_no_run_or_no_log_has_leaves_no_outcome(tmp_path: Path) -> None:
+    sim = LogSim()
+    async with (
+        sim.serve() as url,
+        Gateway(url, GATEWAY_SIGNER, policy=POLICY, spool=tmp_path / "spool") as gateway,
+    ):
+        sim.publishes = False
+        for record in (decision(1, execution=None), decision(2, allow=False)):
+            members = {name: value for name, value in record.items() if value is not None}
+            with pytest.raises(Denied):
+                await gateway.authorize(members)
+        sim.script.append((422, "bad-record", {"entry": 0}))
+        with pytest.raises(Denied):
+            await gateway.authorize(decision(3))
+        with pytest.raises(Denied):
+            await gateway.authorize(decision(4), edges=[{"kind": "edge"}])
+        await gateway.spool.drained()
+    assert not [r for r in map(json.loads, logged_records(sim)) if r["kind"] == "outcome"]

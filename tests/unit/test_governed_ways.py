@@ -24,6 +24,7 @@ from muniment.gateway import Gateway
 from muniment.governed import governed
 from muniment.permit import Finding, Verdict
 from muniment.runs import carry_run, current_run
+from muniment.service import database
 from muniment.service.database import Writer
 
 AGENT = {"type": "agent", "id": "planner"}
@@ -605,6 +606,22 @@ async def test_the_outcomes_of_calls_that_run_when_the_disk_gets_full_are_kept(
         assert spare.exists()
         assert [one["status"] for one in await bench.outcomes()] == ["completed"] * 2
     assert bench.ran == [1, 2]
+
+
+async def test_an_outcome_waits_for_who_has_locked_the_file(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 20)
+
+    def lock() -> None:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.1, other.execute, ("ROLLBACK",)).start()
+
+    async with bench.opened():
+        other = sqlite3.connect(bench.path, isolation_level=None, check_same_thread=False)
+        with contextlib.closing(other):
+            await bench.call(bench.tool(lock))
+            assert [one["status"] for one in await bench.outcomes()] == ["completed"]
 
 
 async def test_an_outcome_is_kept_once_though_its_commit_was_told_to_have_failed(
