@@ -170,7 +170,7 @@ def main() -> int:
     os.umask(0o077)
     began = time.perf_counter()
     with folder(keep=options.keep) as place:
-        demo = Demo(place)
+        demo = Demo(place, outlives=options.keep)
         finished = False
         try:
             story(demo, options.decisions)

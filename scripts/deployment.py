@@ -4,6 +4,7 @@ It does what an operator does: runs the three commands, writes the policy, waits
 JSON with which a server says that it is ready.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -26,6 +27,19 @@ COMMAND_WITHIN = 60  # seconds
 STOP_WITHIN = 15  # seconds
 
 
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1  # prctl(2), Linux
+
+
+def tie_to_parent() -> None:
+    """In a new child, before it runs its program: it is to end when this script does, however.
+
+    The signal comes when the thread that started it ends, so only a main thread may start it.
+    """
+    if sys.platform == "linux":
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class DeploymentError(Exception):
     """A command or a server did not do what it should."""
 
@@ -37,10 +51,12 @@ class Deployment:
         place: The folder.
         urls: Name of each running server to its URL; the log's name is "log".
         processes: Name to process.
+        outlives: Whether the servers go on when this process ends.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *, outlives: bool = False) -> None:
         self.place = place
+        self.outlives = outlives
         self.urls: dict[str, str] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -71,6 +87,7 @@ class Deployment:
                 stdout=stdout,
                 stderr=stderr,
                 start_new_session=True,  # it may outlive this shell (scripts/demo --keep)
+                preexec_fn=None if self.outlives else tie_to_parent,  # noqa: PLW1509  # one thread
             )
         self.processes[name] = process
         deadline = time.monotonic() + READY_WITHIN

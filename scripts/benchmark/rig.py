@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deployment import BIN, WITNESSES, Deployment
+from deployment import BIN, WITNESSES, Deployment, tie_to_parent
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 PRODUCER = "curl.example/bench"
@@ -40,6 +40,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=tie_to_parent,  # noqa: PLW1509  # no thread starts any
         )
         if self._line() != "ready":
             raise BenchError(f"worker {kind} did not get ready")

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deployment import BIN, WITNESSES, Deployment, DeploymentError
+from deployment import BIN, WITNESSES, Deployment, DeploymentError, tie_to_parent
 
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.encoding import unframe
@@ -108,6 +108,7 @@ class Soak:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=tie_to_parent,  # noqa: PLW1509  # one thread
         )
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":

@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,24 @@ def test_the_demo_proves_verifies_audits_and_catches_the_changed_byte(tmp_path: 
 @pytest.mark.skipif(not INTEROP.exists(), reason="no AuthZEN interop file beside this checkout")
 def test_the_demo_logs_the_authzen_interop_decisions(tmp_path: Path) -> None:
     assert "logs 40 decisions" in run_demo(tmp_path, "--decisions", str(INTEROP))
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGKILL])
+def test_a_demo_that_is_ended_leaves_no_process(tmp_path: Path, which: signal.Signals) -> None:
+    with subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "demo.py"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            if "muniment submit" in line:  # the log and its witnesses run by then
+                break
+        assert len(demo_processes(tmp_path)) >= 4
+        demo.send_signal(which)
+        assert demo.wait(30) == -which
+        deadline = time.monotonic() + 30
+        while demo_processes(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not demo_processes(tmp_path)
