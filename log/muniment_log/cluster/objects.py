@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from muniment.service.process import first_error
@@ -228,8 +229,12 @@ class ObjectStore:
             key = f"probe/{secrets.token_hex(16)}"
             try:
                 await self._race(key)
-            finally:
-                await self._client.delete(key)
+            except LogError:
+                # Why it is refused is worth more than that it cannot delete, either.
+                with suppress(LogError):
+                    await self._client.delete(key)
+                raise
+            await self._client.delete(key)
 
     async def _race(self, key: str) -> None:
         first = await self._winner(key, None, "If-None-Match: *", "creations")

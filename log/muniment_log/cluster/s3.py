@@ -231,7 +231,7 @@ class S3Client:
                 # The library's own errors, and whatever else an answer makes it raise.
                 if operation == "put" and _knows_no_conditions(error):
                     self._count(operation, "refused", started)
-                    raise StorageError(
+                    raise EngineRefusedError(
                         f"{self.name}: the store does not take a write with a condition "
                         "(If-None-Match, If-Match), which a log needs; use a store that does, see "
                         f"docs/scale.md. It answered {key}: {_text(error)}"

@@ -1,0 +1,162 @@
+"""Stores that do not keep their promise, or answer what will not pass: a start refuses them."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import objectserver
+import processes
+from muniment_log.cluster import objects as module
+from muniment_log.cluster.objects import LEAST_ROUNDS, RACERS, ObjectStore
+from muniment_log.errors import StorageError, UnavailableError
+
+
+@contextlib.asynccontextmanager
+async def opened(store: objectserver.Store, seconds: float = 30.0) -> AsyncIterator[ObjectStore]:
+    with objectserver.serving(store) as environment:
+        client = ObjectStore.open("s3://bucket", environment=environment, seconds=seconds)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+class LooksFirst(objectserver.Store):
+    """Looks whether a condition holds, and writes then: in one race of several, two find it so.
+
+    `creations` and `replacements` say which race of its kind that is; 0 for none.
+    """
+
+    def __init__(self, *, creations: int = 0, replacements: int = 0) -> None:
+        super().__init__()
+        self.chosen = {True: creations, False: replacements}
+        self.raced: dict[bool, list[tuple[str, str | None]]] = {True: [], False: []}
+        self.meeting = threading.Barrier(2)
+
+    def put(self, path: str, data: bytes, must_be_new: bool, expected: str | None) -> int:
+        with self.lock:
+            self.puts += 1
+            status = self.look(path, must_be_new, expected)
+            race = path, expected
+            if race not in self.raced[must_be_new]:
+                self.raced[must_be_new].append(race)
+            number = self.raced[must_be_new].index(race) + 1
+            if status == 200 and number != self.chosen[must_be_new]:
+                self.objects[path] = data
+        if status == 200 and number == self.chosen[must_be_new]:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.meeting.wait(10)
+            self.objects[path] = data
+        return status
+
+
+@pytest.mark.parametrize(
+    ("faults", "word"),
+    [
+        ({"creations": 1}, "If-None-Match"),
+        ({"creations": 6}, "If-None-Match"),
+        ({"replacements": 1}, "If-Match: 2 of 4 replacements"),
+        ({"replacements": 6}, "If-Match: 2 of 4 replacements"),
+    ],
+)
+async def test_a_store_that_looks_first_and_writes_then(
+    faults: dict[str, int], word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PROBE_SECONDS", 60.0)
+    store = LooksFirst(**faults)
+    async with opened(store) as client:
+        with pytest.raises(StorageError, match=f"ignores {word}"):
+            await client.probe()
+    assert store.objects == {}
+
+
+async def test_a_probe_is_bounded_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROBE_SECONDS", 0.0)
+    store = objectserver.Store()
+    async with opened(store) as client:
+        await client.probe()
+    assert store.puts == LEAST_ROUNDS * (2 * RACERS + 1)
+    assert store.objects == {}
+
+
+class Answers(objectserver.Store):
+    """Answers writes with one status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+    def look(self, path: str, must_be_new: bool, expected: str | None) -> int:
+        return self.status
+
+
+@pytest.mark.parametrize("status", [400, 405, 411, 501])
+async def test_a_store_that_knows_no_conditions_is_not_asked_again(status: int) -> None:
+    store = Answers(status)
+    async with opened(store) as client:
+        with pytest.raises(StorageError, match=f"does not take a write with a condition.*{status}"):
+            await client.create("tile/0/000", b"x")
+        assert store.puts == 1
+        with pytest.raises(StorageError, match=r"docs/scale\.md"):
+            await client.probe()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_what_may_pass_is_asked_again(status: int) -> None:
+    store = Answers(status)
+    async with opened(store, seconds=1.0) as client:
+        with pytest.raises(UnavailableError, match=str(status)):
+            await client.create("tile/0/000", b"x")
+    assert store.puts > 1
+
+
+def test_it_ends_the_start_of_a_process(database: str, tmp_path: Path) -> None:
+    home = tmp_path / "log"
+    processes.run(processes.muniment_log("init", home, "--origin", "log.example/x"), check=True)
+    config = home / "log.toml"
+    lines = [line for line in config.read_text().split("\n") if not line.startswith("database")]
+    table = f'[cluster]\npostgres = "{database}"\nobject_store = "s3://bucket"\n'
+    config.write_text("\n".join(lines) + table)
+    processes.run(processes.muniment_log("migrate", "--config", config), check=True)
+    with (
+        objectserver.serving(Answers(501)) as environment,
+        processes.Process(
+            processes.muniment_log("frontend", "--config", config), environment=environment
+        ) as process,
+    ):
+        assert process.wait() == 4
+        assert "does not take a write with a condition" in process.stderr
+        assert "waiting" not in process.stderr
+
+
+class UnderWay(objectserver.Store):
+    """Says to the first writes that another one is under way (409), as AWS does."""
+
+    def __init__(self, conflicts: int) -> None:
+        super().__init__()
+        self.conflicts = conflicts
+
+    def look(self, path: str, must_be_new: bool, expected: str | None) -> int:
+        return 409 if self.puts <= self.conflicts else super().look(path, must_be_new, expected)
+
+
+async def test_a_write_gives_way_to_one_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[int] = []
+
+    async def give_way(conflicts: int) -> None:
+        pauses.append(conflicts)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(module, "_give_way", give_way)
+    store = UnderWay(3)
+    async with opened(store) as client:
+        await client.create("tile/0/000", b"x")
+        assert pauses == [0, 1, 2]
+        store.puts = 0
+        version = await client.swap("checkpoint", b"one", None)
+        assert await client.get_versioned("checkpoint") == (b"one", version)
+    assert pauses == [0, 1, 2, 0, 1, 2]
