@@ -29,7 +29,7 @@ __all__ = [
 
 MAX_FACTS_AGE: Final = 300
 """Oldest facts in seconds unless `Trust` sets another bound: how long one may miss a revocation.
-More than an idle log takes to have its head cosigned anew, see docs/operations.md, "Times"."""
+More than an idle log takes to have its head cosigned anew, see docs/times.md."""
 
 MAX_LINEAGE: Final = 20_000
 """Most records read for the lineage of one permit: well above what real chains have, and a bound
