@@ -35,11 +35,11 @@ def read_state(path: Path, what: str, *, most: int) -> bytes | None:
     """
     if not path.parent.is_dir():
         raise InputError(f"{what} {path}: there is no folder {path.parent} to keep it in")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise InputError(f"{what} {path}: the folder {path.parent} cannot be written")
     if not path.exists():
         if path.is_symlink():
             raise InputError(f"{what} {path}: a link to a file that is not there")
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise InputError(f"{what} {path}: the folder {path.parent} cannot be written")
         return None
     data = read_bounded(path, what, most=most)
     if not data:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from muniment.formats.policy import show
-from muniment.service.config import config_error, load_config
-from muniment.service.inforce import InForce
+from muniment.service.inforce import InForce, reread_file
 from muniment.service.signers import check_signers
 from muniment.service.tls import server_context
-from muniment_log.config import LogFile, load
+from muniment_log.config import load
 from muniment_log.witness import clients_of, new_session
 
 if TYPE_CHECKING:
@@ -39,10 +38,7 @@ def reread(now: LogConfig) -> LogConfig:
         ConfigError: something cannot be used, or has changed that takes a restart; names it.
     """
     path = now.path
-    file = load_config(path, LogFile)
-    for name in LogFile.__struct_fields__:
-        if name not in RELOADED and getattr(file, name) != getattr(now.file, name):
-            config_error(path, name, "has changed; that takes a restart")
+    file = reread_file(path, now.file, RELOADED)
     check_signers(
         path,
         now.signers,

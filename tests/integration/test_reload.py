@@ -124,18 +124,21 @@ def test_a_policy_is_taken_up_or_refused_as_a_whole(made: Deployment) -> None:
     assert cosigners(made) == {"w1"}
 
 
+def init_encrypted(folder: Path, name: str) -> None:
+    run(
+        processes.muniment_log(
+            "init", folder / name, "--origin", ORIGIN,
+            "--key-passphrase-file", folder / "passphrase",
+        )
+    )  # fmt: skip
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A log with a policy and encrypted keys."""
     (tmp_path / "passphrase").write_text("one of two passphrases\n")
     (tmp_path / "passphrase").chmod(0o600)
-    processes.run(
-        processes.muniment_log(
-            "init", tmp_path / "log", "--origin", ORIGIN,
-            "--key-passphrase-file", tmp_path / "passphrase",
-        ),
-        check=True,
-    )  # fmt: skip
+    init_encrypted(tmp_path, "log")
     witness = signing.witness("witness.example/w")
     log = signing.log_signer(ORIGIN)
     (tmp_path / "log" / "p").write_text(
@@ -160,13 +163,7 @@ def test_everything_that_is_named_is_read_again(folder: Path) -> None:
     # A key file with another key is no change of keys.
     key = folder / "log" / "log-ed25519.pem"
     mine = key.read_bytes()
-    processes.run(
-        processes.muniment_log(
-            "init", folder / "other", "--origin", ORIGIN,
-            "--key-passphrase-file", folder / "passphrase",
-        ),
-        check=True,
-    )  # fmt: skip
+    init_encrypted(folder, "other")
     key.write_bytes((folder / "other" / "log-ed25519.pem").read_bytes())
     with pytest.raises(ConfigError, match="keys: a file holds another key"):
         reread(now)

@@ -27,6 +27,9 @@ def log() -> ByzantineLog:
 def made(tmp_path: Path, log: ByzantineLog) -> Deployment:
     made = Deployment(tmp_path, ["w1"], log)
     made.configure("w1", None, [])
+    # It is started again and again: a port of the system's choice each time.
+    config = made.config("w1")
+    config.write_text(config.read_text().replace(f":{made.ports['w1']}", ":0"))
     return made
 
 
@@ -41,6 +44,7 @@ def command(made: Deployment, *arguments: object) -> processes.Done:
 @contextmanager
 def running(made: Deployment) -> Iterator[processes.Process]:
     with processes.start(muniment_witness("serve", "--config", made.config("w1"))) as process:
+        made.ports["w1"] = int(process.url.rpartition(":")[2])
         yield process
 
 
@@ -140,6 +144,9 @@ def test_the_operator_declares_a_log_new_on_record(made: Deployment, log: Byzant
         assert db.execute("SELECT command FROM made").fetchall() == [("new-database",)]
     with running(made):
         assert ask(made, log.main)[0] == 200
+        told = json.loads(command(made, "status", "--json").stdout)["database"]
+        assert (told["by"], told["lost"], told["settled"]) == ("new-database", "anew", [log.origin])
+        assert "data   made by new-database; an older one" in command(made, "status").stdout
     done = command(made, "declare-new", log.origin)
     assert (done.returncode, "has cosigned size 31" in done.stderr) == (EXIT_DATABASE, True)
 

@@ -55,6 +55,13 @@ async def refusal(node: Node, old: int, view: View, new: int | None = None) -> t
     return answer.status, answer.body.decode().strip() if answer.status == 409 else ""
 
 
+def another_log(size: int) -> tuple[View, tuple[Log, LogOptions]]:
+    """A log without a url, and what `Node.more` takes of it."""
+    signer = log_signer("log.example/another")
+    view = View(origin="log.example/another", signers=[signer]).append(size)
+    return view, (Log(view.origin, (verifier_for(signer.vkey),)), LogOptions())
+
+
 # The file
 
 
@@ -229,9 +236,7 @@ async def test_heads_that_cannot_be_compared_are_no_answer(
 async def test_a_log_that_comes_later_is_asked_for_itself(
     tmp_path: Path, log: ByzantineLog
 ) -> None:
-    signer = log_signer("log.example/later")
-    later = View(origin="log.example/later", signers=[signer]).append(10)
-    entry = (Log(later.origin, (verifier_for(signer.vkey),)), LogOptions())
+    later, entry = another_log(10)
     async with Network(tmp_path, log.main) as net:
         w1 = net.add("w1", log.main)
         await begin_anew(w1)
@@ -255,9 +260,7 @@ async def test_a_log_that_was_not_configured_is_not_settled_with_the_others(
     tmp_path: Path, log: ByzantineLog
 ) -> None:
     """What a backup lacks is found out log by log, and a backup of it forgets that again."""
-    signer = log_signer("log.example/other")
-    other = View(origin="log.example/other", signers=[signer]).append(30)
-    entry = (Log(other.origin, (verifier_for(signer.vkey),)), LogOptions())
+    other, entry = another_log(30)
     async with Network(tmp_path, log.main) as net:
         w1 = net.add("w1", log.main)
         w1.more = [entry]

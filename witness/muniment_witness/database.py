@@ -90,10 +90,13 @@ class Past(NamedTuple):
     Attributes:
         loss: Why it may lack something; None when it lacks nothing.
         settled: The origins of which it is known again what was signed.
+        made: When it was made, Unix seconds, and by which command; None when a version made it that
+            did not record that.
     """
 
     loss: Loss | None
     settled: frozenset[str]
+    made: tuple[int, Command] | None
 
     def lacks(self, origin: str) -> bool:
         """Whether the witness may have signed for an origin what the database does not know."""
@@ -207,7 +210,8 @@ def check_identity(connection: Connection, path: Path, keys: Sequence[VKey]) -> 
 
 
 def read_past(connection: Connection) -> Past:
-    """What the database may lack."""
+    """How the database came to be, and what it may lack."""
     rows = connection.execute("SELECT loss FROM copied ORDER BY rowid DESC LIMIT 1").fetchall()
     settled = frozenset(origin for (origin,) in connection.execute("SELECT origin FROM settled"))
-    return Past(rows[0][0] if rows else None, settled)
+    made = connection.execute("SELECT time, command FROM made").fetchone()
+    return Past(rows[0][0] if rows else None, settled, made)

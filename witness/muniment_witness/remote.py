@@ -93,6 +93,10 @@ def lines_of(status: dict[str, Any]) -> list[str]:
             lines.append(f"config {configuration['file']}: in force since {configuration['since']}")
             if (refused := configuration["refused"]) is not None:
                 lines.append(f"       reload refused at {refused['at']}: {refused['reason']}")
+        if (database := status.get("database")) is not None:
+            lost = {"backup": "; restored from a backup", "anew": "; an older one was lost"}
+            by = database["by"] or "a version that did not record it"
+            lines.append(f"data   made by {by}{lost.get(database['lost'], '')}")
         for log in status["logs"]:
             size = log["cosigned"]["size"] if log["cosigned"] else "nothing"
             age = f", {log['cosigned']['age']} s ago" if log["cosigned"] else ""

@@ -9,24 +9,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from muniment.service.config import config_error, load_config
 from muniment.service.http import App, Problem, Request, Response, json_response
-from muniment.service.inforce import InForce
+from muniment.service.inforce import InForce, reread_file
 from muniment.service.logging import event
 from muniment.service.metrics import Metrics
 from muniment.service.signers import check_signers
 from muniment.service.tls import server_context
-from muniment_witness.config import WitnessConfig, WitnessFile, watched
+from muniment_witness.config import WitnessConfig, watched
+from muniment_witness.database import Past
 from muniment_witness.http import WitnessHttp
 from muniment_witness.net import HttpTransport
 from muniment_witness.status import status_of
 from muniment_witness.store import Store
 from muniment_witness.watch import Watch
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -126,7 +123,11 @@ class Running:
         app = App(Metrics("muniment_witness_admin"))
 
         async def status(_: Request) -> Response:
-            told = {"configuration": self._in_force.told(), **status_of(self.watch)}
+            told = {
+                "configuration": self._in_force.told(),
+                "database": _told_of(self._store.past),
+                **status_of(self.watch),
+            }
             return json_response(told)
 
         async def reload(_: Request) -> Response:
@@ -134,12 +135,6 @@ class Running:
                 await self.reload()
             except Exception as error:
                 self._in_force.refused(str(error))
-                event(
-                    _LOGGER,
-                    logging.ERROR,
-                    "reload refused; what was in force stays in force",
-                    reason=str(error),
-                )
                 raise Problem(409, "not-reloaded", str(error)) from error
             return json_response(_in_force(self.config))
 
@@ -152,12 +147,14 @@ def _in_force(config: WitnessConfig) -> Mapping[str, Any]:
     return {"logs": sorted(config.logs), "peers": sorted(peer.name for peer in config.peers)}
 
 
+def _told_of(past: Past) -> Mapping[str, Any]:
+    time, command = past.made or (None, None)
+    return {"made": time, "by": command, "lost": past.loss, "settled": sorted(past.settled)}
+
+
 def _reread(now: WitnessConfig) -> WitnessConfig:
-    path: Path = now.path
-    file = load_config(path, WitnessFile)
-    for name in WitnessFile.__struct_fields__:
-        if name not in RELOADED and getattr(file, name) != getattr(now.file, name):
-            config_error(path, name, "has changed; that takes a restart")
+    path = now.path
+    file = reread_file(path, now.file, RELOADED)
     check_signers(
         path,
         now.signers,

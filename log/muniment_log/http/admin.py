@@ -77,12 +77,6 @@ class Admin:
                 await self._take_up(config)
             except MunimentError as error:
                 self._in_force.refused(str(error))
-                event(
-                    _LOGGER,
-                    logging.ERROR,
-                    "reload refused; what was in force stays in force",
-                    reason=str(error),
-                )
                 raise Problem(409, "not-reloaded", str(error)) from error
             self.config = config
             self._doors.admission = config.admission
