@@ -161,9 +161,13 @@ async def log_of(
     *,
     is_held: bool = False,
     start_seconds: float = 2.0,
+    request_seconds: float = 2.0,
 ) -> AsyncIterator[Log]:
     """A log; with `is_held`, one that takes nothing while its witnesses' answers forbid it."""
-    async with log_tools.embedded(path / "log.db") as inner, new_session(2.0) as session:
+    async with (
+        log_tools.embedded(path / "log.db") as inner,
+        new_session(request_seconds) as session,
+    ):
         loaded = await inner.store.load()
         clients = [] if policy is None else clients_of(policy, session)
         signers = [signing.log_signer(), signing.log_mldsa44()]

@@ -191,6 +191,10 @@ class Database:
                 raise UnavailableError(text) from error
             if isinstance(error, (ValueError, OSError, asyncpg.PostgresError)):
                 raise DatabaseError(f"{text}{_hint(text)}") from error
+            if isinstance(error, Exception):  # what answers does not speak the protocol
+                raise UnavailableError(
+                    f"PostgreSQL: {type(error).__name__}: {_text(error)}"
+                ) from error
             raise
 
     async def close(self) -> None:
