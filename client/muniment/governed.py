@@ -20,7 +20,15 @@ from muniment import blocking
 from muniment.callables import is_coroutine_function
 from muniment.callbinding import JsonObject
 from muniment.gateway import Gateway
-from muniment.governing import Call, Check, Complete, Decide, Governing, Options
+from muniment.governing import (
+    Call,
+    Check,
+    Complete,
+    Decide,
+    Governing,
+    Options,
+    check_options,
+)
 from muniment.runs import running
 
 __all__ = ["Call", "Check", "Complete", "Decide", "JsonObject", "Options", "governed"]
@@ -48,16 +56,18 @@ def governed(
         **options: See ``Options``; ``decide`` and ``subject`` are required.
 
     Raises (decorating):
-        TypeError: If a call of the function would not run it (a generator function, a class, …),
-            or a coroutine function meets a ``blocking.Gateway``, or a function a ``Gateway``.
+        TypeError: If an option is missing or unknown, a call of the function would not run it (a
+            generator function, a class, …), or a coroutine function meets a ``blocking.Gateway``, a
+            function a ``Gateway``.
 
     Raises (every call):
         Denied: If the call may not run, whatever the reason, errors of ``decide``, ``complete`` and
             ``check`` included; and before anything is decided when its outcome could not be kept.
-        TypeError: If it gave back a coroutine or generator, which is closed: it would run outside
-            of the call.
+        TypeError: If the function does not take the arguments; or if it gave back a coroutine or
+            generator, which is closed: it would run outside of the call.
         MunimentError: If the call ran and its outcome could not be kept all the same.
     """
+    check_options(options)
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         is_async = is_coroutine_function(function)

@@ -98,6 +98,18 @@ class Options(TypedDict, total=False):
     require_parent: bool
 
 
+def check_options(options: Options) -> None:
+    """Checks that the options are there, and no others.
+
+    Raises:
+        TypeError: As for arguments.
+    """
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise TypeError(f"governed() got an unexpected argument {min(unknown)!r}")
+    if missing := Options.__required_keys__ - options.keys():
+        raise TypeError(f"governed() is missing the argument {min(missing)!r}")
+
+
 class Wait(Protocol):
     """Has the gateway's loop do some work, and waits for it, whoever calls."""
 
@@ -164,15 +176,19 @@ class Governing:
         self._require_parent = options.get("require_parent", False)
         tool = {"type": "tool", "id": getattr(function, "__name__", "call")}
         self._binding = CallBinding(function, options.get("resource") or tool, options.get("bind"))
-        if unknown := options.keys() - Options.__annotations__.keys():
-            raise TypeError(f"governed() got an unexpected argument {min(unknown)!r}")
+        try:
+            self._signature = inspect.signature(function, follow_wrapped=False)
+        except ValueError:  # of something that is not written in Python
+            self._signature = inspect.signature(lambda *_, **__: None)
 
     async def permit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Permitted:
         """Everything before the run.
 
         Raises:
+            TypeError: If the function does not take these arguments; nothing is decided.
             Denied: If it may not run; then its outcome is kept, if it needs one.
         """
+        self._signature.bind(*args, **kwargs)
         try:
             bound = self._binding.take(args, kwargs)
             call = self._call(bound, args, kwargs)

@@ -28,6 +28,7 @@ from muniment.service import database
 from muniment.service.database import Writer
 
 AGENT = {"type": "agent", "id": "planner"}
+RULES: dict[str, Any] = {"decide": lambda _: {"decision": True}, "subject": AGENT}
 
 
 @pytest.fixture(autouse=True)
@@ -455,6 +456,54 @@ async def test_a_permit_that_did_not_run_says_why(bench: Bench) -> None:
             assert outcome["execution"] == bench.records("decision")[-1]["execution"]
         assert len(await bench.outcomes()) == len(cases)
     assert not bench.ran
+
+
+async def test_whatever_ends_a_call_before_the_run_is_on_record(bench: Bench) -> None:
+    class Stopped(BaseException):
+        """As KeyboardInterrupt, which would end the test as well."""
+
+    def stop(*_: Any) -> None:
+        raise Stopped
+
+    async with bench.opened():
+        for rules in ({"decide": stop}, {"complete": stop}, {"check": stop}):
+            with pytest.raises(Stopped):
+                await bench.call(bench.tool(bench.ran.append, **rules), 1)
+        with pytest.raises(Stopped):
+            await bench.call(bench.tool(stop))
+        never_began, stopped = await bench.outcomes()
+    assert (never_began["status"], "denial" in never_began) == ("aborted", True)
+    assert (stopped["status"], "denial" in stopped) == ("aborted", False)
+    assert not bench.ran
+
+
+async def test_a_call_that_python_refuses_is_not_decided(bench: Bench) -> None:
+    async with bench.opened():
+        if bench.kind == "threads":
+            with pytest.raises(TypeError, match="too many positional arguments"):
+                await bench.call(bench.tool(lambda: 1), 7)
+        for rules in ({"subject": AGENT}, {"decide": yes}, {**RULES, "colour": "red"}):
+            with pytest.raises(TypeError, match="argument"):
+                governed(bench.gateway, **rules)
+    assert bench.sim.size == 0
+
+
+async def test_callable_objects_run(bench: Bench) -> None:
+    class Waits:
+        async def __call__(self, value: int) -> int:
+            return value
+
+    class Works:
+        def __call__(self, value: int) -> int:
+            return value
+
+    async with bench.opened():
+        right, wrong = (Waits(), Works()) if bench.kind == "event loop" else (Works(), Waits())
+        decorate: Any = governed(bench.gateway, decide=yes, subject=AGENT)
+        assert await bench.call(decorate(right), 7) == 7
+        assert await bench.call(decorate(functools.partial(right, 8))) == 8
+        with pytest.raises(TypeError):
+            decorate(wrong)
 
 
 async def test_a_decision_that_may_be_logged_when_its_caller_has_given_up(bench: Bench) -> None:
