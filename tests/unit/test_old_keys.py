@@ -23,6 +23,7 @@ from muniment.audit.trust import ProvenMisbehaviour
 from muniment.cli import cli
 from muniment.errors import Denied, InputError
 from muniment.formats.checkpoint import Checkpoint, parse_signed_checkpoint, sign_checkpoint
+from muniment.formats.cosignature import verifier_for
 from muniment.formats.kinds import Entity
 from muniment.formats.note import Ed25519Signer
 from muniment.formats.policy import Policy, parse_policy
@@ -31,6 +32,8 @@ from muniment.logclient import LogClient
 from muniment.monitor.core import Core, Limits
 from muniment.monitor.heads import EARLIER, LOG, Reader
 from muniment.permit import Context
+from muniment_log.errors import StorageError
+from muniment_log.export import present
 
 NEW_SIGNER = Ed25519Signer(ORIGIN, logsim.private("the new key"))
 OLD, NEW = LOG_SIGNER.vkey, NEW_SIGNER.vkey
@@ -215,6 +218,35 @@ def test_a_monitors_memory_outlives_the_log_s_keys() -> None:
     proven = [alarm for alarm in result.alarms if alarm.kind == "proven-same-size"]
     assert len(proven) == 1
     assert any("No single key signed both" in line for line in result.lines())
+
+
+class Exported:
+    """An export's target with nothing but a checkpoint."""
+
+    name = "static"
+
+    def __init__(self, note: bytes) -> None:
+        self._note = note
+
+    async def get(self, key: str) -> bytes:
+        if key != "checkpoint":
+            raise LookupError(key)
+        return self._note
+
+    async def create_many(self, items: object) -> None:
+        raise AssertionError(items)
+
+    async def replace(self, key: str, data: bytes) -> None:
+        raise AssertionError(key, data)
+
+
+async def test_an_export_goes_on_from_what_an_earlier_key_signed() -> None:
+    log = grown()
+    target, new = Exported(log.checkpoint()), [verifier_for(NEW)]
+    head = parse_signed_checkpoint(log.checkpoint()).checkpoint
+    with pytest.raises(StorageError, match=r"static.*--old-vkey"):
+        await present(target, head, ORIGIN, new)
+    assert await present(target, head, ORIGIN, new, old=[verifier_for(OLD)]) == 0
 
 
 async def test_a_replica_of_another_policy_is_no_facts(place: Path) -> None:

@@ -22,7 +22,7 @@ ROW = re.compile(r"^\| `(?P<name>[^`]+)` \| (?P<seconds>[0-9.,]+) \| [^|]+ \|$",
 ROWS = {row["name"]: float(row["seconds"].replace(",", "")) for row in ROW.finditer(TABLE)}
 ORDER = re.compile(r"^\| (?P<less>`[^|]+`) \| `(?P<more>[^`]+)` \| [^|]+ \|$", re.MULTILINE)
 COMPARISONS = [(row["less"], row["more"]) for row in ORDER.finditer(ORDERS)]
-NAMED_AS_TIME = re.compile(r"SECONDS$|TIMEOUT$|_PAUSES?$|_AGE$|_SKEW$|CATCH_UP$|RETRY_AFTER$")
+NAMED_AS_TIME = re.compile(r"(^|_)SECONDS$|TIMEOUT$|_PAUSES?$|_AGE$|_SKEW$|CATCH_UP$|RETRY_AFTER$")
 
 
 def in_code(name: str) -> float:
