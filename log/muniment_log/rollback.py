@@ -220,6 +220,11 @@ class Doubts:
         said = {witness.url: what for witness, what in self._saying.items()}
         self._saying = {by_url[url]: what for url, what in said.items() if url in by_url}
         self._silent = {by_url[url] for url in asked if url in by_url}
+        if self._unheard:
+            heard = known - {witness.url for witness in self._unheard}
+            self._unheard = {each for each in self._witnesses if each.url not in heard}
+            if policy is None or policy.is_met(set()):
+                self._unheard.clear()
         if not self._confirmed:
             # Those that are new have not been asked for a checkpoint: as if they showed none.
             self._silent |= {each for each in self._witnesses if each.url not in known}

@@ -67,3 +67,20 @@ async def test_a_log_with_leaves_needs_nobody(tmp_path: Path) -> None:
 async def test_a_log_without_witnesses_has_nobody_to_ask(tmp_path: Path) -> None:
     async with log_of(tmp_path, None, is_held=True, start_seconds=AT_ONCE) as log:
         assert await log.add() == 2
+
+
+async def test_a_reload_takes_those_out_that_are_gone(tmp_path: Path) -> None:
+    witnesses = trio()
+    for witness in witnesses[1:]:
+        witness.answer = down
+    async with serving(*witnesses):
+        policy = policy_of(*witnesses)
+        async with log_of(tmp_path, policy, is_held=True, start_seconds=AT_ONCE) as log:
+            with pytest.raises(UnavailableError, match="this log is empty"):
+                await log.add()
+            log.publisher.use(policy, log.clients)
+            assert all(witness.name in log.publisher.hold for witness in witnesses[1:])
+            log.publisher.use(policy_of(witnesses[0], quorum=1), log.clients[:1])
+            await until(lambda: not log.publisher.hold)
+            log.stream = GatewayStream()
+            assert await log.add() == 2

@@ -76,6 +76,9 @@ _DOUBTFUL_CODES: Final = frozenset(
 _PROBE_BYTES: Final = 1 << 20
 """What a file system must take to count as writable: about the largest write of one commit."""
 
+_CAUSES: Final = 8
+"""Errors that are looked at, from the last to what caused it."""
+
 LEAST_PAGES: Final = 256
 """Pages of the write-ahead log where there is little room: 1 MiB."""
 
@@ -112,12 +115,12 @@ class UnwritableError(FatalDatabaseError, DatabaseError):
 
 def is_unwritable(error: BaseException | None) -> bool:
     """Whether what stopped a service is that nothing can be written now: it may start again."""
-    while error is not None:
+    for _ in range(_CAUSES):
         if isinstance(error, UnwritableError):
             return True
         if isinstance(error, OSError) and error.errno in _PASSING_ERRORS:
             return True
-        error = error.__cause__
+        error = None if error is None else error.__cause__
     return False
 
 
