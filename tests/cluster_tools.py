@@ -134,7 +134,12 @@ async def clustered(
         )
         framer = TokenFramer(ORIGIN, signing.log_signer())
         sequencers = [
-            Sequencer(PostgresOrder(database, backlog or Backlog()), framer, metrics, limits)
+            Sequencer(
+                PostgresOrder(database, backlog or Backlog(), kept=limits.recalled_records),
+                framer,
+                metrics,
+                limits,
+            )
             for _ in range(frontends)
         ]
         tasks = [asyncio.create_task(one.run()) for one in (*sequencers, integrator)]

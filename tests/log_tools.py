@@ -116,7 +116,7 @@ async def embedded(path: Path, limits: SequencerLimits = LIMITS) -> AsyncIterato
         listener = Listening(tiles)
         framer = TokenFramer(ORIGIN, signing.log_signer())
         metrics = LogMetrics(Metrics("test"))
-        order = EmbeddedOrder(store, edge, listener)
+        order = EmbeddedOrder(store, edge, listener, limits.recalled_records)
         sequencer = Sequencer(order, framer, metrics, limits)
         task = asyncio.create_task(sequencer.run())
         try:

@@ -53,7 +53,9 @@ class Ports:
 
 Opener = Callable[[Path], contextlib.AbstractAsyncContextManager[Ports]]
 
-LIMITS = SequencerLimits(parked_seconds=0.2, waiting_bytes=1 << 20, parked_batches=4)
+LIMITS = SequencerLimits(
+    parked_seconds=0.2, waiting_bytes=1 << 20, parked_batches=4, recalled_records=50
+)
 
 
 @contextlib.asynccontextmanager
@@ -392,3 +394,20 @@ async def test_what_a_token_sent_before_gets_its_first_receipt(
         )
         with pytest.raises(KeyConflictError):
             await send(ports, changed)
+
+
+async def test_only_the_newest_of_each_producer_are_recognised(
+    opener: Opener, tmp_path: Path
+) -> None:
+    requests = [said(*(told("x", f"r-{n}-{i}") for i in range(20))) for n in range(3)]
+    async with opener(tmp_path) as ports:
+
+        async def send(request: Request, who: str) -> Receipt:
+            return await ports.sequencer.submit_records(who, request.records, request)
+
+        quiet = await send(requests[0], "quiet.example")
+        receipts = [await send(request, "p.example") for request in requests]
+        # Sixty records of one producer, of which the newest fifty count; by requests, here.
+        assert [await send(request, "p.example") for request in requests[1:]] == receipts[1:]
+        assert (await send(requests[0], "p.example")).first > receipts[2].first
+        assert await send(requests[0], "quiet.example") == quiet

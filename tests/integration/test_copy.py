@@ -62,6 +62,8 @@ def test_a_log_moves_to_a_cluster(
             batches.append(body)
             receipts.append(log.post(body, "?wait=published&timeout=30").json)
         plain = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+        keyed = {**plain, "Idempotency-Key": "sent before the log was moved"}
+        kept = ask(f"{log.url}/v1/records", PLAIN, keyed).json
         ask(f"{log.url}/v1/records?wait=published&timeout=30", PLAIN, plain).json["first"]
         size = int(ask(f"{log.url}/checkpoint").body.split(b"\n")[1])
         before = served(log.url, size)
@@ -96,6 +98,7 @@ def test_a_log_moves_to_a_cluster(
                 assert {k: again.json[k] for k in ("first", "count", "manifest", "size")} == {
                     k: receipt[k] for k in ("first", "count", "manifest", "size")
                 }
+            assert ask(f"{moved.url}/v1/records", PLAIN, keyed).json == kept
             more = ask(
                 f"{moved.url}/v1/batches?wait=published&timeout=30",
                 streams[0].take([record("more")]),

@@ -187,7 +187,9 @@ def test_a_witness_reads_with_a_token(place: Place, tmp_path: Path) -> None:
 
 def test_a_replayed_request_changes_nothing(place: Place) -> None:
     signer = signing.log_signer("gw.example/a")
-    records = Preparer("gw.example/a", now_ms=lambda: 1, new_id=lambda: "one").prepare([PAIR])
+    records = Preparer(
+        "gw.example/a", now_ms=lambda: 1_790_000_000_000, new_id=lambda: "one"
+    ).prepare([PAIR])
     body = build_batch(ORIGIN, signer, "replay", 0, NO_PREVIOUS, records).body
     first = ask(f"{place.log.url}/v1/batches", body)
     assert first.status == 200

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from muniment.cli.common import (
+    DURATION,
     FILE,
     count,
     json_option,
@@ -61,7 +62,7 @@ WARNINGS_SHOWN = 20
 @click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
 @click.option(
     "--max-age",
-    type=click.IntRange(min=0),
+    type=DURATION,
     metavar="SECONDS",
     help="Object to a checkpoint when the time for which a quorum of witnesses vouches is older.",
 )
@@ -96,8 +97,9 @@ def audit(
     recomputes the root. A finding keeps the state where it was, so the next audit reports it again.
 
     Warnings are about what gateways have logged: ids used again for other content, edges that lead
-    nowhere, ahead or in circles, runs without an allowing decision. They do not change the exit
-    code. An audit that goes on from a state warns only of what the new part shows by itself.
+    nowhere, ahead or in circles, runs without an allowing decision, times that cannot be meant
+    (seconds for milliseconds, say). They do not change the exit code. An audit that goes on from a
+    state warns only of what the new part shows by itself.
 
     A log with leaves of others, which are neither records nor manifests, is said to be one, and
     accused of nothing; that is exit code 4, as it does not promise what a log of Muniment does. Its

@@ -12,6 +12,7 @@ import click
 
 from muniment.atomicfile import read_bounded
 from muniment.errors import FormatError, InputError, MunimentError
+from muniment.formats.times import MAX_DURATION
 from muniment.service.timetext import parse_time
 from muniment.urls import check_url
 
@@ -48,6 +49,8 @@ class TimeType(click.ParamType):  # type: ignore[type-arg]  # generic for its ch
 
 
 TIME = TimeType()
+DURATION = click.IntRange(min=0, max=MAX_DURATION - 1)
+"""Seconds; what is more is a point in time, or milliseconds."""
 
 log_option = click.option(
     "--log",
@@ -81,7 +84,7 @@ passphrase_option = click.option(
 )
 leeway_option = click.option(
     "--leeway",
-    type=click.IntRange(min=0),
+    type=DURATION,
     default=0,
     show_default=True,
     metavar="SECONDS",
@@ -89,7 +92,7 @@ leeway_option = click.option(
 )
 tolerance_option = click.option(
     "--tolerance",
-    type=click.IntRange(min=0),
+    type=DURATION,
     default=60,
     show_default=True,
     metavar="SECONDS",

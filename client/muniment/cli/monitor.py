@@ -12,6 +12,7 @@ import click
 
 from muniment.atomicfile import read_state
 from muniment.cli.common import (
+    DURATION,
     FILE,
     json_option,
     old_vkey_option,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--max-age",
-    type=click.IntRange(min=0),
+    type=DURATION,
     metavar="SECONDS",
     help="Alarm when the time for which a quorum vouches, of the log's head, is older; without it, "
     "never.",

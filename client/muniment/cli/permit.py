@@ -9,6 +9,7 @@ import click
 
 from muniment.atomicfile import read_bounded
 from muniment.cli.common import (
+    DURATION,
     FILE,
     gateways_option,
     json_option,
@@ -73,7 +74,7 @@ def permit() -> None:
 @click.option("--allow-any-policy", is_flag=True, help="Take decisions of any policy.")
 @click.option(
     "--max-age",
-    type=click.IntRange(min=0),
+    type=DURATION,
     default=300,
     show_default=True,
     metavar="SECONDS",
