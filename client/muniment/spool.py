@@ -20,16 +20,13 @@ itself when there is room again.
 """
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import random
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from muniment.errors import (
     GatewayClosed,
@@ -42,9 +39,10 @@ from muniment.errors import (
 )
 from muniment.formats.preparation import Preparer, RecordInput
 from muniment.home import Home
-from muniment.service.database import DatabaseError, FatalDatabaseError, Writer
+from muniment.service.database import DatabaseError, FatalDatabaseError
 from muniment.service.logging import event
-from muniment.spoolfile import APPLICATION_ID, MIGRATIONS, Change, SpareRoom, SpoolFile
+from muniment.spoolfile import SpoolFile
+from muniment.spoolstore import SpoolStore
 
 if TYPE_CHECKING:
     from muniment.gateway import Gateway
@@ -68,66 +66,31 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 10.0
 """Seconds between attempts to reach the log: doubled, half of it jitter."""
 
-SPARE_SUFFIX: Final = ".spare"
-"""Appended to the file's name for the room that is set aside on its disk."""
-
 _LOGGER: Final = logging.getLogger(__name__)
 _NO_DEADLINE: Final = 10_000_000.0
-
-_LOCKED_ATTEMPTS: Final = 15
-"""Attempts to write records to a file that another program has locked; each waits for it, too."""
 
 _OUTCOME_ROOM: Final = 1024
 """Bytes by which an outcome may be longer than the one that nobody saw: codes and digests."""
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Put:
-    """What one caller has to write."""
-
-    done: "asyncio.Future[None]"
-    entries: Sequence[bytes] = ()
-    begun: tuple[int, bytes] | None = None
-    ended: int | None = None
-
 
 class Spool:
-    """The durable queue of one gateway. Make one with ``open``, end it with ``close``.
-
-    Attributes:
-        failure: Why nothing is delivered; None while all is well. Records are still taken, and
-            kept. A ``StreamError`` is for good; of others the spool recovers by itself.
-    """
+    """The durable queue of one gateway. Make one with ``open``, end it with ``close``."""
 
     def __init__(
         self,
-        writer: Writer,
-        file: SpoolFile,
+        store: SpoolStore,
         connect: "Callable[[], Gateway]",
         preparer: Preparer,
         limits: tuple[int, int],
     ) -> None:
         """Takes over an opened file; use ``open``."""
-        self.failure: MunimentError | None = None
-        self._path = writer.path
-        self._identity = _identity(writer.path)
-        self._writer: Writer | None = writer
-        self._file = file
-        self._spare = SpareRoom(writer.path.with_name(writer.path.name + SPARE_SUFFIX))
+        self._store = store
+        self._failure: MunimentError | None = None
         self._connect = connect
         self._preparer = preparer
         self._most_records, self._most_bytes = limits
         self._home = Home("the spool")
         self._calls = itertools.count(1)
-        self._going_on: dict[int, int] = {}  # number of a call to the bytes set aside for it
-        self._waiting: list[_Put] = []
-        self._flushing: asyncio.Task[None] | None = None
-        self._mending = asyncio.Lock()
-        self._last: bytes | None = None  # last record of the transaction under way
-        self._is_written = False  # that one, as the file says after it was opened anew
-        self._changed = asyncio.Event()
         self._drained = asyncio.Event()
         self._closing = False
         self._delivering: asyncio.Task[None] | None = None
@@ -156,18 +119,26 @@ class Spool:
         Raises:
             DatabaseError: If the file is in use, or no spool.
         """
-        writer = await Writer.open(path, MIGRATIONS, application=APPLICATION_ID)
-        if writer.is_new:
+        store = await SpoolStore.open(path)
+        if store.is_new:
             event(_LOGGER, logging.WARNING, "made a new spool: there was none", spool=str(path))
-        try:
-            file = await writer.run(SpoolFile.resume)
-        except BaseException:
-            await writer.close()
-            raise
-        spool = cls(writer, file, connect, preparer, (max_records, max_bytes))
+        spool = cls(store, connect, preparer, (max_records, max_bytes))
         spool._home.enter(asyncio.get_running_loop())
         spool._delivering = asyncio.create_task(spool._deliver())
         return spool
+
+    @property
+    def _file(self) -> SpoolFile:
+        return self._store.file  # another one after an error of the disk
+
+    @property
+    def failure(self) -> MunimentError | None:
+        """Why nothing is delivered; None while all is well.
+
+        Records are still taken, and kept. A ``StreamError`` is for good; of others the spool
+        recovers by itself.
+        """
+        return self._failure or self._store.failure
 
     @property
     def pending(self) -> int:
@@ -192,7 +163,7 @@ class Spool:
         if not entries:
             return
         self._check_limits(len(entries), sum(map(len, entries)))
-        await self._take(_Put(_future(), entries))
+        await self._store.put(entries)
 
     async def begin(self, outcome: RecordInput) -> int:
         """Sets room aside for the outcome of a call, before anything is decided.
@@ -212,17 +183,12 @@ class Spool:
         self._home.check()
         (entry,) = self._preparer.prepare([outcome])
         self._check_open()
-        if isinstance(self.failure, StreamError | Refused):
-            raise StreamError(f"{self._path}: nothing is delivered: {self.failure}")
+        if self._failure is not None:
+            raise StreamError(f"{self._store.path}: nothing is delivered: {self._failure}")
         size = len(entry) + _OUTCOME_ROOM
         self._check_limits(1, size)
         call = next(self._calls)
-        self._going_on[call] = size
-        try:
-            await self._take(_Put(_future(), begun=(call, entry)))
-        except BaseException:
-            self.forget(call)
-            raise
+        await self._store.begin(call, entry, size)
         return call
 
     async def end(self, call: int, outcome: RecordInput) -> None:
@@ -234,21 +200,19 @@ class Spool:
             FatalDatabaseError: If the disk failed; what is kept, this or ``unknown``, is not known.
         """
         self._home.check()
-        entries = self._preparer.prepare([outcome])
+        (entry,) = self._preparer.prepare([outcome])
         self._check_open()
-        await self._take(_Put(_future(), entries, ended=call))
+        await self._store.end(call, entry)
 
     def forget(self, call: int) -> None:
         """Gives the room of a call back about which there is nothing to say."""
-        self._going_on.pop(call, None)
         if not self._closing:
-            self._waiting.append(_Put(_future(), ended=call))
-            self._begin_to_flush()
+            self._store.forget(call)
 
     async def refused(self) -> int:
         """Number of records that the log will never take; they are in the file's table."""
         self._home.check()
-        return await self._run(self._file.put_aside)
+        return await self._store.run(self._file.put_aside)
 
     async def drained(self) -> None:
         """Waits until everything is delivered, or nothing can be any more."""
@@ -267,8 +231,7 @@ class Spool:
             return
         self._home.check()
         self._closing = True
-        if self._flushing is not None:
-            await asyncio.gather(self._flushing, return_exceptions=True)
+        await self._store.flushed()
         try:
             async with asyncio.timeout(drain):
                 await self.drained()
@@ -278,8 +241,7 @@ class Spool:
             if self._delivering is not None:
                 self._delivering.cancel()
                 await asyncio.gather(self._delivering, return_exceptions=True)
-            if self._writer is not None:
-                await self._writer.close()
+            await self._store.close()
 
     # Taking
 
@@ -288,163 +250,27 @@ class Spool:
             raise GatewayClosed("the spool is closed")
 
     def _check_limits(self, records: int, size: int) -> None:
-        waiting = [entry for one in self._waiting for entry in one.entries]
-        records += self._file.records + len(waiting) + len(self._going_on)
-        size += self._file.size + sum(map(len, waiting)) + sum(self._going_on.values())
-        if records > self._most_records or size > self._most_bytes:
+        store = self._store
+        if store.records + records > self._most_records or store.size + size > self._most_bytes:
             raise SpoolFull(
-                f"{self._path}: holds {self._file.records} records, and the outcomes of "
-                f"{len(self._going_on)} calls are to come"
+                f"{store.path}: holds {store.file.records} records, and the outcomes of "
+                f"{len(store.going_on)} calls are to come"
             )
-
-    async def _take(self, put: _Put) -> None:
-        self._waiting.append(put)
-        self._begin_to_flush()
-        await put.done
-
-    def _begin_to_flush(self) -> None:
-        if self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.create_task(self._flush())
-
-    async def _flush(self) -> None:
-        """Writes what waits, in one transaction for all of it, until nothing waits."""
-        while self._waiting:
-            taken, self._waiting = self._waiting, []
-            if any(one.begun for one in taken):
-                try:
-                    await self._check_disk()
-                except Exception as error:  # noqa: BLE001 - each caller gets it
-                    _settle([one for one in taken if one.begun], error)
-                    taken = [one for one in taken if not one.begun]
-            if taken:
-                await self._write(taken)
-
-    async def _check_disk(self) -> None:
-        """Checks that the file is there and can be written, and that there is room beside it.
-
-        Raises:
-            SpoolFull: If the disk is full.
-            DatabaseError: If the file is not there, or cannot be opened.
-        """
-        if _identity(self._path) != self._identity:
-            raise DatabaseError(f"{self._path}: the spool's file is not there any more")
-        if not self._spare.is_there:
-            try:
-                await asyncio.to_thread(self._spare.make)
-            except OSError as error:
-                raise SpoolFull(
-                    f"{self._path}: its disk has no room for outcomes: {error.strerror}"
-                ) from error
-        if self._is_broken:
-            await self._mend()
-
-    async def _write(self, taken: Sequence[_Put]) -> None:
-        change = _change(taken)
-        self._last, self._is_written = change.entries[-1] if change.entries else None, False
-        try:
-            await self._apply(change)
-        except FatalDatabaseError as error:
-            self._fail(error)
-            await self._write_again(taken, error)
-        except Exception as error:  # noqa: BLE001 - each caller gets it
-            _settle(taken, error)
-        else:
-            self._note(change)
-            _settle(taken)
-        self._last = None
-
-    async def _apply(self, change: Change) -> None:
-        """Runs the transaction; records are worth waiting for another program to unlock the file.
-
-        Raises:
-            FatalDatabaseError: If the disk failed.
-            DatabaseError: If another program keeps the file locked.
-        """
-        work, synced = partial(self._file.change, change), bool(change.entries)
-        for _ in range(_LOCKED_ATTEMPTS if change.entries else 1):
-            try:
-                return await self._run(work, synced=synced)
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                    raise
-        raise DatabaseError(f"{self._path}: another program keeps it locked")
-
-    def _note(self, change: Change) -> None:
-        self._file.changed(change)
-        for call in change.ended:
-            self._going_on.pop(call, None)
-        if change.entries:
-            self._changed.set()
-
-    async def _write_again(self, taken: Sequence[_Put], error: Exception) -> None:
-        """Writes what has happened into the room that was set aside, the disk being full."""
-        _settle([one for one in taken if one.begun], error)
-        happened = [one for one in taken if not one.begun]
-        try:
-            if any(one.entries for one in happened):
-                self._spare.spend()
-                await self._mend()
-                change = _change(happened)
-                if self._is_written:  # and counted, in the file as it is now
-                    change = Change(ended=change.ended)
-                await self._apply(change)
-                self._note(change)
-                self._changed.set()
-        except Exception as again:  # noqa: BLE001 - each caller gets it
-            _settle(happened, again)
-        else:
-            # A call that is only to be forgotten is: it is not among those that are going on.
-            _settle(happened)
-
-    @property
-    def _is_broken(self) -> bool:
-        return self._writer is None or self._writer.is_broken
-
-    async def _run(self, work: Callable[[sqlite3.Connection], T], *, synced: bool = True) -> T:
-        if self._writer is None:
-            raise FatalDatabaseError(f"{self._path}: cannot be opened again: {self.failure}")
-        return await self._writer.run(work, synced=synced)
-
-    async def _mend(self) -> None:
-        """Opens the file anew, when an error of the disk has made the connection unusable.
-
-        Raises:
-            DatabaseError, FatalDatabaseError: If that fails.
-        """
-        async with self._mending:
-            if not self._is_broken:
-                return
-            broken, self._writer = self._writer, None
-            if broken is not None:
-                with contextlib.suppress(sqlite3.Error):
-                    await broken.close()
-            writer = await Writer.open(
-                self._path, MIGRATIONS, application=APPLICATION_ID, expected="old"
-            )
-            try:
-                reload = partial(SpoolFile.reload, self._last, tuple(self._going_on))
-                self._file, self._is_written = await writer.run(reload)
-            except BaseException:
-                await writer.close()
-                raise
-            self._writer = writer
-            if isinstance(self.failure, DatabaseError | FatalDatabaseError):
-                self.failure = None
 
     # Delivering
 
     async def _deliver(self) -> None:
         pause = FIRST_PAUSE
         conflicts = 0
-        while not isinstance(self.failure, StreamError):
+        while not isinstance(self._failure, StreamError):
             before = self._file.base
             try:
-                if self._is_broken:
-                    await self._mend()
+                if self._store.is_broken:
+                    await self._store.mend()
                 gateway = await self._connect().__aenter__()
                 try:
                     await self._resume(gateway)
-                    self.failure = None
+                    self._failure = None
                     await self._drain(gateway)
                 finally:
                     # At once: what is on its way then is claimed, and the next attempt asks.
@@ -454,11 +280,14 @@ class Spool:
                 conflicts = 1 if self._file.base > before else conflicts + 1
                 if conflicts > 1:
                     self._fail(error)
-            except (StreamError, FatalDatabaseError, DatabaseError) as error:
-                self._fail(error)  # only the first is for good
+            except StreamError as error:
+                self._fail(error)
+            except (FatalDatabaseError, DatabaseError) as error:
+                self._store.fail(error)
+                self._drained.set()
             except Refused as error:
                 if not error.is_retriable and error.problem.slug != "not-published-yet":
-                    self._fail(error)
+                    self._fail(error)  # for now: the log may let the gateway in later
             except MunimentError:
                 pass  # nobody answered, or not as a log does: try again, for ever
             except Exception as error:
@@ -468,7 +297,7 @@ class Spool:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     def _fail(self, error: MunimentError) -> None:
-        self.failure = error
+        self._failure = error
         self._drained.set()
 
     async def _resume(self, gateway: "Gateway") -> None:
@@ -480,10 +309,10 @@ class Spool:
         here = (gateway.origin, gateway.producer, gateway.stream)
         next_ = gateway.sequence
         if not self._file.is_bound:
-            await self._run(partial(self._file.bind, here, next_))
+            await self._store.run(partial(self._file.bind, here, next_))
             self._file.bound(here, next_)
         if self._file.place != here:
-            raise StreamError(f"{self._path}: belongs to stream {' '.join(self._file.place)}")
+            raise StreamError(f"{self._store.path}: belongs to stream {' '.join(self._file.place)}")
         if not self._file.base <= next_ <= self._file.base + self._file.claimed:
             raise StreamError(
                 f"stream {gateway.stream}: the log expects record {next_}, the spool has sent "
@@ -495,20 +324,20 @@ class Spool:
         """Delivers rows for as long as the stream is well."""
         while True:
             while not self._file.records:
-                self._changed.clear()
+                self._store.changed.clear()
                 self._drained.set()
-                await self._changed.wait()
+                await self._store.changed.wait()
             if not self._file.claimed:
                 count = min(self._file.records, CLAIM)
-                await self._run(partial(self._file.claim, count))
+                await self._store.run(partial(self._file.claim, count))
                 self._file.claimed = count
-            rows = await self._run(partial(self._file.oldest, self._file.claimed))
+            rows = await self._store.run(partial(self._file.oldest, self._file.claimed))
             try:
                 await gateway.submit_encoded([data for _, data in rows], timeout=_NO_DEADLINE)
             except RecordRefused as refusal:
                 # What stood before it in other batches is logged; the stream says how much.
                 position, reason = rows[refusal.position][0], str(refusal)
-                await self._run(partial(self._file.refuse, position, reason))
+                await self._store.run(partial(self._file.refuse, position, reason))
                 self._file.refused(len(rows[refusal.position][1]))
                 return
             await self._delivered(len(rows))
@@ -516,37 +345,6 @@ class Spool:
     async def _delivered(self, count: int) -> None:
         if not count:
             return
-        size = await self._run(partial(self._file.delete, count))
+        size = await self._store.run(partial(self._file.delete, count))
         self._file.deleted(count, size)
         self._drained.set()
-
-
-def _future() -> "asyncio.Future[None]":
-    return asyncio.get_running_loop().create_future()
-
-
-def _change(taken: Sequence[_Put]) -> Change:
-    return Change(
-        [entry for one in taken for entry in one.entries],
-        [one.begun for one in taken if one.begun is not None],
-        [one.ended for one in taken if one.ended is not None],
-    )
-
-
-def _settle(taken: Sequence[_Put], error: Exception | None = None) -> None:
-    for one in taken:
-        if one.done.done():
-            continue
-        if error is None:
-            one.done.set_result(None)
-        else:
-            one.done.set_exception(error)
-            one.done.exception()  # the caller may have been cancelled
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, logged_records
-from muniment import blocking, delivery, spool
+from muniment import blocking, delivery, spool, spoolstore
 from muniment.errors import Denied, StreamError
 from muniment.gateway import Gateway
 from muniment.governed import governed
@@ -571,7 +571,7 @@ class Unkept:
         return passes
 
     def failed(self) -> Callable[[], None] | None:
-        self.spool.failure = StreamError("somebody else writes to the stream")
+        self.spool._failure = StreamError("somebody else writes to the stream")
         return None
 
     def broken(self) -> Callable[[], None]:
@@ -587,7 +587,7 @@ class Unkept:
         def fail(*_: Any) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        self.spool._spare.spend()
+        self.spool._store._spare.spend()
         self.monkeypatch.setattr(os, "posix_fallocate", fail)
         return self.monkeypatch.undo
 
@@ -637,7 +637,7 @@ async def test_the_outcomes_of_calls_that_run_when_the_disk_gets_full_are_kept(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first commit after the run fails, as on a full disk; there is room beside the file."""
-    spare = bench.path.with_name(bench.path.name + spool.SPARE_SUFFIX)
+    spare = bench.path.with_name(bench.path.name + spoolstore.SPARE_SUFFIX)
     commit = Writer._commit
 
     def fail_while_full(writer: Writer, connection: sqlite3.Connection) -> None:
