@@ -110,7 +110,7 @@ def _image() -> bytes:
     """A good one: bound to a stream, with a record on its way, one that waits and one refused."""
 
     async def made() -> bytes:
-        writer = await _writer(b"")
+        writer = await _writer(None)
         file = await writer.run(SpoolFile.load)
         await writer.run(lambda db: file.bind(("log.example/one", "gw.example", "main"), 3, db))
         await writer.run(lambda db: file.append([b"{}", b"[]", b"null"], db))
@@ -122,11 +122,12 @@ def _image() -> bytes:
     return asyncio.run(made())
 
 
-async def _writer(image: bytes) -> Writer:
+async def _writer(image: bytes | None) -> Writer:
     spool = _file("spool.db")
     for path in spool.parent.glob("spool.db*"):
         path.unlink()
-    spool.write_bytes(image)
+    if image is not None:
+        spool.write_bytes(image)
     return await Writer.open(spool, MIGRATIONS, application=APPLICATION_ID)
 
 
