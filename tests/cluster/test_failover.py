@@ -27,6 +27,7 @@ from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.treestore import TreeStore
 from muniment_log.errors import LogError, UnavailableError
+from muniment_log.integrate import EMPTY_EDGE, integrate
 from muniment_log.storage.port import StreamKey
 from muniment_log.storage.store import Ordering
 from muniment_log.streams import digest_of
@@ -82,6 +83,7 @@ def restart(primary: engines.PostgreSQL) -> None:
     primary.start()
 
 
+@pytest.mark.timeout(300)
 async def test_what_is_recognised_is_on_a_standby_before_it_is_told(
     pair: tuple[engines.PostgreSQL, engines.Standby], hasty: None
 ) -> None:
@@ -136,6 +138,39 @@ async def test_what_is_recognised_is_on_a_standby_before_it_is_told(
         assert await order.order([ordering]) == 0
 
 
+@pytest.mark.timeout(300)
+async def test_a_tree_that_was_moved_is_on_a_standby_before_its_head_is_shown(
+    pair: tuple[engines.PostgreSQL, engines.Standby], hasty: None
+) -> None:
+    primary, standby = pair
+    url = primary.create_database()
+    name = url.rpartition("/")[2]
+    batch = GatewayStream().take(3)
+    async with opened(url) as database:
+        await eventually(lambda: migrate(database))
+        lease = await eventually(lambda: Lease.acquire(database, "integrator", 600.0))
+        assert lease is not None
+        order, trees = PostgresOrder(database, Backlog()), TreeStore(database, lease.epoch)
+        await eventually(lambda: order.order([Ordering(MAIN, batch, digest_of(batch))]))
+        runs = await eventually(lambda: trees.runs(0))
+        change = integrate(EMPTY_EDGE, runs)
+        standby.kill()
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                await trees.move(change, 1, b"signed")
+            restart(primary)
+            assert primary.query("SELECT size FROM tree", name) == "4"
+        standby.start()
+        await eventually(lambda: trees.move(change, 1, b"signed"))
+        loaded = await eventually(trees.load)
+        assert (loaded.head, loaded.signed) == (change.edge.head, b"signed")
+        # Whoever waits no longer for a standby waits for none here, either.
+        primary.wait_for_standby(needed=False)
+        standby.kill()
+        assert (await eventually(trees.load)).head == change.edge.head
+
+
+@pytest.mark.timeout(300)
 async def test_attempts_that_timed_out_leave_no_connections_behind(
     database: str, postgres_server: engines.PostgreSQL, hasty: None
 ) -> None:
@@ -168,6 +203,7 @@ async def test_attempts_that_timed_out_leave_no_connections_behind(
         assert await eventually(lambda: attempt(0)) == 0
 
 
+@pytest.mark.timeout(300)
 async def test_a_commit_is_never_cancelled(
     pair: tuple[engines.PostgreSQL, engines.Standby], hasty: None
 ) -> None:

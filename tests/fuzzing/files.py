@@ -13,6 +13,7 @@ from fuzzing.notes import GOVERNED
 from fuzzing.records import AUTHORITIES
 from muniment.audit.statefile import format_state, parse_state
 from muniment.formats.encoding import FormatError, VerificationError
+from muniment.formats.foreignkeys import parse_foreign_key
 from muniment.formats.keys import format_key_file, parse_key_file, public_bytes
 from muniment.formats.kinds import Entity
 from muniment.lineage import parse_bundle, trace, verify_bundle
@@ -46,6 +47,14 @@ def _key_file(data: bytes) -> None:
     if found is not None:
         again = parse_key_file(format_key_file(found.private, found.vkey, None), None)
         assert again.vkey == found.vkey
+        assert public_bytes(again.private) == public_bytes(found.private)
+
+
+@target("foreign-key")
+def _foreign_key(data: bytes) -> None:
+    found = parsed(lambda data: parse_foreign_key(data, None, "ed25519"), None, data)
+    if found is not None:
+        again = parse_key_file(format_key_file(found.private, found.vkey, None), None)
         assert public_bytes(again.private) == public_bytes(found.private)
 
 

@@ -4,6 +4,8 @@ kind, by fixed keys, appended to the corpus where they are not in it yet."""
 import gzip
 import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import decisions
 import rfc6962
@@ -53,6 +55,9 @@ CONTEXT = {
     "policy": {"id": "main", "revision": "3", "digest": "sha256:" + "ab" * 32},
     "governance": {"region": "eu"},
 }
+
+
+_KEYS: Final = Path(__file__).parents[1] / "keys"
 
 
 def head(size: int, leaves: list[bytes] = LEAVES, *signers: object) -> SignedCheckpoint:
@@ -163,6 +168,12 @@ def files() -> Iterator[tuple[str, bytes]]:
     ):
         vkey = None if signer is None else signer.vkey
         yield "key-file", format_key_file(private, vkey, None)
+    for name in (
+        "ring-ed25519.der", "dalek-ed25519.pem", "go-note-ed25519.key", "go-ed25519.bin",
+        "openssh-ed25519", "openssl-mldsa44-seed-only.pem", "openssl-mldsa44-seed-priv.pem",
+    ):  # fmt: skip
+        yield "foreign-key", (_KEYS / name).read_bytes()
+    yield "foreign-key", b"# a seed\n" + bytes(range(32)).hex(":").encode()
     yield "audit-state", format_state(_state(world))
     vkey = log_signer().vkey
     common = 'listen = "127.0.0.1:0"\ndatabase = "x.db"\nkeys = ["key.pem"]\n'

@@ -51,9 +51,11 @@ _LOCK_CLASS: Final = 0x6D756E69
 """Tells our advisory locks from others': "muni"."""
 
 SETTLING: Final = (
-    f"pg_advisory_xact_lock({_LOCK_CLASS}, {{}}), pg_logical_emit_message(true, 'muniment', '')"
+    f"SELECT pg_advisory_xact_lock({_LOCK_CLASS}, {{}}), "
+    "pg_logical_emit_message(true, 'muniment', '') AS message "
+    "WHERE current_setting('synchronous_standby_names') <> ''"
 )
-"""What `settle` calls, for a statement that does it by itself: with the number of a lock from
+"""What `settle` does, for a statement that does it by itself: with the number of a lock from
 `SETTLERS` on, under which one transaction at a time may wait."""
 
 T = TypeVar("T")
@@ -113,10 +115,10 @@ class Connection(Protocol):
 async def settle(db: Connection) -> None:
     """Makes the commit of a transaction wait until standbys have all that the transaction saw.
 
-    Costs one commit. Does nothing of the kind without synchronous replication.
+    Costs the commit of a message to nobody; nothing without synchronous replication.
     """
     slot = random.randrange(SETTLERS)  # noqa: S311  # no secret
-    await db.fetchrow(f"SELECT {SETTLING.format('$1')}", slot)
+    await db.fetchrow(SETTLING.format("$1"), slot)
 
 
 class _Session(asyncpg.Connection):  # type: ignore[misc]  # asyncpg ships no types

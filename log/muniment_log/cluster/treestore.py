@@ -35,9 +35,10 @@ _RUNS: Final = f"""
 WITH runs AS MATERIALIZED (
     SELECT first, count, data FROM entries WHERE first >= $1 ORDER BY first LIMIT $2
 ), settled AS MATERIALIZED (
-    SELECT {SETTLING.format(SETTLERS)} WHERE EXISTS (SELECT FROM runs)
+    {SETTLING.format(SETTLERS)} AND EXISTS (SELECT FROM runs)
 )
-SELECT runs.first, runs.count, runs.data FROM runs, settled ORDER BY runs.first
+SELECT runs.first, runs.count, runs.data, settled.message
+FROM runs LEFT JOIN settled ON true ORDER BY runs.first
 """  # noqa: S608 - of constants alone
 
 _PUT_HEAD: Final = """
