@@ -38,7 +38,14 @@ class ResourceScope(
         return self.type == type_ and (self.id is None or self.id == id_)
 
 
-class Scope(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Scope(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """What may be done to what: any action of the one list on any resource of the other.
 
     Attributes:
@@ -56,7 +63,14 @@ class Scope(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
         )
 
 
-class Binding(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Binding(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """The runtime that may execute. At least one member; all that are given must match.
 
     Attributes:
@@ -68,7 +82,14 @@ class Binding(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     thumbprint: Digest | None = None
 
 
-class PolicyRef(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class PolicyRef(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """The policy that decided.
 
     Attributes:
@@ -82,7 +103,14 @@ class PolicyRef(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     digest: Digest
 
 
-class Validity(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Validity(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """When the authorization may be used: ``not_before <= now < not_after``, and never empty.
 
     Attributes:
@@ -98,7 +126,14 @@ class Validity(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
         return self.not_before <= now < self.not_after
 
 
-class Actor(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Actor(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """One link of a delegation chain, as the ``act`` claim of RFC 8693 section 4.1.
 
     Attributes:
@@ -133,7 +168,14 @@ class Attribution(
             actor = actor.act
 
 
-class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Artifact(
+    Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """The authorization artifact: each member narrows what the decision permits.
 
     Attributes:

@@ -178,7 +178,7 @@ class _Common(
     producer: KeyName
 
 
-class Decision(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="decision"):
+class Decision(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="decision", gc=False):
     """A decision: an AuthZEN 1.0 evaluation, and what it authorises.
 
     `request` and `response` are kept verbatim, members that AuthZEN does not define included.

@@ -156,7 +156,7 @@ class Known:
         size: The size at which postings were read.
         read: Hashes of things whose postings are all known.
         near: Leaves by a thing's hash and a role.
-        pages: Whole answers by role and key.
+        pages: Whole answers, by role, then by key.
     """
 
     __slots__ = ("near", "pages", "read", "records", "size")
@@ -166,14 +166,16 @@ class Known:
         self.size = 0
         self.read: set[int] = set()
         self.near: dict[tuple[int, int], list[int]] = {}
-        self.pages: dict[tuple[int, Any], Page[Any]] = {}
+        self.pages: dict[int, dict[Any, Page[Any]]] = {role: {} for role in Role}
 
     def at(self, size: int) -> None:
         """Prepares for questions at a size, and lets go of what has become too much to keep."""
         if len(self.records) > KEPT_RECORDS:
             self.records = {}
-        if self.size != size or max(len(self.near), len(self.pages)) > 2 * KEPT_RECORDS:
-            self.size, self.read, self.near, self.pages = size, set(), {}, {}
+        answers = max(len(self.near), *map(len, self.pages.values()))
+        if self.size != size or answers > KEPT_RECORDS:
+            self.size, self.read, self.near = size, set(), {}
+            self.pages = {role: {} for role in Role}
 
 
 class IndexReader:

@@ -256,8 +256,8 @@ class ReplicaFacts:
             raise ValueError("a limit is at least 1")
         if after >= 0:
             return self._read_pages(kind, role, keys, hash_of, keys_of, after, limit)
-        told = self._known.pages
-        found = [told.get((role, key)) for key in keys]
+        told = self._known.pages[role]
+        found = [told.get(key) for key in keys]
         missing = [
             key
             for key, page in zip(keys, found, strict=True)
@@ -268,9 +268,7 @@ class ReplicaFacts:
         if len(told) > CACHED_RECORDS:
             told.clear()
         pages = self._read_pages(kind, role, missing, hash_of, keys_of, after, limit)
-        told.update(
-            ((role, key), page) for key, page in zip(missing, pages, strict=True) if not page.more
-        )
+        told.update((key, page) for key, page in zip(missing, pages, strict=True) if not page.more)
         if len(missing) == len(keys):
             return pages
         fresh = iter(pages)

@@ -189,6 +189,8 @@ def _named(
                 and (target.id, edge.producer) not in known
             ):
                 claimed[target.id] = None
+    if not claimed:
+        return {}
     names = list(claimed)
     return dict(zip(names, reader.all(facts.decisions, names), strict=True))
 
@@ -211,7 +213,10 @@ def _bind(
     for index, edge, target in links:
         if edge.relation != "authorized_by" or target.origin is not None:
             continue
-        found = _meant(edge, named.get(target.id, stated), target.id)
+        if target.id not in named:  # its own producer's decision, which states this run
+            fits.add(index)
+            continue
+        found = _meant(edge, named[target.id])
         meant[index] = [one for one in found if gateways.decides(one.record.producer)]
         for one in meant[index]:
             if one.record.execution is None and (
@@ -256,11 +261,10 @@ def _bind(
                 pass
 
 
-def _meant(edge: Edge, found: Iterable[Found[Decision]], id_: str) -> tuple[Found[Decision], ...]:
+def _meant(edge: Edge, found: tuple[Found[Decision], ...]) -> tuple[Found[Decision], ...]:
     """The decisions that an edge means: ids are unique for a producer, so its own go first."""
-    named = tuple(one for one in found if one.record.id == id_)
-    own = tuple(one for one in named if one.record.producer == edge.producer)
-    return own or named
+    own = tuple(one for one in found if one.record.producer == edge.producer)
+    return own or found
 
 
 def _find_namesakes(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> None:
@@ -269,7 +273,10 @@ def _find_namesakes(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> No
     named = dict(zip(ids, reader.all(facts.decisions, list(ids)), strict=True))
     for run in runs.values():
         for index, record in run.decisions:
-            for other in named[record.id]:
+            namesakes = named[record.id]
+            if len(namesakes) < 2:
+                continue
+            for other in namesakes:
                 if (
                     other.index != index
                     and other.record.producer == record.producer

@@ -97,6 +97,8 @@ def _unbound(run: Run, subject: Ref) -> Iterator[Break]:
 
 def _contested(run: Run, subject: Ref) -> Iterator[Break]:
     """One run, one issuer, one answer: whoever decides next to it leaves open which one counts."""
+    if len(run.decisions) == 1:
+        return
     deciders = {found.record.producer: found.index for found in reversed(run.decisions)}
     if not run.decisions:
         links = [link for link in run.authorized_by if link.target.origin is not None]

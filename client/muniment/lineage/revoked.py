@@ -234,6 +234,8 @@ def _signers(
     records: Mapping[TargetRef, Sequence[Found[Revocation]]],
 ) -> Mapping[int, Signed | None]:
     """Who signed what revocations of keys may hit, and those revocations."""
+    if not records:
+        return {}
     revoked = {target.id for target in records if target.kind == "key_name"}
     wanted = {
         found.index

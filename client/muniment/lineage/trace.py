@@ -84,7 +84,8 @@ def trace(
     moments = _moments(runs, facts, tolerance)
     breaks: list[Break] = []
     for run in runs.values():
-        breaks += sorted(judge_run(run, runs, revocations, moments, leeway), key=_order)
+        found = list(judge_run(run, runs, revocations, moments, leeway))
+        breaks += sorted(found, key=_order) if found else ()
     agents = judge_agents(runs, facts, reader)
     breaks += agents.breaks
     breaks += _run_cycles(runs)
@@ -117,6 +118,8 @@ def trace(
 
 def _moments(runs: Mapping[str, Run], facts: Facts, tolerance: int) -> dict[int, Moment]:
     """When the runs acted, by the leaf that tells."""
+    if not any(run.uses for run in runs.values()):
+        return {}
     times = {use.index: use.time // 1000 for run in runs.values() for use in run.uses}
     intervals = facts.intervals(list(times))
     return {
@@ -141,12 +144,15 @@ def _implausible(runs: Mapping[str, Run], moments: Mapping[int, Moment]) -> Iter
 
 
 def _state(run: Run) -> RunState:
+    issuers = tuple(sorted({one.record.producer for one in run.decisions}))
+    if not run.outcomes and not run.verifications:
+        return RunState(run.id, run.depth, issuers, NOT_TOLD, (), ())
     told = [outcome.status for _, outcome in run.outcomes]
     certain = [status for status in told if status != "unknown"]
     return RunState(
         run.id,
         run.depth,
-        tuple(sorted({one.record.producer for one in run.decisions})),
+        issuers,
         (certain or told or [NOT_TOLD])[0],
         run.outcomes,
         run.verifications,
