@@ -24,13 +24,16 @@ from muniment.formats.kinds import (
 )
 from muniment.formats.members import MAX_ID
 from muniment.formats.recordshape import PlainDecision, Shaped
-from muniment.formats.times import milliseconds_problem, seconds_problem
+from muniment.formats.times import EARLIEST, LATEST, milliseconds_problem, seconds_problem
 
 _NO_OBJECT: Final[dict[str, Any]] = {}
 
 _MESSAGE: Final = re.compile(
     r"(?P<problem>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL
 )
+
+_FIRST: Final = EARLIEST * 1000
+_LAST: Final = LATEST * 1000
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MOST: Final = 256  # characters of a decoder's message
@@ -100,9 +103,12 @@ def time_problem(record: Record | Shaped) -> str | None:
     Returns:
         The member, and what is wrong with it.
     """
-    if (problem := milliseconds_problem(record.time)) is not None:
-        return f"time: {problem}"
-    if isinstance(record, Decision) and record.artifact is not None:
+    # Every new record comes by here: most of them state one time, and it is right.
+    if not _FIRST <= record.time < _LAST:
+        return f"time: {milliseconds_problem(record.time)}"
+    if isinstance(record, Decision):
+        if record.artifact is None:
+            return None
         validity = record.artifact.validity
         for member, value in (
             ("artifact.validity.not_before", validity.not_before),
@@ -110,8 +116,9 @@ def time_problem(record: Record | Shaped) -> str | None:
         ):
             if (problem := seconds_problem(value)) is not None:
                 return f"{member}: {problem}"
-    if isinstance(record, Revocation) and (problem := seconds_problem(record.since)) is not None:
-        return f"since: {problem}"
+    elif isinstance(record, Revocation):
+        problem = seconds_problem(record.since)
+        return None if problem is None else f"since: {problem}"
     return None
 
 

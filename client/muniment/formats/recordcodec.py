@@ -27,7 +27,7 @@ from muniment.formats.recordcheck import (
 )
 from muniment.formats.recordforms import Usual
 from muniment.formats.recordguards import ENCODER, UNDECIDED, needs_care, plain_float
-from muniment.formats.recordquick import AT_ONCE, producers, read_plain
+from muniment.formats.recordquick import AT_ONCE, read_plain
 from muniment.formats.recordshape import Shaped
 
 
@@ -187,11 +187,7 @@ def checking(
         size = sum(map(len, piece)) + len(piece) * _RECORD_EFFORT
         if size <= _EFFORT:
             plain = read_plain(piece)
-            if (
-                plain is not None
-                and producers(plain) == {producer}
-                and not (are_new and _is_untimely(plain))
-            ):
+            if plain is not None and _are_fit(plain, producer, are_new=are_new):
                 effort += size
                 if effort > _EFFORT:
                     effort = 0
@@ -236,11 +232,16 @@ def _checking_each(
     return effort
 
 
-def _is_untimely(records: Sequence[Usual | Shaped]) -> bool:
-    """Whether one of some records states a time that a new one must not; usual decisions do not."""
-    return any(
-        not isinstance(record, tuple) and time_problem(record) is not None for record in records
-    )
+def _are_fit(records: Sequence[Usual | Shaped], producer: str, *, are_new: bool) -> bool:
+    """Whether valid records are all of a producer; and if they are new, state times to be meant."""
+    name = producer.encode()
+    for record in records:
+        if isinstance(record, tuple):  # a usual one, whose time is right
+            if record[2] != name:
+                return False
+        elif record.producer != producer or (are_new and time_problem(record) is not None):
+            return False
+    return True
 
 
 def _quickly_read(data: bytes) -> Record | None:
