@@ -20,7 +20,7 @@ from muniment.lineage import parse_bundle, trace, verify_bundle
 from muniment.permit import Context, Trust, parse_permit, verify_permit_bytes
 from muniment.service.config import ConfigError, load_config
 from muniment.service.database import DatabaseError, FatalDatabaseError, Writer
-from muniment.spoolfile import APPLICATION_ID, MIGRATIONS, SpoolFile
+from muniment.spoolfile import APPLICATION_ID, MIGRATIONS, Change, SpoolFile
 from muniment_log import config as log_config
 from muniment_witness import config as witness_config
 from signing import NOW
@@ -122,7 +122,7 @@ def _image() -> bytes:
         writer = await _writer(None)
         file = await writer.run(SpoolFile.load)
         await writer.run(lambda db: file.bind(("log.example/one", "gw.example", "main"), 3, db))
-        await writer.run(lambda db: file.append([b"{}", b"[]", b"null"], db))
+        await writer.run(lambda db: file.change(Change(entries=(b"{}", b"[]", b"null")), db))
         await writer.run(lambda db: file.claim(2, db))
         await writer.run(lambda db: file.refuse(1, "bad-record", db))
         await writer.close()
