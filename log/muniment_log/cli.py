@@ -30,7 +30,6 @@ from muniment_log.errors import StorageError
 from muniment_log.exits import (
     EXIT_CONFIG,
     EXIT_DAMAGED,
-    EXIT_DATABASE,
     EXIT_FAILED,
     EXIT_UNREACHABLE,
     code_of,
@@ -273,7 +272,7 @@ def check_command(config: Path, quick: bool) -> None:  # noqa: FBT001  # click's
     except ConfigError as error:
         fail(EXIT_CONFIG, error)
     except DatabaseError as error:
-        fail(EXIT_DATABASE, error)
+        fail(code_of(error), error)
     _say("damaged", report.damage)
     if report.damage:
         fail(EXIT_DAMAGED, f"{database}: damaged")
@@ -297,7 +296,7 @@ def repair_command(config: Path) -> None:
     except ConfigError as error:
         fail(EXIT_CONFIG, error)
     except DatabaseError as error:
-        fail(EXIT_DATABASE, error)
+        fail(code_of(error), error)
     except StorageError as error:
         fail(EXIT_DAMAGED, error)
     _say("rebuilt", done.rebuilt)
@@ -319,7 +318,7 @@ def backup_command(config: Path, target: Path) -> None:
     try:
         backup(database, target)
     except DatabaseError as error:
-        fail(EXIT_DATABASE, error)
+        fail(code_of(error), error)
     click.echo(f"wrote {target}", err=True)
 
 

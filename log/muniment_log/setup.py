@@ -142,6 +142,7 @@ def _config(
         "# inflight_bytes = 268435456",
         "# commit_leaves = 16384",
         "# commit_bytes = 16777216",
+        "# recalled_records = 1000000",
         "# parked_batches = 64",
         "# parked_seconds = 5.0",
         "# witness_seconds = 5.0",

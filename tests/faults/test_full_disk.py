@@ -99,6 +99,21 @@ def test_a_log_gives_way_to_a_full_disk_and_comes_back(volume: Path) -> None:
         assert processes.run(check).returncode == 0
 
 
+def test_a_backup_says_that_there_is_no_room_for_it(tmp_path: Path, volume: Path) -> None:
+    folder = tmp_path / "log"
+    init = ("init", folder, "--origin", "log.example/a", "--listen", "127.0.0.1:0")
+    processes.run(processes.muniment_log(*init), check=True)
+    backup = ("backup", "--config", folder / "log.toml", volume / "copy.db")
+    for left in (0, 8192):
+        fill(volume, left)
+        done = processes.run(processes.muniment_log(*backup))
+        assert done.returncode == EXIT_UNWRITABLE, done.stderr
+        assert "the file system is full" in done.stderr
+        assert sorted(path.name for path in volume.iterdir()) == ["another"]
+        make_room(volume)
+    processes.run(processes.muniment_log(*backup), check=True)
+
+
 def test_a_witness_gives_way_to_a_full_disk_and_comes_back(volume: Path) -> None:
     with deployed(volume) as made:
         config = volume / "w0" / "witness.toml"

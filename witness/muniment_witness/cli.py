@@ -26,7 +26,6 @@ from muniment_witness.database import MIGRATIONS, create, mark_copy
 from muniment_witness.exits import (
     EXIT_CONFIG,
     EXIT_DAMAGED,
-    EXIT_DATABASE,
     EXIT_FAILED,
     EXIT_REFUSED,
     code_of,
@@ -249,7 +248,7 @@ def check_command(config: Path, *, quick: bool) -> None:
     try:
         report = check(path, MIGRATIONS, keys, loaded.logs, full=not quick)
     except DatabaseError as error:
-        fail(EXIT_DATABASE, error)
+        fail(code_of(error), error)
     for table, what in report.damage:
         click.echo(f"damaged {table}: {what}")
     if report.damage:
@@ -271,7 +270,7 @@ def backup_command(config: Path, target: Path) -> None:
     try:
         backup(loaded.file.database, target, mark=mark_copy)
     except DatabaseError as error:
-        fail(EXIT_DATABASE, error)
+        fail(code_of(error), error)
     click.echo(f"wrote {target}", err=True)
 
 
@@ -307,7 +306,7 @@ def _database() -> Iterator[None]:
     try:
         yield
     except (DatabaseError, FatalDatabaseError) as error:
-        fail(EXIT_DATABASE, error)
+        fail(code_of(error), error)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from muniment.service.database import DatabaseError, open_reader
+from muniment.service.database import DatabaseError, UnwritableError, not_usable, open_reader
 
 PAGES: Final = 4096
 """Pages copied between two reports of progress: 16 MiB."""
@@ -51,7 +51,7 @@ def backup(
                 leftover.unlink(missing_ok=True)
         _sync(target.parent)
     except OSError as error:
-        raise DatabaseError(f"{target}: {error.strerror}") from error
+        raise not_usable(target, error) from error
 
 
 def _copy(source: Path, part: Path, mark: Mark | None, progress: Progress | None) -> None:
@@ -70,6 +70,8 @@ def _copy(source: Path, part: Path, mark: Mark | None, progress: Progress | None
                     with copy:
                         mark(copy)
         except sqlite3.Error as error:
+            if isinstance(passing := not_usable(part, error), UnwritableError):
+                raise passing from error
             raise DatabaseError(f"{source}: backup: {error}") from error
         finally:
             if reader.in_transaction:

@@ -132,7 +132,7 @@ class _Owner:
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _not_opened(self._path, error) from error
+            raise not_usable(self._path, error) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -146,7 +146,7 @@ class _Owner:
             os.pwrite(self._file, f"pid {os.getpid()}\n".encode("ascii"), 0)
         except OSError as error:
             os.close(self._file)
-            raise _not_opened(self._path, error) from error
+            raise not_usable(self._path, error) from error
         _OWNERS.add(self)
 
     def release(self) -> None:
@@ -251,7 +251,7 @@ class Writer:
                 raise
         except UNREADABLE as error:
             owner.release()
-            raise _not_opened(path, error) from error
+            raise not_usable(path, error) from error
         except BaseException:
             owner.release()
             raise
@@ -467,7 +467,8 @@ def log_pages(path: Path, most: int) -> int:
     return max(min(most, LEAST_PAGES), min(most, room // _SHARE // PAGE_BYTES))
 
 
-def _not_opened(path: Path, error: BaseException) -> DatabaseError:
+def not_usable(path: Path, error: BaseException) -> DatabaseError:
+    """What to raise when a database cannot be opened or made; says when that may pass."""
     reason = _passing(path, error)
     text = getattr(error, "strerror", None) or error
     return (
@@ -524,7 +525,7 @@ def _sync_folder(path: Path) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise _not_opened(path.parent, error) from error
+        raise not_usable(path.parent, error) from error
 
 
 def _is_there(path: Path, expected: Expected) -> bool:
@@ -581,7 +582,7 @@ def _make(path: Path, migrations: Sequence[str], application: int, fill: Fill) -
             connection.close()
         draft.replace(path)
     except OSError as error:
-        raise _not_opened(path, error) from error
+        raise not_usable(path, error) from error
     finally:
         for file in files:
             file.unlink(missing_ok=True)
