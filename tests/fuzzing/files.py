@@ -116,13 +116,14 @@ def _spool(data: bytes) -> None:
 
 @cache
 def _image() -> bytes:
-    """A good one: bound to a stream, with a record on its way, one that waits and one refused."""
+    """A good one: bound to a stream, with records on their way, waiting and refused, and a call."""
 
     async def made() -> bytes:
         writer = await _writer(None)
         file = await writer.run(SpoolFile.load)
         await writer.run(lambda db: file.bind(("log.example/one", "gw.example", "main"), 3, db))
-        await writer.run(lambda db: file.change(Change(entries=(b"{}", b"[]", b"null")), db))
+        change = Change([b"{}", b"[]", b"null"], [(1, b"{}"), (2, b"{}")], [2])
+        await writer.run(lambda db: file.change(change, db))
         await writer.run(lambda db: file.claim(2, db))
         await writer.run(lambda db: file.refuse(1, "bad-record", db))
         await writer.close()
@@ -146,7 +147,7 @@ async def _open_spool(image: bytes) -> None:
     except DatabaseError:
         return
     try:
-        file = await writer.run(SpoolFile.load)
+        file = await writer.run(SpoolFile.resume)
         rows = await writer.run(lambda db: file.oldest(10, db))
         assert len(rows) <= 10
         assert file.claimed <= file.records
