@@ -44,7 +44,6 @@ class Load:
         self.unanswered: list[dict[str, Any]] = []
         self.receipts: dict[str, Any] = {}
         self.wanted = 0
-        self.enough = asyncio.Event()
 
     async def client(self, session: aiohttp.ClientSession) -> None:
         while True:
@@ -72,7 +71,7 @@ class Load:
 
     async def until_killed(self, receipts: int) -> None:
         self.wanted = receipts
-        self.enough.clear()
+        self.enough = asyncio.Event()
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
             for _ in range(4):
                 tasks.create_task(self.client(session))
