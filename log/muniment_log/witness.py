@@ -7,6 +7,7 @@ one `WitnessClient` serves all of them with one request.
 from __future__ import annotations
 
 import logging
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
@@ -15,6 +16,7 @@ from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.cosignature import verifier_for
 from muniment.formats.encoding import MunimentError
 from muniment.formats.note import MAX_NOTE_SIZE, Note, lines_of, verify_note
+from muniment.formats.quorum import CLOCK_SKEW
 from muniment.formats.witnesswire import (
     SIZE_CONTENT_TYPE,
     AddCheckpoint,
@@ -102,6 +104,7 @@ class WitnessClient:
         self._verifiers: list[Verifier] = [verifier_for(witness.vkey) for witness in witnesses]
         self._names = {witness.vkey: witness.name for witness in witnesses}
         self.names: Final = frozenset(self._names.values())
+        self._is_ahead = False
         self._keys = {(vkey.name, vkey.key_id) for vkey in self._names}
 
     async def add_checkpoint(
@@ -202,7 +205,24 @@ class WitnessClient:
             found = verify_note(Note(signed.note.text, taken), self._verifiers)
         if any(not verified.timestamp for verified in found):
             raise WitnessError("its answer: a cosignature without a timestamp")
+        self._compare_clocks(max(verified.timestamp or 0 for verified in found))
         return Cosigned(taken, frozenset(self._names[verified.vkey] for verified in found))
+
+    def _compare_clocks(self, stated: int) -> None:
+        """Says, once, that a cosignature is of a time in the future: to readers it does not count.
+
+        It is published all the same: whose clock is wrong, this one's or that one's, is not known.
+        """
+        late = stated - int(time.time())
+        if late > CLOCK_SKEW and not self._is_ahead:
+            event(
+                _LOGGER,
+                logging.WARNING,
+                "a witness's clock is ahead of this machine's",
+                witness=self.label,
+                seconds=late,
+            )
+        self._is_ahead = late > CLOCK_SKEW
 
     async def _request(self, method: str, path: str, data: bytes | None) -> Answer:
         try:

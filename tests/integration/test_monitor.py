@@ -208,6 +208,23 @@ def test_a_log_that_publishes_a_moment_later_is_waited_for(
     assert net.kinds(4) == {"not-compared"}
 
 
+def test_a_copy_that_is_behind_the_head_is_waited_for(net: Net) -> None:
+    """The head comes from one copy of the log, the tiles from one that is a moment behind."""
+    view = net.log.main
+    asked = []
+
+    def publish(signed: SignedCheckpoint) -> SignedCheckpoint:
+        asked.append(signed.checkpoint.size)
+        is_behind = len(asked) < 3
+        view.withheld = lambda path: path.startswith("tile/") and is_behind
+        return view.checkpoint(300)
+
+    view.alter = publish
+    net.sizes = [200, 150]
+    assert net.kinds(0) == set()
+    assert len(asked) == 3
+
+
 def test_withheld_tiles(net: Net) -> None:
     net.sizes = [200, 300]
     net.log.main.withheld = lambda path: path.startswith("tile/")

@@ -1,6 +1,7 @@
 """What witnesses answer never ends a log, and a rolled-back one acknowledges nothing."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,24 @@ async def test_one_line_a_key_is_taken_from_a_witness(tmp_path: Path, count: int
             # The first witness's line is its own, not what another one says of it.
             assert dict(policy.verify(log.shown).cosigners)["a0"] == NOW
             assert not log.task.done()
+
+
+async def test_a_witness_whose_clock_is_ahead_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good, other, fast = trio()
+
+    async def answer(witness: FakeWitness, body: bytes) -> web.Response:
+        text = parse_add_checkpoint(body).checkpoint.note.text
+        return web.Response(body=witness.signers[0].sign(text, int(time.time()) + 3600).line)
+
+    fast.answer = answer
+    async with serving(good, other, fast), log_of(tmp_path, policy_of(good, other, fast)) as log:
+        for size in (1, 2):
+            await log.wait(await log.add())
+            await until(lambda size=size: log.publisher.witnesses[2]["size"] >= size)
+    told = [record for record in caplog.records if "clock is ahead" in record.getMessage()]
+    assert len(told) == 1
 
 
 async def test_more_lines_than_a_note_holds_are_that_witness_s_error(tmp_path: Path) -> None:
