@@ -1,0 +1,133 @@
+"""Witnesses and tools of others, as `scripts/foreign` builds them; tests skip without them."""
+
+import contextlib
+import hashlib
+import socket
+import sqlite3
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import processes
+import signing
+from muniment.formats.encoding import format_base64
+from muniment.formats.merkle import EMPTY_ROOT
+from muniment.formats.note import COSIGNATURE_ED25519, VKey
+from witness_deployment import free_port
+
+BUILT: Final = Path(__file__).parent.parent / ".venv" / "foreign"
+READY_SECONDS: Final = 30.0
+
+
+def program(name: str) -> Path:
+    """The path of a foreign program; skips the test when there is none."""
+    path = BUILT / name
+    if not path.exists():
+        pytest.skip(f"{name} is not built: scripts/foreign does it, where Go is installed")
+    return path
+
+
+class Litewitness:
+    """The witness of filippo.io/torchwood: no monitoring endpoint, requests of at most 10 KiB.
+
+    Attributes:
+        vkey: its key.
+        url: where it listens while it runs.
+    """
+
+    def __init__(self, folder: Path, origin: str, log_vkey: str) -> None:
+        self._program = program("litewitness")
+        folder.mkdir()
+        self._folder = folder
+        self._private = signing.ed25519("litewitness")
+        self._public = self._private.public_key().public_bytes_raw()
+        self.vkey = VKey.of("witness.example/lite", COSIGNATURE_ED25519, self._public)
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        # As `witnessctl add-log` does; that program needs modules that the proxy may not have.
+        database = sqlite3.connect(folder / "litewitness.db")
+        with contextlib.closing(database), database:
+            database.execute(
+                "CREATE TABLE log (origin TEXT PRIMARY KEY, tree_size INTEGER NOT NULL, "
+                "tree_hash TEXT NOT NULL)"
+            )
+            database.execute(
+                "CREATE TABLE key (origin TEXT NOT NULL, key TEXT NOT NULL, "
+                "FOREIGN KEY(origin) REFERENCES log(origin))"
+            )
+            database.execute(
+                "INSERT INTO log VALUES (?, 0, ?)", (origin, format_base64(EMPTY_ROOT))
+            )
+            database.execute("INSERT INTO key VALUES (?, ?)", (origin, log_vkey))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        with self._agent() as agent, (self._folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [
+                    self._program, "-name", self.vkey.name, "-db", "litewitness.db",
+                    "-ssh-agent", agent, "-listen", f"127.0.0.1:{self._port}",
+                    "-key", hashlib.sha256(self._public).hexdigest(),
+                ],
+                cwd=self._folder, stdout=log, stderr=log,
+            )  # fmt: skip
+            try:
+                self._wait(process)
+                yield
+            finally:
+                process.kill()
+                process.wait(processes.STOP_SECONDS)
+
+    def _wait(self, process: "subprocess.Popen[bytes]") -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self._port), 1).close()
+            except OSError:
+                assert process.poll() is None, (self._folder / "log").read_text()
+                assert time.monotonic() < deadline, (self._folder / "log").read_text()
+                time.sleep(0.05)
+            else:
+                return
+
+    @contextlib.contextmanager
+    def _agent(self) -> Iterator[Path]:
+        """What litewitness has its key in: an SSH agent, of two requests."""
+        path = self._folder / "agent"
+        path.unlink(missing_ok=True)
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(path))
+        server.listen()
+        threading.Thread(target=self._serve, args=(server,), daemon=True).start()
+        try:
+            yield path
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            server.close()
+
+    def _serve(self, server: socket.socket) -> None:
+        blob = _string(b"ssh-ed25519") + _string(self._public)
+        with contextlib.suppress(OSError, struct.error):
+            connection, _ = server.accept()
+            with connection, connection.makefile("rb") as asked:
+                while True:
+                    (length,) = struct.unpack(">I", asked.read(4))
+                    message = asked.read(length)
+                    if message[0] == 11:  # which keys?
+                        answer = b"\x0c" + struct.pack(">I", 1) + _string(blob) + _string(b"")
+                    else:  # sign
+                        data = message[1 + 4 + len(blob) :]
+                        (size,) = struct.unpack(">I", data[:4])
+                        signature = self._private.sign(data[4 : 4 + size])
+                        answer = b"\x0e" + _string(_string(b"ssh-ed25519") + _string(signature))
+                    connection.sendall(_string(answer))
+
+
+def _string(data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + data
