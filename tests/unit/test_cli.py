@@ -239,6 +239,9 @@ def test_keygen_imports_a_key_with_a_passphrase(place: Path) -> None:
     (place / "ours").write_text(f"{SESAME}\n")
     muniment("keygen", *options, "--from-passphrase-file", "theirs", "--passphrase-file", "ours")
     assert read_key_file(place / "new.pem", SESAME.encode()).vkey is not None
+    options[-1] = "plain.pem"
+    plain = muniment("keygen", *options, "--from-passphrase-file", "theirs")
+    assert "openssh-ed25519-encrypted is encrypted, plain.pem is not" in plain.stderr
 
 
 def test_keygen_says_when_a_note_key_gets_another_name(place: Path) -> None:

@@ -104,6 +104,12 @@ def test_a_note_key_brings_its_name() -> None:
     assert str(key.vkey) == content("go-note-ed25519.vkey").decode().strip()
 
 
+def test_a_note_key_with_its_vkey() -> None:
+    key, vkey = content("go-note-ed25519.key"), content("go-note-ed25519.vkey")
+    for data in (key + vkey, vkey + key, b"\xef\xbb\xbf# mine\r\n  " + key + b"\r\n  " + vkey):
+        assert str(parse_foreign_key(data, None, "ed25519").vkey) == vkey.decode().strip()
+
+
 @pytest.mark.parametrize("algorithm", ["ed25519", "mldsa44"])
 def test_a_seed_in_each_spelling(algorithm: str) -> None:
     # Among them \n, \r, space and a zero, which nothing may strip.
@@ -224,6 +230,17 @@ def test_an_openssh_key_may_be_indented() -> None:
     assert public_bytes(key.private) == public("openssh-ed25519.pub")
 
 
+def test_the_public_key_in_an_openssh_key_must_be_the_private_keys() -> None:
+    der = der_of(content("openssh-ed25519"))
+    private = parse_foreign_key(content("openssh-ed25519"), None, "ed25519").private
+    for known in (private.private_bytes_raw(), public_bytes(private)):
+        other = der.replace(known, bytes([known[0] ^ 1]) + known[1:])
+        with pytest.raises(FormatError, match="that of another key"):
+            parse_foreign_key(pem_of(other, "OPENSSH PRIVATE KEY"), None, "ed25519")
+    with pytest.raises(FormatError, match="damaged"):
+        parse_foreign_key(pem_of(b"x" + der, "OPENSSH PRIVATE KEY"), None, "ed25519")
+
+
 def test_a_vkey_line_may_stand_before_the_public_key() -> None:
     vkey = content("go-note-ed25519.vkey").strip()
     private = parse_foreign_key(content("go-note-ed25519.key"), None, "ed25519").private
@@ -278,7 +295,8 @@ NOTE = content("go-note-ed25519.key").decode().strip()
         (NOTE.replace("+0d07505c+", "+0d07505d+").encode(), "its ID"),
         (NOTE[:-4].encode(), "damaged note key"),
         (NOTE.replace("+AT", "+CT").encode(), "neither Ed25519"),
-        (f"{NOTE}\n{NOTE}\n".encode(), "more than a note key"),
+        (f"{NOTE}\n{NOTE}\n".encode(), "2 note keys"),
+        (f"{NOTE}\nx.example+00000000+AQ==\n".encode(), "more than a note key"),
         (b"PRIVATE+KEY+x", "damaged note key"),
         (b"x" * 70_000, "more than 65536"),
     ],

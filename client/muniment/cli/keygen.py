@@ -76,11 +76,10 @@ def keygen(
     if from_passphrase_file is not None and source is None:
         raise InputError("--from-passphrase-file needs --from")
     try:
-        private = (
-            generate(algorithm)
-            if source is None
-            else _import(source, from_passphrase_file, name, algorithm)
-        )
+        if source is None:
+            private, was_encrypted = generate(algorithm), False
+        else:
+            private, was_encrypted = _import(source, from_passphrase_file, name, algorithm)
         passphrase = new_passphrase(passphrase_file)
         if passphrase is None and encrypt:
             answer = click.prompt(
@@ -89,6 +88,8 @@ def keygen(
             passphrase = check_passphrase(str(answer).encode())
         vkey = signer_for(name, private, use=use).vkey
         write_key_file(out, KeyFile(private, vkey), passphrase)
+        if was_encrypted and passphrase is None:
+            click.echo(f"muniment: {source} is encrypted, {out} is not (see --encrypt)", err=True)
     except (MunimentError, ValueError) as error:
         raise InputError(str(error)) from None
     click.echo(str(vkey))
@@ -96,8 +97,8 @@ def keygen(
 
 def _import(
     source: Path, passphrase_file: Path | None, name: str, algorithm: Literal["ed25519", "mldsa44"]
-) -> "PrivateKey":
-    """The private key that another tool keeps in a file."""
+) -> tuple["PrivateKey", bool]:
+    """The private key that another tool keeps in a file, and whether it is encrypted there."""
     from muniment.formats.keys import algorithm_of  # noqa: PLC0415 - imports cryptography
     from muniment.keyfiles import asking, read_foreign_key  # noqa: PLC0415
     from muniment.memory import protect_memory  # noqa: PLC0415
@@ -115,4 +116,4 @@ def _import(
             f"muniment: {source} names its key {key.vkey.name}; as {name} it has another vkey",
             err=True,
         )
-    return key.private
+    return key.private, key.was_encrypted

@@ -36,8 +36,12 @@ from muniment.formats.pkcs8 import (
 )
 
 _OPENSSH: Final = "OPENSSH PRIVATE KEY"
-_OPENSSH_PLAIN: Final = b"openssh-key-v1\0\0\0\0\4none"
+_OPENSSH_MAGIC: Final = b"openssh-key-v1\0"
+_OPENSSH_PLAIN: Final = _OPENSSH_MAGIC + b"\0\0\0\4none"
 """How the key begins (PROTOCOL.key of OpenSSH) when it is not encrypted."""
+
+_OPENSSH_PUBLIC: Final = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"
+"""What stands before the public key, which is never encrypted."""
 
 _NOTE_KEY: Final = "PRIVATE+KEY+"
 _NOTE_TYPES: Final[dict[int, type[PrivateKey]]] = {
@@ -81,10 +85,12 @@ class ForeignKey:
     Attributes:
         private: The private key; never part of the repr.
         vkey: Its public half with a name, when the file tells: a note key, or one of our files.
+        was_encrypted: Whether it took a passphrase.
     """
 
     private: PrivateKey = field(repr=False)
     vkey: VKey | None = None
+    was_encrypted: bool = False
 
 
 def parse_foreign_key(
@@ -109,16 +115,16 @@ def parse_foreign_key(
     if openssh:
         if len([block for block in blocks if block.label.endswith("PRIVATE KEY")]) > 1:
             raise FormatError("more than one private key")
-        return ForeignKey(_openssh(openssh[0], passphrase))
+        return ForeignKey(_openssh(openssh[0], passphrase), was_encrypted=bool(passphrase))
     if blocks:
         found = parse_key_file(data, passphrase)
-        return ForeignKey(found.private, found.vkey)
+        return ForeignKey(found.private, found.vkey, was_encrypted=bool(passphrase))
     if _is_der(data):
-        return ForeignKey(_der(data, passphrase))
+        return ForeignKey(_der(data, passphrase), was_encrypted=bool(passphrase))
     if passphrase:
         raise FormatError("a passphrase given, but the key is not encrypted")
     lines = [line for line in text_lines(text) if line and not line.startswith("#")]
-    if lines and lines[0].startswith(_NOTE_KEY):
+    if any(line.startswith(_NOTE_KEY) for line in lines):
         return _note_key(lines)
     return ForeignKey(_seed(data, lines, algorithm))
 
@@ -129,12 +135,15 @@ def is_encrypted(data: bytes) -> bool:
         return True
     for block in find_blocks(decode_text(data)):
         if block.label == _OPENSSH:
-            return not block.content().startswith(_OPENSSH_PLAIN)
+            content = block.content()
+            return content.startswith(_OPENSSH_MAGIC) and not content.startswith(_OPENSSH_PLAIN)
     return _is_der(data) and _is_encrypted_der(data)
 
 
 def _openssh(block: Block, passphrase: bytes | None) -> PrivateKey:
     content = block.content()
+    if not content.startswith(_OPENSSH_MAGIC):
+        raise FormatError("damaged or unsupported OpenSSH key")
     encrypted = not content.startswith(_OPENSSH_PLAIN)
     if encrypted and not passphrase:
         raise FormatError("encrypted, and no passphrase given")
@@ -158,6 +167,8 @@ def _openssh(block: Block, passphrase: bytes | None) -> PrivateKey:
         raise FormatError(f"damaged or unsupported OpenSSH key{hint}") from None
     if not isinstance(private, Ed25519PrivateKey):
         raise FormatError(_other_openssh())
+    if _OPENSSH_PUBLIC + public_bytes(private) not in content:
+        raise FormatError("the public key beside the private key is that of another key")
     return private
 
 
@@ -218,9 +229,11 @@ def _der(data: bytes, passphrase: bytes | None) -> PrivateKey:
 def _note_key(lines: list[str]) -> ForeignKey:
     """``PRIVATE+KEY+<name>+<8 hexadecimal digits>+base64(signature type || seed)``."""
     damaged = FormatError("damaged note key: not PRIVATE+KEY+name+id+key")
-    if len(lines) != 1:
-        raise FormatError("more than a note key in the file")
-    parts = lines[0].removeprefix(_NOTE_KEY).split("+", 2)
+    found = [line for line in lines if line.startswith(_NOTE_KEY)]
+    others = [line for line in lines if not line.startswith(_NOTE_KEY)]
+    if len(found) != 1:
+        raise FormatError(f"{len(found)} note keys instead of one")
+    parts = found[0].removeprefix(_NOTE_KEY).split("+", 2)
     try:
         name, identifier, material = parts
         content = a2b_base64(material, strict_mode=True)
@@ -235,6 +248,8 @@ def _note_key(lines: list[str]) -> ForeignKey:
     vkey = VKey.of(name, content[0], public_bytes(private))
     if identifier != f"{vkey.key_id:08x}":
         raise FormatError("damaged note key: its ID is not that of its name and key")
+    if any(line != str(vkey) for line in others):
+        raise FormatError("the file holds more than a note key and its vkey")
     return ForeignKey(private, vkey)
 
 
