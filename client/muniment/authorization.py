@@ -1,4 +1,4 @@
-"""Turning what became of a decision into a permit or a denial (design sections 1 and 6).
+"""Turning what became of a decision into a permit or a denial.
 
 Fail closed, in one place: whatever keeps a decision from being logged, cosigned and proven is a
 ``Denied`` with codes. The codes say which promise is missing:

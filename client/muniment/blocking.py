@@ -1,4 +1,4 @@
-"""The gateway for callers without an event loop (design section 6): one thread, one loop.
+"""The gateway for callers without an event loop: one thread, one loop.
 
     with muniment.blocking.Gateway(url, signer, policy=policy) as gateway:
         permit = gateway.authorize(decision)

@@ -1,4 +1,4 @@
-"""A gateway's stream to the log: batches, exactly once, in order (design sections 3.2 and 6).
+"""A gateway's stream to the log: batches, exactly once, in order.
 
 Why nothing is logged twice or lost silently:
 

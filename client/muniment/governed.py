@@ -1,4 +1,4 @@
-"""Governed callables (design section 6): decide, log, prove, verify, run, then say how it went.
+"""Governed callables: decide, log, prove, verify, run, then say how it went.
 
     @governed(gateway, decide=policy_engine, subject={"type": "agent", "id": "planner"})
     async def search(query: str) -> list[str]: ...

@@ -1,4 +1,4 @@
-"""The last gate before a run (design section 6): verify its permit on facts that are held here.
+"""The last gate before a run: verify its permit on facts that are held here.
 
 A guard reads a verified replica (``muniment follow``), so lineage and revocations are those of the
 log itself and not what the log answers. A permit is judged only once the replica has reached it:

@@ -1,4 +1,4 @@
-"""The lineage of one run as edge records (design section 3.1), and which run is the current one.
+"""The lineage of one run as edge records, and which run is the current one.
 
 The run that is going on is kept in a context variable: what it starts, in the same task or thread
 or in tasks made from there, is triggered by it. So it is in a thread to which Python hands the

@@ -1,4 +1,4 @@
-"""A durable queue for records that must not wait for the log (design section 6): outcomes, edges.
+"""A durable queue for records that must not wait for the log: outcomes, edges.
 
 ``put`` returns once the records are on this disk; a task delivers them, in order, on a stream of
 their own. Delivered exactly once, whatever ends this process or the log's, because the file and
