@@ -208,8 +208,11 @@ def test_a_log_that_publishes_a_moment_later_is_waited_for(
     assert net.kinds(4) == {"not-compared"}
 
 
-def test_a_copy_that_is_behind_the_head_is_waited_for(net: Net) -> None:
+def test_a_copy_that_is_behind_the_head_is_waited_for(
+    net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The head comes from one copy of the log, the tiles from one that is a moment behind."""
+    monkeypatch.setattr(watch, "CATCH_UP_PAUSES", (0.01, 0.02, 0.03))
     view = net.log.main
     asked = []
 
