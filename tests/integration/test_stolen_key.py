@@ -184,15 +184,22 @@ def test_a_stolen_key_takes_what_it_signed_and_nothing_else(place: Place) -> Non
 def test_what_the_log_does_not_know_is_not_revoked_by_mistake(place: Place) -> None:
     place.decide("call", ends="completed")
     place.follow("--gateway", "west.vkey")
+    east = (place.place / "east.vkey").read_text()
+    place.make_gateway("gw.example/stranger", "stranger.pem")
     for what, name in (
         ("--execution", "run-does-not-exist"),
         ("--decision", "d-typo"),
         ("--revoked-key", f"{WEST}+deadbeef"),
-        ("--revoked-key", "east.vkey"),  # it has signed nothing yet
+        ("--revoked-key", f"{EAST}+{east.split('+')[1]}"),  # it has signed nothing yet
+        ("--revoked-key", "stranger.vkey"),
     ):
         assert "the log knows no" in place.revoke(what, name, code=7)
     said = place.revoke("--revoked-key", WEST, code=7)
     assert "a vkey, a key file" in said
+    # A whole key is no slip of the pen: it is enough that the log admits it.
+    assert "Revoked key" in place.revoke(
+        "--revoked-key", "east.vkey", "--since", "2099-01-01T00:00:00Z"
+    )
     vkey = (place.place / "west.vkey").read_text().strip()
     assert "Revoked key" in place.revoke("--revoked-key", vkey, key="west.pem")
     assert "Revoked execution" in place.revoke("--execution", "soon", "--force")

@@ -82,6 +82,13 @@ passphrase_option = click.option(
     metavar="FILE",
     help="A file whose first line is the key's passphrase.",
 )
+replica_option = click.option(
+    "--replica",
+    "replica_path",
+    type=FILE,
+    metavar="FILE",
+    help="A verified replica, as muniment follow keeps it.",
+)
 leeway_option = click.option(
     "--leeway",
     type=DURATION,

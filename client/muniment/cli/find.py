@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from muniment.cli.common import FILE, TIME, check_log_url, json_option, run, say_time
+from muniment.cli.common import TIME, check_log_url, json_option, replica_option, run, say_time
 from muniment.cli.exits import describe_exits
 from muniment.cli.facts import open_replica
 from muniment.errors import BadAnswer, InputError
@@ -20,13 +20,7 @@ _PAGE = 100  # records asked for at a time
 
 
 @click.command(epilog=describe_exits())
-@click.option(
-    "--replica",
-    "replica_path",
-    type=FILE,
-    metavar="FILE",
-    help="A verified replica, as muniment follow keeps it.",
-)
+@replica_option
 @click.option(
     "--log",
     "log_url",

@@ -20,6 +20,7 @@ from muniment.cli.common import (
     policy_option,
     read_policy,
     read_vkeys,
+    replica_option,
     tolerance_option,
 )
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
@@ -49,13 +50,7 @@ def lineage() -> None:
 
 @lineage.command(epilog=describe_exits())
 @click.argument("execution", metavar="RUN")
-@click.option(
-    "--replica",
-    "replica_path",
-    type=FILE,
-    metavar="FILE",
-    help="A verified replica, as muniment follow keeps it.",
-)
+@replica_option
 @click.option(
     "--log",
     "log_url",

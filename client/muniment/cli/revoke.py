@@ -26,6 +26,9 @@ from muniment.errors import FormatError, InputError
 
 if TYPE_CHECKING:
     from muniment.formats.note import VKey
+    from muniment.logclient import LogClient
+
+NOT_FOUND = 404
 
 STREAM = "revocations"
 """The default stream: not that of a running gateway, which is its only writer."""
@@ -125,7 +128,7 @@ def revoke(
         except (ValueError, FormatError) as error:
             raise InputError(str(error)) from None
         if not force:
-            await _check_known(log_url, target)
+            await _check_known(log_url, target, is_whole=revoked_key != target.get("key"))
         async with gateway:
             (receipt,) = await gateway.submit([record], published=policy is not None)
         return {
@@ -183,8 +186,27 @@ def _vkey_in(path: Path) -> "VKey":
     raise FormatError(f"{path}: no vkey in it")
 
 
-async def _check_known(log_url: str, target: dict[str, str]) -> None:
+async def _admits(client: "LogClient", name: str) -> bool:
+    """Whether the log admits a gateway of this name now."""
+    from muniment.errors import Refused  # noqa: PLC0415 - imports take time
+
+    try:
+        await client.stream(name, STREAM)
+    except Refused as refusal:
+        if refusal.problem.status != NOT_FOUND:
+            raise
+        return False
+    return True
+
+
+async def _check_known(log_url: str, target: dict[str, str], *, is_whole: bool) -> None:
     """Asks the log whether it knows what is to be revoked; says so when it cannot tell.
+
+    Args:
+        log_url: The log.
+        target: The target.
+        is_whole: Whether a whole key was given, and no id that somebody may have mistyped: then it
+            is enough that the log admits a gateway of its name.
 
     Raises:
         InputError: If it does not.
@@ -202,6 +224,8 @@ async def _check_known(log_url: str, target: dict[str, str]) -> None:
         async with LogClient(log_url) as client:
             for pause in (*client.pauses, None):
                 known = await client.knows(kind, id_)  # type: ignore[arg-type]  # one of its kinds
+                if not known and is_whole:
+                    known = await _admits(client, id_.partition("+")[0]) or known
                 if known or pause is None:
                     break
                 await asyncio.sleep(pause)  # its index follows what is logged

@@ -38,14 +38,7 @@ class ResourceScope(
         return self.type == type_ and (self.id is None or self.id == id_)
 
 
-class Scope(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    gc=False,
-):
+class Scope(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What may be done to what: any action of the one list on any resource of the other.
 
     Attributes:
@@ -63,14 +56,7 @@ class Scope(
         )
 
 
-class Binding(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    gc=False,
-):
+class Binding(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The runtime that may execute. At least one member; all that are given must match.
 
     Attributes:
@@ -82,14 +68,7 @@ class Binding(
     thumbprint: Digest | None = None
 
 
-class PolicyRef(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    gc=False,
-):
+class PolicyRef(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The policy that decided.
 
     Attributes:
@@ -103,14 +82,7 @@ class PolicyRef(
     digest: Digest
 
 
-class Validity(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    gc=False,
-):
+class Validity(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """When the authorization may be used: ``not_before <= now < not_after``, and never empty.
 
     Attributes:
@@ -126,14 +98,7 @@ class Validity(
         return self.not_before <= now < self.not_after
 
 
-class Actor(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    gc=False,
-):
+class Actor(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One link of a delegation chain, as the ``act`` claim of RFC 8693 section 4.1.
 
     Attributes:
@@ -168,14 +133,7 @@ class Attribution(
             actor = actor.act
 
 
-class Artifact(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    gc=False,
-):
+class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The authorization artifact: each member narrows what the decision permits.
 
     Attributes:

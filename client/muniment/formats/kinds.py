@@ -2,9 +2,9 @@
 
 Common to all: `v`, the version of these formats, 1; `id`, unique for its producer; `time`, Unix
 milliseconds by the producer's clock; `producer`, the gateway's key name. A value made in Python is
-validated when it is encoded; one that comes from `records.parse_record` has been. Nothing that is
-immutable down to its last member can be part of a cycle: the collector need not look at it
-(`gc=False`), of which a trace has many thousands.
+validated when it is encoded; one that comes from `records.parse_record` has been. Things, edges and
+revocations hold nothing but text and numbers: no cycle, so the collector need not look at them
+(`gc=False`). A trace has many thousands of them.
 """
 
 from collections.abc import Mapping
@@ -60,14 +60,7 @@ class Entity(NamedTuple):
     id: str
 
 
-class Denial(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    gc=False,
-):
+class Denial(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Why a decision is false, or why a run that was allowed never began.
 
     Attributes:
@@ -77,14 +70,7 @@ class Denial(
     codes: Annotated[tuple[DenialCode, ...], Meta(min_length=1)]
 
 
-class Signature(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    gc=False,
-):
+class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """An authority's signature over a decision; `authority` tells over which bytes.
 
     Attributes:
@@ -122,14 +108,7 @@ class Thing(
     leaf: LeafHash | None = None
 
 
-class Check(
-    Struct,
-    frozen=True,
-    kw_only=True,
-    omit_defaults=True,
-    forbid_unknown_fields=True,
-    gc=False,
-):
+class Check(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One check of a verification.
 
     Attributes:
@@ -178,7 +157,7 @@ class _Common(
     producer: KeyName
 
 
-class Decision(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="decision", gc=False):
+class Decision(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="decision"):
     """A decision: an AuthZEN 1.0 evaluation, and what it authorises.
 
     `request` and `response` are kept verbatim, members that AuthZEN does not define included.
