@@ -24,8 +24,7 @@ from muniment.formats.proofs import MAX_PROOF
 from muniment.formats.staticct import data_path, leaves_of
 from muniment.formats.tiles import ENTRIES, TILE_WIDTH, Tile, tile_at
 from muniment.formats.typedjson import decode_json
-from muniment.httpclient import HttpClient
-from muniment.httpexchange import Answer, HttpError, TooLongError
+from muniment.httpclient import Answer, HttpClient, HttpError, TooLongError
 from muniment.urls import check_url
 
 DEFAULT_TIMEOUT: Final = 30.0
@@ -217,7 +216,7 @@ class LogClient:
         """Closes the connections; safe to call twice."""
         http, self._http = self._http, None
         if http is not None:
-            http.close()
+            await http.close()
 
     # Reads (C2SP tlog-tiles)
 
@@ -494,7 +493,7 @@ class LogClient:
             raise RuntimeError("LogClient is used outside of its `async with`")
         seconds = self._timeout if timeout is None else timeout
         try:
-            answer = await http.request(method, path, limit=limit, seconds=seconds, body=body)
+            answer = await http.ask(method, path, limit=limit, seconds=seconds, body=body)
         except TimeoutError:
             raise Unreachable(f"{self.url}{path}: no answer in time") from None
         except TooLongError as error:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from muniment.formats.checkpoint import SignedCheckpoint
     from muniment.formats.note import SignatureLine, Verifier
     from muniment.formats.policy import Policy, PolicyWitness
-    from muniment.httpexchange import Answer
+    from muniment.httpclient import Answer
 
 MAX_ATTEMPTS: Final = 4
 """Requests for one cosignature: each 409 tells the size to start from, and a witness asked by
@@ -228,7 +228,7 @@ class WitnessClient:
         try:
             if self._http is None:
                 self._http = self._session.client(self.url)
-            return await self._http.request(
+            return await self._http.ask(
                 method, path, limit=_MAX_RESPONSE, seconds=self._session.seconds, body=data
             )
         except Exception as error:
@@ -264,7 +264,7 @@ class Session:
 
     async def __aexit__(self, *_: object) -> None:
         for client in self._clients:
-            client.close()
+            await client.close()
 
 
 def new_session(request_seconds: float, access: Access = ANYBODY) -> Session:

@@ -10,7 +10,6 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +155,11 @@ async def single(job: dict[str, Any]) -> dict[str, Any]:
     records = [next(stream) for _ in range(count)]
     headers = {"Authorization": f"Bearer {job['token']}"}
     latencies: list[float] = []
-    with closing(HttpClient(job["url"], headers=headers, connections=job["connections"])) as client:
+    async with HttpClient(job["url"], headers=headers, connections=job["connections"]) as client:
 
         async def one(record: bytes) -> None:
             began = time.perf_counter()
-            answer = await client.request(
+            answer = await client.ask(
                 *("POST", "/v1/records"),
                 limit=4096,
                 seconds=60,
@@ -188,11 +187,11 @@ async def single(job: dict[str, Any]) -> dict[str, Any]:
 async def gets(job: dict[str, Any]) -> dict[str, Any]:
     """Reads: each path once, over a few connections."""
     paths = job["paths"]
-    with closing(HttpClient(job["url"], headers={})) as client:
+    async with HttpClient(job["url"], headers={}) as client:
 
         async def connection(share: list[str]) -> None:
             for path in share:
-                answer = await client.request("GET", path, limit=1 << 20, seconds=60)
+                answer = await client.ask("GET", path, limit=1 << 20, seconds=60)
                 if answer.status != 200 or not answer.body:
                     raise RuntimeError(f"{path}: {answer.status}")
 

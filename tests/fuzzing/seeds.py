@@ -1,7 +1,6 @@
 """Makes the seeds of the corpus, `python -m fuzzing.seeds` in tests/: a few valid objects of each
 kind, by fixed keys, appended to the corpus where they are not in it yet."""
 
-import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,13 +250,6 @@ def wire() -> Iterator[tuple[str, bytes]]:
         "http-server",
         b"GET /healthz HTTP/1.0\r\n\r\nHEAD /metrics?x=1 HTTP/1.1\r\nHost: x\r\n\r\n",
     )
-    ok = b"HTTP/1.1 200 OK\r\n"
-    yield "http-client", ok + b"Content-Length: 2\r\nETag: x\r\n\r\nok"
-    yield "http-client", ok + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n" + CUT + b"0\r\n\r\n"
-    packed = gzip.compress(b"o" * 900, mtime=0)
-    length = b"Content-Length: %d\r\n\r\n" % len(packed)
-    yield "http-client", ok + b"Content-Encoding: gzip\r\n" + length + packed
-    yield "http-client", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 404 No\r\n\r\nto the end"
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from muniment.errors import BadAnswer, Refused
 from muniment.formats.checkpoint import parse_signed_checkpoint
 from muniment.formats.encoding import FormatError, MunimentError, unframe
 from muniment.formats.typedjson import decode_json
-from muniment.httpexchange import Answer
+from muniment.httpclient import Answer
 from muniment.logclient import LogReceipt, StreamHead, _decode, _refusal, _retry_after
 from muniment.monitor.webhook import check_webhook
 from muniment.service.config import Address

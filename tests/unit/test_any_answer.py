@@ -12,7 +12,7 @@ from byzantine import NOT_FOUND, Answer, ByzantineLog
 from muniment.errors import BadAnswer, Refused
 from muniment.formats.encoding import FormatError
 from muniment.formats.typedjson import decode_json
-from muniment.httpexchange import Answer as Refusal
+from muniment.httpclient import Answer as Refusal
 from muniment.logclient import StreamHead, _decode, _refusal
 from muniment_witness.net import Answer as Answered
 from muniment_witness.peers import EvidenceList

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from muniment.formats.encoding import FormatError, MunimentError
 from muniment.service.http import (
@@ -20,7 +21,7 @@ from muniment.service.http import (
     text_response,
 )
 from muniment.service.metrics import Metrics
-from muniment.service.wire import Headers, response_head
+from muniment.service.wire import Headers
 from rawhttp import post, server, talk
 
 
@@ -361,44 +362,36 @@ def test_problem_members() -> None:
     assert json.loads(response.body)["title"] == "Stream gap"
 
 
-@given(
-    st.sampled_from([200, 204, 404, 429, 503]),
-    st.booleans(),
-    st.binary(max_size=30),
-    st.dictionaries(st.sampled_from(["ETag", "Cache-Control", "Retry-After"]), st.just("1")),
-)
-def test_heads_of_responses(
-    status: int, keep_alive: bool, body: bytes, headers: dict[str, str]
-) -> None:
-    """However it was put together, a head says the same."""
-    response = Response(status, body, "text/plain", headers)
-    head = response_head(response, keep_alive=keep_alive, date="then")
-    lines = head.decode().split("\r\n")
+@pytest.mark.parametrize("status", [200, 204, 404, 429, 503])
+@pytest.mark.parametrize("headers", [{}, {"ETag": "1"}, {"Cache-Control": "max-age=1", "A": "b"}])
+async def test_heads_of_responses(status: int, headers: dict[str, str]) -> None:
+    app = make_app()
+
+    async def answer(_: Request) -> Response:
+        return Response(status, b"" if status == 204 else b"body", "text/plain", headers)
+
+    app.route("GET", "/answer", answer)
+    async with server(app) as where:
+        head = (await talk(where, b"GET /answer HTTP/1.1\r\nHost: x\r\n\r\n")).partition(
+            b"\r\n\r\n"
+        )
+    lines = head[0].decode().split("\r\n")
     assert lines[0].startswith(f"HTTP/1.1 {status} ")
-    assert lines[-2:] == ["", ""]
-    fields = [line.split(": ", 1) for line in lines[1:-2]]
+    fields = [line.split(": ", 1) for line in lines[1:]]
     found = {name.lower(): value for name, value in fields}
     assert len(found) == len(fields)
-    assert found["date"] == "then"
-    assert found["content-type"] == "text/plain"
+    assert "date" in found
     assert found["x-content-type-options"] == "nosniff"
-    assert found.get("content-length") == (None if status == 204 else str(len(body)))
-    assert found.get("connection") == (None if keep_alive else "close")
+    assert found.get("content-length") == (None if status == 204 else "4")
+    assert "connection" not in found
     assert found["cache-control"] == headers.get("Cache-Control", "no-store")
     for name, value in headers.items():
         assert found[name.lower()] == value
 
 
-def test_a_line_end_in_a_response_is_a_bug() -> None:
-    for response in (Response(200, b"", "a/b\r\nX: y"), Response(200, b"", "a/b", {"X": "\r\n"})):
-        with pytest.raises(AssertionError, match="line end"):
-            response_head(response, keep_alive=True, date="then")
-
-
 @given(st.text(st.sampled_from("HostAcept-Type"), min_size=1))
 def test_names_of_headers_compare_in_any_case(name: str) -> None:
-    headers = Headers()
-    headers.add(name.encode(), b" value ")
+    headers = Headers(CIMultiDictProxy(CIMultiDict([(name, "value")])))
     for spelling in (name, name.lower(), name.upper()):
         assert spelling in headers
         assert headers[spelling] == headers.get(spelling) == headers.get(spelling, "") == "value"

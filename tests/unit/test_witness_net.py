@@ -44,7 +44,7 @@ async def ask(network: HttpTransport, url: str, method: str) -> int | None:
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_every_hostile_answer_ends_in_time_with_one_declared_outcome(method: str) -> None:
-    """Issue 4, bad input: no answer later than its deadline, no redirects, bounded memory."""
+    """No answer later than its deadline, no redirects, bounded memory."""
     outcomes = {}
     stand = Stand(lambda asked: HOSTILE[int(asked.path.rpartition("/")[2])])
     with stand.serve("127.0.0.1"):
@@ -62,7 +62,12 @@ async def test_every_hostile_answer_ends_in_time_with_one_declared_outcome(metho
     for number, answer in enumerate(HOSTILE):
         if answer in REDIRECTS:
             assert outcomes[number] == answer.status
-        elif answer.raw is not None or answer in (OVERSIZED, SLOW, TRICKLE) or answer.hang_up:
+        elif (
+            answer.raw is not None
+            or answer in (OVERSIZED, SLOW, TRICKLE)
+            or answer.hang_up
+            or "Content-Encoding" in answer.headers
+        ):
             assert outcomes[number] is None, answer
         else:
             assert outcomes[number] == answer.status
@@ -93,7 +98,7 @@ async def test_the_limit_of_size_is_exact_and_a_good_answer_follows_bad_ones() -
     with Stand(lambda asked: answers[asked.path]).serve("127.0.0.1") as stand:
         async with transport(SECONDS + SLACK) as network:
             for _ in range(3):
-                with pytest.raises(UnreachableError, match="more than"):
+                with pytest.raises(UnreachableError, match="longer than"):
                     await network.get(stand.url(path="/more"), most=MOST)
                 answer = await network.get(stand.url(path="/whole"), most=MOST)
                 assert len(answer.body) == MOST

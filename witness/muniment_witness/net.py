@@ -7,15 +7,13 @@ one in its place. What comes back is unverified bytes.
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from muniment.access import ANYBODY, Access
 from muniment.formats.encoding import MunimentError
 from muniment.formats.note import MAX_NOTE_SIZE
+from muniment.httpclient import HttpError, HttpSession
 from muniment.urls import split_url
-
-if TYPE_CHECKING:
-    import aiohttp
 
 MAX_ANSWER: Final = MAX_NOTE_SIZE
 """Most bytes of an answer, unless the caller expects more."""
@@ -27,7 +25,6 @@ MAX_ETAG: Final = 256
 """Longest entity tag that is kept, in characters. Others, and those that cannot be sent back, are
 as none: or a tag that spoils the next request would keep its sender from ever being read again."""
 
-_KEEPALIVE_SECONDS: Final = 300
 _NO_TOKENS: Final[Mapping[str, str]] = {}
 
 
@@ -81,7 +78,7 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """The real transport: one aiohttp session with kept-alive connections; see `transport`."""
+    """The real transport: one session with kept-alive connections; see `transport`."""
 
     def __init__(
         self, seconds: float, access: Access, tokens: Mapping[str, str] = _NO_TOKENS
@@ -89,7 +86,7 @@ class HttpTransport:
         """Takes the arguments of `transport`; `close` it."""
         self._seconds = seconds
         self._files = access.fingerprint()
-        self._session = _session(seconds, access)
+        self._session = _session(access)
         self.use(tokens)
 
     async def connect_by(self, access: Access) -> None:
@@ -102,7 +99,7 @@ class HttpTransport:
         """
         files = access.fingerprint()
         if files != self._files:
-            session = _session(self._seconds, access)
+            session = _session(access)
             before, self._session, self._files = self._session, session, files
             await before.close()
 
@@ -130,25 +127,16 @@ class HttpTransport:
             if url.startswith(base):
                 headers["Authorization"] = credentials
         try:
-            async with self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                data = bytearray()
-                async for chunk in response.content.iter_any():
-                    data += chunk
-                    if len(data) > most:
-                        raise UnreachableError(f"more than {most} bytes of answer")
-                kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
-                etag = response.headers.get("ETag", "")
-                usable = len(etag) <= MAX_ETAG and etag.isascii() and etag.isprintable()
-                return Answer(response.status, bytes(data), etag if usable else "", kind)
+            answer = await self._session.request(
+                method, url, limit=most, seconds=self._seconds, body=body, headers=headers
+            )
         except TimeoutError as error:
             raise UnreachableError("no answer in time") from error
-        except UnreachableError:
-            raise
-        except Exception as error:
-            # aiohttp's own errors, and whatever an answer makes it or the system's sockets raise.
-            raise UnreachableError(type(error).__name__) from error
+        except HttpError as error:
+            raise UnreachableError(str(error)) from error
+        etag = answer.headers.get("etag", "")
+        usable = len(etag) <= MAX_ETAG and etag.isascii() and etag.isprintable()
+        return Answer(answer.status, answer.body, etag if usable else "", answer.media_type)
 
 
 @asynccontextmanager
@@ -172,20 +160,11 @@ async def transport(
         await network.close()
 
 
-def _session(seconds: float, access: Access) -> "aiohttp.ClientSession":
-    import aiohttp  # noqa: PLC0415  # half a second, which the commands do without
-
-    # No decompression: a bomb must not get past the limits. No proxies from the environment.
-    return aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=seconds),
-        connector=aiohttp.TCPConnector(
-            limit=MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS, ssl=access.ssl()
-        ),
-        auto_decompress=False,
-        trust_env=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
+def _session(access: Access) -> HttpSession:
+    return HttpSession(
         headers={"User-Agent": "muniment-witness", "Accept-Encoding": "identity"},
-        skip_auto_headers=("Accept",),
+        tls=access.ssl(),
+        connections=MAX_CONNECTIONS,
     )
 
 

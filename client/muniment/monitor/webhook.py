@@ -13,9 +13,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-import aiohttp
-
 from muniment.errors import RETRIABLE
+from muniment.httpclient import HttpError, HttpSession
 from muniment.service.logging import event
 from muniment.urls import split_url
 
@@ -37,6 +36,7 @@ DRAIN_SECONDS: Final = 60.0
 CLOSE_SECONDS: Final = 3.0
 """How long the end waits for what is on its way: a process that is told to stop must."""
 
+_JSON: Final = {"Content-Type": "application/json"}
 _log: Final = logging.getLogger(__name__)
 
 
@@ -103,11 +103,7 @@ class Webhook:
         return True
 
     async def _run(self) -> None:
-        async with aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=SECONDS),
-            headers={"User-Agent": "muniment", "Content-Type": "application/json"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-        ) as session:
+        async with HttpSession(headers={"User-Agent": "muniment"}) as session:
             while True:
                 body = await self._queue.get()
                 try:
@@ -115,18 +111,22 @@ class Webhook:
                 finally:
                     self._queue.task_done()
 
-    async def _deliver(self, session: aiohttp.ClientSession, body: bytes) -> None:
+    async def _deliver(self, session: HttpSession, body: bytes) -> None:
         pause, reason = self._first_pause, ""
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                async with session.post(self._url, data=body, allow_redirects=False) as response:
-                    if response.status < 300:
-                        return
-                    reason = f"HTTP {response.status}"
-                    if response.status not in RETRIABLE:
-                        break
+                answer = await session.request(
+                    "POST", self._url, limit=None, seconds=SECONDS, body=body, headers=_JSON
+                )
+                if answer.status < 300:
+                    return
+                reason = f"HTTP {answer.status}"
+                if answer.status not in RETRIABLE:
+                    break
             except TimeoutError:
                 reason = "no answer in time"
+            except HttpError as error:
+                reason = str(error)
             except Exception as error:  # noqa: BLE001 - whatever an answer comes to
                 reason = type(error).__name__
             if attempt < ATTEMPTS:

@@ -1,24 +1,20 @@
 """The HTTP/1.1 server below `App`: listening, one clock for all connections, a graceful stop.
 
-The parser is httptools' (llhttp); `connection` is what is ours. With routing, metrics and limits it
-answers several times as many requests as aiohttp's low-level server.
+HTTP itself is aiohttp's low-level server's; `connection` adds the bounds that it does not have.
 """
 
 import asyncio
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from muniment.service.config import Address
-from muniment.service.connection import Connection
+from muniment.service.connection import Server, drain
 from muniment.service.http import Responder
-from muniment.service.hub import Hub
 from muniment.service.limits import Limits
 from muniment.service.unixsocket import bind_private, is_own_user, unbind
-from muniment.service.wire import http_date
 
 __all__ = ["Limits", "serving", "serving_unix"]
 
@@ -102,43 +98,26 @@ async def serving_unix(app: Responder, path: Path | None) -> AsyncIterator[None]
 async def _listening(
     app: Responder,
     limits: Limits,
-    listen: Callable[[Callable[[], Connection]], Awaitable[asyncio.Server]],
+    listen: Callable[[Server], Awaitable[asyncio.Server]],
     admits: Callable[[asyncio.BaseTransport], bool] = lambda _: True,
 ) -> AsyncIterator[asyncio.Server]:
-    hub = Hub(app, limits, http_date(time.time()), admits)
-    server = await listen(lambda: Connection(hub))
-    clock = asyncio.create_task(_tick(hub), name="http deadlines")
+    server = Server(app, limits, admits)
+    listener = await listen(server)
+    clock = asyncio.create_task(_tick(server), name="http deadlines")
     try:
-        yield server
+        yield listener
     finally:
-        server.close()
-        await _drain(hub)
+        listener.close()
+        await drain(server)
         clock.cancel()
         with suppress(asyncio.CancelledError):
             await clock
 
 
-async def _tick(hub: Hub) -> None:
+async def _tick(server: Server) -> None:
     """Ends what has waited too long; cheaper than a timer for each request."""
-    limits = hub.limits
+    limits = server.limits
     shortest = min(limits.body_seconds, limits.idle_seconds, limits.send_seconds)
     while True:
         await asyncio.sleep(min(shortest / 4, _LONGEST_TICK))
-        hub.date = http_date(time.time())
-        now = hub.loop.time()
-        for connection in [one for one in hub.connections if one.deadline < now]:
-            connection.expire()
-
-
-async def _drain(hub: Hub) -> None:
-    """Lets requests in flight finish, for a bounded time; then nothing is left."""
-    hub.draining = True
-    for connection in [one for one in hub.connections if one.is_idle]:
-        connection.close()
-    if hub.connections:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(hub.emptied.wait(), hub.limits.grace_seconds)
-    for connection in list(hub.connections):
-        connection.abort()
-    if hub.connections:
-        await hub.emptied.wait()
+        server.expire()

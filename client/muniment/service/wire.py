@@ -1,17 +1,16 @@
-"""HTTP/1.1 messages (RFC 9110, RFC 9112): what a request's head means, and a response's bytes.
+"""HTTP/1.1 messages (RFC 9110, RFC 9112): what the head of a request means, and what it may be.
 
-The parser below (llhttp) refuses what reads differently to different readers: bare line feeds,
-folded lines, space before a colon, Content-Length twice or next to Transfer-Encoding. `check_head`
-refuses what is left of that kind.
+aiohttp's parser (llhttp) refuses what different readers would read differently: bare line feeds,
+folded lines, space before a colon, two Content-Lengths. `check_head` refuses what is left of that
+kind.
 """
 
 from collections.abc import Iterator, Mapping
-from email.utils import formatdate
-from functools import lru_cache
-from http import HTTPStatus
 from typing import Final, TypeVar, overload
 
-from muniment.service.http import Problem, Response
+from multidict import CIMultiDictProxy
+
+from muniment.service.http import Problem
 
 MAX_HEAD: Final = 16 << 10
 """Bytes of a request's line and headers together; those of our clients take some 300."""
@@ -20,29 +19,18 @@ MAX_HEADERS: Final = 100
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_ALONE: Final = frozenset({"host", "content-length", "transfer-encoding"})
-"""Headers that a request may have once: what they say decides where it goes and where it ends."""
+COMMON_HEADERS: Final[Mapping[str, str]] = {
+    "Server": "muniment",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+"""Headers of every response."""
+
+_FRAMING: Final = (b"host", b"content-length", b"transfer-encoding", b"upgrade")
+"""Headers that decide where a request goes and where it ends; all but the last may come once."""
 
 _T = TypeVar("_T")
-
-_NAMES: Final = {
-    spelling.encode(): name.lower()
-    for name in (
-        *("Host", "User-Agent", "Accept", "Accept-Encoding", "Authorization", "Connection"),
-        *("Content-Type", "Content-Length", "Transfer-Encoding", "Expect", "If-None-Match"),
-    )
-    for spelling in (name, name.lower())
-}
-"""The usual spellings of the usual names, as the table has them."""
-
-_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
-_SECURITY: Final = (
-    "Server: muniment\r\n"
-    "X-Content-Type-Options: nosniff\r\n"
-    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n"
-    "Referrer-Policy: no-referrer\r\n"
-)
-_BODILESS: Final = frozenset({204, 304})
 
 
 class Headers(Mapping[str, str]):
@@ -51,32 +39,17 @@ class Headers(Mapping[str, str]):
     A header that comes several times has its values joined by commas (RFC 9110 section 5.3).
     """
 
-    __slots__ = ("_values", "size")
+    __slots__ = ("_received",)
 
-    def __init__(self) -> None:
-        """Starts without headers."""
-        self._values: dict[str, str] = {}
-        self.size = 0
-
-    def add(self, name: bytes, value: bytes) -> None:
-        """Adds one as it came.
-
-        Raises:
-            Problem: 400, when it may come only once; 431, when there are too many.
-        """
-        self.size += len(name) + len(value) + 4
-        if self.size > MAX_HEAD or len(self._values) >= MAX_HEADERS:
-            raise head_too_large()
-        key = _NAMES.get(name) or name.decode("latin-1").lower()
-        text = value.decode("utf-8", "surrogateescape").strip(" \t")
-        if key in self._values:
-            if key in _ALONE:
-                raise Problem(400, "bad-request", f"{key} comes more than once")
-            text = f"{self._values[key]}, {text}"
-        self._values[key] = text
+    def __init__(self, received: CIMultiDictProxy[str]) -> None:
+        """Reads the headers as aiohttp decoded them."""
+        self._received = received
 
     def __getitem__(self, name: str) -> str:
-        return self._values[name.lower()]
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
 
     @overload
     def get(self, name: str, /) -> str | None: ...
@@ -86,16 +59,19 @@ class Headers(Mapping[str, str]):
 
     def get(self, name: str, /, default: str | _T | None = None) -> str | _T | None:
         """The value of a header; the default without it."""
-        return self._values.get(name.lower(), default)  # Mapping's asks in vain, and catches that
+        values = self._received.getall(name, None)
+        if values is None:
+            return default
+        return values[0] if len(values) == 1 else ", ".join(values)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._values
+        return name in self._received
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter({name.lower(): None for name in self._received})
 
     def __len__(self) -> int:
-        return len(self._values)
+        return sum(1 for _ in self)
 
 
 def head_too_large() -> Problem:
@@ -105,75 +81,45 @@ def head_too_large() -> Problem:
     )
 
 
-def check_head(version: str, headers: Headers) -> int | None:
+def check_head(
+    version: tuple[int, int], target: str, headers: tuple[tuple[bytes, bytes], ...]
+) -> bool:
     """Checks what the parser leaves to its user.
 
     Returns:
-        The length of the body in bytes; None when it comes in chunks.
-
-    Raises:
-        Problem: 400 or 505; the connection is of no use afterwards.
-    """
-    if version not in {"1.0", "1.1"}:
-        raise Problem(505, "http-version", "this server speaks HTTP/1.1")
-    if version == "1.1" and "host" not in headers:
-        raise Problem(400, "bad-request", "a request needs a Host header")
-    coding = headers.get("transfer-encoding")
-    if coding is None:
-        return int(headers.get("content-length", "0"))  # digits: the parser has seen to that
-    # RFC 9112 section 6.1: in HTTP/1.0 it is a sign of faulty framing.
-    if version == "1.0" or coding.lower() != "chunked":
-        raise Problem(400, "bad-request", "the one transfer coding that is taken is chunked")
-    return None
-
-
-def response_head(response: Response, *, keep_alive: bool, date: str) -> bytes:
-    """A response's status line and headers, to the empty line.
+        Whether the connection can be used again: nothing is upgraded to, so a request that asks
+        for that is answered as it is, and is the last one.
 
     Args:
-        response: The response; its own headers win over the common ones.
-        keep_alive: Whether the connection stays open.
-        date: The time of the response, from `http_date`.
+        version: The HTTP version, major and minor.
+        target: The request's target as sent.
+        headers: Names and values as sent.
+
+    Raises:
+        Problem: 400, 431 or 505; the connection is of no use afterwards.
     """
-    status = response.status
-    if not response.headers and status not in _BODILESS:
-        opening = _opening_of_plain(status, response.content_type, date, keep_alive)
-        return b"%b%d\r\n\r\n" % (opening, len(response.body))
-    lines = [_opening(status, response.content_type, date)]
-    if "Cache-Control" not in response.headers:
-        lines.append("Cache-Control: no-store\r\n")
-    lines += [f"{name}: {value}\r\n" for name, value in response.headers.items()]
-    if status not in _BODILESS:
-        lines.append(f"Content-Length: {len(response.body)}\r\n")
-    lines.append("\r\n" if keep_alive else "Connection: close\r\n\r\n")
-    head = "".join(lines).encode("utf-8", "surrogateescape")
-    # One line end for each header, and no other: a value must not bring in a header of its own.
-    expected = 8 + len(response.headers) + (status not in _BODILESS) + (not keep_alive)
-    expected += "Cache-Control" not in response.headers
-    if head.count(b"\n") != expected or head.count(b"\r") != expected:
-        raise AssertionError("a line end within a response header")
-    return head
-
-
-@lru_cache(maxsize=64)
-def _opening(status: int, content_type: str, date: str) -> str:
-    """What is the same for all responses of a kind within a second."""
-    return (
-        f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n"
-        f"Date: {date}\r\n{_SECURITY}Content-Type: {content_type}\r\n"
-    )
-
-
-@lru_cache(maxsize=64)
-def _opening_of_plain(status: int, content_type: str, date: str, keep_alive: bool) -> bytes:  # noqa: FBT001  # a cache's key
-    """The same of a response that has no headers of its own, up to the length of its body."""
-    connection = "" if keep_alive else "Connection: close\r\n"
-    text = f"{_opening(status, content_type, date)}Cache-Control: no-store\r\n{connection}"
-    if text.count("\n") != 8 + (not keep_alive) or text.count("\r") != text.count("\n"):
-        raise AssertionError("a line end within a response header")
-    return f"{text}Content-Length: ".encode()
-
-
-def http_date(seconds: float) -> str:
-    """Unix seconds as HTTP writes them (RFC 9110 section 5.6.7)."""
-    return formatdate(seconds, usegmt=True)
+    if version not in {(1, 0), (1, 1)}:
+        raise Problem(505, "http-version", "this server speaks HTTP/1.1")
+    size = len(target)
+    seen: dict[bytes, bytes] = {}
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        key = name.lower()
+        if key in _FRAMING:
+            if key in seen and key != b"upgrade":
+                raise Problem(400, "bad-request", f"{key.decode()} comes more than once")
+            seen[key] = value
+    if size > MAX_HEAD or len(headers) > MAX_HEADERS:
+        raise head_too_large()
+    if version == (1, 1) and b"host" not in seen:
+        raise Problem(400, "bad-request", "a request needs a Host header")
+    coding = seen.get(b"transfer-encoding")
+    # RFC 9112 section 6.1: in HTTP/1.0, or beside a length, it is a sign of faulty framing.
+    if coding is not None and (
+        version == (1, 0) or b"content-length" in seen or coding.strip(b" \t").lower() != b"chunked"
+    ):
+        raise Problem(400, "bad-request", "the one transfer coding that is taken is chunked")
+    has_body = coding is not None or int(seen.get(b"content-length", b"0")) > 0
+    if has_body and b"upgrade" in seen:
+        raise Problem(400, "bad-request", "a request for an upgrade cannot have a body")
+    return b"upgrade" not in seen
