@@ -173,6 +173,8 @@ class Sequencer:
             # Whoever comes with the same meanwhile waits until it is settled what became of this.
             claim = await self._claims.take([(key, name) for name in names])
             plan = resolve(request, await self._order.recall(key, names))
+            if plan.recalls and not plan.records:  # a new key for what is there
+                await self._order.remember(key, plan.recalls)
         except BaseException:
             self._let_go_of(size, claim)
             raise

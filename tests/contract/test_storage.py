@@ -394,6 +394,11 @@ async def test_what_a_token_sent_before_gets_its_first_receipt(
         )
         with pytest.raises(KeyConflictError):
             await send(ports, changed)
+        # A key for what is there already is kept, too.
+        for _ in range(3):
+            assert await send(ports, said(*one.records, key="late")) == copies[0]
+        with pytest.raises(KeyConflictError):
+            await send(ports, said(told("new", "r-9"), key="late"))
 
 
 async def test_only_the_newest_of_each_producer_are_recognised(

@@ -83,6 +83,8 @@ SELECT batch.first, batch.count, batch.digest, batch.idx FROM batch, stream
 WHERE stream.gateway = $1 AND stream.label = $2 AND batch.stream = stream.id AND batch.first = $3
 """
 
+_LOCK: Final = "SELECT next FROM stream WHERE gateway = $1 AND label = $2 FOR UPDATE"
+
 _RECALL: Final = """
 SELECT name, content, time, runs FROM recall WHERE stream = $1 AND name = ANY($2::bytea[])
 """
@@ -199,6 +201,17 @@ class PostgresOrder:
             return found
 
         return await self._database.transact(work, "reading what was sent before")
+
+    async def remember(self, key: StreamKey, recalls: Sequence[Recall]) -> None:
+        """Keeps recalls of records that have their indices already; see `Order.remember`."""
+
+        async def work(db: Connection) -> None:
+            place = await db.fetchval(_LOCK, *key)
+            if found := await _recall(db, scope_of(key), [recall.name for recall in recalls]):
+                raise RecalledError({key: frozenset(found)})
+            await _keep(db, Kept(key, place, max(0, place - self._kept), recalls))
+
+        await self._database.transact(work, "storing what recognises a request")
 
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
         """Keeps a manifest that contradicts an accepted one, once; bounded by `MAX_REFUSED`."""

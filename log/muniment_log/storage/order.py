@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from muniment_log.integrate import integrate
 from muniment_log.storage.recall import KEPT
-from muniment_log.storage.store import Accepted, Commit, kept_of
+from muniment_log.storage.store import Accepted, Commit, Kept, kept_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,6 +81,11 @@ class EmbeddedOrder:
     async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
         """What is kept under names of a stream."""
         return await self._store.recall(key, names)
+
+    async def remember(self, key: StreamKey, recalls: Sequence[Recall]) -> None:
+        """Keeps recalls of records that have their indices already."""
+        place = (await self._store.stream(key)).next
+        await self._store.remember(Kept(key, place, max(0, place - self._kept), recalls))
 
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
         """Keeps a manifest that contradicts an accepted one."""

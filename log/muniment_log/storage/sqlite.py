@@ -346,6 +346,15 @@ class SQLiteStore:
         with _translated("reading what was sent before"):
             return await self._readers.run(work)
 
+    async def remember(self, kept: Kept) -> None:
+        """Keeps recalls of records that have their indices already.
+
+        Raises:
+            StorageError: they are not known to be stored.
+        """
+        with _translated("storing what recognises a request"):
+            await self._writer.run(lambda db: _keep(db, kept))
+
     async def tiles(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
         """The full tiles at (level, index), level -1 for entry bundles, in the order asked for.
 
@@ -443,7 +452,8 @@ def _keep(db: sqlite3.Connection, kept: Kept) -> None:
     """Stores recalls. Of the oldest, as many go as come; as many again while there are too many."""
     scope = scope_of(kept.key)
     db.executemany(
-        "INSERT INTO recall (stream, name, content, time, place, runs) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO recall (stream, name, content, time, place, runs) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",  # of one whose client went away as it was being kept
         [
             (scope, one.name, one.content, one.time, kept.place, pack_runs(one.runs))
             for one in kept.recalls

@@ -108,6 +108,14 @@ class Order(Protocol):
         """What is kept under names of a stream of the log's own; most often nothing."""
         ...
 
+    async def remember(self, key: StreamKey, recalls: Sequence[Recall]) -> None:
+        """Keeps recalls of records that have their indices already.
+
+        Raises:
+            RecalledError: another process has kept one of them meanwhile; only when shared.
+        """
+        ...
+
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
         """Keeps a manifest that contradicts an accepted one."""
         ...
@@ -225,6 +233,10 @@ class Store(Protocol):
 
     async def recall(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
         """What is kept under names of a stream."""
+        ...
+
+    async def remember(self, kept: Kept) -> None:
+        """Keeps recalls of records that have their indices already."""
         ...
 
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
