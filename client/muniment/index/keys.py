@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
-from muniment.index.summary import Filter
+from muniment.index.summary import filter_of
 from muniment.lineage.facts import signed_by
 
 PART_BITS: Final = 18
@@ -187,7 +187,8 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
     far: list[tuple[int, int]] = []  # role and leaf, and where in `names` the edge ends
     manifests = unknown = 0
     times: list[int] = []
-    things = Filter()
+    subjects: set[tuple[str, str]] = set()
+    resources: set[tuple[str, str]] = set()
     for local, entry in enumerate(entries, first & LOCAL_MASK):
         try:
             found = _decode(entry)
@@ -210,8 +211,8 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
         times.append(found.time)
         if found.request is not None:
             subject, resource = found.request.subject, found.request.resource
-            things.add("subject", subject.type, subject.id)
-            things.add("resource", resource.type, resource.id)
+            subjects.add((subject.type, subject.id))
+            resources.add((resource.type, resource.id))
         if found.signatures is not None:
             names += [f"key\0{one.key}".encode() for one in found.signatures]
             lows += [_SIGNED | local] * len(found.signatures)
@@ -238,10 +239,9 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
     ]
     links.sort()
     known = len(entries) - manifests - unknown
+    things = filter_of(subjects, resources)
     earliest, latest = min(times, default=0), max(times, default=-1)
-    return Extracted(
-        postings, dict(links), known, manifests, unknown, earliest, latest, things.encode()
-    )
+    return Extracted(postings, dict(links), known, manifests, unknown, earliest, latest, things)
 
 
 def _hashes(names: Sequence[bytes]) -> list[int]:
