@@ -8,6 +8,7 @@
 | `old-head` | the newest head is older than its limit although the log answers |
 | `log-behind` | the log shows a smaller tree than it had shown before, for too long |
 | `peer-ahead` | a peer has cosigned a larger tree than this witness, for too long |
+| `not-compared` | a peer answers, and its head of a log could not be compared for too long |
 | `future` | a peer's cosignature is from the future: one of the clocks is wrong |
 | `clock` | this witness's clock is behind its own cosignatures; it signs nothing |
 | `unreachable` | a log or peer has not answered within the deadline: nothing was compared |
