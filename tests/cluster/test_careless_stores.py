@@ -160,3 +160,26 @@ async def test_a_write_gives_way_to_one_that_is_under_way(monkeypatch: pytest.Mo
         version = await client.swap("checkpoint", b"one", None)
         assert await client.get_versioned("checkpoint") == (b"one", version)
     assert pauses == [0, 1, 2, 0, 1, 2]
+
+
+async def test_a_race_in_which_each_gives_way_is_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROBE_SECONDS", 0.0)
+    store = UnderWay(RACERS)
+    async with opened(store) as client:
+        await client.probe()
+    assert store.puts == RACERS + LEAST_ROUNDS * (2 * RACERS + 1)
+
+
+class Forgets(objectserver.Store):
+    """Says that it has written, and has not."""
+
+    def put(self, path: str, data: bytes, must_be_new: bool, expected: str | None) -> int:
+        with self.lock:
+            self.puts += 1
+            return 200 if self.puts == 1 else 412
+
+
+async def test_a_store_that_forgets_what_it_was_given() -> None:
+    async with opened(Forgets()) as client:
+        with pytest.raises(StorageError, match="lost what it said it had written"):
+            await client.probe()

@@ -258,21 +258,26 @@ class ObjectStore:
             return data
 
         racers = [f"{what} {number}".encode() for number in range(RACERS)]
-        results = await asyncio.gather(*map(write, racers), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        found = await self._client.get(key)
-        winners = [data for data in results if data is not None]
-        if len(winners) > 1:
-            raise StorageError(
-                f"{self.name}: the store ignores {header}: {len(winners)} of {RACERS} {what} "
-                "at the same time succeeded"
-            )
-        # An attempt whose answer was lost was repeated, and then nobody knows that it won.
-        if found is None or found[0] not in (winners or racers):
-            raise StorageError(f"{self.name}: the store lost what it said it had written")
-        return found[1]
+        for conflicts in range(_CONFLICTS):
+            results = await asyncio.gather(*map(write, racers), return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            found = await self._client.get(key)
+            winners = [data for data in results if data is not None]
+            if len(winners) > 1:
+                raise StorageError(
+                    f"{self.name}: the store ignores {header}: {len(winners)} of {RACERS} {what} "
+                    "at the same time succeeded"
+                )
+            # An attempt whose answer was lost was repeated, and then nobody knows that it won.
+            if found is not None and found[0] in (winners or racers):
+                return found[1]
+            if winners or (found and found[1]) != expected:
+                raise StorageError(f"{self.name}: the store lost what it said it had written")
+            # Each gave way to the others (409).
+            await _give_way(conflicts)
+        raise UnavailableError(f"{self.name}: of {RACERS} {what} at the same time none succeeded")
 
 
 async def _give_way(conflicts: int) -> None:
