@@ -1,4 +1,4 @@
-"""Following a log (design sections 4 and 6): from its bundles into an index that can be believed.
+"""Following a log: from its bundles into an index that can be believed.
 
 One round: read the newest checkpoint, verified; judge it by the trust rules of `audit.trust`; read
 the entry bundles since the last one, rehash every leaf, and store chunks as pending; compare the

@@ -1,4 +1,4 @@
-"""What a record is found by (design section 4, "The index"): its postings.
+"""What a record is found by: its postings.
 
 A posting says: at this leaf, a record plays this role for this thing. It is one integer of 63 bits,
 relative to a *part* of the log (2**18 leaves):

@@ -1,4 +1,4 @@
-"""Answers from an index (design section 4): a decision, a run, lineage; each tells its tree size.
+"""Answers from an index: a decision, a run, lineage; each tells its tree size.
 
 Answers hold the leaves verbatim, in the order of the log. Several producers may use one id: all are
 listed. An id that *one* producer used again with other content is flagged on every record of it,

@@ -1,4 +1,4 @@
-"""Reading an index file (design section 4): postings by thing and role, and the leaves they name.
+"""Reading an index file: postings by thing and role, and the leaves they name.
 
 A reader has one query-only connection and belongs to one thread at a time. What it is asked for is
 asked *at a size*: the log only grows, so answers at a size once visible stay the same while a

@@ -1,4 +1,4 @@
-"""Keeping a verified replica of a log that is reached over HTTP (design section 6, ``follow``)."""
+"""Keeping a verified replica of a log that is reached over HTTP."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The index file (design section 4): its tables, and the values that are read from them."""
+"""The index file: its tables, and the values that are read from them."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple

@@ -1,4 +1,4 @@
-"""Writing an index file (design section 4): chunks that nobody sees yet, then the step ahead.
+"""Writing an index file: chunks that nobody sees yet, then the step ahead.
 
 A chunk is stored as *pending*, in one transaction with the compact range that it leads to. Answers
 reflect the leaves below `size` only, and `size` moves in one place, `IndexStore.advance`, which

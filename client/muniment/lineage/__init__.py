@@ -1,4 +1,4 @@
-"""Lineage (design sections 3.1 and 6): who allowed what, through every delegation.
+"""Lineage: who allowed what, through every delegation.
 
 Pure: all that is known of a log comes in through `facts.Facts`. `trace` goes from a run to the
 origin of its authorization and names every break, `walk` follows all edges either way, `render`

@@ -1,4 +1,4 @@
-r"""The lineage bundle (design section 6): a trace that anyone checks offline, in one text file.
+r"""The lineage bundle: a trace that anyone checks offline, in one text file.
 
 One checkpoint, the records with their leaf indices, and one proof for all of them with shared
 nodes once::

@@ -1,4 +1,4 @@
-"""The port through which lineage reads a log (design sections 3.1 and 4, "the index").
+"""The port through which lineage reads a log.
 
 `Facts` is what is known of one log at one size: an index, a verified replica, or `MemoryFacts`
 over a handful of records. Every lookup takes many keys at once, because an implementation on a

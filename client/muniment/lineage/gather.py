@@ -1,4 +1,4 @@
-"""Gathering what a trace is judged on (design section 3.1), level by level and in batches.
+"""Gathering what a trace is judged on, level by level and in batches.
 
 Two lookups for each hop of the longest chain of runs, and after that a fixed number of batches for
 all of them: this is what keeps a long trace cheap on a database. Whose word counts for a run has

@@ -1,4 +1,4 @@
-"""What a trace is made of (design sections 3.1 and 6): hops, breaks, and the verdict.
+"""What a trace is made of: hops, breaks, and the verdict.
 
 The types only; `trace` says how they come about.
 """

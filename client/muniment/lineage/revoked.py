@@ -1,4 +1,4 @@
-"""Which revocations are in force, and what they hit (design section 3.1).
+"""Which revocations are in force, and what they hit.
 
 A decision falls with a revocation of itself, of its run, of a key that signed it, of the gateway's
 key that signed its batch, or of the runtime key that it is bound to; and with a `revoked_by` edge,

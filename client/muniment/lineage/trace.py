@@ -1,4 +1,4 @@
-"""Tracing a run to the origin of its authorization (design sections 3.1 and 6).
+"""Tracing a run to the origin of its authorization.
 
 The trace follows `triggered_by` from run to run, and for each run `authorized_by`, `performed_by`
 and, from agent to agent, `delegated_by`. It is *continuous* when every run on the way is known,

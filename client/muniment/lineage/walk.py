@@ -1,4 +1,4 @@
-"""Ancestors and descendants of a thing along lineage edges of every relation (design section 3.1).
+"""Ancestors and descendants of a thing along lineage edges of every relation.
 
 Breadth first and without recursion, so neither a long chain nor a cycle harms: each thing is
 visited once, and depth and number of edges are bounded.
