@@ -110,6 +110,16 @@ class Place(Deployment):
         return self.muniment("revoke", *log, "--reason", "stolen", *argv, code=code)
 
 
+def next_second() -> int:
+    """Waits for the next second of the clock, so that what was logged lies before it."""
+    now = int(time.time())
+    for _ in range(1000):
+        if int(time.time()) > now:
+            break
+        time.sleep(0.01)
+    return int(time.time())
+
+
 def decision(run: str) -> dict[str, Any]:
     from msgspec import to_builtins
 
@@ -139,8 +149,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def test_a_stolen_key_takes_what_it_signed_and_nothing_else(place: Place) -> None:
     place.decide("ended", ends="completed")
     place.decide("open")
-    time.sleep(1.1)  # records tell seconds: the run has ended before the next one
-    stolen_at = int(time.time())
+    stolen_at = next_second()
     place.decide("stolen")
     # Out with the key, in with another of the same name; the old one is revoked by its file.
     old = (place.place / "west.vkey").read_text().strip()
@@ -150,7 +159,7 @@ def test_a_stolen_key_takes_what_it_signed_and_nothing_else(place: Place) -> Non
     config.write_text(config.read_text().replace(old, new))
     place.command("muniment-log", "reload", "--config", "log/log.toml")
     said = place.revoke("--revoked-key", "west-old.pem", "--since", str(stolen_at))
-    assert f"key {old.rpartition('+')[0]}" in said
+    assert f"key {'+'.join(old.split('+')[:2])} from" in said
     place.decide("after", "west-new.pem", ends="failed")
     place.follow()
 
