@@ -29,20 +29,20 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from muniment.formats.checkpoint import (
+from muniment.tlog.checkpoint import (
     Checkpoint,
     SignedCheckpoint,
     parse_signed_checkpoint,
     sign_checkpoint,
 )
-from muniment.formats.cosignature import signer_for, verifier_for
-from muniment.formats.encoding import FormatError, frame
-from muniment.formats.keys import generate
-from muniment.formats.merkle import leaf_hash, root_of
-from muniment.formats.note import Note, SignatureLine, Signer, Verifier
-from muniment.formats.proofs import Node, plan_consistency, plan_inclusion
-from muniment.formats.tiles import ENTRIES, Tile, parse_tile_path
-from muniment.formats.witnesswire import AddCheckpoint, origin_hash
+from muniment.tlog.cosignature import signer_for, verifier_for
+from muniment.tlog.encoding import FormatError, frame
+from muniment.tlog.keys.keyfile import generate
+from muniment.tlog.merkle import leaf_hash, root_of
+from muniment.tlog.note import Note, SignatureLine, Signer, Verifier
+from muniment.tlog.proofs import Node, plan_consistency, plan_inclusion
+from muniment.tlog.tiles import ENTRIES, Tile, parse_tile_path
+from muniment.tlog.witnesswire import AddCheckpoint, origin_hash
 
 ORIGIN = "log.example/byzantine"
 MAX_ASKED = 10_000

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import signing
 from engines import Bucket
 from log_tools import ORIGIN
-from muniment.formats.tiles import Tile
-from muniment.service.metrics import Metrics
+from muniment.tlog.tiles import Tile
 from muniment_log.cluster.database import Database
 from muniment_log.cluster.integrator import IntegratedHeads, Integrator
 from muniment_log.cluster.lease import Lease
@@ -20,12 +19,13 @@ from muniment_log.cluster.takeover import BucketTiles, rebuild
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.treestore import TreeStore
 from muniment_log.cluster.writer import write_partials
-from muniment_log.integrate import EMPTY_EDGE, Integration
+from muniment_log.core.integrate import EMPTY_EDGE, Integration
+from muniment_log.core.sequencer import Sequencer, SequencerLimits
+from muniment_log.core.tokens import TokenFramer
 from muniment_log.metrics import LogMetrics
-from muniment_log.sequencer import Sequencer, SequencerLimits
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.port import Head
-from muniment_log.tokens import TokenFramer
+from muniment_service.metrics import Metrics
 
 SECONDS = 30.0  # only a failure waits so long
 

@@ -13,4 +13,4 @@ settings.load_profile("muniment")
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers in this process wait for a copy of a log that is behind, but not for seconds."""
-    monkeypatch.setattr("muniment.logclient.CATCH_UP_PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("muniment.http.logclient.CATCH_UP_PAUSES", (0.01, 0.01, 0.01))

@@ -16,9 +16,9 @@ import pytest
 
 import processes
 import signing
-from muniment.formats.encoding import format_base64
-from muniment.formats.merkle import EMPTY_ROOT
-from muniment.formats.note import COSIGNATURE_ED25519, VKey
+from muniment.tlog.encoding import format_base64
+from muniment.tlog.merkle import EMPTY_ROOT
+from muniment.tlog.note import COSIGNATURE_ED25519, VKey
 from witness_deployment import free_port
 
 BUILT: Final = Path(__file__).parent.parent / ".venv" / "foreign"

@@ -33,7 +33,8 @@ _MODULES = (
     *(f"muniment.cli.{name}" for name in ("audit", "evidence", "follow", "lineage", "monitor")),
     *(f"muniment.cli.{name}" for name in ("permit", "policy", "prove", "submit", "verify")),
     # What these import when they need it.
-    *("muniment.audit.auditor", "muniment.gateway", "muniment.logclient", "muniment.monitor"),
+    *("muniment.audit.auditor", "muniment.gateway.gateway", "muniment.http.logclient"),
+    "muniment.monitor",
     *("aiohttp", "uvloop", "cryptography.hazmat.backends.openssl.backend", "encodings.idna"),
 )
 _PR_SET_PDEATHSIG = 1

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from muniment.formats.artifact import (
+from muniment.lineage import Head, MemoryFacts
+from muniment.permit import Permit
+from muniment.records.artifact import (
     Actor,
     Artifact,
     Attribution,
@@ -14,8 +16,8 @@ from muniment.formats.artifact import (
     Scope,
     Validity,
 )
-from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
-from muniment.formats.kinds import (
+from muniment.records.codec import encode_record
+from muniment.records.kinds import (
     Decision,
     Denial,
     Edge,
@@ -26,11 +28,9 @@ from muniment.formats.kinds import (
     Thing,
     Verification,
 )
-from muniment.formats.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
-from muniment.formats.recordcodec import encode_record
-from muniment.formats.tlogproof import TlogProof
-from muniment.lineage import Head, MemoryFacts
-from muniment.permit import Permit
+from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
+from muniment.tlog.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
+from muniment.tlog.tlogproof import TlogProof
 from rfc6962 import MTH, PATH
 from signing import NOW, ORIGIN, log_signer, witness, witness_mldsa44
 

@@ -8,13 +8,11 @@ from random import Random
 
 import logsim
 from muniment.errors import Unreachable
-from muniment.formats.checkpoint import Checkpoint, sign_checkpoint
-from muniment.formats.encoding import FormatError, frame
-from muniment.formats.manifest import NO_PREVIOUS, build_batch
-from muniment.formats.merkle import leaf_hashes, root_of
-from muniment.formats.policy import CosignedCheckpoint
-from muniment.formats.proofs import Plan, nodes_from_tiles, plan_consistency, plan_root
-from muniment.formats.records import (
+from muniment.index.follower import Follower
+from muniment.index.reader import IndexReader
+from muniment.index.store import IndexStore
+from muniment.lineage.facts import Head, MemoryFacts
+from muniment.records.api import (
     ENDPOINTS,
     Decision,
     Edge,
@@ -27,11 +25,13 @@ from muniment.formats.records import (
     encode_record,
     parse_record,
 )
-from muniment.formats.tiles import Tile
-from muniment.index.follower import Follower
-from muniment.index.reader import IndexReader
-from muniment.index.store import IndexStore
-from muniment.lineage.facts import Head, MemoryFacts
+from muniment.records.manifest import NO_PREVIOUS, build_batch
+from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
+from muniment.tlog.encoding import FormatError, frame
+from muniment.tlog.merkle import leaf_hashes, root_of
+from muniment.tlog.policy import CosignedCheckpoint
+from muniment.tlog.proofs import Plan, nodes_from_tiles, plan_consistency, plan_root
+from muniment.tlog.tiles import Tile
 
 ORIGIN = logsim.ORIGIN
 PRODUCERS = ("gw.example/a", "gw.example/b")

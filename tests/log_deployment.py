@@ -13,9 +13,9 @@ import pytest
 import engines
 import processes
 import signing
-from muniment.formats.manifest import NO_PREVIOUS, build_batch
-from muniment.formats.note import Ed25519Signer
-from muniment.formats.policy import Policy, parse_policy
+from muniment.records.manifest import NO_PREVIOUS, build_batch
+from muniment.tlog.note import Ed25519Signer
+from muniment.tlog.policy import Policy, parse_policy
 
 ORIGIN = "log.example/decisions"
 GATEWAY = "gw.example/edge"

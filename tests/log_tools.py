@@ -8,20 +8,20 @@ from pathlib import Path
 
 import rfc6962
 import signing
-from muniment.formats.encoding import unframe
-from muniment.formats.manifest import NO_PREVIOUS, Batch, build_batch
-from muniment.formats.note import Ed25519Signer
-from muniment.formats.tiles import bundles_of
-from muniment.service.database import DatabaseError
-from muniment.service.metrics import Metrics
-from muniment_log.integrate import Integration, restore
+from muniment.local.sqlitefile import DatabaseError
+from muniment.records.manifest import NO_PREVIOUS, Batch, build_batch
+from muniment.tlog.encoding import unframe
+from muniment.tlog.note import Ed25519Signer
+from muniment.tlog.tiles import bundles_of
+from muniment_log.core.integrate import Integration, restore
+from muniment_log.core.sequencer import Sequencer, SequencerLimits
+from muniment_log.core.tokens import TokenFramer
 from muniment_log.metrics import LogMetrics
-from muniment_log.sequencer import Sequencer, SequencerLimits
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.port import Head, TileSource
 from muniment_log.storage.sqlite import SQLiteStore, create_database
-from muniment_log.tokens import TokenFramer
+from muniment_service.metrics import Metrics
 
 ORIGIN = signing.ORIGIN
 GATEWAY = "gw.example/edge"

@@ -17,10 +17,8 @@ from hashlib import sha256
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from muniment.formats.checkpoint import Checkpoint, sign_checkpoint
-from muniment.formats.cosignature import Ed25519Cosigner, verifier_for
-from muniment.formats.encoding import FormatError, VerificationError, frame
-from muniment.formats.manifest import (
+from muniment.records.api import RecordError, check_records
+from muniment.records.manifest import (
     NO_PREVIOUS,
     Batch,
     build_batch,
@@ -28,12 +26,14 @@ from muniment.formats.manifest import (
     token_stream,
     verify_batch,
 )
-from muniment.formats.merkle import leaf_hash, leaf_hashes, root_of
-from muniment.formats.note import Ed25519Signer
-from muniment.formats.policy import Policy, parse_policy
-from muniment.formats.proofs import plan_inclusion
-from muniment.formats.records import RecordError, check_records
-from muniment.formats.tiles import ENTRIES, TILE_WIDTH, Tile, parse_tile_path, tile_at
+from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
+from muniment.tlog.cosignature import Ed25519Cosigner, verifier_for
+from muniment.tlog.encoding import FormatError, VerificationError, frame
+from muniment.tlog.merkle import leaf_hash, leaf_hashes, root_of
+from muniment.tlog.note import Ed25519Signer
+from muniment.tlog.policy import Policy, parse_policy
+from muniment.tlog.proofs import plan_inclusion
+from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile, parse_tile_path, tile_at
 
 ORIGIN = "log.example/sim"
 GATEWAY = "gw.example/edge"

@@ -11,27 +11,27 @@ from aiohttp import web
 import log_tools
 import signing
 from log_tools import GatewayStream
-from muniment.formats.checkpoint import SignedCheckpoint
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.merkle import EMPTY_ROOT
-from muniment.formats.note import Signer, verify_note
-from muniment.formats.policy import Policy, parse_policy
-from muniment.formats.proofs import verify_consistency
-from muniment.formats.witnesswire import (
+from muniment.tlog.checkpoint import SignedCheckpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.merkle import EMPTY_ROOT
+from muniment.tlog.note import Signer, verify_note
+from muniment.tlog.policy import Policy, parse_policy
+from muniment.tlog.proofs import verify_consistency
+from muniment.tlog.witnesswire import (
     SIZE_CONTENT_TYPE,
     format_cosignatures,
     format_size,
     origin_hash,
     parse_add_checkpoint,
 )
-from muniment.service.metrics import Metrics
-from muniment_log.heads import HeadSigner
+from muniment_log.core.heads import HeadSigner
 from muniment_log.metrics import LogMetrics
-from muniment_log.publisher import Publisher
-from muniment_log.rollback import Doubts, PastCheck, check_witnesses
-from muniment_log.rounds import PublisherLimits
+from muniment_log.publish.publisher import Publisher
+from muniment_log.publish.rollback import Doubts, PastCheck, check_witnesses
+from muniment_log.publish.rounds import PublisherLimits
+from muniment_log.publish.witness import WitnessClient, clients_of, new_session
 from muniment_log.storage.port import Head
-from muniment_log.witness import WitnessClient, clients_of, new_session
+from muniment_service.metrics import Metrics
 
 NOW = 1_790_000_000
 ORIGIN = log_tools.ORIGIN

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from muniment.service.config import Address
-from muniment.service.http import App
-from muniment.service.server import Limits, serving
+from muniment_service.config import Address
+from muniment_service.http import App
+from muniment_service.server import Limits, serving
 
 
 @asynccontextmanager

@@ -7,9 +7,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from hypothesis import strategies as st
 
-from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
-from muniment.formats.cosignature import Ed25519Cosigner, MLDSA44Cosigner
-from muniment.formats.note import Ed25519Signer, Signer
+from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
+from muniment.tlog.cosignature import Ed25519Cosigner, MLDSA44Cosigner
+from muniment.tlog.note import Ed25519Signer, Signer
 
 NOW = 1_790_000_000
 ORIGIN = "log.example/one"

@@ -47,9 +47,9 @@ def vkey() -> str:
 
 def _made() -> Iterator[Case]:
     from byzantine import View, bad_signature, poisoned, unsigned
-    from muniment.formats.encoding import frame
-    from muniment.formats.evidence import same_size
-    from muniment.formats.witnesswire import SignSubtree, origin_hash
+    from muniment.tlog.encoding import frame
+    from muniment.tlog.evidence import same_size
+    from muniment.tlog.witnesswire import SignSubtree, origin_hash
 
     view = View("log.example/corpus").append(40)
     other = view.fork(7, 40)

@@ -11,7 +11,7 @@ from typing import Any
 
 import processes
 from byzantine import ByzantineLog, get
-from muniment_witness import setup
+from muniment_witness.cli import setup
 from processes import muniment_witness
 
 PERIOD = 0.4

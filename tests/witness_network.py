@@ -18,16 +18,16 @@ from urllib.parse import urlsplit
 
 import byzantine
 from byzantine import View
-from muniment.formats.evidence import parse_evidence
-from muniment.formats.proven import verify_evidence
-from muniment.service.config import Address
-from muniment.service.http import App, Request, Response
-from muniment.service.metrics import Metrics
+from muniment.tlog.evidence import parse_evidence
+from muniment.tlog.proven import verify_evidence
+from muniment_service.config import Address
+from muniment_service.http import App, Request, Response
+from muniment_service.metrics import Metrics
 from muniment_witness.config import Gossip, LogOptions, Peer, WitnessConfig, WitnessFile
-from muniment_witness.decide import Log
-from muniment_witness.http import WitnessHttp
-from muniment_witness.net import Answer, UnreachableError
-from muniment_witness.watch import Watch
+from muniment_witness.gossip.net import Answer, UnreachableError
+from muniment_witness.gossip.watch import Watch
+from muniment_witness.http.api import WitnessHttp
+from muniment_witness.judge.decide import Log
 from witness_tools import opened_store, witness_signer
 
 START = 1_700_000_000
@@ -64,7 +64,7 @@ class Node:
 
     @property
     def peer(self) -> Peer:
-        from muniment.formats.cosignature import verifier_for
+        from muniment.tlog.cosignature import verifier_for
 
         return Peer(f"{self.name}.example", (verifier_for(self.signer.vkey),), self.url)
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import rfc6962
-from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
-from muniment.formats.cosignature import signer_for, verifier_for
-from muniment.formats.keys import generate
-from muniment.formats.note import SignatureLine, Signer, Verifier, VKey
-from muniment.formats.witnesswire import AddCheckpoint, SignSubtree
-from muniment_witness.database import create
-from muniment_witness.store import Store
+from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
+from muniment.tlog.cosignature import signer_for, verifier_for
+from muniment.tlog.keys.keyfile import generate
+from muniment.tlog.note import SignatureLine, Signer, Verifier, VKey
+from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree
+from muniment_witness.store.database import create
+from muniment_witness.store.heads import Store
 
 ORIGIN = "log.example/decisions"
 WITNESS = "witness.example/w1"

@@ -7,9 +7,6 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from muniment.access import (
-        Access,
-    )
     from muniment.audit.auditor import (
         AuditOptions,
         AuditOutcome,
@@ -48,24 +45,48 @@ if TYPE_CHECKING:
         Unreachable,
         WrongLoop,
     )
-    from muniment.formats.cosignature import (
-        signer_for,
+    from muniment.gateway.gateway import (
+        Gateway,
     )
-    from muniment.formats.encoding import (
-        FormatError,
-        MunimentError,
-        VerificationError,
+    from muniment.gateway.governed import (
+        Call,
+        governed,
     )
-    from muniment.formats.note import (
-        VKey,
-        parse_vkey,
+    from muniment.gateway.guard import (
+        Guard,
     )
-    from muniment.formats.policy import (
-        CosignedCheckpoint,
-        Policy,
-        parse_policy,
+    from muniment.gateway.receipts import (
+        BatchReceipt,
+        Published,
+        Receipt,
     )
-    from muniment.formats.records import (
+    from muniment.gateway.runs import (
+        carry_run,
+        current_run,
+        run_edges,
+        running,
+    )
+    from muniment.gateway.spool import (
+        Spool,
+    )
+    from muniment.http.access import (
+        Access,
+    )
+    from muniment.http.logclient import (
+        LogClient,
+    )
+    from muniment.local.keyfiles import (
+        read_key_file,
+    )
+    from muniment.permit import (
+        Context,
+        ExpectedPolicy,
+        Permit,
+        Trust,
+        parse_permit,
+        verify_permit,
+    )
+    from muniment.records.api import (
         Actor,
         Artifact,
         Attribution,
@@ -88,52 +109,31 @@ if TYPE_CHECKING:
         parse_record,
         sign_decision,
     )
-    from muniment.formats.tlogproof import (
+    from muniment.tlog.cosignature import (
+        signer_for,
+    )
+    from muniment.tlog.encoding import (
+        FormatError,
+        MunimentError,
+        VerificationError,
+    )
+    from muniment.tlog.note import (
+        VKey,
+        parse_vkey,
+    )
+    from muniment.tlog.policy import (
+        CosignedCheckpoint,
+        Policy,
+        parse_policy,
+    )
+    from muniment.tlog.tlogproof import (
         TlogProof,
         parse_tlog_proof,
         verify_tlog_proof,
     )
-    from muniment.gateway import (
-        Gateway,
-    )
-    from muniment.governed import (
-        Call,
-        governed,
-    )
-    from muniment.guard import (
-        Guard,
-    )
-    from muniment.keyfiles import (
-        read_key_file,
-    )
-    from muniment.logclient import (
-        LogClient,
-    )
-    from muniment.permit import (
-        Context,
-        ExpectedPolicy,
-        Permit,
-        Trust,
-        parse_permit,
-        verify_permit,
-    )
-    from muniment.receipts import (
-        BatchReceipt,
-        Published,
-        Receipt,
-    )
-    from muniment.runs import (
-        carry_run,
-        current_run,
-        run_edges,
-        running,
-    )
-    from muniment.spool import (
-        Spool,
-    )
 
 _MODULES: Final = {
-    "Access": "muniment.access",
+    "Access": "muniment.http.access",
     "AuditOptions": "muniment.audit.auditor",
     "AuditOutcome": "muniment.audit.auditor",
     "audit_log": "muniment.audit.auditor",
@@ -162,59 +162,59 @@ _MODULES: Final = {
     "Undelivered": "muniment.errors",
     "Unreachable": "muniment.errors",
     "WrongLoop": "muniment.errors",
-    "signer_for": "muniment.formats.cosignature",
-    "FormatError": "muniment.formats.encoding",
-    "MunimentError": "muniment.formats.encoding",
-    "VerificationError": "muniment.formats.encoding",
-    "VKey": "muniment.formats.note",
-    "parse_vkey": "muniment.formats.note",
-    "CosignedCheckpoint": "muniment.formats.policy",
-    "Policy": "muniment.formats.policy",
-    "parse_policy": "muniment.formats.policy",
-    "Actor": "muniment.formats.records",
-    "Artifact": "muniment.formats.records",
-    "Attribution": "muniment.formats.records",
-    "Binding": "muniment.formats.records",
-    "Decision": "muniment.formats.records",
-    "Denial": "muniment.formats.records",
-    "Edge": "muniment.formats.records",
-    "Entity": "muniment.formats.records",
-    "Outcome": "muniment.formats.records",
-    "PolicyRef": "muniment.formats.records",
-    "Record": "muniment.formats.records",
-    "ResourceScope": "muniment.formats.records",
-    "Revocation": "muniment.formats.records",
-    "Scope": "muniment.formats.records",
-    "Target": "muniment.formats.records",
-    "Thing": "muniment.formats.records",
-    "Validity": "muniment.formats.records",
-    "Verification": "muniment.formats.records",
-    "encode_record": "muniment.formats.records",
-    "parse_record": "muniment.formats.records",
-    "sign_decision": "muniment.formats.records",
-    "TlogProof": "muniment.formats.tlogproof",
-    "parse_tlog_proof": "muniment.formats.tlogproof",
-    "verify_tlog_proof": "muniment.formats.tlogproof",
-    "Gateway": "muniment.gateway",
-    "Call": "muniment.governed",
-    "governed": "muniment.governed",
-    "Guard": "muniment.guard",
-    "read_key_file": "muniment.keyfiles",
-    "LogClient": "muniment.logclient",
+    "signer_for": "muniment.tlog.cosignature",
+    "FormatError": "muniment.tlog.encoding",
+    "MunimentError": "muniment.tlog.encoding",
+    "VerificationError": "muniment.tlog.encoding",
+    "VKey": "muniment.tlog.note",
+    "parse_vkey": "muniment.tlog.note",
+    "CosignedCheckpoint": "muniment.tlog.policy",
+    "Policy": "muniment.tlog.policy",
+    "parse_policy": "muniment.tlog.policy",
+    "Actor": "muniment.records.api",
+    "Artifact": "muniment.records.api",
+    "Attribution": "muniment.records.api",
+    "Binding": "muniment.records.api",
+    "Decision": "muniment.records.api",
+    "Denial": "muniment.records.api",
+    "Edge": "muniment.records.api",
+    "Entity": "muniment.records.api",
+    "Outcome": "muniment.records.api",
+    "PolicyRef": "muniment.records.api",
+    "Record": "muniment.records.api",
+    "ResourceScope": "muniment.records.api",
+    "Revocation": "muniment.records.api",
+    "Scope": "muniment.records.api",
+    "Target": "muniment.records.api",
+    "Thing": "muniment.records.api",
+    "Validity": "muniment.records.api",
+    "Verification": "muniment.records.api",
+    "encode_record": "muniment.records.api",
+    "parse_record": "muniment.records.api",
+    "sign_decision": "muniment.records.api",
+    "TlogProof": "muniment.tlog.tlogproof",
+    "parse_tlog_proof": "muniment.tlog.tlogproof",
+    "verify_tlog_proof": "muniment.tlog.tlogproof",
+    "Gateway": "muniment.gateway.gateway",
+    "Call": "muniment.gateway.governed",
+    "governed": "muniment.gateway.governed",
+    "Guard": "muniment.gateway.guard",
+    "read_key_file": "muniment.local.keyfiles",
+    "LogClient": "muniment.http.logclient",
     "Context": "muniment.permit",
     "ExpectedPolicy": "muniment.permit",
     "Permit": "muniment.permit",
     "Trust": "muniment.permit",
     "parse_permit": "muniment.permit",
     "verify_permit": "muniment.permit",
-    "BatchReceipt": "muniment.receipts",
-    "Published": "muniment.receipts",
-    "Receipt": "muniment.receipts",
-    "carry_run": "muniment.runs",
-    "current_run": "muniment.runs",
-    "run_edges": "muniment.runs",
-    "running": "muniment.runs",
-    "Spool": "muniment.spool",
+    "BatchReceipt": "muniment.gateway.receipts",
+    "Published": "muniment.gateway.receipts",
+    "Receipt": "muniment.gateway.receipts",
+    "carry_run": "muniment.gateway.runs",
+    "current_run": "muniment.gateway.runs",
+    "run_edges": "muniment.gateway.runs",
+    "running": "muniment.gateway.runs",
+    "Spool": "muniment.gateway.spool",
 }
 
 __all__ = [
@@ -304,6 +304,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "blocking":  # a module: it has a Gateway of its own
+        return importlib.import_module("muniment.gateway.blocking")
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module 'muniment' has no attribute {name!r}")

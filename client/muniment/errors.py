@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from muniment.formats.encoding import FormatError, MunimentError, VerificationError
+from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
 
 if TYPE_CHECKING:
-    from muniment.formats.members import DenialCode
+    from muniment.records.members import DenialCode
 
 __all__ = [
     "BadAnswer",

@@ -21,12 +21,12 @@ import aiohttp
 from aiohttp import web
 
 from muniment import Denied, Gateway, parse_policy, read_key_file, signer_for
-from muniment.formats.kinds import Entity
-from muniment.governed import Call, governed
-from muniment.guard import Guard
+from muniment.gateway.governed import Call, governed
+from muniment.gateway.guard import Guard
+from muniment.gateway.runs import current_run, running
+from muniment.local.lifecycle import stop_requested
 from muniment.permit import Context, ExpectedPolicy, Permit, Trust
-from muniment.runs import current_run, running
-from muniment.service.process import stop_requested
+from muniment.records.kinds import Entity
 
 POLICY_ID, REVISION = "tools", "7"
 RUN_HEADER = "Muniment-Run"

@@ -14,36 +14,36 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.cosignature import verifier_for
-from muniment.service.logging import event
-from muniment.service.metrics import Metrics
-from muniment.service.process import (
-    allow_connections,
-    print_ready,
-    spare_collections,
-    stop_requested,
-)
-from muniment.service.server import serving, serving_unix
-from muniment.service.tls import server_context
-from muniment_log.budgets import Budgets
-from muniment_log.heads import HeadSigner
+from muniment.local.lifecycle import stop_requested
+from muniment.local.logs import event
+from muniment.tlog.cosignature import verifier_for
+from muniment_log.core.budgets import Budgets
+from muniment_log.core.heads import HeadSigner
+from muniment_log.core.integrate import restore
+from muniment_log.core.sequencer import Sequencer
+from muniment_log.core.tokens import TokenFramer
+from muniment_log.http.access import Doors
 from muniment_log.http.admin import Admin
 from muniment_log.http.api import build, state_of
-from muniment_log.http.doors import Doors
 from muniment_log.http.reads import published_size
-from muniment_log.index import IndexFiles, IndexProcess, IndexReads
+from muniment_log.index.supervisor import IndexFiles, IndexProcess, IndexReads
 from muniment_log.inforce import Witnesses
-from muniment_log.integrate import restore
-from muniment_log.listening import Heads
 from muniment_log.metrics import LogMetrics
-from muniment_log.publisher import Publisher
-from muniment_log.rollback import Doubts, PastCheck, check_note, check_witnesses
-from muniment_log.sequencer import Sequencer
+from muniment_log.publish.commits import Heads
+from muniment_log.publish.publisher import Publisher
+from muniment_log.publish.rollback import Doubts, PastCheck, check_note, check_witnesses
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.snapshot import LogSnapshot
 from muniment_log.storage.sqlite import SQLiteStore
-from muniment_log.tokens import TokenFramer
+from muniment_service.metrics import Metrics
+from muniment_service.process import (
+    allow_connections,
+    print_ready,
+    spare_collections,
+)
+from muniment_service.server import serving, serving_unix
+from muniment_service.tls import server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -32,17 +32,24 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import Meta
 
-from muniment.formats.cosignature import MAX_NAME_SIZE, verifier_for
-from muniment.formats.encoding import FormatError, check_key_name
-from muniment.formats.note import (
+from muniment.local.logs import LogFormat, LogLevel  # noqa: TC001  # msgspec reads them
+from muniment.tlog.cosignature import MAX_NAME_SIZE, verifier_for
+from muniment.tlog.encoding import FormatError, check_key_name
+from muniment.tlog.note import (
     COSIGNATURE_MLDSA44,
     ED25519,
     MAX_SIGNATURES,
     Signer,
     parse_vkey,
 )
-from muniment.formats.policy import MAX_POLICY_SIZE, parse_policy
-from muniment.service.config import (
+from muniment.tlog.policy import MAX_POLICY_SIZE, parse_policy
+from muniment_log.core.budgets import BURST_SECONDS, Rate, Rates
+from muniment_log.core.ingest import Admission
+from muniment_log.core.sequencer import SequencerLimits
+from muniment_log.http.bearer import Token, Tokens
+from muniment_log.publish.rounds import PublisherLimits
+from muniment_log.storage.recall import KEPT
+from muniment_service.config import (
     Address,
     Config,
     ConfigError,
@@ -50,22 +57,15 @@ from muniment.service.config import (
     config_key,
     load_config,
 )
-from muniment.service.limits import Count, Limits, Seconds  # msgspec reads them
-from muniment.service.logging import LogFormat, LogLevel  # noqa: TC001  # msgspec reads them
-from muniment.service.signers import read_signers
-from muniment.service.tls import OutgoingTable, TlsTable
-from muniment_log.bearer import Token, Tokens
-from muniment_log.budgets import BURST_SECONDS, Rate, Rates
-from muniment_log.ingest import Admission
-from muniment_log.rounds import PublisherLimits
-from muniment_log.sequencer import SequencerLimits
-from muniment_log.storage.recall import KEPT
+from muniment_service.limits import Count, Limits, Seconds  # msgspec reads them
+from muniment_service.signers import read_signers
+from muniment_service.tls import OutgoingTable, TlsTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from muniment.formats.note import Verifier
-    from muniment.formats.policy import Policy
+    from muniment.tlog.note import Verifier
+    from muniment.tlog.policy import Policy
 
 MANIFEST_HEADER: Final = "muniment/manifest/v1"
 """First line of manifests. The log's key signs manifests (of token streams) and checkpoints, whose

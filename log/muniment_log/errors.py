@@ -3,8 +3,8 @@
 The HTTP layer turns them into problem details in one table, the command line into exit codes.
 """
 
-from muniment.formats.encoding import MunimentError
-from muniment.service.database import UnwritableError
+from muniment.local.sqlitefile import UnwritableError
+from muniment.tlog.encoding import MunimentError
 
 
 class LogError(MunimentError):

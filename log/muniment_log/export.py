@@ -13,24 +13,24 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import MunimentError
-from muniment.formats.note import verify_note
-from muniment.formats.tiles import ENTRIES, TILE_WIDTH, Tile, bundles_of
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.encoding import MunimentError
+from muniment.tlog.note import verify_note
+from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile, bundles_of
 from muniment_log.cluster.entries import run_of
 from muniment_log.cluster.writer import write_partials, write_tiles
-from muniment_log.edges import upper_partials
+from muniment_log.core.edges import upper_partials
+from muniment_log.core.integrate import EMPTY_EDGE, edge_of, integrate
+from muniment_log.core.proofs import root_at
 from muniment_log.errors import RolledBackError, StorageError
-from muniment_log.integrate import EMPTY_EDGE, edge_of, integrate
-from muniment_log.proofs import root_at
 from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from muniment.formats.checkpoint import Checkpoint
-    from muniment.formats.note import Verifier
-    from muniment_log.integrate import RightEdge
+    from muniment.tlog.checkpoint import Checkpoint
+    from muniment.tlog.note import Verifier
+    from muniment_log.core.integrate import RightEdge
     from muniment_log.storage.port import TileSource
 
 CHECKPOINT: Final = "checkpoint"

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from muniment.formats.policy import show
-from muniment.service.inforce import InForce, reread_file
-from muniment.service.signers import check_signers
-from muniment.service.tls import server_context
+from muniment.tlog.policy import show
 from muniment_log.config import load
-from muniment_log.witness import clients_of, new_session
+from muniment_log.publish.witness import clients_of, new_session
+from muniment_service.inforce import InForce, reread_file
+from muniment_service.signers import check_signers
+from muniment_service.tls import server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from muniment.formats.policy import Policy
+    from muniment.tlog.policy import Policy
     from muniment_log.config import LogConfig
-    from muniment_log.witness import WitnessClient
+    from muniment_log.publish.witness import WitnessClient
 
 RELOADED: Final = frozenset(
     {"gateway", "token", "read", "policy", "outgoing", "key_passphrase_file"}

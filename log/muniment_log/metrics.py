@@ -1,15 +1,15 @@
-"""The log's own Prometheus metrics; HTTP and process metrics come from `muniment.service`."""
+"""The log's own Prometheus metrics; HTTP and process metrics come from `muniment_service`."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Final
 
-from muniment.service.logging import event
+from muniment.local.logs import event
 
 if TYPE_CHECKING:
-    from muniment.service.metrics import Metrics
     from muniment_log.errors import DamagedTileError
+    from muniment_service.metrics import Metrics
 
 _LOGGER = logging.getLogger(__name__)
 _LEAVES: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0)

@@ -15,14 +15,14 @@ from typing import Any
 
 from msgspec import convert
 
-from muniment.formats.cosignature import signer_for
-from muniment.formats.kinds import Decision, Edge, Record, Thing
-from muniment.formats.note import Signer
-from muniment.formats.policy import Policy, parse_policy
-from muniment.gateway import Gateway
-from muniment.httpclient import HttpClient
-from muniment.keyfiles import read_key_file
-from muniment.service.process import run
+from muniment.gateway.gateway import Gateway
+from muniment.http.client import HttpClient
+from muniment.local.keyfiles import read_key_file
+from muniment.records.kinds import Decision, Edge, Record, Thing
+from muniment.tlog.cosignature import signer_for
+from muniment.tlog.note import Signer
+from muniment.tlog.policy import Policy, parse_policy
+from muniment_service.process import run
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 from decisions import decisions

@@ -10,12 +10,12 @@ from benchmark.options import Options
 from benchmark.receipts import check_receipts
 from benchmark.rig import BenchError, Rig
 from benchmark.stats import rounds
-from muniment.formats.kinds import Entity
-from muniment.formats.merkle import leaf_hash
-from muniment.formats.policy import Policy, parse_policy
-from muniment.formats.proofs import verify_inclusion
-from muniment.formats.tlogproof import TlogProof, parse_tlog_proof, verify_tlog_proof
 from muniment.permit import Context, Permit, Trust, verify_permit_bytes
+from muniment.records.kinds import Entity
+from muniment.tlog.merkle import leaf_hash
+from muniment.tlog.policy import Policy, parse_policy
+from muniment.tlog.proofs import verify_inclusion
+from muniment.tlog.tlogproof import TlogProof, parse_tlog_proof, verify_tlog_proof
 
 
 def proofs(options: Options) -> dict[str, Any]:

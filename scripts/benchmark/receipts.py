@@ -3,8 +3,8 @@
 import time
 
 from benchmark.rig import BenchError, Rig
-from muniment.formats.proofs import verify_inclusion
-from muniment.formats.tlogproof import parse_tlog_proof
+from muniment.tlog.proofs import verify_inclusion
+from muniment.tlog.tlogproof import parse_tlog_proof
 
 
 def check_receipts(rig: Rig, checks: list[tuple[int, str]]) -> None:

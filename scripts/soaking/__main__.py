@@ -21,11 +21,11 @@ from typing import Any
 
 from deployment import BIN, WITNESSES, Deployment, DeploymentError, tie_to_parent
 
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import unframe
-from muniment.formats.merkle import leaf_hash
-from muniment.formats.tiles import bundles_of
-from muniment.logclient import LogClient
+from muniment.http.logclient import LogClient
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.encoding import unframe
+from muniment.tlog.merkle import leaf_hash
+from muniment.tlog.tiles import bundles_of
 from soaking.trouble import READ_WITHIN, Trouble, audit
 
 SCRIPTS = Path(__file__).resolve().parents[1]

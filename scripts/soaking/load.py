@@ -17,12 +17,12 @@ from typing import IO, Any
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 from decisions import decisions
 from muniment.errors import Denied, MunimentError
-from muniment.formats.cosignature import signer_for
-from muniment.formats.policy import Policy, parse_policy
-from muniment.gateway import Gateway
-from muniment.keyfiles import read_key_file
-from muniment.receipts import Receipt
-from muniment.service.process import run
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.receipts import Receipt
+from muniment.local.keyfiles import read_key_file
+from muniment.tlog.cosignature import signer_for
+from muniment.tlog.policy import Policy, parse_policy
+from muniment_service.process import run
 
 POOL = 5_000  # distinct decisions; each is logged with a fresh id
 BATCH = 20  # records in the largest batch

@@ -18,8 +18,8 @@ from log_deployment import (
     deployed,
     start_log,
 )
+from muniment_log.cli.exits import EXIT_DATABASE, EXIT_ROLLED_BACK
 from muniment_log.cluster.migrate import migrations
-from muniment_log.exits import EXIT_DATABASE, EXIT_ROLLED_BACK
 
 RECORDS = decisions(3, producer=GATEWAY)
 

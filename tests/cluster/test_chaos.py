@@ -22,12 +22,12 @@ import pytest
 import engines
 from faults.services import Services, services
 from log_deployment import GATEWAY, ORIGIN, Cluster, Deployment, Stream, ask, deployed
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import parse_base64, unframe
-from muniment.formats.merkle import CompactRange, leaf_hash, leaf_hashes
-from muniment.formats.proofs import verify_inclusion
-from muniment.formats.tiles import bundles_of
-from muniment.formats.witnesswire import origin_hash
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.encoding import parse_base64, unframe
+from muniment.tlog.merkle import CompactRange, leaf_hash, leaf_hashes
+from muniment.tlog.proofs import verify_inclusion
+from muniment.tlog.tiles import bundles_of
+from muniment.tlog.witnesswire import origin_hash
 from processes import Process
 from tcpproxy import Proxy
 

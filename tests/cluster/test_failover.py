@@ -19,18 +19,18 @@ import engines
 from log_deployment import GATEWAY as DEPLOYED_GATEWAY
 from log_deployment import Cluster, ask, deployed
 from log_tools import GATEWAY, GatewayStream
-from muniment.formats.encoding import unframe
+from muniment.tlog.encoding import unframe
 from muniment_log.cluster import database as database_module
 from muniment_log.cluster.database import Database
 from muniment_log.cluster.lease import Lease
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.treestore import TreeStore
+from muniment_log.core.integrate import EMPTY_EDGE, integrate
+from muniment_log.core.streams import digest_of
 from muniment_log.errors import LogError, UnavailableError
-from muniment_log.integrate import EMPTY_EDGE, integrate
 from muniment_log.storage.port import StreamKey
 from muniment_log.storage.store import Ordering
-from muniment_log.streams import digest_of
 from tcpproxy import Proxy
 
 SECONDS = 90.0  # only a failure waits so long

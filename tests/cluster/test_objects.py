@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import engines
-from muniment.formats.encoding import FormatError
-from muniment.service.metrics import Metrics
+from muniment.tlog.encoding import FormatError
 from muniment_log.cluster.objects import DivergedError, ObjectStore, SwapLostError, Version
 from muniment_log.errors import StorageError, UnavailableError
+from muniment_service.metrics import Metrics
 
 
 @contextlib.asynccontextmanager
@@ -190,7 +190,7 @@ def test_only_this_machine_is_spoken_to_in_the_clear() -> None:
 PENDING = """
     import asyncio, sys
     from muniment_log.cluster.objects import ObjectStore
-    from muniment_log.exits import end_with
+    from muniment_log.cli.exits import end_with
 
     async def main():
         store = ObjectStore.open("s3://bucket", seconds=2.0)

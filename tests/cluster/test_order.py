@@ -11,19 +11,19 @@ import pytest
 import engines
 from cluster_tools import clustered, ordered_in
 from log_tools import GATEWAY, LIMITS, GatewayStream, all_entries, entries_of, record
-from muniment.formats.encoding import unframe
-from muniment.formats.manifest import MAX_BATCH_BYTES
+from muniment.records.manifest import MAX_BATCH_BYTES
+from muniment.tlog.encoding import unframe
 from muniment_log.cluster.database import Connection, Database
 from muniment_log.cluster.entries import ROW_BYTES, rows_of, run_of
 from muniment_log.cluster.lease import Lease, LeaseLostError
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.treestore import TreeStore
+from muniment_log.core.integrate import EMPTY_EDGE, integrate
+from muniment_log.core.streams import digest_of
 from muniment_log.errors import OverloadedError, StorageError, UnavailableError
-from muniment_log.integrate import EMPTY_EDGE, integrate
 from muniment_log.storage.port import NEW_STREAM, Head, StreamKey
 from muniment_log.storage.store import Ordering, StreamsMovedError
-from muniment_log.streams import digest_of
 
 MAIN = StreamKey(GATEWAY, "main")
 

@@ -10,7 +10,7 @@ import pytest
 import engines
 import processes
 from log_deployment import Cluster, Deployment, ask, deployed, start_log
-from muniment.service.database import DatabaseError
+from muniment.local.sqlitefile import DatabaseError
 from muniment_log.cluster.database import Database
 from muniment_log.errors import StorageError
 

@@ -23,8 +23,8 @@ from log_deployment import (
     run,
     start_log,
 )
-from muniment.formats.encoding import parse_base64
-from muniment.formats.proofs import verify_inclusion
+from muniment.tlog.encoding import parse_base64
+from muniment.tlog.proofs import verify_inclusion
 from muniment_log.cluster.migrate import migrations
 
 RECORDS = decisions.decisions(300, producer=GATEWAY)

@@ -15,8 +15,8 @@ import engines
 import processes
 import signing
 from log_deployment import GATEWAY, ORIGIN, Cluster, Deployment, Stream, ask, deployed, run
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.note import parse_vkey
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.note import parse_vkey
 
 SECONDS = 60.0  # only a failure waits so long
 

@@ -8,7 +8,7 @@ import pytest
 import engines
 import processes
 from log_deployment import Cluster, Deployment, ask, deployed
-from muniment.formats.encoding import FormatError
+from muniment.tlog.encoding import FormatError
 from muniment_log.cluster.objects import ObjectStore
 
 

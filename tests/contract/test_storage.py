@@ -21,19 +21,19 @@ import log_tools
 import rfc6962
 import signing
 from log_tools import GATEWAY, GatewayStream, all_entries, entries_of, record
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.encoding import unframe
-from muniment.formats.manifest import Batch, verify_manifest
-from muniment.formats.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
-from muniment_log.errors import OverloadedError, StreamConflictError, StreamGapError
-from muniment_log.repeats import (
+from muniment.records.manifest import Batch, verify_manifest
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.encoding import unframe
+from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
+from muniment_log.core.repeats import (
     IdConflictError,
     KeyConflictError,
     Request,
     Stated,
     request_of,
 )
-from muniment_log.sequencer import SequencerLimits
+from muniment_log.core.sequencer import SequencerLimits
+from muniment_log.errors import OverloadedError, StreamConflictError, StreamGapError
 from muniment_log.storage.port import (
     NEW_STREAM,
     Receipt,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from muniment.service import database
+from muniment.local import sqlitefile as database
 
 
 def main(pages: int, clock_off: int, module: str, arguments: list[str]) -> None:

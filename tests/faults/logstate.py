@@ -10,22 +10,22 @@ from pathlib import Path
 import signing
 from log_deployment import ORIGIN
 from log_tools import all_entries
-from muniment.formats.checkpoint import (
+from muniment.tlog.checkpoint import (
     Checkpoint,
     SignedCheckpoint,
     parse_signed_checkpoint,
     sign_checkpoint,
 )
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.merkle import CompactRange, leaf_hashes
-from muniment.formats.witnesswire import AddCheckpoint
-from muniment_log.integrate import restore
-from muniment_log.proofs import consistency_proof, root_at
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.merkle import CompactRange, leaf_hashes
+from muniment.tlog.witnesswire import AddCheckpoint
+from muniment_log.core.integrate import restore
+from muniment_log.core.proofs import consistency_proof, root_at
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.port import Head
 from muniment_log.storage.sqlite import SQLiteStore
-from muniment_witness.decide import NEVER, Accepted, Log, State, decide
-from muniment_witness.decide import Head as WitnessHead
+from muniment_witness.judge.decide import NEVER, Accepted, Log, State, decide
+from muniment_witness.judge.decide import Head as WitnessHead
 
 SIGNER = signing.log_signer(ORIGIN)
 LOG = Log(ORIGIN, (verifier_for(SIGNER.vkey),))

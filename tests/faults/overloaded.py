@@ -10,11 +10,11 @@ import decisions
 import signing
 from faults.crowd import Line, Reply
 from log_deployment import GATEWAY, ORIGIN, PRODUCER, TOKEN, Stream
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import unframe
-from muniment.formats.merkle import CompactRange, leaf_hashes
-from muniment.formats.tiles import bundles_of
-from muniment_log.setup import init
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.encoding import unframe
+from muniment.tlog.merkle import CompactRange, leaf_hashes
+from muniment.tlog.tiles import bundles_of
+from muniment_log.cli.setup import init
 
 BATCH = 250  # records
 RECORDS = decisions.decisions(4 * BATCH, producer=GATEWAY)

@@ -11,9 +11,9 @@ import pytest
 import signing
 from faults.rot import flip, judge_any_bit
 from log_tools import ORIGIN, GatewayStream, embedded
-from muniment.formats.cosignature import verifier_for
+from muniment.tlog.cosignature import verifier_for
+from muniment_log.core.heads import HeadSigner
 from muniment_log.errors import StorageError
-from muniment_log.heads import HeadSigner
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
 from muniment_log.storage.sqlite import create_database

@@ -7,12 +7,12 @@ from pathlib import Path
 import decisions
 from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, Deployment, ask, deployed, run
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.note import Verifier, parse_vkey, verify_note
-from muniment.formats.witnesswire import origin_hash
-from muniment_log.exits import EXIT_FAILED
-from muniment_witness import setup
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.note import Verifier, parse_vkey, verify_note
+from muniment.tlog.witnesswire import origin_hash
+from muniment_log.cli.exits import EXIT_FAILED
+from muniment_witness.cli import setup
 from processes import muniment_log
 from witness_tools import WITNESS, GrowingLog, log_signer
 

@@ -15,8 +15,8 @@ import pytest
 import processes
 from decisions import decisions
 from log_deployment import GATEWAY, Deployment, ask, deployed
-from muniment_log.exits import EXIT_UNWRITABLE
-from muniment_witness import exits as witness_exits
+from muniment_log.cli.exits import EXIT_UNWRITABLE
+from muniment_witness.cli import exits as witness_exits
 
 MIB = 1 << 20
 MOST_BATCHES = 200

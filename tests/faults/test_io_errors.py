@@ -23,15 +23,15 @@ from faults import strace
 from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, ask, deployed
 from log_tools import open_store
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import unframe
-from muniment.formats.merkle import CompactRange, leaf_hashes
-from muniment.formats.tiles import bundles_of
-from muniment.formats.witnesswire import origin_hash
-from muniment.service.database import DatabaseError
-from muniment_log.exits import EXIT_FAILED, EXIT_UNWRITABLE
+from muniment.local.sqlitefile import DatabaseError
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.encoding import unframe
+from muniment.tlog.merkle import CompactRange, leaf_hashes
+from muniment.tlog.tiles import bundles_of
+from muniment.tlog.witnesswire import origin_hash
+from muniment_log.cli.exits import EXIT_FAILED, EXIT_UNWRITABLE
 from muniment_log.storage.sqlite import SQLiteStore
-from muniment_witness import setup
+from muniment_witness.cli import setup
 from processes import Process
 from witness_tools import WITNESS, GrowingLog, log_signer
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from faults.services import services
 from integration.test_log_crash import Load
 from log_deployment import GATEWAY, ORIGIN, ask, deployed
-from muniment.formats.encoding import parse_base64, unframe
-from muniment.formats.merkle import CompactRange, leaf_hash, leaf_hashes
-from muniment.formats.proofs import verify_inclusion
-from muniment.formats.tiles import bundles_of
-from muniment.formats.witnesswire import origin_hash
-from muniment_witness import setup
+from muniment.tlog.encoding import parse_base64, unframe
+from muniment.tlog.merkle import CompactRange, leaf_hash, leaf_hashes
+from muniment.tlog.proofs import verify_inclusion
+from muniment.tlog.tiles import bundles_of
+from muniment.tlog.witnesswire import origin_hash
+from muniment_witness.cli import setup
 from witness_tools import WITNESS, GrowingLog, log_signer
 
 ROUNDS = int(os.environ.get("MUNIMENT_KILL_ROUNDS", "8"))

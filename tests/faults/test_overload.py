@@ -12,7 +12,7 @@ from faults.crowd import Line, files, resident, run
 from faults.overloaded import Load, check_receipts, configured, everything
 from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, Stream
-from muniment.gateway import Gateway
+from muniment.gateway.gateway import Gateway
 
 MIB = 1 << 20
 INFLIGHT, COMMIT, CONNECTIONS = 4 * MIB, 2 * MIB, 200

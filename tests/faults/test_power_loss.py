@@ -22,9 +22,9 @@ from faults.cuts import Cuts
 from faults.logstate import Found, History, look
 from log_deployment import GATEWAY, ORIGIN, Deployment, Stream, ask, deployed
 from log_tools import all_entries
-from muniment.formats.encoding import unframe
-from muniment.formats.manifest import parse_batch
-from muniment.formats.tiles import bundles_of
+from muniment.records.manifest import parse_batch
+from muniment.tlog.encoding import unframe
+from muniment.tlog.tiles import bundles_of
 
 SAMPLES = int(os.environ.get("MUNIMENT_POWER_SAMPLES", "1"))
 PAGES = 32

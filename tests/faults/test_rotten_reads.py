@@ -8,7 +8,7 @@ import processes
 from faults.rot import flip
 from faults.services import services
 from log_deployment import GATEWAY, ask, deployed
-from muniment_log.exits import EXIT_DAMAGED
+from muniment_log.cli.exits import EXIT_DAMAGED
 
 RECORDS = decisions.decisions(900, producer=GATEWAY)
 DAMAGE = {

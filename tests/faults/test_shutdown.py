@@ -11,9 +11,9 @@ from faults.crowd import Line, run, until
 from faults.overloaded import Load, check_receipts, configured, everything
 from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, Stream
-from muniment.formats.policy import parse_policy
-from muniment.formats.witnesswire import origin_hash
-from muniment_witness import setup
+from muniment.tlog.policy import parse_policy
+from muniment.tlog.witnesswire import origin_hash
+from muniment_witness.cli import setup
 from processes import Process
 from witness_tools import WITNESS, GrowingLog
 

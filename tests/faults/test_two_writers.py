@@ -11,10 +11,10 @@ import processes
 from faults.services import services
 from log_deployment import GATEWAY, ORIGIN, ask, deployed
 from log_tools import GatewayStream
-from muniment.formats.witnesswire import origin_hash
+from muniment.tlog.witnesswire import origin_hash
+from muniment_log.cli.exits import EXIT_DATABASE, EXIT_FAILED
 from muniment_log.errors import StorageError, UnavailableError
-from muniment_log.exits import EXIT_DATABASE, EXIT_FAILED
-from muniment_witness import setup
+from muniment_witness.cli import setup
 from processes import ProcessFailedError
 from witness_tools import WITNESS, GrowingLog, log_signer
 

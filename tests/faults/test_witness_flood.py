@@ -8,11 +8,11 @@ from pathlib import Path
 
 from faults.crowd import Line, files, resident, run
 from faults.services import Services
-from muniment.formats.encoding import frame
-from muniment.formats.evidence import same_size
-from muniment.formats.witnesswire import origin_hash
-from muniment_witness import setup
-from muniment_witness.ledger import MAX_EVIDENCE, MAX_SUSPICIONS
+from muniment.tlog.encoding import frame
+from muniment.tlog.evidence import same_size
+from muniment.tlog.witnesswire import origin_hash
+from muniment_witness.cli import setup
+from muniment_witness.store.observations import MAX_EVIDENCE, MAX_SUSPICIONS
 from witness_tools import WITNESS, GrowingLog
 
 SIZE = 20

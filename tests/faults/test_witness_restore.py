@@ -16,7 +16,7 @@ import pytest
 import processes
 from byzantine import ByzantineLog, Stand, View, post
 from faults.services import Services
-from muniment_witness.exits import EXIT_DATABASE
+from muniment_witness.cli.exits import EXIT_DATABASE
 from witness_deployment import SETTLE_SECONDS, Deployment, free_port
 
 OLD, NEW = 100, 150

@@ -14,17 +14,17 @@ import pytest
 import processes
 from faults.rot import flip, judge_any_bit
 from log_deployment import ask
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.evidence import same_size
-from muniment.formats.note import VKey, parse_vkey
-from muniment.service.database import DatabaseError
-from muniment_witness import setup
-from muniment_witness.check import Report, check
-from muniment_witness.database import MIGRATIONS
-from muniment_witness.decide import Accepted, Head, Log, State, decide
-from muniment_witness.exits import EXIT_DAMAGED, EXIT_DATABASE
-from muniment_witness.ledger import Noted, Suspicion
-from muniment_witness.store import Store
+from muniment.local.sqlitefile import DatabaseError
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.evidence import same_size
+from muniment.tlog.note import VKey, parse_vkey
+from muniment_witness.cli import setup
+from muniment_witness.cli.exits import EXIT_DAMAGED, EXIT_DATABASE
+from muniment_witness.judge.decide import Accepted, Head, Log, State, decide
+from muniment_witness.store.check import Report, check
+from muniment_witness.store.database import MIGRATIONS
+from muniment_witness.store.heads import Store
+from muniment_witness.store.observations import Noted, Suspicion
 from witness_tools import WITNESS, GrowingLog, opened_store, witness_signer
 
 LOG = GrowingLog("log.example/a")

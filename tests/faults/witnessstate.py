@@ -6,13 +6,13 @@ from pathlib import Path
 
 import processes
 from faults import launch, strace
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.note import Verifier, verify_note
-from muniment.formats.witnesswire import origin_hash
-from muniment_witness import setup
-from muniment_witness.decide import NEVER, Accepted, Log, Refused, State, decide
-from muniment_witness.store import Store
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.note import Verifier, verify_note
+from muniment.tlog.witnesswire import origin_hash
+from muniment_witness.cli import setup
+from muniment_witness.judge.decide import NEVER, Accepted, Log, Refused, State, decide
+from muniment_witness.store.heads import Store
 from witness_tools import WITNESS, GrowingLog, log_signer
 
 _COSIGNATURE = "— witness.example/".encode()

@@ -12,16 +12,16 @@ from fuzzing.law import parsed, target
 from fuzzing.notes import GOVERNED
 from fuzzing.records import AUTHORITIES
 from muniment.audit.statefile import format_state, parse_state
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.foreignkeys import parse_foreign_key
-from muniment.formats.keys import format_key_file, parse_key_file, public_bytes
-from muniment.formats.kinds import Entity
+from muniment.gateway.spoolfile import APPLICATION_ID, MIGRATIONS, Change, SpoolFile
 from muniment.lineage import parse_bundle, trace, verify_bundle
+from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, Writer
 from muniment.permit import Context, Trust, parse_permit, verify_permit_bytes
-from muniment.service.config import ConfigError, load_config
-from muniment.service.database import DatabaseError, FatalDatabaseError, Writer
-from muniment.spoolfile import APPLICATION_ID, MIGRATIONS, Change, SpoolFile
+from muniment.records.kinds import Entity
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.keys.foreign import parse_foreign_key
+from muniment.tlog.keys.keyfile import format_key_file, parse_key_file, public_bytes
 from muniment_log import config as log_config
+from muniment_service.config import ConfigError, load_config
 from muniment_witness import config as witness_config
 from signing import NOW
 

@@ -4,7 +4,7 @@ one declared error"."""
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from muniment.formats.encoding import FormatError
+from muniment.tlog.encoding import FormatError
 
 _T = TypeVar("_T")
 

@@ -5,12 +5,7 @@ from typing import Final
 
 import governed
 from fuzzing.law import bytes_of, parsed, target, text_of
-from muniment.formats import quorum
-from muniment.formats.checkpoint import Checkpoint, parse_checkpoint, parse_signed_checkpoint
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.encoding import FormatError, VerificationError, frame, unframe
-from muniment.formats.evidence import describe, explain, parse_evidence, verify_evidence
-from muniment.formats.manifest import (
+from muniment.records.manifest import (
     NO_PREVIOUS,
     build_batch,
     parse_batch,
@@ -19,11 +14,16 @@ from muniment.formats.manifest import (
     verify_batch,
     verify_manifest,
 )
-from muniment.formats.note import parse_note, parse_signature_line, parse_vkey, verify_note
-from muniment.formats.policy import Policy, PolicyLog, PolicyWitness, format_policy, parse_policy
-from muniment.formats.tiles import parse_tile_path
-from muniment.formats.tlogproof import parse_tlog_proof, verify_tlog_proof
-from muniment.formats.witnesswire import (
+from muniment.tlog import quorum
+from muniment.tlog.checkpoint import Checkpoint, parse_checkpoint, parse_signed_checkpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.encoding import FormatError, VerificationError, frame, unframe
+from muniment.tlog.evidence import describe, explain, parse_evidence, verify_evidence
+from muniment.tlog.note import parse_note, parse_signature_line, parse_vkey, verify_note
+from muniment.tlog.policy import Policy, PolicyLog, PolicyWitness, format_policy, parse_policy
+from muniment.tlog.tiles import parse_tile_path
+from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
+from muniment.tlog.witnesswire import (
     format_cosignatures,
     format_size,
     parse_add_checkpoint,
@@ -31,7 +31,7 @@ from muniment.formats.witnesswire import (
     parse_sign_subtree,
     parse_size,
 )
-from muniment_witness.decide import (
+from muniment_witness.judge.decide import (
     NEVER,
     Accepted,
     Head,

@@ -10,18 +10,10 @@ import rfc8785
 
 from fuzzing.law import parsed, target
 from governed import GATEWAY, World
-from muniment.formats import recordcodec
-from muniment.formats.authority import authority_vkey, verify_signatures
-from muniment.formats.canonical import (
-    MAX_RECORD,
-    canonicalize,
-    encode_canonical,
-    is_canonical,
-    parse_json,
-)
-from muniment.formats.encoding import FormatError, VerificationError, in_one_go, unframe
-from muniment.formats.preparation import Preparer
-from muniment.formats.records import (
+from muniment.lineage import Head, MemoryFacts, trace
+from muniment.permit.contextfile import parse_context
+from muniment.records import codec as recordcodec
+from muniment.records.api import (
     Decision,
     RecordError,
     check_records,
@@ -29,10 +21,18 @@ from muniment.formats.records import (
     encode_record,
     parse_record,
 )
-from muniment.formats.submission import split_records
-from muniment.lineage import Head, MemoryFacts, trace
-from muniment.permit.contextfile import parse_context
-from muniment_log.ingest import BadRecordError, TooManyRecordsError, completing
+from muniment.records.authority import authority_vkey, verify_signatures
+from muniment.records.canonical import (
+    MAX_RECORD,
+    canonicalize,
+    encode_canonical,
+    is_canonical,
+    parse_json,
+)
+from muniment.records.preparation import Preparer
+from muniment.records.submission import split_records
+from muniment.tlog.encoding import FormatError, VerificationError, in_one_go, unframe
+from muniment_log.core.ingest import BadRecordError, TooManyRecordsError, completing
 from signing import NOW, ORIGIN, ed25519, mldsa44
 
 AUTHORITIES: Final = (

@@ -18,19 +18,19 @@ from muniment.audit.statefile import AuditState, format_state
 from muniment.audit.streams import OpenBatch, StreamPlace
 from muniment.audit.tree import RightEdge
 from muniment.audit.trust import TrustState
-from muniment.formats.authority import sign_decision
-from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
-from muniment.formats.encoding import frame
-from muniment.formats.evidence import empty_root, fork, leaf, same_size
-from muniment.formats.keys import format_key_file
-from muniment.formats.kinds import Decision
-from muniment.formats.manifest import NO_PREVIOUS, build_batch
-from muniment.formats.merkle import CompactRange, leaf_hash
-from muniment.formats.policy import format_policy
-from muniment.formats.proofs import Node
-from muniment.formats.tlogproof import TlogProof
-from muniment.formats.witnesswire import AddCheckpoint, SignSubtree, format_cosignatures
 from muniment.lineage import build_bundle
+from muniment.records.authority import sign_decision
+from muniment.records.kinds import Decision
+from muniment.records.manifest import NO_PREVIOUS, build_batch
+from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
+from muniment.tlog.encoding import frame
+from muniment.tlog.evidence import empty_root, fork, leaf, same_size
+from muniment.tlog.keys.keyfile import format_key_file
+from muniment.tlog.merkle import CompactRange, leaf_hash
+from muniment.tlog.policy import format_policy
+from muniment.tlog.proofs import Node
+from muniment.tlog.tlogproof import TlogProof
+from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree, format_cosignatures
 from signing import (
     NOW,
     ed25519,

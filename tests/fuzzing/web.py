@@ -9,24 +9,24 @@ from yarl import URL
 from fuzzing.law import parsed, target, text_of
 from fuzzing.notes import VERIFIERS
 from muniment.errors import BadAnswer, Refused
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import FormatError, MunimentError, unframe
-from muniment.formats.typedjson import decode_json
-from muniment.httpclient import Answer
-from muniment.logclient import LogReceipt, StreamHead, _decode, _refusal, _retry_after
+from muniment.http.client import Answer
+from muniment.http.logclient import LogReceipt, StreamHead, _decode, _refusal, _retry_after
+from muniment.http.typedjson import decode_json
+from muniment.http.urls import check_url
 from muniment.monitor.webhook import check_webhook
-from muniment.service.config import Address
-from muniment.service.http import App, Problem, Request, Response
-from muniment.service.metrics import Metrics
-from muniment.urls import check_url
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.encoding import FormatError, MunimentError, unframe
 from muniment_log.http.lookup import _name
 from muniment_log.http.reads import accepts_gzip
 from muniment_log.http.submit import _waiting
-from muniment_witness import net
-from muniment_witness.decide import Log
-from muniment_witness.peers import EvidenceList
-from muniment_witness.remote import lines_of
-from muniment_witness.seen import authentic
+from muniment_service.config import Address
+from muniment_service.http import App, Problem, Request, Response
+from muniment_service.metrics import Metrics
+from muniment_witness.cli.remote import lines_of
+from muniment_witness.gossip import net
+from muniment_witness.gossip.peers import EvidenceList
+from muniment_witness.judge.decide import Log
+from muniment_witness.judge.relation import authentic
 from signing import ORIGIN
 
 _LOG: Final = Log(ORIGIN, VERIFIERS)

@@ -7,10 +7,10 @@ from functools import cache
 from typing import Any, Final
 
 from fuzzing.law import target
-from muniment.service.connection import Server
-from muniment.service.http import App, Request, Response
-from muniment.service.limits import Limits
-from muniment.service.metrics import Metrics
+from muniment_service.connection import Server
+from muniment_service.http import App, Request, Response
+from muniment_service.limits import Limits
+from muniment_service.metrics import Metrics
 
 CUT: Final = b"\xfe\xfd"
 """Stands between what arrives at different moments."""

@@ -17,12 +17,12 @@ import decisions
 import processes
 import signing
 from log_deployment import Stream, ask, run
-from muniment.formats.checkpoint import Checkpoint, sign_checkpoint
-from muniment.formats.witnesswire import AddCheckpoint
-from muniment.service import unixsocket
-from muniment.service.http import App, json_response
-from muniment.service.metrics import Metrics
-from muniment.service.server import serving_unix
+from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
+from muniment.tlog.witnesswire import AddCheckpoint
+from muniment_service import unixsocket
+from muniment_service.http import App, json_response
+from muniment_service.metrics import Metrics
+from muniment_service.server import serving_unix
 
 ORIGIN = "log.example/decisions"
 OTHER = "log.example/second"

@@ -27,7 +27,7 @@ from log_deployment import (
     ask,
     deployed,
 )
-from muniment.formats.witnesswire import origin_hash
+from muniment.tlog.witnesswire import origin_hash
 
 RECORDS = decisions.decisions(60, producer=GATEWAY)
 DECLARED = {200, 304, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 431, 501, 503, 505}

@@ -17,7 +17,7 @@ SECONDS = 30.0  # only a failure waits so long
 AUDIT = """
 import asyncio, os, time
 from muniment.audit import reader
-from muniment.logclient import LogClient
+from muniment.http.logclient import LogClient
 
 reader._cpus = lambda: 2
 
@@ -87,7 +87,8 @@ def test_the_index_process_ends_with_the_log(tmp_path: Path, which: signal.Signa
 
 def test_an_index_process_that_fails_says_why_and_ends_in_order(tmp_path: Path) -> None:
     """Its stdin is open all the while, as the log's pipe is."""
-    argv = [sys.executable, "-m", "muniment_log.indexer", "--database", str(tmp_path / "absent")]
+    indexer = [sys.executable, "-m", "muniment_log.index.indexer"]
+    argv = [*indexer, "--database", str(tmp_path / "absent")]
     with subprocess.Popen(
         [*argv, str(tmp_path / "index.db")], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as child:

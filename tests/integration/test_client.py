@@ -15,14 +15,14 @@ import processes
 from muniment.audit.auditor import AuditOptions, audit_log
 from muniment.audit.report import Verdict
 from muniment.cli.exits import BAD_INPUT, REFUSED, UNREACHABLE, UNVERIFIED
-from muniment.formats.cosignature import signer_for
-from muniment.formats.keys import KeyFile, generate
-from muniment.formats.note import Signer
-from muniment.formats.policy import Policy, parse_policy
-from muniment.formats.tlogproof import verify_tlog_proof
-from muniment.gateway import Gateway
-from muniment.keyfiles import write_key_file
-from muniment.logclient import LogClient
+from muniment.gateway.gateway import Gateway
+from muniment.http.logclient import LogClient
+from muniment.local.keyfiles import write_key_file
+from muniment.tlog.cosignature import signer_for
+from muniment.tlog.keys.keyfile import KeyFile, generate
+from muniment.tlog.note import Signer
+from muniment.tlog.policy import Policy, parse_policy
+from muniment.tlog.tlogproof import verify_tlog_proof
 
 ORIGIN = "log.example/decisions"
 GATEWAY = "gw.example/edge"

@@ -9,8 +9,8 @@ import asyncpg  # type: ignore[import-untyped]  # it ships no types
 import engines
 import processes
 from log_deployment import TOKEN, Cluster, Deployment, ask, deployed, start_log
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.tiles import bundles_of, tiles_of
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.tiles import bundles_of, tiles_of
 
 PLAIN = b'{"kind":"outcome","execution":"x","status":"completed"}'
 

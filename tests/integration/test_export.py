@@ -13,8 +13,8 @@ import pytest
 
 import processes
 from log_deployment import Deployment, ask, cluster_for, deployed
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
 
 
 @pytest.fixture(params=["sqlite", "cluster"], scope="module")

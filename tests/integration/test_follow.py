@@ -12,7 +12,7 @@ import index_tools as tools
 import processes
 from logsim import POLICY_TEXT, LogSim, decision
 from muniment.cli.exits import BAD_INPUT, CLEAN, INTERRUPTED, MISBEHAVIOUR, UNREACHABLE, UNVERIFIED
-from muniment.formats.encoding import frame
+from muniment.tlog.encoding import frame
 
 SECONDS = 60
 

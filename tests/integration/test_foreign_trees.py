@@ -17,7 +17,7 @@ import pytest
 
 import processes
 from logsim import private
-from muniment.formats.note import Ed25519Signer
+from muniment.tlog.note import Ed25519Signer
 
 SOURCE = Path(__file__).parent.parent / "foreign" / "makelogs"
 SIZE = 700

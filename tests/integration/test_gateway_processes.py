@@ -14,7 +14,9 @@ PREAMBLE = f"""
 import asyncio, multiprocessing, os, resource, signal, sys, time
 sys.path.insert(0, {str(TESTS)!r})
 from logsim import GATEWAY_SIGNER, POLICY
-from muniment import Denied, Gateway, GatewayClosed, blocking, governed
+from muniment.gateway import blocking
+from muniment.gateway import governed
+from muniment import Denied, Gateway, GatewayClosed
 
 url, path = sys.argv[1:]
 AGENT = {{"type": "agent", "id": "planner"}}

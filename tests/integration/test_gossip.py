@@ -8,9 +8,9 @@ import pytest
 
 import processes
 from byzantine import ByzantineLog, View, get, post
-from muniment.formats.evidence import parse_evidence
-from muniment.formats.policy import parse_policy
-from muniment.formats.proven import log_verifiers, verify_evidence
+from muniment.tlog.evidence import parse_evidence
+from muniment.tlog.policy import parse_policy
+from muniment.tlog.proven import log_verifiers, verify_evidence
 from witness_deployment import PERIOD, Deployment
 
 ROUNDS = 8

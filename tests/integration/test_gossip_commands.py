@@ -5,10 +5,10 @@ from pathlib import Path
 
 import processes
 from byzantine import Answer, ByzantineLog, Stand, post
-from muniment.formats.evidence import parse_evidence
-from muniment.formats.witnesswire import origin_hash, parse_cosignatures
-from muniment_witness import setup
-from muniment_witness.exits import EXIT_ALARMS, EXIT_REFUSED, EXIT_UNREACHABLE
+from muniment.tlog.evidence import parse_evidence
+from muniment.tlog.witnesswire import origin_hash, parse_cosignatures
+from muniment_witness.cli import setup
+from muniment_witness.cli.exits import EXIT_ALARMS, EXIT_REFUSED, EXIT_UNREACHABLE
 from processes import muniment_witness
 
 

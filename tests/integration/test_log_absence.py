@@ -13,7 +13,7 @@ import pytest
 import processes
 from decisions import decisions
 from log_deployment import GATEWAY, ORIGIN, Deployment, Stream, ask, deployed
-from muniment_log.exits import EXIT_DATABASE, EXIT_IDENTITY, EXIT_ROLLED_BACK
+from muniment_log.cli.exits import EXIT_DATABASE, EXIT_IDENTITY, EXIT_ROLLED_BACK
 
 
 @pytest.fixture(scope="module")

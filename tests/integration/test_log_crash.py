@@ -9,11 +9,11 @@ import aiohttp
 
 import decisions
 from log_deployment import GATEWAY, ORIGIN, TOKEN, Deployment, Stream, ask, deployed
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import parse_base64, unframe
-from muniment.formats.merkle import CompactRange, leaf_hashes
-from muniment.formats.proofs import verify_inclusion
-from muniment.formats.tiles import bundles_of
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.encoding import parse_base64, unframe
+from muniment.tlog.merkle import CompactRange, leaf_hashes
+from muniment.tlog.proofs import verify_inclusion
+from muniment.tlog.tiles import bundles_of
 
 ROUNDS = 3
 RECORDS = decisions.decisions(2_000, producer=GATEWAY)

@@ -32,18 +32,18 @@ from log_deployment import (
     deployed,
     run,
 )
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import format_base64, frame, parse_base64, unframe
-from muniment.formats.manifest import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, NO_PREVIOUS, build_batch
-from muniment.formats.note import Ed25519Signer
-from muniment.formats.proofs import verify_consistency, verify_inclusion
-from muniment.formats.tlogproof import parse_tlog_proof, verify_tlog_proof
-from muniment.service.metrics import Metrics
-from muniment_log.budgets import Budgets
+from muniment.records.manifest import MAX_BATCH_BYTES, MAX_BATCH_RECORDS, NO_PREVIOUS, build_batch
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.encoding import format_base64, frame, parse_base64, unframe
+from muniment.tlog.note import Ed25519Signer
+from muniment.tlog.proofs import verify_consistency, verify_inclusion
+from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
 from muniment_log.config import load
+from muniment_log.core.budgets import Budgets
+from muniment_log.http.access import Doors
 from muniment_log.http.api import build
-from muniment_log.http.doors import Doors
 from muniment_log.http.openapi import PATHS, document
+from muniment_service.metrics import Metrics
 
 
 @pytest.fixture(scope="module", params=["sqlite", "cluster"])

@@ -14,7 +14,7 @@ import pytest
 
 import index_tools as tools
 from log_deployment import GATEWAY, Answer, Deployment, ask, cluster_for, deployed
-from muniment.formats.records import (
+from muniment.records.api import (
     Decision,
     Edge,
     Outcome,

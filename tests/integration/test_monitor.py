@@ -28,13 +28,13 @@ from byzantine import (
     post,
 )
 from muniment.cli import cli
-from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.formats.cosignature import signer_for
-from muniment.formats.keys import generate
-from muniment.formats.witnesswire import origin_hash
 from muniment.monitor import watch
 from muniment.monitor.report import CAVEAT
-from muniment_witness import setup
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.cosignature import signer_for
+from muniment.tlog.keys.keyfile import generate
+from muniment.tlog.witnesswire import origin_hash
+from muniment_witness.cli import setup
 from processes import muniment_witness, started
 
 W1, W2 = (
@@ -133,7 +133,7 @@ def own_logging_and_little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Net]:
-    monkeypatch.setattr("muniment.logclient._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("muniment.http.logclient._FIRST_PAUSE", 0.001)
     with ExitStack() as stack:
         yield Net(stack, tmp_path)
 

@@ -25,9 +25,9 @@ import processes
 from byzantine import View
 from integration.test_witness_hostile import configure
 from log_deployment import GATEWAY, PRODUCER, TOKEN, Deployment, ask, deployed
-from muniment.formats.encoding import frame
-from muniment.formats.evidence import same_size
-from muniment.formats.witnesswire import SignSubtree, origin_hash
+from muniment.tlog.encoding import frame
+from muniment.tlog.evidence import same_size
+from muniment.tlog.witnesswire import SignSubtree, origin_hash
 from processes import muniment_witness
 
 MAX_EXAMPLES = 8  # for each call and phase

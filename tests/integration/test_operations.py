@@ -147,7 +147,7 @@ def test_the_unit_is_well_formed_and_hardened(unit: Path, tmp_path: Path) -> Non
 
 
 def test_the_units_stop_where_a_restart_cannot_help() -> None:
-    from muniment_log import exits
+    from muniment_log.cli import exits
 
     never = {
         exits.EXIT_CONFIG,

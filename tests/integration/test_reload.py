@@ -16,12 +16,12 @@ import processes
 import signing
 from certificates import Authority
 from log_deployment import GATEWAY, ORIGIN, Deployment, ask, cluster_for, deployed, run
-from muniment.access import Access
-from muniment.formats.policy import parse_policy
-from muniment.service.config import ConfigError
+from muniment.http.access import Access
+from muniment.tlog.policy import parse_policy
 from muniment_log import config as log_config
 from muniment_log.inforce import reread
-from muniment_witness.net import UnreachableError, transport
+from muniment_service.config import ConfigError
+from muniment_witness.gossip.net import UnreachableError, transport
 
 SECONDS = 30.0
 

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from log_deployment import TOKEN, Cluster, Deployment, ask, cluster_for, deployed
-from muniment.formats.encoding import unframe
-from muniment.formats.tiles import bundles_of
+from muniment.tlog.encoding import unframe
+from muniment.tlog.tiles import bundles_of
 
 JSON = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
 COPIES = 4

@@ -15,10 +15,10 @@ import signing
 from log_deployment import Answer, Stream, ask, run
 from muniment.audit.auditor import AuditOptions, audit_log
 from muniment.audit.report import Verdict
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.note import Ed25519Signer, VKey, parse_vkey
-from muniment.formats.policy import parse_policy
-from muniment.logclient import LogClient
+from muniment.http.logclient import LogClient
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.note import Ed25519Signer, VKey, parse_vkey
+from muniment.tlog.policy import parse_policy
 
 ORIGIN = "log.example/decisions"
 GATEWAY = "gw.example/edge"

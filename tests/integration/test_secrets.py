@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 import processes
 from log_deployment import ask, run
-from muniment.formats.encoding import format_base64
-from muniment.keyfiles import read_key_file
+from muniment.local.keyfiles import read_key_file
+from muniment.tlog.encoding import format_base64
 
 PASSPHRASE = "correct horse battery staple"
 TOKEN = "a-token-that-nobody-may-see"

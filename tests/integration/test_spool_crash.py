@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from logsim import GATEWAY_SIGNER, LogSim, jitter, lines, logged_records
-from muniment.gateway import Gateway
+from muniment.gateway.gateway import Gateway
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -19,7 +19,7 @@ WRITER = """
 import asyncio, sys
 sys.path.insert(0, {tests!r})
 from logsim import GATEWAY_SIGNER, lines
-from muniment.gateway import Gateway
+from muniment.gateway.gateway import Gateway
 
 async def main(url, path, number):
     async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from muniment.formats.artifact import (
+from muniment.gateway.gateway import Gateway
+from muniment.local.keyfiles import read_key_file
+from muniment.records.artifact import (
     Artifact,
     Attribution,
     Binding,
@@ -20,10 +22,8 @@ from muniment.formats.artifact import (
     Scope,
     Validity,
 )
-from muniment.formats.cosignature import signer_for
-from muniment.formats.policy import parse_policy
-from muniment.gateway import Gateway
-from muniment.keyfiles import read_key_file
+from muniment.tlog.cosignature import signer_for
+from muniment.tlog.policy import parse_policy
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))

@@ -14,10 +14,10 @@ import pytest
 import processes
 from certificates import Authority
 from log_deployment import run
-from muniment.access import Access
 from muniment.cli.exits import BAD_INPUT, UNREACHABLE
 from muniment.errors import Unreachable
-from muniment.logclient import LogClient
+from muniment.http.access import Access
+from muniment.http.logclient import LogClient
 
 ORIGIN = "log.example/tls"
 

@@ -14,8 +14,8 @@ import processes
 import signing
 from log_deployment import Answer, Stream, ask, run
 from muniment.cli.exits import BAD_INPUT, UNVERIFIED
-from muniment.formats.manifest import NO_PREVIOUS, build_batch
-from muniment.formats.preparation import Preparer
+from muniment.records.manifest import NO_PREVIOUS, build_batch
+from muniment.records.preparation import Preparer
 
 ORIGIN = "log.example/tokens"
 WRITER, SHORT, READER, GONE = "the-writer", "the-short-one", "the-reader", "the-gone-one"

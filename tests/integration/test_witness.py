@@ -15,14 +15,14 @@ from threading import Event
 import pytest
 
 import processes
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.note import SignatureLine, Verifier, parse_vkey, verify_note
-from muniment.formats.witnesswire import origin_hash, parse_cosignatures, parse_size
-from muniment_witness import setup
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.note import SignatureLine, Verifier, parse_vkey, verify_note
+from muniment.tlog.witnesswire import origin_hash, parse_cosignatures, parse_size
+from muniment_witness.cli import setup
+from muniment_witness.cli.exits import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE, EXIT_FAILED
 from muniment_witness.config import load
-from muniment_witness.database import APPLICATION
-from muniment_witness.exits import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE, EXIT_FAILED
+from muniment_witness.store.database import APPLICATION
 from processes import ProcessFailedError, muniment_witness
 from witness_tools import WITNESS, GrowingLog, log_signer
 

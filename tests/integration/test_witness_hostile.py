@@ -23,9 +23,9 @@ from byzantine import (
     get,
     post,
 )
-from muniment.formats.cosignature import signer_for
-from muniment.formats.keys import generate
-from muniment_witness import setup
+from muniment.tlog.cosignature import signer_for
+from muniment.tlog.keys.keyfile import generate
+from muniment_witness.cli import setup
 from processes import muniment_witness
 
 REQUEST_SECONDS = 2.0

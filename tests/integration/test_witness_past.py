@@ -11,7 +11,7 @@ import pytest
 
 import processes
 from byzantine import ByzantineLog, get, post
-from muniment_witness.exits import EXIT_CONFIG, EXIT_DATABASE
+from muniment_witness.cli.exits import EXIT_CONFIG, EXIT_DATABASE
 from processes import muniment_witness
 from witness_deployment import Deployment, free_port
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority
-from muniment.access import Access
 from muniment.errors import InputError
-from muniment.logclient import LogClient
+from muniment.http.access import Access
+from muniment.http.logclient import LogClient
 
 TOKEN = "a-read-token"
 

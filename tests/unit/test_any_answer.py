@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from byzantine import NOT_FOUND, Answer, ByzantineLog
 from muniment.errors import BadAnswer, Refused
-from muniment.formats.encoding import FormatError
-from muniment.formats.typedjson import decode_json
-from muniment.httpclient import Answer as Refusal
-from muniment.logclient import StreamHead, _decode, _refusal
-from muniment_witness.net import Answer as Answered
-from muniment_witness.peers import EvidenceList
-from muniment_witness.remote import lines_of, read_all
+from muniment.http.client import Answer as Refusal
+from muniment.http.logclient import StreamHead, _decode, _refusal
+from muniment.http.typedjson import decode_json
+from muniment.tlog.encoding import FormatError
+from muniment_witness.cli.remote import lines_of, read_all
+from muniment_witness.gossip.net import Answer as Answered
+from muniment_witness.gossip.peers import EvidenceList
 from witness_network import Network
 
 NASTY = [

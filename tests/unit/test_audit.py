@@ -15,12 +15,12 @@ from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState, format_state, parse_state
 from muniment.errors import Refused, Unreachable
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.manifest import NO_PREVIOUS, Manifest, build_batch, sign_manifest
-from muniment.formats.merkle import leaf_hashes, root_of
-from muniment.formats.note import Ed25519Signer
-from muniment.formats.tiles import ENTRIES, Tile
-from muniment.logclient import LogClient
+from muniment.http.logclient import LogClient
+from muniment.records.manifest import NO_PREVIOUS, Manifest, build_batch, sign_manifest
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.merkle import leaf_hashes, root_of
+from muniment.tlog.note import Ed25519Signer
+from muniment.tlog.tiles import ENTRIES, Tile
 
 pytestmark = pytest.mark.usefixtures("impatient")
 
@@ -138,7 +138,7 @@ async def test_an_unreachable_log_raises() -> None:
 
 
 async def test_a_busy_log_is_not_held_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("muniment.logclient._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("muniment.http.logclient._FIRST_PAUSE", 0.001)
     sim = grown(LogSim(), 2)
     sim.overrides["checkpoint"] = 503
     with pytest.raises(Refused):

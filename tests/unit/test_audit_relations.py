@@ -19,12 +19,12 @@ from muniment.audit.relations import judge
 from muniment.audit.relationstore import Judgement, RelationStore
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState
-from muniment.formats.artifact import Validity
-from muniment.formats.canonical import encode_canonical
-from muniment.formats.merkle import leaf_hashes
-from muniment.formats.recordquick import _read_shaped, read_plain
-from muniment.formats.records import Denial, Outcome, encode_record
-from muniment.logclient import LogClient
+from muniment.http.logclient import LogClient
+from muniment.records.api import Denial, Outcome, encode_record
+from muniment.records.artifact import Validity
+from muniment.records.canonical import encode_canonical
+from muniment.records.quick import _read_shaped, read_plain
+from muniment.tlog.merkle import leaf_hashes
 
 
 def judged(world: World, *, since: int = 0) -> Report:

@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from logsim import GATEWAY_SIGNER, ORIGIN, POLICY, WITNESSES, LogSim, logged_records
-from muniment import delivery
 from muniment.errors import Denied
-from muniment.formats.artifact import (
+from muniment.gateway import delivery
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.runs import current_run, run_edges, running
+from muniment.permit import Context, ExpectedPolicy, Permit, Trust, parse_permit, verify_permit
+from muniment.records.api import parse_record
+from muniment.records.artifact import (
     Artifact,
     Attribution,
     PolicyRef,
@@ -19,11 +23,7 @@ from muniment.formats.artifact import (
     Scope,
     Validity,
 )
-from muniment.formats.kinds import Entity
-from muniment.formats.records import parse_record
-from muniment.gateway import Gateway
-from muniment.permit import Context, ExpectedPolicy, Permit, Trust, parse_permit, verify_permit
-from muniment.runs import current_run, run_edges, running
+from muniment.records.kinds import Entity
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -186,7 +186,7 @@ async def test_an_unexpected_error_is_a_denial(monkeypatch: pytest.MonkeyPatch) 
     def broken(*_: object, **__: object) -> Permit:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("muniment.authorization.permit_of", broken)
+    monkeypatch.setattr("muniment.gateway.authorization.permit_of", broken)
     error = await denied(LogSim())
     assert error.codes == NONE
     assert isinstance(error.__cause__, ZeroDivisionError)

@@ -23,17 +23,17 @@ from byzantine import (
     poisoned,
     unsigned,
 )
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import VerificationError
-from muniment.formats.note import verify_note
-from muniment.formats.proofs import (
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.note import verify_note
+from muniment.tlog.proofs import (
     nodes_from_tiles,
     plan_consistency,
     verify_consistency,
     verify_inclusion,
 )
-from muniment.formats.tiles import parse_tile_path
-from muniment.formats.witnesswire import origin_hash
+from muniment.tlog.tiles import parse_tile_path
+from muniment.tlog.witnesswire import origin_hash
 from witness_tools import witness_signer
 
 

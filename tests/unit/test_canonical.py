@@ -10,8 +10,8 @@ import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.formats import canonical
-from muniment.formats.canonical import (
+from muniment.records import canonical
+from muniment.records.canonical import (
     MAX_DEPTH,
     MAX_RECORD,
     MAX_SAFE_INTEGER,
@@ -22,7 +22,7 @@ from muniment.formats.canonical import (
     is_canonical,
     parse_json,
 )
-from muniment.formats.encoding import FormatError
+from muniment.tlog.encoding import FormatError
 
 # RFC 8785 appendix B: IEEE 754 doubles in hexadecimal, and their only spelling.
 NUMBERS = {

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment.formats.checkpoint import (
+from muniment.tlog.checkpoint import (
     Checkpoint,
     SignedCheckpoint,
     parse_checkpoint,
     parse_signed_checkpoint,
     sign_checkpoint,
 )
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.encoding import MAX_SIZE, FormatError
-from muniment.formats.note import MAX_SIGNATURES, Note, SignatureLine, verify_note
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.encoding import MAX_SIZE, FormatError
+from muniment.tlog.note import MAX_SIGNATURES, Note, SignatureLine, verify_note
 from signing import NOW, ORIGIN, log_mldsa44, log_signer, mutations, signed, witness
 
 ROOT = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I="

@@ -25,10 +25,10 @@ from logsim import (
 from muniment.cli import cli
 from muniment.cli.exits import TABLE, exit_code
 from muniment.errors import MunimentError, Refused
-from muniment.formats.canonical import encode_canonical
-from muniment.formats.keys import KeyFile
-from muniment.formats.note import parse_vkey
-from muniment.keyfiles import read_key_file, write_key_file
+from muniment.local.keyfiles import read_key_file, write_key_file
+from muniment.records.canonical import encode_canonical
+from muniment.tlog.keys.keyfile import KeyFile
+from muniment.tlog.note import parse_vkey
 
 COMMANDS = [
     "audit",
@@ -48,8 +48,8 @@ COMMANDS = [
 
 @pytest.fixture(autouse=True)
 def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("muniment.logclient._FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("muniment.logclient.CATCH_UP_PAUSES", (0.001,) * 3)
+    monkeypatch.setattr("muniment.http.logclient._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("muniment.http.logclient.CATCH_UP_PAUSES", (0.001,) * 3)
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ import signing
 from governed import artifact, story
 from logsim import GATEWAY, GATEWAY_SIGNER, POLICY, POLICY_TEXT, LogSim, logged_records
 from muniment.cli import cli
-from muniment.formats.artifact import Validity
-from muniment.formats.keys import KeyFile
-from muniment.formats.records import encode_record
-from muniment.gateway import Gateway
+from muniment.gateway.gateway import Gateway
 from muniment.index.replica import Watched, follow_once
-from muniment.keyfiles import write_key_file
+from muniment.local.keyfiles import write_key_file
+from muniment.records.api import encode_record
+from muniment.records.artifact import Validity
+from muniment.tlog.keys.keyfile import KeyFile
 
 LONG = Validity(not_before=1_000_000_000, not_after=4_000_000_000)
 

@@ -9,15 +9,15 @@ from aiohttp import web
 
 import logsim
 from logsim import LogSim, decision
-from muniment import logclient
 from muniment.errors import BadAnswer, Problem, Refused, Unreachable
-from muniment.formats.merkle import leaf_hash
-from muniment.formats.note import MAX_NOTE_SIZE
-from muniment.formats.proofs import verify_consistency, verify_inclusion
-from muniment.formats.tiles import Tile
-from muniment.logclient import LogClient
-from muniment.tileproofs import fetch_consistency, fetch_inclusion
-from muniment.urls import check_url
+from muniment.http import logclient
+from muniment.http.logclient import LogClient
+from muniment.http.tileproofs import fetch_consistency, fetch_inclusion
+from muniment.http.urls import check_url
+from muniment.tlog.merkle import leaf_hash
+from muniment.tlog.note import MAX_NOTE_SIZE
+from muniment.tlog.proofs import verify_consistency, verify_inclusion
+from muniment.tlog.tiles import Tile
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logsim import LOG_SIGNER, NOW, ORIGIN, POLICY, WITNESSES
-from muniment.atomicfile import read_state
 from muniment.audit.statefile import (
     AuditState,
     format_state,
@@ -27,12 +26,13 @@ from muniment.audit.trust import (
     TrustState,
 )
 from muniment.errors import InputError
-from muniment.formats.checkpoint import Checkpoint, sign_checkpoint
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.merkle import CompactRange, leaf_hashes, root_of
-from muniment.formats.policy import CosignedCheckpoint
-from muniment.formats.proofs import nodes_from_tiles, plan_consistency
-from muniment.formats.tiles import Tile, new_tiles
+from muniment.local.atomicfile import read_state
+from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.merkle import CompactRange, leaf_hashes, root_of
+from muniment.tlog.policy import CosignedCheckpoint
+from muniment.tlog.proofs import nodes_from_tiles, plan_consistency
+from muniment.tlog.tiles import Tile, new_tiles
 from signing import mutations
 
 LEAVES = [b"leaf %d" % n for n in range(700)]

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.formats.checkpoint import Checkpoint, parse_signed_checkpoint
-from muniment.formats.cosignature import (
+from muniment.tlog.checkpoint import Checkpoint, parse_signed_checkpoint
+from muniment.tlog.cosignature import (
     MAX_TIMESTAMP,
     Ed25519CosignatureVerifier,
     Ed25519Cosigner,
@@ -22,9 +22,9 @@ from muniment.formats.cosignature import (
     verifier_for,
     verify_subtree_cosignature,
 )
-from muniment.formats.encoding import FormatError, MunimentError, VerificationError
-from muniment.formats.keys import public_bytes
-from muniment.formats.note import (
+from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
+from muniment.tlog.keys.keyfile import public_bytes
+from muniment.tlog.note import (
     COSIGNATURE_ED25519,
     COSIGNATURE_MLDSA44,
     ED25519,

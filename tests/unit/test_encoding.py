@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment.formats.encoding import (
+from muniment.tlog.encoding import (
     MAX_ENTRY,
     MAX_SIZE,
     FormatError,

@@ -19,7 +19,7 @@ import muniment
 import muniment_log
 import muniment_witness
 from muniment.errors import Denied, InputError, PartlyDone, Problem, StreamConflict
-from muniment.formats.encoding import MunimentError
+from muniment.tlog.encoding import MunimentError
 
 
 def modules(package: ModuleType) -> Iterator[ModuleType]:

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rfc6962
-from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint
-from muniment.formats.claims import Leaf
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.evidence import (
+from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from muniment.tlog.claims import Leaf
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.evidence import (
     MAX_EVIDENCE_SIZE,
     EmptyRoot,
     Evidence,
@@ -33,10 +33,10 @@ from muniment.formats.evidence import (
     strip,
     verify_evidence,
 )
-from muniment.formats.merkle import leaf_hash
-from muniment.formats.note import Note, SignatureLine
-from muniment.formats.policy import parse_policy
-from muniment.formats.tlogproof import TlogProof
+from muniment.tlog.merkle import leaf_hash
+from muniment.tlog.note import Note, SignatureLine
+from muniment.tlog.policy import parse_policy
+from muniment.tlog.tlogproof import TlogProof
 from witness_tools import GrowingLog, log_signer, witness_signer
 
 EDWARD, MOLLY = log_signer(), log_signer(algorithm="mldsa44")

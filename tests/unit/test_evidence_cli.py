@@ -12,8 +12,8 @@ from logsim import LOG_SIGNER, ORIGIN, POLICY, POLICY_TEXT, WITNESSES, LogSim, d
 from muniment.audit.evidence import prove
 from muniment.audit.trust import Misbehaviour
 from muniment.cli import cli
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.evidence import (
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.evidence import (
     Evidence,
     empty_root,
     fork,
@@ -22,7 +22,7 @@ from muniment.formats.evidence import (
     same_size,
     verify_evidence,
 )
-from muniment.formats.policy import Policy, parse_policy
+from muniment.tlog.policy import Policy, parse_policy
 from witness_tools import log_signer
 
 LOG = ByzantineLog()
@@ -37,7 +37,7 @@ def policy_text(vkey: object = LOG.vkeys[0]) -> str:
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("muniment.logclient._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("muniment.http.logclient._FIRST_PAUSE", 0.001)
     Path("p.policy").write_text(policy_text())
 
 

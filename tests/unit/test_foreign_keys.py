@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.formats import mldsa44
-from muniment.formats.encoding import FormatError
-from muniment.formats.foreignkeys import is_encrypted, parse_foreign_key
-from muniment.formats.keys import algorithm_of, format_key_file, parse_key_file, public_bytes
-from muniment.formats.note import parse_vkey
-from muniment.formats.pkcs8 import parse_private_key
+from muniment.tlog.encoding import FormatError
+from muniment.tlog.keys import mldsa44
+from muniment.tlog.keys.foreign import is_encrypted, parse_foreign_key
+from muniment.tlog.keys.keyfile import algorithm_of, format_key_file, parse_key_file, public_bytes
+from muniment.tlog.keys.pkcs8 import parse_private_key
+from muniment.tlog.note import parse_vkey
 from signing import ed25519, mutations
 
 KEYS = Path(__file__).parents[1] / "keys"

@@ -18,12 +18,12 @@ from muniment.audit.report import Verdict
 from muniment.audit.statefile import AuditState, format_state, parse_state
 from muniment.cli import cli
 from muniment.errors import BadAnswer, InputError
-from muniment.formats.encoding import FormatError, unframe
-from muniment.formats.manifest import NO_PREVIOUS, build_batch
-from muniment.formats.staticct import leaves_of
-from muniment.formats.tiles import ENTRIES, Tile, parse_tile_path
+from muniment.http.logclient import LogClient
 from muniment.index.replica import Watched, follow_once
-from muniment.logclient import LogClient
+from muniment.records.manifest import NO_PREVIOUS, build_batch
+from muniment.tlog.encoding import FormatError, unframe
+from muniment.tlog.staticct import leaves_of
+from muniment.tlog.tiles import ENTRIES, Tile, parse_tile_path
 
 pytestmark = pytest.mark.usefixtures("impatient")
 

@@ -7,7 +7,6 @@ import pytest
 
 import logsim
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, decision, jitter, lines, logged_records
-from muniment import delivery
 from muniment.errors import (
     GatewayClosed,
     NotPublished,
@@ -19,10 +18,11 @@ from muniment.errors import (
     Unreachable,
     VerificationError,
 )
-from muniment.formats.manifest import build_batch
-from muniment.formats.records import RecordError, parse_record
-from muniment.formats.tlogproof import parse_tlog_proof, verify_tlog_proof
-from muniment.gateway import Gateway
+from muniment.gateway import delivery
+from muniment.gateway.gateway import Gateway
+from muniment.records.api import RecordError, parse_record
+from muniment.records.manifest import build_batch
+from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
 
 
 @pytest.fixture(autouse=True)

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, logged_records
-from muniment import blocking, delivery, spool
 from muniment.errors import Denied, GatewayClosed, Unreachable
-from muniment.gateway import Gateway
-from muniment.governed import Call, governed
+from muniment.gateway import blocking, delivery, spool
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.governed import Call, governed
+from muniment.gateway.runs import current_run
 from muniment.permit import Finding, Permit, Verdict
-from muniment.runs import current_run
 
 AGENT = {"type": "agent", "id": "planner"}
 

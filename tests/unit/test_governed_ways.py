@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, logged_records
-from muniment import blocking, delivery, spool, spoolstore
 from muniment.errors import Denied, StreamError
-from muniment.gateway import Gateway
-from muniment.governed import governed
+from muniment.gateway import blocking, delivery, spool, spoolstore
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.governed import governed
+from muniment.gateway.runs import carry_run, current_run
+from muniment.local import sqlitefile as database
+from muniment.local.sqlitefile import Writer
 from muniment.permit import Finding, Verdict
-from muniment.runs import carry_run, current_run
-from muniment.service import database
-from muniment.service.database import Writer
 
 AGENT = {"type": "agent", "id": "planner"}
 RULES: dict[str, Any] = {"decide": lambda _: {"decision": True}, "subject": AGENT}
@@ -742,7 +742,7 @@ async def test_a_parent_is_carried_given_or_required(bench: Bench) -> None:
 
 
 def test_worker_threads_get_the_run_when_it_is_carried() -> None:
-    from muniment.runs import running
+    from muniment.gateway.runs import running
 
     with running("plan"), concurrent.futures.ThreadPoolExecutor(1) as pool:
         assert pool.submit(current_run).result() is None

@@ -11,13 +11,13 @@ import logsim
 from governed import artifact
 from logsim import GATEWAY_SIGNER, POLICY, LogSim
 from muniment.errors import Denied
-from muniment.formats.artifact import Validity
-from muniment.formats.kinds import Entity
-from muniment.formats.records import Decision
-from muniment.gateway import Gateway
-from muniment.guard import Guard
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.guard import Guard
 from muniment.index.replica import Watched, follow_once
 from muniment.permit import Context, ExpectedPolicy, Permit, Trust
+from muniment.records.api import Decision
+from muniment.records.artifact import Validity
+from muniment.records.kinds import Entity
 
 CONTEXT = Context(
     now=logsim.NOW,

@@ -21,20 +21,20 @@ import processes
 import signing
 from byzantine import Answer, Asked, ByzantineLog, Stand
 from hostile import ANSWERS, LATE
-from muniment import logclient
 from muniment.errors import BadAnswer, MunimentError, Refused, Unreachable
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.tiles import Tile
+from muniment.http import logclient
+from muniment.http.logclient import LogClient
 from muniment.index import replica
-from muniment.logclient import LogClient
 from muniment.monitor import watch, webhook
 from muniment.monitor.core import Core, Limits
 from muniment.monitor.heads import LOG, Reader
-from muniment.service.metrics import Metrics
-from muniment_log import index
-from muniment_log.index import IndexFiles, IndexProcess
-from muniment_log.rollback import check_witnesses
-from muniment_log.witness import clients_of, new_session
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.tiles import Tile
+from muniment_log.index import supervisor as index
+from muniment_log.index.supervisor import IndexFiles, IndexProcess
+from muniment_log.publish.rollback import check_witnesses
+from muniment_log.publish.witness import clients_of, new_session
+from muniment_service.metrics import Metrics
 from publishing import ORIGIN, FakeWitness, log_of, policy_of, serving, trio, until
 from witness_deployment import free_port
 
@@ -355,7 +355,7 @@ POSTGRES = {
 @pytest.mark.parametrize("greeting", [b"", AUTHENTICATED + READY, AUTHENTICATED + VERSION + READY])
 async def test_a_database(monkeypatch: pytest.MonkeyPatch, greeting: bytes) -> None:
     pytest.importorskip("asyncpg")
-    from muniment.service.database import DatabaseError
+    from muniment.local.sqlitefile import DatabaseError
     from muniment_log.cluster import database
     from muniment_log.errors import LogError
 

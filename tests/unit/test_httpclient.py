@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from muniment.httpclient import MAX_HEAD, HttpClient, HttpError, TooLongError
+from muniment.http.client import MAX_HEAD, HttpClient, HttpError, TooLongError
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 
 import index_tools as tools
 import logsim
-from muniment.formats.authority import key_reference
-from muniment.formats.kinds import Entity
-from muniment.formats.manifest import NO_PREVIOUS, build_batch
 from muniment.index.follower import Follower
 from muniment.index.query import Answer, Index, Search
 from muniment.index.replicafacts import ReplicaFacts
@@ -21,6 +18,9 @@ from muniment.index.schema import MIGRATIONS
 from muniment.index.store import MAX_HEADS, PUBLISHING
 from muniment.index.summary import filter_of, may_have, positions
 from muniment.lineage import Interval
+from muniment.records.authority import key_reference
+from muniment.records.kinds import Entity
+from muniment.records.manifest import NO_PREVIOUS, build_batch
 
 COUNT = 1500
 AGENT = Entity("agent", "agent-1")

@@ -13,13 +13,13 @@ import index_tools as tools
 import logsim
 from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint
 from muniment.errors import BadAnswer, FormatError, Unreachable, VerificationError
-from muniment.formats.encoding import frame
+from muniment.http.logclient import LogClient
 from muniment.index import follower as follower_module
 from muniment.index.follower import Follower
 from muniment.index.httpsource import HttpSource
 from muniment.index.replicafacts import ReplicaFacts
 from muniment.lineage.facts import FactsError
-from muniment.logclient import LogClient
+from muniment.tlog.encoding import frame
 
 ENTRIES = tools.make_entries(Random(7), 1500)
 

@@ -7,8 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import index_tools as tools
-from muniment.formats.kinds import Decision, Edge, Outcome, Revocation, Verification
-from muniment.formats.records import encode_record
 from muniment.index.keys import (
     LOCAL_MASK,
     PART,
@@ -20,6 +18,8 @@ from muniment.index.keys import (
     thing_hash,
 )
 from muniment.lineage.facts import ref_of, targets_of
+from muniment.records.api import encode_record
+from muniment.records.kinds import Decision, Edge, Outcome, Revocation, Verification
 
 
 def expected(index: int, record: object) -> set[int]:

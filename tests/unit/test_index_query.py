@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import index_tools as tools
-from muniment.formats.encoding import FormatError
-from muniment.formats.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
-from muniment.formats.records import Thing, encode_record
 from muniment.index import query as query_module
 from muniment.index import replicafacts
 from muniment.index.query import Index
 from muniment.index.replicafacts import ReplicaFacts
 from muniment.lineage.facts import FactsError, Ref, TargetRef, ref_of
 from muniment.lineage.trace import trace
+from muniment.records.api import Thing, encode_record
+from muniment.records.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
+from muniment.tlog.encoding import FormatError
 
 IDS = [str(number) for number in range(12)]
 REFS = [

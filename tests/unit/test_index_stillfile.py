@@ -15,7 +15,7 @@ import pytest
 import index_tools as tools
 from logsim import lines
 from muniment.index.reader import IndexReader
-from muniment.service.database import DatabaseError
+from muniment.local.sqlitefile import DatabaseError
 
 NOBODY = 65534
 

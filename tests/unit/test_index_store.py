@@ -9,16 +9,16 @@ import pytest
 import index_tools as tools
 import logsim
 from muniment.audit.trust import Misbehaviour
-from muniment.formats.checkpoint import Checkpoint, sign_checkpoint
-from muniment.formats.encoding import frame
-from muniment.formats.merkle import CompactRange
-from muniment.formats.policy import CosignedCheckpoint
-from muniment.formats.tiles import bundles_of
 from muniment.index.chunk import make_chunk
 from muniment.index.keys import PART, Role, posting, thing_hash
 from muniment.index.reader import IndexReader
 from muniment.index.store import MAX_SUSPICIONS, Chunk, IndexStore
-from muniment.service.database import DatabaseError
+from muniment.local.sqlitefile import DatabaseError
+from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
+from muniment.tlog.encoding import frame
+from muniment.tlog.merkle import CompactRange
+from muniment.tlog.policy import CosignedCheckpoint
+from muniment.tlog.tiles import bundles_of
 
 EMPTY = CompactRange.EMPTY
 

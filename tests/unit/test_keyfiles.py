@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from muniment.formats.encoding import FormatError, MunimentError
-from muniment.formats.keys import MAX_KEY_FILE_SIZE, KeyFile, public_bytes
-from muniment.formats.note import ED25519, VKey
-from muniment.keyfiles import read_key_file, write_key_file
+from muniment.local.keyfiles import read_key_file, write_key_file
+from muniment.tlog.encoding import FormatError, MunimentError
+from muniment.tlog.keys.keyfile import MAX_KEY_FILE_SIZE, KeyFile, public_bytes
+from muniment.tlog.note import ED25519, VKey
 from signing import ed25519, mldsa44
 
 KEY = KeyFile(ed25519("key"), VKey.of("gateway.example", ED25519, public_bytes(ed25519("key"))))

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from muniment.formats.encoding import FormatError
-from muniment.formats.keys import (
+from muniment.tlog.encoding import FormatError
+from muniment.tlog.keys.keyfile import (
     MAX_KEY_FILE_SIZE,
     KeyFile,
     format_key_file,
@@ -26,7 +26,7 @@ from muniment.formats.keys import (
     parse_key_file,
     public_bytes,
 )
-from muniment.formats.note import COSIGNATURE_ED25519, COSIGNATURE_MLDSA44, ED25519, VKey
+from muniment.tlog.note import COSIGNATURE_ED25519, COSIGNATURE_MLDSA44, ED25519, VKey
 from signing import ed25519, mldsa44, mutations
 
 SECRET = b"correct horse battery staple"

@@ -5,9 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governed import World, policy, story
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.merkle import leaf_hash
-from muniment.formats.proofs import Node, plan_inclusion
 from muniment.lineage import (
     Bundle,
     build_bundle,
@@ -18,6 +15,9 @@ from muniment.lineage import (
     verify_bundle,
 )
 from muniment.lineage.bundle import HEADER
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.merkle import leaf_hash
+from muniment.tlog.proofs import Node, plan_inclusion
 from rfc6962 import MTH
 from signing import NOW, mutations
 

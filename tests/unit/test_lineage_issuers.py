@@ -7,12 +7,12 @@ from itertools import count
 import pytest
 
 from governed import GATEWAY, World, artifact, story
-from muniment.formats.authority import authority_vkey, key_reference
-from muniment.formats.manifest import NO_PREVIOUS, build_batch
-from muniment.formats.note import Ed25519Signer
-from muniment.formats.records import Validity
 from muniment.lineage import FORMATS, Head, Interval, MemoryFacts, Ref, Trace, render, trace
 from muniment.lineage.facts import PAGE
+from muniment.records.api import Validity
+from muniment.records.authority import authority_vkey, key_reference
+from muniment.records.manifest import NO_PREVIOUS, build_batch
+from muniment.tlog.note import Ed25519Signer
 from signing import NOW, ORIGIN, ed25519
 
 STRANGER = "curl.example/dev"

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governed import GATEWAY, World, story
-from muniment.formats.kinds import Thing
-from muniment.formats.members import MAX_ID
-from muniment.formats.recordcheck import ENDPOINTS
 from muniment.lineage import FORMATS, Break, Head, Hop, Ref, Trace, escape, render, trace
 from muniment.lineage.prov import KINDS, RELATIONS, prov_document
+from muniment.records.check import ENDPOINTS
+from muniment.records.kinds import Thing
+from muniment.records.members import MAX_ID
 from signing import NOW
 
 LEAF = "A" * 43 + "="

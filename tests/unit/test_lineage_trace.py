@@ -8,9 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governed import GATEWAY, World, artifact, story
-from muniment.formats.authority import authority_vkey, key_reference, sign_decision
-from muniment.formats.kinds import Decision, Edge, Thing
-from muniment.formats.records import Binding, Validity
 from muniment.lineage import (
     BREAK_KINDS,
     FactsError,
@@ -24,6 +21,9 @@ from muniment.lineage import (
     walk,
 )
 from muniment.lineage.facts import PAGE
+from muniment.records.api import Binding, Validity
+from muniment.records.authority import authority_vkey, key_reference, sign_decision
+from muniment.records.kinds import Decision, Edge, Thing
 from signing import NOW, ORIGIN, ed25519
 
 LEAF = "A" * 43 + "="

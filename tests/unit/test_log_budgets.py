@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import signing
-from muniment.formats.note import Ed25519Signer
-from muniment.service.budget import Bucket
-from muniment.service.config import ConfigError
-from muniment_log import budgets
-from muniment_log.budgets import Budgets, Rates
+from muniment.tlog.note import Ed25519Signer
+from muniment_log.cli.setup import init
 from muniment_log.config import load
+from muniment_log.core import budgets
+from muniment_log.core.budgets import Budgets, Rates
+from muniment_log.core.stepping import Turns
 from muniment_log.errors import OverBudgetError
 from muniment_log.http.problems import problem_of
-from muniment_log.setup import init
-from muniment_log.turns import Turns
+from muniment_service.budget import Bucket
+from muniment_service.config import ConfigError
 
 
 class Clock:

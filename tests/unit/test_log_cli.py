@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import signing
-from muniment.formats.note import parse_vkey
-from muniment.service.config import ConfigError
+from muniment.tlog.note import parse_vkey
 from muniment_log.cli import main
 from muniment_log.config import ClusterTable, LimitsFile, load
+from muniment_service.config import ConfigError
 
 ORIGIN = "log.example/decisions"
 

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rfc6962
-from muniment.formats.encoding import frame, unframe
-from muniment.formats.merkle import leaf_hashes
-from muniment.formats.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
+from muniment.tlog.encoding import frame, unframe
+from muniment.tlog.merkle import leaf_hashes
+from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
+from muniment_log.core.integrate import EMPTY_EDGE, RightEdge, cut_bundle, integrate, restore
 from muniment_log.errors import StorageError
-from muniment_log.integrate import EMPTY_EDGE, RightEdge, cut_bundle, integrate, restore
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import pytest
 
-from muniment_log.progress import Progress
+from muniment_log.cli.progress import Progress
 
 
 def test_a_line_at_once_and_then_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,20 +9,20 @@ from aiohttp import web
 import log_tools
 import signing
 from log_tools import GatewayStream
-from muniment.formats.checkpoint import Checkpoint, parse_signed_checkpoint
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.merkle import EMPTY_ROOT
-from muniment.formats.note import Ed25519Signer, SignatureLine, Signer, verify_note
-from muniment.formats.witnesswire import (
+from muniment.tlog.checkpoint import Checkpoint, parse_signed_checkpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.merkle import EMPTY_ROOT
+from muniment.tlog.note import Ed25519Signer, SignatureLine, Signer, verify_note
+from muniment.tlog.witnesswire import (
     SIZE_CONTENT_TYPE,
     format_cosignatures,
     format_size,
     parse_add_checkpoint,
 )
 from muniment_log.errors import NotPublishedError, RolledBackError, StorageError, UnavailableError
-from muniment_log.rollback import check_witnesses
-from muniment_log.rounds import PublisherLimits
-from muniment_log.witness import clients_of, new_session
+from muniment_log.publish.rollback import check_witnesses
+from muniment_log.publish.rounds import PublisherLimits
+from muniment_log.publish.witness import clients_of, new_session
 from publishing import (
     NOW,
     ORIGIN,

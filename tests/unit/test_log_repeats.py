@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment.formats.encoding import in_one_go
-from muniment_log.claims import Claims
-from muniment_log.ingest import receiving
-from muniment_log.repeats import (
+from muniment.tlog.encoding import in_one_go
+from muniment_log.core.claims import Claims
+from muniment_log.core.ingest import receiving
+from muniment_log.core.repeats import (
     BadKeyError,
     IdConflictError,
     KeyConflictError,

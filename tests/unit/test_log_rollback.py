@@ -11,14 +11,14 @@ from aiohttp import web
 import log_tools
 import signing
 from log_tools import GatewayStream
-from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.encoding import VerificationError
-from muniment.formats.merkle import EMPTY_ROOT
-from muniment.formats.note import Note, lines_of
-from muniment.formats.policy import parse_policy
-from muniment.formats.proofs import verify_consistency
-from muniment.formats.witnesswire import (
+from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.merkle import EMPTY_ROOT
+from muniment.tlog.note import Note, lines_of
+from muniment.tlog.policy import parse_policy
+from muniment.tlog.proofs import verify_consistency
+from muniment.tlog.witnesswire import (
     SIZE_CONTENT_TYPE,
     format_cosignatures,
     format_size,
@@ -26,9 +26,9 @@ from muniment.formats.witnesswire import (
 )
 from muniment_log.cluster.lease import LeaseLostError
 from muniment_log.errors import RolledBackError, UnavailableError
-from muniment_log.rollback import PastCheck
+from muniment_log.publish.rollback import PastCheck
+from muniment_log.publish.witness import clients_of, new_session
 from muniment_log.storage.port import Head
-from muniment_log.witness import clients_of, new_session
 from publishing import (
     NOW,
     ORIGIN,

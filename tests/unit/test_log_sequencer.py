@@ -16,16 +16,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import log_tools
 import signing
 from log_tools import GATEWAY, LIMITS, Embedded, GatewayStream, all_entries, entries_of, record
-from muniment.formats.manifest import Batch
-from muniment.service.database import Writer
+from muniment.local.sqlitefile import Writer
+from muniment.records.manifest import Batch
+from muniment_log.core.heads import HeadSigner
+from muniment_log.core.sequencer import SequencerLimits
 from muniment_log.errors import (
     StorageError,
     StreamConflictError,
     StreamGapError,
     UnavailableError,
 )
-from muniment_log.heads import HeadSigner
-from muniment_log.sequencer import SequencerLimits
 from muniment_log.storage import sqlite as store_module
 from muniment_log.storage.port import Head, Receipt, StreamKey
 from muniment_log.storage.sqlite import MAX_REFUSED, SQLiteStore

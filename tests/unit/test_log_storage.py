@@ -9,9 +9,9 @@ import decisions
 import log_tools
 import signing
 from log_tools import GATEWAY, GatewayStream
-from muniment.formats.manifest import NO_PREVIOUS, build_batch
-from muniment.formats.tiles import Tile, parse_tile_path
-from muniment.service.database import DatabaseError
+from muniment.local.sqlitefile import DatabaseError
+from muniment.records.manifest import NO_PREVIOUS, build_batch
+from muniment.tlog.tiles import Tile, parse_tile_path
 from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
 from muniment_log.storage import embedded as embedded_module
 from muniment_log.storage.sqlite import SQLiteStore, create_database

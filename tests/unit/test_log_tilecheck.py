@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from muniment.formats.encoding import frame
-from muniment.formats.merkle import leaf_hashes
-from muniment.formats.tiles import ENTRIES, Tile
+from muniment.tlog.encoding import frame
+from muniment.tlog.merkle import leaf_hashes
+from muniment.tlog.tiles import ENTRIES, Tile
+from muniment_log.core.integrate import EMPTY_EDGE, integrate
+from muniment_log.core.proofs import consistency_proof, inclusion_proofs, root_at
 from muniment_log.errors import DamagedTileError, StorageError
-from muniment_log.integrate import EMPTY_EDGE, integrate
-from muniment_log.proofs import consistency_proof, inclusion_proofs, root_at
 from muniment_log.storage.embedded import EmbeddedTiles
 
 SIZE = 65536 + 1000

@@ -11,9 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decisions import decisions
-from muniment.formats.cosignature import MLDSA44Cosigner
-from muniment.formats.encoding import MAX_SIZE, FormatError, VerificationError, frame, unframe
-from muniment.formats.manifest import (
+from muniment.records.manifest import (
     MAX_BATCH_BYTES,
     MAX_BATCH_RECORDS,
     MAX_MANIFEST,
@@ -30,8 +28,10 @@ from muniment.formats.manifest import (
     verify_batch,
     verify_manifest,
 )
-from muniment.formats.merkle import EMPTY_ROOT, leaf_hash, root_of
-from muniment.formats.note import Ed25519Signer, Ed25519Verifier, sign_note
+from muniment.tlog.cosignature import MLDSA44Cosigner
+from muniment.tlog.encoding import MAX_SIZE, FormatError, VerificationError, frame, unframe
+from muniment.tlog.merkle import EMPTY_ROOT, leaf_hash, root_of
+from muniment.tlog.note import Ed25519Signer, Ed25519Verifier, sign_note
 
 ORIGIN = "log.example/decisions"
 GATEWAY = Ed25519Signer("gw.example/edge", Ed25519PrivateKey.from_private_bytes(b"\x01" * 32))

@@ -9,8 +9,8 @@ import processes
 import signing
 from muniment.cli.policy import explain
 from muniment.errors import InputError
-from muniment.service.config import ConfigError
 from muniment_log.config import load
+from muniment_service.config import ConfigError
 
 
 def policy_of(logs: list[str], count: int) -> str:

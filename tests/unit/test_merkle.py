@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rfc6962
-from muniment.formats.merkle import (
+from muniment.tlog.merkle import (
     EMPTY_ROOT,
     HASH_SIZE,
     CompactRange,

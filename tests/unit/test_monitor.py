@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from byzantine import View, bad_signature, cosigned, poisoned, unsigned
 from muniment.errors import FormatError, VerificationError
-from muniment.formats.cosignature import signer_for
-from muniment.formats.keys import generate
-from muniment.formats.note import Signer
-from muniment.formats.policy import parse_policy
-from muniment.formats.quorum import CLOCK_SKEW
 from muniment.monitor.core import MAX_PROVEN, Core, Limits, Missing, Tiles
 from muniment.monitor.heads import EARLIER, LOG, Head, Reader, compare_by_proof, pairs_of
 from muniment.monitor.report import CAVEAT, Round, Weight
+from muniment.tlog.cosignature import signer_for
+from muniment.tlog.keys.keyfile import generate
+from muniment.tlog.note import Signer
+from muniment.tlog.policy import parse_policy
+from muniment.tlog.quorum import CLOCK_SKEW
 
 NOW = 1_790_000_000
 ONE, TWO, THREE = "http://w1", "http://w2", "http://w3"

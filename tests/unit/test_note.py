@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.note import (
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.note import (
     COSIGNATURE_ED25519,
     COSIGNATURE_MLDSA44,
     ED25519,

@@ -22,16 +22,16 @@ from muniment.audit.statefile import AuditState, load_state
 from muniment.audit.trust import ProvenMisbehaviour
 from muniment.cli import cli
 from muniment.errors import Denied, InputError
-from muniment.formats.checkpoint import Checkpoint, parse_signed_checkpoint, sign_checkpoint
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.kinds import Entity
-from muniment.formats.note import Ed25519Signer
-from muniment.formats.policy import Policy, parse_policy
+from muniment.http.logclient import LogClient
 from muniment.index.replica import Watched, follow_once
-from muniment.logclient import LogClient
 from muniment.monitor.core import Core, Limits
 from muniment.monitor.heads import EARLIER, LOG, Reader
 from muniment.permit import Context
+from muniment.records.kinds import Entity
+from muniment.tlog.checkpoint import Checkpoint, parse_signed_checkpoint, sign_checkpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.note import Ed25519Signer
+from muniment.tlog.policy import Policy, parse_policy
 from muniment_log.errors import StorageError
 from muniment_log.export import present
 

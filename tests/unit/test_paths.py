@@ -5,16 +5,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import rfc6962
-from muniment.formats.encoding import MAX_SIZE
-from muniment.formats.merkle import leaf_hashes, root_of
-from muniment.formats.paths import PathsPlan, plan_inclusions
-from muniment.formats.proofs import (
+from muniment.tlog.auditpaths import PathsPlan, plan_inclusions
+from muniment.tlog.encoding import MAX_SIZE
+from muniment.tlog.merkle import leaf_hashes, root_of
+from muniment.tlog.proofs import (
     nodes_from_tiles,
     plan_inclusion,
     root_from_inclusion,
     verify_inclusion,
 )
-from muniment.formats.tiles import Tile, tiles_of
+from muniment.tlog.tiles import Tile, tiles_of
 
 ENTRIES = [b"entry %d" % index for index in range(700)]
 LEAVES = leaf_hashes(ENTRIES)

@@ -8,13 +8,6 @@ from typing import Any
 import pytest
 
 from governed import DIGEST, GATEWAY, WITNESSES, World, artifact, policy, story
-from muniment.formats.authority import authority_vkey, key_reference, sign_decision
-from muniment.formats.checkpoint import SignedCheckpoint
-from muniment.formats.encoding import FormatError
-from muniment.formats.kinds import Decision, Entity
-from muniment.formats.note import Note
-from muniment.formats.records import Binding, Validity
-from muniment.formats.tlogproof import parse_tlog_proof
 from muniment.lineage import FactsError, Head, MemoryFacts
 from muniment.permit import (
     CODES,
@@ -27,6 +20,13 @@ from muniment.permit import (
     verify_permit_bytes,
 )
 from muniment.permit.verdict import Finding, Verdict
+from muniment.records.api import Binding, Validity
+from muniment.records.authority import authority_vkey, key_reference, sign_decision
+from muniment.records.kinds import Decision, Entity
+from muniment.tlog.checkpoint import SignedCheckpoint
+from muniment.tlog.encoding import FormatError
+from muniment.tlog.note import Note
+from muniment.tlog.tlogproof import parse_tlog_proof
 from signing import NOW, ORIGIN, ed25519, mldsa44, witness
 
 AUTHORITY = authority_vkey("authority.example", ed25519("authority"))

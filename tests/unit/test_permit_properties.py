@@ -8,14 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governed import DIGEST, World, artifact, policy, story
-from muniment.formats.authority import authority_vkey, sign_decision
-from muniment.formats.canonical import encode_canonical
-from muniment.formats.checkpoint import Checkpoint, sign_checkpoint
-from muniment.formats.encoding import FormatError
-from muniment.formats.kinds import Decision, Entity
-from muniment.formats.note import Ed25519Signer
-from muniment.formats.recordcodec import encode_record, parse_record
-from muniment.formats.tlogproof import TlogProof
 from muniment.lineage import Head, MemoryFacts
 from muniment.permit import (
     Context,
@@ -26,6 +18,14 @@ from muniment.permit import (
     verify_permit,
     verify_permit_bytes,
 )
+from muniment.records.authority import authority_vkey, sign_decision
+from muniment.records.canonical import encode_canonical
+from muniment.records.codec import encode_record, parse_record
+from muniment.records.kinds import Decision, Entity
+from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
+from muniment.tlog.encoding import FormatError
+from muniment.tlog.note import Ed25519Signer
+from muniment.tlog.tlogproof import TlogProof
 from rfc6962 import MTH, PATH
 from signing import NOW, ORIGIN, ed25519, log_signer, mutations
 

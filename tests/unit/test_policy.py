@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.formats.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.note import ED25519, Note, SignatureLine, VKey
-from muniment.formats.policy import (
+from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.note import ED25519, Note, SignatureLine, VKey
+from muniment.tlog.policy import (
     MAX_GROUPS,
     MAX_LOGS,
     MAX_POLICY_SIZE,

@@ -18,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logsim import GATEWAY, decision, lines
-from muniment.formats.encoding import FormatError
-from muniment.formats.preparation import Preparer, RecordInput
-from muniment.formats.records import (
+from muniment.records.api import (
     Check,
     Decision,
     RecordError,
     complete_record,
     parse_record,
 )
+from muniment.records.preparation import Preparer, RecordInput
+from muniment.tlog.encoding import FormatError
 
 NOW_MS = 1_790_000_000_000
 PAIR: dict[str, Any] = {

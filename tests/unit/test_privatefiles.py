@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from muniment.formats.encoding import MunimentError
-from muniment.privatefiles import MAX_SECRET_SIZE, check_private, read_private, read_secret
+from muniment.local.privatefiles import MAX_SECRET_SIZE, check_private, read_private, read_secret
+from muniment.tlog.encoding import MunimentError
 
 
 def private(path: Path, content: bytes, mode: int = 0o600) -> Path:

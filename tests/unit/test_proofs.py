@@ -12,9 +12,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import rfc6962
-from muniment.formats.encoding import MAX_SIZE, FormatError, VerificationError
-from muniment.formats.merkle import EMPTY_ROOT, CompactRange, leaf_hash, leaf_hashes, root_of
-from muniment.formats.proofs import (
+from muniment.tlog.encoding import MAX_SIZE, FormatError, VerificationError
+from muniment.tlog.merkle import EMPTY_ROOT, CompactRange, leaf_hash, leaf_hashes, root_of
+from muniment.tlog.proofs import (
     MAX_PROOF,
     Node,
     Plan,
@@ -30,7 +30,7 @@ from muniment.formats.proofs import (
     verify_inclusion,
     verify_subtree,
 )
-from muniment.formats.tiles import Tile, tile_at, tiles_of
+from muniment.tlog.tiles import Tile, tile_at, tiles_of
 
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from muniment.formats.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
-from muniment.formats.quorum import (
+from muniment.tlog.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
+from muniment.tlog.quorum import (
     CLOCK_SKEW,
     Analysis,
     ahead,

@@ -9,10 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from decisions import decisions
-from muniment.formats import recordcodec
-from muniment.formats.canonical import MAX_RECORD, encode_canonical
-from muniment.formats.kinds import Decision
-from muniment.formats.recordforms import (
+from muniment.records import codec as recordcodec
+from muniment.records.canonical import MAX_RECORD, encode_canonical
+from muniment.records.forms import (
     LEARN_FIRST,
     MOST_FORMS,
     MOST_TEXT,
@@ -21,7 +20,8 @@ from muniment.formats.recordforms import (
     Usual,
     form_of,
 )
-from muniment.formats.recordquick import read_plain
+from muniment.records.kinds import Decision
+from muniment.records.quick import read_plain
 
 SAMPLE = {
     "v": 1,

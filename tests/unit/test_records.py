@@ -13,13 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from decisions import decisions
-from muniment.formats import recordcodec
-from muniment.formats.canonical import MAX_RECORD, MAX_SAFE_INTEGER, encode_canonical
-from muniment.formats.encoding import FormatError, VerificationError, parse_base64
-from muniment.formats.keys import PrivateKey
-from muniment.formats.note import COSIGNATURE_ED25519, VKey
-from muniment.formats.recordquick import read_plain
-from muniment.formats.records import (
+from muniment.records import codec as recordcodec
+from muniment.records.api import (
     ENDPOINTS,
     Actor,
     Artifact,
@@ -53,7 +48,12 @@ from muniment.formats.records import (
     signing_input,
     verify_signatures,
 )
-from muniment.formats.submission import split_ndjson, split_records
+from muniment.records.canonical import MAX_RECORD, MAX_SAFE_INTEGER, encode_canonical
+from muniment.records.quick import read_plain
+from muniment.records.submission import split_ndjson, split_records
+from muniment.tlog.encoding import FormatError, VerificationError, parse_base64
+from muniment.tlog.keys.keyfile import PrivateKey
+from muniment.tlog.note import COSIGNATURE_ED25519, VKey
 
 PRODUCER = "gw.example/edge"
 DATA = Path(__file__).parents[2].parent / "shared" / "data"

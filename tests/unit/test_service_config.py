@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from muniment.service.config import (
+from muniment_service.config import (
     Address,
     Config,
     ConfigError,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from muniment.service.database import (
+from muniment.local.sqlitefile import (
     PAGE_BYTES,
     AbsentDatabaseError,
     DatabaseError,
@@ -90,7 +90,7 @@ async def test_only_one_owner_in_this_process_or_another(tmp_path: Path) -> None
         await opened(tmp_path)
     program = (
         "import asyncio, sys, pathlib\n"
-        "from muniment.service.database import Writer\n"
+        "from muniment.local.sqlitefile import Writer\n"
         "asyncio.run(Writer.open(pathlib.Path(sys.argv[1]), [], application=1))\n"
     )
     other = await asyncio.to_thread(

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from muniment.formats.encoding import FormatError, MunimentError
-from muniment.service.http import (
+from muniment.tlog.encoding import FormatError, MunimentError
+from muniment_service.http import (
     App,
     Problem,
     Request,
@@ -20,8 +20,8 @@ from muniment.service.http import (
     overloaded,
     text_response,
 )
-from muniment.service.metrics import Metrics
-from muniment.service.wire import Headers
+from muniment_service.metrics import Metrics
+from muniment_service.wire import Headers
 from rawhttp import post, server, talk
 
 

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from muniment.service.logging import configure, event
-from muniment.service.metrics import LATENCY_BUCKETS, Metrics
-from muniment.service.process import (
+from muniment.local.lifecycle import stop_requested
+from muniment.local.logs import configure, event
+from muniment_service.metrics import LATENCY_BUCKETS, Metrics
+from muniment_service.process import (
     COLLECT_AFTER,
     first_error,
     print_ready,
     run,
     spare_collections,
-    stop_requested,
 )
 
 LOGGER = logging.getLogger("test")

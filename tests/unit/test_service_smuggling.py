@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from muniment.service.http import App, Request, Response
-from muniment.service.metrics import Metrics
-from muniment.service.wire import MAX_HEAD, MAX_HEADERS
+from muniment_service.http import App, Request, Response
+from muniment_service.metrics import Metrics
+from muniment_service.wire import MAX_HEAD, MAX_HEADERS
 from rawhttp import post, server, talk
 
 HEAD = b"POST /echo HTTP/1.1\r\nHost: x\r\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority
-from muniment.service.config import ConfigError
-from muniment.service.tls import TlsTable, server_context
+from muniment_service.config import ConfigError
+from muniment_service.tls import TlsTable, server_context
 
 REFUSED = r"\[SSL: |reset by peer|[Bb]roken pipe"
 

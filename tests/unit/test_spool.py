@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, logged_records
-from muniment import delivery, spool
 from muniment.errors import GatewayClosed, SpoolFull, StreamError
-from muniment.formats.records import RecordError
-from muniment.gateway import Gateway
-from muniment.service.database import DatabaseError, Writer
-from muniment.spool import Spool
-from muniment.spoolfile import APPLICATION_ID, MIGRATIONS, SpoolFile
+from muniment.gateway import delivery, spool
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.spool import Spool
+from muniment.gateway.spoolfile import APPLICATION_ID, MIGRATIONS, SpoolFile
+from muniment.local.sqlitefile import DatabaseError, Writer
+from muniment.records.api import RecordError
 
 
 @pytest.fixture(autouse=True)

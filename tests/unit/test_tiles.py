@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from muniment.formats.encoding import MAX_SIZE, FormatError, frame
-from muniment.formats.tiles import (
+from muniment.tlog.encoding import MAX_SIZE, FormatError, frame
+from muniment.tlog.tiles import (
     ENTRIES,
     MAX_LEVEL,
     TILE_HEIGHT,

@@ -13,8 +13,8 @@ import pytest
 
 from muniment.cli import cli
 from muniment_log.config import LimitsFile
-from muniment_log.rounds import PublisherLimits
-from muniment_log.sequencer import SequencerLimits
+from muniment_log.core.sequencer import SequencerLimits
+from muniment_log.publish.rounds import PublisherLimits
 
 ROOT = Path(__file__).parent.parent.parent
 TABLE, _, ORDERS = (ROOT / "docs" / "times.md").read_text().partition("## Orders")

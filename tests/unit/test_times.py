@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment.formats.canonical import encode_canonical
-from muniment.formats.encoding import FormatError, in_one_go
-from muniment.formats.preparation import Preparer
-from muniment.formats.records import RecordError, check_records, parse_record
-from muniment.formats.times import (
+from muniment.permit.contextfile import parse_context
+from muniment.records.api import RecordError, check_records, parse_record
+from muniment.records.canonical import encode_canonical
+from muniment.records.preparation import Preparer
+from muniment.records.times import (
     EARLIEST,
     LATEST,
     milliseconds_problem,
     seconds_problem,
 )
-from muniment.permit.contextfile import parse_context
-from muniment.service.timetext import parse_time
-from muniment_log.ingest import BadRecordError, completing
+from muniment.records.timetext import parse_time
+from muniment.tlog.encoding import FormatError, in_one_go
+from muniment_log.core.ingest import BadRecordError, completing
 
 PRODUCER = "gw.example/edge"
 NOW = 1_790_000_000

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.formats.checkpoint import Checkpoint, sign_checkpoint
-from muniment.formats.encoding import MAX_SIZE, FormatError, VerificationError
-from muniment.formats.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
-from muniment.formats.tlogproof import (
+from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
+from muniment.tlog.encoding import MAX_SIZE, FormatError, VerificationError
+from muniment.tlog.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
+from muniment.tlog.tlogproof import (
     EXTENSION,
     HEADER,
     MAX_EXTRA,

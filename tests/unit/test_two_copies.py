@@ -14,10 +14,10 @@ from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
 from muniment.audit.report import Verdict
 from muniment.cli import cli
 from muniment.errors import Refused, Unreachable, VerificationError
-from muniment.formats.encoding import FormatError
-from muniment.formats.tiles import ENTRIES, Tile, parse_tile_path
+from muniment.http.logclient import LogClient
 from muniment.index.replica import Watched, follow_once
-from muniment.logclient import LogClient
+from muniment.tlog.encoding import FormatError
+from muniment.tlog.tiles import ENTRIES, Tile, parse_tile_path
 
 pytestmark = pytest.mark.usefixtures("impatient")
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, lines
-from muniment import blocking, governing, guard
 from muniment.errors import Denied, GatewayClosed, Undelivered, WrongLoop
-from muniment.formats.kinds import Entity
-from muniment.gateway import Gateway
-from muniment.governed import governed
-from muniment.guard import Guard
+from muniment.gateway import blocking, governing, guard
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.governed import governed
+from muniment.gateway.guard import Guard
 from muniment.permit import Context, Permit, Trust
+from muniment.records.kinds import Entity
 
 AGENT = {"type": "agent", "id": "planner"}
 DECISION = {

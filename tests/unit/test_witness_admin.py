@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from muniment.service.config import ConfigError
-from muniment_witness import admin
-from muniment_witness.cli import main
+from muniment_service.config import ConfigError
+from muniment_witness.cli import admin, main
+from muniment_witness.cli.exits import EXIT_CONFIG
+from muniment_witness.cli.setup import init
 from muniment_witness.config import load
-from muniment_witness.exits import EXIT_CONFIG
-from muniment_witness.setup import init
 from witness_tools import ORIGIN, WITNESS, log_signer
 
 FIRST, SECOND = log_signer(), log_signer()

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from muniment_witness.alarms import KINDS, Alarm, Situation, alarms
-from muniment_witness.budget import Budget
 from muniment_witness.config import Gossip, LogOptions
-from muniment_witness.peers import PeerHead, PeerState
-from muniment_witness.pull import Pulled
+from muniment_witness.gossip.alarms import KINDS, Alarm, Situation, alarms
+from muniment_witness.gossip.budget import Budget
+from muniment_witness.gossip.peers import PeerHead, PeerState
+from muniment_witness.gossip.pull import Pulled
 
 NOW = 1_700_000_000
 LOG, PEER = "log.example", "w2.example"

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from muniment.formats.keys import KeyFile, generate
-from muniment.keyfiles import write_key_file
-from muniment.service.config import ConfigError
+from muniment.local.keyfiles import write_key_file
+from muniment.tlog.keys.keyfile import KeyFile, generate
+from muniment_service.config import ConfigError
 from muniment_witness.cli import main
+from muniment_witness.cli.exits import EXIT_CONFIG
 from muniment_witness.config import WitnessConfig, load
-from muniment_witness.exits import EXIT_CONFIG
 from witness_tools import ORIGIN, log_signer, witness_signer
 
 NAME = "witness.example/w1"
@@ -97,7 +97,7 @@ def test_keys_that_cannot_be_used(tmp_path: Path) -> None:
 
 def test_the_key_of_another_witness_is_refused(tmp_path: Path) -> None:
     private = generate("ed25519")
-    from muniment.formats.cosignature import signer_for
+    from muniment.tlog.cosignature import signer_for
 
     other = signer_for("witness.example/w2", private, use="witness").vkey
     write_key_file(tmp_path / "key.pem", KeyFile(private, other), None)

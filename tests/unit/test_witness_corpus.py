@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 import witness_corpus
 from byzantine import View
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.note import parse_vkey
-from muniment.formats.witnesswire import origin_hash
-from muniment.service.http import Problem, Request, Response
-from muniment_witness.ledger import MAX_EVIDENCE, MAX_SUSPICIONS
-from muniment_witness.openapi import PATHS
-from muniment_witness.relay import HEADS_BURST
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.note import parse_vkey
+from muniment.tlog.witnesswire import origin_hash
+from muniment_service.http import Problem, Request, Response
+from muniment_witness.gossip.push import HEADS_BURST
+from muniment_witness.http.openapi import PATHS
+from muniment_witness.store.observations import MAX_EVIDENCE, MAX_SUSPICIONS
 from witness_corpus import Case
 from witness_network import Network, Node
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from muniment.service.database import FatalDatabaseError
-from muniment.service.http import Problem
-from muniment_witness import cosigner as module
-from muniment_witness.cosigner import Cosigner
-from muniment_witness.decide import Authentic, Log, Refused, authenticate
-from muniment_witness.store import Cosigned
+from muniment.local.sqlitefile import FatalDatabaseError
+from muniment_service.http import Problem
+from muniment_witness.judge import cosigner as module
+from muniment_witness.judge.cosigner import Cosigner
+from muniment_witness.judge.decide import Authentic, Log, Refused, authenticate
+from muniment_witness.store.heads import Cosigned
 from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer
 
 LOG = GrowingLog()

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.merkle import EMPTY_ROOT
-from muniment.formats.note import Note, SignatureLine
-from muniment.formats.witnesswire import AddCheckpoint
-from muniment_witness.decide import (
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.merkle import EMPTY_ROOT
+from muniment.tlog.note import Note, SignatureLine
+from muniment.tlog.witnesswire import AddCheckpoint
+from muniment_witness.judge.decide import (
     NEVER,
     Accepted,
     Head,

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from byzantine import NOT_FOUND, Answer, ByzantineLog, View
-from muniment.formats.encoding import frame
-from muniment.formats.witnesswire import origin_hash
+from muniment.tlog.encoding import frame
+from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.config import Gossip, LogOptions
-from muniment_witness.decide import Log
+from muniment_witness.judge.decide import Log
 from witness_network import PERIOD, Network
 
 
@@ -346,8 +346,8 @@ async def test_an_honest_network_raises_no_alarm_in_a_thousand_rounds(tmp_path: 
 
 
 async def test_tiles_and_history_are_served_as_verified(tmp_path: Path, log: ByzantineLog) -> None:
-    from muniment.formats.tiles import Tile, tile_at
-    from muniment.formats.witnesswire import parse_add_checkpoint
+    from muniment.tlog.tiles import Tile, tile_at
+    from muniment.tlog.witnesswire import parse_add_checkpoint
 
     main = log.main
     async with Network(tmp_path, main) as net:

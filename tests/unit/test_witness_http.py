@@ -12,20 +12,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.cosignature import verifier_for, verify_subtree_cosignature
-from muniment.formats.note import Signer, verify_note
-from muniment.formats.witnesswire import (
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.cosignature import verifier_for, verify_subtree_cosignature
+from muniment.tlog.note import Signer, verify_note
+from muniment.tlog.witnesswire import (
     SIZE_CONTENT_TYPE,
     origin_hash,
     parse_cosignatures,
     parse_size,
 )
-from muniment.service.http import App, Request, Response
-from muniment.service.metrics import Metrics
-from muniment_witness.cosigner import Cosigner
-from muniment_witness.decide import Log
-from muniment_witness.http import WitnessHttp
+from muniment_service.http import App, Request, Response
+from muniment_service.metrics import Metrics
+from muniment_witness.http.api import WitnessHttp
+from muniment_witness.judge.cosigner import Cosigner
+from muniment_witness.judge.decide import Log
 from witness_tools import WITNESS, GrowingLog, log_signer, opened_store, witness_signer
 
 NOW = 1_700_000_000

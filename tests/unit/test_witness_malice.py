@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from byzantine import Answer, View, bad_signature, cosigned, new_signer, poisoned, unsigned
-from muniment.formats.encoding import frame
-from muniment.formats.evidence import fork, same_size
-from muniment.formats.witnesswire import origin_hash
+from muniment.tlog.encoding import frame
+from muniment.tlog.evidence import fork, same_size
+from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.config import Gossip, LogOptions
-from muniment_witness.decide import Log
+from muniment_witness.judge.decide import Log
 from witness_network import START, Network, Node
 
 MAIN = View().append(300)

@@ -7,7 +7,13 @@ from dataclasses import replace
 import pytest
 
 from byzantine import GARBAGE, OVERSIZED, SLOW, TRICKLE, Answer, Asked, Stand
-from muniment_witness.net import MAX_ETAG, HttpTransport, UnreachableError, check_url, transport
+from muniment_witness.gossip.net import (
+    MAX_ETAG,
+    HttpTransport,
+    UnreachableError,
+    check_url,
+    transport,
+)
 
 SECONDS = 1.0
 SLACK = 10.0

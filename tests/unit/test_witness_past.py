@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from byzantine import ByzantineLog, View
-from muniment.formats.cosignature import verifier_for
-from muniment.service.backup import backup
-from muniment.service.database import AbsentDatabaseError, DatabaseError
+from muniment.local.sqlitefile import AbsentDatabaseError, DatabaseError
+from muniment.tlog.cosignature import verifier_for
+from muniment_service.backup import backup
 from muniment_witness.config import LogOptions
-from muniment_witness.database import MIGRATIONS, create, mark_copy, rebind
-from muniment_witness.decide import Log
-from muniment_witness.store import Store, declare_new
+from muniment_witness.judge.decide import Log
+from muniment_witness.store.database import MIGRATIONS, create, mark_copy, rebind
+from muniment_witness.store.heads import Store, declare_new
 from witness_network import Network, Node
 from witness_tools import log_signer, opened_store, witness_signer
 

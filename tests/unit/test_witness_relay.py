@@ -8,12 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from byzantine import Answer, View, bad_signature, new_signer, poisoned, unsigned
-from muniment.formats.encoding import frame
-from muniment.formats.evidence import empty_root, fork, same_size
-from muniment.formats.merkle import EMPTY_ROOT
-from muniment_witness import ledger, relay
-from muniment_witness.budget import Budget
-from muniment_witness.peers import MAX_HEAD_SIZE, MAX_HEADS
+from muniment.tlog.encoding import frame
+from muniment.tlog.evidence import empty_root, fork, same_size
+from muniment.tlog.merkle import EMPTY_ROOT
+from muniment_witness.gossip import push as relay
+from muniment_witness.gossip.budget import Budget
+from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
+from muniment_witness.store import observations as ledger
 from witness_network import Network, Node
 
 MAIN = View().append(50)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from byzantine import View
-from muniment.formats.encoding import frame
-from muniment.formats.evidence import same_size
-from muniment_witness.arrivals import MAX_WAITING, Arrivals
+from muniment.tlog.encoding import frame
+from muniment.tlog.evidence import same_size
 from muniment_witness.config import LogOptions, Peer
-from muniment_witness.decide import Log
-from muniment_witness.relay import EVIDENCE_BURST, HEADS_BURST, STRANGERS_SHARE
-from muniment_witness.seen import Seen, digest_of
-from muniment_witness.senders import MAX_ADDRESSES, STRANGERS, Senders
+from muniment_witness.gossip.push import EVIDENCE_BURST, HEADS_BURST, STRANGERS_SHARE
+from muniment_witness.gossip.pushqueue import MAX_WAITING, Arrivals
+from muniment_witness.gossip.senders import MAX_ADDRESSES, STRANGERS, Senders
+from muniment_witness.judge.decide import Log
+from muniment_witness.judge.relation import Seen, digest_of
 from witness_network import Network
 
 MAIN = View().append(400)

@@ -16,13 +16,13 @@ from hypothesis.stateful import (
     rule,
 )
 
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.note import SignatureLine, VKey, verify_note
-from muniment.service.database import DatabaseError, FatalDatabaseError
-from muniment_witness.database import rebind
-from muniment_witness.decide import NEVER, Accepted, Head, Log, Refused, State, decide
-from muniment_witness.store import Cosigned, Store
+from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.note import SignatureLine, VKey, verify_note
+from muniment_witness.judge.decide import NEVER, Accepted, Head, Log, Refused, State, decide
+from muniment_witness.store.database import rebind
+from muniment_witness.store.heads import Cosigned, Store
 from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer
 
 SIGNER = witness_signer()

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rfc6962
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.merkle import leaf_hashes, root_of
-from muniment.formats.proofs import verify_consistency
-from muniment.formats.tiles import Tile, tile_at, tiles_of
-from muniment_witness.decide import Head
-from muniment_witness.views import relate, tiles_for
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.merkle import leaf_hashes, root_of
+from muniment.tlog.proofs import verify_consistency
+from muniment.tlog.tiles import Tile, tile_at, tiles_of
+from muniment_witness.gossip.treecheck import relate, tiles_for
+from muniment_witness.judge.decide import Head
 
 DATA = [b"%d" % index for index in range(66_000)]
 LEAVES = leaf_hashes(DATA)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.formats.encoding import MAX_SIZE, FormatError
-from muniment.formats.note import MAX_SIGNATURES, SignatureLine
-from muniment.formats.witnesswire import (
+from muniment.tlog.encoding import MAX_SIZE, FormatError
+from muniment.tlog.note import MAX_SIGNATURES, SignatureLine
+from muniment.tlog.witnesswire import (
     MAX_PROOF_LINES,
     SIZE_CONTENT_TYPE,
     AddCheckpoint,

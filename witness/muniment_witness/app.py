@@ -8,19 +8,19 @@ import logging
 import time
 from collections.abc import Callable
 
-from muniment.service.logging import event
-from muniment.service.process import (
+from muniment.local.lifecycle import stop_requested
+from muniment.local.logs import event
+from muniment_service.process import (
     allow_connections,
     print_ready,
     spare_collections,
-    stop_requested,
 )
-from muniment.service.server import serving, serving_unix
-from muniment.service.tls import server_context
+from muniment_service.server import serving, serving_unix
+from muniment_service.tls import server_context
 from muniment_witness.config import WitnessConfig
-from muniment_witness.net import transport
+from muniment_witness.gossip.net import transport
 from muniment_witness.running import Running
-from muniment_witness.store import Store
+from muniment_witness.store.heads import Store
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@
 | `[[log]] acknowledged` | optional: hashes of evidence against it, to cosign again in spite of it |
 | `[[peer]] vkeys`, `url` | another witness: its keys, of one name, and its monitoring prefix |
 | `[gossip]` | optional: the limits of `Gossip`, with their units |
-| `[limits]` | optional: what its HTTP server takes, see `muniment.service.limits` |
+| `[limits]` | optional: what its HTTP server takes, see `muniment_service.limits` |
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,14 +30,15 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from muniment.access import check_token_url, read_token
-from muniment.formats.cosignature import (
+from muniment.http.access import check_token_url, read_token
+from muniment.local.logs import LogFormat, LogLevel
+from muniment.tlog.cosignature import (
     MAX_NAME_SIZE,
     MLDSA44Cosigner,
     verifier_for,
 )
-from muniment.formats.encoding import check_key_name
-from muniment.formats.note import (
+from muniment.tlog.encoding import check_key_name
+from muniment.tlog.note import (
     COSIGNATURE_ED25519,
     COSIGNATURE_MLDSA44,
     ED25519,
@@ -45,22 +46,21 @@ from muniment.formats.note import (
     Verifier,
     parse_vkey,
 )
-from muniment.formats.quorum import CLOCK_SKEW
-from muniment.service.config import (
+from muniment.tlog.quorum import CLOCK_SKEW
+from muniment_service.config import (
     Address,
     Config,
     config_error,
     config_key,
     load_config,
 )
-from muniment.service.limits import Count, Limits
-from muniment.service.logging import LogFormat, LogLevel
-from muniment.service.signers import read_signers
-from muniment.service.tls import OutgoingTable, TlsTable
-from muniment_witness.decide import Log
-from muniment_witness.net import check_url
-from muniment_witness.store import HISTORY
-from muniment_witness.tiles import CACHE_BYTES
+from muniment_service.limits import Count, Limits
+from muniment_service.signers import read_signers
+from muniment_service.tls import OutgoingTable, TlsTable
+from muniment_witness.gossip.net import check_url
+from muniment_witness.gossip.tiles import CACHE_BYTES
+from muniment_witness.judge.decide import Log
+from muniment_witness.store.heads import HISTORY
 
 LOG_ALGORITHMS: Final = (ED25519, COSIGNATURE_MLDSA44)
 """Signature types with which logs sign checkpoints."""

@@ -11,19 +11,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from muniment.service.http import App, Problem, Request, Response, json_response
-from muniment.service.inforce import InForce, reread_file
-from muniment.service.logging import event
-from muniment.service.metrics import Metrics
-from muniment.service.signers import check_signers
-from muniment.service.tls import server_context
+from muniment.local.logs import event
+from muniment_service.http import App, Problem, Request, Response, json_response
+from muniment_service.inforce import InForce, reread_file
+from muniment_service.metrics import Metrics
+from muniment_service.signers import check_signers
+from muniment_service.tls import server_context
 from muniment_witness.config import WitnessConfig, watched
-from muniment_witness.database import Past
-from muniment_witness.http import WitnessHttp
-from muniment_witness.net import HttpTransport
-from muniment_witness.status import status_of
-from muniment_witness.store import Store
-from muniment_witness.watch import Watch
+from muniment_witness.gossip.net import HttpTransport
+from muniment_witness.gossip.watch import Watch
+from muniment_witness.http.api import WitnessHttp
+from muniment_witness.http.status import status_of
+from muniment_witness.store.database import Past
+from muniment_witness.store.heads import Store
 
 _LOGGER: Final = logging.getLogger(__name__)
 

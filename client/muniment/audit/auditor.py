@@ -32,12 +32,12 @@ from muniment.audit.trust import (
     describe_root,
 )
 from muniment.errors import BadAnswer, FormatError, InputError, Refused, VerificationError
-from muniment.formats.merkle import HASH_SIZE
-from muniment.formats.note import ED25519, VKey
-from muniment.formats.policy import CosignedCheckpoint, Policy
-from muniment.formats.tiles import Tile
-from muniment.logclient import LogClient
-from muniment.tileproofs import fetch_consistency
+from muniment.http.logclient import LogClient
+from muniment.http.tileproofs import fetch_consistency
+from muniment.tlog.merkle import HASH_SIZE
+from muniment.tlog.note import ED25519, VKey
+from muniment.tlog.policy import CosignedCheckpoint, Policy
+from muniment.tlog.tiles import Tile
 
 TILE_WINDOW: Final = 32
 """Upper-level tiles fetched at the same time; there is one for 65,536 leaves."""

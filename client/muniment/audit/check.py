@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from muniment.audit.events import extract
 from muniment.audit.relations import Warned
 from muniment.audit.report import Finding, Weight
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.manifest import HEADER, Manifest, parse_manifest, token_stream
-from muniment.formats.merkle import HASH_SIZE, CompactRange, leaf_hashes, root_of
-from muniment.formats.note import Verifier, parse_vkey
-from muniment.formats.recordcheck import time_problem
-from muniment.formats.recordquick import producers, read_plain
-from muniment.formats.records import parse_record
-from muniment.formats.tiles import Tile, check_bundle
+from muniment.records.api import parse_record
+from muniment.records.check import time_problem
+from muniment.records.manifest import HEADER, Manifest, parse_manifest, token_stream
+from muniment.records.quick import producers, read_plain
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.merkle import HASH_SIZE, CompactRange, leaf_hashes, root_of
+from muniment.tlog.note import Verifier, parse_vkey
+from muniment.tlog.tiles import Tile, check_bundle
 
 if TYPE_CHECKING:
-    from muniment.formats.kinds import Record
-    from muniment.formats.recordforms import Usual
-    from muniment.formats.recordshape import Shaped
+    from muniment.records.forms import Usual
+    from muniment.records.kinds import Record
+    from muniment.records.shape import Shaped
 
 MANIFEST_PREFIX: Final = HEADER.encode() + b"\n"
 """How a manifest begins; a record begins with a brace."""

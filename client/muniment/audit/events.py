@@ -16,8 +16,8 @@ from typing import Any, Final
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
-from muniment.formats.recordforms import Usual, usual
-from muniment.formats.recordshape import PlainDecision, Shaped
+from muniment.records.forms import Usual, usual
+from muniment.records.shape import PlainDecision, Shaped
 
 PARTITION_BITS: Final = 6
 PARTITIONS: Final = 1 << PARTITION_BITS

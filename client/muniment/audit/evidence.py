@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 from muniment.audit.trust import Misbehaviour, TrustState
 from muniment.errors import InputError
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.evidence import (
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.evidence import (
     Evidence,
     Proven,
     empty_root,
@@ -20,8 +20,8 @@ from muniment.formats.evidence import (
     same_size,
     verify_evidence,
 )
-from muniment.formats.note import VKey
-from muniment.formats.policy import Policy
+from muniment.tlog.note import VKey
+from muniment.tlog.policy import Policy
 
 
 def prove(misbehaviour: Misbehaviour, policy: Policy, old: Iterable[VKey] = ()) -> Proven:

@@ -22,8 +22,8 @@ from typing import Final, NamedTuple, TypeVar
 
 from muniment.audit.check import Bundle, Examined, examine
 from muniment.errors import MunimentError
-from muniment.formats.tiles import Tile, bundles_of
-from muniment.logclient import LogClient
+from muniment.http.logclient import LogClient
+from muniment.tlog.tiles import Tile, bundles_of
 
 SPAN: Final = 16
 """Bundles fetched and examined together: 2 to 3 MB as a rule, 268 MB at the very most."""

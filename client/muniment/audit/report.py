@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from muniment.audit.relations import Warned
 from muniment.audit.trust import Misbehaviour
-from muniment.formats.encoding import format_base64
+from muniment.tlog.encoding import format_base64
 
 MAX_FINDINGS = 1000
 """Findings kept with their words; more are only counted, so that a rotten log fits in memory."""

@@ -11,10 +11,10 @@ from typing import Final
 
 from muniment.audit.relations import Reuse, Warned
 from muniment.audit.relationstore import Judgement
-from muniment.formats.merkle import leaf_hash
-from muniment.formats.recordcontent import content_of
-from muniment.formats.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
-from muniment.logclient import LogClient
+from muniment.http.logclient import LogClient
+from muniment.records.content import content_of
+from muniment.tlog.merkle import leaf_hash
+from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
 
 AT_ONCE: Final = 256
 """Ids looked at together; their leaves are in memory meanwhile, two for each."""

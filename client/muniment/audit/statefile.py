@@ -11,21 +11,21 @@ from typing import Final, Literal
 
 import msgspec
 
-from muniment.atomicfile import read_state, write_atomic
 from muniment.audit.streams import OpenBatch, StreamPlace, Streams
 from muniment.audit.tree import RightEdge
 from muniment.audit.trust import Misbehaviour, TrustState
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.encoding import (
+from muniment.http.typedjson import decode_json
+from muniment.local.atomicfile import read_state, write_atomic
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.encoding import (
     MAX_SIZE,
     FormatError,
     format_base64,
     parse_base64,
     parse_hash,
 )
-from muniment.formats.merkle import CompactRange
-from muniment.formats.proofs import MAX_PROOF
-from muniment.formats.typedjson import decode_json
+from muniment.tlog.merkle import CompactRange
+from muniment.tlog.proofs import MAX_PROOF
 
 MAX_STATE_SIZE: Final = 64 * 1024 * 1024
 """Bytes: room for a quarter of a million streams of about 200 bytes each."""

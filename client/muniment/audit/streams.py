@@ -10,9 +10,9 @@ from typing import NamedTuple, Self
 
 from muniment.audit.check import Run, SeenManifest
 from muniment.audit.report import Finding, Weight
-from muniment.formats.encoding import format_base64
-from muniment.formats.manifest import MAX_BATCH_RECORDS, NO_PREVIOUS
-from muniment.formats.merkle import CompactRange
+from muniment.records.manifest import MAX_BATCH_RECORDS, NO_PREVIOUS
+from muniment.tlog.encoding import format_base64
+from muniment.tlog.merkle import CompactRange
 
 
 class StreamPlace(NamedTuple):

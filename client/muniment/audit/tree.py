@@ -7,9 +7,9 @@ The right edge (the hashes of the partial tile of each level) is all the state t
 from collections.abc import Iterable, Sequence
 from typing import Self
 
-from muniment.formats.encoding import FormatError
-from muniment.formats.merkle import EMPTY_ROOT, HASH_SIZE, root_of
-from muniment.formats.tiles import TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment.tlog.encoding import FormatError
+from muniment.tlog.merkle import EMPTY_ROOT, HASH_SIZE, root_of
+from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile
 
 
 class RightEdge:

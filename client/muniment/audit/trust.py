@@ -22,11 +22,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal, Self
 
-from muniment.formats.checkpoint import SignedCheckpoint
-from muniment.formats.encoding import MunimentError, VerificationError, format_base64
-from muniment.formats.merkle import EMPTY_ROOT
-from muniment.formats.policy import CosignedCheckpoint
-from muniment.formats.proofs import verify_consistency
+from muniment.tlog.checkpoint import SignedCheckpoint
+from muniment.tlog.encoding import MunimentError, VerificationError, format_base64
+from muniment.tlog.merkle import EMPTY_ROOT
+from muniment.tlog.policy import CosignedCheckpoint
+from muniment.tlog.proofs import verify_consistency
 
 MisbehaviourKind = Literal["same-size", "fork", "empty-root"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from muniment.cli.exits import INTERRUPTED, describe_exits, exit_code
-from muniment.formats.encoding import MunimentError
+from muniment.tlog.encoding import MunimentError
 
 # name: (module, attribute, one line for the overview)
 _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {

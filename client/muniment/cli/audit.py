@@ -108,7 +108,7 @@ def audit(
     from muniment.audit.auditor import AuditOptions, audit_log  # noqa: PLC0415 - imports aiohttp
     from muniment.audit.report import Verdict  # noqa: PLC0415
     from muniment.audit.statefile import load_state, save_state  # noqa: PLC0415
-    from muniment.logclient import LogClient  # noqa: PLC0415
+    from muniment.http.logclient import LogClient  # noqa: PLC0415
 
     policy = read_policy(policy_path)
     options = AuditOptions(
@@ -150,8 +150,8 @@ def audit(
 
 def _write_evidence(outcome: "AuditOutcome", options: "AuditOptions", path: Path | None) -> bool:
     """Writes the proof that the log signed two histories, when there is one and a place for it."""
-    from muniment.atomicfile import write_atomic  # noqa: PLC0415 - see audit
     from muniment.audit.evidence import prove  # noqa: PLC0415
+    from muniment.local.atomicfile import write_atomic  # noqa: PLC0415 - see audit
 
     if outcome.report.misbehaviour is None or path is None:
         return False

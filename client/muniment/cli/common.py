@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from muniment.atomicfile import read_bounded
 from muniment.errors import FormatError, InputError, MunimentError
-from muniment.formats.times import MAX_DURATION
-from muniment.service.timetext import parse_time
-from muniment.urls import check_url
+from muniment.http.urls import check_url
+from muniment.local.atomicfile import read_bounded
+from muniment.records.times import MAX_DURATION
+from muniment.records.timetext import parse_time
 
 if TYPE_CHECKING:
-    from muniment.formats.note import VKey
+    from muniment.tlog.note import VKey
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -140,7 +140,7 @@ def read_policy(path: Path) -> Any:
     Raises:
         InputError: If it cannot be read or parsed; names the path.
     """
-    from muniment.formats.policy import MAX_POLICY_SIZE, parse_policy  # noqa: PLC0415 - see run
+    from muniment.tlog.policy import MAX_POLICY_SIZE, parse_policy  # noqa: PLC0415 - see run
 
     try:
         return parse_policy(read_bounded(path, "policy", most=MAX_POLICY_SIZE))
@@ -154,9 +154,9 @@ def read_key(path: Path, passphrase_path: Path | None) -> Any:
     Raises:
         InputError: If it cannot be used; names the path.
     """
-    from muniment.keyfiles import asking, read_key_file  # noqa: PLC0415 - see run
-    from muniment.memory import protect_memory  # noqa: PLC0415
-    from muniment.privatefiles import read_secret  # noqa: PLC0415
+    from muniment.local.keyfiles import asking, read_key_file  # noqa: PLC0415 - see run
+    from muniment.local.memory import protect_memory  # noqa: PLC0415
+    from muniment.local.privatefiles import read_secret  # noqa: PLC0415
 
     protect_memory()
     try:
@@ -172,7 +172,7 @@ def read_gateway_signer(path: Path, passphrase_path: Path | None) -> Any:
     Raises:
         InputError: If it cannot be used, or is another party's; names the path.
     """
-    from muniment.formats.cosignature import signer_for  # noqa: PLC0415 - see run
+    from muniment.tlog.cosignature import signer_for  # noqa: PLC0415 - see run
 
     key = read_key(path, passphrase_path)
     if key.vkey is None:
@@ -195,7 +195,7 @@ def read_vkeys(option: str, given: tuple[str, ...]) -> tuple["VKey", ...]:
     Raises:
         InputError: If one cannot be read; names the option.
     """
-    from muniment.formats.note import parse_vkey  # noqa: PLC0415 - see run
+    from muniment.tlog.note import parse_vkey  # noqa: PLC0415 - see run
 
     keys: list[VKey] = []
     for value in given:
@@ -218,7 +218,7 @@ def read_old_vkeys(given: tuple[str, ...], policy: Any) -> tuple["VKey", ...]:
     Raises:
         InputError: If one cannot be read, or is of no log of the policy.
     """
-    from muniment.formats.cosignature import verifier_for  # noqa: PLC0415 - see run
+    from muniment.tlog.cosignature import verifier_for  # noqa: PLC0415 - see run
 
     keys = read_vkeys("--old-vkey", given)
     for key in keys:
@@ -269,7 +269,7 @@ def say_time(seconds: int) -> str:
 
 def say_ahead(ahead: Sequence[tuple[str, int]]) -> str:
     """Says, by name, whose cosignatures are of a time in the future."""
-    from muniment.formats.policy import show  # noqa: PLC0415 - see run
+    from muniment.tlog.policy import show  # noqa: PLC0415 - see run
 
     told = ", ".join(f"{show(name)} ({say_time(stated)})" for name, stated in ahead)
     return (

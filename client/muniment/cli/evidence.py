@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from muniment.atomicfile import read_bounded
 from muniment.cli.common import (
     FILE,
     json_option,
@@ -17,9 +16,10 @@ from muniment.cli.common import (
 )
 from muniment.cli.exits import MISBEHAVIOUR, describe_exits
 from muniment.errors import FormatError, InputError, VerificationError
+from muniment.local.atomicfile import read_bounded
 
 if TYPE_CHECKING:
-    from muniment.formats.evidence import Evidence, Proven
+    from muniment.tlog.evidence import Evidence, Proven
 
 
 @click.group()
@@ -46,7 +46,7 @@ def verify(
     Nothing is fetched. Ends with exit code 5 when the evidence holds, so that nothing can go on as
     if it had found nothing, and with 4 when it does not: then it proves nothing about the log.
     """
-    from muniment.formats.evidence import SENTENCES  # noqa: PLC0415 - imports cryptography
+    from muniment.tlog.evidence import SENTENCES  # noqa: PLC0415 - imports cryptography
 
     claim = _read(evidence_path)
     try:
@@ -102,7 +102,7 @@ def explain(
 
 
 def _read(path: Path) -> "Evidence":
-    from muniment.formats.evidence import MAX_EVIDENCE_SIZE, parse_evidence  # noqa: PLC0415
+    from muniment.tlog.evidence import MAX_EVIDENCE_SIZE, parse_evidence  # noqa: PLC0415
 
     try:
         return parse_evidence(read_bounded(path, "evidence", most=MAX_EVIDENCE_SIZE))
@@ -111,15 +111,15 @@ def _read(path: Path) -> "Evidence":
 
 
 def _verify(claim: "Evidence", policy_path: Path, old_vkeys: tuple[str, ...]) -> "Proven":
-    from muniment.formats.evidence import log_verifiers, verify_evidence  # noqa: PLC0415
+    from muniment.tlog.evidence import log_verifiers, verify_evidence  # noqa: PLC0415
 
     policy = read_policy(policy_path)
     return verify_evidence(claim, log_verifiers(policy, read_old_vkeys(old_vkeys, policy)))
 
 
 def _print(claim: "Evidence", proven: "Proven | None") -> None:
-    from muniment.formats.evidence import describe  # noqa: PLC0415
-    from muniment.formats.evidence import explain as say  # noqa: PLC0415
+    from muniment.tlog.evidence import describe  # noqa: PLC0415
+    from muniment.tlog.evidence import explain as say  # noqa: PLC0415
 
     for line in describe(claim) if proven is None else say(proven):
         click.echo(line)
@@ -127,9 +127,9 @@ def _print(claim: "Evidence", proven: "Proven | None") -> None:
 
 
 def _json(claim: "Evidence", proven: "Proven | None" = None) -> dict[str, Any]:
-    from muniment.formats.encoding import format_base64  # noqa: PLC0415
-    from muniment.formats.evidence import SENTENCES, describe  # noqa: PLC0415
-    from muniment.formats.evidence import explain as say  # noqa: PLC0415
+    from muniment.tlog.encoding import format_base64  # noqa: PLC0415
+    from muniment.tlog.evidence import SENTENCES, describe  # noqa: PLC0415
+    from muniment.tlog.evidence import explain as say  # noqa: PLC0415
 
     signed = [] if proven is None else proven.signatures
     return {

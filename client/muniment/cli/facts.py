@@ -10,9 +10,9 @@ from muniment.cli.common import progress, run
 from muniment.errors import InputError
 
 if TYPE_CHECKING:
-    from muniment.formats.policy import Policy
     from muniment.index.reader import IndexReader
     from muniment.index.replicafacts import ReplicaFacts
+    from muniment.tlog.policy import Policy
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def open_replica(path: Path) -> "Iterator[IndexReader]":
     """
     from muniment.index.reader import IndexReader  # noqa: PLC0415 - imports take their time
     from muniment.lineage.facts import FactsError  # noqa: PLC0415
-    from muniment.service.database import DatabaseError  # noqa: PLC0415
+    from muniment.local.sqlitefile import DatabaseError  # noqa: PLC0415
 
     try:
         with IndexReader(path) as reader:

@@ -13,8 +13,8 @@ from muniment.cli.facts import open_replica
 from muniment.errors import BadAnswer, InputError
 
 if TYPE_CHECKING:
-    from muniment.formats.kinds import Entity
     from muniment.index.query import Search
+    from muniment.records.kinds import Entity
 
 _PAGE = 100  # records asked for at a time
 
@@ -113,7 +113,7 @@ def _in_replica(path: Path, search: "Search", after: int) -> Iterator[tuple[int,
 def _in_log(
     url: str, given: dict[str, str | int | None], after: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    from muniment.logclient import FoundRecords, LogClient  # noqa: PLC0415 - imports aiohttp
+    from muniment.http.logclient import FoundRecords, LogClient  # noqa: PLC0415 - imports aiohttp
 
     parameters = {name: value for name, value in given.items() if value is not None}
 
@@ -135,7 +135,7 @@ def _in_log(
 
 
 def _entity(option: str, text: str | None) -> "Entity | None":
-    from muniment.formats.kinds import Entity  # noqa: PLC0415 - imports take their time
+    from muniment.records.kinds import Entity  # noqa: PLC0415 - imports take their time
 
     if text is None:
         return None

@@ -24,13 +24,13 @@ from muniment.cli.common import (
 )
 from muniment.cli.exits import INTERRUPTED, MISBEHAVIOUR, describe_exits
 from muniment.errors import FormatError, InputError, MunimentError, VerificationError
-from muniment.urls import check_url
+from muniment.http.urls import check_url
 
 if TYPE_CHECKING:
     from muniment.audit.trust import Misbehaviour
-    from muniment.formats.policy import CosignedCheckpoint
     from muniment.index.follower import Round
     from muniment.index.replica import Watched
+    from muniment.tlog.policy import CosignedCheckpoint
 
 
 def _url(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
@@ -97,7 +97,7 @@ def follow(
     """
     from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint  # noqa: PLC0415 - aiohttp
     from muniment.index.replica import Watched  # noqa: PLC0415
-    from muniment.service.database import DatabaseError  # noqa: PLC0415
+    from muniment.local.sqlitefile import DatabaseError  # noqa: PLC0415
 
     named = read_vkeys("--gateway", gateways) if gateways else None
     policy = read_policy(policy_path)
@@ -142,8 +142,8 @@ class _Teller:
         self._last_trouble = ""
         self._clocks(head, now)
         if self._as_json:
-            from muniment.formats.encoding import format_base64  # noqa: PLC0415
             from muniment.lineage.facts import head_of  # noqa: PLC0415
+            from muniment.tlog.encoding import format_base64  # noqa: PLC0415
 
             if head.size != self._size:
                 self._print(
@@ -214,7 +214,7 @@ def _kind(error: MunimentError) -> str:
 async def _follow(watched: "Watched", path: Path, interval: float | None, teller: _Teller) -> bool:
     """Follows once or until stopped; tells whether it was stopped."""
     from muniment.index.replica import follow_once, keep_following  # noqa: PLC0415
-    from muniment.service.process import stop_requested  # noqa: PLC0415
+    from muniment.local.lifecycle import stop_requested  # noqa: PLC0415
 
     stop = stop_requested()
 

@@ -10,7 +10,7 @@ from muniment.cli.common import FILE
 from muniment.errors import InputError, MunimentError
 
 if TYPE_CHECKING:
-    from muniment.formats.keys import PrivateKey
+    from muniment.tlog.keys.keyfile import PrivateKey
 
 
 @click.command()
@@ -69,9 +69,9 @@ def keygen(
     dalek), an OpenSSH private key, a note key of Go, or a seed of 32 bytes, as it is or in
     hexadecimal or base64. The file that it comes from stays as it is.
     """
-    from muniment.formats.cosignature import signer_for  # noqa: PLC0415 - imports cryptography
-    from muniment.formats.keys import KeyFile, generate  # noqa: PLC0415
-    from muniment.keyfiles import check_passphrase, new_passphrase, write_key_file  # noqa: PLC0415
+    from muniment.local.keyfiles import check_passphrase, new_passphrase, write_key_file  # noqa: PLC0415
+    from muniment.tlog.cosignature import signer_for  # noqa: PLC0415 - imports cryptography
+    from muniment.tlog.keys.keyfile import KeyFile, generate  # noqa: PLC0415
 
     if from_passphrase_file is not None and source is None:
         raise InputError("--from-passphrase-file needs --from")
@@ -99,10 +99,10 @@ def _import(
     source: Path, passphrase_file: Path | None, name: str, algorithm: Literal["ed25519", "mldsa44"]
 ) -> tuple["PrivateKey", bool]:
     """The private key that another tool keeps in a file, and whether it is encrypted there."""
-    from muniment.formats.keys import algorithm_of  # noqa: PLC0415 - imports cryptography
-    from muniment.keyfiles import asking, read_foreign_key  # noqa: PLC0415
-    from muniment.memory import protect_memory  # noqa: PLC0415
-    from muniment.privatefiles import read_secret  # noqa: PLC0415
+    from muniment.local.keyfiles import asking, read_foreign_key  # noqa: PLC0415
+    from muniment.local.memory import protect_memory  # noqa: PLC0415
+    from muniment.local.privatefiles import read_secret  # noqa: PLC0415
+    from muniment.tlog.keys.keyfile import algorithm_of  # noqa: PLC0415 - imports cryptography
 
     protect_memory()
     passphrase = None if passphrase_file is None else read_secret(passphrase_file, "passphrase")

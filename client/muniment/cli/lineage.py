@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from muniment.atomicfile import read_bounded, write_atomic
 from muniment.cli.common import (
     FILE,
     TIME,
@@ -26,11 +25,12 @@ from muniment.cli.common import (
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_replica, replica_of
 from muniment.errors import FormatError, InputError, VerificationError
+from muniment.local.atomicfile import read_bounded, write_atomic
 
 if TYPE_CHECKING:
-    from muniment.formats.policy import Policy
     from muniment.index.reader import IndexReader
     from muniment.lineage import Bundle, Format, Trace
+    from muniment.tlog.policy import Policy
 
 at_option = click.option(
     "--at",

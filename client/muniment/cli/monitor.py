@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from muniment.atomicfile import read_state
 from muniment.cli.common import (
     DURATION,
     FILE,
@@ -23,14 +22,15 @@ from muniment.cli.common import (
 )
 from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNREACHABLE, UNVERIFIED, describe_exits
 from muniment.errors import FormatError, InputError, VerificationError
-from muniment.urls import check_url
+from muniment.http.urls import check_url
+from muniment.local.atomicfile import read_state
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from muniment.formats.policy import Policy
     from muniment.monitor.core import Core
     from muniment.monitor.report import Round
+    from muniment.tlog.policy import Policy
 
 
 @click.command(epilog=describe_exits())
@@ -132,12 +132,12 @@ def monitor(  # the options of the command are its parameters
     not be compared, 3 somebody cannot be reached. Without it the rounds go on until SIGTERM or
     SIGINT, whatever they find.
     """
+    from muniment.local.logs import configure  # noqa: PLC0415
     from muniment.monitor.core import Core, Limits  # noqa: PLC0415 - imports aiohttp
     from muniment.monitor.heads import Reader  # noqa: PLC0415
     from muniment.monitor.report import Weight  # noqa: PLC0415
     from muniment.monitor.watch import Watcher, tell  # noqa: PLC0415
     from muniment.monitor.webhook import Webhook, check_webhook  # noqa: PLC0415
-    from muniment.service.logging import configure  # noqa: PLC0415
 
     policy = read_policy(policy_path)
     try:
@@ -189,8 +189,8 @@ def monitor(  # the options of the command are its parameters
 
 def _recall(core: "Core", path: Path) -> None:
     """Takes up what an earlier run kept, or says that there is nothing."""
-    from muniment.formats.note import MAX_NOTE_SIZE  # noqa: PLC0415 - imports cryptography
-    from muniment.service.logging import event  # noqa: PLC0415
+    from muniment.local.logs import event  # noqa: PLC0415
+    from muniment.tlog.note import MAX_NOTE_SIZE  # noqa: PLC0415 - imports cryptography
 
     data = read_state(path, "monitor state", most=MAX_NOTE_SIZE)
     if data is None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from muniment.atomicfile import read_bounded
 from muniment.cli.common import (
     DURATION,
     FILE,
@@ -24,6 +23,7 @@ from muniment.cli.common import (
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_facts
 from muniment.errors import FormatError, InputError
+from muniment.local.atomicfile import read_bounded
 
 if TYPE_CHECKING:
     from muniment.permit import Verdict

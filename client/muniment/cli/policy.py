@@ -23,8 +23,8 @@ def policy() -> None:
 @json_option
 def explain(policy_path: Path, *, as_json: bool) -> None:
     """Say in plain words what a policy's quorum protects from, and what it needs to work."""
-    from muniment.formats.policy import show  # noqa: PLC0415 - imports cryptography
-    from muniment.formats.quorum import analyse  # noqa: PLC0415
+    from muniment.tlog.policy import show  # noqa: PLC0415 - imports cryptography
+    from muniment.tlog.quorum import analyse  # noqa: PLC0415
 
     parsed = read_policy(policy_path)
     _check_room(parsed)
@@ -96,7 +96,7 @@ def _check_room(policy: Any) -> None:
     Raises:
         InputError: Its witness keys and the log's own do not fit on one checkpoint.
     """
-    from muniment.formats.note import MAX_SIGNATURES  # noqa: PLC0415 - as in explain
+    from muniment.tlog.note import MAX_SIGNATURES  # noqa: PLC0415 - as in explain
 
     origins = [log.vkey.name for log in policy.logs]
     own = max([_LOG_KEYS, *map(origins.count, policy.origins)])

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from muniment.atomicfile import read_bounded, write_atomic
 from muniment.cli.common import FILE, json_option, log_option, progress, read_policy, run
 from muniment.errors import BadAnswer, FormatError, InputError, VerificationError
-from muniment.formats.encoding import MAX_ENTRY
+from muniment.local.atomicfile import read_bounded, write_atomic
+from muniment.tlog.encoding import MAX_ENTRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from muniment.formats.checkpoint import SignedCheckpoint
-    from muniment.formats.policy import Policy
-    from muniment.formats.tlogproof import TlogProof
-    from muniment.logclient import LogClient
+    from muniment.http.logclient import LogClient
+    from muniment.tlog.checkpoint import SignedCheckpoint
+    from muniment.tlog.policy import Policy
+    from muniment.tlog.tlogproof import TlogProof
 
 SCAN_WINDOW: Final = 32
 """Tiles read at the same time in search of a leaf: 8,192 leaves."""
@@ -82,9 +82,9 @@ async def _work(
     *,
     wants_entry: bool,
 ) -> tuple["TlogProof", bytes]:
-    from muniment.formats.checkpoint import parse_signed_checkpoint  # noqa: PLC0415 - see cli
-    from muniment.formats.merkle import leaf_hash  # noqa: PLC0415
-    from muniment.logclient import LogClient  # noqa: PLC0415
+    from muniment.http.logclient import LogClient  # noqa: PLC0415
+    from muniment.tlog.checkpoint import parse_signed_checkpoint  # noqa: PLC0415 - see cli
+    from muniment.tlog.merkle import leaf_hash  # noqa: PLC0415
 
     with progress("Searching") as show:
         async with LogClient(log_url) as client:
@@ -115,9 +115,9 @@ async def _work(
 async def _prove(
     client: "LogClient", checkpoint: "SignedCheckpoint", index: int
 ) -> tuple["TlogProof", bytes]:
-    from muniment.formats.proofs import verify_inclusion  # noqa: PLC0415 - see cli
-    from muniment.formats.tlogproof import TlogProof  # noqa: PLC0415
-    from muniment.tileproofs import fetch_inclusion  # noqa: PLC0415
+    from muniment.http.tileproofs import fetch_inclusion  # noqa: PLC0415
+    from muniment.tlog.proofs import verify_inclusion  # noqa: PLC0415 - see cli
+    from muniment.tlog.tlogproof import TlogProof  # noqa: PLC0415
 
     head = checkpoint.checkpoint
     try:
@@ -129,7 +129,7 @@ async def _prove(
 
 
 async def _entry(client: "LogClient", index: int, size: int) -> bytes:
-    from muniment.formats.tiles import (  # noqa: PLC0415 - see cli
+    from muniment.tlog.tiles import (  # noqa: PLC0415 - see cli
         ENTRIES,
         TILE_WIDTH,
         check_bundle,
@@ -147,8 +147,8 @@ async def _find(
     client: "LogClient", wanted: bytes, size: int, show: "Callable[[int, int], None]"
 ) -> int:
     """Searches the level-0 tiles for a leaf hash, from the newest to the oldest."""
-    from muniment.formats.merkle import HASH_SIZE  # noqa: PLC0415
-    from muniment.formats.tiles import TILE_WIDTH, tile_at  # noqa: PLC0415
+    from muniment.tlog.merkle import HASH_SIZE  # noqa: PLC0415
+    from muniment.tlog.tiles import TILE_WIDTH, tile_at  # noqa: PLC0415
 
     numbers = list(range(-(-size // TILE_WIDTH)))
     while numbers:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from muniment.atomicfile import read_bounded
 from muniment.cli.common import (
     FILE,
     TIME,
@@ -23,10 +22,11 @@ from muniment.cli.common import (
 )
 from muniment.cli.exits import describe_exits
 from muniment.errors import FormatError, InputError
+from muniment.local.atomicfile import read_bounded
 
 if TYPE_CHECKING:
-    from muniment.formats.note import VKey
-    from muniment.logclient import LogClient
+    from muniment.http.logclient import LogClient
+    from muniment.tlog.note import VKey
 
 NOT_FOUND = 404
 
@@ -106,7 +106,7 @@ def revoke(
 
     What the log's index does not know is refused, for it may be a slip of the pen.
     """
-    from muniment.gateway import Gateway  # noqa: PLC0415 - imports aiohttp
+    from muniment.gateway.gateway import Gateway  # noqa: PLC0415 - imports aiohttp
 
     given = {
         "decision": decision,
@@ -152,8 +152,8 @@ def _key(text: str) -> str:
     Raises:
         InputError: If it is none of them.
     """
-    from muniment.formats.authority import key_reference  # noqa: PLC0415 - imports take their time
-    from muniment.formats.note import parse_vkey  # noqa: PLC0415
+    from muniment.records.authority import key_reference  # noqa: PLC0415 - imports take their time
+    from muniment.tlog.note import parse_vkey  # noqa: PLC0415
 
     path = Path(text)
     try:
@@ -177,7 +177,7 @@ def _vkey_in(path: Path) -> "VKey":
     Raises:
         FormatError: If there is none.
     """
-    from muniment.formats.note import parse_vkey  # noqa: PLC0415 - imports take their time
+    from muniment.tlog.note import parse_vkey  # noqa: PLC0415 - imports take their time
 
     data = read_bounded(path, "key", most=1024 * 1024)
     for word in data.decode("utf-8", "replace").partition("-----BEGIN")[0].split():
@@ -212,7 +212,7 @@ async def _check_known(log_url: str, target: dict[str, str], *, is_whole: bool) 
         InputError: If it does not.
     """
     from muniment.errors import BadAnswer, Refused, Unreachable  # noqa: PLC0415 - imports take time
-    from muniment.logclient import LogClient  # noqa: PLC0415
+    from muniment.http.logclient import LogClient  # noqa: PLC0415
 
     ((kind, id_),) = target.items()
     if ":" in id_ and "+" not in id_ and kind == "key":

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from muniment.atomicfile import read_bounded
 from muniment.cli.common import FILE, json_option, policy_option, read_policy, say_time
 from muniment.errors import FormatError, VerificationError
+from muniment.local.atomicfile import read_bounded
 
 if TYPE_CHECKING:
-    from muniment.formats.policy import Policy
-    from muniment.formats.tlogproof import TlogProof
+    from muniment.tlog.policy import Policy
+    from muniment.tlog.tlogproof import TlogProof
 
 MAX_SPELLING: Final = 1024 * 1024
 """Bytes read of an entry: one that was indented is larger than a leaf can be, and still told."""
@@ -32,8 +32,8 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
 
     Nothing is fetched: the proof, the entry and the policy are all it takes.
     """
-    from muniment.formats.policy import show  # noqa: PLC0415 - imports cryptography
-    from muniment.formats.tlogproof import (  # noqa: PLC0415
+    from muniment.tlog.policy import show  # noqa: PLC0415 - imports cryptography
+    from muniment.tlog.tlogproof import (  # noqa: PLC0415
         MAX_TLOG_PROOF_SIZE,
         parse_tlog_proof,
         verify_tlog_proof,
@@ -89,8 +89,8 @@ def _other_spelling(proof: "TlogProof", data: bytes, policy: "Policy") -> str | 
     An editor ends a file with a newline, and a tool that shows JSON indents it. Neither is a change
     of what was logged; a leaf is its exact bytes all the same.
     """
-    from muniment.formats.canonical import canonicalize  # noqa: PLC0415 - see verify
-    from muniment.formats.tlogproof import verify_tlog_proof  # noqa: PLC0415
+    from muniment.records.canonical import canonicalize  # noqa: PLC0415 - see verify
+    from muniment.tlog.tlogproof import verify_tlog_proof  # noqa: PLC0415
 
     plain = data.removeprefix(_BOM)
     candidates: list[tuple[str, bytes]] = []

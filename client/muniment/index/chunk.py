@@ -6,12 +6,12 @@ hashed before, which the peaks of the compact range tell.
 
 from collections.abc import Sequence
 
-from muniment.formats.encoding import VerificationError
-from muniment.formats.merkle import CompactRange, leaf_hashes
-from muniment.formats.tiles import TILE_WIDTH, Tile, check_bundle
 from muniment.index.keys import extract
 from muniment.index.store import Chunk
 from muniment.index.summary import Summary
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.merkle import CompactRange, leaf_hashes
+from muniment.tlog.tiles import TILE_WIDTH, Tile, check_bundle
 
 
 def make_chunk(

@@ -24,12 +24,12 @@ from itertools import takewhile
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from muniment.audit.trust import ProvenMisbehaviour, Relation, TrustState, describe_root
-from muniment.formats.encoding import FormatError, MunimentError, VerificationError
-from muniment.formats.policy import CosignedCheckpoint
-from muniment.formats.tiles import Tile, bundles_of
 from muniment.index.chunk import make_chunk
 from muniment.index.schema import IndexState
 from muniment.index.store import IndexStore
+from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
+from muniment.tlog.policy import CosignedCheckpoint
+from muniment.tlog.tiles import Tile, bundles_of
 
 CHUNK_BUNDLES: Final = 64
 """Bundles in a chunk: 16,384 leaves, a sixth of a second of work. Divides a part's bundles."""

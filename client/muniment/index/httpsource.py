@@ -8,10 +8,10 @@ the partial one (tlog-tiles, "Partial Tiles").
 from typing import NoReturn
 
 from muniment.errors import Refused, VerificationError
-from muniment.formats.policy import CosignedCheckpoint, Policy
-from muniment.formats.tiles import Tile
-from muniment.logclient import LogClient
-from muniment.tileproofs import fetch_consistency
+from muniment.http.logclient import LogClient
+from muniment.http.tileproofs import fetch_consistency
+from muniment.tlog.policy import CosignedCheckpoint, Policy
+from muniment.tlog.tiles import Tile
 
 
 class HttpSource:

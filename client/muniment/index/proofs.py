@@ -6,11 +6,11 @@ most one pass over the replica: about a second for a million leaves, much less f
 
 from collections.abc import Iterable
 
-from muniment.formats.encoding import unframe
-from muniment.formats.merkle import leaf_hashes, node_hash, root_of
-from muniment.formats.proofs import Node
-from muniment.formats.tiles import TILE_HEIGHT, TILE_WIDTH
 from muniment.index.reader import IndexReader
+from muniment.tlog.encoding import unframe
+from muniment.tlog.merkle import leaf_hashes, node_hash, root_of
+from muniment.tlog.proofs import Node
+from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 
 
 def nodes_of(reader: IndexReader, nodes: Iterable[Node]) -> dict[Node, bytes]:

@@ -9,8 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from muniment.formats.encoding import FormatError, parse_decimal
-from muniment.formats.kinds import (
+from muniment.index.keys import KINDS, Role, thing_hash
+from muniment.index.reader import IndexReader
+from muniment.index.replicafacts import ReplicaFacts
+from muniment.index.summary import Summary, may_have, positions
+from muniment.lineage.facts import Found, Page, Ref, ref_of, signed_by
+from muniment.records.codec import parse_leaves
+from muniment.records.kinds import (
     Decision,
     Edge,
     Entity,
@@ -19,13 +24,8 @@ from muniment.formats.kinds import (
     Revocation,
     Verification,
 )
-from muniment.formats.recordcodec import parse_leaves
-from muniment.formats.tiles import TILE_WIDTH
-from muniment.index.keys import KINDS, Role, thing_hash
-from muniment.index.reader import IndexReader
-from muniment.index.replicafacts import ReplicaFacts
-from muniment.index.summary import Summary, may_have, positions
-from muniment.lineage.facts import Found, Page, Ref, ref_of, signed_by
+from muniment.tlog.encoding import FormatError, parse_decimal
+from muniment.tlog.tiles import TILE_WIDTH
 
 LIMIT: Final = 100
 """Records or edges in an answer, unless asked otherwise."""

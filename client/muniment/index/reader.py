@@ -16,10 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
 
 import msgspec
 
-from muniment.formats.encoding import FormatError
-from muniment.formats.manifest import HEADER, MAX_BATCH_RECORDS
-from muniment.formats.note import VKey, parse_vkey
-from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.keys import LOCAL_MASK, PART_BITS, ROLE_BITS, THING_SHIFT, Role
 from muniment.index.schema import (
     APPLICATION_ID,
@@ -32,10 +28,14 @@ from muniment.index.schema import (
 from muniment.index.stillfile import open_replica
 from muniment.index.summary import Summary
 from muniment.lineage.facts import Head, Interval, Page
-from muniment.service.database import CACHE_KIBIBYTES, DatabaseError
+from muniment.local.sqlitefile import CACHE_KIBIBYTES, DatabaseError
+from muniment.records.manifest import HEADER, MAX_BATCH_RECORDS
+from muniment.tlog.encoding import FormatError
+from muniment.tlog.note import VKey, parse_vkey
+from muniment.tlog.tiles import TILE_WIDTH
 
 if TYPE_CHECKING:
-    from muniment.formats.kinds import Record
+    from muniment.records.kinds import Record
 
 CACHE_BYTES: Final = 32 << 20
 """Bytes of entry bundles kept in memory: about 200 of usual size, at least the last one used."""

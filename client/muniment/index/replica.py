@@ -10,14 +10,14 @@ from typing import Final, NamedTuple
 from muniment.audit.evidence import check_kept
 from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint
 from muniment.errors import InputError, MunimentError, VerificationError
-from muniment.formats.note import VKey
-from muniment.formats.policy import Policy
+from muniment.http.logclient import LogClient
 from muniment.index.follower import Follower, Progress, Round
 from muniment.index.httpsource import HttpSource
 from muniment.index.store import IndexStore
-from muniment.logclient import LogClient
-from muniment.service.database import DatabaseError
-from muniment.service.outside import Contained
+from muniment.local.outside import Contained
+from muniment.local.sqlitefile import DatabaseError
+from muniment.tlog.note import VKey
+from muniment.tlog.policy import Policy
 
 MAX_PAUSE: Final = 60.0
 """Seconds: the longest pause between attempts at a log that does not answer, or answers wrongly."""

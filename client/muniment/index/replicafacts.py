@@ -12,11 +12,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
-from muniment.formats.encoding import VerificationError
-from muniment.formats.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
-from muniment.formats.note import VKey
-from muniment.formats.policy import Policy
-from muniment.formats.recordcodec import parse_leaves
 from muniment.index.keys import BEFORE_TO, Role, thing_hash
 from muniment.index.reader import IndexReader
 from muniment.lineage.facts import (
@@ -33,7 +28,12 @@ from muniment.lineage.facts import (
     signed_by,
     targets_of,
 )
-from muniment.service.database import DatabaseError
+from muniment.local.sqlitefile import DatabaseError
+from muniment.records.codec import parse_leaves
+from muniment.records.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.note import VKey
+from muniment.tlog.policy import Policy
 
 CACHED_RECORDS: Final = 65_536
 """Records kept parsed; about 100 MB of large decisions, and a trace of ten thousand hops."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.formats.encoding import FormatError
-from muniment.formats.merkle import HASH_SIZE, CompactRange
-from muniment.service.database import DatabaseError
+from muniment.local.sqlitefile import DatabaseError
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.encoding import FormatError
+from muniment.tlog.merkle import HASH_SIZE, CompactRange
 
 APPLICATION_ID: Final = 0x4D756E49
 """``MunI`` in the file's header: SQLite and file(1) show whose database it is."""

@@ -11,7 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from muniment.service.database import DatabaseError, open_reader
+from muniment.local.sqlitefile import DatabaseError, open_reader
 
 _NO_MEMORY: Final = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 """What SQLite says when the shared memory cannot be made."""

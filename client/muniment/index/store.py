@@ -19,16 +19,16 @@ from typing import Final
 import msgspec
 
 from muniment.audit.trust import Misbehaviour, TrustState
-from muniment.formats.encoding import frame, unframe
-from muniment.formats.merkle import HASH_SIZE, CompactRange
-from muniment.formats.policy import CosignedCheckpoint
-from muniment.formats.quorum import CLOCK_SKEW
-from muniment.formats.tiles import TILE_WIDTH
 from muniment.index.keys import LOCAL_MASK, PART, PART_BITS
 from muniment.index.schema import APPLICATION_ID, MIGRATIONS, STATE, IndexState, state_of
 from muniment.index.summary import Summary
 from muniment.lineage.facts import head_of
-from muniment.service.database import DatabaseError, Writer, log_pages
+from muniment.local.sqlitefile import DatabaseError, Writer, log_pages
+from muniment.tlog.encoding import frame, unframe
+from muniment.tlog.merkle import HASH_SIZE, CompactRange
+from muniment.tlog.policy import CosignedCheckpoint
+from muniment.tlog.quorum import CLOCK_SKEW
+from muniment.tlog.tiles import TILE_WIDTH
 
 WAL_PAGES: Final = 8192
 """Pages in the write-ahead log before a commit checkpoints it: 32 MiB, as in the log."""

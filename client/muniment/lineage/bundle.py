@@ -25,8 +25,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
-from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.formats.encoding import (
+from muniment.lineage.facts import MemoryFacts, head_of
+from muniment.lineage.multiproof import plan_multiproof, root_from_multiproof
+from muniment.records.codec import parse_record
+from muniment.records.kinds import Record
+from muniment.records.manifest import HEADER as MANIFEST_HEADER
+from muniment.records.members import MAX_ID
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.encoding import (
     MAX_SIZE,
     FormatError,
     VerificationError,
@@ -37,16 +43,10 @@ from muniment.formats.encoding import (
     parse_text,
     split_lines,
 )
-from muniment.formats.kinds import Record
-from muniment.formats.manifest import HEADER as MANIFEST_HEADER
-from muniment.formats.members import MAX_ID
-from muniment.formats.merkle import HASH_SIZE, leaf_hash
-from muniment.formats.note import MAX_NOTE_SIZE
-from muniment.formats.policy import CosignedCheckpoint, Policy
-from muniment.formats.proofs import Node
-from muniment.formats.recordcodec import parse_record
-from muniment.lineage.facts import MemoryFacts, head_of
-from muniment.lineage.multiproof import plan_multiproof, root_from_multiproof
+from muniment.tlog.merkle import HASH_SIZE, leaf_hash
+from muniment.tlog.note import MAX_NOTE_SIZE
+from muniment.tlog.policy import CosignedCheckpoint, Policy
+from muniment.tlog.proofs import Node
 
 HEADER: Final = "muniment/lineage-bundle/v1"
 """The first line."""

@@ -13,13 +13,13 @@ verifier has named.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from muniment.formats.kinds import Edge
 from muniment.lineage.facts import Facts, Found, Ref, ref_of
 from muniment.lineage.gather import Link, Run, unheard
 from muniment.lineage.issuers import ANYBODY, Issuers, counts
 from muniment.lineage.judge import cycles
 from muniment.lineage.model import Break, Unheard
 from muniment.lineage.reader import Reader
+from muniment.records.kinds import Edge
 
 
 @dataclass(slots=True)

@@ -13,8 +13,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias
 
 from msgspec.json import Encoder
 
-from muniment.formats.encoding import FormatError, MunimentError
-from muniment.formats.kinds import (
+from muniment.records.kinds import (
     Decision,
     Edge,
     Outcome,
@@ -24,8 +23,9 @@ from muniment.formats.kinds import (
     ThingType,
     Verification,
 )
-from muniment.formats.manifest import parse_manifest
-from muniment.formats.policy import CosignedCheckpoint
+from muniment.records.manifest import parse_manifest
+from muniment.tlog.encoding import FormatError, MunimentError
+from muniment.tlog.policy import CosignedCheckpoint
 
 R = TypeVar("R", bound=Record)
 

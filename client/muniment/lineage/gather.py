@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from muniment.formats.kinds import Decision, Edge, Outcome, Record, Verification
 from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts, Found, Ref, is_same, ref_of
 from muniment.lineage.issuers import ANYBODY, Gateways, Issuers, counts
 from muniment.lineage.model import Unheard
 from muniment.lineage.reader import Reader
+from muniment.records.kinds import Decision, Edge, Outcome, Record, Verification
 
 R = TypeVar("R", bound=Record)
 

@@ -12,8 +12,8 @@ nobody can tell then which one governs it, and the lineage says so (`contested_r
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from muniment.formats.authority import key_reference
-from muniment.formats.note import VKey
+from muniment.records.authority import key_reference
+from muniment.tlog.note import VKey
 
 ANYBODY: Final = None
 """The issuers of a run on which nobody has decided, when no gateways are named."""

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from muniment.formats.kinds import Thing
 from muniment.lineage.facts import Ref
 from muniment.lineage.model import NOT_TOLD, Trace
+from muniment.records.kinds import Thing
 
 
 def render_json(trace: Trace) -> str:

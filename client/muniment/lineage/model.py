@@ -6,8 +6,8 @@ The types only; `trace` says how they come about.
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
-from muniment.formats.kinds import Decision, Outcome, Record, Relation, Thing, Verification
 from muniment.lineage.facts import Found, Head, Ref
+from muniment.records.kinds import Decision, Outcome, Record, Relation, Thing, Verification
 
 BreakKind: TypeAlias = Literal[
     "unknown_run",

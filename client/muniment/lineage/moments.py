@@ -12,8 +12,8 @@ the heads allow counts, without tolerance; and of an implausible time both ends 
 
 from typing import Final, NamedTuple
 
-from muniment.formats.artifact import Validity
 from muniment.lineage.facts import Interval
+from muniment.records.artifact import Validity
 
 TOLERANCE: Final = 60
 """Seconds by which a producer's clock may differ from those of the witnesses, unless the verifier

@@ -7,9 +7,9 @@ inside one of these, or the root of one without any known leaf.
 
 from collections.abc import Iterable, Mapping
 
-from muniment.formats.encoding import VerificationError
-from muniment.formats.merkle import join_peaks, node_hash
-from muniment.formats.proofs import Node
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.merkle import join_peaks, node_hash
+from muniment.tlog.proofs import Node
 
 
 def plan_multiproof(indices: Iterable[int], size: int) -> tuple[Node, ...]:

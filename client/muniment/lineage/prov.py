@@ -22,10 +22,10 @@ import json
 from collections import defaultdict
 from typing import Any, Final
 
-from muniment.formats.kinds import Relation, ThingType
 from muniment.lineage.escape import local_name
 from muniment.lineage.facts import Ref
 from muniment.lineage.model import Trace
+from muniment.records.kinds import Relation, ThingType
 
 RELATIONS: Final[dict[Relation, tuple[str, str, str]]] = {
     "authorized_by": ("used", "prov:activity", "prov:entity"),

@@ -7,8 +7,8 @@ page. So the reader goes on page by page, up to one budget for everything that o
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
-from muniment.formats.kinds import Record
 from muniment.lineage.facts import PAGE, Facts, Found, Page, Signed
+from muniment.records.kinds import Record
 
 R = TypeVar("R", bound=Record)
 K = TypeVar("K")

@@ -18,7 +18,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from muniment.formats.kinds import Decision, Edge, Record, Revocation
 from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts, Found, Ref, Signed, TargetRef
 from muniment.lineage.gather import unheard
@@ -26,6 +25,7 @@ from muniment.lineage.issuers import Gateways, Issuers, counts
 from muniment.lineage.model import Break, BreakKind, Unheard
 from muniment.lineage.moments import Moment
 from muniment.lineage.reader import Reader
+from muniment.records.kinds import Decision, Edge, Record, Revocation
 
 R = TypeVar("R", bound=Record)
 

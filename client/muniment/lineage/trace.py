@@ -19,7 +19,6 @@ verifier has to decide about `Trace.external`.
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from muniment.formats.note import VKey
 from muniment.lineage.delegation import Delegations, judge_agents
 from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts, Ref
@@ -38,6 +37,7 @@ from muniment.lineage.model import (
 from muniment.lineage.moments import TOLERANCE, Moment
 from muniment.lineage.reader import Reader
 from muniment.lineage.revoked import revocations_of
+from muniment.tlog.note import VKey
 
 MAX_RECORDS: Final = 1_000_000
 """Most records that a trace reads unless the caller sets another bound: ten seconds of work."""

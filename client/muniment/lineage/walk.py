@@ -7,8 +7,8 @@ visited once, and depth and number of edges are bounded.
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from muniment.formats.kinds import Edge
 from muniment.lineage.facts import Facts, Found, Head, Ref, ref_of
+from muniment.records.kinds import Edge
 
 Direction: TypeAlias = Literal["ancestors", "descendants"]
 

@@ -20,12 +20,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.evidence import Evidence, verify_evidence
-from muniment.formats.policy import show
-from muniment.formats.quorum import ahead, time_of
 from muniment.monitor.heads import EARLIER, LOG, Head, Pair, Reader, compare, pairs_of
 from muniment.monitor.report import Alarm, Compared, Round, Weight, printable, say
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.evidence import Evidence, verify_evidence
+from muniment.tlog.policy import show
+from muniment.tlog.quorum import ahead, time_of
 
 DEFAULT_MAX_LAG: Final = 3600
 """Seconds; a witness should not show an older checkpoint than an hour ago (tlog-witness)."""

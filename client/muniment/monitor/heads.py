@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.encoding import VerificationError
-from muniment.formats.evidence import Evidence, contradiction_of, fork
-from muniment.formats.note import VKey
-from muniment.formats.policy import Policy
-from muniment.formats.proofs import verify_consistency
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.evidence import Evidence, contradiction_of, fork
+from muniment.tlog.note import VKey
+from muniment.tlog.policy import Policy
+from muniment.tlog.proofs import verify_consistency
 
 LOG: Final = "log"
 """The party that is the log itself."""

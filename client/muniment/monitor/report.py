@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Final
 
-from muniment.formats.encoding import format_base64
-from muniment.formats.evidence import Proven, explain
 from muniment.monitor.heads import EARLIER, LOG, Head
+from muniment.tlog.encoding import format_base64
+from muniment.tlog.evidence import Proven, explain
 
 CAVEAT: Final = "What others were shown, at other times, this does not say."
 

@@ -14,18 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
-from muniment.access import Access
-from muniment.atomicfile import write_atomic
 from muniment.errors import MunimentError, Refused, Unreachable, VerificationError
-from muniment.formats.evidence import EXTENSION
-from muniment.formats.witnesswire import origin_hash
-from muniment.logclient import CATCH_UP_PAUSES, LogClient
+from muniment.http.access import Access
+from muniment.http.logclient import CATCH_UP_PAUSES, LogClient
+from muniment.http.tileproofs import fetch_consistency
+from muniment.local.atomicfile import write_atomic
+from muniment.local.logs import event
 from muniment.monitor.core import Core, Missing, Tiles
 from muniment.monitor.heads import LOG, Head, Pair, compare_by_proof
 from muniment.monitor.report import Alarm, Round, Weight, printable
 from muniment.monitor.webhook import Webhook
-from muniment.service.logging import event
-from muniment.tileproofs import fetch_consistency
+from muniment.tlog.evidence import EXTENSION
+from muniment.tlog.witnesswire import origin_hash
 
 READ_SECONDS: Final = 20.0
 """Longest wait for a checkpoint, retries included."""

@@ -14,9 +14,9 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from muniment.errors import RETRIABLE
-from muniment.httpclient import HttpError, HttpSession
-from muniment.service.logging import event
-from muniment.urls import split_url
+from muniment.http.client import HttpError, HttpSession
+from muniment.http.urls import split_url
+from muniment.local.logs import event
 
 QUEUE: Final = 256
 """Messages that wait; more are dropped, with a log line."""

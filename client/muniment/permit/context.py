@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from muniment.formats.authority import key_reference
-from muniment.formats.kinds import Entity
-from muniment.formats.note import COSIGNATURE_MLDSA44, ED25519, VKey
-from muniment.formats.policy import Policy
-from muniment.formats.quorum import CLOCK_SKEW
-from muniment.formats.times import MAX_DURATION
 from muniment.lineage.facts import Facts
 from muniment.lineage.moments import TOLERANCE
+from muniment.records.authority import key_reference
+from muniment.records.kinds import Entity
+from muniment.records.times import MAX_DURATION
+from muniment.tlog.note import COSIGNATURE_MLDSA44, ED25519, VKey
+from muniment.tlog.policy import Policy
+from muniment.tlog.quorum import CLOCK_SKEW
 
 __all__ = [
     "CLOCK_SKEW",

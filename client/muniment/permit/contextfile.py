@@ -6,13 +6,13 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from muniment.formats.canonical import parse_json
-from muniment.formats.encoding import FormatError
-from muniment.formats.kinds import Entity
-from muniment.formats.members import Digest, Id, Label, Name, Seconds, ShortName, SpiffeId
-from muniment.formats.times import check_seconds
 from muniment.lineage.facts import Facts
 from muniment.permit.context import Context, ExpectedPolicy
+from muniment.records.canonical import parse_json
+from muniment.records.kinds import Entity
+from muniment.records.members import Digest, Id, Label, Name, Seconds, ShortName, SpiffeId
+from muniment.records.times import check_seconds
+from muniment.tlog.encoding import FormatError
 
 MAX_CONTEXT_SIZE: Final = 1024 * 1024
 """Largest context in bytes; the measurements of a large system take a tenth of it."""

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Final
 
-from muniment.formats.encoding import MunimentError
-from muniment.formats.kinds import Decision, Edge
 from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts, Found, Head, Ref, is_same, ref_of
 from muniment.lineage.issuers import Gateways, counts
@@ -20,6 +18,8 @@ from muniment.lineage.trace import trace
 from muniment.permit.context import CLOCK_SKEW, MAX_LINEAGE, Context, Trust
 from muniment.permit.permitfile import Permit
 from muniment.permit.verdict import Finding
+from muniment.records.kinds import Decision, Edge
+from muniment.tlog.encoding import MunimentError
 
 _JUDGED_APART: Final[frozenset[BreakKind]] = frozenset({"unknown_run", "unauthorized_run"})
 """Breaks that say of the run itself what is judged on its own decision: that the facts hold it, and

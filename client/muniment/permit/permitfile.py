@@ -7,10 +7,10 @@ nothing in it counts unless the proof holds.
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
-from muniment.formats.encoding import FormatError
-from muniment.formats.kinds import Decision, Record
-from muniment.formats.recordcodec import parse_record
-from muniment.formats.tlogproof import MAX_TLOG_PROOF_SIZE, TlogProof, parse_tlog_proof
+from muniment.records.codec import parse_record
+from muniment.records.kinds import Decision, Record
+from muniment.tlog.encoding import FormatError
+from muniment.tlog.tlogproof import MAX_TLOG_PROOF_SIZE, TlogProof, parse_tlog_proof
 
 EXTENSION: Final = ".permit"
 """File name extension that we use."""

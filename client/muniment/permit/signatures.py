@@ -6,15 +6,15 @@ section 3.1.
 
 from collections.abc import Iterator
 
-from muniment.formats.authority import key_reference, verify_signatures
-from muniment.formats.encoding import FormatError, VerificationError
-from muniment.formats.kinds import Decision
-from muniment.formats.policy import CosignedCheckpoint, show
-from muniment.formats.tlogproof import verify_tlog_proof
 from muniment.lineage.escape import terminal
 from muniment.permit.context import CLOCK_SKEW, Context, Trust
 from muniment.permit.permitfile import Permit
 from muniment.permit.verdict import Finding
+from muniment.records.authority import key_reference, verify_signatures
+from muniment.records.kinds import Decision
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.policy import CosignedCheckpoint, show
+from muniment.tlog.tlogproof import verify_tlog_proof
 
 
 def check_proof(permit: Permit, trust: Trust) -> tuple[CosignedCheckpoint | None, list[Finding]]:

@@ -5,11 +5,11 @@ Each check yields what failed, and nothing when it holds. None of them needs the
 
 from collections.abc import Iterator
 
-from muniment.formats.artifact import Artifact
-from muniment.formats.kinds import Decision, Entity
 from muniment.lineage.escape import terminal
 from muniment.permit.context import Context, Trust
 from muniment.permit.verdict import Finding
+from muniment.records.artifact import Artifact
+from muniment.records.kinds import Decision, Entity
 
 
 def check_authorization(decision: Decision, context: Context, trust: Trust) -> Iterator[Finding]:

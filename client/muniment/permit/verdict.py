@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self, get_args
 
-from muniment.formats.members import DenialCode
-from muniment.formats.policy import show
 from muniment.lineage.facts import Head
+from muniment.records.members import DenialCode
+from muniment.tlog.policy import show
 
 CODES: Final[tuple[DenialCode, ...]] = get_args(DenialCode)
 """The denial codes, in the order in which a verdict has them."""

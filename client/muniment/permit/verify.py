@@ -11,7 +11,6 @@ The checks, in their order, which is that of the denial codes:
 All of them always run. What cannot be verified is denied.
 """
 
-from muniment.formats.encoding import FormatError
 from muniment.lineage.escape import terminal
 from muniment.permit.context import Context, Trust
 from muniment.permit.knowledge import check_knowledge
@@ -30,6 +29,7 @@ from muniment.permit.statement import (
     check_policy,
 )
 from muniment.permit.verdict import Finding, Verdict
+from muniment.tlog.encoding import FormatError
 
 
 def verify_permit(permit: Permit, context: Context, trust: Trust) -> Verdict:

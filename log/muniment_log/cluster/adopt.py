@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.tiles import TILE_WIDTH, Tile, bundles_of, tiles_of
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.tiles import TILE_WIDTH, Tile, bundles_of, tiles_of
 from muniment_log.cluster.entries import Row, rows_of, run_of
 from muniment_log.cluster.exporting import BucketTarget, open_bucket
 from muniment_log.cluster.keys import claim
@@ -20,9 +20,9 @@ from muniment_log.cluster.migrate import check_schema
 from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.tiles import CHECKPOINT
 from muniment_log.cluster.view import CLOSED_BYTES
+from muniment_log.core.integrate import RightEdge, restore
 from muniment_log.errors import RolledBackError
 from muniment_log.export import carry, present, verified
-from muniment_log.integrate import RightEdge, restore
 from muniment_log.storage.contents import Contents
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.port import Head

@@ -12,47 +12,47 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
-from muniment.formats.cosignature import verifier_for
-from muniment.service.http import App
-from muniment.service.logging import event
-from muniment.service.metrics import Metrics
-from muniment.service.process import (
-    allow_connections,
-    print_ready,
-    spare_collections,
-    stop_requested,
-)
-from muniment.service.server import serving, serving_unix
-from muniment.service.tls import server_context
-from muniment_log.adminsockets import socket_of
-from muniment_log.budgets import Budgets
+from muniment.local.lifecycle import stop_requested
+from muniment.local.logs import event
+from muniment.tlog.cosignature import verifier_for
 from muniment_log.cluster.bucket import check_bucket
 from muniment_log.cluster.index import bucket_index
 from muniment_log.cluster.keys import check_keys, claim
 from muniment_log.cluster.keys import rebind as change_keys
+from muniment_log.cluster.leadership import Integration
 from muniment_log.cluster.metrics import ClusterMetrics
 from muniment_log.cluster.migrate import check_schema, made_when, migrate
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.order import Backlog, PostgresOrder
-from muniment_log.cluster.reign import Integration
-from muniment_log.cluster.standing import Standing
+from muniment_log.cluster.processstatus import Standing
 from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.view import PublishedView
+from muniment_log.core.budgets import Budgets
+from muniment_log.core.sequencer import Sequencer
+from muniment_log.core.tokens import TokenFramer
+from muniment_log.http.access import Doors
 from muniment_log.http.admin import Admin
+from muniment_log.http.adminsockets import socket_of
 from muniment_log.http.api import build
-from muniment_log.http.doors import Doors
 from muniment_log.http.problems import ERRORS
 from muniment_log.metrics import LogMetrics
-from muniment_log.sequencer import Sequencer
-from muniment_log.tokens import TokenFramer
+from muniment_service.http import App
+from muniment_service.metrics import Metrics
+from muniment_service.process import (
+    allow_connections,
+    print_ready,
+    spare_collections,
+)
+from muniment_service.server import serving, serving_unix
+from muniment_service.tls import server_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from muniment.formats.note import VKey
-    from muniment.service.config import Address
+    from muniment.tlog.note import VKey
     from muniment_log.config import LogConfig
+    from muniment_service.config import Address
 
 _LOGGER: Final = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment.formats.tiles import TILE_WIDTH, Tile
+from muniment.tlog.tiles import TILE_WIDTH, Tile
 from muniment_log.cluster.stored import published_edge, read_objects
 from muniment_log.cluster.tiles import CHECKPOINT
 from muniment_log.errors import DamagedTileError, RolledBackError, StorageError
@@ -17,7 +17,7 @@ from muniment_log.export import verified
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from muniment.formats.note import Verifier
+    from muniment.tlog.note import Verifier
     from muniment_log.cluster.objects import ObjectStore
     from muniment_log.cluster.view import PublishedView
 

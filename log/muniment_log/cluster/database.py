@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types; `Connection` says what we use
 
-from muniment.service.database import DatabaseError
+from muniment.local.sqlitefile import DatabaseError
 from muniment_log.errors import EngineRefusedError, LogError, UnavailableError
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from muniment.formats import merkle
-from muniment.formats.encoding import FormatError, unframe
+from muniment.tlog import merkle
+from muniment.tlog.encoding import FormatError, unframe
 from muniment_log.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from muniment_log.integrate import Framed
+    from muniment_log.core.integrate import Framed
 
 ROW_BYTES: Final = 768 << 10
 """Most bytes of a row's entries; the largest entry is 64 KiB, and engines want rows below 1 MB."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment.formats.checkpoint import parse_signed_checkpoint
+from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.tiles import CHECKPOINT, ObjectTiles
-from muniment_log.integrate import EMPTY_EDGE
+from muniment_log.core.integrate import EMPTY_EDGE
 from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:

@@ -9,26 +9,26 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.encoding import MunimentError, VerificationError
-from muniment.formats.note import parse_vkey
-from muniment.formats.policy import Policy, PolicyLog
-from muniment.formats.tiles import ENTRIES, tile_at
-from muniment.service.database import DatabaseError
+from muniment.local.sqlitefile import DatabaseError
+from muniment.tlog.encoding import MunimentError, VerificationError
+from muniment.tlog.note import parse_vkey
+from muniment.tlog.policy import Policy, PolicyLog
+from muniment.tlog.tiles import ENTRIES, tile_at
 from muniment_log.cluster.tiles import CHECKPOINT
 from muniment_log.http.reads import published_size
-from muniment_log.index import IndexFiles, IndexProcess, IndexReads
+from muniment_log.index.supervisor import IndexFiles, IndexProcess, IndexReads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from muniment.formats.policy import CosignedCheckpoint
-    from muniment.formats.tiles import Tile
-    from muniment.service.metrics import Metrics
+    from muniment.tlog.policy import CosignedCheckpoint
+    from muniment.tlog.tiles import Tile
     from muniment_log.cluster.objects import ObjectStore
     from muniment_log.config import LogConfig
-    from muniment_log.published import PublishedHead
+    from muniment_log.publish.published import PublishedHead
     from muniment_log.storage.port import TileSource
+    from muniment_service.metrics import Metrics
 
 READ_SECONDS: Final = 10.0
 """How long an answer waits for a bundle."""

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from muniment_log.cluster.writer import write_partials, write_tiles
-from muniment_log.integrate import integrate
+from muniment_log.core.integrate import integrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from muniment_log.cluster.entries import Run
     from muniment_log.cluster.objects import ObjectStore
     from muniment_log.cluster.treestore import TreeStore
-    from muniment_log.integrate import Integration, RightEdge
+    from muniment_log.core.integrate import Integration, RightEdge
     from muniment_log.metrics import LogMetrics
     from muniment_log.storage.embedded import EmbeddedTiles
     from muniment_log.storage.port import Head

@@ -15,7 +15,7 @@ from muniment_log.storage.identity import check_identity, check_signed
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from muniment.formats.note import VKey
+    from muniment.tlog.note import VKey
     from muniment_log.cluster.database import Connection, Database
 
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from muniment.service.logging import event
+from muniment.local.logs import event
 from muniment_log.errors import LogError
 
 if TYPE_CHECKING:

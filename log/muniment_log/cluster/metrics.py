@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from muniment.service.metrics import Metrics
+    from muniment_service.metrics import Metrics
 
 
 class ClusterMetrics:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from muniment.service.database import DatabaseError
+from muniment.local.sqlitefile import DatabaseError
 
 if TYPE_CHECKING:
     from datetime import datetime

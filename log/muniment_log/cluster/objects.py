@@ -12,7 +12,6 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from muniment.service.process import first_error
 from muniment_log.cluster.s3 import (
     IMMUTABLE,
     NOTE,
@@ -23,11 +22,12 @@ from muniment_log.cluster.s3 import (
     open_client,
 )
 from muniment_log.errors import LogError, StorageError, UnavailableError
+from muniment_service.process import first_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from muniment.service.metrics import Metrics
+    from muniment_service.metrics import Metrics
 
 __all__ = ["DivergedError", "ObjectStore", "SwapLostError", "Version"]
 

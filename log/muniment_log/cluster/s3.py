@@ -26,7 +26,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import S3Store
 
-from muniment.formats.encoding import FormatError
+from muniment.tlog.encoding import FormatError
 from muniment_log.errors import EngineRefusedError, LogError, StorageError, UnavailableError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from obstore import Attributes, PutMode, PutResult
     from obstore.store import ClientConfig, S3Config
 
-    from muniment.service.metrics import Metrics
+    from muniment_service.metrics import Metrics
 
 REQUEST_SECONDS: Final = 3.0
 """Longest time for one request; also how long `close` may take."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from muniment.service.logging import event
+from muniment.local.logs import event
 from muniment_log.cluster.database import Database
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.errors import UnavailableError

@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.merkle import HASH_SIZE
-from muniment.formats.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment.tlog.merkle import HASH_SIZE
+from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment_log.core.integrate import EMPTY_EDGE, restore
 from muniment_log.errors import DamagedTileError, StorageError
-from muniment_log.integrate import EMPTY_EDGE, restore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from muniment_log.cluster.objects import ObjectStore
-    from muniment_log.integrate import RightEdge
+    from muniment_log.core.integrate import RightEdge
     from muniment_log.storage.port import Head
 
 READS: Final = 64

@@ -11,24 +11,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment.formats.checkpoint import parse_signed_checkpoint
-from muniment.formats.tiles import TILE_WIDTH, Tile
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.tiles import TILE_WIDTH, Tile
 from muniment_log.cluster.stored import published_edge, read_objects
 from muniment_log.cluster.tiles import CHECKPOINT
-from muniment_log.edges import upper_partials
+from muniment_log.core.edges import upper_partials
+from muniment_log.core.integrate import restore
+from muniment_log.core.proofs import root_at
 from muniment_log.errors import RolledBackError
 from muniment_log.export import verified
-from muniment_log.integrate import restore
-from muniment_log.proofs import root_at
 from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from muniment.formats.note import Verifier
+    from muniment.tlog.note import Verifier
     from muniment_log.cluster.objects import ObjectStore, Version
     from muniment_log.cluster.treestore import StoredTree, TreeStore
-    from muniment_log.integrate import RightEdge
+    from muniment_log.core.integrate import RightEdge
     from muniment_log.storage.port import TileSource
 
 

@@ -11,10 +11,10 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.tiles import ENTRIES, TILE_WIDTH, Tile
+from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
 from muniment_log.cluster.stored import published_edge, read_objects
+from muniment_log.core.integrate import EMPTY_EDGE, cut_bundle
 from muniment_log.errors import DamagedTileError
-from muniment_log.integrate import EMPTY_EDGE, cut_bundle
 from muniment_log.storage.embedded import EmbeddedTiles
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.tiles import TILE_WIDTH
+from muniment.tlog.tiles import TILE_WIDTH
 from muniment_log.cluster.database import SETTLERS, SETTLING, settle
 from muniment_log.cluster.entries import Run, run_of
 from muniment_log.cluster.lease import LeaseLostError
@@ -19,7 +19,7 @@ from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from muniment_log.cluster.database import Connection, Database
-    from muniment_log.integrate import Integration
+    from muniment_log.core.integrate import Integration
 
 READ_ROWS: Final = 24
 """Rows of entries read at a time, each below a megabyte: what one integration step takes."""

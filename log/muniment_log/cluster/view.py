@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.formats.merkle import EMPTY_ROOT
-from muniment.service.logging import event
-from muniment.service.outside import Contained
+from muniment.local.logs import event
+from muniment.local.outside import Contained
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.merkle import EMPTY_ROOT
 from muniment_log.cluster.lag import Lag
 from muniment_log.errors import StorageError, UnavailableError, WrongIdentityError
-from muniment_log.published import Waiting
+from muniment_log.publish.published import Waiting
 from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from muniment.formats.merkle import HASH_SIZE
-from muniment.formats.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment.tlog.merkle import HASH_SIZE
+from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from muniment_log.integrate import Integration, RightEdge
+    from muniment_log.core.integrate import Integration, RightEdge
 
 
 class Creating(Protocol):

@@ -7,18 +7,18 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from muniment.formats.encoding import MunimentError
-from muniment.service.http import App, Problem, Request, Response, json_response
-from muniment.service.logging import event
-from muniment.service.metrics import CONTENT_TYPE, Metrics
+from muniment.local.logs import event
+from muniment.tlog.encoding import MunimentError
 from muniment_log.inforce import PolicyInForce, reread
+from muniment_service.http import App, Problem, Request, Response, json_response
+from muniment_service.metrics import CONTENT_TYPE, Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from muniment_log.bearer import Tokens
     from muniment_log.config import LogConfig
-    from muniment_log.http.doors import Doors
+    from muniment_log.http.access import Doors
+    from muniment_log.http.bearer import Tokens
 
 _LOGGER: Final = logging.getLogger(__name__)
 

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from muniment.service.http import App, Problem, Request, Response, text_response
 from muniment_log.http.lookup import Lookup
 from muniment_log.http.openapi import document
 from muniment_log.http.problems import ERRORS
 from muniment_log.http.query import Query
 from muniment_log.http.reads import Reads, published_size
 from muniment_log.http.submit import Submit
+from muniment_service.http import App, Problem, Request, Response, text_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from muniment.service.http import Handler
-    from muniment.service.metrics import Metrics
-    from muniment_log.budgets import Budgets
-    from muniment_log.http.doors import Doors
-    from muniment_log.index import IndexProcess, IndexReads
-    from muniment_log.published import PublishedHead
+    from muniment_log.core.budgets import Budgets
+    from muniment_log.http.access import Doors
+    from muniment_log.index.supervisor import IndexProcess, IndexReads
+    from muniment_log.publish.published import PublishedHead
     from muniment_log.storage.port import Sequencer, TileSource
+    from muniment_service.http import Handler
+    from muniment_service.metrics import Metrics
 
 
 def build(

@@ -11,9 +11,6 @@ from urllib.parse import unquote
 
 import msgspec
 
-from muniment.formats.encoding import FormatError, parse_decimal
-from muniment.formats.kinds import Entity, ThingType
-from muniment.formats.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
 from muniment.index.query import (
     DEPTH,
     LIMIT,
@@ -26,16 +23,19 @@ from muniment.index.query import (
     Walk,
 )
 from muniment.lineage.facts import Ref
-from muniment.service.http import Problem, Request, Response, json_response
+from muniment.records.kinds import Entity, ThingType
+from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
+from muniment.tlog.encoding import FormatError, parse_decimal
 from muniment_log.errors import IndexUnavailableError
 from muniment_log.http.problems import problem_of
+from muniment_service.http import Problem, Request, Response, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
     from muniment.index.query import Index
-    from muniment_log.index import IndexReads
+    from muniment_log.index.supervisor import IndexReads
 
     _T = TypeVar("_T")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final, get_args
 
-from muniment.formats.kinds import Record
-from muniment.formats.manifest import LABEL, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
-from muniment.service import openapi
-from muniment.service.openapi import (
+from muniment.records.kinds import Record
+from muniment.records.manifest import LABEL, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
+from muniment_log.http.openapi_index import INDEX_PATHS, INDEX_SCHEMAS
+from muniment_log.http.openapi_parts import PROOF, answers, problems_of, readable
+from muniment_service import openapi
+from muniment_service.openapi import (
     BINARY,
     BYTES,
     HASH,
@@ -22,8 +24,6 @@ from muniment.service.openapi import (
     reference,
     text,
 )
-from muniment_log.http.openapi_index import INDEX_PATHS, INDEX_SCHEMAS
-from muniment_log.http.openapi_parts import PROOF, answers, problems_of, readable
 
 _RECEIPT: Final = {"first": NUMBER, "count": NUMBER, "manifest": NUMBER, "size": NUMBER}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final, get_args
 
-from muniment.formats.kinds import ThingType
-from muniment.formats.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
 from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, MAX_WALK, Direction
-from muniment.service.openapi import JSON, NUMBER, argument, call, media, members, reference, text
+from muniment.records.kinds import ThingType
+from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
 from muniment_log.http.openapi_parts import RECORD, answers
+from muniment_service.openapi import JSON, NUMBER, argument, call, media, members, reference, text
 
 INDEX_SCHEMAS: Final[dict[str, Any]] = {
     "Answer": members(

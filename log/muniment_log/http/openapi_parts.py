@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from muniment.service.openapi import HASH, problems, succeeds
+from muniment_service.openapi import HASH, problems, succeeds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from muniment.service.database import FatalDatabaseError
-from muniment.service.http import Problem
-from muniment_log import ingest
+from muniment.local.sqlitefile import FatalDatabaseError
+from muniment_log.core import ingest
+from muniment_log.core.repeats import BadKeyError, IdConflictError, KeyConflictError
 from muniment_log.errors import (
     DamagedTileError,
     EngineRefusedError,
@@ -18,7 +18,7 @@ from muniment_log.errors import (
     StreamGapError,
     UnavailableError,
 )
-from muniment_log.repeats import BadKeyError, IdConflictError, KeyConflictError
+from muniment_service.http import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,24 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from muniment.formats.encoding import FormatError, format_base64, parse_decimal
-from muniment.formats.manifest import HEADER, check_stream_label
-from muniment.formats.tlogproof import TlogProof
-from muniment.service.http import Problem, Request, Response, json_response
-from muniment_log.http.problems import not_published_yet
-from muniment_log.http.reads import IMMUTABLE, published_size
-from muniment_log.proofs import (
+from muniment.records.manifest import HEADER, check_stream_label
+from muniment.tlog.encoding import FormatError, format_base64, parse_decimal
+from muniment.tlog.tlogproof import TlogProof
+from muniment_log.core.proofs import (
     consistency_proof,
     entry_at,
     inclusion_proofs,
     leaf_hash_at,
     root_at,
 )
+from muniment_log.http.problems import not_published_yet
+from muniment_log.http.reads import IMMUTABLE, published_size
 from muniment_log.storage.port import StreamKey
+from muniment_service.http import Problem, Request, Response, json_response
 
 if TYPE_CHECKING:
-    from muniment_log.http.doors import Doors
-    from muniment_log.published import PublishedHead
+    from muniment_log.http.access import Doors
+    from muniment_log.publish.published import PublishedHead
     from muniment_log.storage.port import Sequencer, TileSource
 
 _JSON = "application/json"

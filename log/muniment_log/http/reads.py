@@ -11,13 +11,13 @@ import gzip
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.tiles import ENTRIES, parse_tile_path
-from muniment.service.http import Problem, Request, Response
+from muniment.tlog.tiles import ENTRIES, parse_tile_path
 from muniment_log.http.problems import not_published_yet
+from muniment_service.http import Problem, Request, Response
 
 if TYPE_CHECKING:
-    from muniment.formats.checkpoint import SignedCheckpoint
-    from muniment_log.published import PublishedHead
+    from muniment.tlog.checkpoint import SignedCheckpoint
+    from muniment_log.publish.published import PublishedHead
     from muniment_log.storage.port import TileSource
 
 IMMUTABLE: Final = "public, max-age=31536000, immutable"

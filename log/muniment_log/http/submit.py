@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from muniment.formats.encoding import format_base64
-from muniment.formats.manifest import MAX_BATCH_BYTES
-from muniment.service.http import Problem, Request, Response, json_response
+from muniment.records.manifest import MAX_BATCH_BYTES
+from muniment.tlog.encoding import format_base64
+from muniment_log.core.ingest import examine, receiving
+from muniment_log.core.proofs import inclusion_proofs
+from muniment_log.core.repeats import parse_key
+from muniment_log.core.stepping import Turns
 from muniment_log.errors import LogError, NotPublishedError, OverBudgetError
 from muniment_log.http.problems import ERRORS, problem_of
-from muniment_log.ingest import examine, receiving
-from muniment_log.proofs import inclusion_proofs
-from muniment_log.repeats import parse_key
-from muniment_log.turns import Turns
+from muniment_service.http import Problem, Request, Response, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from muniment.service.metrics import Metrics
-    from muniment_log.budgets import Budgets
-    from muniment_log.http.doors import Doors
-    from muniment_log.published import PublishedHead
+    from muniment_log.core.budgets import Budgets
+    from muniment_log.http.access import Doors
+    from muniment_log.publish.published import PublishedHead
     from muniment_log.storage.port import Receipt, Sequencer, TileSource
+    from muniment_service.metrics import Metrics
 
 DEFAULT_WAIT_SECONDS: Final = 10.0
 MAX_WAIT_SECONDS: Final = 60.0

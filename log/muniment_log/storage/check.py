@@ -14,11 +14,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.formats.encoding import FormatError, MunimentError, VerificationError
-from muniment.formats.note import verify_note
-from muniment.formats.tiles import TILE_HEIGHT, TILE_WIDTH
-from muniment.service.soundness import (
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
+from muniment.tlog.note import verify_note
+from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
+from muniment_log.core.integrate import restore
+from muniment_log.errors import StorageError
+from muniment_log.storage.leafwalk import Walked, walk
+from muniment_log.storage.port import Head, StreamKey, StreamState
+from muniment_log.storage.sqlite import migrations, read_loaded
+from muniment_service.soundness import (
     MAX_NAMED,
     Findings,
     check_schema,
@@ -26,18 +31,13 @@ from muniment.service.soundness import (
     inspect,
     inspect_file,
 )
-from muniment_log.errors import StorageError
-from muniment_log.integrate import restore
-from muniment_log.storage.leafwalk import Walked, walk
-from muniment_log.storage.port import Head, StreamKey, StreamState
-from muniment_log.storage.sqlite import migrations, read_loaded
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
     from pathlib import Path
 
-    from muniment.formats.note import Verifier
+    from muniment.tlog.note import Verifier
     from muniment_log.storage.store import Accepted
 
 REBUILT: Final = frozenset({"tree", "tile", "stream", "batch"})

@@ -10,7 +10,7 @@ import sqlite3
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from muniment.service.database import open_reader
+from muniment.local.sqlitefile import open_reader
 from muniment_log.errors import StorageError
 from muniment_log.storage.port import StreamKey, StreamState
 from muniment_log.storage.store import Accepted

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Protocol
 
-from muniment.formats.merkle import HASH_SIZE
-from muniment.formats.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment.tlog.merkle import HASH_SIZE
+from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment_log.core.integrate import cut_bundle
 from muniment_log.errors import DamagedTileError
-from muniment_log.integrate import cut_bundle
 from muniment_log.storage.tilecheck import above, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from muniment_log.integrate import Integration, RightEdge
+    from muniment_log.core.integrate import Integration, RightEdge
     from muniment_log.storage.tilecheck import Key
 
 CACHED_TILES: Final = 1024

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment.formats.cosignature import verifier_for
-from muniment.formats.encoding import MunimentError
-from muniment.formats.note import parse_note, parse_vkey, verify_note
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.encoding import MunimentError
+from muniment.tlog.note import parse_note, parse_vkey, verify_note
 from muniment_log.errors import WrongIdentityError
 
 if TYPE_CHECKING:

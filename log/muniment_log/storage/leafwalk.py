@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, Protocol
 
-from muniment.formats.encoding import FormatError, unframe
-from muniment.formats.manifest import HEADER, parse_manifest
-from muniment.formats.merkle import CompactRange, leaf_hashes, root_of
-from muniment.formats.tiles import TILE_WIDTH
-from muniment.service.soundness import Damage
+from muniment.records.manifest import HEADER, parse_manifest
+from muniment.tlog.encoding import FormatError, unframe
+from muniment.tlog.merkle import CompactRange, leaf_hashes, root_of
+from muniment.tlog.tiles import TILE_WIDTH
+from muniment_log.core.tokens import TOKEN_STREAMS
 from muniment_log.storage.port import NEW_STREAM, StreamKey, StreamState
 from muniment_log.storage.store import Accepted
-from muniment_log.tokens import TOKEN_STREAMS
+from muniment_service.soundness import Damage
 
 if TYPE_CHECKING:
     import sqlite3

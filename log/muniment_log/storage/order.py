@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment_log.integrate import integrate
+from muniment_log.core.integrate import integrate
 from muniment_log.storage.recall import KEPT
 from muniment_log.storage.store import Accepted, Commit, Kept, kept_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from muniment_log.integrate import RightEdge
+    from muniment_log.core.integrate import RightEdge
     from muniment_log.storage.port import Head, StreamKey, StreamState
     from muniment_log.storage.recall import Recall
     from muniment_log.storage.store import Listener, Ordering, Store

@@ -17,9 +17,9 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from muniment.formats.manifest import Batch
-    from muniment.formats.tiles import Tile
-    from muniment_log.repeats import Request
+    from muniment.records.manifest import Batch
+    from muniment.tlog.tiles import Tile
+    from muniment_log.core.repeats import Request
 
 NO_MANIFEST = bytes(32)
 """The previous-manifest hash of a stream's first batch (design section 3.2)."""

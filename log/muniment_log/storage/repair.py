@@ -11,20 +11,20 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from muniment.service.database import FatalDatabaseError, UnwritableError, Writer
-from muniment.service.soundness import FILE
+from muniment.local.sqlitefile import FatalDatabaseError, UnwritableError, Writer
 from muniment_log.errors import StorageError
 from muniment_log.storage.check import REBUILT, Report, examine, need_sound
 from muniment_log.storage.leafwalk import walk
 from muniment_log.storage.sqlite import APPLICATION_ID, migrations
+from muniment_service.soundness import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from muniment.formats.note import Verifier
-    from muniment.service.soundness import Damage
+    from muniment.tlog.note import Verifier
     from muniment_log.storage.store import Accepted
+    from muniment_service.soundness import Damage
 
 _PUT_TILE: Final = (
     "INSERT INTO tile (level, idx, data) VALUES (?, ?, ?)"

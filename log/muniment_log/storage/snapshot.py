@@ -11,15 +11,15 @@ import asyncio
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
-from muniment.formats.tiles import ENTRIES, TILE_WIDTH
-from muniment.service.database import DatabaseError, open_reader
-from muniment_log.integrate import cut_bundle
+from muniment.local.sqlitefile import DatabaseError, open_reader
+from muniment.tlog.tiles import ENTRIES, TILE_WIDTH
+from muniment_log.core.integrate import cut_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from muniment.formats.tiles import Tile
+    from muniment.tlog.tiles import Tile
 
 _BUNDLE: Final = (
     "SELECT data FROM (SELECT -1 AS first, data FROM bundle WHERE idx = ?1"

@@ -2,7 +2,7 @@
 
 One transaction commits a whole group of batches: bundles, hash tiles, streams, tree. The rules that
 keep the file sound (one writing connection, WAL with ``synchronous=FULL``, query-only readers) are
-those of `muniment.service.database`. A commit never reads a bundle back: full bundles are written
+those of `muniment.local.sqlitefile`. A commit never reads a bundle back: full bundles are written
 once, and the partial one is a row per commit until it is full.
 """
 
@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from importlib import resources
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from muniment.formats.tiles import TILE_WIDTH, Tile
-from muniment.service.database import (
+from muniment.local.sqlitefile import (
     AbsentDatabaseError,
     FatalDatabaseError,
     Readers,
@@ -23,6 +22,7 @@ from muniment.service.database import (
     Writer,
     log_pages,
 )
+from muniment.tlog.tiles import TILE_WIDTH, Tile
 from muniment_log.errors import (
     DamagedTileError,
     StorageError,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from muniment.formats.note import VKey
+    from muniment.tlog.note import VKey
 
 
 APPLICATION_ID: Final = 0x4D756E4C
@@ -180,7 +180,7 @@ class SQLiteStore:
             return await self._writer.run(work)
 
     async def rebind(self, origin: str, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
-        """Binds the database to other keys of its log; see `muniment.service.rotation.Record`.
+        """Binds the database to other keys of its log; see `muniment_service.rotation.Record`.
 
         A key goes only when all that stay have signed the published checkpoint: by it those who
         hold the new keys alone believe what was published.

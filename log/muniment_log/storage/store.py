@@ -11,8 +11,8 @@ from muniment_log.storage.port import StreamKey, StreamState
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from muniment.formats.manifest import Batch
-    from muniment_log.integrate import Integration
+    from muniment.records.manifest import Batch
+    from muniment_log.core.integrate import Integration
     from muniment_log.storage.port import Head
     from muniment_log.storage.recall import Recall
 

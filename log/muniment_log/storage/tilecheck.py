@@ -8,9 +8,9 @@ in storage is noticed when it is read, before anything is computed from it.
 
 from __future__ import annotations
 
-from muniment.formats.encoding import FormatError, unframe
-from muniment.formats.merkle import HASH_SIZE, leaf_hashes, root_of
-from muniment.formats.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment.tlog.encoding import FormatError, unframe
+from muniment.tlog.merkle import HASH_SIZE, leaf_hashes, root_of
+from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 from muniment_log.errors import DamagedTileError
 
 Key = tuple[int, int]

@@ -1,1 +1,0 @@
-"""Pure formats: no clock, no I/O, no asyncio. Hostile input raises one declared error."""

@@ -1,0 +1,206 @@
+"""Turning what became of a decision into a permit or a denial.
+
+Fail closed, in one place: whatever keeps a decision from being logged, cosigned and proven is a
+``Denied`` with codes. The codes say which promise is missing:
+
+- the decision itself is false: the codes that it states, or ``denied_by_policy``;
+- log or witnesses did not answer in time: ``governance_mesh_discontinuity``;
+- what came back does not verify: ``invalid_signature``;
+- everything else, e.g. a refused record or a stream that has forked:
+  ``authorization_discontinuity``: there is no authorization.
+
+A decision that was made, and may be logged, although nobody got its permit, gets an outcome: the
+run was ``aborted``, with these codes. Else it would look like one that ran.
+"""
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from muniment.errors import (
+    BadAnswer,
+    Denied,
+    FormatError,
+    MunimentError,
+    NotPublished,
+    Unreachable,
+    VerificationError,
+)
+from muniment.gateway.outcomes import PendingOutcome, unrun_outcome
+from muniment.gateway.receipts import Receipt
+from muniment.gateway.submissions import Passage
+from muniment.permit import Permit, Verdict
+from muniment.records.codec import parse_record
+from muniment.records.kinds import Decision
+from muniment.records.members import DenialCode
+from muniment.records.preparation import RecordInput
+
+if TYPE_CHECKING:
+    from muniment.gateway.gateway import Gateway
+
+_PLAIN_NO: Final[tuple[DenialCode, ...]] = ("denied_by_policy",)
+
+
+NeverBegan: TypeAlias = "Callable[[Sequence[DenialCode]], Coroutine[Any, Any, None]]"
+"""Keeps the outcome of a run that was or may have been allowed, and never began."""
+
+
+async def authorize(
+    gateway: "Gateway",
+    decision: RecordInput,
+    edges: Iterable[RecordInput],
+    timeout: float | None,  # noqa: ASYNC109 - the batch must outlive the caller's deadline
+) -> Permit:
+    """``Gateway.authorize``.
+
+    Raises:
+        Denied: In every case but one.
+        ValueError: If the gateway has no policy.
+    """
+    if gateway.policy is None:
+        raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
+    try:
+        (entry,) = gateway.prepare([decision])
+        record = parse_record(entry)
+        if not isinstance(record, Decision):
+            raise FormatError("kind: expected a decision")
+    except Exception as error:
+        # Not only the errors that we know: who cannot say why still may not run anything.
+        raise denial_of_error(error) from error
+
+    async def never_began(codes: Sequence[DenialCode]) -> None:
+        if record.execution is not None and gateway.has_spool:
+            await gateway.spool.put([unrun_outcome({"execution": record.execution}, codes)])
+
+    return await _permit_or_outcome(gateway, record, entry, edges, timeout, never_began)
+
+
+async def authorize_call(
+    gateway: "Gateway",
+    decision: Decision,
+    entry: bytes,
+    edges: Iterable[RecordInput],
+    outcome: PendingOutcome,
+) -> Permit:
+    """Authorises a governed call, whose outcome has its place already.
+
+    Args:
+        gateway: A gateway with a policy.
+        decision: The decision.
+        entry: Its bytes.
+        edges: As for ``Gateway.authorize``.
+        outcome: The call's; it is over when there is no permit.
+
+    Raises:
+        Denied: In every case but one.
+    """
+    outcome.is_being_authorized = True
+    try:
+        permit = await _permit_or_outcome(gateway, decision, entry, edges, None, outcome.keep_unrun)
+    except BaseException:
+        outcome.drop()
+        raise
+    outcome.has_permit = True
+    if outcome.abandoned:  # nobody waits any more
+        work = partial(outcome.keep_unrun, outcome.abandoned)
+        await gateway.unfinished.finish(work, "the outcome")
+    return permit
+
+
+async def _permit_or_outcome(
+    gateway: "Gateway",
+    decision: Decision,
+    entry: bytes,
+    edges: Iterable[RecordInput],
+    timeout: float | None,  # noqa: ASYNC109 - see authorize
+    never_began: NeverBegan,
+) -> Permit:
+    passage = Passage()
+    try:
+        if not decision.allowed:
+            raise await _recorded_denial(gateway, decision, entry, timeout)
+        receipts = await gateway.submit_encoded(
+            [entry, *gateway.prepare(edges)], published=True, timeout=timeout, passage=passage
+        )
+        return permit_of(receipts[0])
+    except BaseException as error:
+        denial = denial_of(error)
+        if passage.has_left:
+            work = partial(never_began, denial.codes)
+            await note_failure(error, gateway.unfinished.finish(work, "the outcome"))
+        if not isinstance(error, Exception) or denial is error:
+            raise
+        raise denial from error
+
+
+async def note_failure(error: BaseException, keeping: Coroutine[Any, Any, None]) -> None:
+    """Keeps an outcome; that this failed is a note on the error, which comes first."""
+    try:
+        await keeping
+    except Exception as lost:  # noqa: BLE001 - see above
+        error.add_note(f"the outcome is not kept: {lost}")
+
+
+async def _recorded_denial(
+    gateway: "Gateway",
+    decision: Decision,
+    entry: bytes,
+    timeout: float | None,  # noqa: ASYNC109 - see authorize
+) -> Denied:
+    try:
+        (receipt,) = await gateway.submit_encoded([entry], timeout=timeout)
+    except MunimentError as error:
+        return denial_of_decision(decision, None, str(error))
+    return denial_of_decision(decision, receipt.index)
+
+
+def denial_of_decision(decision: Decision, index: int | None, trouble: str = "") -> Denied:
+    """The denial that a decision of false states.
+
+    Args:
+        decision: The decision.
+        index: Its leaf index; None when it could not be logged.
+        trouble: Why it could not be logged.
+    """
+    codes = decision.denial.codes if decision.denial is not None else _PLAIN_NO
+    where = f", leaf {index}" if index is not None else ""
+    reasons = [f"decision {decision.id} is false{where}"]
+    if trouble:
+        reasons.append(f"the denial is not recorded: {trouble}")
+    return Denied(codes, reasons, index=index)
+
+
+def denial_of(error: BaseException) -> Denied:
+    """The denial that an exception means, be it one already, an error, or a cancellation."""
+    if isinstance(error, Denied):
+        return error
+    return denial_of_error(error)
+
+
+def denial_of_error(error: BaseException) -> Denied:
+    """The denial that an error of the client means; an unexpected one is a denial too."""
+    code: DenialCode = "authorization_discontinuity"
+    if isinstance(error, Unreachable | NotPublished):
+        code = "governance_mesh_discontinuity"
+    elif isinstance(error, VerificationError | BadAnswer):
+        code = "invalid_signature"
+    return Denied((code,), [str(error) or type(error).__name__])
+
+
+def denial_of_verdict(verdict: Verdict) -> Denied:
+    """The denial of a verdict that does not permit."""
+    return Denied(
+        verdict.codes, [finding.sentence for finding in verdict.findings], index=verdict.index
+    )
+
+
+def permit_of(receipt: Receipt) -> Permit:
+    """The permit of a decision whose inclusion was verified against a quorum's checkpoint.
+
+    Raises:
+        VerificationError: If it was not: nobody may act on such a receipt.
+    """
+    published = receipt.batch.published
+    if published is None or published.cosigned is None:
+        raise VerificationError("the decision's inclusion is not verified by a policy")
+    return Permit.of(receipt.entry, receipt.tlog_proof())

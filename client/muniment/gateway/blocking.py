@@ -1,0 +1,266 @@
+"""The gateway for callers without an event loop: one thread, one loop.
+
+    with muniment.blocking.Gateway(url, signer, policy=policy) as gateway:
+        permit = gateway.authorize(decision)
+
+Any number of threads may use one gateway; their records share batches, as those of tasks do. No
+call waits for ever, whatever becomes of that loop: each has a deadline of its own, in its thread.
+A fork of the process has no such thread, so there the gateway is closed.
+"""
+
+import asyncio
+import copy
+import threading
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import CancelledError
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+
+from muniment.errors import Denied, GatewayClosed, MunimentError, Undelivered, WrongLoop
+from muniment.gateway import gateway as asynchronous
+from muniment.gateway.authorization import denial_of_error
+from muniment.gateway.delivery import ATTEMPT_TIMEOUT
+from muniment.gateway.outcomes import KEEPING
+from muniment.gateway.receipts import Receipt
+from muniment.gateway.spool import DRAIN
+from muniment.http.access import Access
+from muniment.local.home import Home
+from muniment.permit import Permit
+from muniment.records.preparation import RecordInput
+from muniment.tlog.note import Signer
+from muniment.tlog.policy import Policy
+
+GRACE: Final = 5.0
+"""Seconds that a thread waits longer than the work on the loop should take by its own deadline."""
+
+T = TypeVar("T")
+
+
+class Options(TypedDict, total=False):
+    """The options of ``muniment.Gateway``, by the same names."""
+
+    stream: str
+    origin: str | None
+    policy: Policy | None
+    batch_records: int
+    window: int
+    deadline: float
+    publish_wait: float
+    spool: Path | str | None
+    access: Access | None
+
+
+class Gateway:
+    """One stream of one gateway, for threads; a context manager. See ``muniment.Gateway``.
+
+    Raises:
+        ValueError: If an argument is out of range or the URL is not one.
+    """
+
+    def __init__(self, log_url: str, signer: Signer, **options: Unpack[Options]) -> None:
+        self._gateway = asynchronous.Gateway(log_url, signer, **options)
+        self._opening = ATTEMPT_TIMEOUT + options.get(
+            "publish_wait", asynchronous.DEFAULT_PUBLISH_WAIT
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._home = Home("the gateway")
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Opens the gateway.
+
+        Raises:
+            Unreachable, Refused, BadAnswer: If the log cannot say where the stream stands.
+            GatewayClosed: If it is open, or was.
+        """
+        self._home.check_process()
+        with self._lock:
+            if self._thread is not None:
+                raise GatewayClosed("a gateway is opened once")
+            self._loop = asyncio.new_event_loop()
+            self._home.enter(self._loop)
+            self._thread = threading.Thread(
+                target=_serve, args=(self._loop,), name="muniment-gateway", daemon=True
+            )
+            self._thread.start()
+        try:
+            limit = max(self._opening, self._gateway.deadline)
+            self.run(self._gateway.__aenter__(), timeout=limit)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def origin(self) -> str:
+        """The log's origin."""
+        return self._gateway.origin
+
+    @property
+    def producer(self) -> str:
+        """The key name that records are from."""
+        return self._gateway.producer
+
+    @property
+    def asynchronous(self) -> asynchronous.Gateway:
+        """The gateway on the loop of its thread; its coroutines are for ``run``."""
+        return self._gateway
+
+    def submit(
+        self,
+        records: Iterable[RecordInput],
+        *,
+        published: bool = False,
+        timeout: float | None = None,
+    ) -> list[Receipt]:
+        """See ``muniment.Gateway.submit``.
+
+        Raises:
+            Undelivered: Also when the gateway's own thread does not answer.
+            GatewayClosed, WrongLoop: As ``run``.
+        """
+        entries = self._gateway.prepare(records)
+        work = self._gateway.submit_encoded(entries, published=published, timeout=timeout)
+        return self.run(work, timeout=timeout)
+
+    def authorize(
+        self,
+        decision: RecordInput,
+        *,
+        edges: Iterable[RecordInput] = (),
+        timeout: float | None = None,
+    ) -> Permit:
+        """See ``muniment.Gateway.authorize``.
+
+        Raises:
+            Denied: Whenever there is no permit.
+            ValueError: If the gateway has no policy.
+        """
+        try:
+            # As they are now: in the other thread they could change meanwhile.
+            [entry] = self._gateway.prepare([decision])
+            edges = copy.deepcopy(list(edges))
+            work = self._gateway.authorize(entry, edges=edges, timeout=timeout)
+            limit = self._gateway.deadline if timeout is None else timeout
+            return self.run(work, timeout=limit + KEEPING)
+        except Denied:
+            raise
+        except MunimentError as error:
+            raise denial_of_error(error) from error
+
+    def put(self, records: Iterable[RecordInput]) -> None:
+        """Puts records into the durable spool, see ``muniment.gateway.spool.Spool.put``.
+
+        Raises:
+            RuntimeError: If the gateway has no spool.
+            GatewayClosed, WrongLoop, Undelivered: As ``run``.
+        """
+        self._home.check_process()
+        entries = self._gateway.prepare(records)
+        self.run(self._gateway.spool.put(entries))
+
+    def run(self, work: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
+        """Runs a coroutine on the gateway's loop, and waits for it.
+
+        Args:
+            work: The coroutine.
+            timeout: Seconds that it should take at the most; the gateway's deadline when None.
+                ``GRACE`` seconds after them it is cancelled, and not waited for.
+
+        Raises:
+            GatewayClosed: If the gateway is closed, or is while the work runs, or was opened by
+                the process that forked here.
+            WrongLoop: If the gateway's own loop calls, which would wait for itself.
+            Undelivered: If the time is over.
+        """
+        try:
+            loop = self._reachable_loop()
+            future = asyncio.run_coroutine_threadsafe(work, loop)
+        except BaseException:
+            work.close()
+            raise
+        limit = (self._gateway.deadline if timeout is None else timeout) + GRACE
+        try:
+            return future.result(limit)
+        except CancelledError:
+            raise GatewayClosed("the gateway was closed meanwhile") from None
+        except BaseException as error:
+            if isinstance(error, TimeoutError) and not future.done():
+                future.cancel()
+                raise Undelivered(
+                    f"the gateway's thread gave no answer within {limit:g} s; does an async "
+                    "decide= or check= keep its event loop from running?"
+                ) from None
+            # Ctrl-C ends the waiting of this thread; the work must not go on unseen.
+            future.cancel()
+            raise
+
+    def _reachable_loop(self) -> asyncio.AbstractEventLoop:
+        self._home.check_process()
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            raise GatewayClosed("the gateway is not open")
+        if threading.current_thread() is self._thread:
+            raise WrongLoop(
+                "the gateway's own event loop, which runs an async decide= or check=, called the "
+                "gateway and would wait for itself: await asyncio.to_thread(...) there, or use a "
+                "muniment.Gateway"
+            )
+        return loop
+
+    def close(self, timeout: float | None = None) -> None:
+        """Delivers what was accepted, then closes; safe to call twice. See ``muniment.Gateway``.
+
+        In a fork of the process that opened it there is nothing to close.
+
+        Raises:
+            WrongLoop: If the gateway's own loop calls.
+            Undelivered: If its thread does not end in time; it ends with the process.
+        """
+        if self._loop is None or self._home.is_forked:
+            return
+        self._reachable_loop()
+        limit = self._gateway.deadline if timeout is None else timeout
+        try:
+            self.run(self._gateway.close(timeout), timeout=limit + KEEPING + DRAIN)
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        with self._lock:
+            loop, self._loop = self._loop, None
+            thread = self._thread
+        if loop is None or thread is None:
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(GRACE)
+        if thread.is_alive():
+            raise Undelivered(f"the gateway's thread does not end within {GRACE:g} s")
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Runs the loop in its thread until it is stopped."""
+    try:
+        loop.run_forever()
+        loop.run_until_complete(_cancel_others())
+    finally:
+        loop.close()
+
+
+async def _cancel_others() -> None:
+    """Ends what other threads still wait for, so that no thread waits for ever."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # the connections that they had are closed in the next round

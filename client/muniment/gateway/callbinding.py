@@ -1,0 +1,137 @@
+"""What a governed call is about, taken at the decision: resource, and digest of the arguments.
+
+Between the decision and the run others may change a list or a mapping that both hold. So both are
+taken again just before the run, and must be the same.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final, TypeAlias
+
+from muniment.records.canonical import MAX_DEPTH, encode_canonical
+from muniment.tlog.encoding import FormatError
+
+JsonObject: TypeAlias = Mapping[str, Any]
+
+ResourceOf: TypeAlias = Callable[..., JsonObject] | JsonObject
+"""A resource, or what makes it of a call's arguments."""
+
+_PLAIN: Final = (str, int, float, bool, type(None))
+_RECEIVERS: Final = frozenset({"self", "cls"})
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a call is about, as it was at some moment; nobody else holds any of it.
+
+    Attributes:
+        resource: The AuthZEN resource.
+        digest: Digest of the canonical JSON of the arguments, or of what stands for them.
+    """
+
+    resource: dict[str, Any]
+    digest: str
+
+    def is_same(self, other: "Bound") -> bool:
+        """Whether two calls are about the same; 1 is not True here, as it is not in JSON."""
+        return self.digest == other.digest and repr(self.resource) == repr(other.resource)
+
+
+class CallBinding:
+    """Tells what calls of one function are about.
+
+    Args:
+        function: The function.
+        resource: The resource, or what makes it of a call's arguments.
+        bind: What stands for a call's arguments, made of them; None for the arguments themselves.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        resource: ResourceOf,
+        bind: Callable[..., Any] | None = None,
+    ) -> None:
+        self._resource = resource
+        self._bind = bind
+        self._is_method = _is_method(function)
+        self._first: tuple[Any, ...] = ()
+        self._named: dict[str, Any] = {}
+        while isinstance(function, functools.partial):
+            self._first = (*function.args, *self._first)
+            self._named = {**function.keywords, **self._named}
+            function = function.func
+
+    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bound:
+        """Takes what a call is about, now.
+
+        Raises:
+            FormatError: If the arguments have no canonical form and nothing stands for them.
+            Exception: What the caller's ``resource`` and ``bind`` raise.
+        """
+        resource = self._resource(*args, **kwargs) if callable(self._resource) else self._resource
+        return Bound(deepcopy(dict(resource)), self._digest(args, kwargs))
+
+    def _digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        if self._bind is not None:
+            return digest_of(self._bind(*args, **kwargs), "what bind= gives")
+        # The object of a method is not an argument of the call.
+        given = (*self._first, *(args[1:] if self._is_method else args))
+        return digest_of({"args": given, "kwargs": {**self._named, **kwargs}}, "the call")
+
+
+def digest_of(value: Any, what: str) -> str:
+    """Digest (``sha256:…``) of the canonical JSON of a value: the types that JSON has, no others.
+
+    An object of a subclass may say more than its JSON; so it has none here.
+
+    Raises:
+        FormatError: Naming the part that has no canonical form.
+    """
+    _check_plain(value, what, 0)
+    return f"sha256:{sha256(encode_canonical(value)).hexdigest()}"
+
+
+def digest_of_result(result: Any) -> str | None:
+    """Digest of the canonical JSON of a result; None if it has none."""
+    try:
+        return f"sha256:{sha256(encode_canonical(result)).hexdigest()}"
+    except (FormatError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def _check_plain(value: Any, where: str, depth: int) -> None:
+    kind = type(value)
+    if kind in _PLAIN:
+        return
+    if depth > MAX_DEPTH:
+        raise FormatError(f"{where[:64]}: more than {MAX_DEPTH} levels deep")
+    if kind is dict:
+        for name, item in value.items():
+            if type(name) is not str:
+                raise FormatError(f"{where}: a member's name is {type(name).__name__}, not str")
+            _check_plain(item, f"{where}, {name}" if depth else name, depth + 1)
+    elif kind is list or kind is tuple:
+        for number, item in enumerate(value):
+            _check_plain(item, f"{where}[{number}]", depth + 1)
+    else:
+        raise FormatError(
+            f"{where}: {kind.__name__} has no canonical JSON form, so what is decided cannot be "
+            "bound to what runs: pass JSON types, or say with governed(bind=...) what stands for it"
+        )
+
+
+def _is_method(function: Callable[..., Any]) -> bool:
+    """Whether a function was defined in a class, and takes its object first."""
+    if not inspect.isfunction(function):
+        return False
+    function = inspect.unwrap(function)  # a wrapper's parameters say nothing
+    *within, _ = getattr(function, "__qualname__", "").split(".")
+    if not within or within[-1] == "<locals>" or not inspect.isfunction(function):
+        return False
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    return bool(names) and names[0] in _RECEIVERS

@@ -1,0 +1,384 @@
+"""Batches on their way to the log: a window, retries, and what each answer means.
+
+``gateway`` says why nothing is logged twice; this is where it is done. Everything runs on one
+event loop; the state changes only between two awaits.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final
+
+from muniment.errors import (
+    BadAnswer,
+    FormatError,
+    MunimentError,
+    Problem,
+    RecordRefused,
+    Refused,
+    StreamConflict,
+    StreamError,
+    StreamGap,
+    Unreachable,
+    VerificationError,
+)
+from muniment.gateway.receipts import (
+    BatchReceipt,
+    Published,
+    Receipt,
+    check_published,
+    check_receipt,
+)
+from muniment.gateway.submissions import Piece, Queue
+from muniment.http.logclient import (
+    LogClient,
+    LogReceipt,
+    PublishedPart,
+    receipt_of,
+    seconds_to_wait,
+)
+from muniment.records.manifest import MAX_BATCH_BYTES, MAX_MANIFEST, Batch, build_batch
+from muniment.tlog.note import Signer
+from muniment.tlog.policy import Policy
+
+ATTEMPT_TIMEOUT: Final = 15.0
+"""Seconds for one attempt to deliver a batch (besides the wait for publication)."""
+
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 5.0
+"""Seconds between two attempts: doubled from the first to the longest, half of it jitter."""
+
+_ROOM: Final = MAX_BATCH_BYTES - MAX_MANIFEST - 2
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A batch on its way, from being built until the log has answered for good."""
+
+    batch: Batch
+    sequence: int
+    previous: bytes
+    pieces: list[Piece]
+    published: bool
+    landed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+    last_error: str = "no attempt yet"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOptions:
+    """How a stream's batches are made and sent.
+
+    Attributes:
+        origin: The log's origin.
+        stream: The stream's label.
+        policy: Verifies published checkpoints, or None.
+        batch_records: Most records in a batch.
+        window: Most batches in flight.
+        publish_wait: Seconds that the log may take to publish.
+    """
+
+    origin: str
+    stream: str
+    policy: Policy | None
+    batch_records: int
+    window: int
+    publish_wait: float
+
+
+class Delivery:
+    """The batches of one stream.
+
+    Args:
+        client: The log.
+        signer: Signs the manifests.
+        options: How.
+        place: Sequence number of the next record, and leaf hash of the last manifest.
+
+    Attributes:
+        queue: What waits for a batch; call ``pump`` after adding to it.
+        flights: The batches in flight, in order.
+        failure: Why nothing is taken any more; None while all is well.
+        changed: Set whenever something landed or failed.
+    """
+
+    def __init__(
+        self, client: LogClient, signer: Signer, options: DeliveryOptions, place: tuple[int, bytes]
+    ) -> None:
+        self.queue = Queue()
+        self.flights: list[Flight] = []
+        self.failure: MunimentError | None = None
+        self.changed = asyncio.Event()
+        self._client = client
+        self._signer = signer
+        self._options = options
+        self._next, self._previous = place
+        self._is_pumping = False
+
+    async def settled(self) -> None:
+        """Waits until nothing is queued or in flight, or nothing can be any more."""
+        while (self.queue or self.flights) and self.failure is None:
+            self.changed.clear()
+            await self.changed.wait()
+
+    def last_error(self) -> str:
+        """What keeps the oldest batch from landing."""
+        return self.flights[0].last_error if self.flights else "still queued"
+
+    def end(self, error: MunimentError) -> list[asyncio.Task[None]]:
+        """Fails everything that waits; returns the cancelled deliveries."""
+        if self.failure is None:
+            self.failure = error
+        current = asyncio.current_task()
+        tasks: list[asyncio.Task[None]] = []
+        for flight in self.flights:
+            for piece in flight.pieces:
+                piece.submission.fail(error)
+            if flight.task is not None and flight.task is not current:
+                flight.task.cancel()
+                tasks.append(flight.task)
+        for piece in self.queue.clear():
+            piece.submission.fail(error)
+        self.flights.clear()
+        self.changed.set()
+        return tasks
+
+    def pump(self) -> None:
+        """Sends what may be sent, once everything that is ready to run has run.
+
+        Callers that one batch woke up come back together; without this the first of them would
+        leave alone, and the others would wait for it.
+        """
+        if not self._is_pumping:
+            self._is_pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Sends batches while the rules allow."""
+        self._is_pumping = False
+        while (
+            self.failure is None
+            and self.queue
+            and len(self.flights) < self._options.window
+            and (
+                not self.flights
+                or self.queue.records >= self._options.batch_records
+                or self.queue.size >= _ROOM
+            )
+        ):
+            if pieces := self.queue.take(self._options.batch_records, _ROOM):
+                self._send(pieces)
+
+    def _send(self, pieces: list[Piece]) -> None:
+        records = [entry for piece in pieces for entry in piece.entries]
+        try:
+            batch = build_batch(
+                self._options.origin,
+                self._signer,
+                self._options.stream,
+                self._next,
+                self._previous,
+                records,
+            )
+        except (FormatError, ValueError) as error:
+            failure = FormatError(str(error))
+            for piece in pieces:
+                piece.submission.refuse(piece, failure)
+            return
+        flight = Flight(
+            batch,
+            self._next,
+            self._previous,
+            pieces,
+            published=any(piece.submission.published for piece in pieces),
+        )
+        self._next += len(records)
+        self._previous = batch.leaf_hashes[-1]
+        self.flights.append(flight)
+        flight.task = asyncio.get_running_loop().create_task(self._deliver(flight))
+
+    async def _deliver(self, flight: Flight) -> None:
+        try:
+            answer = await self._answer(flight)
+            if answer is not None:
+                self._land(flight, answer)
+        except asyncio.CancelledError:
+            raise
+        except StreamError as error:
+            self.end(error)
+        except Exception as error:
+            # A bug here would leave callers waiting for ever; they must fail closed instead.
+            self.end(StreamError(f"internal error: {error!r}"))
+            raise
+        finally:
+            flight.landed.set()
+            self.changed.set()
+            self.pump()
+
+    async def _answer(self, flight: Flight) -> tuple[LogReceipt, str] | None:
+        """Tries until the log has answered for good; None when it refused and that is settled."""
+        pause = FIRST_PAUSE
+        wait = self._options.publish_wait if flight.published else None
+        while True:
+            asked = 0.0
+            try:
+                answer = await self._client.submit_batch(
+                    flight.batch.body, published=wait, timeout=ATTEMPT_TIMEOUT + (wait or 0.0)
+                )
+                check_receipt(answer, count=len(flight.batch.records))
+            except (Unreachable, BadAnswer) as error:
+                # A strange answer (a proxy's page, say) says nothing about the batch either.
+                flight.last_error = str(error)
+            except Refused as refusal:
+                flight.last_error = str(refusal)
+                slug = refusal.problem.slug
+                if slug == "not-published" and (receipt := _durable(flight, refusal.problem)):
+                    return receipt, str(refusal)
+                if slug == "stream-gap":
+                    if await self._was_early(flight, refusal.problem):
+                        continue
+                elif slug == "stream-conflict":
+                    raise self._conflict(flight, refusal.problem) from None
+                elif not refusal.is_retriable:
+                    await self._settle(flight, refusal)
+                    return None
+                asked = refusal.retry_after or 0.0
+            else:
+                return answer, ""
+            await asyncio.sleep(seconds_to_wait(pause, asked))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _before(self, flight: Flight) -> Flight | None:
+        """The batch in flight before this one; None for the first, or when it has left."""
+        if flight not in self.flights:
+            return None
+        at = self.flights.index(flight)
+        return self.flights[at - 1] if at else None
+
+    async def _was_early(self, flight: Flight, problem: Problem) -> bool:
+        """Waits for the batch before; True when it landed, so that this one may go again.
+
+        Raises:
+            StreamGap: If none is before it: the log has lost what it acknowledged.
+        """
+        before = self._before(flight)
+        if before is not None:
+            await before.landed.wait()
+            return True
+        expected = problem.integer("expected")
+        if expected is not None and expected > flight.sequence:
+            raise self._conflict(flight, problem)
+        raise StreamGap(
+            f"stream {self._options.stream}: the log expects record {expected} although it "
+            f"acknowledged all before {flight.sequence}",
+            expected=expected or 0,
+            sequence=flight.sequence,
+        )
+
+    def _conflict(self, flight: Flight, problem: Problem) -> StreamConflict:
+        return StreamConflict(
+            f"stream {self._options.stream}: the log holds something else at record "
+            f"{flight.sequence}; does another process write to this stream? ({problem})",
+            problem=problem,
+            batch=flight.batch.body,
+        )
+
+    async def _settle(self, flight: Flight, refusal: Refused) -> None:
+        """Drops a batch that the log will never take, and rebuilds those behind it."""
+        while (before := self._before(flight)) is not None:
+            await before.landed.wait()
+        if flight not in self.flights:
+            return
+        later = self.flights[self.flights.index(flight) + 1 :]
+        for other in later:
+            if other.task is not None:
+                other.task.cancel()
+        culprit = refusal.problem.integer("entry")
+        innocent: list[Piece] = []
+        begin = 0
+        for piece in flight.pieces:
+            end = begin + piece.stop - piece.start
+            if culprit is None:
+                piece.submission.refuse(piece, refusal)
+            elif begin <= culprit < end:
+                position = piece.start + culprit - begin
+                piece.submission.refuse(piece, RecordRefused(refusal.problem, position))
+            else:
+                innocent.append(piece)
+            begin = end
+        if len(innocent) == len(flight.pieces):
+            # An entry number outside of the records would make this loop for ever.
+            for piece in innocent:
+                piece.submission.refuse(piece, refusal)
+            innocent = []
+        self.flights = [f for f in self.flights if f is not flight and f not in later]
+        again = innocent + [piece for other in later for piece in other.pieces]
+        self.queue.put_back(again)
+        self._next, self._previous = flight.sequence, flight.previous
+
+    def _land(self, flight: Flight, answer: tuple[LogReceipt, str]) -> None:
+        """Hands out the receipts of a batch that is in the log."""
+        if flight not in self.flights:
+            return
+        self.flights.remove(flight)
+        receipt, unpublished = answer
+        published: Published | None = None
+        failure: MunimentError | None = None
+        if receipt.published is not None:
+            try:
+                published = self._verify(flight, receipt, receipt.published)
+            except (BadAnswer, VerificationError, FormatError) as error:
+                failure = error
+        elif flight.published and not unpublished:
+            unpublished = "the log did not send the checkpoint that it was asked for"
+        batch = BatchReceipt(
+            self._options.stream,
+            flight.sequence,
+            receipt.first,
+            receipt.count,
+            receipt.manifest,
+            receipt.size,
+            published,
+        )
+        index, at = receipt.first, 0
+        hashes = flight.batch.leaf_hashes
+        for piece in flight.pieces:
+            submission = piece.submission
+            size = piece.stop - piece.start
+            if submission.published:
+                if failure is not None:
+                    submission.fail(failure)
+                submission.unpublished = submission.unpublished or unpublished
+            entries = piece.entries
+            submission.give(
+                [
+                    Receipt(number, entry, leaf, batch)
+                    for number, entry, leaf in zip(
+                        range(index + at, index + at + size),
+                        entries,
+                        hashes[at : at + size],
+                        strict=True,
+                    )
+                ]
+            )
+            at += size
+
+    def _verify(self, flight: Flight, receipt: LogReceipt, part: PublishedPart) -> Published:
+        return check_published(
+            part,
+            first=receipt.first,
+            leaf_hashes=flight.batch.leaf_hashes[: receipt.count],
+            origin=self._options.origin,
+            policy=self._options.policy,
+        )
+
+
+def _durable(flight: Flight, problem: Problem) -> LogReceipt | None:
+    """The receipt of a batch that is in the log though not published; None if there is none."""
+    receipt = receipt_of(problem)
+    if receipt is None:
+        return None
+    try:
+        check_receipt(receipt, count=len(flight.batch.records))
+    except BadAnswer:
+        return None
+    return receipt

@@ -1,0 +1,408 @@
+"""A gateway's stream to the log: batches, exactly once, in order.
+
+Why nothing is logged twice or lost silently:
+
+- A batch, once built, keeps its bytes and its sequence number until the log has answered for good.
+  A lost answer is followed by the same bytes, to which the log gives the first receipt again.
+- A batch whose outcome is unknown is never given up in favour of another one at the same place:
+  callers may stop waiting (deadline, cancellation), the batch goes on being tried.
+- The only batches ever rebuilt are those behind one that the log will never take: they carry the
+  hash of a manifest that is in no log, so no late copy of them can be accepted.
+- When the log's stream is not where it was left, the gateway stops for good and says why.
+
+The work is done in ``delivery``; what waits for it is in ``submissions``. ``authorization`` says
+what a denial means, ``spool`` keeps records that must not wait for the log.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from muniment.errors import (
+    BadAnswer,
+    FormatError,
+    GatewayClosed,
+    Refused,
+    Undelivered,
+)
+from muniment.gateway.authorization import authorize
+from muniment.gateway.delivery import ATTEMPT_TIMEOUT, Delivery, DeliveryOptions
+from muniment.gateway.outcomes import Unfinished
+from muniment.gateway.receipts import Receipt
+from muniment.gateway.spool import SPOOL_SUFFIX, Spool
+from muniment.gateway.submissions import Passage, Piece, Submission
+from muniment.http.access import Access
+from muniment.http.logclient import LogClient
+from muniment.local.home import Home
+from muniment.permit import Permit
+from muniment.records.manifest import MAX_BATCH_RECORDS
+from muniment.records.preparation import Preparer, RecordInput
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.note import Signer
+from muniment.tlog.policy import Policy
+
+DEFAULT_BATCH: Final = 1000
+"""Records in a batch: the signature and the transaction cost nothing a record from there on."""
+
+DEFAULT_WINDOW: Final = 4
+"""Batches in flight: enough to keep the log busy while answers travel."""
+
+DEFAULT_DEADLINE: Final = 30.0
+"""Seconds that a caller waits for its receipts."""
+
+DEFAULT_PUBLISH_WAIT: Final = 10.0
+"""Seconds that the log may take to get a batch cosigned before it answers without."""
+
+MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of records that wait for a batch; beyond it ``submit`` waits before it takes more."""
+
+_FIRST_LOOK: Final = 0.05
+"""Seconds until a new log is asked again for its first checkpoint; doubled up to one second."""
+
+
+def _ids() -> Callable[[], str]:
+    """Makes the ids of one gateway's records: unique by a random prefix, then counted."""
+    prefix, numbers = secrets.token_hex(8), count(1)
+    return lambda: f"{prefix}-{next(numbers)}"
+
+
+class Gateway:
+    """One stream of one gateway; use it as an async context manager.
+
+    Concurrent callers share batches: a batch leaves at once when none is in flight, and what
+    arrives meanwhile is gathered into the next; full batches leave up to ``window`` at a time.
+
+    Attributes:
+        stream: The stream's label.
+        sequence: Where the stream stood when the gateway was opened: its next record's number.
+        producer: The key name that records are from.
+        policy: See below.
+        window: See below.
+        deadline: See below.
+        unfinished: Outcomes that are being written.
+
+    Args:
+        log_url: The log's base URL.
+        signer: Signs the manifests; its key name is the records' producer.
+        stream: The stream's label. Exactly one process may write to a stream at a time.
+        origin: The log's origin; read from its checkpoint when None (trust on first use).
+        policy: Verifies the checkpoints of published receipts; without it proofs are checked
+            against the checkpoint, but the checkpoint's signatures are not, and ``authorize``
+            refuses to work.
+        batch_records: Most records in a batch.
+        window: Most batches in flight.
+        deadline: Seconds that ``submit`` waits when it is not told otherwise.
+        publish_wait: Seconds that the log may take to publish, see ``submit``.
+        spool: A file for records that must not wait for the log (see ``spool``); delivered on the
+            stream of this label with ``.spool`` appended.
+        access: CA, client certificate and read token; by default the environment's (see
+            ``access``).
+
+    Raises:
+        ValueError: If an argument is out of range or the URL is not one.
+    """
+
+    def __init__(
+        self,
+        log_url: str,
+        signer: Signer,
+        *,
+        stream: str = "default",
+        origin: str | None = None,
+        policy: Policy | None = None,
+        batch_records: int = DEFAULT_BATCH,
+        window: int = DEFAULT_WINDOW,
+        deadline: float = DEFAULT_DEADLINE,
+        publish_wait: float = DEFAULT_PUBLISH_WAIT,
+        spool: Path | str | None = None,
+        access: Access | None = None,
+    ) -> None:
+        if not 1 <= batch_records <= MAX_BATCH_RECORDS:
+            raise ValueError(f"batch_records: {batch_records} is not in 1..{MAX_BATCH_RECORDS}")
+        if not 1 <= window <= 64:
+            raise ValueError(f"window: {window} is not in 1..64")
+        self.stream = stream
+        self.sequence = 0
+        self.producer = signer.vkey.name
+        self.policy = policy
+        self._origin = origin
+        self._signer = signer
+        self._batch_records = batch_records
+        self.window = window
+        self.deadline = deadline
+        self.unfinished = Unfinished()
+        self._home = Home("the gateway")
+        self._publish_wait = publish_wait
+        self._access = access
+        self._client = LogClient(
+            log_url, timeout=ATTEMPT_TIMEOUT, connections=window + 2, access=access
+        )
+        self._preparer = Preparer(
+            self.producer,
+            now_ms=lambda: time.time_ns() // 1_000_000,
+            new_id=_ids(),
+        )
+        self._delivery: Delivery | None = None
+        self._spool_path = None if spool is None else Path(spool)
+        self._spool: Spool | None = None
+        self._url = log_url
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        self._home.check_process()
+        self._home.enter(asyncio.get_running_loop())
+        await self._client.__aenter__()
+        try:
+            await self._resume()
+            if self._spool_path is not None:
+                self._spool = await Spool.open(
+                    self._spool_path,
+                    lambda: Gateway(
+                        self._url,
+                        self._signer,
+                        stream=self.stream + SPOOL_SUFFIX,
+                        origin=self._origin,
+                        batch_records=self._batch_records,
+                        window=self.window,
+                        access=self._access,
+                    ),
+                    self._preparer,
+                )
+        except BaseException:
+            await self._client.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _resume(self) -> None:
+        """Learns the origin and the stream's place from the log, which knows what it has taken."""
+        head = await self._client.stream(self.producer, self.stream)
+        self.sequence = head.next
+        if self._origin is None:
+            self._origin = head.origin or await self._published_origin()
+        options = DeliveryOptions(
+            self._origin,
+            self.stream,
+            self.policy,
+            self._batch_records,
+            self.window,
+            self._publish_wait,
+        )
+        place = (head.next, head.previous)
+        self._delivery = Delivery(self._client, self._signer, options, place)
+
+    async def _published_origin(self) -> str:
+        """The origin that the log's checkpoint names; waits for the first one of a new log."""
+        pause = _FIRST_LOOK
+        end = asyncio.get_running_loop().time() + self._publish_wait
+        while True:
+            try:
+                data = await self._client.checkpoint()
+                return parse_signed_checkpoint(data).checkpoint.origin
+            except FormatError as error:
+                raise BadAnswer(f"checkpoint: {error}") from None
+            except Refused as refusal:
+                late = asyncio.get_running_loop().time() > end
+                if refusal.problem.slug != "not-published-yet" or late:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+    @property
+    def origin(self) -> str:
+        """The log's origin.
+
+        Raises:
+            RuntimeError: Before the gateway is open, when it was not given.
+        """
+        if self._origin is None:
+            raise RuntimeError("the origin is known once the gateway is open")
+        return self._origin
+
+    @property
+    def has_spool(self) -> bool:
+        """Whether a spool is open."""
+        return self._spool is not None
+
+    @property
+    def spool(self) -> Spool:
+        """The durable spool; its ``put`` never waits for the log.
+
+        Raises:
+            RuntimeError: If the gateway has none, or is not open.
+        """
+        if self._spool is None:
+            raise RuntimeError("the gateway has no open spool: Gateway(..., spool=PATH)")
+        return self._spool
+
+    async def close(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - a bound for the drain, not for the call
+        """Delivers what was accepted from callers, then closes; safe to call twice.
+
+        Args:
+            timeout: Most seconds for the delivery; the gateway's deadline when None. What is
+                undelivered then fails with ``GatewayClosed``; the spool keeps its own.
+
+        Raises:
+            WrongLoop: If another event loop has it.
+        """
+        if self._home.is_forked:
+            return  # all there is to close is its parent's
+        self._home.check()
+        try:
+            await self._close(timeout)
+            # Calls that got no permit now have outcomes, for which the spool is still open.
+            await asyncio.sleep(0)
+            await self.unfinished.settled()
+        finally:
+            spool, self._spool = self._spool, None
+            if spool is not None:
+                await spool.close()
+
+    async def _close(self, timeout: float | None) -> None:  # noqa: ASYNC109 - see close
+        delivery, self._delivery = self._delivery, None
+        if delivery is None:
+            return
+        try:
+            async with asyncio.timeout(self.deadline if timeout is None else timeout):
+                await delivery.settled()
+        except TimeoutError:
+            pass
+        finally:
+            tasks = delivery.end(GatewayClosed(f"closed before delivery ({delivery.last_error()})"))
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._client.close()
+
+    # Submitting
+
+    def prepare(self, records: Iterable[RecordInput]) -> list[bytes]:
+        """Completes and checks records, as ``submit`` does before it sends them.
+
+        Raises:
+            RecordError: For the first one that is no record, with its number from 0.
+        """
+        return self._preparer.prepare(records)
+
+    async def submit(
+        self,
+        records: Iterable[RecordInput],
+        *,
+        published: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - the batch must outlive the caller's deadline
+    ) -> list[Receipt]:
+        """Logs records, in order; returns one receipt a record once all of them are durable.
+
+        Members ``v``, ``id``, ``time`` and ``producer`` are filled in where missing. The records
+        of one call are logged in one batch when they fit.
+
+        Cancelling the call, like its deadline, ends the waiting: records that are in a batch
+        already will be logged, the others will not.
+
+        Args:
+            records: Typed records, JSON objects as bytes or text, or mappings.
+            published: Wait for the quorum's cosignatures too; the receipts then carry a verified
+                checkpoint and can make proofs.
+            timeout: Seconds to wait; the gateway's deadline when None.
+
+        Raises:
+            RecordError: If a record is not one; with its number from 0, and names the member.
+                Nothing of the call was sent.
+            RecordRefused, Refused: If the log will not take them.
+            NotPublished: If they are durable, but were not cosigned in time.
+            Undelivered: If the deadline passed first.
+            StreamError: If the stream is not where this gateway left it.
+            VerificationError: If what the log published does not verify.
+            GatewayClosed: If the gateway is closed, or was opened by the process that forked here.
+            WrongLoop: If it was opened in another event loop.
+        """
+        return await self.submit_encoded(
+            self._preparer.prepare(records), published=published, timeout=timeout
+        )
+
+    async def authorize(
+        self,
+        decision: RecordInput,
+        *,
+        edges: Iterable[RecordInput] = (),
+        timeout: float | None = None,  # noqa: ASYNC109 - see submit
+    ) -> Permit:
+        """Logs a decision; returns its permit once a quorum's cosigned proof was verified here.
+
+        Fails closed: there is a permit, or there is an exception, and nothing may run. A decision
+        of false is logged too, and then denied with its codes.
+
+        Args:
+            decision: As for ``submit``; a decision.
+            edges: Lineage edges to log right behind it, in the same batch: see ``lineage_edges``.
+                They are not logged with a denial.
+            timeout: Seconds for all of it; the gateway's deadline when None.
+
+        Raises:
+            Denied: Whatever the reason; see ``authorization`` for the codes. When the deadline
+                passes, the decision may be logged all the same; an outcome ``aborted`` with the
+                codes is put into the spool then, if there is one, and so it is on cancellation.
+            ValueError: If the gateway has no policy: then it cannot verify anything.
+        """
+        return await authorize(self, decision, edges, timeout)
+
+    async def submit_encoded(
+        self,
+        entries: Sequence[bytes],
+        *,
+        published: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - see submit
+        passage: Passage | None = None,
+    ) -> list[Receipt]:
+        """Like ``submit``, of records that are complete and canonical already.
+
+        They are not checked here; the log refuses what they get wrong.
+
+        Args:
+            entries: The records.
+            published: As for ``submit``.
+            timeout: As for ``submit``.
+            passage: Says, when the call has failed, whether the log may have them all the same.
+        """
+        self._home.check()
+        limit = self.deadline if timeout is None else timeout
+        delivery = self._delivery
+        if delivery is None:
+            raise GatewayClosed("the gateway is not open")
+        try:
+            async with asyncio.timeout(limit):
+                return await self._submit(
+                    delivery, entries, published=published, passage=passage or Passage()
+                )
+        except TimeoutError:
+            raise Undelivered(
+                f"no receipt within {limit:g} s ({delivery.last_error()}); the records may be "
+                "logged"
+            ) from None
+
+    async def _submit(
+        self, delivery: Delivery, entries: Sequence[bytes], *, published: bool, passage: Passage
+    ) -> list[Receipt]:
+        while delivery.queue.size >= MAX_QUEUED_BYTES and delivery.failure is None:
+            delivery.changed.clear()
+            await delivery.changed.wait()
+        if delivery.failure is not None:
+            raise delivery.failure
+        if not entries:
+            return []
+        future = asyncio.get_running_loop().create_future()
+        submission = Submission(entries, published, future, passage)
+        delivery.queue.append(Piece(submission, 0, len(entries)))
+        delivery.pump()
+        return await submission.future

@@ -1,0 +1,362 @@
+"""The steps of a governed call, the same for event loops and threads.
+
+Nothing of a call's own objects is trusted beyond the next wait: the policy, ``complete`` and
+``check`` get copies of the request, and what the call is about is taken again before it runs.
+The room for its outcome is on disk before anything is decided; from then on exactly one outcome is
+kept for what ran or was allowed, and none for what was not.
+"""
+
+import asyncio
+import inspect
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, Protocol, Required, TypeAlias, TypedDict, TypeVar
+
+from muniment.errors import Denied
+from muniment.gateway.authorization import (
+    authorize_call,
+    denial_of,
+    denial_of_error,
+    denial_of_verdict,
+    note_failure,
+)
+from muniment.gateway.callables import close_unrun, is_unseen
+from muniment.gateway.callbinding import (
+    Bound,
+    CallBinding,
+    JsonObject,
+    ResourceOf,
+    digest_of_result,
+)
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.outcomes import KEEPING, PendingOutcome
+from muniment.gateway.runs import current_run, run_edges
+from muniment.permit import Permit, Verdict
+from muniment.records.canonical import encode_canonical
+from muniment.records.codec import parse_record
+from muniment.records.kinds import Decision, Record, RunStatus
+from muniment.records.preparation import RecordInput
+from muniment.tlog.encoding import FormatError
+
+T = TypeVar("T")
+
+Decide: TypeAlias = Callable[[JsonObject], Any]
+"""The policy engine: an AuthZEN request to its response, or to an awaitable of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a governed callable.
+
+    Attributes:
+        execution: Id of the run that the call is.
+        request: The AuthZEN request.
+        parent: The run that triggered the call, if any.
+        inputs: Digest of the arguments, or of what stands for them.
+    """
+
+    execution: str
+    request: JsonObject
+    parent: str | None
+    inputs: str
+
+
+Complete: TypeAlias = Callable[[Call, dict[str, Any]], RecordInput]
+"""Adds to a decision, whose members it gets, what the policy engine does not know: the artifact, an
+authority's signature. What it gives back must be about the same request and run."""
+
+Check: TypeAlias = Callable[[Permit, Call], "Verdict | Awaitable[Verdict | None] | None"]
+"""Judges a permit before the run; raises, or returns a verdict that does not permit, to deny."""
+
+
+class Options(TypedDict, total=False):
+    """How calls of a function are governed.
+
+    Attributes:
+        decide: The policy engine.
+        subject: The AuthZEN subject; its id is the agent that performs the runs.
+        action: The AuthZEN action's name; "call" if absent.
+        resource: The AuthZEN resource, or what makes it of the call's arguments; the tool of the
+            callable's name if absent.
+        delegator: The agent that delegated to the subject; logged as an edge.
+        complete: Adds artifact and signatures to a decision.
+        check: Judges each permit, e.g. ``Guard.check`` with the runtime's context.
+        bind: Makes of the call's arguments a JSON value that stands for them, when they have none
+            of their own: its digest is taken at the decision, compared before the run, and logged.
+        parent: The run that triggers the calls, or what makes its id of the call's arguments; if
+            absent, the run inside of which the call is made.
+        require_parent: Whether a call that no run triggers is denied.
+    """
+
+    decide: Required[Decide]
+    subject: Required[JsonObject]
+    action: str
+    resource: ResourceOf | None
+    delegator: str | None
+    complete: Complete | None
+    check: Check | None
+    bind: Callable[..., Any] | None
+    parent: Callable[..., str | None] | str | None
+    require_parent: bool
+
+
+def check_options(options: Options) -> None:
+    """Checks that the options are there, and no others.
+
+    Raises:
+        TypeError: As for arguments.
+    """
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise TypeError(f"governed() got an unexpected argument {min(unknown)!r}")
+    if missing := Options.__required_keys__ - options.keys():
+        raise TypeError(f"governed() is missing the argument {min(missing)!r}")
+
+
+class Wait(Protocol):
+    """Has the gateway's loop do some work, and waits for it, whoever calls."""
+
+    async def __call__(self, work: Coroutine[Any, Any, T], seconds: float, /) -> T:
+        """Waits for work that should take so many seconds at the most.
+
+        Raises:
+            MunimentError: If the loop cannot do it, or gives no answer.
+        """
+        ...
+
+
+async def await_within(work: Awaitable[T], seconds: float, what: str) -> T:
+    """Awaits something that may not let itself be cancelled.
+
+    Raises:
+        TimeoutError: If it takes longer than so many seconds.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise TimeoutError(f"{what}: no answer within {seconds:g} s")
+        return task.result()
+    finally:
+        task.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """A call that may run, and now must have an outcome.
+
+    Attributes:
+        call: The call.
+        outcome: Its outcome, to be kept.
+    """
+
+    call: Call
+    outcome: PendingOutcome
+
+
+class Governing:
+    """The steps of the calls of one function.
+
+    Args:
+        function: The function.
+        gateway: The gateway, on its own loop.
+        wait: Waits for what happens there.
+        options: How calls are governed.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], gateway: Gateway, wait: Wait, options: Options
+    ) -> None:
+        self._gateway = gateway
+        self._wait = wait
+        self._decide = options["decide"]
+        self._subject = options["subject"]
+        self._action = options.get("action", "call")
+        self._delegator = options.get("delegator")
+        self._complete = options.get("complete")
+        self._check = options.get("check")
+        self._parent = options.get("parent")
+        self._require_parent = options.get("require_parent", False)
+        tool = {"type": "tool", "id": getattr(function, "__name__", "call")}
+        self._binding = CallBinding(function, options.get("resource") or tool, options.get("bind"))
+        try:
+            self._signature = inspect.signature(function, follow_wrapped=False)
+        except ValueError:  # of something that is not written in Python
+            self._signature = inspect.signature(lambda *_, **__: None)
+
+    async def permit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Permitted:
+        """Everything before the run.
+
+        Raises:
+            TypeError: If the function does not take these arguments; nothing is decided.
+            Denied: If it may not run; then its outcome is kept, if it needs one.
+        """
+        self._signature.bind(*args, **kwargs)
+        try:
+            bound = self._binding.take(args, kwargs)
+            call = self._call(bound, args, kwargs)
+            outcome = await self._begin(call)
+        except Denied:
+            raise
+        except Exception as error:
+            raise denial_of_error(error) from error
+        try:
+            await self._authorize(call, outcome)
+            if not self._binding.take(args, kwargs).is_same(bound):
+                raise Denied(("authorization_discontinuity",), [_CHANGED])
+        except BaseException as error:
+            denial = denial_of(error)
+            raised = denial if isinstance(error, Exception) else error
+            await note_failure(raised, self._finish(partial(outcome.abandon, denial.codes)))
+            if raised is error:
+                raise
+            raise denial from error
+        return Permitted(call, outcome)
+
+    async def keep_raised(self, permitted: Permitted, error: BaseException) -> None:
+        """Keeps the outcome of a run that raised."""
+        status: RunStatus = "failed" if isinstance(error, Exception) else "aborted"
+        await note_failure(error, self._keep(permitted, status))
+
+    async def keep_result(self, permitted: Permitted, result: object) -> None:
+        """Keeps the outcome of a run that gave a result.
+
+        Raises:
+            TypeError: If the result is something that would run only now.
+            MunimentError: If the outcome cannot be kept.
+        """
+        digest = digest_of_result(result)
+        if digest is not None:
+            await self._keep(permitted, "completed", outputs={"result": digest})
+            return
+        unrun = close_unrun(result)
+        is_unknown = unrun is not None or is_unseen(result)
+        await self._keep(permitted, "unknown" if is_unknown else "completed")
+        if unrun is not None:
+            raise TypeError(
+                f"a governed call gave back a {unrun}, which had not run and is closed now: it "
+                "would have run outside of the call; let the function run it to its end"
+            )
+
+    async def _keep(self, permitted: Permitted, status: RunStatus, **members: Any) -> None:
+        await self._finish(partial(permitted.outcome.keep, status, **members))
+
+    async def _finish(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await self._wait(self._gateway.unfinished.finish(work, "the outcome"), KEEPING)
+
+    async def _ask(self, answer: Any, what: str) -> Any:
+        """What the caller's code says, which may be awaitable, and may never say it."""
+        if not inspect.isawaitable(answer):
+            return answer
+        seconds = self._gateway.deadline
+        try:
+            return await self._wait(await_within(answer, seconds, what), seconds)
+        finally:
+            if (
+                inspect.iscoroutine(answer)
+                and inspect.getcoroutinestate(answer) == inspect.CORO_CREATED
+            ):
+                answer.close()  # the gateway's loop did not even begin
+
+    def _call(self, bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        parent = self._parent(*args, **kwargs) if callable(self._parent) else self._parent
+        parent = current_run() if parent is None else parent
+        if parent is None and self._require_parent:
+            raise Denied(("lineage_fragmentation",), [_NO_PARENT])
+        request = {
+            "subject": deepcopy(dict(self._subject)),
+            "action": {"name": self._action},
+            "resource": bound.resource,
+        }
+        return Call(f"run-{secrets.token_hex(12)}", request, parent, bound.digest)
+
+    async def _begin(self, call: Call) -> PendingOutcome:
+        gateway = self._gateway
+        if gateway.policy is None:
+            raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
+        members = {"execution": call.execution, "inputs": {"arguments": call.inputs}}
+        return await self._wait(PendingOutcome.begin(gateway, members), KEEPING)
+
+    async def _authorize(self, call: Call, outcome: PendingOutcome) -> None:
+        response = await self._ask(self._decide(deepcopy(call.request)), "the policy engine")
+        record, entry = self._decision(call, response)
+        edges = run_edges(
+            call.execution,
+            agent=call.request["subject"]["id"],
+            parent=call.parent,
+            delegator=self._delegator,
+        )
+        work = authorize_call(self._gateway, record, entry, edges, outcome)
+        permit = await self._wait(work, self._gateway.deadline + KEEPING)
+        if self._check is not None:
+            found = await self._ask(self._check(permit, _copy(call)), "check=")
+            if found is not None and not found.permitted:
+                raise denial_of_verdict(found)
+
+    def _decision(self, call: Call, response: Any) -> tuple[Decision, bytes]:
+        """The decision's record, and its bytes.
+
+        Raises:
+            FormatError: If the policy engine's answer is none, or ``complete`` gave no decision of
+                this call.
+        """
+        # One copy, of which all is read: the object could say something else the next time.
+        response = deepcopy(dict(response)) if isinstance(response, Mapping) else {}
+        if not isinstance(response.get("decision"), bool):
+            raise FormatError("the policy engine gave no AuthZEN response")
+        members: dict[str, Any] = {
+            "v": 1,
+            "kind": "decision",
+            "id": f"d-{call.execution}",
+            "time": time.time_ns() // 1_000_000,
+            "producer": self._gateway.producer,
+            "execution": call.execution,
+            "request": deepcopy(call.request),
+            "response": response,
+        }
+        allowed: bool = response["decision"]
+        if not allowed:
+            members["denial"] = {"codes": ["denied_by_policy"]}
+        completed = members if self._complete is None else self._complete(_copy(call), members)
+        [entry] = self._gateway.prepare([completed])
+        record = parse_record(entry)
+        return _check_own(record, call, allowed=allowed), entry
+
+
+_CHANGED: Final = (
+    "the arguments, or the resource made of them, changed between the decision and the run"
+)
+_NO_PARENT: Final = (
+    "no run triggers this call, and require_parent asks for one: call it inside of a governed call "
+    "or of running(RUN), give parent=, or hand the run on to another thread with carry_run"
+)
+
+
+def _copy(call: Call) -> Call:
+    return replace(call, request=deepcopy(call.request))
+
+
+def _check_own(record: Record, call: Call, *, allowed: bool) -> Decision:
+    """Checks that a record, which ``complete`` may have made, is still the decision of this call.
+
+    Raises:
+        FormatError: Naming the member that says something else.
+    """
+    if not isinstance(record, Decision):
+        raise FormatError("complete= gave back another kind of record than a decision")
+    pairs: list[tuple[str, Any, Any]] = [("execution", record.execution, call.execution)]
+    for member in sorted(record.request.keys() | call.request.keys()):
+        name = f"request.{member}"
+        pairs.append((name, record.request.get(member), call.request.get(member)))
+    for name, found, expected in pairs:
+        if encode_canonical(found) != encode_canonical(expected):
+            raise FormatError(
+                f"complete= gave back a decision with another {name} than the call's own: it may "
+                "add an artifact, signatures and ids of its own, and change nothing"
+            )
+    if record.allowed and not allowed:
+        raise FormatError("complete= made an allowing decision of the policy engine's no")
+    return record

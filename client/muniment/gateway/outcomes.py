@@ -1,0 +1,142 @@
+"""The outcome of one call: room for it is on disk first, and exactly one is kept for what ran."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from muniment.errors import Undelivered
+
+if TYPE_CHECKING:
+    from muniment.gateway.gateway import Gateway
+    from muniment.gateway.spool import Spool
+    from muniment.records.kinds import RunStatus
+    from muniment.records.members import DenialCode
+    from muniment.records.preparation import RecordInput
+
+KEEPING: Final = 10.0
+"""Seconds that a caller waits for its outcome to be on disk; the writing goes on after them."""
+
+
+def unrun_outcome(members: Mapping[str, Any], codes: "Sequence[DenialCode]") -> dict[str, Any]:
+    """The outcome of a run that was or may have been allowed, and never began.
+
+    Args:
+        members: The outcome's other members, its ``execution`` at least.
+        codes: Why.
+    """
+    denial = {"codes": list(dict.fromkeys(codes))}
+    return {"kind": "outcome", **members, "status": "aborted", "denial": denial}
+
+
+class Unfinished:
+    """Work that is finished whether or not somebody waits for it: a cancelled call's outcome."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def finish(self, work: Callable[[], Coroutine[Any, Any, None]], what: str) -> None:
+        """Waits for the work, for KEEPING seconds.
+
+        Raises:
+            Undelivered: If it takes longer; it goes on.
+            Exception: What the work raises.
+        """
+        task = asyncio.create_task(work())
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        await asyncio.wait({task}, timeout=KEEPING)
+        if not task.done():
+            raise Undelivered(f"{what} takes more than {KEEPING:g} s")
+        task.result()
+
+    async def settled(self) -> None:
+        """Waits for all of it, for KEEPING seconds."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=KEEPING)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; others must not be warned
+
+
+class PendingOutcome:
+    """The outcome of a call that is going on. Belongs to the spool's event loop.
+
+    Until it is kept it is ``unknown`` on disk, and so in the log once this process has ended.
+
+    Attributes:
+        is_being_authorized: Whether the decision is being authorised: who does that says what
+            became of it, and nobody else.
+        has_permit: Whether a permit was given.
+    """
+
+    def __init__(self, spool: "Spool", call: int, members: Mapping[str, Any]) -> None:
+        """See ``begin``."""
+        self.is_being_authorized = False
+        self.has_permit = False
+        self._spool = spool
+        self._call = call
+        self._members = members
+        self._is_over = False
+        self._denied: tuple[DenialCode, ...] = ()
+
+    @classmethod
+    async def begin(cls, gateway: "Gateway", members: Mapping[str, Any]) -> "PendingOutcome":
+        """Sets room aside in a gateway's spool, before anything is decided.
+
+        Args:
+            gateway: The gateway.
+            members: The outcome without its status.
+
+        Raises:
+            RuntimeError: If the gateway has no spool.
+            TimeoutError: If its disk gives no answer.
+            MunimentError: If no outcome can be kept now; see ``Spool.begin``.
+        """
+        spool = gateway.spool
+        members = {"kind": "outcome", **members}
+        async with asyncio.timeout(KEEPING):
+            call = await spool.begin({**members, "status": "unknown"})
+        return cls(spool, call, members)
+
+    async def keep(self, status: "RunStatus", **members: Any) -> None:
+        """Keeps how the call ended; the first word counts.
+
+        Raises:
+            MunimentError: If it cannot be kept; see ``Spool.end``.
+        """
+        await self._end({**self._members, **members, "status": status})
+
+    async def keep_unrun(self, codes: "Sequence[DenialCode]") -> None:
+        """Keeps that the call never began, although it may have been allowed."""
+        await self._end(unrun_outcome(self._members, codes))
+
+    async def _end(self, outcome: "RecordInput") -> None:
+        if not self._is_over:
+            self._is_over = True
+            await self._spool.end(self._call, outcome)
+
+    def drop(self) -> None:
+        """Gives the room back: nothing was allowed."""
+        if not self._is_over:
+            self._is_over = True
+            self._spool.forget(self._call)
+
+    async def abandon(self, codes: "Sequence[DenialCode]") -> None:
+        """Ends what does not run: an outcome if there is, or may be, a permit for it.
+
+        Whether there is, is known on the event loop alone; a caller in another thread may have
+        stopped waiting at any moment.
+        """
+        if self.has_permit:
+            await self.keep_unrun(codes)
+        elif self.is_being_authorized:
+            self._denied = tuple(codes)
+        else:
+            self.drop()
+
+    @property
+    def abandoned(self) -> "tuple[DenialCode, ...]":
+        """Why nobody waits for the permit any more; empty while somebody does."""
+        return self._denied

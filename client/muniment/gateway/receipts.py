@@ -1,0 +1,143 @@
+"""What a gateway gets back for its records: receipts, and proofs once a quorum has cosigned.
+
+A receipt is the log's promise (design section 1: on disk, an index for ever, in the tree). A
+published receipt is more: a checkpoint and a proof, checked here before anyone sees it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from muniment.errors import BadAnswer, VerificationError
+from muniment.http.logclient import LogReceipt, PublishedPart, decode_hashes
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.encoding import FormatError
+from muniment.tlog.policy import CosignedCheckpoint, Policy
+from muniment.tlog.proofs import verify_inclusion
+from muniment.tlog.tlogproof import TlogProof
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The checkpoint that covers a batch, and its records' inclusion proofs, all checked.
+
+    Attributes:
+        checkpoint: The log's checkpoint, with the cosignatures it came with.
+        proofs: One inclusion proof a record, in the records' order.
+        cosigned: The verified checkpoint when the gateway has a policy; None without one: then
+            the proofs lead to the checkpoint's root, but nobody checked who signed it.
+    """
+
+    checkpoint: SignedCheckpoint
+    proofs: tuple[tuple[bytes, ...], ...]
+    cosigned: CosignedCheckpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReceipt:
+    """Where one batch stands in the log.
+
+    Attributes:
+        stream: The stream's label.
+        sequence: Sequence number, on the stream, of the first record.
+        first: Leaf index of the first record; the others follow it.
+        count: Number of records.
+        manifest: Leaf index of the manifest, always ``first + count``.
+        size: Size of the integrated tree after the batch.
+        published: The cosigned checkpoint and the proofs, when they were asked for.
+    """
+
+    stream: str
+    sequence: int
+    first: int
+    count: int
+    manifest: int
+    size: int
+    published: Published | None = None
+
+
+class Receipt(NamedTuple):
+    """Where one record stands in the log.
+
+    Attributes:
+        index: Its leaf index.
+        entry: Its bytes, exactly as logged.
+        leaf_hash: Their RFC 6962 leaf hash.
+        batch: The batch it was logged in.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
+    entry: bytes
+    leaf_hash: bytes
+    batch: BatchReceipt
+
+    def tlog_proof(self) -> TlogProof:
+        """The record's C2SP tlog-proof.
+
+        Raises:
+            ValueError: If the record was submitted without waiting for publication.
+        """
+        published = self.batch.published
+        if published is None:
+            raise ValueError("the receipt has no proof: submit with published=True")
+        return TlogProof(
+            index=self.index,
+            proof=published.proofs[self.index - self.batch.first],
+            checkpoint=published.checkpoint,
+        )
+
+
+def check_receipt(answer: LogReceipt, *, count: int) -> None:
+    """Checks that a receipt can be that of a batch of ``count`` records.
+
+    Raises:
+        BadAnswer: If its numbers contradict each other or the batch.
+    """
+    if (
+        answer.first < 0
+        or answer.count != count
+        or answer.manifest != answer.first + count
+        or answer.size <= answer.manifest
+    ):
+        raise BadAnswer(
+            f"receipt: first {answer.first}, count {answer.count}, manifest {answer.manifest} and "
+            f"size {answer.size} do not fit a batch of {count} records"
+        )
+
+
+def check_published(
+    part: PublishedPart,
+    *,
+    first: int,
+    leaf_hashes: Sequence[bytes],
+    origin: str,
+    policy: Policy | None,
+) -> Published:
+    """Checks the published part of a receipt: the checkpoint, then each record's proof.
+
+    Args:
+        part: What the log sent.
+        first: Leaf index of the first record.
+        leaf_hashes: The records' leaf hashes, without the manifest's.
+        origin: The log's origin.
+        policy: Verifies the checkpoint's signatures; with None they stay unverified.
+
+    Raises:
+        BadAnswer: If the part is malformed.
+        VerificationError: If the checkpoint does not meet the policy, is of another log, or a
+            proof does not lead to its root.
+    """
+    try:
+        checkpoint = parse_signed_checkpoint(part.checkpoint.encode())
+    except (FormatError, UnicodeEncodeError) as error:
+        raise BadAnswer(f"receipt: {error}") from None
+    if len(part.proofs) != len(leaf_hashes):
+        raise BadAnswer(f"receipt: {len(part.proofs)} proofs for {len(leaf_hashes)} records")
+    cosigned = None if policy is None else policy.verify(checkpoint, origin=origin)
+    head = checkpoint.checkpoint
+    if head.origin != origin:
+        raise VerificationError(f"the checkpoint is of the log {head.origin}, not of {origin}")
+    proofs = tuple([decode_hashes(proof, "receipt: proof") for proof in part.proofs])
+    for index, (leaf, proof) in enumerate(zip(leaf_hashes, proofs, strict=True), first):
+        verify_inclusion(leaf, index, head.size, proof, head.root)
+    return Published(checkpoint, proofs, cosigned)

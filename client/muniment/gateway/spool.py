@@ -1,0 +1,350 @@
+"""A durable queue for records that must not wait for the log: outcomes, edges.
+
+``put`` returns once the records are on this disk; a task delivers them, in order, on a stream of
+their own. Delivered exactly once, whatever ends this process or the log's, because the file and
+the log count alike: the oldest row of the file has the sequence number ``base`` on the stream.
+
+- Rows are deleted, and ``base`` moves on, in one transaction and only after the log has answered.
+- How many rows may be on their way (``claimed``) is on disk before the first of them leaves. After
+  a restart the log says how far the stream is: rows below that are delivered. Further than what was
+  claimed means that somebody else wrote to the stream: delivery stops and ``failure`` says why.
+- The rows claimed before a crash leave first, and alone: cut as before, they make the same batches
+  byte for byte, so that late copies of both runs meet at the log as one.
+- A record that the log will never take is put aside in the table ``refused``, with the reason.
+
+No call runs whose outcome could not be kept. ``begin`` writes the outcome that the call has if
+nobody sees how it ends, before anything is decided: a spool that is broken, full, or on a full disk
+says so then. Room on the disk for the outcomes of calls that are going on is set aside beside the
+file (``SpareRoom``), and the file is opened anew after an error of the disk: the spool recovers by
+itself when there is room again.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from muniment.errors import (
+    GatewayClosed,
+    MunimentError,
+    RecordRefused,
+    Refused,
+    SpoolFull,
+    StreamConflict,
+    StreamError,
+)
+from muniment.gateway.spoolfile import SpoolFile
+from muniment.gateway.spoolstore import SpoolStore
+from muniment.local.home import Home
+from muniment.local.logs import event
+from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
+from muniment.records.preparation import Preparer, RecordInput
+
+if TYPE_CHECKING:
+    from muniment.gateway.gateway import Gateway
+
+SPOOL_SUFFIX: Final = ".spool"
+"""Appended to a stream's label for its spool's stream: two writers may not share a stream."""
+
+MAX_RECORDS: Final = 1_000_000
+"""Records in a spool: a day of a busy gateway's outcomes."""
+
+MAX_BYTES: Final = 512 * 1024 * 1024
+"""Bytes of records in a spool; the file is larger by a fraction."""
+
+CLAIM: Final = 4000
+"""Most records on their way: as many as a gateway's window of batches holds."""
+
+DRAIN: Final = 2.0
+"""Seconds that ``close`` gives the delivery; what is left waits for the next start."""
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 10.0
+"""Seconds between attempts to reach the log: doubled, half of it jitter."""
+
+_LOGGER: Final = logging.getLogger(__name__)
+_NO_DEADLINE: Final = 10_000_000.0
+
+_OUTCOME_ROOM: Final = 1024
+"""Bytes by which an outcome may be longer than the one that nobody saw: codes and digests."""
+
+
+class Spool:
+    """The durable queue of one gateway. Make one with ``open``, end it with ``close``."""
+
+    def __init__(
+        self,
+        store: SpoolStore,
+        connect: "Callable[[], Gateway]",
+        preparer: Preparer,
+        limits: tuple[int, int],
+    ) -> None:
+        """Takes over an opened file; use ``open``."""
+        self._store = store
+        self._failure: MunimentError | None = None
+        self._connect = connect
+        self._preparer = preparer
+        self._most_records, self._most_bytes = limits
+        self._home = Home("the spool")
+        self._calls = itertools.count(1)
+        self._drained = asyncio.Event()
+        self._closing = False
+        self._delivering: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        connect: "Callable[[], Gateway]",
+        preparer: Preparer,
+        *,
+        max_records: int = MAX_RECORDS,
+        max_bytes: int = MAX_BYTES,
+    ) -> "Spool":
+        """Opens a spool, creating the file when absent, and begins to deliver what is in it.
+
+        Calls that were going on when the last process ended have an outcome then: ``unknown``.
+
+        Args:
+            path: The file; one process at a time has it.
+            connect: Makes an unopened gateway on the spool's own stream.
+            preparer: Completes and checks the records.
+            max_records: Most records in the file.
+            max_bytes: Most bytes of records in the file.
+
+        Raises:
+            DatabaseError: If the file is in use, or no spool.
+        """
+        store = await SpoolStore.open(path)
+        if store.is_new:
+            event(_LOGGER, logging.WARNING, "made a new spool: there was none", spool=str(path))
+        spool = cls(store, connect, preparer, (max_records, max_bytes))
+        spool._home.enter(asyncio.get_running_loop())
+        spool._delivering = asyncio.create_task(spool._deliver())
+        return spool
+
+    @property
+    def _file(self) -> SpoolFile:
+        return self._store.file  # another one after an error of the disk
+
+    @property
+    def failure(self) -> MunimentError | None:
+        """Why nothing is delivered; None while all is well.
+
+        Records are still taken, and kept. A ``StreamError`` is for good; of others the spool
+        recovers by itself.
+        """
+        return self._failure or self._store.failure
+
+    @property
+    def pending(self) -> int:
+        """Records that the log has not acknowledged yet."""
+        return self._file.records
+
+    async def put(self, records: Iterable[RecordInput]) -> None:
+        """Takes records, in order, completed and checked as by ``Gateway.submit``.
+
+        Returns once they are on disk; takes no longer when the log is away.
+
+        Raises:
+            RecordError: If one is no record; nothing was taken.
+            SpoolFull: If there is no room for all of them; nothing was taken.
+            GatewayClosed: If the spool is closed, or was opened by the process that forked here.
+            WrongLoop: If another event loop has it.
+            FatalDatabaseError: If the disk failed; whether they were taken is not known.
+        """
+        self._home.check()
+        entries = self._preparer.prepare(records)
+        self._check_open()
+        if not entries:
+            return
+        self._check_limits(len(entries), sum(map(len, entries)))
+        await self._store.put(entries)
+
+    async def begin(self, outcome: RecordInput) -> int:
+        """Sets room aside for the outcome of a call, before anything is decided.
+
+        Args:
+            outcome: What it is if nobody sees how the call ends; that is on disk then.
+
+        Returns:
+            The call's number, for ``end``.
+
+        Raises:
+            SpoolFull: If the spool is full, or its disk.
+            StreamError: If nothing is delivered.
+            GatewayClosed, WrongLoop: As ``put``.
+            DatabaseError, FatalDatabaseError: If the file cannot be written.
+        """
+        self._home.check()
+        (entry,) = self._preparer.prepare([outcome])
+        self._check_open()
+        if self._failure is not None:
+            raise StreamError(f"{self._store.path}: nothing is delivered: {self._failure}")
+        size = len(entry) + _OUTCOME_ROOM
+        self._check_limits(1, size)
+        call = next(self._calls)
+        await self._store.begin(call, entry, size)
+        return call
+
+    async def end(self, call: int, outcome: RecordInput) -> None:
+        """Keeps the outcome of a call; returns once it is on disk.
+
+        Raises:
+            RecordError: If it is no record.
+            GatewayClosed: If the spool is closed; the next one to open it says ``unknown``.
+            FatalDatabaseError: If the disk failed; what is kept, this or ``unknown``, is not known.
+        """
+        self._home.check()
+        (entry,) = self._preparer.prepare([outcome])
+        self._check_open()
+        await self._store.end(call, entry)
+
+    def forget(self, call: int) -> None:
+        """Gives the room of a call back about which there is nothing to say."""
+        if not self._closing:
+            self._store.forget(call)
+
+    async def refused(self) -> int:
+        """Number of records that the log will never take; they are in the file's table."""
+        self._home.check()
+        return await self._store.run(self._file.put_aside)
+
+    async def drained(self) -> None:
+        """Waits until everything is delivered, or nothing can be any more."""
+        self._home.check()
+        while self._file.records and self.failure is None:
+            self._drained.clear()
+            await self._drained.wait()
+
+    async def close(self, drain: float = DRAIN) -> None:
+        """Ends the spool; what is not delivered stays in the file for the next start.
+
+        Args:
+            drain: Seconds for delivering what is there.
+        """
+        if self._closing or self._home.is_forked:
+            return
+        self._home.check()
+        self._closing = True
+        await self._store.flushed()
+        try:
+            async with asyncio.timeout(drain):
+                await self.drained()
+        except TimeoutError:
+            pass
+        finally:
+            if self._delivering is not None:
+                self._delivering.cancel()
+                await asyncio.gather(self._delivering, return_exceptions=True)
+            await self._store.close()
+
+    # Taking
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise GatewayClosed("the spool is closed")
+
+    def _check_limits(self, records: int, size: int) -> None:
+        store = self._store
+        if store.records + records > self._most_records or store.size + size > self._most_bytes:
+            raise SpoolFull(
+                f"{store.path}: holds {store.file.records} records, and the outcomes of "
+                f"{len(store.going_on)} calls are to come"
+            )
+
+    # Delivering
+
+    async def _deliver(self) -> None:
+        pause = FIRST_PAUSE
+        conflicts = 0
+        while not isinstance(self._failure, StreamError):
+            before = self._file.base
+            try:
+                if self._store.is_broken:
+                    await self._store.mend()
+                gateway = await self._connect().__aenter__()
+                try:
+                    await self._resume(gateway)
+                    self._failure = None
+                    await self._drain(gateway)
+                finally:
+                    # At once: what is on its way then is claimed, and the next attempt asks.
+                    await gateway.close(timeout=0)
+            except StreamConflict as error:
+                # Perhaps a late copy of what an earlier run sent: the log knows how far it is.
+                conflicts = 1 if self._file.base > before else conflicts + 1
+                if conflicts > 1:
+                    self._fail(error)
+            except StreamError as error:
+                self._fail(error)
+            except (FatalDatabaseError, DatabaseError) as error:
+                self._store.fail(error)
+                self._drained.set()
+            except Refused as error:
+                if not error.is_retriable and error.problem.slug != "not-published-yet":
+                    self._fail(error)  # for now: the log may let the gateway in later
+            except MunimentError:
+                pass  # nobody answered, or not as a log does: try again, for ever
+            except Exception as error:
+                self._fail(StreamError(f"internal error: {error!r}"))
+                raise
+            pause = FIRST_PAUSE if self._file.base > before else min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    def _fail(self, error: MunimentError) -> None:
+        self._failure = error
+        self._drained.set()
+
+    async def _resume(self, gateway: "Gateway") -> None:
+        """Deletes what the log has taken already, and claims the rest of what was on its way.
+
+        Raises:
+            StreamError: If the stream is not where the file says.
+        """
+        here = (gateway.origin, gateway.producer, gateway.stream)
+        next_ = gateway.sequence
+        if not self._file.is_bound:
+            await self._store.run(partial(self._file.bind, here, next_))
+            self._file.bound(here, next_)
+        if self._file.place != here:
+            raise StreamError(f"{self._store.path}: belongs to stream {' '.join(self._file.place)}")
+        if not self._file.base <= next_ <= self._file.base + self._file.claimed:
+            raise StreamError(
+                f"stream {gateway.stream}: the log expects record {next_}, the spool has sent "
+                f"{self._file.base} to {self._file.base + self._file.claimed}"
+            )
+        await self._delivered(next_ - self._file.base)
+
+    async def _drain(self, gateway: "Gateway") -> None:
+        """Delivers rows for as long as the stream is well."""
+        while True:
+            while not self._file.records:
+                self._store.changed.clear()
+                self._drained.set()
+                await self._store.changed.wait()
+            if not self._file.claimed:
+                count = min(self._file.records, CLAIM)
+                await self._store.run(partial(self._file.claim, count))
+                self._file.claimed = count
+            rows = await self._store.run(partial(self._file.oldest, self._file.claimed))
+            try:
+                await gateway.submit_encoded([data for _, data in rows], timeout=_NO_DEADLINE)
+            except RecordRefused as refusal:
+                # What stood before it in other batches is logged; the stream says how much.
+                position, reason = rows[refusal.position][0], str(refusal)
+                await self._store.run(partial(self._file.refuse, position, reason))
+                self._file.refused(len(rows[refusal.position][1]))
+                return
+            await self._delivered(len(rows))
+
+    async def _delivered(self, count: int) -> None:
+        if not count:
+            return
+        size = await self._store.run(partial(self._file.delete, count))
+        self._file.deleted(count, size)
+        self._drained.set()

@@ -1,0 +1,317 @@
+"""The file of a spool as one process writes it: in groups, and opened anew when its disk failed.
+
+Callers that come together share a transaction. When one fails because the disk is full, the room
+that was set aside (``SpareRoom``) takes what has happened already; what only begins is told of it.
+After an error of the disk nobody knows what is in the file, so it is opened anew, and read.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from muniment.errors import SpoolFull
+from muniment.gateway.spoolfile import APPLICATION_ID, MIGRATIONS, Change, SpareRoom, SpoolFile
+from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, Writer
+from muniment.tlog.encoding import MunimentError
+
+SPARE_SUFFIX: Final = ".spare"
+"""Appended to the file's name for the room that is set aside on its disk."""
+
+_LOCKED_ATTEMPTS: Final = 15
+"""Attempts to write records to a file that another program has locked; each waits for it, too."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """What one caller has to write."""
+
+    done: "asyncio.Future[None]"
+    entries: Sequence[bytes] = ()
+    begun: tuple[int, bytes] | None = None
+    ended: int | None = None
+
+
+class SpoolStore:
+    """The file, for one process. Make one with ``open``, end it with ``close``.
+
+    Attributes:
+        path: The file's path.
+        file: What is in it.
+        failure: Why it cannot be written; None while all is well.
+        going_on: For each call that is going on, by number, the bytes set aside for its outcome.
+        changed: Set whenever records were added, or the file has failed.
+    """
+
+    def __init__(self, writer: Writer, file: SpoolFile) -> None:
+        """Takes over an opened file; use ``open``."""
+        self.path: Final = writer.path
+        self.file = file
+        self.failure: MunimentError | None = None
+        self.going_on: dict[int, int] = {}
+        self.changed: Final = asyncio.Event()
+        self.is_new: Final = writer.is_new
+        self._writer: Writer | None = writer
+        self._identity = _identity(writer.path)
+        self._spare = SpareRoom(writer.path.with_name(writer.path.name + SPARE_SUFFIX))
+        self._waiting: list[_Put] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._mending = asyncio.Lock()
+        self._last: bytes | None = None  # last record of the transaction under way
+        self._is_written = False  # that one, as the file says after it was opened anew
+
+    @classmethod
+    async def open(cls, path: Path) -> "SpoolStore":
+        """Opens the file, or makes it; the calls of the last process are over.
+
+        Raises:
+            DatabaseError: If it is in use, or no spool.
+        """
+        writer = await Writer.open(path, MIGRATIONS, application=APPLICATION_ID)
+        try:
+            return cls(writer, await writer.run(SpoolFile.resume))
+        except BaseException:
+            await writer.close()
+            raise
+
+    @property
+    def records(self) -> int:
+        """Records in the file, on their way to it, and to come of calls that are going on."""
+        waiting = sum(len(one.entries) for one in self._waiting)
+        return self.file.records + waiting + len(self.going_on)
+
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        waiting = sum(len(entry) for one in self._waiting for entry in one.entries)
+        return self.file.size + waiting + sum(self.going_on.values())
+
+    async def put(self, entries: Sequence[bytes]) -> None:
+        """Adds records; returns once they are synced.
+
+        Raises:
+            FatalDatabaseError, DatabaseError: If the file cannot be written.
+        """
+        await self._take(_Put(_future(), entries))
+
+    async def begin(self, call: int, unseen: bytes, size: int) -> None:
+        """Sets bytes aside for the outcome of a call, which is `unseen` until it ends.
+
+        Raises:
+            SpoolFull: If the disk is full.
+            FatalDatabaseError, DatabaseError: If the file cannot be written.
+        """
+        self.going_on[call] = size
+        try:
+            await self._take(_Put(_future(), begun=(call, unseen)))
+        except BaseException:
+            self.forget(call)
+            raise
+
+    async def end(self, call: int, outcome: bytes) -> None:
+        """Adds the outcome of a call; returns once it is synced.
+
+        Raises:
+            FatalDatabaseError, DatabaseError: If the file cannot be written.
+        """
+        await self._take(_Put(_future(), [outcome], ended=call))
+
+    def forget(self, call: int) -> None:
+        """Ends a call without an outcome, soon."""
+        self.going_on.pop(call, None)
+        self._waiting.append(_Put(_future(), ended=call))
+        self._begin_to_flush()
+
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, synced: bool = True) -> T:
+        """Runs a transaction, see ``Writer.run``.
+
+        Raises:
+            FatalDatabaseError: If the disk failed.
+        """
+        if self._writer is None:
+            raise FatalDatabaseError(f"{self.path}: cannot be opened again: {self.failure}")
+        return await self._writer.run(work, synced=synced)
+
+    def fail(self, error: MunimentError) -> None:
+        """Notes why the file cannot be written."""
+        self.failure = error
+        self.changed.set()
+
+    async def flushed(self) -> None:
+        """Waits until what was taken is written."""
+        if self._flushing is not None:
+            await asyncio.gather(self._flushing, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Writes what was taken, and closes the file."""
+        await self.flushed()
+        if self._writer is not None:
+            await self._writer.close()
+
+    # Writing
+
+    async def _take(self, put: _Put) -> None:
+        self._waiting.append(put)
+        self._begin_to_flush()
+        await put.done
+
+    def _begin_to_flush(self) -> None:
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+
+    async def _flush(self) -> None:
+        """Writes what waits, in one transaction for all of it, until nothing waits."""
+        while self._waiting:
+            taken, self._waiting = self._waiting, []
+            if any(one.begun for one in taken):
+                try:
+                    await self._check_disk()
+                except Exception as error:  # noqa: BLE001 - each caller gets it
+                    _settle([one for one in taken if one.begun], error)
+                    taken = [one for one in taken if not one.begun]
+            if taken:
+                await self._write(taken)
+
+    async def _check_disk(self) -> None:
+        """Checks that the file is there and can be written, and that there is room beside it.
+
+        Raises:
+            SpoolFull: If the disk is full.
+            DatabaseError: If the file is not there, or cannot be opened.
+        """
+        if _identity(self.path) != self._identity:
+            raise DatabaseError(f"{self.path}: the spool's file is not there any more")
+        if not self._spare.is_there:
+            try:
+                await asyncio.to_thread(self._spare.make)
+            except OSError as error:
+                raise SpoolFull(
+                    f"{self.path}: its disk has no room for outcomes: {error.strerror}"
+                ) from error
+        if self.is_broken:
+            await self.mend()
+
+    async def _write(self, taken: Sequence[_Put]) -> None:
+        change = _change(taken)
+        self._last, self._is_written = change.entries[-1] if change.entries else None, False
+        try:
+            await self._apply(change)
+        except FatalDatabaseError as error:
+            self.fail(error)
+            await self._write_again(taken, error)
+        except Exception as error:  # noqa: BLE001 - each caller gets it
+            _settle(taken, error)
+        else:
+            self._note(change)
+            _settle(taken)
+        self._last = None
+
+    async def _apply(self, change: Change) -> None:
+        """Runs the transaction; records are worth waiting for another program to unlock the file.
+
+        Raises:
+            FatalDatabaseError: If the disk failed.
+            DatabaseError: If another program keeps the file locked.
+        """
+        work, synced = partial(self.file.change, change), bool(change.entries)
+        for _ in range(_LOCKED_ATTEMPTS if change.entries else 1):
+            try:
+                return await self.run(work, synced=synced)
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+        raise DatabaseError(f"{self.path}: another program keeps it locked")
+
+    def _note(self, change: Change) -> None:
+        self.file.changed(change)
+        for call in change.ended:
+            self.going_on.pop(call, None)
+        if change.entries:
+            self.changed.set()
+
+    async def _write_again(self, taken: Sequence[_Put], error: Exception) -> None:
+        """Writes what has happened into the room that was set aside, the disk being full."""
+        _settle([one for one in taken if one.begun], error)
+        happened = [one for one in taken if not one.begun]
+        try:
+            if any(one.entries for one in happened):
+                self._spare.spend()
+                await self.mend()
+                change = _change(happened)
+                if self._is_written:  # and counted, in the file as it is now
+                    change = Change(ended=change.ended)
+                await self._apply(change)
+                self._note(change)
+                self.changed.set()
+        except Exception as again:  # noqa: BLE001 - each caller gets it
+            _settle(happened, again)
+        else:
+            # A call that is only to be forgotten is: it is not among those that are going on.
+            _settle(happened)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether nothing can be written until the file was opened anew."""
+        return self._writer is None or self._writer.is_broken
+
+    async def mend(self) -> None:
+        """Opens the file anew, when an error of the disk has made the connection unusable.
+
+        Raises:
+            DatabaseError, FatalDatabaseError: If that fails.
+        """
+        async with self._mending:
+            if not self.is_broken:
+                return
+            broken, self._writer = self._writer, None
+            if broken is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    await broken.close()
+            writer = await Writer.open(
+                self.path, MIGRATIONS, application=APPLICATION_ID, expected="old"
+            )
+            try:
+                reload = partial(SpoolFile.reload, self._last, tuple(self.going_on))
+                self.file, self._is_written = await writer.run(reload)
+            except BaseException:
+                await writer.close()
+                raise
+            self._writer = writer
+            self.failure = None
+
+
+def _future() -> "asyncio.Future[None]":
+    return asyncio.get_running_loop().create_future()
+
+
+def _change(taken: Sequence[_Put]) -> Change:
+    return Change(
+        [entry for one in taken for entry in one.entries],
+        [one.begun for one in taken if one.begun is not None],
+        [one.ended for one in taken if one.ended is not None],
+    )
+
+
+def _settle(taken: Sequence[_Put], error: Exception | None = None) -> None:
+    for one in taken:
+        if one.done.done():
+            continue
+        if error is None:
+            one.done.set_result(None)
+        else:
+            one.done.set_exception(error)
+            one.done.exception()  # the caller may have been cancelled
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

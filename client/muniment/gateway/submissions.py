@@ -1,0 +1,155 @@
+"""Records that wait for a batch: calls of ``submit``, cut into pieces. No I/O."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from muniment.errors import MunimentError, NotPublished
+from muniment.gateway.receipts import Receipt
+
+
+@dataclass(slots=True, eq=False)
+class Passage:
+    """Whether records may have come to the log, for a caller that stopped waiting.
+
+    Attributes:
+        has_left: Whether they are in a batch that the log may have taken.
+    """
+
+    has_left: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """One call of ``submit``: complete when each of its records has a receipt."""
+
+    entries: Sequence[bytes]
+    published: bool
+    future: asyncio.Future[list[Receipt]]
+    passage: Passage = field(default_factory=Passage)
+    receipts: list[Receipt] = field(default_factory=list[Receipt])
+    unpublished: str = ""
+    missing: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.missing = len(self.entries)
+
+    def give(self, receipts: list[Receipt]) -> None:
+        """Takes the receipts of a piece; pieces of one submission are answered in any order."""
+        in_order = not self.receipts
+        self.receipts += receipts
+        self.missing -= len(receipts)
+        if self.missing or self.future.done():
+            return
+        if not in_order:
+            self.receipts.sort(key=lambda receipt: receipt.index)
+        if self.unpublished:
+            self.fail(NotPublished(self.unpublished))
+        else:
+            self.future.set_result(self.receipts)
+
+    def fail(self, error: MunimentError) -> None:
+        """Ends the submission, unless it has ended."""
+        if not self.future.done():
+            self.future.set_exception(error)
+            # The caller may have been cancelled: nobody must be warned of an unread exception.
+            self.future.exception()
+
+    def refuse(self, piece: "Piece", error: MunimentError) -> None:
+        """As ``fail``, when the log will never take a piece of it."""
+        if len(piece) == len(self.entries):
+            self.passage.has_left = False
+        self.fail(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The records [start, stop) of a submission; what the queue and batches are made of."""
+
+    submission: Submission
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def entries(self) -> Sequence[bytes]:
+        """The records' bytes."""
+        return self.submission.entries[self.start : self.stop]
+
+
+class Queue:
+    """Pieces in the order in which their records will be logged.
+
+    Attributes:
+        records: Number of records in them.
+        size: Their bytes.
+    """
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.size = 0
+        self._pieces: deque[Piece] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._pieces)
+
+    def append(self, piece: Piece) -> None:
+        """Adds a piece at the end."""
+        self._pieces.append(piece)
+        self._count(piece, +1)
+
+    def put_back(self, pieces: Sequence[Piece]) -> None:
+        """Adds pieces at the front, the first of them first."""
+        for piece in reversed(pieces):
+            self._pieces.appendleft(piece)
+            self._count(piece, +1)
+
+    def clear(self) -> list[Piece]:
+        """Takes everything."""
+        pieces = list(self._pieces)
+        self._pieces.clear()
+        self.records = self.size = 0
+        return pieces
+
+    def take(self, most: int, room: int) -> list[Piece]:
+        """Takes the next batch's pieces; none when all of their callers have gone.
+
+        Records of one call stay together unless they do not fit into a batch at all.
+
+        Args:
+            most: Most records in a batch.
+            room: Most bytes in a batch, framing included.
+        """
+        pieces: list[Piece] = []
+        left = most
+        while self._pieces and left:
+            piece = self._pieces.popleft()
+            self._count(piece, -1)
+            if piece.submission.future.done():
+                continue
+            if pieces and left < len(piece) <= most:
+                self.put_back([piece])
+                break
+            entries = piece.submission.entries
+            stop = min(piece.stop, piece.start + left)
+            for at in range(piece.start, stop):
+                room -= len(entries[at]) + 2
+                # A record too large for any batch goes alone, for the log to refuse.
+                if room < 0 and (pieces or at > piece.start):
+                    stop = at
+                    break
+            if stop > piece.start:
+                piece.submission.passage.has_left = True
+                pieces.append(Piece(piece.submission, piece.start, stop))
+            if stop < piece.stop:
+                self.put_back([Piece(piece.submission, stop, piece.stop)])
+                break
+            left -= stop - piece.start
+        return pieces
+
+    def _count(self, piece: Piece, sign: int) -> None:
+        self.records += sign * len(piece)
+        self.size += sign * sum(map(len, piece.entries))

@@ -1,0 +1,183 @@
+"""How a client connects: whom it believes (CA), who it is (certificate), what it may read (token).
+
+Nothing of it is ever given on a command line, where every user of the machine could read it. The
+commands and the SDK take it from the environment unless they are told otherwise:
+
+| variable | is |
+| --- | --- |
+| `MUNIMENT_TLS_CA` | PEM file: the only CAs to believe, instead of the system's |
+| `MUNIMENT_TLS_CERTIFICATE`, `MUNIMENT_TLS_KEY` | PEM files: the client's certificate and key |
+| `MUNIMENT_READ_TOKEN_FILE` | file with a read token of the log |
+| `MUNIMENT_READ_TOKEN` | the token itself, where files are not at hand |
+"""
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Literal, NoReturn, Self
+from urllib.parse import urlsplit
+
+from muniment.errors import InputError
+from muniment.local.privatefiles import check_private, read_secret
+from muniment.tlog.encoding import MunimentError
+
+TLS_CA: Final = "MUNIMENT_TLS_CA"
+TLS_CERTIFICATE: Final = "MUNIMENT_TLS_CERTIFICATE"
+TLS_KEY: Final = "MUNIMENT_TLS_KEY"
+READ_TOKEN: Final = "MUNIMENT_READ_TOKEN"  # noqa: S105 - the name of a variable
+READ_TOKEN_FILE: Final = "MUNIMENT_READ_TOKEN_FILE"  # noqa: S105 - the name of a variable
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a client shows and believes.
+
+    Attributes:
+        ca: PEM file with the only CAs to believe; None for the system's.
+        certificate: PEM file with the client's certificate and its chain; None for none.
+        key: PEM file with the private key of `certificate`, of mode 0600.
+        token: A read token of the log; None for none. Never part of the repr.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Reads the variables above.
+
+        Raises:
+            InputError: If both variables of the token are set, or its file cannot be used.
+        """
+
+        def path(name: str) -> Path | None:
+            value = environment.get(name)
+            return Path(value) if value else None
+
+        token, file = environment.get(READ_TOKEN) or None, path(READ_TOKEN_FILE)
+        if token and file is not None:
+            raise InputError(f"{READ_TOKEN} and {READ_TOKEN_FILE}: set one of them")
+        if file is not None:
+            token = read_token(file)
+        return cls(path(TLS_CA), path(TLS_CERTIFICATE), path(TLS_KEY), token)
+
+    def without_token(self) -> Self:
+        """The same for parties that are not the log."""
+        return replace(self, token=None)
+
+    def ssl(self) -> ssl.SSLContext | Literal[True]:
+        """What the HTTP library takes: a context, or True for the library's own.
+
+        Raises:
+            InputError: If a file cannot be used; names it.
+        """
+        if (self.certificate is None) != (self.key is None):
+            raise InputError("TLS: a client certificate needs its key, and a key its certificate")
+        if self.ca is None and self.certificate is None:
+            return True
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(f"TLS: CA {self.ca}: {_reason(error)}") from None
+        if self.certificate is not None and self.key is not None:
+            try:
+                check_private(self.key, "TLS key")
+                load_certificate(context, self.certificate, self.key)
+            except MunimentError as error:
+                raise InputError(f"TLS: {error}") from None
+        return context
+
+    def fingerprint(self) -> bytes:
+        """A digest of the files' content: when it is another one, connections are made anew.
+
+        Raises:
+            InputError: If a file cannot be read; names it.
+        """
+        digest = sha256()
+        for path in (self.ca, self.certificate, self.key):
+            try:
+                data = b"" if path is None else path.read_bytes()
+            except OSError as error:
+                raise InputError(f"TLS: {path}: {_reason(error)}") from None
+            digest.update(b"%d:" % len(data) + data)
+        return digest.digest()
+
+    def headers(self, url: str) -> dict[str, str]:
+        """The headers for requests to the log at a base URL.
+
+        Raises:
+            InputError: If the token would travel in the clear (loopback apart).
+        """
+        if self.token is None:
+            return {}
+        check_token_url(url)
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+ANYBODY: Final = Access()
+"""The system's CAs, no certificate, no token."""
+
+
+def read_token(path: Path) -> str:
+    """Reads a token from a private file's first line.
+
+    Raises:
+        InputError: If the file cannot be used, or holds what no token is.
+    """
+    try:
+        token = read_secret(path, "token").decode("ascii")
+    except MunimentError as error:
+        raise InputError(str(error)) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: the token is not ASCII") from None
+    if not token.isprintable() or " " in token:
+        raise InputError(f"{path}: the token has blanks or control characters")
+    return token
+
+
+def check_token_url(url: str) -> None:
+    """Checks that a bearer token may be sent to a URL (RFC 6750 section 5.3: TLS).
+
+    Raises:
+        InputError: If it is plain http to another machine.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "https" or _is_loopback(parts.hostname or ""):
+        return
+    raise InputError(f"{url}: a token is not sent without TLS; use https")
+
+
+def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Loads a certificate and its unencrypted key.
+
+    Raises:
+        InputError: If they cannot be used or do not belong together; names the files.
+    """
+    try:
+        context.load_cert_chain(certificate, key, _refuse)
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(f"{certificate}, {key}: {_reason(error)}") from None
+
+
+def _refuse() -> NoReturn:
+    # Otherwise OpenSSL asks on the terminal, and a service waits for ever.
+    raise InputError("the TLS key is encrypted; TLS keys are protected by their mode alone")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "not PEM").replace("_", " ").lower()
+    return error.strerror or str(error)

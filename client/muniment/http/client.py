@@ -1,0 +1,305 @@
+"""HTTP for every party that asks another: one aiohttp session, bounded in size and in time.
+
+No redirects, cookies or proxies: what a log, a witness or a peer says is checked by what it is, and
+a base URL is its owner's word. Bodies are not decoded by aiohttp: a few bytes can decode to very
+many, so they are decoded here, up to the caller's limit.
+
+A request that finds its kept connection closed before any answer is sent again on another one; so
+only what may be repeated must be sent. All calls of ours may: reads, and writes that the receiver
+recognises.
+"""
+
+import asyncio
+import os
+import ssl
+import zlib
+from collections.abc import Mapping
+from io import BytesIO
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
+
+from muniment.http.urls import check_url
+from muniment.tlog.encoding import MunimentError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+MAX_HEAD: Final = 64 << 10
+"""Bytes of one line or header of a response, and of all its headers."""
+
+MAX_HEADERS: Final = 256
+"""Headers of a response."""
+
+MAX_ERROR: Final = 64 << 10
+"""Bytes of the body of a response that is not a 200, at the least."""
+
+KEEP_SECONDS: Final = 300.0
+"""How long an idle connection is kept."""
+
+_LARGE: Final = 64 << 10
+"""Bytes of a body that is sent in pieces."""
+
+_GZIP: Final = 16 + zlib.MAX_WBITS
+_NOTHING: Final[Mapping[str, str]] = {}
+
+
+class HttpError(MunimentError):
+    """No answer came, or none that is HTTP."""
+
+
+class TooLongError(HttpError):
+    """The answer's body is longer than was allowed."""
+
+
+class Answer(NamedTuple):
+    """A response.
+
+    Attributes:
+        status: Its status; redirects are among them, they are not followed.
+        headers: Its headers by lower-case name; of several with one name the last.
+        body: Its body, without content coding.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def media_type(self) -> str:
+        """The media type, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip()
+
+
+class HttpSession:
+    """Kept-alive connections to any number of servers; close it when done.
+
+    It opens aiohttp's session with the first request, in whichever event loop that is made.
+
+    Args:
+        headers: Sent with every request.
+        tls: For https: a context, or True for the system's CAs.
+        connections: Most connections open at one time; None for no bound.
+
+    Raises:
+        ValueError: If a header has a line end.
+    """
+
+    def __init__(
+        self,
+        *,
+        headers: Mapping[str, str],
+        tls: ssl.SSLContext | Literal[True] = True,
+        connections: int | None = None,
+    ) -> None:
+        if any("\n" in text or "\r" in text for item in headers.items() for text in item):
+            raise ValueError("a line end within a header")
+        self._headers: Final = dict(headers)
+        self._tls: Final = tls
+        self._connections: Final = connections or 0
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes all connections; no request can be made any more."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        limit: int | None,
+        seconds: float,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = _NOTHING,
+    ) -> Answer:
+        """Makes one request.
+
+        Args:
+            method: The method.
+            url: An http or https URL, encoded.
+            limit: Most bytes of the body of a 200; of other answers, MAX_ERROR at least. None
+                when the body does not matter, and is not read.
+            seconds: Time for all of it, connecting included.
+            body: The body; None for none.
+            headers: Sent besides those of the session.
+
+        Raises:
+            TimeoutError: It took too long.
+            TooLongError: The answer is longer than the limit.
+            HttpError: No answer came, or none that is HTTP.
+        """
+        import aiohttp  # noqa: PLC0415  # 0.2 s, which commands that ask nobody do without
+
+        try:
+            async with asyncio.timeout(seconds):
+                try:
+                    return await self._once(method, url, limit, body, headers)
+                except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                    # Servers close idle connections, perhaps just as a request sets out. aiohttp
+                    # repeats a GET by itself then.
+                    if body is None or isinstance(error, aiohttp.ClientConnectorError):
+                        raise
+                    return await self._once(method, url, limit, body, headers)
+        except TimeoutError:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise HttpError(_words(error)) from error
+
+    async def _once(
+        self,
+        method: str,
+        url: str,
+        limit: int | None,
+        body: bytes | None,
+        headers: Mapping[str, str],
+    ) -> Answer:
+        from yarl import URL  # noqa: PLC0415  # comes with aiohttp
+
+        session = self._opened()
+        # aiohttp hands large bodies to the socket in pieces, when it can read them in pieces.
+        data = BytesIO(body) if body is not None and len(body) > _LARGE else body
+        async with session.request(
+            method, URL(url, encoded=True), data=data, headers=headers, allow_redirects=False
+        ) as response:
+            if response.status < 200:
+                raise HttpError("the server changed the protocol")
+            found = {name.lower(): value.strip(" \t") for name, value in response.headers.items()}
+            if limit is None:
+                return Answer(response.status, found, b"")
+            if response.status != 200:
+                limit = max(limit, MAX_ERROR)
+            if (response.content_length or 0) > limit:
+                raise TooLongError(f"the answer is longer than {limit} bytes")
+            pieces, size = [], 0
+            async for piece in response.content.iter_any():
+                size += len(piece)
+                if size > limit:
+                    raise TooLongError(f"the answer is longer than {limit} bytes")
+                pieces.append(piece)
+            coding = found.get("content-encoding", "")
+            return Answer(response.status, found, _decoded(b"".join(pieces), coding, limit))
+
+    def _opened(self) -> "aiohttp.ClientSession":
+        if self._closed:
+            raise HttpError("the client is closed")
+        if self._session is None:
+            import aiohttp  # noqa: PLC0415  # as above
+
+            self._session = aiohttp.ClientSession(
+                headers=self._headers,
+                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections, keepalive_timeout=KEEP_SECONDS, ssl=self._tls
+                ),
+                timeout=aiohttp.ClientTimeout(),  # `request` has one deadline for everything
+                auto_decompress=False,
+                trust_env=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                max_line_size=MAX_HEAD,
+                max_field_size=MAX_HEAD,
+                max_headers=MAX_HEADERS,
+            )
+        return self._session
+
+
+class HttpClient(HttpSession):
+    """Kept-alive connections to one server; close it when done.
+
+    Args:
+        url: The base URL, http or https; what `urls.check_url` accepts.
+        headers: Sent with every request.
+        tls: For https: a context, or True for the system's CAs.
+        connections: Most connections open at one time; None for no bound.
+
+    Raises:
+        ValueError: If the URL is no base URL, or a header has a line end.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        tls: ssl.SSLContext | Literal[True] = True,
+        connections: int | None = None,
+    ) -> None:
+        super().__init__(headers=headers, tls=tls, connections=connections)
+        self._base: Final = check_url(url)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        limit: int,
+        seconds: float,
+        body: bytes | None = None,
+        media_type: str = "application/octet-stream",
+    ) -> Answer:
+        """Makes one request below the base URL.
+
+        Args:
+            method: The method.
+            path: Path and query below the base URL, encoded.
+            limit: Most bytes of the body of a 200; of other answers, MAX_ERROR at least.
+            seconds: Time for all of it, connecting included.
+            body: The body; None for none.
+            media_type: The type of the body.
+
+        Raises:
+            TimeoutError: It took too long.
+            TooLongError: The answer is longer than the limit.
+            HttpError: No answer came, or none that is HTTP.
+        """
+        if not (path.isascii() and path.isprintable()) or " " in path:
+            raise ValueError(f"not a path: {path!r}")
+        headers = {} if body is None else {"Content-Type": media_type}
+        return await self.request(
+            method, self._base + path, limit=limit, seconds=seconds, body=body, headers=headers
+        )
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, on one line and without the address, which callers name in their words."""
+    import aiohttp  # noqa: PLC0415  # it is there: its error was caught
+
+    match error:
+        case aiohttp.ClientResponseError():
+            return f"not HTTP/1.1: {error.message.partition(chr(10))[0].rstrip(':')}"
+        case aiohttp.ServerDisconnectedError():
+            return "the server closed the connection"
+        case aiohttp.ClientPayloadError():
+            return "the answer ended early, or is malformed"
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return f"TLS: {error.__cause__ or type(error).__name__}".partition("\n")[0]
+    for cause in (error.__cause__, error):
+        if isinstance(cause, OSError) and cause.errno is not None:
+            # asyncio's own text has the address in it; a resolver's numbers are not the system's.
+            return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror)
+    return type(error).__name__
+
+
+def _decoded(body: bytes, coding: str, limit: int) -> bytes:
+    """Undoes the content coding, to `limit` bytes."""
+    if coding.lower() in {"", "identity"}:
+        return body
+    if coding.lower() != "gzip":
+        raise HttpError("a content coding that was not asked for")
+    decoder = zlib.decompressobj(_GZIP)
+    try:
+        data = decoder.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise HttpError(f"the answer is no gzip: {error}") from None
+    if len(data) > limit:
+        raise TooLongError(f"the answer is longer than {limit} bytes")
+    if not decoder.eof:
+        raise HttpError("the answer's gzip ends early")
+    return data

@@ -1,0 +1,578 @@
+"""C2SP tlog-tiles reads and the ``/v1`` calls of one log, over HTTP: thin, bounded, without trust.
+
+Nothing that this module returns is verified beyond its form. Each answer has a size limit and each
+request a deadline; redirects are never followed (a log's URL is its owner's word, a redirect is
+not); errors come as the types of ``muniment.errors`` and as nothing else.
+"""
+
+import asyncio
+import random
+import zlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from muniment.errors import BadAnswer, Problem, Refused, Unreachable
+from muniment.http.access import Access
+from muniment.http.client import Answer, HttpClient, HttpError, TooLongError
+from muniment.http.typedjson import decode_json
+from muniment.http.urls import check_url
+from muniment.tlog.encoding import FormatError, frame, parse_base64, unframe
+from muniment.tlog.merkle import HASH_SIZE
+from muniment.tlog.note import MAX_NOTE_SIZE
+from muniment.tlog.proofs import MAX_PROOF
+from muniment.tlog.staticct import data_path, leaves_of
+from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile, tile_at
+
+DEFAULT_TIMEOUT: Final = 30.0
+"""Seconds for one request, from the connection to the last byte of the answer."""
+
+READ_ATTEMPTS: Final = 4
+"""How often a read is tried; reads are idempotent, and an audit makes thousands of them."""
+
+MAX_RETRY_AFTER: Final = 60.0
+"""Seconds; a longer ``Retry-After`` is cut, so that a log cannot park its clients for a day."""
+
+CATCH_UP_PAUSES: Final = (0.5, 1.5, 3.0)
+"""Seconds to wait, one after the other, for a copy of a log (a mirror, another frontend, a cache)
+that is behind the one that showed the head."""
+
+_ABSENT: Final = 404
+_MAX_JSON: Final = 64 * 1024
+_MAX_ENTRY_ANSWER: Final = 65_535
+_MAX_BUNDLE: Final = 256 * (2 + 65_535)
+_MAX_DATA: Final = 2 * _MAX_BUNDLE  # a precertificate is in it twice
+_GZIP: Final = b"\x1f\x8b"
+# A published receipt carries up to MAX_PROOF hashes (47 bytes each in JSON) a record.
+_MAX_PUBLISHED: Final = 64 * 1024 * 1024
+# A hundred records of the largest size.
+_MAX_FOUND: Final = 100 * (_MAX_ENTRY_ANSWER + 100)
+_MAX_PROOF_ANSWER: Final = 2 * MAX_NOTE_SIZE
+_FIRST_PAUSE: Final = 0.1
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+T = TypeVar("T")
+
+
+class StreamHead(msgspec.Struct, frozen=True):
+    """Where a stream stands at the log.
+
+    Attributes:
+        next: Sequence number of the next record.
+        manifest: Base64 of the last manifest's leaf hash; 32 zero bytes for a new stream.
+        origin: The log's origin; "" if the log does not say.
+    """
+
+    next: int
+    manifest: str
+    origin: str = ""
+
+    @property
+    def previous(self) -> bytes:
+        """The last manifest's leaf hash, 32 bytes.
+
+        Raises:
+            FormatError: If the log sent something else.
+        """
+        return parse_base64(self.manifest, "stream head: manifest", size=HASH_SIZE)
+
+
+class PublishedPart(msgspec.Struct, frozen=True):
+    """The checkpoint that covers a batch, with one inclusion proof a record; unverified."""
+
+    checkpoint: str
+    proofs: list[list[str]]
+
+
+class LogReceipt(msgspec.Struct, frozen=True):
+    """The log's answer to a batch.
+
+    Attributes:
+        first: Leaf index of the first record.
+        count: Number of records.
+        manifest: Leaf index of the manifest.
+        size: Size of the integrated tree after the batch.
+        published: The cosigned checkpoint and the proofs, when they were asked for.
+    """
+
+    first: int
+    count: int
+    manifest: int
+    size: int
+    published: PublishedPart | None = None
+
+
+class _ConsistencyAnswer(msgspec.Struct, frozen=True):
+    proof: list[str]
+
+
+class _KeySeen(msgspec.Struct, frozen=True):
+    size: int
+    index: int | None
+    first: int
+
+
+class FoundRecord(msgspec.Struct, frozen=True):
+    """A record that the log's index has found; nobody has verified it.
+
+    Attributes:
+        index: Its leaf index.
+        record: The record, as JSON values.
+        conflicting: Whether its producer used its id for another content as well.
+    """
+
+    index: int
+    record: dict[str, Any]
+    conflicting: bool
+
+
+class FoundRecords(msgspec.Struct, frozen=True):
+    """What the log's index has found; nobody has verified it.
+
+    Attributes:
+        size: The tree size that the answer reflects.
+        records: In the order of the log.
+        next: The `after` of the next page; None at the end.
+    """
+
+    size: int
+    records: list[FoundRecord]
+    next: int | None
+
+
+class LogClient:
+    """An HTTP client of one log; use it as an async context manager.
+
+    Args:
+        url: The log's base URL (http or https).
+        timeout: Seconds for one request.
+        connections: Most connections open at the same time.
+        access: CA, client certificate and read token; by default the environment's.
+        pauses: Seconds to wait, one after the other, for a tile that is not there yet; None for
+            CATCH_UP_PAUSES.
+
+    Attributes:
+        pauses: As given; readers of checkpoints wait as long for one that is not too old.
+
+    Raises:
+        ValueError: If the URL is not one.
+        InputError: If what the environment names cannot be used, or the read token would travel
+            without TLS.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        connections: int = 16,
+        access: Access | None = None,
+        pauses: Sequence[float] | None = None,
+    ) -> None:
+        self.url = check_url(url)
+        self.pauses = tuple(CATCH_UP_PAUSES if pauses is None else pauses)
+        self._shown = 0  # leaves of the newest checkpoint that was read
+        self._has_data: bool | None = None  # entries are served as data tiles of static-ct-api
+        self._access = Access.from_environment() if access is None else access
+        self._headers = self._access.headers(self.url)
+        self._timeout = timeout
+        self._connections = connections
+        self._http: HttpClient | None = None
+
+    async def __aenter__(self) -> Self:
+        self._http = HttpClient(
+            self.url,
+            headers={
+                "User-Agent": "muniment",
+                "Accept-Encoding": self._encodings(),
+                **self._headers,
+            },
+            tls=self._access.ssl(),
+            connections=self._connections,
+        )
+        return self
+
+    def _encodings(self) -> str:
+        # Packing and unpacking a bundle takes longer than carrying it to another process here.
+        host = urlsplit(self.url).hostname
+        return "identity" if host in _LOOPBACK else "gzip, identity"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Pickled for another process, which opens its own connections.
+        return {**vars(self), "_http": None}
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections; safe to call twice."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.close()
+
+    # Reads (C2SP tlog-tiles)
+
+    async def checkpoint(self) -> bytes:
+        """Reads ``/checkpoint``: the newest published checkpoint, a signed note, unverified.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the log has none to show.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        data = await self._get("/checkpoint", limit=MAX_NOTE_SIZE)
+        size = data.split(b"\n", 2)[1:2]
+        if size and size[0].isdigit() and len(size[0]) < 20:
+            self._shown = max(self._shown, int(size[0]))
+        return data
+
+    async def tile(self, tile: Tile) -> bytes:
+        """Reads a hash tile (32 bytes a hash) or an entry bundle, as it stands at ``tile.width``.
+
+        Logs may drop a partial tile once its full tile exists (tlog-tiles, "Partial Tiles"); then
+        the full one is read and cut, which is why the length of a bundle is not its file's.
+
+        A tile that is not there is asked for again, `pauses` long: a head and the tiles below it
+        may come from two copies of the log, one of which is a moment behind.
+
+        Raises:
+            Unreachable: If no answer came, or whoever answers is still behind the checkpoint.
+            Refused: If the log does not have it, but what comes after it.
+            BadAnswer: If its length cannot be that of the tile, or a bundle is malformed where it
+                had to be cut.
+        """
+        for pause in (*self.pauses, None):
+            try:
+                return await self._tile(tile)
+            except Refused as refusal:
+                if refusal.problem.status != _ABSENT:
+                    raise
+                if (bundle := await self._look_for_data(tile, refusal)) is not None:
+                    return bundle
+                if pause is None:
+                    raise await self._absence(tile, refusal) from None
+            await asyncio.sleep(pause)
+        raise AssertionError("the loop returns or raises")
+
+    async def _absence(self, tile: Tile, refusal: Refused) -> Unreachable | Refused:
+        """Tells a copy that is behind, which ends somewhere, from a log that lacks a part."""
+        size = self._shown
+        if not size:
+            return refusal
+        published = refusal.problem.integer("published")
+        if refusal.problem.slug == "not-published-yet" and published is not None:
+            return Unreachable(
+                f"{self.url}/{tile.path}: whoever answers has published {published} leaves only, "
+                f"the checkpoint is of {size}: two copies of the log, one of them behind"
+            )
+        edge = tile_at(min(tile.level, 0), (size - 1) // TILE_WIDTH, size)
+        if edge != tile:
+            try:
+                await self._tile(edge)
+            except Refused:
+                pass
+            else:
+                return refusal
+        return Unreachable(
+            f"{self.url}/{tile.path}: not there (HTTP {_ABSENT}), nor the newest tile: whoever "
+            f"answers is behind the checkpoint of {size} leaves: another copy of the log, or a "
+            "cache that keeps old answers"
+        )
+
+    async def _look_for_data(self, tile: Tile, refusal: Refused) -> bytes | None:
+        """An entry bundle made of a data tile, the first time that the log lacks a bundle."""
+        if tile.level != ENTRIES or self._has_data is not None or refusal.problem.is_own:
+            return None
+        try:
+            bundle = await self._read_data(tile)
+        except Refused:
+            return None
+        self._has_data = True
+        return bundle
+
+    async def _read_data(self, tile: Tile) -> bytes:
+        """Reads a data tile of static-ct-api, and makes of it what would be the entry bundle."""
+        try:
+            data = await self._get("/" + data_path(tile), limit=_MAX_DATA)
+        except Refused as refusal:
+            if not tile.is_partial or refusal.problem.status not in {404, 410}:
+                raise
+            data = await self._get("/" + data_path(tile.full), limit=_MAX_DATA)
+        if data.startswith(_GZIP):
+            # As Sunlight stores it; a plain web server does not say so. No tile begins like this:
+            # the first bytes of a time in milliseconds are 0.
+            unpacker = zlib.decompressobj(wbits=31)
+            try:
+                data = unpacker.decompress(data, _MAX_DATA)
+            except zlib.error as error:
+                raise BadAnswer(f"{data_path(tile)}: {error}") from None
+        try:
+            return frame(leaves_of(data, most=tile.width))
+        except (FormatError, ValueError) as error:
+            raise BadAnswer(f"{data_path(tile)}: {error}") from None
+
+    async def _tile(self, tile: Tile) -> bytes:
+        if tile.level == ENTRIES and self._has_data:
+            return await self._read_data(tile)
+        limit = _MAX_BUNDLE if tile.level == ENTRIES else HASH_SIZE * 256
+        try:
+            data = await self._get("/" + tile.path, limit=limit)
+            return self._checked(tile, data)
+        except Refused as refusal:
+            if not tile.is_partial or refusal.problem.status not in {404, 410}:
+                raise
+            whole = await self._get("/" + tile.full.path, limit=limit)
+        if tile.level != ENTRIES:
+            return self._checked(tile.full, whole)[: HASH_SIZE * tile.width]
+        try:
+            entries = unframe(whole, most=TILE_WIDTH)
+        except FormatError as error:
+            raise BadAnswer(f"{tile.full.path}: {error}") from None
+        return frame(entries[: tile.width])
+
+    @staticmethod
+    def _checked(tile: Tile, data: bytes) -> bytes:
+        if tile.level != ENTRIES and len(data) != HASH_SIZE * tile.width:
+            raise BadAnswer(f"{tile.path}: {len(data)} bytes instead of {HASH_SIZE * tile.width}")
+        return data
+
+    # The service API
+
+    async def stream(self, key_name: str, label: str) -> StreamHead:
+        """Reads where a gateway's stream stands.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the log does not know the gateway, and for other errors.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        path = f"/v1/streams/{quote(key_name, safe='')}/{quote(label, safe='')}"
+        head = _decode(await self._get(path, limit=_MAX_JSON), StreamHead, "stream head")
+        try:
+            _ = head.previous
+        except FormatError as error:
+            raise BadAnswer(str(error)) from None
+        if head.next < 0:
+            raise BadAnswer("stream head: next is negative")
+        return head
+
+    async def knows(self, kind: Literal["decision", "execution", "key"], id_: str) -> bool | None:
+        """Asks the log's index whether it has something on a decision or run, or signed by a key.
+
+        Returns:
+            None when it cannot tell: an index that an older version began does not know all keys.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the log keeps no index, or it cannot be asked now.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        name = quote(id_, safe="")
+        if kind == "key":
+            seen = _decode(await self._get(f"/v1/keys/{name}", limit=_MAX_JSON), _KeySeen, "key")
+            return True if seen.index is not None else None if seen.first else False
+        path = f"/v1/{kind}s/{name}?limit=1"
+        return bool(_decode(await self._get(path, limit=_MAX_FOUND), FoundRecords, kind).records)
+
+    async def find(self, **parameters: str | int) -> FoundRecords:
+        """Asks the log's index for decisions by subject, resource and time.
+
+        Args:
+            **parameters: Those of ``GET /v1/decisions``; `limit` is at most 100.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the log keeps no index, or the parameters are wrong.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        path = f"/v1/decisions?{urlencode(parameters)}"
+        return _decode(await self._get(path, limit=_MAX_FOUND), FoundRecords, "decisions")
+
+    async def submit_batch(
+        self,
+        body: bytes,
+        *,
+        published: float | None = None,
+        timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - handed on
+    ) -> LogReceipt:
+        """Posts one batch, once. Repeating it with the same bytes is always safe.
+
+        Args:
+            body: The batch, as ``formats.manifest.build_batch`` makes it.
+            published: Wait this many seconds for the cosigned checkpoint that covers the batch.
+            timeout: Seconds for the request.
+
+        Raises:
+            Unreachable: If no whole answer came; the batch may be logged all the same.
+            Refused: If the log answered with an error. A problem ``not-published`` carries the
+                receipt of the durable batch in its member ``receipt``.
+            BadAnswer: If the answer is not a receipt.
+        """
+        query = "" if published is None else f"?wait=published&timeout={published:g}"
+        data = await self._once(
+            "POST",
+            f"/v1/batches{query}",
+            limit=_MAX_JSON if published is None else _MAX_PUBLISHED,
+            body=body,
+            timeout=timeout,
+        )
+        return _decode(data, LogReceipt, "receipt")
+
+    async def entry(self, index: int) -> bytes:
+        """Reads the leaf at an index, unverified.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the leaf is not published, and for other errors.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        return await self._get(f"/v1/entries/{index}", limit=_MAX_ENTRY_ANSWER)
+
+    async def inclusion_proof(self, index: int) -> bytes:
+        """Reads a leaf's tlog-proof against the published checkpoint, unverified.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If the leaf is not published, and for other errors.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        return await self._get(f"/v1/proofs/inclusion?index={index}", limit=_MAX_PROOF_ANSWER)
+
+    async def consistency_proof(self, old: int, new: int) -> tuple[bytes, ...]:
+        """Reads the consistency proof between two published sizes, unverified.
+
+        Raises:
+            Unreachable: If no answer came.
+            Refused: If a size is not published, and for other errors.
+            BadAnswer: If the answer is not of the protocol.
+        """
+        path = f"/v1/proofs/consistency?from={old}&to={new}"
+        answer = _decode(
+            await self._get(path, limit=_MAX_JSON), _ConsistencyAnswer, "consistency proof"
+        )
+        return decode_hashes(answer.proof, "consistency proof")
+
+    # The two ways to ask
+
+    async def _get(self, path: str, *, limit: int) -> bytes:
+        pause = _FIRST_PAUSE
+        for attempt in range(1, READ_ATTEMPTS + 1):
+            try:
+                return await self._once("GET", path, limit=limit)
+            except (Unreachable, Refused) as error:
+                retry_after = 0.0
+                if isinstance(error, Refused):
+                    if not error.is_retriable:
+                        raise
+                    retry_after = error.retry_after or 0.0
+                if attempt == READ_ATTEMPTS:
+                    raise
+                await asyncio.sleep(seconds_to_wait(pause, retry_after))
+                pause *= 3
+        raise AssertionError("the loop returns or raises")
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        *,
+        limit: int,
+        body: bytes | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - handed on
+    ) -> bytes:
+        http = self._http
+        if http is None:
+            raise RuntimeError("LogClient is used outside of its `async with`")
+        seconds = self._timeout if timeout is None else timeout
+        try:
+            answer = await http.ask(method, path, limit=limit, seconds=seconds, body=body)
+        except TimeoutError:
+            raise Unreachable(f"{self.url}{path}: no answer in time") from None
+        except TooLongError as error:
+            raise BadAnswer(f"{method} {path}: {error}") from None
+        except HttpError as error:
+            raise Unreachable(f"{self.url}{path}: {error}") from None
+        if answer.status != 200:
+            raise _refusal(answer, path)
+        return answer.body
+
+
+def seconds_to_wait(pause: float, asked: float) -> float:
+    """How long to wait before another attempt: jittered, and never less than the log asked for.
+
+    Args:
+        pause: The longest wait of this attempt when nothing was asked for.
+        asked: What the log asked for (``Retry-After``), or 0.
+    """
+    jitter = random.random()  # noqa: S311 - no secret
+    # What was asked for is stretched: those whom a full log sends away must not come back as one.
+    return max(pause * (0.5 + jitter / 2), asked * (1 + jitter / 2))
+
+
+def decode_hashes(hashes: list[str], what: str) -> tuple[bytes, ...]:
+    """Decodes base64 hashes of an answer.
+
+    Raises:
+        BadAnswer: If there are more than MAX_PROOF, or one is not a hash.
+    """
+    if len(hashes) > MAX_PROOF:
+        raise BadAnswer(f"{what}: more than {MAX_PROOF} hashes")
+    try:
+        return tuple([parse_base64(text, what, size=HASH_SIZE) for text in hashes])
+    except FormatError as error:
+        raise BadAnswer(str(error)) from None
+
+
+def receipt_of(problem: Problem) -> LogReceipt | None:
+    """The receipt inside a ``not-published`` problem, or None when there is none."""
+    try:
+        return msgspec.convert(problem.members.get("receipt"), LogReceipt)
+    except msgspec.ValidationError:
+        return None
+
+
+def _decode(data: bytes, kind: type[T], what: str) -> T:
+    try:
+        return decode_json(data, kind, what)
+    except FormatError as error:
+        raise BadAnswer(str(error)) from None
+
+
+def _refusal(answer: Answer, path: str) -> Refused | BadAnswer:
+    status = answer.status
+    if status < 400:
+        return BadAnswer(f"{path}: HTTP {status} where 200 or an error was expected")
+    members: dict[str, Any] = {}
+    if answer.media_type == "application/problem+json":
+        try:
+            members = decode_json(answer.body, dict[str, Any], path)
+        except FormatError:
+            members = {}  # an error that is also malformed is still that error
+
+    def text(name: str) -> str:
+        value = members.pop(name, "")
+        return value[:1000] if isinstance(value, str) else ""
+
+    problem = Problem(
+        status=status,
+        type=text("type") or "about:blank",
+        title=text("title"),
+        detail=text("detail") or ("" if members else path),
+        members=members,
+    )
+    return Refused(problem, _retry_after(answer.headers.get("retry-after", "")))
+
+
+def _retry_after(value: str) -> float | None:
+    # The date form is allowed by RFC 9110 but needs an agreed clock; back-off covers it.
+    if not (value.isascii() and value.isdecimal() and len(value) < 10):
+        return None
+    return min(float(value), MAX_RETRY_AFTER)

@@ -1,0 +1,1 @@
+"""This machine: files, key files, SQLite, logs, and the process itself."""

@@ -1,0 +1,156 @@
+"""Key files on disk (PKCS#8 PEM, see `formats.keys`): private modes, never overwritten."""
+
+import os
+import sys
+from collections.abc import Callable
+from getpass import getpass
+from pathlib import Path
+from typing import Final
+
+from muniment.local.privatefiles import read_private, read_secret
+from muniment.tlog.encoding import FormatError, MunimentError
+from muniment.tlog.keys import foreign as foreignkeys
+from muniment.tlog.keys import keyfile as keys
+from muniment.tlog.keys.foreign import ForeignKey
+from muniment.tlog.keys.keyfile import MAX_KEY_FILE_SIZE, KeyFile, format_key_file, parse_key_file
+
+MIN_PASSPHRASE: Final = 16
+"""Shortest passphrase of a new key, in bytes. The library derives the encryption key with 2,048
+rounds of PBKDF2 and lets nobody ask for more, so guessing is cheap: length must make up for it."""
+
+_MODE: Final = 0o600
+
+
+def read_key_file(
+    path: Path, passphrase: bytes | None = None, *, ask: Callable[[Path], bytes] | None = None
+) -> KeyFile:
+    """Reads a private key that only its owner can read.
+
+    Args:
+        path: A regular file, or a symbolic link to one, that gives group and others no right.
+        passphrase: What decrypts the key; None (or empty) if it is not encrypted.
+        ask: Asked for the passphrase of the file when it is encrypted and none was given.
+
+    Raises:
+        FormatError: If the content is not a key file, or the passphrase is wrong.
+        MunimentError: If the file cannot be read, or others could read it. Messages name the
+            path and tell nothing of the content.
+    """
+    data = read_private(path, "private key", most=MAX_KEY_FILE_SIZE)
+    if ask is not None and not passphrase and keys.is_encrypted(data):
+        passphrase = ask(path)
+    try:
+        return parse_key_file(data, passphrase)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+
+
+def read_foreign_key(
+    path: Path,
+    algorithm: keys.Algorithm,
+    passphrase: bytes | None = None,
+    *,
+    ask: Callable[[Path], bytes] | None = None,
+) -> ForeignKey:
+    """Reads a private key as another tool wrote it; see `formats.foreignkeys`.
+
+    Args:
+        path: As `read_key_file`.
+        algorithm: Of a key that does not tell: a seed.
+        passphrase: What decrypts the key; None (or empty) if it is not encrypted.
+        ask: Asked for the passphrase of the file when it is encrypted and none was given.
+
+    Raises:
+        FormatError: If no key can be made of the content, or the passphrase is wrong.
+        MunimentError: As `read_key_file`.
+    """
+    data = read_private(path, "private key", most=MAX_KEY_FILE_SIZE)
+    try:
+        if ask is not None and not passphrase and foreignkeys.is_encrypted(data):
+            passphrase = ask(path)
+        return foreignkeys.parse_foreign_key(data, passphrase, algorithm)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
+
+
+def write_key_file(path: Path, key: KeyFile, passphrase: bytes | None = None) -> None:
+    """Writes a private key to a new file of mode 0600, durably; never replaces a file.
+
+    Args:
+        path: Where; its directory exists.
+        key: The key, with its vkey if the file shall tell it.
+        passphrase: Encrypts the key; None for no encryption.
+
+    Raises:
+        MunimentError: If the file exists or cannot be written; nothing is left behind then.
+        ValueError: If the passphrase is empty or longer than the library takes.
+    """
+    data = format_key_file(key.private, key.vkey, passphrase)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+    except FileExistsError:
+        raise MunimentError(f"{path}: exists already; keys are never overwritten") from None
+    except OSError as error:
+        raise MunimentError(f"{path}: cannot write the key file: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_directory(path.parent)
+    except OSError as error:
+        # Half a key is of no use, and would stand in the way of the next attempt.
+        path.unlink(missing_ok=True)
+        raise MunimentError(f"{path}: cannot write the key file: {error.strerror}") from None
+
+
+def is_encrypted(path: Path) -> bool:
+    """Whether a key file is encrypted.
+
+    Raises:
+        MunimentError: If it cannot be read, or others could read it.
+    """
+    return keys.is_encrypted(read_private(path, "private key", most=MAX_KEY_FILE_SIZE))
+
+
+def asking() -> Callable[[Path], bytes] | None:
+    """Asks on the terminal, once for all keys of a service; None where there is no terminal."""
+    if not sys.stdin.isatty():
+        return None
+    known: list[bytes] = []
+
+    def ask(path: Path) -> bytes:
+        if not known:
+            known.append(getpass(f"Passphrase of {path}: ").encode())
+        return known[0]
+
+    return ask
+
+
+def new_passphrase(path: Path | None) -> bytes | None:
+    """Reads the passphrase that new keys shall be encrypted with; None without a file.
+
+    Raises:
+        MunimentError: If the file cannot be used, or the passphrase is too short.
+    """
+    return None if path is None else check_passphrase(read_secret(path, "passphrase"))
+
+
+def check_passphrase(passphrase: bytes) -> bytes:
+    """Returns a passphrase that is good enough for a new key.
+
+    Raises:
+        MunimentError: If it is shorter than MIN_PASSPHRASE.
+    """
+    if len(passphrase) < MIN_PASSPHRASE:
+        raise MunimentError(f"the passphrase is shorter than {MIN_PASSPHRASE} bytes")
+    return passphrase
+
+
+def _sync_directory(path: Path) -> None:
+    """Makes a new directory entry durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

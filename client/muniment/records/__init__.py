@@ -1,0 +1,1 @@
+"""Records: canonical JSON, their kinds and checks, batches and manifests. Pure, without I/O."""

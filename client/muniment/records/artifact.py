@@ -1,0 +1,159 @@
+"""The authorization artifact of a decision (design section 3.1): what exactly is authorised.
+
+Every type here is frozen and compares by value; an absent member is None. Explicit null is not a
+spelling of absence: a record that holds one where None is the default is refused.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from muniment.records.members import (
+    MAX_ITEMS,
+    Digest,
+    Label,
+    Name,
+    Seconds,
+    ShortName,
+    SpiffeId,
+)
+
+
+class ResourceScope(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """Resources that may be acted upon.
+
+    Attributes:
+        type: The AuthZEN resource type, matched exactly.
+        id: The AuthZEN resource id, matched exactly; None stands for every resource of the type.
+    """
+
+    type: Label
+    id: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
+
+    def covers(self, type_: str, id_: str) -> bool:
+        """Tells whether a resource is in this scope."""
+        return self.type == type_ and (self.id is None or self.id == id_)
+
+
+class Scope(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What may be done to what: any action of the one list on any resource of the other.
+
+    Attributes:
+        actions: AuthZEN action names, matched exactly; 1 to MAX_ITEMS, each once.
+        resources: 1 to MAX_ITEMS.
+    """
+
+    actions: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=MAX_ITEMS)]
+    resources: Annotated[tuple[ResourceScope, ...], Meta(min_length=1, max_length=MAX_ITEMS)]
+
+    def allows(self, action: str, resource_type: str, resource_id: str) -> bool:
+        """Tells whether the scope covers an action on a resource."""
+        return action in self.actions and any(
+            resource.covers(resource_type, resource_id) for resource in self.resources
+        )
+
+
+class Binding(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The runtime that may execute. At least one member; all that are given must match.
+
+    Attributes:
+        spiffe_id: The runtime's SPIFFE ID.
+        thumbprint: Digest of the runtime's public key, as DER SubjectPublicKeyInfo.
+    """
+
+    spiffe_id: SpiffeId | None = None
+    thumbprint: Digest | None = None
+
+
+class PolicyRef(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The policy that decided.
+
+    Attributes:
+        id: Its name.
+        revision: Its version, as the policy engine numbers them.
+        digest: Digest of the policy's bytes, however the policy engine defines those.
+    """
+
+    id: Name
+    revision: Label
+    digest: Digest
+
+
+class Validity(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """When the authorization may be used: ``not_before <= now < not_after``, and never empty.
+
+    Attributes:
+        not_before: First second of validity, Unix seconds.
+        not_after: First second after it, Unix seconds; greater than `not_before`.
+    """
+
+    not_before: Seconds
+    not_after: Seconds
+
+    def covers(self, now: int) -> bool:
+        """Tells whether a time in Unix seconds is within the validity."""
+        return self.not_before <= now < self.not_after
+
+
+class Actor(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One link of a delegation chain, as the ``act`` claim of RFC 8693 section 4.1.
+
+    Attributes:
+        sub: The actor's name.
+        iss: Who names it so (an issuer URL), when that is not plain from the name.
+        act: The actor that delegated to this one; None at the origin of the chain.
+    """
+
+    sub: Name
+    iss: Name | None = None
+    act: "Actor | None" = None
+
+
+class Attribution(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """On whose authority, and through whom.
+
+    Attributes:
+        authority: Name of the authority that grants the authorization.
+        act: The delegation chain, the current actor outermost; None when nobody delegated.
+    """
+
+    authority: Name
+    act: Actor | None = None
+
+    def chain(self) -> Iterator[Actor]:
+        """The delegation chain, outermost (the current actor) first."""
+        actor = self.act
+        while actor is not None:
+            yield actor
+            actor = actor.act
+
+
+class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The authorization artifact: each member narrows what the decision permits.
+
+    Attributes:
+        scope: Actions and resources allowed.
+        binding: The runtime that may execute; None leaves it open.
+        environment: Required measurements: name to digest, 1 to MAX_ITEMS; None requires none.
+        policy: The policy that decided.
+        validity: When it may be used.
+        attribution: Authority and delegation chain.
+        governance: Labels (name to text) of the governance domain, 1 to MAX_ITEMS; None for none.
+    """
+
+    scope: Scope
+    binding: Binding | None = None
+    environment: (
+        Annotated[dict[ShortName, Digest], Meta(min_length=1, max_length=MAX_ITEMS)] | None
+    ) = None
+    policy: PolicyRef
+    validity: Validity
+    attribution: Attribution
+    governance: (
+        Annotated[dict[ShortName, Label], Meta(min_length=1, max_length=MAX_ITEMS)] | None
+    ) = None

@@ -1,0 +1,158 @@
+"""Records made ready for a batch: complete, canonical and valid (design section 3.1).
+
+What ``submission`` does to one record with care, this does to many in a fraction of the
+time: a quick reading and writing with C libraries, and one check over all results. Whatever is
+out of the ordinary goes the careful way, which decides and words the errors. The quick way can
+not let anything through that the check would not, nor change a value: the reader refuses
+duplicate members and NaN, and what differs between the libraries fails the check.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, cast
+
+import msgspec
+
+from muniment.records.api import (
+    Decision,
+    Edge,
+    Outcome,
+    Record,
+    RecordError,
+    Revocation,
+    Verification,
+    check_records,
+    complete_record,
+    decision_of_evaluation,
+    encode_record,
+)
+from muniment.records.plainvalue import plain_value
+from muniment.records.submission import is_traceparent
+from muniment.tlog.encoding import FormatError
+
+RecordInput: TypeAlias = Record | bytes | str | Mapping[str, Any]
+"""A typed record, a JSON object as text, or a mapping that can be one."""
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+# How a complete record ends in canonical form, where members are sorted; the check decides.
+_COMPLETE = b',"v":1}'
+_TYPED = (Decision, Edge, Verification, Outcome, Revocation)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def _no_constant(_name: str) -> Any:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+_read = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant).decode
+
+
+class Preparer:
+    """Prepares the records of one producer.
+
+    Args:
+        producer: The key name that records are from.
+        now_ms: The clock, in Unix milliseconds.
+        new_id: Makes the ids that are filled in, each unique for the producer.
+    """
+
+    def __init__(
+        self, producer: str, *, now_ms: Callable[[], int], new_id: Callable[[], str]
+    ) -> None:
+        self.producer = producer
+        self._now_ms = now_ms
+        self._new_id = new_id
+
+    def prepare(self, records: Iterable[RecordInput]) -> list[bytes]:
+        """Prepares records, in order.
+
+        Raises:
+            RecordError: For the first one that is no record of the producer, with its number
+                from 0; names the member.
+        """
+        given = list(records)
+        # All is read by one clock, so that the careful way gives the same bytes as the quick one.
+        now_ms = self._now_ms()
+        entries = [self._quick(record, number, now_ms) for number, record in enumerate(given)]
+        start = 0
+        while start < len(entries):
+            try:
+                check_records(entries[start:] if start else entries, self.producer, are_new=True)
+            except RecordError as error:
+                at = start + error.entry
+                if isinstance(given[at], _TYPED):
+                    raise RecordError(at, _reason(error)) from None
+                entries[at] = self._careful(given[at], at, now_ms)
+                start = at + 1
+            else:
+                break
+        return entries
+
+    def _quick(self, record: RecordInput, number: int, now_ms: int) -> bytes:
+        """The record's bytes, if it is as it should be; else what the check will refuse."""
+        if isinstance(record, bytes) and record.endswith(_COMPLETE):
+            return record
+        if isinstance(record, _TYPED):
+            return self._typed(record, number)
+        try:
+            members = _read(_text(record))
+            if not isinstance(record, str | bytes) and members != record:
+                members = plain_value(record)  # a tuple, at best
+            if "kind" not in members:
+                members = decision_of_evaluation(members)
+            common = {"v": 1, "time": now_ms, "producer": self.producer}
+            if "id" not in members:
+                common["id"] = self._new_id()
+            return _encode(common | members)
+        except (ValueError, TypeError, RecursionError, msgspec.MsgspecError):
+            return b""
+
+    def _typed(self, record: Record, number: int) -> bytes:
+        try:
+            return encode_record(record)
+        except FormatError as error:
+            found = getattr(record, "traceparent", None)
+            if found is not None and not is_traceparent(found):  # somebody else's, see submission
+                return self._typed(msgspec.structs.replace(record, traceparent=None), number)
+            raise RecordError(number, _bare(error)) from None
+
+    def _careful(self, record: RecordInput, number: int, now_ms: int) -> bytes:
+        try:
+            data = record if isinstance(record, bytes) else _plain_text(record).encode()
+            entry = complete_record(
+                data, producer=self.producer, now_ms=now_ms, new_id=self._new_id
+            )
+            check_records([entry], self.producer, are_new=True)
+        except RecordError as error:
+            raise RecordError(number, _reason(error)) from None
+        except FormatError as error:
+            raise RecordError(number, _bare(error)) from None
+        except (ValueError, TypeError, RecursionError) as error:
+            raise RecordError(number, f"cannot be JSON: {error}") from None
+        return entry
+
+
+def _reason(error: RecordError) -> str:
+    return str(error).removeprefix(f"record {error.entry}: ")
+
+
+def _bare(error: FormatError) -> str:
+    return str(error).removeprefix("record: ")
+
+
+def _plain_text(record: RecordInput) -> str:
+    return _text(record if isinstance(record, str) else plain_value(record))
+
+
+def _text(record: RecordInput) -> str:
+    if isinstance(record, str):
+        return record
+    if isinstance(record, bytes):
+        return record.decode()
+    return json.dumps(cast(Any, record), allow_nan=False, ensure_ascii=False)

@@ -1,1 +1,0 @@
-"""What every Muniment service process needs: config files, HTTP, metrics, the ready line."""

@@ -1,0 +1,1 @@
+"""The transparency log kernel: trees, proofs, tiles, notes, policies, evidence. Pure."""

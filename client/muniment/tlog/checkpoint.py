@@ -1,0 +1,144 @@
+"""C2SP tlog-checkpoint: the head of a log as the text of a signed note.
+
+A `SignedCheckpoint` is parsed and *not* verified; `policy.Policy.verify` turns it into a
+`policy.CosignedCheckpoint`, which is.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+from muniment.tlog.encoding import (
+    MAX_SIZE,
+    FormatError,
+    format_base64,
+    parse_decimal,
+    parse_hash,
+    split_lines,
+)
+from muniment.tlog.note import Note, SignatureLine, Signer, parse_note, sign_note
+
+_HASH_SIZE: Final = 32
+_MANDATORY_LINES: Final = 3
+_FORBIDDEN: Final = re.compile("[\x00-\x1f\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a log states about itself at one size.
+
+    Attributes:
+        origin: The log's identity, not empty; nothing else may be assumed of it.
+        size: Number of leaves, 0 to MAX_SIZE.
+        root: RFC 6962 root hash at that size, 32 bytes. That size 0 has the root of the empty
+            tree is for the verifier of proofs to check.
+        extensions: Further lines, opaque, none empty. ML-DSA-44 signatures do not cover them and
+            witnesses do not judge them: never base a decision on one.
+
+    Raises:
+        FormatError: If a member cannot stand in a checkpoint.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+    extensions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for what, line in (("origin", self.origin), *(("extension", e) for e in self.extensions)):
+            if not line:
+                raise FormatError(f"checkpoint: empty {what} line")
+            if _FORBIDDEN.search(line):
+                raise FormatError(f"checkpoint: control character or lone surrogate in {what}")
+        if not 0 <= self.size <= MAX_SIZE:
+            raise FormatError(f"checkpoint: size is not between 0 and {MAX_SIZE}")
+        if len(self.root) != _HASH_SIZE:
+            raise FormatError(f"checkpoint: root hash of {len(self.root)} bytes")
+
+    @property
+    def text(self) -> str:
+        """The note text, the inverse of `parse_checkpoint`."""
+        lines = (self.origin, str(self.size), format_base64(self.root), *self.extensions, "")
+        return "\n".join(lines)
+
+
+def parse_checkpoint(text: str) -> Checkpoint:
+    """Parses the text of a checkpoint note (tlog-checkpoint, "Note text"); verifies nothing.
+
+    Every accepted text is given back by `Checkpoint.text`. The caller bounds the length.
+
+    Raises:
+        FormatError: If the text is not a checkpoint.
+    """
+    lines = split_lines(text)
+    if len(lines) < _MANDATORY_LINES:
+        raise FormatError("checkpoint: fewer than three lines")
+    origin, size, root, *extensions = lines
+    return Checkpoint(
+        origin,
+        parse_decimal(size, "checkpoint: tree size"),
+        parse_hash(root, "checkpoint: root hash"),
+        tuple(extensions),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCheckpoint:
+    """A checkpoint with its signatures, unverified.
+
+    Attributes:
+        checkpoint: The members.
+        note: The note; its text is `checkpoint.text`.
+
+    Raises:
+        ValueError: If it is not: the signatures would then be those of something else.
+    """
+
+    checkpoint: Checkpoint
+    note: Note
+
+    def __post_init__(self) -> None:
+        if self.note.text != self.checkpoint.text:
+            raise ValueError("the note is not that of the checkpoint")
+
+    def encode(self) -> bytes:
+        """The bytes of the note; `parse_signed_checkpoint` gives back an equal value."""
+        return self.note.encode()
+
+    def with_signatures(self, lines: Iterable[SignatureLine]) -> Self:
+        """The same with these signature lines appended; lines already there are not repeated.
+
+        Raises:
+            FormatError: If that makes more than `note.MAX_SIGNATURES`.
+        """
+        return type(self)(self.checkpoint, self.note.with_signatures(lines))
+
+
+def parse_signed_checkpoint(data: bytes) -> SignedCheckpoint:
+    """Parses a signed checkpoint of at most `note.MAX_NOTE_SIZE` bytes; verifies nothing.
+
+    Every accepted value encodes to the same bytes.
+
+    Raises:
+        FormatError: If the data is not a note, or its text is not a checkpoint.
+    """
+    note = parse_note(data)
+    return SignedCheckpoint(parse_checkpoint(note.text), note)
+
+
+def sign_checkpoint(
+    checkpoint: Checkpoint, signers: Sequence[Signer], now: int
+) -> SignedCheckpoint:
+    """Signs a checkpoint with every signer, in order. The caller keeps the log's promise.
+
+    Args:
+        checkpoint: A head that is consistent with all heads that these keys ever signed.
+        signers: At least one.
+        now: Unix seconds, for the signature types that state a time.
+
+    Raises:
+        FormatError: If a signer refuses the text.
+        ValueError: If there are no signers.
+    """
+    return SignedCheckpoint(checkpoint, sign_note(checkpoint.text, signers, now))

@@ -1,0 +1,257 @@
+"""Design section 3.3: the kinds of evidence against a log, as values in canonical form.
+
+Unverified: `proven.verify_evidence` is what believes one. The file they stand in is the matter of
+`evidence`, from which everything is to be imported.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import ClassVar, Final, Literal, TypeAlias
+
+from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from muniment.tlog.encoding import FormatError, format_base64
+from muniment.tlog.merkle import EMPTY_ROOT, HASH_SIZE
+from muniment.tlog.proofs import MAX_PROOF
+
+HEADER: Final = "muniment/evidence/v1"
+"""The first line."""
+
+INDEX: Final = "index "
+LEAF: Final = "leaf "
+
+Kind: TypeAlias = Literal["same-size", "fork", "leaf", "empty-root"]
+
+
+class _Claim(ABC):
+    """What all kinds have in common."""
+
+    __slots__ = ()
+
+    kind: ClassVar[Kind]
+
+    @property
+    @abstractmethod
+    def checkpoints(self) -> tuple[SignedCheckpoint, ...]:
+        """The log's checkpoints in the order of the file."""
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The header lines after the kind."""
+        return ()
+
+    @property
+    def origin(self) -> str:
+        """The origin of the log."""
+        return self.checkpoints[0].checkpoint.origin
+
+    @property
+    def heads(self) -> tuple[Checkpoint, ...]:
+        """What the checkpoints say, in the order of the file."""
+        return tuple(signed.checkpoint for signed in self.checkpoints)
+
+    def encode(self) -> bytes:
+        """The bytes of the file; `evidence.parse_evidence` gives back an equal value."""
+        head = "\n".join((HEADER, self.kind, *self.header, "")).encode("ascii")
+        return b"\n".join((head, *[signed.encode() for signed in self.checkpoints]))
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of the file: its name, for people and for acknowledgements."""
+        return sha256(self.encode()).digest()
+
+    @property
+    def contradiction(self) -> bytes:
+        """SHA-256 over the origin and the heads that contradict each other: the key for dedup.
+
+        The same for every file about these heads, whatever signature bytes, extension lines, kind
+        or proof it has, all of which a log can vary at will. The log can still sign any number of
+        heads: whoever stores evidence must bound how much of one origin.
+        """
+        heads = sorted(f"{head.size} {format_base64(head.root)}\n" for head in self.heads)
+        text = f"muniment/contradiction/v1\n{self.origin}\n{''.join(heads)}"
+        return sha256(text.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class SameSize(_Claim):
+    """Two roots of one size.
+
+    Attributes:
+        first: The checkpoint with the smaller root, as bytes.
+        second: The other one.
+
+    Raises:
+        FormatError: If they do not contradict each other, or are not in canonical form.
+    """
+
+    kind: ClassVar[Kind] = "same-size"
+
+    first: SignedCheckpoint
+    second: SignedCheckpoint
+
+    def __post_init__(self) -> None:
+        _check_pair(self.first, self.second)
+        first, second = self.first.checkpoint, self.second.checkpoint
+        if first.size != second.size:
+            raise FormatError("evidence: same-size: the sizes differ")
+        if first.root >= second.root:
+            raise FormatError("evidence: same-size: the roots are equal or not in order")
+
+    @property
+    def checkpoints(self) -> tuple[SignedCheckpoint, ...]:
+        """The log's checkpoints in the order of the file."""
+        return (self.first, self.second)
+
+
+@dataclass(frozen=True, slots=True)
+class Fork(_Claim):
+    """A tree that does not begin with the leaves of an older one.
+
+    Attributes:
+        older: The checkpoint of the smaller tree.
+        newer: The checkpoint of the larger tree.
+        implied_root: Root that the newer tree implies at the older size; not the older root.
+        proof: Consistency proof from `implied_root` to the newer root; at most MAX_PROOF hashes.
+
+    Raises:
+        FormatError: If they do not contradict each other, or are not in canonical form.
+    """
+
+    kind: ClassVar[Kind] = "fork"
+
+    older: SignedCheckpoint
+    newer: SignedCheckpoint
+    implied_root: bytes
+    proof: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        _check_pair(self.older, self.newer)
+        _check_hashes((self.implied_root,), self.proof)
+        if self.older.checkpoint.size >= self.newer.checkpoint.size:
+            raise FormatError("evidence: fork: the first tree is not the smaller one")
+        if self.older.checkpoint.root == self.implied_root:
+            raise FormatError("evidence: fork: the newer tree implies the older root")
+
+    @property
+    def checkpoints(self) -> tuple[SignedCheckpoint, ...]:
+        """The log's checkpoints in the order of the file."""
+        return (self.older, self.newer)
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The header lines after the kind."""
+        return tuple(map(format_base64, (self.implied_root, *self.proof)))
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A leaf that a tree is said to have.
+
+    Attributes:
+        leaf_hash: Its hash, 32 bytes.
+        proof: Its inclusion proof; at most MAX_PROOF hashes.
+        checkpoint: The checkpoint of the tree.
+    """
+
+    leaf_hash: bytes
+    proof: tuple[bytes, ...]
+    checkpoint: SignedCheckpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf(_Claim):
+    """Two leaves at one index.
+
+    Attributes:
+        index: Index of the leaves, below both sizes.
+        first: The one with the smaller leaf hash, as bytes.
+        second: The other one.
+
+    Raises:
+        FormatError: If they do not contradict each other, or are not in canonical form.
+    """
+
+    kind: ClassVar[Kind] = "leaf"
+
+    index: int
+    first: Shown
+    second: Shown
+
+    def __post_init__(self) -> None:
+        _check_pair(*self.checkpoints)
+        for shown in (self.first, self.second):
+            _check_hashes((shown.leaf_hash,), shown.proof)
+            if not 0 <= self.index < shown.checkpoint.checkpoint.size:
+                raise FormatError("evidence: leaf: the index is not in the tree")
+        if self.first.leaf_hash >= self.second.leaf_hash:
+            raise FormatError("evidence: leaf: the leaf hashes are equal or not in order")
+
+    @property
+    def checkpoints(self) -> tuple[SignedCheckpoint, ...]:
+        """The log's checkpoints in the order of the file."""
+        return (self.first.checkpoint, self.second.checkpoint)
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The header lines after the kind."""
+        lines = [f"{INDEX}{self.index}"]
+        for shown in (self.first, self.second):
+            lines.append(f"{LEAF}{format_base64(shown.leaf_hash)}")
+            lines += map(format_base64, shown.proof)
+        return tuple(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyRoot(_Claim):
+    """A tree of size 0 with a root that is not the empty tree's.
+
+    Attributes:
+        checkpoint: The checkpoint.
+
+    Raises:
+        FormatError: If it is another one, or not in canonical form.
+    """
+
+    kind: ClassVar[Kind] = "empty-root"
+
+    checkpoint: SignedCheckpoint
+
+    def __post_init__(self) -> None:
+        _check_lines(self.checkpoint)
+        head = self.checkpoint.checkpoint
+        if head.size or head.root == EMPTY_ROOT:
+            raise FormatError("evidence: empty-root: not size 0 with another root")
+
+    @property
+    def checkpoints(self) -> tuple[SignedCheckpoint, ...]:
+        """The log's checkpoints in the order of the file."""
+        return (self.checkpoint,)
+
+
+Evidence: TypeAlias = SameSize | Fork | Leaf | EmptyRoot
+
+
+def _check_pair(first: SignedCheckpoint, second: SignedCheckpoint) -> None:
+    if first.checkpoint.origin != second.checkpoint.origin:
+        raise FormatError("evidence: the checkpoints are of two origins")
+    for signed in (first, second):
+        _check_lines(signed)
+        if not signed.checkpoint.size:
+            raise FormatError("evidence: a size is 0: that would be empty-root")
+
+
+def _check_lines(signed: SignedCheckpoint) -> None:
+    lines = signed.note.signatures
+    if any(line.name != signed.checkpoint.origin for line in lines):
+        raise FormatError("evidence: a signature line is not of the log")
+    identifiers = [line.key_id for line in lines]
+    if not lines or identifiers != sorted(set(identifiers)):
+        raise FormatError("evidence: not one signature line a key, in order of key ID")
+
+
+def _check_hashes(single: tuple[bytes, ...], proof: tuple[bytes, ...]) -> None:
+    if len(proof) > MAX_PROOF:
+        raise FormatError(f"evidence: more than {MAX_PROOF} proof lines")
+    if any(len(value) != HASH_SIZE for value in (*single, *proof)):
+        raise FormatError(f"evidence: a hash is not {HASH_SIZE} bytes")

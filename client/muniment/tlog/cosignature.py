@@ -1,0 +1,325 @@
+"""C2SP tlog-cosignature: timestamped signatures, Ed25519 (0x04) and ML-DSA-44 (0x06).
+
+A log's own ML-DSA-44 signature is such a cosignature too, with the log as the cosigner.
+"""
+
+import struct
+from functools import lru_cache
+from typing import Final, Literal, TypeAlias
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
+
+from muniment.tlog.checkpoint import parse_checkpoint
+from muniment.tlog.encoding import (
+    MAX_SIZE,
+    FormatError,
+    MunimentError,
+    VerificationError,
+)
+from muniment.tlog.keys.keyfile import PrivateKey
+from muniment.tlog.note import (
+    COSIGNATURE_ED25519,
+    COSIGNATURE_MLDSA44,
+    ED25519,
+    Ed25519Signer,
+    Ed25519Verifier,
+    SignatureLine,
+    Signer,
+    Verifier,
+    VKey,
+    ed25519_check,
+    ed25519_sign,
+)
+
+Use: TypeAlias = Literal["log", "witness", "gateway", "authority"]
+
+MAX_TIMESTAMP: Final = 2**63 - 1
+"""Latest time a cosignature may state, in Unix seconds."""
+
+MAX_NAME_SIZE: Final = 255
+"""Longest cosigner name and origin that the ML-DSA-44 message can hold, in bytes."""
+
+_LABEL: Final = b"subtree/v1\n\0"
+_HASH_SIZE: Final = 32
+_TIMESTAMP_SIZE: Final = 8
+_ED25519_SIZE: Final = _TIMESTAMP_SIZE + 64
+_MLDSA44_SIZE: Final = _TIMESTAMP_SIZE + 2420
+
+
+def cosigned_message(
+    cosigner: str, timestamp: int, origin: str, start: int, end: int, root: bytes
+) -> bytes:
+    """The `cosigned_message` struct that ML-DSA-44 signs ("ML-DSA-44 signed message").
+
+    Args:
+        cosigner: Name of the cosigner, 1 to 255 bytes in UTF-8.
+        timestamp: Unix seconds; 0 makes no statement on the largest tree, and must be 0 unless
+            start is.
+        origin: Origin of the log, 1 to 255 bytes in UTF-8.
+        start: First leaf of the subtree; 0 for a checkpoint.
+        end: One past the last leaf, start <= end <= MAX_SIZE; the tree size for a checkpoint.
+        root: Root hash of [start, end), 32 bytes.
+
+    Raises:
+        FormatError: If a member does not fit the struct.
+    """
+    _check_timestamp(timestamp)
+    if not 0 <= start <= end <= MAX_SIZE:
+        raise FormatError("cosignature: not a range of leaves")
+    if start and timestamp:
+        raise FormatError("cosignature: a timestamp on a subtree that does not start at zero")
+    if len(root) != _HASH_SIZE:
+        raise FormatError(f"cosignature: hash of {len(root)} bytes")
+    return b"".join(
+        (
+            _LABEL,
+            _opaque(cosigner, "cosigner name"),
+            timestamp.to_bytes(_TIMESTAMP_SIZE, "big"),
+            _opaque(origin, "log origin"),
+            struct.pack(">QQ", start, end),
+            root,
+        )
+    )
+
+
+def _opaque(text: str, what: str) -> bytes:
+    data = text.encode("utf-8")
+    if not 1 <= len(data) <= MAX_NAME_SIZE:
+        raise FormatError(f"cosignature: {what} of {len(data)} bytes, not 1 to {MAX_NAME_SIZE}")
+    return bytes([len(data)]) + data
+
+
+def _check_timestamp(timestamp: int) -> None:
+    if not 0 <= timestamp <= MAX_TIMESTAMP:
+        raise FormatError("cosignature: timestamp is not between 0 and 2^63-1")
+
+
+_parsed = lru_cache(maxsize=4)(parse_checkpoint)
+"""A head has several signatures, each made or verified by itself."""
+
+
+def _checkpoint_message(cosigner: str, timestamp: int, text: str) -> bytes:
+    checkpoint = _parsed(text)
+    return cosigned_message(
+        cosigner, timestamp, checkpoint.origin, 0, checkpoint.size, checkpoint.root
+    )
+
+
+def _ed25519_message(timestamp: int, text: str) -> bytes:
+    return f"cosignature/v1\ntime {timestamp}\n{text}".encode()
+
+
+def _split(vkey: VKey, signature: bytes, size: int) -> tuple[int, bytes]:
+    """Takes the timestamped_signature struct apart."""
+    if len(signature) != size:
+        raise VerificationError(f"{vkey.name}: cosignature of {len(signature)} bytes, not {size}")
+    timestamp = int.from_bytes(signature[:_TIMESTAMP_SIZE], "big")
+    if timestamp > MAX_TIMESTAMP:
+        raise VerificationError(f"{vkey.name}: cosignature timestamp beyond 2^63-1")
+    return timestamp, signature[_TIMESTAMP_SIZE:]
+
+
+class Ed25519Cosigner:
+    """Cosigns checkpoints with Ed25519 ("Ed25519 signed message", type 0x04).
+
+    The message does not hold the cosigner's name: a key must serve one cosigner only.
+    """
+
+    __slots__ = ("_sign", "vkey")
+
+    def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
+        """Takes the cosigner's name and key; FormatError if the name is no key name."""
+        public = private.public_key().public_bytes_raw()
+        self.vkey = VKey.of(name, COSIGNATURE_ED25519, public)
+        self._sign = ed25519_sign(private)
+
+    def sign(self, text: str, now: int) -> SignatureLine:
+        """Cosigns the text of a checkpoint, extension lines included.
+
+        Args:
+            text: The note text.
+            now: Unix seconds, at most MAX_TIMESTAMP; add-checkpoint replies must not have 0.
+
+        Raises:
+            FormatError: If the text is not a checkpoint, or the time is out of range.
+        """
+        _parsed(text)
+        _check_timestamp(now)
+        signature = self._sign(_ed25519_message(now, text))
+        return _line(self.vkey, now, signature)
+
+
+class MLDSA44Cosigner:
+    """Cosigns checkpoints and subtrees with ML-DSA-44 ("ML-DSA-44 signed message", type 0x06).
+
+    Signing takes about a millisecond and lets other threads run meanwhile.
+    """
+
+    __slots__ = ("_private", "vkey")
+
+    def __init__(self, name: str, private: MLDSA44PrivateKey) -> None:
+        """Takes the cosigner's name (1 to 255 bytes) and key; FormatError for another name."""
+        self.vkey = VKey.of(name, COSIGNATURE_MLDSA44, private.public_key().public_bytes_raw())
+        _opaque(name, "cosigner name")
+        self._private = private
+
+    def sign(self, text: str, now: int) -> SignatureLine:
+        """Cosigns a checkpoint, without its extension lines.
+
+        Args:
+            text: The note text.
+            now: Unix seconds, at most MAX_TIMESTAMP; add-checkpoint replies must not have 0.
+
+        Raises:
+            FormatError: If the text is not a checkpoint, its origin is longer than 255 bytes, or
+                the time is out of range.
+        """
+        message = _checkpoint_message(self.vkey.name, now, text)
+        return _line(self.vkey, now, self._private.sign(message))
+
+    def sign_subtree(self, origin: str, start: int, end: int, root: bytes) -> SignatureLine:
+        """Cosigns the subtree over leaves [start, end), with timestamp zero.
+
+        Whether the range is a valid subtree and consistent is for the caller to have checked.
+
+        Raises:
+            FormatError: If the range is empty or a member does not fit the struct.
+        """
+        if start >= end:
+            raise FormatError("cosignature: empty subtree")
+        message = cosigned_message(self.vkey.name, 0, origin, start, end, root)
+        return _line(self.vkey, 0, self._private.sign(message))
+
+
+def _line(vkey: VKey, timestamp: int, signature: bytes) -> SignatureLine:
+    stamped = timestamp.to_bytes(_TIMESTAMP_SIZE, "big") + signature
+    return SignatureLine(vkey.name, vkey.key_id, stamped)
+
+
+class Ed25519CosignatureVerifier:
+    """Verifies Ed25519 cosignatures; a `note.Verifier`."""
+
+    __slots__ = ("_verify", "vkey")
+
+    def __init__(self, vkey: VKey) -> None:
+        """Takes a vkey of type COSIGNATURE_ED25519; ValueError for another one."""
+        if vkey.algorithm != COSIGNATURE_ED25519:
+            raise ValueError(f"{vkey.name}: not an Ed25519 cosignature key")
+        self.vkey = vkey
+        self._verify = ed25519_check(vkey.public)
+
+    def verify(self, text: str, signature: bytes) -> int:
+        """Checks a cosignature over a note text and returns its timestamp in Unix seconds.
+
+        Raises:
+            VerificationError: If it does not hold.
+        """
+        timestamp, raw = _split(self.vkey, signature, _ED25519_SIZE)
+        if not self._verify(_ed25519_message(timestamp, text), raw):
+            raise VerificationError(f"{self.vkey.name}: cosignature does not verify")
+        return timestamp
+
+
+class MLDSA44Verifier:
+    """Verifies ML-DSA-44 cosignatures of checkpoints and subtrees; a `note.Verifier`."""
+
+    __slots__ = ("_public", "vkey")
+
+    def __init__(self, vkey: VKey) -> None:
+        """Takes a vkey of type COSIGNATURE_MLDSA44; ValueError for another one."""
+        if vkey.algorithm != COSIGNATURE_MLDSA44:
+            raise ValueError(f"{vkey.name}: not an ML-DSA-44 cosignature key")
+        self.vkey = vkey
+        self._public = MLDSA44PublicKey.from_public_bytes(vkey.public)
+
+    def verify(self, text: str, signature: bytes) -> int:
+        """Checks a cosignature over a checkpoint text; returns its timestamp in Unix seconds.
+
+        Timestamp 0 makes no statement that this tree is the largest that the cosigner has seen.
+
+        Raises:
+            VerificationError: If it does not hold, or the text is not a checkpoint.
+        """
+        timestamp, raw = _split(self.vkey, signature, _MLDSA44_SIZE)
+        try:
+            message = _checkpoint_message(self.vkey.name, timestamp, text)
+        except FormatError as error:
+            raise VerificationError(f"{self.vkey.name}: cannot sign this: {error}") from None
+        self._check(message, raw)
+        return timestamp
+
+    def verify_subtree(
+        self, origin: str, start: int, end: int, root: bytes, signature: bytes
+    ) -> int:
+        """Checks a cosignature of the subtree over leaves [start, end); returns its timestamp.
+
+        Raises:
+            VerificationError: If it does not hold, or states a time though start is not zero.
+        """
+        timestamp, raw = _split(self.vkey, signature, _MLDSA44_SIZE)
+        try:
+            message = cosigned_message(self.vkey.name, timestamp, origin, start, end, root)
+        except FormatError as error:
+            raise VerificationError(f"{self.vkey.name}: cannot sign this: {error}") from None
+        self._check(message, raw)
+        return timestamp
+
+    def _check(self, message: bytes, signature: bytes) -> None:
+        try:
+            self._public.verify(signature, message)
+        except InvalidSignature:
+            raise VerificationError(f"{self.vkey.name}: cosignature does not verify") from None
+
+
+def verifier_for(vkey: VKey) -> Verifier:
+    """Makes the verifier of a key, of all three signature types; make it once per key.
+
+    Raises:
+        FormatError: If we cannot verify signatures of this type.
+    """
+    if vkey.algorithm == ED25519:
+        return Ed25519Verifier(vkey)
+    if vkey.algorithm == COSIGNATURE_ED25519:
+        return Ed25519CosignatureVerifier(vkey)
+    if vkey.algorithm == COSIGNATURE_MLDSA44:
+        return MLDSA44Verifier(vkey)
+    raise FormatError(f"{vkey.name}: unknown signature type {vkey.algorithm:#04x}")
+
+
+def verify_subtree_cosignature(
+    vkey: VKey, origin: str, start: int, end: int, root: bytes, line: SignatureLine
+) -> int:
+    """Verifies one line of a sign-subtree reply.
+
+    Returns:
+        The timestamp in Unix seconds; tlog-witness demands 0 here.
+
+    Raises:
+        VerificationError: If the line is not a valid cosignature of that key and subtree.
+        ValueError: If the key is not an ML-DSA-44 cosignature key.
+    """
+    verifier = MLDSA44Verifier(vkey)
+    if (line.name, line.key_id) != (vkey.name, vkey.key_id):
+        raise VerificationError(f"{vkey.name}: the signature line is that of another key")
+    return verifier.verify_subtree(origin, start, end, root, line.signature)
+
+
+def signer_for(name: str, private: PrivateKey, *, use: Use) -> Signer:
+    """Makes the signer that a role needs.
+
+    A witness cosigns with either key. A log signs checkpoints with either key. Gateways and
+    authorities sign other texts, which ML-DSA-44 cosignatures cannot.
+
+    Raises:
+        FormatError: If the name is no key name.
+        MunimentError: If a gateway or authority is given an ML-DSA-44 key.
+    """
+    if isinstance(private, Ed25519PrivateKey):
+        if use == "witness":
+            return Ed25519Cosigner(name, private)
+        return Ed25519Signer(name, private)
+    if use in {"gateway", "authority"}:
+        raise MunimentError(f"a {use} needs an Ed25519 key: ML-DSA-44 signs checkpoints only")
+    return MLDSA44Cosigner(name, private)

@@ -1,0 +1,412 @@
+"""C2SP signed-note ("Format", "Signatures", "Verifier keys"): notes, vkeys, Ed25519 signatures.
+
+A `Note` is parsed and *not* verified: its text means nothing until `verify_note` has found a
+signature of a known key. Algorithms beyond plain Ed25519 live in `cosignature`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.exceptions import CryptoError
+from nacl.signing import SigningKey, VerifyKey
+
+from muniment.tlog.encoding import (
+    FormatError,
+    VerificationError,
+    check_key_name,
+    format_base64,
+    parse_base64,
+    parse_text,
+    split_lines,
+)
+
+ED25519: Final = 0x01
+"""Signature type: Ed25519 over the note text (signed-note)."""
+
+COSIGNATURE_ED25519: Final = 0x04
+"""Signature type: timestamped Ed25519 checkpoint cosignature (tlog-cosignature)."""
+
+COSIGNATURE_MLDSA44: Final = 0x06
+"""Signature type: timestamped ML-DSA-44 (sub)tree cosignature (tlog-cosignature)."""
+
+PUBLIC_KEY_SIZES: Final = {ED25519: 32, COSIGNATURE_ED25519: 32, COSIGNATURE_MLDSA44: 1312}
+"""Length in bytes of the public key of each signature type that we can verify."""
+
+MAX_SIGNATURES: Final = 64
+"""Most signature lines in a note; the spec demands 16. Bounds the work of a verifier."""
+
+MAX_NOTE_SIZE: Final = 512 * 1024
+"""Largest note in bytes: MAX_SIGNATURES post-quantum signatures of 5 kB, in base64, and a text."""
+
+MAX_VKEY_SIZE: Final = 8 * 1024
+"""Longest vkey in characters; an ML-DSA-87 key, the largest of its family, takes 3,500."""
+
+_SIGNATURE_PREFIX: Final = "— "
+_KEY_ID_SIZE: Final = 4
+_KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
+_ED25519_SIGNATURE_SIZE: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class VKey:
+    """A verifier key: who signs, and how to check it.
+
+    Attributes:
+        name: The key name.
+        key_id: The 32-bit key ID, which with the name identifies key and algorithm.
+        algorithm: The signature type, 0 to 255; types that we do not know are kept, opaque.
+        public: The public key material as its signature type defines it.
+    """
+
+    name: str
+    key_id: int
+    algorithm: int
+    public: bytes
+
+    @classmethod
+    def of(cls, name: str, algorithm: int, public: bytes) -> Self:
+        """Makes the vkey of a public key, with the key ID that the specs prescribe.
+
+        Raises:
+            FormatError: If the name is no key name, or the key has not the algorithm's length.
+            ValueError: If the algorithm is not one of PUBLIC_KEY_SIZES; others define key IDs of
+                their own.
+        """
+        check_key_name(name, "vkey name")
+        if algorithm not in PUBLIC_KEY_SIZES:
+            raise ValueError(f"signature type {algorithm:#04x} is not known")
+        if len(public) != PUBLIC_KEY_SIZES[algorithm]:
+            raise FormatError(f"public key of {len(public)} bytes for type {algorithm:#04x}")
+        return cls(name, _key_id(name, algorithm, public), algorithm, public)
+
+    def __str__(self) -> str:
+        material = format_base64(bytes([self.algorithm]) + self.public)
+        return f"{self.name}+{self.key_id:08x}+{material}"
+
+
+def _key_id(name: str, algorithm: int, public: bytes) -> int:
+    digest = sha256(b"%b\n%c%b" % (name.encode("utf-8"), algorithm, public)).digest()
+    return int.from_bytes(digest[:_KEY_ID_SIZE], "big")
+
+
+def parse_vkey(text: str, what: str = "vkey") -> VKey:
+    """Parses ``<key name>+hex(key ID)+base64(signature type || public key)``.
+
+    For the signature types in PUBLIC_KEY_SIZES, the length of the key and the key ID are checked.
+    Keys of other types are kept as they are; `cosignature.verifier_for` refuses them.
+
+    Raises:
+        FormatError: If the text is not the one spelling of a vkey.
+    """
+    if len(text) > MAX_VKEY_SIZE:
+        raise FormatError(f"{what}: more than {MAX_VKEY_SIZE} characters")
+    # The base64 part may hold a plus; name and ID cannot.
+    parts = text.split("+", 2)
+    if len(parts) != 3:
+        raise FormatError(f"{what}: not of the form name+id+key")
+    name, identifier, material = parts
+    check_key_name(name, what)
+    # int() takes signs, underscores, upper case and foreign digits.
+    if not _KEY_ID.fullmatch(identifier):
+        raise FormatError(f"{what}: key ID is not 8 lower-case hexadecimal digits")
+    key_id = int(identifier, 16)
+    key = parse_base64(material, f"{what}: key")
+    if len(key) < 2:  # the type and at least one byte of key
+        raise FormatError(f"{what}: no public key")
+    algorithm, public = key[0], key[1:]
+    size = PUBLIC_KEY_SIZES.get(algorithm)
+    if size is not None:
+        if len(public) != size:
+            raise FormatError(f"{what}: public key of {len(public)} bytes instead of {size}")
+        if key_id != _key_id(name, algorithm, public):
+            raise FormatError(f"{what}: key ID does not match name and key")
+    return VKey(name, key_id, algorithm, public)
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureLine:
+    """One signature line of a note, unverified.
+
+    Attributes:
+        name: The key name.
+        key_id: The 32-bit key ID.
+        signature: The signature bytes that follow the key ID; at least one.
+    """
+
+    name: str
+    key_id: int
+    signature: bytes
+    _line: str = field(default="", init=False, repr=False, compare=False)
+
+    @property
+    def line(self) -> str:
+        """The line as it stands in a note, with its newline."""
+        # Kept: a head's signatures are written for each witness, to the disk and to each gateway.
+        if not self._line:
+            data = self.key_id.to_bytes(_KEY_ID_SIZE, "big") + self.signature
+            line = f"{_SIGNATURE_PREFIX}{self.name} {format_base64(data)}\n"
+            object.__setattr__(self, "_line", line)
+        return self._line
+
+
+def parse_signature_line(line: str, what: str = "signature line") -> SignatureLine:
+    """Parses ``— <key name> base64(32-bit key ID || signature)``, given without its newline.
+
+    Raises:
+        FormatError: If the line is not the one spelling of a signature line.
+    """
+    if not line.startswith(_SIGNATURE_PREFIX):
+        raise FormatError(f"{what}: does not start with an em dash and a space")
+    name, space, encoded = line[len(_SIGNATURE_PREFIX) :].partition(" ")
+    check_key_name(name, what)
+    if not space:
+        raise FormatError(f"{what}: no signature")
+    data = parse_base64(encoded, what)
+    if len(data) <= _KEY_ID_SIZE:
+        raise FormatError(f"{what}: shorter than key ID and signature")
+    parsed = SignatureLine(name, int.from_bytes(data[:_KEY_ID_SIZE], "big"), data[_KEY_ID_SIZE:])
+    object.__setattr__(parsed, "_line", f"{line}\n")  # the one spelling
+    return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    r"""A text and signature lines, unverified.
+
+    Attributes:
+        text: What is signed; ends with a newline, and may hold empty lines.
+        signatures: The signature lines in order, at most MAX_SIGNATURES; none only while a note
+            is being built.
+    """
+
+    text: str
+    signatures: tuple[SignatureLine, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.signatures) > MAX_SIGNATURES:
+            raise FormatError(f"note: more than {MAX_SIGNATURES} signatures")
+
+    def encode(self) -> bytes:
+        """The bytes of the note; `parse_note` gives back an equal note.
+
+        Raises:
+            ValueError: If there is no signature, or the text does not end with a newline.
+        """
+        if not self.signatures or not self.text.endswith("\n"):
+            raise ValueError("a note needs a text that ends with a newline, and a signature")
+        lines = "".join([signature.line for signature in self.signatures])
+        return f"{self.text}\n{lines}".encode()
+
+    def with_signatures(self, more: Iterable[SignatureLine]) -> Self:
+        """A note with these lines appended; a line that is there already is not repeated.
+
+        Raises:
+            FormatError: If that makes more than MAX_SIGNATURES.
+        """
+        return replace(self, signatures=tuple(dict.fromkeys((*self.signatures, *more))))
+
+
+def parse_note(data: bytes) -> Note:
+    """Parses a signed note of at most MAX_NOTE_SIZE bytes; verifies nothing.
+
+    Every accepted note encodes to the same bytes.
+
+    Raises:
+        FormatError: If the data is not a note, or beyond the limits.
+    """
+    content = parse_text(data, "note", most=MAX_NOTE_SIZE)
+    # The text may hold empty lines itself; the last one of the note is the separator.
+    split = content.rfind("\n\n")
+    if split < 0:
+        raise FormatError("note: no empty line between text and signatures")
+    text, block = content[: split + 1], content[split + 2 :]
+    if not block:
+        raise FormatError("note: no signatures")
+    lines = split_lines(block)
+    if len(lines) > MAX_SIGNATURES:
+        raise FormatError(f"note: more than {MAX_SIGNATURES} signatures")
+    return Note(
+        text,
+        tuple(
+            parse_signature_line(line, f"note: signature {number}")
+            for number, line in enumerate(lines, 1)
+        ),
+    )
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Checks the signatures of one key."""
+
+    @property
+    def vkey(self) -> VKey:
+        """The key."""
+        ...
+
+    def verify(self, text: str, signature: bytes) -> int | None:
+        """Checks a signature (without the key ID) over a note text.
+
+        Returns:
+            The time that the signature states, in Unix seconds; None for plain signatures.
+
+        Raises:
+            VerificationError: If the signature does not hold.
+        """
+        ...
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """Makes signature lines with one key."""
+
+    @property
+    def vkey(self) -> VKey:
+        """The public half of the key."""
+        ...
+
+    def sign(self, text: str, now: int) -> SignatureLine:
+        """Signs a note text; `now` is in Unix seconds, plain signatures ignore it.
+
+        Raises:
+            FormatError: If the signature type cannot sign this text.
+        """
+        ...
+
+
+class Ed25519Verifier:
+    """Verifies plain Ed25519 note signatures (signed-note, "Ed25519 signatures", type 0x01)."""
+
+    __slots__ = ("_verify", "vkey")
+
+    def __init__(self, vkey: VKey) -> None:
+        """Takes a vkey of type ED25519; ValueError for another one."""
+        if vkey.algorithm != ED25519:
+            raise ValueError(f"{vkey.name}: not an Ed25519 note key")
+        self.vkey = vkey
+        self._verify = ed25519_check(vkey.public)
+
+    def verify(self, text: str, signature: bytes) -> int | None:
+        """Checks a signature over the note text; see `Verifier`."""
+        if not self._verify(text.encode("utf-8"), signature):
+            raise VerificationError(f"{self.vkey.name}: signature does not verify")
+        return None
+
+
+class Ed25519Signer:
+    """Signs note texts with plain Ed25519 (signed-note, "Ed25519 signatures", type 0x01)."""
+
+    __slots__ = ("_sign", "vkey")
+
+    def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
+        """Takes the key name and the private key; FormatError if the name is no key name."""
+        self.vkey = VKey.of(name, ED25519, private.public_key().public_bytes_raw())
+        self._sign = ed25519_sign(private)
+
+    def sign(self, text: str, now: int) -> SignatureLine:  # noqa: ARG002 - the Signer protocol
+        """Signs the note text; see `Signer`."""
+        return SignatureLine(self.vkey.name, self.vkey.key_id, self._sign(text.encode("utf-8")))
+
+
+def ed25519_check(public: bytes) -> Callable[[bytes, bytes], bool]:
+    """Makes a function of message and signature that tells whether an Ed25519 key signed it.
+
+    Prepared once per key. libsodium refuses small-order and non-canonical keys and signatures.
+    """
+    verify = VerifyKey(public).verify
+
+    def check(message: bytes, signature: bytes) -> bool:
+        if len(signature) != _ED25519_SIGNATURE_SIZE:
+            return False
+        try:
+            verify(message, signature)
+        except CryptoError:
+            return False
+        return True
+
+    return check
+
+
+def ed25519_sign(private: Ed25519PrivateKey) -> Callable[[bytes], bytes]:
+    """Makes a function that signs a message: 64 bytes. A third faster than `private.sign`."""
+    sign = SigningKey(private.private_bytes_raw()).sign
+    return lambda message: sign(message).signature
+
+
+def lines_of(lines: Iterable[SignatureLine], vkeys: Iterable[VKey]) -> tuple[SignatureLine, ...]:
+    """The first line of each of these keys, in their order, unverified.
+
+    A note has room for MAX_SIGNATURES lines: who adds what others have sent takes one a key.
+    """
+    keys = {(vkey.name, vkey.key_id) for vkey in vkeys}
+    first: dict[tuple[str, int], SignatureLine] = {}
+    for line in lines:
+        if (key := (line.name, line.key_id)) in keys:
+            first.setdefault(key, line)
+    return tuple(first.values())
+
+
+class Verified(NamedTuple):
+    """A key that signed a note.
+
+    Attributes:
+        vkey: The key.
+        timestamp: The time stated by its signature in Unix seconds; None for plain signatures.
+    """
+
+    vkey: VKey
+    timestamp: int | None
+
+
+def verify_note(note: Note, verifiers: Iterable[Verifier]) -> tuple[Verified, ...]:
+    """Verifies all signatures of known keys (signed-note, "Signatures").
+
+    Signatures of unknown keys are ignored, also when only name or only key ID is that of a known
+    key. Several lines of one key are all verified and reported once, with the latest time.
+
+    Returns:
+        At least one key, in the order of the note.
+
+    Raises:
+        VerificationError: If a signature of a known key does not verify, or there is none.
+        ValueError: If two different verifiers have the same name and key ID.
+    """
+    known: dict[tuple[str, int], Verifier] = {}
+    for verifier in verifiers:
+        vkey = verifier.vkey
+        if known.setdefault((vkey.name, vkey.key_id), verifier).vkey != vkey:
+            raise ValueError(f"two keys have the name {vkey.name} and the ID {vkey.key_id:08x}")
+    found: dict[tuple[str, int], Verified] = {}
+    for line in note.signatures:
+        key = (line.name, line.key_id)
+        if (match := known.get(key)) is None:
+            continue
+        timestamp = match.verify(note.text, line.signature)
+        if timestamp is not None and key in found:
+            timestamp = max(timestamp, found[key].timestamp or 0)
+        found[key] = Verified(match.vkey, timestamp)
+    if not found:
+        raise VerificationError("note: no signature of a known key")
+    return tuple(found.values())
+
+
+def sign_note(text: str, signers: Sequence[Signer], now: int) -> Note:
+    """Signs a text with every signer, in order.
+
+    Args:
+        text: The note text; ends with a newline and holds no other control characters.
+        signers: At least one.
+        now: Unix seconds, for the signature types that state a time.
+
+    Raises:
+        FormatError: If the text cannot be a note's, or a signer refuses it.
+        ValueError: If there are no signers.
+    """
+    if not signers:
+        raise ValueError("a note needs a signer")
+    # A lone surrogate passes here so that parse_text is what refuses it.
+    parse_text(text.encode("utf-8", "surrogatepass"), "note text", most=MAX_NOTE_SIZE)
+    return Note(text, tuple(signer.sign(text, now) for signer in signers))

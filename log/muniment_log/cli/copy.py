@@ -1,0 +1,39 @@
+"""The command `muniment-log copy`: from one file to a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from muniment.tlog.encoding import MunimentError
+from muniment_log.cli.cluster import cluster_module
+from muniment_log.cli.exits import EXIT_DATABASE, code_of, fail
+from muniment_log.cli.progress import PROGRESS, Progress
+from muniment_log.config import load
+from muniment_service.process import run
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--from", "source", required=True, type=_PATH, help="The log's database, log.db.")
+@click.option("--to", "config", required=True, type=_PATH, help="The cluster's configuration.")
+@PROGRESS
+def copy(source: Path, config: Path, progress: bool | None) -> None:  # noqa: FBT001  # click's way
+    """Copy a log from one file to a cluster: same origin, same keys, same checkpoint.
+
+    The log must not run, neither on the file nor on the cluster, and never again on the file
+    afterwards. Every leaf is verified on the way. Run it again after it was interrupted.
+    """
+    if not source.is_file():
+        fail(EXIT_DATABASE, f"{source}: no such database")
+    try:
+        loaded = load(config)
+        done = run(cluster_module("adopt").copy(source, loaded, Progress(progress)))
+    except MunimentError as error:
+        fail(code_of(error), error)
+    what = "copied" if done.is_new else "was copied already"
+    click.echo(
+        f"{source}: {what}, {done.size} leaves, {done.published} of them published", err=True
+    )

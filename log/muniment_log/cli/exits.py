@@ -1,0 +1,132 @@
+"""The exit codes of `muniment-log`, and how a service that ends comes to one.
+
+0 done; 1 the service failed while it ran, or what it needs does not answer; 2 wrong usage
+(click's); 3 a configuration or key cannot be used; 4 the database or the object store cannot be
+used (in use, damaged, another program's, another version's); 5 the address cannot be bound; 6 the
+database belongs to another origin or other keys; 7 the database was rolled back: a witness or the
+bucket knows more than it holds; 8 `check` or `repair`: the database is damaged; 9 the log does not
+run; 10 nothing can be written now: the file system is full or read-only, or another program keeps
+the database locked. After what may pass (1, 5, 10) a service is to be started again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from muniment.local import logs as logging
+from muniment.local.memory import protect_memory
+from muniment.local.sqlitefile import (
+    AbsentDatabaseError,
+    DatabaseError,
+    FatalDatabaseError,
+    is_unwritable,
+)
+from muniment.tlog.encoding import MunimentError
+from muniment_log.config import LogConfig, load
+from muniment_log.errors import (
+    RolledBackError,
+    StorageError,
+    UnavailableError,
+    WrongIdentityError,
+)
+from muniment_service.process import first_error, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+EXIT_FAILED: Final = 1
+EXIT_CONFIG: Final = 3
+EXIT_DATABASE: Final = 4
+EXIT_ADDRESS: Final = 5
+EXIT_IDENTITY: Final = 6
+EXIT_ROLLED_BACK: Final = 7
+EXIT_DAMAGED: Final = 8
+EXIT_UNREACHABLE: Final = 9
+EXIT_UNWRITABLE: Final = 10
+
+_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
+    (WrongIdentityError, EXIT_IDENTITY),
+    (RolledBackError, EXIT_ROLLED_BACK),
+    (DatabaseError, EXIT_DATABASE),
+    (FatalDatabaseError, EXIT_DATABASE),
+    (StorageError, EXIT_DATABASE),
+    (UnavailableError, EXIT_FAILED),  # it may pass: to be started again
+    (MunimentError, EXIT_CONFIG),
+    (OSError, EXIT_ADDRESS),
+)
+"""Exit code of what stops the service before it is ready; the first class that fits."""
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code of what stopped a command before it did anything."""
+    if is_unwritable(error):
+        return EXIT_UNWRITABLE
+    return next(code for kind, code in _CODES if isinstance(error, kind))
+
+
+def fail(code: int, error: object) -> NoReturn:
+    """Says why on one line, and ends the process."""
+    first_line = str(error).partition("\n")[0] or type(error).__name__
+    click.echo(f"muniment-log: {first_line}", err=True)
+    sys.exit(code)
+
+
+def end_with(program: Callable[[], object]) -> NoReturn:
+    """Runs a whole program and ends the process with its exit code.
+
+    obstore's threads may still want the interpreter's lock after their last answer was delivered,
+    and abort a process whose interpreter is being torn down then. So where it was used the process
+    ends without that: everything of ours is closed by now.
+    """
+    code = 0
+    try:
+        program()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except BaseException:
+        if "obstore" not in sys.modules:
+            raise
+        traceback.print_exc()
+        code = 1
+    if "obstore" in sys.modules:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def run_service(config: Path, start: Callable[[LogConfig], Coroutine[Any, Any, None]]) -> None:
+    """Loads a configuration and runs a service until it ends; the process's exit code says how."""
+    protect_memory()
+    try:
+        loaded = load(config)
+        logging.configure(loaded.file.log_level, loaded.file.log_format)
+        run(start(loaded))
+    except AbsentDatabaseError as error:
+        # What acknowledged records is gone or out of sight, or the log is new. Only the operator
+        # knows which; taken for new, it would give out the same indices again.
+        fail(
+            EXIT_DATABASE,
+            f"{error}. If the log has run before, mount its volume or restore a backup; if it has "
+            f"not: muniment-log new-database --config {config}",
+        )
+    except (MunimentError, OSError) as error:
+        fail(code_of(error), error)
+    except ExceptionGroup as group:
+        # TaskGroup's wrapping says nothing; what failed is inside. Of a service that ran, only
+        # that the address is taken, that nothing can be written, that history went back and that a
+        # key was retired have codes of their own.
+        cause = first_error(group)
+        told = isinstance(cause, (OSError, RolledBackError, WrongIdentityError))
+        told = told or is_unwritable(cause)
+        fail(code_of(cause) if told else EXIT_FAILED, cause)
+    except KeyboardInterrupt:
+        fail(EXIT_FAILED, "interrupted")

@@ -1,0 +1,119 @@
+"""What a process of a cluster says of itself and of the whole (design section 7).
+
+A frontend is ready as long as it sees the database, and with it can order records: they are durable
+and have their index, whether or not anybody leads. Who needs them published is told that nobody
+does. An integrator is ready as long as it sees the database, and could take over.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from muniment_log.http.reads import published_size
+from muniment_service.http import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from muniment.tlog.note import Signer
+    from muniment_log.cluster.leadership import Integration
+    from muniment_log.cluster.metrics import ClusterMetrics
+    from muniment_log.cluster.view import PublishedView
+    from muniment_log.publish.publisher import Publisher
+
+NOBODY_LEADS: Final = (
+    "no integrator leads: records are accepted and keep their index, but nothing is published"
+)
+
+
+class Standing:
+    """Tells how the cluster is, as this process sees it."""
+
+    def __init__(
+        self,
+        view: PublishedView,
+        integration: Integration | None,
+        signers: Sequence[Signer],
+        metrics: ClusterMetrics,
+        made: datetime,
+    ) -> None:
+        """Puts it together.
+
+        Args:
+            view: what is seen of the database.
+            integration: this process's part in integrating.
+            signers: its keys.
+            metrics: the cluster's.
+            made: when the database's schema was made.
+        """
+        self._made = made
+        self._view = view
+        self._integration = integration
+        self._signers = signers
+        metrics.leads.set_function(lambda: float(self._leads))
+
+    def cluster(self) -> dict[str, Any]:
+        """What everybody may know; see `told`.
+
+        Raises:
+            Problem: 503, while the database is not seen.
+        """
+        told = self.told()
+        if self._view.is_blind:
+            detail = "the database cannot be seen: nothing is accepted"
+            raise Problem(503, "database-unseen", detail, members={"cluster": told})
+        return told
+
+    def told(self) -> dict[str, Any]:
+        """Whether the cluster is led, how far integration is, when it published."""
+        view = self._view
+        told: dict[str, Any] = {
+            "led": view.is_led,
+            "epoch": view.epoch,
+            "ordered": view.ordered,
+            "lag_leaves": max(0, view.ordered - view.integrated.size),
+            "lag_seconds": round(view.lag, 3),
+            "published_at": _iso(view.published_time),
+        }
+        if not view.is_led:
+            told["notice"] = NOBODY_LEADS
+        return told
+
+    def integrator(self) -> dict[str, Any]:
+        """The same at an integrator, with its own part; see `cluster`."""
+        return {**self._part(), "cluster": self.cluster()}
+
+    def status(self) -> dict[str, Any]:
+        """What the operator may know besides: who leads, and what this process signs with."""
+        view = self._view
+        return {
+            "keys": [f"{signer.vkey.key_id:08x}" for signer in self._signers],
+            "stalled": view.is_stalled,
+            "database": {"made": self._made.isoformat(timespec="seconds"), "by": "migrate"},
+            **self._part(),
+            "cluster": {**self.told(), "holder": view.holder, "unseen": view.is_blind},
+        }
+
+    def _part(self) -> dict[str, Any]:
+        view, publisher = self._view, self._publisher
+        return {
+            "integrating": publisher is not None,
+            "integrated": view.integrated.size,
+            "published": published_size(view.published),
+            "witnesses": view.witnesses if publisher is None else publisher.witnesses,
+        }
+
+    @property
+    def _publisher(self) -> Publisher | None:
+        return None if self._integration is None else self._integration.publisher
+
+    @property
+    def _leads(self) -> bool:
+        return self._integration is not None and self._integration.holder is not None
+
+
+def _iso(seconds: float | None) -> str | None:
+    return (
+        None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat("T", "seconds")
+    )

@@ -1,0 +1,275 @@
+"""Judging what is submitted (design section 3.2): the CPU work before a batch may be ordered.
+
+In two parts: `Admission.authenticate` tells whose batch it is and costs strangers' batches next to
+nothing; `examine`, and `completing` for plain JSON, look at the records, in steps between which a
+service answers others (see `turns`): a record that was made to be slow to check costs twenty times
+what a usual one does, and a batch may have 10,000. All of it is pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import UNSET, MsgspecError, Raw, Struct
+from msgspec.json import Decoder
+
+from muniment.records.api import RecordError
+from muniment.records.canonical import MAX_RECORD, parse_json
+from muniment.records.codec import checking
+from muniment.records.guards import ENCODER
+from muniment.records.manifest import MAX_BATCH_RECORDS, Frames, parse_frames, verify_batch
+from muniment.records.preparation import Preparer
+from muniment.records.submission import (
+    MAX_SPELLING,
+    is_traceparent,
+    split_ndjson,
+    split_records,
+)
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment_log.core.repeats import Request, Stated, request_of
+from muniment_log.core.tokens import TOKEN_STREAMS
+from muniment_log.errors import LogError
+from muniment_log.http.bearer import NONE, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from muniment.records.manifest import Batch
+    from muniment.tlog.note import Verifier
+
+_EFFORT = 16 << 10
+"""Bytes of plain JSON that one step of `completing` takes, a record counting for 256 more: some
+milliseconds when they need care."""
+
+
+class MalformedBatchError(LogError):
+    """The body is not records and their manifest."""
+
+
+class WrongLogError(LogError):
+    """The manifest names another log's origin."""
+
+
+class UnknownGatewayError(LogError):
+    """No configured gateway has this key name."""
+
+
+class BadSignatureError(LogError):
+    """The manifest is not signed by a configured key of its gateway."""
+
+
+class BadRecordError(LogError):
+    """One record is not canonical, not valid, or another producer's."""
+
+    def __init__(self, entry: int, reason: str) -> None:
+        super().__init__(reason)
+        self.entry = entry
+
+
+class TooManyRecordsError(LogError):
+    """More records in one request than a batch may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who may submit, and who may read.
+
+    Attributes:
+        origin: this log's origin.
+        gateways: key name → verifiers of its keys.
+        tokens: of the producers that cannot sign.
+        readers: tokens for reading; without any, everybody may read.
+        protects_tiles: whether the C2SP reads need a read token, too.
+    """
+
+    origin: str
+    gateways: Mapping[str, tuple[Verifier, ...]]
+    tokens: Tokens
+    readers: Tokens = NONE
+    protects_tiles: bool = False
+
+    def knows(self, producer: str) -> bool:
+        """Whether anybody may submit under a key name."""
+        return producer in self.gateways or producer in self.tokens.holders
+
+    def authenticate(self, body: bytes) -> Frames:
+        """Tells whose batch was submitted: framing, gateway, signature; nothing is hashed.
+
+        Costs one signature, and a tenth of a microsecond a record.
+
+        Raises:
+            MalformedBatchError, WrongLogError, UnknownGatewayError, BadSignatureError: it is
+                nobody's that may submit here.
+        """
+        try:
+            frames = parse_frames(body)
+        except FormatError as error:
+            raise MalformedBatchError(str(error)) from error
+        manifest = frames.manifest
+        if manifest.stream.startswith(TOKEN_STREAMS):
+            raise MalformedBatchError(f"stream labels in {TOKEN_STREAMS} are the log's own")
+        if manifest.origin != self.origin:
+            raise WrongLogError(f"the batch is for the log {manifest.origin}")
+        verifiers = self.gateways.get(manifest.producer)
+        if verifiers is None:
+            raise UnknownGatewayError(f"{manifest.producer} is not a gateway of this log")
+        try:
+            verify_batch(frames, verifiers, origin=self.origin)
+        except (FormatError, VerificationError) as error:
+            raise BadSignatureError(str(error)) from error
+        return frames
+
+
+def examine(frames: Frames) -> Generator[None, None, Batch]:
+    """Hashes and checks every record of an authentic batch, in steps; returns the batch.
+
+    Costs about 10 µs a record.
+
+    Raises:
+        MalformedBatchError: the records are not those of the manifest.
+        BadRecordError: one is not canonical, not valid, or another producer's.
+    """
+    try:
+        batch = yield from frames.hashing()
+    except FormatError as error:
+        raise MalformedBatchError(str(error)) from error
+    try:
+        yield from checking(frames.records, frames.manifest.producer, are_new=True)
+    except RecordError as error:
+        raise BadRecordError(error.entry, str(error)) from error
+    return batch
+
+
+class _Own(Struct):
+    """The members of a record that a log fills in."""
+
+    id: Any = UNSET
+    time: Any = UNSET
+
+
+class _Common(Struct):
+    kind: str
+    id: str
+    time: int
+    traceparent: str | None = None
+
+
+_own: Final = Decoder(_Own).decode
+_common: Final = Decoder(_Common).decode
+_TRACED: Final = frozenset({"decision", "outcome", "verification"})
+
+
+def receiving(
+    body: bytes,
+    *,
+    lines: bool,
+    producer: str,
+    now_ms: int,
+    new_id: Callable[[], str],
+    key: str | None = None,
+    traceparent: str | None = None,
+) -> Generator[None, None, Request]:
+    """Does `completing`, and finds out what the records are recognised by when they come again.
+
+    Args:
+        body: see `completing`.
+        lines: likewise.
+        producer: likewise.
+        now_ms: likewise.
+        new_id: likewise.
+        key: the request's Idempotency-Key.
+        traceparent: the request's `traceparent` header (W3C Trace Context). A single record of a
+            run that states none gets it, if it is valid.
+
+    Raises:
+        FormatError, BadRecordError, TooManyRecordsError: see `completing`.
+    """
+    stated: list[Stated] = []
+    members: list[tuple[str, int]] = []
+    is_lone = not lines and body.lstrip(b" \t\r\n").startswith(b"{")
+    fills = is_lone and is_traceparent(traceparent)
+
+    def finish(text: bytes, entry: bytes) -> bytes:
+        common, own = _common(entry), _own_members(text)
+        members.append((common.id, common.time))
+        filled = fills and common.kind in _TRACED and common.traceparent is None
+        stated.append(Stated(own.id is not UNSET, own.time is not UNSET, traceparent=not filled))
+        return _traced(entry, traceparent) if filled and traceparent else entry
+
+    records = yield from completing(
+        body, lines=lines, producer=producer, now_ms=now_ms, new_id=new_id, finish=finish
+    )
+    return request_of(records, stated, members, key)
+
+
+def _own_members(text: bytes) -> _Own:
+    try:
+        return _own(text)
+    except (MsgspecError, UnicodeDecodeError, RecursionError):
+        # JSON that one of the readers takes and the other does not.
+        value = parse_json(text, "record", most=MAX_SPELLING)
+        return _Own(value.get("id", UNSET), value.get("time", UNSET))
+
+
+def _traced(entry: bytes, traceparent: str) -> bytes:
+    """The record with a traceparent, unless it would be too long."""
+    members = {**msgspec.json.decode(entry, type=dict[str, Raw]), "traceparent": traceparent}
+    traced = ENCODER.encode(members)
+    return traced if len(traced) <= MAX_RECORD else entry
+
+
+def _as_it_is(_text: bytes, entry: bytes) -> bytes:
+    return entry
+
+
+def completing(
+    body: bytes,
+    *,
+    lines: bool,
+    producer: str,
+    now_ms: int,
+    new_id: Callable[[], str],
+    finish: Callable[[bytes, bytes], bytes] = _as_it_is,
+) -> Generator[None, None, list[bytes]]:
+    """Completes the records of a JSON object, array, or lines, in steps; returns them.
+
+    Args:
+        body: JSON, or newline-delimited JSON, of which empty lines are skipped.
+        lines: whether it is newline-delimited.
+        producer: whose records they are.
+        now_ms: Unix milliseconds, the time of records without one.
+        new_id: makes a fresh id.
+        finish: makes each record what it shall be, of its text and what was made of that.
+
+    Raises:
+        FormatError: the body is not JSON, or there is no record.
+        BadRecordError: one is no record, or of lines, not JSON; `entry` counts from 0.
+        TooManyRecordsError: more than a batch may have.
+    """
+    prepare = Preparer(producer, now_ms=lambda: now_ms, new_id=new_id).prepare
+    records: list[bytes] = []
+    effort = 0
+    try:
+        for text in split_ndjson(body) if lines else split_records(body):
+            if len(records) == MAX_BATCH_RECORDS:
+                raise TooManyRecordsError(f"more than {MAX_BATCH_RECORDS} records in one request")
+            if effort > _EFFORT:
+                effort = 0
+                yield
+            effort += len(text) + 256
+            if len(text) > MAX_SPELLING:
+                raise RecordError(len(records), f"more than {MAX_SPELLING} bytes")
+            try:
+                records += [finish(text, entry) for entry in prepare([text])]
+            except RecordError as error:
+                reason = str(error).removeprefix(f"record {error.entry}: ")
+                if not lines:
+                    parse_json(text, f"record {len(records)}", most=MAX_SPELLING)
+                raise RecordError(len(records), reason) from None
+    except RecordError as error:
+        raise BadRecordError(error.entry, str(error)) from error
+    if not records:
+        raise FormatError("no records")
+    return records

@@ -1,0 +1,264 @@
+"""From ordered batches to tiles and bundles (C2SP tlog-tiles, RFC 6962 section 2.1). Pure.
+
+The right edge is everything of the tree that later leaves can still change: the partial entry
+bundle and the partial tile of each level. It stays in memory, so a commit reads nothing back and
+writes only what is new: full bundles, full tiles, the fragment of the partial bundle that this
+commit added, and the partial upper tiles that changed. Bundles are cut out of the batches' own
+framing; no entry is decoded or encoded here.
+
+Tiles are a pure function of the ordered leaves: however they are split into batches and commits,
+the same bundles and tiles come out (tests/unit/test_log_integrate.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from muniment.tlog import merkle
+from muniment.tlog.encoding import FormatError, unframe
+from muniment.tlog.merkle import HASH_SIZE, CompactRange
+from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment_log.errors import StorageError
+from muniment_log.storage.port import Head
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_EMPTY_RANGE = CompactRange.EMPTY
+_TILE_SIZE = TILE_WIDTH * HASH_SIZE  # bytes
+_LENGTH_SIZE = 2  # the uint16 before each entry of a bundle
+
+
+class Framed(Protocol):
+    """What integration needs of a batch: its framing and its leaf hashes.
+
+    ``offsets[i]`` is where the length prefix of entry ``i`` begins in ``body``.
+    """
+
+    @property
+    def body(self) -> bytes:
+        """All entries, each with its length prefix, nothing else."""
+        ...
+
+    @property
+    def offsets(self) -> Sequence[int]:
+        """One offset per entry, ascending, the first 0."""
+        ...
+
+    @property
+    def leaf_hashes(self) -> Sequence[bytes]:
+        """One RFC 6962 leaf hash per entry."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RightEdge:
+    """The part of a tree of ``head.size`` leaves that more leaves can change.
+
+    Attributes:
+        head: the tree.
+        fragments: the framed entries of the partial bundle, in order, cut where commits ended.
+        partials: the hashes of the partial tile of each level, concatenated; empty bytes where the
+            level has no partial tile. Levels above the last are empty too.
+        ranges: the peaks of each partial tile, of the same length as `partials`.
+    """
+
+    head: Head
+    fragments: tuple[bytes, ...] = ()
+    partials: tuple[bytes, ...] = ()
+    ranges: tuple[CompactRange, ...] = ()
+
+    def read(self, tile: Tile) -> bytes | None:
+        """The tile if it lies in the edge, cut to its width; None if it is not a partial of it."""
+        level = max(tile.level, 0)
+        if level >= len(self.partials):
+            return None
+        data = self.partials[level]
+        if tile.width > len(data) // HASH_SIZE:
+            return None
+        if tile.index != self.head.size >> (TILE_HEIGHT * (level + 1)):
+            return None
+        if tile.level == ENTRIES:
+            return cut_bundle(b"".join(self.fragments), tile.width)
+        return data[: tile.width * HASH_SIZE]
+
+
+EMPTY_EDGE = RightEdge(Head(0, merkle.EMPTY_ROOT))
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """What one commit writes, and the edge that it leaves.
+
+    Attributes:
+        before: the tree it starts from.
+        edge: the right edge after it.
+        bundles: (index, framed entries) of each bundle that became full.
+        fragment: (leaf index of its first entry, framed entries) to append to the partial bundle;
+            None when the commit ends exactly at a bundle's end. When `bundles` is not empty, all
+            earlier fragments are parts of the first of them and go.
+        tiles: (level, index, hashes) of each tile that became full, and of each partial tile above
+            level 0 that changed. The partial tile of level 0 follows from the fragments.
+    """
+
+    before: Head
+    edge: RightEdge
+    bundles: list[tuple[int, bytes]]
+    fragment: tuple[int, bytes] | None
+    tiles: list[tuple[int, int, bytes]]
+
+
+def integrate(edge: RightEdge, batches: Sequence[Framed]) -> Integration:
+    """Appends batches to the tree whose right edge is given.
+
+    Costs one node hash per leaf (each interior node is hashed once, when it becomes complete) and
+    one copy of the framed bytes.
+    """
+    bundles, fragments, fragment = _cut(edge, batches)
+    tiles: list[tuple[int, int, bytes]] = []
+    partials, ranges = list(edge.partials), list(edge.ranges)
+    hashes: Sequence[bytes] = [leaf for batch in batches for leaf in batch.leaf_hashes]
+    size = edge.head.size + len(hashes)
+    level = 0
+    while hashes:
+        if level == len(partials):
+            partials.append(b"")
+            ranges.append(_EMPTY_RANGE)
+        index = edge.head.size >> (TILE_HEIGHT * (level + 1))
+        full, parents, partials[level], ranges[level] = _grow(
+            partials[level], ranges[level], hashes
+        )
+        tiles += [(level, index + i, data) for i, data in enumerate(full)]
+        if level > 0 and partials[level]:
+            tiles.append((level, index + len(full), partials[level]))
+        hashes = parents
+        level += 1
+    head = Head(size, _root(size, ranges))
+    after = RightEdge(head, fragments, tuple(partials), tuple(ranges))
+    return Integration(edge.head, after, bundles, fragment, tiles)
+
+
+def restore(
+    head: Head, fragments: Sequence[bytes], partials: Mapping[int, tuple[int, bytes]]
+) -> RightEdge:
+    """Rebuilds the right edge from what storage holds, and checks it against the tree's root.
+
+    Args:
+        head: the tree as stored.
+        fragments: the framed fragments of the partial bundle, in order.
+        partials: level → (tile index, hashes) of the last stored tile of each level above 0.
+
+    Raises:
+        StorageError: what is stored does not make this tree.
+    """
+    edge = edge_of(head.size, fragments, partials)
+    if edge.head != head:
+        raise StorageError(f"the stored tiles do not make the root of the stored tree {head.size}")
+    return edge
+
+
+def edge_of(
+    size: int, fragments: Sequence[bytes], partials: Mapping[int, tuple[int, bytes]]
+) -> RightEdge:
+    """The right edge of a tree whose root nobody has told; see `restore`.
+
+    Raises:
+        StorageError: what is given is not of a tree of this size.
+    """
+    try:
+        entries = unframe(b"".join(fragments), "partial bundle")
+    except FormatError as error:
+        raise StorageError(f"the stored {error}") from error
+    if len(entries) != size % TILE_WIDTH:
+        raise StorageError(
+            f"the partial bundle holds {len(entries)} entries, "
+            f"a tree of {size} needs {size % TILE_WIDTH}"
+        )
+    levels = [b"".join(merkle.leaf_hashes(entries))]
+    rest = size >> TILE_HEIGHT
+    while rest:
+        level = len(levels)
+        width, index = rest % TILE_WIDTH, rest >> TILE_HEIGHT
+        if width == 0:
+            levels.append(b"")
+        else:
+            stored = partials.get(level)
+            if stored is None or stored[0] != index or len(stored[1]) != width * HASH_SIZE:
+                raise StorageError(f"the partial tile of level {level} is missing or damaged")
+            levels.append(stored[1])
+        rest = index
+    ranges = tuple(_EMPTY_RANGE.extend(_split(data)) for data in levels)
+    head = Head(size, _root(size, ranges))
+    return RightEdge(head, tuple(fragments), tuple(levels), ranges)
+
+
+def cut_bundle(data: bytes, width: int) -> bytes:
+    """The first `width` entries of a bundle that holds at least as many, still framed.
+
+    Raises:
+        StorageError: the bundle is truncated.
+    """
+    end = 0
+    for _ in range(width):
+        end += _LENGTH_SIZE + int.from_bytes(data[end : end + _LENGTH_SIZE], "big")
+    if end > len(data):
+        raise StorageError("a stored entry bundle is truncated")
+    return data[:end]
+
+
+def _cut(
+    edge: RightEdge, batches: Sequence[Framed]
+) -> tuple[list[tuple[int, bytes]], tuple[bytes, ...], tuple[int, bytes] | None]:
+    """Cuts the batches' bodies at bundle boundaries; slices are views until a bundle is full."""
+    pending: list[bytes | memoryview] = list(edge.fragments)
+    kept = len(pending)  # how many of `pending` are already stored
+    index, width = divmod(edge.head.size, TILE_WIDTH)
+    begin = edge.head.size  # leaf index of the first entry in pending[kept:]
+    bundles: list[tuple[int, bytes]] = []
+    for batch in batches:
+        body, offsets = memoryview(batch.body), batch.offsets
+        count, at = len(offsets), 0
+        while count - at >= TILE_WIDTH - width:
+            end = at + TILE_WIDTH - width
+            pending.append(body[offsets[at] : offsets[end] if end < count else len(body)])
+            bundles.append((index, b"".join(pending)))
+            pending.clear()
+            index, width, kept, at = index + 1, 0, 0, end
+            begin = index * TILE_WIDTH
+        if at < count:
+            pending.append(body[offsets[at] :])
+            width += count - at
+    stored: tuple[bytes, ...] = edge.fragments if not bundles else ()
+    new = b"".join(pending[kept:])
+    if not new:
+        return bundles, stored, None
+    return bundles, (*stored, new), (begin, new)
+
+
+def _grow(
+    partial: bytes, peaks: CompactRange, hashes: Sequence[bytes]
+) -> tuple[list[bytes], list[bytes], bytes, CompactRange]:
+    """Appends hashes to one level: full tiles, their roots, the partial tile that remains."""
+    data = partial + b"".join(hashes)
+    room = TILE_WIDTH - len(partial) // HASH_SIZE
+    full: list[bytes] = []
+    roots: list[bytes] = []
+    at = 0
+    while len(hashes) - at >= room:
+        peaks = peaks.extend(hashes[at : at + room])
+        roots.append(peaks.peaks[0])
+        full.append(data[len(full) * _TILE_SIZE : (len(full) + 1) * _TILE_SIZE])
+        peaks, at, room = _EMPTY_RANGE, at + room, TILE_WIDTH
+    return full, roots, data[len(full) * _TILE_SIZE :], peaks.extend(hashes[at:])
+
+
+def _root(size: int, ranges: Sequence[CompactRange]) -> bytes:
+    # The peaks of the levels, highest level first, are the peaks of the tree: a peak of height h
+    # within level L's partial tile is a perfect subtree of height 8L + h.
+    peaks = [peak for level in reversed(ranges) for peak in level.peaks]
+    return CompactRange.from_peaks(size, peaks).root()
+
+
+def _split(data: bytes) -> list[bytes]:
+    return [data[i : i + HASH_SIZE] for i in range(0, len(data), HASH_SIZE)]

@@ -1,0 +1,176 @@
+"""What waits to be ordered (design section 4): two queues, from which each commit takes a group."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from muniment_log.storage.port import StreamState
+from muniment_log.storage.store import Ordering
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping, Sequence
+
+    from muniment.records.manifest import Batch
+    from muniment_log.core.claims import Claim
+    from muniment_log.core.streams import Pending, Stream
+    from muniment_log.core.tokens import TokenFramer
+    from muniment_log.storage.port import Receipt, StreamKey
+    from muniment_log.storage.recall import Recall
+
+
+@dataclass(slots=True, eq=False)
+class Records:
+    """Records of one request of a producer that cannot sign.
+
+    Attributes:
+        stream: the log's own stream for the producer.
+        records: canonical records, in order.
+        size: their bytes.
+        done: gets the receipt when they are durable, or why they are not; only one waits for it,
+            and may stop waiting.
+        settled: told once, when they wait no more, whether or not somebody waited for them.
+        recalls: what recognises them, by their places among them.
+        claim: on what recognises them; held until they are settled.
+    """
+
+    stream: Stream
+    records: Sequence[bytes]
+    size: int
+    done: asyncio.Future[Receipt]
+    settled: Callable[[Records], None]
+    recalls: Sequence[Recall] = ()
+    claim: Claim | None = None
+
+    def answer(self, receipt: Receipt) -> None:
+        """Answers whoever waits."""
+        self.settled(self)
+        if not self.done.done():
+            self.done.set_result(receipt)
+
+    def refuse(self, error: Exception) -> None:
+        """Answers whoever waits with an error."""
+        self.settled(self)
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # read: whoever waited may be gone by the time it arrives
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """What one commit takes.
+
+    Attributes:
+        signed: batches that gateways signed; their streams have them queued.
+        framed: batches that the log framed itself, with the requests in them.
+    """
+
+    signed: list[Pending]
+    framed: list[tuple[Stream, Batch, list[Records]]]
+
+    @property
+    def orderings(self) -> list[Ordering]:
+        """The batches as the order takes them, the signed ones first."""
+        orderings = [
+            Ordering(pending.key, pending.batch, pending.digest) for pending in self.signed
+        ]
+        return orderings + [
+            Ordering(stream.key, batch, None, _recalls(part)) for stream, batch, part in self.framed
+        ]
+
+    def take_out(self, names: Mapping[StreamKey, frozenset[bytes]]) -> list[Records]:
+        """Takes the requests out that some names recognise; the batches are to be framed anew."""
+        found: list[Records] = []
+        for stream, _, part in self.framed:
+            taken = names.get(stream.key, frozenset())
+            mine = [one for one in part if any(recall.name in taken for recall in one.recalls)]
+            part[:] = [one for one in part if one not in mine]
+            found += mine
+        return found
+
+    def refuse(self, error: Exception) -> None:
+        """Answers the requests in framed batches; those in signed ones belong to their streams."""
+        for _, _, part in self.framed:
+            for waiting in part:
+                waiting.refuse(error)
+
+
+def _recalls(part: Sequence[Records]) -> list[Recall]:
+    """What recognises the records of some requests, by their places in the batch of all."""
+    found: list[Recall] = []
+    at = 0
+    for waiting in part:
+        found += [recall.moved(at) for recall in waiting.recalls]
+        at += len(waiting.records)
+    return found
+
+
+class Queue:
+    """What waits, in order.
+
+    Attributes:
+        batches: signed batches, each next on its stream.
+        records: records of producers that cannot sign.
+    """
+
+    def __init__(self, framer: TokenFramer, leaves: int, size: int) -> None:
+        """Takes who frames records, and the most leaves and bytes of a group."""
+        self.batches: deque[Pending] = deque()
+        self.records: deque[Records] = deque()
+        self._framer = framer
+        self._leaves = leaves
+        self._size = size
+
+    def __bool__(self) -> bool:
+        return bool(self.batches or self.records)
+
+    def gather(self) -> Group:
+        """Takes what waits, in order, bounded; frames the records of those who cannot sign."""
+        leaves = size = 0
+        group = Group([], [])
+        while self.batches:
+            batch = self.batches[0].batch
+            leaves += len(batch.offsets)
+            size += len(batch.body)
+            if group.signed and (leaves > self._leaves or size > self._size):
+                return group
+            group.signed.append(self.batches.popleft())
+        producers: dict[StreamKey, list[Records]] = {}
+        while self.records:
+            waiting = self.records[0]
+            leaves += len(waiting.records) + 1
+            size += waiting.size
+            if (group.signed or producers) and (leaves > self._leaves or size > self._size):
+                break
+            producers.setdefault(waiting.stream.key, []).append(self.records.popleft())
+        for waiters in producers.values():
+            stream = waiters[0].stream
+            for part in self._framer.split(waiters):
+                batch = self._framer.frame(
+                    stream.key, stream.expected, [r for waiting in part for r in waiting.records]
+                )
+                manifest = batch.manifest
+                stream.expected = StreamState(
+                    manifest.first + manifest.count, batch.leaf_hashes[-1]
+                )
+                group.framed.append((stream, batch, part))
+        return group
+
+    def put_back(self, group: Group) -> None:
+        """Takes a group back of which nothing was ordered."""
+        self.batches.extendleft(reversed(group.signed))
+        for _, _, part in reversed(group.framed):
+            self.records.extendleft(reversed(part))
+
+    def drop(self, key: StreamKey) -> None:
+        """Forgets the batches of a stream."""
+        self.batches = deque(pending for pending in self.batches if pending.key != key)
+
+    def refuse(self, error: Exception) -> None:
+        """Answers the requests that wait, and forgets all batches: their streams answer those."""
+        for waiting in self.records:
+            waiting.refuse(error)
+        self.batches.clear()
+        self.records.clear()

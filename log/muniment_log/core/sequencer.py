@@ -1,0 +1,500 @@
+"""The sequencer (design section 4): takes all that waits, and has it ordered in one transaction.
+
+Handlers enqueue verified batches; one task takes all that waits (bounded by leaves and bytes) and
+hands it to the storage's `Order`. While one group is on its way to the disk the next gathers, so
+groups grow with the load and a lone batch waits for nothing.
+
+What makes groups durable differs. The embedded order is the only one of its log: what this process
+remembers of a stream is the truth, and when a commit fails nobody knows what is on disk, so the
+sequencer stops for good and the process ends. A *shared* order (a cluster's) has other sequencers
+beside this one: what is remembered of a stream is only a guess that the transaction checks, batches
+that came early are looked for by polling, and after an error everything remembered is forgotten.
+
+Crash argument. A receipt is given only after its transaction is durable, so a restart finds every
+acknowledged batch. When the outcome of a transaction is not known, everybody who waits gets an
+error that says so. The batch is then there, and a retry gets its receipt, or not, and a retry logs
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from muniment_log.core.claims import Claims
+from muniment_log.core.queueing import Queue, Records
+from muniment_log.core.repeats import Plan, resolve
+from muniment_log.core.streams import Pending, Place, Stream, digest_of, new_future, refuse
+from muniment_log.errors import (
+    EngineRefusedError,
+    OverloadedError,
+    StorageError,
+    StreamConflictError,
+    StreamGapError,
+    UnavailableError,
+)
+from muniment_log.storage.port import Receipt, StreamKey, StreamState
+from muniment_log.storage.recall import KEPT
+from muniment_log.storage.store import RecalledError, StreamsMovedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from muniment.records.manifest import Batch
+    from muniment_log.core.claims import Claim
+    from muniment_log.core.queueing import Group
+    from muniment_log.core.repeats import Request
+    from muniment_log.core.tokens import TokenFramer
+    from muniment_log.metrics import LogMetrics
+    from muniment_log.storage.store import Order
+
+POLL_SECONDS: Final = 0.01
+"""How often a shared order is asked for the batches that early ones wait for: they are on their way
+through another process, which takes some milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SequencerLimits:
+    """Bounds of the sequencer's memory and of one commit.
+
+    Attributes:
+        waiting_bytes: bodies accepted but not yet durable, over all streams.
+        commit_leaves: leaves in one transaction; more wait for the next one.
+        commit_bytes: bytes of bodies in one transaction, unless one batch alone is larger.
+        parked_batches: batches of one stream that wait for those before them.
+        parked_seconds: how long they wait.
+        streams: streams remembered in memory; those in use do not count.
+        recalled_records: records of one producer that cannot sign, its newest, that are recognised
+            when they come again.
+    """
+
+    waiting_bytes: int = 64 << 20
+    commit_leaves: int = 16_384
+    commit_bytes: int = 16 << 20
+    parked_batches: int = 64
+    parked_seconds: float = 5.0
+    streams: int = 10_000
+    recalled_records: int = KEPT
+
+
+async def _at_once() -> None:
+    """Nothing keeps records from being taken."""
+
+
+class Sequencer:
+    """The `port.Sequencer` over an order; belongs to one event loop, and `run` is its one task."""
+
+    def __init__(
+        self,
+        order: Order,
+        framer: TokenFramer,
+        metrics: LogMetrics,
+        limits: SequencerLimits,
+        cleared: Callable[[], Awaitable[None]] = _at_once,
+    ) -> None:
+        """Puts a sequencer together.
+
+        Args:
+            order: makes groups durable.
+            framer: frames the records of those who cannot sign.
+            metrics: where to count.
+            limits: the bounds.
+            cleared: awaited before each group; raises `UnavailableError` when none may be taken.
+        """
+        self._order = order
+        self._framer = framer
+        self._metrics = metrics
+        self._limits = limits
+        self._cleared = cleared
+        self._is_clearing = False
+        self._streams: OrderedDict[StreamKey, Stream] = OrderedDict()
+        self._queue = Queue(framer, limits.commit_leaves, limits.commit_bytes)
+        self._claims = Claims()
+        self._held = 0  # bytes
+        # Looked at when somebody asks: setting it twice a request costs more than the rest.
+        metrics.waiting_bytes.set_function(lambda: self._held)
+        self._wake = asyncio.Event()
+        self._parked = asyncio.Event()
+        self._committing = False
+        self._failure: BaseException | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a commit is under way, or follows at once."""
+        return not self._is_clearing and (self._committing or bool(self._queue))
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the sequencer stopped for good; None while it works."""
+        return self._failure
+
+    async def submit(self, batch: Batch) -> Receipt:
+        """Orders a verified batch, see `port.Sequencer.submit`."""
+        manifest = batch.manifest
+        key = StreamKey(manifest.producer, manifest.stream)
+        stream = await self._hold(key)
+        try:
+            return await self._submit(stream, batch, digest_of(batch))
+        except StreamConflictError:
+            # Signed by the gateway, and so is what it contradicts: together they are the proof.
+            await self._keep_refused(key, manifest.first, batch.manifest_note)
+            self._metrics.refused.labels("conflict").inc()
+            raise
+        except StreamGapError:
+            self._metrics.refused.labels("gap").inc()
+            raise
+        finally:
+            self._let_go(stream)
+
+    async def submit_records(
+        self, producer: str, records: Sequence[bytes], request: Request | None = None
+    ) -> Receipt:
+        """Orders records of a producer that cannot sign, see `port.Sequencer.submit_records`."""
+        key = self._framer.key(producer)
+        size = sum(map(len, records))
+        while True:
+            self._take(size)
+            try:
+                if request is None or not request.names:
+                    return await self._log(key, Plan(list(records)), size, None)
+                return await self._once(key, request, size)
+            except RecalledError:
+                continue  # by now it shows what the other process has logged
+
+    async def _once(self, key: StreamKey, request: Request, size: int) -> Receipt:
+        """Logs what of a request was not logged before."""
+        names = request.names
+        claim = None
+        try:
+            # Whoever comes with the same meanwhile waits until it is settled what became of this.
+            claim = await self._claims.take([(key, name) for name in names])
+            plan = resolve(request, await self._order.recall(key, names))
+            if plan.recalls and not plan.records:  # a new key for what is there
+                await self._order.remember(key, plan.recalls)
+        except BaseException:
+            self._let_go_of(size, claim)
+            raise
+        if plan.records:
+            return plan.receipt(await self._log(key, plan, size, claim))
+        self._let_go_of(size, claim)
+        return plan.receipt(None)
+
+    async def _log(self, key: StreamKey, plan: Plan, size: int, claim: Claim | None) -> Receipt:
+        """Queues records for which there is room; all is let go of when they settle."""
+        try:
+            # It stays in memory until they are settled, also when the client goes away.
+            stream = await self._hold(key)
+        except BaseException:
+            self._let_go_of(size, claim)
+            raise
+        done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._queue.records.append(
+            Records(stream, plan.records, size, done, self._settled, plan.recalls, claim)
+        )
+        self._wake.set()
+        return await done
+
+    def _let_go_of(self, size: int, claim: Claim | None) -> None:
+        self._give(size)
+        if claim is not None:
+            claim.release()
+
+    async def stream(self, key: StreamKey) -> StreamState:
+        """Where a stream continues, as committed."""
+        known = None if self._order.is_shared else self._streams.get(key)
+        if known is not None:
+            return known.committed
+        return await self._order.stream(key)
+
+    async def run(self) -> None:
+        """Commits what waits, until cancelled.
+
+        Raises:
+            StorageError: a commit failed; the process must end.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if self._order.is_shared:
+                    tasks.create_task(self._follow(), name="parked batches")
+                await self._commit_all()
+        except BaseExceptionGroup as group:
+            self._fail(group.exceptions[0])
+            raise group.exceptions[0] from group
+        except BaseException as error:
+            self._fail(error)
+            raise
+
+    async def _commit_all(self) -> None:
+        while True:
+            if not self.is_busy and self._failure is None:
+                self._wake.clear()
+                await self._wake.wait()
+                if self._failure is not None:
+                    raise self._failure
+            if await self._is_cleared():
+                await self._commit(self._queue.gather())
+
+    async def _is_cleared(self) -> bool:
+        """Whether a group may be taken; what waits is refused when not."""
+        self._is_clearing = True  # no commit comes before it, and no head waits for one
+        try:
+            await self._cleared()
+        except UnavailableError as error:
+            self._refuse_waiting(error)
+            return False
+        finally:
+            self._is_clearing = False
+        return True
+
+    async def _follow(self) -> None:
+        """Looks for the batches that early ones wait for, in case another process ordered them."""
+        while True:
+            await self._parked.wait()
+            waiting = [s for s in self._streams.values() if s.parked and not s.queued]
+            if not waiting:
+                if not any(stream.parked for stream in self._streams.values()):
+                    self._parked.clear()
+            else:
+                began = asyncio.get_running_loop().time()
+                try:
+                    states = await self._order.streams([stream.key for stream in waiting])
+                except (UnavailableError, OverloadedError, EngineRefusedError):
+                    states = {}  # it goes on to wait, at most until its time is over
+                    began = 0.0
+                for stream in waiting:
+                    stream.looked = max(stream.looked, began)
+                    state = states.get(stream.key, stream.committed)
+                    if not stream.queued and state.next > stream.committed.next:
+                        await self._move(stream, state)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _submit(self, stream: Stream, batch: Batch, digest: bytes) -> Receipt:
+        place, known = stream.place(batch, digest)
+        if known is not None:
+            return await asyncio.shield(known.done)
+        first = batch.manifest.first
+        if place is Place.PAST:
+            return await self._receipt_of(stream.key, first, digest)
+        if place is Place.EARLY and len(stream.parked) >= self._limits.parked_batches:
+            if self._order.is_shared:  # others may have what is missing here, see `_expire`
+                raise OverloadedError("too many batches of the stream wait for the one before them")
+            raise StreamGapError(stream.expected.next, first)
+        size = len(batch.body)
+        self._take(size)
+        pending = Pending(stream.key, batch, digest, new_future())
+        pending.done.add_done_callback(lambda _: self._give(size))
+        if place is Place.NEXT:
+            self._enqueue(stream, pending)
+        else:
+            self._park(stream, pending)
+        return await asyncio.shield(pending.done)
+
+    def _enqueue(self, stream: Stream, pending: Pending) -> None:
+        self._queue.batches.extend(stream.queue(pending))
+        self._wake.set()
+
+    def _park(self, stream: Stream, pending: Pending) -> None:
+        stream.parked[pending.first] = pending
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(
+            self._limits.parked_seconds, self._expire, stream, pending, loop.time()
+        )
+        pending.done.add_done_callback(lambda _: timer.cancel())
+        self._parked.set()
+
+    async def _receipt_of(self, key: StreamKey, first: int, digest: bytes) -> Receipt:
+        accepted = await self._order.accepted(key, first)
+        if accepted is None:
+            raise StreamConflictError(first, "no batch of the stream begins at this number")
+        if accepted.digest != digest:
+            raise StreamConflictError(first, "the stream holds another batch at this number")
+        end = accepted.index + accepted.count
+        return Receipt(accepted.index, accepted.count, end, end + 1)
+
+    def _expire(
+        self, stream: Stream, pending: Pending, since: float, *, again: bool = True
+    ) -> None:
+        """A batch has been early for long enough, since a time of the event loop's clock."""
+        if stream.parked.get(pending.first) is not pending:
+            return
+        if self._order.is_shared and stream.looked < since:
+            # What is remembered of the stream is a guess from before the batch came: another
+            # process may have acknowledged what it follows. That is no gap.
+            if again:
+                again_in = self._limits.parked_seconds
+                expire = partial(self._expire, stream, pending, since, again=False)
+                asyncio.get_running_loop().call_later(again_in, expire)
+                return
+            del stream.parked[pending.first]
+            refuse(pending, UnavailableError("it cannot be seen where the stream continues"))
+            return
+        del stream.parked[pending.first]
+        refuse(pending, StreamGapError(stream.expected.next, pending.first))
+
+    async def _hold(self, key: StreamKey) -> Stream:
+        """The stream's state in memory, read from the store when it is not there."""
+        self._check()
+        stream = self._streams.get(key)
+        if stream is None:
+            state = await self._order.stream(key)
+            # Somebody else may have loaded it meanwhile, and may already have moved it.
+            stream = self._streams.setdefault(key, Stream(key, state, state))
+            self._check()
+        self._streams.move_to_end(key)
+        stream.users += 1
+        return stream
+
+    def _let_go(self, stream: Stream) -> None:
+        stream.users -= 1
+        # The oldest idle ones go; a few looks a time keep this O(1).
+        for _ in range(2):
+            if len(self._streams) <= self._limits.streams:
+                return
+            key, oldest = next(iter(self._streams.items()))
+            if oldest.is_idle:
+                del self._streams[key]
+            else:
+                self._streams.move_to_end(key)
+
+    def _take(self, size: int) -> None:
+        self._check()
+        if self._held + size > self._limits.waiting_bytes:
+            self._metrics.refused.labels("overload").inc()
+            raise OverloadedError("too much waits to be written")
+        self._held += size
+
+    def _give(self, size: int) -> None:
+        self._held -= size
+
+    def _settled(self, waiting: Records) -> None:
+        self._let_go_of(waiting.size, waiting.claim)
+        self._let_go(waiting.stream)
+
+    async def _commit(self, group: Group) -> None:
+        started = perf_counter()
+        orderings = group.orderings
+        self._committing = True
+        try:
+            at = await self._order.order(orderings)
+        except StreamsMovedError as moved:
+            self._committing = False
+            await self._put_back(group, moved.states)
+            return
+        except RecalledError as recalled:
+            self._committing = False
+            known = group.take_out(recalled.names)
+            await self._put_back(group, {})
+            for waiting in known:
+                waiting.refuse(recalled)
+            return
+        except (OverloadedError, UnavailableError, EngineRefusedError) as error:
+            self._committing = False
+            if isinstance(error, OverloadedError):
+                self._metrics.refused.labels("overload").inc()
+            group.refuse(error)
+            self._refuse_waiting(error)
+            return
+        except BaseException as error:
+            self._fail(error)
+            group.refuse(self._unavailable())
+            raise
+        self._committing = False
+        self._answer(group, at)
+        leaves = sum(len(ordering.batch.offsets) for ordering in orderings)
+        self._metrics.committed(leaves, perf_counter() - started)
+
+    async def _put_back(self, group: Group, moved: dict[StreamKey, StreamState]) -> None:
+        """After a group of which nothing was ordered, because another process moved streams."""
+        self._queue.put_back(group)
+        for stream, _, _ in group.framed:
+            stream.committed = moved.get(stream.key, stream.committed)
+            stream.expected = stream.committed
+        for key, state in moved.items():
+            stream = self._streams[key]
+            if stream.queued or stream.parked:
+                await self._move(stream, state)
+
+    async def _move(self, stream: Stream, state: StreamState) -> None:
+        """Judges all that waits on a stream anew, after another process has moved it."""
+        waiting = sorted(
+            [*stream.queued.values(), *stream.parked.values()], key=lambda pending: pending.first
+        )
+        self._queue.drop(stream.key)
+        stream.restart(state)
+        past: list[Pending] = []
+        # All of them before anything is awaited: meanwhile the same batches may be sent again.
+        for pending in waiting:
+            try:
+                place, _ = stream.place(pending.batch, pending.digest)
+            except StreamConflictError as error:
+                refuse(pending, error)
+                continue
+            if place is Place.NEXT:
+                self._enqueue(stream, pending)
+            elif place is Place.EARLY:
+                self._park(stream, pending)
+            else:
+                past.append(pending)
+        for pending in past:
+            try:
+                receipt = await self._receipt_of(stream.key, pending.first, pending.digest)
+            except (StreamConflictError, UnavailableError, EngineRefusedError) as error:
+                refuse(pending, error)
+            else:
+                if not pending.done.done():
+                    pending.done.set_result(receipt)
+
+    def _answer(self, group: Group, at: int) -> None:
+        for pending in group.signed:
+            count = pending.batch.manifest.count
+            self._streams[pending.key].settled(pending)
+            end = at + count
+            pending.done.set_result(Receipt(at, count, end, end + 1))
+            at = end + 1
+        for stream, batch, part in group.framed:
+            stream.committed = stream.expected
+            end = at + batch.manifest.count
+            for waiting in part:
+                count = len(waiting.records)
+                waiting.answer(Receipt(at, count, end, end + 1))
+                at += count
+            at = end + 1
+
+    async def _keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
+        try:
+            await self._order.keep_refused(key, first, note)
+        except EngineRefusedError:
+            raise
+        except StorageError as error:
+            # The writer is gone for good; `run` must not wait for the next commit to find out.
+            self._fail(error)
+            self._wake.set()
+            raise self._unavailable() from error
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._unavailable()
+
+    def _unavailable(self) -> UnavailableError:
+        return UnavailableError("the log has stopped; ask again when it is back")
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._refuse_all(self._unavailable())
+
+    def _refuse_waiting(self, error: Exception) -> None:
+        """Refuses all that waits; what is remembered of streams may have come to nothing."""
+        self._refuse_all(error)
+        self._streams.clear()
+
+    def _refuse_all(self, error: Exception) -> None:
+        """Refuses all that waits."""
+        self._queue.refuse(error)
+        for stream in self._streams.values():
+            for pending in (*stream.queued.values(), *stream.parked.values()):
+                refuse(pending, error)

@@ -1,0 +1,93 @@
+"""Streams of those who cannot sign (design section 3.2): the log frames their records itself.
+
+Records submitted with a bearer token go onto one stream per producer, whose manifests are signed by
+the log's own Ed25519 key. Such a manifest names the producer, but its signature carries the log's
+origin: visibly not the producer's word, but "the log took this from whoever held the token".
+
+All records of a producer that wait for the same commit share one manifest, so many small requests
+pay for one signature and one manifest together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+
+from muniment.records.manifest import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_RECORDS,
+    Batch,
+    build_batch,
+    token_stream,
+)
+from muniment_log.storage.port import StreamKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from muniment.tlog.note import Signer
+    from muniment_log.storage.port import StreamState
+
+TOKEN_STREAMS: Final = "token:"  # noqa: S105  # a label, no secret
+"""How the labels of these streams begin; no gateway may use such a label."""
+
+_ROOM: Final = 4096
+"""Bytes of a batch left for the manifest and for what framing adds to the last record."""
+
+
+class Waiting(Protocol):
+    """Records of one request."""
+
+    @property
+    def records(self) -> Sequence[bytes]:
+        """Canonical records, in order."""
+        ...
+
+
+_W = TypeVar("_W", bound=Waiting)
+
+
+class TokenFramer:
+    """Builds the batches of the log's own streams."""
+
+    def __init__(self, origin: str, signer: Signer) -> None:
+        """Takes the log's origin and its Ed25519 signer."""
+        self._origin = origin
+        self._signer = signer
+        self._keys: dict[str, StreamKey] = {}  # producers are configured, so they are few
+
+    def key(self, producer: str) -> StreamKey:
+        """The stream of a producer. Its label is a hash: a key name need not be a label."""
+        key = self._keys.get(producer)
+        if key is None:
+            key = self._keys[producer] = StreamKey(producer, token_stream(producer))
+        return key
+
+    def split(self, waiting: Sequence[_W]) -> Iterator[list[_W]]:
+        """Cuts what waits into parts that fit a batch; a request is never divided."""
+        part: list[_W] = []
+        records = size = 0
+        for one in waiting:
+            more = sum(map(len, one.records)) + 2 * len(one.records)
+            if part and (
+                records + len(one.records) > MAX_BATCH_RECORDS
+                or size + more > MAX_BATCH_BYTES - _ROOM
+            ):
+                yield part
+                part, records, size = [], 0, 0
+            part.append(one)
+            records += len(one.records)
+            size += more
+        if part:
+            yield part
+
+    def frame(self, key: StreamKey, state: StreamState, records: Sequence[bytes]) -> Batch:
+        """Makes the next batch of a stream, signed by the log."""
+        return build_batch(
+            self._origin,
+            self._signer,
+            key.label,
+            state.next,
+            state.manifest,
+            records,
+            producer=key.gateway,
+        )

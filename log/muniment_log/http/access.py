@@ -1,0 +1,72 @@
+"""Who may do what over HTTP: bearer tokens in requests, and reads that need one (RFC 6750)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from muniment_log.http.bearer import BadTokenError, Tokens
+from muniment_service.http import Problem, Request, Response
+
+if TYPE_CHECKING:
+    from muniment_log.core.ingest import Admission
+    from muniment_service.http import Handler
+
+
+class Doors:
+    """What lets requests in; the admission may be replaced while the log serves.
+
+    Attributes:
+        admission: who may submit and who may read.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        """Starts with an admission."""
+        self.admission = admission
+
+    def producer(self, request: Request) -> str:
+        """The producer that a request's token speaks for.
+
+        Raises:
+            Problem: 401, without a token that is valid now.
+        """
+        return _holder(request, self.admission.tokens)
+
+    def reading(self, handler: Handler) -> Handler:
+        """A handler that asks for a read token as long as the log has any."""
+
+        async def guarded(request: Request) -> Response:
+            if not self.admission.readers:
+                return await handler(request)
+            _holder(request, self.admission.readers)
+            response = await handler(request)
+            cache = response.headers.get("Cache-Control", "")
+            # A shared cache must not hand on what it was given for a token (RFC 9111 section 3.5).
+            headers = {**response.headers, "Cache-Control": cache.replace("public", "private")}
+            if not cache:
+                headers.pop("Cache-Control")
+            return Response(response.status, response.body, response.content_type, headers)
+
+        return guarded
+
+    def reading_tiles(self, handler: Handler) -> Handler:
+        """The same for C2SP reads, when the log protects those, too."""
+        guarded = self.reading(handler)
+
+        async def either(request: Request) -> Response:
+            protected = self.admission.protects_tiles
+            return await (guarded if protected else handler)(request)
+
+        return either
+
+
+def _holder(request: Request, tokens: Tokens) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        challenge = {"WWW-Authenticate": "Bearer"}
+        raise Problem(401, "no-token", "a bearer token is needed", headers=challenge)
+    try:
+        return tokens.holder(token.strip(), time.time())
+    except BadTokenError as error:
+        challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        raise Problem(401, "bad-token", str(error), headers=challenge) from error

@@ -1,0 +1,1 @@
+"""Publishing: signed heads, rounds with the witnesses, and who waits for a published head."""

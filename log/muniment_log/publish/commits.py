@@ -1,0 +1,34 @@
+"""Who is told of heads, wherever they are integrated (design section 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from muniment_log.core.integrate import Integration
+    from muniment_log.metrics import LogMetrics
+    from muniment_log.publish.publisher import Publisher
+    from muniment_log.storage.embedded import EmbeddedTiles
+    from muniment_log.storage.port import Head
+
+
+class Heads:
+    """Tells the tile source and the publisher of every commit, in this order."""
+
+    def __init__(self, tiles: EmbeddedTiles, publisher: Publisher, metrics: LogMetrics) -> None:
+        """Takes whom to tell."""
+        self._tiles = tiles
+        self._publisher = publisher
+        self._metrics = metrics
+
+    def signer(self) -> Callable[[Head], bytes] | None:
+        """See `storage.store.Listener`."""
+        return self._publisher.signer()
+
+    def committed(self, change: Integration, signed: bytes | None) -> None:
+        """See `storage.store.Listener`. Whoever learns of a head can read its tiles."""
+        self._tiles.advance(change)
+        self._publisher.committed(change.edge.head, signed)
+        self._metrics.integrated(change.edge.head.size)

@@ -1,0 +1,121 @@
+"""The published head, as those who serve it see it (design section 4), and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+from muniment_log.errors import NotPublishedError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from muniment.tlog.checkpoint import SignedCheckpoint
+    from muniment_log.storage.port import Head
+
+
+class PublishedHead(Protocol):
+    """What HTTP handlers need of whoever publishes: `Publisher`, or a frontend's view."""
+
+    @property
+    def published(self) -> SignedCheckpoint | None:
+        """The published checkpoint; None before the first."""
+        ...
+
+    @property
+    def integrated(self) -> Head:
+        """The newest integrated head."""
+        ...
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a head waits for a quorum that does not come."""
+        ...
+
+    @property
+    def doubt(self) -> str:
+        """Why no records are taken, when witnesses know more than the log; empty when they are."""
+        ...
+
+    @property
+    def witnesses(self) -> Sequence[dict[str, Any]]:
+        """Each witness, the size it last cosigned, and why it fails."""
+        ...
+
+    def interest(self) -> AbstractContextManager[None]:
+        """Somebody will wait for the head of what is submitted inside."""
+        ...
+
+    async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
+        """Waits until a tree of at least `size` is published, and returns its checkpoint.
+
+        Raises:
+            NotPublishedError: not in time.
+            UnavailableError: the log stops.
+        """
+        ...
+
+    async def settled(self) -> None:
+        """Waits until all that `wait` has returned is `published`, or can never be.
+
+        Whoever reads what is published does so after this, and sees what anybody was told.
+        """
+        ...
+
+
+class Waiting:
+    """Belongs to one event loop, and to whoever learns of published heads."""
+
+    def __init__(self) -> None:
+        """Nobody waits yet."""
+        self._futures: list[tuple[int, asyncio.Future[SignedCheckpoint]]] = []
+        self._published = 0
+        self._stopped = False
+
+    def __bool__(self) -> bool:
+        return bool(self._futures)
+
+    async def wait(
+        self, size: int, seconds: float, published: SignedCheckpoint | None
+    ) -> SignedCheckpoint:
+        """Waits until a tree of at least `size` is published; `published` is the newest now.
+
+        Raises:
+            NotPublishedError: not in time.
+            UnavailableError: the log stops.
+        """
+        self._published = 0 if published is None else published.checkpoint.size
+        if published is not None and self._published >= size:
+            return published
+        if self._stopped:
+            raise UnavailableError("the log has stopped")
+        future: asyncio.Future[SignedCheckpoint] = asyncio.get_running_loop().create_future()
+        entry = (size, future)
+        self._futures.append(entry)
+        try:
+            async with asyncio.timeout(seconds):
+                return await future
+        except TimeoutError:
+            raise NotPublishedError(size, self._published) from None
+        finally:
+            if entry in self._futures:
+                self._futures.remove(entry)
+
+    def tell(self, published: SignedCheckpoint) -> None:
+        """Answers those whose size is reached."""
+        self._published = published.checkpoint.size
+        still = []
+        for size, future in self._futures:
+            if size > self._published:
+                still.append((size, future))
+            elif not future.done():
+                future.set_result(published)
+        self._futures = still
+
+    def stop(self) -> None:
+        """Answers everybody with an error, now and later."""
+        self._stopped = True
+        for _, future in self._futures:
+            if not future.done():
+                future.set_exception(UnavailableError("the log has stopped"))

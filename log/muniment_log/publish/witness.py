@@ -1,0 +1,300 @@
+"""C2SP tlog-witness, the log's side: asking one witness for its cosignatures.
+
+Several lines of a policy may share a URL (a witness with two keys answers with both cosignatures);
+one `WitnessClient` serves all of them with one request.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
+
+from muniment.http.access import ANYBODY, Access
+from muniment.http.client import HttpClient
+from muniment.local.logs import event
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.encoding import MunimentError
+from muniment.tlog.note import MAX_NOTE_SIZE, Note, lines_of, verify_note
+from muniment.tlog.quorum import CLOCK_SKEW
+from muniment.tlog.witnesswire import (
+    SIZE_CONTENT_TYPE,
+    AddCheckpoint,
+    origin_hash,
+    parse_cosignatures,
+    parse_size,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from ssl import SSLContext
+
+    from muniment.http.client import Answer
+    from muniment.tlog.checkpoint import SignedCheckpoint
+    from muniment.tlog.note import SignatureLine, Verifier
+    from muniment.tlog.policy import Policy, PolicyWitness
+
+MAX_ATTEMPTS: Final = 4
+"""Requests for one cosignature: each 409 tells the size to start from, and a witness asked by
+several processes at once may move between two of them."""
+
+LONG_REQUEST: Final = 10 << 10
+"""Bytes of a request that all witnesses take; litewitness refuses more, omniwitness from 16 KiB on.
+A proof and the signatures of two ML-DSA-44 and two Ed25519 keys are below it."""
+
+_LOGGER: Final = logging.getLogger(__name__)
+_MAX_RESPONSE: Final = MAX_NOTE_SIZE
+_ACCUSED: Final = b"urn:muniment:problem:misbehaviour-proven"
+
+
+class WitnessError(MunimentError):
+    """A witness did not answer, or not with what the protocol demands."""
+
+
+class AccusedError(WitnessError):
+    """The witness holds evidence that this log's key signed two histories; it signs no more."""
+
+
+class AheadError(WitnessError):
+    """The witness says that it has cosigned what the checkpoint's tree does not contain.
+
+    Only its word: the answer is signed by nobody.
+
+    Attributes:
+        beyond: the size that it says it has cosigned, beyond the checkpoint's; None when it has
+            cosigned another tree at a size that the checkpoint's tree has.
+    """
+
+    def __init__(self, what: str, beyond: int | None = None) -> None:
+        super().__init__(what)
+        self.beyond = beyond
+
+
+class Cosigned(NamedTuple):
+    """What a witness added to a checkpoint.
+
+    Attributes:
+        lines: its signature lines, at most one a key, every one verified.
+        names: the policy's names of the witnesses whose keys these are.
+    """
+
+    lines: tuple[SignatureLine, ...]
+    names: frozenset[str]
+
+
+class WitnessClient:
+    """One witness, at one submission URL.
+
+    Attributes:
+        label: its names in the policy, for metrics and logs.
+        url: the submission prefix.
+        names: its names in the policy.
+        size: the tree size that it is believed to have cosigned last.
+    """
+
+    def __init__(self, session: Session, url: str, witnesses: Sequence[PolicyWitness]) -> None:
+        """Takes the policy's witnesses that share this URL."""
+        self.label: Final = "+".join(witness.name for witness in witnesses)
+        self.url: Final = url.rstrip("/")
+        self.size = 0
+        self._session = session
+        self._http: HttpClient | None = None
+        self._verifiers: list[Verifier] = [verifier_for(witness.vkey) for witness in witnesses]
+        self._names = {witness.vkey: witness.name for witness in witnesses}
+        self.names: Final = frozenset(self._names.values())
+        self._is_ahead = False
+        self._keys = {(vkey.name, vkey.key_id) for vkey in self._names}
+
+    async def add_checkpoint(
+        self,
+        signed: SignedCheckpoint,
+        prove: Callable[[int, int], Awaitable[Sequence[bytes]]],
+    ) -> Cosigned:
+        """Asks for cosignatures of a checkpoint.
+
+        Args:
+            signed: the checkpoint, signed by the log and already stored.
+            prove: makes the consistency proof between two sizes.
+
+        Raises:
+            WitnessError: no valid cosignature came; the message says why.
+        """
+        new = signed.checkpoint.size
+        for _ in range(MAX_ATTEMPTS):
+            # A size beyond ours is asked about again: it is only what somebody's answer said.
+            old = min(self.size, new)
+            request = AddCheckpoint(old, tuple(await prove(old, new)), signed).encode()
+            answer = await self._request("POST", "/add-checkpoint", request)
+            if answer.status >= 400 and len(request) > LONG_REQUEST:
+                event(
+                    _LOGGER,
+                    logging.WARNING,
+                    "a refused request is longer than some witnesses take: retire a log key",
+                    witness=self.label,
+                    bytes=len(request),
+                    some_take=LONG_REQUEST,
+                )
+            with _interpreting("answer"):
+                cosigned = self._judge(answer, signed, old)
+            if cosigned is not None:
+                self.size = new
+                return cosigned
+        raise WitnessError(f"{MAX_ATTEMPTS} conflicts in a row")
+
+    def _judge(self, answer: Answer, signed: SignedCheckpoint, old: int) -> Cosigned | None:
+        """What an answer comes to; None when the same is to be asked from the size that it names.
+
+        Raises:
+            WitnessError: no valid cosignature came.
+        """
+        new = signed.checkpoint.size
+        status, body = answer.status, answer.body
+        if status == 200:
+            return self._check(signed, body)
+        if status == 403 and _ACCUSED in body:
+            raise AccusedError(f"it holds evidence against this log: {_excerpt(body)}")
+        # It compared the checkpoint with what it holds at a size that it has named itself.
+        differs = AheadError(f"it has cosigned another tree: status {status}: {_excerpt(body)}")
+        if status == 422 and old > 0:
+            raise differs
+        if status != 409 or (answer.media_type != SIZE_CONTENT_TYPE and old < new):
+            raise WitnessError(f"status {status}: {_excerpt(body)}")
+        try:
+            size = parse_size(body)
+        except MunimentError as error:
+            if old == new > 0:
+                raise differs from error
+            raise WitnessError(f"a conflict without a size: {error}") from error
+        if size == old == new > 0:
+            raise differs
+        self.size = size
+        if size > new:
+            raise AheadError(f"it has cosigned size {size}, beyond {new}", size)
+        return None
+
+    async def latest(self, origin: str, log: Sequence[Verifier]) -> SignedCheckpoint | None:
+        """The newest checkpoint of a log that the witness shows, its log signature verified.
+
+        Uses the monitoring interface at the same prefix. None when it has none.
+
+        Raises:
+            WitnessError: it does not answer, or with something that the log never signed.
+        """
+        answer = await self._request("GET", f"/{origin_hash(origin)}/checkpoint", None)
+        body = answer.body
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise WitnessError(f"status {answer.status}: {_excerpt(body)}")
+        with _interpreting("checkpoint"):
+            signed = parse_signed_checkpoint(body)
+            verify_note(signed.note, log)
+        if signed.checkpoint.origin != origin:
+            raise WitnessError("its checkpoint is another log's")
+        return signed
+
+    def _check(self, signed: SignedCheckpoint, body: bytes) -> Cosigned:
+        answered = parse_cosignatures(body)
+        lines = [line for line in answered if (line.name, line.key_id) in self._keys]
+        # Only its own lines: the log's signatures on the note need no second look.
+        found = verify_note(Note(signed.note.text, tuple(lines)), self._verifiers)
+        taken = lines_of(lines, self._names)
+        if len(taken) < len(lines):  # one a key: more of them would fill the note
+            found = verify_note(Note(signed.note.text, taken), self._verifiers)
+        if any(not verified.timestamp for verified in found):
+            raise WitnessError("its answer: a cosignature without a timestamp")
+        self._compare_clocks(max(verified.timestamp or 0 for verified in found))
+        return Cosigned(taken, frozenset(self._names[verified.vkey] for verified in found))
+
+    def _compare_clocks(self, stated: int) -> None:
+        """Says, once, that a cosignature is of a time in the future: to readers it does not count.
+
+        It is published all the same: whose clock is wrong, this one's or that one's, is not known.
+        """
+        late = stated - int(time.time())
+        if late > CLOCK_SKEW and not self._is_ahead:
+            event(
+                _LOGGER,
+                logging.WARNING,
+                "a witness's clock is ahead of this machine's",
+                witness=self.label,
+                seconds=late,
+            )
+        self._is_ahead = late > CLOCK_SKEW
+
+    async def _request(self, method: str, path: str, data: bytes | None) -> Answer:
+        try:
+            if self._http is None:
+                self._http = self._session.client(self.url)
+            return await self._http.ask(
+                method, path, limit=_MAX_RESPONSE, seconds=self._session.seconds, body=data
+            )
+        except Exception as error:
+            # Whatever asking a witness comes to, it is that witness's error.
+            raise WitnessError(f"{type(error).__name__}: {error}") from error
+
+
+class Session:
+    """The connections to all witnesses; an async context manager that closes them.
+
+    Attributes:
+        seconds: time for one request.
+    """
+
+    def __init__(self, seconds: float, access: Access) -> None:
+        """Connects as `access` says."""
+        self.seconds: Final = seconds
+        self._tls: SSLContext | Literal[True] = access.ssl()
+        self._clients: list[HttpClient] = []
+
+    def client(self, url: str) -> HttpClient:
+        """Connections to one witness.
+
+        Raises:
+            ValueError: the URL is none; a policy may hold any text.
+        """
+        headers = {"User-Agent": "muniment-log"}
+        self._clients.append(HttpClient(url, headers=headers, tls=self._tls))
+        return self._clients[-1]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for client in self._clients:
+            await client.close()
+
+
+def new_session(request_seconds: float, access: Access = ANYBODY) -> Session:
+    """The HTTP side of asking witnesses.
+
+    Raises:
+        InputError: A file of `access` cannot be used.
+    """
+    return Session(request_seconds, access)
+
+
+def clients_of(policy: Policy, session: Session) -> list[WitnessClient]:
+    """One client for each URL of a policy's witnesses; those without a URL cannot be asked."""
+    by_url: dict[str, list[PolicyWitness]] = {}
+    for witness in policy.witnesses:
+        if witness.url is not None:
+            by_url.setdefault(witness.url.rstrip("/"), []).append(witness)
+    return [WitnessClient(session, url, witnesses) for url, witnesses in by_url.items()]
+
+
+@contextmanager
+def _interpreting(what: str) -> Iterator[None]:
+    """Whatever goes wrong with what a witness has sent is that witness's error."""
+    try:
+        yield
+    except WitnessError:
+        raise
+    except Exception as error:
+        raise WitnessError(f"its {what}: {str(error) or type(error).__name__}") from error
+
+
+def _excerpt(body: bytes) -> str:
+    return repr(body[:200].decode("utf-8", "replace"))

@@ -1,0 +1,1 @@
+"""What both services stand on: configuration, HTTP, processes. The SDK does not import it."""

@@ -1,0 +1,349 @@
+"""HTTP for services: requests in, responses out, RFC 9457 problems for everything that fails.
+
+Handlers see `Request` and `Response` and nothing of the server below (server.py). The router is a
+dictionary of exact paths and then a list of prefixes; paths are compared as sent, undecoded, so
+that one resource has one spelling. Every refusal is a `Problem` or an error named in the service's
+table from domain error to status; anything else is a defect, answered with a bare 500 and logged.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from muniment.local.logs import event
+from muniment.tlog.encoding import FormatError, MunimentError
+from muniment_service.metrics import CONTENT_TYPE, Metrics
+
+PROBLEM_PREFIX: Final = "urn:muniment:problem:"
+PROBLEM_TYPE: Final = "application/problem+json"
+MAX_PARAMETERS: Final = 16
+
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_LOGGER: Final = logging.getLogger(__name__)
+
+_NOTHING: Final[Mapping[str, str]] = {}
+
+
+class Problem(MunimentError):  # noqa: N818  # RFC 9457's word for it
+    """A refusal, to be answered as problem+json.
+
+    Attributes:
+        status: HTTP status.
+        slug: Last part of the problem type `urn:muniment:problem:<slug>`; stable.
+        detail: What is wrong with this request, for a person.
+        members: Extension members, for a program.
+        headers: Headers of the response, such as Retry-After.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        slug: str,
+        detail: str,
+        *,
+        members: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status: Final = status
+        self.slug: Final = slug
+        self.detail: Final = detail
+        self.members: Final = members or {}
+        self.headers: Final = headers or {}
+
+    def response(self) -> "Response":
+        """The problem as a response (RFC 9457 section 3)."""
+        body = {
+            "type": PROBLEM_PREFIX + self.slug,
+            # Section 3.1.3: a title belongs to the type, and does not vary between occurrences.
+            "title": self.slug.replace("-", " ").capitalize(),
+            "status": self.status,
+            # A path or header can bring lone surrogates, which JSON cannot carry.
+            "detail": self.detail.encode("utf-8", "backslashreplace").decode("utf-8"),
+            **self.members,
+        }
+        return Response(self.status, msgspec.json.encode(body), PROBLEM_TYPE, self.headers)
+
+
+def overloaded(slug: str, detail: str, *, seconds: int = 1, status: int = 503) -> Problem:
+    """A refusal for now: 503 (or 429) with Retry-After in seconds."""
+    return Problem(status, slug, detail, headers={"Retry-After": str(seconds)})
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response. Cache-Control is `no-store` unless the headers say otherwise.
+
+    With an `ETag` header, a 200 to a GET whose If-None-Match has it becomes a 304.
+    """
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def json_response(
+    value: object, status: int = 200, headers: Mapping[str, str] = _NOTHING
+) -> Response:
+    """A JSON response; `value` is anything that msgspec encodes."""
+    return Response(status, msgspec.json.encode(value), "application/json", headers)
+
+
+def text_response(text: str, status: int = 200, headers: Mapping[str, str] = _NOTHING) -> Response:
+    """A UTF-8 text response."""
+    return Response(status, text.encode("utf-8"), "text/plain; charset=utf-8", headers)
+
+
+class BodySource(Protocol):
+    """Where a request's body comes from: the server, or a test."""
+
+    async def read(self, most: int) -> bytes:
+        """Reads the whole body; raises `Problem` 413 over `most` bytes, 408, 503, or 400."""
+        ...
+
+
+class Request:
+    """A request as handlers see it.
+
+    Attributes:
+        method: The method; GET also for HEAD.
+        path: The path as sent, undecoded, without the query.
+        rest: What follows the prefix, on a prefix route; otherwise empty.
+        query: The query as sent, undecoded; empty without one.
+        headers: The headers; names compare case-insensitively.
+        client: Address that the connection came from; empty when unknown.
+    """
+
+    __slots__ = ("_body", "client", "headers", "method", "path", "query", "rest")
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: BodySource,
+        client: str = "",
+    ) -> None:
+        if not target.startswith("/"):
+            target = _origin_form(target)
+        self.method = method
+        self.path, _, self.query = target.partition("?")
+        self.rest = ""
+        self.headers = headers
+        self.client = client
+        self._body = body
+
+    async def body(self, most: int) -> bytes:
+        """Reads the body.
+
+        Args:
+            most: Limit in bytes.
+
+        Raises:
+            Problem: 413 when it is larger, 408 when it comes too slowly, 415 when it is encoded,
+                503 when too much is in flight, 400 when it ends early.
+        """
+        return await self._body.read(most)
+
+    def parameters(self, *names: str) -> dict[str, str]:
+        """The query's parameters.
+
+        Args:
+            names: All parameters that the resource knows.
+
+        Raises:
+            Problem: 400, on an unknown or repeated parameter.
+        """
+        if not self.query:
+            return {}
+        try:
+            pairs = parse_qsl(
+                self.query, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
+            )
+        except ValueError as error:
+            raise Problem(400, "bad-query", "the query cannot be decoded") from error
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise Problem(400, "bad-query", "a parameter is repeated")
+        for name in found:
+            if name not in names:
+                raise Problem(400, "bad-query", f"unknown parameter {name!r}")
+        return found
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class _Route:
+    label: str
+    handlers: dict[str, Handler] = field(default_factory=dict)
+
+
+class Responder(Protocol):
+    """What a server serves: an `App`, or what stands before one."""
+
+    async def respond(self, request: Request) -> "Response":
+        """Answers a request; raises nothing but cancellation."""
+        ...
+
+
+class App:
+    """Routes requests to handlers and turns what they raise into problems.
+
+    Attributes:
+        metrics: Where answered requests are counted.
+    """
+
+    def __init__(
+        self, metrics: Metrics, errors: Mapping[type[Exception], tuple[int, str]] | None = None
+    ) -> None:
+        """Makes an app without routes.
+
+        Args:
+            metrics: Where to count.
+            errors: The service's one table: domain error to HTTP status and problem slug. The
+                most derived class of an error wins. FormatError is 400 `malformed` by default.
+        """
+        self.metrics: Final = metrics
+        self._errors: Final[dict[type, tuple[int, str]]] = {FormatError: (400, "malformed")}
+        self._errors.update(errors or {})
+        self._exact: Final[dict[str, _Route]] = {}
+        self._prefixes: Final[list[tuple[str, _Route]]] = []
+
+    def route(self, method: str, path: str, handler: Handler, *, label: str | None = None) -> None:
+        """Serves one exact path; GET serves HEAD too.
+
+        Args:
+            method: The method, in capitals.
+            path: The path, as sent.
+            handler: What answers.
+            label: Name in metrics, when many paths are one route.
+        """
+        route = self._exact.setdefault(path, _Route(label or path))
+        if method in route.handlers:
+            raise ValueError(f"{method} {path} is routed twice")
+        route.handlers[method] = handler
+
+    def prefix(self, method: str, prefix: str, handler: Handler) -> None:
+        """Serves all paths that begin with `prefix` and have no exact route; first match wins."""
+        route = dict(self._prefixes).get(prefix)
+        if route is None:
+            route = _Route(prefix + "*")
+            self._prefixes.append((prefix, route))
+        if method in route.handlers:
+            raise ValueError(f"{method} {prefix}* is routed twice")
+        route.handlers[method] = handler
+
+    def operations(
+        self,
+        ready: Callable[[], Mapping[str, Any]],
+        metrics: Callable[[Handler], Handler] = lambda handler: handler,
+    ) -> None:
+        """Adds `/healthz`, `/readyz` and `/metrics`.
+
+        Args:
+            ready: Describes the service when it can do its work; raises `Problem` 503 when not.
+            metrics: Wraps the handler of the metrics, to protect them.
+        """
+
+        async def healthz(_: Request) -> Response:
+            return json_response({"status": "ok"})
+
+        async def readyz(_: Request) -> Response:
+            return json_response({"status": "ready", **ready()})
+
+        async def render(_: Request) -> Response:
+            return Response(200, self.metrics.render(), CONTENT_TYPE)
+
+        self.route("GET", "/healthz", healthz)
+        self.route("GET", "/readyz", readyz)
+        self.route("GET", "/metrics", metrics(render))
+
+    async def respond(self, request: Request) -> Response:
+        """Answers a request; raises nothing but cancellation."""
+        started = time.perf_counter()
+        route = self._find(request)
+        method = request.method
+        try:
+            if method == "HEAD":
+                request.method = "GET"
+            response = await self._handler(route, request)(request)
+            if response.status == 200 and "ETag" in response.headers:
+                response = _conditional(request, response)
+        except Problem as problem:
+            response = problem.response()
+        except Exception as error:  # noqa: BLE001  # the outermost handler: all must be answered
+            response = self._failed(request, error)
+        self.metrics.answered(
+            route.label if route else "other",
+            method if method in _METHODS else "other",
+            response.status,
+            started,
+        )
+        return response
+
+    def _find(self, request: Request) -> _Route | None:
+        route = self._exact.get(request.path)
+        if route is None:
+            for prefix, candidate in self._prefixes:
+                if request.path.startswith(prefix):
+                    request.rest = request.path[len(prefix) :]
+                    return candidate
+        return route
+
+    def _handler(self, route: _Route | None, request: Request) -> Handler:
+        if route is None:
+            raise Problem(404, "not-found", "there is nothing at this path")
+        handler = route.handlers.get(request.method)
+        if handler is None:
+            allow = sorted(route.handlers) + ["HEAD"] * ("GET" in route.handlers)
+            raise Problem(
+                405,
+                "method-not-allowed",
+                "this path does not take this method",
+                headers={"Allow": ", ".join(allow)},
+            )
+        return handler
+
+    def _failed(self, request: Request, error: Exception) -> Response:
+        for kind in type(error).__mro__:
+            if (entry := self._errors.get(kind)) is not None:
+                status, slug = entry
+                return Problem(status, slug, str(error)).response()
+        event(
+            _LOGGER,
+            logging.ERROR,
+            "unhandled exception in a request handler",
+            exc_info=error,
+            method=request.method,
+            path=request.path[:200],
+        )
+        return Problem(500, "internal", HTTPStatus.INTERNAL_SERVER_ERROR.description).response()
+
+
+def _origin_form(target: str) -> str:
+    """The path and query of an absolute-form target (RFC 9112 section 3.2.2)."""
+    scheme, separator, rest = target.partition("://")
+    if not separator or scheme.lower() not in {"http", "https"}:
+        return target
+    return rest[rest.index("/") :] if "/" in rest else "/"
+
+
+def _conditional(request: Request, response: Response) -> Response:
+    """RFC 9110 section 13.1.2: 304 when the client has this representation already."""
+    wanted = request.headers.get("If-None-Match")
+    if wanted is None or request.method != "GET":
+        return response
+    tag = response.headers["ETag"].removeprefix("W/")
+    tags = [part.strip().removeprefix("W/") for part in wanted.split(",")]
+    if tag not in tags and wanted.strip() != "*":
+        return response
+    return Response(304, b"", response.content_type, response.headers)

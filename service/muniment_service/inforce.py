@@ -1,0 +1,68 @@
+"""Which configuration a running service works by: since when, and what a reload has refused."""
+
+import logging
+from collections.abc import Collection
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from muniment.local.logs import event
+from muniment_service.config import Config, config_error, load_config
+
+_LOGGER: Final = logging.getLogger(__name__)
+_T = TypeVar("_T", bound=Config)
+
+
+def reread_file(path: Path, now: _T, taken: Collection[str]) -> _T:
+    """Reads the configuration file of a running service again.
+
+    Args:
+        path: The file.
+        now: What is in force.
+        taken: The members that a reload takes up; all else takes a restart.
+
+    Raises:
+        ConfigError: If it cannot be used, or something else in it has changed; names it.
+    """
+    file = load_config(path, type(now))
+    for name in now.__struct_fields__:
+        if name not in taken and getattr(file, name) != getattr(now, name):
+            config_error(path, name, "has changed; that takes a restart")
+    return file
+
+
+class InForce:
+    """What a service's status tells of its configuration.
+
+    Attributes:
+        since: When what is in force was taken up, RFC 3339.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """The start of a process, with the configuration at a path."""
+        self._path = path
+        self.since = _now()
+        self._refused: dict[str, str] | None = None
+
+    def accepted(self) -> None:
+        """A reload has put another configuration in force."""
+        self.since = _now()
+        self._refused = None
+
+    def refused(self, reason: str) -> None:
+        """A reload was refused: what was in force stays. The operator is told in the log, too."""
+        event(
+            _LOGGER,
+            logging.ERROR,
+            "reload refused; what was in force stays in force",
+            reason=reason,
+        )
+        self._refused = {"at": _now(), "reason": reason}
+
+    def told(self) -> dict[str, Any]:
+        """As JSON values: `file`, `since`, and `refused` with `at` and `reason`, or null."""
+        return {"file": str(self._path), "since": self.since, "refused": self._refused}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,126 @@
+"""A service changes its own signing keys by command, never by an edit that nobody meant.
+
+The database says which keys are the service's, and refuses others at start. A new key is written to
+a file, recorded in the database, and listed in the configuration; the last two in one transaction.
+While two keys are listed the service signs with both. Verifiers take the new one up meanwhile, and
+then the old one is retired. Its file stays: deleting it is the operator's decision.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+from muniment.local.keyfiles import is_encrypted, new_passphrase, write_key_file
+from muniment.tlog.cosignature import signer_for
+from muniment.tlog.encoding import MunimentError
+from muniment.tlog.keys.keyfile import Algorithm, KeyFile, generate
+from muniment.tlog.note import VKey, parse_vkey
+from muniment_service.config import ConfigError
+from muniment_service.configedit import replace_config, with_keys
+from muniment_service.signers import read_signers
+
+
+class Record(Protocol):
+    """Records which keys are the service's."""
+
+    def __call__(self, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
+        """Records the keys, and calls `commit` inside the transaction, just before it ends.
+
+        Raises:
+            MunimentError: If the database is in use or cannot be changed; or what `commit` raises.
+        """
+        ...
+
+
+class Own:
+    """The keys that a configuration lists.
+
+    Attributes:
+        vkeys: Their public halves, in its order.
+    """
+
+    def __init__(
+        self,
+        config: Path,
+        *,
+        name: str,
+        use: Literal["log", "witness"],
+        keys: Sequence[Path],
+        passphrase_file: Path | None,
+        check: Callable[[Path], object],
+        record: Record,
+    ) -> None:
+        """Reads them.
+
+        Args:
+            config: The configuration file.
+            name: The key name.
+            use: What signs.
+            keys: The configured key files.
+            passphrase_file: Holds their passphrase; new keys get the same.
+            check: Loads a configuration; raises when it cannot be used.
+            record: Records keys in the service's database.
+
+        Raises:
+            ConfigError: If a file cannot be used.
+        """
+        found = read_signers(config, name=name, keys=keys, passphrase_file=passphrase_file, use=use)
+        self.vkeys = [signer.vkey for signer in found]
+        self._config = config
+        self._name = name
+        self._use: Literal["log", "witness"] = use
+        self._passphrase_file = passphrase_file
+        self._is_encrypted = any(map(is_encrypted, keys))
+        self._check = check
+        self._record = record
+
+    def add(self, algorithm: Algorithm) -> VKey:
+        """Makes another key; the service signs with it, too, from its next start on.
+
+        Raises:
+            MunimentError: If the database is in use, or a file cannot be written or changed.
+        """
+        if self._is_encrypted and self._passphrase_file is None:
+            raise ConfigError(
+                f"{self._config}: key_passphrase_file: needed to encrypt the new key as the others"
+            )
+        private = generate(algorithm)
+        vkey = signer_for(self._name, private, use=self._use).vkey
+        path = self._config.parent / f"{self._use}-{algorithm}-{vkey.key_id:08x}.pem"
+        text = with_keys(self._config, lambda names: [*names, path.name])
+        passphrase = new_passphrase(self._passphrase_file)
+        write_key_file(path, KeyFile(private, vkey), passphrase)
+        try:
+            self._change([*self.vkeys, vkey], text)
+        except BaseException:
+            path.unlink(missing_ok=True)  # nobody has seen its public half
+            raise
+        return vkey
+
+    def retire(self, key: str) -> VKey:
+        """Takes a key out; the service does not sign with it from its next start on.
+
+        Args:
+            key: Its vkey, or the key ID in it: eight hexadecimal digits.
+
+        Raises:
+            MunimentError: If it is not listed, the service would have none left that it needs,
+                the database is in use, or the configuration cannot be changed.
+        """
+        wanted = f"{parse_vkey(key).key_id:08x}" if "+" in key else key.lower()
+        places = [at for at, own in enumerate(self.vkeys) if f"{own.key_id:08x}" == wanted]
+        if len(places) != 1:
+            raise ConfigError(f"{self._config}: no key with the ID {wanted} is listed")
+        place = places[0]
+        text = with_keys(self._config, lambda names: [*names[:place], *names[place + 1 :]])
+        self._change([own for own in self.vkeys if own is not self.vkeys[place]], text)
+        return self.vkeys[place]
+
+    def _change(self, keys: Sequence[VKey], text: str) -> None:
+        if not keys:
+            raise MunimentError("this is the only key")
+        self._record(keys, lambda: replace_config(self._config, text, self._loads))
+
+    def _loads(self, path: Path) -> bool:
+        self._check(path)
+        return True

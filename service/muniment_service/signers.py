@@ -1,0 +1,91 @@
+"""The signing keys that a service's configuration names."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from muniment.local.keyfiles import asking, is_encrypted, read_key_file
+from muniment.local.privatefiles import read_secret
+from muniment.tlog.cosignature import signer_for
+from muniment.tlog.note import Signer
+from muniment_service.config import config_error, config_key
+
+
+def read_signers(
+    config: Path,
+    *,
+    name: str,
+    keys: Sequence[Path],
+    passphrase_file: Path | None,
+    use: Literal["log", "witness"],
+) -> tuple[Signer, ...]:
+    """Reads the key files of the members `keys` and `key_passphrase_file`.
+
+    Args:
+        config: The configuration file, for messages.
+        name: The key name that each must sign with.
+        keys: The key files.
+        passphrase_file: Holds the passphrase of those that are encrypted; without it the
+            terminal is asked, if there is one.
+        use: What signs.
+
+    Returns:
+        Their signers, in the configuration's order.
+
+    Raises:
+        ConfigError: A file cannot be used, its vkey line is another key's, or it holds a key that
+            another one holds.
+    """
+    passphrase, ask = None, asking()
+    if passphrase_file is not None:
+        with config_key(config, "key_passphrase_file"):
+            passphrase = read_secret(passphrase_file, "passphrase")
+    signers: list[Signer] = []
+    for number, path in enumerate(keys):
+        key = f"keys[{number}]"
+        with config_key(config, key):
+            file = read_key_file(path, passphrase, ask=ask)
+            signer = signer_for(name, file.private, use=use)
+        if file.vkey is not None and file.vkey != signer.vkey:
+            config_error(config, key, f"{path}: the key of {file.vkey.name}, not of {name}")
+        if any(signer.vkey == known.vkey for known in signers):
+            config_error(config, key, f"{path}: the same key twice")
+        signers.append(signer)
+    return tuple(signers)
+
+
+def check_signers(
+    config: Path,
+    now: Sequence[Signer],
+    *,
+    keys: Sequence[Path],
+    passphrase_file: Path | None,
+    use: Literal["log", "witness"],
+) -> None:
+    """Reads the key files of a running service again: they must open, and hold the keys in force.
+
+    Files whose passphrase was typed at the start are not opened again.
+
+    Args:
+        config: The configuration file, for messages.
+        now: The service's keys.
+        keys: As for `read_signers`.
+        passphrase_file: As for `read_signers`.
+        use: What signs.
+
+    Raises:
+        ConfigError: A file cannot be used, or holds another key.
+    """
+    if passphrase_file is None:
+        with config_key(config, "keys"):
+            if any(map(is_encrypted, keys)):
+                return
+    name = now[0].vkey.name
+    found = read_signers(config, name=name, keys=keys, passphrase_file=passphrase_file, use=use)
+    if {signer.vkey for signer in found} != {signer.vkey for signer in now}:
+        config_error(
+            config,
+            "keys",
+            "a file holds another key than the one in force: own keys are changed by "
+            f"`muniment-{use} rotate-key` and a restart",
+        )

@@ -1,0 +1,159 @@
+"""The commands of `muniment-witness` that ask a running witness, or feed one."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from muniment.errors import InputError
+from muniment.http.access import Access, check_token_url
+from muniment.local.outside import Contained
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.encoding import MunimentError
+from muniment.tlog.note import parse_vkey
+from muniment_service import unixsocket
+from muniment_service.config import ConfigError, load_config
+from muniment_witness.cli.exits import (
+    EXIT_ALARMS,
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_REFUSED,
+    EXIT_UNREACHABLE,
+    fail,
+)
+from muniment_witness.cli.feed import Feeder, RefusedError
+from muniment_witness.cli.remote import lines_of, read_all, read_status, write_all
+from muniment_witness.config import WitnessFile
+from muniment_witness.gossip.net import Transport, check_url, transport
+from muniment_witness.gossip.pull import jittered
+
+REQUEST_SECONDS: Final = 20.0
+"""Deadline of one request."""
+
+_PATH: Final = click.Path(path_type=Path)
+_TARGET: Final = click.option("--url", help="The witness's address, when it is not configured.")
+_T = TypeVar("_T")
+
+
+@click.command()
+@_TARGET
+@click.option("--config", type=_PATH, help="The configuration, for the address.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(url: str | None, config: Path | None, *, as_json: bool) -> None:
+    """Show what a running witness reports; exit code 8 when there are alarms."""
+    with _asking():
+        found = None if url is not None or config is None else _own_status(config)
+        if found is None:
+            found = asyncio.run(_with_transport(partial(read_status, url=_address(url, config))))
+        lines = [json.dumps(found)] if as_json else lines_of(found)
+    for line in lines:
+        click.echo(line)
+    if found.get("alarms"):
+        sys.exit(EXIT_ALARMS)
+
+
+def _own_status(config: Path) -> dict[str, Any] | None:
+    """What the witness says at its administrative socket; None when it cannot be asked there."""
+    socket = load_config(config, WitnessFile).admin
+    if socket is None:
+        return None
+    try:
+        return unixsocket.ask(socket, "GET", "/status")
+    except unixsocket.NotRunningError:
+        return None
+
+
+@click.command("export")
+@_TARGET
+@click.option("--config", type=_PATH, help="The configuration, for the address.")
+@click.argument("folder", metavar="DIR", type=_PATH)
+def export_command(url: str | None, config: Path | None, folder: Path) -> None:
+    """Write a running witness's status, latest checkpoints and evidence into DIR."""
+    with _asking():
+        files = asyncio.run(_with_transport(partial(read_all, url=_address(url, config))))
+        for path in write_all(files, folder):
+            click.echo(str(path))
+
+
+@click.command()
+@click.option("--log", "log_url", required=True, metavar="URL", help="The log.")
+@click.option("--log-vkey", "vkeys", required=True, multiple=True, metavar="VKEY", help="Its key.")
+@click.option("--witness", required=True, metavar="URL", help="The witness's submission prefix.")
+@click.option("--once", is_flag=True, help="Feed one checkpoint and end.")
+@click.option("--period", type=click.FloatRange(0.1), default=30.0, show_default=True)
+def feed(log_url: str, vkeys: tuple[str, ...], witness: str, *, once: bool, period: float) -> None:
+    """Feed a witness from a log, whoever runs them; prints a line of JSON for each checkpoint."""
+    with _asking():
+        source = check_url(log_url)
+        verifiers = tuple(verifier_for(parse_vkey(vkey, "--log-vkey")) for vkey in vkeys)
+        if len({verifier.vkey.name for verifier in verifiers}) != 1:
+            raise ConfigError("--log-vkey: the keys are of different logs")
+
+        async def work(transport: Transport) -> None:
+            feeder = Feeder(transport, source, verifiers, check_url(witness))
+            while True:
+                line = ""
+                with Contained("feeding", (Exception,) if once else ()) as outcome:
+                    fed = await feeder.feed()
+                    told = {
+                        "size": fed.size,
+                        "old": fed.old,
+                        "cosignatures": [signature.line.rstrip() for signature in fed.lines],
+                    }
+                    line = json.dumps(told, ensure_ascii=False)
+                if line:
+                    click.echo(line)
+                else:
+                    click.echo(f"muniment-witness: {outcome.error}", err=True)
+                if once:
+                    return
+                await asyncio.sleep(jittered(period))
+
+        asyncio.run(_with_transport(work, log=source))
+
+
+async def _with_transport(work: Callable[[Transport], Awaitable[_T]], log: str = "") -> _T:
+    """Works with what the environment says of TLS, and its read token for the log."""
+    access = Access.from_environment()
+    tokens = {}
+    if log and access.token:
+        check_token_url(log)
+        tokens[log] = access.token
+    async with transport(REQUEST_SECONDS, access, tokens) as network:
+        return await work(network)
+
+
+def _address(url: str | None, config: Path | None) -> str:
+    if url is not None:
+        return check_url(url)
+    if config is None:
+        raise click.UsageError("either --url or --config")
+    file = load_config(config, WitnessFile)
+    listen = file.listen
+    if not listen.port:
+        raise click.UsageError("the configured port is 0: say --url")
+    return f"{'https' if file.tls else 'http'}://{listen}"
+
+
+@contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except RefusedError as error:
+        fail(EXIT_REFUSED, error)
+    except (ConfigError, InputError) as error:
+        fail(EXIT_CONFIG, error)
+    except (MunimentError, ValueError) as error:
+        fail(EXIT_UNREACHABLE, error)
+    except KeyboardInterrupt:
+        fail(EXIT_FAILED, "interrupted")
+
+
+ASKING: Final = (status, export_command, feed)
+"""All of them."""

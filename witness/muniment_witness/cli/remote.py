@@ -1,0 +1,117 @@
+"""What the commands `status` and `export` read of a running witness: only what it serves to all."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from muniment.http.typedjson import decode_json
+from muniment.tlog.encoding import FormatError, MunimentError
+from muniment.tlog.evidence import EXTENSION, MAX_EVIDENCE_SIZE
+from muniment.tlog.witnesswire import origin_hash
+from muniment_witness.gossip.net import Transport, UnreachableError
+from muniment_witness.gossip.peers import EVIDENCE_PATH
+
+MAX_STATUS_SIZE: Final = 16 << 20
+"""Largest status in bytes; thousands of logs."""
+
+
+async def read_status(transport: Transport, url: str) -> dict[str, Any]:
+    """Reads the status of a witness as JSON values.
+
+    Raises:
+        UnreachableError: If it does not answer.
+        FormatError: If the answer is not a status.
+    """
+    answer = await transport.get(f"{url}/status.json", most=MAX_STATUS_SIZE)
+    if answer.status != 200:
+        raise UnreachableError(f"status {answer.status}")
+    return decode_json(answer.body, dict[str, Any], "the status")
+
+
+async def read_all(transport: Transport, url: str) -> dict[str, bytes]:
+    """Reads the status, the latest checkpoints and all evidence of a witness.
+
+    Returns:
+        Contents by file name.
+
+    Raises:
+        UnreachableError: If it does not answer.
+        FormatError: If an answer is not what it should be.
+    """
+    status = await read_status(transport, url)
+    files = {"status.json": msgspec.json.format(msgspec.json.encode(status))}
+    try:
+        for log in status["logs"]:
+            name = origin_hash(log["origin"])
+            if log["cosigned"] is not None:
+                answer = await transport.get(f"{url}/{name}/checkpoint")
+                if answer.status == 200:
+                    files[f"{name}.checkpoint"] = answer.body
+            for each in log["evidence"]:
+                digest = bytes.fromhex(each["hash"]).hex()  # also keeps it a plain file name
+                answer = await transport.get(
+                    f"{url}{EVIDENCE_PATH}/{digest}", most=MAX_EVIDENCE_SIZE
+                )
+                if answer.status == 200:
+                    files[digest + EXTENSION] = answer.body
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"the status: {error!r}") from error
+    return files
+
+
+def write_all(files: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Writes files into a folder, which is made when absent.
+
+    Raises:
+        MunimentError: If that fails.
+    """
+    written: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+            written.append(folder / name)
+    except OSError as error:
+        raise MunimentError(f"{folder}: {error.strerror}") from error
+    return written
+
+
+def lines_of(status: dict[str, Any]) -> list[str]:
+    """The status in a few lines for a terminal.
+
+    Raises:
+        FormatError: If it is not a status.
+    """
+    try:
+        lines = [
+            f"alarm  {each['kind']}  {each['subject']}: {each['detail']}"
+            for each in status["alarms"]
+        ]
+        if (configuration := status.get("configuration")) is not None:
+            lines.append(f"config {configuration['file']}: in force since {configuration['since']}")
+            if (refused := configuration["refused"]) is not None:
+                lines.append(f"       reload refused at {refused['at']}: {refused['reason']}")
+        if (database := status.get("database")) is not None:
+            lost = {"backup": "; restored from a backup", "anew": "; an older one was lost"}
+            by = database["by"] or "a version that did not record it"
+            lines.append(f"data   made by {by}{lost.get(database['lost'], '')}")
+        for log in status["logs"]:
+            size = log["cosigned"]["size"] if log["cosigned"] else "nothing"
+            age = f", {log['cosigned']['age']} s ago" if log["cosigned"] else ""
+            lines.append(f"log    {log['origin']}: cosigned {size}{age}; knows {log['known_size']}")
+            lines += [
+                f"       evidence {each['hash']} {each['kind']}"
+                f"{' (acknowledged)' if each['acknowledged'] else ''}"
+                for each in log["evidence"]
+            ]
+        for peer in status["peers"]:
+            compared = sum(log["compared"] is not None for log in peer["logs"])
+            lines.append(
+                f"peer   {peer['name']}: compared {compared} of {len(peer['logs'])} logs"
+                + (f"; {peer['error']}" if peer["error"] else "")
+            )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise FormatError(f"the status: {error!r}") from error
+    return [line.encode("ascii", "backslashreplace").decode() for line in lines]

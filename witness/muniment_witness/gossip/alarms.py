@@ -1,0 +1,167 @@
+"""Freshness and clocks: which alarms a situation calls for, purely.
+
+| kind | raised when |
+| --- | --- |
+| `evidence` | there is evidence against the log's key that nobody has acknowledged |
+| `unresolved` | a head that the log signed could not be compared within the deadline |
+| `restored` | this witness has cosigned, or may have, more than its database knows of |
+| `old-head` | the newest head is older than its limit although the log answers |
+| `log-behind` | the log shows a smaller tree than it had shown before, for too long |
+| `peer-ahead` | a peer has cosigned a larger tree than this witness, for too long |
+| `not-compared` | a peer answers, and its head of a log could not be compared for too long |
+| `future` | a peer's cosignature is from the future: one of the clocks is wrong |
+| `clock` | this witness's clock is behind its own cosignatures; it signs nothing |
+| `unreachable` | a log or peer has not answered within the deadline: nothing was compared |
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple, get_args
+
+from muniment_witness.config import Gossip, LogOptions
+from muniment_witness.gossip.peers import PeerHead, PeerState
+from muniment_witness.gossip.pull import Pulled
+
+Kind = Literal[
+    "evidence",
+    "unresolved",
+    "restored",
+    "old-head",
+    "log-behind",
+    "peer-ahead",
+    "not-compared",
+    "future",
+    "clock",
+    "unreachable",
+]
+
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+
+class Alarm(NamedTuple):
+    """One alarm.
+
+    Attributes:
+        kind: Its kind.
+        subject: The log or peer that it is about, or both; this witness's name for its clock.
+        detail: The same for a person.
+    """
+
+    kind: Kind
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What alarms depend on. All times are Unix seconds, 0 for never.
+
+    Attributes:
+        now: The time.
+        started: When the witness started.
+        name: The witness's name.
+        limits: The limits.
+        options: The logs.
+        evidence: Unacknowledged evidence: origin and hash (hexadecimal).
+        unresolved: Unresolved heads: origin, source, and since when.
+        restored: Origins held back because a record was lost.
+        lacking: Origins held back because the database may lack what was signed, and why.
+        heads: When the newest head of each log was cosigned or found.
+        pulled: What is known of reading the logs.
+        peers: What is known of the peers.
+        clock_is_behind: Whether the clock is behind own cosignatures.
+    """
+
+    now: int
+    started: int
+    name: str
+    limits: Gossip
+    options: Mapping[str, LogOptions]
+    evidence: Sequence[tuple[str, str]] = ()
+    unresolved: Sequence[tuple[str, str, int]] = ()
+    restored: Sequence[str] = ()
+    lacking: Sequence[tuple[str, str]] = ()
+    heads: Mapping[str, int] = field(default_factory=dict)
+    pulled: Mapping[str, Pulled] = field(default_factory=dict)
+    peers: Mapping[str, PeerState] = field(default_factory=dict)
+    clock_is_behind: bool = False
+
+
+def alarms(at: Situation) -> list[Alarm]:
+    """The alarms of a situation, the gravest kinds first."""
+    found = [
+        Alarm("evidence", origin, f"evidence {name}: its key signed two histories")
+        for origin, name in at.evidence
+    ]
+    found += [
+        Alarm("unresolved", origin, f"a head shown by {source} could not be compared since {since}")
+        for origin, source, since in at.unresolved
+        if at.now - since > at.limits.deadline_seconds
+    ]
+    found += [
+        Alarm("restored", origin, "own cosignatures are known beyond the database")
+        for origin in at.restored
+    ]
+    found += [Alarm("restored", origin, detail) for origin, detail in at.lacking]
+    if at.clock_is_behind:
+        found.append(Alarm("clock", at.name, "the clock is behind own cosignatures"))
+    found += _of_logs(at)
+    found += _of_peers(at)
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    return sorted(found, key=lambda alarm: order[alarm.kind])
+
+
+def _of_logs(at: Situation) -> list[Alarm]:
+    found: list[Alarm] = []
+    for origin, pulled in at.pulled.items():
+        silent = at.now - max(pulled.reached, at.started)
+        if pulled.error and silent > at.limits.deadline_seconds:
+            found.append(Alarm("unreachable", origin, f"the log: {pulled.error}"))
+            continue
+        head = at.heads.get(origin)
+        age = at.now - head if head else 0
+        if not pulled.error and pulled.reached and age > at.options[origin].max_age:
+            found.append(Alarm("old-head", origin, f"the newest head is {age} seconds old"))
+        if pulled.behind and at.now - pulled.behind > at.limits.lag_seconds:
+            found.append(
+                Alarm("log-behind", origin, f"it shows size {pulled.size} since {pulled.behind}")
+            )
+    return found
+
+
+def _of_peers(at: Situation) -> list[Alarm]:
+    found: list[Alarm] = []
+    for name, peer in at.peers.items():
+        is_silent = at.now - max(peer.reached, at.started) > at.limits.deadline_seconds
+        if peer.error and is_silent:
+            found.append(Alarm("unreachable", name, f"the peer: {peer.error}"))
+        shows_none = all(head.size < 0 for head in peer.heads.values())
+        for origin, head in peer.heads.items():
+            subject = f"{name} {origin}"
+            if why := "" if is_silent else _not_compared(head, shows_none=shows_none):
+                since = max(head.compared, at.started)
+                if at.now - since > at.limits.deadline_seconds:
+                    detail = f"its head could not be compared since {since}: {why}"
+                    found.append(Alarm("not-compared", subject, detail))
+            if head.ahead and at.now - head.ahead > at.limits.lag_seconds:
+                detail = f"it has cosigned size {head.size}, we have not since {head.ahead}"
+                found.append(Alarm("peer-ahead", subject, detail))
+            if head.time - at.now > at.limits.skew_seconds:
+                detail = f"its cosignature is {head.time - at.now} seconds in the future"
+                found.append(Alarm("future", subject, detail))
+    return found
+
+
+def _not_compared(head: PeerHead, *, shows_none: bool) -> str:
+    """Why the head of a peer that answers was not compared; empty when that is no fault.
+
+    A peer need not cosign every log. One that shows no head of any, or none of a log that shows its
+    cosignature, has no monitoring endpoint here, and a split view between it and us stays unseen.
+    """
+    if head.error:
+        return head.error
+    if head.size >= 0:
+        return ""
+    if head.cosigns:
+        return "it cosigns the log, but shows no head of it (has it a monitoring endpoint?)"
+    return "it shows no head of any log (has it a monitoring endpoint?)" if shows_none else ""

@@ -1,0 +1,321 @@
+"""Anti-entropy: a witness reads what its peers have cosigned, and compares it.
+
+Any C2SP witness can be a peer: each round reads its monitoring endpoint for each log, with
+conditional requests. Of a Muniment witness it also reads the heads it knows but has not cosigned,
+and the evidence it holds; and it asks what that peer has seen of *this* witness, which is how a
+database that was restored from an old copy is found out.
+
+A round says nothing about a log as such: only which head was compared with what, and when.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+from muniment.http.typedjson import decode_json
+from muniment.local.logs import event
+from muniment.local.outside import Contained
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.encoding import FormatError, VerificationError, unframe
+from muniment.tlog.evidence import MAX_EVIDENCE_SIZE, parse_evidence
+from muniment.tlog.note import Note, Verifier, lines_of, verify_note
+from muniment_witness.config import Peer
+from muniment_witness.gossip.advance import Mover
+from muniment_witness.gossip.comparer import Comparer, Finding
+from muniment_witness.gossip.net import Transport, UnreachableError
+from muniment_witness.gossip.peers import (
+    EVIDENCE_PATH,
+    HEADS_PATH,
+    MAX_HEADS,
+    MAX_HEADS_SIZE,
+    EvidenceList,
+    PeerHead,
+    PeerState,
+)
+from muniment_witness.gossip.pull import jittered
+from muniment_witness.gossip.sources import Sources, peer_prefix, shown_path
+from muniment_witness.judge.decide import Log
+from muniment_witness.judge.relation import authentic
+from muniment_witness.judge.suspension import Holds
+from muniment_witness.store.observations import Ledger, Noted
+
+MAX_FETCHED: Final = 32
+"""Evidence files taken from one peer in one round."""
+
+CONCURRENT: Final = 8
+"""Requests to one peer at the same time."""
+
+RARELY: Final = 20
+"""Every so many rounds a peer is asked again whether it gossips, and what it saw of us."""
+
+_HASH: Final = re.compile("[0-9a-f]{64}")
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class Gossip:
+    """Reads the peers.
+
+    Attributes:
+        state: What is known, by peer name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        logs: Mapping[str, Log],
+        peers: Sequence[Peer],
+        own: Sequence[Verifier],
+        ledger: Ledger,
+        comparer: Comparer,
+        mover: Mover,
+        holds: Holds,
+        sources: Sources,
+        transport: Transport,
+        period: float,
+        clock: Callable[[], int],
+    ) -> None:
+        """Takes what it needs: own name and keys, the period in seconds, Unix seconds."""
+        self._name = name
+        self._logs = logs
+        self._own = tuple(own)
+        self._ledger = ledger
+        self._comparer = comparer
+        self._mover = mover
+        self._holds = holds
+        self._sources = sources
+        self._transport = transport
+        self._period = period
+        self._clock = clock
+        self.peers: Final = tuple(peers)
+        self.state: Final = {
+            peer.name: PeerState(heads={origin: PeerHead() for origin in logs}) for peer in peers
+        }
+
+    async def run(self) -> None:
+        """Reads all peers, and tries suspicions again, until cancelled.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        async with asyncio.TaskGroup() as group:
+            for peer in self.peers:
+                group.create_task(self._run(peer), name=f"gossip {peer.name}")
+            group.create_task(self._run_retries(), name="gossip retries")
+
+    async def _run(self, peer: Peer) -> None:
+        while True:
+            await asyncio.sleep(jittered(self._period, hurry=self._holds.are_waiting))
+            await self.round(peer)
+
+    async def _run_retries(self) -> None:
+        while True:
+            await asyncio.sleep(jittered(self._period))
+            await self.retry()
+
+    async def retry(self) -> None:
+        """Tries what is unresolved again, and makes durable what changed.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        with Contained("retry of unresolved heads"):
+            for origin in tuple(self._holds.ahead):
+                await self._mover.take_back(origin, self._sources.tiles(origin))
+            await self._comparer.retry(self._sources.tiles)
+
+    async def round(self, peer: Peer) -> None:
+        """Reads one peer once.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        state = self.state[peer.name]
+        rarely = state.rounds % RARELY == 0 or self._holds.are_waiting
+        state.rounds += 1
+        with Contained(peer.name) as outcome:
+            if rarely:
+                state.gossips = True
+                await self.ask_own(peer, self._logs)
+            else:
+                await self._read_checkpoints(peer, self._logs)
+            reachable = [head for head in state.heads.values() if not head.error]
+            if state.gossips and (reachable or not state.heads):
+                await self._read_heads(peer, state)
+                await self._read_evidence(peer, state)
+        errors = [head.error for head in state.heads.values() if head.error]
+        if error := outcome.error or (errors and errors[0]):
+            self._failed(peer, state, error)
+        else:
+            state.error = ""
+
+    async def _read_checkpoints(self, peer: Peer, origins: Iterable[str]) -> None:
+        """Compares what a peer has cosigned of some logs."""
+        state = self.state[peer.name]
+        limit = asyncio.Semaphore(CONCURRENT)
+        async with asyncio.TaskGroup() as group:
+            for origin in origins:
+                log = self._logs[origin]
+                group.create_task(self._read_head(peer, state, origin, log, limit))
+
+    def _failed(self, peer: Peer, state: PeerState, error: str) -> None:
+        if not state.error:
+            event(
+                _LOGGER, logging.WARNING, "cannot compare with a peer", peer=peer.name, error=error
+            )
+        state.error = error
+
+    async def _read_head(
+        self, peer: Peer, state: PeerState, origin: str, log: Log, limit: asyncio.Semaphore
+    ) -> None:
+        head = state.heads[origin]
+        with Contained(f"{peer.name} {origin}") as outcome:
+            async with limit:
+                await self._compare(peer, state, origin, log, head)
+        head.error = outcome.error
+
+    def noticed(self, origin: str, signed: SignedCheckpoint) -> None:
+        """Looks for cosignatures of peers on a checkpoint that a log shows.
+
+        A peer that cosigns a log, and shows no head of it, cannot be compared: that is an alarm.
+        """
+        for peer in self.peers:
+            head = self.state[peer.name].heads[origin]
+            if head.size >= 0 or head.cosigns:
+                continue  # compared, or known already
+            lines = lines_of(signed.note.signatures, (each.vkey for each in peer.verifiers))
+            with suppress(VerificationError):
+                verify_note(Note(signed.note.text, lines), peer.verifiers)
+                head.cosigns = True
+
+    async def _compare(
+        self, peer: Peer, state: PeerState, origin: str, log: Log, head: PeerHead
+    ) -> None:
+        prefix = peer_prefix(peer, origin)
+        etag = "" if origin in self._holds.lacking else head.etag
+        answer = await self._transport.get(f"{prefix}/checkpoint", etag=etag)
+        now = state.reached = self._clock()
+        if answer.status == 404:
+            head.size, head.etag, head.ahead = -1, "", 0
+            return
+        if answer.status == 304 and etag:
+            head.compared = now
+            self._note_lag(origin, head, now)
+            return
+        if answer.status != 200:
+            raise UnreachableError(f"status {answer.status}")
+        signed = parse_signed_checkpoint(answer.body)
+        seen = authentic(log, signed)
+        head.etag = ""
+        self._mover.notice_own(seen, signed, self._own)
+        finding = await self._comparer.observe(
+            seen, peer.name, self._sources.tiles(origin, first=peer)
+        )
+        # After the comparison: a head that the log signed counts whoever shows it. But only what
+        # the peer has signed itself is held against, or remembered for, the peer.
+        lines = lines_of(signed.note.signatures, (each.vkey for each in peer.verifiers))
+        verified = verify_note(Note(signed.note.text, lines), peer.verifiers)
+        head.size, head.finding, head.compared = seen.head.size, finding, now
+        head.time = max(each.timestamp or 0 for each in verified)
+        self._note_lag(origin, head, now)
+        self._remember(peer, origin, seen.signed.with_signatures(lines))
+        if finding != "unresolved":
+            head.etag = answer.etag
+
+    def _note_lag(self, origin: str, head: PeerHead, now: int) -> None:
+        own = self._mover.size(origin)
+        if head.size <= own:
+            head.ahead = 0
+        elif not head.ahead or own >= head.target:
+            head.ahead, head.target = now, head.size
+
+    def _remember(self, peer: Peer, origin: str, signed: SignedCheckpoint) -> None:
+        known = self._ledger.shown.get((peer.name, origin))
+        if known is not None:
+            size = parse_signed_checkpoint(known.note).checkpoint.size
+            if signed.checkpoint.size <= size:
+                return
+        self._ledger.show(peer.name, origin, Noted(signed.encode(), self._clock()))
+
+    async def ask_own(self, peer: Peer, origins: Iterable[str]) -> None:
+        """Asks a peer what it has seen this witness cosign, and what it has cosigned itself.
+
+        Args:
+            peer: The peer.
+            origins: The logs of which its own head is compared, too.
+
+        Raises:
+            UnreachableError: If it does not answer.
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        state = self.state[peer.name]
+        told = [origin for origin in self._logs if await self._ask_shown(peer, origin)]
+        await self._read_checkpoints(peer, origins)
+        for origin in told:
+            head = state.heads[origin]
+            if not head.error and (head.size < 0 or head.finding != Finding.UNRESOLVED):
+                self._holds.heard(origin, "peer")
+
+    async def _ask_shown(self, peer: Peer, origin: str) -> bool:
+        """Asks a peer for the newest head of a log that this witness has cosigned; if it told."""
+        answer = await self._transport.get(f"{peer.url}/{shown_path(origin, self._name)}")
+        if answer.status == 200:
+            with Contained(peer.name) as outcome:
+                signed = parse_signed_checkpoint(answer.body)
+                seen = authentic(self._logs[origin], signed)
+                self._mover.notice_own(seen, signed, self._own)
+            if outcome.error:
+                event(
+                    _LOGGER,
+                    logging.DEBUG,
+                    "a peer shows something that is not a head of ours",
+                    peer=peer.name,
+                    error=outcome.error,
+                )
+                return False
+        return answer.status in {200, 404}
+
+    async def _read_heads(self, peer: Peer, state: PeerState) -> None:
+        answer = await self._transport.get(
+            peer.url + HEADS_PATH, most=MAX_HEADS_SIZE, etag=state.heads_etag
+        )
+        if answer.status in {404, 405}:
+            state.gossips = False
+        if answer.status != 200:
+            return
+        for data in unframe(answer.body, "heads", most=MAX_HEADS):
+            signed = parse_signed_checkpoint(data)
+            log = self._logs.get(signed.checkpoint.origin)
+            if log is not None:
+                prefixes = self._sources.tiles(log.origin, first=peer)
+                await self._comparer.observe(authentic(log, signed), peer.name, prefixes)
+        state.heads_etag = answer.etag
+
+    async def _read_evidence(self, peer: Peer, state: PeerState) -> None:
+        if not state.gossips:
+            return
+        url = peer.url + EVIDENCE_PATH
+        answer = await self._transport.get(url, most=MAX_HEADS_SIZE, etag=state.evidence_etag)
+        if answer.status != 200:
+            return
+        listed = decode_json(answer.body, EvidenceList, "the list of evidence").evidence
+        wanted = [
+            each.hash
+            for each in listed
+            if each.origin in self._logs and not self._holds_file(each.origin, each.hash)
+        ]
+        for name in wanted[:MAX_FETCHED]:
+            if not _HASH.fullmatch(name):
+                raise FormatError("the list of evidence: not a hash")
+            file = await self._transport.get(f"{url}/{name}", most=MAX_EVIDENCE_SIZE)
+            if file.status == 200:
+                evidence = parse_evidence(file.body)
+                prefixes = self._sources.tiles(evidence.origin, first=peer)
+                await self._comparer.take(evidence, peer.name, prefixes)
+        if len(wanted) <= MAX_FETCHED:
+            state.evidence_etag = answer.etag
+
+    def _holds_file(self, origin: str, name: str) -> bool:
+        return any(known.hex() == name for known in self._ledger.evidence.get(origin, ()))

@@ -1,0 +1,24 @@
+"""Design section 5, budgets: how often something may happen for each of a fixed set of names."""
+
+from collections.abc import Callable
+
+from muniment_service.budget import Bucket
+
+
+class Budget:
+    """A bucket for each name.
+
+    The names (tuples of text) come from the configuration, so their number is bounded.
+    """
+
+    def __init__(self, per_second: float, burst: float, timer: Callable[[], float]) -> None:
+        """Makes full buckets; see `Bucket`."""
+        self._settings = (per_second, burst, timer)
+        self._buckets: dict[tuple[str, ...], Bucket] = {}
+
+    def take(self, name: tuple[str, ...], tokens: float = 1.0) -> bool:
+        """Takes tokens when there are enough; whether there were."""
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = Bucket(*self._settings)
+        return bucket.take(tokens)

@@ -1,0 +1,323 @@
+"""Design section 5: every head that a log signed is compared with the witness's own frontier.
+
+Whatever its source (an answer of the log, a peer, a refused request), a head goes through
+`observe`: compared by its note alone where that is enough, by the history, or by tiles of the newer
+of the two trees. What comes out is evidence, which is filed at once; or the head is known to
+belong, and may become the frontier; or it is unresolved, and is kept as suspicion and tried again.
+
+The frontier is the latest cosigned head, or a watched one that was proved to extend it. When the
+cosigned head moves on by itself, the watched one is compared with it like any other head.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from enum import StrEnum
+from typing import Final
+
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.claims import Evidence
+from muniment.tlog.encoding import MunimentError, VerificationError
+from muniment.tlog.evidence import contradiction_of
+from muniment_witness.gossip.catchup import CatchUp
+from muniment_witness.gossip.tiles import TileReader, UnresolvedError
+from muniment_witness.judge.decide import Authentic, Head, Log, Refused
+from muniment_witness.judge.relation import (
+    Same,
+    Seen,
+    Unrelated,
+    authentic,
+    compare,
+    digest_of,
+    judge,
+    recorded,
+    restored,
+)
+from muniment_witness.store.evidence import Docket
+from muniment_witness.store.heads import Store
+from muniment_witness.store.observations import Filed, Noted, Suspicion
+
+MAX_SETTLED: Final = 256
+"""Compared heads that are remembered for each origin, so that they are not compared again."""
+
+MAX_RETRIES: Final = 8
+"""Suspicions of one origin that are tried again in one round."""
+
+_ATTEMPTS: Final = 4
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class Finding(StrEnum):
+    """What came of comparing a head with the frontier."""
+
+    SAME = "same"
+    """The frontier itself, or an empty tree."""
+    EXTENDS = "extends"
+    """It begins with the frontier's leaves; it is the frontier now."""
+    PREFIX = "prefix"
+    """The frontier begins with its leaves."""
+    PROVEN = "proven"
+    """It contradicts the frontier: there is evidence."""
+    UNRESOLVED = "unresolved"
+    """Not known: no source gave tiles of the newer tree."""
+
+
+class Comparer:
+    """Owns the frontiers.
+
+    Attributes:
+        unrelated: Called with each head of a refused request that its note alone cannot place.
+        suspected: Called with the note of each head that is newly unresolved.
+        reasons: For each unresolved head by digest, why the last attempt failed.
+    """
+
+    def __init__(
+        self,
+        logs: Mapping[str, Log],
+        store: Store,
+        docket: Docket,
+        reader: TileReader,
+        catch_up: CatchUp,
+        clock: Callable[[], int],
+    ) -> None:
+        """Takes what it needs; `clock` gives Unix seconds."""
+        self._logs = logs
+        self._store = store
+        self._ledger = store.ledger
+        self._docket = docket
+        self._reader = reader
+        self._catch_up = catch_up
+        self._clock = clock
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._settled: dict[str, OrderedDict[bytes, Finding]] = {}
+        self._based: dict[str, Head] = {}
+        self._heads: dict[tuple[str, bool], tuple[bytes, Seen]] = {}
+        self.unrelated: Callable[[Seen], object] = lambda _: None
+        self.suspected: Callable[[bytes], object] = lambda _: None
+        self.reasons: Final[dict[bytes, str]] = {}
+
+    # What is known
+
+    def frontier(self, origin: str) -> Seen | None:
+        """The newest head of a log that is known to extend all accepted ones; None at first."""
+        own = self._own_head(origin)
+        noted = self._ledger.watched.get(origin)
+        if noted is None:
+            return own
+        watched = self._stored(origin, noted.note, watched=True)
+        if own is None:
+            return watched
+        if watched.head.size > own.head.size and self._based.get(origin) == own.head:
+            return watched
+        # The cosigned head moved without the watched one (or the process restarted): compare anew.
+        self._ledger.unwatch(origin)
+        if watched.head != own.head:
+            self._settled.get(origin, OrderedDict()).pop(watched.digest, None)
+            self._suspect(watched, "watched", b"", "to be compared with the cosigned head")
+        return own
+
+    def _own_head(self, origin: str) -> Seen | None:
+        latest = self._store.latest.get(origin)
+        return None if latest is None else self._stored(origin, latest.note)
+
+    def _stored(self, origin: str, note: bytes, *, watched: bool = False) -> Seen:
+        # Parsed once for each note. Not verified again: it was when it was accepted, and a key that
+        # the log gave up since then does not undo that.
+        cached = self._heads.get((origin, watched))
+        if cached is not None and cached[0] == note:
+            return cached[1]
+        seen = recorded(note)
+        self._heads[origin, watched] = (note, seen)
+        return seen
+
+    # Comparing
+
+    async def observe(
+        self, seen: Seen, source: str, prefixes: Sequence[str] = (), *, request: bytes = b""
+    ) -> Finding:
+        """Compares a head with the frontier; reads tiles when it must.
+
+        Args:
+            seen: The head.
+            source: Who showed it, for people.
+            prefixes: URL prefixes of tiles that may be those of either tree.
+            request: The refused request that brought it.
+
+        Raises:
+            FatalDatabaseError: If evidence could not be made durable; the process must end.
+        """
+        origin = seen.origin
+        if (known := self._known(seen)) is not None:
+            return known
+        async with self._locks.setdefault(origin, asyncio.Lock()):
+            if (known := self._known(seen)) is not None:
+                return known
+            try:
+                finding = await self._compare(seen, source, prefixes)
+            except UnresolvedError as error:
+                self._suspect(seen, source, request, str(error))
+                return Finding.UNRESOLVED
+        self.reasons.pop(seen.digest, None)
+        self._ledger.settle(origin, seen.digest)
+        settled = self._settled.setdefault(origin, OrderedDict())
+        settled[seen.digest] = finding
+        while len(settled) > MAX_SETTLED:
+            settled.popitem(last=False)
+        return finding
+
+    async def refused(self, request: Authentic, refusal: Refused, body: bytes) -> None:
+        """Keeps what a refused request shows, before the refusal is told.
+
+        A contradiction that the notes prove is filed; a proof that failed makes the head a
+        suspicion, with the request; a head that came with another old size is compared later.
+
+        Raises:
+            FatalDatabaseError: If it could not be made durable; the process must end.
+        """
+        if refusal.status not in {409, 422}:
+            return
+        signed = SignedCheckpoint(request.checkpoint, request.note)
+        seen = Seen(signed, digest_of(signed))
+        if self._known(seen) is not None:
+            return
+        verdict = compare(self.frontier(seen.origin), seen)
+        if isinstance(verdict, Unrelated):
+            if refusal.status == 422:
+                self._suspect(seen, "add-checkpoint", body, "a proof that does not hold")
+                await self._ledger.save()
+            else:
+                self.unrelated(seen)
+        elif not isinstance(verdict, Same):
+            with suppress(VerificationError):  # a key that signed one of them is no longer listed
+                await self.file(verdict, "add-checkpoint")
+
+    def _known(self, seen: Seen) -> Finding | None:
+        frontier = self.frontier(seen.origin)
+        if frontier is not None and frontier.head == seen.head:
+            self._ledger.settle(seen.origin, seen.digest)
+            return Finding.SAME
+        settled = self._settled.get(seen.origin)
+        return None if settled is None else settled.get(seen.digest)
+
+    async def _compare(self, seen: Seen, source: str, prefixes: Sequence[str]) -> Finding:
+        origin = seen.origin
+        for _ in range(_ATTEMPTS):
+            frontier = self.frontier(origin)
+            own = self._store.head(origin)
+            verdict = compare(frontier, seen)
+            proven = (
+                await self._relate(verdict, prefixes) if isinstance(verdict, Unrelated) else verdict
+            )
+            if proven is not None and not isinstance(proven, Same):
+                try:
+                    await self.file(proven, source)
+                except VerificationError as error:
+                    # The contradiction is with a head whose key is no longer listed.
+                    raise UnresolvedError(f"a contradiction, but {error}") from error
+                return Finding.PROVEN
+            now = self.frontier(origin)
+            if (now and now.digest) != (frontier and frontier.digest):
+                continue  # it moved meanwhile, and what was found is about the one before
+            if frontier is not None and seen.head.size <= frontier.head.size:
+                return Finding.SAME if isinstance(verdict, Same) else Finding.PREFIX
+            if seen.head.size == 0:
+                return Finding.SAME
+            self._based[origin] = own
+            self._ledger.watch(origin, Noted(seen.signed.encode(), self._clock()))
+            return Finding.EXTENDS
+        raise UnresolvedError("the frontier moved too often")
+
+    async def _relate(self, pair: Unrelated, prefixes: Sequence[str]) -> Evidence | None:
+        origin, older, newer = pair.newer.origin, pair.older, pair.newer
+        frontier = self.frontier(origin)
+        if frontier is not None and newer.digest == frontier.digest:
+            for note in await self._store.notes_at(origin, older.head.size):
+                signed = parse_signed_checkpoint(note)
+                if signed.checkpoint.root == older.head.root:
+                    return None
+                if (conflict := contradiction_of(signed, older.signed)) is not None:
+                    return conflict
+        try:
+            relation, tiles = await self._reader.relate(
+                origin, older.head.size, newer.head, prefixes
+            )
+        except UnresolvedError:
+            if frontier is None or older.digest != frontier.digest:
+                raise
+            return await self._catch_up.climb(self._logs[origin], older, newer, prefixes)
+        proven = judge(pair, relation)
+        if proven is None or (frontier is not None and newer.digest == frontier.digest):
+            self._reader.cache.put(origin, tiles)
+        return proven
+
+    def _suspect(self, seen: Seen, source: str, request: bytes, reason: str) -> None:
+        self.reasons[seen.digest] = reason
+        suspicion = Suspicion(seen.signed.encode(), request, source, self._clock())
+        if self._ledger.suspect(seen.origin, seen.digest, suspicion):
+            self.suspected(suspicion.note)
+        elif seen.digest not in self._ledger.suspicions[seen.origin]:
+            del self.reasons[seen.digest]  # there was no room
+
+    async def retry(self, prefixes: Callable[[str], Sequence[str]]) -> None:
+        """Tries suspicions again, the longest waiting first, and makes changes durable.
+
+        Args:
+            prefixes: Where tiles of an origin may be read.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        for origin in list(self._ledger.suspicions):
+            log = self._logs.get(origin)
+            if log is None:
+                continue
+            self.frontier(origin)
+            known = self._ledger.suspicions.get(origin, {})
+            for digest, suspicion in list(known.items())[:MAX_RETRIES]:
+                try:
+                    seen = restored(log, suspicion.note)
+                except MunimentError:
+                    self._ledger.settle(origin, digest)  # its key is no longer the log's
+                    continue
+                if await self.observe(seen, suspicion.source, prefixes(origin)) is (
+                    Finding.UNRESOLVED
+                ) and (again := known.pop(digest, None)):
+                    known[digest] = again  # to the end of the line
+        await self._ledger.save()
+
+    # Evidence
+
+    async def file(self, evidence: Evidence, source: str) -> Filed | None:
+        """Verifies evidence and keeps it, if it says anything new; see `Docket.file`.
+
+        Raises:
+            VerificationError: If it proves nothing.
+            FatalDatabaseError: If it could not be made durable; the process must end.
+        """
+        return await self._docket.file(evidence, source, self._is_ours)
+
+    async def take(self, evidence: Evidence, source: str, prefixes: Sequence[str]) -> Filed | None:
+        """Takes evidence that a peer holds; as `file`, but finds out first what is ours in it.
+
+        After an acknowledgement, peers of the other side go on finding the acknowledged head
+        against each new head of ours; that is nothing new, if the head is known to be ours.
+        """
+        if self._ledger.evidence.get(evidence.origin) and not self._ledger.knows(evidence):
+            for signed in self._docket.verified(evidence).checkpoints:
+                seen = authentic(self._logs[evidence.origin], signed)
+                await self.observe(seen, source, prefixes)
+        return await self.file(evidence, source)
+
+    def _is_ours(self, signed: SignedCheckpoint) -> bool:
+        head = Head(signed.checkpoint.size, signed.checkpoint.root)
+        frontier = self.frontier(signed.checkpoint.origin)
+        if frontier is not None and head in {frontier.head, self._store.head(frontier.origin)}:
+            return True
+        findings = self._settled.get(signed.checkpoint.origin)
+        return findings is not None and findings.get(digest_of(signed)) in {
+            Finding.SAME,
+            Finding.EXTENDS,
+            Finding.PREFIX,
+        }

@@ -1,0 +1,180 @@
+"""Requests to configured addresses, and to no others: bounded in size and time, no redirects.
+
+`Transport` is all that pulling and gossip know of the network, so that tests can put a simulated
+one in its place. What comes back is unverified bytes.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from muniment.http.access import ANYBODY, Access
+from muniment.http.client import HttpError, HttpSession
+from muniment.http.urls import split_url
+from muniment.tlog.encoding import MunimentError
+from muniment.tlog.note import MAX_NOTE_SIZE
+
+MAX_ANSWER: Final = MAX_NOTE_SIZE
+"""Most bytes of an answer, unless the caller expects more."""
+
+MAX_CONNECTIONS: Final = 64
+"""Open connections to all logs and peers together."""
+
+MAX_ETAG: Final = 256
+"""Longest entity tag that is kept, in characters. Others, and those that cannot be sent back, are
+as none: or a tag that spoils the next request would keep its sender from ever being read again."""
+
+_NO_TOKENS: Final[Mapping[str, str]] = {}
+
+
+class UnreachableError(MunimentError):
+    """No whole answer came, or one beyond the limits: nothing is known of the other side's state.
+
+    The message is one line without addresses: statuses and logs name the peer or log instead.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer.
+
+    Attributes:
+        status: HTTP status; redirects are among them, they are not followed.
+        body: The body; empty with status 304.
+        etag: The entity tag as sent; empty without a usable one.
+        content_type: The media type, without parameters.
+    """
+
+    status: int
+    body: bytes = b""
+    etag: str = ""
+    content_type: str = ""
+
+
+class Transport(Protocol):
+    """Makes requests."""
+
+    async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> Answer:
+        """Reads a URL.
+
+        Args:
+            url: The URL.
+            most: Most bytes of the body.
+            etag: Entity tag of what the caller has; the answer may be a 304 then.
+
+        Raises:
+            UnreachableError: If no whole answer came within the limits.
+        """
+        ...
+
+    async def post(self, url: str, body: bytes) -> Answer:
+        """Sends a body.
+
+        Raises:
+            UnreachableError: If no whole answer came within the limits.
+        """
+        ...
+
+
+class HttpTransport:
+    """The real transport: one session with kept-alive connections; see `transport`."""
+
+    def __init__(
+        self, seconds: float, access: Access, tokens: Mapping[str, str] = _NO_TOKENS
+    ) -> None:
+        """Takes the arguments of `transport`; `close` it."""
+        self._seconds = seconds
+        self._files = access.fingerprint()
+        self._session = _session(access)
+        self.use(tokens)
+
+    async def connect_by(self, access: Access) -> None:
+        """Connects by another CA and certificate, or their new content, from now on.
+
+        Requests under way are as those that got no answer.
+
+        Raises:
+            InputError: If a file cannot be used; nothing has changed then.
+        """
+        files = access.fingerprint()
+        if files != self._files:
+            session = _session(access)
+            before, self._session, self._files = self._session, session, files
+            await before.close()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._session.close()
+
+    def use(self, tokens: Mapping[str, str]) -> None:
+        """Takes other tokens."""
+        self._tokens = {f"{url}/": f"Bearer {token}" for url, token in tokens.items()}
+
+    async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> Answer:
+        """Reads a URL; see `Transport`."""
+        return await self._request("GET", url, None, most, {"If-None-Match": etag} if etag else {})
+
+    async def post(self, url: str, body: bytes) -> Answer:
+        """Sends a body; see `Transport`."""
+        headers = {"Content-Type": "application/octet-stream"}
+        return await self._request("POST", url, body, MAX_ANSWER, headers)
+
+    async def _request(
+        self, method: str, url: str, body: bytes | None, most: int, headers: dict[str, str]
+    ) -> Answer:
+        for base, credentials in self._tokens.items():
+            if url.startswith(base):
+                headers["Authorization"] = credentials
+        try:
+            answer = await self._session.request(
+                method, url, limit=most, seconds=self._seconds, body=body, headers=headers
+            )
+        except TimeoutError as error:
+            raise UnreachableError("no answer in time") from error
+        except HttpError as error:
+            raise UnreachableError(str(error)) from error
+        etag = answer.headers.get("etag", "")
+        usable = len(etag) <= MAX_ETAG and etag.isascii() and etag.isprintable()
+        return Answer(answer.status, answer.body, etag if usable else "", answer.media_type)
+
+
+@asynccontextmanager
+async def transport(
+    request_seconds: float, access: Access = ANYBODY, tokens: Mapping[str, str] = _NO_TOKENS
+) -> AsyncIterator[HttpTransport]:
+    """Opens the real transport.
+
+    Args:
+        request_seconds: Deadline of one request, from the connection to the last byte.
+        access: The CA to believe and the certificate to show.
+        tokens: Read tokens, by the base URLs (without a final slash) that they are for.
+
+    Raises:
+        InputError: If a file of `access` cannot be used.
+    """
+    network = HttpTransport(request_seconds, access, tokens)
+    try:
+        yield network
+    finally:
+        await network.close()
+
+
+def _session(access: Access) -> HttpSession:
+    return HttpSession(
+        headers={"User-Agent": "muniment-witness", "Accept-Encoding": "identity"},
+        tls=access.ssl(),
+        connections=MAX_CONNECTIONS,
+    )
+
+
+def check_url(text: str) -> str:
+    """Checks a base URL and returns it without trailing slashes.
+
+    Raises:
+        ValueError: If it is not an absolute http or https URL, or has a query, fragment or user.
+    """
+    parts = split_url(text)
+    if parts.query or parts.fragment:
+        raise ValueError("a base URL has no query, fragment or user")
+    return text.rstrip("/")

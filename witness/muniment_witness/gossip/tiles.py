@@ -1,0 +1,122 @@
+"""C2SP tlog-tiles: reading the tiles of a view from a log or a peer, and keeping those that held.
+
+Only verified tiles are ever kept, and only those of views on this witness's own side: what it
+serves under its monitoring prefix is what it has checked. The cache is bounded in bytes, lives in
+memory, and can be lost at any time.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
+from muniment.tlog.merkle import HASH_SIZE
+from muniment.tlog.tiles import TILE_WIDTH, Tile
+from muniment_witness.gossip.net import Transport, UnreachableError
+from muniment_witness.gossip.treecheck import Relation, relate, tiles_for
+from muniment_witness.judge.decide import Head
+
+CACHE_BYTES: Final = 16 << 20
+"""Bytes of tiles kept by default; the right edges of a thousand logs fit."""
+
+_TILE_BYTES: Final = TILE_WIDTH * HASH_SIZE
+
+
+class UnresolvedError(MunimentError):
+    """No source gave tiles that belong to the view; says nothing about the log. One line."""
+
+
+class TileCache:
+    """Verified tiles by origin and coordinates; the least recently used are dropped first."""
+
+    def __init__(self, most: int = CACHE_BYTES) -> None:
+        """Makes an empty cache of at most `most` bytes of tiles."""
+        self._most = most
+        self._tiles: OrderedDict[tuple[str, Tile], bytes] = OrderedDict()
+        self.size = 0
+
+    def get(self, origin: str, tile: Tile) -> bytes | None:
+        """A tile, also when only a wider one in its place is held."""
+        for key in ((origin, tile), (origin, tile.full)):
+            data = self._tiles.get(key)
+            if data is not None:
+                self._tiles.move_to_end(key)
+                return data[: tile.width * HASH_SIZE]
+        return None
+
+    def put(self, origin: str, tiles: Mapping[Tile, bytes]) -> None:
+        """Keeps verified tiles of this witness's own view."""
+        for tile, data in tiles.items():
+            key = (origin, tile)
+            self.size += len(data) - len(self._tiles.pop(key, b""))
+            self._tiles[key] = data
+        while self.size > self._most:
+            self.size -= len(self._tiles.popitem(last=False)[1])
+
+
+class TileReader:
+    """Finds out what a view has at an older size, from the cache, a log, or a peer."""
+
+    def __init__(self, transport: Transport, cache: TileCache) -> None:
+        """Takes the network and the cache."""
+        self._transport = transport
+        self.cache: Final = cache
+
+    async def relate(
+        self, origin: str, old: int, view: Head, prefixes: Sequence[str]
+    ) -> tuple[Relation, dict[Tile, bytes]]:
+        """Reads and verifies tiles until some source's belong to the view.
+
+        Args:
+            origin: The log.
+            old: The older size, above 0 and below the view's.
+            view: Size and root of the view.
+            prefixes: URL prefixes of tiles, in the order in which to ask.
+
+        Returns:
+            What the view has at the older size, and the tiles that show it.
+
+        Raises:
+            UnresolvedError: If no source did; the message says why, source by source.
+        """
+        wanted = tiles_for(old, view.size)
+        cached = {tile: data for tile in wanted if (data := self.cache.get(origin, tile))}
+        reasons: list[str] = []
+        for prefix in ("", *prefixes):
+            # The cache is of our own side: with tiles of another side it cannot fit.
+            for held in (cached, {}) if cached and prefix else (cached,):
+                missing = [tile for tile in wanted if tile not in held]
+                if missing and not prefix:
+                    continue
+                try:
+                    tiles = {**held, **await self._read(prefix, missing)}
+                    return relate(old, view, tiles), tiles
+                except (UnreachableError, FormatError, VerificationError) as error:
+                    reasons.append(str(error))
+        raise UnresolvedError("; ".join(dict.fromkeys(reasons)) or "nobody to ask for tiles")
+
+    async def _read(self, prefix: str, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._read_one(prefix, tile)) for tile in tiles]
+        contents = [task.result() for task in tasks]
+        for content in contents:
+            if isinstance(content, UnreachableError):
+                raise content
+        return {
+            tile: content
+            for tile, content in zip(tiles, contents, strict=True)
+            if isinstance(content, bytes)
+        }
+
+    async def _read_one(self, prefix: str, tile: Tile) -> bytes | UnreachableError:
+        try:
+            answer = await self._transport.get(f"{prefix}/{tile.path}", most=_TILE_BYTES)
+            if answer.status != 200 and tile.is_partial:
+                # tlog-tiles lets a log drop a partial tile once the full one exists.
+                answer = await self._transport.get(f"{prefix}/{tile.full.path}", most=_TILE_BYTES)
+        except UnreachableError as error:
+            return error
+        if answer.status != 200:
+            return UnreachableError(f"{tile.path}: status {answer.status}")
+        return answer.body[: tile.width * HASH_SIZE]

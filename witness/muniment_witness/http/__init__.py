@@ -1,0 +1,1 @@
+"""The witness over HTTP: C2SP tlog-witness, gossip, evidence and its status."""

@@ -1,0 +1,207 @@
+"""C2SP tlog-witness over HTTP: add-checkpoint, sign-subtree and the monitoring endpoint.
+
+This module only converts; `decide` judges and `cosigner` moves heads. Every refusal is problem+json
+except the 409 of add-checkpoint, whose body the specification fixes. A witness without an
+ML-DSA-44 key answers sign-subtree with 501: the call is optional, and 404 would read as "unknown
+origin".
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from muniment.local.sqlitefile import FatalDatabaseError
+from muniment.tlog.cosignature import MLDSA44Cosigner, verifier_for
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.note import SignatureLine, Signer
+from muniment.tlog.witnesswire import (
+    MAX_REQUEST_SIZE,
+    SIZE_CONTENT_TYPE,
+    SignSubtree,
+    format_cosignatures,
+    format_size,
+    origin_hash,
+    parse_add_checkpoint,
+    parse_sign_subtree,
+)
+from muniment_service.http import (
+    App,
+    Handler,
+    Problem,
+    Request,
+    Response,
+    json_response,
+    overloaded,
+    text_response,
+)
+from muniment_service.metrics import Metrics
+from muniment_witness.gossip.watch import Watch
+from muniment_witness.http.gossip import add_routes
+from muniment_witness.http.openapi import document
+from muniment_witness.judge.cosigner import Cosigner
+from muniment_witness.judge.decide import Authentic, Log, Refused, authenticate, decide_subtree
+from muniment_witness.store.heads import Cosigned, Store
+
+MAX_SUBTREES: Final = 32
+"""Subtrees being signed at one time; ML-DSA-44 takes about a millisecond each."""
+
+MONITORING_SECONDS: Final = 5
+"""How long a cache may serve a checkpoint; the specification allows an hour."""
+
+ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
+    VerificationError: (422, "proves-nothing"),
+    FatalDatabaseError: (503, "storage-failed"),
+}
+
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+class WitnessHttp:
+    """The handlers of one witness."""
+
+    def __init__(
+        self,
+        name: str,
+        logs: Mapping[str, Log],
+        signers: Sequence[Signer],
+        store: Store,
+        cosigner: Cosigner,
+        metrics: Metrics,
+        watch: Watch | None = None,
+    ) -> None:
+        """Takes what the handlers need.
+
+        Args:
+            name: The witness's name.
+            logs: The known logs by origin.
+            signers: The witness's keys.
+            store: The heads, for reading.
+            cosigner: What moves heads.
+            metrics: Where to count.
+            watch: What keeps evidence and gossips; without it a refusal leaves no trace.
+        """
+        self._watch = watch
+        self._name = name
+        self._logs = logs
+        self._own = tuple(verifier_for(signer.vkey) for signer in signers)
+        self._subtree_signers = tuple(s for s in signers if isinstance(s, MLDSA44Cosigner))
+        self._store = store
+        self._cosigner = cosigner
+        self._subtrees = 0
+        self._metrics = metrics
+        self._outcomes = metrics.counter(
+            "checkpoints", "Answers to add-checkpoint by outcome.", ("outcome",)
+        )
+        self._size = metrics.gauge("head_size", "Leaves of the latest cosigned tree.", ("origin",))
+        self._time = metrics.gauge(
+            "head_cosigned_seconds", "Time of the latest cosignature.", ("origin",)
+        )
+        for origin, latest in store.latest.items():
+            self._show(origin, latest.head.size, latest.time)
+
+    def app(self) -> App:
+        """The routes."""
+        app = App(self._metrics, ERRORS)
+        app.operations(self._ready)
+        if self._watch is None:
+            app.route("GET", "/", self._front)
+        else:
+            add_routes(app, self._watch)
+        app.route("GET", "/openapi.json", self._openapi)
+        app.route("POST", "/add-checkpoint", self._add_checkpoint)
+        app.route("POST", "/sign-subtree", self._sign_subtree)
+        # A log that is no longer configured stays readable: what was cosigned was cosigned.
+        for origin in sorted(self._logs.keys() | self._store.latest.keys()):
+            path = f"/{origin_hash(origin)}/checkpoint"
+            app.route("GET", path, self._monitoring(origin), label="/{origin hash}/checkpoint")
+        return app
+
+    def _ready(self) -> Mapping[str, Any]:
+        if self._cosigner.clock_is_behind:
+            raise Problem(503, "clock", "the clock is behind the newest cosignature")
+        alarms = len(self._watch.alarms) if self._watch is not None else 0
+        return {"logs": len(self._logs), "alarms": alarms}
+
+    async def _front(self, _: Request) -> Response:
+        return text_response(f"{self._name}: a muniment witness of {len(self._logs)} logs\n")
+
+    async def _openapi(self, _: Request) -> Response:
+        return json_response(document(self._name))
+
+    async def _add_checkpoint(self, request: Request) -> Response:
+        body = await request.body(MAX_REQUEST_SIZE)
+        call = parse_add_checkpoint(body)
+        origin = call.checkpoint.checkpoint.origin
+        judged = authenticate(self._logs.get(origin), call)
+        if isinstance(judged, Refused):
+            outcome: Cosigned | Refused = judged
+        else:
+            if self._watch is not None:
+                await self._watch.prepare(judged)
+            outcome = await self._cosigner.add_checkpoint(judged)
+        if isinstance(outcome, Refused):
+            self._outcomes.labels(outcome.slug).inc()
+            if self._watch is not None and isinstance(judged, Authentic):
+                # Durable before the answer: what proves misbehaviour must not be lost with it.
+                await self._watch.comparer.refused(judged, outcome, body)
+            return _refusal(outcome)
+        self._outcomes.labels("cosigned").inc()
+        self.cosigned(origin, outcome)
+        return Response(200, format_cosignatures(outcome.lines), _TEXT)
+
+    async def _sign_subtree(self, request: Request) -> Response:
+        if not self._subtree_signers:
+            raise Problem(501, "not-supported", "this witness has no key that signs subtrees")
+        call = parse_sign_subtree(await request.body(MAX_REQUEST_SIZE))
+        if self._subtrees >= MAX_SUBTREES:
+            raise overloaded("busy", "too many subtrees are being signed; try again")
+        self._subtrees += 1
+        try:
+            # On another thread: a reference can carry many ML-DSA-44 cosignatures to verify, and
+            # signing takes a millisecond. add-checkpoint shall not wait for either.
+            outcome = await asyncio.to_thread(self._cosign_subtree, call)
+        finally:
+            self._subtrees -= 1
+        if isinstance(outcome, Refused):
+            return _refusal(outcome)
+        return Response(200, format_cosignatures(outcome), _TEXT)
+
+    def _cosign_subtree(self, call: SignSubtree) -> tuple[SignatureLine, ...] | Refused:
+        origin = call.reference.checkpoint.origin
+        refused = decide_subtree(self._own, known=origin in self._logs, request=call)
+        if refused is not None:
+            return refused
+        return tuple(
+            signer.sign_subtree(origin, call.start, call.end, call.hash)
+            for signer in self._subtree_signers
+        )
+
+    def _monitoring(self, origin: str) -> Handler:
+        async def checkpoint(_: Request) -> Response:
+            latest = self._store.latest.get(origin)
+            if latest is None:
+                raise Problem(404, "never-cosigned", "no checkpoint of this log was cosigned yet")
+            headers = {
+                "ETag": latest.etag,
+                "Cache-Control": f"public, max-age={MONITORING_SECONDS}",
+            }
+            return Response(200, latest.note, _TEXT, headers)
+
+        return checkpoint
+
+    def cosigned(self, origin: str, outcome: Cosigned) -> None:
+        """Shows a head that was cosigned, and tells the peers."""
+        self._show(origin, outcome.latest.head.size, outcome.latest.time)
+        if self._watch is not None:
+            self._watch.relay.head_moved(origin)
+
+    def _show(self, origin: str, size: int, time: int) -> None:
+        self._size.labels(origin).set(size)
+        self._time.labels(origin).set(time)
+
+
+def _refusal(refused: Refused) -> Response:
+    if refused.size is not None:
+        return Response(refused.status, format_size(refused.size), SIZE_CONTENT_TYPE)
+    headers = {"Retry-After": "1"} if refused.status == 503 else None
+    return Problem(refused.status, refused.slug, refused.detail, headers=headers).response()

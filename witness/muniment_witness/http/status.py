@@ -1,0 +1,191 @@
+"""The status of a witness, for people (HTML without JavaScript or CSS files) and as JSON.
+
+It says what was compared with whom and when, and never that there is nothing to find: a witness
+knows only what it was shown.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from html import escape
+from typing import Any
+
+from muniment.tlog.encoding import format_base64
+from muniment_witness.gossip.watch import Watch
+
+_SCOPE = (
+    "It reports what it has compared, with whom and when; it cannot know what it was not shown."
+)
+_STYLE = (
+    "body{font:15px/1.5 sans-serif;margin:2em auto;max-width:70em;padding:0 1em}"
+    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.2em .8em .2em 0;"
+    "border-bottom:1px solid #ccc;vertical-align:top}code{word-break:break-all}"
+)
+
+
+def status_of(watch: Watch) -> dict[str, Any]:
+    """The status as JSON values; times are Unix seconds, null for never."""
+    situation = watch.situation()
+    return {
+        "name": watch.config.file.name,
+        "time": situation.now,
+        "vkeys": [str(signer.vkey) for signer in watch.config.signers],
+        "alarms": [alarm._asdict() for alarm in watch.look()],
+        "logs": [_log(watch, origin) for origin in watch.config.logs],
+        "peers": [_peer(watch, name) for name in watch.gossip.state],
+    }
+
+
+def _log(watch: Watch, origin: str) -> dict[str, Any]:
+    ledger = watch.store.ledger
+    latest = watch.store.latest.get(origin)
+    frontier = watch.comparer.frontier(origin)
+    pulled = watch.puller.state.get(origin)
+    held = watch.holds(origin)
+    return {
+        "origin": origin,
+        "vkeys": [str(each.vkey) for each in watch.config.logs[origin].verifiers],
+        "cosigned": None
+        if latest is None
+        else {
+            "size": latest.head.size,
+            "root": format_base64(latest.head.root),
+            "time": latest.time,
+            "age": watch.clock() - latest.time,
+        },
+        "known_size": frontier.head.size if frontier is not None else None,
+        "held": None if held is None else held.detail,
+        "read": None
+        if pulled is None
+        else {
+            "url": watch.config.options[origin].url,
+            "reached": pulled.reached or None,
+            "size": pulled.size,
+            "finding": pulled.finding or None,
+            "error": pulled.error or None,
+        },
+        "evidence": [
+            {
+                "hash": filed.hash.hex(),
+                "kind": filed.kind,
+                "source": filed.source,
+                "time": filed.time,
+                "acknowledged": filed.hash.hex() in watch.holds.acknowledged(origin),
+            }
+            for filed in ledger.evidence.get(origin, {}).values()
+        ],
+        "unresolved": [
+            {
+                "digest": digest.hex(),
+                "source": suspicion.source,
+                "since": suspicion.since,
+                "reason": watch.comparer.reasons.get(digest),
+            }
+            for digest, suspicion in ledger.suspicions.get(origin, {}).items()
+        ],
+    }
+
+
+def _peer(watch: Watch, name: str) -> dict[str, Any]:
+    state = watch.gossip.state[name]
+    return {
+        "name": name,
+        "reached": state.reached or None,
+        "error": state.error or None,
+        "rounds": state.rounds,
+        "gossips": state.gossips,
+        "logs": [
+            {
+                "origin": origin,
+                "size": head.size if head.size >= 0 else None,
+                "compared": head.compared or None,
+                "finding": head.finding or None,
+                "error": head.error or None,
+            }
+            for origin, head in state.heads.items()
+        ],
+    }
+
+
+def html_of(status: dict[str, Any]) -> bytes:
+    """The status as a page."""
+    name = escape(status["name"])
+    parts = [
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>',
+        f"<style>{_STYLE}</style><h1>{name}</h1>",
+        f"<p>A Muniment witness, at {_time(status['time'])}. {_SCOPE}</p>",
+        *[f"<p><code>{escape(vkey)}</code></p>" for vkey in status["vkeys"]],
+        "<h2>Alarms</h2>",
+        _table(
+            ("kind", "subject", "detail"),
+            [(each["kind"], each["subject"], each["detail"]) for each in status["alarms"]],
+        ),
+        "<h2>Logs</h2>",
+        _table(
+            ("log", "cosigned", "when", "known size", "read", "state"),
+            [_log_row(log) for log in status["logs"]],
+        ),
+        "<h2>Comparisons with peers</h2>",
+        _table(
+            ("peer", "log", "its size", "compared", "result"),
+            [
+                (
+                    peer["name"],
+                    log["origin"],
+                    log["size"],
+                    _time(log["compared"]),
+                    log["error"] or log["finding"] or "not compared yet",
+                )
+                for peer in status["peers"]
+                for log in peer["logs"]
+            ],
+        ),
+    ]
+    evidence = [(log["origin"], each) for log in status["logs"] for each in log["evidence"]]
+    parts += ["<h2>Evidence</h2>", _evidence(evidence)]
+    unresolved = [
+        (log["origin"], each["source"], _time(each["since"]), each["reason"])
+        for log in status["logs"]
+        for each in log["unresolved"]
+    ]
+    parts += [
+        "<h2>Heads that could not be compared yet</h2>",
+        _table(("log", "shown by", "since", "why"), unresolved),
+    ]
+    return "".join([*parts, "</html>\n"]).encode("utf-8", "backslashreplace")
+
+
+def _log_row(log: dict[str, Any]) -> tuple[object, ...]:
+    cosigned, read = log["cosigned"] or {}, log["read"] or {}
+    when = _time(cosigned.get("time"))
+    result = read.get("error") or read.get("finding") or ""
+    seen = f"{_time(read.get('reached'))} {result}" if read else "not configured"
+    return log["origin"], cosigned.get("size"), when, log["known_size"], seen, log["held"] or "open"
+
+
+def _evidence(rows: list[tuple[str, dict[str, Any]]]) -> str:
+    if not rows:
+        return "<p>None held.</p>"
+    cells = [
+        f"<tr><td>{escape(origin)}<td>{escape(each['kind'])}<td>{_time(each['time'])}"
+        f'<td><a href="gossip/evidence/{each["hash"]}">{each["hash"]}</a>'
+        f"<td>{'acknowledged' if each['acknowledged'] else 'open'}"
+        for origin, each in rows
+    ]
+    return f"<table><tr><th>log<th>kind<th>filed<th>hash<th>state{''.join(cells)}</table>"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
+    if not rows:
+        return "<p>None.</p>"
+    lines = ["".join(f"<td>{escape('' if c is None else str(c))}" for c in row) for row in rows]
+    title = "".join(f"<th>{escape(each)}" for each in head)
+    return f"<table><tr>{title}<tr>{'<tr>'.join(lines)}</table>"
+
+
+def _time(seconds: int | None) -> str:
+    if not seconds:
+        return "never"
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)

@@ -1,0 +1,260 @@
+"""C2SP tlog-witness, "add-checkpoint" and "sign-subtree": what a witness answers, purely.
+
+`decide` is the whole of a witness's judgement. The rules, in the order in which they are checked;
+the first that fails is the answer:
+
+1. The origin is that of a configured log: 404.
+2. At least one signature is by a trusted key of that origin, and no signature line that has the
+   name and ID of a trusted key fails to verify: 403. Signatures of unknown keys are ignored.
+3. The old size is at most the checkpoint's size: 400.
+4. The old size is that of the latest cosigned checkpoint of the origin, zero when there is none:
+   409, which tells that size.
+5. A checkpoint of size zero has the root of the empty tree: 422.
+6. The proof is empty when the old size is zero: 422.
+7. When both sizes are equal, so are the roots, and the proof is empty: 422.
+8. The proof shows that the latest cosigned tree is a prefix of the checkpoint's: 422.
+9. The clock is not behind the newest cosignature ever made, and not at zero: 503. (Not of the
+   specification, which only forbids timestamp zero: a witness whose clock went backwards would
+   state that a smaller tree was the largest at a later time.)
+
+Extension lines are part of the text that is signed, and are not judged.
+
+`decide` is made of two halves, so that a service can run the expensive first one (rules 1 and 2,
+the signatures; it depends on no state) anywhere, and the second (rules 3 to 9) where requests are
+put in order: `authenticate` and `advance`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from muniment.tlog.checkpoint import Checkpoint
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.merkle import EMPTY_ROOT
+from muniment.tlog.note import Note, SignatureLine, Verifier, lines_of, verify_note
+from muniment.tlog.proofs import is_subtree, verify_consistency, verify_subtree
+from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree
+
+
+class Head(NamedTuple):
+    """The tree that a witness last cosigned for an origin.
+
+    Attributes:
+        size: Number of leaves.
+        root: RFC 6962 root hash at that size, 32 bytes.
+    """
+
+    size: int
+    root: bytes
+
+
+NEVER: Final = Head(0, EMPTY_ROOT)
+"""The head of an origin that the witness has never cosigned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A log that the witness knows.
+
+    Attributes:
+        origin: Its origin.
+        verifiers: Its trusted keys; at least one.
+    """
+
+    origin: str
+    verifiers: tuple[Verifier, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a decision depends on, besides the request and the time.
+
+    Attributes:
+        log: The log of the request's origin; None when the origin is unknown.
+        head: The latest cosigned head of that origin, `NEVER` without one.
+        signed: Newest timestamp of any cosignature that this witness made, Unix seconds.
+    """
+
+    log: Log | None
+    head: Head = NEVER
+    signed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The witness does not sign.
+
+    Attributes:
+        status: HTTP status that the specification prescribes.
+        slug: Stable name of the rule that failed.
+        detail: The same for a person.
+        size: On 409, the size of the latest cosigned checkpoint; None otherwise.
+    """
+
+    status: int
+    slug: str
+    detail: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authentic:
+    """An add-checkpoint request whose checkpoint a trusted key has signed: rules 1 and 2 hold.
+
+    Attributes:
+        checkpoint: The checkpoint.
+        note: Its note with the signatures of trusted keys alone, one for each key.
+        old_size: The old size as claimed, unchecked.
+        proof: The consistency proof as claimed, unchecked.
+    """
+
+    checkpoint: Checkpoint
+    note: Note
+    old_size: int
+    proof: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The checkpoint is to be cosigned and becomes the head, if the head is still `old`.
+
+    Attributes:
+        request: The request.
+        old: The head that the decision started from.
+        now: Timestamp for the cosignatures, Unix seconds.
+        lines: Cosignatures of this witness that exist already, when it takes back a head that it
+            had signed before its database was restored; nothing is signed then.
+    """
+
+    request: Authentic
+    old: Head
+    now: int
+    lines: tuple[SignatureLine, ...] = ()
+
+    @property
+    def head(self) -> Head:
+        """The new head."""
+        return Head(self.request.checkpoint.size, self.request.checkpoint.root)
+
+
+def decide(state: State, request: AddCheckpoint, now: int) -> Accepted | Refused:
+    """Judges an add-checkpoint request by all the rules above.
+
+    Args:
+        state: What the witness knows about the request's origin.
+        request: The request, as parsed.
+        now: Unix seconds.
+    """
+    authentic = authenticate(state.log, request)
+    if isinstance(authentic, Refused):
+        return authentic
+    return advance(state.head, state.signed, authentic, now)
+
+
+def authenticate(log: Log | None, request: AddCheckpoint) -> Authentic | Refused:
+    """Rules 1 and 2: a known log, and its signature.
+
+    Args:
+        log: The log of the request's origin; None when the origin is unknown.
+        request: The request.
+    """
+    checkpoint = request.checkpoint.checkpoint
+    if log is None:
+        return Refused(404, "unknown-origin", "this witness does not know the checkpoint's origin")
+    if log.origin != checkpoint.origin:
+        raise AssertionError("judged by the keys of another log")
+    # The same line many times over costs one verification.
+    lines = tuple(dict.fromkeys(request.checkpoint.note.signatures))
+    note = Note(request.checkpoint.note.text, lines)
+    try:
+        verify_note(note, log.verifiers)
+    except VerificationError as error:
+        return Refused(403, "bad-signature", str(error))
+    return Authentic(
+        checkpoint,
+        Note(note.text, lines_of(lines, (each.vkey for each in log.verifiers))),
+        request.old_size,
+        request.proof,
+    )
+
+
+def advance(head: Head, signed: int, request: Authentic, now: int) -> Accepted | Refused:
+    """Rules 3 to 9: whether the head may move.
+
+    Args:
+        head: The latest cosigned head of the origin.
+        signed: Newest timestamp of any cosignature of this witness, Unix seconds.
+        request: The request.
+        now: Unix seconds.
+    """
+    new = request.checkpoint
+    if request.old_size > new.size:
+        return Refused(
+            400, "old-size-too-large", f"old size {request.old_size} is more than {new.size}"
+        )
+    if request.old_size != head.size:
+        return Refused(
+            409,
+            "conflict",
+            f"the latest cosigned checkpoint has size {head.size}, not {request.old_size}",
+            head.size,
+        )
+    if new.size == 0 and new.root != EMPTY_ROOT:
+        return Refused(422, "bad-root", "size zero without the root of the empty tree")
+    if head.size == 0 and request.proof:
+        return Refused(422, "bad-proof", "a proof, although the old size is zero")
+    if head.size == new.size:
+        if head.root != new.root:
+            return Refused(422, "bad-root", "another root than the one cosigned at this size")
+        if request.proof:
+            return Refused(422, "bad-proof", "a proof, although the sizes are equal")
+    elif head.size > 0:
+        try:
+            verify_consistency(head.size, head.root, new.size, new.root, request.proof)
+        except VerificationError as error:
+            return Refused(422, "bad-proof", str(error))
+    if now <= 0 or now < signed:
+        return Refused(503, "clock", "the clock of this witness is behind its own cosignatures")
+    return Accepted(request, head, now)
+
+
+def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree) -> Refused | None:
+    """Judges a sign-subtree request; None means that the subtree is to be cosigned.
+
+    The rules, in order:
+
+    1. The range is a valid subtree, not empty (tlog-witness has no spelling for an end of zero, and
+       a cosignature of nothing says nothing), and ends within the checkpoint: 400.
+    2. The checkpoint's origin is known: 404.
+    3. The checkpoint has a cosignature by one of the witness's own keys, and none that fails: 403.
+    4. The proof shows that the subtree is part of the checkpoint's tree: 422.
+
+    Args:
+        own: The witness's own keys.
+        known: Whether the witness knows the origin.
+        request: The request, as parsed.
+    """
+    reference = request.reference.checkpoint
+    if request.start >= request.end or not is_subtree(request.start, request.end):
+        return Refused(400, "bad-range", f"[{request.start}, {request.end}) is not a subtree")
+    if request.end > reference.size:
+        return Refused(400, "bad-range", f"the subtree ends beyond size {reference.size}")
+    if not known:
+        return Refused(404, "unknown-origin", "this witness does not know the checkpoint's origin")
+    note = request.reference.note
+    try:
+        verify_note(Note(note.text, tuple(dict.fromkeys(note.signatures))), own)
+    except VerificationError as error:
+        return Refused(403, "bad-signature", str(error))
+    try:
+        verify_subtree(
+            request.start,
+            request.end,
+            request.hash,
+            reference.size,
+            reference.root,
+            request.proof,
+        )
+    except VerificationError as error:
+        return Refused(422, "bad-proof", str(error))
+    return None

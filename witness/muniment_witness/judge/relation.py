@@ -1,0 +1,130 @@
+"""Design section 5: what two signed heads of one log say about each other, purely.
+
+The witness keeps one *frontier* for each log: the newest head that it knows to extend all that it
+accepted before. Every other head that the log signed, wherever it was seen, is compared with it:
+
+* `Same`: equal size and root, or one of the trees is empty.
+* evidence: two roots of one size, or an empty tree with a root.
+* `Unrelated`: the sizes differ. Only tiles of the newer tree can tell more; `judge` then says
+  whether the newer tree begins with the older one or the log's key signed two histories.
+
+A head is never believed because somebody shows it: it counts because the log's key signed it.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import NamedTuple
+
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.claims import Evidence
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.evidence import contradiction_of, fork
+from muniment.tlog.witnesswire import AddCheckpoint
+from muniment_witness.gossip.treecheck import Relation
+from muniment_witness.judge.decide import Head, Log, Refused, authenticate
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A head that a trusted key of its log has signed. `authentic` makes one, or `recorded`.
+
+    Attributes:
+        signed: The checkpoint with the log's signature lines alone.
+        digest: SHA-256 of its text: what it is known by.
+    """
+
+    signed: SignedCheckpoint
+    digest: bytes
+
+    @property
+    def head(self) -> Head:
+        """Size and root."""
+        return Head(self.signed.checkpoint.size, self.signed.checkpoint.root)
+
+    @property
+    def origin(self) -> str:
+        """The log."""
+        return self.signed.checkpoint.origin
+
+
+class Same(NamedTuple):
+    """Nothing contradicts: one head twice, or one of them is the empty tree."""
+
+
+class Unrelated(NamedTuple):
+    """Two sizes.
+
+    Attributes:
+        older: The head of the smaller tree.
+        newer: The head of the larger one.
+    """
+
+    older: Seen
+    newer: Seen
+
+
+def authentic(log: Log, signed: SignedCheckpoint) -> Seen:
+    """Verifies the log's signatures on a checkpoint.
+
+    Raises:
+        VerificationError: If it is another log's, or no trusted key signed it.
+    """
+    if signed.checkpoint.origin != log.origin:
+        raise VerificationError("a checkpoint of another log")
+    judged = authenticate(log, AddCheckpoint(0, (), signed))
+    if isinstance(judged, Refused):
+        raise VerificationError(judged.detail)
+    return Seen(SignedCheckpoint(judged.checkpoint, judged.note), digest_of(signed))
+
+
+def restored(log: Log, note: bytes) -> Seen:
+    """A head that is only a suspicion: verified again, because keys may have been removed.
+
+    Raises:
+        FormatError: If it is not a checkpoint.
+        VerificationError: As `authentic`.
+    """
+    return authentic(log, parse_signed_checkpoint(note))
+
+
+def recorded(note: bytes) -> Seen:
+    """A head that this witness accepted and stored: what it stands for outlives the log's key.
+
+    Raises:
+        FormatError: If it is not a checkpoint.
+    """
+    signed = parse_signed_checkpoint(note)
+    return Seen(signed, digest_of(signed))
+
+
+def digest_of(signed: SignedCheckpoint) -> bytes:
+    """SHA-256 of a checkpoint's text."""
+    return sha256(signed.note.text.encode()).digest()
+
+
+def compare(frontier: Seen | None, seen: Seen) -> Same | Unrelated | Evidence:
+    """Compares a head with the frontier, as far as their notes alone can tell.
+
+    Args:
+        frontier: The frontier; None when nothing of this log was accepted yet.
+        seen: The head.
+    """
+    proven = contradiction_of(frontier.signed if frontier else seen.signed, seen.signed)
+    if proven is not None:
+        return proven
+    if frontier is None or seen.head.size == 0 or frontier.head.size in {0, seen.head.size}:
+        return Same()
+    older, newer = sorted((frontier, seen), key=lambda each: each.head.size)
+    return Unrelated(older, newer)
+
+
+def judge(pair: Unrelated, relation: Relation) -> Evidence | None:
+    """What the newer tree's verified tiles prove; None when it begins with the older tree.
+
+    Args:
+        pair: The two heads.
+        relation: What the newer tree has at the older size.
+    """
+    if relation.root == pair.older.head.root:
+        return None
+    return fork(pair.older.signed, pair.newer.signed, relation.root, relation.proof)

@@ -1,0 +1,164 @@
+"""Why a witness does not sign for an origin: proven misbehaviour, or a record of its own it lost.
+
+* The log's key was proven to have signed two histories: 403, until the operator has acknowledged
+  every piece of evidence (in the configuration, so that it is on record who did).
+* The database may lack what this witness signed, because it is a backup that was put in the place
+  of a lost one, or was begun anew: 503, until those who can know were asked: the log, where it has
+  a URL, and a peer, where it has any; and until the newest head that they showed is taken up. A
+  witness that can ask nobody must not sign again with its key, unless its operator has declared
+  that it never has for this log.
+* Somebody showed a cosignature *of this witness* on a head beyond its database: the database is an
+  old copy. 503, until the witness has proved how its record leads there, and taken the head back.
+
+Other origins are not affected by the evidence, or by the lost record, of one.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from muniment.tlog.note import SignatureLine
+from muniment_witness.judge.decide import Refused
+from muniment_witness.judge.relation import Seen
+from muniment_witness.store.database import Loss
+from muniment_witness.store.observations import Filed, Ledger
+
+PROVEN: Final = "misbehaviour-proven"
+"""Slug of the refusal after evidence."""
+
+BEHIND: Final = "behind-own-cosignature"
+"""Slug of the refusal while a restored database catches up."""
+
+COPY: Final = "restored-copy"
+"""Slug of the refusal while nobody has told what was signed after the backup."""
+
+ANEW: Final = "begun-anew"
+"""Slug of the refusal while nobody has told what was signed before the database was begun anew."""
+
+Who = Literal["log", "peer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A head with cosignatures of this witness that it has no record of.
+
+    Attributes:
+        seen: The head.
+        lines: The cosignatures, verified.
+        time: Their latest timestamp, Unix seconds.
+    """
+
+    seen: Seen
+    lines: tuple[SignatureLine, ...]
+    time: int
+
+
+@dataclass(slots=True)
+class Lacking:
+    """A log for which this witness may have signed what its database does not know.
+
+    Attributes:
+        loss: Why.
+        asked: Who can tell; empty when there is nobody.
+        waiting: Of these, who has not told yet.
+    """
+
+    loss: Loss
+    asked: frozenset[Who]
+    waiting: set[Who] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nobody has told yet."""
+        self.waiting = set(self.asked)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether all who can tell have told."""
+        return bool(self.asked) and not self.waiting
+
+    def refusal(self) -> Refused:
+        """Why nothing is signed."""
+        if self.waiting:
+            why = f"{' and '.join(sorted(self.waiting))} not heard yet"
+        elif self.asked:
+            why = "the newest head that was shown is not taken up yet"
+        else:
+            why = "there is no url of the log and no peer to ask"
+        if self.loss == "backup":
+            what = "was restored from a backup, and what it signed since is not known"
+            return Refused(503, COPY, f"the database of this witness {what}: {why}")
+        what = "was begun anew, and what its keys signed before is not known"
+        return Refused(503, ANEW, f"the database of this witness {what}: {why}")
+
+
+class Holds:
+    """Which origins are held back.
+
+    Attributes:
+        ahead: For each origin, the largest lost record known.
+        lacking: The origins of which it is not known what was signed; empty unless the database
+            is a backup or was begun anew. `Watch.settle` takes them out.
+    """
+
+    def __init__(self, ledger: Ledger, acknowledged: Mapping[str, Collection[str]]) -> None:
+        """Takes the evidence and, by origin, the acknowledged hashes (hexadecimal)."""
+        self._ledger = ledger
+        self._acknowledged = acknowledged
+        self.ahead: Final[dict[str, Own]] = {}
+        self.lacking: Final[dict[str, Lacking]] = {}
+
+    def is_first(self, origin: str, size: int) -> bool:
+        """Whether a cosignature would be the first of an origin, as far as the database knows.
+
+        Args:
+            origin: The log.
+            size: Of the latest cosigned head in the database.
+        """
+        return size == 0 or origin in self.lacking
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether anybody has still to tell what was signed."""
+        return any(lacking.waiting for lacking in self.lacking.values())
+
+    def took_back(self, origin: str) -> None:
+        """The lost record is taken back; what others know beyond it is asked once more."""
+        del self.ahead[origin]
+        if (lacking := self.lacking.get(origin)) is not None:
+            lacking.waiting = set(lacking.asked)
+
+    def heard(self, origin: str, who: Who) -> None:
+        """Somebody has told what they know of this witness's cosignatures, or that it is none."""
+        if origin in self.lacking:
+            self.lacking[origin].waiting.discard(who)
+
+    def acknowledged(self, origin: str) -> Collection[str]:
+        """Hashes (hexadecimal) of the evidence that the operator acknowledged."""
+        return self._acknowledged.get(origin, ())
+
+    def evidence(self, origin: str) -> list[Filed]:
+        """The evidence against an origin that is not acknowledged."""
+        filed = self._ledger.evidence.get(origin)
+        if not filed:
+            return []
+        settled = self.acknowledged(origin)
+        return [each for each in filed.values() if each.hash.hex() not in settled]
+
+    def __call__(self, origin: str) -> Refused | None:
+        """Why nothing is signed for an origin; None when nothing holds it back."""
+        if filed := self.evidence(origin):
+            return Refused(
+                403,
+                PROVEN,
+                f"the log's key is proven to have signed two histories: evidence "
+                f"{filed[0].hash.hex()}; the operator of this witness has to acknowledge it",
+            )
+        if (own := self.ahead.get(origin)) is not None:
+            return Refused(
+                503,
+                BEHIND,
+                f"this witness has cosigned size {own.seen.head.size} and lost its record of it",
+            )
+        if (lacking := self.lacking.get(origin)) is not None:
+            return lacking.refusal()
+        return None

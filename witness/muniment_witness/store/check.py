@@ -1,0 +1,215 @@
+"""Checks a witness's database (design section 5): at each start, and by `muniment-witness check`.
+
+*Quick* reads what a start reads and decides from: the keys, the latest heads, the newest step of
+each history, and the ledger. A witness refuses to start on any damage there: a head that is lost,
+or smaller than what was signed, would make it sign a second history in good faith. *Full* also
+reads SQLite's own structure and every step of the history, with its proof and its signatures.
+
+With store.py, database.py and ledger.py, the only modules with SQL.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Final
+
+from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.merkle import EMPTY_ROOT
+from muniment.tlog.note import Verifier, VKey, parse_vkey
+from muniment.tlog.proofs import verify_consistency
+from muniment.tlog.witnesswire import AddCheckpoint
+from muniment_service.soundness import Findings, check_schema, check_structure, inspect_file
+from muniment_witness.judge.decide import Head, Log
+from muniment_witness.store.rows import (
+    DamagedRowError,
+    accepted_step,
+    check_evidence,
+    check_signatures,
+    check_suspicion,
+    cosigned_note,
+    signed_note,
+)
+
+_STEPS: Final = (
+    "SELECT origin, size, root, digest, old_size, proof, note FROM history"
+    " ORDER BY origin, size, digest"
+)
+
+
+@dataclass(slots=True)
+class Report(Findings):
+    """What a check found.
+
+    Attributes:
+        heads: Latest heads in the database.
+        steps: Steps of histories that were read; 0 in a quick check.
+    """
+
+    heads: int = 0
+    steps: int = 0
+
+
+def check(
+    path: Path,
+    migrations: Sequence[str],
+    keys: Sequence[VKey],
+    logs: Mapping[str, Log],
+    *,
+    full: bool,
+) -> Report:
+    """Checks the database of a witness; one that runs on it is not disturbed.
+
+    Args:
+        path: The file.
+        migrations: What makes its schema.
+        keys: The witness's keys.
+        logs: The logs it knows, by origin; the signatures of their keys are verified.
+        full: Read everything.
+
+    Raises:
+        DatabaseError: If there is no such database, or it cannot be opened.
+    """
+    report = Report()
+
+    def work(db: Connection) -> None:
+        if full:
+            check_structure(db, report)
+        check_schema(db, migrations, report)
+        check_start(db, keys, report)
+        (report.heads,) = db.execute("SELECT count(*) FROM head").fetchone()
+        if full:
+            _signatures(db, logs, report)
+            _steps(db, report)
+
+    inspect_file(path, report, work)
+    return report
+
+
+def check_start(db: Connection, keys: Sequence[VKey], findings: Findings) -> None:
+    """Checks everything that a start reads; `keys` are the witness's own, as configured."""
+    own = _identity(db, keys, findings)
+    heads = _heads(db, own, findings)
+    _newest(db, heads, findings)
+    _ledger(db, findings)
+
+
+def _identity(db: Connection, keys: Sequence[VKey], findings: Findings) -> list[Verifier]:
+    """Every key that the witness has or had."""
+    own = {str(key): verifier_for(key) for key in keys}
+    for (text,) in db.execute("SELECT vkey FROM identity"):
+        with _named(findings, "identity", str(text)[:40]):
+            try:
+                own[text] = verifier_for(parse_vkey(text))
+            except (FormatError, TypeError) as error:
+                raise DamagedRowError(str(error)) from error
+    return list(own.values())
+
+
+def _heads(db: Connection, own: Sequence[Verifier], findings: Findings) -> dict[str, Head]:
+    heads: dict[str, Head] = {}
+    rows = db.execute("SELECT origin, size, root, note, time FROM head")
+    for origin, size, root, note, time in rows:
+        heads[origin] = Head(size, root)
+        with _named(findings, "head", origin):
+            cosigned_note(origin, heads[origin], note, time, own)
+    return heads
+
+
+def _newest(db: Connection, heads: Mapping[str, Head], findings: Findings) -> None:
+    """The history of each log ends at its head, and no history is without one."""
+    for origin in heads.keys() | set(_origins(db)):
+        with _named(findings, "head", origin):
+            steps = db.execute(
+                "SELECT size, root, digest, old_size, proof, note FROM history"
+                " WHERE origin = ? ORDER BY size DESC LIMIT 1",
+                (origin,),
+            ).fetchall()
+            if origin not in heads:
+                raise DamagedRowError("there is a history, and no head")
+            if not steps:
+                raise DamagedRowError("there is a head, and no history")
+            ((size, root, *rest),) = steps
+            if Head(size, root) != heads[origin]:
+                raise DamagedRowError(f"the history ends at another head, of size {size}")
+            accepted_step(origin, Head(size, root), *rest)
+
+
+def _origins(db: Connection) -> Iterator[str]:
+    # Steps over the index: a history has thousands of rows for each of a few logs.
+    origin = ""
+    while True:
+        (origin,) = db.execute(
+            "SELECT min(origin) FROM history WHERE origin > ?", (origin,)
+        ).fetchone()
+        if origin is None:
+            return
+        yield origin
+
+
+def _ledger(db: Connection, findings: Findings) -> None:
+    """Evidence, suspicions, and heads that others have shown."""
+    tables: tuple[tuple[str, str, Callable[..., object]], ...] = (
+        ("evidence", "origin, kind, hash, contradiction, file", check_evidence),
+        ("suspicion", "origin, digest, note, request", check_suspicion),
+        ("watched", "origin, note", signed_note),
+        ("shown", "origin, note", signed_note),
+    )
+    for table, columns, judge in tables:
+        for row in db.execute(f"SELECT {columns} FROM {table}"):  # noqa: S608  # the names above
+            with _named(findings, table, row[0]):
+                judge(*row)
+
+
+def _signatures(db: Connection, logs: Mapping[str, Log], findings: Findings) -> None:
+    """The log's own lines on every stored note, as far as its keys are known."""
+    for table in ("head", "history", "suspicion", "watched", "shown"):
+        for origin, note in db.execute(f"SELECT origin, note FROM {table}"):  # noqa: S608  # as above
+            with _named(findings, table, origin):
+                if origin in logs:
+                    check_signatures(signed_note(origin, note).note, logs[origin].verifiers)
+
+
+def _steps(db: Connection, report: Report) -> None:
+    """Every step of every history: what it says of itself, and that it leads on from the last."""
+    origin, last, here = "", None, Head(0, EMPTY_ROOT)
+    for row_origin, size, root, digest, old_size, proof, note in db.execute(_STEPS):
+        report.steps += 1
+        head = Head(size, root)
+        if row_origin != origin:
+            # The steps before the oldest one that is kept are forgotten.
+            origin, last, here = row_origin, Head(0, EMPTY_ROOT) if not old_size else None, head
+        elif size != here.size:
+            last, here = here, head
+        with _named(report, "history", f"{origin}, size {size}"):
+            step = accepted_step(origin, head, digest, old_size, proof, note)
+            if head != here:
+                raise DamagedRowError("another root than a step of the same size")
+            if old_size == size:
+                continue  # cosigned again, with other extension lines
+            if last is not None:
+                _leads_on(last, head, step)
+            elif not proof:
+                raise DamagedRowError("a step without a proof")
+
+
+def _leads_on(last: Head, head: Head, step: AddCheckpoint) -> None:
+    if step.old_size != last.size:
+        raise DamagedRowError(
+            f"it leads on from {step.old_size}, the step before it to {last.size}"
+        )
+    try:
+        verify_consistency(*last, *head, step.proof)
+    except VerificationError as error:
+        raise DamagedRowError(str(error)) from error
+
+
+@contextmanager
+def _named(findings: Findings, table: str, row: object) -> Iterator[None]:
+    """Turns the damage of one row into a finding that names the table and the row."""
+    try:
+        yield
+    except DamagedRowError as error:
+        findings.add(table, f"{row}: {error}")

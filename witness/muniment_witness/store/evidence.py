@@ -1,0 +1,94 @@
+"""Design section 3.3: which evidence is kept: verified, and only what says something new."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from muniment.local.logs import event
+from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from muniment.tlog.claims import Evidence
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.evidence import parse_evidence
+from muniment.tlog.proven import verify_evidence
+from muniment_witness.judge.decide import Log
+from muniment_witness.judge.suspension import Holds
+from muniment_witness.store.observations import Filed, Ledger
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class Docket:
+    """Takes evidence to the ledger.
+
+    Attributes:
+        filed: Called with each newly filed evidence.
+    """
+
+    def __init__(
+        self, logs: Mapping[str, Log], ledger: Ledger, holds: Holds, clock: Callable[[], int]
+    ) -> None:
+        """Takes what it needs; `clock` gives Unix seconds."""
+        self._logs = logs
+        self._ledger = ledger
+        self._holds = holds
+        self._clock = clock
+        self.filed: Callable[[Filed], object] = lambda _: None
+
+    def verified(self, evidence: Evidence) -> Evidence:
+        """Verifies evidence with this witness's own keys of the log.
+
+        Returns:
+            The same, with nothing in it that was not verified.
+
+        Raises:
+            VerificationError: If it proves nothing.
+        """
+        log = self._logs.get(evidence.origin)
+        if log is None:
+            raise VerificationError("evidence against a log that this witness does not know")
+        return verify_evidence(evidence, log.verifiers).evidence
+
+    async def file(
+        self, evidence: Evidence, source: str, is_ours: Callable[[SignedCheckpoint], bool]
+    ) -> Filed | None:
+        """Verifies evidence and keeps it.
+
+        Args:
+            evidence: The evidence.
+            source: Where it came from, for people.
+            is_ours: Whether a checkpoint is known to be of this witness's own side.
+
+        Returns:
+            What was filed; None when it says nothing new or there is enough of it.
+
+        Raises:
+            VerificationError: If it proves nothing.
+            FatalDatabaseError: If it could not be made durable; the process must end.
+        """
+        origin = evidence.origin
+        proven = self.verified(evidence)
+        # A head of the other side contradicts each head of ours: one file says it all, else every
+        # growth of our side would make new evidence of what the operator has acknowledged.
+        foreign = [signed for signed in proven.checkpoints if not is_ours(signed)]
+        known = self._heads(origin)
+        if foreign and all(signed.checkpoint in known for signed in foreign):
+            return None
+        filed = await self._ledger.file(
+            proven, source, self._clock(), self._holds.acknowledged(origin)
+        )
+        if filed is not None:
+            event(
+                _LOGGER,
+                logging.ERROR,
+                "the log's key signed two histories; nothing is signed for this log",
+                origin=origin,
+                kind=filed.kind,
+                evidence=filed.hash.hex(),
+                source=source,
+            )
+            self.filed(filed)
+        return filed
+
+    def _heads(self, origin: str) -> set[Checkpoint]:
+        files = self._ledger.evidence.get(origin, {}).values()
+        return {head for filed in files for head in parse_evidence(filed.file).heads}

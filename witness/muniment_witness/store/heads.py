@@ -1,0 +1,340 @@
+"""The witness's database: heads and their history; SQL as in database.py.
+
+Two tables here. `head` has, for each origin, the tree last cosigned, and the note with the very
+cosignatures that were returned. `history` has every accepted note once, with the proof that led to
+it, so that the witness can show how it came to its head.
+
+Every move of a head is guarded: the row changes only where size and root are still those that the
+decision started from. A guard that fails means that somebody else wrote to the file, which the
+lock on it rules out; the process must end then.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Final
+
+from muniment.local.logs import event
+from muniment.local.sqlitefile import UNREADABLE, DatabaseError, FatalDatabaseError, Writer
+from muniment.tlog.checkpoint import SignedCheckpoint
+from muniment.tlog.note import SignatureLine, VKey
+from muniment.tlog.witnesswire import AddCheckpoint
+from muniment_service.soundness import Findings, check_schema
+from muniment_witness.judge.decide import NEVER, Accepted, Head
+from muniment_witness.store.check import check_start
+from muniment_witness.store.database import (
+    MIGRATIONS,
+    Past,
+    Teller,
+    check_identity,
+    open_database,
+    read_past,
+    settle,
+)
+from muniment_witness.store.observations import Ledger
+from muniment_witness.store.rows import DamagedRowError, accepted_step
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest cosigned checkpoint of an origin.
+
+    Attributes:
+        head: Size and root.
+        note: The signed note: the log's signatures and the witness's cosignatures.
+        time: Timestamp of the cosignatures, Unix seconds.
+        etag: Strong entity tag of the note, quoted.
+    """
+
+    head: Head
+    note: bytes
+    time: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """What became of an accepted request, durably.
+
+    Attributes:
+        lines: The cosignatures, one for each of the witness's keys.
+        latest: The latest checkpoint of the origin, as the monitoring endpoint shows it.
+    """
+
+    lines: tuple[SignatureLine, ...]
+    latest: Latest
+
+
+HISTORY: Final = 4096
+"""Accepted heads of one origin that are kept by default; about 2 MB."""
+
+_PRUNE_EVERY: Final = 64
+"""Heads by which a history may exceed its limit until it is cut back."""
+
+_STEP: Final = "SELECT origin, size, root, digest, old_size, proof, note FROM history WHERE"
+_LOGGER: Final = logging.getLogger(__name__)
+
+Sign = Callable[[Accepted], tuple[SignatureLine, ...]]
+
+
+class Store:
+    """The heads of a witness.
+
+    Attributes:
+        latest: The latest cosigned checkpoint of each origin, as committed. Read it freely; only
+            `commit` changes it.
+        ledger: Everything that is not about own cosignatures.
+        signed: Newest timestamp of any committed cosignature, Unix seconds; 0 before the first.
+        past: What the database may lack.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        latest: dict[str, Latest],
+        ledger: Ledger,
+        history: int,
+        past: Past,
+    ) -> None:
+        """Takes over an opened database; use `open`."""
+        self._writer = writer
+        self.latest: Final = latest
+        self.ledger: Final = ledger
+        self._history = history
+        self._since_pruned: Final[dict[str, int]] = {}
+        self.past = past
+        self.signed = max((entry.time for entry in latest.values()), default=0)
+
+    @classmethod
+    async def open(cls, path: Path, keys: Sequence[VKey], history: int = HISTORY) -> "Store":
+        """Opens the database of the witness that has these keys.
+
+        It was made with them, by `create`, and remembers them: it can be opened with the keys that
+        were recorded for it, all or some of them, and with no others. `rebind` records more.
+
+        Args:
+            path: The file.
+            keys: The witness's keys.
+            history: Accepted heads of one origin to keep; older ones are forgotten.
+
+        Raises:
+            AbsentDatabaseError: If it is absent or empty.
+            DatabaseError: If it is in use, not a witness's, too new, another witness's, or
+                damaged.
+        """
+        writer = await open_database(path)
+        try:
+            latest, past = await writer.run(lambda connection: _load(connection, path, keys))
+            ledger = await Ledger.open(writer)
+        except (FatalDatabaseError, *UNREADABLE) as error:
+            await writer.close()
+            raise DatabaseError(f"{path}: {error}") from error
+        except BaseException:
+            await writer.close()
+            raise
+        return cls(writer, latest, ledger, history, past)
+
+    async def make_ready(self) -> None:
+        """Prepares for commits that somebody waits for.
+
+        Raises:
+            FatalDatabaseError: If the file cannot be written.
+        """
+        await self._writer.lengthen_log()
+
+    def head(self, origin: str) -> Head:
+        """The latest cosigned head of an origin, `NEVER` without one."""
+        entry = self.latest.get(origin)
+        return NEVER if entry is None else entry.head
+
+    async def commit(self, group: Sequence[Accepted], sign: Sign) -> list[Cosigned]:
+        """Cosigns and stores a group of accepted checkpoints in order, in one transaction.
+
+        Several of one origin follow on each other. When this returns, all of it is synced.
+
+        Args:
+            group: What was accepted. Each `old` is the head that the one before it left.
+            sign: Makes the cosignatures of one; called on the writer's thread.
+
+        Raises:
+            FatalDatabaseError: If the disk is in doubt, or a guard failed: the process must end.
+        """
+        full = self._full(group)
+        cosigned = await self._writer.run(
+            lambda connection: _commit(connection, group, sign, full, self._history)
+        )
+        for accepted, result in zip(group, cosigned, strict=True):
+            self.latest[accepted.request.checkpoint.origin] = result.latest
+            self.signed = max(self.signed, accepted.now)
+        return cosigned
+
+    def _full(self, group: Sequence[Accepted]) -> list[str]:
+        """The origins whose history is due to be cut back."""
+        full: list[str] = []
+        for accepted in group:
+            origin = accepted.request.checkpoint.origin
+            count = self._since_pruned.get(origin, _PRUNE_EVERY) + 1
+            if count > _PRUNE_EVERY:
+                full.append(origin)
+                count = 0
+            self._since_pruned[origin] = count
+        return full
+
+    async def notes_at(self, origin: str, size: int) -> list[bytes]:
+        """The accepted notes of an origin at one size, as far as the history reaches back."""
+        steps = await self._steps(f"{_STEP} origin = ? AND size = ? LIMIT 8", (origin, size))
+        return [step.checkpoint.encode() for step in steps]
+
+    async def step_from(self, origin: str, size: int) -> AddCheckpoint | None:
+        """The accepted request that led furthest from a size; None when the history has none."""
+        where = "origin = ? AND old_size = ? AND size > ? ORDER BY size DESC LIMIT 1"
+        steps = await self._steps(f"{_STEP} {where}", (origin, size, size))
+        return steps[0] if steps else None
+
+    async def _steps(self, sql: str, values: tuple[object, ...]) -> list[AddCheckpoint]:
+        """Reads steps; one that was damaged is told to the operator, and to nobody else."""
+        rows = await self._writer.run(lambda connection: connection.execute(sql, values).fetchall())
+        steps: list[AddCheckpoint] = []
+        for origin, size, root, *rest in rows:
+            try:
+                steps.append(accepted_step(origin, Head(size, root), *rest))
+            except DamagedRowError as error:
+                event(
+                    _LOGGER,
+                    logging.ERROR,
+                    "a step of the history is damaged; see `muniment-witness check`",
+                    origin=origin,
+                    size=size,
+                    error=str(error),
+                )
+        return steps
+
+    async def settle(self, origin: str, now: int, by: Teller = "asked") -> None:
+        """Notes, durably, that it is known again what was signed for an origin.
+
+        Args:
+            origin: The log.
+            now: Unix seconds.
+            by: Who told: logs and peers that were asked, or the operator.
+
+        Raises:
+            FatalDatabaseError: If that failed; the process must end.
+        """
+        await self._writer.run(lambda connection: settle(connection, origin, now, by))
+        self.past = self.past._replace(settled=self.past.settled | {origin})
+
+    async def close(self) -> None:
+        """Closes the database and lets go of it."""
+        await self._writer.close()
+
+
+def _load(
+    connection: Connection, path: Path, keys: Sequence[VKey]
+) -> tuple[dict[str, Latest], Past]:
+    if new := check_identity(connection, path, keys):
+        # Not taken silently: an edit that nobody meant would make the witness speak for that key.
+        ids = ", ".join(sorted(vkey.split("+")[1] for vkey in new))
+        raise DatabaseError(
+            f"{path}: the key {ids} is not recorded as this witness's; `muniment-witness "
+            "rotate-key --own` makes and records new keys"
+        )
+    # Nothing may be decided from damaged state: a head that is lost or went back would be signed
+    # over, in good faith.
+    findings = Findings()
+    check_schema(connection, MIGRATIONS, findings)
+    check_start(connection, keys, findings)
+    if findings.damage:
+        table, what = findings.damage[0]
+        raise DatabaseError(f"{path}: damaged {table}: {what} (see `muniment-witness check`)")
+    rows: Iterable[tuple[str, int, bytes, bytes, int]] = connection.execute(
+        "SELECT origin, size, root, note, time FROM head"
+    )
+    latest = {
+        origin: _latest(Head(size, root), note, time) for origin, size, root, note, time in rows
+    }
+    return latest, read_past(connection)
+
+
+def _latest(head: Head, note: bytes, time: int) -> Latest:
+    return Latest(head, note, time, f'"{sha256(note).hexdigest()[:32]}"')
+
+
+def _commit(
+    connection: Connection, group: Sequence[Accepted], sign: Sign, full: Iterable[str], most: int
+) -> list[Cosigned]:
+    # Signed before the commit, so that one sync covers the checkpoint and its cosignature. A
+    # cosignature that exists only in this process's memory harms nobody: it is released by the
+    # caller, after the commit, or it dies with the process.
+    cosigned = [_move(connection, accepted, sign(accepted)) for accepted in group]
+    for origin in full:
+        connection.execute(
+            "DELETE FROM history WHERE origin = ? AND size <= ("
+            "SELECT size FROM history WHERE origin = ? ORDER BY size DESC LIMIT 1 OFFSET ?)",
+            (origin, origin, most),
+        )
+    return cosigned
+
+
+def _move(connection: Connection, accepted: Accepted, lines: tuple[SignatureLine, ...]) -> Cosigned:
+    request, old, head = accepted.request, accepted.old, accepted.head
+    origin = request.checkpoint.origin
+    signed = SignedCheckpoint(request.checkpoint, request.note)
+    note = signed.with_signatures(lines).encode()
+    moved = connection.execute(
+        "UPDATE head SET size = ?, root = ?, note = ?, time = ?"
+        " WHERE origin = ? AND size = ? AND root = ? AND time <= ?",
+        (head.size, head.root, note, accepted.now, origin, old.size, old.root, accepted.now),
+    ).rowcount
+    if moved == 0 and old == NEVER:
+        moved = connection.execute(
+            "INSERT INTO head (origin, size, root, note, time) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            (origin, head.size, head.root, note, accepted.now),
+        ).rowcount
+    if moved != 1:
+        raise FatalDatabaseError(f"the stored head of {origin} is not the one decided on")
+    # A checkpoint that is submitted again is cosigned again, but needs no second row: anybody can
+    # replay it, and must not be able to fill the disk by that.
+    connection.execute(
+        "INSERT INTO history (origin, size, digest, root, old_size, proof, note, time)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (
+            origin,
+            head.size,
+            sha256(request.note.text.encode()).digest(),
+            head.root,
+            old.size,
+            b"".join(request.proof),
+            signed.encode(),
+            accepted.now,
+        ),
+    )
+    return Cosigned(lines, _latest(head, note, accepted.now))
+
+
+async def declare_new(path: Path, keys: Sequence[VKey], origin: str) -> None:
+    """Records the operator's word that the witness has never signed for a log.
+
+    Args:
+        path: The database.
+        keys: The witness's keys.
+        origin: The log.
+
+    Raises:
+        DatabaseError: If that is known already, or known to be wrong, or as `Store.open`.
+        FatalDatabaseError: If it cannot be written.
+    """
+    store = await Store.open(path, keys)
+    try:
+        if origin in store.latest:
+            size = store.head(origin).size
+            raise DatabaseError(f"{path}: this witness has cosigned size {size} of {origin}")
+        if not store.past.lacks(origin):
+            raise DatabaseError(f"{path}: it is known already what was signed for {origin}")
+        await store.settle(origin, int(time.time()), "operator")
+    finally:
+        await store.close()
