@@ -318,9 +318,12 @@ class LogSim:
         return web.Response()
 
 
-def _problem(status: int, slug: str, **members: object) -> web.Response:
+def _problem(
+    status: int, slug: str, *, retry_after: int | None = None, **members: object
+) -> web.Response:
     return web.Response(
         status=status,
+        headers={} if retry_after is None else {"Retry-After": str(retry_after)},
         body=json.dumps(
             {"type": f"urn:muniment:problem:{slug}", "title": slug, "status": status, **members}
         ).encode(),

@@ -20,6 +20,7 @@ from muniment.errors import (
 )
 from muniment.gateway import delivery
 from muniment.gateway.gateway import Gateway
+from muniment.http.logclient import seconds_to_wait
 from muniment.records.api import RecordError, parse_record
 from muniment.records.manifest import build_batch
 from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
@@ -315,12 +316,30 @@ async def test_close_gives_up_after_its_timeout() -> None:
                 await task
 
 
-async def test_retry_after_is_respected() -> None:
+async def test_retry_after_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     sim = LogSim()
+    asked: list[float] = []
+
+    def at_once(_: float, seconds: float) -> float:
+        asked.append(seconds)
+        return 0.0
+
+    monkeypatch.setattr(delivery, "seconds_to_wait", at_once)
     async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
-        sim.script.extend([(429, "slow-down"), (503, "busy")])
+        sim.script.extend(
+            [(429, "slow-down", {"retry_after": 7}), (503, "busy", {"retry_after": 2}), (503, "x")]
+        )
         await gateway.submit([decision(1)])
-    assert sim.posts == 3
+    assert sim.posts == 4
+    assert asked == [7, 2, 0]
+
+
+@pytest.mark.parametrize("asked", [0.0, 0.004, 7.0])
+def test_a_wait_is_jittered_and_never_shorter_than_what_was_asked(asked: float) -> None:
+    waits = [seconds_to_wait(0.01, asked) for _ in range(200)]
+    assert min(waits) >= max(0.005, asked)
+    assert max(waits) <= max(0.01, 1.5 * asked)
+    assert len(set(waits)) > 100
 
 
 async def test_records_that_are_none_are_refused_before_anything_is_sent() -> None:

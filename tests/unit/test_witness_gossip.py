@@ -388,7 +388,8 @@ async def test_a_rejoining_peer_climbs_the_history_of_another(
         assert not w2.store.ledger.suspicions.get(net.origin)
         # And a chain that begins with our head but ends in another root is evidence.
         other = main.fork(150, 600)
-        assert (await w2.call("POST", "/gossip/heads", frame([other.checkpoint().encode()]))).status
+        pushed = await w2.call("POST", "/gossip/heads", frame([other.checkpoint().encode()]))
+        assert (pushed.status, pushed.body) == (200, b'{"taken":1}')
         await w2.watch.relay.arrivals()
         assert w2.evidence == ["same-size"]
 
