@@ -835,8 +835,11 @@ def test_floats_of_plain_json_become_canonical() -> None:
         ),
         ({"request": {}, "expected": True}, "record: request: object missing"),
         (DENIED | {"producer": "gw.example/x"}, "record: producer: expected 'gw.example/edge'"),
-        (DENIED | {"producer": None}, "record: producer: expected"),
-        (DENIED | {"id": None}, "record: id: expected str, got null"),
+        (DENIED | {"producer": 1}, "record: producer: expected"),
+        (DENIED | {"id": 1}, "record: id: expected str, got int"),
+        (DECISION | {"artifact": {**DECISION["artifact"], "binding": None}}, "record: artifact."),
+        (REVOCATION | {"target": {"execution": None}}, "record: target: "),
+        (REVOCATION | {"reason": None}, "record: reason: "),
         (b"{", "record: not JSON at byte 1"),
         (b'{"kind":"edge","kind":"edge"}', "record: member 'kind' comes twice"),
     ],
@@ -845,6 +848,24 @@ def test_what_cannot_be_completed(value: Any, message: str) -> None:
     with pytest.raises(FormatError) as caught:
         complete(value)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("kind", "paths"),
+    [
+        ("denied", "v kind id time producer execution traceparent artifact signatures"),
+        ("denied", "request/context request/subject/properties response/context"),
+        ("outcome", "v id time producer denial inputs outputs traceparent"),
+        ("edge", "id from/origin from/index from/leaf to/origin to/index to/leaf"),
+        ("revocation", "id target/decision target/key"),
+    ],
+)
+def test_null_in_a_member_that_may_be_absent_is_absence(kind: str, paths: str) -> None:
+    spelled = absent = EXAMPLES[kind]
+    for path in paths.split():
+        spelled = json.loads(changed(spelled, path, None))
+        absent = json.loads(changed(json.loads(changed(absent, path, None)), path, ABSENT))
+    assert complete(spelled) == complete(absent)
 
 
 def test_arrays_are_cut_into_the_texts_of_their_objects() -> None:

@@ -24,7 +24,23 @@ MAX_SPELLING: Final = 4 * MAX_RECORD
 """Longest spelling of one record, in bytes: a canonical one with all of it escaped or indented. As
 values in memory JSON takes up to thirty times its size, so that only one record is at a time."""
 
-_OPTIONAL: Final = frozenset({"execution", "denial", "artifact", "signatures", "inputs", "outputs"})
+_FILLED_IN: Final = frozenset({"v", "kind", "id", "time", "producer"})
+_OPTIONAL: Final = _FILLED_IN | {
+    "execution",
+    "denial",
+    "artifact",
+    "signatures",
+    "inputs",
+    "outputs",
+}
+_PARTS: Final = {
+    "from": frozenset({"origin", "index", "leaf"}),
+    "to": frozenset({"origin", "index", "leaf"}),
+    "target": frozenset({"decision", "execution", "key"}),
+}
+"""The members of a record's parts that may be absent. Not those of an artifact: what narrows an
+authorization must not be lost because somebody did not know it."""
+
 _EVALUATION: Final = {"request": ("subject", "action", "resource"), "response": ()}
 _SPACES: Final = re.compile(rb"[ \t\r\n]*+")
 
@@ -35,8 +51,9 @@ def complete_record(data: bytes, *, producer: str, now_ms: int, new_id: Callable
     Fills in `v`, `id`, `time` and `producer` where they are missing. An object without `kind` is
     read by `decision_of_evaluation`. Nothing that is there is changed; but two things are taken as
     absent. One is null in a member that may be absent, AuthZEN's `properties` and `context`
-    included: some languages spell absence so. The other is a `traceparent` that is none by W3C
-    Trace Context: it came from somebody else, and serves correlation only.
+    included, those inside of an artifact not: some languages spell absence so. The other is a
+    `traceparent` that is none by W3C Trace Context: it came from somebody else, and serves
+    correlation only.
 
     Args:
         data: A JSON object in any spelling.
@@ -170,6 +187,14 @@ def without_absent(members: dict[str, Any]) -> dict[str, Any]:
     for name, parts in _EVALUATION.items():
         if isinstance(kept.get(name), dict):
             kept[name] = _evaluation(kept[name], parts)
+    for name, optional in _PARTS.items():
+        part = kept.get(name)
+        if isinstance(part, dict):
+            kept[name] = {
+                member: value
+                for member, value in part.items()
+                if not (member in optional and value is None)
+            }
     return kept
 
 
