@@ -23,6 +23,7 @@ from muniment.records.api import (
     Thing,
     encode_record,
 )
+from muniment.records.thingnames import thing_name
 
 SECONDS = 40
 
@@ -117,6 +118,7 @@ def test_decisions_runs_and_lineage(deployment: Deployment) -> None:
             )
         ),
         decision("d-2", "run-3", "other content"),
+        edge("e-4", "performed_by", ("run", "run-3"), ("agent", thing_name("Réseau 1"))),
     ]
     receipt = log_records(deployment, records)
     first = receipt["first"]
@@ -151,6 +153,8 @@ def test_decisions_runs_and_lineage(deployment: Deployment) -> None:
     agent = quote("spiffe://x/a", safe="")
     assert walked(f"lineage/agent/{agent}?direction=descendants") == [(4, 1)]
     assert walked("lineage/agent/spiffe://x/a?direction=descendants") == [(4, 1)]
+    for agent in (quote("Réseau 1"), quote(thing_name("Réseau 1"), safe="")):
+        assert walked(f"lineage/agent/{agent}?direction=descendants") == [(8, 1)]
     page = get(deployment, "lineage/run/run-2?limit=2").json
     rest = get(deployment, f"lineage/run/run-2?page={page['next']}").json
     assert [one["index"] - first for one in rest["edges"]] == [1]

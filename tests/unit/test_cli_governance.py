@@ -95,7 +95,7 @@ async def place(tmp_path: Path) -> Any:
 async def test_a_permit_is_judged_in_plain_words(place: Place) -> None:
     shown = await online(*place.judge("--replica", place.replica))
     assert "PERMITTED." in shown.stdout
-    assert shown.stdout.count("  ok  ") == 9
+    assert shown.stdout.count("  ok  ") == 10
     place.context(spiffe_id="spiffe://example.org/other", action="write")
     shown = await online(*place.judge("--replica", place.replica), code=4)
     assert "FAIL  runtime_identity_mismatch" in shown.stdout

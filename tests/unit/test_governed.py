@@ -126,10 +126,10 @@ async def test_nothing_runs_without_a_permit(tmp_path: Path) -> None:
         raise LookupError("no artifact")
 
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"decide": broken}, "authorization_discontinuity"),
+        ({"decide": broken}, "could_not_evaluate"),
         ({"decide": no}, "denied_by_policy"),
-        ({"decide": lambda _: True}, "authorization_discontinuity"),
-        ({"decide": lambda _: {"decision": "yes"}}, "authorization_discontinuity"),
+        ({"decide": lambda _: True}, "could_not_evaluate"),
+        ({"decide": lambda _: {"decision": "yes"}}, "could_not_evaluate"),
         ({"decide": yes, "check": revoked}, "revoked_authorization"),
         ({"decide": yes, "complete": forget}, "authorization_discontinuity"),
     ]

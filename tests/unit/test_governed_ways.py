@@ -10,24 +10,21 @@ import os
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from logsim import GATEWAY_SIGNER, POLICY, LogSim, logged_records
+from bench import AGENT, TOOL, Bench, yes
+from logsim import LogSim
 from muniment.errors import Denied, StreamError
-from muniment.gateway import blocking, delivery, spool, spoolstore
-from muniment.gateway.gateway import Gateway
+from muniment.gateway import delivery, spool, spoolstore
 from muniment.gateway.governed import governed
 from muniment.gateway.runs import carry_run, current_run
 from muniment.local import sqlitefile as database
 from muniment.local.sqlitefile import Writer
 from muniment.permit import Finding, Verdict
 
-AGENT = {"type": "agent", "id": "planner"}
 RULES: dict[str, Any] = {"decide": lambda _: {"decision": True}, "subject": AGENT}
 
 
@@ -37,76 +34,6 @@ def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(spool, "FIRST_PAUSE", 0.005)
     monkeypatch.setattr(spool, "LONGEST_PAUSE", 0.02)
-
-
-def yes(_: Any) -> dict[str, Any]:
-    return {"decision": True}
-
-
-@dataclass
-class Bench:
-    """A log, a gateway of one kind, and calls through it."""
-
-    kind: str
-    url: str
-    sim: LogSim
-    path: Path
-    gateway: Any = None
-    ran: list[Any] = field(default_factory=list)
-
-    @asynccontextmanager
-    async def opened(self, **options: Any) -> AsyncIterator["Bench"]:
-        options = {"policy": POLICY, "spool": self.path, **options}
-        if self.kind == "event loop":
-            async with Gateway(self.url, GATEWAY_SIGNER, **options) as self.gateway:
-                yield self
-            return
-        self.gateway = blocking.Gateway(self.url, GATEWAY_SIGNER, **options)
-        await asyncio.to_thread(self.gateway.__enter__)
-        try:
-            yield self
-        finally:
-            await asyncio.to_thread(self.gateway.close)
-
-    @property
-    def inner(self) -> Gateway:
-        gateway: Gateway = self.gateway if self.kind == "event loop" else self.gateway.asynchronous
-        return gateway
-
-    def tool(self, body: Callable[..., Any], **rules: Any) -> Callable[..., Any]:
-        """Governs a function; with a gateway of an event loop, one that awaits nothing."""
-        decorate: Any = governed(self.gateway, **{"decide": yes, "subject": AGENT, **rules})
-        if self.kind == "threads":
-            return decorate(body)  # type: ignore[no-any-return]
-
-        @functools.wraps(body)
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
-            return body(*args, **kwargs)
-
-        del awaited.__wrapped__  # type: ignore[attr-defined]
-        return decorate(awaited)  # type: ignore[no-any-return]
-
-    async def call(self, tool: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self.kind == "event loop":
-            return await tool(*args, **kwargs)
-        return await asyncio.to_thread(tool, *args, **kwargs)
-
-    async def on_loop(self, work: Any) -> Any:
-        if self.kind == "event loop":
-            return await work
-        return await asyncio.to_thread(self.gateway.run, work)
-
-    async def denied(self, tool: Callable[..., Any], *args: Any, **kwargs: Any) -> Denied:
-        with pytest.raises(Denied) as caught:
-            await self.call(tool, *args, **kwargs)
-        return caught.value
-
-    def records(self, kind: str) -> list[dict[str, Any]]:
-        return [one for one in map(json.loads, logged_records(self.sim)) if one["kind"] == kind]
-
-    async def outcomes(self) -> list[dict[str, Any]]:
-        await self.on_loop(self.inner.spool.drained())
-        return self.records("outcome")
 
 
 @pytest.fixture(params=["event loop", "threads"])
@@ -499,7 +426,7 @@ async def test_callable_objects_run(bench: Bench) -> None:
 
     async with bench.opened():
         right, wrong = (Waits(), Works()) if bench.kind == "event loop" else (Works(), Waits())
-        decorate: Any = governed(bench.gateway, decide=yes, subject=AGENT)
+        decorate: Any = governed(bench.gateway, decide=yes, subject=AGENT, resource=TOOL)
         assert await bench.call(decorate(right), 7) == 7
         assert await bench.call(decorate(functools.partial(right, 8))) == 8
         with pytest.raises(TypeError):
@@ -524,7 +451,7 @@ async def test_what_the_log_never_got_has_no_outcome(bench: Bench) -> None:
     async with bench.opened():
         bench.sim.script.append((422, "bad-record", {"entry": 0}))
         await bench.denied(bench.tool(bench.ran.append), 1)
-        await bench.denied(bench.tool(bench.ran.append, delegator="not an agent's name"), 1)
+        await bench.denied(bench.tool(bench.ran.append, parent="not a run's id"), 1)
         assert await bench.outcomes() == []
     assert not bench.ran
 

@@ -472,7 +472,17 @@ def plain_no(setup: Setup) -> None:
 
 @cause("denied_by_policy")
 def plain_no_with_its_code(setup: Setup) -> None:
-    setup.members |= {"allow": False, "codes": ("denied_by_policy",)}
+    deny(setup, "denied_by_policy")
+
+
+@cause("could_not_evaluate")
+def no_answer_of_the_policy_engine(setup: Setup) -> None:
+    deny(setup, "could_not_evaluate")
+
+
+def deny(setup: Setup, code: str) -> None:
+    codes = (*setup.members.get("codes", ()), code)
+    setup.members |= {"allow": False, "codes": codes}
 
 
 def _members(decision: Decision) -> dict[str, Any]:
@@ -573,7 +583,8 @@ PAIRED = {
     "governance_mesh_discontinuity": other_label,
     "lineage_fragmentation": dangling_parent,
     "revoked_authorization": decision_revoked,
-    "denied_by_policy": plain_no,
+    "denied_by_policy": plain_no_with_its_code,
+    "could_not_evaluate": no_answer_of_the_policy_engine,
 }
 
 

@@ -19,6 +19,8 @@ _UNCALLABLE: Final = (
     "make of a function is not what is called"
 )
 
+_NAMELESS: Final = (None, "<lambda>")
+
 _NESTED: Final = 10_000
 """Most values of a result that are looked at, for one that has not run."""
 
@@ -50,6 +52,37 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
                 "govern what makes each item"
             )
     return any(inspect.iscoroutinefunction(layer) for layer in _outer(layers))
+
+
+def tool_name(function: Callable[..., Any]) -> str:
+    """The name of the tool that a callable is, which no other callable has that is not the same.
+
+    A function's own name, as in ``search``; a method's after those of its module and class, as in
+    ``shop.orders.Basket.put``. Which object's method is called, it does not tell.
+
+    Raises:
+        TypeError: If it has no name of its own: a partial, a lambda, a callable object, and what
+            wraps one of them (``functools.wraps``).
+    """
+    own: str | None = getattr(function, "__name__", None)
+    if own is None or any(
+        isinstance(layer, functools.partial) or getattr(layer, "__name__", None) in _NAMELESS
+        for layer in _layers(function)
+    ):
+        raise TypeError(
+            f"{own or repr(function)}: has no name of its own, so that a policy could not tell it "
+            "from others: say with governed(resource=...) what it is"
+        )
+    module = getattr(function, "__module__", None)
+    qualified = getattr(function, "__qualname__", own)
+    if isinstance(function, MethodType):
+        owner = function.__self__
+        owner = owner if isinstance(owner, type) else type(owner)
+        module, qualified = owner.__module__, f"{owner.__qualname__}.{own}"
+    within = qualified.rpartition(".")[0]
+    if not within or within.endswith("<locals>"):
+        return own
+    return f"{module}.{qualified}" if module else qualified
 
 
 def _layers(function: Any) -> Iterator[Any]:

@@ -24,7 +24,7 @@ from muniment.gateway.authorization import (
     denial_of_verdict,
     note_failure,
 )
-from muniment.gateway.callables import close_unrun, is_unseen
+from muniment.gateway.callables import close_unrun, is_unseen, tool_name
 from muniment.gateway.callbinding import (
     Bound,
     CallBinding,
@@ -81,7 +81,7 @@ class Options(TypedDict, total=False):
         subject: The AuthZEN subject; its id is the agent that performs the runs.
         action: The AuthZEN action's name; "call" if absent.
         resource: The AuthZEN resource, or what makes it of the call's arguments; the tool of the
-            callable's name if absent.
+            callable's name if absent: see ``callables.tool_name``. What has no name needs one.
         delegator: The agent that delegated to the subject; logged as an edge.
         complete: Adds artifact and signatures to a decision.
         check: Judges each permit, e.g. ``Guard.check`` with the runtime's context.
@@ -180,8 +180,8 @@ class Governing:
         self._check = options.get("check")
         self._parent = options.get("parent")
         self._require_parent = options.get("require_parent", False)
-        tool = {"type": "tool", "id": getattr(function, "__name__", "call")}
-        self._binding = CallBinding(function, options.get("resource") or tool, options.get("bind"))
+        resource = options.get("resource") or {"type": "tool", "id": tool_name(function)}
+        self._binding = CallBinding(function, resource, options.get("bind"))
         try:
             self._signature = inspect.signature(function, follow_wrapped=False)
         except ValueError:  # of something that is not written in Python
@@ -281,7 +281,7 @@ class Governing:
         return await self._wait(PendingOutcome.begin(gateway, members), KEEPING)
 
     async def _authorize(self, call: Call, outcome: PendingOutcome) -> None:
-        response = await self._ask(self._decide(deepcopy(call.request)), "the policy engine")
+        response = await self._evaluate(call)
         record, entry = self._decision(call, response)
         edges = run_edges(
             call.execution,
@@ -296,17 +296,28 @@ class Governing:
             if found is not None and not found.permitted:
                 raise denial_of_verdict(found)
 
-    def _decision(self, call: Call, response: Any) -> tuple[Decision, bytes]:
+    async def _evaluate(self, call: Call) -> dict[str, Any]:
+        """The policy engine's answer; nobody else holds any of it.
+
+        Raises:
+            Denied: If it fails, gives none in time, or none that is one.
+        """
+        try:
+            said = await self._ask(self._decide(deepcopy(call.request)), "the policy engine")
+            # One copy, of which all is read: the object could say something else the next time.
+            response = deepcopy(dict(said)) if isinstance(said, Mapping) else {}
+        except Exception as error:
+            raise Denied(("could_not_evaluate",), [str(error) or type(error).__name__]) from error
+        if not isinstance(response.get("decision"), bool):
+            raise Denied(("could_not_evaluate",), ["the policy engine gave no AuthZEN response"])
+        return response
+
+    def _decision(self, call: Call, response: dict[str, Any]) -> tuple[Decision, bytes]:
         """The decision's record, and its bytes.
 
         Raises:
-            FormatError: If the policy engine's answer is none, or ``complete`` gave no decision of
-                this call.
+            FormatError: If it cannot be a record, or ``complete`` gave no decision of this call.
         """
-        # One copy, of which all is read: the object could say something else the next time.
-        response = deepcopy(dict(response)) if isinstance(response, Mapping) else {}
-        if not isinstance(response.get("decision"), bool):
-            raise FormatError("the policy engine gave no AuthZEN response")
         members: dict[str, Any] = {
             "v": 1,
             "kind": "decision",

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any, Final, ParamSpec, TypeVar
 
 from muniment.records.kinds import Relation
+from muniment.records.thingnames import thing_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,12 +79,14 @@ def run_edges(
         execution: The run's id.
         decision: Id of the decision that authorises it; not needed when the decision states the run
             as its ``execution``.
-        agent: Who performs it.
+        agent: Who performs it: any id that AuthZEN allows; see ``records.thingnames`` for how it
+            is written.
         parent: The run that triggered it.
-        delegator: The agent that delegated to ``agent``.
+        delegator: The agent that delegated to ``agent``, likewise.
 
     Raises:
         ValueError: If there is a delegator and no agent.
+        FormatError: If an agent's id holds a lone surrogate.
     """
     if delegator is not None and agent is None:
         raise ValueError("a delegator delegates to an agent")
@@ -92,9 +95,10 @@ def run_edges(
     if decision is not None:
         edges.append(edge("authorized_by", run, _thing("decision", decision)))
     if agent is not None:
-        edges.append(edge("performed_by", run, _thing("agent", agent)))
+        performer = _thing("agent", thing_name(agent))
+        edges.append(edge("performed_by", run, performer))
         if delegator is not None:
-            edges.append(edge("delegated_by", _thing("agent", agent), _thing("agent", delegator)))
+            edges.append(edge("delegated_by", performer, _thing("agent", thing_name(delegator))))
     if parent is not None:
         edges.append(edge("triggered_by", run, _thing("run", parent)))
     return edges

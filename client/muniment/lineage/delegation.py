@@ -20,6 +20,7 @@ from muniment.lineage.judge import cycles
 from muniment.lineage.model import Break, Unheard
 from muniment.lineage.reader import Reader
 from muniment.records.kinds import Edge
+from muniment.records.thingnames import thing_name
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ def named_agents(runs: Mapping[str, Run]) -> set[str]:
         if run.allowing:
             named.update(link.target.id for link in run.performed_by)
         for found in run.allowing:
-            named.add(found.record.subject.id)
+            named.add(thing_name(found.record.subject.id))
             if found.record.artifact is not None:
                 attribution = found.record.artifact.attribution
                 named.add(attribution.authority)

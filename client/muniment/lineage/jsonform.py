@@ -6,6 +6,7 @@ from typing import Any
 from muniment.lineage.facts import Ref
 from muniment.lineage.model import NOT_TOLD, Trace
 from muniment.records.kinds import Thing
+from muniment.records.thingnames import thing_id
 
 
 def render_json(trace: Trace) -> str:
@@ -105,6 +106,8 @@ def _producer(trace: Trace, index: int | None) -> str | None:
 
 def _thing(ref: Ref, external: Thing | None) -> dict[str, Any]:
     members: dict[str, Any] = {"type": ref.type, "id": ref.id}
+    if (original := thing_id(ref.id)) != ref.id:
+        members["original"] = original
     if ref.origin is not None:
         members["origin"] = ref.origin
     if external is not None:

@@ -14,6 +14,7 @@ from muniment.lineage.facts import Ref
 from muniment.lineage.jsonform import render_json
 from muniment.lineage.model import Hop, RunState, Trace
 from muniment.lineage.prov import render_prov
+from muniment.records.thingnames import thing_id
 
 Format: TypeAlias = Literal["tree", "dot", "mermaid", "json", "prov-json"]
 
@@ -220,7 +221,10 @@ def _names(trace: Trace) -> dict[Ref, str]:
 
 
 def _label(ref: Ref) -> str:
-    return f"{ref.type} {ref.id}" + (f" in {ref.origin}" if ref.origin is not None else "")
+    id_ = thing_id(ref.id)
+    # In quotes, so that no id of several words can look like what stands beside it.
+    shown = id_ if id_ == ref.id else ascii(id_)
+    return f"{ref.type} {shown}" + (f" in {ref.origin}" if ref.origin is not None else "")
 
 
 def _name(hop: Hop) -> str:

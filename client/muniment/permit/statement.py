@@ -3,13 +3,21 @@
 Each check yields what failed, and nothing when it holds. None of them needs the log.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from muniment.lineage.escape import terminal
 from muniment.permit.context import Context, Trust
 from muniment.permit.verdict import Finding
 from muniment.records.artifact import Artifact
 from muniment.records.kinds import Decision, Entity
+from muniment.records.members import DenialCode
+
+_UNPROVEN: Final[Mapping[DenialCode, str]] = {
+    "denied_by_policy": "a plain no of the policy",
+    "could_not_evaluate": "for the policy engine gave no answer",
+}
+"""Denials that are no failure of a proof, in words."""
 
 
 def check_authorization(decision: Decision, context: Context, trust: Trust) -> Iterator[Finding]:
@@ -112,10 +120,11 @@ def check_governance(
 
 
 def _denied(decision: Decision) -> Iterator[Finding]:
-    """A decision of false: with the codes it gives, or as the policy's plain no."""
+    """A decision of false: as what the policy engine said, or with the codes it gives."""
     codes = decision.denial.codes if decision.denial else ()
-    if set(codes) <= {"denied_by_policy"}:
-        yield Finding("denied_by_policy", "decision", "true", "false, a plain no of the policy")
+    if set(codes) <= _UNPROVEN.keys():
+        for code in codes or ("denied_by_policy",):
+            yield Finding(code, "decision", "true", f"false, {_UNPROVEN[code]}")
         return
     given = ", ".join(codes)
     yield _discontinuity("decision", "true", f"false, because of {given}")

@@ -108,5 +108,7 @@ DenialCode: TypeAlias = Literal[
     "lineage_fragmentation",
     "revoked_authorization",
     "denied_by_policy",
+    "could_not_evaluate",
 ]
-"""Why an authorization is denied: the eight failures of proof, and a policy's plain no."""
+"""Why an authorization is denied: the eight failures of proof, a policy's plain no, and a policy
+engine that failed, gave no answer in time, or none that is one."""

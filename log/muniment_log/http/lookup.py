@@ -25,6 +25,7 @@ from muniment.index.query import (
 from muniment.lineage.facts import Ref
 from muniment.records.kinds import Entity, ThingType
 from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
+from muniment.records.thingnames import thing_name
 from muniment.tlog.encoding import FormatError, parse_decimal
 from muniment_log.errors import IndexUnavailableError
 from muniment_log.http.problems import problem_of
@@ -86,7 +87,8 @@ class Lookup:
         type_ = _TYPES.get(name)
         if not slash or type_ is None:
             raise Problem(404, "not-found", f"a thing is one of {', '.join(_TYPES)}, and an id")
-        thing = Ref(type_, _name(rest, MAX_NAME))
+        is_name = type_ not in ("run", "decision")
+        thing = Ref(type_, _thing_name(rest) if is_name else _name(rest, MAX_NAME))
         direction = _DIRECTIONS.get(parameters.get("direction", "ancestors"))
         if direction is None:
             raise Problem(400, "bad-query", f"direction: expected {' or '.join(_DIRECTIONS)}")
@@ -149,11 +151,26 @@ def _entity(parameters: dict[str, str], name: str) -> Entity | None:
     return Entity(type_, id_)
 
 
-def _name(text: str, most: int) -> str:
+def _thing_name(text: str) -> str:
+    """A thing's name, given as edges have it, or as the id that it is the name of."""
+    given = _unquoted(text)
+    is_plain = given.isascii() and given.isprintable() and " " not in given
+    name = given if is_plain or not given else thing_name(given)
+    return _checked(name, MAX_NAME)
+
+
+def _unquoted(text: str) -> str:
     try:
-        name = unquote(text, errors="strict")
+        return unquote(text, errors="strict")
     except UnicodeDecodeError as error:
         raise Problem(400, "malformed", "id: not UTF-8") from error
+
+
+def _name(text: str, most: int) -> str:
+    return _checked(_unquoted(text), most)
+
+
+def _checked(name: str, most: int) -> str:
     if not 1 <= len(name) <= most or not all("!" <= char <= "~" for char in name):
         raise Problem(400, "malformed", f"id: expected 1 to {most} visible ASCII characters")
     return name

@@ -169,8 +169,9 @@ INDEX_PATHS: Final[dict[str, dict[str, Any]]] = {
                 argument(
                     "id",
                     "path",
-                    "Which one; slashes may stay.",
-                    text("[!-~]+", most=MAX_NAME),
+                    "Which one; slashes may stay. Of others than runs and decisions the id may be "
+                    "any text: it is looked up by the name that edges have for it.",
+                    text(".+", most=MAX_NAME),
                     required=True,
                 ),
                 argument(
