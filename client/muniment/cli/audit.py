@@ -3,10 +3,13 @@
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
+from muniment.audit.evidence import prove
+from muniment.audit.report import Verdict
+from muniment.audit.statefile import load_state, save_state
 from muniment.cli.common import (
     DURATION,
     FILE,
@@ -25,9 +28,8 @@ from muniment.cli.common import (
 )
 from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNVERIFIED, describe_exits
 from muniment.errors import FormatError, InputError
-
-if TYPE_CHECKING:
-    from muniment.audit.auditor import AuditOptions, AuditOutcome
+from muniment.http.logclient import LogClient
+from muniment.local.atomicfile import write_atomic
 
 WARNINGS_SHOWN = 20
 """Warnings in plain text; the JSON report has up to a thousand."""
@@ -105,11 +107,6 @@ def audit(
     accused of nothing; that is exit code 4, as it does not promise what a log of Muniment does. Its
     tree is checked all the same; with --tree nothing else is.
     """
-    from muniment.audit.auditor import AuditOptions, audit_log  # noqa: PLC0415 - imports aiohttp
-    from muniment.audit.report import Verdict  # noqa: PLC0415
-    from muniment.audit.statefile import load_state, save_state  # noqa: PLC0415
-    from muniment.http.logclient import LogClient  # noqa: PLC0415
-
     policy = read_policy(policy_path)
     options = AuditOptions(
         policy=policy,
@@ -124,7 +121,7 @@ def audit(
     except FormatError as error:
         raise InputError(f"{state_path}: {error}") from None
 
-    async def work() -> "AuditOutcome":
+    async def work() -> AuditOutcome:
         with progress("Auditing") as show:
             async with LogClient(log_url) as client:
                 return await audit_log(client, options, state, now=int(time.time()), progress=show)
@@ -148,11 +145,8 @@ def audit(
     ctx.exit(codes[outcome.report.verdict])
 
 
-def _write_evidence(outcome: "AuditOutcome", options: "AuditOptions", path: Path | None) -> bool:
+def _write_evidence(outcome: AuditOutcome, options: AuditOptions, path: Path | None) -> bool:
     """Writes the proof that the log signed two histories, when there is one and a place for it."""
-    from muniment.audit.evidence import prove  # noqa: PLC0415
-    from muniment.local.atomicfile import write_atomic  # noqa: PLC0415 - see audit
-
     if outcome.report.misbehaviour is None or path is None:
         return False
     proven = prove(outcome.report.misbehaviour, options.policy, options.old_vkeys)
@@ -160,7 +154,7 @@ def _write_evidence(outcome: "AuditOutcome", options: "AuditOptions", path: Path
     return True
 
 
-def _print(outcome: "AuditOutcome", state_path: Path | None, evidence_path: Path | None) -> None:
+def _print(outcome: AuditOutcome, state_path: Path | None, evidence_path: Path | None) -> None:
     report = outcome.report
     if report.origin and report.root:
         click.echo(f"Log {report.origin}: a tree of {count(report.size, 'entry', 'entries')}.")

@@ -6,18 +6,22 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from muniment.errors import FormatError, InputError, MunimentError
 from muniment.http.urls import check_url
 from muniment.local.atomicfile import read_bounded
+from muniment.local.keyfiles import asking, read_key_file
+from muniment.local.memory import protect_memory
+from muniment.local.privatefiles import read_secret
 from muniment.records.times import MAX_DURATION
 from muniment.records.timetext import parse_time
-
-if TYPE_CHECKING:
-    from muniment.tlog.note import VKey
+from muniment.tlog.cosignature import signer_for, verifier_for
+from muniment.tlog.keys.keyfile import KeyFile
+from muniment.tlog.note import Signer, VKey, parse_vkey
+from muniment.tlog.policy import MAX_POLICY_SIZE, Policy, parse_policy, show
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -134,30 +138,24 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-def read_policy(path: Path) -> Any:
-    """Reads a policy file; returns a ``formats.policy.Policy``.
+def read_policy(path: Path) -> Policy:
+    """Reads a policy file.
 
     Raises:
         InputError: If it cannot be read or parsed; names the path.
     """
-    from muniment.tlog.policy import MAX_POLICY_SIZE, parse_policy  # noqa: PLC0415 - see run
-
     try:
         return parse_policy(read_bounded(path, "policy", most=MAX_POLICY_SIZE))
     except FormatError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def read_key(path: Path, passphrase_path: Path | None) -> Any:
-    """Reads a key file; returns a ``formats.keys.KeyFile``. Asks for a passphrase on a terminal.
+def read_key(path: Path, passphrase_path: Path | None) -> KeyFile:
+    """Reads a key file. Asks for a passphrase on a terminal.
 
     Raises:
         InputError: If it cannot be used; names the path.
     """
-    from muniment.local.keyfiles import asking, read_key_file  # noqa: PLC0415 - see run
-    from muniment.local.memory import protect_memory  # noqa: PLC0415
-    from muniment.local.privatefiles import read_secret  # noqa: PLC0415
-
     protect_memory()
     try:
         passphrase = None if passphrase_path is None else read_secret(passphrase_path, "passphrase")
@@ -166,14 +164,12 @@ def read_key(path: Path, passphrase_path: Path | None) -> Any:
         raise InputError(str(error)) from None
 
 
-def read_gateway_signer(path: Path, passphrase_path: Path | None) -> Any:
-    """Reads a gateway's key file, whose vkey line names it; returns a ``formats.note.Signer``.
+def read_gateway_signer(path: Path, passphrase_path: Path | None) -> Signer:
+    """Reads a gateway's key file, whose vkey line names it.
 
     Raises:
         InputError: If it cannot be used, or is another party's; names the path.
     """
-    from muniment.tlog.cosignature import signer_for  # noqa: PLC0415 - see run
-
     key = read_key(path, passphrase_path)
     if key.vkey is None:
         raise InputError(
@@ -189,14 +185,12 @@ def read_gateway_signer(path: Path, passphrase_path: Path | None) -> Any:
     return signer
 
 
-def read_vkeys(option: str, given: tuple[str, ...]) -> tuple["VKey", ...]:
+def read_vkeys(option: str, given: tuple[str, ...]) -> tuple[VKey, ...]:
     """Reads vkeys of an option: each value is a vkey, or a file with one a line.
 
     Raises:
         InputError: If one cannot be read; names the option.
     """
-    from muniment.tlog.note import parse_vkey  # noqa: PLC0415 - see run
-
     keys: list[VKey] = []
     for value in given:
         try:
@@ -212,14 +206,12 @@ def read_vkeys(option: str, given: tuple[str, ...]) -> tuple["VKey", ...]:
     return tuple(dict.fromkeys(keys))
 
 
-def read_old_vkeys(given: tuple[str, ...], policy: Any) -> tuple["VKey", ...]:
+def read_old_vkeys(given: tuple[str, ...], policy: Policy) -> tuple[VKey, ...]:
     """Reads what `old_vkey_option` gave.
 
     Raises:
         InputError: If one cannot be read, or is of no log of the policy.
     """
-    from muniment.tlog.cosignature import verifier_for  # noqa: PLC0415 - see run
-
     keys = read_vkeys("--old-vkey", given)
     for key in keys:
         try:
@@ -269,8 +261,6 @@ def say_time(seconds: int) -> str:
 
 def say_ahead(ahead: Sequence[tuple[str, int]]) -> str:
     """Says, by name, whose cosignatures are of a time in the future."""
-    from muniment.tlog.policy import show  # noqa: PLC0415 - see run
-
     told = ", ".join(f"{show(name)} ({say_time(stated)})" for name, stated in ahead)
     return (
         f"in the future, by this machine's clock, is the time of the cosignature by {told}; "

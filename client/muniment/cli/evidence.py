@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,9 +17,18 @@ from muniment.cli.common import (
 from muniment.cli.exits import MISBEHAVIOUR, describe_exits
 from muniment.errors import FormatError, InputError, VerificationError
 from muniment.local.atomicfile import read_bounded
-
-if TYPE_CHECKING:
-    from muniment.tlog.evidence import Evidence, Proven
+from muniment.tlog.encoding import format_base64
+from muniment.tlog.evidence import (
+    MAX_EVIDENCE_SIZE,
+    SENTENCES,
+    Evidence,
+    Proven,
+    describe,
+    log_verifiers,
+    parse_evidence,
+    verify_evidence,
+)
+from muniment.tlog.evidence import explain as say
 
 
 @click.group()
@@ -46,8 +55,6 @@ def verify(
     Nothing is fetched. Ends with exit code 5 when the evidence holds, so that nothing can go on as
     if it had found nothing, and with 4 when it does not: then it proves nothing about the log.
     """
-    from muniment.tlog.evidence import SENTENCES  # noqa: PLC0415 - imports cryptography
-
     claim = _read(evidence_path)
     try:
         proven = _verify(claim, policy_path, old_vkeys)
@@ -101,8 +108,7 @@ def explain(
         ctx.exit(MISBEHAVIOUR)
 
 
-def _read(path: Path) -> "Evidence":
-    from muniment.tlog.evidence import MAX_EVIDENCE_SIZE, parse_evidence  # noqa: PLC0415
+def _read(path: Path) -> Evidence:
 
     try:
         return parse_evidence(read_bounded(path, "evidence", most=MAX_EVIDENCE_SIZE))
@@ -110,26 +116,20 @@ def _read(path: Path) -> "Evidence":
         raise InputError(f"{path}: {error}") from None
 
 
-def _verify(claim: "Evidence", policy_path: Path, old_vkeys: tuple[str, ...]) -> "Proven":
-    from muniment.tlog.evidence import log_verifiers, verify_evidence  # noqa: PLC0415
+def _verify(claim: Evidence, policy_path: Path, old_vkeys: tuple[str, ...]) -> Proven:
 
     policy = read_policy(policy_path)
     return verify_evidence(claim, log_verifiers(policy, read_old_vkeys(old_vkeys, policy)))
 
 
-def _print(claim: "Evidence", proven: "Proven | None") -> None:
-    from muniment.tlog.evidence import describe  # noqa: PLC0415
-    from muniment.tlog.evidence import explain as say  # noqa: PLC0415
+def _print(claim: Evidence, proven: Proven | None) -> None:
 
     for line in describe(claim) if proven is None else say(proven):
         click.echo(line)
     click.echo(f"SHA-256 of the file: {claim.hash.hex()}")
 
 
-def _json(claim: "Evidence", proven: "Proven | None" = None) -> dict[str, Any]:
-    from muniment.tlog.encoding import format_base64  # noqa: PLC0415
-    from muniment.tlog.evidence import SENTENCES, describe  # noqa: PLC0415
-    from muniment.tlog.evidence import explain as say  # noqa: PLC0415
+def _json(claim: Evidence, proven: Proven | None = None) -> dict[str, Any]:
 
     signed = [] if proven is None else proven.signatures
     return {

@@ -6,26 +6,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint
 from muniment.cli.common import progress, run
-from muniment.errors import InputError
+from muniment.errors import FormatError, InputError, VerificationError
+from muniment.index.reader import IndexReader
+from muniment.index.replica import Watched, follow_once
+from muniment.index.replicafacts import ReplicaFacts
+from muniment.lineage.facts import FactsError
+from muniment.local.sqlitefile import DatabaseError
 
 if TYPE_CHECKING:
-    from muniment.index.reader import IndexReader
-    from muniment.index.replicafacts import ReplicaFacts
     from muniment.tlog.policy import Policy
 
 
 @contextmanager
-def open_replica(path: Path) -> "Iterator[IndexReader]":
+def open_replica(path: Path) -> Iterator[IndexReader]:
     """Opens a replica.
 
     Raises:
         InputError: If it is none, or cannot be read.
     """
-    from muniment.index.reader import IndexReader  # noqa: PLC0415 - imports take their time
-    from muniment.lineage.facts import FactsError  # noqa: PLC0415
-    from muniment.local.sqlitefile import DatabaseError  # noqa: PLC0415
-
     try:
         with IndexReader(path) as reader:
             yield reader
@@ -34,15 +34,13 @@ def open_replica(path: Path) -> "Iterator[IndexReader]":
 
 
 @contextmanager
-def open_facts(path: Path | None, policy: "Policy") -> "Iterator[ReplicaFacts | None]":
+def open_facts(path: Path | None, policy: "Policy") -> Iterator[ReplicaFacts | None]:
     """Opens a replica as facts; None without one.
 
     Raises:
         InputError: As ``open_replica``, if nothing in it is verified yet, and if the policy does
             not accept the checkpoint that it was verified by.
     """
-    from muniment.index.replicafacts import ReplicaFacts  # noqa: PLC0415 - see open_replica
-
     if path is None:
         yield None
         return
@@ -59,10 +57,6 @@ def replica_of(log_url: str, policy: "Policy", origin: str | None) -> Iterator[P
     Raises:
         MunimentError: As ``index.replica.follow_once``.
     """
-    from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint  # noqa: PLC0415 - slow
-    from muniment.errors import FormatError, VerificationError  # noqa: PLC0415
-    from muniment.index.replica import Watched, follow_once  # noqa: PLC0415
-
     with TemporaryDirectory(prefix="muniment-") as place:
         path = Path(place) / "replica"
         with progress("Reading the log") as show:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,10 +11,11 @@ from muniment.cli.common import TIME, check_log_url, json_option, replica_option
 from muniment.cli.exits import describe_exits
 from muniment.cli.facts import open_replica
 from muniment.errors import BadAnswer, InputError
-
-if TYPE_CHECKING:
-    from muniment.index.query import Search
-    from muniment.records.kinds import Entity
+from muniment.http.logclient import FoundRecords, LogClient
+from muniment.index.query import Index, Search
+from muniment.lineage.escape import terminal
+from muniment.lineage.facts import FactsError
+from muniment.records.kinds import Entity
 
 _PAGE = 100  # records asked for at a time
 
@@ -70,7 +71,6 @@ def find(
         raise click.UsageError("give one of --subject, --resource, --since and --until at least")
     things = _entity("--subject", subject), _entity("--resource", resource)
     times = None if since is None else since * 1000, None if until is None else until * 1000
-    from muniment.index.query import Search  # noqa: PLC0415 - imports take their time
 
     first = -1 if after is None else after
     if replica_path is not None:
@@ -92,9 +92,7 @@ def find(
         click.echo("None found.", err=True)
 
 
-def _in_replica(path: Path, search: "Search", after: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    from muniment.index.query import Index  # noqa: PLC0415 - imports take their time
-    from muniment.lineage.facts import FactsError  # noqa: PLC0415
+def _in_replica(path: Path, search: Search, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
 
     with open_replica(path) as reader:
         index, at = Index(reader), after
@@ -113,7 +111,6 @@ def _in_replica(path: Path, search: "Search", after: int) -> Iterator[tuple[int,
 def _in_log(
     url: str, given: dict[str, str | int | None], after: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    from muniment.http.logclient import FoundRecords, LogClient  # noqa: PLC0415 - imports aiohttp
 
     parameters = {name: value for name, value in given.items() if value is not None}
 
@@ -134,8 +131,7 @@ def _in_log(
         at = answer.next
 
 
-def _entity(option: str, text: str | None) -> "Entity | None":
-    from muniment.records.kinds import Entity  # noqa: PLC0415 - imports take their time
+def _entity(option: str, text: str | None) -> Entity | None:
 
     if text is None:
         return None
@@ -147,8 +143,6 @@ def _entity(option: str, text: str | None) -> "Entity | None":
 
 def _line(index: int, record: dict[str, Any]) -> str:
     """A decision in one line; what strangers chose is escaped."""
-    from muniment.lineage.escape import terminal  # noqa: PLC0415 - imports take their time
-
     try:
         request, answer = record["request"], record["response"]["decision"]
         subject, resource = request["subject"], request["resource"]

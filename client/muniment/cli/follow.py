@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from muniment.audit.trust import Misbehaviour, ProvenMisbehaviour, StaleCheckpoint
 from muniment.cli.common import (
     FILE,
     count,
@@ -23,13 +24,23 @@ from muniment.cli.common import (
     say_ahead,
 )
 from muniment.cli.exits import INTERRUPTED, MISBEHAVIOUR, describe_exits
-from muniment.errors import FormatError, InputError, MunimentError, VerificationError
+from muniment.errors import (
+    FormatError,
+    InputError,
+    MunimentError,
+    Refused,
+    Unreachable,
+    VerificationError,
+)
 from muniment.http.urls import check_url
+from muniment.index.replica import Watched, follow_once, keep_following
+from muniment.lineage.facts import head_of
+from muniment.local.lifecycle import stop_requested
+from muniment.local.sqlitefile import DatabaseError
+from muniment.tlog.encoding import format_base64
 
 if TYPE_CHECKING:
-    from muniment.audit.trust import Misbehaviour
     from muniment.index.follower import Round
-    from muniment.index.replica import Watched
     from muniment.tlog.policy import CosignedCheckpoint
 
 
@@ -95,10 +106,6 @@ def follow(
     again. A log that cannot be reached or verified is tried again (with --once, it is an error);
     proof that the log signed two histories is kept in the replica and ends it.
     """
-    from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint  # noqa: PLC0415 - aiohttp
-    from muniment.index.replica import Watched  # noqa: PLC0415
-    from muniment.local.sqlitefile import DatabaseError  # noqa: PLC0415
-
     named = read_vkeys("--gateway", gateways) if gateways else None
     policy = read_policy(policy_path)
     watched = Watched(log_url, policy, origin, named, read_old_vkeys(old_vkeys, policy))
@@ -142,9 +149,6 @@ class _Teller:
         self._last_trouble = ""
         self._clocks(head, now)
         if self._as_json:
-            from muniment.lineage.facts import head_of  # noqa: PLC0415
-            from muniment.tlog.encoding import format_base64  # noqa: PLC0415
-
             if head.size != self._size:
                 self._print(
                     event="followed",
@@ -188,7 +192,7 @@ class _Teller:
             click.echo(f"muniment: {words}; trying again", err=True)
         self._last_trouble = str(error)
 
-    def proven(self, proof: "Misbehaviour") -> None:
+    def proven(self, proof: Misbehaviour) -> None:
         notes = [note.decode() for note in proof.notes]
         if self._as_json:
             self._print(event="misbehaviour", kind=proof.kind, notes=notes)
@@ -203,19 +207,14 @@ class _Teller:
 
 
 def _kind(error: MunimentError) -> str:
-    from muniment.audit.trust import StaleCheckpoint  # noqa: PLC0415 - imports cryptography
-    from muniment.errors import Refused, Unreachable  # noqa: PLC0415
 
     if isinstance(error, StaleCheckpoint):
         return "stale"
     return "unreachable" if isinstance(error, Unreachable | Refused) else "unverified"
 
 
-async def _follow(watched: "Watched", path: Path, interval: float | None, teller: _Teller) -> bool:
+async def _follow(watched: Watched, path: Path, interval: float | None, teller: _Teller) -> bool:
     """Follows once or until stopped; tells whether it was stopped."""
-    from muniment.index.replica import follow_once, keep_following  # noqa: PLC0415
-    from muniment.local.lifecycle import stop_requested  # noqa: PLC0415
-
     stop = stop_requested()
 
     def first_use() -> None:

@@ -1,16 +1,24 @@
 """``muniment keygen``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 from click.core import ParameterSource
 
 from muniment.cli.common import FILE
 from muniment.errors import InputError, MunimentError
-
-if TYPE_CHECKING:
-    from muniment.tlog.keys.keyfile import PrivateKey
+from muniment.local.keyfiles import (
+    asking,
+    check_passphrase,
+    new_passphrase,
+    read_foreign_key,
+    write_key_file,
+)
+from muniment.local.memory import protect_memory
+from muniment.local.privatefiles import read_secret
+from muniment.tlog.cosignature import signer_for
+from muniment.tlog.keys.keyfile import KeyFile, PrivateKey, algorithm_of, generate
 
 
 @click.command()
@@ -69,10 +77,6 @@ def keygen(
     dalek), an OpenSSH private key, a note key of Go, or a seed of 32 bytes, as it is or in
     hexadecimal or base64. The file that it comes from stays as it is.
     """
-    from muniment.local.keyfiles import check_passphrase, new_passphrase, write_key_file  # noqa: PLC0415
-    from muniment.tlog.cosignature import signer_for  # noqa: PLC0415 - imports cryptography
-    from muniment.tlog.keys.keyfile import KeyFile, generate  # noqa: PLC0415
-
     if from_passphrase_file is not None and source is None:
         raise InputError("--from-passphrase-file needs --from")
     try:
@@ -97,13 +101,8 @@ def keygen(
 
 def _import(
     source: Path, passphrase_file: Path | None, name: str, algorithm: Literal["ed25519", "mldsa44"]
-) -> tuple["PrivateKey", bool]:
+) -> tuple[PrivateKey, bool]:
     """The private key that another tool keeps in a file, and whether it is encrypted there."""
-    from muniment.local.keyfiles import asking, read_foreign_key  # noqa: PLC0415
-    from muniment.local.memory import protect_memory  # noqa: PLC0415
-    from muniment.local.privatefiles import read_secret  # noqa: PLC0415
-    from muniment.tlog.keys.keyfile import algorithm_of  # noqa: PLC0415 - imports cryptography
-
     protect_memory()
     passphrase = None if passphrase_file is None else read_secret(passphrase_file, "passphrase")
     key = read_foreign_key(source, algorithm, passphrase, ask=asking())

@@ -25,11 +25,24 @@ from muniment.cli.common import (
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_replica, replica_of
 from muniment.errors import FormatError, InputError, VerificationError
+from muniment.index.proofs import nodes_of
+from muniment.index.replicafacts import ReplicaFacts
+from muniment.lineage import (
+    Bundle,
+    Format,
+    Trace,
+    build_bundle,
+    parse_bundle,
+    plan_multiproof,
+    render,
+    verify_bundle,
+)
+from muniment.lineage import trace as traced
+from muniment.lineage.bundle import MAX_BUNDLE_SIZE
 from muniment.local.atomicfile import read_bounded, write_atomic
 
 if TYPE_CHECKING:
     from muniment.index.reader import IndexReader
-    from muniment.lineage import Bundle, Format, Trace
     from muniment.tlog.policy import Policy
 
 at_option = click.option(
@@ -98,7 +111,7 @@ def trace(
     log_url: str | None,
     policy_path: Path | None,
     origin: str | None,
-    format_: "Format",
+    format_: Format,
     bundle_path: Path | None,
     gateways: tuple[str, ...],
     at: int | None,
@@ -114,10 +127,6 @@ def trace(
     Exit code 0 means continuous: every run on the way was known, allowed when it acted, and is
     unrevoked, and every delegation came from an authorised agent. 4 means that it is not.
     """
-    from muniment.index.replicafacts import ReplicaFacts  # noqa: PLC0415 - imports take their time
-    from muniment.lineage import render  # noqa: PLC0415
-    from muniment.lineage import trace as traced  # noqa: PLC0415
-
     if (replica_path is None) == (log_url is None):
         raise click.UsageError("give either --replica or --log")
     if policy_path is None and (verify or log_url is not None):
@@ -176,7 +185,7 @@ def verify_(
     bundle_path: Path,
     policy_path: Path,
     execution: str | None,
-    format_: "Format",
+    format_: Format,
     gateways: tuple[str, ...],
     at: int | None,
     tolerance: int,
@@ -189,10 +198,6 @@ def verify_(
     A bundle proves that its records are in the log. It cannot prove that the log holds no others,
     a later revocation say: for that, ask a replica.
     """
-    from muniment.lineage import parse_bundle, render, verify_bundle  # noqa: PLC0415 - see trace
-    from muniment.lineage import trace as traced  # noqa: PLC0415
-    from muniment.lineage.bundle import MAX_BUNDLE_SIZE  # noqa: PLC0415
-
     policy = read_policy(policy_path)
     try:
         bundle = parse_bundle(read_bounded(bundle_path, "bundle", most=MAX_BUNDLE_SIZE))
@@ -222,11 +227,8 @@ def verify_(
     ctx.exit(CLEAN if found.continuous else UNVERIFIED)
 
 
-def _bundle(reader: "IndexReader", found: "Trace") -> "Bundle":
+def _bundle(reader: "IndexReader", found: Trace) -> Bundle:
     """The bundle of a trace, with all nodes computed from the replica's own leaves."""
-    from muniment.index.proofs import nodes_of  # noqa: PLC0415 - see trace
-    from muniment.lineage import build_bundle, plan_multiproof  # noqa: PLC0415
-
     checkpoint = reader.state().checkpoint
     if checkpoint is None or not found.records:
         raise InputError("nothing is known of this run, so there is nothing to prove")
@@ -236,8 +238,7 @@ def _bundle(reader: "IndexReader", found: "Trace") -> "Bundle":
     return build_bundle(found.execution, checkpoint, entries, hashes)
 
 
-def _prove(bundle: "Bundle", policy: "Policy") -> None:
-    from muniment.lineage import verify_bundle  # noqa: PLC0415 - see trace
+def _prove(bundle: Bundle, policy: "Policy") -> None:
 
     try:
         verify_bundle(bundle, policy)

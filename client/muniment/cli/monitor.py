@@ -24,12 +24,17 @@ from muniment.cli.exits import CLEAN, MISBEHAVIOUR, UNREACHABLE, UNVERIFIED, des
 from muniment.errors import FormatError, InputError, VerificationError
 from muniment.http.urls import check_url
 from muniment.local.atomicfile import read_state
+from muniment.local.logs import configure, event
+from muniment.monitor.core import Core, Limits
+from muniment.monitor.heads import Reader
+from muniment.monitor.report import Round, Weight
+from muniment.monitor.watch import Watcher, tell
+from muniment.monitor.webhook import Webhook, check_webhook
+from muniment.tlog.note import MAX_NOTE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from muniment.monitor.core import Core
-    from muniment.monitor.report import Round
     from muniment.tlog.policy import Policy
 
 
@@ -132,13 +137,6 @@ def monitor(  # the options of the command are its parameters
     not be compared, 3 somebody cannot be reached. Without it the rounds go on until SIGTERM or
     SIGINT, whatever they find.
     """
-    from muniment.local.logs import configure  # noqa: PLC0415
-    from muniment.monitor.core import Core, Limits  # noqa: PLC0415 - imports aiohttp
-    from muniment.monitor.heads import Reader  # noqa: PLC0415
-    from muniment.monitor.report import Weight  # noqa: PLC0415
-    from muniment.monitor.watch import Watcher, tell  # noqa: PLC0415
-    from muniment.monitor.webhook import Webhook, check_webhook  # noqa: PLC0415
-
     policy = read_policy(policy_path)
     try:
         log_url = check_url(log_url)
@@ -157,7 +155,7 @@ def monitor(  # the options of the command are its parameters
     if state_path is not None:
         _recall(core, state_path)
 
-    async def work() -> "Round | None":
+    async def work() -> Round | None:
         async with AsyncExitStack() as stack:
             hooks = [Webhook(url) for url in [webhook] if url is not None]
             for hook in hooks:
@@ -187,11 +185,8 @@ def monitor(  # the options of the command are its parameters
     ctx.exit(CLEAN if result is None else codes[result.weight])
 
 
-def _recall(core: "Core", path: Path) -> None:
+def _recall(core: Core, path: Path) -> None:
     """Takes up what an earlier run kept, or says that there is nothing."""
-    from muniment.local.logs import event  # noqa: PLC0415
-    from muniment.tlog.note import MAX_NOTE_SIZE  # noqa: PLC0415 - imports cryptography
-
     data = read_state(path, "monitor state", most=MAX_NOTE_SIZE)
     if data is None:
         event(
@@ -210,7 +205,7 @@ def _recall(core: "Core", path: Path) -> None:
         ) from None
 
 
-async def _until_stopped(work: "Coroutine[Any, Any, Round | None]") -> "Round | None":
+async def _until_stopped(work: "Coroutine[Any, Any, Round | None]") -> Round | None:
     """Runs until it ends by itself or by a signal; None then."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
@@ -253,6 +248,6 @@ def _names(policy: "Policy", url: str) -> frozenset[str]:
     )
 
 
-def _print(result: "Round", *, as_json: bool) -> None:
+def _print(result: Round, *, as_json: bool) -> None:
     lines = [json.dumps(result.as_json())] if as_json else result.lines()
     click.echo("\n".join(lines))

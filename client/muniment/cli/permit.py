@@ -3,7 +3,6 @@
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -24,9 +23,8 @@ from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_facts
 from muniment.errors import FormatError, InputError
 from muniment.local.atomicfile import read_bounded
-
-if TYPE_CHECKING:
-    from muniment.permit import Verdict
+from muniment.permit import CODES, MAX_PERMIT_SIZE, Trust, Verdict, verify_permit_bytes
+from muniment.permit.contextfile import MAX_CONTEXT_SIZE, parse_context
 
 
 @click.group()
@@ -107,9 +105,6 @@ def verify(
 
     Nothing is fetched. Exit code 0 is a permit, 4 a denial.
     """
-    from muniment.permit import MAX_PERMIT_SIZE, Trust, verify_permit_bytes  # noqa: PLC0415 - slow
-    from muniment.permit.contextfile import MAX_CONTEXT_SIZE, parse_context  # noqa: PLC0415
-
     if (replica_path is None) != without_facts:
         raise click.UsageError("give either --replica or --without-facts")
     data = read_bounded(permit_path, "permit", most=MAX_PERMIT_SIZE)
@@ -146,8 +141,7 @@ def verify(
     ctx.exit(CLEAN if verdict.permitted else UNVERIFIED)
 
 
-def _print(verdict: "Verdict") -> None:
-    from muniment.permit import CODES  # noqa: PLC0415 - see verify
+def _print(verdict: Verdict) -> None:
 
     if verdict.index is not None:
         click.echo(f"The decision is leaf {verdict.index} of a tree that the quorum cosigned.")

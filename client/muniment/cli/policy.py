@@ -8,6 +8,9 @@ import click
 
 from muniment.cli.common import FILE, count, json_option, read_policy
 from muniment.errors import InputError
+from muniment.tlog.note import MAX_SIGNATURES
+from muniment.tlog.policy import show
+from muniment.tlog.quorum import analyse
 
 _LOG_KEYS: Final = 2
 """Keys that `muniment-log init` makes."""
@@ -23,9 +26,6 @@ def policy() -> None:
 @json_option
 def explain(policy_path: Path, *, as_json: bool) -> None:
     """Say in plain words what a policy's quorum protects from, and what it needs to work."""
-    from muniment.tlog.policy import show  # noqa: PLC0415 - imports cryptography
-    from muniment.tlog.quorum import analyse  # noqa: PLC0415
-
     parsed = read_policy(policy_path)
     _check_room(parsed)
     found = analyse(parsed)
@@ -96,8 +96,6 @@ def _check_room(policy: Any) -> None:
     Raises:
         InputError: Its witness keys and the log's own do not fit on one checkpoint.
     """
-    from muniment.tlog.note import MAX_SIGNATURES  # noqa: PLC0415 - as in explain
-
     origins = [log.vkey.name for log in policy.logs]
     own = max([_LOG_KEYS, *map(origins.count, policy.origins)])
     if own + len(policy.witnesses) > MAX_SIGNATURES:

@@ -9,16 +9,20 @@ import click
 
 from muniment.cli.common import FILE, json_option, log_option, progress, read_policy, run
 from muniment.errors import BadAnswer, FormatError, InputError, VerificationError
+from muniment.http.logclient import LogClient
+from muniment.http.tileproofs import fetch_inclusion
 from muniment.local.atomicfile import read_bounded, write_atomic
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import MAX_ENTRY
+from muniment.tlog.merkle import HASH_SIZE, leaf_hash
+from muniment.tlog.proofs import verify_inclusion
+from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
+from muniment.tlog.tlogproof import TlogProof
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from muniment.http.logclient import LogClient
-    from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.policy import Policy
-    from muniment.tlog.tlogproof import TlogProof
 
 SCAN_WINDOW: Final = 32
 """Tiles read at the same time in search of a leaf: 8,192 leaves."""
@@ -81,10 +85,7 @@ async def _work(
     policy: "Policy | None",
     *,
     wants_entry: bool,
-) -> tuple["TlogProof", bytes]:
-    from muniment.http.logclient import LogClient  # noqa: PLC0415
-    from muniment.tlog.checkpoint import parse_signed_checkpoint  # noqa: PLC0415 - see cli
-    from muniment.tlog.merkle import leaf_hash  # noqa: PLC0415
+) -> tuple[TlogProof, bytes]:
 
     with progress("Searching") as show:
         async with LogClient(log_url) as client:
@@ -113,11 +114,8 @@ async def _work(
 
 
 async def _prove(
-    client: "LogClient", checkpoint: "SignedCheckpoint", index: int
-) -> tuple["TlogProof", bytes]:
-    from muniment.http.tileproofs import fetch_inclusion  # noqa: PLC0415
-    from muniment.tlog.proofs import verify_inclusion  # noqa: PLC0415 - see cli
-    from muniment.tlog.tlogproof import TlogProof  # noqa: PLC0415
+    client: LogClient, checkpoint: SignedCheckpoint, index: int
+) -> tuple[TlogProof, bytes]:
 
     head = checkpoint.checkpoint
     try:
@@ -128,13 +126,7 @@ async def _prove(
     return TlogProof(index, nodes, checkpoint), hashed
 
 
-async def _entry(client: "LogClient", index: int, size: int) -> bytes:
-    from muniment.tlog.tiles import (  # noqa: PLC0415 - see cli
-        ENTRIES,
-        TILE_WIDTH,
-        check_bundle,
-        tile_at,
-    )
+async def _entry(client: LogClient, index: int, size: int) -> bytes:
 
     tile = tile_at(ENTRIES, index // TILE_WIDTH, size)
     try:
@@ -144,12 +136,9 @@ async def _entry(client: "LogClient", index: int, size: int) -> bytes:
 
 
 async def _find(
-    client: "LogClient", wanted: bytes, size: int, show: "Callable[[int, int], None]"
+    client: LogClient, wanted: bytes, size: int, show: "Callable[[int, int], None]"
 ) -> int:
     """Searches the level-0 tiles for a leaf hash, from the newest to the oldest."""
-    from muniment.tlog.merkle import HASH_SIZE  # noqa: PLC0415
-    from muniment.tlog.tiles import TILE_WIDTH, tile_at  # noqa: PLC0415
-
     numbers = list(range(-(-size // TILE_WIDTH)))
     while numbers:
         part = numbers[-SCAN_WINDOW:]

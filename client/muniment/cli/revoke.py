@@ -5,7 +5,7 @@ import json
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,12 +21,12 @@ from muniment.cli.common import (
     say_time,
 )
 from muniment.cli.exits import describe_exits
-from muniment.errors import FormatError, InputError
+from muniment.errors import BadAnswer, FormatError, InputError, Refused, Unreachable
+from muniment.gateway.gateway import Gateway
+from muniment.http.logclient import LogClient
 from muniment.local.atomicfile import read_bounded
-
-if TYPE_CHECKING:
-    from muniment.http.logclient import LogClient
-    from muniment.tlog.note import VKey
+from muniment.records.authority import key_reference
+from muniment.tlog.note import VKey, parse_vkey
 
 NOT_FOUND = 404
 
@@ -106,8 +106,6 @@ def revoke(
 
     What the log's index does not know is refused, for it may be a slip of the pen.
     """
-    from muniment.gateway.gateway import Gateway  # noqa: PLC0415 - imports aiohttp
-
     given = {
         "decision": decision,
         "execution": execution,
@@ -152,9 +150,6 @@ def _key(text: str) -> str:
     Raises:
         InputError: If it is none of them.
     """
-    from muniment.records.authority import key_reference  # noqa: PLC0415 - imports take their time
-    from muniment.tlog.note import parse_vkey  # noqa: PLC0415
-
     path = Path(text)
     try:
         if text.count("+") > 1 and not path.exists():
@@ -171,14 +166,12 @@ def _key(text: str) -> str:
     )
 
 
-def _vkey_in(path: Path) -> "VKey":
+def _vkey_in(path: Path) -> VKey:
     """The vkey in a key file, public or private. Nothing is decrypted.
 
     Raises:
         FormatError: If there is none.
     """
-    from muniment.tlog.note import parse_vkey  # noqa: PLC0415 - imports take their time
-
     data = read_bounded(path, "key", most=1024 * 1024)
     for word in data.decode("utf-8", "replace").partition("-----BEGIN")[0].split():
         if word.count("+") > 1:
@@ -186,10 +179,8 @@ def _vkey_in(path: Path) -> "VKey":
     raise FormatError(f"{path}: no vkey in it")
 
 
-async def _admits(client: "LogClient", name: str) -> bool:
+async def _admits(client: LogClient, name: str) -> bool:
     """Whether the log admits a gateway of this name now."""
-    from muniment.errors import Refused  # noqa: PLC0415 - imports take time
-
     try:
         await client.stream(name, STREAM)
     except Refused as refusal:
@@ -211,9 +202,6 @@ async def _check_known(log_url: str, target: dict[str, str], *, is_whole: bool) 
     Raises:
         InputError: If it does not.
     """
-    from muniment.errors import BadAnswer, Refused, Unreachable  # noqa: PLC0415 - imports take time
-    from muniment.http.logclient import LogClient  # noqa: PLC0415
-
     ((kind, id_),) = target.items()
     if ":" in id_ and "+" not in id_ and kind == "key":
         return  # a runtime's key, which no record has to name before

@@ -21,11 +21,12 @@ from muniment.cli.common import (
 from muniment.cli.lines import Line, LineSource
 from muniment.cli.setaside import SetAside
 from muniment.errors import FormatError, InputError, MunimentError, PartlyDone, RecordRefused
+from muniment.gateway.gateway import Gateway
+from muniment.records.api import RecordError
+from muniment.tlog.encoding import format_base64
 
 if TYPE_CHECKING:
-    from muniment.gateway.gateway import Gateway
     from muniment.gateway.receipts import Receipt
-
 
 T = TypeVar("T")
 
@@ -134,8 +135,6 @@ def submit(  # the options of the command are its parameters
     covers. When a line cannot be logged, the lines before it are, and nothing after them is read;
     unless --skip-bad says where to set it aside.
     """
-    from muniment.gateway.gateway import Gateway  # noqa: PLC0415 - imports aiohttp
-
     signer = read_gateway_signer(key_path, passphrase_file)
     policy = None if policy_path is None else read_policy(policy_path)
 
@@ -241,8 +240,6 @@ class _Submission:
 
     def _prepare(self, part: list[Line]) -> tuple[list[Line], list[bytes], MunimentError | None]:
         """Lines that can be logged, their records, and what is wrong with the line behind them."""
-        from muniment.records.api import RecordError  # noqa: PLC0415 - see submit
-
         if all(line.problem is None for line in part):
             try:
                 if self.aside is None or not self.aside.knows_any_of(part):
@@ -316,7 +313,6 @@ class _Submission:
 
 
 def _receipt(logged: "list[tuple[Line, Receipt]]") -> dict[str, Any]:
-    from muniment.tlog.encoding import format_base64  # noqa: PLC0415 - see submit
 
     batch = logged[0][1].batch
     first = logged[0][1].index

@@ -4,17 +4,21 @@ import json
 from contextlib import suppress
 from pathlib import Path
 from time import time as clock
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from muniment.cli.common import FILE, json_option, policy_option, read_policy, say_time
 from muniment.errors import FormatError, VerificationError
 from muniment.local.atomicfile import read_bounded
-
-if TYPE_CHECKING:
-    from muniment.tlog.policy import Policy
-    from muniment.tlog.tlogproof import TlogProof
+from muniment.records.canonical import canonicalize
+from muniment.tlog.policy import Policy, show
+from muniment.tlog.tlogproof import (
+    MAX_TLOG_PROOF_SIZE,
+    TlogProof,
+    parse_tlog_proof,
+    verify_tlog_proof,
+)
 
 MAX_SPELLING: Final = 1024 * 1024
 """Bytes read of an entry: one that was indented is larger than a leaf can be, and still told."""
@@ -32,13 +36,6 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
 
     Nothing is fetched: the proof, the entry and the policy are all it takes.
     """
-    from muniment.tlog.policy import show  # noqa: PLC0415 - imports cryptography
-    from muniment.tlog.tlogproof import (  # noqa: PLC0415
-        MAX_TLOG_PROOF_SIZE,
-        parse_tlog_proof,
-        verify_tlog_proof,
-    )
-
     policy = read_policy(policy_path)
     data = read_bounded(entry, "entry", most=MAX_SPELLING)
     try:
@@ -83,15 +80,12 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
         click.echo(f"  {show(name)}  {when}{'  (in the future)' if (name, time) in ahead else ''}")
 
 
-def _other_spelling(proof: "TlogProof", data: bytes, policy: "Policy") -> str | None:
+def _other_spelling(proof: TlogProof, data: bytes, policy: Policy) -> str | None:
     """Says so when an entry is the right one but for how it is written; None when it is not.
 
     An editor ends a file with a newline, and a tool that shows JSON indents it. Neither is a change
     of what was logged; a leaf is its exact bytes all the same.
     """
-    from muniment.records.canonical import canonicalize  # noqa: PLC0415 - see verify
-    from muniment.tlog.tlogproof import verify_tlog_proof  # noqa: PLC0415
-
     plain = data.removeprefix(_BOM)
     candidates: list[tuple[str, bytes]] = []
     with suppress(FormatError):  # no JSON, or none that a log takes
