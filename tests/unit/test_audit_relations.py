@@ -23,8 +23,11 @@ from muniment.http.logclient import LogClient
 from muniment.records.api import Denial, Outcome, encode_record
 from muniment.records.artifact import Validity
 from muniment.records.canonical import encode_canonical
+from muniment.records.forms import Forms
 from muniment.records.quick import _read_shaped, read_plain
 from muniment.tlog.merkle import leaf_hashes
+
+FORMS = Forms()
 
 
 def judged(world: World, *, since: int = 0) -> Report:
@@ -33,7 +36,7 @@ def judged(world: World, *, since: int = 0) -> Report:
         entries = world.entries()
         for start in range(since, len(entries), 7):
             part = entries[start : start + 7]
-            plain = read_plain(part) or [None] * len(part)
+            plain = read_plain(part, FORMS) or [None] * len(part)
             store.add(extract(part, plain, leaf_hashes(part), start, world.origin))
         judgement = Judgement()
         for events in store.partitions():
@@ -181,7 +184,7 @@ def test_a_record_says_the_same_however_it_was_read(cut: int) -> None:
     """Told by the pattern, read into its type, or read just as far as the events need it."""
     world, _ = story()
     entries = [*world.entries(), *decisions(30)]
-    plain = [*(read_plain(entries[:cut]) or [None] * cut), *[None] * (len(entries) - cut)]
+    plain = [*(read_plain(entries[:cut], FORMS) or [None] * cut), *[None] * (len(entries) - cut)]
     hashes = leaf_hashes(entries)
     fresh = _read_shaped(entries[cut:]) or [None] * (len(entries) - cut)
     slow = extract(entries, [None] * len(entries), hashes, 5, world.origin)

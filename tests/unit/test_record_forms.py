@@ -22,6 +22,7 @@ from muniment.records.forms import (
 )
 from muniment.records.kinds import Decision
 from muniment.records.quick import read_plain
+from muniment.tlog.encoding import FormatError
 
 SAMPLE = {
     "v": 1,
@@ -104,6 +105,25 @@ def test_whatever_is_usual_is_canonical_and_valid(
 ) -> None:
     at %= len(base)
     agree(FORMS, base[:at] + piece + base[at + cut :])
+
+
+def test_most_that_only_differs_in_its_values_is_usual() -> None:
+    """So that the law is not kept by a pattern that matches nothing."""
+    source = random.Random(20261129)
+    hits = wrong = 0
+    for _ in range(3000):
+        entry = bytearray(source.choice(BASES))
+        for _ in range(3):
+            at = source.randrange(len(entry))
+            if chr(entry[at]).isalnum():
+                entry[at] = source.choice(b"abcxyz" if chr(entry[at]).isalpha() else b"123456789")
+        try:
+            usual_of(bytes(entry))
+        except FormatError:
+            wrong += 1
+        hits += agree(FORMS, bytes(entry))
+    assert hits >= 1000
+    assert wrong >= 300
 
 
 @settings(max_examples=300)

@@ -49,6 +49,7 @@ from muniment.records.api import (
     verify_signatures,
 )
 from muniment.records.canonical import MAX_RECORD, MAX_SAFE_INTEGER, encode_canonical
+from muniment.records.forms import Forms
 from muniment.records.quick import read_plain
 from muniment.records.submission import split_ndjson, split_records
 from muniment.tlog.encoding import FormatError, VerificationError, parse_base64
@@ -714,7 +715,7 @@ def test_what_is_read_at_once_is_what_is_read_one_by_one(
         text = text[:cut] + b"\0" + text[cut:]
     for joint in (b"\0", b"\n\0"):
         entries = text.replace(b"\0", joint).split(b"\0")[:-1]
-        plain = read_plain(entries)
+        plain = read_plain(entries, Forms())
         if plain is None:
             continue
         slow = [recordcodec._examine(entry) for entry in entries]
@@ -726,7 +727,7 @@ def test_what_is_read_at_once_is_what_is_read_one_by_one(
 
 
 def test_usual_batches_are_read_at_once() -> None:
-    assert len(read_plain([*decisions(500), *RECORDS]) or ()) == 500 + len(RECORDS)
+    assert len(read_plain([*decisions(500), *RECORDS], Forms()) or ()) == 500 + len(RECORDS)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from muniment.tlog.note import Verifier, parse_vkey
 from muniment.tlog.tiles import Tile, check_bundle
 
 if TYPE_CHECKING:
-    from muniment.records.forms import Usual
+    from muniment.records.forms import Forms, Usual
     from muniment.records.kinds import Record
     from muniment.records.shape import Shaped
 
@@ -123,6 +123,7 @@ def examine(
     vkeys: tuple[str, ...],
     *,
     tree_only: bool = False,
+    forms: "Forms | None" = None,
 ) -> Examined:
     """Checks entry bundles: framing, leaf hashes, records and manifests.
 
@@ -133,6 +134,7 @@ def examine(
         origin: The log's origin.
         vkeys: Keys whose manifests can be verified.
         tree_only: Not to look at what the entries are.
+        forms: What this process has learned of usual decisions.
     """
     start = bundles[0].tile.start
     error: FormatError | None = None
@@ -171,7 +173,7 @@ def examine(
     if tree_only:
         return Examined(end, done, roots, rest, [], findings, (), [], error)
     skip = min(len(known), len(entries))
-    new = _Entries(entries[skip:], hashes[skip:], start + skip, origin, vkeys)
+    new = _Entries(entries[skip:], hashes[skip:], start + skip, origin, vkeys, forms)
     runs = new.runs(findings)
     findings.sort(key=lambda one: one.index or 0)
     relations = extract(new.entries, new.plain, new.hashes, new.start, origin)
@@ -218,6 +220,7 @@ class _Entries:
         start: int,
         origin: str,
         vkeys: tuple[str, ...],
+        forms: "Forms | None",
     ) -> None:
         self.entries = entries
         self.hashes = hashes
@@ -227,6 +230,7 @@ class _Entries:
         self.odd: list[Finding] = []
         self._origin = origin
         self._vkeys = vkeys
+        self._forms = forms
 
     def runs(self, findings: list[Finding]) -> list[Run]:
         ends = [at for at, entry in enumerate(self.entries) if entry.startswith(MANIFEST_PREFIX)]
@@ -268,7 +272,7 @@ class _Entries:
         whose: list[tuple[int, str]] = []
         for at in range(begin, end, PIECE):
             entries = self.entries[at : min(at + PIECE, end)]
-            plain = read_plain(entries)
+            plain = read_plain(entries, self._forms)
             self.plain += [None] * len(entries) if plain is None else plain
             names = producers(plain or ())
             if len(names) == 1:

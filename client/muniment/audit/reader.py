@@ -23,6 +23,7 @@ from typing import Final, NamedTuple, TypeVar
 from muniment.audit.check import Bundle, Examined, examine
 from muniment.errors import MunimentError
 from muniment.http.logclient import LogClient
+from muniment.records.forms import Forms
 from muniment.tlog.tiles import Tile, bundles_of
 
 SPAN: Final = 16
@@ -60,10 +61,15 @@ class Job(NamedTuple):
     tree_only: bool
 
 
-async def examine_span(client: LogClient, job: Job) -> Examined:
+async def examine_span(client: LogClient, job: Job, forms: Forms) -> Examined:
     """Reads the bundles of a span and examines them.
 
     What cannot be read ends the span: the error is in what is returned.
+
+    Args:
+        client: The log.
+        job: The span.
+        forms: What this process has learned of usual decisions.
     """
 
     async def fetch(tile: Tile) -> Bundle | MunimentError:
@@ -76,7 +82,12 @@ async def examine_span(client: LogClient, job: Job) -> Examined:
         return Bundle(tile, data, hashes)
 
     check = partial(
-        examine, known=job.known, origin=job.origin, vkeys=job.vkeys, tree_only=job.tree_only
+        examine,
+        known=job.known,
+        origin=job.origin,
+        vkeys=job.vkeys,
+        tree_only=job.tree_only,
+        forms=forms,
     )
     bundles: list[Bundle] = []
     for fetched in await asyncio.gather(*map(fetch, job.tiles)):
@@ -94,11 +105,12 @@ class _Worker:
 
     def __init__(self, client: LogClient) -> None:
         self._client = client
+        self._forms = Forms()
         self._runner = asyncio.Runner()
         self._runner.run(client.__aenter__())
 
     def examine(self, job: Job) -> Examined:
-        return self._runner.run(examine_span(self._client, job))
+        return self._runner.run(examine_span(self._client, job, self._forms))
 
     def close(self) -> None:
         self._runner.run(self._client.close())
@@ -186,10 +198,11 @@ async def read_spans(
         tree_only: Not to look at what the entries are.
     """
     loop = asyncio.get_running_loop()
+    forms = Forms()
 
     async def work(job: Job) -> Examined:
         if pool is None:
-            return await examine_span(client, job)
+            return await examine_span(client, job, forms)
         return await loop.run_in_executor(pool, _examine, job)
 
     flight = AHEAD if pool is None else AHEAD * min(_cpus(), MOST_PROCESSES)

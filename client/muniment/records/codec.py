@@ -22,7 +22,7 @@ from muniment.records.check import (
     explain,
     time_problem,
 )
-from muniment.records.forms import Usual
+from muniment.records.forms import Forms, Usual
 from muniment.records.guards import ENCODER, UNDECIDED, needs_care, plain_float
 from muniment.records.kinds import Record
 from muniment.records.plainvalue import plain_members
@@ -148,7 +148,9 @@ def encode_members(members: dict[str, Any]) -> bytes:
     return data
 
 
-def check_records(entries: Sequence[bytes], producer: str, *, are_new: bool = False) -> None:
+def check_records(
+    entries: Sequence[bytes], producer: str, *, are_new: bool = False, forms: Forms | None = None
+) -> None:
     """Checks that each entry is a canonical, valid record of one producer.
 
     Costs 3 to 8 µs a record; about 20 times that for a record that needs the slow path (see the
@@ -159,6 +161,7 @@ def check_records(entries: Sequence[bytes], producer: str, *, are_new: bool = Fa
         producer: The key name that each must have as its producer; itself a valid key name.
         are_new: Whether they shall be logged now. Then the times that they state must be ones that
             can be meant, see `times`; what a log holds stays valid whatever it says.
+        forms: What the caller has learned of usual decisions, if it checks many.
 
     Raises:
         RecordError: For the first entry that is not acceptable; the message starts with its
@@ -166,11 +169,11 @@ def check_records(entries: Sequence[bytes], producer: str, *, are_new: bool = Fa
             ``record 17: request.subject.id: expected str, got int``.
         FormatError: If `producer` is no key name.
     """
-    in_one_go(checking(entries, producer, are_new=are_new))
+    in_one_go(checking(entries, producer, are_new=are_new, forms=forms))
 
 
 def checking(
-    entries: Sequence[bytes], producer: str, *, are_new: bool = False
+    entries: Sequence[bytes], producer: str, *, are_new: bool = False, forms: Forms | None = None
 ) -> Generator[None, None, None]:
     """Does `check_records` in steps, and yields between them.
 
@@ -186,7 +189,7 @@ def checking(
         piece = entries[start : start + AT_ONCE]
         size = sum(map(len, piece)) + len(piece) * _RECORD_EFFORT
         if size <= _EFFORT:
-            plain = read_plain(piece)
+            plain = read_plain(piece, forms)
             if plain is not None and _are_fit(plain, producer, are_new=are_new):
                 effort += size
                 if effort > _EFFORT:

@@ -1,4 +1,7 @@
-"""Usual decisions (design section 3.1), told by one regular expression: a quarter of reading them.
+"""Usual decisions, recognised by one regular expression: a third of what reading them costs.
+
+Its law: whatever it accepts, the complete check (`codec`) accepts, and finds the same in it.
+Whoever checks records owns a `Forms`: a log, a gateway, each process of an audit.
 
 Producers write the same few forms over and over: only strings and numbers change. `Forms` learns
 the objects that AuthZEN leaves open (properties, contexts) from records that the complete check has
@@ -53,7 +56,7 @@ _ID: Final = rb'"([!#-\[\]-~]{1,%d}+)"' % MAX_ID
 _KEY_NAME: Final = rb'"([!#-*,-\[\]-~]{1,%d}+)"' % MAX_KEY_NAME
 _CODES: Final = "|".join(get_args(DenialCode)).encode()
 
-# The decision as `recordshape.PlainDecision` has it, without artifact, signatures and traceparent.
+# The decision as `shape.PlainDecision` has it, without artifact, signatures and traceparent.
 # An `%b` stands for an open object. Groups must not be possessive: early 3.11 gets these wrong.
 _DECISION: Final = (
     rb'\{("denial":\{"codes":\["(?:' + _CODES + rb')"\]\},)?'

@@ -26,6 +26,7 @@ from muniment.records.api import (
     decision_of_evaluation,
     encode_record,
 )
+from muniment.records.forms import Forms
 from muniment.records.plainvalue import plain_value
 from muniment.records.submission import is_traceparent
 from muniment.tlog.encoding import FormatError
@@ -68,6 +69,7 @@ class Preparer:
         self.producer = producer
         self._now_ms = now_ms
         self._new_id = new_id
+        self._forms = Forms()
 
     def prepare(self, records: Iterable[RecordInput]) -> list[bytes]:
         """Prepares records, in order.
@@ -83,7 +85,8 @@ class Preparer:
         start = 0
         while start < len(entries):
             try:
-                check_records(entries[start:] if start else entries, self.producer, are_new=True)
+                rest = entries[start:] if start else entries
+                check_records(rest, self.producer, are_new=True, forms=self._forms)
             except RecordError as error:
                 at = start + error.entry
                 if isinstance(given[at], _TYPED):

@@ -1,10 +1,10 @@
-"""A whole batch of plain records (design section 3.1), read and checked at once.
+"""A whole batch of plain records, read and checked at once.
 
-This is the fast path of logging and auditing, in two steps. Usual decisions are told by a pattern
-(`recordforms`). What is left is decoded into types by one call and encoded again by another, and
+This is the fast path of logging and auditing, in two steps. A pattern recognises usual decisions
+(`forms`). What is left is decoded into types by one call and encoded again by another, and
 one comparison of bytes shows that all were canonical: half of what it costs record by record. Both
 only ever accept. A batch with one record that is out of the ordinary is not judged here at all; it
-goes record by record (`recordcodec`), where the complete check has the last word.
+goes record by record (`codec`), where the complete check has the last word.
 """
 
 from collections.abc import Sequence
@@ -22,30 +22,33 @@ AT_ONCE: Final = 64
 """Records decoded together: what they become still fits into a processor's own cache."""
 
 _decode_lines: Final = Decoder(Shaped, float_hook=plain_float).decode_lines
-_FORMS: Final = Forms()
 
 
-def read_plain(entries: Sequence[bytes], forms: Forms = _FORMS) -> list[Usual | Shaped] | None:
+def read_plain(entries: Sequence[bytes], forms: Forms | None) -> list[Usual | Shaped] | None:
     """Reads entries that are all canonical, valid records, as most are.
 
     Whose records they are, the caller compares, see `producers`.
 
     Args:
         entries: Any number.
-        forms: What is known of usual decisions; learns from what is read.
+        forms: What whoever checks has learned of usual decisions, and learns more of here; None
+            to read without.
 
     Returns:
         The records, in order. None when that is not certain, for one of them at least: then nothing
         is said of any.
     """
-    found: list[Usual | Shaped | None] = [*forms.read(entries)]
+    found: list[Usual | Shaped | None] = [None] * len(entries)
+    if forms is not None:
+        found = [*forms.read(entries)]
     rest = [at for at, one in enumerate(found) if one is None]
     for start in range(0, len(rest), AT_ONCE):
         places = rest[start : start + AT_ONCE]
         shaped = _read_shaped([entries[at] for at in places])
         if shaped is None:
             return None
-        forms.learn(shaped)
+        if forms is not None:
+            forms.learn(shaped)
         for at, one in zip(places, shaped, strict=True):
             found[at] = one
     return found  # type: ignore[return-value]  # no None is left

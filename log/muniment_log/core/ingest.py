@@ -36,6 +36,7 @@ from muniment_log.http.bearer import NONE, Tokens
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
+    from muniment.records.forms import Forms
     from muniment.records.manifest import Batch
     from muniment.tlog.note import Verifier
 
@@ -122,10 +123,14 @@ class Admission:
         return frames
 
 
-def examine(frames: Frames) -> Generator[None, None, Batch]:
+def examine(frames: Frames, forms: Forms) -> Generator[None, None, Batch]:
     """Hashes and checks every record of an authentic batch, in steps; returns the batch.
 
     Costs about 10 µs a record.
+
+    Args:
+        frames: the batch.
+        forms: what the log has learned of usual decisions.
 
     Raises:
         MalformedBatchError: the records are not those of the manifest.
@@ -136,7 +141,7 @@ def examine(frames: Frames) -> Generator[None, None, Batch]:
     except FormatError as error:
         raise MalformedBatchError(str(error)) from error
     try:
-        yield from checking(frames.records, frames.manifest.producer, are_new=True)
+        yield from checking(frames.records, frames.manifest.producer, are_new=True, forms=forms)
     except RecordError as error:
         raise BadRecordError(error.entry, str(error)) from error
     return batch

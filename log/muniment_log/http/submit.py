@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from muniment.records.forms import Forms
 from muniment.records.manifest import MAX_BATCH_BYTES
 from muniment.tlog.encoding import format_base64
 from muniment_log.core.ingest import examine, receiving
@@ -67,6 +68,7 @@ class Submit:
         self._doors = doors
         self._budgets = budgets
         self._turns = Turns()
+        self._forms = Forms()
         self._over_budget = metrics.counter(
             "over_budget",
             "Requests refused because their producer is over its budget.",
@@ -92,7 +94,7 @@ class Submit:
             self._check_budget(producer)
             self._budgets.charge(producer, records=len(frames.records), size=len(body))
             with self._interest(waiting):
-                batch = await self._turns.run(examine(frames))
+                batch = await self._turns.run(examine(frames, self._forms))
                 receipt = await self._sequencer.submit(batch)
                 return await self._answer(receipt, waiting)
         except LogError as error:
