@@ -9,8 +9,11 @@ import json
 import os
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,6 +80,45 @@ async def test_arguments_that_change_before_the_run_are_not_run(bench: Bench) ->
     assert [(one["status"], one["denial"]["codes"]) for one in outcomes] == [
         ("aborted", ["authorization_discontinuity"])
     ] * len(cases)
+
+
+DEFAULT = {"to": "customer-1"}
+
+
+def pay(order: dict[str, str] = DEFAULT) -> str:
+    return order["to"]
+
+
+def pay_by_name(*, amount: int = 1, order: dict[str, str] = DEFAULT) -> str:
+    return order["to"] * amount
+
+
+async def pay_later(order: dict[str, str] = DEFAULT) -> str:
+    return order["to"]
+
+
+@pytest.mark.parametrize("function", [pay, pay_by_name, pay_later], ids=lambda one: one.__name__)
+async def test_a_default_that_changes_before_the_run_is_not_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, function: Callable[..., Any]
+) -> None:
+    if (function is pay_later) != (bench.kind == "event loop"):
+        return  # for the other kind of gateway
+    monkeypatch.setitem(DEFAULT, "to", "customer-1")
+
+    def change(_: Any) -> Any:
+        DEFAULT["to"] = "customer-2"
+        return {"decision": True}
+
+    async with bench.opened():
+        tool = governed(bench.gateway, decide=change, subject=AGENT)(function)
+        denial = await bench.denied(tool)
+        assert "changed between the decision and the run" in denial.reasons[0]
+        # Nobody uses it: changes of it are no concern of this call, nor when something else stands
+        # for the arguments.
+        assert await bench.call(tool, order={"to": "somebody"}) == "somebody"
+        DEFAULT["to"] = "customer-1"
+        bound = governed(bench.gateway, decide=change, subject=AGENT, bind=lambda: "an order")
+        assert await bench.call(bound(function)) == "customer-2"
 
 
 async def test_who_gets_the_request_cannot_change_it(bench: Bench) -> None:
@@ -315,6 +357,23 @@ def lazily() -> Iterator[int]:
     yield 1
 
 
+@dataclass(slots=True)
+class Streamed:
+    """A response whose body is made when somebody reads it."""
+
+    body: Iterator[int]
+
+
+class Queued:
+    """What task queues give back."""
+
+    def ready(self) -> bool:
+        return False
+
+    def successful(self) -> bool:
+        return False
+
+
 @pytest.mark.parametrize(
     ("make", "is_closed"),
     [
@@ -323,7 +382,14 @@ def lazily() -> Iterator[int]:
         (later_items, True),
         (lambda: (number for number in [1]), True),
         (lambda: {"stream": [lazily()]}, True),
+        (lambda: deque([coroutine()]), True),
+        (lambda: MappingProxyType({"stream": {"items": lazily()}.values()}), True),
         (contextlib.contextmanager(lazily), True),
+        (lambda: Streamed(lazily()), False),
+        (lambda: SimpleNamespace(body=lazily()), False),
+        (lambda: contextlib.closing(lazily()), False),
+        (lambda: contextlib.aclosing(later_items()), False),
+        (lambda: [Queued()], False),
         (lambda: iter([1]), False),
         (lambda: map(print, [1]), False),
         (concurrent.futures.Future, False),
@@ -348,10 +414,32 @@ async def test_a_result_that_is_still_to_come_is_no_completion(
     assert outcome["status"] == "unknown"
 
 
-async def test_a_file_is_a_result(bench: Bench) -> None:
+def begun() -> Iterator[int]:
+    """A generator that has begun: how its owner works, and not what is to come."""
+
+    def work() -> Iterator[int]:
+        yield 1
+        yield 2
+
+    working = work()
+    next(working)
+    return working
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Path(os.devnull).open, lambda: SimpleNamespace(worker=begun()), object, bytes],
+    ids=["file", "object at work", "object", "bytes"],
+)
+async def test_what_is_there_is_a_result(bench: Bench, make: Callable[[], Any]) -> None:
+    def give() -> Any:
+        return make()
+
     async with bench.opened():
-        with await bench.call(bench.tool(lambda: Path(os.devnull).open())):
-            pass
+        with contextlib.ExitStack() as stack:
+            result = await bench.call(bench.tool(give))
+            if hasattr(result, "close"):
+                stack.callback(result.close)
         [outcome] = await bench.outcomes()
     assert outcome["status"] == "completed"
 

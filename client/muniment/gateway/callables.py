@@ -5,13 +5,21 @@ through. What would run later, unseen and outside of its run, is refused where i
 shows only in the result is no completion.
 """
 
-import concurrent.futures
 import contextlib
 import functools
 import inspect
 import io
+from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType
+from types import (
+    AsyncGeneratorType,
+    CoroutineType,
+    FunctionType,
+    GeneratorType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any, Final
 
 _UNCALLABLE: Final = (
@@ -20,6 +28,13 @@ _UNCALLABLE: Final = (
 )
 
 _NAMELESS: Final = (None, "<lambda>")
+
+_MAPPINGS: Final[tuple[type[Any], ...]] = (dict, MappingProxyType, UserDict, ChainMap)
+_COLLECTIONS: Final[tuple[type[Any], ...]] = (
+    *(list, tuple, set, frozenset, deque, UserList),
+    *(type({}.keys()), type({}.values()), type({}.items())),
+)
+"""Python's own containers: what others do when they are iterated, nobody knows."""
 
 _NESTED: Final = 10_000
 """Most values of a result that are looked at, for one that has not run."""
@@ -138,14 +153,45 @@ def close_unrun(result: object) -> str | None:
 def is_unseen(result: object) -> bool:
     """Whether what a call is for is still to come: something in its result is awaited or iterated.
 
-    A file, which can be iterated as well, is there.
+    A file, which can be iterated as well, is there. An object's own coroutines and generators may
+    be how it works, unless they have not begun: then somebody is to run them.
     """
     return any(
         inspect.isawaitable(value)
-        or isinstance(value, AsyncIterator | concurrent.futures.Future)
+        or isinstance(value, AsyncIterator)
         or (isinstance(value, Iterator) and not isinstance(value, io.IOBase))
+        or _is_promise(value)
+        or any(_has_not_begun(one) for one in _attributes(value))
         for value in _values(result)
     )
+
+
+def _is_promise(value: object) -> bool:
+    """Whether an object stands for a result to come: a future, or a pool's or queue's result."""
+    kind = type(value)
+    return hasattr(kind, "add_done_callback") or (
+        hasattr(kind, "ready") and hasattr(kind, "successful")
+    )
+
+
+def _has_not_begun(value: object) -> bool:
+    if isinstance(value, CoroutineType):
+        return inspect.getcoroutinestate(value) == inspect.CORO_CREATED
+    if isinstance(value, GeneratorType):
+        return inspect.getgeneratorstate(value) == inspect.GEN_CREATED
+    return isinstance(value, AsyncGeneratorType)
+
+
+def _attributes(value: object) -> list[object]:
+    """The values of an object's own attributes; none of functions, classes and modules."""
+    if isinstance(value, FunctionType | MethodType | ModuleType | type):
+        return []
+    found = list(getattr(value, "__dict__", {}).values())
+    for kind in type(value).__mro__:
+        names = kind.__dict__.get("__slots__", ())
+        slots = (names,) if isinstance(names, str) else tuple(names)
+        found += [getattr(value, name, None) for name in slots]
+    return found
 
 
 def _values(result: object) -> Iterator[object]:
@@ -158,7 +204,8 @@ def _values(result: object) -> Iterator[object]:
             continue
         seen.add(id(value))
         yield value
-        if isinstance(value, dict):
+        if isinstance(value, _MAPPINGS):
+            waiting += value
             waiting += value.values()
-        elif isinstance(value, list | tuple | set | frozenset):
+        elif isinstance(value, _COLLECTIONS):
             waiting += value

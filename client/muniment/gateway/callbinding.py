@@ -31,14 +31,21 @@ class Bound:
     Attributes:
         resource: The AuthZEN resource.
         digest: Digest of the canonical JSON of the arguments, or of what stands for them.
+        defaults: The same of the defaults that stand in for arguments and can change; None if there
+            are none, or one is no JSON.
     """
 
     resource: dict[str, Any]
     digest: str
+    defaults: str | None = None
 
     def is_same(self, other: "Bound") -> bool:
         """Whether two calls are about the same; 1 is not True here, as it is not in JSON."""
-        return self.digest == other.digest and repr(self.resource) == repr(other.resource)
+        return (self.digest, self.defaults, repr(self.resource)) == (
+            other.digest,
+            other.defaults,
+            repr(other.resource),
+        )
 
 
 class CallBinding:
@@ -59,6 +66,7 @@ class CallBinding:
         self._resource = resource
         self._bind = bind
         self._is_method = _is_method(function)
+        self._signature, self._defaults = _changing_defaults(function)
         self._first: tuple[Any, ...] = ()
         self._named: dict[str, Any] = {}
         while isinstance(function, functools.partial):
@@ -74,7 +82,9 @@ class CallBinding:
             Exception: What the caller's ``resource`` and ``bind`` raise.
         """
         resource = self._resource(*args, **kwargs) if callable(self._resource) else self._resource
-        return Bound(deepcopy(dict(resource)), self._digest(args, kwargs))
+        return Bound(
+            deepcopy(dict(resource)), self._digest(args, kwargs), self._stood_in(args, kwargs)
+        )
 
     def _digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         if self._bind is not None:
@@ -82,6 +92,18 @@ class CallBinding:
         # The object of a method is not an argument of the call.
         given = (*self._first, *(args[1:] if self._is_method else args))
         return digest_of({"args": given, "kwargs": {**self._named, **kwargs}}, "the call")
+
+    def _stood_in(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+        """Digest of the defaults that a call uses and somebody could change, see ``Bound``."""
+        if self._bind is not None or not self._defaults:
+            return None
+        try:
+            given = self._signature.bind(*args, **kwargs).arguments
+        except TypeError:  # a wrapper takes other arguments than what it wraps
+            given = {}
+        return digest_of_result(
+            {name: value for name, value in self._defaults.items() if name not in given}
+        )
 
 
 def digest_of(value: Any, what: str) -> str:
@@ -123,6 +145,20 @@ def _check_plain(value: Any, where: str, depth: int) -> None:
             f"{where}: {kind.__name__} has no canonical JSON form, so what is decided cannot be "
             "bound to what runs: pass JSON types, or say with governed(bind=...) what stands for it"
         )
+
+
+def _changing_defaults(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:
+    """The signature of what a call runs in the end, and its defaults that are JSON containers."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # of something that is not written in Python
+        return inspect.Signature(), {}
+    parameters = signature.parameters.items()
+    return signature, {
+        name: one.default
+        for name, one in parameters
+        if isinstance(one.default, dict | list | tuple)
+    }
 
 
 def _is_method(function: Callable[..., Any]) -> bool:
