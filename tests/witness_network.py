@@ -27,7 +27,7 @@ from muniment_witness.config import Gossip, LogOptions, Peer, WitnessConfig, Wit
 from muniment_witness.gossip.net import Answer, UnreachableError
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.api import WitnessHttp
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import Authentic, Log, authenticate
 from witness_tools import opened_store, witness_signer
 
 START = 1_700_000_000
@@ -142,6 +142,13 @@ class Node:
 
     async def add(self, old: int, view: View, new: int | None = None) -> Response:
         return await self.call("POST", "/add-checkpoint", view.add_checkpoint(old, new).encode())
+
+    def authentic(self, old: int, view: View, new: int) -> Authentic:
+        """A request that this witness takes for the log's."""
+        log = Log(self.network.origin, self.network.verifiers)
+        request = authenticate(log, view.add_checkpoint(old, new))
+        assert isinstance(request, Authentic)
+        return request
 
     @property
     def evidence(self) -> list[str]:

@@ -14,8 +14,9 @@ from muniment.local.logs import event
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import Note, Verifier, verify_note
-from muniment_witness.gossip.comparer import Comparer, Finding
+from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.tiles import TileReader, UnresolvedError
+from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.cosigner import Cosigner
 from muniment_witness.judge.decide import Authentic, Refused
 from muniment_witness.judge.relation import Seen
@@ -71,6 +72,7 @@ class Mover:
             Problem: 503, when too many requests wait.
             FatalDatabaseError: If it could not be made durable; the process must end.
         """
+        self._comparer.reconcile(origin)
         frontier = self._comparer.frontier(origin)
         if frontier is None or frontier.head.size <= self.size(origin):
             return None
@@ -157,8 +159,8 @@ class Mover:
                 size=own.seen.head.size,
             )
         elif await self._comparer.observe(own.seen, "own cosignature", prefixes) in {
-            Finding.PROVEN,
-            Finding.UNRESOLVED,
+            Comparison.PROVEN,
+            Comparison.UNRESOLVED,
         }:
             return False
         if self._holds.ahead.get(origin) is own:

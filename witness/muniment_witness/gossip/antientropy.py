@@ -24,7 +24,7 @@ from muniment.tlog.evidence import MAX_EVIDENCE_SIZE, parse_evidence
 from muniment.tlog.note import Note, Verifier, lines_of, verify_note
 from muniment_witness.config import Peer
 from muniment_witness.gossip.advance import Mover
-from muniment_witness.gossip.comparer import Comparer, Finding
+from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.peers import (
     EVIDENCE_PATH,
@@ -37,6 +37,7 @@ from muniment_witness.gossip.peers import (
 )
 from muniment_witness.gossip.pull import jittered
 from muniment_witness.gossip.sources import Sources, peer_prefix, shown_path
+from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import Log
 from muniment_witness.judge.relation import authentic
 from muniment_witness.judge.suspension import Holds
@@ -255,7 +256,7 @@ class Gossip:
         await self._read_checkpoints(peer, origins)
         for origin in told:
             head = state.heads[origin]
-            if not head.error and (head.size < 0 or head.finding != Finding.UNRESOLVED):
+            if not head.error and (head.size < 0 or head.finding != Comparison.UNRESOLVED):
                 self._holds.heard(origin, "peer")
 
     async def _ask_shown(self, peer: Peer, origin: str) -> bool:

@@ -1,4 +1,4 @@
-"""Design section 5: every head that a log signed is compared with the witness's own frontier.
+"""Every head that a log signed is compared with the witness's own frontier.
 
 Whatever its source (an answer of the log, a peer, a refused request), a head goes through
 `observe`: compared by its note alone where that is enough, by the history, or by tiles of the newer
@@ -14,7 +14,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from enum import StrEnum
 from typing import Final
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
@@ -23,6 +22,7 @@ from muniment.tlog.encoding import MunimentError, VerificationError
 from muniment.tlog.evidence import contradiction_of
 from muniment_witness.gossip.catchup import CatchUp
 from muniment_witness.gossip.tiles import TileReader, UnresolvedError
+from muniment_witness.judge.comparison import Comparison, conclude
 from muniment_witness.judge.decide import Authentic, Head, Log, Refused
 from muniment_witness.judge.relation import (
     Same,
@@ -47,21 +47,6 @@ MAX_RETRIES: Final = 8
 
 _ATTEMPTS: Final = 4
 _LOGGER: Final = logging.getLogger(__name__)
-
-
-class Finding(StrEnum):
-    """What came of comparing a head with the frontier."""
-
-    SAME = "same"
-    """The frontier itself, or an empty tree."""
-    EXTENDS = "extends"
-    """It begins with the frontier's leaves; it is the frontier now."""
-    PREFIX = "prefix"
-    """The frontier begins with its leaves."""
-    PROVEN = "proven"
-    """It contradicts the frontier: there is evidence."""
-    UNRESOLVED = "unresolved"
-    """Not known: no source gave tiles of the newer tree."""
 
 
 class Comparer:
@@ -91,7 +76,7 @@ class Comparer:
         self._catch_up = catch_up
         self._clock = clock
         self._locks: dict[str, asyncio.Lock] = {}
-        self._settled: dict[str, OrderedDict[bytes, Finding]] = {}
+        self._settled: dict[str, OrderedDict[bytes, Comparison]] = {}
         self._based: dict[str, Head] = {}
         self._heads: dict[tuple[str, bool], tuple[bytes, Seen]] = {}
         self.unrelated: Callable[[Seen], object] = lambda _: None
@@ -102,23 +87,37 @@ class Comparer:
 
     def frontier(self, origin: str) -> Seen | None:
         """The newest head of a log that is known to extend all accepted ones; None at first."""
-        own = self._own_head(origin)
-        noted = self._ledger.watched.get(origin)
-        if noted is None:
-            return own
-        watched = self._stored(origin, noted.note, watched=True)
-        if own is None:
-            return watched
-        if watched.head.size > own.head.size and self._based.get(origin) == own.head:
-            return watched
-        # The cosigned head moved without the watched one (or the process restarted): compare anew.
+        watched = self._watched(origin)
+        return self._cosigned(origin) if watched is None or self._is_stale(watched) else watched
+
+    def reconcile(self, origin: str) -> None:
+        """Gives up a watched head that the cosigned head has overtaken.
+
+        The cosigned head moved by itself, or the process restarted: unless both are the same, how
+        they relate is unknown, and the watched head becomes a suspicion, to be compared anew.
+        """
+        watched = self._watched(origin)
+        if watched is None or not self._is_stale(watched):
+            return
         self._ledger.unwatch(origin)
-        if watched.head != own.head:
+        if watched.head != self._store.head(origin):
             self._settled.get(origin, OrderedDict()).pop(watched.digest, None)
             self._suspect(watched, "watched", b"", "to be compared with the cosigned head")
-        return own
 
-    def _own_head(self, origin: str) -> Seen | None:
+    def _is_stale(self, watched: Seen) -> bool:
+        """Whether a watched head is not known to extend the cosigned head as it is now."""
+        origin = watched.origin
+        cosigned = self._store.latest.get(origin)
+        if cosigned is None:
+            return False
+        is_larger = watched.head.size > cosigned.head.size
+        return not (is_larger and self._based.get(origin) == cosigned.head)
+
+    def _watched(self, origin: str) -> Seen | None:
+        noted = self._ledger.watched.get(origin)
+        return None if noted is None else self._stored(origin, noted.note, watched=True)
+
+    def _cosigned(self, origin: str) -> Seen | None:
         latest = self._store.latest.get(origin)
         return None if latest is None else self._stored(origin, latest.note)
 
@@ -136,7 +135,7 @@ class Comparer:
 
     async def observe(
         self, seen: Seen, source: str, prefixes: Sequence[str] = (), *, request: bytes = b""
-    ) -> Finding:
+    ) -> Comparison:
         """Compares a head with the frontier; reads tiles when it must.
 
         Args:
@@ -149,23 +148,25 @@ class Comparer:
             FatalDatabaseError: If evidence could not be made durable; the process must end.
         """
         origin = seen.origin
+        self.reconcile(origin)
         if (known := self._known(seen)) is not None:
             return known
         async with self._locks.setdefault(origin, asyncio.Lock()):
+            self.reconcile(origin)
             if (known := self._known(seen)) is not None:
                 return known
             try:
-                finding = await self._compare(seen, source, prefixes)
+                result = await self._compare(seen, source, prefixes)
             except UnresolvedError as error:
                 self._suspect(seen, source, request, str(error))
-                return Finding.UNRESOLVED
+                return Comparison.UNRESOLVED
         self.reasons.pop(seen.digest, None)
         self._ledger.settle(origin, seen.digest)
         settled = self._settled.setdefault(origin, OrderedDict())
-        settled[seen.digest] = finding
+        settled[seen.digest] = result
         while len(settled) > MAX_SETTLED:
             settled.popitem(last=False)
-        return finding
+        return result
 
     async def refused(self, request: Authentic, refusal: Refused, body: bytes) -> None:
         """Keeps what a refused request shows, before the refusal is told.
@@ -180,6 +181,7 @@ class Comparer:
             return
         signed = SignedCheckpoint(request.checkpoint, request.note)
         seen = Seen(signed, digest_of(signed))
+        self.reconcile(seen.origin)
         if self._known(seen) is not None:
             return
         verdict = compare(self.frontier(seen.origin), seen)
@@ -193,41 +195,49 @@ class Comparer:
             with suppress(VerificationError):  # a key that signed one of them is no longer listed
                 await self.file(verdict, "add-checkpoint")
 
-    def _known(self, seen: Seen) -> Finding | None:
+    def _known(self, seen: Seen) -> Comparison | None:
         frontier = self.frontier(seen.origin)
         if frontier is not None and frontier.head == seen.head:
             self._ledger.settle(seen.origin, seen.digest)
-            return Finding.SAME
+            return Comparison.SAME
         settled = self._settled.get(seen.origin)
         return None if settled is None else settled.get(seen.digest)
 
-    async def _compare(self, seen: Seen, source: str, prefixes: Sequence[str]) -> Finding:
+    async def _compare(self, seen: Seen, source: str, prefixes: Sequence[str]) -> Comparison:
         origin = seen.origin
         for _ in range(_ATTEMPTS):
-            frontier = self.frontier(origin)
-            own = self._store.head(origin)
+            self.reconcile(origin)
+            frontier, cosigned = self.frontier(origin), self._store.head(origin)
             verdict = compare(frontier, seen)
             proven = (
                 await self._relate(verdict, prefixes) if isinstance(verdict, Unrelated) else verdict
             )
-            if proven is not None and not isinstance(proven, Same):
-                try:
-                    await self.file(proven, source)
-                except VerificationError as error:
-                    # The contradiction is with a head whose key is no longer listed.
-                    raise UnresolvedError(f"a contradiction, but {error}") from error
-                return Finding.PROVEN
             now = self.frontier(origin)
-            if (now and now.digest) != (frontier and frontier.digest):
-                continue  # it moved meanwhile, and what was found is about the one before
-            if frontier is not None and seen.head.size <= frontier.head.size:
-                return Finding.SAME if isinstance(verdict, Same) else Finding.PREFIX
-            if seen.head.size == 0:
-                return Finding.SAME
-            self._based[origin] = own
-            self._ledger.watch(origin, Noted(seen.signed.encode(), self._clock()))
-            return Finding.EXTENDS
+            result = conclude(frontier, seen, proven)
+            # A contradiction stands. All else was about the frontier before, if it moved meanwhile.
+            if result is Comparison.PROVEN or _is_same_note(frontier, now):
+                await self._apply(result, seen, cosigned, proven, source)
+                return result
         raise UnresolvedError("the frontier moved too often")
+
+    async def _apply(
+        self,
+        result: Comparison,
+        seen: Seen,
+        cosigned: Head,
+        proven: Same | Evidence | None,
+        source: str,
+    ) -> None:
+        """Files evidence, or makes the head the frontier, as the result calls for."""
+        if proven is not None and not isinstance(proven, Same):
+            try:
+                await self.file(proven, source)
+            except VerificationError as error:
+                # The contradiction is with a head whose key is no longer listed.
+                raise UnresolvedError(f"a contradiction, but {error}") from error
+        elif result is Comparison.EXTENDS:
+            self._based[seen.origin] = cosigned
+            self._ledger.watch(seen.origin, Noted(seen.signed.encode(), self._clock()))
 
     async def _relate(self, pair: Unrelated, prefixes: Sequence[str]) -> Evidence | None:
         origin, older, newer = pair.newer.origin, pair.older, pair.newer
@@ -269,11 +279,12 @@ class Comparer:
         Raises:
             FatalDatabaseError: If something could not be made durable; the process must end.
         """
+        for origin in self._logs:
+            self.reconcile(origin)
         for origin in list(self._ledger.suspicions):
             log = self._logs.get(origin)
             if log is None:
                 continue
-            self.frontier(origin)
             known = self._ledger.suspicions.get(origin, {})
             for digest, suspicion in list(known.items())[:MAX_RETRIES]:
                 try:
@@ -282,7 +293,7 @@ class Comparer:
                     self._ledger.settle(origin, digest)  # its key is no longer the log's
                     continue
                 if await self.observe(seen, suspicion.source, prefixes(origin)) is (
-                    Finding.UNRESOLVED
+                    Comparison.UNRESOLVED
                 ) and (again := known.pop(digest, None)):
                     known[digest] = again  # to the end of the line
         await self._ledger.save()
@@ -315,9 +326,13 @@ class Comparer:
         frontier = self.frontier(signed.checkpoint.origin)
         if frontier is not None and head in {frontier.head, self._store.head(frontier.origin)}:
             return True
-        findings = self._settled.get(signed.checkpoint.origin)
-        return findings is not None and findings.get(digest_of(signed)) in {
-            Finding.SAME,
-            Finding.EXTENDS,
-            Finding.PREFIX,
+        results = self._settled.get(signed.checkpoint.origin)
+        return results is not None and results.get(digest_of(signed)) in {
+            Comparison.SAME,
+            Comparison.EXTENDS,
+            Comparison.PREFIX,
         }
+
+
+def _is_same_note(one: Seen | None, other: Seen | None) -> bool:
+    return (one and one.digest) == (other and other.digest)

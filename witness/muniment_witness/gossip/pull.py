@@ -18,9 +18,10 @@ from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.note import Verifier
 from muniment_witness.config import LogOptions
 from muniment_witness.gossip.advance import Mover
-from muniment_witness.gossip.comparer import Comparer, Finding
+from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.sources import Sources
+from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import Log
 from muniment_witness.judge.relation import Seen, authentic
 from muniment_witness.judge.suspension import Holds
@@ -159,9 +160,9 @@ class Puller:
             return
         state.etag = ""
         finding = await self._observe(origin, state, seen)
-        if finding is Finding.UNRESOLVED:
+        if finding is Comparison.UNRESOLVED:
             return
-        if self._options[origin].cosign and finding in {Finding.SAME, Finding.EXTENDS}:
+        if self._options[origin].cosign and finding in {Comparison.SAME, Comparison.EXTENDS}:
             await self._cosign(origin, seen, prefixes)
         state.etag = etag
 
@@ -180,13 +181,13 @@ class Puller:
         self.shown(origin, signed)
         return seen, answer.etag
 
-    async def _observe(self, origin: str, state: Pulled, seen: Seen) -> Finding:
+    async def _observe(self, origin: str, state: Pulled, seen: Seen) -> Comparison:
         state.reached = self._clock()
         state.size = seen.head.size
         finding = await self._comparer.observe(seen, "the log", self._sources.tiles(origin))
         state.finding = finding
         self._note_lag(origin, state)
-        if finding is not Finding.UNRESOLVED:
+        if finding is not Comparison.UNRESOLVED:
             self._holds.heard(origin, "log")
         return finding
 
@@ -204,4 +205,4 @@ class Puller:
         outcome = await self._mover.cosign(seen, prefixes)
         if isinstance(outcome, Cosigned):
             self.moved(origin, outcome)
-            self._comparer.frontier(origin)  # the watched head is the cosigned one now
+            self._comparer.reconcile(origin)  # the watched head is the cosigned one now

@@ -211,12 +211,12 @@ class Watch:
         """
         checkpoint = request.checkpoint
         origin = checkpoint.origin
-        watched = self.store.ledger.watched
-        frontier = self.comparer.frontier(origin) if origin in watched else None
+        self.comparer.reconcile(origin)
+        if origin not in self.store.ledger.watched:
+            return  # the newest head is the cosigned one, by which the request is judged anyway
+        frontier = self.comparer.frontier(origin)
         if frontier is None or frontier.head == (checkpoint.size, checkpoint.root):
             return
-        if origin not in watched:
-            return  # the newest head is the cosigned one, by which the request is judged anyway
         signed = SignedCheckpoint(checkpoint, request.note)
         if contradiction_of(frontier.signed, signed) is not None:
             await self.comparer.observe(Seen(signed, digest_of(signed)), "add-checkpoint")
