@@ -1,0 +1,27 @@
+"""The names of `import muniment`: one list, and none costs anything before it is used."""
+
+import subprocess
+import sys
+
+import pytest
+
+import muniment
+
+
+def test_every_public_name_can_be_imported() -> None:
+    names = list(muniment.__all__)  # type: ignore[attr-defined]  # made at run time from the stub
+    assert {"Gateway", "LogClient", "Policy", "audit_log", "blocking", "governed"} <= set(names)
+    for name in names:
+        assert getattr(muniment, name) is not None, name
+    assert set(names) <= set(dir(muniment))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'muniment' has no attribute 'Gatway'"):
+        muniment.Gatway  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_importing_the_package_imports_none_of_its_modules() -> None:
+    code = "import muniment, sys; print([m for m in sys.modules if m.startswith('muniment.')])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
