@@ -7,6 +7,7 @@ import errno
 import functools
 import json
 import os
+import shutil
 import sqlite3
 import threading
 from collections import deque
@@ -606,17 +607,37 @@ class Unkept:
         self.monkeypatch.setattr(os, "posix_fallocate", fail)
         return self.monkeypatch.undo
 
-    def gone(self) -> Callable[[], None]:
-        aside = self.bench.path.with_name("aside")
-        self.bench.path.rename(aside)
+    def gone(self, end: str = "") -> Callable[[], None]:
+        path = self.bench.path.with_name(self.bench.path.name + end)
+        aside = path.with_name("aside")
+        path.rename(aside)
 
         def passes() -> None:
-            aside.rename(self.bench.path)
+            aside.rename(path)
+
+        return passes
+
+    def gone_log(self) -> Callable[[], None]:
+        return self.gone("-wal")
+
+    def replaced(self) -> Callable[[], None]:
+        passes = self.gone()
+        shutil.copy(self.bench.path.with_name("aside"), self.bench.path)
+        return passes
+
+    def cut_off(self) -> Callable[[], None]:
+        data = self.bench.path.read_bytes()
+        os.truncate(self.bench.path, 0)
+
+        def passes() -> None:
+            self.bench.path.write_bytes(data)
 
         return passes
 
 
-@pytest.mark.parametrize("way", ["full", "failed", "broken", "no_room", "gone"])
+@pytest.mark.parametrize(
+    "way", ["full", "failed", "broken", "no_room", "gone", "gone_log", "replaced", "cut_off"]
+)
 async def test_a_call_whose_outcome_cannot_be_kept_is_denied_before_it_is_decided(
     bench: Bench, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -635,6 +656,37 @@ async def test_a_call_whose_outcome_cannot_be_kept_is_denied_before_it_is_decide
             monkeypatch.setattr(spool, "LONGEST_PAUSE", 0.02)
             await bench.call(bench.tool(bench.ran.append), 1)
             assert [one["status"] for one in await bench.outcomes()] == ["completed"]
+
+
+async def test_a_call_whose_spool_is_deleted_while_it_is_decided_does_not_run(
+    bench: Bench,
+) -> None:
+    def delete(_: Any) -> Any:
+        bench.path.unlink()
+        return {"decision": True}
+
+    async with bench.opened():
+        await bench.denied(bench.tool(bench.ran.append, decide=delete), 1)
+        # What was open still is, so that the log learns of it.
+        [outcome] = await bench.outcomes()
+    assert not bench.ran
+    assert (outcome["status"], outcome["denial"]["codes"]) == (
+        "aborted",
+        ["authorization_discontinuity"],
+    )
+
+
+async def test_the_room_that_was_set_aside_is_made_anew_when_somebody_deletes_it(
+    bench: Bench,
+) -> None:
+    spare = bench.path.with_name(bench.path.name + spoolstore.SPARE_SUFFIX)
+    async with bench.opened():
+        for _ in range(2):
+            await bench.call(bench.tool(bench.ran.append), 1)
+            spare.unlink()
+        spare.mkdir()
+        await bench.denied(bench.tool(bench.ran.append), 1)
+    assert bench.ran == [1, 1]
 
 
 @pytest.mark.parametrize("options", [{"spool": None}, {"policy": None}])

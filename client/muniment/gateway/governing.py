@@ -207,6 +207,7 @@ class Governing:
             await self._authorize(call, outcome)
             if not self._binding.take(args, kwargs).is_same(bound):
                 raise Denied(("authorization_discontinuity",), [_CHANGED])
+            self._gateway.spool.check_there()
         except BaseException as error:
             denial = denial_of(error)
             raised = denial if isinstance(error, Exception) else error

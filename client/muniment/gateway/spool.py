@@ -204,6 +204,14 @@ class Spool:
         self._check_open()
         await self._store.end(call, entry)
 
+    def check_there(self) -> None:
+        """Checks that the file is where it was opened. Any thread may ask.
+
+        Raises:
+            DatabaseError: If it was deleted, replaced or cut off.
+        """
+        self._store.check_there()
+
     def forget(self, call: int) -> None:
         """Gives the room of a call back about which there is nothing to say."""
         if not self._closing:

@@ -259,11 +259,18 @@ class SpareRoom:
 
     Attributes:
         path: The file.
-        is_there: Whether it holds the room now.
     """
 
     path: Path
-    is_there: bool = field(default=False, init=False)
+    _is_made: bool = field(default=False, init=False)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it holds the room now; somebody may have deleted it."""
+        try:
+            return self._is_made and self.path.stat().st_size >= SPARE
+        except OSError:
+            return False
 
     def make(self) -> None:
         """Fills the room, unless that is done.
@@ -283,9 +290,9 @@ class SpareRoom:
             raise
         finally:
             os.close(file)
-        self.is_there = True
+        self._is_made = True
 
     def spend(self) -> None:
         """Gives the room away."""
-        self.is_there = False
+        self._is_made = False
         self.path.unlink(missing_ok=True)

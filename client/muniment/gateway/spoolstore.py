@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from muniment.errors import SpoolFull
 from muniment.gateway.spoolfile import APPLICATION_ID, MIGRATIONS, Change, SpareRoom, SpoolFile
@@ -26,6 +26,9 @@ _LOCKED_ATTEMPTS: Final = 15
 """Attempts to write records to a file that another program has locked; each waits for it, too."""
 
 T = TypeVar("T")
+
+_Inode: TypeAlias = tuple[int, int] | None
+"""Device and inode of a file; None if it is not there, or was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,23 @@ class SpoolStore:
             raise FatalDatabaseError(f"{self.path}: cannot be opened again: {self.failure}")
         return await self._writer.run(work, synced=synced)
 
+    def check_there(self) -> None:
+        """Checks that what is written is where the next process to open the spool looks for it.
+
+        What a file system did with an open file that was deleted, replaced or cut off, nobody sees
+        by writing to it.
+
+        Raises:
+            DatabaseError: If the file, or its write-ahead log, is not what was opened.
+        """
+        file, log = _identity(self.path)
+        # The log of a broken file is another one once that was opened anew.
+        if file != self._identity[0] or (log != self._identity[1] and not self.is_broken):
+            raise DatabaseError(
+                f"{self.path}: the spool's file, or its write-ahead log, is not there any more: "
+                "put it back, or close the gateway and open it anew"
+            )
+
     def fail(self, error: MunimentError) -> None:
         """Notes why the file cannot be written."""
         self.failure = error
@@ -185,8 +205,7 @@ class SpoolStore:
             SpoolFull: If the disk is full.
             DatabaseError: If the file is not there, or cannot be opened.
         """
-        if _identity(self.path) != self._identity:
-            raise DatabaseError(f"{self.path}: the spool's file is not there any more")
+        self.check_there()
         if not self._spare.is_there:
             try:
                 await asyncio.to_thread(self._spare.make)
@@ -283,6 +302,7 @@ class SpoolStore:
                 await writer.close()
                 raise
             self._writer = writer
+            self._identity = _identity(self.path)
             self.failure = None
 
 
@@ -309,9 +329,17 @@ def _settle(taken: Sequence[_Put], error: Exception | None = None) -> None:
             one.done.exception()  # the caller may have been cancelled
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> tuple[_Inode, _Inode]:
+    """Which file is at a path, and which write-ahead log beside it.
+
+    By their names alone: to open and close a file of SQLite's gives up its locks.
+    """
+    return _inode(path, least=1), _inode(path.with_name(path.name + "-wal"), least=0)
+
+
+def _inode(path: Path, *, least: int) -> _Inode:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return (found.st_dev, found.st_ino) if found.st_size >= least else None
