@@ -15,6 +15,7 @@ from muniment_witness.cli import setup
 from processes import muniment_witness
 
 PERIOD = 0.4
+REQUEST_SECONDS = 2.0  # of a witness that is set up by `configure`
 SETTLE_SECONDS = 30.0  # for what must come sooner or later; a busy machine is no finding
 
 
@@ -104,3 +105,27 @@ def free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
+
+
+def configure(folder: Path, logs: dict[str, str], peers: dict[str, str]) -> Path:
+    """A witness that knows logs and peers, by vkey and URL; no URL for a log is not to read it."""
+    setup.init(
+        folder,
+        name="w.example",
+        listen="127.0.0.1:0",
+        logs=(),
+        algorithms=("ed25519", "mldsa44"),
+        passphrase_file=None,
+        passphrase=None,
+    )
+    config = folder / "witness.toml"
+    text = config.read_text()
+    text = text[: text.index("# The logs to witness")]
+    for table, entries in (("log", logs), ("peer", peers)):
+        for vkey, url in entries.items():
+            text += f"[[{table}]]\nvkeys = [{json.dumps(vkey)}]\n"
+            text += f'url = "{url}"\n' if url else ""
+    text += "[gossip]\nperiod_seconds = 0.1\n"
+    text += f"request_seconds = {REQUEST_SECONDS}\nstart_seconds = 0.5\n"
+    config.write_text(text)
+    return config

@@ -3,8 +3,7 @@
 import contextlib
 import itertools
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from log_deployment import (
 from muniment.tlog.encoding import parse_base64
 from muniment.tlog.proofs import verify_inclusion
 from muniment_log.cluster.migrate import migrations
+from waiting import eventually
 
 RECORDS = decisions.decisions(300, producer=GATEWAY)
 SECONDS = 60.0  # only a failure waits so long
@@ -36,13 +36,6 @@ def made(database: str, bucket: engines.Bucket, tmp_path: Path) -> Iterator[Depl
     """A cluster in one process, with its witnesses."""
     with deployed(tmp_path, Cluster(database, bucket)) as deployment:
         yield deployment
-
-
-def eventually(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not is_true():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
 
 
 def is_integrating(process: processes.Process) -> bool:

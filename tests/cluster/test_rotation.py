@@ -3,8 +3,6 @@
 import contextlib
 import json
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import signing
 from log_deployment import GATEWAY, ORIGIN, Cluster, Deployment, Stream, ask, deployed, run
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.note import parse_vkey
+from waiting import eventually
 
 SECONDS = 60.0  # only a failure waits so long
 
@@ -56,13 +55,6 @@ class Machine:
         told = json.loads(self.command(*words))
         assert isinstance(told, dict)
         return told
-
-
-def eventually(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not is_true():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
 
 
 def key_id(vkey: str) -> str:

@@ -5,7 +5,6 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,10 @@ import decisions
 import engines
 import processes
 from log_deployment import GATEWAY, Cluster, ask, deployed, start_log
+from waiting import eventually
 
 RECORDS = decisions.decisions(20, producer=GATEWAY)
 SECONDS = 60.0  # only a failure waits so long
-
-
-def eventually(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not is_true():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
 
 
 def cluster_of(process: processes.Process) -> dict[str, Any]:

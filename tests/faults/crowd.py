@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import resource
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,13 +79,6 @@ def run(work: Coroutine[Any, Any, None]) -> None:
             await asyncio.sleep(0)
 
     asyncio.run(main())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for something that no event tells of, in another process or on the way there."""
-    async with asyncio.timeout(SECONDS):
-        while not condition():  # noqa: ASYNC110 - no event tells of it
-            await asyncio.sleep(0.02)
 
 
 def resident(pid: int, most: bool = False) -> int:

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from faults.services import services
-from integration.test_log_crash import Load
 from log_deployment import GATEWAY, ORIGIN, ask, deployed
+from log_load import Load
 from muniment.tlog.encoding import parse_base64, unframe
 from muniment.tlog.merkle import CompactRange, leaf_hash, leaf_hashes
 from muniment.tlog.proofs import verify_inclusion

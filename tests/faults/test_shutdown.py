@@ -7,7 +7,7 @@ from pathlib import Path
 
 import decisions
 import signing
-from faults.crowd import Line, run, until
+from faults.crowd import Line, run
 from faults.overloaded import Load, check_receipts, configured, everything
 from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, Stream
@@ -15,6 +15,7 @@ from muniment.tlog.policy import parse_policy
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.cli import setup
 from processes import Process
+from waiting import until
 from witness_tools import WITNESS, GrowingLog
 
 ROUNDS = 3

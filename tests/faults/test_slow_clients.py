@@ -12,11 +12,12 @@ import pytest
 
 import decisions
 import signing
-from faults.crowd import Line, files, many_files, run, until
+from faults.crowd import Line, files, many_files, run
 from faults.overloaded import Load, configured, everything
 from faults.services import Services
 from log_deployment import GATEWAY, Stream
 from muniment_witness.cli import setup
+from waiting import until
 from witness_tools import WITNESS, GrowingLog
 
 DEADLINES = "idle_seconds = 1.0\nbody_seconds = 1.0\nsend_seconds = 1.0\ngrace_seconds = 5.0\n"

@@ -6,8 +6,7 @@ backup, or from a plain copy of the file, with and without somebody who can tell
 
 import shutil
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -17,7 +16,8 @@ import processes
 from byzantine import ByzantineLog, Stand, View, post
 from faults.services import Services
 from muniment_witness.cli.exits import EXIT_DATABASE
-from witness_deployment import SETTLE_SECONDS, Deployment, free_port
+from waiting import eventually
+from witness_deployment import Deployment, free_port
 
 OLD, NEW = 100, 150
 
@@ -48,7 +48,7 @@ class Restored:
         self.made.settle("w2", NEW, compared=True)
         # What a peer has seen is on its disk a round later.
         rounds = self.made.rounds("w2")
-        until(lambda: self.made.rounds("w2") >= rounds + 3)
+        eventually(lambda: self.made.rounds("w2") >= rounds + 3)
         w1.kill()
 
     def command(self, *arguments: object) -> processes.Done:
@@ -107,13 +107,6 @@ def restored(tmp_path: Path, quick: Services) -> Iterator[Restored]:
             made.w2.kill()
 
 
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_a_witness_with_an_old_database_signs_no_other_history(restored: Restored) -> None:
     main, fork = restored.log.main, restored.log.main.fork(OLD, 120)  # a fork that the copy allows
     nobody = f"http://127.0.0.1:{free_port()}"
@@ -135,14 +128,14 @@ def test_a_witness_with_an_old_database_signs_no_other_history(restored: Restore
             status, body = restored.ask(fork, OLD, 120)
             # Held, or already beyond it.
             assert status in {403, 409} or b"behind-own-cosignature" in body, body
-            until(lambda: restored.size == NEW or "restored" in restored.alarms())
+            eventually(lambda: restored.size == NEW or "restored" in restored.alarms())
             assert restored.ask(fork, OLD, 120)[0] != 200
 
     # The log gives the tiles for the proof: what was signed is taken back, and signing goes on.
     with restored.running(restored.backup, restored.stand.url()):
         restored.made.settle("w1", NEW)
-        until(lambda: restored.alarms() == [])
-        until(lambda: not restored.marked)
+        eventually(lambda: restored.alarms() == [])
+        eventually(lambda: not restored.marked)
     with restored.running(None, restored.stand.url()):
         main.append(3)
         restored.made.settle("w1", NEW + 3)
@@ -157,7 +150,7 @@ def test_a_log_that_hides_what_was_signed_is_contradicted_by_the_peer(restored: 
         liar = stack.enter_context(Stand(lambda asked: hidden.answer(asked.path)).serve())
         stack.enter_context(restored.running(restored.backup, liar.url()))
         assert restored.ask(main.fork(OLD, 120), OLD, 120)[0] != 200
-        until(lambda: restored.size == NEW or "restored" in restored.alarms())
+        eventually(lambda: restored.size == NEW or "restored" in restored.alarms())
         assert restored.ask(main.fork(OLD, 120), OLD, 120)[0] != 200
 
 

@@ -7,7 +7,6 @@ headers, valid bodies that were changed), and such requests with some of their o
 import http.client
 import io
 import json
-import socket
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,6 +27,7 @@ from log_deployment import (
     deployed,
 )
 from muniment.tlog.witnesswire import origin_hash
+from rawhttp import send
 
 RECORDS = decisions.decisions(60, producer=GATEWAY)
 DECLARED = {200, 304, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 431, 501, 503, 505}
@@ -47,24 +47,6 @@ class _Received:
 
     def makefile(self, *_: Any, **__: Any) -> io.BytesIO:
         return io.BytesIO(self._data)
-
-
-def send(url: str, data: bytes) -> bytes:
-    """Sends bytes and nothing more; what comes back until the server closes."""
-    host, _, port = url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
-        try:
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # the server has refused it already
-        received = []
-        try:
-            while piece := connection.recv(1 << 16):
-                received.append(piece)
-        except ConnectionError:
-            pass
-        return b"".join(received)
 
 
 def answer_of(data: bytes, method: str) -> Answer:

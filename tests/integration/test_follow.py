@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import processes
 from logsim import POLICY_TEXT, LogSim, decision
 from muniment.cli.exits import BAD_INPUT, CLEAN, INTERRUPTED, MISBEHAVIOUR, UNREACHABLE, UNVERIFIED
 from muniment.tlog.encoding import frame
+from waiting import until
 
 SECONDS = 60
 
@@ -57,14 +58,6 @@ async def once(place: Path, *arguments: str, code: int = CLEAN) -> tuple[str, st
     assert done.returncode == code, done
     assert "Traceback" not in done.stderr
     return done.stdout, done.stderr
-
-
-async def until(is_true: Callable[[], bool]) -> None:
-    for _ in range(SECONDS * 200):
-        if is_true():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it did not come about")
 
 
 def held(place: Path) -> list[bytes]:

@@ -2,8 +2,6 @@
 
 import shutil
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,15 +10,9 @@ import foreign
 import logsim
 import processes
 from log_deployment import ORIGIN, Deployment, ask, deployed, run
+from waiting import eventually
 
 SECONDS = 30.0
-
-
-def eventually(is_true: Callable[[], bool], what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not is_true():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.1)
 
 
 def records(count: int) -> list[bytes]:

@@ -3,8 +3,7 @@
 import os
 import signal
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from urllib.parse import quote
@@ -24,6 +23,7 @@ from muniment.records.api import (
     encode_record,
 )
 from muniment.records.thingnames import thing_name
+from waiting import eventually
 
 SECONDS = 40
 
@@ -56,13 +56,6 @@ def decision(id_: str, run: str, resource: str = "t") -> bytes:
 def edge(id_: str, relation: str, start: tuple[str, str], end: tuple[str, str]) -> bytes:
     from_, to = (Thing(type=type_, id=name) for type_, name in (start, end))
     return encode_record(Edge(**common(id_), relation=relation, from_=from_, to=to))
-
-
-def eventually(is_true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not is_true():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)
 
 
 def log_records(deployment: Deployment, records: list[bytes]) -> dict[str, int]:

@@ -12,14 +12,14 @@ import decisions
 import processes
 import signing
 from byzantine import Answer, Asked, Stand, View, post
-from integration.test_any_bytes import send
-from integration.test_witness_hostile import configure
 from log_deployment import GATEWAY, PRODUCER, TOKEN, Deployment, Stream, ask, deployed
 from muniment.records.canonical import encode_canonical
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment.tlog.note import Ed25519Signer
 from processes import muniment_witness
+from rawhttp import send
+from witness_deployment import configure
 
 
 @contextmanager

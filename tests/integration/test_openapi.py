@@ -23,12 +23,12 @@ from schemathesis.generation import GenerationMode
 import decisions
 import processes
 from byzantine import View
-from integration.test_witness_hostile import configure
 from log_deployment import GATEWAY, PRODUCER, TOKEN, Deployment, ask, deployed
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment.tlog.witnesswire import SignSubtree, origin_hash
 from processes import muniment_witness
+from witness_deployment import configure
 
 MAX_EXAMPLES = 8  # for each call and phase
 TILE = "/tile/{level}/{index}.p/{width}"

@@ -4,8 +4,7 @@ import asyncio
 import hashlib
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from muniment_log import config as log_config
 from muniment_log.inforce import reread
 from muniment_service.config import ConfigError
 from muniment_witness.gossip.net import UnreachableError, transport
+from waiting import eventually
 
 SECONDS = 30.0
 
@@ -40,13 +40,6 @@ def command(made: Deployment, name: str, code: int = 0) -> Any:
     told = json.loads(done.stdout)
     # Of a cluster, one answer for each process; here it is one.
     return told if made.cluster is None else next(iter(told.values()))
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def published(made: Deployment) -> int:
@@ -72,7 +65,7 @@ def test_a_policy_is_taken_up_or_refused_as_a_whole(made: Deployment) -> None:
         return int(answer.json["first"]) + 1
 
     first = post()
-    until(lambda: published(made) > first)
+    eventually(lambda: published(made) > first)
     made.witnesses[2].kill()
     since = command(made, "status")["policy"]["since"]
 
@@ -83,7 +76,7 @@ def test_a_policy_is_taken_up_or_refused_as_a_whole(made: Deployment) -> None:
     assert told["quorum"] == "quorum2of3: 3 of w0, w1, w2"
     assert told["file"] == str(path)
     post()
-    until(lambda: bool(command(made, "status")["stalled"]))
+    eventually(lambda: bool(command(made, "status")["stalled"]))
     size = published(made)
 
     # What cannot be used is named, and changes nothing.
@@ -102,7 +95,7 @@ def test_a_policy_is_taken_up_or_refused_as_a_whole(made: Deployment) -> None:
     told = command(made, "reload")
     assert told["configuration"]["refused"] is None
     assert told["policy"]["since"] >= since
-    until(lambda: published(made) > size)
+    eventually(lambda: published(made) > size)
 
     # A witness that is dropped does not count, nor does one whose key is another now.
     keys = [line for line in before.splitlines() if line.startswith("witness w0k")]
@@ -111,7 +104,7 @@ def test_a_policy_is_taken_up_or_refused_as_a_whole(made: Deployment) -> None:
     path.write_text(before.replace(keys[0], f"witness {name} {other} {url}"))
     command(made, "reload")
     post()
-    until(lambda: bool(command(made, "status")["stalled"]))
+    eventually(lambda: bool(command(made, "status")["stalled"]))
     size = published(made)
     lines = [
         line for line in before.splitlines() if not line.startswith(("witness w0", "group w0"))
@@ -120,7 +113,7 @@ def test_a_policy_is_taken_up_or_refused_as_a_whole(made: Deployment) -> None:
     parse_policy(policy.encode())
     path.write_text(policy)
     command(made, "reload")
-    until(lambda: published(made) > size)
+    eventually(lambda: published(made) > size)
     assert cosigners(made) == {"w1"}
 
 
@@ -255,7 +248,7 @@ def test_a_ca_that_has_changed_is_taken_up(
         assert asyncio.run(as_a_witness_connects()) == (False, 200)
         assert ask(f"{log.url}/checkpoint").status == 404
         processes.run(processes.muniment_log("reload", "--config", config), check=True)
-        until(lambda: ask(f"{log.url}/checkpoint").status == 200)
+        eventually(lambda: ask(f"{log.url}/checkpoint").status == 200)
 
 
 # A witness

@@ -25,38 +25,13 @@ from byzantine import (
 )
 from muniment.tlog.cosignature import signer_for
 from muniment.tlog.keys.keyfile import generate
-from muniment_witness.cli import setup
 from processes import muniment_witness
+from witness_deployment import REQUEST_SECONDS, configure
 
-REQUEST_SECONDS = 2.0
 SLACK = 10.0
 """For a machine with much else to do; the hostile answers would take a minute or more."""
 MEMORY = 64 << 20
 """How much a witness may grow; OVERSIZED sends twice as much in each answer."""
-
-
-def configure(folder: Path, logs: dict[str, str], peers: dict[str, str]) -> Path:
-    """A witness that knows logs and peers, by vkey and URL; no URL for a log is not to read it."""
-    setup.init(
-        folder,
-        name="w.example",
-        listen="127.0.0.1:0",
-        logs=(),
-        algorithms=("ed25519", "mldsa44"),
-        passphrase_file=None,
-        passphrase=None,
-    )
-    config = folder / "witness.toml"
-    text = config.read_text()
-    text = text[: text.index("# The logs to witness")]
-    for table, entries in (("log", logs), ("peer", peers)):
-        for vkey, url in entries.items():
-            text += f"[[{table}]]\nvkeys = [{json.dumps(vkey)}]\n"
-            text += f'url = "{url}"\n' if url else ""
-    text += "[gossip]\nperiod_seconds = 0.1\n"
-    text += f"request_seconds = {REQUEST_SECONDS}\nstart_seconds = 0.5\n"
-    config.write_text(text)
-    return config
 
 
 @contextmanager

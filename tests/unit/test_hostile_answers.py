@@ -35,7 +35,8 @@ from muniment_log.index.supervisor import IndexFiles, IndexProcess
 from muniment_log.publish.rollback import check_witnesses
 from muniment_log.publish.witness import clients_of, new_session
 from muniment_service.metrics import Metrics
-from publishing import ORIGIN, FakeWitness, log_of, policy_of, serving, trio, until
+from publishing import ORIGIN, FakeWitness, log_of, policy_of, serving, trio
+from waiting import until
 from witness_deployment import free_port
 
 SECONDS = 0.5

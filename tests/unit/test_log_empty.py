@@ -7,7 +7,8 @@ from aiohttp import web
 
 from log_tools import GatewayStream
 from muniment_log.errors import UnavailableError
-from publishing import FakeWitness, honest, log_of, policy_of, serving, trio, until
+from publishing import FakeWitness, honest, log_of, policy_of, serving, trio
+from waiting import SECONDS, until
 
 AT_ONCE = 0.05
 """Seconds that a start waits for witnesses that do not answer."""
@@ -35,7 +36,8 @@ async def test_who_has_to_answer(tmp_path: Path, quorum: int, absent: int, takes
         witness.answer = down
     async with serving(*witnesses):
         policy = policy_of(*witnesses, quorum=quorum)
-        async with log_of(tmp_path, policy, is_held=True, start_seconds=AT_ONCE) as log:
+        seconds = SECONDS if takes else AT_ONCE
+        async with log_of(tmp_path, policy, is_held=True, start_seconds=seconds) as log:
             if takes:
                 assert await log.add() == 2
                 return

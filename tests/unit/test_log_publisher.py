@@ -34,8 +34,8 @@ from publishing import (
     policy_of,
     serving,
     trio,
-    until,
 )
+from waiting import until
 
 
 async def test_published_means_cosigned_by_the_quorum(tmp_path: Path) -> None:

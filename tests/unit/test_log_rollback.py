@@ -39,8 +39,8 @@ from publishing import (
     policy_of,
     serving,
     trio,
-    until,
 )
+from waiting import until
 
 
 def conflict(size: int) -> web.Response:

@@ -1,0 +1,38 @@
+"""Waiting for what no event tells of: a state of another process, or of the way there."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+SECONDS: Final = 60.0
+"""The longest wait; a loaded machine takes many times what a quiet one does."""
+
+_STEP: Final = 0.02
+
+
+def eventually(
+    is_true: Callable[[], bool],
+    what: Callable[[], object] = lambda: "it did not come about",
+    *,
+    seconds: float = SECONDS,
+) -> None:
+    """Returns when a condition holds.
+
+    Args:
+        is_true: The condition; asked often, so it must be cheap.
+        what: What to say when it does not come about.
+        seconds: The longest wait.
+    """
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, what()
+        time.sleep(_STEP)
+
+
+async def until(is_true: Callable[[], bool], *, seconds: float = SECONDS) -> None:
+    """As `eventually`, while the event loop goes on."""
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, "it did not come about"
+        await asyncio.sleep(_STEP)
