@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import signing
 from engines import Bucket
 from log_tools import ORIGIN
+from muniment.tlog.heads import Head
 from muniment.tlog.tiles import Tile
 from muniment_log.cluster.database import Database
 from muniment_log.cluster.integrator import IntegratedHeads, Integrator
@@ -24,7 +25,6 @@ from muniment_log.core.sequencer import Sequencer, SequencerLimits
 from muniment_log.core.tokens import TokenFramer
 from muniment_log.metrics import LogMetrics
 from muniment_log.storage.embedded import EmbeddedTiles
-from muniment_log.storage.port import Head
 from muniment_service.metrics import Metrics
 
 SECONDS = 30.0  # only a failure waits so long

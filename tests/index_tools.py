@@ -11,7 +11,7 @@ from muniment.errors import Unreachable
 from muniment.index.follower import Follower
 from muniment.index.reader import IndexReader
 from muniment.index.store import IndexStore
-from muniment.lineage.facts import Head, MemoryFacts
+from muniment.lineage.facts import FactsHead, MemoryFacts
 from muniment.records.api import (
     ENDPOINTS,
     Decision,
@@ -142,7 +142,7 @@ def known_records(entries: Sequence[bytes]) -> Iterator[tuple[int, Record]]:
 
 
 def naive_facts(entries: Sequence[bytes], size: int) -> MemoryFacts:
-    return MemoryFacts(Head(ORIGIN, size, NOW), known_records(entries[:size]))
+    return MemoryFacts(FactsHead(ORIGIN, size, NOW), known_records(entries[:size]))
 
 
 class MemorySource:

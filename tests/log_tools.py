@@ -11,6 +11,7 @@ import signing
 from muniment.local.sqlitefile import DatabaseError
 from muniment.records.manifest import NO_PREVIOUS, Batch, build_batch
 from muniment.tlog.encoding import unframe
+from muniment.tlog.heads import Head
 from muniment.tlog.note import Ed25519Signer
 from muniment.tlog.tiles import bundles_of
 from muniment_log.core.integrate import Integration, restore
@@ -19,7 +20,7 @@ from muniment_log.core.tokens import TokenFramer
 from muniment_log.metrics import LogMetrics
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
-from muniment_log.storage.port import Head, TileSource
+from muniment_log.storage.port import TileSource
 from muniment_log.storage.sqlite import SQLiteStore, create_database
 from muniment_service.metrics import Metrics
 

@@ -13,6 +13,7 @@ import signing
 from log_tools import GatewayStream
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.heads import Head
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import Signer, verify_note
 from muniment.tlog.policy import Policy, parse_policy
@@ -30,7 +31,6 @@ from muniment_log.publish.publisher import Publisher
 from muniment_log.publish.rollback import Doubts, PastCheck, check_witnesses
 from muniment_log.publish.rounds import PublisherLimits
 from muniment_log.publish.witness import WitnessClient, clients_of, new_session
-from muniment_log.storage.port import Head
 from muniment_service.metrics import Metrics
 
 NOW = 1_790_000_000

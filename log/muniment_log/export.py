@@ -23,12 +23,12 @@ from muniment_log.core.edges import upper_partials
 from muniment_log.core.integrate import EMPTY_EDGE, edge_of, integrate
 from muniment_log.core.proofs import root_at
 from muniment_log.errors import RolledBackError, StorageError
-from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from muniment.tlog.checkpoint import Checkpoint
+    from muniment.tlog.heads import Head
     from muniment.tlog.note import Verifier
     from muniment_log.core.integrate import RightEdge
     from muniment_log.storage.port import TileSource
@@ -111,7 +111,7 @@ async def export(
         raise StorageError("the log has not published anything yet")
     checkpoint = verified(note, "the log's checkpoint", origin, keys)
     before = await present(target, checkpoint, origin, keys, old=old)
-    edge = await carry(source, Head(checkpoint.size, checkpoint.root), target, tell)
+    edge = await carry(source, checkpoint.head, target, tell)
     await write_partials(target, edge)
     await target.replace(CHECKPOINT, note)
     return Exported(before, checkpoint.size)

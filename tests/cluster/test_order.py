@@ -13,6 +13,7 @@ from cluster_tools import clustered, ordered_in
 from log_tools import GATEWAY, LIMITS, GatewayStream, all_entries, entries_of, record
 from muniment.records.manifest import MAX_BATCH_BYTES
 from muniment.tlog.encoding import unframe
+from muniment.tlog.heads import Head
 from muniment_log.cluster.database import Connection, Database
 from muniment_log.cluster.entries import ROW_BYTES, rows_of, run_of
 from muniment_log.cluster.lease import Lease, LeaseLostError
@@ -22,7 +23,7 @@ from muniment_log.cluster.treestore import TreeStore
 from muniment_log.core.integrate import EMPTY_EDGE, integrate
 from muniment_log.core.streams import digest_of
 from muniment_log.errors import OverloadedError, StorageError, UnavailableError
-from muniment_log.storage.port import NEW_STREAM, Head, StreamKey
+from muniment_log.storage.port import NEW_STREAM, StreamKey
 from muniment_log.storage.store import Ordering, StreamsMovedError
 
 MAIN = StreamKey(GATEWAY, "main")

@@ -17,15 +17,15 @@ from muniment.tlog.checkpoint import (
     sign_checkpoint,
 )
 from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.heads import Head
+from muniment.tlog.heads import Head as WitnessHead
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_log.core.integrate import restore
 from muniment_log.core.proofs import consistency_proof, root_at
 from muniment_log.storage.embedded import EmbeddedTiles
-from muniment_log.storage.port import Head
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_witness.judge.decide import NEVER, Accepted, Log, State, decide
-from muniment_witness.judge.decide import Head as WitnessHead
 
 SIGNER = signing.log_signer(ORIGIN)
 LOG = Log(ORIGIN, (verifier_for(SIGNER.vkey),))

@@ -17,10 +17,11 @@ from log_deployment import ask
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.evidence import same_size
+from muniment.tlog.heads import Head
 from muniment.tlog.note import VKey, parse_vkey
 from muniment_witness.cli import setup
 from muniment_witness.cli.exits import EXIT_DAMAGED, EXIT_DATABASE
-from muniment_witness.judge.decide import Accepted, Head, Log, State, decide
+from muniment_witness.judge.decide import Accepted, Log, State, decide
 from muniment_witness.store.check import Report, check
 from muniment_witness.store.database import MIGRATIONS
 from muniment_witness.store.heads import Store

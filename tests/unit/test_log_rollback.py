@@ -14,6 +14,7 @@ from log_tools import GatewayStream
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import VerificationError
+from muniment.tlog.heads import Head
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import Note, lines_of
 from muniment.tlog.policy import parse_policy
@@ -28,7 +29,6 @@ from muniment_log.cluster.lease import LeaseLostError
 from muniment_log.errors import RolledBackError, UnavailableError
 from muniment_log.publish.rollback import PastCheck
 from muniment_log.publish.witness import clients_of, new_session
-from muniment_log.storage.port import Head
 from publishing import (
     NOW,
     ORIGIN,

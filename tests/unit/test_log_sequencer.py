@@ -18,6 +18,7 @@ import signing
 from log_tools import GATEWAY, LIMITS, Embedded, GatewayStream, all_entries, entries_of, record
 from muniment.local.sqlitefile import Writer
 from muniment.records.manifest import Batch
+from muniment.tlog.heads import Head
 from muniment_log.core.heads import HeadSigner
 from muniment_log.core.sequencer import SequencerLimits
 from muniment_log.errors import (
@@ -27,7 +28,7 @@ from muniment_log.errors import (
     UnavailableError,
 )
 from muniment_log.storage import sqlite as store_module
-from muniment_log.storage.port import Head, Receipt, StreamKey
+from muniment_log.storage.port import Receipt, StreamKey
 from muniment_log.storage.sqlite import MAX_REFUSED, SQLiteStore
 
 T = TypeVar("T")

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from byzantine import View, bad_signature, cosigned, poisoned, unsigned
 from muniment.errors import FormatError, VerificationError
 from muniment.monitor.core import MAX_PROVEN, Core, Limits, Missing, Tiles
-from muniment.monitor.heads import EARLIER, LOG, Head, Reader, compare_by_proof, pairs_of
+from muniment.monitor.heads import EARLIER, LOG, Reader, ShownHead, compare, pairs_of
 from muniment.monitor.report import CAVEAT, Round, Weight
 from muniment.tlog.cosignature import signer_for
+from muniment.tlog.heads import Prefix
 from muniment.tlog.keys.keyfile import generate
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import parse_policy
@@ -71,7 +72,7 @@ def one_round(
         for view in views:
             if not withheld and view.root(pair.newer.size) == pair.newer.root:
                 old, new = pair.older.size, pair.newer.size
-                evidence = compare_by_proof(pair, view.proof(old, new), view.root(old))
+                evidence = compare(pair, Prefix(view.root(old), view.proof(old, new)))
                 tiles[pair] = Tiles(is_compared=True, evidence=evidence)
     return it.conclude(heads, alarms, pairs, tiles, now)  # type: ignore[arg-type]
 
@@ -355,8 +356,8 @@ def test_the_reader_knows_its_log() -> None:
 
 
 def test_pairs() -> None:
-    def head(party: str, size: int) -> Head:
-        return Head(party, LOG_VIEW.checkpoint(size), (), (), has_quorum=True)
+    def head(party: str, size: int) -> ShownHead:
+        return ShownHead(party, LOG_VIEW.checkpoint(size), (), (), has_quorum=True)
 
     heads = [head(LOG, 5), head(ONE, 3), head(TWO, 5), head(THREE, 0)]
     pairs = pairs_of(heads)

@@ -19,8 +19,9 @@ from hypothesis.stateful import (
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.heads import Head
 from muniment.tlog.note import SignatureLine, VKey, verify_note
-from muniment_witness.judge.decide import NEVER, Accepted, Head, Log, Refused, State, decide
+from muniment_witness.judge.decide import NEVER, Accepted, Log, Refused, State, decide
 from muniment_witness.store.database import rebind
 from muniment_witness.store.heads import Cosigned, Store
 from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 import rfc6962
 from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.heads import Head
 from muniment.tlog.merkle import leaf_hashes, root_of
 from muniment.tlog.proofs import verify_consistency
 from muniment.tlog.tiles import Tile, tile_at, tiles_of
-from muniment_witness.gossip.treecheck import relate, tiles_for
-from muniment_witness.judge.decide import Head
+from muniment_witness.gossip.treecheck import prefix_of, tiles_for
 
 DATA = [b"%d" % index for index in range(66_000)]
 LEAVES = leaf_hashes(DATA)
@@ -41,13 +41,13 @@ def test_it_is_the_root_and_proof_of_the_oracle(new: int, pick: int) -> None:
     old = pick % (new + 1)
     tiles = {tile: content(tile) for tile in tiles_for(old, new)}
     assert set(tiles) <= set(tiles_of(new))
-    relation = relate(old, Head(new, root(new)), tiles)
-    assert relation.root == root(old)
-    verify_consistency(old, relation.root, new, root(new), relation.proof if old else ())
+    prefix = prefix_of(Head(new, root(new)), old, tiles)
+    assert prefix.root == root(old)
+    verify_consistency(old, prefix.root, new, root(new), prefix.proof if old else ())
     if new < 700:
-        assert relation.root == rfc6962.MTH(DATA[:old])
+        assert prefix.root == rfc6962.MTH(DATA[:old])
         if 0 < old < new:
-            assert list(relation.proof) == rfc6962.PROOF(old, DATA[:new])
+            assert list(prefix.proof) == rfc6962.PROOF(old, DATA[:new])
 
 
 @settings(max_examples=60, deadline=None)
@@ -61,11 +61,11 @@ def test_any_changed_byte_is_found(new: int, pick: int, data: st.DataObject) -> 
     broken = bytearray(tiles[tile])
     broken[at] ^= 1
     with pytest.raises(VerificationError):
-        relate(old, Head(new, root(new)), {**tiles, tile: bytes(broken)})
+        prefix_of(Head(new, root(new)), old, {**tiles, tile: bytes(broken)})
     with pytest.raises(FormatError):
-        relate(old, Head(new, root(new)), {**tiles, tile: tiles[tile][:-1]})
+        prefix_of(Head(new, root(new)), old, {**tiles, tile: tiles[tile][:-1]})
     with pytest.raises(VerificationError):
-        relate(old, Head(new, root(new - 1)), tiles)
+        prefix_of(Head(new, root(new - 1)), old, tiles)
 
 
 def test_right_edge_tiles_are_enough_for_the_view_itself() -> None:

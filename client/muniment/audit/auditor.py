@@ -26,7 +26,6 @@ from muniment.audit.streams import Streams
 from muniment.audit.tree import RightEdge
 from muniment.audit.trust import (
     ProvenMisbehaviour,
-    Relation,
     StaleCheckpoint,
     TrustState,
     describe_root,
@@ -34,6 +33,7 @@ from muniment.audit.trust import (
 from muniment.errors import BadAnswer, FormatError, InputError, Refused, VerificationError
 from muniment.http.logclient import LogClient
 from muniment.http.tileproofs import fetch_consistency
+from muniment.tlog.heads import Relation
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import ED25519, VKey
 from muniment.tlog.policy import CosignedCheckpoint, Policy
@@ -219,7 +219,7 @@ async def _trust(
     if state is None:
         return TrustState.on_first_use(new)
     trust = state.trust
-    if trust.relate(new) is Relation.SAME or trust.size == 0:
+    if trust.relate(new) is not Relation.UNKNOWN:
         return trust.accept(new, ())
     proof, implied_root = await fetch_consistency(client, trust.size, new.size)
     return trust.accept(new, proof, implied_root=implied_root)

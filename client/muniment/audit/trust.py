@@ -1,4 +1,4 @@
-"""The trust state machine (design section 6): which checkpoint may follow which. No I/O.
+"""The trust state machine: which checkpoint may follow which, by `heads.relate`. No I/O.
 
 A relying party that follows a log holds the newest checkpoint that it has accepted. Another one is
 judged by these rules, in this order; the first that speaks decides:
@@ -19,14 +19,13 @@ judged by these rules, in this order; the first that speaks decides:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Literal, Self
 
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import MunimentError, VerificationError, format_base64
+from muniment.tlog.heads import Prefix, Relation, relate
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.policy import CosignedCheckpoint
-from muniment.tlog.proofs import verify_consistency
 
 MisbehaviourKind = Literal["same-size", "fork", "empty-root"]
 
@@ -79,13 +78,6 @@ class StaleCheckpoint(MunimentError):  # noqa: N818 - says what happened
         self.trusted = trusted
 
 
-class Relation(Enum):
-    """How a checkpoint stands to the trusted one, once rules 0 to 6 have let it pass."""
-
-    SAME = "same"
-    LARGER = "larger"
-
-
 @dataclass(frozen=True, slots=True)
 class TrustState:
     """What a relying party knows of one log.
@@ -126,6 +118,9 @@ class TrustState:
     def relate(self, new: CosignedCheckpoint) -> Relation:
         """Rules 0, 2, 3, 5 and 6: all that can be told without a proof.
 
+        Returns:
+            SAME; EXTENDS when the trusted tree is empty; UNKNOWN when rule 7 needs a proof.
+
         Raises:
             ProvenMisbehaviour: By rules 0, 3 and 5.
             VerificationError: By rule 2.
@@ -136,15 +131,14 @@ class TrustState:
         if new.origin != self.origin:
             raise VerificationError(f"the checkpoint is of the log {new.origin}, not {self.origin}")
         _check_empty(new)
-        if new.size == self.size:
-            if new.root != self.root:
-                raise ProvenMisbehaviour(
-                    Misbehaviour("same-size", (self.checkpoint.encode(), new.signed.encode()))
-                )
-            return Relation.SAME
         if new.size < self.size:
             raise StaleCheckpoint(new.size, self.size)
-        return Relation.LARGER
+        relation = relate(self.checkpoint.checkpoint.head, new.head)
+        if relation is Relation.CONTRADICTS:
+            raise ProvenMisbehaviour(
+                Misbehaviour("same-size", (self.checkpoint.encode(), new.signed.encode()))
+            )
+        return relation
 
     def accept(
         self,
@@ -168,21 +162,21 @@ class TrustState:
         """
         if self.relate(new) is Relation.SAME:
             return replace(self, checkpoint=new.signed)
+        older = self.checkpoint.checkpoint.head
+        hashes = tuple(proof)
         try:
-            verify_consistency(self.size, self.root, new.size, new.root, proof)
+            relation = relate(older, new.head, Prefix(older.root, hashes))
         except VerificationError:
-            if implied_root is not None and implied_root != self.root:
-                # Only a proof that itself holds says anything about the log.
-                verify_consistency(self.size, implied_root, new.size, new.root, proof)
-                raise ProvenMisbehaviour(
-                    Misbehaviour(
-                        "fork",
-                        (self.checkpoint.encode(), new.signed.encode()),
-                        implied_root,
-                        tuple(proof),
-                    )
-                ) from None
-            raise
+            if implied_root is None or implied_root == older.root:
+                raise
+            # Only a proof that itself holds says anything about the log.
+            relation = relate(older, new.head, Prefix(implied_root, hashes))
+        if relation is Relation.CONTRADICTS:
+            raise ProvenMisbehaviour(
+                Misbehaviour(
+                    "fork", (self.checkpoint.encode(), new.signed.encode()), implied_root, hashes
+                )
+            )
         return replace(self, checkpoint=new.signed)
 
     def condemned(self, misbehaviour: Misbehaviour) -> "TrustState":

@@ -23,11 +23,12 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import takewhile
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from muniment.audit.trust import ProvenMisbehaviour, Relation, TrustState, describe_root
+from muniment.audit.trust import ProvenMisbehaviour, TrustState, describe_root
 from muniment.index.chunk import make_chunk
 from muniment.index.schema import IndexState
 from muniment.index.store import IndexStore
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
+from muniment.tlog.heads import Relation
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment.tlog.tiles import Tile, bundles_of
 
@@ -134,7 +135,10 @@ class Follower:
         asked = int(self._clock())
         new = await self._source.head()
         try:
-            relation = self._judge(trust, new)
+            # The leaves themselves will show whether a larger tree continues the trusted one.
+            if trust is None:
+                TrustState.on_first_use(new)
+            is_new = trust is None or trust.relate(new) is not Relation.SAME
         except ProvenMisbehaviour as proof:
             await self._condemn(trust, proof)
             raise
@@ -145,7 +149,7 @@ class Follower:
             # Of a checkpoint that was shown before this one, and that nobody can be asked for now.
             await self._store.drop_pending()
             state = await self._store.state()
-        if relation is not Relation.SAME:
+        if is_new:
             try:
                 await self._catch_up(state, new, progress)
             except (FormatError, VerificationError) as error:
@@ -155,13 +159,6 @@ class Follower:
         self._seen = new.size, asked
         unknown = (await self._store.state()).unknown
         return Round(new, new.size - state.size, unknown)
-
-    @staticmethod
-    def _judge(trust: TrustState | None, new: CosignedCheckpoint) -> Relation:
-        if trust is not None:
-            return trust.relate(new)
-        TrustState.on_first_use(new)
-        return Relation.LARGER
 
     async def _catch_up(
         self, state: IndexState, new: CosignedCheckpoint, progress: Progress

@@ -27,7 +27,7 @@ from muniment.index.schema import (
 )
 from muniment.index.stillfile import open_replica
 from muniment.index.summary import Summary
-from muniment.lineage.facts import Head, Interval, Page
+from muniment.lineage.facts import FactsHead, Interval, Page
 from muniment.local.sqlitefile import CACHE_KIBIBYTES, DatabaseError
 from muniment.records.manifest import HEADER, MAX_BATCH_RECORDS
 from muniment.tlog.encoding import FormatError
@@ -238,14 +238,14 @@ class IndexReader:
         """
         return state_of(self._one(f"SELECT {STATE} FROM state"), self.path)  # noqa: S608 - a constant
 
-    def head(self) -> Head | None:
+    def head(self) -> FactsHead | None:
         """What answers reflect now; None while nothing is verified. Cheaper than `state`.
 
         Raises:
             DatabaseError: If it cannot be read.
         """
         row = self._one("SELECT origin, size, time FROM state WHERE note IS NOT NULL")
-        return None if row is None else Head(*row)
+        return None if row is None else FactsHead(*row)
 
     def gateways(self) -> tuple[VKey, ...] | None:
         """The gateways whose word counts for who reads this replica; None when none are kept.

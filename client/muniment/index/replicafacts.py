@@ -17,8 +17,8 @@ from muniment.index.reader import IndexReader
 from muniment.lineage.facts import (
     PAGE,
     FactsError,
+    FactsHead,
     Found,
-    Head,
     Interval,
     Page,
     Ref,
@@ -90,7 +90,7 @@ class ReplicaFacts:
         self._ahead = READ_AHEAD
 
     @property
-    def head(self) -> Head:
+    def head(self) -> FactsHead:
         """What the answers reflect."""
         return self._head
 

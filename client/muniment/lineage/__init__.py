@@ -15,8 +15,8 @@ from muniment.lineage.bundle import (
 from muniment.lineage.facts import (
     Facts,
     FactsError,
+    FactsHead,
     Found,
-    Head,
     Interval,
     MemoryFacts,
     Page,
@@ -44,6 +44,8 @@ from muniment.lineage.render import FORMATS, Format, render
 from muniment.lineage.trace import trace
 from muniment.lineage.walk import Direction, Step, Walk, walk
 
+Head = FactsHead  # its public name since 0.1
+
 __all__ = [
     "BREAK_KINDS",
     "FORMATS",
@@ -55,6 +57,7 @@ __all__ = [
     "Direction",
     "Facts",
     "FactsError",
+    "FactsHead",
     "Format",
     "Found",
     "Head",

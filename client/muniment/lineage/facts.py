@@ -43,7 +43,7 @@ class FactsError(MunimentError):
     """The facts cannot be read now. Whoever decides on them denies."""
 
 
-class Head(NamedTuple):
+class FactsHead(NamedTuple):
     """What some facts reflect: exactly the first `size` leaves of a log.
 
     Attributes:
@@ -138,7 +138,7 @@ class Facts(Protocol):
     """
 
     @property
-    def head(self) -> Head:
+    def head(self) -> FactsHead:
         """What the answers reflect."""
         ...
 
@@ -236,7 +236,7 @@ def targets_of(revocation: Revocation) -> tuple[TargetRef, ...]:
     return (*found, TargetRef("key_name", name)) if plus else found
 
 
-def head_of(cosigned: CosignedCheckpoint, now: int | None = None) -> Head:
+def head_of(cosigned: CosignedCheckpoint, now: int | None = None) -> FactsHead:
     """What facts reflect that were verified against a checkpoint.
 
     Its time is the one for which a quorum vouches, so that no single witness can make old facts
@@ -246,7 +246,7 @@ def head_of(cosigned: CosignedCheckpoint, now: int | None = None) -> Head:
         cosigned: The checkpoint.
         now: Unix seconds: cosignatures in the future do not count. None to let them.
     """
-    return Head(cosigned.origin, cosigned.size, cosigned.time(now))
+    return FactsHead(cosigned.origin, cosigned.size, cosigned.time(now))
 
 
 def is_same(one: Record, other: Record) -> bool:
@@ -261,7 +261,7 @@ class MemoryFacts:
 
     def __init__(
         self,
-        head: Head,
+        head: FactsHead,
         records: Iterable[tuple[int, Record]],
         manifests: Iterable[tuple[int, bytes]] = (),
     ) -> None:
@@ -289,7 +289,7 @@ class MemoryFacts:
         self._batches = [one for one in batches if one is not None]
 
     @property
-    def head(self) -> Head:
+    def head(self) -> FactsHead:
         """What the answers reflect."""
         return self._head
 

@@ -6,7 +6,7 @@ The types only; `trace` says how they come about.
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
-from muniment.lineage.facts import Found, Head, Ref
+from muniment.lineage.facts import FactsHead, Found, Ref
 from muniment.records.kinds import Decision, Outcome, Record, Relation, Thing, Verification
 
 BreakKind: TypeAlias = Literal[
@@ -187,7 +187,7 @@ class Trace:
     """
 
     execution: str
-    head: Head
+    head: FactsHead
     hops: tuple[Hop, ...]
     decisions: tuple[Found[Decision], ...]
     origins: tuple[str, ...]

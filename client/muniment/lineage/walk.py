@@ -7,7 +7,7 @@ visited once, and depth and number of edges are bounded.
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from muniment.lineage.facts import Facts, Found, Head, Ref, ref_of
+from muniment.lineage.facts import Facts, FactsHead, Found, Ref, ref_of
 from muniment.records.kinds import Edge
 
 Direction: TypeAlias = Literal["ancestors", "descendants"]
@@ -46,7 +46,7 @@ class Walk:
 
     start: Ref
     direction: Direction
-    head: Head
+    head: FactsHead
     steps: tuple[Step, ...]
     truncated: bool
 

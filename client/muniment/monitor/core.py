@@ -20,7 +20,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
-from muniment.monitor.heads import EARLIER, LOG, Head, Pair, Reader, compare, pairs_of
+from muniment.monitor.heads import EARLIER, LOG, Pair, Reader, ShownHead, compare, pairs_of
 from muniment.monitor.report import Alarm, Compared, Round, Weight, printable, say
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.evidence import Evidence, verify_evidence
@@ -92,7 +92,7 @@ class Core:
     witnesses: tuple[str, ...]
     limits: Limits
     expected: Mapping[str, frozenset[str]]
-    _earlier: Head | None = None
+    _earlier: ShownHead | None = None
     _behind: dict[str, tuple[int, int]] | None = None
     _open: dict[str, int] | None = None
     _active: frozenset[tuple[str, str]] = frozenset()
@@ -114,7 +114,7 @@ class Core:
 
     def heads(
         self, answers: Mapping[str, bytes | Missing]
-    ) -> tuple[dict[str, Head], list[Alarm], list[Pair]]:
+    ) -> tuple[dict[str, ShownHead], list[Alarm], list[Pair]]:
         """Verifies what the parties answered.
 
         Args:
@@ -123,7 +123,7 @@ class Core:
         Returns:
             The heads by party, that of this monitor's own memory too; alarms; what to compare.
         """
-        heads: dict[str, Head] = {}
+        heads: dict[str, ShownHead] = {}
         alarms: list[Alarm] = []
         for party in (LOG, *self.witnesses):
             answer = answers[party]
@@ -146,7 +146,7 @@ class Core:
 
     def conclude(
         self,
-        heads: Mapping[str, Head],
+        heads: Mapping[str, ShownHead],
         alarms: Sequence[Alarm],
         pairs: Sequence[Pair],
         tiles: Mapping[Pair, Tiles],
@@ -232,7 +232,7 @@ class Core:
         rest = {alarm.key: alarm for alarm in found if alarm.weight is not Weight.PROVEN}
         return [*known.values(), *rest.values()]
 
-    def _cosignatures(self, heads: Mapping[str, Head], now: int) -> list[Alarm]:
+    def _cosignatures(self, heads: Mapping[str, ShownHead], now: int) -> list[Alarm]:
         alarms: list[Alarm] = []
 
         def wrong(kind: str, party: str, sentence: str) -> None:
@@ -262,7 +262,9 @@ class Core:
                 )
         return alarms
 
-    def _lag(self, heads: Mapping[str, Head], silent: AbstractSet[str], now: int) -> list[Alarm]:
+    def _lag(
+        self, heads: Mapping[str, ShownHead], silent: AbstractSet[str], now: int
+    ) -> list[Alarm]:
         behind = self._behind = {} if self._behind is None else self._behind
         if not heads:
             return []
@@ -291,7 +293,7 @@ class Core:
                     )
         return alarms
 
-    def _remember(self, heads: Mapping[str, Head], groups: Mapping[str, set[str]]) -> None:
+    def _remember(self, heads: Mapping[str, ShownHead], groups: Mapping[str, set[str]]) -> None:
         """Keeps the log's largest head, until one is shown that provably continues it."""
         shown = heads.get(LOG)
         if shown is None:

@@ -8,10 +8,10 @@ from typing import Final
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import VerificationError
-from muniment.tlog.evidence import Evidence, contradiction_of, fork
+from muniment.tlog.evidence import Evidence, contradiction_of
+from muniment.tlog.heads import Prefix
 from muniment.tlog.note import VKey
 from muniment.tlog.policy import Policy
-from muniment.tlog.proofs import verify_consistency
 
 LOG: Final = "log"
 """The party that is the log itself."""
@@ -21,7 +21,7 @@ EARLIER: Final = "earlier"
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ShownHead:
     """A *verified* head: a key of the log signed it. Only `Reader.read` makes one.
 
     Attributes:
@@ -79,7 +79,7 @@ class Reader:
         keys = [log.vkey for log in policy.logs if log.vkey.name == origin]
         self.log_verifiers = tuple(verifier_for(vkey) for vkey in (*keys, *self._old))
 
-    def read(self, party: str, data: bytes) -> Head:
+    def read(self, party: str, data: bytes) -> ShownHead:
         """Verifies a checkpoint that a party showed.
 
         The quorum is not demanded: a head that only the log has signed binds the log as much.
@@ -99,15 +99,17 @@ class Reader:
             if verified.vkey in self._names
         )
         cosigners = {name: max(time for one, time in stated if one == name) for name, _ in stated}
-        return Head(party, signed, tuple(cosigners.items()), stated, self.policy.is_met(cosigners))
+        return ShownHead(
+            party, signed, tuple(cosigners.items()), stated, self.policy.is_met(cosigners)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two heads that have to be consistent, the smaller one first."""
 
-    older: Head
-    newer: Head
+    older: ShownHead
+    newer: ShownHead
 
     @property
     def needs_proof(self) -> bool:
@@ -115,7 +117,7 @@ class Pair:
         return 0 < self.older.size < self.newer.size
 
 
-def pairs_of(heads: Sequence[Head]) -> list[Pair]:
+def pairs_of(heads: Sequence[ShownHead]) -> list[Pair]:
     """The comparisons that, when all hold, show that all of some heads are of one history.
 
     Each head with the next larger one: consistency carries over, so n - 1 comparisons do for n
@@ -125,30 +127,14 @@ def pairs_of(heads: Sequence[Head]) -> list[Pair]:
     return [Pair(older, newer) for older, newer in pairwise(ordered)]
 
 
-def compare(pair: Pair) -> Evidence | None:
-    """What a pair proves without tiles; None when that is nothing, or consistent.
-
-    A pair for which ``needs_proof`` is False and that proves nothing is consistent.
-    """
-    return contradiction_of(pair.older.signed, pair.newer.signed)
-
-
-def compare_by_proof(pair: Pair, proof: tuple[bytes, ...], implied_root: bytes) -> Evidence | None:
-    """What a pair and a consistency proof, made from tiles of the newer tree, come to.
+def compare(pair: Pair, prefix: Prefix | None = None) -> Evidence | None:
+    """What a pair proves; None when that is nothing, or when the two are consistent.
 
     Args:
-        pair: A pair that needs a proof.
-        proof: The consistency proof.
-        implied_root: The root at the older size by the same tiles.
-
-    Returns:
-        None when the two are consistent, and evidence when they are not.
+        pair: Two heads. If it needs a proof and `prefix` is None, None says nothing about them.
+        prefix: What the newer tree's tiles have at the older size.
 
     Raises:
         VerificationError: If the tiles are not those of the newer tree: nothing is known then.
     """
-    older, newer = pair.older, pair.newer
-    verify_consistency(older.size, implied_root, newer.size, newer.root, proof)
-    if implied_root == older.root:
-        return None
-    return fork(older.signed, newer.signed, implied_root, proof)
+    return contradiction_of(pair.older.signed, pair.newer.signed, prefix)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Final
 
-from muniment.monitor.heads import EARLIER, LOG, Head
+from muniment.monitor.heads import EARLIER, LOG, ShownHead
 from muniment.tlog.encoding import format_base64
 from muniment.tlog.evidence import Proven, explain
 
@@ -89,7 +89,7 @@ class Round:
     origin: str
     time: int
     parties: tuple[str, ...]
-    heads: Mapping[str, Head]
+    heads: Mapping[str, ShownHead]
     compared: tuple[Compared, ...]
     agreeing: tuple[str, ...]
     alarms: tuple[Alarm, ...]
@@ -172,7 +172,7 @@ class Round:
         return value
 
 
-def _describe(head: Head) -> str:
+def _describe(head: ShownHead) -> str:
     cosigners = ", ".join(
         f"{printable(name)} ({say(time) if time else 'no time'})" for name, time in head.cosigners
     )
@@ -180,7 +180,7 @@ def _describe(head: Head) -> str:
     return f"{head.size} {leaves}, cosigned by {cosigners or 'nobody whom the policy knows'}"
 
 
-def _head(head: Head) -> dict[str, Any]:
+def _head(head: ShownHead) -> dict[str, Any]:
     return {
         "size": head.size,
         "root": format_base64(head.root),

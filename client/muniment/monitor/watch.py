@@ -21,10 +21,11 @@ from muniment.http.tileproofs import fetch_consistency
 from muniment.local.atomicfile import write_atomic
 from muniment.local.logs import event
 from muniment.monitor.core import Core, Missing, Tiles
-from muniment.monitor.heads import LOG, Head, Pair, compare_by_proof
+from muniment.monitor.heads import LOG, Pair, ShownHead, compare
 from muniment.monitor.report import Alarm, Round, Weight, printable
 from muniment.monitor.webhook import Webhook
 from muniment.tlog.evidence import EXTENSION
+from muniment.tlog.heads import Prefix
 from muniment.tlog.witnesswire import origin_hash
 
 READ_SECONDS: Final = 20.0
@@ -116,7 +117,7 @@ class Watcher:
 
     async def _with_log(
         self, held: Mapping[str, bytes | Missing]
-    ) -> tuple[dict[str, Head], list[Alarm], list[Pair], dict[Pair, Tiles]]:
+    ) -> tuple[dict[str, ShownHead], list[Alarm], list[Pair], dict[Pair, Tiles]]:
         """Asks the log, and for the tiles that the comparisons with it need."""
         heads, alarms, pairs = self._core.heads({**held, LOG: await self._read(LOG)})
         wanted = [pair for pair in pairs if pair.needs_proof]
@@ -157,7 +158,7 @@ class Watcher:
                     proof, implied_root = await fetch_consistency(
                         client, pair.older.size, pair.newer.size
                     )
-                evidence = compare_by_proof(pair, proof, implied_root)
+                evidence = compare(pair, Prefix(implied_root, proof))
             except TimeoutError:
                 reasons.append(f"{party}: no tiles in {PROOF_SECONDS:g} s")
             except VerificationError:
@@ -207,7 +208,7 @@ class Watcher:
         return replace(result, evidence_files=dict(self._files))
 
 
-def _may_catch_up(heads: Mapping[str, Head], tiles: Mapping[Pair, Tiles]) -> bool:
+def _may_catch_up(heads: Mapping[str, ShownHead], tiles: Mapping[Pair, Tiles]) -> bool:
     """Whether a comparison failed that the log makes possible when it publishes what it has.
 
     Or when the copy of it that serves tiles has caught up with the one that showed the head.

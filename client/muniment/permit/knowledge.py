@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from muniment.lineage.escape import terminal
-from muniment.lineage.facts import Facts, Found, Head, Ref, is_same, ref_of
+from muniment.lineage.facts import Facts, FactsHead, Found, Ref, is_same, ref_of
 from muniment.lineage.issuers import Gateways, counts
 from muniment.lineage.model import REVOKED, BreakKind, Trace
 from muniment.lineage.reader import Reader
@@ -28,7 +28,7 @@ that it allows."""
 
 def check_knowledge(
     permit: Permit, context: Context, trust: Trust
-) -> tuple[Head | None, list[Finding]]:
+) -> tuple[FactsHead | None, list[Finding]]:
     """Runs all checks that need facts; says at which state of the log."""
     facts = context.facts
     if facts is None:
@@ -36,7 +36,7 @@ def check_knowledge(
             return None, []
         return None, [_mesh("facts", "facts on lineage and revocation", "none")]
     findings: list[Finding] = []
-    head: Head | None = None
+    head: FactsHead | None = None
     try:
         head = facts.head
         findings += _check_head(head, permit, context, trust)
@@ -52,7 +52,9 @@ def check_knowledge(
     return head, findings
 
 
-def _check_head(head: Head, permit: Permit, context: Context, trust: Trust) -> Iterator[Finding]:
+def _check_head(
+    head: FactsHead, permit: Permit, context: Context, trust: Trust
+) -> Iterator[Finding]:
     origin = permit.proof.checkpoint.checkpoint.origin
     if head.origin != origin:
         yield _mesh("facts origin", f"facts on log {terminal(origin)}", terminal(head.origin))

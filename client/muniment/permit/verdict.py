@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self, get_args
 
-from muniment.lineage.facts import Head
+from muniment.lineage.facts import FactsHead
 from muniment.records.members import DenialCode
 from muniment.tlog.policy import show
 
@@ -49,7 +49,7 @@ class Verdict:
 
     findings: tuple[Finding, ...]
     index: int | None = None
-    head: Head | None = None
+    head: FactsHead | None = None
     ahead: tuple[tuple[str, int], ...] = ()
 
     @classmethod
@@ -58,7 +58,7 @@ class Verdict:
         findings: Iterable[Finding],
         *,
         index: int | None = None,
-        head: Head | None = None,
+        head: FactsHead | None = None,
         ahead: tuple[tuple[str, int], ...] = (),
     ) -> Self:
         """A verdict on findings in any order; repetitions are dropped."""

@@ -17,9 +17,10 @@ from muniment.tlog.encoding import (
     parse_hash,
     split_lines,
 )
+from muniment.tlog.heads import Head
+from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import Note, SignatureLine, Signer, parse_note, sign_note
 
-_HASH_SIZE: Final = 32
 _MANDATORY_LINES: Final = 3
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\ud800-\udfff]")
 
@@ -53,8 +54,13 @@ class Checkpoint:
                 raise FormatError(f"checkpoint: control character or lone surrogate in {what}")
         if not 0 <= self.size <= MAX_SIZE:
             raise FormatError(f"checkpoint: size is not between 0 and {MAX_SIZE}")
-        if len(self.root) != _HASH_SIZE:
+        if len(self.root) != HASH_SIZE:
             raise FormatError(f"checkpoint: root hash of {len(self.root)} bytes")
+
+    @property
+    def head(self) -> Head:
+        """Size and root."""
+        return Head(self.size, self.root)
 
     @property
     def text(self) -> str:

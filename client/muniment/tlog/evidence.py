@@ -48,6 +48,7 @@ from muniment.tlog.encoding import (
     parse_text,
     split_lines,
 )
+from muniment.tlog.heads import Prefix, Relation, relate
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import MAX_NOTE_SIZE, Note, SignatureLine
 from muniment.tlog.proven import (
@@ -180,27 +181,38 @@ def leaf(one: TlogProof, one_hash: bytes, other: TlogProof, other_hash: bytes) -
     return Leaf(one.index, *pair)
 
 
-def contradiction_of(one: SignedCheckpoint, other: SignedCheckpoint) -> SameSize | EmptyRoot | None:
-    """What two checkpoints of one log prove against it without any further proof.
+def contradiction_of(
+    one: SignedCheckpoint, other: SignedCheckpoint, prefix: Prefix | None = None
+) -> SameSize | Fork | EmptyRoot | None:
+    """What two checkpoints of one log prove against it, by `heads.relate`.
+
+    Args:
+        one: A checkpoint.
+        other: Another one, of any size.
+        prefix: What the larger tree's tiles have at the smaller size, if they were read.
 
     Returns:
-        Evidence when one is an empty tree with a root, or both are of one size and two roots;
-        None otherwise, which says nothing at all about two different sizes.
+        Evidence of a contradiction; None otherwise, which without a prefix says nothing at all
+        about two different sizes.
 
     Raises:
         FormatError: If they are of two origins, or one has no signature line of the log.
+        VerificationError: If the prefix is not one of the larger tree.
     """
     if one.checkpoint.origin != other.checkpoint.origin:
         raise FormatError("evidence: the checkpoints are of two origins")
+    older, newer = sorted((one, other), key=lambda signed: signed.checkpoint.size)
+    relation = relate(older.checkpoint.head, newer.checkpoint.head, prefix)
+    if relation is not Relation.CONTRADICTS:
+        return None
     for signed in (one, other):
         if not signed.checkpoint.size and signed.checkpoint.root != EMPTY_ROOT:
             return empty_root(signed)
-    if (
-        one.checkpoint.size == other.checkpoint.size
-        and one.checkpoint.root != other.checkpoint.root
-    ):
+    if older.checkpoint.size == newer.checkpoint.size:
         return same_size(one, other)
-    return None
+    if prefix is None:
+        raise AssertionError("two sizes contradict each other only by a prefix")
+    return fork(older, newer, prefix.root, prefix.proof)
 
 
 def parse_evidence(data: bytes) -> Evidence:

@@ -13,6 +13,7 @@ from muniment.tlog import quorum
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import FormatError, VerificationError, parse_decimal
+from muniment.tlog.heads import Head
 from muniment.tlog.note import Verified, Verifier, VKey, parse_vkey
 from muniment.tlog.policyrules import (
     ESCAPE,
@@ -89,6 +90,11 @@ class CosignedCheckpoint:
     def root(self) -> bytes:
         """Root hash, 32 bytes."""
         return self.signed.checkpoint.root
+
+    @property
+    def head(self) -> Head:
+        """Size and root."""
+        return self.signed.checkpoint.head
 
     def time(self, now: int | None = None) -> int:
         """The time for which a quorum vouches, Unix seconds; 0 for none. See `quorum.time_of`."""

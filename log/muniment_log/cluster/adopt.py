@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.heads import Head
 from muniment.tlog.tiles import TILE_WIDTH, Tile, bundles_of, tiles_of
 from muniment_log.cluster.entries import Row, rows_of, run_of
 from muniment_log.cluster.exporting import BucketTarget, open_bucket
@@ -25,7 +26,6 @@ from muniment_log.errors import RolledBackError
 from muniment_log.export import carry, present, verified
 from muniment_log.storage.contents import Contents
 from muniment_log.storage.embedded import EmbeddedTiles
-from muniment_log.storage.port import Head
 from muniment_log.storage.sqlite import SQLiteStore
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.tiles import CHECKPOINT, ObjectTiles
 from muniment_log.core.integrate import EMPTY_EDGE
-from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,4 +67,4 @@ async def published_tree(store: ObjectStore) -> tuple[ObjectTiles, bytes | None]
     except LookupError:
         return ObjectTiles(store, lambda: EMPTY_EDGE.head), None
     known = parse_signed_checkpoint(note).checkpoint
-    return ObjectTiles(store, lambda: Head(known.size, known.root)), note
+    return ObjectTiles(store, lambda: known.head), note

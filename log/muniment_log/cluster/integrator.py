@@ -21,13 +21,13 @@ from muniment_log.core.integrate import integrate
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from muniment.tlog.heads import Head
     from muniment_log.cluster.entries import Run
     from muniment_log.cluster.objects import ObjectStore
     from muniment_log.cluster.treestore import TreeStore
     from muniment_log.core.integrate import Integration, RightEdge
     from muniment_log.metrics import LogMetrics
     from muniment_log.storage.embedded import EmbeddedTiles
-    from muniment_log.storage.port import Head
     from muniment_log.storage.store import Listener
 
 FIRST_POLL_SECONDS: Final = 0.004

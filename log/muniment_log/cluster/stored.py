@@ -18,9 +18,9 @@ from muniment_log.errors import DamagedTileError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from muniment.tlog.heads import Head
     from muniment_log.cluster.objects import ObjectStore
     from muniment_log.core.integrate import RightEdge
-    from muniment_log.storage.port import Head
 
 READS: Final = 64
 """Objects read at the same time by one call."""

@@ -20,7 +20,6 @@ from muniment_log.core.integrate import restore
 from muniment_log.core.proofs import root_at
 from muniment_log.errors import RolledBackError
 from muniment_log.export import verified
-from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +61,7 @@ class BucketTiles:
         """
         if stored.published is not None:
             known = parse_signed_checkpoint(stored.published).checkpoint
-            await published_edge(self._objects, Head(known.size, known.root))
+            await published_edge(self._objects, known.head)
 
     async def put_published(self, note: bytes) -> None:
         """Stores the published checkpoint in the database, then swaps the object.

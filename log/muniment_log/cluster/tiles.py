@@ -20,8 +20,8 @@ from muniment_log.storage.embedded import EmbeddedTiles
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from muniment.tlog.heads import Head
     from muniment_log.cluster.objects import ObjectStore
-    from muniment_log.storage.port import Head
 
 CHECKPOINT: Final = "checkpoint"
 """The key of the published checkpoint."""

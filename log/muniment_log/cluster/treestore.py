@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from muniment.tlog.heads import Head
 from muniment.tlog.tiles import TILE_WIDTH
 from muniment_log.cluster.database import SETTLERS, SETTLING, settle
 from muniment_log.cluster.entries import Run, run_of
 from muniment_log.cluster.lease import LeaseLostError
 from muniment_log.errors import StorageError
-from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from muniment_log.cluster.database import Connection, Database

@@ -18,11 +18,11 @@ import msgspec
 from muniment.local.logs import event
 from muniment.local.outside import Contained
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.heads import Head
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment_log.cluster.lag import Lag
 from muniment_log.errors import StorageError, UnavailableError, WrongIdentityError
 from muniment_log.publish.published import Waiting
-from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -183,7 +183,7 @@ class PublishedView:
         if self.published is None:
             return Head(0, EMPTY_ROOT)
         checkpoint = self.published.checkpoint
-        return Head(checkpoint.size, checkpoint.root)
+        return checkpoint.head
 
     @contextmanager
     def interest(self) -> Iterator[None]:

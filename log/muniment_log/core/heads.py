@@ -17,11 +17,11 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.note import verify_note
 from muniment_log.errors import StorageError
-from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from muniment.tlog.heads import Head
     from muniment.tlog.note import Signer
 
 
@@ -59,7 +59,7 @@ class HeadSigner:
         self._made: tuple[bytes, SignedCheckpoint] | None = None
         if last is not None:
             signed = parse_signed_checkpoint(last)
-            self._last = Head(signed.checkpoint.size, signed.checkpoint.root)
+            self._last = signed.checkpoint.head
             own = [verifier_for(signer.vkey) for signer in signers]
             # By none of them when the keys were replaced; times of the old ones bind nobody here.
             with suppress(VerificationError):

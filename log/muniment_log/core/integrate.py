@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from muniment.tlog import merkle
 from muniment.tlog.encoding import FormatError, unframe
+from muniment.tlog.heads import Head
 from muniment.tlog.merkle import HASH_SIZE, CompactRange
 from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 from muniment_log.errors import StorageError
-from muniment_log.storage.port import Head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

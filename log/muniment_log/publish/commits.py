@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from muniment.tlog.heads import Head
     from muniment_log.core.integrate import Integration
     from muniment_log.metrics import LogMetrics
     from muniment_log.publish.publisher import Publisher
     from muniment_log.storage.embedded import EmbeddedTiles
-    from muniment_log.storage.port import Head
 
 
 class Heads:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from muniment.tlog.checkpoint import SignedCheckpoint
-    from muniment_log.storage.port import Head
+    from muniment.tlog.heads import Head
 
 
 class PublishedHead(Protocol):

@@ -47,11 +47,11 @@ from muniment_log.storage.port import TileSource
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from muniment.tlog.heads import Head
     from muniment.tlog.policy import Policy
     from muniment_log.core.heads import HeadSigner
     from muniment_log.metrics import LogMetrics
     from muniment_log.publish.rollback import Doubts
-    from muniment_log.storage.port import Head
 
 _LOGGER = logging.getLogger(__name__)
 

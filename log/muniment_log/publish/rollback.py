@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint
+    from muniment.tlog.heads import Head
     from muniment.tlog.note import Verifier
     from muniment.tlog.policy import Policy
-    from muniment_log.storage.port import Head, TileSource
+    from muniment_log.storage.port import TileSource
 
 _LOGGER = logging.getLogger(__name__)
 

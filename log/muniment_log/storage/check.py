@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
+from muniment.tlog.heads import Head
 from muniment.tlog.note import verify_note
 from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 from muniment_log.core.integrate import restore
 from muniment_log.errors import StorageError
 from muniment_log.storage.leafwalk import Walked, walk
-from muniment_log.storage.port import Head, StreamKey, StreamState
+from muniment_log.storage.port import StreamKey, StreamState
 from muniment_log.storage.sqlite import migrations, read_loaded
 from muniment_service.soundness import (
     MAX_NAMED,

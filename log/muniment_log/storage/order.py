@@ -14,8 +14,9 @@ from muniment_log.storage.store import Accepted, Commit, Kept, kept_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from muniment.tlog.heads import Head
     from muniment_log.core.integrate import RightEdge
-    from muniment_log.storage.port import Head, StreamKey, StreamState
+    from muniment_log.storage.port import StreamKey, StreamState
     from muniment_log.storage.recall import Recall
     from muniment_log.storage.store import Listener, Ordering, Store
 

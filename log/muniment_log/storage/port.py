@@ -25,13 +25,6 @@ NO_MANIFEST = bytes(32)
 """The previous-manifest hash of a stream's first batch (design section 3.2)."""
 
 
-class Head(NamedTuple):
-    """A tree: its size in leaves and its RFC 6962 root."""
-
-    size: int
-    root: bytes
-
-
 class Receipt(msgspec.Struct, frozen=True):
     """Where an accepted batch stands, the same for every retry.
 

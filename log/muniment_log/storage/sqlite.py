@@ -22,6 +22,7 @@ from muniment.local.sqlitefile import (
     Writer,
     log_pages,
 )
+from muniment.tlog.heads import Head
 from muniment.tlog.tiles import TILE_WIDTH, Tile
 from muniment_log.errors import (
     DamagedTileError,
@@ -30,7 +31,7 @@ from muniment_log.errors import (
     WrongIdentityError,
 )
 from muniment_log.storage.identity import check_identity, check_signed
-from muniment_log.storage.port import NEW_STREAM, Head, StreamKey, StreamState
+from muniment_log.storage.port import NEW_STREAM, StreamKey, StreamState
 from muniment_log.storage.recall import Recall, pack_runs, scope_of, unpack_runs
 from muniment_log.storage.store import MAX_REFUSED, Accepted, Commit, Kept, Loaded
 

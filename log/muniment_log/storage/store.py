@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from muniment.records.manifest import Batch
+    from muniment.tlog.heads import Head
     from muniment_log.core.integrate import Integration
-    from muniment_log.storage.port import Head
     from muniment_log.storage.recall import Recall
 
 MAX_REFUSED: Final = 1000

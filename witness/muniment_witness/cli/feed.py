@@ -80,11 +80,11 @@ class Feeder:
             old = min(self._size, new.size)
             proof: tuple[bytes, ...] = ()
             if 0 < old < new.size:
-                relation, tiles = await self._reader.relate(
+                prefix, tiles = await self._reader.prefix(
                     self._log.origin, old, new, [self._log_url]
                 )
                 self._reader.cache.put(self._log.origin, tiles)
-                proof = relation.proof
+                proof = prefix.proof
             request = AddCheckpoint(old, proof, seen.signed)
             told = await self._transport.post(
                 f"{self._witness_url}/add-checkpoint", request.encode()

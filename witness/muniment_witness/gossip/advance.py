@@ -82,9 +82,9 @@ class Mover:
         head = self._store.head(seen.origin)
         proof: tuple[bytes, ...] = ()
         if 0 < head.size < seen.head.size:
-            relation, tiles = await self._reader.relate(seen.origin, head.size, seen.head, prefixes)
-            proof = relation.proof
-            if relation.root == head.root:
+            prefix, tiles = await self._reader.prefix(seen.origin, head.size, seen.head, prefixes)
+            proof = prefix.proof
+            if prefix.root == head.root:
                 self._reader.cache.put(seen.origin, tiles)
         return Authentic(seen.signed.checkpoint, seen.signed.note, head.size, proof)
 

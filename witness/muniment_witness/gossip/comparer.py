@@ -20,10 +20,11 @@ from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.claims import Evidence
 from muniment.tlog.encoding import MunimentError, VerificationError
 from muniment.tlog.evidence import contradiction_of
+from muniment.tlog.heads import Head
 from muniment_witness.gossip.catchup import CatchUp
 from muniment_witness.gossip.tiles import TileReader, UnresolvedError
 from muniment_witness.judge.comparison import Comparison, conclude
-from muniment_witness.judge.decide import Authentic, Head, Log, Refused
+from muniment_witness.judge.decide import Authentic, Log, Refused
 from muniment_witness.judge.relation import (
     Same,
     Seen,
@@ -250,14 +251,12 @@ class Comparer:
                 if (conflict := contradiction_of(signed, older.signed)) is not None:
                     return conflict
         try:
-            relation, tiles = await self._reader.relate(
-                origin, older.head.size, newer.head, prefixes
-            )
+            prefix, tiles = await self._reader.prefix(origin, older.head.size, newer.head, prefixes)
         except UnresolvedError:
             if frontier is None or older.digest != frontier.digest:
                 raise
             return await self._catch_up.climb(self._logs[origin], older, newer, prefixes)
-        proven = judge(pair, relation)
+        proven = judge(pair, prefix)
         if proven is None or (frontier is not None and newer.digest == frontier.digest):
             self._reader.cache.put(origin, tiles)
         return proven
@@ -322,7 +321,7 @@ class Comparer:
         return await self.file(evidence, source)
 
     def _is_ours(self, signed: SignedCheckpoint) -> bool:
-        head = Head(signed.checkpoint.size, signed.checkpoint.root)
+        head = signed.checkpoint.head
         frontier = self.frontier(signed.checkpoint.origin)
         if frontier is not None and head in {frontier.head, self._store.head(frontier.origin)}:
             return True

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
+from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.tiles import TILE_WIDTH, Tile
 from muniment_witness.gossip.net import Transport, UnreachableError
-from muniment_witness.gossip.treecheck import Relation, relate, tiles_for
-from muniment_witness.judge.decide import Head
+from muniment_witness.gossip.treecheck import prefix_of, tiles_for
 
 CACHE_BYTES: Final = 16 << 20
 """Bytes of tiles kept by default; the right edges of a thousand logs fit."""
@@ -63,9 +63,9 @@ class TileReader:
         self._transport = transport
         self.cache: Final = cache
 
-    async def relate(
+    async def prefix(
         self, origin: str, old: int, view: Head, prefixes: Sequence[str]
-    ) -> tuple[Relation, dict[Tile, bytes]]:
+    ) -> tuple[Prefix, dict[Tile, bytes]]:
         """Reads and verifies tiles until some source's belong to the view.
 
         Args:
@@ -91,7 +91,7 @@ class TileReader:
                     continue
                 try:
                     tiles = {**held, **await self._read(prefix, missing)}
-                    return relate(old, view, tiles), tiles
+                    return prefix_of(view, old, tiles), tiles
                 except (UnreachableError, FormatError, VerificationError) as error:
                     reasons.append(str(error))
         raise UnresolvedError("; ".join(dict.fromkeys(reasons)) or "nobody to ask for tiles")

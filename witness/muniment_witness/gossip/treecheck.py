@@ -1,9 +1,9 @@
 """C2SP tlog-tiles, "Merkle Tree": what the tiles of one tree say about an older one, purely.
 
 A *view* is the tree behind one signed checkpoint. `tiles_for` says which tiles show how an older
-size relates to it; `relate` verifies them, every hash, against the view's root, and computes what
-the view has at the older size: the root and the consistency proof. So tiles either belong to the
-view, and then the answer is a proof, or they do not, and then they say nothing about the log.
+size relates to it; `prefix_of` verifies them, every hash, against the view's root, and computes
+what the view has at the older size: the root and the consistency proof. So tiles either belong to
+the view, and then the answer is a proof, or they do not, and then they say nothing about the log.
 
 Why that verifies every hash: the tiles on the right edge hold exactly the perfect subtrees that
 make up the tree, so the root computed from them commits to all of their hashes; every other tile
@@ -11,9 +11,9 @@ is full, and its own root is one hash of the tile above it.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from muniment.tlog.encoding import VerificationError
+from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import root_of
 from muniment.tlog.proofs import (
     nodes_from_tiles,
@@ -22,23 +22,10 @@ from muniment.tlog.proofs import (
     tiles_of_nodes,
 )
 from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile, check_tile, tile_at
-from muniment_witness.judge.decide import Head
-
-
-class Relation(NamedTuple):
-    """What a view has at an older size.
-
-    Attributes:
-        root: Root of the view's first leaves, as many as the older size.
-        proof: The consistency proof from that size to the view's.
-    """
-
-    root: bytes
-    proof: tuple[bytes, ...]
 
 
 def tiles_for(old: int, new: int) -> tuple[Tile, ...]:
-    """The tiles that `relate` needs: at most 8 levels, three tiles or so in each.
+    """The tiles that `prefix_of` needs: at most 8 levels, three tiles or so in each.
 
     Raises:
         ValueError: If not ``0 <= old <= new``.
@@ -53,12 +40,12 @@ def tiles_for(old: int, new: int) -> tuple[Tile, ...]:
     return tuple(tiles)
 
 
-def relate(old: int, view: Head, tiles: Mapping[Tile, bytes]) -> Relation:
+def prefix_of(view: Head, old: int, tiles: Mapping[Tile, bytes]) -> Prefix:
     """Verifies the tiles of a view and says what it has at an older size.
 
     Args:
-        old: The older size.
         view: Size and root of the view.
+        old: The older size.
         tiles: Contents of `tiles_for(old, view.size)`, at least; more is ignored.
 
     Raises:
@@ -79,4 +66,4 @@ def relate(old: int, view: Head, tiles: Mapping[Tile, bytes]) -> Relation:
             raise VerificationError(f"the tiles do not fit together at {tile.path}")
     plan, older = plan_consistency(old, view.size), plan_root(old)
     nodes = nodes_from_tiles(dict.fromkeys((*plan.nodes, *older.nodes)), view.size, tiles)
-    return Relation(older.assemble(nodes)[0], plan.assemble(nodes))
+    return Prefix(older.assemble(nodes)[0], plan.assemble(nodes))

@@ -18,9 +18,10 @@ from typing import Final, NamedTuple
 
 from muniment.local.logs import event
 from muniment.local.sqlitefile import FatalDatabaseError
+from muniment.tlog.heads import Head
 from muniment.tlog.note import SignatureLine, Signer
 from muniment_service.http import overloaded
-from muniment_witness.judge.decide import Accepted, Authentic, Head, Refused, advance
+from muniment_witness.judge.decide import Accepted, Authentic, Refused, advance
 from muniment_witness.store.heads import Cosigned, Store
 
 MAX_WAITING: Final = 1024

@@ -26,29 +26,17 @@ put in order: `authenticate` and `advance`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from muniment.tlog.checkpoint import Checkpoint
 from muniment.tlog.encoding import VerificationError
+from muniment.tlog.heads import EMPTY, Head
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import Note, SignatureLine, Verifier, lines_of, verify_note
 from muniment.tlog.proofs import is_subtree, verify_consistency, verify_subtree
 from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree
 
-
-class Head(NamedTuple):
-    """The tree that a witness last cosigned for an origin.
-
-    Attributes:
-        size: Number of leaves.
-        root: RFC 6962 root hash at that size, 32 bytes.
-    """
-
-    size: int
-    root: bytes
-
-
-NEVER: Final = Head(0, EMPTY_ROOT)
+NEVER: Final = EMPTY
 """The head of an origin that the witness has never cosigned."""
 
 
@@ -134,7 +122,7 @@ class Accepted:
     @property
     def head(self) -> Head:
         """The new head."""
-        return Head(self.request.checkpoint.size, self.request.checkpoint.root)
+        return self.request.checkpoint.head
 
 
 def decide(state: State, request: AddCheckpoint, now: int) -> Accepted | Refused:

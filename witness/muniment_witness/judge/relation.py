@@ -1,4 +1,4 @@
-"""Design section 5: what two signed heads of one log say about each other, purely.
+"""What two signed heads of one log say about each other, by `heads.relate`; no I/O.
 
 The witness keeps one *frontier* for each log: the newest head that it knows to extend all that it
 accepted before. Every other head that the log signed, wherever it was seen, is compared with it:
@@ -18,10 +18,10 @@ from typing import NamedTuple
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.claims import Evidence
 from muniment.tlog.encoding import VerificationError
-from muniment.tlog.evidence import contradiction_of, fork
+from muniment.tlog.evidence import contradiction_of
+from muniment.tlog.heads import Head, Prefix, Relation, relate
 from muniment.tlog.witnesswire import AddCheckpoint
-from muniment_witness.gossip.treecheck import Relation
-from muniment_witness.judge.decide import Head, Log, Refused, authenticate
+from muniment_witness.judge.decide import Log, Refused, authenticate
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Seen:
     @property
     def head(self) -> Head:
         """Size and root."""
-        return Head(self.signed.checkpoint.size, self.signed.checkpoint.root)
+        return self.signed.checkpoint.head
 
     @property
     def origin(self) -> str:
@@ -109,22 +109,17 @@ def compare(frontier: Seen | None, seen: Seen) -> Same | Unrelated | Evidence:
         frontier: The frontier; None when nothing of this log was accepted yet.
         seen: The head.
     """
-    proven = contradiction_of(frontier.signed if frontier else seen.signed, seen.signed)
-    if proven is not None:
-        return proven
-    if frontier is None or seen.head.size == 0 or frontier.head.size in {0, seen.head.size}:
-        return Same()
-    older, newer = sorted((frontier, seen), key=lambda each: each.head.size)
-    return Unrelated(older, newer)
+    older, newer = sorted((frontier or seen, seen), key=lambda each: each.head.size)
+    if relate(older.head, newer.head) is Relation.UNKNOWN:
+        return Unrelated(older, newer)
+    return contradiction_of(older.signed, newer.signed) or Same()
 
 
-def judge(pair: Unrelated, relation: Relation) -> Evidence | None:
+def judge(pair: Unrelated, prefix: Prefix) -> Evidence | None:
     """What the newer tree's verified tiles prove; None when it begins with the older tree.
 
     Args:
         pair: The two heads.
-        relation: What the newer tree has at the older size.
+        prefix: What the newer tree has at the older size.
     """
-    if relation.root == pair.older.head.root:
-        return None
-    return fork(pair.older.signed, pair.newer.signed, relation.root, relation.proof)
+    return contradiction_of(pair.older.signed, pair.newer.signed, prefix)

@@ -17,12 +17,13 @@ from typing import Final
 
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import FormatError, VerificationError
+from muniment.tlog.heads import Head
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import Verifier, VKey, parse_vkey
 from muniment.tlog.proofs import verify_consistency
 from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_service.soundness import Findings, check_schema, check_structure, inspect_file
-from muniment_witness.judge.decide import Head, Log
+from muniment_witness.judge.decide import Log
 from muniment_witness.store.rows import (
     DamagedRowError,
     accepted_step,

@@ -21,10 +21,11 @@ from typing import Final
 from muniment.local.logs import event
 from muniment.local.sqlitefile import UNREADABLE, DatabaseError, FatalDatabaseError, Writer
 from muniment.tlog.checkpoint import SignedCheckpoint
+from muniment.tlog.heads import Head
 from muniment.tlog.note import SignatureLine, VKey
 from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_service.soundness import Findings, check_schema
-from muniment_witness.judge.decide import NEVER, Accepted, Head
+from muniment_witness.judge.decide import NEVER, Accepted
 from muniment_witness.store.check import check_start
 from muniment_witness.store.database import (
     MIGRATIONS,

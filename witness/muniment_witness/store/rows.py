@@ -12,10 +12,10 @@ from hashlib import sha256
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
 from muniment.tlog.evidence import parse_evidence
+from muniment.tlog.heads import Head
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import Note, Verifier, verify_note
 from muniment.tlog.witnesswire import AddCheckpoint, parse_add_checkpoint
-from muniment_witness.judge.decide import Head
 
 
 class DamagedRowError(MunimentError):
@@ -142,7 +142,7 @@ def _number(value: object) -> int:
 
 
 def _fits(signed: SignedCheckpoint, head: Head) -> None:
-    if Head(signed.checkpoint.size, signed.checkpoint.root) != head:
+    if signed.checkpoint.head != head:
         raise DamagedRowError("size and root are not those of its note")
 
 
