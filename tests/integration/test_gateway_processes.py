@@ -14,14 +14,13 @@ PREAMBLE = f"""
 import asyncio, multiprocessing, os, resource, signal, sys, time
 sys.path.insert(0, {str(TESTS)!r})
 from logsim import GATEWAY_SIGNER, POLICY
-from muniment.gateway import blocking
-from muniment.gateway import governed
-from muniment import Denied, Gateway, GatewayClosed
+from muniment import Denied, Gateway, GatewayClosed, blocking, governed
 
 url, path = sys.argv[1:]
 AGENT = {{"type": "agent", "id": "planner"}}
 gateway = blocking.Gateway(url, GATEWAY_SIGNER, policy=POLICY, spool=path)
-rules = {{"decide": lambda _: {{"decision": True}}, "subject": AGENT}}
+TOOL = {{"type": "tool", "id": "tool"}}
+rules = {{"decide": lambda _: {{"decision": True}}, "subject": AGENT, "resource": TOOL}}
 
 def attempt(name, work):
     try:
