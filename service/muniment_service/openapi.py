@@ -1,7 +1,14 @@
-"""What a service's OpenAPI 3.1 document is made of."""
+"""OpenAPI 3.1 documents, made from the structs that routes take and answer and a few words each.
 
-from collections.abc import Mapping
-from typing import Any, Final
+A service lists its routes as `Call`s. Schemas are what msgspec makes of the types.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
 
 from muniment.tlog.encoding import MAX_SIZE
 
@@ -9,174 +16,218 @@ JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 BYTES: Final = "application/octet-stream"
 
-STRING: Final[dict[str, Any]] = {"type": "string"}
-BINARY: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
-NUMBER: Final[dict[str, Any]] = {"type": "integer", "minimum": 0, "maximum": MAX_SIZE}
-HASH: Final[dict[str, Any]] = {"type": "string", "contentEncoding": "base64", "maxLength": 44}
+Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]
+Number: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_SIZE)]
+Hash: TypeAlias = Annotated[
+    str, Meta(max_length=44, extra_json_schema={"contentEncoding": "base64"})
+]
 
-PROBLEM: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string", "pattern": "^urn:muniment:problem:[a-z-]+$"},
-        "title": STRING,
-        "status": {"type": "integer"},
-        "detail": STRING,
-    },
-}
-"""The schema `Problem` that `problems` refers to."""
+_SCHEMAS: Final = "#/components/schemas/"
 
-HEALTH: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["status"],
-    "properties": {"status": STRING},
-}
-"""The schema `Health` that `operations` refers to."""
+
+class Problem(Struct):
+    """RFC 9457 problem details; some types have more members."""
+
+    type: Annotated[str, Meta(pattern="^urn:muniment:problem:[a-z-]+$")]
+    title: str
+    status: int
+    detail: str
+
+
+class Health(Struct):
+    """The state of the process; `/readyz` adds members of the service."""
+
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What one method of one path takes and answers.
+
+    Attributes:
+        method: In small letters.
+        path: With parameters in braces.
+        name: The operation id.
+        summary: What it does.
+        success: What the answer 200 is.
+        answer: The type of its body, by media type.
+        headers: Headers that it always has, and what each is for. A resource with an ETag is also
+            answered with 304.
+        problems: Statuses that are answered with a problem.
+        others: Further answers by status.
+        parameters: A TypedDict with a member for each parameter, of path and query.
+        body: The type of the request's body, by media type.
+        takes_empty_body: Whether an empty body says something, too.
+        security: Alternatives: a security scheme each, or None for nothing.
+    """
+
+    method: str = "get"
+    path: str
+    name: str
+    summary: str
+    success: str
+    answer: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[int, ...] = ()
+    others: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    parameters: Any = None
+    body: Mapping[str, Any] = field(default_factory=dict)
+    takes_empty_body: bool = False
+    security: tuple[str | None, ...] = ()
+
+
+OPERATIONS: Final = (
+    Call(
+        path="/healthz",
+        name="health",
+        summary="Liveness probe",
+        success="The process is running.",
+        answer={JSON: Health},
+    ),
+    Call(
+        path="/readyz",
+        name="ready",
+        summary="Readiness probe",
+        success="The service is ready.",
+        answer={JSON: Health},
+        problems=(503,),
+    ),
+    Call(
+        path="/metrics",
+        name="metrics",
+        summary="Prometheus metrics",
+        success="Text format 0.0.4.",
+        answer={TEXT: str},
+    ),
+    Call(
+        path="/openapi.json",
+        name="openapi",
+        summary="This document",
+        success="The OpenAPI document.",
+        answer={JSON: dict[str, Any]},
+    ),
+)
+"""The calls that every service has."""
+
+
+def text(pattern: str, words: str | None = None, *, most: int | None = None) -> Meta:
+    """A string, not empty, all of which matches a pattern; `words` say what it is."""
+    return Meta(pattern=f"^(?:{pattern})$", min_length=1, max_length=most, description=words)
+
+
+def says(words: str) -> Meta:
+    """A description."""
+    return Meta(description=words)
 
 
 def reference(name: str) -> dict[str, str]:
     """A schema by name."""
-    return {"$ref": f"#/components/schemas/{name}"}
+    return {"$ref": _SCHEMAS + name}
 
 
-def media(kind: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """The content of a body, of one media type."""
-    return {kind: {"schema": schema}}
-
-
-def text(pattern: str, *, least: int = 1, most: int | None = None) -> dict[str, Any]:
-    """The schema of a string that matches a pattern, all of it."""
-    limits = {"minLength": least} if most is None else {"minLength": least, "maxLength": most}
-    return {"type": "string", "pattern": f"^(?:{pattern})$", **limits}
-
-
-def members(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The schema of an object with exactly these members."""
-    return {
-        "type": "object",
-        "required": list(required),
-        "properties": {**required, **(optional or {})},
-        "additionalProperties": False,
-    }
-
-
-def argument(
-    name: str, place: str, description: str, schema: dict[str, Any], *, required: bool
-) -> dict[str, Any]:
-    """A parameter in a `place` (path or query)."""
-    return {
-        "name": name,
-        "in": place,
-        "description": description,
-        "required": required,
-        "schema": schema,
-    }
-
-
-def succeeds(
-    ok: str, content: dict[str, Any], headers: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """The answer 200; `headers` are those that it always has, each with what it says.
-
-    A resource with an ETag is also answered with 304.
-    """
-    answer: dict[str, Any] = {"description": ok, "content": content}
-    if headers:
-        answer["headers"] = {
-            name: {"description": says, "required": True, "schema": STRING}
-            for name, says in headers.items()
-        }
-    found = {"200": answer}
-    if headers and "ETag" in headers:
-        found["304"] = {"description": "What the client has (`If-None-Match`) is still true."}
-    return found
-
-
-def problems(descriptions: Mapping[int, str], *statuses: int) -> dict[str, Any]:
-    """Answers that are problems, by status."""
-    return {
-        str(status): {
-            "description": descriptions[status],
-            "content": media("application/problem+json", reference("Problem")),
-        }
-        for status in statuses
-    }
-
-
-def call(
-    name: str,
-    summary: str,
-    responses: dict[str, Any],
-    *,
-    parameters: list[dict[str, Any]] | None = None,
-    body: dict[str, Any] | None = None,
-    empty: bool = False,
-    token: bool = False,
-) -> dict[str, Any]:
-    """A call.
+def paths_and_schemas(
+    calls: Sequence[Call], problems: Mapping[int, str], *more: type[Struct]
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Makes the two halves of a document: operations by path and method, and schemas by name.
 
     Args:
-        name: its operation id.
-        summary: what it does.
-        responses: its answers by status.
-        parameters: in path and query.
-        body: the content of the request.
-        empty: whether an empty body says something, too.
-        token: whether it takes a bearer token.
+        calls: The routes.
+        problems: What each status of a problem says.
+        more: Structs that only `extra_json_schema` refers to.
     """
-    operation: dict[str, Any] = {"operationId": name, "summary": summary, "responses": responses}
-    if parameters:
-        operation["parameters"] = parameters
-    if body is not None:
-        operation["requestBody"] = {"required": not empty, "content": body}
-    if token:
-        operation["security"] = [{"token": []}]
-    return operation
-
-
-def operations(unready: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The calls that every service has; `unready` are the problems of `/readyz`."""
-    health = media(JSON, reference("Health"))
-    return {
-        "/healthz": {"get": call("health", "Whether it runs", succeeds("It does.", health))},
-        "/readyz": {
-            "get": call("ready", "Whether it can work", {**succeeds("It can.", health), **unready})
-        },
-        "/metrics": {
-            "get": call(
-                "metrics",
-                "Prometheus metrics",
-                succeeds("Text format 0.0.4.", media(TEXT, STRING)),
-            )
-        },
-        "/openapi.json": {
-            "get": call(
-                "openapi", "This document", succeeds("It.", media(JSON, {"type": "object"}))
-            )
-        },
+    types = [Problem, Health, *more]
+    for call in calls:
+        types += [*call.answer.values(), *call.body.values()]
+        types += [call.parameters] if call.parameters else []
+    made, schemas = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
+    schema_of = dict(zip(map(id, types), made, strict=True))
+    parameters = {
+        call.name: schemas[_name(schema_of[id(call.parameters)])]
+        for call in calls
+        if call.parameters
     }
+    for call in calls:
+        if call.parameters:
+            schemas.pop(_name(schema_of[id(call.parameters)]), None)
+
+    def content(types: Mapping[str, Any]) -> dict[str, Any]:
+        return {kind: {"schema": schema_of[id(type_)]} for kind, type_ in types.items()}
+
+    paths: dict[str, dict[str, Any]] = {}
+    for call in calls:
+        ok: dict[str, Any] = {"description": call.success, "content": content(call.answer)}
+        responses = {"200": ok}
+        if call.headers:
+            ok["headers"] = {
+                name: {"description": words, "required": True, "schema": {"type": "string"}}
+                for name, words in call.headers.items()
+            }
+        if "ETag" in call.headers:
+            unchanged = "What the client has (`If-None-Match`) is still true."
+            responses["304"] = {"description": unchanged}
+        responses |= {str(status): answer for status, answer in call.others.items()}
+        responses |= {
+            str(status): {
+                "description": problems[status],
+                "content": {"application/problem+json": {"schema": reference("Problem")}},
+            }
+            for status in call.problems
+        }
+        operation: dict[str, Any] = {
+            "operationId": call.name,
+            "summary": call.summary,
+            "responses": responses,
+        }
+        if call.parameters:
+            operation["parameters"] = _parameters(call.path, parameters[call.name])
+        if call.body:
+            operation["requestBody"] = {
+                "required": not call.takes_empty_body,
+                "content": content(call.body),
+            }
+        if call.security:
+            operation["security"] = [{name: []} if name else {} for name in call.security]
+        paths.setdefault(call.path, {})[call.method] = operation
+    return paths, schemas
+
+
+def _name(schema: dict[str, Any]) -> str:
+    return str(schema["$ref"]).removeprefix(_SCHEMAS)
+
+
+def _parameters(path: str, struct: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "path" if f"{{{name}}}" in path else "query",
+            "description": schema["description"],
+            "required": name in struct.get("required", ()),
+            "schema": {key: value for key, value in schema.items() if key != "description"},
+        }
+        for name, schema in struct["properties"].items()
+    ]
 
 
 def document(
     title: str,
     version: str,
     description: str,
-    paths: dict[str, Any],
+    paths: dict[str, dict[str, Any]],
     schemas: dict[str, Any],
     *,
     tokens: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """A document.
+    """Puts a document together.
 
     Args:
-        title: what it is of.
-        version: the program's version.
-        description: what a reader should know first.
-        paths: the calls by path and method.
-        schemas: the schemas by name, `Problem` and `Health` aside.
-        tokens: names of the security schemes, all of them bearer tokens.
+        title: What it is of.
+        version: The program's version.
+        description: What a reader should know first.
+        paths: From `paths_and_schemas`.
+        schemas: Likewise.
+        tokens: Names of the security schemes, all of them bearer tokens.
     """
-    components: dict[str, Any] = {"schemas": {**schemas, "Problem": PROBLEM, "Health": HEALTH}}
+    components: dict[str, Any] = {"schemas": schemas}
     if tokens:
         bearer = {"type": "http", "scheme": "bearer"}
         components["securitySchemes"] = dict.fromkeys(tokens, bearer)

@@ -6,7 +6,7 @@ log fetches the proof of an index and hashes the record.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 from urllib.parse import unquote
 
 import msgspec
@@ -28,6 +28,7 @@ from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
 from muniment.records.thingnames import thing_name
 from muniment.tlog.encoding import FormatError, parse_decimal
 from muniment_log.errors import IndexUnavailableError
+from muniment_log.http import bodies
 from muniment_log.http.problems import problem_of
 from muniment_service.http import Problem, Request, Response, json_response
 
@@ -78,7 +79,7 @@ class Lookup:
         request.parameters()
         reference = _name(request.rest, MAX_KEY_NAME + 9)
         seen: KeySeen = await self._ask(lambda index: index.key(reference))
-        return json_response({"size": seen.size, "index": seen.index, "first": seen.first})
+        return json_response(bodies.KeySeen(seen.size, seen.index, seen.first))
 
     async def lineage(self, request: Request) -> Response:
         """``GET /v1/lineage/{type}/{id}?direction=&depth=&limit=&page=``: edges, nearest first."""
@@ -100,15 +101,15 @@ class Lookup:
             )
         )
         return json_response(
-            {
-                "size": walk.size,
-                "edges": [
-                    {"index": hop.index, "depth": hop.depth, "record": msgspec.Raw(hop.data)}
+            bodies.Lineage(
+                size=walk.size,
+                edges=[
+                    bodies.FoundEdge(hop.index, hop.depth, msgspec.Raw(hop.data))
                     for hop in walk.hops
                 ],
-                "next": walk.next,
-                "truncated": walk.is_cut,
-            }
+                next=walk.next,
+                truncated=walk.is_cut,
+            )
         )
 
     async def _about(self, request: Request, what: Literal["decision", "execution"]) -> Response:
@@ -131,15 +132,11 @@ class Lookup:
 
 
 def _shown(answer: Answer) -> Response:
-    records: list[dict[str, Any]] = [
-        {
-            "index": entry.index,
-            "conflicting": entry.is_conflicting,
-            "record": msgspec.Raw(entry.data),
-        }
+    records = [
+        bodies.FoundRecord(entry.index, entry.is_conflicting, msgspec.Raw(entry.data))
         for entry in answer.entries
     ]
-    return json_response({"size": answer.size, "records": records, "next": answer.next})
+    return json_response(bodies.Answer(answer.size, records, answer.next))
 
 
 def _entity(parameters: dict[str, str], name: str) -> Entity | None:

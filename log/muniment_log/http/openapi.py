@@ -1,275 +1,313 @@
 """The OpenAPI 3.1 document of the log; a test compares it with the routes and with real answers."""
 
-from __future__ import annotations
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, TypedDict
 
-from typing import Any, Final, get_args
+from msgspec import Meta
 
-from muniment.records.kinds import Record
+from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, MAX_WALK, Direction
+from muniment.records.kinds import ThingType
 from muniment.records.manifest import LABEL, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
-from muniment_log.http.openapi_index import INDEX_PATHS, INDEX_SCHEMAS
-from muniment_log.http.openapi_parts import PROOF, answers, problems_of, readable
+from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
+from muniment_log.http import bodies
 from muniment_service import openapi
 from muniment_service.openapi import (
-    BINARY,
     BYTES,
-    HASH,
     JSON,
-    NUMBER,
-    STRING,
+    OPERATIONS,
     TEXT,
-    argument,
-    call,
-    media,
-    members,
+    Binary,
+    Call,
+    Number,
+    paths_and_schemas,
     reference,
+    says,
     text,
 )
 
-_RECEIPT: Final = {"first": NUMBER, "count": NUMBER, "manifest": NUMBER, "size": NUMBER}
-
-_KINDS: Final = sorted(str(kind.__struct_config__.tag) for kind in get_args(Record))
-# Null is taken for absence.
-_OBJECT: Final = {"type": ["object", "null"]}
-_ENTITY: Final = {
-    "type": "object",
-    "required": ["type", "id"],
-    "properties": {"type": STRING, "id": STRING, "properties": _OBJECT},
+_PROBLEMS: Final[dict[int, str]] = {
+    400: "Malformed: the body, a parameter or a path.",
+    401: "No bearer token, or not one that is known and valid now.",
+    403: "Unknown gateway, bad signature, or a batch for another log.",
+    404: "Not there, or beyond the published tree (`not-published-yet`, member `published`).",
+    408: "The body came too slowly.",
+    409: (
+        "`stream-gap` (member `expected`: the sequence number that the stream continues at), or "
+        "`stream-conflict` (member `first`): the stream holds something else there. Of records: "
+        "`id-conflict` (member `entry`) or `idempotency-conflict`, when the id or the key stands "
+        "for other content already."
+    ),
+    413: "Larger than the limit.",
+    415: "Not a content type or content encoding that is taken.",
+    422: "`bad-record`: a record is not acceptable (member `entry`: its number in the request).",
+    429: (
+        "`over-budget`: the producer, or the address, sends more than it may; see `Retry-After`."
+    ),
+    503: (
+        "Not now; see `Retry-After`. `overloaded`, `busy`, `unavailable`, `storage-failed`, "
+        "`index-unavailable`, or `not-published`: logged, but no quorum in time (member "
+        "`receipt`)."
+    ),
 }
-_EVALUATION: Final[dict[str, Any]] = {
-    "description": "An OpenID AuthZEN evaluation, request and response.",
-    "type": "object",
-    "required": ["request", "response"],
-    "properties": {
-        "request": {
-            "type": "object",
-            "required": ["subject", "action", "resource"],
-            "properties": {
-                "subject": reference("Entity"),
-                "action": {
-                    "type": "object",
-                    "required": ["name"],
-                    "properties": {"name": STRING, "properties": _OBJECT},
+
+_Limit: TypeAlias = Annotated[
+    int,
+    Meta(ge=1, le=MAX_LIMIT),
+    says(f"Most of them in the answer, {LIMIT} if not given."),
+]
+_LeafIndex: TypeAlias = Annotated[Number, says("Leaf index.")]
+_Submission: TypeAlias = Annotated[
+    Any,
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                reference("Evaluation"),
+                reference("Record"),
+                {
+                    "type": "array",
+                    "items": {"anyOf": [reference("Evaluation"), reference("Record")]},
+                    "minItems": 1,
+                    "maxItems": MAX_BATCH_RECORDS,
                 },
-                "resource": reference("Entity"),
-                "context": _OBJECT,
-            },
-        },
-        "response": {
-            "type": "object",
-            "required": ["decision"],
-            "properties": {"decision": {"type": "boolean"}, "context": _OBJECT},
-        },
-    },
-}
-_SUBMISSION: Final = {"anyOf": [reference("Evaluation"), reference("Record")]}
-
-_SCHEMAS: Final[dict[str, Any]] = {
-    "Receipt": members(
-        _RECEIPT,
-        {
-            "published": reference("Published"),
-            "indices": {
-                "description": "Each record's leaf index, when they do not stand side by side "
-                "because some had been logged before; only of `/v1/records`.",
-                "type": "array",
-                "items": NUMBER,
-            },
-        },
-    ),
-    "Published": members(
-        {"checkpoint": STRING, "proofs": {"type": "array", "items": PROOF}},
-    ),
-    "Stream": members(
-        {
-            "gateway": STRING,
-            "stream": STRING,
-            "next": NUMBER,
-            "manifest": HASH,
-            "origin": STRING,
+            ]
         }
     ),
-    "Inclusion": members(
-        {"index": NUMBER, "size": NUMBER, "leaf_hash": HASH, "proof": PROOF, "root": HASH}
-    ),
-    "Consistency": members({"from": NUMBER, "to": NUMBER, "proof": PROOF}),
-    **INDEX_SCHEMAS,
-    "Entity": _ENTITY,
-    "Evaluation": _EVALUATION,
-    "Record": {
-        "description": "A record of any kind; `v`, `id`, `time` and `producer` may be left out.",
-        "type": "object",
-        "required": ["kind"],
-        "properties": {"kind": {"enum": _KINDS}},
-    },
-}
-
-_WAITING: Final = [
-    argument(
-        "wait",
-        "query",
-        "`published` waits for a cosigned checkpoint and answers it with inclusion proofs.",
-        {"type": "string", "enum": ["published"]},
-        required=False,
-    ),
-    argument(
-        "timeout",
-        "query",
-        "Seconds to wait for it, at most 60, with up to six decimal places; 10 if not given.",
-        text(r"[0-5]?[0-9](?:\.[0-9]{1,6})?|60"),
-        required=False,
-    ),
 ]
-_ETAG: Final = {"ETag": "For `If-None-Match`.", "Cache-Control": "How long it may be kept."}
-_TILE: Final = [
-    argument(
-        "path",
-        "path",
-        "`<L>/<N>` or `entries/<N>`, with `.p/<W>` for a partial one (C2SP tlog-tiles).",
+
+
+class _Waiting(TypedDict, total=False):
+    wait: Annotated[
+        Literal["published"],
+        says("`published` waits for a cosigned checkpoint and answers it with inclusion proofs."),
+    ]
+    timeout: Annotated[
+        str,
+        text(
+            r"[0-5]?[0-9](?:\.[0-9]{1,6})?|60",
+            "Seconds to wait for it, at most 60, with up to six decimal places; 10 if not given.",
+        ),
+    ]
+
+
+class _Tile(TypedDict):
+    path: Annotated[
+        str,
         text(
             r"(?:entries|[0-9]|[1-5][0-9]|6[0-3])/(?:x[0-9]{3}/){0,5}[0-9]{3}"
-            r"(?:\.p/(?:[1-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?"
+            r"(?:\.p/(?:[1-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?",
+            "`<L>/<N>` or `entries/<N>`, with `.p/<W>` for a partial one (C2SP tlog-tiles).",
         ),
-        required=True,
-    )
-]
+    ]
 
-_PATHS: Final[dict[str, dict[str, Any]]] = {
-    "/": {
-        "get": call("front", "Which log this is", answers("A line of text.", media(TEXT, STRING)))
-    },
-    "/checkpoint": {
-        "get": call(
-            "checkpoint",
-            "The published checkpoint, cosigned by the quorum",
-            answers("A signed note.", media(TEXT, STRING), 404, headers=_ETAG),
-        )
-    },
-    "/tile/{path}": {
-        "get": call(
-            "tile",
-            "A hash tile or an entry bundle of the published tree",
-            answers("Its bytes.", media(BYTES, BINARY), 400, 404, 503, headers=_ETAG),
-            parameters=_TILE,
-        )
-    },
-    "/v1/batches": {
-        "post": call(
-            "submitBatch",
-            f"Log a signed batch: up to {MAX_BATCH_RECORDS} records, {MAX_BATCH_BYTES} bytes",
-            answers(
-                "The records are durable. The same for every retry.",
-                media(JSON, reference("Receipt")),
-                *(400, 403, 408, 409, 413, 415, 422, 429, 503),
-            ),
-            parameters=_WAITING,
-            body=media(BYTES, BINARY),
-        )
-    },
-    "/v1/records": {
-        "post": call(
-            "submitRecords",
-            "Log records of a client that cannot sign",
-            answers(
-                "The records are durable. The same again for what was sent before: in a request "
-                "with the same `Idempotency-Key` header, or as records with the same ids. A lone "
-                "record of a run that states no `traceparent` gets the one of the header.",
-                media(JSON, reference("Receipt")),
-                *(400, 401, 408, 409, 413, 415, 422, 429, 503),
-            ),
-            parameters=_WAITING,
-            body={
-                **media(
-                    JSON,
-                    {
-                        "anyOf": [
-                            *_SUBMISSION["anyOf"],
-                            {
-                                "type": "array",
-                                "items": _SUBMISSION,
-                                "minItems": 1,
-                                "maxItems": MAX_BATCH_RECORDS,
-                            },
-                        ]
-                    },
-                ),
-                **media("application/x-ndjson", STRING),
-            },
-            token=True,
-        )
-    },
-    "/v1/streams/{gateway}/{stream}": {
-        "get": call(
-            "stream",
-            "Where a stream continues",
-            answers(
-                "Its next sequence number and its last manifest's leaf hash.",
-                media(JSON, reference("Stream")),
-                *(400, 404, 503),
-            ),
-            parameters=[
-                argument(
-                    "gateway",
-                    "path",
-                    "Key name; its slashes may stay.",
-                    text(r"[^\s+]+"),
-                    required=True,
-                ),
-                argument("stream", "path", "Stream label.", text(LABEL, most=64), required=True),
-            ],
-        )
-    },
-    "/v1/entries/{index}": {
-        "get": call(
-            "entry",
-            "A leaf of the published tree",
-            answers(
-                "The leaf's bytes: a record, or a manifest as text.",
-                {**media(JSON, {"type": "object"}), **media(TEXT, STRING)},
-                *(400, 404, 503),
-                headers={"Muniment-Leaf-Index": "The leaf's index."},
-            ),
-            parameters=[argument("index", "path", "Leaf index.", NUMBER, required=True)],
-        )
-    },
-    **INDEX_PATHS,
-    "/v1/proofs/inclusion": {
-        "get": call(
-            "inclusionProof",
-            "That a leaf is in the published tree",
-            answers(
-                "A C2SP tlog-proof, or JSON for any published size with `Accept`.",
-                {**media(TEXT, STRING), **media(JSON, reference("Inclusion"))},
-                *(400, 404, 503),
-            ),
-            parameters=[
-                argument("index", "query", "Leaf index.", NUMBER, required=True),
-                argument("size", "query", "Tree size.", NUMBER, required=False),
-            ],
-        )
-    },
-    "/v1/proofs/consistency": {
-        "get": call(
-            "consistencyProof",
-            "That one published tree extends another",
-            answers("The proof.", media(JSON, reference("Consistency")), 400, 404, 503),
-            parameters=[
-                argument("from", "query", "Older size.", NUMBER, required=True),
-                argument("to", "query", "Newer size.", NUMBER, required=True),
-            ],
-        )
-    },
-    **openapi.operations(problems_of(503)),
-}
 
-PATHS: Final = readable(_PATHS)
+class _StreamKey(TypedDict):
+    gateway: Annotated[str, text(r"[^\s+]+", "Key name; its slashes may stay.")]
+    stream: Annotated[str, text(LABEL, "Stream label.", most=64)]
+
+
+class _Entry(TypedDict):
+    index: _LeafIndex
+
+
+class _Page(TypedDict, total=False):
+    after: Annotated[Number, says("Only records with a greater index: `next` of the page before.")]
+    limit: _Limit
+
+
+class _Search(_Page, total=False):
+    subject: Annotated[str, text("[^:]+:.+", "The subject, as type, colon, id.")]
+    resource: Annotated[str, text("[^:]+:.+", "The resource, as type, colon, id.")]
+    since: Annotated[
+        Number, says("Made at this time or later, Unix milliseconds by the producer's clock.")
+    ]
+    until: Annotated[Number, says("Made before this time, likewise.")]
+
+
+class _About(_Page):
+    id: Annotated[str, text("[!-~]+", "The id.", most=MAX_ID)]
+
+
+class _Key(TypedDict):
+    key: Annotated[
+        str,
+        text(
+            "[!-~]+",
+            "The key: its name, a plus sign, its key ID in hexadecimal digits.",
+            most=MAX_KEY_NAME + 9,
+        ),
+    ]
+
+
+class _Walk(TypedDict):
+    type: Annotated[ThingType, says("What it is.")]
+    id: Annotated[str, text("[!-~]+", "Which one; slashes may stay.", most=MAX_NAME)]
+    direction: NotRequired[
+        Annotated[Direction, says("To what came before it (if not given), or to what came of it.")]
+    ]
+    depth: NotRequired[
+        Annotated[int, Meta(ge=1, le=MAX_DEPTH), says(f"Most hops, {DEPTH} if not given.")]
+    ]
+    limit: NotRequired[_Limit]
+    page: NotRequired[
+        Annotated[str, text(r"(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)", "`next` of the page before.")]
+    ]
+
+
+class _InclusionQuery(TypedDict):
+    index: _LeafIndex
+    size: NotRequired[Annotated[Number, says("Tree size.")]]
+
+
+_ConsistencyQuery = TypedDict(  # `from` is a keyword
+    "_ConsistencyQuery",
+    {"from": Annotated[Number, says("Older size.")], "to": Annotated[Number, says("Newer size.")]},
+)
+
+# Reads of `/v1`, the C2SP reads and the metrics may need a read token.
+_READERS: Final = (None, "readToken")
+_ETAG: Final = {"ETag": "For `If-None-Match`.", "Cache-Control": "How long it may be kept."}
+_read = partial(Call, security=_READERS, problems=(400, 401, 404, 503))
+_submit = partial(Call, method="post", parameters=_Waiting, answer={JSON: bodies.Receipt})
+_about = partial(
+    _read,
+    success="The records verbatim, in the order of the log; `size` is the tree size that the "
+    "answer reflects. `conflicting`: its producer used the id for other content, too.",
+    answer={JSON: bodies.Answer},
+    parameters=_About,
+)
+
+_CALLS: Final = (
+    Call(
+        path="/",
+        name="front",
+        summary="Which log this is",
+        success="A line of text.",
+        answer={TEXT: str},
+    ),
+    Call(
+        path="/checkpoint",
+        name="checkpoint",
+        summary="The published checkpoint, cosigned by the quorum",
+        success="A signed note.",
+        answer={TEXT: str},
+        headers=_ETAG,
+        problems=(401, 404),
+        security=_READERS,
+    ),
+    _read(
+        path="/tile/{path}",
+        name="tile",
+        summary="A hash tile or an entry bundle of the published tree",
+        success="Its bytes.",
+        answer={BYTES: Binary},
+        headers=_ETAG,
+        parameters=_Tile,
+    ),
+    _submit(
+        path="/v1/batches",
+        name="submitBatch",
+        summary=f"Log a signed batch: up to {MAX_BATCH_RECORDS} records, {MAX_BATCH_BYTES} bytes",
+        success="The records are durable. The same for every retry.",
+        problems=(400, 403, 408, 409, 413, 415, 422, 429, 503),
+        body={BYTES: Binary},
+    ),
+    _submit(
+        path="/v1/records",
+        name="submitRecords",
+        summary="Log records of a client that cannot sign",
+        success="The records are durable. The same again for what was sent before: in a request "
+        "with the same `Idempotency-Key` header, or as records with the same ids. A lone record "
+        "of a run that states no `traceparent` gets the one of the header.",
+        problems=(400, 401, 408, 409, 413, 415, 422, 429, 503),
+        body={JSON: _Submission, "application/x-ndjson": str},
+        security=("token",),
+    ),
+    _read(
+        path="/v1/streams/{gateway}/{stream}",
+        name="stream",
+        summary="Where a stream continues",
+        success="Its next sequence number and its last manifest's leaf hash.",
+        answer={JSON: bodies.Stream},
+        parameters=_StreamKey,
+    ),
+    _read(
+        path="/v1/entries/{index}",
+        name="entry",
+        summary="A leaf of the published tree",
+        success="The leaf's bytes: a record, or a manifest as text.",
+        answer={JSON: dict[str, Any], TEXT: str},
+        headers={"Muniment-Leaf-Index": "The leaf's index."},
+        parameters=_Entry,
+    ),
+    _read(
+        path="/v1/decisions",
+        name="find",
+        summary="Decisions, by subject, resource and time if they are given",
+        success="The records verbatim, in the order of the log; `size` is the tree size that the "
+        "answer reflects. A page may end before it is full; `next` goes on.",
+        answer={JSON: bodies.Answer},
+        parameters=_Search,
+    ),
+    _read(
+        path="/v1/keys/{key}",
+        name="key",
+        summary="Whether a key has signed something in this log",
+        success="`index` is a leaf that it signed, or null; `first` the first leaf that was "
+        "looked at: an index that an older version began knows keys from some leaf on.",
+        answer={JSON: bodies.KeySeen},
+        parameters=_Key,
+    ),
+    _about(
+        path="/v1/decisions/{id}",
+        name="decision",
+        summary="Decisions of an id, with the edges and revocations that name them",
+    ),
+    _about(
+        path="/v1/executions/{id}",
+        name="execution",
+        summary="What is logged of a run: decisions, outcomes, verifications, edges, more",
+    ),
+    _read(
+        path="/v1/lineage/{type}/{id}",
+        name="lineage",
+        summary="Edges around a thing, nearest first",
+        success="The edges verbatim; `size` is the tree size that all pages reflect. `truncated`: "
+        f"the walk ended at {MAX_WALK} edges, and there are more.",
+        answer={JSON: bodies.Lineage},
+        parameters=_Walk,
+    ),
+    _read(
+        path="/v1/proofs/inclusion",
+        name="inclusionProof",
+        summary="That a leaf is in the published tree",
+        success="A C2SP tlog-proof, or JSON for any published size with `Accept`.",
+        answer={TEXT: str, JSON: bodies.Inclusion},
+        parameters=_InclusionQuery,
+    ),
+    _read(
+        path="/v1/proofs/consistency",
+        name="consistencyProof",
+        summary="That one published tree extends another",
+        success="The proof.",
+        answer={JSON: bodies.Consistency},
+        parameters=_ConsistencyQuery,
+    ),
+    *(
+        replace(call, security=_READERS, problems=(401,)) if call.name == "metrics" else call
+        for call in OPERATIONS
+    ),
+)
+
+PATHS, _SCHEMAS = paths_and_schemas(_CALLS, _PROBLEMS, bodies.Evaluation, bodies.Record)
 
 
 def document(origin: str, version: str) -> dict[str, Any]:
-    """The document of one log.
+    """Makes the document of one log.
 
     Args:
-        origin: the log's origin.
-        version: the program's version.
+        origin: The log's origin.
+        version: The program's version.
     """
     return openapi.document(
         f"Muniment log {origin}",

@@ -15,6 +15,7 @@ from muniment_log.core.proofs import (
     leaf_hash_at,
     root_at,
 )
+from muniment_log.http import bodies
 from muniment_log.http.problems import not_published_yet
 from muniment_log.http.reads import IMMUTABLE, published_size
 from muniment_log.storage.port import StreamKey
@@ -59,13 +60,13 @@ class Query:
             raise Problem(404, "unknown-gateway", "no gateway of this log has this key name")
         state = await self._sequencer.stream(key)
         return json_response(
-            {
-                "gateway": key.gateway,
-                "stream": key.label,
-                "next": state.next,
-                "manifest": format_base64(state.manifest),
-                "origin": self._doors.admission.origin,
-            }
+            bodies.Stream(
+                gateway=key.gateway,
+                stream=key.label,
+                next=state.next,
+                manifest=format_base64(state.manifest),
+                origin=self._doors.admission.origin,
+            )
         )
 
     async def entry(self, request: Request) -> Response:
@@ -99,13 +100,13 @@ class Query:
         (proof,) = await inclusion_proofs(self._tiles, index, index + 1, size)
         if _JSON in request.headers.get("Accept", ""):
             return json_response(
-                {
-                    "index": index,
-                    "size": size,
-                    "leaf_hash": format_base64(await leaf_hash_at(self._tiles, index, size)),
-                    "proof": [format_base64(node) for node in proof],
-                    "root": format_base64(await root_at(self._tiles, size)),
-                },
+                bodies.Inclusion(
+                    index=index,
+                    size=size,
+                    leaf_hash=format_base64(await leaf_hash_at(self._tiles, index, size)),
+                    proof=[format_base64(node) for node in proof],
+                    root=format_base64(await root_at(self._tiles, size)),
+                ),
                 headers={"Vary": "Accept"},
             )
         if size != newest:
@@ -128,9 +129,7 @@ class Query:
         if old > new:
             raise Problem(400, "bad-query", "from: larger than to")
         proof = await consistency_proof(self._tiles, old, new)
-        return json_response(
-            {"from": old, "to": new, "proof": [format_base64(node) for node in proof]}
-        )
+        return json_response(bodies.Consistency(old, new, [format_base64(node) for node in proof]))
 
 
 def _number(parameters: dict[str, str], name: str) -> int:

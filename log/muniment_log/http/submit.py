@@ -7,7 +7,7 @@ import secrets
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -19,6 +19,7 @@ from muniment_log.core.proofs import inclusion_proofs
 from muniment_log.core.repeats import parse_key
 from muniment_log.core.stepping import Turns
 from muniment_log.errors import LogError, NotPublishedError, OverBudgetError
+from muniment_log.http import bodies
 from muniment_log.http.problems import ERRORS, problem_of
 from muniment_service.http import Problem, Request, Response, json_response
 
@@ -153,11 +154,15 @@ class Submit:
         return self._publisher.interest() if waiting.seconds is not None else nullcontext()
 
     async def _answer(self, receipt: Receipt, waiting: Waiting) -> Response:
-        members: dict[str, Any] = msgspec.structs.asdict(receipt)
-        if receipt.indices is None:
-            del members["indices"]
+        answer = bodies.Receipt(
+            first=receipt.first,
+            count=receipt.count,
+            manifest=receipt.manifest,
+            size=receipt.size,
+            indices=msgspec.UNSET if receipt.indices is None else receipt.indices,
+        )
         if waiting.seconds is None:
-            return json_response(members)
+            return json_response(answer)
         # Most are published at the size that is integrated now: a few proofs are made while the
         # witnesses are at work.
         size = self._publisher.integrated.size if receipt.count <= _FEW else 0
@@ -170,16 +175,16 @@ class Submit:
                 503,
                 "not-published",
                 f"logged, but {error}",
-                members={"receipt": members},
+                members={"receipt": answer},
                 headers={"Retry-After": str(_RETRY_SECONDS)},
             ) from error
         if proofs is None or published.checkpoint.size != size:
             proofs = await self._proofs(receipt, published.checkpoint.size)
-        members["published"] = {
-            "checkpoint": published.encode().decode(),
-            "proofs": [[format_base64(node) for node in proof] for proof in proofs],
-        }
-        return json_response(members)
+        answer.published = bodies.Published(
+            checkpoint=published.encode().decode(),
+            proofs=[[format_base64(node) for node in proof] for proof in proofs],
+        )
+        return json_response(answer)
 
     async def _proofs(self, receipt: Receipt, size: int) -> list[tuple[bytes, ...]]:
         if receipt.indices is None:

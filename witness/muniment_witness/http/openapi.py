@@ -1,23 +1,22 @@
 """The OpenAPI 3.1 document of a witness: C2SP tlog-witness, and what peers and people read."""
 
+from functools import partial
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias, TypedDict
+
+from msgspec import Struct
 
 from muniment_service import openapi
 from muniment_service.openapi import (
-    BINARY,
     BYTES,
     JSON,
-    NUMBER,
-    STRING,
+    OPERATIONS,
     TEXT,
-    argument,
-    call,
-    media,
-    members,
-    problems,
-    reference,
-    succeeds,
+    Binary,
+    Call,
+    Number,
+    paths_and_schemas,
+    says,
     text,
 )
 from muniment_witness.gossip.peers import EVIDENCE_PATH, HEADS_PATH
@@ -38,195 +37,232 @@ _PROBLEMS: Final[dict[int, str]] = {
     "with `Retry-After`), `storage-failed`.",
 }
 
-_NOTE: Final = media(TEXT, STRING)
 _TAG: Final = {"ETag": "For `If-None-Match`."}
-_DIGEST: Final = text("[0-9a-f]{64}")
-_ORIGIN: Final = argument(
-    "origin",
-    "path",
-    "SHA-256 of a log's origin, in hexadecimal (C2SP tlog-witness, monitoring).",
-    _DIGEST,
-    required=True,
+
+_Digest: TypeAlias = Annotated[str, text("[0-9a-f]{64}")]
+
+
+class StatusAlarm(TypedDict):
+    """An alarm."""
+
+    kind: Any
+    subject: Any
+    detail: Any
+
+
+class StatusLog(TypedDict):
+    """A log: what was cosigned, what is known of it, and evidence against it."""
+
+    origin: Any
+    cosigned: Any
+    evidence: Any
+
+
+class StatusPeer(TypedDict):
+    """A peer, and the comparisons of its heads."""
+
+    name: Any
+    reached: Any
+    error: Any
+    logs: Any
+
+
+class Status(TypedDict):
+    """The state of the witness."""
+
+    name: str
+    time: Number
+    vkeys: list[str]
+    alarms: list[StatusAlarm]
+    logs: list[StatusLog]
+    peers: list[StatusPeer]
+
+
+class EvidenceFile(Struct, forbid_unknown_fields=True):
+    """An evidence file that the witness holds."""
+
+    origin: str
+    hash: _Digest
+    kind: str
+    time: Number
+
+
+class Evidence(Struct, forbid_unknown_fields=True):
+    """All evidence files that the witness holds."""
+
+    evidence: list[EvidenceFile]
+
+
+class Taken(Struct, forbid_unknown_fields=True):
+    """How many heads are looked at."""
+
+    taken: Number
+
+
+class New(Struct, forbid_unknown_fields=True):
+    """Whether the witness did not hold the file before."""
+
+    new: bool
+
+
+class _Log(TypedDict):
+    origin: Annotated[
+        _Digest,
+        says("SHA-256 of a log's origin, in hexadecimal (C2SP tlog-witness, monitoring)."),
+    ]
+
+
+class _Tile(_Log):
+    path: Annotated[str, says("As in C2SP tlog-tiles.")]
+
+
+class _History(_Log):
+    size: Annotated[Number, says("The old size of the request.")]
+
+
+class _Peer(_Log):
+    peer: Annotated[_Digest, says("SHA-256 of the peer's name.")]
+
+
+class _File(TypedDict):
+    hash: Annotated[_Digest, says("SHA-256 of the file, as listed.")]
+
+
+_post = partial(Call, method="post")
+_REFUSALS: Final = (400, 408, 413, 415, 503)
+_OLD_SIZE: Final = {
+    "description": "The old size is not that of the newest cosigned checkpoint, which is told.",
+    "content": {
+        "text/x.tlog.size": {
+            "schema": {"type": "string", "pattern": "^(?:[0-9]+\\n)$", "minLength": 1}
+        }
+    },
+}
+
+_CALLS: Final = (
+    _post(
+        path="/add-checkpoint",
+        name="addCheckpoint",
+        summary="Cosign a checkpoint that extends the newest one cosigned (C2SP tlog-witness)",
+        success="Cosignature lines.",
+        answer={TEXT: str},
+        others={409: _OLD_SIZE},
+        problems=(*_REFUSALS, 403, 404, 422),
+        body={TEXT: str},
+    ),
+    _post(
+        path="/sign-subtree",
+        name="signSubtree",
+        summary="Cosign a subtree of a checkpoint that this witness has cosigned "
+        "(C2SP tlog-witness)",
+        success="Cosignature lines.",
+        answer={TEXT: str},
+        problems=(*_REFUSALS, 403, 404, 422, 501),
+        body={TEXT: str},
+    ),
+    Call(
+        path="/{origin}/checkpoint",
+        name="cosigned",
+        summary="The newest checkpoint of a log that this witness has cosigned",
+        success="A signed note.",
+        answer={TEXT: str},
+        headers=_TAG,
+        problems=(404,),
+        parameters=_Log,
+    ),
+    Call(
+        path="/{origin}/tile/{path}",
+        name="tile",
+        summary="A tile of this witness's own view of a log, as far as it holds it",
+        success="Its bytes.",
+        answer={BYTES: Binary},
+        problems=(404,),
+        parameters=_Tile,
+    ),
+    Call(
+        path="/{origin}/history/{size}",
+        name="history",
+        summary="The accepted add-checkpoint request that led on from a size",
+        success="The request's body.",
+        answer={TEXT: str},
+        problems=(400, 404),
+        parameters=_History,
+    ),
+    Call(
+        path="/{origin}/shown-by/{peer}",
+        name="shownBy",
+        summary="The newest head of a log that a peer has shown to this witness",
+        success="A signed note.",
+        answer={TEXT: str},
+        problems=(404,),
+        parameters=_Peer,
+    ),
+    Call(
+        path=HEADS_PATH,
+        name="heads",
+        summary="Heads known beyond the cosigned ones",
+        success="Notes, each after its length.",
+        answer={BYTES: Binary},
+        headers=_TAG,
+    ),
+    _post(
+        path=HEADS_PATH,
+        name="pushHeads",
+        summary="Tell of heads that have moved: framed notes",
+        success="How many are looked at.",
+        answer={JSON: Taken},
+        problems=(*_REFUSALS, 403),
+        body={BYTES: Binary},
+        takes_empty_body=True,  # no heads at all are a bundle, too
+    ),
+    Call(
+        path=EVIDENCE_PATH,
+        name="evidence",
+        summary="What evidence this witness holds",
+        success="A list.",
+        answer={JSON: Evidence},
+        headers=_TAG,
+    ),
+    _post(
+        path=EVIDENCE_PATH,
+        name="pushEvidence",
+        summary="Hand in an evidence file",
+        success="Whether it was new.",
+        answer={JSON: New},
+        problems=(*_REFUSALS, 404, 422),
+        body={TEXT: str},
+    ),
+    Call(
+        path=EVIDENCE_PATH + "/{hash}",
+        name="evidenceFile",
+        summary="An evidence file",
+        success="The file.",
+        answer={TEXT: str},
+        problems=(404,),
+        parameters=_File,
+    ),
+    Call(
+        path="/",
+        name="front",
+        summary="The status, for people; as JSON with `Accept: application/json`",
+        success="The status.",
+        answer={"text/html": str, JSON: Status},
+    ),
+    Call(
+        path="/status.json",
+        name="status",
+        summary="The status",
+        success="The status.",
+        answer={JSON: Status},
+    ),
+    *OPERATIONS,
 )
 
-_SCHEMAS: Final[dict[str, Any]] = {
-    "Status": {
-        "type": "object",
-        "required": ["name", "time", "vkeys", "alarms", "logs", "peers"],
-        "properties": {
-            "name": STRING,
-            "time": NUMBER,
-            "vkeys": {"type": "array", "items": STRING},
-            "alarms": {
-                "type": "array",
-                "items": {"type": "object", "required": ["kind", "subject", "detail"]},
-            },
-            "logs": {
-                "type": "array",
-                "items": {"type": "object", "required": ["origin", "cosigned", "evidence"]},
-            },
-            "peers": {
-                "type": "array",
-                "items": {"type": "object", "required": ["name", "reached", "error", "logs"]},
-            },
-        },
-    },
-    "Evidence": members(
-        {
-            "evidence": {
-                "type": "array",
-                "items": members(
-                    {"origin": STRING, "hash": _DIGEST, "kind": STRING, "time": NUMBER}
-                ),
-            }
-        }
-    ),
-    "Taken": members({"taken": NUMBER}),
-    "New": members({"new": {"type": "boolean"}}),
-}
-
-
-def _post(
-    name: str, summary: str, answer: dict[str, Any], kind: str, *refusals: int
-) -> dict[str, Any]:
-    body = media(kind, BINARY if kind == BYTES else STRING)
-    refused = problems(_PROBLEMS, 400, 408, 413, 415, 503, *refusals)
-    # No heads at all are a bundle, too.
-    return call(name, summary, {**answer, **refused}, body=body, empty=kind == BYTES)
-
-
-def _get(
-    name: str,
-    summary: str,
-    answer: dict[str, Any],
-    *refusals: int,
-    parameters: list[dict[str, Any]] | None = None,
-) -> dict[str, Any]:
-    return {
-        "get": call(
-            name, summary, {**answer, **problems(_PROBLEMS, *refusals)}, parameters=parameters
-        )
-    }
-
-
-_CONFLICT: Final = {
-    "409": {
-        "description": "The old size is not that of the newest cosigned checkpoint, which is told.",
-        "content": media("text/x.tlog.size", text("[0-9]+\\n")),
-    }
-}
-
-PATHS: Final[dict[str, dict[str, Any]]] = {
-    "/add-checkpoint": {
-        "post": _post(
-            "addCheckpoint",
-            "Cosign a checkpoint that extends the newest one cosigned (C2SP tlog-witness)",
-            {**succeeds("Cosignature lines.", _NOTE), **_CONFLICT},
-            TEXT,
-            *(403, 404, 422),
-        )
-    },
-    "/sign-subtree": {
-        "post": _post(
-            "signSubtree",
-            "Cosign a subtree of a checkpoint that this witness has cosigned (C2SP tlog-witness)",
-            succeeds("Cosignature lines.", _NOTE),
-            TEXT,
-            *(403, 404, 422, 501),
-        )
-    },
-    "/{origin}/checkpoint": _get(
-        "cosigned",
-        "The newest checkpoint of a log that this witness has cosigned",
-        succeeds("A signed note.", _NOTE, _TAG),
-        404,
-        parameters=[_ORIGIN],
-    ),
-    "/{origin}/tile/{path}": _get(
-        "tile",
-        "A tile of this witness's own view of a log, as far as it holds it",
-        succeeds("Its bytes.", media(BYTES, BINARY)),
-        404,
-        parameters=[
-            _ORIGIN,
-            argument("path", "path", "As in C2SP tlog-tiles.", STRING, required=True),
-        ],
-    ),
-    "/{origin}/history/{size}": _get(
-        "history",
-        "The accepted add-checkpoint request that led on from a size",
-        succeeds("The request's body.", _NOTE),
-        400,
-        404,
-        parameters=[
-            _ORIGIN,
-            argument("size", "path", "The old size of the request.", NUMBER, required=True),
-        ],
-    ),
-    "/{origin}/shown-by/{peer}": _get(
-        "shownBy",
-        "The newest head of a log that a peer has shown to this witness",
-        succeeds("A signed note.", _NOTE),
-        404,
-        parameters=[
-            _ORIGIN,
-            argument("peer", "path", "SHA-256 of the peer's name.", _DIGEST, required=True),
-        ],
-    ),
-    HEADS_PATH: {
-        **_get(
-            "heads",
-            "Heads known beyond the cosigned ones",
-            succeeds("Notes, each after its length.", media(BYTES, BINARY), _TAG),
-        ),
-        "post": _post(
-            "pushHeads",
-            "Tell of heads that have moved: framed notes",
-            succeeds("How many are looked at.", media(JSON, reference("Taken"))),
-            BYTES,
-            403,
-        ),
-    },
-    EVIDENCE_PATH: {
-        **_get(
-            "evidence",
-            "What evidence this witness holds",
-            succeeds("A list.", media(JSON, reference("Evidence")), _TAG),
-        ),
-        "post": _post(
-            "pushEvidence",
-            "Hand in an evidence file",
-            succeeds("Whether it was new.", media(JSON, reference("New"))),
-            TEXT,
-            *(404, 422),
-        ),
-    },
-    EVIDENCE_PATH + "/{hash}": _get(
-        "evidenceFile",
-        "An evidence file",
-        succeeds("The file.", _NOTE),
-        404,
-        parameters=[
-            argument("hash", "path", "SHA-256 of the file, as listed.", _DIGEST, required=True)
-        ],
-    ),
-    "/": _get(
-        "front",
-        "The status, for people; as JSON with `Accept: application/json`",
-        succeeds(
-            "The status.",
-            {**media("text/html", STRING), **media(JSON, reference("Status"))},
-        ),
-    ),
-    "/status.json": _get(
-        "status", "The status", succeeds("The status.", media(JSON, reference("Status")))
-    ),
-    **openapi.operations(problems(_PROBLEMS, 503)),
-}
+PATHS, _SCHEMAS = paths_and_schemas(_CALLS, _PROBLEMS)
 
 
 def document(name: str) -> dict[str, Any]:
-    """The document of the witness of a name."""
+    """Makes the document of the witness of a name."""
     return openapi.document(
         f"Muniment witness {name}",
         version("muniment"),
