@@ -132,8 +132,16 @@ class World:
             )
         )
 
-    def outcome(self, run: str, status: Any = "completed", *, time: int | None = None) -> int:
-        return self.add(Outcome(**self.common("o", time), execution=run, status=status))
+    def outcome(
+        self,
+        run: str,
+        status: Any = "completed",
+        *,
+        time: int | None = None,
+        denial: Denial | None = None,
+    ) -> int:
+        common = self.common("o", time)
+        return self.add(Outcome(**common, execution=run, status=status, denial=denial))
 
     def verification(self, run: str, state: Any = "verified") -> int:
         return self.add(Verification(**self.common("v"), execution=run, state=state, checks=()))

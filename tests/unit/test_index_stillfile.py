@@ -1,6 +1,7 @@
 """Replicas where nothing can be written: read as they are, or refused with what to do."""
 
 import asyncio
+import contextlib
 import os
 import pickle
 import shutil
@@ -30,10 +31,10 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def read_only(folder: Path, work: Callable[[], Any]) -> Any:
-    """What some work gives, or raises, where it may write nothing in a folder."""
+def read_only(folder: Path, work: Callable[[], Any], *, hidden: Path | None = None) -> Any:
+    """What some work gives, or raises, where it may write nothing in a folder, and not read one."""
     for file in folder.iterdir():
-        file.chmod(0o444)
+        file.chmod(0 if file == hidden else 0o444)
     folder.chmod(0o555)
     if os.geteuid():
         return _outcome(work)
@@ -98,6 +99,21 @@ def test_a_write_ahead_log_that_cannot_be_read_is_named(folder: Path) -> None:
     writer.close()
     assert "has a write-ahead log" in said
     assert "let the follower stop" in said
+
+
+@pytest.mark.parametrize("end", ["", "-wal"])
+def test_a_file_that_may_not_be_read_is_named(folder: Path, end: str) -> None:
+    path = replica(folder)
+    with contextlib.closing(sqlite3.connect(path)) as writer:
+        writer.execute("UPDATE state SET time = time + 1")
+        writer.commit()
+
+        def ask() -> Any:
+            with IndexReader(path) as reader:
+                return reader.head()
+
+        said = read_only(folder, ask, hidden=folder / f"{path.name}{end}")
+    assert f"{path.name}{end}: may not be read by this user" in said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can write where others cannot")

@@ -11,6 +11,7 @@ from muniment.lineage import FORMATS, Head, Interval, MemoryFacts, Ref, Trace, r
 from muniment.lineage.facts import PAGE
 from muniment.records.api import Validity
 from muniment.records.authority import authority_vkey, key_reference
+from muniment.records.kinds import Denial
 from muniment.records.manifest import NO_PREVIOUS, build_batch
 from muniment.tlog.note import Ed25519Signer
 from signing import NOW, ORIGIN, ed25519
@@ -188,6 +189,22 @@ def test_a_trace_tells_how_its_run_ended_and_who_says_so(statuses: list[str], en
     for text in shown.values():
         assert ended in text
         assert GATEWAY in text.replace("%2F", "/")
+
+
+def test_a_trace_tells_what_was_stopped_from_what_never_began() -> None:
+    world, _ = story()
+    world.outcome("call", "aborted")
+    stopped = trace("call", world.facts(), NOW)
+    world, _ = story()
+    world.outcome("call", "aborted", denial=Denial(codes=("runtime_identity_mismatch",)))
+    unbegun = trace("call", world.facts(), NOW)
+    assert "ended: aborted #" in render(stopped, "tree")
+    assert "ended: aborted before it began (runtime_identity_mismatch) #" in render(unbegun, "tree")
+    codes = [
+        json.loads(render(found, "json"))["runs"][0]["outcomes"][0]["denial"]
+        for found in (stopped, unbegun)
+    ]
+    assert codes == [[], ["runtime_identity_mismatch"]]
 
 
 # --- keys ----------------------------------------

@@ -7,6 +7,7 @@ really does not is looked at after each question: a medium that is read-only her
 elsewhere, and a follower that comes back there would change pages under the reader.
 """
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -63,6 +64,12 @@ def open_replica(path: Path, *, cache: int) -> tuple[sqlite3.Connection, Still |
         code = getattr(error.__cause__, "sqlite_errorcode", None)
         if code is None or (code & 0xFF) not in _NO_MEMORY:
             raise
+        for one in (path, _log_of(path)):
+            if one.exists() and not os.access(one, os.R_OK):
+                raise DatabaseError(
+                    f"{one}: may not be read by this user: let them read the replica and what is "
+                    "beside it, or read it as the follower's user"
+                ) from error
         if _size(_log_of(path)):
             raise DatabaseError(
                 f"{path}: has a write-ahead log, and where nothing can be written that cannot be "

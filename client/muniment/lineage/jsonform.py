@@ -54,6 +54,7 @@ def trace_members(trace: Trace) -> dict[str, Any]:
                     {
                         "index": index,
                         "status": outcome.status,
+                        "denial": list(outcome.denial.codes) if outcome.denial else [],
                         "time": outcome.time,
                         "producer": outcome.producer,
                     }

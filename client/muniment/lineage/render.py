@@ -14,6 +14,7 @@ from muniment.lineage.facts import Ref
 from muniment.lineage.jsonform import render_json
 from muniment.lineage.model import Hop, RunState, Trace
 from muniment.lineage.prov import render_prov
+from muniment.records.kinds import Outcome
 from muniment.records.thingnames import thing_id
 
 Format: TypeAlias = Literal["tree", "dot", "mermaid", "json", "prov-json"]
@@ -87,7 +88,7 @@ def render_tree(trace: Trace) -> str:
 def _ended(state: RunState) -> str:
     """How a run ended, by whom, and what verifiers found."""
     told = [
-        f"{outcome.status} #{index} by {escape.terminal(outcome.producer)}"
+        f"{outcome.status}{_unbegun(outcome)} #{index} by {escape.terminal(outcome.producer)}"
         for index, outcome in state.outcomes
     ]
     told += [
@@ -97,6 +98,13 @@ def _ended(state: RunState) -> str:
     if not state.outcomes:
         told.insert(0, state.ended)
     return ", ".join(told)
+
+
+def _unbegun(outcome: Outcome) -> str:
+    """Why an aborted run never began; nothing of one that was stopped while it ran."""
+    if outcome.denial is None:
+        return ""
+    return f" before it began ({', '.join(outcome.denial.codes)})"
 
 
 def _unheard(trace: Trace) -> list[str]:
