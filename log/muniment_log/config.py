@@ -56,6 +56,7 @@ from muniment_service.config import (
     config_error,
     config_key,
     load_config,
+    read_file,
 )
 from muniment_service.limits import Count, Limits, Seconds  # msgspec reads them
 from muniment_service.signers import read_signers
@@ -315,7 +316,7 @@ def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
     policy, digest = None, ""
     if file.policy is not None:
         with config_key(path, "policy"):
-            data = _read_policy(file.policy)
+            data = read_file(file.policy, most=MAX_POLICY_SIZE)
             policy, digest = parse_policy(data), sha256(data).hexdigest()
         asked = [witness for witness in policy.witnesses if witness.url is not None]
         for witness in asked:
@@ -344,11 +345,6 @@ def check_origin(origin: str) -> str:
     if origin == MANIFEST_HEADER:
         raise FormatError("origin: this one is the first line of manifests")
     return origin
-
-
-def _read_policy(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_POLICY_SIZE + 1)
 
 
 def _signers(path: Path, file: LogFile) -> tuple[Signer, ...]:

@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn, TypeVar, final
 import msgspec
 
 from muniment.local.privatefiles import CREDENTIALS
+from muniment.local.regularfile import open_regular
 from muniment.tlog.encoding import MunimentError
 
 MAX_CONFIG_SIZE: Final = 1 << 20
@@ -73,9 +74,9 @@ def load_config(path: Path, type_: type[_T]) -> _T:
     Raises:
         ConfigError: If the file cannot be read, is not TOML, or does not fit the struct.
     """
-    data = _read(path, MAX_CONFIG_SIZE)
+    data = read_file(path, most=MAX_CONFIG_SIZE)
     try:
-        document = tomllib.loads(data.decode("utf-8"))
+        document = tomllib.loads(data.decode("utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
     base = path.parent
@@ -116,9 +117,14 @@ def config_error(path: Path, key: str, message: str) -> NoReturn:
     raise ConfigError(f"{path}: {key}: {message}")
 
 
-def _read(path: Path, most: int) -> bytes:
+def read_file(path: Path, *, most: int) -> bytes:
+    """Reads a file of at most `most` bytes that a service is configured with.
+
+    Raises:
+        ConfigError: If it cannot be read, is no regular file, or is larger; names it.
+    """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(most + 1)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error

@@ -56,7 +56,7 @@ def with_keys(path: Path, change: Callable[[list[str]], Sequence[str]]) -> str:
     Raises:
         ConfigError: If the list is not an array on one line.
     """
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     match = _KEYS.search(text)
     if match is None:
         raise ConfigError(f"{path}: keys: not an array on one line; change it by hand")

@@ -14,6 +14,7 @@ from typing import Final
 from muniment.http.access import Access, load_certificate
 from muniment.local.logs import event
 from muniment.local.privatefiles import check_private
+from muniment.local.regularfile import open_regular
 from muniment.tlog.encoding import MunimentError
 from muniment_service.config import Config, ConfigError
 
@@ -94,6 +95,7 @@ class _Files:
         if table.client_ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
             try:
+                open_regular(table.client_ca).close()
                 context.load_verify_locations(table.client_ca)
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(f"{table.client_ca}: not usable as CAs: {error}") from error

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,9 @@ def test_a_policy_is_taken_up_or_refused_as_a_whole(made: Deployment) -> None:
         assert "policy: " in status["configuration"]["refused"]["reason"]
     path.unlink()
     assert "policy: " in command(made, "reload", code=1)
+    os.mkfifo(path)  # nobody writes into it: whoever reads it waits for ever
+    assert "not a regular file" in command(made, "reload", code=1)
+    path.unlink()
     assert "reload refused; what was in force stays in force" in made.log.stderr
     assert published(made) == size
 

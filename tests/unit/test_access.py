@@ -1,5 +1,6 @@
 """How clients connect: from the environment, never with a token in the clear."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,12 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     certificate, key = authority.issue("sealed", passphrase=b"secret")
     with pytest.raises(InputError, match="encrypted"):
         Access(certificate=certificate, key=key).ssl()
+
+
+def test_a_ca_that_is_no_regular_file_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ca")
+    access = Access(ca=tmp_path / "ca")
+    with pytest.raises(InputError, match="not a regular file"):
+        access.ssl()
+    with pytest.raises(InputError, match="not a regular file"):
+        access.fingerprint()

@@ -107,7 +107,14 @@ class TestStructure:
 
     def test_each_line_is_terminated_by_newline(self):
         refused("quorum none", "newline")
-        refused("", "newline")
+        refused("", "empty")
+
+    def test_what_editors_of_other_systems_write_is_said_in_words(self):
+        refused("quorum none\n".replace("\n", "\r\n"), "line 1: ends with CR and LF")
+        refused("\ufeffquorum none\n", "begins with a byte order mark")
+        for encoding in ("utf-16-le", "utf-16-be"):
+            with pytest.raises(FormatError, match="begins with a byte order mark"):
+                parse_policy("\ufeffquorum none\n".encode(encoding))
 
     def test_log_and_witness_order_is_free(self):
         assert (
@@ -251,7 +258,7 @@ class TestCharacters:
 
     @pytest.mark.parametrize("octet", range(256))
     def test_allowed_octets(self, octet):
-        data = b"quorum none\n#" + bytes([octet]) + b"\n"
+        data = b"quorum none\n#" + bytes([octet]) + b"#\n"
         if octet in (0x09, 0x0A) or 0x20 <= octet <= 0x7E or octet >= 0x80:
             assert parse_policy(data)
         else:

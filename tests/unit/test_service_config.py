@@ -1,5 +1,7 @@
 """Configuration files: strict, and every error names file and key."""
 
+import codecs
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -80,6 +82,18 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not TOML"):
         load_config(tmp_path / "binary.toml", Outer)
+    os.mkfifo(tmp_path / "fifo.toml")  # nobody writes into it: to read it is to wait for ever
+    for path in (tmp_path / "fifo.toml", tmp_path):
+        with pytest.raises(ConfigError, match=r"not a regular file|Is a directory"):
+            load_config(path, Outer)
+
+
+def test_a_byte_order_mark_and_line_ends_of_other_systems_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "log.toml"
+    path.write_bytes(codecs.BOM_UTF8 + GOOD.replace("\n", "\r\n").encode())
+    assert load_config(path, Outer) == Outer(
+        listen=Address("127.0.0.1:80"), keys=(tmp_path / "a.pem", Path("/abs/b.pem"))
+    )
 
 
 def test_values_that_only_the_service_can_judge() -> None:

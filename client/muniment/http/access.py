@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from muniment.errors import InputError
 from muniment.local.privatefiles import check_private, read_secret
+from muniment.local.regularfile import open_regular
 from muniment.tlog.encoding import MunimentError
 
 TLS_CA: Final = "MUNIMENT_TLS_CA"
@@ -82,6 +83,8 @@ class Access:
         if self.ca is None and self.certificate is None:
             return True
         try:
+            if self.ca is not None:
+                open_regular(self.ca).close()
             context = ssl.create_default_context(cafile=self.ca)
         except (OSError, ssl.SSLError) as error:
             raise InputError(f"TLS: CA {self.ca}: {_reason(error)}") from None
@@ -101,10 +104,13 @@ class Access:
         """
         digest = sha256()
         for path in (self.ca, self.certificate, self.key):
-            try:
-                data = b"" if path is None else path.read_bytes()
-            except OSError as error:
-                raise InputError(f"TLS: {path}: {_reason(error)}") from None
+            data = b""
+            if path is not None:
+                try:
+                    with open_regular(path) as file:
+                        data = file.read()
+                except OSError as error:
+                    raise InputError(f"TLS: {path}: {_reason(error)}") from None
             digest.update(b"%d:" % len(data) + data)
         return digest.digest()
 
@@ -160,6 +166,7 @@ def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> N
         InputError: If they cannot be used or do not belong together; names the files.
     """
     try:
+        open_regular(certificate).close()
         context.load_cert_chain(certificate, key, _refuse)
     except (OSError, ssl.SSLError) as error:
         raise InputError(f"{certificate}, {key}: {_reason(error)}") from None

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from muniment.local.regularfile import open_regular
 from muniment.tlog.encoding import MunimentError
 
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
@@ -32,9 +33,7 @@ def read_private(path: Path, what: str, *, most: int) -> bytes:
             and tell nothing of the content.
     """
     try:
-        # Non-blocking, because opening a FIFO without a writer would wait for ever.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            # The open file is asked, not the path, which may by now lead elsewhere.
+        with open_regular(path) as file:
             _check(path, what, os.fstat(file.fileno()).st_mode)
             return file.read(most + 1)
     except OSError as error:
@@ -66,8 +65,6 @@ def read_secret(path: Path, what: str) -> bytes:
 
 
 def _check(path: Path, what: str, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        raise MunimentError(f"{path}: not a regular file")
     others = stat.S_IRWXO if _is_credential(path) else stat.S_IRWXG | stat.S_IRWXO
     if mode & others:
         raise MunimentError(

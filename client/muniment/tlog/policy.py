@@ -4,6 +4,7 @@
 what may be believed.
 """
 
+import codecs
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ MAX_POLICY_SIZE: Final = 2 * 1024 * 1024
 """Largest policy file in bytes: the most logs and witnesses with ML-DSA-44 keys, and URLs."""
 
 _BAD_OCTET: Final = re.compile(rb"[^\t\n\x20-\x7e\x80-\xff]")
+_MARKS: Final = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _ITEM: Final = re.compile(r"[^ \t]+")
 
 
@@ -283,11 +285,21 @@ def parse_policy(data: bytes) -> Policy:
     """
     if len(data) > MAX_POLICY_SIZE:
         raise FormatError(f"policy: more than {MAX_POLICY_SIZE} bytes")
+    if not data:
+        raise FormatError("policy: empty (0 bytes)")
+    if data.startswith(_MARKS):
+        raise FormatError("policy: begins with a byte order mark: save it as UTF-8 without one")
     if bad := _BAD_OCTET.search(data):
         line = data.count(b"\n", 0, bad.start()) + 1
-        raise FormatError(f"policy: line {line}: octet {data[bad.start()]:#04x}")
+        what = f"octet {data[bad.start()]:#04x}"
+        if data.startswith(b"\r\n", bad.start()):
+            what = "ends with CR and LF: save the file with line ends of LF alone"
+        raise FormatError(f"policy: line {line}: {what}")
     if not data.endswith(b"\n"):
-        raise FormatError("policy: the last line does not end with a newline")
+        raise FormatError(
+            "policy: the last line does not end with a newline: end it with one, unless the file "
+            "was cut off"
+        )
     parser = _Parser()
     for number, text in enumerate(data.decode("utf-8", ESCAPE).split("\n"), 1):
         try:
