@@ -28,11 +28,12 @@ from dataclasses import dataclass
 from datetime import datetime  # msgspec reads the annotations
 from hashlib import sha256
 from pathlib import Path  # noqa: TC003  # msgspec reads the annotations
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
 from muniment.local.logs import LogFormat, LogLevel  # noqa: TC001  # msgspec reads them
+from muniment.records.manifest import HEADER
 from muniment.tlog.cosignature import MAX_NAME_SIZE, verifier_for
 from muniment.tlog.encoding import FormatError, check_key_name
 from muniment.tlog.note import (
@@ -67,10 +68,6 @@ if TYPE_CHECKING:
 
     from muniment.tlog.note import Verifier
     from muniment.tlog.policy import Policy
-
-MANIFEST_HEADER: Final = "muniment/manifest/v1"
-"""First line of manifests. The log's key signs manifests (of token streams) and checkpoints, whose
-first line is the origin: with this origin one could be read as the other."""
 
 Time = Annotated[datetime, Meta(tz=True)]
 
@@ -342,7 +339,7 @@ def check_origin(origin: str) -> str:
         FormatError: It is no key name, or would make a checkpoint look like a manifest.
     """
     check_key_name(origin, "origin")
-    if origin == MANIFEST_HEADER:
+    if origin == HEADER:
         raise FormatError("origin: this one is the first line of manifests")
     return origin
 

@@ -17,6 +17,7 @@ from muniment.tlog.merkle import (
     node_hash,
     pair_hashes,
     root_of,
+    split_hashes,
 )
 
 ENTRIES = [index.to_bytes(2, "big") * (index % 5) for index in range(700)]
@@ -49,6 +50,13 @@ def test_roots_of_every_shape(size: int) -> None:
     assert level == before, "the caller's list is not touched"
     assert CompactRange.EMPTY.extend(level).root() == ROOTS[size]
     assert level == before
+
+
+def test_hashes_side_by_side_are_split_and_a_rest_is_not_lost() -> None:
+    hashes = [hashlib.sha256(bytes([number])).digest() for number in range(5)]
+    assert split_hashes(b"".join(hashes)) == hashes
+    assert split_hashes(b"") == []
+    assert split_hashes(hashes[0] + b"rest") == [hashes[0], b"rest"]
 
 
 def test_pairs_need_an_even_level() -> None:

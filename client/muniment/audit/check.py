@@ -14,7 +14,7 @@ from muniment.audit.relations import Warned
 from muniment.audit.report import Finding, Weight
 from muniment.records.api import parse_record
 from muniment.records.check import time_problem
-from muniment.records.manifest import HEADER, Manifest, parse_manifest, token_stream
+from muniment.records.manifest import MANIFEST, Manifest, parse_manifest, token_stream
 from muniment.records.quick import producers, read_plain
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import FormatError, VerificationError
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from muniment.records.forms import Forms, Usual
     from muniment.records.kinds import Record
     from muniment.records.shape import Shaped
-
-MANIFEST_PREFIX: Final = HEADER.encode() + b"\n"
-"""How a manifest begins; a record begins with a brace."""
 
 PIECE: Final = 512
 """Records read at once: enough to save time, few enough that even the largest take 32 MiB."""
@@ -233,7 +230,7 @@ class _Entries:
         self._forms = forms
 
     def runs(self, findings: list[Finding]) -> list[Run]:
-        ends = [at for at, entry in enumerate(self.entries) if entry.startswith(MANIFEST_PREFIX)]
+        ends = [at for at, entry in enumerate(self.entries) if entry.startswith(MANIFEST)]
         runs: list[Run] = []
         begin = 0
         for end in ends:

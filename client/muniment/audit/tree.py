@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 from muniment.tlog.encoding import FormatError
-from muniment.tlog.merkle import EMPTY_ROOT, HASH_SIZE, root_of
+from muniment.tlog.merkle import EMPTY_ROOT, HASH_SIZE, root_of, split_hashes
 from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile
 
 
@@ -42,7 +42,7 @@ class RightEdge:
                 raise FormatError(
                     f"edge: level {level} has {len(data)} bytes instead of {HASH_SIZE * width}"
                 )
-            edge.levels.append([data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)])
+            edge.levels.append(split_hashes(data))
         return edge
 
     def dump(self) -> list[bytes]:

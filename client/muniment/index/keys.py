@@ -24,6 +24,7 @@ from msgspec.json import Decoder
 
 from muniment.index.summary import filter_of
 from muniment.lineage.facts import signed_by
+from muniment.records.manifest import MANIFEST
 
 PART_BITS: Final = 18
 """Bits of the leaf index inside a part. 2**18 leaves have about 10 MB of postings: they stay in
@@ -43,8 +44,6 @@ THING_SHIFT: Final = ROLE_BITS + PART_BITS
 
 KINDS: Final = ("decision", "edge", "outcome", "revocation", "verification")
 """The kinds of record; each is the type of the thing that a record of the kind itself is."""
-
-_MANIFEST: Final = b"muniment/manifest/v1\n"
 
 
 class Role(IntEnum):
@@ -193,7 +192,7 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
         try:
             found = _decode(entry)
         except (DecodeError, UnicodeDecodeError, RecursionError):
-            if entry.startswith(_MANIFEST):
+            if entry.startswith(MANIFEST):
                 manifests += 1
                 if (signed := signed_by(entry, 0)) is not None:
                     names.append(f"key\0{signed[1].key}".encode())

@@ -29,7 +29,7 @@ from muniment.index.stillfile import open_replica
 from muniment.index.summary import Summary
 from muniment.lineage.facts import FactsHead, Interval, Page
 from muniment.local.sqlitefile import CACHE_KIBIBYTES, DatabaseError
-from muniment.records.manifest import HEADER, MAX_BATCH_RECORDS
+from muniment.records.manifest import MANIFEST, MAX_BATCH_RECORDS
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.note import VKey, parse_vkey
 from muniment.tlog.tiles import TILE_WIDTH
@@ -78,10 +78,6 @@ _REACH: Final = (
     f" WHERE n << {PART_BITS} | (entry & {LOCAL_MASK}) < ?3 LIMIT ?4)"
     " SELECT thing FROM reach"
 )
-
-
-MANIFEST: Final = f"{HEADER}\n".encode()
-"""What a manifest begins with, and no record."""
 
 
 class Bundles(Protocol):

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError
-from muniment.tlog.merkle import HASH_SIZE, CompactRange
+from muniment.tlog.merkle import HASH_SIZE, CompactRange, split_hashes
 
 APPLICATION_ID: Final = 0x4D756E49
 """``MunI`` in the file's header: SQLite and file(1) show whose database it is."""
@@ -172,5 +172,5 @@ def range_of(size: int, peaks: bytes) -> CompactRange:
     """
     if len(peaks) % HASH_SIZE:
         raise ValueError("peaks are not hashes")
-    hashes = [peaks[at : at + HASH_SIZE] for at in range(0, len(peaks), HASH_SIZE)]
+    hashes = split_hashes(peaks)
     return CompactRange.from_peaks(size, hashes)

@@ -25,7 +25,7 @@ from muniment.index.summary import Summary
 from muniment.lineage.facts import head_of
 from muniment.local.sqlitefile import DatabaseError, Writer, log_pages
 from muniment.tlog.encoding import frame, unframe
-from muniment.tlog.merkle import HASH_SIZE, CompactRange
+from muniment.tlog.merkle import CompactRange, split_hashes
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment.tlog.quorum import CLOCK_SKEW
 from muniment.tlog.tiles import TILE_WIDTH
@@ -388,6 +388,6 @@ def _misbehaviour(db: sqlite3.Connection) -> Misbehaviour | None:
     if row is None:
         return None
     kind, notes, implied_root, proof = row
-    hashes = tuple([proof[at : at + HASH_SIZE] for at in range(0, len(proof), HASH_SIZE)])
+    hashes = tuple(split_hashes(proof))
     texts = msgspec.json.decode(notes, type=tuple[str, ...])
     return Misbehaviour(kind, tuple([text.encode() for text in texts]), implied_root, hashes)

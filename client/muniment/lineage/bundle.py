@@ -29,7 +29,7 @@ from muniment.lineage.facts import MemoryFacts, head_of
 from muniment.lineage.multiproof import plan_multiproof, root_from_multiproof
 from muniment.records.codec import parse_record
 from muniment.records.kinds import Record
-from muniment.records.manifest import HEADER as MANIFEST_HEADER
+from muniment.records.manifest import MANIFEST
 from muniment.records.members import MAX_ID
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import (
@@ -62,7 +62,6 @@ MAX_BUNDLE_SIZE: Final = 128 * 1024 * 1024
 
 _MAX_LEVEL: Final = 62
 _EXECUTION: Final = "execution "
-_MANIFEST: Final = f"{MANIFEST_HEADER}\n".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +196,7 @@ def parse_bundle(data: bytes) -> Bundle:
         leaf = record.encode("utf-8")
         if record.startswith("="):
             leaf = parse_base64(record[1:], reader.what)
-            if not leaf.startswith(_MANIFEST):
+            if not leaf.startswith(MANIFEST):
                 raise reader.error("no manifest")
         entries.append((reader.number(index, MAX_SIZE), leaf))
     nodes: list[tuple[Node, bytes]] = []
@@ -227,11 +226,11 @@ def verify_bundle(bundle: Bundle, policy: Policy) -> VerifiedBundle:
         raise VerificationError(
             f"lineage bundle: the records are not in the tree of size {cosigned.size}"
         )
-    manifests = [one for one in bundle.entries if one[1].startswith(_MANIFEST)]
+    manifests = [one for one in bundle.entries if one[1].startswith(MANIFEST)]
     records = {
         index: parse_record(entry)
         for index, entry in bundle.entries
-        if not entry.startswith(_MANIFEST)
+        if not entry.startswith(MANIFEST)
     }
     facts = MemoryFacts(head_of(cosigned), records.items(), manifests)
     return VerifiedBundle(bundle.execution, cosigned, records, facts)
@@ -269,7 +268,7 @@ class _Lines:
 
 def _spelled(leaf: bytes) -> bytes:
     """How a leaf stands in its line: a manifest has lines of its own, so it becomes base64."""
-    return f"={format_base64(leaf)}".encode() if leaf.startswith(_MANIFEST) else leaf
+    return f"={format_base64(leaf)}".encode() if leaf.startswith(MANIFEST) else leaf
 
 
 def _ascends(values: Sequence[Any]) -> bool:

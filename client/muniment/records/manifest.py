@@ -34,7 +34,12 @@ from muniment.tlog.merkle import HASH_SIZE, leaf_hash, leaf_hashes, root_of
 from muniment.tlog.note import Note, Signer, Verifier, parse_note, sign_note, verify_note
 
 HEADER: Final = "muniment/manifest/v1"
-"""First line of a manifest; no origin of a log may be called so."""
+"""First line of a manifest. No origin of a log may be called so: a log's key signs the manifests of
+token streams and checkpoints, whose first line is the origin, and one could be read as the other.
+"""
+
+MANIFEST: Final = f"{HEADER}\n".encode()
+"""How the leaf of a manifest begins, and no leaf of a record."""
 
 NO_PREVIOUS: Final = bytes(HASH_SIZE)
 """What the first manifest of a stream states as the leaf hash of the previous one."""

@@ -19,6 +19,7 @@ from muniment.tlog.encoding import (
     VerificationError,
 )
 from muniment.tlog.keys.keyfile import PrivateKey
+from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import (
     COSIGNATURE_ED25519,
     COSIGNATURE_MLDSA44,
@@ -42,7 +43,6 @@ MAX_NAME_SIZE: Final = 255
 """Longest cosigner name and origin that the ML-DSA-44 message can hold, in bytes."""
 
 _LABEL: Final = b"subtree/v1\n\0"
-_HASH_SIZE: Final = 32
 _TIMESTAMP_SIZE: Final = 8
 _ED25519_SIZE: Final = _TIMESTAMP_SIZE + 64
 _MLDSA44_SIZE: Final = _TIMESTAMP_SIZE + 2420
@@ -70,7 +70,7 @@ def cosigned_message(
         raise FormatError("cosignature: not a range of leaves")
     if start and timestamp:
         raise FormatError("cosignature: a timestamp on a subtree that does not start at zero")
-    if len(root) != _HASH_SIZE:
+    if len(root) != HASH_SIZE:
         raise FormatError(f"cosignature: hash of {len(root)} bytes")
     return b"".join(
         (

@@ -10,9 +10,19 @@ from hashlib import sha256
 from typing import ClassVar, Final, Self
 
 HASH_SIZE: Final = 32
+"""Bytes of a SHA-256 hash."""
 
 EMPTY_ROOT: Final = sha256().digest()
 """Root of the tree of size 0: the hash of the empty string."""
+
+
+def split_hashes(data: bytes) -> list[bytes]:
+    """Splits hashes that stand side by side, as tiles and stored proofs hold them.
+
+    A rest that is shorter than a hash is given back as the last element: the caller knows how many
+    bytes there must be, and checks that first.
+    """
+    return [data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE)]
 
 
 def leaf_hash(entry: bytes) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, Self
 
 from muniment.tlog.encoding import MAX_SIZE, FormatError, parse_decimal, unframe
-from muniment.tlog.merkle import HASH_SIZE
+from muniment.tlog.merkle import HASH_SIZE, split_hashes
 
 TILE_HEIGHT: Final = 8
 """Levels of the tree, in bits of the index, that one level of tiles spans."""
@@ -157,7 +157,7 @@ def check_tile(tile: Tile, data: bytes) -> list[bytes]:
         raise ValueError(f"{tile.path} holds no hashes")
     if len(data) != tile.width * HASH_SIZE:
         raise FormatError(f"{tile.path}: {len(data)} bytes instead of {tile.width * HASH_SIZE}")
-    return [data[start : start + HASH_SIZE] for start in range(0, len(data), HASH_SIZE)]
+    return split_hashes(data)
 
 
 def check_bundle(tile: Tile, data: bytes) -> list[bytes]:

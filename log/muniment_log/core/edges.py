@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment.tlog.merkle import HASH_SIZE, root_of
+from muniment.tlog.merkle import HASH_SIZE, root_of, split_hashes
 from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 from muniment_log.errors import StorageError
 
@@ -40,4 +40,4 @@ async def upper_partials(
 def _root(tile: bytes) -> bytes:
     if len(tile) != TILE_WIDTH * HASH_SIZE:
         raise StorageError("a full tile has another length")
-    return root_of([tile[at : at + HASH_SIZE] for at in range(0, len(tile), HASH_SIZE)])
+    return root_of(split_hashes(tile))

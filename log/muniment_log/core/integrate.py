@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from muniment.tlog import merkle
 from muniment.tlog.encoding import FormatError, unframe
 from muniment.tlog.heads import Head
-from muniment.tlog.merkle import HASH_SIZE, CompactRange
+from muniment.tlog.merkle import HASH_SIZE, CompactRange, split_hashes
 from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 from muniment_log.errors import StorageError
 
@@ -188,7 +188,7 @@ def edge_of(
                 raise StorageError(f"the partial tile of level {level} is missing or damaged")
             levels.append(stored[1])
         rest = index
-    ranges = tuple(_EMPTY_RANGE.extend(_split(data)) for data in levels)
+    ranges = tuple(_EMPTY_RANGE.extend(split_hashes(data)) for data in levels)
     head = Head(size, _root(size, ranges))
     return RightEdge(head, tuple(fragments), tuple(levels), ranges)
 
@@ -258,7 +258,3 @@ def _root(size: int, ranges: Sequence[CompactRange]) -> bytes:
     # within level L's partial tile is a perfect subtree of height 8L + h.
     peaks = [peak for level in reversed(ranges) for peak in level.peaks]
     return CompactRange.from_peaks(size, peaks).root()
-
-
-def _split(data: bytes) -> list[bytes]:
-    return [data[i : i + HASH_SIZE] for i in range(0, len(data), HASH_SIZE)]

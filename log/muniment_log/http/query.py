@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from muniment.records.manifest import HEADER, check_stream_label
+from muniment.records.manifest import MANIFEST, check_stream_label
 from muniment.tlog.encoding import FormatError, format_base64, parse_decimal
 from muniment.tlog.tlogproof import TlogProof
 from muniment_log.core.proofs import (
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
-_MANIFEST = HEADER.encode() + b"\n"
 
 
 class Query:
@@ -80,7 +79,7 @@ class Query:
         return Response(
             200,
             data,
-            _TEXT if data.startswith(_MANIFEST) else _JSON,
+            _TEXT if data.startswith(MANIFEST) else _JSON,
             {"Muniment-Leaf-Index": str(index), "Cache-Control": IMMUTABLE},
         )
 

@@ -1,17 +1,18 @@
 """Everything that follows from the stored leaves (RFC 6962 section 2.1, C2SP tlog-tiles).
 
 Tiles, roots, streams and batches are functions of the ordered leaves. This module reads the leaves
-once, in order, and computes all of it again with its own code: what checks the integration must not
-trust it. Memory does not grow with the log, except for one entry per stream.
+once, in order, and computes all of it again with its own code: what checks the integration
+and the tile readers must not share a fault with them. Memory does not grow with the log, except for
+one entry per stream.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from muniment.records.manifest import HEADER, parse_manifest
+from muniment.records.manifest import MANIFEST, parse_manifest
 from muniment.tlog.encoding import FormatError, unframe
 from muniment.tlog.merkle import CompactRange, leaf_hashes, root_of
 from muniment.tlog.tiles import TILE_WIDTH
@@ -23,8 +24,6 @@ from muniment_service.soundness import Damage
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterator
-
-_MANIFEST: Final = f"{HEADER}\n".encode()
 
 
 class Sink(Protocol):
@@ -129,7 +128,7 @@ def _take(state: _Walk, table: str, entries: list[bytes]) -> None:
     if table == "bundle":
         _up(state, 0, hashes)
     for place, (entry, leaf) in enumerate(zip(entries, hashes, strict=True)):
-        if entry.startswith(_MANIFEST):
+        if entry.startswith(MANIFEST):
             _manifest(state, table, start + place, entry, leaf)
         else:
             state.open.append(leaf)

@@ -1,4 +1,4 @@
-"""The storage ports (design sections 4 and 7): a sequencer and a tile source.
+"""The storage ports: a sequencer and a tile source.
 
 Everything above them (HTTP, proofs, the publisher's reads) is the same for one SQLite file and for
 frontends on PostgreSQL with tiles in an object store; tests/contract holds what both must do.
@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
+from muniment.records.manifest import NO_PREVIOUS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from muniment.records.manifest import Batch
     from muniment.tlog.tiles import Tile
     from muniment_log.core.repeats import Request
-
-NO_MANIFEST = bytes(32)
-"""The previous-manifest hash of a stream's first batch (design section 3.2)."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -64,7 +63,7 @@ class StreamState(NamedTuple):
     manifest: bytes
 
 
-NEW_STREAM = StreamState(0, NO_MANIFEST)
+NEW_STREAM = StreamState(0, NO_PREVIOUS)
 
 
 class Sequencer(Protocol):

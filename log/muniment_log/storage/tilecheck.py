@@ -9,7 +9,7 @@ in storage is noticed when it is read, before anything is computed from it.
 from __future__ import annotations
 
 from muniment.tlog.encoding import FormatError, unframe
-from muniment.tlog.merkle import HASH_SIZE, leaf_hashes, root_of
+from muniment.tlog.merkle import HASH_SIZE, leaf_hashes, root_of, split_hashes
 from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 from muniment_log.errors import DamagedTileError
 
@@ -44,7 +44,7 @@ def check(key: Key, data: bytes, witness: bytes) -> None:
             sound = False
     else:
         at = index % TILE_WIDTH * HASH_SIZE
-        hashes = [data[i : i + HASH_SIZE] for i in range(0, len(data), HASH_SIZE)]
+        hashes = split_hashes(data)
         sound = (
             len(data) == TILE_WIDTH * HASH_SIZE and root_of(hashes) == witness[at : at + HASH_SIZE]
         )

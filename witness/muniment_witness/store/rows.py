@@ -13,7 +13,7 @@ from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.heads import Head
-from muniment.tlog.merkle import HASH_SIZE
+from muniment.tlog.merkle import HASH_SIZE, split_hashes
 from muniment.tlog.note import Note, Verifier, verify_note
 from muniment.tlog.witnesswire import AddCheckpoint, parse_add_checkpoint
 
@@ -78,7 +78,7 @@ def accepted_step(
         raise DamagedRowError("its old size is larger than its size")
     if len(_blob(proof)) % HASH_SIZE or (proof and old_size in {0, head.size}):
         raise DamagedRowError("its proof is not one that leads on from the old size")
-    hashes = tuple(proof[at : at + HASH_SIZE] for at in range(0, len(proof), HASH_SIZE))
+    hashes = tuple(split_hashes(proof))
     return AddCheckpoint(old_size, hashes, signed)
 
 
