@@ -19,12 +19,12 @@ from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.takeover import BucketTiles, rebuild
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.treestore import TreeStore
-from muniment_log.cluster.writer import write_partials
 from muniment_log.core.integrate import EMPTY_EDGE, Integration
 from muniment_log.core.sequencer import Sequencer, SequencerLimits
 from muniment_log.core.tokens import TokenFramer
 from muniment_log.metrics import LogMetrics
 from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.tilewriter import write_partials
 from muniment_service.metrics import Metrics
 
 SECONDS = 30.0  # only a failure waits so long

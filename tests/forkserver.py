@@ -27,8 +27,8 @@ from typing import Any
 from forking import LONGEST, NUMBER, PROGRAMS
 
 _MODULES = (
-    "muniment_log.app",
-    "muniment_log.cluster.app",
+    "muniment_log.app.embedded",
+    "muniment_log.app.cluster",
     "muniment_witness.app",
     *(f"muniment.cli.{name}" for name in ("audit", "evidence", "follow", "lineage", "monitor")),
     *(f"muniment.cli.{name}" for name in ("permit", "policy", "prove", "submit", "verify")),

@@ -15,12 +15,12 @@ from muniment.tlog.heads import Head
 from muniment.tlog.note import Ed25519Signer
 from muniment.tlog.tiles import bundles_of
 from muniment_log.core.integrate import Integration, restore
+from muniment_log.core.ports import TileSource
 from muniment_log.core.sequencer import Sequencer, SequencerLimits
 from muniment_log.core.tokens import TokenFramer
 from muniment_log.metrics import LogMetrics
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
-from muniment_log.storage.port import TileSource
 from muniment_log.storage.sqlite import SQLiteStore, create_database
 from muniment_service.metrics import Metrics
 

@@ -44,12 +44,12 @@ from muniment.tlog.note import (
     parse_vkey,
 )
 from muniment.tlog.policy import MAX_POLICY_SIZE, parse_policy
+from muniment_log.core.bearer import Token, Tokens
 from muniment_log.core.budgets import BURST_SECONDS, Rate, Rates
 from muniment_log.core.ingest import Admission
+from muniment_log.core.recall import KEPT
 from muniment_log.core.sequencer import SequencerLimits
-from muniment_log.http.bearer import Token, Tokens
 from muniment_log.publish.rounds import PublisherLimits
-from muniment_log.storage.recall import KEPT
 from muniment_service.config import (
     Address,
     Config,

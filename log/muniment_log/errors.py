@@ -1,4 +1,4 @@
-"""Domain errors of the log (design section 4): what a caller of the core can be told.
+"""Domain errors of the log: what a caller of the core can be told.
 
 The HTTP layer turns them into problem details in one table, the command line into exit codes.
 """

@@ -13,16 +13,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from muniment.tlog.checkpoint import parse_signed_checkpoint
-from muniment.tlog.encoding import MunimentError
-from muniment.tlog.note import verify_note
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile, bundles_of
-from muniment_log.cluster.entries import run_of
-from muniment_log.cluster.writer import write_partials, write_tiles
 from muniment_log.core.edges import upper_partials
+from muniment_log.core.heads import read_own_checkpoint
 from muniment_log.core.integrate import EMPTY_EDGE, edge_of, integrate
 from muniment_log.core.proofs import root_at
+from muniment_log.core.runs import run_of
 from muniment_log.errors import RolledBackError, StorageError
+from muniment_log.storage.tilewriter import write_partials, write_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from muniment.tlog.heads import Head
     from muniment.tlog.note import Verifier
     from muniment_log.core.integrate import RightEdge
-    from muniment_log.storage.port import TileSource
+    from muniment_log.core.ports import TileSource
 
 CHECKPOINT: Final = "checkpoint"
 
@@ -109,7 +107,7 @@ async def export(
     """
     if note is None:
         raise StorageError("the log has not published anything yet")
-    checkpoint = verified(note, "the log's checkpoint", origin, keys)
+    checkpoint = read_own_checkpoint(note, "the log's checkpoint", origin, keys)
     before = await present(target, checkpoint, origin, keys, old=old)
     edge = await carry(source, checkpoint.head, target, tell)
     await write_partials(target, edge)
@@ -162,22 +160,6 @@ async def carry(
     return edge
 
 
-def verified(note: bytes, what: str, origin: str, keys: Sequence[Verifier]) -> Checkpoint:
-    """A checkpoint that the log has signed.
-
-    Raises:
-        StorageError: it is none; `what` names it.
-    """
-    try:
-        signed = parse_signed_checkpoint(note)
-        verify_note(signed.note, keys)
-    except MunimentError as error:
-        raise StorageError(f"{what}: {error}") from error
-    if signed.checkpoint.origin != origin:
-        raise StorageError(f"{what} is of the log {signed.checkpoint.origin}")
-    return signed.checkpoint
-
-
 class _TargetTiles:
     """The target as a `TileSource`."""
 
@@ -216,7 +198,7 @@ async def present(
     if note is None:
         return 0
     try:
-        known = verified(note, f"the checkpoint in {target.name}", origin, [*keys, *old])
+        known = read_own_checkpoint(note, f"the checkpoint in {target.name}", origin, [*keys, *old])
     except StorageError as error:
         raise StorageError(
             f"{error}. If it is by a key that this log had before, name that with --old-vkey; "

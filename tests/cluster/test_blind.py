@@ -11,11 +11,11 @@ from log_tools import GATEWAY, ORIGIN, GatewayStream
 from muniment_log.cluster.database import Database
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.order import Backlog, PostgresOrder
+from muniment_log.core.ports import StreamKey
 from muniment_log.core.sequencer import Sequencer, SequencerLimits
 from muniment_log.core.tokens import TokenFramer
 from muniment_log.errors import StreamGapError, UnavailableError
 from muniment_log.metrics import LogMetrics
-from muniment_log.storage.port import StreamKey
 from muniment_service.metrics import Metrics
 from tcpproxy import Proxy
 

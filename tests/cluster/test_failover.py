@@ -27,10 +27,10 @@ from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.treestore import TreeStore
 from muniment_log.core.integrate import EMPTY_EDGE, integrate
+from muniment_log.core.ordering import Ordering
+from muniment_log.core.ports import StreamKey
 from muniment_log.core.streams import digest_of
 from muniment_log.errors import LogError, UnavailableError
-from muniment_log.storage.port import StreamKey
-from muniment_log.storage.store import Ordering
 from tcpproxy import Proxy
 
 SECONDS = 90.0  # only a failure waits so long

@@ -15,16 +15,16 @@ from muniment.records.manifest import MAX_BATCH_BYTES
 from muniment.tlog.encoding import unframe
 from muniment.tlog.heads import Head
 from muniment_log.cluster.database import Connection, Database
-from muniment_log.cluster.entries import ROW_BYTES, rows_of, run_of
 from muniment_log.cluster.lease import Lease, LeaseLostError
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.treestore import TreeStore
 from muniment_log.core.integrate import EMPTY_EDGE, integrate
+from muniment_log.core.ordering import Ordering, StreamsMovedError
+from muniment_log.core.ports import NEW_STREAM, StreamKey
+from muniment_log.core.runs import ROW_BYTES, rows_of, run_of
 from muniment_log.core.streams import digest_of
 from muniment_log.errors import OverloadedError, StorageError, UnavailableError
-from muniment_log.storage.port import NEW_STREAM, StreamKey
-from muniment_log.storage.store import Ordering, StreamsMovedError
 
 MAIN = StreamKey(GATEWAY, "main")
 

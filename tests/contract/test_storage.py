@@ -25,6 +25,14 @@ from muniment.records.manifest import Batch, verify_manifest
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import unframe
 from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
+from muniment_log.core.ports import (
+    NEW_STREAM,
+    Receipt,
+    Sequencer,
+    StreamKey,
+    StreamState,
+    TileSource,
+)
 from muniment_log.core.repeats import (
     IdConflictError,
     KeyConflictError,
@@ -34,14 +42,6 @@ from muniment_log.core.repeats import (
 )
 from muniment_log.core.sequencer import SequencerLimits
 from muniment_log.errors import OverloadedError, StreamConflictError, StreamGapError
-from muniment_log.storage.port import (
-    NEW_STREAM,
-    Receipt,
-    Sequencer,
-    StreamKey,
-    StreamState,
-    TileSource,
-)
 
 
 @dataclass

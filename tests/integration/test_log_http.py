@@ -40,7 +40,7 @@ from muniment.tlog.proofs import verify_consistency, verify_inclusion
 from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
 from muniment_log.config import load
 from muniment_log.core.budgets import Budgets
-from muniment_log.http.access import Doors
+from muniment_log.http.access import AccessControl
 from muniment_log.http.api import build
 from muniment_log.http.openapi import PATHS, document
 from muniment_service.metrics import Metrics
@@ -407,7 +407,7 @@ def test_operations(deployment: Deployment) -> None:
 def test_the_openapi_document_is_complete_and_true(deployment: Deployment) -> None:
     shown = ask(f"{deployment.url}/openapi.json").json
     config = load(deployment.config)
-    app = build(Doors(config.admission), Budgets(), None, _Unasked(), None, Metrics("test"))  # type: ignore[arg-type]
+    app = build(AccessControl(config.admission), Budgets(), None, _Unasked(), None, Metrics("test"))  # type: ignore[arg-type]
     routed = {
         (method.lower(), path) for path, route in app._exact.items() for method in route.handlers
     }

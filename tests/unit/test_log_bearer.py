@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment_log.http.bearer import NONE, BadTokenError, Token, Tokens
+from muniment_log.core.bearer import NONE, BadTokenError, Token, Tokens
 
 
 def token(text: str, holder: str, expires: float | None = None) -> Token:

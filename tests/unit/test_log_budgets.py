@@ -14,7 +14,7 @@ from muniment_log.cli.setup import init
 from muniment_log.config import load
 from muniment_log.core import budgets
 from muniment_log.core.budgets import Budgets, Rates
-from muniment_log.core.stepping import Turns
+from muniment_log.core.scheduler import StepScheduler
 from muniment_log.errors import OverBudgetError
 from muniment_log.http.problems import problem_of
 from muniment_service.budget import Bucket
@@ -139,7 +139,7 @@ def test_a_name_has_one_budget(tmp_path: Path) -> None:
 
 
 async def test_turns_are_taken_a_step_a_pass() -> None:
-    turns = Turns()
+    scheduler = StepScheduler()
     made: list[tuple[str, int]] = []
     passes = 0
 
@@ -158,7 +158,7 @@ async def test_turns_are_taken_a_step_a_pass() -> None:
 
     watching = asyncio.create_task(others())
     names = ["a", "b", "c"]
-    assert await asyncio.gather(*(turns.run(steps(name, 50)) for name in names)) == names
+    assert await asyncio.gather(*(scheduler.run(steps(name, 50)) for name in names)) == names
     watching.cancel()
     assert passes >= len(made) - 3
     for name in names:
@@ -168,7 +168,7 @@ async def test_turns_are_taken_a_step_a_pass() -> None:
 
 
 async def test_a_step_that_fails_gives_the_turn_back() -> None:
-    turns = Turns()
+    scheduler = StepScheduler()
 
     def failing() -> Generator[None, None, None]:
         yield
@@ -177,11 +177,11 @@ async def test_a_step_that_fails_gives_the_turn_back() -> None:
 
     for _ in range(2):
         with pytest.raises(ValueError, match=r"^$"):
-            await turns.run(failing())
-    waiting = asyncio.create_task(turns.run(failing()))
+            await scheduler.run(failing())
+    waiting = asyncio.create_task(scheduler.run(failing()))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     with pytest.raises(ValueError, match=r"^$"):
-        await turns.run(failing())
+        await scheduler.run(failing())

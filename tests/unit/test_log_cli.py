@@ -259,9 +259,13 @@ def test_either_a_database_or_a_cluster(made: Path) -> None:
 def test_without_the_extra_it_says_what_to_install(
     made: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("muniment_log.cluster.")]:
+    for name in [
+        name
+        for name in sys.modules
+        if name.startswith(("muniment_log.cluster.", "muniment_log.app."))
+    ]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("muniment_log.cluster.app", raising=False)
+    monkeypatch.delattr("muniment_log.cluster.maintenance", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
     result = muniment_log("migrate", "--config", clustered(made, CLUSTER))
     assert result.exit_code == 3

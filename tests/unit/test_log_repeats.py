@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from muniment.tlog.encoding import in_one_go
 from muniment_log.core.claims import Claims
 from muniment_log.core.ingest import receiving
+from muniment_log.core.ports import Receipt
+from muniment_log.core.recall import NEW, Recall, Run, joined, pack_runs, unpack_runs
 from muniment_log.core.repeats import (
     BadKeyError,
     IdConflictError,
@@ -20,8 +22,6 @@ from muniment_log.core.repeats import (
     parse_key,
     resolve,
 )
-from muniment_log.storage.port import Receipt
-from muniment_log.storage.recall import NEW, Recall, Run, joined, pack_runs, unpack_runs
 
 NOW_MS = 1_790_000_000_000
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

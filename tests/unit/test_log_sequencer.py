@@ -20,6 +20,7 @@ from muniment.local.sqlitefile import Writer
 from muniment.records.manifest import Batch
 from muniment.tlog.heads import Head
 from muniment_log.core.heads import HeadSigner
+from muniment_log.core.ports import Receipt, StreamKey
 from muniment_log.core.sequencer import SequencerLimits
 from muniment_log.errors import (
     StorageError,
@@ -28,7 +29,6 @@ from muniment_log.errors import (
     UnavailableError,
 )
 from muniment_log.storage import sqlite as store_module
-from muniment_log.storage.port import Receipt, StreamKey
 from muniment_log.storage.sqlite import MAX_REFUSED, SQLiteStore
 
 T = TypeVar("T")

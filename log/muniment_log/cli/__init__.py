@@ -17,7 +17,7 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import MunimentError, check_key_name
 from muniment.tlog.keys.keyfile import Algorithm
 from muniment.tlog.note import Verifier
-from muniment_log.cli.cluster import cluster_module, frontend, integrator, migrate
+from muniment_log.cli.cluster import frontend, import_cluster_module, integrator, migrate
 from muniment_log.cli.copy import copy
 from muniment_log.cli.exits import (
     EXIT_CONFIG,
@@ -110,12 +110,14 @@ def serve(config: Path) -> None:
 
     async def start(loaded: LogConfig) -> None:
         if loaded.file.cluster is not None:
-            await cluster_module("app").serve(loaded, is_frontend=True, is_integrator=True)
+            await import_cluster_module("app.cluster").serve(
+                loaded, is_frontend=True, is_integrator=True
+            )
             return
         # Half a second: it brings the HTTP library, which the other commands do without.
-        from muniment_log import app  # noqa: PLC0415
+        from muniment_log.app import embedded  # noqa: PLC0415
 
-        await app.serve(loaded)
+        await embedded.serve(loaded)
 
     run_service(config, start)
 

@@ -1,4 +1,4 @@
-"""The cluster's commands: `muniment-log migrate`, `frontend`, `integrator` (design section 7)."""
+"""The cluster's commands: `muniment-log migrate`, `frontend`, `integrator`."""
 
 from __future__ import annotations
 
@@ -43,14 +43,17 @@ class _AddressType(click.ParamType[Address]):
 _LISTEN: Final = _AddressType()
 
 
-def cluster_module(name: str) -> ModuleType:
-    """A module of the cluster, which needs its libraries.
+def import_cluster_module(name: str) -> ModuleType:
+    """Imports a module that needs the libraries of a cluster.
+
+    Args:
+        name: the module, below `muniment_log`.
 
     Raises:
         ConfigError: they are not installed; the message says how to.
     """
     try:
-        return import_module(f"muniment_log.cluster.{name}")  # optional, and slow to import
+        return import_module(f"muniment_log.{name}")  # optional, and slow to import
     except ModuleNotFoundError as error:
         if error.name not in {"asyncpg", "obstore"}:
             raise
@@ -97,7 +100,7 @@ def migrate(config: Path) -> None:
     """
     try:
         loaded = load(config)
-        before, after = run(cluster_module("app").migrate_database(loaded))
+        before, after = run(import_cluster_module("cluster.maintenance").migrate_database(loaded))
     except MunimentError as error:
         fail(code_of(error), error)
     if before == after:
@@ -112,7 +115,7 @@ def _part(
     listen: Address | None, *, is_frontend: bool
 ) -> Callable[[LogConfig], Coroutine[Any, Any, None]]:
     async def start(loaded: LogConfig) -> None:
-        await cluster_module("app").serve(
+        await import_cluster_module("app.cluster").serve(
             loaded, is_frontend=is_frontend, is_integrator=not is_frontend, listen=listen
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from muniment.tlog.encoding import MunimentError
-from muniment_log.cli.cluster import cluster_module
+from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import EXIT_DATABASE, code_of, fail
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import load
@@ -30,7 +30,7 @@ def copy(source: Path, config: Path, progress: bool | None) -> None:  # noqa: FB
         fail(EXIT_DATABASE, f"{source}: no such database")
     try:
         loaded = load(config)
-        done = run(cluster_module("adopt").copy(source, loaded, Progress(progress)))
+        done = run(import_cluster_module("cluster.adopt").copy(source, loaded, Progress(progress)))
     except MunimentError as error:
         fail(code_of(error), error)
     what = "copied" if done.is_new else "was copied already"

@@ -11,7 +11,7 @@ import click
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import parse_vkey
-from muniment_log.cli.cluster import cluster_module
+from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import code_of, fail
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import LogConfig, load
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from muniment.tlog.note import Verifier
-    from muniment_log.storage.port import TileSource
+    from muniment_log.core.ports import TileSource
 
 
 @click.command()
@@ -70,13 +70,13 @@ async def _export(
             source = SnapshotTiles(snapshot)
             note = await source.checkpoint()
         else:
-            exporting = cluster_module("exporting")
+            exporting = import_cluster_module("cluster.exporting")
             store = exporting.open_bucket(config.file.cluster.object_store)
             closing.push_async_callback(store.close)
             source, note = await exporting.published_tree(store)
         target: Target
         if place.startswith("s3://"):
-            exporting = cluster_module("exporting")
+            exporting = import_cluster_module("cluster.exporting")
             store = exporting.open_bucket(place)
             closing.push_async_callback(store.close)
             target = exporting.BucketTarget(store)

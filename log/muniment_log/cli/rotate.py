@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment_log.cli.cluster import cluster_module
+from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.config import load
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_service.process import run
@@ -32,7 +32,7 @@ def own_keys(config: Path) -> Own:
 
     async def rebind(keys: Sequence[VKey], commit: Callable[[], None]) -> None:
         if file.cluster is not None:
-            await cluster_module("app").rebind(loaded, keys, commit)
+            await import_cluster_module("cluster.maintenance").rebind(loaded, keys, commit)
             return
         database = loaded.database
         store = await SQLiteStore.open(database)

@@ -1,4 +1,4 @@
-"""Copying a log out of one file into a cluster (design section 7): the tree, then all else at once.
+"""Copying a log out of one file into a cluster: the tree, then all else at once.
 
 Bundles and tiles go to the bucket first, a step at a time; a copy that was interrupted goes on
 there. Then one transaction makes the database what it would be had the cluster logged everything
@@ -14,16 +14,17 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.heads import Head
 from muniment.tlog.tiles import TILE_WIDTH, Tile, bundles_of, tiles_of
-from muniment_log.cluster.entries import Row, rows_of, run_of
 from muniment_log.cluster.exporting import BucketTarget, open_bucket
 from muniment_log.cluster.keys import claim
 from muniment_log.cluster.migrate import check_schema
 from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.tiles import CHECKPOINT
 from muniment_log.cluster.view import CLOSED_BYTES
+from muniment_log.core.heads import read_own_checkpoint
 from muniment_log.core.integrate import RightEdge, restore
+from muniment_log.core.runs import Row, rows_of, run_of
 from muniment_log.errors import RolledBackError
-from muniment_log.export import carry, present, verified
+from muniment_log.export import carry, present
 from muniment_log.storage.contents import Contents
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.sqlite import SQLiteStore
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from muniment_log.cluster.database import Connection
     from muniment_log.config import LogConfig
-    from muniment_log.storage.store import Loaded
+    from muniment_log.core.ordering import Loaded
 
 _STATE: Final = """
 SELECT coordinator.next, tree.size, tree.root FROM coordinator JOIN tree ON tree.id = 0
@@ -123,7 +124,7 @@ async def copy(
         target = BucketTarget(objects)
         published = before = 0
         if loaded.published is not None:
-            checkpoint = verified(loaded.published, "the log's checkpoint", origin, keys)
+            checkpoint = read_own_checkpoint(loaded.published, "the log's checkpoint", origin, keys)
             published = checkpoint.size
             before = await present(target, checkpoint, origin, keys)
         await carry(tiles, loaded.head, target, tell)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from muniment.tlog.tiles import TILE_WIDTH, Tile
 from muniment_log.cluster.stored import published_edge, read_objects
 from muniment_log.cluster.tiles import CHECKPOINT
+from muniment_log.core.heads import read_own_checkpoint
 from muniment_log.errors import DamagedTileError, RolledBackError, StorageError
-from muniment_log.export import verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ async def check_bucket(
     await view.look()
     size = 0 if view.published is None else view.tree.size
     if found is not None:
-        known = verified(found[0], f"the checkpoint in {objects.name}", origin, keys)
+        known = read_own_checkpoint(found[0], f"the checkpoint in {objects.name}", origin, keys)
         if view.published is None or known.size > size:
             raise RolledBackError(
                 f"the database was rolled back, or made anew: it has published {size} leaves, and "

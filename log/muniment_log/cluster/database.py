@@ -1,4 +1,4 @@
-"""PostgreSQL for the cluster (design section 7): one pool, short transactions, bounded patience.
+"""PostgreSQL for the cluster: one pool, short transactions, bounded patience.
 
 Whatever runs here may run twice: a transaction is repeated after a serialization failure, and also
 after a lost connection, when nobody knows whether it was committed. So each one guards what it

@@ -1,4 +1,4 @@
-"""Buckets as both ends of an export (design section 7)."""
+"""Buckets as both ends of an export."""
 
 from __future__ import annotations
 

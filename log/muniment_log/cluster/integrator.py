@@ -1,4 +1,4 @@
-"""Integration (design section 7): from ordered entries to tiles in the object store, and a head.
+"""Integration: from ordered entries to tiles in the object store, and a head.
 
 One step reads what is ordered, computes its tiles, stores them create-only, and only then moves the
 tree's row. Crash argument: tiles are a pure function of the order, so tiles that a dead integrator
@@ -15,20 +15,20 @@ import asyncio
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from muniment_log.cluster.writer import write_partials, write_tiles
 from muniment_log.core.integrate import integrate
+from muniment_log.storage.tilewriter import write_partials, write_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from muniment.tlog.heads import Head
-    from muniment_log.cluster.entries import Run
     from muniment_log.cluster.objects import ObjectStore
     from muniment_log.cluster.treestore import TreeStore
     from muniment_log.core.integrate import Integration, RightEdge
+    from muniment_log.core.ordering import Listener
+    from muniment_log.core.runs import Run
     from muniment_log.metrics import LogMetrics
     from muniment_log.storage.embedded import EmbeddedTiles
-    from muniment_log.storage.store import Listener
 
 FIRST_POLL_SECONDS: Final = 0.004
 LONGEST_POLL_SECONDS: Final = 0.032

@@ -1,7 +1,7 @@
-"""Which keys are a cluster's (design section 7), and how they change while it goes on.
+"""Which keys are a cluster's, and how they change while it goes on.
 
 The database lists them. A process may sign with some of them and with no others, so that processes
-can be given a new key one after the other. A change of the list ends every reign: the lease's epoch
+can be given a new key one after the other. A change of the list ends every term: the lease's epoch
 grows, nothing of the old one is stored any more, and whoever integrates next looks at the list.
 """
 

@@ -1,4 +1,4 @@
-"""How long integration is behind the order (design section 7), as somebody who looks can tell.
+"""How long integration is behind the order, as somebody who looks can tell.
 
 Entries carry no times: an index on them would cost every order something. Whoever looks regularly
 knows when it first saw an index given out, and so how long the oldest leaf that is not yet in the

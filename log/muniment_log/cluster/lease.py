@@ -1,4 +1,4 @@
-"""The integrator's lease (design section 7): one row with an epoch, by the database's clock.
+"""The integrator's lease: one row with an epoch, by the database's clock.
 
 The lease only saves work: everything an integrator writes is guarded by the epoch in the tree's
 row and by sizes, so one that does not know yet that it lost the lease can do no harm.
@@ -66,7 +66,7 @@ class Lease:
 
         Args:
             database: where it is.
-            holder: names this reign and no other.
+            holder: names this term and no other.
             seconds: how long the lease lasts from each renewal.
 
         Returns:

@@ -1,4 +1,4 @@
-"""What an operator watches of a cluster (design section 7), at any of its processes."""
+"""What an operator watches of a cluster, at any of its processes."""
 
 from __future__ import annotations
 

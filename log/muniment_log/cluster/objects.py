@@ -1,4 +1,4 @@
-"""Objects that are written once or by compare-and-swap (design section 7; S3 conditional writes).
+"""Objects that are written once or by compare-and-swap (S3 conditional writes).
 
 Whoever writes an object may have written it before and not know it: the answer was lost, or it was
 somebody else who integrated the same leaves. So a condition that fails is looked into: the object

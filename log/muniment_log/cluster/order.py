@@ -1,4 +1,4 @@
-"""Ordering in PostgreSQL (design section 7): exactly once, gapless, whoever does it.
+"""Ordering in PostgreSQL: exactly once, gapless, whoever does it.
 
 One transaction orders a group of batches: it advances their streams from exactly where the
 frontend believed them, takes the next indices from the coordinator's row, and writes the entries.
@@ -18,11 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from muniment_log.cluster.database import settle
-from muniment_log.cluster.entries import Row, rows_of
-from muniment_log.errors import OverloadedError
-from muniment_log.storage.port import NEW_STREAM, StreamKey, StreamState
-from muniment_log.storage.recall import KEPT, Recall, pack_runs, scope_of, unpack_runs
-from muniment_log.storage.store import (
+from muniment_log.core.ordering import (
     MAX_REFUSED,
     Accepted,
     Kept,
@@ -30,12 +26,16 @@ from muniment_log.storage.store import (
     StreamsMovedError,
     kept_of,
 )
+from muniment_log.core.ports import NEW_STREAM, StreamKey, StreamState
+from muniment_log.core.recall import KEPT, Recall, pack_runs, scope_of, unpack_runs
+from muniment_log.core.runs import Row, rows_of
+from muniment_log.errors import OverloadedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from muniment_log.cluster.database import Connection, Database
-    from muniment_log.storage.store import Ordering
+    from muniment_log.core.ordering import Ordering
 
 DIGEST_SIZE: Final = 32
 

@@ -1,4 +1,4 @@
-"""Requests to an S3-compatible store (design section 7): bounded, repeated, never abandoned.
+"""Requests to an S3-compatible store: bounded, repeated, never abandoned.
 
 A request that fails for a passing reason is repeated until the time for it is over; then its
 outcome is unknown and the caller says so. Repeating is safe because every write carries a condition

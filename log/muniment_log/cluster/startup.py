@@ -1,4 +1,4 @@
-"""Waiting for the engines at a start (design section 7): they may be starting, too, or restarting.
+"""Waiting for the engines at a start: they may be starting, too, or restarting.
 
 What passes is waited for, for a bounded time, and the log says what for. What does not pass (a
 wrong password, an unknown database, a store that ignores conditions) ends the start at once.
@@ -57,7 +57,7 @@ class Startup:
 
     async def probe(self) -> None:
         """Refuses a bucket that ignores conditions, as soon as it answers; see `ObjectStore`."""
-        # With more patience for one request than a reign has.
+        # With more patience for one request than a term has.
         objects = ObjectStore.open(self._cluster.object_store)
         try:
             await self._wait("the object store", objects.probe)

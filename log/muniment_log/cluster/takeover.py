@@ -1,4 +1,4 @@
-"""Taking over (design section 7): rebuild the right edge from the bucket, and believe nothing else.
+"""Taking over: rebuild the right edge from the bucket, and believe nothing else.
 
 A new integrator goes on only when everything agrees: the tiles with the root in the database, the
 signed and published checkpoints with the tree, the published object with the database, and the
@@ -16,10 +16,10 @@ from muniment.tlog.tiles import TILE_WIDTH, Tile
 from muniment_log.cluster.stored import published_edge, read_objects
 from muniment_log.cluster.tiles import CHECKPOINT
 from muniment_log.core.edges import upper_partials
+from muniment_log.core.heads import read_own_checkpoint
 from muniment_log.core.integrate import restore
 from muniment_log.core.proofs import root_at
 from muniment_log.errors import RolledBackError
-from muniment_log.export import verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from muniment_log.cluster.objects import ObjectStore, Version
     from muniment_log.cluster.treestore import StoredTree, TreeStore
     from muniment_log.core.integrate import RightEdge
-    from muniment_log.storage.port import TileSource
+    from muniment_log.core.ports import TileSource
 
 
 class BucketTiles:
@@ -98,7 +98,7 @@ class BucketTiles:
             data, self._version = found
             if data == stored.published:
                 return
-            known = verified(data, "the checkpoint in the bucket", origin, keys)
+            known = read_own_checkpoint(data, "the checkpoint in the bucket", origin, keys)
             if known.size > newest:
                 raise RolledBackError(
                     f"the database was rolled back: the newest checkpoint that it published has "

@@ -1,4 +1,4 @@
-"""Tiles of published trees out of the object store (C2SP tlog-tiles; design section 7).
+"""Tiles of published trees out of the object store (C2SP tlog-tiles).
 
 The keys are the paths of tlog-tiles, so the same bucket serves readers without any program of ours.
 Stored are full tiles and bundles, and the partial ones of published heads: what is partial in the

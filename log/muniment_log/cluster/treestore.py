@@ -1,4 +1,4 @@
-"""The integrated tree in PostgreSQL (design section 7): its row, its heads, the entries before it.
+"""The integrated tree in PostgreSQL: its row, its heads, the entries before it.
 
 The tree's row moves only from exactly the tree that an integration started from, and only for the
 integrator of the newest epoch; the same transaction drops what has come into full bundles. Entries
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from muniment.tlog.heads import Head
 from muniment.tlog.tiles import TILE_WIDTH
 from muniment_log.cluster.database import SETTLERS, SETTLING, settle
-from muniment_log.cluster.entries import Run, run_of
 from muniment_log.cluster.lease import LeaseLostError
+from muniment_log.core.runs import Run, run_of
 from muniment_log.errors import StorageError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The log as any process of a cluster sees it (design section 7): by polling the database.
+"""The log as any process of a cluster sees it: by polling the database.
 
 Integration and publication happen in another process. One small query says how far both are, and
 who does it; the checkpoint itself is read only when it is a new one. Polling is slow while nobody
@@ -98,7 +98,7 @@ class PublishedView:
         self,
         database: Database,
         metrics: LogMetrics,
-        standing: ClusterMetrics,
+        cluster_metrics: ClusterMetrics,
         keep: Callable[[], Awaitable[None]],
     ) -> None:
         """Takes the database; `look` once before anything is asked.
@@ -106,7 +106,7 @@ class PublishedView:
         Args:
             database: the cluster's.
             metrics: the log's.
-            standing: the cluster's.
+            cluster_metrics: the cluster's.
             keep: called when the epoch has changed, as it does with the log's keys: raises
                 `WrongIdentityError` when this process may not go on.
         """
@@ -121,7 +121,7 @@ class PublishedView:
         self.is_blind = False
         self._database = database
         self._metrics = metrics
-        self._standing = standing
+        self._cluster_metrics = cluster_metrics
         self._lag = Lag()
         self._keep = keep
         self._version = 0
@@ -228,7 +228,7 @@ class PublishedView:
         if row["note"] is not None:
             self._version = row["version"]
             self.published_time = row["stored"]
-            self._standing.published_time.set(row["stored"])
+            self._cluster_metrics.published_time.set(row["stored"])
             self.published = parse_signed_checkpoint(row["note"])
             self._metrics.published(self.published.checkpoint.size)
             self._waiting.tell(self.published)
@@ -236,12 +236,12 @@ class PublishedView:
         self._looked.set()
 
     def _show(self) -> None:
-        standing = self._standing
-        standing.led.set(self.is_led)
-        standing.epoch.set(self.epoch)
-        standing.ordered.set(self.ordered)
-        standing.lag_leaves.set(max(0, self.ordered - self.integrated.size))
-        standing.lag_seconds.set(self.lag)
+        cluster_metrics = self._cluster_metrics
+        cluster_metrics.led.set(self.is_led)
+        cluster_metrics.epoch.set(self.epoch)
+        cluster_metrics.ordered.set(self.ordered)
+        cluster_metrics.lag_leaves.set(max(0, self.ordered - self.integrated.size))
+        cluster_metrics.lag_seconds.set(self.lag)
 
     async def run(self) -> None:
         """Follows the database, until cancelled.
@@ -257,7 +257,7 @@ class PublishedView:
                 if outcome.error and not self.is_blind:
                     event(_LOGGER, logging.WARNING, "cannot see the head", error=outcome.error)
                 self.is_blind = bool(outcome.error)
-                self._standing.blind.set(self.is_blind)
+                self._cluster_metrics.blind.set(self.is_blind)
                 if self._interested and not self.is_blind:
                     await asyncio.sleep(URGENT_SECONDS)
                     continue

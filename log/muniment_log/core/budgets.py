@@ -1,4 +1,4 @@
-"""Rate and byte budgets (design section 4, limits): what each producer may log in the long run.
+"""Rate and byte budgets: what each producer may log in the long run.
 
 A producer that is over its budget waits; nobody else does. The budget is a name's, and is charged
 when it is certain that the name sent the request: after the signature, or the token. So nobody can

@@ -14,7 +14,7 @@ from muniment.tlog.checkpoint import (
     sign_checkpoint,
 )
 from muniment.tlog.cosignature import verifier_for
-from muniment.tlog.encoding import VerificationError
+from muniment.tlog.encoding import MunimentError, VerificationError
 from muniment.tlog.note import verify_note
 from muniment_log.errors import StorageError
 
@@ -22,10 +22,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from muniment.tlog.heads import Head
-    from muniment.tlog.note import Signer
+    from muniment.tlog.note import Signer, Verifier
 
 
 _LOGGER: Final = logging.getLogger(__name__)
+
+
+def read_own_checkpoint(
+    note: bytes, what: str, origin: str, keys: Sequence[Verifier]
+) -> Checkpoint:
+    """Reads a stored checkpoint that a key of this log must have signed.
+
+    Args:
+        note: the signed note.
+        what: names it in errors.
+        origin: the log's origin.
+        keys: verifiers of the log's keys; the signature of one suffices.
+
+    Raises:
+        StorageError: it is damaged, of another log, or signed by none of the keys.
+    """
+    try:
+        signed = parse_signed_checkpoint(note)
+        verify_note(signed.note, keys)
+    except MunimentError as error:
+        raise StorageError(f"{what}: {error}") from error
+    if signed.checkpoint.origin != origin:
+        raise StorageError(f"{what} is of the log {signed.checkpoint.origin}")
+    return signed.checkpoint
 
 
 class HeadSigner:

@@ -1,4 +1,4 @@
-"""Judging what is submitted (design section 3.2): the CPU work before a batch may be ordered.
+"""Judging what is submitted: the CPU work before a batch may be ordered.
 
 In two parts: `Admission.authenticate` tells whose batch it is and costs strangers' batches next to
 nothing; `examine`, and `completing` for plain JSON, look at the records, in steps between which a
@@ -28,10 +28,10 @@ from muniment.records.submission import (
     split_records,
 )
 from muniment.tlog.encoding import FormatError, VerificationError
+from muniment_log.core.bearer import NONE, Tokens
 from muniment_log.core.repeats import Request, Stated, request_of
 from muniment_log.core.tokens import TOKEN_STREAMS
 from muniment_log.errors import LogError
-from muniment_log.http.bearer import NONE, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

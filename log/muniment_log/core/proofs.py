@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from muniment.tlog.tiles import Tile
-    from muniment_log.storage.port import TileSource
+    from muniment_log.core.ports import TileSource
 
 
 async def inclusion_proofs(

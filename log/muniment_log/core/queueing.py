@@ -1,4 +1,4 @@
-"""What waits to be ordered (design section 4): two queues, from which each commit takes a group."""
+"""What waits to be ordered: two queues, from which each commit takes a group."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from muniment_log.storage.port import StreamState
-from muniment_log.storage.store import Ordering
+from muniment_log.core.ordering import Ordering
+from muniment_log.core.ports import StreamState
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from muniment.records.manifest import Batch
     from muniment_log.core.claims import Claim
+    from muniment_log.core.ports import Receipt, StreamKey
+    from muniment_log.core.recall import Recall
     from muniment_log.core.streams import Pending, Stream
     from muniment_log.core.tokens import TokenFramer
-    from muniment_log.storage.port import Receipt, StreamKey
-    from muniment_log.storage.recall import Recall
 
 
 @dataclass(slots=True, eq=False)

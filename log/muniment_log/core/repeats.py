@@ -13,9 +13,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.records.content import content_of
+from muniment_log.core.ports import Receipt
+from muniment_log.core.recall import NAME_SIZE, NEW, Recall, Run, joined
 from muniment_log.errors import LogError
-from muniment_log.storage.port import Receipt
-from muniment_log.storage.recall import NAME_SIZE, NEW, Recall, Run, joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The sequencer (design section 4): takes all that waits, and has it ordered in one transaction.
+"""The sequencer: takes all that waits, and has it ordered in one transaction.
 
 Handlers enqueue verified batches; one task takes all that waits (bounded by leaves and bytes) and
 hands it to the storage's `Order`. While one group is on its way to the disk the next gathers, so
@@ -26,7 +26,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from muniment_log.core.claims import Claims
+from muniment_log.core.ordering import RecalledError, StreamsMovedError
+from muniment_log.core.ports import Receipt, StreamKey, StreamState
 from muniment_log.core.queueing import Queue, Records
+from muniment_log.core.recall import KEPT
 from muniment_log.core.repeats import Plan, resolve
 from muniment_log.core.streams import Pending, Place, Stream, digest_of, new_future, refuse
 from muniment_log.errors import (
@@ -37,20 +40,17 @@ from muniment_log.errors import (
     StreamGapError,
     UnavailableError,
 )
-from muniment_log.storage.port import Receipt, StreamKey, StreamState
-from muniment_log.storage.recall import KEPT
-from muniment_log.storage.store import RecalledError, StreamsMovedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from muniment.records.manifest import Batch
     from muniment_log.core.claims import Claim
+    from muniment_log.core.ordering import Order
     from muniment_log.core.queueing import Group
     from muniment_log.core.repeats import Request
     from muniment_log.core.tokens import TokenFramer
     from muniment_log.metrics import LogMetrics
-    from muniment_log.storage.store import Order
 
 POLL_SECONDS: Final = 0.01
 """How often a shared order is asked for the batches that early ones wait for: they are on their way
@@ -86,7 +86,7 @@ async def _at_once() -> None:
 
 
 class Sequencer:
-    """The `port.Sequencer` over an order; belongs to one event loop, and `run` is its one task."""
+    """The `ports.Sequencer` over an order; belongs to one event loop, and `run` is its one task."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class Sequencer:
         return self._failure
 
     async def submit(self, batch: Batch) -> Receipt:
-        """Orders a verified batch, see `port.Sequencer.submit`."""
+        """Orders a verified batch, see `ports.Sequencer.submit`."""
         manifest = batch.manifest
         key = StreamKey(manifest.producer, manifest.stream)
         stream = await self._hold(key)
@@ -153,7 +153,7 @@ class Sequencer:
     async def submit_records(
         self, producer: str, records: Sequence[bytes], request: Request | None = None
     ) -> Receipt:
-        """Orders records of a producer that cannot sign, see `port.Sequencer.submit_records`."""
+        """Orders records of a producer that cannot sign, see `ports.Sequencer.submit_records`."""
         key = self._framer.key(producer)
         size = sum(map(len, records))
         while True:

@@ -1,4 +1,4 @@
-"""Exactly-once streams (design section 3.2): what a batch is to its stream. No I/O, no waiting.
+"""Exactly-once streams: what a batch is to its stream. No I/O, no waiting.
 
 A stream is expected to continue at one sequence number, with the hash of one previous manifest.
 This file owns that rule:
@@ -18,8 +18,8 @@ from enum import Enum
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from muniment_log.core.ports import Receipt, StreamKey, StreamState
 from muniment_log.errors import StreamConflictError
-from muniment_log.storage.port import Receipt, StreamKey, StreamState
 
 if TYPE_CHECKING:
     from muniment.records.manifest import Batch

@@ -1,4 +1,4 @@
-"""Streams of those who cannot sign (design section 3.2): the log frames their records itself.
+"""Streams of those who cannot sign: the log frames their records itself.
 
 Records submitted with a bearer token go onto one stream per producer, whose manifests are signed by
 the log's own Ed25519 key. Such a manifest names the producer, but its signature carries the log's
@@ -19,13 +19,13 @@ from muniment.records.manifest import (
     build_batch,
     token_stream,
 )
-from muniment_log.storage.port import StreamKey
+from muniment_log.core.ports import StreamKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from muniment.tlog.note import Signer
-    from muniment_log.storage.port import StreamState
+    from muniment_log.core.ports import StreamState
 
 TOKEN_STREAMS: Final = "token:"  # noqa: S105  # a label, no secret
 """How the labels of these streams begin; no gateway may use such a label."""

@@ -1,1 +1,1 @@
-"""The log over HTTP: C2SP reads at the root, the service API under /v1 (design section 4)."""
+"""The log over HTTP: C2SP reads at the root, the service API under /v1."""

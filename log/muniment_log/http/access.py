@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from muniment_log.http.bearer import BadTokenError, Tokens
+from muniment_log.core.bearer import BadTokenError, Tokens
 from muniment_service.http import Problem, Request, Response
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from muniment_service.http import Handler
 
 
-class Doors:
+class AccessControl:
     """What lets requests in; the admission may be replaced while the log serves.
 
     Attributes:

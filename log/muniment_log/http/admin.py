@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from muniment_log.config import LogConfig
-    from muniment_log.http.access import Doors
-    from muniment_log.http.bearer import Tokens
+    from muniment_log.core.bearer import Tokens
+    from muniment_log.http.access import AccessControl
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -33,26 +33,26 @@ class Admin:
     def __init__(
         self,
         config: LogConfig,
-        doors: Doors,
+        access: AccessControl,
         state: Callable[[], dict[str, Any]],
         metrics: Metrics,
-        take_up: Callable[[LogConfig], Awaitable[None]],
+        apply: Callable[[LogConfig], Awaitable[None]],
     ) -> None:
         """Takes what it shows and changes.
 
         Args:
             config: the configuration in force.
-            doors: what lets requests in.
+            access: what lets requests in.
             state: tells how far the log is, and its witnesses.
             metrics: the log's metrics, to show.
-            take_up: puts a configuration in force; raises MunimentError when it cannot, and has
+            apply: puts a configuration in force; raises MunimentError when it cannot, and has
                 changed nothing then.
         """
         self.config = config
-        self._doors = doors
+        self._access = access
         self._state = state
         self._metrics = metrics
-        self._take_up = take_up
+        self._apply = apply
         self._in_force = PolicyInForce(config)
         self._reloading = asyncio.Lock()
 
@@ -74,18 +74,18 @@ class Admin:
         async with self._reloading:
             try:
                 config = await asyncio.to_thread(reread, self.config)
-                await self._take_up(config)
+                await self._apply(config)
             except MunimentError as error:
                 self._in_force.refused(str(error))
                 raise Problem(409, "not-reloaded", str(error)) from error
             self.config = config
-            self._doors.admission = config.admission
+            self._access.admission = config.admission
             self._in_force.accepted(config)
         event(_LOGGER, logging.INFO, "reloaded", policy=config.policy_sha256 or "none")
         return json_response(self._doings())
 
     def _doings(self) -> dict[str, Any]:
-        admission = self._doors.admission
+        admission = self._access.admission
         return {
             **self._in_force.told(),
             "gateways": {

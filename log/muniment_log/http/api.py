@@ -11,24 +11,25 @@ from muniment_log.http.lookup import Lookup
 from muniment_log.http.openapi import document
 from muniment_log.http.problems import ERRORS
 from muniment_log.http.query import Query
-from muniment_log.http.reads import Reads, published_size
+from muniment_log.http.reads import Reads
 from muniment_log.http.submit import Submit
+from muniment_log.publish.published import published_size
 from muniment_service.http import App, Problem, Request, Response, text_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from muniment_log.core.budgets import Budgets
-    from muniment_log.http.access import Doors
+    from muniment_log.core.ports import Sequencer, TileSource
+    from muniment_log.http.access import AccessControl
     from muniment_log.index.supervisor import IndexProcess, IndexReads
     from muniment_log.publish.published import PublishedHead
-    from muniment_log.storage.port import Sequencer, TileSource
     from muniment_service.http import Handler
     from muniment_service.metrics import Metrics
 
 
 def build(
-    doors: Doors,
+    access: AccessControl,
     budgets: Budgets,
     sequencer: Sequencer,
     publisher: PublishedHead,
@@ -40,7 +41,7 @@ def build(
     """Puts the routes together over the ports.
 
     Args:
-        doors: who may submit and read, and the origin.
+        access: who may submit and read, and the origin.
         budgets: how much they may submit.
         sequencer: orders batches.
         publisher: the published head.
@@ -51,8 +52,8 @@ def build(
     """
     app = App(metrics, ERRORS)
     reads = Reads(publisher, tiles)
-    submit = Submit(doors, budgets, sequencer, publisher, tiles, metrics)
-    query = Query(doors, sequencer, publisher, tiles)
+    submit = Submit(access, budgets, sequencer, publisher, tiles, metrics)
+    query = Query(access, sequencer, publisher, tiles)
     lookup = Lookup(None if index is None else index[1])
 
     def settled(handler: Handler) -> Handler:
@@ -63,12 +64,12 @@ def build(
         return after
 
     def read(handler: Handler) -> Handler:
-        return doors.reading(settled(handler))
+        return access.reading(settled(handler))
 
     def tile(handler: Handler) -> Handler:
-        return doors.reading_tiles(settled(handler))
+        return access.reading_tiles(settled(handler))
 
-    origin = doors.admission.origin
+    origin = access.admission.origin
     indexing = None if index is None else index[0]
     app.operations(_readiness(publisher, indexing, cluster), metrics=read)
     app.route("GET", "/", settled(_front(origin, publisher)))

@@ -1,4 +1,4 @@
-"""The service API's reads: streams, entries and proofs (design section 4)."""
+"""The service API's reads: streams, entries and proofs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from muniment.records.manifest import MANIFEST, check_stream_label
 from muniment.tlog.encoding import FormatError, format_base64, parse_decimal
 from muniment.tlog.tlogproof import TlogProof
+from muniment_log.core.ports import StreamKey
 from muniment_log.core.proofs import (
     consistency_proof,
     entry_at,
@@ -17,14 +18,14 @@ from muniment_log.core.proofs import (
 )
 from muniment_log.http import bodies
 from muniment_log.http.problems import not_published_yet
-from muniment_log.http.reads import IMMUTABLE, published_size
-from muniment_log.storage.port import StreamKey
+from muniment_log.http.reads import IMMUTABLE
+from muniment_log.publish.published import published_size
 from muniment_service.http import Problem, Request, Response, json_response
 
 if TYPE_CHECKING:
-    from muniment_log.http.access import Doors
+    from muniment_log.core.ports import Sequencer, TileSource
+    from muniment_log.http.access import AccessControl
     from muniment_log.publish.published import PublishedHead
-    from muniment_log.storage.port import Sequencer, TileSource
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
@@ -35,13 +36,13 @@ class Query:
 
     def __init__(
         self,
-        doors: Doors,
+        access: AccessControl,
         sequencer: Sequencer,
         publisher: PublishedHead,
         tiles: TileSource,
     ) -> None:
         """Reads through the ports, up to what is published."""
-        self._doors = doors
+        self._access = access
         self._sequencer = sequencer
         self._publisher = publisher
         self._tiles = tiles
@@ -55,7 +56,7 @@ class Query:
             check_stream_label(key.label)
         except (UnicodeDecodeError, FormatError) as error:
             raise Problem(400, "malformed", f"stream: {error}") from error
-        if not slash or not self._doors.admission.knows(key.gateway):
+        if not slash or not self._access.admission.knows(key.gateway):
             raise Problem(404, "unknown-gateway", "no gateway of this log has this key name")
         state = await self._sequencer.stream(key)
         return json_response(
@@ -64,7 +65,7 @@ class Query:
                 stream=key.label,
                 next=state.next,
                 manifest=format_base64(state.manifest),
-                origin=self._doors.admission.origin,
+                origin=self._access.admission.origin,
             )
         )
 

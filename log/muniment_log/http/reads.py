@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from muniment.tlog.tiles import ENTRIES, parse_tile_path
 from muniment_log.http.problems import not_published_yet
+from muniment_log.publish.published import published_size
 from muniment_service.http import Problem, Request, Response
 
 if TYPE_CHECKING:
-    from muniment.tlog.checkpoint import SignedCheckpoint
+    from muniment_log.core.ports import TileSource
     from muniment_log.publish.published import PublishedHead
-    from muniment_log.storage.port import TileSource
 
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 """Tiles never change ("its caching headers SHOULD be long-lived")."""
@@ -86,11 +86,6 @@ class Reads:
                 tag += "-gzip"
         headers["ETag"] = f'"{tag}"'
         return Response(200, data, _BYTES, headers)
-
-
-def published_size(published: SignedCheckpoint | None) -> int:
-    """Leaves in the published tree; 0 before the first checkpoint."""
-    return 0 if published is None else published.checkpoint.size
 
 
 def accepts_gzip(header: str) -> bool:

@@ -1,4 +1,4 @@
-"""``POST /v1/batches`` and ``POST /v1/records``: from bytes to receipts (design section 4)."""
+"""``POST /v1/batches`` and ``POST /v1/records``: from bytes to receipts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from muniment.tlog.encoding import format_base64
 from muniment_log.core.ingest import examine, receiving
 from muniment_log.core.proofs import inclusion_proofs
 from muniment_log.core.repeats import parse_key
-from muniment_log.core.stepping import Turns
+from muniment_log.core.scheduler import StepScheduler
 from muniment_log.errors import LogError, NotPublishedError, OverBudgetError
 from muniment_log.http import bodies
 from muniment_log.http.problems import ERRORS, problem_of
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from muniment_log.core.budgets import Budgets
-    from muniment_log.http.access import Doors
+    from muniment_log.core.ports import Receipt, Sequencer, TileSource
+    from muniment_log.http.access import AccessControl
     from muniment_log.publish.published import PublishedHead
-    from muniment_log.storage.port import Receipt, Sequencer, TileSource
     from muniment_service.metrics import Metrics
 
 DEFAULT_WAIT_SECONDS: Final = 10.0
@@ -58,25 +58,25 @@ class Submit:
 
     def __init__(
         self,
-        doors: Doors,
+        access: AccessControl,
         budgets: Budgets,
         sequencer: Sequencer,
         publisher: PublishedHead,
         tiles: TileSource,
         metrics: Metrics,
     ) -> None:
-        """Judges by `doors`, orders through the sequencer, waits at the publisher."""
-        self._doors = doors
+        """Judges by `access`, orders through the sequencer, waits at the publisher."""
+        self._access = access
         self._budgets = budgets
-        self._turns = Turns()
+        self._scheduler = StepScheduler()
         self._forms = Forms()
         self._over_budget = metrics.counter(
             "over_budget",
             "Requests refused because their producer is over its budget.",
             ("producer",),
         )
-        self._nobodys = metrics.counter(
-            "unauthenticated", "Submissions refused for want of a known signature or token."
+        self._unauthenticated = metrics.counter(
+            "unauthenticated", "Submissions rejected as unauthenticated."
         )
         self._sequencer = sequencer
         self._publisher = publisher
@@ -90,12 +90,12 @@ class Submit:
             self._budgets.check_address(request.client)
             body = await request.body(MAX_BATCH_BYTES)
             with self._authentic(request):
-                frames = self._doors.admission.authenticate(body)
+                frames = self._access.admission.authenticate(body)
             producer = frames.manifest.producer
             self._check_budget(producer)
             self._budgets.charge(producer, records=len(frames.records), size=len(body))
             with self._interest(waiting):
-                batch = await self._turns.run(examine(frames, self._forms))
+                batch = await self._scheduler.run(examine(frames, self._forms))
                 receipt = await self._sequencer.submit(batch)
                 return await self._answer(receipt, waiting)
         except LogError as error:
@@ -107,14 +107,14 @@ class Submit:
         try:
             self._budgets.check_address(request.client)
             with self._authentic(request):
-                producer = self._doors.producer(request)
+                producer = self._access.producer(request)
             self._check_budget(producer)
             lines = _is_lines(request)
             sent_key = request.headers.get("Idempotency-Key")
             key = None if sent_key is None else parse_key(sent_key)
             body = await request.body(MAX_BATCH_BYTES)
             self._budgets.charge(producer, size=len(body))
-            received = await self._turns.run(
+            received = await self._scheduler.run(
                 receiving(
                     body,
                     lines=lines,
@@ -139,7 +139,7 @@ class Submit:
         try:
             yield
         except (LogError, Problem):
-            self._nobodys.inc()
+            self._unauthenticated.inc()
             self._budgets.failed(request.client)
             raise
 

@@ -203,8 +203,8 @@ def _say(size: int) -> None:
 def _open(options: argparse.Namespace) -> Log:
     if options.database is not None:
         return LogFile(LogSnapshot(options.database))
-    from muniment_log.cluster.index import BucketLog  # noqa: PLC0415  # needs the extra `cluster`
     from muniment_log.cluster.objects import ObjectStore  # noqa: PLC0415
+    from muniment_log.index.bucket import BucketLog  # noqa: PLC0415  # needs the extra `cluster`
 
     return BucketLog(ObjectStore.open(options.bucket), options.key)
 

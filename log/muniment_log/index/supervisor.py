@@ -1,4 +1,4 @@
-"""The index, as the log sees it (design section 4): a child process, and a file to read.
+"""The index, as the log sees it: a child process, and a file to read.
 
 The child (`indexer`) does all the work. This process only restarts it when it ends, knows how far
 it is, and reads its file for answers. Whatever goes wrong with the index, records are taken and

@@ -1,4 +1,4 @@
-"""Who is told of heads, wherever they are integrated (design section 4)."""
+"""Who is told of heads, wherever they are integrated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from muniment_log.storage.embedded import EmbeddedTiles
 
 
-class Heads:
+class CommitListener:
     """Tells the tile source and the publisher of every commit, in this order."""
 
     def __init__(self, tiles: EmbeddedTiles, publisher: Publisher, metrics: LogMetrics) -> None:
@@ -24,11 +24,11 @@ class Heads:
         self._metrics = metrics
 
     def signer(self) -> Callable[[Head], bytes] | None:
-        """See `storage.store.Listener`."""
+        """See `core.ordering.Listener`."""
         return self._publisher.signer()
 
     def committed(self, change: Integration, signed: bytes | None) -> None:
-        """See `storage.store.Listener`. Whoever learns of a head can read its tiles."""
+        """See `core.ordering.Listener`. Whoever learns of a head can read its tiles."""
         self._tiles.advance(change)
         self._publisher.committed(change.edge.head, signed)
         self._metrics.integrated(change.edge.head.size)

@@ -1,4 +1,4 @@
-"""The published head, as those who serve it see it (design section 4), and who waits for it."""
+"""The published head, as those who serve it see it, and who waits for it."""
 
 from __future__ import annotations
 
@@ -62,6 +62,11 @@ class PublishedHead(Protocol):
         Whoever reads what is published does so after this, and sees what anybody was told.
         """
         ...
+
+
+def published_size(published: SignedCheckpoint | None) -> int:
+    """Leaves in the published tree; 0 before the first checkpoint."""
+    return 0 if published is None else published.checkpoint.size
 
 
 class Waiting:

@@ -1,4 +1,4 @@
-"""Publishing heads (design section 4; C2SP tlog-checkpoint, tlog-witness): two heads, one rule.
+"""Publishing heads (C2SP tlog-checkpoint, tlog-witness): two heads, one rule.
 
 The *integrated* head is durable. The *published* head is the newest one that the log signed, stored
 and got cosigned by the quorum of its policy. A round takes the newest integrated head, asks the
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Protocol
 from muniment.local.logs import event
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError
+from muniment_log.core.ports import TileSource
 from muniment_log.core.proofs import consistency_proof
 from muniment_log.errors import DamagedTileError
 from muniment_log.publish.published import Waiting
@@ -42,7 +43,6 @@ from muniment_log.publish.witness import (
     WitnessClient,
     WitnessError,
 )
-from muniment_log.storage.port import TileSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

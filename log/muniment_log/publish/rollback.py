@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from muniment.tlog.heads import Head
     from muniment.tlog.note import Verifier
     from muniment.tlog.policy import Policy
-    from muniment_log.storage.port import TileSource
+    from muniment_log.core.ports import TileSource
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Checks a log's database against its own leaves (design section 4), while the log runs or not.
+"""Checks a log's database against its own leaves, while the log runs or not.
 
 *Quick* reads what a start reads: the right edge, the notes of the heads, the identity, and which
 bundles and tiles there are. *Full* reads everything: SQLite's own structure, every leaf, and from
@@ -20,9 +20,9 @@ from muniment.tlog.heads import Head
 from muniment.tlog.note import verify_note
 from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 from muniment_log.core.integrate import restore
+from muniment_log.core.ports import StreamKey, StreamState
 from muniment_log.errors import StorageError
 from muniment_log.storage.leafwalk import Walked, walk
-from muniment_log.storage.port import StreamKey, StreamState
 from muniment_log.storage.sqlite import migrations, read_loaded
 from muniment_service.soundness import (
     MAX_NAMED,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from muniment.tlog.note import Verifier
-    from muniment_log.storage.store import Accepted
+    from muniment_log.core.ordering import Accepted
 
 REBUILT: Final = frozenset({"tree", "tile", "stream", "batch"})
 """Tables that follow from the leaves."""

@@ -1,4 +1,4 @@
-"""What a log's file holds besides leaves (design section 7): for copying it to a cluster.
+"""What a log's file holds besides leaves: for copying it to a cluster.
 
 Streams, receipts and refused manifests are read a chunk at a time on a query-only connection, while
 the file is locked and nothing writes to it.
@@ -11,9 +11,9 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from muniment.local.sqlitefile import open_reader
+from muniment_log.core.ordering import Accepted
+from muniment_log.core.ports import StreamKey, StreamState
 from muniment_log.errors import StorageError
-from muniment_log.storage.port import StreamKey, StreamState
-from muniment_log.storage.store import Accepted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

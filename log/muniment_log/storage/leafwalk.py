@@ -16,9 +16,9 @@ from muniment.records.manifest import MANIFEST, parse_manifest
 from muniment.tlog.encoding import FormatError, unframe
 from muniment.tlog.merkle import CompactRange, leaf_hashes, root_of
 from muniment.tlog.tiles import TILE_WIDTH
+from muniment_log.core.ordering import Accepted
+from muniment_log.core.ports import NEW_STREAM, StreamKey, StreamState
 from muniment_log.core.tokens import TOKEN_STREAMS
-from muniment_log.storage.port import NEW_STREAM, StreamKey, StreamState
-from muniment_log.storage.store import Accepted
 from muniment_service.soundness import Damage
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The embedded order (design section 4): integrates a group and commits all of it at once.
+"""The embedded order: integrates a group and commits all of it at once.
 
 One transaction writes bundles, tiles, streams and the tree, so what has an index is in the tree.
 """
@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muniment_log.core.integrate import integrate
-from muniment_log.storage.recall import KEPT
-from muniment_log.storage.store import Accepted, Commit, Kept, kept_of
+from muniment_log.core.ordering import Accepted, Commit, Kept, kept_of
+from muniment_log.core.recall import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from muniment.tlog.heads import Head
     from muniment_log.core.integrate import RightEdge
-    from muniment_log.storage.port import StreamKey, StreamState
-    from muniment_log.storage.recall import Recall
-    from muniment_log.storage.store import Listener, Ordering, Store
+    from muniment_log.core.ordering import Listener, Ordering, Store
+    from muniment_log.core.ports import StreamKey, StreamState
+    from muniment_log.core.recall import Recall
 
 
 class EmbeddedOrder:

@@ -1,4 +1,4 @@
-"""Rebuilds from the leaves what follows from them (design section 4).
+"""Rebuilds from the leaves what follows from them.
 
 That is tiles, tree, streams and batches. The rules: never beside a running log (the writer's lock),
 never from leaves that are damaged, never silently (every damage is told before and what remains
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from muniment.tlog.note import Verifier
-    from muniment_log.storage.store import Accepted
+    from muniment_log.core.ordering import Accepted
     from muniment_service.soundness import Damage
 
 _PUT_TILE: Final = (

@@ -1,4 +1,4 @@
-"""Reading the embedded store beside the log (design section 4, "The index"): query-only.
+"""Reading the embedded store beside the log: query-only.
 
 What is committed never changes, so each statement is a snapshot of its own and no transaction stays
 open: a reader must not keep the writer from resetting its write-ahead log. Close it before the

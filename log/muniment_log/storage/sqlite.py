@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file, and all SQL of the log service (design section 4).
+"""The embedded store: one SQLite file, and all SQL of the log service.
 
 One transaction commits a whole group of batches: bundles, hash tiles, streams, tree. The rules that
 keep the file sound (one writing connection, WAL with ``synchronous=FULL``, query-only readers) are
@@ -24,6 +24,9 @@ from muniment.local.sqlitefile import (
 )
 from muniment.tlog.heads import Head
 from muniment.tlog.tiles import TILE_WIDTH, Tile
+from muniment_log.core.ordering import MAX_REFUSED, Accepted, Commit, Kept, Loaded
+from muniment_log.core.ports import NEW_STREAM, StreamKey, StreamState
+from muniment_log.core.recall import Recall, pack_runs, scope_of, unpack_runs
 from muniment_log.errors import (
     DamagedTileError,
     StorageError,
@@ -31,9 +34,6 @@ from muniment_log.errors import (
     WrongIdentityError,
 )
 from muniment_log.storage.identity import check_identity, check_signed
-from muniment_log.storage.port import NEW_STREAM, StreamKey, StreamState
-from muniment_log.storage.recall import Recall, pack_runs, scope_of, unpack_runs
-from muniment_log.storage.store import MAX_REFUSED, Accepted, Commit, Kept, Loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
--- Order and coordination of one log (design section 7); bundles, tiles and the checkpoint are in
+-- Order and coordination of one log; bundles, tiles and the checkpoint are in
 -- the object store.
 
 -- Whose log this is: one row for each of its public keys.

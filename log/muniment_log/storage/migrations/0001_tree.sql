@@ -1,4 +1,4 @@
--- The tree, and what makes delivery exactly-once (design sections 3.2 and 4).
+-- The tree, and what makes delivery exactly-once.
 
 -- Whose log this is: one row for each of its public keys.
 CREATE TABLE identity (

@@ -1,4 +1,4 @@
-"""The index of a cluster's frontend (design sections 4 and 7): a follower of the bucket.
+"""The index of a cluster's frontend: a follower of the bucket.
 
 The child process reads the checkpoint and the bundles from the bucket, like any reader; answers
 read the records through the frontend's own tile source.
@@ -15,8 +15,8 @@ from muniment.tlog.note import parse_vkey
 from muniment.tlog.policy import Policy, PolicyLog
 from muniment.tlog.tiles import ENTRIES, tile_at
 from muniment_log.cluster.tiles import CHECKPOINT
-from muniment_log.http.reads import published_size
 from muniment_log.index.supervisor import IndexFiles, IndexProcess, IndexReads
+from muniment_log.publish.published import published_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from muniment.tlog.tiles import Tile
     from muniment_log.cluster.objects import ObjectStore
     from muniment_log.config import LogConfig
+    from muniment_log.core.ports import TileSource
     from muniment_log.publish.published import PublishedHead
-    from muniment_log.storage.port import TileSource
     from muniment_service.metrics import Metrics
 
 READ_SECONDS: Final = 10.0

@@ -1,4 +1,4 @@
-"""What a process of a cluster says of itself and of the whole (design section 7).
+"""What a process of a cluster says of itself and of the whole.
 
 A frontend is ready as long as it sees the database, and with it can order records: they are durable
 and have their index, whether or not anybody leads. Who needs them published is told that nobody
@@ -10,14 +10,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from muniment_log.http.reads import published_size
+from muniment_log.publish.published import published_size
 from muniment_service.http import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from muniment.tlog.note import Signer
-    from muniment_log.cluster.leadership import Integration
+    from muniment_log.app.leadership import Leadership
     from muniment_log.cluster.metrics import ClusterMetrics
     from muniment_log.cluster.view import PublishedView
     from muniment_log.publish.publisher import Publisher
@@ -27,13 +27,13 @@ NOBODY_LEADS: Final = (
 )
 
 
-class Standing:
+class ProcessStatus:
     """Tells how the cluster is, as this process sees it."""
 
     def __init__(
         self,
         view: PublishedView,
-        integration: Integration | None,
+        leadership: Leadership | None,
         signers: Sequence[Signer],
         metrics: ClusterMetrics,
         made: datetime,
@@ -42,14 +42,14 @@ class Standing:
 
         Args:
             view: what is seen of the database.
-            integration: this process's part in integrating.
+            leadership: this process's part in integrating.
             signers: its keys.
             metrics: the cluster's.
             made: when the database's schema was made.
         """
         self._made = made
         self._view = view
-        self._integration = integration
+        self._leadership = leadership
         self._signers = signers
         metrics.leads.set_function(lambda: float(self._leads))
 
@@ -106,11 +106,11 @@ class Standing:
 
     @property
     def _publisher(self) -> Publisher | None:
-        return None if self._integration is None else self._integration.publisher
+        return None if self._leadership is None else self._leadership.publisher
 
     @property
     def _leads(self) -> bool:
-        return self._integration is not None and self._integration.holder is not None
+        return self._leadership is not None and self._leadership.holder is not None
 
 
 def _iso(seconds: float | None) -> str | None:

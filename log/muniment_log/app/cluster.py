@@ -1,4 +1,4 @@
-"""Puts the parts of a cluster together (design section 7): frontend, integrator, or both.
+"""Puts the parts of a cluster together: frontend, integrator, or both.
 
 They share nothing but the database and the object store, also within one process; there, an order
 merely wakes the integrator at once.
@@ -15,27 +15,26 @@ from typing import TYPE_CHECKING, Any, Final
 from muniment.local.lifecycle import stop_requested
 from muniment.local.logs import event
 from muniment.tlog.cosignature import verifier_for
+from muniment_log.app.leadership import Leadership
+from muniment_log.app.processstatus import ProcessStatus
 from muniment_log.cluster.bucket import check_bucket
-from muniment_log.cluster.index import bucket_index
 from muniment_log.cluster.keys import check_keys, claim
-from muniment_log.cluster.keys import rebind as change_keys
-from muniment_log.cluster.leadership import Integration
 from muniment_log.cluster.metrics import ClusterMetrics
-from muniment_log.cluster.migrate import check_schema, made_when, migrate
+from muniment_log.cluster.migrate import check_schema, made_when
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.order import Backlog, PostgresOrder
-from muniment_log.cluster.processstatus import Standing
 from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.view import PublishedView
 from muniment_log.core.budgets import Budgets
 from muniment_log.core.sequencer import Sequencer
 from muniment_log.core.tokens import TokenFramer
-from muniment_log.http.access import Doors
+from muniment_log.http.access import AccessControl
 from muniment_log.http.admin import Admin
 from muniment_log.http.adminsockets import socket_of
 from muniment_log.http.api import build
 from muniment_log.http.problems import ERRORS
+from muniment_log.index.bucket import bucket_index
 from muniment_log.metrics import LogMetrics
 from muniment_service.http import App
 from muniment_service.metrics import Metrics
@@ -48,9 +47,8 @@ from muniment_service.server import serving, serving_unix
 from muniment_service.tls import server_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
 
-    from muniment.tlog.note import VKey
     from muniment_log.config import LogConfig
     from muniment_service.config import Address
 
@@ -58,43 +56,11 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 REQUESTS_IN_LEASE: Final = 2
 """A request to the object store is given up after half a lease: what cannot be done in time is left
-to the next reign."""
+to the next term."""
 
 
 def _clock() -> int:
     return int(time.time())
-
-
-async def migrate_database(config: LogConfig) -> tuple[int, int]:
-    """Brings the database to this program's schema; the versions before and after.
-
-    Raises:
-        ConfigError: the log is no cluster.
-        DatabaseError: the database cannot be reached, or is of a newer version.
-        StorageError: it refuses.
-    """
-    database = await Startup(config.cluster).database(2)
-    try:
-        return await migrate(database)
-    finally:
-        await database.close()
-
-
-async def rebind(config: LogConfig, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
-    """Changes the cluster's keys; see `keys.rebind`.
-
-    Raises:
-        DatabaseError: the database cannot be reached, or is of another version.
-        WrongIdentityError: it belongs to another log, or a key that stays has not signed yet.
-        StorageError, UnavailableError: it cannot be used.
-    """
-    database = await Startup(config.cluster).database(2)
-    try:
-        await check_schema(database)
-        before = [signer.vkey for signer in config.signers]
-        await change_keys(database, config.file.origin, before, keys, commit)
-    finally:
-        await database.close()
 
 
 async def serve(
@@ -143,9 +109,9 @@ async def serve(
             metrics=metrics,
         )
         closing.push_async_callback(objects.close)
-        integration = None
+        leadership = None
         if is_integrator:
-            integration = Integration(
+            leadership = Leadership(
                 config, cluster.lease_seconds, database, objects, measured, clock
             )
         seen = ClusterMetrics(metrics)
@@ -158,27 +124,27 @@ async def serve(
             await check_bucket(objects, view, file.origin, keys)
         await view.look()
         made = await made_when(database)
-        standing = Standing(view, integration, config.signers, seen, made)
-        doors = Doors(config.admission)
+        status = ProcessStatus(view, leadership, config.signers, seen, made)
+        access = AccessControl(config.admission)
         budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
         role = "integrator" if not is_frontend else "serve" if is_integrator else "frontend"
 
-        async def take_up(changed: LogConfig) -> None:
-            if integration is not None:
-                await integration.use(changed)
+        async def apply(changed: LogConfig) -> None:
+            if leadership is not None:
+                await leadership.use(changed)
             budgets.replace(changed.rates)
 
-        admin = Admin(config, doors, standing.status, metrics, take_up)
+        admin = Admin(config, access, status.status, metrics, apply)
         background: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]
         background = [("view of the cluster", view.run)]
-        if integration is not None:
-            background.append(("integration", integration.run))
+        if leadership is not None:
+            background.append(("leadership", leadership.run))
         if is_frontend:
             backlog = Backlog(cluster.backlog_leaves, cluster.backlog_bytes)
             order = PostgresOrder(
                 database,
                 backlog,
-                _nothing if integration is None else integration.wake,
+                _nothing if leadership is None else leadership.wake,
                 file.limits.recalled_records,
             )
             framer = TokenFramer(file.origin, config.signers[0])
@@ -190,10 +156,10 @@ async def serve(
                 index = bucket_index(config, file.index_database, view, tiles, metrics)
                 closing.push_async_callback(index[1].close)
                 background.append(("index", index[0].run))
-            api = build(doors, budgets, sequencer, view, tiles, metrics, index, standing.cluster)
+            api = build(access, budgets, sequencer, view, tiles, metrics, index, status.cluster)
         else:
             api = App(metrics, ERRORS)
-            api.operations(standing.integrator)
+            api.operations(status.integrator)
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(work(), name=name) for name, work in background]
             async with (

@@ -1,4 +1,4 @@
-"""Long work on the event loop, a step at a time, in turn (design section 4, limits).
+"""Long work on the event loop, a step at a time, in turn.
 
 Checking a batch takes a tenth of a second, and seconds when it was made for that. Such work is
 written as a generator that yields after some milliseconds. Whatever the number of requests at
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class Turns:
+class StepScheduler:
     """Those that work in steps."""
 
     def __init__(self) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from log_tools import GatewayStream
 from muniment.tlog.tiles import ENTRIES, Tile, tile_at, tiles_of
-from muniment_log.cluster.writer import write_partials, write_tiles
 from muniment_log.core.integrate import EMPTY_EDGE, integrate
+from muniment_log.storage.tilewriter import write_partials, write_tiles
 
 
 class Kept:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from muniment_log.storage.port import StreamKey
+    from muniment_log.core.ports import StreamKey
 
 KEPT: Final = 1_000_000
 """Records of one producer, counted from its newest, for which it is kept what recognises them."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from muniment_log.core.ports import StreamKey, StreamState
 from muniment_log.errors import LogError
-from muniment_log.storage.port import StreamKey, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from muniment.records.manifest import Batch
     from muniment.tlog.heads import Head
     from muniment_log.core.integrate import Integration
-    from muniment_log.storage.recall import Recall
+    from muniment_log.core.recall import Recall
 
 MAX_REFUSED: Final = 1000
 """Refused manifests kept as evidence of forked streams. Each is signed by a configured gateway, so

@@ -22,14 +22,14 @@ from muniment_log.core.heads import HeadSigner
 from muniment_log.core.integrate import restore
 from muniment_log.core.sequencer import Sequencer
 from muniment_log.core.tokens import TokenFramer
-from muniment_log.http.access import Doors
+from muniment_log.http.access import AccessControl
 from muniment_log.http.admin import Admin
 from muniment_log.http.api import build, state_of
-from muniment_log.http.reads import published_size
 from muniment_log.index.supervisor import IndexFiles, IndexProcess, IndexReads
 from muniment_log.inforce import Witnesses
 from muniment_log.metrics import LogMetrics
-from muniment_log.publish.commits import Heads
+from muniment_log.publish.commits import CommitListener
+from muniment_log.publish.published import published_size
 from muniment_log.publish.publisher import Publisher
 from muniment_log.publish.rollback import Doubts, PastCheck, check_note, check_witnesses
 from muniment_log.storage.embedded import EmbeddedTiles
@@ -136,7 +136,7 @@ async def serve(
                 EmbeddedOrder(
                     store,
                     edge,
-                    Heads(tiles, publisher, measured),
+                    CommitListener(tiles, publisher, measured),
                     file.limits.recalled_records,
                 ),
                 TokenFramer(file.origin, config.signers[0]),
@@ -147,23 +147,23 @@ async def serve(
             publisher.start(loaded.head, signed, loaded.published, lambda: sequencer.is_busy)
             index = _index(config, lambda: published_size(publisher.published), metrics)
             budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
-            doors = Doors(config.admission)
-            api = build(doors, budgets, sequencer, publisher, tiles, metrics, index)
+            access = AccessControl(config.admission)
+            api = build(access, budgets, sequencer, publisher, tiles, metrics, index)
 
-            async def take_up(changed: LogConfig) -> None:
+            async def apply(changed: LogConfig) -> None:
                 await witnesses.replace(changed, publisher.use)
                 budgets.replace(changed.rates)
 
             admin = Admin(
                 config,
-                doors,
+                access,
                 lambda: {
                     "stalled": publisher.is_stalled,
                     "database": _how_made(made),
                     **state_of(publisher, None if index is None else index[0]),
                 },
                 metrics,
-                take_up,
+                apply,
             )
             async with AsyncExitStack() as closing:
                 if index is not None:

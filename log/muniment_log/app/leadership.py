@@ -1,7 +1,7 @@
-"""An integrator's life (design section 7): wait for the lease, take over, work, and start again.
+"""An integrator's life: wait for the lease, take over, work, and start again.
 
 What is only in the way (the lease was lost, the database or the object store cannot be reached, or
-refuses) ends a reign: everything in memory is dropped, and the next reign learns what is true. What
+refuses) ends a term: everything in memory is dropped, and the next term learns what is true. What
 contradicts (a history that went back, a tile that is not the one it must be) ends the process.
 """
 
@@ -28,7 +28,7 @@ from muniment_log.cluster.view import IntegratorStatus
 from muniment_log.core.heads import HeadSigner
 from muniment_log.errors import EngineRefusedError, UnavailableError
 from muniment_log.inforce import Witnesses
-from muniment_log.publish.commits import Heads
+from muniment_log.publish.commits import CommitListener
 from muniment_log.publish.publisher import Publisher
 from muniment_log.publish.rollback import Doubts, PastCheck, check_note, check_witnesses
 from muniment_log.storage.embedded import EmbeddedTiles
@@ -43,16 +43,16 @@ if TYPE_CHECKING:
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-LOOKS: Final = 5
+TRIES_IN_LEASE: Final = 5
 """How often somebody who waits for the lease looks, in the time of a lease."""
 
 PAUSE_SECONDS: Final = 0.5
-"""Time after a reign that ended by itself, before the next look."""
+"""Time after a term that ended by itself, before the next look."""
 
 _PASSING: Final = (LeaseLostError, SwapLostError, UnavailableError, EngineRefusedError)
 
 
-class Integration:
+class Leadership:
     """One process's part in integrating; `run` is its one task."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Integration:
         metrics: LogMetrics,
         clock: Callable[[], int],
     ) -> None:
-        """Takes what a reign is made of; `clock` gives Unix seconds."""
+        """Takes what a term is made of; `clock` gives Unix seconds."""
         self._config = config
         self._lease_seconds = lease_seconds
         self._database = database
@@ -78,7 +78,7 @@ class Integration:
 
     @property
     def holder(self) -> str | None:
-        """What the lease calls this process while it holds it: machine, process, reign."""
+        """What the lease calls this process while it holds it: machine, process, term."""
         return self._holder
 
     @property
@@ -87,7 +87,7 @@ class Integration:
         return self._publisher
 
     async def use(self, config: LogConfig) -> None:
-        """Takes another policy and other connections, now and for reigns to come.
+        """Takes another policy and other connections, now and for terms to come.
 
         Raises:
             InputError: a file of `[outgoing]` cannot be used; nothing has changed then.
@@ -119,7 +119,7 @@ class Integration:
                 if lease is not None:
                     self._holder = holder
                     event(_LOGGER, logging.INFO, "integrating", epoch=lease.epoch)
-                    await self._reign(lease)
+                    await self._lead(lease)
             except* _PASSING as group:
                 # With something worse beside it, that comes out of here in a group of its own.
                 for error in group.exceptions:
@@ -128,10 +128,10 @@ class Integration:
                 self._integrator = self._publisher = self._holder = self._witnesses = None
                 if lease is not None:
                     await lease.release()
-            pause = self._lease_seconds / LOOKS if lease is None else PAUSE_SECONDS
+            pause = self._lease_seconds / TRIES_IN_LEASE if lease is None else PAUSE_SECONDS
             await asyncio.sleep(pause)
 
-    async def _reign(self, lease: Lease) -> None:
+    async def _lead(self, lease: Lease) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(lease.keep(self._status), name="lease")
             tasks.create_task(self._work(lease), name="work")
@@ -184,7 +184,7 @@ class Integration:
                 file.limits.publisher,
                 doubts,
             )
-            listener = Heads(tiles, publisher, self._metrics)
+            listener = CommitListener(tiles, publisher, self._metrics)
             integrator = Integrator(store, self._objects, heads, edge, listener, self._metrics)
             publisher.start(stored.head, signed, stored.published, lambda: integrator.is_busy)
             self._metrics.integrated(stored.head.size)

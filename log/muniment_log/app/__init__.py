@@ -1,0 +1,1 @@
+"""Assembly: the only package that builds the objects of a log."""
