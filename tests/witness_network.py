@@ -21,12 +21,11 @@ from byzantine import View
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.proven import verify_evidence
 from muniment_service.config import Address
-from muniment_service.http import App, Request, Response
+from muniment_service.http import Request, Response
 from muniment_service.metrics import Metrics
+from muniment_witness.app import build
 from muniment_witness.config import Gossip, LogOptions, Peer, WitnessConfig, WitnessFile
 from muniment_witness.gossip.net import Answer, UnreachableError
-from muniment_witness.gossip.watch import Watch
-from muniment_witness.http.api import WitnessHttp
 from muniment_witness.judge.decide import Authentic, Log, authenticate
 from witness_tools import opened_store, witness_signer
 
@@ -96,16 +95,10 @@ class Node:
             tuple(others),
         )
         self.store = await opened_store(self.database, [self.signer.vkey])
-        metrics = Metrics("w")
-        self.watch = Watch(config, self.store, Wire(network, self), metrics, self.now)
-        self.http = WitnessHttp(
-            file.name, config.logs, config.signers, self.store, self.watch.cosigner, metrics,
-            self.watch,
-        )  # fmt: skip
-        self.watch.puller.moved = self.http.cosigned
-        self.app: App = self.http.app()
+        parts = build(config, self.store, Wire(network, self), metrics=Metrics("w"), clock=self.now)
+        self.watch, self.app = parts.watch, parts.routes
         for peer in others:
-            self.watch.relay.senders.learn(peer.name, [urlsplit(peer.url).netloc])
+            self.watch.receiver.senders.learn(peer.name, [urlsplit(peer.url).netloc])
         self.running = True
         await self.watch.start()
         self._task = asyncio.create_task(self.watch.cosigner.run())
@@ -126,11 +119,11 @@ class Node:
         """What a period brings: everything that the tasks would do once."""
         for origin in self.watch.puller.state:
             await self.watch.puller.round(origin)
-        for peer in self.watch.gossip.peers:
-            await self.watch.gossip.round(peer)
-        await self.watch.relay.arrivals()
-        await self.watch.gossip.retry()
-        await self.watch.relay.push()
+        for peer in self.watch.peer_reader.peers:
+            await self.watch.peer_reader.round(peer)
+        await self.watch.receiver.compare_all()
+        await self.watch.peer_reader.retry()
+        await self.watch.pusher.push()
         await self.watch.settle()
         self.network.alarms += [(self.name, *alarm) for alarm in self.watch.look()]
 

@@ -47,7 +47,7 @@ async def test_no_answer_of_a_peer_ends_a_witness(tmp_path: Path, number: int) -
         w1, w2 = net.add("w1", log.main), net.add("w2", log.main)
         await net.start()
         await net.rounds(1)
-        head = w2.http._store.latest[net.origin].note
+        head = w2.store.latest[net.origin].note
         for genuine in (True, False):
             for known in ("heads", "evidence", "checkpoint", ""):
 
@@ -66,7 +66,7 @@ async def test_no_answer_of_a_peer_ends_a_witness(tmp_path: Path, number: int) -
         log.main.append(5)
         await net.rounds(2)
         assert w1.size == w2.size == 25
-        assert w1.watch.gossip.state["w2.example"].error == ""
+        assert w1.watch.peer_reader.state["w2.example"].error == ""
 
 
 @given(st.sampled_from(NASTY) | st.binary(max_size=50))

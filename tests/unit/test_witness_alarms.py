@@ -8,8 +8,8 @@ import pytest
 from muniment_witness.config import Gossip, LogOptions
 from muniment_witness.gossip.alarms import KINDS, Alarm, Situation, alarms
 from muniment_witness.gossip.budget import Budget
+from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.peers import PeerHead, PeerState
-from muniment_witness.gossip.pull import Pulled
 
 NOW = 1_700_000_000
 LOG, PEER = "log.example", "w2.example"
@@ -21,7 +21,7 @@ QUIET = Situation(
     limits=LIMITS,
     options={LOG: LogOptions("http://log", max_age=3600)},
     heads={LOG: NOW - 3600},
-    pulled={LOG: Pulled(reached=NOW, size=5)},
+    pulled={LOG: LogState(reached=NOW, size=5)},
     peers={PEER: PeerState(reached=NOW, heads={LOG: PeerHead(5, NOW, compared=NOW)})},
 )
 
@@ -40,7 +40,7 @@ def two_logs(other: PeerHead) -> Situation:
 
 
 def log(**changes: Any) -> Situation:
-    return replace(QUIET, pulled={LOG: Pulled(**{"reached": NOW, **changes})})
+    return replace(QUIET, pulled={LOG: LogState(**{"reached": NOW, **changes})})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import parse_vkey
 from muniment.tlog.witnesswire import origin_hash
 from muniment_service.http import Problem, Request, Response
-from muniment_witness.gossip.push import HEADS_BURST
+from muniment_witness.gossip.receive import HEADS_BURST
 from muniment_witness.http.openapi import PATHS
 from muniment_witness.store.observations import MAX_EVIDENCE, MAX_SUSPICIONS
 from witness_corpus import Case
@@ -54,7 +54,7 @@ def bounded(node: Node) -> None:
     held = node.store.ledger
     assert sum(map(len, held.evidence.values())) <= MAX_EVIDENCE
     assert sum(map(len, held.suspicions.values())) <= MAX_SUSPICIONS
-    assert node.watch.relay.waiting <= 2 * HEADS_BURST
+    assert node.watch.receiver.waiting <= 2 * HEADS_BURST
 
 
 @pytest.mark.parametrize("order", ["as-kept", "backwards", "shuffled"])

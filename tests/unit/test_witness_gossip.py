@@ -143,10 +143,10 @@ async def test_a_head_with_another_old_size_is_compared_too(
         assert (await w1.add(0, main)).status == 200
         assert (await w2.add(0, other)).status == 200
         assert (await w1.add(0, other, 300)).status == 409
-        await w1.watch.relay.arrivals()
+        await w1.watch.receiver.compare_all()
         assert w1.evidence == ["fork"]
         assert (await w2.add(0, main, 700 - 200)).status == 409
-        await w2.watch.relay.arrivals()
+        await w2.watch.receiver.compare_all()
         assert w2.evidence == ["fork"]
 
 
@@ -390,7 +390,7 @@ async def test_a_rejoining_peer_climbs_the_history_of_another(
         other = main.fork(150, 600)
         pushed = await w2.call("POST", "/gossip/heads", frame([other.checkpoint().encode()]))
         assert (pushed.status, pushed.body) == (200, b'{"taken":1}')
-        await w2.watch.relay.arrivals()
+        await w2.watch.receiver.compare_all()
         assert w2.evidence == ["same-size"]
 
 

@@ -21,10 +21,12 @@ from muniment.tlog.witnesswire import (
     parse_cosignatures,
     parse_size,
 )
+from muniment_service.config import Address
 from muniment_service.http import App, Request, Response
 from muniment_service.metrics import Metrics
-from muniment_witness.http.api import WitnessHttp
-from muniment_witness.judge.cosigner import Cosigner
+from muniment_witness.app import build
+from muniment_witness.config import LogOptions, WitnessConfig, WitnessFile
+from muniment_witness.gossip.net import transport
 from muniment_witness.judge.decide import Log
 from witness_tools import WITNESS, GrowingLog, log_signer, opened_store, witness_signer
 
@@ -56,15 +58,29 @@ async def witness(
 ) -> AsyncIterator[App]:
     clock = clock or Clock()
     store = await opened_store(folder / "w.db", [signer.vkey for signer in signers])
-    cosigner = Cosigner(store, signers, clock)
-    logs = {LOG.origin: Log(LOG.origin, LOG.verifiers)}
-    task = asyncio.create_task(cosigner.run())
-    try:
-        yield WitnessHttp(WITNESS, logs, signers, store, cosigner, Metrics("w")).app()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await store.close()
+    file = WitnessFile(
+        name=WITNESS,
+        listen=Address("127.0.0.1:0"),
+        database=folder / "w.db",
+        keys=(folder / "w.key",),
+    )
+    config = WitnessConfig(
+        folder / "witness.toml",
+        file,
+        tuple(signers),
+        {LOG.origin: Log(LOG.origin, LOG.verifiers)},
+        {LOG.origin: LogOptions()},
+        (),
+    )
+    async with transport(1.0) as network:
+        parts = build(config, store, network, metrics=Metrics("w"), clock=clock)
+        task = asyncio.create_task(parts.watch.cosigner.run())
+        try:
+            yield parts.routes
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await store.close()
 
 
 async def call(app: App, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
@@ -123,7 +139,6 @@ async def test_refusals_are_problems(tmp_path: Path) -> None:
         assert problem(await add(app, 0, 3, GrowingLog())) == (403, "bad-signature")
         assert problem(await add(app, 5, 3)) == (400, "old-size-too-large")
         assert problem(await add(app, 5, 9, proof=())) == (422, "bad-proof")
-        assert problem(await add(app, 5, 5, LOG.fork(2))) == (422, "bad-root")
         good = LOG.request(5, 9).encode()
         for body in (b"", good[:-1], b"old 05" + good[5:], good.replace(b"\n", b"\r\n"), b"\0"):
             assert problem(await call(app, "POST", "/add-checkpoint", body)) == (400, "malformed")
@@ -132,6 +147,9 @@ async def test_refusals_are_problems(tmp_path: Path) -> None:
         assert (await call(app, "POST", "/add-checkpoint", body)).status == 400
         assert (await call(app, "GET", "/add-checkpoint")).status == 405
         assert (await add(app, 5, 9)).status == 200
+        # The last: it proves that the log's key signed two histories.
+        assert problem(await add(app, 9, 9, LOG.fork(2))) == (422, "bad-root")
+        assert problem(await add(app, 9, 12)) == (403, "misbehaviour-proven")
 
 
 async def test_monitoring_returns_the_very_cosignatures(tmp_path: Path) -> None:
@@ -221,7 +239,7 @@ async def test_front_and_metrics(tmp_path: Path) -> None:
     async with witness(tmp_path) as app:
         await add(app, 0, 5)
         await add(app, 0, 5)
-        assert (await call(app, "GET", "/")).body.startswith(WITNESS.encode())
+        assert f"<h1>{WITNESS}</h1>".encode() in (await call(app, "GET", "/")).body
         text = (await call(app, "GET", "/metrics")).body.decode()
     assert 'w_checkpoints_total{outcome="cosigned"} 1.0' in text
     assert 'w_checkpoints_total{outcome="conflict"} 1.0' in text

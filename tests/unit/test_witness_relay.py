@@ -11,7 +11,7 @@ from byzantine import Answer, View, bad_signature, new_signer, poisoned, unsigne
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import empty_root, fork, same_size
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment_witness.gossip import push as relay
+from muniment_witness.gossip import receive as relay
 from muniment_witness.gossip.budget import Budget
 from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
 from muniment_witness.store import observations as ledger
@@ -46,7 +46,7 @@ async def test_pushed_evidence_is_verified_kept_once_and_relayed(tmp_path: Path)
         ):
             assert (await w1.call("POST", "/gossip/evidence", body)).status == status
         assert w1.evidence == ["same-size"]
-        await w1.watch.relay.push()
+        await w1.watch.pusher.push()
         assert w2.evidence == ["same-size"]
 
 
@@ -63,7 +63,7 @@ async def test_pushed_heads_are_compared_but_never_adopted_unproven(tmp_path: Pa
         assert await push(w1, *[b""] * (MAX_HEADS + 1)) == 400
         assert await push(w1, View("other.example").append(1).checkpoint().encode()) == 200
         assert await push(w1, head.encode(), MAIN.checkpoint(20).encode()) == 200
-        await w1.watch.relay.arrivals()
+        await w1.watch.receiver.compare_all()
         # No tiles: neither the frontier nor the cosigned head moves, and nobody is blamed.
         assert w1.size == 20
         assert w1.watch.comparer.frontier(net.origin).head.size == 20  # type: ignore[union-attr]
@@ -81,8 +81,8 @@ async def test_floods_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert (await w1.add(0, MAIN, 5)).status == 200
         for size in range(6, 50):
             assert await push(w1, MAIN.checkpoint(size).encode()) == 200
-        assert w1.watch.relay.waiting <= relay.HEADS_BURST + 5
-        await w1.watch.relay.arrivals()
+        assert w1.watch.receiver.waiting <= relay.HEADS_BURST + 5
+        await w1.watch.receiver.compare_all()
         assert len(w1.store.ledger.suspicions[net.origin]) <= ledger.MAX_SUSPICIONS
         statuses = []
         for size in range(10, 50):
@@ -91,7 +91,7 @@ async def test_floods_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert 503 in statuses
         assert len(w1.evidence) <= ledger.MAX_EVIDENCE
         # Also when it came slowly.
-        w1.watch.relay._strange_evidence = Budget(1e9, 1e9, lambda: 0.0)
+        w1.watch.receiver._strange_evidence = Budget(1e9, 1e9, lambda: 0.0)
         for size in range(10, 50):
             file = same_size(MAIN.checkpoint(size), OTHER.checkpoint(size))
             assert (await w1.call("POST", "/gossip/evidence", file.encode())).status == 200

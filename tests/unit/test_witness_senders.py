@@ -9,8 +9,8 @@ from byzantine import View
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment_witness.config import LogOptions, Peer
-from muniment_witness.gossip.push import EVIDENCE_BURST, HEADS_BURST, STRANGERS_SHARE
 from muniment_witness.gossip.pushqueue import MAX_WAITING, Arrivals
+from muniment_witness.gossip.receive import EVIDENCE_BURST, HEADS_BURST, STRANGERS_SHARE
 from muniment_witness.gossip.senders import MAX_ADDRESSES, STRANGERS, Senders
 from muniment_witness.judge.decide import Log
 from muniment_witness.judge.relation import Seen, digest_of
@@ -105,7 +105,7 @@ async def test_many_addresses_are_one_stranger(tmp_path: Path) -> None:
         w1 = net.add("w1", None)
         net.add("w2", None)
         await net.start()
-        relay = w1.watch.relay
+        relay = w1.watch.receiver
         statuses = []
         for number in range(2_000):
             address = f"10.0.{number >> 8}.{number & 255}"
@@ -118,7 +118,7 @@ async def test_many_addresses_are_one_stranger(tmp_path: Path) -> None:
         assert statuses.count(200) <= EVIDENCE_BURST * STRANGERS_SHARE + 5
         budgets = (relay._heads, relay._strange_heads, relay._evidence, relay._strange_evidence)
         assert sum(len(budget._buckets) for budget in budgets) == 2
-        assert len(relay._arrivals[net.origin]._lines) == 1
+        assert len(relay._queues[net.origin]._lines) == 1
 
 
 async def test_a_log_that_is_slow_delays_no_other(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ async def test_a_log_that_is_slow_delays_no_other(tmp_path: Path) -> None:
         w1 = net.add("w1", None)
         w1.more.append((Log(fast.origin, fast.verifiers), LogOptions()))
         await net.start()
-        relay = w1.watch.relay
+        relay = w1.watch.receiver
         compared = asyncio.Event()
 
         async def arrive(seen: Seen) -> None:
@@ -136,7 +136,7 @@ async def test_a_log_that_is_slow_delays_no_other(tmp_path: Path) -> None:
                 await asyncio.Event().wait()
             compared.set()
 
-        relay.arrive = arrive  # type: ignore[method-assign]
+        relay.compare = arrive  # type: ignore[method-assign]
         running = asyncio.create_task(relay.run())
         slow = [MAIN.checkpoint(size).encode() for size in (10, 20, 30)]
         relay.take_heads(frame([*slow, fast.checkpoint().encode()]), "10.0.0.1")

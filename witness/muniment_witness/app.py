@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from muniment.local.lifecycle import stop_requested
 from muniment.local.logs import event
+from muniment.tlog.cosignature import verifier_for
+from muniment_service.metrics import Metrics
 from muniment_service.process import (
     allow_connections,
     print_ready,
@@ -18,11 +20,32 @@ from muniment_service.process import (
 from muniment_service.server import serving, serving_unix
 from muniment_service.tls import server_context
 from muniment_witness.config import WitnessConfig
-from muniment_witness.gossip.net import transport
-from muniment_witness.running import Running
+from muniment_witness.gossip.advance import Mover
+from muniment_witness.gossip.alarmboard import AlarmBoard
+from muniment_witness.gossip.announcer import HeadAnnouncer
+from muniment_witness.gossip.antientropy import Gossip
+from muniment_witness.gossip.catchup import CatchUp
+from muniment_witness.gossip.comparer import Comparer
+from muniment_witness.gossip.evidence import Docket
+from muniment_witness.gossip.gauges import WatchGauges
+from muniment_witness.gossip.net import Transport, transport
+from muniment_witness.gossip.outbox import Outbox
+from muniment_witness.gossip.pull import Puller
+from muniment_witness.gossip.push import Pusher
+from muniment_witness.gossip.receive import PushReceiver
+from muniment_witness.gossip.requests import RequestObserver
+from muniment_witness.gossip.sources import Sources
+from muniment_witness.gossip.tiles import TileCache, TileReader
+from muniment_witness.gossip.watch import Watch
+from muniment_witness.http.api import WitnessHttp
+from muniment_witness.judge.cosigner import Cosigner
+from muniment_witness.judge.suspension import Holds, Lacking, Who
+from muniment_witness.running import Parts, Running
 from muniment_witness.store.heads import Store
 
 _LOGGER = logging.getLogger(__name__)
+
+_METRICS = "muniment_witness"
 
 
 def _clock() -> int:
@@ -58,7 +81,19 @@ async def serve(
             transport(file.gossip.request_seconds, file.outgoing.access, config.tokens) as network,
             asyncio.TaskGroup() as tasks,
         ):
-            running = Running(config, store, network, clock, tasks)
+            parts = build(config, store, network, metrics=Metrics(_METRICS), clock=clock)
+
+            def rebuild(changed: WitnessConfig) -> Parts:
+                return build(
+                    changed,
+                    store,
+                    network,
+                    metrics=Metrics(_METRICS),
+                    clock=clock,
+                    cosigner=parts.watch.cosigner,
+                )
+
+            running = Running(parts, rebuild, network, tasks)
             await running.start()
             async with (
                 serving_unix(running.admin(), file.admin),
@@ -82,3 +117,143 @@ async def serve(
             running.stop()
     finally:
         await store.close()
+
+
+def build(
+    config: WitnessConfig,
+    store: Store,
+    network: Transport,
+    *,
+    metrics: Metrics,
+    clock: Callable[[], int],
+    cosigner: Cosigner | None = None,
+) -> Parts:
+    """Builds the parts of a witness, each after those that it uses; nothing runs yet.
+
+    Args:
+        config: The configuration.
+        store: The database.
+        network: The transport.
+        metrics: Where to count.
+        clock: Gives Unix seconds.
+        cosigner: What moves heads already, when these parts replace others; it goes on by the
+            holds that it had until `obey` gives it those of the new parts.
+    """
+    logs, options, peers = config.logs, config.options, config.peers
+    limits = config.file.gossip
+    ledger = store.ledger
+    own = tuple(verifier_for(signer.vkey) for signer in config.signers)
+    sources = Sources(options, peers)
+    holds = _holds(config, store)
+    if cosigner is None:
+        cosigner = Cosigner(store, config.signers, clock, holds)
+    outbox = Outbox(has_peers=bool(peers))
+    board = AlarmBoard(metrics)
+    announcer = HeadAnnouncer(store.latest, outbox, metrics)
+    cache = TileCache(limits.tile_cache_bytes)
+    reader = TileReader(network, cache)
+    docket = Docket(
+        logs=logs,
+        ledger=ledger,
+        holds=holds,
+        outbox=outbox,
+        board=board,
+        metrics=metrics,
+        clock=clock,
+    )
+    comparer = Comparer(
+        logs=logs,
+        store=store,
+        docket=docket,
+        reader=reader,
+        catch_up=CatchUp(network),
+        clock=clock,
+    )
+    mover = Mover(store=store, cosigner=cosigner, comparer=comparer, holds=holds, reader=reader)
+    peer_reader = Gossip(
+        name=config.file.name,
+        logs=logs,
+        peers=peers,
+        own=own,
+        ledger=ledger,
+        comparer=comparer,
+        mover=mover,
+        holds=holds,
+        sources=sources,
+        transport=network,
+        period=limits.period_seconds,
+        clock=clock,
+    )
+    puller = Puller(
+        logs=logs,
+        options=options,
+        own=own,
+        store=store,
+        comparer=comparer,
+        mover=mover,
+        holds=holds,
+        sources=sources,
+        peer_reader=peer_reader,
+        announcer=announcer,
+        transport=network,
+        clock=clock,
+    )
+    pusher = Pusher(
+        peers=peers,
+        states=peer_reader.state,
+        store=store,
+        outbox=outbox,
+        transport=network,
+        period=limits.period_seconds,
+    )
+    receiver = PushReceiver(
+        logs=logs,
+        peers=peers,
+        ledger=ledger,
+        comparer=comparer,
+        holds=holds,
+        sources=sources,
+    )
+    requests = RequestObserver(
+        store=store,
+        comparer=comparer,
+        mover=mover,
+        holds=holds,
+        sources=sources,
+        receiver=receiver,
+        announcer=announcer,
+    )
+    watch = Watch(
+        config=config,
+        store=store,
+        clock=clock,
+        started=clock(),
+        holds=holds,
+        cosigner=cosigner,
+        sources=sources,
+        cache=cache,
+        comparer=comparer,
+        mover=mover,
+        announcer=announcer,
+        puller=puller,
+        peer_reader=peer_reader,
+        pusher=pusher,
+        receiver=receiver,
+        requests=requests,
+        board=board,
+        gauges=WatchGauges(metrics),
+    )
+    return Parts(watch, WitnessHttp(watch, metrics).app())
+
+
+def _holds(config: WitnessConfig, store: Store) -> Holds:
+    """What is held back from the start on: evidence, and what the database may lack."""
+    past = store.past
+    lacking: dict[str, Lacking] = {}
+    peer: frozenset[Who] = frozenset({"peer"} if config.peers else ())
+    for origin, each in config.options.items():
+        if past.loss is not None and past.lacks(origin):
+            log: frozenset[Who] = frozenset({"log"} if each.url is not None else ())
+            lacking[origin] = Lacking(past.loss, peer | log)
+    acknowledged = {origin: each.acknowledged for origin, each in config.options.items()}
+    return Holds(store.ledger, acknowledged, lacking)

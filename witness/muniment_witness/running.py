@@ -1,14 +1,15 @@
 """A witness that serves, and takes up a changed configuration without a restart.
 
-`Watch` and the routes are built anew for the new configuration and replace the old ones as a whole,
-so that a reload gives what a start gives. What must go on is shared: the database, the connections,
-and the cosigner, the one place where heads move. Metrics begin again, as after a start.
+The parts and the routes are built anew for the new configuration and replace the old ones as a
+whole, so that a reload gives what a start gives. What must go on is shared: the database, the
+connections, and the cosigner, the one place where heads move. Metrics begin again, as after a
+start.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from muniment.local.logs import event
@@ -20,10 +21,8 @@ from muniment_service.tls import server_context
 from muniment_witness.config import WitnessConfig, watched
 from muniment_witness.gossip.net import HttpTransport
 from muniment_witness.gossip.watch import Watch
-from muniment_witness.http.api import WitnessHttp
 from muniment_witness.http.status import status_of
 from muniment_witness.store.database import Past
-from muniment_witness.store.heads import Store
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -32,57 +31,58 @@ RELOADED: Final = frozenset({"log", "peer", "outgoing", "key_passphrase_file"})
 """What of the file a running witness takes up; all else takes a restart."""
 
 
-class Running:
-    """The parts of a witness that a configuration decides, as they are now.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a witness that a configuration decides; see `app.build`.
 
     Attributes:
-        config: The configuration that is in force.
-        watch: What works unasked.
+        watch: What works without being asked.
+        routes: What answers public requests.
     """
+
+    watch: Watch
+    routes: App
+
+    @property
+    def config(self) -> WitnessConfig:
+        """The configuration."""
+        return self.watch.config
+
+
+class Running:
+    """The parts of a witness as they are now, and their tasks."""
 
     def __init__(
         self,
-        config: WitnessConfig,
-        store: Store,
+        parts: Parts,
+        rebuild: Callable[[WitnessConfig], Parts],
         network: HttpTransport,
-        clock: Callable[[], int],
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """Builds the parts; `start` begins."""
-        self._store = store
+        """Takes the parts over; `start` begins.
+
+        Args:
+            parts: What to begin with.
+            rebuild: Makes the parts of another configuration, with the same cosigner.
+            network: The transport of all parts.
+            tasks: The group that ends the process when a task fails.
+        """
+        self._parts = parts
+        self._rebuild = rebuild
         self._network = network
-        self._clock = clock
         self._tasks = tasks
         self._reloading = asyncio.Lock()
         self._work: list[asyncio.Task[None]] = []
-        self._in_force = InForce(config.path)
-        self.config = config
-        self.watch, self._app = self._build(config)
-
-    def _build(self, config: WitnessConfig) -> tuple[Watch, App]:
-        metrics = Metrics("muniment_witness")
-        cosigner = self.watch.cosigner if self._work else None
-        watch = Watch(config, self._store, self._network, metrics, self._clock, cosigner)
-        http = WitnessHttp(
-            config.file.name,
-            config.logs,
-            config.signers,
-            self._store,
-            watch.cosigner,
-            metrics,
-            watch,
-        )
-        watch.puller.moved = http.cosigned
-        return watch, http.app()
+        self._in_force = InForce(parts.config.path)
 
     async def start(self) -> None:
         """Learns what others remember of this witness, and begins to work."""
+        watch = self._parts.watch
         # Before anything can be asked: a database restored from an old copy must not sign.
-        await self.watch.start()
-        self.watch.cosigner.held = self.watch.holds
+        await watch.start()
         self._work = [
-            self._tasks.create_task(self.watch.cosigner.run(), name="cosigner"),
-            self._tasks.create_task(self.watch.run(), name="watch"),
+            self._tasks.create_task(watch.cosigner.run(), name="cosigner"),
+            self._tasks.create_task(watch.run(), name="watch"),
         ]
 
     def stop(self) -> None:
@@ -92,7 +92,7 @@ class Running:
 
     async def respond(self, request: Request) -> Response:
         """Answers a public request by the configuration in force."""
-        return await self._app.respond(request)
+        return await self._parts.routes.respond(request)
 
     async def reload(self) -> None:
         """Takes up the logs, peers, tokens and CAs that the configuration file names now.
@@ -103,17 +103,19 @@ class Running:
             InputError: If a file of `[outgoing]` cannot be used; nothing has changed then.
         """
         async with self._reloading:
-            config = await asyncio.to_thread(_reread, self.config)
+            before = self._parts.watch
+            config = await asyncio.to_thread(_reread, before.config)
             await self._network.connect_by(config.file.outgoing.access)
-            watch, app = self._build(config)
-            watch.holds.ahead.update(self.watch.holds.ahead)
+            parts = self._rebuild(config)
+            watch = parts.watch
+            watch.holds.ahead.update(before.holds.ahead)
             self._network.use(config.tokens)
             await watch.start()
             _, work = self._work
             work.cancel()
             await asyncio.wait([work])
-            watch.cosigner.held = watch.holds
-            self.config, self.watch, self._app = config, watch, app
+            watch.cosigner.obey(watch.holds)
+            self._parts = parts
             self._work[1] = self._tasks.create_task(watch.run(), name="watch")
             self._in_force.accepted()
         event(_LOGGER, logging.INFO, "reloaded", logs=len(config.logs), peers=len(config.peers))
@@ -123,10 +125,11 @@ class Running:
         app = App(Metrics("muniment_witness_admin"))
 
         async def status(_: Request) -> Response:
+            watch = self._parts.watch
             told = {
                 "configuration": self._in_force.told(),
-                "database": _told_of(self._store.past),
-                **status_of(self.watch),
+                "database": _told_of(watch.store.past),
+                **status_of(watch),
             }
             return json_response(told)
 
@@ -136,7 +139,7 @@ class Running:
             except Exception as error:
                 self._in_force.refused(str(error))
                 raise Problem(409, "not-reloaded", str(error)) from error
-            return json_response(_in_force(self.config))
+            return json_response(_in_force(self._parts.config))
 
         app.route("GET", "/status", status)
         app.route("POST", "/reload", reload)

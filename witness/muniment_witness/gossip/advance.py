@@ -31,13 +31,14 @@ class Mover:
 
     def __init__(
         self,
+        *,
         store: Store,
         cosigner: Cosigner,
         comparer: Comparer,
         holds: Holds,
         reader: TileReader,
     ) -> None:
-        """Takes what it needs."""
+        """Takes its collaborators."""
         self._store = store
         self._cosigner = cosigner
         self._comparer = comparer

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, get_args
 
 from muniment_witness.config import Gossip, LogOptions
+from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.peers import PeerHead, PeerState
-from muniment_witness.gossip.pull import Pulled
 
 Kind = Literal[
     "evidence",
@@ -82,7 +82,7 @@ class Situation:
     restored: Sequence[str] = ()
     lacking: Sequence[tuple[str, str]] = ()
     heads: Mapping[str, int] = field(default_factory=dict)
-    pulled: Mapping[str, Pulled] = field(default_factory=dict)
+    pulled: Mapping[str, LogState] = field(default_factory=dict)
     peers: Mapping[str, PeerState] = field(default_factory=dict)
     clock_is_behind: bool = False
 

@@ -25,6 +25,7 @@ from muniment.tlog.note import Note, Verifier, lines_of, verify_note
 from muniment_witness.config import Peer
 from muniment_witness.gossip.advance import Mover
 from muniment_witness.gossip.comparer import Comparer
+from muniment_witness.gossip.jitter import jittered
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.peers import (
     EVIDENCE_PATH,
@@ -35,7 +36,6 @@ from muniment_witness.gossip.peers import (
     PeerHead,
     PeerState,
 )
-from muniment_witness.gossip.pull import jittered
 from muniment_witness.gossip.sources import Sources, peer_prefix, shown_path
 from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import Log
@@ -65,6 +65,7 @@ class Gossip:
 
     def __init__(
         self,
+        *,
         name: str,
         logs: Mapping[str, Log],
         peers: Sequence[Peer],
@@ -78,7 +79,22 @@ class Gossip:
         period: float,
         clock: Callable[[], int],
     ) -> None:
-        """Takes what it needs: own name and keys, the period in seconds, Unix seconds."""
+        """Takes its collaborators.
+
+        Args:
+            name: This witness's name.
+            logs: The known logs by origin.
+            peers: The peers.
+            own: This witness's keys.
+            ledger: Keeps what peers have shown.
+            comparer: Compares what a peer shows.
+            mover: Takes back what this witness had cosigned.
+            holds: Which origins are held back.
+            sources: Where tiles may be read.
+            transport: The network.
+            period: Longest time between two rounds with a peer, in seconds.
+            clock: Gives Unix seconds.
+        """
         self._name = name
         self._logs = logs
         self._own = tuple(own)

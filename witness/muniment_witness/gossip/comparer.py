@@ -13,7 +13,6 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Final
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
@@ -22,9 +21,10 @@ from muniment.tlog.encoding import MunimentError, VerificationError
 from muniment.tlog.evidence import contradiction_of
 from muniment.tlog.heads import Head
 from muniment_witness.gossip.catchup import CatchUp
+from muniment_witness.gossip.evidence import Docket
 from muniment_witness.gossip.tiles import TileReader, UnresolvedError
 from muniment_witness.judge.comparison import Comparison, conclude
-from muniment_witness.judge.decide import Authentic, Log, Refused
+from muniment_witness.judge.decide import Log
 from muniment_witness.judge.relation import (
     Same,
     Seen,
@@ -36,7 +36,6 @@ from muniment_witness.judge.relation import (
     recorded,
     restored,
 )
-from muniment_witness.store.evidence import Docket
 from muniment_witness.store.heads import Store
 from muniment_witness.store.observations import Filed, Noted, Suspicion
 
@@ -54,13 +53,12 @@ class Comparer:
     """Owns the frontiers.
 
     Attributes:
-        unrelated: Called with each head of a refused request that its note alone cannot place.
-        suspected: Called with the note of each head that is newly unresolved.
         reasons: For each unresolved head by digest, why the last attempt failed.
     """
 
     def __init__(
         self,
+        *,
         logs: Mapping[str, Log],
         store: Store,
         docket: Docket,
@@ -68,7 +66,7 @@ class Comparer:
         catch_up: CatchUp,
         clock: Callable[[], int],
     ) -> None:
-        """Takes what it needs; `clock` gives Unix seconds."""
+        """Takes its collaborators; `clock` gives Unix seconds."""
         self._logs = logs
         self._store = store
         self._ledger = store.ledger
@@ -80,8 +78,6 @@ class Comparer:
         self._settled: dict[str, OrderedDict[bytes, Comparison]] = {}
         self._based: dict[str, Head] = {}
         self._heads: dict[tuple[str, bool], tuple[bytes, Seen]] = {}
-        self.unrelated: Callable[[Seen], object] = lambda _: None
-        self.suspected: Callable[[bytes], object] = lambda _: None
         self.reasons: Final[dict[bytes, str]] = {}
 
     # What is known
@@ -103,7 +99,7 @@ class Comparer:
         self._ledger.unwatch(origin)
         if watched.head != self._store.head(origin):
             self._settled.get(origin, OrderedDict()).pop(watched.digest, None)
-            self._suspect(watched, "watched", b"", "to be compared with the cosigned head")
+            self.suspect(watched, "watched", "to be compared with the cosigned head")
 
     def _is_stale(self, watched: Seen) -> bool:
         """Whether a watched head is not known to extend the cosigned head as it is now."""
@@ -134,32 +130,29 @@ class Comparer:
 
     # Comparing
 
-    async def observe(
-        self, seen: Seen, source: str, prefixes: Sequence[str] = (), *, request: bytes = b""
-    ) -> Comparison:
+    async def observe(self, seen: Seen, source: str, prefixes: Sequence[str] = ()) -> Comparison:
         """Compares a head with the frontier; reads tiles when it must.
 
         Args:
             seen: The head.
             source: Who showed it, for people.
             prefixes: URL prefixes of tiles that may be those of either tree.
-            request: The refused request that brought it.
 
         Raises:
             FatalDatabaseError: If evidence could not be made durable; the process must end.
         """
         origin = seen.origin
         self.reconcile(origin)
-        if (known := self._known(seen)) is not None:
+        if (known := self.known(seen)) is not None:
             return known
         async with self._locks.setdefault(origin, asyncio.Lock()):
             self.reconcile(origin)
-            if (known := self._known(seen)) is not None:
+            if (known := self.known(seen)) is not None:
                 return known
             try:
                 result = await self._compare(seen, source, prefixes)
             except UnresolvedError as error:
-                self._suspect(seen, source, request, str(error))
+                self.suspect(seen, source, str(error))
                 return Comparison.UNRESOLVED
         self.reasons.pop(seen.digest, None)
         self._ledger.settle(origin, seen.digest)
@@ -169,34 +162,8 @@ class Comparer:
             settled.popitem(last=False)
         return result
 
-    async def refused(self, request: Authentic, refusal: Refused, body: bytes) -> None:
-        """Keeps what a refused request shows, before the refusal is told.
-
-        A contradiction that the notes prove is filed; a proof that failed makes the head a
-        suspicion, with the request; a head that came with another old size is compared later.
-
-        Raises:
-            FatalDatabaseError: If it could not be made durable; the process must end.
-        """
-        if refusal.status not in {409, 422}:
-            return
-        signed = SignedCheckpoint(request.checkpoint, request.note)
-        seen = Seen(signed, digest_of(signed))
-        self.reconcile(seen.origin)
-        if self._known(seen) is not None:
-            return
-        verdict = compare(self.frontier(seen.origin), seen)
-        if isinstance(verdict, Unrelated):
-            if refusal.status == 422:
-                self._suspect(seen, "add-checkpoint", body, "a proof that does not hold")
-                await self._ledger.save()
-            else:
-                self.unrelated(seen)
-        elif not isinstance(verdict, Same):
-            with suppress(VerificationError):  # a key that signed one of them is no longer listed
-                await self.file(verdict, "add-checkpoint")
-
-    def _known(self, seen: Seen) -> Comparison | None:
+    def known(self, seen: Seen) -> Comparison | None:
+        """The result for a head that was compared before, or is the frontier; None otherwise."""
         frontier = self.frontier(seen.origin)
         if frontier is not None and frontier.head == seen.head:
             self._ledger.settle(seen.origin, seen.digest)
@@ -261,12 +228,19 @@ class Comparer:
             self._reader.cache.put(origin, tiles)
         return proven
 
-    def _suspect(self, seen: Seen, source: str, request: bytes, reason: str) -> None:
+    def suspect(self, seen: Seen, source: str, reason: str, *, request: bytes = b"") -> None:
+        """Keeps a head that could not be compared as a suspicion, if there is room.
+
+        Args:
+            seen: The head.
+            source: Who showed it, for people.
+            reason: Why it could not be compared.
+            request: The refused request that brought it.
+        """
         self.reasons[seen.digest] = reason
         suspicion = Suspicion(seen.signed.encode(), request, source, self._clock())
-        if self._ledger.suspect(seen.origin, seen.digest, suspicion):
-            self.suspected(suspicion.note)
-        elif seen.digest not in self._ledger.suspicions[seen.origin]:
+        is_new = self._ledger.suspect(seen.origin, seen.digest, suspicion)
+        if not is_new and seen.digest not in self._ledger.suspicions[seen.origin]:
             del self.reasons[seen.digest]  # there was no room
 
     async def retry(self, prefixes: Callable[[str], Sequence[str]]) -> None:

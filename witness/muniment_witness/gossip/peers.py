@@ -1,9 +1,12 @@
 """What is known of the peers, and what Muniment witnesses tell each other beyond C2SP."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+
+from muniment.tlog.encoding import frame
 
 EVIDENCE_PATH: Final = "/gossip/evidence"
 """GET: the list of evidence held (`EvidenceList`); POST: one file. Files are below it, by hash."""
@@ -83,3 +86,14 @@ class PeerState:
     heads: dict[str, PeerHead] = field(default_factory=dict)
     evidence_etag: str = ""
     heads_etag: str = ""
+
+
+def frame_heads(notes: Sequence[bytes]) -> bytes:
+    """Frames as many notes as fit; the others are left to the monitoring endpoint."""
+    taken: list[bytes] = []
+    size = 0
+    for note in notes[:MAX_HEADS]:
+        if len(note) <= MAX_HEAD_SIZE and size + len(note) + 2 <= MAX_HEADS_SIZE:
+            taken.append(note)
+            size += len(note) + 2
+    return frame(taken)

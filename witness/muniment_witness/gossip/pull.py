@@ -1,4 +1,4 @@
-"""A witness does not wait to be asked; it reads the logs that it knows by itself.
+"""A witness reads the logs that it knows by itself, and does not wait to be asked.
 
 For each log with a URL: fetch the checkpoint on a jittered period, compare it with the frontier by
 tiles that the witness reads and verifies itself, and, where the operator wants it, cosign it by the
@@ -7,18 +7,20 @@ same judgement as add-checkpoint. What is cosigned shows at the monitoring endpo
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from muniment.local.logs import event
 from muniment.local.outside import Contained
-from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.note import Verifier
 from muniment_witness.config import LogOptions
 from muniment_witness.gossip.advance import Mover
+from muniment_witness.gossip.announcer import HeadAnnouncer
+from muniment_witness.gossip.antientropy import Gossip
 from muniment_witness.gossip.comparer import Comparer
+from muniment_witness.gossip.jitter import jittered
+from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.judge.comparison import Comparison
@@ -30,51 +32,16 @@ from muniment_witness.store.heads import Cosigned, Store
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-HURRY_SECONDS: Final = 2.0
-"""Longest pause while a log waits for what is asked: nothing is signed for it meanwhile."""
-
-
-def jittered(period: float, *, hurry: bool = False) -> float:
-    """A pause in seconds of at most a period; witnesses started together drift apart."""
-    if hurry:
-        period = min(period, HURRY_SECONDS)
-    return period * random.uniform(0.6, 1.0)  # noqa: S311  # spreads load; no secret
-
-
-@dataclass(slots=True)
-class Pulled:
-    """What is known of reading one log.
-
-    Attributes:
-        reached: When it last gave a checkpoint that its key signed, Unix seconds; 0 for never.
-        error: Why the last attempt failed; empty when it did not.
-        size: Size of the checkpoint that it last gave.
-        finding: What came of comparing that; empty before the first.
-        behind: Since when it has not shown `target`, Unix seconds; 0 when it shows all we know.
-        target: A size that we knew of, larger than what it showed.
-        etag: Entity tag of the checkpoint that was dealt with.
-    """
-
-    reached: int = 0
-    error: str = ""
-    size: int = 0
-    finding: str = ""
-    behind: int = 0
-    target: int = 0
-    etag: str = ""
-
-
 class Puller:
     """Reads the logs that have a URL.
 
     Attributes:
         state: What is known, by origin; those logs alone that have a URL.
-        moved: Called with the origin and the result when a pulled head was cosigned.
-        shown: Called with the origin and each checkpoint that a log shows.
     """
 
     def __init__(
         self,
+        *,
         logs: Mapping[str, Log],
         options: Mapping[str, LogOptions],
         own: Sequence[Verifier],
@@ -83,10 +50,27 @@ class Puller:
         mover: Mover,
         holds: Holds,
         sources: Sources,
+        peer_reader: Gossip,
+        announcer: HeadAnnouncer,
         transport: Transport,
         clock: Callable[[], int],
     ) -> None:
-        """Takes what it needs; `own` are this witness's keys, `clock` gives Unix seconds."""
+        """Takes its collaborators.
+
+        Args:
+            logs: The known logs by origin.
+            options: How each of them is watched, by origin.
+            own: This witness's keys.
+            store: The heads, for reading.
+            comparer: Compares what a log shows.
+            mover: Cosigns it.
+            holds: Which origins are held back.
+            sources: Where tiles may be read.
+            peer_reader: Learns which peers cosign a log.
+            announcer: Tells of each head that was cosigned.
+            transport: The network.
+            clock: Gives Unix seconds.
+        """
         self._logs = logs
         self._options = options
         self._own = tuple(own)
@@ -95,13 +79,13 @@ class Puller:
         self._mover = mover
         self._holds = holds
         self._sources = sources
+        self._peer_reader = peer_reader
+        self._announcer = announcer
         self._transport = transport
         self._clock = clock
         self.state: Final = {
-            origin: Pulled() for origin, each in options.items() if each.url is not None
+            origin: LogState() for origin, each in options.items() if each.url is not None
         }
-        self.moved: Callable[[str, Cosigned], object] = lambda _, __: None
-        self.shown: Callable[[str, SignedCheckpoint], object] = lambda _, __: None
 
     async def run(self) -> None:
         """Reads all logs until cancelled.
@@ -147,7 +131,7 @@ class Puller:
             )
         state.error = outcome.error
 
-    async def _read(self, origin: str, state: Pulled) -> None:
+    async def _read(self, origin: str, state: LogState) -> None:
         prefixes = self._sources.tiles(origin)
         if origin in self._holds.ahead:
             await self._mover.take_back(origin, prefixes)
@@ -178,10 +162,10 @@ class Puller:
         signed = parse_signed_checkpoint(answer.body)
         seen = authentic(self._logs[origin], signed)
         self._mover.notice_own(seen, signed, self._own)
-        self.shown(origin, signed)
+        self._peer_reader.noticed(origin, signed)
         return seen, answer.etag
 
-    async def _observe(self, origin: str, state: Pulled, seen: Seen) -> Comparison:
+    async def _observe(self, origin: str, state: LogState, seen: Seen) -> Comparison:
         state.reached = self._clock()
         state.size = seen.head.size
         finding = await self._comparer.observe(seen, "the log", self._sources.tiles(origin))
@@ -191,7 +175,7 @@ class Puller:
             self._holds.heard(origin, "log")
         return finding
 
-    def _note_lag(self, origin: str, state: Pulled) -> None:
+    def _note_lag(self, origin: str, state: LogState) -> None:
         frontier = self._comparer.frontier(origin)
         if frontier is None or state.size >= frontier.head.size:
             state.behind = 0
@@ -204,5 +188,5 @@ class Puller:
             return
         outcome = await self._mover.cosign(seen, prefixes)
         if isinstance(outcome, Cosigned):
-            self.moved(origin, outcome)
+            self._announcer.announce(origin, outcome.latest)
             self._comparer.reconcile(origin)  # the watched head is the cosigned one now

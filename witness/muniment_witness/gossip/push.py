@@ -1,160 +1,62 @@
-"""Design section 5, push: what a Muniment witness tells its peers at once, and takes from them.
+"""What a Muniment witness pushes to its peers at once: heads that moved, and evidence.
 
-Heads that moved and evidence go to every peer without waiting for its next round; anti-entropy
-makes good whatever is lost. What comes in is verified before anything is kept or passed on: a head
-must be signed by a configured log, evidence must hold against configured keys. Each peer has its
-own budget and strangers share a small one (see `senders`), so that nobody can use up another's.
-Work that may need the network waits in bounded lines, so that an answer never does.
+Anti-entropy makes good whatever is lost on the way.
 """
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from muniment.local.logs import event
 from muniment.local.outside import Contained
-from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.tlog.encoding import FormatError, MunimentError, frame, unframe
-from muniment.tlog.evidence import parse_evidence
-from muniment_service.http import Problem, overloaded
 from muniment_witness.config import Peer
-from muniment_witness.gossip.budget import Budget
-from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.net import Transport
+from muniment_witness.gossip.outbox import Outbox
 from muniment_witness.gossip.peers import (
     EVIDENCE_PATH,
     HEADS_PATH,
-    MAX_HEAD_SIZE,
-    MAX_HEADS,
-    MAX_HEADS_SIZE,
     PeerState,
+    frame_heads,
 )
-from muniment_witness.gossip.pushqueue import Arrivals
-from muniment_witness.gossip.senders import STRANGERS, Senders
-from muniment_witness.gossip.sources import Sources
-from muniment_witness.judge.decide import Log
-from muniment_witness.judge.relation import Seen, authentic
-from muniment_witness.judge.suspension import Holds
 from muniment_witness.store.heads import Store
-from muniment_witness.store.observations import Filed, Ledger
+from muniment_witness.store.observations import Filed
 
-HEADS_PER_SECOND: Final = 4.0
-"""Heads of one origin that are taken from the pushes of one peer; more wait for anti-entropy."""
-
-HEADS_BURST: Final = 32.0
-
-EVIDENCE_PER_SECOND: Final = 1.0
-"""Files of one peer that are verified; what is known already costs nothing."""
-
-EVIDENCE_BURST: Final = 16.0
-
-STRANGERS_SHARE: Final = 0.25
-"""What all strangers together may use, as a part of what one peer may."""
-
-_REQUESTS: Final = "a refused request"
-"""The sender of heads that came with requests; no peer has such a name, with spaces in it."""
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-class Relay:
-    """Pushes to the peers, and takes their pushes.
-
-    Attributes:
-        senders: Tells the peers from strangers.
-    """
+class Pusher:
+    """Pushes what is in the outbox to the peers."""
 
     def __init__(
         self,
-        logs: Mapping[str, Log],
+        *,
         peers: Sequence[Peer],
         states: Mapping[str, PeerState],
         store: Store,
-        comparer: Comparer,
-        holds: Holds,
-        sources: Sources,
+        outbox: Outbox,
         transport: Transport,
         period: float,
-        timer: Callable[[], float] = monotonic,
     ) -> None:
-        """Takes what it needs; `period` is that of gossip in seconds, `timer` a monotonic clock."""
-        self._logs = logs
+        """Takes its collaborators; `period` is that of gossip, in seconds."""
         self._peers = tuple(peers)
         self._states = states
         self._store = store
-        self._ledger: Ledger = store.ledger
-        self._comparer = comparer
-        self._holds = holds
-        self._sources = sources
+        self._outbox = outbox
         self._transport = transport
         self._pause = min(period / 10, 1.0)
-        self._dirty: dict[str, None] = {}
-        self._files: deque[Filed] = deque(maxlen=64)
-        self._notes: deque[bytes] = deque(maxlen=64)
-        self._wake = asyncio.Event()
-        self._arrivals = {origin: Arrivals() for origin in logs}
-        self.senders: Final = Senders(peers)
-        share = STRANGERS_SHARE
-        self._heads = Budget(HEADS_PER_SECOND, HEADS_BURST, timer)
-        self._strange_heads = Budget(HEADS_PER_SECOND * share, HEADS_BURST * share, timer)
-        self._evidence = Budget(EVIDENCE_PER_SECOND, EVIDENCE_BURST, timer)
-        self._strange_evidence = Budget(EVIDENCE_PER_SECOND * share, EVIDENCE_BURST * share, timer)
-
-    @property
-    def waiting(self) -> int:
-        """Pushed heads that wait to be compared."""
-        return sum(map(len, self._arrivals.values()))
-
-    # Out
-
-    def head_moved(self, origin: str) -> None:
-        """The cosigned head of a log has moved: the peers will be told soon."""
-        if self._peers:
-            self._dirty[origin] = None
-            self._wake.set()
-
-    def suspected(self, note: bytes) -> None:
-        """A head could not be compared: a peer may be able to, and will be told soon."""
-        if self._peers:
-            self._notes.append(note)
-            self._wake.set()
-
-    def filed(self, filed: Filed) -> None:
-        """Evidence was filed: the peers will be told at once."""
-        if self._peers:
-            self._files.append(filed)
-            self._wake.set()
 
     async def run(self) -> None:
-        """Pushes, and compares what was pushed, until cancelled.
-
-        Raises:
-            FatalDatabaseError: If something could not be made durable; the process must end.
-        """
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._run_pushes(), name="gossip pushes")
-            for origin, arrivals in self._arrivals.items():
-                group.create_task(self._run_arrivals(arrivals), name=f"arrivals {origin}")
-            group.create_task(self.senders.run(), name="peer addresses")
-
-    async def _run_pushes(self) -> None:
+        """Pushes until cancelled."""
         while True:
-            await self._wake.wait()
-            if not self._files:
+            await self._outbox.wait()
+            if not self._outbox.has_evidence:
                 await asyncio.sleep(self._pause)  # heads of a busy log go together
             await self.push()
 
     async def push(self) -> None:
         """Sends what waits to every peer that takes it; failures are left to anti-entropy."""
-        self._wake.clear()
-        files = [self._files.popleft() for _ in range(len(self._files))]
-        origins = list(self._dirty)[:MAX_HEADS]
-        for origin in origins:
-            del self._dirty[origin]
-        if self._dirty:
-            self._wake.set()
+        files, origins = self._outbox.take()
         notes = [latest.note for origin in origins if (latest := self._store.latest.get(origin))]
         async with asyncio.TaskGroup() as group:
             for peer in self._peers:
@@ -166,141 +68,6 @@ class Relay:
             for filed in files:
                 await self._transport.post(peer.url + EVIDENCE_PATH, filed.file)
             if notes:
-                await self._transport.post(peer.url + HEADS_PATH, _framed(notes))
+                await self._transport.post(peer.url + HEADS_PATH, frame_heads(notes))
         if outcome.error:
             event(_LOGGER, logging.DEBUG, "a push was lost", peer=peer.name, error=outcome.error)
-
-    # In
-
-    def take_heads(self, body: bytes, address: str) -> int:
-        """Takes pushed heads, to be compared soon.
-
-        Args:
-            body: The framed notes.
-            address: Where they came from; decides whose budget is used.
-
-        Returns:
-            How many are worth comparing; those known, of other logs or over budget are not.
-
-        Raises:
-            FormatError: If the body or a note is malformed, or there are too many.
-            Problem: 403 when a note is of a known log but not signed by it; 503 when too many of
-                this sender wait.
-        """
-        notes = unframe(body, "heads", most=MAX_HEADS)
-        sender = self.senders.name_of(address)
-        taken = 0
-        for number, data in enumerate(notes, 1):
-            if len(data) > MAX_HEAD_SIZE:
-                raise FormatError(f"heads: note {number}: more than {MAX_HEAD_SIZE} bytes")
-            taken += self._take(parse_signed_checkpoint(data), number, sender)
-        return taken
-
-    def _take(self, signed: SignedCheckpoint, number: int, sender: str) -> bool:
-        log = self._logs.get(signed.checkpoint.origin)
-        if log is None:
-            return False
-        frontier = self._comparer.frontier(log.origin)
-        if frontier is not None and frontier.signed.checkpoint == signed.checkpoint:
-            return False
-        heads = self._strange_heads if sender == STRANGERS else self._heads
-        if not heads.take((sender, log.origin)):
-            return False
-        try:
-            seen = authentic(log, signed)
-        except MunimentError as error:
-            raise Problem(403, "bad-signature", f"heads: note {number}: {error}") from error
-        if not self._arrivals[log.origin].put(sender, seen):
-            raise overloaded("busy", "too many heads are waiting; try again")
-        return True
-
-    def arrived(self, seen: Seen) -> None:
-        """A head that was in a refused request: compared soon, if there is room and budget."""
-        origin = seen.origin
-        if self._sources.tiles(origin) and self._heads.take((_REQUESTS, origin)):
-            self._arrivals[origin].put(_REQUESTS, seen)
-
-    async def _run_arrivals(self, arrivals: Arrivals) -> None:
-        while True:
-            await self.arrive(await arrivals.get())
-
-    async def arrive(self, seen: Seen) -> None:
-        """Compares one pushed head.
-
-        Raises:
-            FatalDatabaseError: If something could not be made durable; the process must end.
-        """
-        with Contained(seen.origin) as outcome:
-            await self._comparer.observe(seen, "pushed", self._sources.tiles(seen.origin))
-        if outcome.error:
-            event(
-                _LOGGER,
-                logging.DEBUG,
-                "cannot compare a pushed head",
-                origin=seen.origin,
-                error=outcome.error,
-            )
-
-    async def arrivals(self) -> None:
-        """Compares what has arrived so far; for those who do without `run`."""
-        for arrivals in self._arrivals.values():
-            while (seen := arrivals.pop()) is not None:
-                await self.arrive(seen)
-
-    async def take_evidence(self, body: bytes, address: str) -> bool:
-        """Takes pushed evidence: verified, durable, and on its way to the other peers.
-
-        Args:
-            body: The file.
-            address: Where it came from; decides whose budget is used.
-
-        Returns:
-            Whether it was new.
-
-        Raises:
-            FormatError: If it is malformed.
-            VerificationError: If it proves nothing against a log of this witness.
-            Problem: 404 when it is about another log, 503 when this sender sends too much.
-            FatalDatabaseError: If it could not be made durable; the process must end.
-        """
-        evidence = parse_evidence(body)
-        if self._ledger.knows(evidence):
-            return False
-        if evidence.origin not in self._logs:
-            raise Problem(404, "unknown-origin", "this witness does not know that log")
-        if self._holds.acknowledged(evidence.origin):
-            return False  # may be nothing new, which takes tiles to tell: left to the next round
-        sender = self.senders.name_of(address)
-        budget = self._strange_evidence if sender == STRANGERS else self._evidence
-        if not budget.take((sender,)):
-            raise overloaded("busy", "too much evidence at one time; try again", seconds=5)
-        return await self._comparer.file(evidence, "pushed") is not None
-
-    def known(self) -> bytes:
-        """The heads that are known beyond the cosigned ones, framed, for peers that ask.
-
-        Those that could not be compared come first: somebody else may have the tiles.
-        """
-        notes = [
-            suspicion.note
-            for origin, known in sorted(self._ledger.suspicions.items())
-            if origin in self._logs
-            for suspicion in known.values()
-        ]
-        notes += [
-            noted.note
-            for origin, noted in sorted(self._ledger.watched.items())
-            if origin in self._logs
-        ]
-        return _framed(notes)
-
-
-def _framed(notes: Sequence[bytes]) -> bytes:
-    """As many of the notes as fit; the others are left to the monitoring endpoint."""
-    taken: list[bytes] = []
-    size = 0
-    for note in notes[:MAX_HEADS]:
-        if len(note) <= MAX_HEAD_SIZE and size + len(note) + 2 <= MAX_HEADS_SIZE:
-            taken.append(note)
-            size += len(note) + 2
-    return frame(taken)

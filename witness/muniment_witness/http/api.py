@@ -7,13 +7,13 @@ origin".
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from muniment.local.sqlitefile import FatalDatabaseError
 from muniment.tlog.cosignature import MLDSA44Cosigner, verifier_for
 from muniment.tlog.encoding import VerificationError
-from muniment.tlog.note import SignatureLine, Signer
+from muniment.tlog.note import SignatureLine
 from muniment.tlog.witnesswire import (
     MAX_REQUEST_SIZE,
     SIZE_CONTENT_TYPE,
@@ -32,15 +32,12 @@ from muniment_service.http import (
     Response,
     json_response,
     overloaded,
-    text_response,
 )
 from muniment_service.metrics import Metrics
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.gossip import add_routes
 from muniment_witness.http.openapi import document
-from muniment_witness.judge.cosigner import Cosigner
-from muniment_witness.judge.decide import Authentic, Log, Refused, authenticate, decide_subtree
-from muniment_witness.store.heads import Cosigned, Store
+from muniment_witness.judge.decide import Refused, authenticate, decide_subtree
 
 MAX_SUBTREES: Final = 32
 """Subtrees being signed at one time; ML-DSA-44 takes about a millisecond each."""
@@ -59,54 +56,27 @@ _TEXT: Final = "text/plain; charset=utf-8"
 class WitnessHttp:
     """The handlers of one witness."""
 
-    def __init__(
-        self,
-        name: str,
-        logs: Mapping[str, Log],
-        signers: Sequence[Signer],
-        store: Store,
-        cosigner: Cosigner,
-        metrics: Metrics,
-        watch: Watch | None = None,
-    ) -> None:
-        """Takes what the handlers need.
-
-        Args:
-            name: The witness's name.
-            logs: The known logs by origin.
-            signers: The witness's keys.
-            store: The heads, for reading.
-            cosigner: What moves heads.
-            metrics: Where to count.
-            watch: What keeps evidence and gossips; without it a refusal leaves no trace.
-        """
+    def __init__(self, watch: Watch, metrics: Metrics) -> None:
+        """Answers for the parts of one witness, and counts in `metrics`."""
+        config = watch.config
         self._watch = watch
-        self._name = name
-        self._logs = logs
-        self._own = tuple(verifier_for(signer.vkey) for signer in signers)
-        self._subtree_signers = tuple(s for s in signers if isinstance(s, MLDSA44Cosigner))
-        self._store = store
-        self._cosigner = cosigner
+        self._name = config.file.name
+        self._logs = config.logs
+        self._own = tuple(verifier_for(signer.vkey) for signer in config.signers)
+        self._subtree_signers = tuple(s for s in config.signers if isinstance(s, MLDSA44Cosigner))
+        self._store = watch.store
+        self._cosigner = watch.cosigner
         self._subtrees = 0
         self._metrics = metrics
         self._outcomes = metrics.counter(
             "checkpoints", "Answers to add-checkpoint by outcome.", ("outcome",)
         )
-        self._size = metrics.gauge("head_size", "Leaves of the latest cosigned tree.", ("origin",))
-        self._time = metrics.gauge(
-            "head_cosigned_seconds", "Time of the latest cosignature.", ("origin",)
-        )
-        for origin, latest in store.latest.items():
-            self._show(origin, latest.head.size, latest.time)
 
     def app(self) -> App:
         """The routes."""
         app = App(self._metrics, ERRORS)
         app.operations(self._ready)
-        if self._watch is None:
-            app.route("GET", "/", self._front)
-        else:
-            add_routes(app, self._watch)
+        add_routes(app, self._watch)
         app.route("GET", "/openapi.json", self._openapi)
         app.route("POST", "/add-checkpoint", self._add_checkpoint)
         app.route("POST", "/sign-subtree", self._sign_subtree)
@@ -119,11 +89,7 @@ class WitnessHttp:
     def _ready(self) -> Mapping[str, Any]:
         if self._cosigner.clock_is_behind:
             raise Problem(503, "clock", "the clock is behind the newest cosignature")
-        alarms = len(self._watch.alarms) if self._watch is not None else 0
-        return {"logs": len(self._logs), "alarms": alarms}
-
-    async def _front(self, _: Request) -> Response:
-        return text_response(f"{self._name}: a muniment witness of {len(self._logs)} logs\n")
+        return {"logs": len(self._logs), "alarms": len(self._watch.alarms)}
 
     async def _openapi(self, _: Request) -> Response:
         return json_response(document(self._name))
@@ -134,20 +100,20 @@ class WitnessHttp:
         origin = call.checkpoint.checkpoint.origin
         judged = authenticate(self._logs.get(origin), call)
         if isinstance(judged, Refused):
-            outcome: Cosigned | Refused = judged
-        else:
-            if self._watch is not None:
-                await self._watch.prepare(judged)
-            outcome = await self._cosigner.add_checkpoint(judged)
+            return self._refuse(judged)
+        await self._watch.requests.prepare(judged)
+        outcome = await self._cosigner.add_checkpoint(judged)
         if isinstance(outcome, Refused):
-            self._outcomes.labels(outcome.slug).inc()
-            if self._watch is not None and isinstance(judged, Authentic):
-                # Durable before the answer: what proves misbehaviour must not be lost with it.
-                await self._watch.comparer.refused(judged, outcome, body)
-            return _refusal(outcome)
+            # Durable before the answer: what proves misbehaviour must not be lost with it.
+            await self._watch.requests.keep(judged, outcome, body)
+            return self._refuse(outcome)
         self._outcomes.labels("cosigned").inc()
-        self.cosigned(origin, outcome)
+        self._watch.announcer.announce(origin, outcome.latest)
         return Response(200, format_cosignatures(outcome.lines), _TEXT)
+
+    def _refuse(self, refused: Refused) -> Response:
+        self._outcomes.labels(refused.slug).inc()
+        return _refusal(refused)
 
     async def _sign_subtree(self, request: Request) -> Response:
         if not self._subtree_signers:
@@ -188,16 +154,6 @@ class WitnessHttp:
             return Response(200, latest.note, _TEXT, headers)
 
         return checkpoint
-
-    def cosigned(self, origin: str, outcome: Cosigned) -> None:
-        """Shows a head that was cosigned, and tells the peers."""
-        self._show(origin, outcome.latest.head.size, outcome.latest.time)
-        if self._watch is not None:
-            self._watch.relay.head_moved(origin)
-
-    def _show(self, origin: str, size: int, time: int) -> None:
-        self._size.labels(origin).set(size)
-        self._time.labels(origin).set(time)
 
 
 def _refusal(refused: Refused) -> Response:

@@ -25,6 +25,7 @@ from muniment_witness.gossip.peers import (
     MAX_HEADS_SIZE,
     EvidenceList,
     Listed,
+    frame_heads,
 )
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.status import html_of, status_of
@@ -66,11 +67,25 @@ class _Served:
         return json_response(status_of(self._watch))
 
     async def heads(self, _: Request) -> Response:
-        return _tagged(self._watch.relay.known(), _BYTES)
+        """The heads that are known beyond the cosigned ones.
+
+        Those that could not be compared come first: somebody else may have the tiles.
+        """
+        logs = self._watch.config.logs
+        notes = [
+            suspicion.note
+            for origin, known in sorted(self._ledger.suspicions.items())
+            if origin in logs
+            for suspicion in known.values()
+        ]
+        notes += [
+            noted.note for origin, noted in sorted(self._ledger.watched.items()) if origin in logs
+        ]
+        return _tagged(frame_heads(notes), _BYTES)
 
     async def take_heads(self, request: Request) -> Response:
         body = await request.body(MAX_HEADS_SIZE)
-        return json_response({"taken": self._watch.relay.take_heads(body, request.client)})
+        return json_response({"taken": self._watch.receiver.take_heads(body, request.client)})
 
     async def evidence(self, _: Request) -> Response:
         listed = [
@@ -82,7 +97,9 @@ class _Served:
 
     async def take_evidence(self, request: Request) -> Response:
         body = await request.body(MAX_EVIDENCE_SIZE)
-        return json_response({"new": await self._watch.relay.take_evidence(body, request.client)})
+        return json_response(
+            {"new": await self._watch.receiver.take_evidence(body, request.client)}
+        )
 
     async def file(self, request: Request) -> Response:
         name = request.rest.removesuffix(EXTENSION)

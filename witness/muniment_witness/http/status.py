@@ -31,7 +31,7 @@ def status_of(watch: Watch) -> dict[str, Any]:
         "vkeys": [str(signer.vkey) for signer in watch.config.signers],
         "alarms": [alarm._asdict() for alarm in watch.look()],
         "logs": [_log(watch, origin) for origin in watch.config.logs],
-        "peers": [_peer(watch, name) for name in watch.gossip.state],
+        "peers": [_peer(watch, name) for name in watch.peer_reader.state],
     }
 
 
@@ -86,7 +86,7 @@ def _log(watch: Watch, origin: str) -> dict[str, Any]:
 
 
 def _peer(watch: Watch, name: str) -> dict[str, Any]:
-    state = watch.gossip.state[name]
+    state = watch.peer_reader.state[name]
     return {
         "name": name,
         "reached": state.reached or None,

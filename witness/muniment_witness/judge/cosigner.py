@@ -54,9 +54,6 @@ class Cosigner:
     """Takes authentic requests in order, and cosigns those that may move their head.
 
     `run` must be running, in a task group that ends the process when it fails.
-
-    Attributes:
-        held: Says which origins are held back, and why.
     """
 
     def __init__(
@@ -75,13 +72,17 @@ class Cosigner:
             held: Says which origins are held back, and why; asked for each request in its turn.
         """
         self._store = store
-        self.held = held
+        self._held = held
         self._signers = tuple(signers)
         self._clock = clock
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._failed: FatalDatabaseError | None = None
         self._clock_alarm = False
+
+    def obey(self, held: Held) -> None:
+        """Asks another judge, from the next request on, which origins are held back."""
+        self._held = held
 
     async def add_checkpoint(self, request: Authentic) -> Cosigned | Refused:
         """Judges a request in its turn; returns when the outcome is durable.
@@ -184,7 +185,7 @@ class Cosigner:
         request, own = waiting.request, waiting.own
         origin = request.checkpoint.origin
         if own is None:
-            held = None if waiting.is_free else self.held(origin)
+            held = None if waiting.is_free else self._held(origin)
             return held or advance(head, self._store.signed, request, now)
         latest = self._store.latest.get(origin)
         outcome = advance(head, latest.time if latest else 0, request, own.time)

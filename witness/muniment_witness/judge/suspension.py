@@ -15,6 +15,7 @@ Other origins are not affected by the evidence, or by the lost record, of one.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Literal
 
 from muniment.tlog.note import SignatureLine
@@ -100,12 +101,23 @@ class Holds:
             is a backup or was begun anew. `Watch.settle` takes them out.
     """
 
-    def __init__(self, ledger: Ledger, acknowledged: Mapping[str, Collection[str]]) -> None:
-        """Takes the evidence and, by origin, the acknowledged hashes (hexadecimal)."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        acknowledged: Mapping[str, Collection[str]],
+        lacking: Mapping[str, Lacking] = MappingProxyType({}),
+    ) -> None:
+        """Begins with what is known from the database.
+
+        Args:
+            ledger: The evidence.
+            acknowledged: By origin, the hashes (hexadecimal) that the operator acknowledged.
+            lacking: The origins of which it is not known what was signed.
+        """
         self._ledger = ledger
         self._acknowledged = acknowledged
         self.ahead: Final[dict[str, Own]] = {}
-        self.lacking: Final[dict[str, Lacking]] = {}
+        self.lacking: Final = dict(lacking)
 
     def is_first(self, origin: str, size: int) -> bool:
         """Whether a cosignature would be the first of an origin, as far as the database knows.

@@ -1,4 +1,4 @@
-"""Design section 3.3: which evidence is kept: verified, and only what says something new."""
+"""Which evidence a witness keeps: verified, and only what says something new."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -10,6 +10,9 @@ from muniment.tlog.claims import Evidence
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.proven import verify_evidence
+from muniment_service.metrics import Metrics
+from muniment_witness.gossip.alarmboard import AlarmBoard
+from muniment_witness.gossip.outbox import Outbox
 from muniment_witness.judge.decide import Log
 from muniment_witness.judge.suspension import Holds
 from muniment_witness.store.observations import Filed, Ledger
@@ -18,21 +21,27 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class Docket:
-    """Takes evidence to the ledger.
-
-    Attributes:
-        filed: Called with each newly filed evidence.
-    """
+    """Files evidence against logs: on disk, in the metrics, and for the peers."""
 
     def __init__(
-        self, logs: Mapping[str, Log], ledger: Ledger, holds: Holds, clock: Callable[[], int]
+        self,
+        *,
+        logs: Mapping[str, Log],
+        ledger: Ledger,
+        holds: Holds,
+        outbox: Outbox,
+        board: AlarmBoard,
+        metrics: Metrics,
+        clock: Callable[[], int],
     ) -> None:
-        """Takes what it needs; `clock` gives Unix seconds."""
+        """Takes its collaborators; `clock` gives Unix seconds."""
         self._logs = logs
         self._ledger = ledger
         self._holds = holds
+        self._outbox = outbox
+        self._board = board
+        self._count = metrics.counter("evidence", "Evidence filed.", ("origin", "kind"))
         self._clock = clock
-        self.filed: Callable[[Filed], object] = lambda _: None
 
     def verified(self, evidence: Evidence) -> Evidence:
         """Verifies evidence with this witness's own keys of the log.
@@ -86,7 +95,9 @@ class Docket:
                 evidence=filed.hash.hex(),
                 source=source,
             )
-            self.filed(filed)
+            self._count.labels(origin, filed.kind).inc()
+            self._outbox.add_evidence(filed)
+            self._board.ask_for_look()
         return filed
 
     def _heads(self, origin: str) -> set[Checkpoint]:

@@ -1,0 +1,50 @@
+"""The metrics of what a witness holds, and of when it last reached logs and peers."""
+
+from collections.abc import Mapping
+
+from muniment_service.metrics import Metrics
+from muniment_witness.gossip.logstate import LogState
+from muniment_witness.gossip.peers import PeerState
+from muniment_witness.store.observations import Ledger, counts
+
+
+class WatchGauges:
+    """Gauges that `Watch.look` brings up to date."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Registers the gauges."""
+        self._held = metrics.gauge("ledger", "What is held, by what it is.", ("what",))
+        self._peer = metrics.gauge(
+            "peer_reached_seconds", "When a peer last answered, Unix time.", ("peer",)
+        )
+        self._pulled = metrics.gauge(
+            "log_reached_seconds", "When a log last gave a checkpoint, Unix time.", ("origin",)
+        )
+        self._compared = metrics.gauge(
+            "peer_compared", "Logs whose head at the peer was compared in time.", ("peer",)
+        )
+
+    def show(
+        self,
+        ledger: Ledger,
+        peers: Mapping[str, PeerState],
+        logs: Mapping[str, LogState],
+        *,
+        since: float,
+    ) -> None:
+        """Sets all gauges.
+
+        Args:
+            ledger: What is held.
+            peers: What is known of the peers, by name.
+            logs: What is known of reading the logs, by origin.
+            since: Unix seconds; comparisons from then on were in time.
+        """
+        for what, count in counts(ledger).items():
+            self._held.labels(what).set(count)
+        for name, state in peers.items():
+            self._peer.labels(name).set(state.reached)
+            fresh = [h for h in state.heads.values() if h.size >= 0 and h.compared >= since]
+            self._compared.labels(name).set(len(fresh))
+        for origin, pulled in logs.items():
+            self._pulled.labels(origin).set(pulled.reached)

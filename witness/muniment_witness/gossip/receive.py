@@ -1,0 +1,202 @@
+"""What a Muniment witness takes from the pushes of its peers, and of anybody else.
+
+What comes in is verified before anything is kept or passed on: a head must be signed by a
+configured log, evidence must hold against configured keys. Each peer has its own budget and
+strangers share a small one (see `senders`), so that nobody can use up another's. Work that may need
+the network waits in bounded queues, so that an answer never does.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+from typing import Final
+
+from muniment.local.logs import event
+from muniment.local.outside import Contained
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.encoding import FormatError, MunimentError, unframe
+from muniment.tlog.evidence import parse_evidence
+from muniment_service.http import Problem, overloaded
+from muniment_witness.config import Peer
+from muniment_witness.gossip.budget import Budget
+from muniment_witness.gossip.comparer import Comparer
+from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
+from muniment_witness.gossip.pushqueue import Arrivals
+from muniment_witness.gossip.senders import STRANGERS, Senders
+from muniment_witness.gossip.sources import Sources
+from muniment_witness.judge.decide import Log
+from muniment_witness.judge.relation import Seen, authentic
+from muniment_witness.judge.suspension import Holds
+from muniment_witness.store.observations import Ledger
+
+HEADS_PER_SECOND: Final = 4.0
+"""Heads of one origin that are taken from the pushes of one peer; more wait for anti-entropy."""
+
+HEADS_BURST: Final = 32.0
+
+EVIDENCE_PER_SECOND: Final = 1.0
+"""Files of one peer that are verified; what is known already costs nothing."""
+
+EVIDENCE_BURST: Final = 16.0
+
+STRANGERS_SHARE: Final = 0.25
+"""What all strangers together may use, as a part of what one peer may."""
+
+_REQUESTS: Final = "a refused request"
+"""The sender of heads that came with requests; no peer has such a name, with spaces in it."""
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class PushReceiver:
+    """Takes pushed heads and evidence.
+
+    Attributes:
+        senders: Tells the peers from strangers.
+    """
+
+    def __init__(
+        self,
+        *,
+        logs: Mapping[str, Log],
+        peers: Sequence[Peer],
+        ledger: Ledger,
+        comparer: Comparer,
+        holds: Holds,
+        sources: Sources,
+        timer: Callable[[], float] = monotonic,
+    ) -> None:
+        """Takes its collaborators; `timer` is a monotonic clock, in seconds."""
+        self._logs = logs
+        self._ledger = ledger
+        self._comparer = comparer
+        self._holds = holds
+        self._sources = sources
+        self._queues = {origin: Arrivals() for origin in logs}
+        self.senders: Final = Senders(peers)
+        share = STRANGERS_SHARE
+        self._heads = Budget(HEADS_PER_SECOND, HEADS_BURST, timer)
+        self._strange_heads = Budget(HEADS_PER_SECOND * share, HEADS_BURST * share, timer)
+        self._evidence = Budget(EVIDENCE_PER_SECOND, EVIDENCE_BURST, timer)
+        self._strange_evidence = Budget(EVIDENCE_PER_SECOND * share, EVIDENCE_BURST * share, timer)
+
+    @property
+    def waiting(self) -> int:
+        """Pushed heads that wait to be compared."""
+        return sum(map(len, self._queues.values()))
+
+    async def run(self) -> None:
+        """Compares what was pushed, until cancelled.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        async with asyncio.TaskGroup() as group:
+            for origin, queue in self._queues.items():
+                group.create_task(self._run_queue(queue), name=f"pushed heads {origin}")
+            group.create_task(self.senders.run(), name="peer addresses")
+
+    def take_heads(self, body: bytes, address: str) -> int:
+        """Takes pushed heads, to be compared soon.
+
+        Args:
+            body: The framed notes.
+            address: Where they came from; decides whose budget is used.
+
+        Returns:
+            How many are worth comparing; those known, of other logs or over budget are not.
+
+        Raises:
+            FormatError: If the body or a note is malformed, or there are too many.
+            Problem: 403 when a note is of a known log but not signed by it; 503 when too many of
+                this sender wait.
+        """
+        notes = unframe(body, "heads", most=MAX_HEADS)
+        sender = self.senders.name_of(address)
+        taken = 0
+        for number, data in enumerate(notes, 1):
+            if len(data) > MAX_HEAD_SIZE:
+                raise FormatError(f"heads: note {number}: more than {MAX_HEAD_SIZE} bytes")
+            taken += self._take(parse_signed_checkpoint(data), number, sender)
+        return taken
+
+    def _take(self, signed: SignedCheckpoint, number: int, sender: str) -> bool:
+        log = self._logs.get(signed.checkpoint.origin)
+        if log is None:
+            return False
+        frontier = self._comparer.frontier(log.origin)
+        if frontier is not None and frontier.signed.checkpoint == signed.checkpoint:
+            return False
+        heads = self._strange_heads if sender == STRANGERS else self._heads
+        if not heads.take((sender, log.origin)):
+            return False
+        try:
+            seen = authentic(log, signed)
+        except MunimentError as error:
+            raise Problem(403, "bad-signature", f"heads: note {number}: {error}") from error
+        if not self._queues[log.origin].put(sender, seen):
+            raise overloaded("busy", "too many heads are waiting; try again")
+        return True
+
+    def add_refused(self, seen: Seen) -> None:
+        """Queues the head of a refused request, if there is room and budget."""
+        origin = seen.origin
+        if self._sources.tiles(origin) and self._heads.take((_REQUESTS, origin)):
+            self._queues[origin].put(_REQUESTS, seen)
+
+    async def _run_queue(self, queue: Arrivals) -> None:
+        while True:
+            await self.compare(await queue.get())
+
+    async def compare(self, seen: Seen) -> None:
+        """Compares one pushed head.
+
+        Raises:
+            FatalDatabaseError: If something could not be made durable; the process must end.
+        """
+        with Contained(seen.origin) as outcome:
+            await self._comparer.observe(seen, "pushed", self._sources.tiles(seen.origin))
+        if outcome.error:
+            event(
+                _LOGGER,
+                logging.DEBUG,
+                "cannot compare a pushed head",
+                origin=seen.origin,
+                error=outcome.error,
+            )
+
+    async def compare_all(self) -> None:
+        """Compares all that waits; for those who do without `run`."""
+        for queue in self._queues.values():
+            while (seen := queue.pop()) is not None:
+                await self.compare(seen)
+
+    async def take_evidence(self, body: bytes, address: str) -> bool:
+        """Takes pushed evidence: verified, durable, and on its way to the other peers.
+
+        Args:
+            body: The file.
+            address: Where it came from; decides whose budget is used.
+
+        Returns:
+            Whether it was new.
+
+        Raises:
+            FormatError: If it is malformed.
+            VerificationError: If it proves nothing against a log of this witness.
+            Problem: 404 when it is about another log, 503 when this sender sends too much.
+            FatalDatabaseError: If it could not be made durable; the process must end.
+        """
+        evidence = parse_evidence(body)
+        if self._ledger.knows(evidence):
+            return False
+        if evidence.origin not in self._logs:
+            raise Problem(404, "unknown-origin", "this witness does not know that log")
+        if self._holds.acknowledged(evidence.origin):
+            return False  # may be nothing new, which takes tiles to tell: left to the next round
+        sender = self.senders.name_of(address)
+        budget = self._strange_evidence if sender == STRANGERS else self._evidence
+        if not budget.take((sender,)):
+            raise overloaded("busy", "too much evidence at one time; try again", seconds=5)
+        return await self._comparer.file(evidence, "pushed") is not None

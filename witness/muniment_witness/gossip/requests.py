@@ -1,0 +1,107 @@
+"""What add-checkpoint requests show of their log, kept whether they are accepted or not.
+
+Before a request is judged, the witness makes sure that what it has read of the log counts, too;
+after a refusal, it keeps what the refused checkpoint proves or makes doubtful.
+"""
+
+from contextlib import suppress
+
+from muniment.tlog.checkpoint import SignedCheckpoint
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.evidence import contradiction_of
+from muniment_witness.gossip.advance import Mover
+from muniment_witness.gossip.announcer import HeadAnnouncer
+from muniment_witness.gossip.comparer import Comparer
+from muniment_witness.gossip.receive import PushReceiver
+from muniment_witness.gossip.sources import Sources
+from muniment_witness.gossip.tiles import UnresolvedError
+from muniment_witness.judge.decide import Authentic, Refused
+from muniment_witness.judge.relation import Same, Seen, Unrelated, compare, digest_of
+from muniment_witness.judge.suspension import Holds
+from muniment_witness.store.heads import Cosigned, Store
+
+_SOURCE = "add-checkpoint"
+
+
+class RequestObserver:
+    """Observes the checkpoints that arrive by add-checkpoint."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        comparer: Comparer,
+        mover: Mover,
+        holds: Holds,
+        sources: Sources,
+        receiver: PushReceiver,
+        announcer: HeadAnnouncer,
+    ) -> None:
+        """Takes its collaborators."""
+        self._store = store
+        self._ledger = store.ledger
+        self._comparer = comparer
+        self._mover = mover
+        self._holds = holds
+        self._sources = sources
+        self._receiver = receiver
+        self._announcer = announcer
+
+    async def prepare(self, request: Authentic) -> None:
+        """Makes sure that a request is judged by what was read of its log, too.
+
+        A head of the size of one that was read, and of another root, is evidence at once. Where
+        nothing of the log was cosigned yet, the newest head that was read is, first: whatever is
+        cosigned later extends it.
+
+        Raises:
+            FatalDatabaseError: If evidence could not be made durable; the process must end.
+        """
+        checkpoint = request.checkpoint
+        origin = checkpoint.origin
+        self._comparer.reconcile(origin)
+        if origin not in self._ledger.watched:
+            return  # the newest head is the cosigned one, by which the request is judged anyway
+        frontier = self._comparer.frontier(origin)
+        if frontier is None or frontier.head == (checkpoint.size, checkpoint.root):
+            return
+        seen = _seen(request)
+        if contradiction_of(frontier.signed, seen.signed) is not None:
+            await self._comparer.observe(seen, _SOURCE)
+        elif self._store.head(origin).size == 0 and self._holds(origin) is None:
+            with suppress(UnresolvedError):
+                outcome = await self._mover.take_up(origin, self._sources.tiles(origin))
+                if isinstance(outcome, Cosigned):
+                    self._announcer.announce(origin, outcome.latest)
+
+    async def keep(self, request: Authentic, refusal: Refused, body: bytes) -> None:
+        """Keeps what a refused request shows, before the refusal is told.
+
+        A contradiction that the notes prove is filed; a proof that failed makes the head a
+        suspicion, with the request; a head that came with another old size is compared later.
+
+        Raises:
+            FatalDatabaseError: If it could not be made durable; the process must end.
+        """
+        if refusal.status not in {409, 422}:
+            return
+        seen = _seen(request)
+        self._comparer.reconcile(seen.origin)
+        if self._comparer.known(seen) is not None:
+            return
+        verdict = compare(self._comparer.frontier(seen.origin), seen)
+        if isinstance(verdict, Unrelated):
+            if refusal.status == 422:
+                reason = "a proof that does not hold"
+                self._comparer.suspect(seen, _SOURCE, reason, request=body)
+                await self._ledger.save()
+            else:
+                self._receiver.add_refused(seen)
+        elif not isinstance(verdict, Same):
+            with suppress(VerificationError):  # a key that signed one of them is no longer listed
+                await self._comparer.file(verdict, _SOURCE)
+
+
+def _seen(request: Authentic) -> Seen:
+    signed = SignedCheckpoint(request.checkpoint, request.note)
+    return Seen(signed, digest_of(signed))
