@@ -127,9 +127,26 @@ def test_a_witness_gives_way_to_a_full_disk_and_comes_back(volume: Path) -> None
         processes.start(start).kill()
 
 
+def test_what_makes_keys_says_that_there_is_no_room_for_them(volume: Path) -> None:
+    log = processes.muniment_log("init", volume / "log", "--origin", "log.example/a")
+    witness = processes.muniment_witness("init", volume / "w", "--name", "witness.example/w")
+    fill(volume, 0)
+    for line in (log, witness):
+        done = processes.run(line)
+        assert done.returncode == EXIT_UNWRITABLE, done
+        assert "No space left" in done.stderr
+    make_room(volume)
+    for line in (log, witness):
+        processes.run(line, check=True)
+    rotate = ("rotate-key", "--config", volume / "log" / "log.toml", "--add", "ed25519")
+    remount(volume, "ro")
+    done = processes.run(processes.muniment_log(*rotate))
+    assert done.returncode == EXIT_UNWRITABLE, done
+
+
 @pytest.mark.parametrize("program", ["log", "witness"])
 def test_a_file_system_that_is_read_only_now_is_no_broken_database(
-    volume: Path, program: str
+    tmp_path: Path, volume: Path, program: str
 ) -> None:
     command = getattr(processes, f"muniment_{program}")
     name = {"log": ("--origin", "log.example/a"), "witness": ("--name", "witness.example/w")}
@@ -137,11 +154,14 @@ def test_a_file_system_that_is_read_only_now_is_no_broken_database(
     listen = ("--listen", "127.0.0.1:0")
     processes.run(command("init", folder, *name[program], *listen), check=True)
     start = command("serve", "--config", folder / f"{program}.toml")
-    processes.start(start).kill()
+    assert processes.start(start).terminate() == 0
     remount(volume, "ro")
-    done = processes.run(start)
-    assert done.returncode == EXIT_UNWRITABLE, done.stderr
-    assert "the file system is read-only" in done.stderr
+    config = ("--config", folder / f"{program}.toml")
+    backup = command("backup", *config, tmp_path / "copy.db")
+    for line in (start, command("check", *config), backup):
+        done = processes.run(line)
+        assert done.returncode == EXIT_UNWRITABLE, done
+        assert "the file system is read-only" in done.stderr
     remount(volume, "rw")
     processes.start(start).kill()
 

@@ -1,11 +1,13 @@
 """One writer on one file: ownership, migrations, transactions, readers, and failing disks."""
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -150,6 +152,19 @@ def every(folder: Path) -> set[str]:
 
 def files(folder: Path) -> set[str]:
     return every(folder) - {"x.db.lock"}
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+async def test_what_is_no_file_is_no_database(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "x.db"
+    make(path)
+    for expected in get_args(Expected):
+        with pytest.raises(DatabaseError, match=r"x\.db: not a regular file"):
+            await Writer.open(path, [TABLE], application=APPLICATION, expected=expected)
+    with pytest.raises(DatabaseError, match=r"x\.db: not a regular file"):
+        open_reader(path)
 
 
 async def test_what_is_absent_is_made_only_by_whom_expects_it(tmp_path: Path) -> None:

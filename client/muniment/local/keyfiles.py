@@ -91,7 +91,7 @@ def write_key_file(path: Path, key: KeyFile, passphrase: bytes | None = None) ->
     except FileExistsError:
         raise MunimentError(f"{path}: exists already; keys are never overwritten") from None
     except OSError as error:
-        raise MunimentError(f"{path}: cannot write the key file: {error.strerror}") from None
+        raise MunimentError(f"{path}: cannot write the key file: {error.strerror}") from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -101,7 +101,7 @@ def write_key_file(path: Path, key: KeyFile, passphrase: bytes | None = None) ->
     except OSError as error:
         # Half a key is of no use, and would stand in the way of the next attempt.
         path.unlink(missing_ok=True)
-        raise MunimentError(f"{path}: cannot write the key file: {error.strerror}") from None
+        raise MunimentError(f"{path}: cannot write the key file: {error.strerror}") from error
 
 
 def is_encrypted(path: Path) -> bool:

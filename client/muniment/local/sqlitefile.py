@@ -21,6 +21,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
+from muniment.local.regularfile import NOT_REGULAR
 from muniment.local.workthread import WorkThread
 from muniment.tlog.encoding import MunimentError
 
@@ -240,6 +242,7 @@ class Writer:
             found = _is_there(path, expected)
             if not found:
                 _make(path, migrations, application, fill)
+            _may_be_written(path)
             connection = _connect(path)
             try:
                 if found:
@@ -437,7 +440,7 @@ def open_reader(
             connection.close()
             raise
     except UNREADABLE as error:
-        raise DatabaseError(f"{path}: {error}") from error
+        raise not_usable(path, error) from error
     return connection
 
 
@@ -536,11 +539,15 @@ def _is_there(path: Path, expected: Expected) -> bool:
         DatabaseError: If none was expected.
     """
     try:
-        size = path.stat().st_size
+        found = path.stat()
     except FileNotFoundError:
         size = -1
     except OSError as error:
         raise DatabaseError(f"{path}: {error.strerror}") from error
+    else:
+        if not stat.S_ISREG(found.st_mode):
+            raise DatabaseError(f"{path}: {NOT_REGULAR}")
+        size = found.st_size
     wal = path.with_name(path.name + "-wal")
     if size <= 0 and wal.exists() and wal.stat().st_size:
         # SQLite would delete it, and with it perhaps all that there is of a database.
@@ -555,6 +562,17 @@ def _is_there(path: Path, expected: Expected) -> bool:
             f"{path}: " + ("no such database" if size else "empty (0 bytes), not a database")
         )
     return False
+
+
+def _may_be_written(path: Path) -> None:
+    """Raises DatabaseError about a database that this user may not write.
+
+    SQLite opens it all the same, and refuses the first commit that changes anything.
+    """
+    for end in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + end)
+        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
+            raise DatabaseError(f"{file}: this user may not read and write it: see its owner")
 
 
 def _has_content(connection: sqlite3.Connection, path: Path) -> None:

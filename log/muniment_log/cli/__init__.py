@@ -75,7 +75,7 @@ def init_command(folder: Path, origin: str, listen: str, key_passphrase_file: Pa
             passphrase=passphrase,
         )
     except MunimentError as error:
-        fail(EXIT_CONFIG, error)
+        fail(code_of(error), error)
     for vkey in vkeys:
         click.echo(str(vkey))
     click.echo(f"wrote {folder / CONFIG_NAME}", err=True)

@@ -231,6 +231,8 @@ class WitnessClient:
             return await self._http.ask(
                 method, path, limit=_MAX_RESPONSE, seconds=self._session.seconds, body=data
             )
+        except TimeoutError as error:
+            raise WitnessError(f"no answer in {self._session.seconds:g} s") from error
         except Exception as error:
             # Whatever asking a witness comes to, it is that witness's error.
             raise WitnessError(f"{type(error).__name__}: {error}") from error

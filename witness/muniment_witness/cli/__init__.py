@@ -25,6 +25,7 @@ from muniment_witness.cli.exits import (
     EXIT_DAMAGED,
     EXIT_FAILED,
     EXIT_REFUSED,
+    EXIT_UNWRITABLE,
     code_of,
     fail,
 )
@@ -87,7 +88,7 @@ def init_command(
             passphrase=passphrase,
         )
     except MunimentError as error:
-        fail(EXIT_CONFIG, error)
+        fail(EXIT_UNWRITABLE if is_unwritable(error) else EXIT_CONFIG, error)
     for vkey in vkeys:
         click.echo(str(vkey))
     click.echo(f"wrote {folder / CONFIG_NAME}", err=True)
@@ -315,7 +316,7 @@ def _changing() -> Iterator[None]:
     try:
         yield
     except MunimentError as error:
-        fail(EXIT_CONFIG, error)
+        fail(EXIT_UNWRITABLE if is_unwritable(error) else EXIT_CONFIG, error)
 
 
 for _command in ASKING:
