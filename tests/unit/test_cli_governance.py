@@ -209,6 +209,14 @@ async def test_each_target_of_a_revocation(place: Place) -> None:
     for wrong, why in ((str(logsim.NOW * 1000), "only be milliseconds"), ("-5", "between 2000")):
         shown_ = await online(*revoke, "--execution", "plan", "--since", wrong, code=2)
         assert why in shown_.stderr
+    for wrong, why in (
+        (place.policy, "expected a file with one vkey"),
+        ("sha256:00", "names no key"),
+        ("gw.example/edge", "names no key"),
+        (f"{signing.witness('w').vkey}x", "--revoked-key: vkey: key: not base64"),
+    ):
+        shown_ = await online(*revoke, "--revoked-key", str(wrong), code=7)
+        assert why in shown_.stderr
     await online(*revoke, code=2)
     await online(*revoke, "--decision", "a", "--execution", "b", code=2)
     await online(*revoke, "--decision", "not an id", code=7)

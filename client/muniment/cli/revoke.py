@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-import re
 import time
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from muniment.cli.common import (
     FILE,
@@ -26,6 +26,7 @@ from muniment.gateway.gateway import Gateway
 from muniment.http.logclient import LogClient
 from muniment.local.atomicfile import read_bounded
 from muniment.records.authority import key_reference
+from muniment.records.members import RevokedKey
 from muniment.tlog.note import VKey, parse_vkey
 
 NOT_FOUND = 404
@@ -153,30 +154,32 @@ def _key(text: str) -> str:
     path = Path(text)
     try:
         if text.count("+") > 1 and not path.exists():
-            return key_reference(parse_vkey(text, "--revoked-key"))
+            return key_reference(parse_vkey(text, "vkey"))
         if path.is_file():
             return key_reference(_vkey_in(path))
     except FormatError as error:
         raise InputError(f"--revoked-key: {error}") from None
-    if re.fullmatch(r"[^\s+]+\+[0-9a-f]{8}|sha(256|384|512):[0-9a-f]+", text):
-        return text
-    raise InputError(
-        f"--revoked-key: {text!a} names no key; expected a vkey, a key file, <name>+<key id, 8 hex "
-        "digits>, or sha256:<hex digits> for a runtime's key"
-    )
+    try:
+        return msgspec.convert(text, RevokedKey)
+    except msgspec.ValidationError:
+        raise InputError(
+            f"--revoked-key: {text!a} names no key; expected a vkey, a key file, <name>+<key id, 8 "
+            "hex digits>, or sha256:<64 hex digits> for a runtime's key"
+        ) from None
 
 
 def _vkey_in(path: Path) -> VKey:
     """The vkey in a key file, public or private. Nothing is decrypted.
 
     Raises:
-        FormatError: If there is none.
+        FormatError: If there is none, or there are several: which one is meant, nobody knows.
     """
     data = read_bounded(path, "key", most=1024 * 1024)
-    for word in data.decode("utf-8", "replace").partition("-----BEGIN")[0].split():
-        if word.count("+") > 1:
-            return parse_vkey(word, str(path))
-    raise FormatError(f"{path}: no vkey in it")
+    words = data.decode("utf-8", "replace").partition("-----BEGIN")[0].split()
+    found = list(dict.fromkeys(word for word in words if word.count("+") > 1))
+    if len(found) != 1:
+        raise FormatError(f"{path}: expected a file with one vkey, found {len(found)} in it")
+    return parse_vkey(found[0], str(path))
 
 
 async def _admits(client: LogClient, name: str) -> bool:
