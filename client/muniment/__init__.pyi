@@ -40,6 +40,7 @@ from muniment.gateway.runs import carry_run as carry_run
 from muniment.gateway.runs import current_run as current_run
 from muniment.gateway.runs import run_edges as run_edges
 from muniment.gateway.runs import running as running
+from muniment.gateway.salts import Salts as Salts
 from muniment.gateway.spool import Spool as Spool
 from muniment.http.access import Access as Access
 from muniment.http.logclient import LogClient as LogClient
@@ -71,6 +72,10 @@ from muniment.records.api import Verification as Verification
 from muniment.records.api import encode_record as encode_record
 from muniment.records.api import parse_record as parse_record
 from muniment.records.api import sign_decision as sign_decision
+from muniment.records.commitments import addendum as addendum
+from muniment.records.commitments import commitment as commitment
+from muniment.records.thingnames import thing_id as thing_id
+from muniment.records.thingnames import thing_name as thing_name
 from muniment.tlog.cosignature import signer_for as signer_for
 from muniment.tlog.encoding import FormatError as FormatError
 from muniment.tlog.encoding import MunimentError as MunimentError

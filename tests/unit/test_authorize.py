@@ -177,7 +177,7 @@ async def test_a_published_part_that_lies_is_a_denial(monkeypatch: pytest.Monkey
 async def test_what_is_no_decision_is_a_denial() -> None:
     sim = LogSim()
     outcome = {"kind": "outcome", "execution": "run-1", "status": "completed"}
-    for record in (outcome, b"{}", {"request": 1}, decision(execution=" ")):
+    for record in (outcome, b"{}", {"request": 1}, b"no JSON", {**outcome, "request": {}}):
         assert (await denied(sim, record)).codes == NONE
     assert sim.entries == []
 

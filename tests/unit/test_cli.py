@@ -32,6 +32,7 @@ from muniment.tlog.note import parse_vkey
 
 COMMANDS = [
     "audit",
+    "disclose",
     "evidence",
     "follow",
     "keygen",

@@ -17,6 +17,7 @@ from muniment.tlog.encoding import MunimentError
 # name: (module, attribute, one line for the overview)
 _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "audit": ("audit", "audit", "Check a log from its checkpoint down to every leaf."),
+    "disclose": ("disclose", "disclose", "Disclose a value that a log has a commitment to."),
     "evidence": ("evidence", "evidence", "Verify and explain evidence against a log, offline."),
     "find": ("find", "find", "Find decisions by subject, resource and time."),
     "follow": ("follow", "follow", "Keep a verified replica of a log, to ask instead of it."),

@@ -6,13 +6,17 @@ Fail closed, in one place: whatever keeps a decision from being logged, cosigned
 - the decision itself is false: the codes that it states, or ``denied_by_policy``;
 - log or witnesses did not answer in time: ``governance_mesh_discontinuity``;
 - what came back does not verify: ``invalid_signature``;
+- the policy engine failed, or gave no answer: ``could_not_evaluate``;
 - everything else, e.g. a refused record or a stream that has forked:
   ``authorization_discontinuity``: there is no authorization.
+
+A decision that cannot be recorded is a denial on record all the same, see ``refusals``.
 
 A decision that was made, and may be logged, although nobody got its permit, gets an outcome: the
 run was ``aborted``, with these codes. Else it would look like one that ran.
 """
 
+import json
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -21,13 +25,18 @@ from muniment.errors import (
     BadAnswer,
     Denied,
     FormatError,
-    MunimentError,
     NotPublished,
     Unreachable,
     VerificationError,
 )
 from muniment.gateway.outcomes import PendingOutcome, unrun_outcome
 from muniment.gateway.receipts import Receipt
+from muniment.gateway.refusals import (
+    denial_of_members,
+    members_of,
+    record_denial,
+    record_reduced,
+)
 from muniment.gateway.submissions import Passage
 from muniment.permit import Permit, Verdict
 from muniment.records.codec import parse_record
@@ -66,7 +75,11 @@ async def authorize(
             raise FormatError("kind: expected a decision")
     except Exception as error:
         # Not only the errors that we know: who cannot say why still may not run anything.
-        raise denial_of_error(error) from error
+        denial = denial_of_error(error)
+        if (members := members_of(decision)) is not None:
+            denial = denial_of_members(members, denial)
+            denial = await record_reduced(gateway, members, denial, timeout)
+        raise denial from error
 
     async def never_began(codes: Sequence[DenialCode]) -> None:
         if record.execution is not None and gateway.has_spool:
@@ -119,8 +132,13 @@ async def _permit_or_outcome(
     try:
         if not decision.allowed:
             raise await _recorded_denial(gateway, decision, entry, timeout)
+        try:
+            entries = [entry, *gateway.prepare(edges)]
+        except Exception as error:
+            denial = denial_of_error(error)
+            raise await record_reduced(gateway, json.loads(entry), denial, timeout) from error
         receipts = await gateway.submit_encoded(
-            [entry, *gateway.prepare(edges)], published=True, timeout=timeout, passage=passage
+            entries, published=True, timeout=timeout, passage=passage
         )
         return permit_of(receipts[0])
     except BaseException as error:
@@ -147,11 +165,8 @@ async def _recorded_denial(
     entry: bytes,
     timeout: float | None,  # noqa: ASYNC109 - see authorize
 ) -> Denied:
-    try:
-        (receipt,) = await gateway.submit_encoded([entry], timeout=timeout)
-    except MunimentError as error:
-        return denial_of_decision(decision, None, str(error))
-    return denial_of_decision(decision, receipt.index)
+    index, trouble = await record_denial(gateway, decision, entry, timeout)
+    return denial_of_decision(decision, index, trouble)
 
 
 def denial_of_decision(decision: Decision, index: int | None, trouble: str = "") -> Denied:
@@ -160,13 +175,13 @@ def denial_of_decision(decision: Decision, index: int | None, trouble: str = "")
     Args:
         decision: The decision.
         index: Its leaf index; None when it could not be logged.
-        trouble: Why it could not be logged.
+        trouble: Where it is instead, in words.
     """
     codes = decision.denial.codes if decision.denial is not None else _PLAIN_NO
     where = f", leaf {index}" if index is not None else ""
     reasons = [f"decision {decision.id} is false{where}"]
     if trouble:
-        reasons.append(f"the denial is not recorded: {trouble}")
+        reasons.append(trouble)
     return Denied(codes, reasons, index=index)
 
 

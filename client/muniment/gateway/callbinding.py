@@ -1,4 +1,4 @@
-"""What a governed call is about, taken at the decision: resource, and digest of the arguments.
+"""What a governed call is about, taken at the decision: resource, and commitment to the arguments.
 
 Between the decision and the run others may change a list or a mapping that both hold. So both are
 taken again just before the run, and must be the same.
@@ -9,10 +9,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Final, TypeAlias
 
-from muniment.records.canonical import MAX_DEPTH, encode_canonical
+from muniment.records.canonical import MAX_DEPTH
+from muniment.records.commitments import commitment
 from muniment.tlog.encoding import FormatError
 
 JsonObject: TypeAlias = Mapping[str, Any]
@@ -30,19 +30,19 @@ class Bound:
 
     Attributes:
         resource: The AuthZEN resource.
-        digest: Digest of the canonical JSON of the arguments, or of what stands for them.
+        commitment: To the arguments, or to what stands for them.
         defaults: The same of the defaults that stand in for arguments and can change; None if there
             are none, or one is no JSON.
     """
 
     resource: dict[str, Any]
-    digest: str
+    commitment: str
     defaults: str | None = None
 
     def is_same(self, other: "Bound") -> bool:
         """Whether two calls are about the same; 1 is not True here, as it is not in JSON."""
-        return (self.digest, self.defaults, repr(self.resource)) == (
-            other.digest,
+        return (self.commitment, self.defaults, repr(self.resource)) == (
+            other.commitment,
             other.defaults,
             repr(other.resource),
         )
@@ -74,40 +74,71 @@ class CallBinding:
             self._named = {**function.keywords, **self._named}
             function = function.func
 
-    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bound:
+    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str) -> Bound:
         """Takes what a call is about, now.
+
+        Args:
+            args: The call's arguments.
+            kwargs: Those with names.
+            nonce: The nonce of the commitment.
 
         Raises:
             FormatError: If the arguments have no canonical form and nothing stands for them.
             Exception: What the caller's ``resource`` and ``bind`` raise.
         """
-        resource = self._resource(*args, **kwargs) if callable(self._resource) else self._resource
+        return self.bound(self.resource(args, kwargs), args, kwargs, nonce)
+
+    def bound(
+        self,
+        resource: dict[str, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        nonce: str,
+    ) -> Bound:
+        """What a call is about, now, whose resource was taken.
+
+        Raises:
+            FormatError, Exception: As ``take``.
+        """
         return Bound(
-            deepcopy(dict(resource)), self._digest(args, kwargs), self._stood_in(args, kwargs)
+            resource,
+            self._commitment(args, kwargs, nonce),
+            self._stood_in(args, kwargs, nonce),
         )
 
-    def _digest(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    def resource(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The call's resource, now.
+
+        Raises:
+            Exception: What the caller's ``resource`` raises.
+        """
+        resource = self._resource(*args, **kwargs) if callable(self._resource) else self._resource
+        return deepcopy(dict(resource))
+
+    def _commitment(self, args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str) -> str:
         if self._bind is not None:
-            return digest_of(self._bind(*args, **kwargs), "what bind= gives")
+            return strict_commitment(nonce, self._bind(*args, **kwargs), "what bind= gives")
         # The object of a method is not an argument of the call.
         given = (*self._first, *(args[1:] if self._is_method else args))
-        return digest_of({"args": given, "kwargs": {**self._named, **kwargs}}, "the call")
+        return strict_commitment(
+            nonce, {"args": given, "kwargs": {**self._named, **kwargs}}, "the call"
+        )
 
-    def _stood_in(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
-        """Digest of the defaults that a call uses and somebody could change, see ``Bound``."""
+    def _stood_in(self, args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str) -> str | None:
+        """Commitment to the defaults that a call uses and somebody could change, see ``Bound``."""
         if self._bind is not None or not self._defaults:
             return None
         try:
             given = self._signature.bind(*args, **kwargs).arguments
         except TypeError:  # a wrapper takes other arguments than what it wraps
             given = {}
-        return digest_of_result(
-            {name: value for name, value in self._defaults.items() if name not in given}
+        return commitment_to_result(
+            nonce, {name: value for name, value in self._defaults.items() if name not in given}
         )
 
 
-def digest_of(value: Any, what: str) -> str:
-    """Digest (``sha256:…``) of the canonical JSON of a value: the types that JSON has, no others.
+def strict_commitment(nonce: str, value: Any, what: str) -> str:
+    """The commitment to a value of the types that JSON has, and no others.
 
     An object of a subclass may say more than its JSON; so it has none here.
 
@@ -115,13 +146,13 @@ def digest_of(value: Any, what: str) -> str:
         FormatError: Naming the part that has no canonical form.
     """
     _check_plain(value, what, 0)
-    return f"sha256:{sha256(encode_canonical(value)).hexdigest()}"
+    return commitment(nonce, value)
 
 
-def digest_of_result(result: Any) -> str | None:
-    """Digest of the canonical JSON of a result; None if it has none."""
+def commitment_to_result(nonce: str, result: Any) -> str | None:
+    """The commitment to a result; None if it has no canonical JSON."""
     try:
-        return f"sha256:{sha256(encode_canonical(result)).hexdigest()}"
+        return commitment(nonce, result)
     except (FormatError, ValueError, TypeError, RecursionError):
         return None
 

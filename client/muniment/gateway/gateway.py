@@ -34,6 +34,7 @@ from muniment.gateway.authorization import authorize
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT, Delivery, DeliveryOptions
 from muniment.gateway.outcomes import Unfinished
 from muniment.gateway.receipts import Receipt
+from muniment.gateway.salts import Salts
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
 from muniment.gateway.submissions import Passage, Piece, Submission
 from muniment.http.access import Access
@@ -150,6 +151,7 @@ class Gateway:
         self._delivery: Delivery | None = None
         self._spool_path = None if spool is None else Path(spool)
         self._spool: Spool | None = None
+        self._salts = Salts.passing()
         self._url = log_url
 
     # Life
@@ -174,7 +176,10 @@ class Gateway:
                     ),
                     self._preparer,
                 )
+                self._salts = await asyncio.to_thread(Salts.make, self._spool_path)
         except BaseException:
+            if self._spool is not None:
+                await self._spool.close(drain=0)
             await self._client.close()
             raise
         return self
@@ -236,6 +241,11 @@ class Gateway:
     def has_spool(self) -> bool:
         """Whether a spool is open."""
         return self._spool is not None
+
+    @property
+    def salts(self) -> Salts:
+        """The salt of its commitments: that beside the spool; without one, nobody keeps it."""
+        return self._salts
 
     @property
     def spool(self) -> Spool:

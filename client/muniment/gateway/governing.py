@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol, Required, TypeAlias, TypedDict, TypeVar
 
-from muniment.errors import Denied
+from muniment.errors import Denied, MunimentError
 from muniment.gateway.authorization import (
     authorize_call,
     denial_of,
-    denial_of_error,
     denial_of_verdict,
     note_failure,
 )
@@ -30,10 +29,11 @@ from muniment.gateway.callbinding import (
     CallBinding,
     JsonObject,
     ResourceOf,
-    digest_of_result,
+    commitment_to_result,
 )
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.outcomes import KEEPING, PendingOutcome
+from muniment.gateway.refusals import denial_of_members, record_reduced
 from muniment.gateway.runs import current_run, run_edges
 from muniment.permit import Permit, Verdict
 from muniment.records.canonical import encode_canonical
@@ -56,7 +56,7 @@ class Call:
         execution: Id of the run that the call is.
         request: The AuthZEN request.
         parent: The run that triggered the call, if any.
-        inputs: Digest of the arguments, or of what stands for them.
+        inputs: Commitment to the arguments, or to what stands for them.
     """
 
     execution: str
@@ -195,17 +195,18 @@ class Governing:
             Denied: If it may not run; then its outcome is kept, if it needs one.
         """
         self._signature.bind(*args, **kwargs)
+        execution = f"run-{secrets.token_hex(12)}"
+        nonce = self._gateway.salts.nonce(execution, _ARGUMENTS)
+        asked: dict[str, Any] = {"id": f"d-{execution}", "execution": execution}
+        bound, parent = await self._bind(asked, args, kwargs, nonce)
+        call = Call(execution, asked["request"], parent, bound.commitment)
         try:
-            bound = self._binding.take(args, kwargs)
-            call = self._call(bound, args, kwargs)
             outcome = await self._begin(call)
-        except Denied:
-            raise
         except Exception as error:
-            raise denial_of_error(error) from error
+            raise denial_of(error) from error
         try:
-            await self._authorize(call, outcome)
-            if not self._binding.take(args, kwargs).is_same(bound):
+            await self._authorize(call, asked, outcome)
+            if not self._binding.take(args, kwargs, nonce).is_same(bound):
                 raise Denied(("authorization_discontinuity",), [_CHANGED])
             self._gateway.spool.check_there()
         except BaseException as error:
@@ -229,13 +230,16 @@ class Governing:
             TypeError: If the result is something that would run only now.
             MunimentError: If the outcome cannot be kept.
         """
-        digest = digest_of_result(result)
+        nonce = self._gateway.salts.nonce(permitted.call.execution, _RESULT)
+        digest = commitment_to_result(nonce, result)
         if digest is not None:
             await self._keep(permitted, "completed", outputs={"result": digest})
             return
         unrun = close_unrun(result)
-        is_unknown = unrun is not None or is_unseen(result)
-        await self._keep(permitted, "unknown" if is_unknown else "completed")
+        if unrun is None and not is_unseen(result):
+            await self._keep(permitted, "completed", unbound=[_RESULT])
+            return
+        await self._keep(permitted, "unknown")
         if unrun is not None:
             raise TypeError(
                 f"a governed call gave back a {unrun}, which had not run and is closed now: it "
@@ -262,17 +266,43 @@ class Governing:
             ):
                 answer.close()  # the gateway's loop did not even begin
 
-    def _call(self, bound: Bound, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        parent = self._parent(*args, **kwargs) if callable(self._parent) else self._parent
-        parent = current_run() if parent is None else parent
-        if parent is None and self._require_parent:
-            raise Denied(("lineage_fragmentation",), [_NO_PARENT])
-        request = {
-            "subject": deepcopy(dict(self._subject)),
-            "action": {"name": self._action},
-            "resource": bound.resource,
-        }
-        return Call(f"run-{secrets.token_hex(12)}", request, parent, bound.digest)
+    async def _bind(
+        self, asked: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str
+    ) -> tuple[Bound, str | None]:
+        """What the call is about, and the run that triggers it; notes the request.
+
+        Raises:
+            Denied: If that cannot be told, or what runs cannot be bound to it; it is recorded.
+        """
+        request = asked["request"] = {"action": {"name": self._action}}
+        try:
+            request["subject"] = deepcopy(dict(self._subject))
+            request["resource"] = self._binding.resource(args, kwargs)
+            parent = self._parent(*args, **kwargs) if callable(self._parent) else self._parent
+            parent = current_run() if parent is None else parent
+            if parent is None and self._require_parent:
+                raise Denied(("lineage_fragmentation",), [_NO_PARENT])
+        except Exception as error:
+            raise await self._refuse(asked, denial_of(error)) from error
+        try:
+            bound = self._binding.bound(request["resource"], args, kwargs, nonce)
+        except Exception as error:
+            denial = denial_of(error)
+            try:
+                asked["response"] = await self._evaluate(request)  # whose no comes first
+            except Denied as failed:
+                denial = failed
+            raise await self._refuse(asked, denial) from error
+        return bound, parent
+
+    async def _refuse(self, asked: dict[str, Any], denial: Denied) -> Denied:
+        """Records that a call is denied of which there will be no decision otherwise."""
+        denial = denial_of_members(asked, denial)
+        work = record_reduced(self._gateway, asked, denial)
+        try:
+            return await self._wait(work, self._gateway.deadline + KEEPING)
+        except MunimentError as error:
+            return Denied(denial.codes, [*denial.reasons, f"the denial is not recorded: {error}"])
 
     async def _begin(self, call: Call) -> PendingOutcome:
         gateway = self._gateway
@@ -281,15 +311,18 @@ class Governing:
         members = {"execution": call.execution, "inputs": {"arguments": call.inputs}}
         return await self._wait(PendingOutcome.begin(gateway, members), KEEPING)
 
-    async def _authorize(self, call: Call, outcome: PendingOutcome) -> None:
-        response = await self._evaluate(call)
-        record, entry = self._decision(call, response)
-        edges = run_edges(
-            call.execution,
-            agent=call.request["subject"]["id"],
-            parent=call.parent,
-            delegator=self._delegator,
-        )
+    async def _authorize(self, call: Call, asked: dict[str, Any], outcome: PendingOutcome) -> None:
+        try:
+            asked["response"] = await self._evaluate(call.request)
+            record, entry = self._decision(call, asked)
+            edges = run_edges(
+                call.execution,
+                agent=call.request["subject"]["id"],
+                parent=call.parent,
+                delegator=self._delegator,
+            )
+        except Exception as error:
+            raise await self._refuse(asked, denial_of(error)) from error
         work = authorize_call(self._gateway, record, entry, edges, outcome)
         permit = await self._wait(work, self._gateway.deadline + KEEPING)
         if self._check is not None:
@@ -297,23 +330,26 @@ class Governing:
             if found is not None and not found.permitted:
                 raise denial_of_verdict(found)
 
-    async def _evaluate(self, call: Call) -> dict[str, Any]:
+    async def _evaluate(self, request: JsonObject) -> dict[str, Any]:
         """The policy engine's answer; nobody else holds any of it.
 
         Raises:
             Denied: If it fails, gives none in time, or none that is one.
         """
         try:
-            said = await self._ask(self._decide(deepcopy(call.request)), "the policy engine")
+            said = await self._ask(self._decide(deepcopy(request)), "the policy engine")
             # One copy, of which all is read: the object could say something else the next time.
-            response = deepcopy(dict(said)) if isinstance(said, Mapping) else {}
+            response = dict(said) if isinstance(said, Mapping) else {}
         except Exception as error:
             raise Denied(("could_not_evaluate",), [str(error) or type(error).__name__]) from error
         if not isinstance(response.get("decision"), bool):
             raise Denied(("could_not_evaluate",), ["the policy engine gave no AuthZEN response"])
-        return response
+        try:
+            return deepcopy(response)
+        except Exception:  # noqa: BLE001 - no more than what cannot be copied can it be recorded
+            return response
 
-    def _decision(self, call: Call, response: dict[str, Any]) -> tuple[Decision, bytes]:
+    def _decision(self, call: Call, asked: dict[str, Any]) -> tuple[Decision, bytes]:
         """The decision's record, and its bytes.
 
         Raises:
@@ -322,21 +358,28 @@ class Governing:
         members: dict[str, Any] = {
             "v": 1,
             "kind": "decision",
-            "id": f"d-{call.execution}",
             "time": time.time_ns() // 1_000_000,
             "producer": self._gateway.producer,
-            "execution": call.execution,
+            **asked,
             "request": deepcopy(call.request),
-            "response": response,
+            "response": dict(asked["response"]),
         }
-        allowed: bool = response["decision"]
+        allowed: bool = asked["response"]["decision"]
         if not allowed:
             members["denial"] = {"codes": ["denied_by_policy"]}
-        completed = members if self._complete is None else self._complete(_copy(call), members)
+        completed: Any = members
+        if self._complete is not None:
+            completed = self._complete(_copy(call), members)
+            if isinstance(completed, Mapping):  # for the record of a refusal
+                asked |= {name: one for name, one in completed.items() if name not in asked}
         [entry] = self._gateway.prepare([completed])
         record = parse_record(entry)
         return _check_own(record, call, allowed=allowed), entry
 
+
+_ARGUMENTS: Final = "inputs.arguments"
+_RESULT: Final = "outputs.result"
+"""Where an outcome has its commitments."""
 
 _CHANGED: Final = (
     "the arguments, or the resource made of them, changed between the decision and the run"

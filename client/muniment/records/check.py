@@ -248,7 +248,11 @@ def _check_outcome(record: Outcome) -> None:
     if record.denial is not None:
         if record.status != "aborted":
             raise FormatError(f"denial: a run that is {record.status} was not denied")
+        if record.denial.reduced is not None:
+            raise FormatError("denial.reduced: only of a decision")
         _check_distinct(record.denial.codes, "denial.codes")
+    if record.unbound is not None:
+        _check_distinct(record.unbound, "unbound")
 
 
 def _check_revocation(record: Revocation) -> None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 from msgspec import Meta, Struct
 
 from muniment.records.artifact import Artifact
+from muniment.records.canonical import MAX_SAFE_INTEGER
 from muniment.records.members import (
     MAX_ITEMS,
     MAX_SIGNATURES,
@@ -60,14 +61,34 @@ class Entity(NamedTuple):
     id: str
 
 
+class LeftOut(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What a reduced decision does not hold of one member; `reduction` tells how it is made.
+
+    Attributes:
+        size: Length in bytes of the canonical JSON of what was there.
+        digest: Salted commitment to it; None where no salt is kept.
+        type: What was there instead of a value that JSON has a form for: the name of a type, or
+            ``missing``. Then nothing else is known of it.
+    """
+
+    size: Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)] | None = None
+    digest: Digest | None = None
+    type: ShortName | None = None
+
+
 class Denial(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Why a decision is false, or why a run that was allowed never began.
 
     Attributes:
         codes: At least one code, each at most once.
+        reduced: Of a decision that could not be recorded as it was: what is left out of it or cut
+            short, by path (``request.context.account``); 1 to MAX_ITEMS, None for nothing.
     """
 
     codes: Annotated[tuple[DenialCode, ...], Meta(min_length=1)]
+    reduced: (
+        Annotated[dict[ShortName, LeftOut], Meta(min_length=1, max_length=MAX_ITEMS)] | None
+    ) = None
 
 
 class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -268,8 +289,11 @@ class Outcome(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="outco
         status: How it ended: it ran to its end (`completed`), raised (`failed`), was stopped or
             never began (`aborted`), or nobody saw what became of it (`unknown`).
         denial: Why it never began; only of an `aborted` run.
-        inputs: Digests of what it read, by name; 1 to MAX_ITEMS, None for none.
+        inputs: Digests of what it read, by name; 1 to MAX_ITEMS, None for none. Those that
+            governed calls make are salted commitments, see `commitments`.
         outputs: Digests of what it made, likewise.
+        unbound: Of which inputs and outputs there is no digest, because they have no canonical
+            JSON, e.g. ``outputs.result``; each once.
         traceparent: W3C trace context of the run.
     """
 
@@ -280,6 +304,9 @@ class Outcome(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="outco
         None
     )
     outputs: Annotated[dict[ShortName, Digest], Meta(min_length=1, max_length=MAX_ITEMS)] | None = (
+        None
+    )
+    unbound: Annotated[tuple[ShortName, ...], Meta(min_length=1, max_length=MAX_ITEMS)] | None = (
         None
     )
     traceparent: Traceparent | None = None

@@ -1,0 +1,135 @@
+"""Denials on record: in the log as they are, reduced if they must be, and later if the log is away.
+
+Who may choose what a call is about could otherwise try what is allowed and leave no trace: a file
+name that is too long, a number that JSON readers would round.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from muniment.errors import Denied, MunimentError
+from muniment.gateway.submissions import Passage
+from muniment.records.codec import parse_record
+from muniment.records.kinds import Decision
+from muniment.records.members import DenialCode
+from muniment.records.preparation import RecordInput
+from muniment.records.reduction import Commit, record_id, reduce_decision, stated_codes
+
+if TYPE_CHECKING:
+    from muniment.gateway.gateway import Gateway
+
+
+async def record_denial(
+    gateway: "Gateway",
+    decision: Decision,
+    entry: bytes,
+    timeout: float | None = None,  # noqa: ASYNC109 - the batch must outlive the caller's deadline
+) -> tuple[int | None, str]:
+    """Logs a decision of false, or leaves that to the spool when the log does not have it.
+
+    Returns:
+        Its leaf index, if it is known; and else, in words, where it is.
+    """
+    passage = Passage()
+    try:
+        (receipt,) = await gateway.submit_encoded([entry], timeout=timeout, passage=passage)
+    except MunimentError as error:
+        if passage.has_left:
+            return None, f"the denial is not recorded for certain: {error}"
+        if not gateway.has_spool:
+            return None, f"the denial is not recorded: {error}"
+        try:
+            await gateway.spool.put([entry])
+        except MunimentError as failed:
+            return None, f"the denial is not recorded: {error}; {failed}"
+        return None, f"decision {decision.id} is in the spool, for later: {error}"
+    return receipt.index, ""
+
+
+async def record_reduced(
+    gateway: "Gateway",
+    members: Mapping[str, Any],
+    denial: Denied,
+    timeout: float | None = None,  # noqa: ASYNC109 - see record_denial
+) -> Denied:
+    """Logs a denial whose decision cannot be recorded as it is, reduced as far as it must be.
+
+    Args:
+        gateway: An open gateway.
+        members: The decision's members, whatever they are.
+        denial: The denial, with the codes that are recorded.
+        timeout: As for ``Gateway.submit``.
+
+    Returns:
+        The denial, with its leaf index; its reasons say so when it is not recorded.
+    """
+    try:
+        entry = _reduced_entry(gateway, members, denial.codes)
+        record = parse_record(entry)
+        assert isinstance(record, Decision)  # noqa: S101 - made so
+        index, trouble = await record_denial(gateway, record, entry, timeout)
+    except Exception as error:  # noqa: BLE001 - a denial is one whatever keeps it from the log
+        index, trouble = None, f"the denial is not recorded: {error}"
+    reasons = [*denial.reasons]
+    if trouble:
+        reasons.append(trouble)
+    elif index is not None:
+        reasons.append(f"recorded as decision {record.id}, leaf {index}")
+    return Denied(denial.codes, reasons, index=index)
+
+
+def members_of(decision: RecordInput) -> Mapping[str, Any] | None:
+    """The members of what shall be a decision, as far as they can be told; None if it is none."""
+    value: Any = decision
+    try:
+        if isinstance(decision, msgspec.Struct):
+            if not isinstance(decision, Decision):
+                return None
+            value = {
+                name: _builtins(getattr(decision, name))
+                for name in decision.__struct_fields__
+                if getattr(decision, name) is not None
+            }
+        elif isinstance(decision, str | bytes):
+            value = json.loads(decision)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, Mapping) or value.get("kind", "decision") != "decision":
+        return None
+    return value if isinstance(value.get("request"), Mapping) else None
+
+
+def _builtins(value: Any) -> Any:
+    """A member of a typed record as the built-in values that it is made of, if it can be."""
+    if not isinstance(value, msgspec.Struct | tuple):
+        return value
+    try:
+        return msgspec.to_builtins(value)
+    except (msgspec.MsgspecError, TypeError, ValueError):
+        return value
+
+
+def denial_of_members(members: Mapping[str, Any], denial: Denied) -> Denied:
+    """The denial of a decision that cannot be recorded: for what it says, if it says no itself."""
+    response = members.get("response", {"decision": members.get("expected")})
+    if not isinstance(response, Mapping) or response.get("decision") is not False:
+        return denial
+    codes: tuple[DenialCode, ...] = stated_codes(members) or ("denied_by_policy",)
+    return Denied(codes, [*denial.reasons])
+
+
+def _reduced_entry(
+    gateway: "Gateway", members: Mapping[str, Any], codes: tuple[DenialCode, ...]
+) -> bytes:
+    id_ = record_id(members.get("id")) or f"d-{secrets.token_hex(12)}"
+    commit: Commit | None = partial(gateway.salts.commit, id_) if gateway.has_spool else None
+    try:
+        [entry] = gateway.prepare([reduce_decision(members, id_, codes, commit)])
+    except Exception:  # noqa: BLE001 - the caller's objects may do anything
+        [entry] = gateway.prepare([reduce_decision({}, id_, codes, None)])
+    return entry
