@@ -45,7 +45,7 @@ class Salts:
         return cls.read(spool)
 
     @classmethod
-    def read(cls, spool: Path) -> Self:
+    def read(cls, spool: Path | str) -> Self:
         """Reads the salt beside a spool, which a gateway may have open.
 
         Raises:
@@ -93,5 +93,5 @@ class Salts:
         return addendum(self.nonce(record, member), value)
 
 
-def _beside(spool: Path) -> Path:
-    return spool.with_name(spool.name + SALT_SUFFIX)
+def _beside(spool: Path | str) -> Path:
+    return Path(f"{spool}{SALT_SUFFIX}")
