@@ -23,7 +23,7 @@ from muniment_service.config import Address
 from muniment_service.http import App, Problem, Request, Response
 from muniment_service.metrics import Metrics
 from muniment_witness.cli.remote import lines_of
-from muniment_witness.gossip import net
+from muniment_witness.config import check_url as check_witness_url
 from muniment_witness.gossip.peers import EvidenceList
 from muniment_witness.judge.decide import Log
 from muniment_witness.judge.relation import authentic
@@ -118,7 +118,7 @@ def _peer_json(data: bytes) -> None:
 def _url(data: bytes) -> None:
     """What is accepted as a base URL names a host, and can be asked for a path below."""
     text = text_of(data)
-    for check in (check_url, net.check_url, check_webhook):
+    for check in (check_url, check_witness_url, check_webhook):
         try:
             url = check(text)
         except ValueError:

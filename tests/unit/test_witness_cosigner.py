@@ -10,8 +10,8 @@ import pytest
 
 from muniment.local.sqlitefile import FatalDatabaseError
 from muniment_service.http import Problem
-from muniment_witness.judge import cosigner as module
-from muniment_witness.judge.cosigner import Cosigner
+from muniment_witness.cosign import cosigner as module
+from muniment_witness.cosign.cosigner import Cosigner
 from muniment_witness.judge.decide import Authentic, Log, Refused, authenticate
 from muniment_witness.store.heads import Cosigned
 from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer

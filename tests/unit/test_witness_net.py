@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from byzantine import GARBAGE, OVERSIZED, SLOW, TRICKLE, Answer, Asked, Stand
+from muniment_witness.config import check_url
 from muniment_witness.gossip.net import (
     MAX_ETAG,
     HttpTransport,
     UnreachableError,
-    check_url,
     transport,
 )
 

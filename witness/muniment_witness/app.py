@@ -20,6 +20,8 @@ from muniment_service.process import (
 from muniment_service.server import serving, serving_unix
 from muniment_service.tls import server_context
 from muniment_witness.config import WitnessConfig
+from muniment_witness.cosign.cosigner import Cosigner
+from muniment_witness.cosign.suspension import Holds, Lacking, Who
 from muniment_witness.gossip.advance import Mover
 from muniment_witness.gossip.alarmboard import AlarmBoard
 from muniment_witness.gossip.announcer import HeadAnnouncer
@@ -38,8 +40,6 @@ from muniment_witness.gossip.sources import Sources
 from muniment_witness.gossip.tiles import TileCache, TileReader
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.api import WitnessHttp
-from muniment_witness.judge.cosigner import Cosigner
-from muniment_witness.judge.suspension import Holds, Lacking, Who
 from muniment_witness.running import Parts, Running
 from muniment_witness.store.heads import Store
 

@@ -31,6 +31,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from muniment.http.access import check_token_url, read_token
+from muniment.http.urls import split_url
 from muniment.local.logs import LogFormat, LogLevel
 from muniment.tlog.cosignature import (
     MAX_NAME_SIZE,
@@ -57,8 +58,6 @@ from muniment_service.config import (
 from muniment_service.limits import Count, Limits
 from muniment_service.signers import read_signers
 from muniment_service.tls import OutgoingTable, TlsTable
-from muniment_witness.gossip.net import check_url
-from muniment_witness.gossip.tiles import CACHE_BYTES
 from muniment_witness.judge.decide import Log
 from muniment_witness.store.heads import HISTORY
 
@@ -68,6 +67,9 @@ LOG_ALGORITHMS: Final = (ED25519, COSIGNATURE_MLDSA44)
 WITNESS_ALGORITHMS: Final = (COSIGNATURE_ED25519, COSIGNATURE_MLDSA44)
 """Signature types with which witnesses cosign."""
 
+
+CACHE_BYTES: Final = 16 << 20
+"""Bytes of tiles held by default; the right edges of a thousand logs fit."""
 
 Seconds = Annotated[float, Meta(ge=0.01, le=10_000_000)]
 
@@ -315,3 +317,15 @@ def _peers(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> tuple[Pe
         with config_key(path, f"{table}.url"):
             peers[name] = Peer(name, verifiers, check_url(entry.url))
     return tuple(peers.values())
+
+
+def check_url(text: str) -> str:
+    """Checks a base URL and returns it without trailing slashes.
+
+    Raises:
+        ValueError: If it is not an absolute http or https URL, or has a query, fragment or user.
+    """
+    parts = split_url(text)
+    if parts.query or parts.fragment:
+        raise ValueError("a base URL has no query, fragment or user")
+    return text.rstrip("/")

@@ -29,9 +29,9 @@ from muniment_witness.cli.exits import (
 )
 from muniment_witness.cli.feed import Feeder, RefusedError
 from muniment_witness.cli.remote import lines_of, read_all, read_status, write_all
-from muniment_witness.config import WitnessFile
+from muniment_witness.config import WitnessFile, check_url
 from muniment_witness.gossip.jitter import jittered
-from muniment_witness.gossip.net import Transport, check_url, transport
+from muniment_witness.gossip.net import Transport, transport
 
 REQUEST_SECONDS: Final = 20.0
 """Deadline of one request."""

@@ -14,13 +14,13 @@ from muniment.local.logs import event
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import Note, Verifier, verify_note
+from muniment_witness.cosign.cosigner import Cosigner
+from muniment_witness.cosign.suspension import Holds, Own
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.tiles import TileReader, UnresolvedError
 from muniment_witness.judge.comparison import Comparison
-from muniment_witness.judge.cosigner import Cosigner
 from muniment_witness.judge.decide import Authentic, Refused
 from muniment_witness.judge.relation import Seen
-from muniment_witness.judge.suspension import Holds, Own
 from muniment_witness.store.heads import Cosigned, Store
 
 _LOGGER: Final = logging.getLogger(__name__)

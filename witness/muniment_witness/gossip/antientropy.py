@@ -23,6 +23,7 @@ from muniment.tlog.encoding import FormatError, VerificationError, unframe
 from muniment.tlog.evidence import MAX_EVIDENCE_SIZE, parse_evidence
 from muniment.tlog.note import Note, Verifier, lines_of, verify_note
 from muniment_witness.config import Peer
+from muniment_witness.cosign.suspension import Holds
 from muniment_witness.gossip.advance import Mover
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.jitter import jittered
@@ -40,7 +41,6 @@ from muniment_witness.gossip.sources import Sources, peer_prefix, shown_path
 from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import Log
 from muniment_witness.judge.relation import authentic
-from muniment_witness.judge.suspension import Holds
 from muniment_witness.store.observations import Ledger, Noted
 
 MAX_FETCHED: Final = 32

@@ -11,10 +11,10 @@ from muniment.tlog.encoding import VerificationError
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.proven import verify_evidence
 from muniment_service.metrics import Metrics
+from muniment_witness.cosign.suspension import Holds
 from muniment_witness.gossip.alarmboard import AlarmBoard
 from muniment_witness.gossip.outbox import Outbox
 from muniment_witness.judge.decide import Log
-from muniment_witness.judge.suspension import Holds
 from muniment_witness.store.observations import Filed, Ledger
 
 _LOGGER: Final = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ from typing import Final, Protocol
 
 from muniment.http.access import ANYBODY, Access
 from muniment.http.client import HttpError, HttpSession
-from muniment.http.urls import split_url
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import MAX_NOTE_SIZE
 
@@ -166,15 +165,3 @@ def _session(access: Access) -> HttpSession:
         tls=access.ssl(),
         connections=MAX_CONNECTIONS,
     )
-
-
-def check_url(text: str) -> str:
-    """Checks a base URL and returns it without trailing slashes.
-
-    Raises:
-        ValueError: If it is not an absolute http or https URL, or has a query, fragment or user.
-    """
-    parts = split_url(text)
-    if parts.query or parts.fragment:
-        raise ValueError("a base URL has no query, fragment or user")
-    return text.rstrip("/")

@@ -15,6 +15,7 @@ from muniment.local.outside import Contained
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.note import Verifier
 from muniment_witness.config import LogOptions
+from muniment_witness.cosign.suspension import Holds
 from muniment_witness.gossip.advance import Mover
 from muniment_witness.gossip.announcer import HeadAnnouncer
 from muniment_witness.gossip.antientropy import Gossip
@@ -26,7 +27,6 @@ from muniment_witness.gossip.sources import Sources
 from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import Log
 from muniment_witness.judge.relation import Seen, authentic
-from muniment_witness.judge.suspension import Holds
 from muniment_witness.store.heads import Cosigned, Store
 
 _LOGGER: Final = logging.getLogger(__name__)

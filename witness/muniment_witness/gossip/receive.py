@@ -19,6 +19,7 @@ from muniment.tlog.encoding import FormatError, MunimentError, unframe
 from muniment.tlog.evidence import parse_evidence
 from muniment_service.http import Problem, overloaded
 from muniment_witness.config import Peer
+from muniment_witness.cosign.suspension import Holds
 from muniment_witness.gossip.budget import Budget
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
@@ -27,7 +28,6 @@ from muniment_witness.gossip.senders import STRANGERS, Senders
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.judge.decide import Log
 from muniment_witness.judge.relation import Seen, authentic
-from muniment_witness.judge.suspension import Holds
 from muniment_witness.store.observations import Ledger
 
 HEADS_PER_SECOND: Final = 4.0

@@ -9,6 +9,7 @@ from contextlib import suppress
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.evidence import contradiction_of
+from muniment_witness.cosign.suspension import Holds
 from muniment_witness.gossip.advance import Mover
 from muniment_witness.gossip.announcer import HeadAnnouncer
 from muniment_witness.gossip.comparer import Comparer
@@ -17,7 +18,6 @@ from muniment_witness.gossip.sources import Sources
 from muniment_witness.gossip.tiles import UnresolvedError
 from muniment_witness.judge.decide import Authentic, Refused
 from muniment_witness.judge.relation import Same, Seen, Unrelated, compare, digest_of
-from muniment_witness.judge.suspension import Holds
 from muniment_witness.store.heads import Cosigned, Store
 
 _SOURCE = "add-checkpoint"

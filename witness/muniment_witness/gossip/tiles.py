@@ -14,11 +14,9 @@ from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
 from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.tiles import TILE_WIDTH, Tile
+from muniment_witness.config import CACHE_BYTES
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.treecheck import prefix_of, tiles_for
-
-CACHE_BYTES: Final = 16 << 20
-"""Bytes of tiles kept by default; the right edges of a thousand logs fit."""
 
 _TILE_BYTES: Final = TILE_WIDTH * HASH_SIZE
 

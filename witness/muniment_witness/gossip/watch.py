@@ -14,6 +14,8 @@ from typing import Final
 from muniment.local.logs import event
 from muniment_service.http import Problem
 from muniment_witness.config import WitnessConfig
+from muniment_witness.cosign.cosigner import Cosigner
+from muniment_witness.cosign.suspension import Holds
 from muniment_witness.gossip.advance import Mover
 from muniment_witness.gossip.alarmboard import AlarmBoard
 from muniment_witness.gossip.alarms import Alarm, Situation, alarms
@@ -27,9 +29,7 @@ from muniment_witness.gossip.receive import PushReceiver
 from muniment_witness.gossip.requests import RequestObserver
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.gossip.tiles import TileCache, UnresolvedError
-from muniment_witness.judge.cosigner import Cosigner
 from muniment_witness.judge.decide import Refused
-from muniment_witness.judge.suspension import Holds
 from muniment_witness.store.heads import Store
 
 ALARM_SECONDS: Final = 5.0
