@@ -20,9 +20,9 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.heads import Head
 from muniment.tlog.heads import Head as WitnessHead
 from muniment.tlog.merkle import CompactRange, leaf_hashes
+from muniment.tlog.treereader import read_consistency, read_root
 from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_log.core.integrate import restore
-from muniment_log.core.proofs import consistency_proof, root_at
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_witness.judge.decide import NEVER, Accepted, Log, State, decide
@@ -96,7 +96,7 @@ async def look(path: Path, history: History, cosigned: Sequence[int] = ()) -> Fo
                 continue
             known = parse_signed_checkpoint(note).checkpoint
             assert known.size <= head.size, "a signed head is ahead of the tree"
-            assert await root_at(tiles, known.size) == known.root == history.roots[known.size]
+            assert await read_root(tiles, known.size) == known.root == history.roots[known.size]
             sizes.append(known.size)
         for size in cosigned:
             await _witness_accepts(tiles, history.head(size), head)
@@ -108,7 +108,7 @@ async def look(path: Path, history: History, cosigned: Sequence[int] = ()) -> Fo
 async def _witness_accepts(tiles: EmbeddedTiles, known: Head, head: Head) -> None:
     """The rules of a real witness that has cosigned `known`, on the next head."""
     note: SignedCheckpoint = sign_checkpoint(Checkpoint(ORIGIN, *head), [SIGNER], 1)
-    proof = await consistency_proof(tiles, known.size, head.size) if known.size else ()
+    proof = await read_consistency(tiles, known.size, head.size) if known.size else ()
     request = AddCheckpoint(known.size, tuple(proof), note)
     remembered = NEVER if known.size == 0 else WitnessHead(*known)
     outcome = decide(State(LOG, remembered, 1), request, 2)

@@ -8,8 +8,8 @@ import pytest
 from muniment.tlog.encoding import frame
 from muniment.tlog.merkle import leaf_hashes
 from muniment.tlog.tiles import ENTRIES, Tile
+from muniment.tlog.treereader import read_consistency, read_inclusions, read_root
 from muniment_log.core.integrate import EMPTY_EDGE, integrate
-from muniment_log.core.proofs import consistency_proof, inclusion_proofs, root_at
 from muniment_log.errors import DamagedTileError, StorageError
 from muniment_log.storage.embedded import EmbeddedTiles
 
@@ -88,22 +88,22 @@ async def test_a_flipped_bit_is_noticed_and_named(storage: Rotting, key: tuple[i
 
 async def test_no_proof_is_made_of_damaged_tiles(storage: Rotting) -> None:
     tiles = EmbeddedTiles(storage, storage.edge, None)
-    before = await inclusion_proofs(tiles, 70, 71, SIZE)
+    before = await read_inclusions(tiles, 70, 71, SIZE)
     sizes = (256 * 3, 256 * 255)
-    roots = [await root_at(tiles, size) for size in sizes]
+    roots = [await read_root(tiles, size) for size in sizes]
     for key in ((0, 0), (1, 0)):
         good = storage.stored[key]
         storage.flip(key, random.Random(1))
         # What is in memory was checked; what is read anew is damaged.
-        assert await inclusion_proofs(tiles, 70, 71, SIZE) == before
+        assert await read_inclusions(tiles, 70, 71, SIZE) == before
         fresh = EmbeddedTiles(storage, storage.edge, None)
         with pytest.raises(StorageError, match="is damaged"):
-            await inclusion_proofs(fresh, 70, 71, SIZE)
+            await read_inclusions(fresh, 70, 71, SIZE)
         with pytest.raises(StorageError, match="is damaged"):
-            await consistency_proof(fresh, 100, SIZE)
+            await read_consistency(fresh, 100, SIZE)
         storage.stored[key] = good
     fresh = EmbeddedTiles(storage, storage.edge, None)
-    assert [await root_at(fresh, size) for size in sizes] == roots
+    assert [await read_root(fresh, size) for size in sizes] == roots
 
 
 async def test_what_witnesses_for_a_tile_is_read_with_it_and_once(storage: Rotting) -> None:

@@ -1,7 +1,7 @@
 """Tiles as the bucket has them (C2SP tlog-tiles): full ones, and the edge of a published tree.
 
 Whatever is missing or is not what the tree was made of is named. Full tiles are checked by whoever
-reads them, against the tile above (`storage.tilecheck`); the chain ends in the right edge, which is
+reads them, against the tile above (`storage.embedded`); the chain ends in the right edge, which is
 checked here against the root that the log has published.
 """
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import TILE_WIDTH, Tile
+from muniment.tlog.treereader import read_root
 from muniment_log.cluster.stored import published_edge, read_objects
 from muniment_log.cluster.tiles import CHECKPOINT
 from muniment_log.core.edges import upper_partials
 from muniment_log.core.heads import read_own_checkpoint
 from muniment_log.core.integrate import restore
-from muniment_log.core.proofs import root_at
 from muniment_log.errors import RolledBackError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class BucketTiles:
                     f"the database was rolled back: the newest checkpoint that it published has "
                     f"{newest} leaves, the one in the bucket {known.size}"
                 )
-            if await root_at(tiles, known.size) != known.root:
+            if await read_root(tiles, known.size) != known.root:
                 raise RolledBackError(
                     f"the checkpoint of {known.size} leaves in the bucket is of another history "
                     "than the database"

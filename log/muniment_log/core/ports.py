@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 
 from muniment.records.manifest import NO_PREVIOUS
+from muniment.tlog.treereader import AuthenticTiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -106,8 +107,11 @@ class Sequencer(Protocol):
         ...
 
 
-class TileSource(Protocol):
-    """Reads what is committed. One call is one round to the storage, whatever it asks for."""
+class TileSource(AuthenticTiles, Protocol):
+    """Reads what is committed, and authenticates what it reads from storage.
+
+    One call is one round to the storage, whatever it asks for.
+    """
 
     async def read(self, tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
         """The bytes of hash tiles and entry bundles, partial ones cut to their width.

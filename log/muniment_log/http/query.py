@@ -8,14 +8,14 @@ from urllib.parse import unquote
 from muniment.records.manifest import MANIFEST, check_stream_label
 from muniment.tlog.encoding import FormatError, format_base64, parse_decimal
 from muniment.tlog.tlogproof import TlogProof
-from muniment_log.core.ports import StreamKey
-from muniment_log.core.proofs import (
-    consistency_proof,
-    entry_at,
-    inclusion_proofs,
-    leaf_hash_at,
-    root_at,
+from muniment.tlog.treereader import (
+    read_consistency,
+    read_entry,
+    read_inclusions,
+    read_leaf_hash,
+    read_root,
 )
+from muniment_log.core.ports import StreamKey
 from muniment_log.http import bodies
 from muniment_log.http.problems import not_published_yet
 from muniment_log.http.reads import IMMUTABLE
@@ -76,7 +76,7 @@ class Query:
         size = published_size(self._publisher.published)
         if index >= size:
             raise not_published_yet(size)
-        data = await entry_at(self._tiles, index, size)
+        data = await read_entry(self._tiles, index, size)
         return Response(
             200,
             data,
@@ -97,15 +97,15 @@ class Query:
             raise not_published_yet(newest)
         if index >= size:
             raise Problem(400, "bad-query", f"index: a tree of {size} leaves has no leaf {index}")
-        (proof,) = await inclusion_proofs(self._tiles, index, index + 1, size)
+        (proof,) = await read_inclusions(self._tiles, index, index + 1, size)
         if _JSON in request.headers.get("Accept", ""):
             return json_response(
                 bodies.Inclusion(
                     index=index,
                     size=size,
-                    leaf_hash=format_base64(await leaf_hash_at(self._tiles, index, size)),
+                    leaf_hash=format_base64(await read_leaf_hash(self._tiles, index, size)),
                     proof=[format_base64(node) for node in proof],
-                    root=format_base64(await root_at(self._tiles, size)),
+                    root=format_base64(await read_root(self._tiles, size)),
                 ),
                 headers={"Vary": "Accept"},
             )
@@ -128,7 +128,7 @@ class Query:
             raise not_published_yet(published)
         if old > new:
             raise Problem(400, "bad-query", "from: larger than to")
-        proof = await consistency_proof(self._tiles, old, new)
+        proof = await read_consistency(self._tiles, old, new)
         return json_response(bodies.Consistency(old, new, [format_base64(node) for node in proof]))
 
 

@@ -14,8 +14,8 @@ import msgspec
 from muniment.records.forms import Forms
 from muniment.records.manifest import MAX_BATCH_BYTES
 from muniment.tlog.encoding import format_base64
+from muniment.tlog.treereader import read_inclusions
 from muniment_log.core.ingest import examine, receiving
-from muniment_log.core.proofs import inclusion_proofs
 from muniment_log.core.repeats import parse_key
 from muniment_log.core.scheduler import StepScheduler
 from muniment_log.errors import LogError, NotPublishedError, OverBudgetError
@@ -188,13 +188,13 @@ class Submit:
 
     async def _proofs(self, receipt: Receipt, size: int) -> list[tuple[bytes, ...]]:
         if receipt.indices is None:
-            return await inclusion_proofs(
+            return await read_inclusions(
                 self._tiles, receipt.first, receipt.first + receipt.count, size
             )
         proofs: dict[int, tuple[bytes, ...]] = {}
         for index in receipt.indices:
             if index not in proofs:
-                (proofs[index],) = await inclusion_proofs(self._tiles, index, index + 1, size)
+                (proofs[index],) = await read_inclusions(self._tiles, index, index + 1, size)
         return [proofs[index] for index in receipt.indices]
 
 

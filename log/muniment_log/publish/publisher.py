@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Protocol
 from muniment.local.logs import event
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError
+from muniment.tlog.treereader import read_consistency
 from muniment_log.core.ports import TileSource
-from muniment_log.core.proofs import consistency_proof
 from muniment_log.errors import DamagedTileError
 from muniment_log.publish.published import Waiting
 from muniment_log.publish.rounds import PublisherLimits, Round, Worker, Workers
@@ -411,7 +411,7 @@ class Publisher:
         """
         if self._proof is None or self._proof[0] != (old, new):
             try:
-                made = await consistency_proof(self._tiles, old, new)
+                made = await read_consistency(self._tiles, old, new)
             except DamagedTileError as error:
                 # Other witnesses know a newer head, which is proved from other tiles.
                 raise WitnessError(f"it could not be asked: {error}") from error

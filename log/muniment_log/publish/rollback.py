@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from muniment.local.logs import event
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import MunimentError
-from muniment_log.core.proofs import root_at
+from muniment.tlog.treereader import read_root
 from muniment_log.errors import DamagedTileError, RolledBackError, StorageError, UnavailableError
 from muniment_log.publish.witness import WitnessClient, WitnessError
 
@@ -93,7 +93,7 @@ async def _compare(
             f"the database was rolled back: it holds {head.size} leaves, but the witness "
             f"{witness.label} has a checkpoint of {known.size} that this log signed"
         )
-    if await root_at(tiles, known.size) != known.root:
+    if await read_root(tiles, known.size) != known.root:
         raise RolledBackError(
             f"the database holds another history: at size {known.size} its root is not the "
             f"one that this log signed and the witness {witness.label} has seen"
@@ -365,5 +365,5 @@ async def check_note(note: bytes, origin: str, tiles: TileSource, head: Head) ->
         raise StorageError(
             f"the database holds {head.size} leaves, but a signed checkpoint of {known.size}"
         )
-    if await root_at(tiles, known.size) != known.root:
+    if await read_root(tiles, known.size) != known.root:
         raise StorageError(f"the tree is not the one whose head of size {known.size} was signed")

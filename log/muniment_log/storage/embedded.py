@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment.tlog.treereader import is_below, place_above
 from muniment_log.core.integrate import cut_bundle
 from muniment_log.errors import DamagedTileError
-from muniment_log.storage.tilecheck import above, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from muniment.tlog.treereader import Place
     from muniment_log.core.integrate import Integration, RightEdge
-    from muniment_log.storage.tilecheck import Key
 
 CACHED_TILES: Final = 1024
 """Full hash tiles kept in memory: 8 MiB. Enough for the proofs of the last 250,000 leaves and all
@@ -48,7 +48,8 @@ class EmbeddedTiles:
 
     It is told of every commit, so what was written last is read without touching the
     file: a lone decision's proof costs no disk access and no thread. What is read from storage is
-    checked before it is used or kept, see `tilecheck`.
+    checked before it is used or kept, up to the right edge, which was checked against the root of
+    the tree at the start: what rots in storage is noticed before anything is computed from it.
 
     Attributes:
         damaged: told of each read that found a damaged tile.
@@ -59,7 +60,7 @@ class EmbeddedTiles:
         self._store = store
         self._edge = edge
         self._published = published
-        self._cache: OrderedDict[Key, bytes] = OrderedDict()
+        self._cache: OrderedDict[Place, bytes] = OrderedDict()
         self.damaged: Callable[[DamagedTileError], object] = lambda _: None
 
     @property
@@ -114,17 +115,17 @@ class EmbeddedTiles:
                 found[tile] = _cut(tile, checked[tile.level, tile.index])
         return found
 
-    async def _load(self, edge: RightEdge, keys: set[Key]) -> dict[Key, bytes]:
+    async def _load(self, edge: RightEdge, keys: set[Place]) -> dict[Place, bytes]:
         """Reads full tiles, with what witnesses for them, in one round; checks from the top."""
-        wanted: set[Key] = set()
-        checked: dict[Key, bytes] = {}
+        wanted: set[Place] = set()
+        checked: dict[Place, bytes] = {}
         for tile in keys:
             key = tile
             while key not in wanted and key not in checked:
                 known = _in_edge(edge, key) or self._cache.get(key)
                 if known is None:
                     wanted.add(key)
-                    key = above(key)
+                    key = place_above(*key)
                 else:
                     checked[key] = known
         order = sorted(wanted, reverse=True)
@@ -136,7 +137,8 @@ class EmbeddedTiles:
                 if known is not None:
                     checked[key] = known
                     continue
-                check(key, data, checked[above(key)])
+                if not is_below(*key, data, checked[place_above(*key)]):
+                    raise DamagedTileError(Tile(*key).path, "is damaged")
                 checked[key] = data
                 if key[0] != ENTRIES:
                     self._keep(key, data)
@@ -152,14 +154,14 @@ class EmbeddedTiles:
         self._cache.move_to_end((tile.level, tile.index))
         return _cut(tile, data)
 
-    def _keep(self, key: tuple[int, int], data: bytes) -> None:
+    def _keep(self, key: Place, data: bytes) -> None:
         self._cache[key] = data
         self._cache.move_to_end(key)
         while len(self._cache) > CACHED_TILES:
             self._cache.popitem(last=False)
 
 
-def _in_edge(edge: RightEdge, key: Key) -> bytes | None:
+def _in_edge(edge: RightEdge, key: Place) -> bytes | None:
     """The partial tile at a place, as long as it is; None where the tile is full."""
     level, index = key
     if level == ENTRIES:

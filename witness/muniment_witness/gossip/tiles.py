@@ -14,9 +14,9 @@ from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
 from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.tiles import TILE_WIDTH, Tile
+from muniment.tlog.treereader import prefix_from, tiles_of_prefix
 from muniment_witness.config import CACHE_BYTES
 from muniment_witness.gossip.net import Transport, UnreachableError
-from muniment_witness.gossip.treecheck import prefix_of, tiles_for
 
 _TILE_BYTES: Final = TILE_WIDTH * HASH_SIZE
 
@@ -78,7 +78,7 @@ class TileReader:
         Raises:
             UnresolvedError: If no source did; the message says why, source by source.
         """
-        wanted = tiles_for(old, view.size)
+        wanted = tiles_of_prefix(old, view.size)
         cached = {tile: data for tile in wanted if (data := self.cache.get(origin, tile))}
         reasons: list[str] = []
         for prefix in ("", *prefixes):
@@ -89,7 +89,7 @@ class TileReader:
                     continue
                 try:
                     tiles = {**held, **await self._read(prefix, missing)}
-                    return prefix_of(view, old, tiles), tiles
+                    return prefix_from(view, old, tiles), tiles
                 except (UnreachableError, FormatError, VerificationError) as error:
                     reasons.append(str(error))
         raise UnresolvedError("; ".join(dict.fromkeys(reasons)) or "nobody to ask for tiles")
