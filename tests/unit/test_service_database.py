@@ -17,7 +17,6 @@ from muniment.local.sqlitefile import (
     DatabaseError,
     Expected,
     FatalDatabaseError,
-    Readers,
     Writer,
     open_reader,
 )
@@ -305,24 +304,4 @@ async def test_a_log_that_cannot_be_lengthened_is_fatal(
     monkeypatch.undo()
     with pytest.raises(FatalDatabaseError, match="unusable since"):
         await writer.run(count)
-    await writer.close()
-
-
-async def test_readers_share_the_work(tmp_path: Path) -> None:
-    writer = await opened(tmp_path)
-    readers = Readers(tmp_path / "x.db", 3)
-    for number in range(5):
-        await writer.run(insert(number))
-        assert set(await asyncio.gather(*(readers.run(count) for _ in range(20)))) == {number + 1}
-
-    def bad(connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN")
-        count(connection)
-        raise KeyError
-
-    for _ in range(5):
-        with pytest.raises(KeyError):
-            await readers.run(bad)
-    assert await readers.run(count) == 5
-    await readers.close()
     await writer.close()

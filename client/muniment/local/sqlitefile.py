@@ -25,7 +25,6 @@ import stat
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
@@ -368,48 +367,6 @@ class Writer:
         finally:
             self._thread.close()
             self._owner.release()
-
-
-class Readers:
-    """A pool of query-only connections, each on a thread of its own. Close before the writer."""
-
-    def __init__(self, path: Path, count: int) -> None:
-        """Opens `count` connections to a database that a `Writer` of this process has open.
-
-        Raises:
-            DatabaseError: If a connection cannot be opened.
-        """
-        self._idle: Final[list[sqlite3.Connection]] = []
-        try:
-            for _ in range(count):
-                self._idle.append(open_reader(path))
-        except DatabaseError:
-            for connection in self._idle:
-                connection.close()
-            raise
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="database-reader")
-
-    async def run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Runs `work(connection)` on a reader's thread; it sees one snapshot only if it BEGINs."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._run, work)
-
-    def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        # As many threads as connections: pop never finds the list empty (and is atomic).
-        connection = self._idle.pop()
-        try:
-            return work(connection)
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            self._idle.append(connection)
-
-    async def close(self) -> None:
-        """Waits for running work and closes every connection."""
-        await asyncio.to_thread(self._threads.shutdown)
-        for connection in self._idle:
-            connection.close()
-        self._idle.clear()
 
 
 def open_reader(

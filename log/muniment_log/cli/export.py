@@ -17,7 +17,7 @@ from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import LogConfig, load
 from muniment_log.export import Exported, Target
 from muniment_log.export import export as export_log
-from muniment_log.storage.snapshot import LogSnapshot, SnapshotTiles
+from muniment_log.storage.snapshot import SnapshotTiles
 from muniment_log.storage.staticfolder import StaticFolder
 from muniment_service.process import run
 
@@ -65,9 +65,8 @@ async def _export(
     async with AsyncExitStack() as closing:
         source: TileSource
         if config.file.cluster is None:
-            snapshot = LogSnapshot(config.database)
-            closing.callback(snapshot.close)
-            source = SnapshotTiles(snapshot)
+            source = await SnapshotTiles.open(config.database)
+            closing.push_async_callback(source.close)
             note = await source.checkpoint()
         else:
             exporting = import_cluster_module("cluster.exporting")

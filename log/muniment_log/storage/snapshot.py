@@ -1,4 +1,4 @@
-"""Reading the embedded store beside the log: query-only.
+"""Reading the embedded store beside the log: query-only, on a thread or from async code.
 
 What is committed never changes, so each statement is a snapshot of its own and no transaction stays
 open: a reader must not keep the writer from resetting its write-ahead log. Close it before the
@@ -7,13 +7,13 @@ writer closes.
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
 from muniment.local.sqlitefile import DatabaseError, open_reader
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH
 from muniment_log.core.integrate import cut_bundle
+from muniment_log.storage.readers import Readers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,10 @@ _BUNDLE: Final = (
     "SELECT data FROM (SELECT -1 AS first, data FROM bundle WHERE idx = ?1"
     " UNION ALL SELECT first, data FROM tail WHERE first BETWEEN ?2 AND ?3) ORDER BY first"
 )
+
+
+_TILE: Final = "SELECT data FROM tile WHERE level = ? AND idx = ?"
+_PUBLISHED: Final = "SELECT note FROM head WHERE kind = 'published'"
 
 
 class LogSnapshot:
@@ -51,7 +55,7 @@ class LogSnapshot:
         Raises:
             DatabaseError: the file cannot be read.
         """
-        return [str(key) for (key,) in self._all("SELECT vkey FROM identity ORDER BY vkey")]
+        return [str(key) for key in self._all("SELECT vkey FROM identity ORDER BY vkey")]
 
     def published(self) -> bytes | None:
         """The published checkpoint; None before the first.
@@ -59,8 +63,8 @@ class LogSnapshot:
         Raises:
             DatabaseError: the file cannot be read.
         """
-        rows = self._all("SELECT note FROM head WHERE kind = 'published'")
-        return bytes(rows[0][0]) if rows else None
+        rows = self._all(_PUBLISHED)
+        return rows[0] if rows else None
 
     def bundle(self, index: int) -> bytes:
         """The entry bundle at an index, with all that is committed of it.
@@ -68,11 +72,7 @@ class LogSnapshot:
         Raises:
             DatabaseError: nothing of it is, or the file cannot be read.
         """
-        first = index * TILE_WIDTH
-        rows = self._all(_BUNDLE, (index, first, first + TILE_WIDTH - 1))
-        if not rows:
-            raise DatabaseError(f"{self._path}: entry bundle {index} is missing")
-        return b"".join([data for (data,) in rows])
+        return _joined(self._path, index, self._all(_BUNDLE, _bundle_at(index)))
 
     def tile(self, level: int, index: int) -> bytes:
         """A full hash tile.
@@ -80,14 +80,11 @@ class LogSnapshot:
         Raises:
             DatabaseError: it is not stored, or the file cannot be read.
         """
-        rows = self._all("SELECT data FROM tile WHERE level = ? AND idx = ?", (level, index))
-        if not rows:
-            raise DatabaseError(f"{self._path}: tile {index} of level {level} is missing")
-        return bytes(rows[0][0])
+        return _only(self._path, level, index, self._all(_TILE, (level, index)))
 
-    def _all(self, sql: str, values: tuple[int, ...] = ()) -> list[tuple[bytes]]:
+    def _all(self, sql: str, values: tuple[int, ...] = ()) -> list[bytes]:
         try:
-            return self._connection.execute(sql, values).fetchall()
+            return [data for (data,) in self._connection.execute(sql, values)]
         except sqlite3.Error as error:
             raise DatabaseError(f"{self._path}: {error}") from error
 
@@ -95,13 +92,28 @@ class LogSnapshot:
 class SnapshotTiles:
     """The published tree of a file as a `TileSource`: its bundles and its full hash tiles."""
 
-    def __init__(self, snapshot: LogSnapshot) -> None:
-        """Reads through a connection of its own."""
-        self._snapshot = snapshot
+    def __init__(self, path: Path, readers: Readers) -> None:
+        """Takes over an opened connection; use `open`."""
+        self._path = path
+        self._readers = readers
+
+    @classmethod
+    async def open(cls, path: Path) -> SnapshotTiles:
+        """Opens a connection to the database of a log.
+
+        Raises:
+            DatabaseError: it is not there or cannot be opened.
+        """
+        return cls(path, await Readers.open(path, 1))
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._readers.close()
 
     async def checkpoint(self) -> bytes | None:
         """The published checkpoint; None before the first."""
-        return await asyncio.to_thread(self._snapshot.published)
+        rows = await self._rows(_PUBLISHED)
+        return rows[0] if rows else None
 
     async def read(self, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
         """The bytes of bundles and full tiles.
@@ -109,11 +121,36 @@ class SnapshotTiles:
         Raises:
             DatabaseError: one is missing, or the file cannot be read.
         """
-        return await asyncio.to_thread(lambda: {tile: self._read(tile) for tile in tiles})
+        return {tile: await self._read(tile) for tile in tiles}
 
-    def _read(self, tile: Tile) -> bytes:
+    async def _read(self, tile: Tile) -> bytes:
         if tile.level == ENTRIES:
-            return cut_bundle(self._snapshot.bundle(tile.index), tile.width)
+            rows = await self._rows(_BUNDLE, _bundle_at(tile.index))
+            return cut_bundle(_joined(self._path, tile.index, rows), tile.width)
         if tile.is_partial:
             raise LookupError(f"{tile.path} is not a full tile")
-        return self._snapshot.tile(tile.level, tile.index)
+        rows = await self._rows(_TILE, (tile.level, tile.index))
+        return _only(self._path, tile.level, tile.index, rows)
+
+    async def _rows(self, sql: str, values: tuple[int, ...] = ()) -> list[bytes]:
+        try:
+            return [data for (data,) in await self._readers.rows(sql, values)]
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{self._path}: {error}") from error
+
+
+def _bundle_at(index: int) -> tuple[int, int, int]:
+    first = index * TILE_WIDTH
+    return index, first, first + TILE_WIDTH - 1
+
+
+def _joined(path: Path, index: int, rows: Sequence[bytes]) -> bytes:
+    if not rows:
+        raise DatabaseError(f"{path}: entry bundle {index} is missing")
+    return b"".join(rows)
+
+
+def _only(path: Path, level: int, index: int, rows: Sequence[bytes]) -> bytes:
+    if not rows:
+        raise DatabaseError(f"{path}: tile {index} of level {level} is missing")
+    return rows[0]

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from muniment.local.sqlitefile import (
     AbsentDatabaseError,
     FatalDatabaseError,
-    Readers,
     UnwritableError,
     Writer,
     log_pages,
@@ -34,6 +33,7 @@ from muniment_log.errors import (
     WrongIdentityError,
 )
 from muniment_log.storage.identity import check_identity, check_signed
+from muniment_log.storage.readers import Readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +53,12 @@ READERS: Final = 2
 """Connections that read: reading tiles for proofs and auditors needs no more threads than cores."""
 
 _NO_IDENTITY: Final = "{}: the database is of no log: it has no identity"
+
+_RECALL: Final = "SELECT name, content, time, runs FROM recall WHERE stream = ? AND name IN ({})"
+
+_NAMES: Final = 512
+_PLACES: Final = 256
+"""Names and tiles that one statement asks for: SQLite joins up to 500 selects."""
 
 _BUNDLE_LEVEL: Final = -1  # as in formats.tiles.ENTRIES
 
@@ -121,7 +127,7 @@ class SQLiteStore:
         writer = await Writer.open(path, migrations(), application=APPLICATION_ID, expected="old")
         try:
             await writer.run(lambda db: _set_up(db, path))
-            readers = Readers(path, READERS)
+            readers = await Readers.open(path, READERS)
         except BaseException:
             await writer.close()
             raise
@@ -279,16 +285,12 @@ class SQLiteStore:
         Raises:
             StorageError: the file cannot be read.
         """
-
-        def work(db: sqlite3.Connection) -> list[tuple[int, bytes]]:
-            return db.execute(
+        with _translated("reading refused manifests"):
+            return await self._readers.rows(
                 "SELECT first, note FROM refused WHERE gateway = ? AND label = ?"
                 " ORDER BY first, note",
                 key,
-            ).fetchall()
-
-        with _translated("reading refused manifests"):
-            return await self._readers.run(work)
+            )
 
     async def stream(self, key: StreamKey) -> StreamState:
         """Where a stream continues.
@@ -296,15 +298,11 @@ class SQLiteStore:
         Raises:
             StorageError: the file cannot be read.
         """
-
-        def work(db: sqlite3.Connection) -> StreamState:
-            row = db.execute(
-                "SELECT next, manifest FROM stream WHERE gateway = ? AND label = ?", key
-            ).fetchone()
-            return NEW_STREAM if row is None else StreamState(*row)
-
         with _translated("reading a stream"):
-            return await self._readers.run(work)
+            row = await self._readers.row(
+                "SELECT next, manifest FROM stream WHERE gateway = ? AND label = ?", key
+            )
+        return NEW_STREAM if row is None else StreamState(*row)
 
     async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
         """The batch that begins at a sequence number of a stream; None if none begins there.
@@ -312,17 +310,13 @@ class SQLiteStore:
         Raises:
             StorageError: the file cannot be read.
         """
-
-        def work(db: sqlite3.Connection) -> Accepted | None:
-            row = db.execute(
+        with _translated("reading a batch"):
+            row = await self._readers.row(
                 "SELECT first, count, digest, idx FROM batch WHERE first = ? AND stream ="
                 " (SELECT id FROM stream WHERE gateway = ? AND label = ?)",
                 (first, *key),
-            ).fetchone()
-            return None if row is None else Accepted(key, *row)
-
-        with _translated("reading a batch"):
-            return await self._readers.run(work)
+            )
+        return None if row is None else Accepted(key, *row)
 
     async def recall(self, key: StreamKey, names: Sequence[bytes]) -> dict[bytes, Recall]:
         """What is kept under names of a stream of the log's own.
@@ -331,21 +325,15 @@ class SQLiteStore:
             StorageError: the file cannot be read.
         """
         scope = scope_of(key)
-
-        def work(db: sqlite3.Connection) -> dict[bytes, Recall]:
-            found: dict[bytes, Recall] = {}
-            for name in names:
-                row = db.execute(
-                    "SELECT content, time, runs FROM recall WHERE stream = ? AND name = ?",
-                    (scope, name),
-                ).fetchone()
-                if row is not None:
-                    content, time, runs = row
-                    found[name] = Recall(name, content, time, unpack_runs(runs))
-            return found
-
+        found: dict[bytes, Recall] = {}
         with _translated("reading what was sent before"):
-            return await self._readers.run(work)
+            for start in range(0, len(names), _NAMES):
+                some = names[start : start + _NAMES]
+                statement = _RECALL.format(", ".join("?" * len(some)))
+                rows = await self._readers.rows(statement, (scope, *some))
+                for name, content, time_, runs in rows:
+                    found[name] = Recall(name, content, time_, unpack_runs(runs))
+        return found
 
     async def remember(self, kept: Kept) -> None:
         """Keeps recalls of records that have their indices already.
@@ -364,7 +352,15 @@ class SQLiteStore:
             StorageError: the file cannot be read.
         """
         with _translated("reading tiles"):
-            return await self._readers.run(lambda db: _read_tiles(db, wanted))
+            rows = [
+                row
+                for start in range(0, len(wanted), _PLACES)
+                for row in await self._readers.rows(*_select_tiles(wanted[start : start + _PLACES]))
+            ]
+        for (level, index), (data,) in zip(wanted, rows, strict=True):
+            if data is None:
+                raise DamagedTileError(Tile(level, index, TILE_WIDTH).path, "is missing")
+        return [data for (data,) in rows]
 
 
 def read_loaded(db: sqlite3.Connection) -> Loaded:
@@ -475,19 +471,21 @@ def _put_head(db: sqlite3.Connection, kind: str, note: bytes) -> None:
     )
 
 
-def _read_tiles(db: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
-    found: list[bytes] = []
-    for level, index in wanted:
-        if level == _BUNDLE_LEVEL:
-            row = db.execute("SELECT data FROM bundle WHERE idx = ?", (index,)).fetchone()
-        else:
-            row = db.execute(
-                "SELECT data FROM tile WHERE level = ? AND idx = ?", (level, index)
-            ).fetchone()
-        if row is None:
-            raise DamagedTileError(Tile(level, index, TILE_WIDTH).path, "is missing")
-        found.append(row[0])
-    return found
+def _select_tiles(places: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
+    """One statement for the tiles at (level, index), in order; NULL for what is not there."""
+    return (
+        " UNION ALL ".join(
+            "SELECT (SELECT data FROM bundle WHERE idx = ?)"
+            if level == _BUNDLE_LEVEL
+            else "SELECT (SELECT data FROM tile WHERE level = ? AND idx = ?)"
+            for level, _ in places
+        ),
+        [
+            value
+            for level, index in places
+            for value in ((index,) if level == _BUNDLE_LEVEL else (level, index))
+        ],
+    )
 
 
 def migrations() -> list[str]:
