@@ -1,5 +1,7 @@
 """What governed calls leave on record: each refusal, and commitments that can be disclosed."""
 
+import asyncio
+import contextlib
 import json
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -117,8 +119,6 @@ async def test_each_refusal_is_on_record(
 
 
 async def test_an_engine_that_never_answers_is_on_record(bench: Bench) -> None:
-    import asyncio
-
     async def hang(_: Any) -> Any:
         await asyncio.sleep(3600)
 
@@ -139,6 +139,30 @@ async def test_a_refusal_is_logged_later_when_the_log_does_not_take_it(bench: Be
         await bench.outcomes()
     [record] = bench.records("decision")
     assert record["denial"]["codes"] == NO
+
+
+async def test_who_cancels_a_call_does_not_take_its_denial_back(bench: Bench) -> None:
+    async with bench.opened():
+        decision = {
+            "id": "d-1",
+            "request": {
+                "subject": {"type": "agent", "id": "planner"},
+                "action": {"name": "read"},
+                "resource": {"type": "file", "id": "/"},
+            },
+            "response": {"decision": False},
+        }
+
+        async def cancelled() -> None:
+            calling = asyncio.create_task(bench.inner.authorize(decision))
+            await asyncio.sleep(0)
+            calling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await calling
+
+        await bench.on_loop(cancelled())
+        await bench.outcomes()
+    assert [one["id"] for one in bench.records("decision")] == ["d-1"]
 
 
 async def test_authorize_records_what_cannot_be_recorded_as_it_is() -> None:

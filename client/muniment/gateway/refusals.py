@@ -38,17 +38,25 @@ async def record_denial(
     passage = Passage()
     try:
         (receipt,) = await gateway.submit_encoded([entry], timeout=timeout, passage=passage)
-    except MunimentError as error:
-        if passage.has_left:
-            return None, f"the denial is not recorded for certain: {error}"
-        if not gateway.has_spool:
-            return None, f"the denial is not recorded: {error}"
-        try:
-            await gateway.spool.put([entry])
-        except MunimentError as failed:
-            return None, f"the denial is not recorded: {error}; {failed}"
-        return None, f"decision {decision.id} is in the spool, for later: {error}"
+    except BaseException as error:
+        where = await _keep(gateway, decision, entry, passage)
+        if not isinstance(error, MunimentError):
+            raise  # whoever cancels the call does not take its denial back
+        return None, f"{where}: {error}"
     return receipt.index, ""
+
+
+async def _keep(gateway: "Gateway", decision: Decision, entry: bytes, passage: Passage) -> str:
+    """Puts a denial that is not logged into the spool; says where it is."""
+    if passage.has_left:
+        return "the denial is not recorded for certain"
+    if not gateway.has_spool:
+        return "the denial is not recorded"
+    try:
+        await gateway.unfinished.finish(partial(gateway.spool.put, [entry]), "the denial")
+    except MunimentError as error:
+        return f"the denial is not recorded ({error})"
+    return f"decision {decision.id} is in the spool, for later"
 
 
 async def record_reduced(
