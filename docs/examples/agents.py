@@ -60,8 +60,8 @@ class Service:
             "check": self.check,
         }
         self.tools = {
-            "search": governed(self.gateway, **rules)(self.search),
-            "plan": governed(self.gateway, **rules)(self.plan),
+            name: governed(self.gateway, resource={"type": "tool", "id": name}, **rules)(tool)
+            for name, tool in (("search", self.search), ("plan", self.plan))
         }
 
     # The tools

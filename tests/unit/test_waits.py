@@ -18,6 +18,7 @@ from muniment.permit import Context, Permit, Trust
 from muniment.records.kinds import Entity
 
 AGENT = {"type": "agent", "id": "planner"}
+TOOL = {"type": "tool", "id": "tool"}
 DECISION = {
     "request": {
         "subject": AGENT,
@@ -67,7 +68,9 @@ async def test_a_gateways_own_loop_is_not_made_to_wait_for_itself(tmp_path: Path
             await asyncio.to_thread(lookup)  # as it says
             return {"decision": True}
 
-        governed(gateway, decide=decide, subject=AGENT)(lambda: said.append("tool"))()
+        governed(gateway, decide=decide, subject=AGENT, resource=TOOL)(
+            lambda: said.append("tool")
+        )()
         return said
 
     assert await in_thread(work, tmp_path / "spool") == ["ran", "tool"]
@@ -130,7 +133,7 @@ async def test_a_loop_that_gives_no_answer_is_not_waited_for(
         return {"decision": True}
 
     def work(gateway: blocking.Gateway) -> None:
-        tool = governed(gateway, decide=blocks, subject=AGENT)(lambda: "ran")
+        tool = governed(gateway, decide=blocks, subject=AGENT, resource=TOOL)(lambda: "ran")
         try:
             with pytest.raises(Denied, match="gave no answer within"):
                 tool()
