@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -19,7 +20,11 @@ from muniment_log.cli.setup import init
 BATCH = 250  # records
 RECORDS = decisions.decisions(4 * BATCH, producer=GATEWAY)
 PLAIN = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/x-ndjson"}
-PLAIN_RECORDS = decisions.decisions(100, seed=2, producer=PRODUCER)
+# Without ids of their own, by which a log would recognise them when they come again.
+PLAIN_RECORDS = [
+    json.dumps({name: value for name, value in json.loads(record).items() if name != "id"}).encode()
+    for record in decisions.decisions(100, seed=2, producer=PRODUCER)
+]
 
 
 def configured(folder: Path, limits: str, more: str = "") -> Path:

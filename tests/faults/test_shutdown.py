@@ -151,9 +151,22 @@ def silent_witness() -> socket.socket:
     return made
 
 
-def witnessed(folder: Path, witness: socket.socket, grace: float) -> Path:
+async def logged(url: str) -> None:
+    """An empty log would wait for its witness; this one is not empty."""
+    body = Stream("before", signing.log_signer(GATEWAY)).take(
+        decisions.decisions(1, producer=GATEWAY)
+    )
+    reply = await Line(url).ask("POST", "/v1/batches", body)
+    assert reply is not None
+    assert reply.status == 200
+
+
+def witnessed(folder: Path, witness: socket.socket, grace: float, quick: Services) -> Path:
     """A log whose one witness is silent, and who waits for nobody at its start."""
     config = configured(folder, f"grace_seconds = {grace}\nstart_seconds = 0.1\n")
+    log = quick.log(config)
+    run(logged(log.url))
+    assert log.terminate() == 0
     text = config.read_text()
     keys = [line for line in text.splitlines() if ORIGIN in line and "+" in line]
     assert keys
@@ -173,7 +186,7 @@ async def told_to_stop(log: Process, body: bytes, signals: int) -> None:
     )
     line = Line(log.url)
     integrated = b""
-    while b'"integrated":2,' not in integrated:
+    while b'"integrated":4,' not in integrated:
         reply = await line.ask("GET", "/readyz")
         assert reply is not None
         integrated = reply.body
@@ -189,13 +202,13 @@ async def still_there(url: str, body: bytes) -> None:
     reply = await Line(url).ask("POST", "/v1/batches", body)
     assert reply is not None
     assert reply.status == 200
-    assert b'"first":0,' in reply.body  # the receipt of the first time
+    assert b'"first":2,' in reply.body  # the receipt of the first time
 
 
 def stop(tmp_path: Path, quick: Services, *, grace: float, signals: int) -> int:
     body = Stream("s", signing.log_signer(GATEWAY)).take(decisions.decisions(1, producer=GATEWAY))
     with silent_witness() as witness:
-        config = witnessed(tmp_path / "log", witness, grace)
+        config = witnessed(tmp_path / "log", witness, grace, quick)
         log = quick.log(config)
         run(told_to_stop(log, body, signals))
         code = log.wait()  # fails when it takes half a minute
