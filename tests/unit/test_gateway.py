@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -392,6 +393,12 @@ async def test_a_batch_is_split_at_the_byte_limit() -> None:
 def test_options_out_of_range(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="not in"):
         Gateway("http://127.0.0.1:1", GATEWAY_SIGNER, **options)
+
+
+@pytest.mark.parametrize("deadline", [0, -1, None, "5", float("nan"), float("inf")])
+def test_a_deadline_that_never_comes_is_refused(deadline: Any) -> None:
+    with pytest.raises(ValueError, match="deadline: "):
+        Gateway("http://127.0.0.1:1", GATEWAY_SIGNER, deadline=deadline)
 
 
 def test_the_simulator_is_a_log_with_batches() -> None:

@@ -706,6 +706,24 @@ def test_trust_that_makes_no_sense_is_refused(members: dict[str, Any]) -> None:
         Trust(policy=policy(), **members)
 
 
+@pytest.mark.parametrize(
+    ("member", "values"),
+    [
+        ("gateways", [("gw.example/edge",), "gw.example/edge", (None,), {"gw.example/edge": 1}]),
+        ("clock_tolerance", [-1, 60_000_000, None, "60"]),
+        ("not_before_leeway", [-1, 86_401, NOW, 0.5]),
+        ("max_facts_age", [-1, NOW * 1000]),
+    ],
+)
+def test_trust_in_other_units_or_things_is_refused_by_its_member(
+    member: str, values: list[Any]
+) -> None:
+    for value in values:
+        options: dict[str, Any] = {member: value}
+        with pytest.raises(ValueError, match=member):
+            Trust(policy=policy(), **options)
+
+
 # --- the file ---------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from muniment.local.atomicfile import read_bounded
 from muniment.local.keyfiles import asking, read_key_file
 from muniment.local.memory import protect_memory
 from muniment.local.privatefiles import read_secret
-from muniment.records.times import MAX_DURATION
+from muniment.records.times import MAX_ALLOWANCE, MAX_DURATION
 from muniment.records.timetext import parse_time
 from muniment.tlog.cosignature import signer_for, verifier_for
 from muniment.tlog.keys.keyfile import KeyFile
@@ -55,6 +55,9 @@ class TimeType(click.ParamType):  # type: ignore[type-arg]  # generic for its ch
 TIME = TimeType()
 DURATION = click.IntRange(min=0, max=MAX_DURATION - 1)
 """Seconds; what is more is a point in time, or milliseconds."""
+
+ALLOWANCE = click.IntRange(min=0, max=MAX_ALLOWANCE)
+"""Seconds by which clocks may differ."""
 
 log_option = click.option(
     "--log",
@@ -95,7 +98,7 @@ replica_option = click.option(
 )
 leeway_option = click.option(
     "--leeway",
-    type=DURATION,
+    type=ALLOWANCE,
     default=0,
     show_default=True,
     metavar="SECONDS",
@@ -103,7 +106,7 @@ leeway_option = click.option(
 )
 tolerance_option = click.option(
     "--tolerance",
-    type=DURATION,
+    type=ALLOWANCE,
     default=60,
     show_default=True,
     metavar="SECONDS",

@@ -15,6 +15,7 @@ what a denial means, ``spool`` keeps records that must not wait for the log.
 """
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -127,6 +128,9 @@ class Gateway:
             raise ValueError(f"batch_records: {batch_records} is not in 1..{MAX_BATCH_RECORDS}")
         if not 1 <= window <= 64:
             raise ValueError(f"window: {window} is not in 1..64")
+        seconds: object = deadline
+        if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
+            raise ValueError(f"deadline: expected a number of seconds above 0, got {seconds!a}")
         self.stream = stream
         self.sequence = 0
         self.producer = signer.vkey.name

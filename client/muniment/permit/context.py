@@ -13,7 +13,7 @@ from muniment.lineage.facts import Facts
 from muniment.lineage.moments import TOLERANCE
 from muniment.records.authority import key_reference
 from muniment.records.kinds import Entity
-from muniment.records.times import MAX_DURATION
+from muniment.records.times import MAX_ALLOWANCE, MAX_DURATION
 from muniment.tlog.note import COSIGNATURE_MLDSA44, ED25519, VKey
 from muniment.tlog.policy import Policy
 from muniment.tlog.quorum import CLOCK_SKEW
@@ -122,8 +122,8 @@ class Trust:
 
     Raises:
         ValueError: If an authority's key cannot sign decisions, or two keys have one name and key
-            ID, or more signatures are asked for than there are authorities, or an age, a tolerance
-            or a leeway is none.
+            ID, or more signatures are asked for than there are authorities, or the gateways are no
+            keys, or an age, a tolerance or a leeway is none.
     """
 
     policy: Policy
@@ -154,14 +154,24 @@ class Trust:
             raise ValueError("an authority's key is not of a type that signs decisions")
         if not 0 <= self.signatures_needed <= len({vkey.name for vkey in self.authorities}):
             raise ValueError("more signatures are needed than there are authorities")
+        gateways: object = self.gateways  # who checks no types may give names, or a single key
+        if gateways is not None and not (
+            isinstance(gateways, tuple | list) and all(type(one) is VKey for one in gateways)
+        ):
+            raise ValueError(f"gateways: expected a tuple of keys (parse_vkey), got {gateways!a}")
         for member, age in (
             ("max_facts_age", self.max_facts_age),
             ("max_checkpoint_age", self.max_checkpoint_age),
-            ("clock_tolerance", self.clock_tolerance),
-            ("not_before_leeway", self.not_before_leeway),
         ):
             if age is not None and not 0 <= age < MAX_DURATION:
                 raise ValueError(f"{member}: expected seconds, of less than a century, got {age}")
+        allowances: tuple[tuple[str, object], ...] = (
+            ("clock_tolerance", self.clock_tolerance),
+            ("not_before_leeway", self.not_before_leeway),
+        )
+        for member, allowance in allowances:
+            if not isinstance(allowance, int) or not 0 <= allowance <= MAX_ALLOWANCE:
+                raise ValueError(f"{member}: expected seconds, at most a day, got {allowance!a}")
 
     @property
     def signatures_needed(self) -> int:

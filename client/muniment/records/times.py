@@ -18,6 +18,9 @@ LATEST: Final = 4_102_444_800
 MAX_DURATION: Final = LATEST - EARLIEST
 """Seconds: the longest duration that is one; what is longer is a time, or milliseconds."""
 
+MAX_ALLOWANCE: Final = 86_400
+"""Seconds by which clocks may be thought to differ, at the most: what is more is no seconds."""
+
 
 def is_second(value: int) -> bool:
     """Whether a number of Unix seconds is in [2000, 2100)."""
