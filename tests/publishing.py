@@ -28,7 +28,7 @@ from muniment.tlog.witnesswire import (
 from muniment_log.core.heads import HeadSigner
 from muniment_log.metrics import LogMetrics
 from muniment_log.publish.publisher import Publisher
-from muniment_log.publish.rollback import Doubts, PastCheck, check_witnesses
+from muniment_log.publish.rollback import COPY, EMPTY, Doubts, PastCheck, check_witnesses
 from muniment_log.publish.rounds import PublisherLimits
 from muniment_log.publish.witness import WitnessClient, clients_of, new_session
 from muniment_service.metrics import Metrics
@@ -174,8 +174,10 @@ async def log_of(
         keys = [verifier_for(signer.vkey) for signer in signers]
         silent = await check_witnesses(clients, ORIGIN, keys, inner.tiles, loaded.head, 2.0)
         past = PastCheck(ORIGIN, keys, inner.tiles, lambda: publisher.integrated)
-        is_empty = loaded.head.size == 0
-        doubts = Doubts(past, policy, clients, silent, start_seconds, is_empty=is_empty)
+        unproven = "" if loaded.head.size else EMPTY
+        if await inner.store.is_copy():
+            unproven = COPY
+        doubts = Doubts(past, policy, clients, silent, start_seconds, unproven=unproven)
         if is_held:
             inner.sequencer._cleared = doubts.cleared
         publisher = Publisher(

@@ -135,7 +135,9 @@ def test_a_new_database_is_made_by_command_and_says_so(tmp_path: Path) -> None:
 def test_a_log_of_before_goes_on(home: Path) -> None:
     """A database that does not say how it came to be, as version 0.1.0 made it."""
     with closing(sqlite3.connect(home / "log.db")) as db:
-        db.executescript("DROP TABLE made; DROP TABLE recall; PRAGMA user_version=1")
+        db.executescript(
+            "DROP TABLE made; DROP TABLE recall; DROP TABLE copied; PRAGMA user_version=1"
+        )
     assert _status(home / "log.toml") == {"made": None, "by": None}
 
 
@@ -179,3 +181,19 @@ def test_a_database_that_was_made_in_error_takes_nothing(
                 stack.enter_context(processes.start(processes.muniment_witness(*witness)))
             assert log.wait() == EXIT_ROLLED_BACK
         assert "rolled back" in log.stderr
+
+
+def test_a_restored_copy_takes_nothing_while_no_witness_answers(
+    made: Deployment, home: Path
+) -> None:
+    config = home / "log.toml"
+    text = config.read_text()
+    config.write_text(text.replace("\n[limits]\n", "\n[limits]\nstart_seconds = 0.2\n"))
+    backup = ("backup", "--config", config, home / "copy.db")
+    processes.run(processes.muniment_log(*backup), check=True)
+    (home / "copy.db").rename(home / "log.db")
+    with processes.start(processes.muniment_log("serve", "--config", config)) as log:
+        body = Stream("another", made.signer).take(decisions(1, producer=GATEWAY))
+        told = ask(f"{log.url}/v1/batches", body).problem(503, "unavailable")
+        assert "a copy that `backup` made" in told["detail"]
+        assert log.terminate() == 0

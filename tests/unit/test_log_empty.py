@@ -7,6 +7,8 @@ from aiohttp import web
 
 from log_tools import GatewayStream
 from muniment_log.errors import UnavailableError
+from muniment_log.storage.sqlite import mark_copy
+from muniment_service.backup import backup
 from publishing import FakeWitness, honest, log_of, policy_of, serving, trio
 from waiting import SECONDS, until
 
@@ -64,6 +66,35 @@ async def test_a_log_with_leaves_needs_nobody(tmp_path: Path) -> None:
     async with log_of(tmp_path, policy, is_held=True, start_seconds=AT_ONCE) as log:
         log.stream = GatewayStream("another")
         assert await log.add() == 4
+
+
+async def test_a_copy_that_a_backup_made_takes_nothing_before_it_was_compared(
+    tmp_path: Path,
+) -> None:
+    """The original may have gone on without it, and given out the same indices."""
+    witnesses = trio()
+    async with serving(*witnesses):
+        policy = policy_of(*witnesses)
+        async with log_of(tmp_path, policy, is_held=True) as log:
+            await log.wait(await log.add())
+            backup(tmp_path / "log.db", tmp_path / "copy.db", mark=mark_copy)
+        (tmp_path / "copy.db").rename(tmp_path / "log.db")
+        for witness in witnesses:
+            witness.answer = down
+        async with log_of(tmp_path, policy, is_held=True, start_seconds=AT_ONCE) as log:
+            log.stream = GatewayStream("another")
+            with pytest.raises(UnavailableError, match="a copy that `backup` made"):
+                await log.add()
+            assert log.inner.head.size == 2
+            for witness in witnesses:
+                witness.answer = honest
+            await until(lambda: not log.publisher.hold)
+            log.stream = GatewayStream("another")
+            assert await log.add() == 4
+    # Something was added: it is the log's database now, and needs nobody.
+    async with log_of(tmp_path, policy, is_held=True, start_seconds=AT_ONCE) as log:
+        log.stream = GatewayStream("third")
+        assert await log.add() == 6
 
 
 async def test_a_log_without_witnesses_has_nobody_to_ask(tmp_path: Path) -> None:

@@ -31,7 +31,14 @@ from muniment_log.metrics import LogMetrics
 from muniment_log.publish.commits import CommitListener
 from muniment_log.publish.published import published_size
 from muniment_log.publish.publisher import Publisher
-from muniment_log.publish.rollback import Doubts, PastCheck, check_note, check_witnesses
+from muniment_log.publish.rollback import (
+    COPY,
+    EMPTY,
+    Doubts,
+    PastCheck,
+    check_note,
+    check_witnesses,
+)
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.snapshot import LogSnapshot
@@ -94,6 +101,7 @@ async def serve(
         async with Witnesses(config) as witnesses:
             loaded = await store.load()
             made = await store.made()
+            is_copy = await store.is_copy()
             edge = restore(loaded.head, loaded.fragments, loaded.partials)
             tiles = EmbeddedTiles(store, edge, loaded.published)
             for note in (loaded.signed, loaded.published):
@@ -110,7 +118,7 @@ async def serve(
                 clients,
                 silent,
                 file.limits.start_seconds,
-                is_empty=loaded.head.size == 0,
+                unproven=EMPTY if loaded.head.size == 0 else COPY if is_copy else "",
             )
             await store.make_ready()
             metrics = Metrics("muniment_log")

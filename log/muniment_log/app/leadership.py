@@ -30,7 +30,7 @@ from muniment_log.errors import EngineRefusedError, UnavailableError
 from muniment_log.inforce import Witnesses
 from muniment_log.publish.commits import CommitListener
 from muniment_log.publish.publisher import Publisher
-from muniment_log.publish.rollback import Doubts, PastCheck, check_note, check_witnesses
+from muniment_log.publish.rollback import EMPTY, Doubts, PastCheck, check_note, check_witnesses
 from muniment_log.storage.embedded import EmbeddedTiles
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Leadership:
                 clients,
                 silent,
                 file.limits.start_seconds,
-                is_empty=stored.head.size == 0,
+                unproven="" if stored.head.size else EMPTY,
             )
             heads = IntegratedHeads(store, self._objects, tiles)
             signer = HeadSigner(file.origin, self._config.signers, self._clock, stored.signed)

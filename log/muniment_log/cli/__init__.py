@@ -37,7 +37,7 @@ from muniment_log.errors import StorageError
 from muniment_log.http.adminsockets import ask_all
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
-from muniment_log.storage.sqlite import create_database
+from muniment_log.storage.sqlite import create_database, mark_copy
 from muniment_service import unixsocket
 from muniment_service.backup import backup
 from muniment_service.config import ConfigError, load_config
@@ -318,7 +318,7 @@ def backup_command(config: Path, target: Path) -> None:
     except MunimentError as error:
         fail(EXIT_CONFIG, error)
     try:
-        backup(database, target)
+        backup(database, target, mark=mark_copy)
     except DatabaseError as error:
         fail(code_of(error), error)
     click.echo(f"wrote {target}", err=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from muniment.local.logs import event
 from muniment.tlog.checkpoint import parse_signed_checkpoint
@@ -160,6 +160,11 @@ class PastCheck:
             )  # fmt: skip
 
 
+EMPTY: Final = "this log is empty"
+COPY: Final = "this log's database is a copy that `backup` made, to which nothing was added"
+"""Why a tree may not be all that there is."""
+
+
 class Doubts:
     """Whether records may be taken, when witnesses say that they know more than the log.
 
@@ -173,8 +178,9 @@ class Doubts:
       published once has a quorum that remembers it, and two quorums have a witness in common.
 
     An empty tree contradicts nothing and proves nothing: the database may be a new one under keys
-    that have a past. It takes nothing until a quorum has cosigned it, and those who have not are
-    too few to be the quorum of a head that it lacks.
+    that have a past. Nor does the tree of a backup's copy, to which the original may have added. It
+    takes nothing until a quorum has cosigned it, and those who have not are too few to be the
+    quorum of a head that it lacks.
     """
 
     def __init__(
@@ -185,7 +191,7 @@ class Doubts:
         silent: Iterable[WitnessClient] = (),
         seconds: float = 0.0,
         *,
-        is_empty: bool = False,
+        unproven: str = "",
     ) -> None:
         """Begins with what is known at the start.
 
@@ -195,7 +201,7 @@ class Doubts:
             witnesses: all of them.
             silent: those of them that show no checkpoint of this log.
             seconds: how long to wait for their answers to the first head.
-            is_empty: whether the tree has no leaves.
+            unproven: why this tree may not be all that there is, if there is a reason to think so.
         """
         self._check = check
         self._policy = policy
@@ -206,9 +212,10 @@ class Doubts:
         self._saying: dict[WitnessClient, str] = {}
         self._confirmed = False
         self._news = asyncio.Event()
-        # Whoever has not said that an empty tree is all that there ever was.
+        # Whoever has not said that an unproven tree is all that there ever was.
         needs_any = policy is not None and not policy.is_met(set())
-        self._unheard = set(self._witnesses) if is_empty and needs_any else set()
+        self._unproven = unproven
+        self._unheard = set(self._witnesses) if unproven and needs_any else set()
         self._is_clear = not (self._silent or self._unheard)
 
     def use(self, policy: Policy | None, witnesses: Iterable[WitnessClient]) -> None:
@@ -260,9 +267,9 @@ class Doubts:
             return ""
         names = ", ".join(sorted(witness.label for witness in self._unheard))
         return (
-            f"this log is empty, and these witnesses have not cosigned that: {names}; if it has "
-            "logged before, its database is not the right one; otherwise start them, or take those "
-            "that are gone out of the policy"
+            f"{self._unproven}, and these witnesses have not cosigned that: {names}; if it has "
+            "logged more before, its database is not the right one; otherwise start them, or take "
+            "those that are gone out of the policy"
         )
 
     @property

@@ -52,6 +52,9 @@ Fewer, larger checkpoints cost less under load; the size bounds the file and the
 READERS: Final = 2
 """Connections that read: reading tiles for proofs and auditors needs no more threads than cores."""
 
+_COPIES: Final = 4
+"""The schema's first version that can say that a file is a copy."""
+
 _NO_IDENTITY: Final = "{}: the database is of no log: it has no identity"
 
 _RECALL: Final = "SELECT name, content, time, runs FROM recall WHERE stream = ? AND name IN ({})"
@@ -106,6 +109,18 @@ async def create_database(path: Path, origin: str, keys: Sequence[str], command:
         path, migrations(), application=APPLICATION_ID, expected="new", fill=fill
     )
     await writer.close()
+
+
+def mark_copy(copy: sqlite3.Connection) -> None:
+    """Notes in a copy of a log's database that it is one, for `backup`.
+
+    One of an older version has no place for that, and is copied as it is.
+    """
+    (version,) = copy.execute("PRAGMA user_version").fetchone()
+    if version >= _COPIES:
+        copy.execute(
+            "INSERT OR REPLACE INTO copied SELECT 0, ?, size FROM tree", (int(time.time()),)
+        )
 
 
 class SQLiteStore:
@@ -184,6 +199,20 @@ class SQLiteStore:
             return None if row is None else Made(*row)
 
         with _translated("reading how the database came to be"):
+            return await self._writer.run(work)
+
+    async def is_copy(self) -> bool:
+        """Whether it is a copy which `backup` made, and nothing was added to it since.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+
+        def work(db: sqlite3.Connection) -> bool:
+            row = db.execute("SELECT 1 FROM copied, tree WHERE copied.size = tree.size").fetchone()
+            return row is not None
+
+        with _translated("reading whether the database is a copy"):
             return await self._writer.run(work)
 
     async def rebind(self, origin: str, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
