@@ -25,7 +25,7 @@ from muniment_service.http import Request, Response
 from muniment_service.metrics import Metrics
 from muniment_witness.app import build
 from muniment_witness.config import Gossip, LogOptions, Peer, WitnessConfig, WitnessFile
-from muniment_witness.gossip.net import Answer, UnreachableError
+from muniment_witness.gossip.net import TransportAnswer, UnreachableError
 from muniment_witness.judge.decide import Authentic, Log, authenticate
 from witness_tools import opened_store, witness_signer
 
@@ -124,7 +124,7 @@ class Node:
         await self.watch.receiver.compare_all()
         await self.watch.peer_reader.retry()
         await self.watch.pusher.push()
-        await self.watch.settle()
+        await self.watch.resume()
         self.network.alarms += [(self.name, *alarm) for alarm in self.watch.look()]
 
     async def call(
@@ -146,7 +146,7 @@ class Node:
     @property
     def evidence(self) -> list[str]:
         """The kinds of evidence held, each verified from its file."""
-        files = self.store.ledger.evidence.get(self.network.origin, {}).values()
+        files = self.store.observations.evidence.get(self.network.origin, {}).values()
         return [verify_evidence(parse_evidence(f.file), self.network.verifiers).kind for f in files]
 
     @property
@@ -161,13 +161,13 @@ class Wire:
         self.network = network
         self.reader = reader
 
-    async def get(self, url: str, *, most: int = 1 << 20, etag: str = "") -> Answer:
+    async def get(self, url: str, *, most: int = 1 << 20, etag: str = "") -> TransportAnswer:
         return await self._send("GET", url, b"", etag)
 
-    async def post(self, url: str, body: bytes) -> Answer:
+    async def post(self, url: str, body: bytes) -> TransportAnswer:
         return await self._send("POST", url, body, "")
 
-    async def _send(self, method: str, url: str, body: bytes, etag: str) -> Answer:
+    async def _send(self, method: str, url: str, body: bytes, etag: str) -> TransportAnswer:
         parts = urlsplit(url)
         host = parts.netloc
         self.reader.requests += 1
@@ -178,17 +178,17 @@ class Wire:
             if self.reader.view is None:
                 raise UnreachableError("no log")
             answer = self.reader.view.answer(parts.path)
-            return Answer(answer.status, answer.body)
+            return TransportAnswer(answer.status, answer.body)
         if host in self.network.impostors:
             answer = self.network.impostors[host](parts.path)
-            return Answer(answer.status, answer.body)
+            return TransportAnswer(answer.status, answer.body)
         node = self.network.nodes[host]
         if not node.running:
             raise UnreachableError("down")
         headers = {"If-None-Match": etag} if etag else {}
         request = Request(method, parts.path, headers, Bytes(body), self.reader.name)
         response = await node.app.respond(request)
-        return Answer(
+        return TransportAnswer(
             response.status, response.body, response.headers.get("ETag", ""), response.content_type
         )
 

@@ -25,7 +25,7 @@ from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_log.core.integrate import restore
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.sqlite import SQLiteStore
-from muniment_witness.judge.decide import NEVER, Accepted, Log, State, decide
+from muniment_witness.judge.decide import NEVER, Acceptance, Log, State, decide
 
 SIGNER = signing.log_signer(ORIGIN)
 LOG = Log(ORIGIN, (verifier_for(SIGNER.vkey),))
@@ -112,4 +112,4 @@ async def _witness_accepts(tiles: EmbeddedTiles, known: Head, head: Head) -> Non
     request = AddCheckpoint(known.size, tuple(proof), note)
     remembered = NEVER if known.size == 0 else WitnessHead(*known)
     outcome = decide(State(LOG, remembered, 1), request, 2)
-    assert isinstance(outcome, Accepted), outcome
+    assert isinstance(outcome, Acceptance), outcome

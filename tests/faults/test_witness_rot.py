@@ -21,11 +21,11 @@ from muniment.tlog.heads import Head
 from muniment.tlog.note import VKey, parse_vkey
 from muniment_witness.cli import setup
 from muniment_witness.cli.exits import EXIT_DAMAGED, EXIT_DATABASE
-from muniment_witness.judge.decide import Accepted, Log, State, decide
-from muniment_witness.store.check import Report, check
+from muniment_witness.judge.decide import Acceptance, Log, State, decide
+from muniment_witness.store.check import DatabaseReport, check
 from muniment_witness.store.database import MIGRATIONS
 from muniment_witness.store.heads import Store
-from muniment_witness.store.observations import Noted, Suspicion
+from muniment_witness.store.observations import DatedNote, Suspicion
 from witness_tools import WITNESS, GrowingLog, opened_store, witness_signer
 
 LOG = GrowingLog("log.example/a")
@@ -63,21 +63,21 @@ async def make(path: Path) -> None:
         for size in sizes:
             state = State(LOGS[log.origin], store.head(log.origin))
             accepted = decide(state, log.request(state.head.size, size), NOW + size)
-            assert isinstance(accepted, Accepted)
+            assert isinstance(accepted, Acceptance)
             await store.commit(
                 [accepted],
                 lambda each: tuple(s.sign(each.request.note.text, each.now) for s in SIGNERS),
             )
-    ledger = store.ledger
+    observations = store.observations
     fork = OTHER.fork(4)
-    await ledger.file(same_size(OTHER.checkpoint(9), fork.checkpoint(9)), "a peer", NOW)
+    await observations.file(same_size(OTHER.checkpoint(9), fork.checkpoint(9)), "a peer", NOW)
     shown = LOG.checkpoint(71)
     request = LOG.request(70, 71, checkpoint=shown).encode()
     digest = sha256(shown.note.text.encode()).digest()
-    ledger.suspect(LOG.origin, digest, Suspicion(shown.encode(), request, "a peer", NOW))
-    ledger.watch(LOG.origin, Noted(LOG.checkpoint(72).encode(), NOW))
-    ledger.show("w2.example", LOG.origin, Noted(LOG.checkpoint(73).encode(), NOW))
-    await ledger.save()
+    observations.suspect(LOG.origin, digest, Suspicion(shown.encode(), request, "a peer", NOW))
+    observations.watch(LOG.origin, DatedNote(LOG.checkpoint(72).encode(), NOW))
+    observations.show("w2.example", LOG.origin, DatedNote(LOG.checkpoint(73).encode(), NOW))
+    await observations.save()
     await store.close()
 
 
@@ -96,7 +96,7 @@ def path(sound: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def examine(path: Path, *, full: bool = True, keys: list[VKey] = KEYS) -> Report:
+def examine(path: Path, *, full: bool = True, keys: list[VKey] = KEYS) -> DatabaseReport:
     return check(path, MIGRATIONS, keys, LOGS, full=full)
 
 

@@ -11,7 +11,7 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import Verifier, verify_note
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.cli import setup
-from muniment_witness.judge.decide import NEVER, Accepted, Log, Refused, State, decide
+from muniment_witness.judge.decide import NEVER, Acceptance, Log, Refusal, State, decide
 from muniment_witness.store.heads import Store
 from witness_tools import WITNESS, GrowingLog, log_signer
 
@@ -131,10 +131,10 @@ async def look(path: Path, recorded: Recorded) -> Found:
             at = step.checkpoint.checkpoint.size
         state = State(Log(log.origin, log.verifiers), head, latest.time)
         step_on = log.request(head.size, head.size + 3)
-        assert isinstance(decide(state, step_on, latest.time), Accepted)
+        assert isinstance(decide(state, step_on, latest.time), Acceptance)
         if head != NEVER:
             fork = log.fork(head.size - 1).request(head.size, head.size + 3)
-            assert isinstance(decide(state, fork, latest.time), Refused)
+            assert isinstance(decide(state, fork, latest.time), Refusal)
         return Found(head.size)
     finally:
         await store.close()

@@ -33,10 +33,10 @@ from muniment.tlog.witnesswire import (
 )
 from muniment_witness.judge.decide import (
     NEVER,
-    Accepted,
+    Acceptance,
     Head,
     Log,
-    Refused,
+    Refusal,
     State,
     decide,
     decide_subtree,
@@ -151,8 +151,8 @@ def _add_checkpoint(data: bytes) -> None:
     if request is not None and request.checkpoint.checkpoint.origin == ORIGIN:
         for state in _STATES:
             outcome = decide(state, request, NOW)
-            assert isinstance(outcome, Accepted | Refused)
-            if isinstance(outcome, Accepted):
+            assert isinstance(outcome, Acceptance | Refusal)
+            if isinstance(outcome, Acceptance):
                 # The only head of this log that continues the seeds' tree.
                 size = outcome.head.size
                 assert outcome.head.root == MTH(LEAVES[:size]) or not state.head.size

@@ -15,7 +15,7 @@ from muniment.http.logclient import StreamHead, _decode, _refusal
 from muniment.http.typedjson import decode_json
 from muniment.tlog.encoding import FormatError
 from muniment_witness.cli.remote import lines_of, read_all
-from muniment_witness.gossip.net import Answer as Answered
+from muniment_witness.gossip.net import TransportAnswer as Answered
 from muniment_witness.gossip.peers import EvidenceList
 from witness_network import Network
 

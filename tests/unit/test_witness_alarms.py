@@ -7,7 +7,7 @@ import pytest
 
 from muniment_witness.config import Gossip, LogOptions
 from muniment_witness.gossip.alarms import KINDS, Alarm, Situation, alarms
-from muniment_witness.gossip.budget import Budget
+from muniment_witness.gossip.budget import SenderBudget
 from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.peers import PeerHead, PeerState
 
@@ -101,7 +101,7 @@ def test_the_gravest_comes_first() -> None:
 
 def test_budgets_refill_up_to_their_burst() -> None:
     now = 0.0
-    budget = Budget(2.0, 3.0, lambda: now)
+    budget = SenderBudget(2.0, 3.0, lambda: now)
     assert [budget.take(("a",)) for _ in range(4)] == [True, True, True, False]
     assert budget.take(("b",))
     now = 0.5

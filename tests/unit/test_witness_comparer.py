@@ -7,14 +7,14 @@ import pytest
 from byzantine import View
 from muniment.tlog.evidence import contradiction_of
 from muniment_witness.judge.comparison import Comparison, conclude
-from muniment_witness.judge.relation import Same, Seen, recorded
+from muniment_witness.judge.relation import Same, SignedHead, recorded
 from witness_network import Network
 
 MAIN = View("log.example/main").append(40)
 OTHER = MAIN.fork(0, 40)
 
 
-def seen(size: int, view: View = MAIN) -> Seen:
+def seen(size: int, view: View = MAIN) -> SignedHead:
     return recorded(view.checkpoint(size).encode())
 
 
@@ -53,8 +53,8 @@ async def test_asking_for_the_frontier_changes_nothing(tmp_path: Path) -> None:
         await w1.add(0, view)
         view.append(30)
         await net.rounds(1)
-        ledger, comparer = w1.store.ledger, w1.watch.comparer
-        watched = dict(ledger.watched)
+        observations, comparer = w1.store.observations, w1.watch.comparer
+        watched = dict(observations.watched)
         frontier = comparer.frontier(net.origin)
         assert frontier is not None
         assert frontier.head.size == 40
@@ -63,12 +63,12 @@ async def test_asking_for_the_frontier_changes_nothing(tmp_path: Path) -> None:
             now = comparer.frontier(net.origin)
             assert now is not None
             assert now.head.size == 20
-            assert (dict(ledger.watched), ledger.suspicions) == (watched, {})
+            assert (dict(observations.watched), observations.suspicions) == (watched, {})
         comparer.reconcile(net.origin)
-        assert not ledger.watched
-        assert list(ledger.suspicions[net.origin]) == [frontier.digest]
+        assert not observations.watched
+        assert list(observations.suspicions[net.origin]) == [frontier.digest]
         await net.rounds(1)
-        assert not ledger.suspicions[net.origin]
+        assert not observations.suspicions[net.origin]
         again = comparer.frontier(net.origin)
         assert again is not None
         assert again.head.size == 40

@@ -51,7 +51,7 @@ async def answer(node: Node, method: str, path: str, body: bytes) -> Response:
 
 
 def bounded(node: Node) -> None:
-    held = node.store.ledger
+    held = node.store.observations
     assert sum(map(len, held.evidence.values())) <= MAX_EVIDENCE
     assert sum(map(len, held.suspicions.values())) <= MAX_SUSPICIONS
     assert node.watch.receiver.waiting <= 2 * HEADS_BURST

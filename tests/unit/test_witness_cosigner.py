@@ -12,8 +12,8 @@ from muniment.local.sqlitefile import FatalDatabaseError
 from muniment_service.http import Problem
 from muniment_witness.cosign import cosigner as module
 from muniment_witness.cosign.cosigner import Cosigner
-from muniment_witness.judge.decide import Authentic, Log, Refused, authenticate
-from muniment_witness.store.heads import Cosigned
+from muniment_witness.judge.decide import Authentic, Log, Refusal, authenticate
+from muniment_witness.store.heads import CosignedHead
 from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer
 
 LOG = GrowingLog()
@@ -56,9 +56,9 @@ async def test_requests_in_one_group_see_each_other(tmp_path: Path) -> None:
                 for old, new in ((0, 3), (3, 5), (3, 6), (5, 5))
             )
         )
-    sizes = [o.latest.head.size if isinstance(o, Cosigned) else o.size for o in outcomes]
+    sizes = [o.latest.head.size if isinstance(o, CosignedHead) else o.size for o in outcomes]
     assert sizes == [3, 5, 5, 5]
-    assert isinstance(outcomes[2], Refused)
+    assert isinstance(outcomes[2], Refusal)
 
 
 async def test_racing_requests_never_roll_back(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ async def test_racing_requests_never_roll_back(tmp_path: Path) -> None:
             outcomes = await asyncio.gather(
                 *(cosigner.add_checkpoint(ask(size, size + 1 + n % 4)) for n in range(100))
             )
-            won = [o.latest.head.size for o in outcomes if isinstance(o, Cosigned)]
+            won = [o.latest.head.size for o in outcomes if isinstance(o, CosignedHead)]
             assert won == [size + 1]
-            assert {o.size for o in outcomes if isinstance(o, Refused)} == {size + 1}
+            assert {o.size for o in outcomes if isinstance(o, Refusal)} == {size + 1}
             await cosigner.add_checkpoint(ask(size + 1, size + 4))
         assert cosigner._store.head(ORIGIN).size == 40
 
@@ -81,8 +81,8 @@ async def test_a_fork_within_a_group_is_refused(tmp_path: Path) -> None:
             cosigner.add_checkpoint(ask(0, 3)),
             cosigner.add_checkpoint(ask(3, 5, LOG.fork(1))),
         )
-    assert isinstance(first, Cosigned)
-    assert isinstance(second, Refused)
+    assert isinstance(first, CosignedHead)
+    assert isinstance(second, Refusal)
     assert second.status == 422
 
 
@@ -93,7 +93,7 @@ async def test_a_client_that_leaves_does_not_hold_the_others_up(tmp_path: Path) 
         await asyncio.sleep(0)
         leaving.cancel()
         outcome = await staying
-    assert isinstance(outcome, Cosigned)
+    assert isinstance(outcome, CosignedHead)
     assert outcome.latest.head.size == 5
 
 
@@ -139,16 +139,16 @@ async def test_the_clock_never_signs_backwards(
 ) -> None:
     clock = Clock()
     async with running(tmp_path, clock) as cosigner:
-        assert isinstance(await cosigner.add_checkpoint(ask(0, 3)), Cosigned)
+        assert isinstance(await cosigner.add_checkpoint(ask(0, 3)), CosignedHead)
         clock.now = NOW - 1
         assert cosigner.clock_is_behind
         for _ in range(3):
             refused = await cosigner.add_checkpoint(ask(3, 5))
-            assert isinstance(refused, Refused)
+            assert isinstance(refused, Refusal)
             assert refused.slug == "clock"
     assert len(caplog.records) == 1
     async with running(tmp_path, clock) as cosigner:  # the store remembers
         assert cosigner.clock_is_behind
-        assert isinstance(await cosigner.add_checkpoint(ask(3, 5)), Refused)
+        assert isinstance(await cosigner.add_checkpoint(ask(3, 5)), Refusal)
         clock.now = NOW
-        assert isinstance(await cosigner.add_checkpoint(ask(3, 5)), Cosigned)
+        assert isinstance(await cosigner.add_checkpoint(ask(3, 5)), CosignedHead)

@@ -12,10 +12,10 @@ from muniment.tlog.note import Note, SignatureLine
 from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_witness.judge.decide import (
     NEVER,
-    Accepted,
+    Acceptance,
     Head,
     Log,
-    Refused,
+    Refusal,
     State,
     authenticate,
     decide,
@@ -36,7 +36,7 @@ def at(size: int, *, signed: int = 0) -> State:
 
 def refusal(state: State, request: AddCheckpoint, now: int = NOW) -> tuple[int, str]:
     outcome = decide(state, request, now)
-    assert isinstance(outcome, Refused)
+    assert isinstance(outcome, Refusal)
     return outcome.status, outcome.slug
 
 
@@ -76,7 +76,7 @@ def test_signatures_of_unknown_keys_are_ignored_and_not_kept() -> None:
         log_signer("third.example").sign(LOG.checkpoint(3).note.text, 0),
     ]
     outcome = decide(at(0), LOG.request(0, 3, checkpoint=LOG.checkpoint(3, more=unknown)), NOW)
-    assert isinstance(outcome, Accepted)
+    assert isinstance(outcome, Acceptance)
     assert outcome.request.note.signatures == (line,)
 
 
@@ -85,11 +85,11 @@ def test_checkpoint_may_include_multiple_signatures() -> None:
     log = GrowingLog(signers=[log_signer(), log_signer(algorithm="mldsa44")])
     known = Log(log.origin, log.verifiers)
     outcome = decide(State(known), log.request(0, 3), NOW)
-    assert isinstance(outcome, Accepted)
+    assert isinstance(outcome, Acceptance)
     assert len(outcome.request.note.signatures) == 2
     # During a rotation one of two trusted keys is enough.
     one = log.request(0, 3, checkpoint=log.checkpoint(3, signers=log.signers[:1]))
-    assert isinstance(decide(State(known), one, NOW), Accepted)
+    assert isinstance(decide(State(known), one, NOW), Acceptance)
 
 
 def test_old_size_above_checkpoint_size_is_400() -> None:
@@ -103,7 +103,7 @@ def test_old_size_other_than_latest_is_409_with_the_size() -> None:
     """tlog-witness: "MUST check that the old size matches the size of the latest", else 409."""
     for latest, old, new in ((5, 3, 7), (5, 0, 7), (0, 3, 7), (5, 6, 7), (5, 0, 0)):
         outcome = decide(at(latest), LOG.request(old, new), NOW)
-        assert isinstance(outcome, Refused)
+        assert isinstance(outcome, Refusal)
         assert (outcome.status, outcome.size) == (409, latest)
 
 
@@ -117,7 +117,7 @@ def test_size_zero_without_the_empty_root_is_422() -> None:
     """tlog-witness: size zero "MUST have the root hash of the empty tree", else 422."""
     checkpoint = LOG.checkpoint(0, root=OTHER_HASH)
     assert refusal(at(0), LOG.request(0, 0, checkpoint=checkpoint)) == (422, "bad-root")
-    assert isinstance(decide(at(0), LOG.request(0, 0), NOW), Accepted)
+    assert isinstance(decide(at(0), LOG.request(0, 0), NOW), Acceptance)
 
 
 def test_proof_with_old_size_zero_is_422() -> None:
@@ -132,7 +132,7 @@ def test_equal_sizes_need_equal_roots() -> None:
     assert refusal(at(5), LOG.fork(2).request(5, 5)) == (422, "bad-root")
     assert refusal(at(5), LOG.request(5, 5, proof=[OTHER_HASH])) == (422, "bad-proof")
     outcome = decide(at(5), LOG.request(5, 5), NOW)
-    assert isinstance(outcome, Accepted)
+    assert isinstance(outcome, Acceptance)
     assert outcome.head == outcome.old == Head(5, LOG.root(5))
 
 
@@ -148,7 +148,7 @@ def test_proof_that_does_not_verify_is_422() -> None:
 def test_a_valid_request_is_accepted_from_its_head() -> None:
     """tlog-witness: "If all the checks above pass", the checkpoint becomes the latest."""
     outcome = decide(at(5), LOG.request(5, 9), NOW)
-    assert isinstance(outcome, Accepted)
+    assert isinstance(outcome, Acceptance)
     assert outcome.old == Head(5, LOG.root(5))
     assert outcome.head == Head(9, LOG.root(9))
     assert outcome.now == NOW
@@ -158,7 +158,7 @@ def test_extension_lines_are_kept_and_not_judged() -> None:
     """tlog-cosignature: extension lines "MUST be included in the cosigned message"."""
     checkpoint = LOG.checkpoint(9, extensions=["anything", "old 3"])
     outcome = decide(at(5), LOG.request(5, 9, checkpoint=checkpoint), NOW)
-    assert isinstance(outcome, Accepted)
+    assert isinstance(outcome, Acceptance)
     assert outcome.request.note.text.endswith("anything\nold 3\n")
 
 
@@ -169,7 +169,7 @@ def test_a_clock_behind_its_own_cosignatures_refuses(now: int) -> None:
 
 
 def test_the_same_second_is_not_behind() -> None:
-    assert isinstance(decide(at(5, signed=NOW), LOG.request(5, 9), NOW), Accepted)
+    assert isinstance(decide(at(5, signed=NOW), LOG.request(5, 9), NOW), Acceptance)
 
 
 def test_one_line_many_times_is_verified_once_and_kept_once() -> None:
@@ -187,7 +187,7 @@ def test_one_line_many_times_is_verified_once_and_kept_once() -> None:
     note = Note(checkpoint.note.text, checkpoint.note.signatures * 60)
     request = LOG.request(0, 3, checkpoint=replace(checkpoint, note=note))
     outcome = authenticate(Log(LOG.origin, (Counting(),)), request)
-    assert not isinstance(outcome, Refused)
+    assert not isinstance(outcome, Refusal)
     assert outcome.note.signatures == checkpoint.note.signatures
     assert calls == 1
 
@@ -213,8 +213,8 @@ def test_accepts_exactly_what_extends_the_head(
     untouched = tuple(proof) == log.proof(old, new)
     same_history = log.root(latest) == LOG.root(latest)
     good = old == latest and old <= new and untouched and same_history
-    assert isinstance(outcome, Accepted) == good
-    if isinstance(outcome, Refused):
+    assert isinstance(outcome, Acceptance) == good
+    if isinstance(outcome, Refusal):
         assert outcome.status in {400, 409, 422}
         assert (outcome.size is not None) == (outcome.status == 409)
 

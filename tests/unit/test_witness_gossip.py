@@ -115,7 +115,7 @@ async def test_a_failed_proof_is_suspicion_until_tiles_tell(
         assert (await w1.add(0, main)).status == 200
         assert (await w1.add(600, other)).status == 422
         assert w1.evidence == []
-        [suspicion] = w1.store.ledger.suspicions[net.origin].values()
+        [suspicion] = w1.store.observations.suspicions[net.origin].values()
         assert suspicion.request == other.add_checkpoint(600).encode()
         await net.rounds(1)
         assert w1.evidence == []
@@ -129,7 +129,7 @@ async def test_a_failed_proof_is_suspicion_until_tiles_tell(
         w1.view = other
         await net.rounds(1)
         assert w1.evidence == ["fork"]
-        assert not w1.store.ledger.suspicions[net.origin]
+        assert not w1.store.observations.suspicions[net.origin]
 
 
 async def test_a_head_with_another_old_size_is_compared_too(
@@ -162,7 +162,7 @@ async def test_without_anybody_to_ask_a_spoiled_proof_raises_no_alarm(
         assert (await w1.call("POST", "/add-checkpoint", bad.encode())).status == 422
         net.now += 10_000
         assert w1.watch.look() == []
-        assert w1.store.ledger.suspicions[net.origin]
+        assert w1.store.observations.suspicions[net.origin]
 
 
 async def test_a_log_that_changed_its_key_is_still_held_to_its_old_heads(
@@ -207,9 +207,9 @@ async def test_a_wrong_proof_by_anybody_does_not_blame_an_honest_log(
         lines = good.split(b"\n")
         bad = b"\n".join([lines[0], lines[2], lines[1], *lines[3:]])
         assert (await w1.call("POST", "/add-checkpoint", bad)).status == 422
-        assert w1.store.ledger.suspicions[net.origin]
+        assert w1.store.observations.suspicions[net.origin]
         await net.rounds(1)
-        assert not w1.store.ledger.suspicions[net.origin]
+        assert not w1.store.observations.suspicions[net.origin]
         assert w1.evidence == []
         assert not net.alarms
         assert (await w1.add(300, main, 500)).status == 200
@@ -221,7 +221,7 @@ async def test_acknowledged_evidence_lets_the_log_go_on(tmp_path: Path, log: Byz
         w1, w2 = net.add("w1", main), net.add("w2", other)
         await net.start()
         await net.rounds(2)
-        [name] = [f.hash.hex() for f in w1.store.ledger.evidence[net.origin].values()]
+        [name] = [f.hash.hex() for f in w1.store.observations.evidence[net.origin].values()]
         await w1.stop()
         w1.options["acknowledged"] = [name]
         await w1.start()
@@ -269,7 +269,7 @@ async def test_a_restored_database_is_found_out_before_it_signs(
         w1.view = main
         await net.rounds(1)
         assert w1.size == 150
-        assert not w1.watch.holds.ahead
+        assert not w1.watch.suspensions.ahead
         assert (await w1.add(150, main)).status == 200
         assert "restored" not in [alarm.kind for alarm in w1.watch.alarms]
         assert w2.evidence == []
@@ -341,7 +341,9 @@ async def test_an_honest_network_raises_no_alarm_in_a_thousand_rounds(tmp_path: 
         await net.rounds(3)
         assert [node.size for node in net.nodes.values()][:2] == [main.size] * 2
         assert not any(
-            known for node in net.nodes.values() for known in node.store.ledger.suspicions.values()
+            known
+            for node in net.nodes.values()
+            for known in node.store.observations.suspicions.values()
         )
 
 
@@ -385,7 +387,7 @@ async def test_a_rejoining_peer_climbs_the_history_of_another(
         assert frontier.head.size == 600
         assert w2.size == 100  # known, not cosigned
         assert net.alarms == []
-        assert not w2.store.ledger.suspicions.get(net.origin)
+        assert not w2.store.observations.suspicions.get(net.origin)
         # And a chain that begins with our head but ends in another root is evidence.
         other = main.fork(150, 600)
         pushed = await w2.call("POST", "/gossip/heads", frame([other.checkpoint().encode()]))

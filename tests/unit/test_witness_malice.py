@@ -131,7 +131,7 @@ async def test_a_malicious_peer_cannot_blame_an_honest_log(tmp_path: Path) -> No
         await victim.start()
         await attack_with(victim, peer)
         assert victim.evidence == []
-        assert not victim.store.ledger.suspicions.get(MAIN.origin)
+        assert not victim.store.observations.suspicions.get(MAIN.origin)
         assert not victim.network.alarms
 
 

@@ -12,9 +12,9 @@ from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import empty_root, fork, same_size
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment_witness.gossip import receive as relay
-from muniment_witness.gossip.budget import Budget
+from muniment_witness.gossip.budget import SenderBudget
 from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
-from muniment_witness.store import observations as ledger
+from muniment_witness.store import observations
 from witness_network import Network, Node
 
 MAIN = View().append(50)
@@ -67,11 +67,11 @@ async def test_pushed_heads_are_compared_but_never_adopted_unproven(tmp_path: Pa
         # No tiles: neither the frontier nor the cosigned head moves, and nobody is blamed.
         assert w1.size == 20
         assert w1.watch.comparer.frontier(net.origin).head.size == 20  # type: ignore[union-attr]
-        assert len(w1.store.ledger.suspicions[net.origin]) == 1
+        assert len(w1.store.observations.suspicions[net.origin]) == 1
         assert w1.evidence == []
         w1.view = MAIN
         await net.rounds(1)
-        assert not w1.store.ledger.suspicions[net.origin]
+        assert not w1.store.observations.suspicions[net.origin]
 
 
 async def test_floods_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,19 +83,19 @@ async def test_floods_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             assert await push(w1, MAIN.checkpoint(size).encode()) == 200
         assert w1.watch.receiver.waiting <= relay.HEADS_BURST + 5
         await w1.watch.receiver.compare_all()
-        assert len(w1.store.ledger.suspicions[net.origin]) <= ledger.MAX_SUSPICIONS
+        assert len(w1.store.observations.suspicions[net.origin]) <= observations.MAX_SUSPICIONS
         statuses = []
         for size in range(10, 50):
             file = same_size(MAIN.checkpoint(size), OTHER.checkpoint(size))
             statuses.append((await w1.call("POST", "/gossip/evidence", file.encode())).status)
         assert 503 in statuses
-        assert len(w1.evidence) <= ledger.MAX_EVIDENCE
+        assert len(w1.evidence) <= observations.MAX_EVIDENCE
         # Also when it came slowly.
-        w1.watch.receiver._strange_evidence = Budget(1e9, 1e9, lambda: 0.0)
+        w1.watch.receiver._strange_evidence = SenderBudget(1e9, 1e9, lambda: 0.0)
         for size in range(10, 50):
             file = same_size(MAIN.checkpoint(size), OTHER.checkpoint(size))
             assert (await w1.call("POST", "/gossip/evidence", file.encode())).status == 200
-        assert len(w1.evidence) == ledger.MAX_EVIDENCE
+        assert len(w1.evidence) == observations.MAX_EVIDENCE
 
 
 async def test_an_empty_tree_with_a_root_is_evidence(tmp_path: Path) -> None:

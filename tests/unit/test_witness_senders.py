@@ -9,20 +9,20 @@ from byzantine import View
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment_witness.config import LogOptions, Peer
-from muniment_witness.gossip.pushqueue import MAX_WAITING, Arrivals
+from muniment_witness.gossip.pushqueue import MAX_WAITING, PushQueue
 from muniment_witness.gossip.receive import EVIDENCE_BURST, HEADS_BURST, STRANGERS_SHARE
 from muniment_witness.gossip.senders import MAX_ADDRESSES, STRANGERS, Senders
 from muniment_witness.judge.decide import Log
-from muniment_witness.judge.relation import Seen, digest_of
+from muniment_witness.judge.relation import SignedHead, digest_of
 from witness_network import Network
 
 MAIN = View().append(400)
 OTHER = MAIN.fork(7, 400)
 
 
-def seen(size: int) -> Seen:
+def seen(size: int) -> SignedHead:
     signed = MAIN.checkpoint(size)
-    return Seen(signed, digest_of(signed))
+    return SignedHead(signed, digest_of(signed))
 
 
 def test_peers_are_told_by_the_literal_addresses_of_their_urls() -> None:
@@ -60,7 +60,7 @@ async def test_host_names_are_looked_up() -> None:
 
 
 async def test_lines_take_turns_and_are_bounded() -> None:
-    arrivals = Arrivals()
+    arrivals = PushQueue()
     assert [arrivals.put("a", seen(n)) for n in range(1, MAX_WAITING + 3)].count(False) == 2
     assert arrivals.put("b", seen(301))
     assert arrivals.put("b", seen(302))
@@ -118,7 +118,7 @@ async def test_many_addresses_are_one_stranger(tmp_path: Path) -> None:
         assert statuses.count(200) <= EVIDENCE_BURST * STRANGERS_SHARE + 5
         budgets = (relay._heads, relay._strange_heads, relay._evidence, relay._strange_evidence)
         assert sum(len(budget._buckets) for budget in budgets) == 2
-        assert len(relay._queues[net.origin]._lines) == 1
+        assert len(relay._queues[net.origin]._queues) == 1
 
 
 async def test_a_log_that_is_slow_delays_no_other(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ async def test_a_log_that_is_slow_delays_no_other(tmp_path: Path) -> None:
         relay = w1.watch.receiver
         compared = asyncio.Event()
 
-        async def arrive(seen: Seen) -> None:
+        async def arrive(seen: SignedHead) -> None:
             if seen.origin == net.origin:
                 await asyncio.Event().wait()
             compared.set()

@@ -21,9 +21,9 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.heads import Head
 from muniment.tlog.note import SignatureLine, VKey, verify_note
-from muniment_witness.judge.decide import NEVER, Accepted, Log, Refused, State, decide
+from muniment_witness.judge.decide import NEVER, Acceptance, Log, Refusal, State, decide
 from muniment_witness.store.database import rebind
-from muniment_witness.store.heads import Cosigned, Store
+from muniment_witness.store.heads import CosignedHead, Store
 from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer
 
 SIGNER = witness_signer()
@@ -32,13 +32,13 @@ KNOWN = Log(LOG.origin, LOG.verifiers)
 NOW = 1_700_000_000
 
 
-def sign(accepted: Accepted) -> tuple[SignatureLine, ...]:
+def sign(accepted: Acceptance) -> tuple[SignatureLine, ...]:
     return (SIGNER.sign(accepted.request.note.text, accepted.now),)
 
 
-def accept(head: Head, new: int, now: int = NOW, log: GrowingLog = LOG) -> Accepted:
+def accept(head: Head, new: int, now: int = NOW, log: GrowingLog = LOG) -> Acceptance:
     outcome = decide(State(Log(log.origin, log.verifiers), head), log.request(head.size, new), now)
-    assert isinstance(outcome, Accepted)
+    assert isinstance(outcome, Acceptance)
     return outcome
 
 
@@ -218,7 +218,7 @@ class WitnessModel(RuleBasedStateMachine):
     )
     def ask(self, asked: list[tuple[str, int | None, int, int | None]]) -> None:
         """A group of requests; old None means the size that the witness would tell."""
-        accepted: list[Accepted] = []
+        accepted: list[Acceptance] = []
         heads: dict[str, Head] = {}
         for origin, old, new, fork in asked:
             log = self.logs[origin] if fork is None else self.logs[origin].fork(fork)
@@ -229,8 +229,8 @@ class WitnessModel(RuleBasedStateMachine):
             state = State(Log(origin, log.verifiers), head, self.store.signed)
             outcome = decide(state, log.request(claimed, new), self.clock)
             good = claimed == size <= new and log.root(size) == root and self.clock >= newest
-            assert isinstance(outcome, Accepted) == good
-            if isinstance(outcome, Refused):
+            assert isinstance(outcome, Acceptance) == good
+            if isinstance(outcome, Refusal):
                 if outcome.size is not None:
                     assert outcome.size == size
                 continue
@@ -242,7 +242,7 @@ class WitnessModel(RuleBasedStateMachine):
             for item, result in zip(accepted, results, strict=True):
                 self.check_reply(item, result)
 
-    def check_reply(self, accepted: Accepted, result: Cosigned) -> None:
+    def check_reply(self, accepted: Acceptance, result: CosignedHead) -> None:
         text = accepted.request.note.text
         assert verifier_for(SIGNER.vkey).verify(text, result.lines[0].signature) == self.clock
         origin, head = accepted.request.checkpoint.origin, accepted.head

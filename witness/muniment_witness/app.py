@@ -21,14 +21,14 @@ from muniment_service.server import serving, serving_unix
 from muniment_service.tls import server_context
 from muniment_witness.config import WitnessConfig
 from muniment_witness.cosign.cosigner import Cosigner
-from muniment_witness.cosign.suspension import Holds, Lacking, Who
-from muniment_witness.gossip.advance import Mover
+from muniment_witness.cosign.suspension import Suspensions, UnknownRecord, Who
+from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.alarmboard import AlarmBoard
 from muniment_witness.gossip.announcer import HeadAnnouncer
-from muniment_witness.gossip.antientropy import Gossip
+from muniment_witness.gossip.antientropy import PeerReader
 from muniment_witness.gossip.catchup import CatchUp
 from muniment_witness.gossip.comparer import Comparer
-from muniment_witness.gossip.evidence import Docket
+from muniment_witness.gossip.evidence import EvidenceArchive
 from muniment_witness.gossip.gauges import WatchGauges
 from muniment_witness.gossip.net import Transport, transport
 from muniment_witness.gossip.outbox import Outbox
@@ -141,21 +141,21 @@ def build(
     """
     logs, options, peers = config.logs, config.options, config.peers
     limits = config.file.gossip
-    ledger = store.ledger
+    observations = store.observations
     own = tuple(verifier_for(signer.vkey) for signer in config.signers)
     sources = Sources(options, peers)
-    holds = _holds(config, store)
+    suspensions = _suspensions(config, store)
     if cosigner is None:
-        cosigner = Cosigner(store, config.signers, clock, holds)
+        cosigner = Cosigner(store, config.signers, clock, suspensions)
     outbox = Outbox(has_peers=bool(peers))
     board = AlarmBoard(metrics)
     announcer = HeadAnnouncer(store.latest, outbox, metrics)
     cache = TileCache(limits.tile_cache_bytes)
     reader = TileReader(network, cache)
-    docket = Docket(
+    archive = EvidenceArchive(
         logs=logs,
-        ledger=ledger,
-        holds=holds,
+        observations=observations,
+        suspensions=suspensions,
         outbox=outbox,
         board=board,
         metrics=metrics,
@@ -164,21 +164,23 @@ def build(
     comparer = Comparer(
         logs=logs,
         store=store,
-        docket=docket,
+        archive=archive,
         reader=reader,
         catch_up=CatchUp(network),
         clock=clock,
     )
-    mover = Mover(store=store, cosigner=cosigner, comparer=comparer, holds=holds, reader=reader)
-    peer_reader = Gossip(
+    advancer = HeadAdvancer(
+        store=store, cosigner=cosigner, comparer=comparer, suspensions=suspensions, reader=reader
+    )
+    peer_reader = PeerReader(
         name=config.file.name,
         logs=logs,
         peers=peers,
         own=own,
-        ledger=ledger,
+        observations=observations,
         comparer=comparer,
-        mover=mover,
-        holds=holds,
+        advancer=advancer,
+        suspensions=suspensions,
         sources=sources,
         transport=network,
         period=limits.period_seconds,
@@ -190,8 +192,8 @@ def build(
         own=own,
         store=store,
         comparer=comparer,
-        mover=mover,
-        holds=holds,
+        advancer=advancer,
+        suspensions=suspensions,
         sources=sources,
         peer_reader=peer_reader,
         announcer=announcer,
@@ -209,16 +211,16 @@ def build(
     receiver = PushReceiver(
         logs=logs,
         peers=peers,
-        ledger=ledger,
+        observations=observations,
         comparer=comparer,
-        holds=holds,
+        suspensions=suspensions,
         sources=sources,
     )
     requests = RequestObserver(
         store=store,
         comparer=comparer,
-        mover=mover,
-        holds=holds,
+        advancer=advancer,
+        suspensions=suspensions,
         sources=sources,
         receiver=receiver,
         announcer=announcer,
@@ -228,12 +230,12 @@ def build(
         store=store,
         clock=clock,
         started=clock(),
-        holds=holds,
+        suspensions=suspensions,
         cosigner=cosigner,
         sources=sources,
         cache=cache,
         comparer=comparer,
-        mover=mover,
+        advancer=advancer,
         announcer=announcer,
         puller=puller,
         peer_reader=peer_reader,
@@ -246,14 +248,14 @@ def build(
     return Parts(watch, WitnessHttp(watch, metrics).app())
 
 
-def _holds(config: WitnessConfig, store: Store) -> Holds:
+def _suspensions(config: WitnessConfig, store: Store) -> Suspensions:
     """What is held back from the start on: evidence, and what the database may lack."""
     past = store.past
-    lacking: dict[str, Lacking] = {}
+    lacking: dict[str, UnknownRecord] = {}
     peer: frozenset[Who] = frozenset({"peer"} if config.peers else ())
     for origin, each in config.options.items():
         if past.loss is not None and past.lacks(origin):
             log: frozenset[Who] = frozenset({"log"} if each.url is not None else ())
-            lacking[origin] = Lacking(past.loss, peer | log)
+            lacking[origin] = UnknownRecord(past.loss, peer | log)
     acknowledged = {origin: each.acknowledged for origin, each in config.options.items()}
-    return Holds(store.ledger, acknowledged, lacking)
+    return Suspensions(store.observations, acknowledged, lacking)

@@ -108,13 +108,13 @@ class Running:
             await self._network.connect_by(config.file.outgoing.access)
             parts = self._rebuild(config)
             watch = parts.watch
-            watch.holds.ahead.update(before.holds.ahead)
+            watch.suspensions.ahead.update(before.suspensions.ahead)
             self._network.use(config.tokens)
             await watch.start()
             _, work = self._work
             work.cancel()
             await asyncio.wait([work])
-            watch.cosigner.obey(watch.holds)
+            watch.cosigner.obey(watch.suspensions)
             self._parts = parts
             self._work[1] = self._tasks.create_task(watch.run(), name="watch")
             self._in_force.accepted()

@@ -29,7 +29,7 @@ from muniment_witness.cli.exits import (
     code_of,
     fail,
 )
-from muniment_witness.cli.queries import ASKING
+from muniment_witness.cli.queries import QUERIES
 from muniment_witness.cli.setup import CONFIG_NAME, init
 from muniment_witness.config import WitnessFile, load
 from muniment_witness.store.check import check
@@ -319,5 +319,5 @@ def _changing() -> Iterator[None]:
         fail(EXIT_UNWRITABLE if is_unwritable(error) else EXIT_CONFIG, error)
 
 
-for _command in ASKING:
+for _command in QUERIES:
     main.add_command(_command)

@@ -28,7 +28,7 @@ class RefusedError(MunimentError):
     """The witness does not take the checkpoint; one line says why."""
 
 
-class Fed(NamedTuple):
+class FeedResult(NamedTuple):
     """What came of feeding a checkpoint.
 
     Attributes:
@@ -62,7 +62,7 @@ class Feeder:
         self._reader = TileReader(transport, TileCache())
         self._size = 0
 
-    async def feed(self) -> Fed:
+    async def feed(self) -> FeedResult:
         """Feeds the log's present checkpoint.
 
         Raises:
@@ -91,7 +91,9 @@ class Feeder:
             )
             if told.status == 200:
                 self._size = new.size
-                return Fed(seen.signed.encode(), new.size, old, parse_cosignatures(told.body))
+                return FeedResult(
+                    seen.signed.encode(), new.size, old, parse_cosignatures(told.body)
+                )
             if told.status != 409 or told.content_type != SIZE_CONTENT_TYPE:
                 excerpt = told.body[:200].decode("utf-8", "replace")
                 raise RefusedError(f"the witness answered {told.status}: {excerpt!r}")

@@ -155,5 +155,5 @@ def _asking() -> Iterator[None]:
         fail(EXIT_FAILED, "interrupted")
 
 
-ASKING: Final = (status, export_command, feed)
+QUERIES: Final = (status, export_command, feed)
 """All of them."""

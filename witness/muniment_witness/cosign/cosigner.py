@@ -21,8 +21,8 @@ from muniment.local.sqlitefile import FatalDatabaseError
 from muniment.tlog.heads import Head
 from muniment.tlog.note import SignatureLine, Signer
 from muniment_service.http import overloaded
-from muniment_witness.judge.decide import Accepted, Authentic, Refused, advance
-from muniment_witness.store.heads import Cosigned, Store
+from muniment_witness.judge.decide import Acceptance, Authentic, Refusal, advance
+from muniment_witness.store.heads import CosignedHead, Store
 
 MAX_WAITING: Final = 1024
 """Requests that may wait for a commit; a second's worth. More are told to come back."""
@@ -32,22 +32,22 @@ MAX_GROUP: Final = 64
 
 _LOGGER: Final = logging.getLogger(__name__)
 
-Held = Callable[[str], Refused | None]
+SuspensionCheck = Callable[[str], Refusal | None]
 """Says why nothing of an origin is signed at present; None when it is."""
 
 
-class _Own(NamedTuple):
+class _OwnCosignatures(NamedTuple):
     """Cosignatures that this witness made, and their time in Unix seconds."""
 
     lines: tuple[SignatureLine, ...]
     time: int
 
 
-class _Waiting(NamedTuple):
+class _QueuedRequest(NamedTuple):
     request: Authentic
-    own: _Own | None
+    own: _OwnCosignatures | None
     is_free: bool
-    future: "asyncio.Future[Cosigned | Refused]"
+    future: "asyncio.Future[CosignedHead | Refusal]"
 
 
 class Cosigner:
@@ -61,7 +61,7 @@ class Cosigner:
         store: Store,
         signers: Sequence[Signer],
         clock: Callable[[], int],
-        held: Held = lambda _: None,
+        held: SuspensionCheck = lambda _: None,
     ) -> None:
         """Takes the store over: nobody else may commit to it.
 
@@ -75,16 +75,16 @@ class Cosigner:
         self._held = held
         self._signers = tuple(signers)
         self._clock = clock
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_QueuedRequest] = deque()
         self._wake = asyncio.Event()
         self._failed: FatalDatabaseError | None = None
         self._clock_alarm = False
 
-    def obey(self, held: Held) -> None:
+    def obey(self, held: SuspensionCheck) -> None:
         """Asks another judge, from the next request on, which origins are held back."""
         self._held = held
 
-    async def add_checkpoint(self, request: Authentic) -> Cosigned | Refused:
+    async def add_checkpoint(self, request: Authentic) -> CosignedHead | Refusal:
         """Judges a request in its turn; returns when the outcome is durable.
 
         Raises:
@@ -93,7 +93,7 @@ class Cosigner:
         """
         return await self._ask(request, None)
 
-    async def take_up(self, request: Authentic) -> Cosigned | Refused:
+    async def add_while_suspended(self, request: Authentic) -> CosignedHead | Refusal:
         """As `add_checkpoint`, also while the origin is held: what ends that begins with it.
 
         Raises:
@@ -102,9 +102,9 @@ class Cosigner:
         """
         return await self._ask(request, None, is_free=True)
 
-    async def take_back(
+    async def recover(
         self, request: Authentic, lines: tuple[SignatureLine, ...], time: int
-    ) -> Cosigned | Refused:
+    ) -> CosignedHead | Refusal:
         """Makes a head the latest that this witness itself signed, but has no record of.
 
         That is how a restored database catches up: by the same rules and the same guard, also
@@ -119,17 +119,17 @@ class Cosigner:
             Problem: 503, when too many wait.
             FatalDatabaseError: As `add_checkpoint`.
         """
-        return await self._ask(request, _Own(lines, time))
+        return await self._ask(request, _OwnCosignatures(lines, time))
 
     async def _ask(
-        self, request: Authentic, own: _Own | None, *, is_free: bool = False
-    ) -> Cosigned | Refused:
+        self, request: Authentic, own: _OwnCosignatures | None, *, is_free: bool = False
+    ) -> CosignedHead | Refusal:
         if self._failed is not None:
             raise self._failed
         if len(self._waiting) >= MAX_WAITING:
             raise overloaded("busy", "too many checkpoints are waiting; try again")
-        future: asyncio.Future[Cosigned | Refused] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(request, own, is_free, future))
+        future: asyncio.Future[CosignedHead | Refusal] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_QueuedRequest(request, own, is_free, future))
         self._wake.set()
         return await future
 
@@ -161,27 +161,27 @@ class Cosigner:
                 self._waiting.clear()
                 raise
 
-    async def _commit(self, group: Sequence[_Waiting]) -> None:
+    async def _commit(self, group: Sequence[_QueuedRequest]) -> None:
         now = self._clock()
         heads: dict[str, Head] = {}
-        outcomes: list[Accepted | Refused] = []
+        outcomes: list[Acceptance | Refusal] = []
         for waiting in group:
             origin = waiting.request.checkpoint.origin
             head = heads.get(origin) or self._store.head(origin)
             outcome = self._judge(head, waiting, now)
-            if isinstance(outcome, Accepted):
+            if isinstance(outcome, Acceptance):
                 heads[origin] = outcome.head
             outcomes.append(outcome)
         self._watch_clock(now)
-        accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
+        accepted = [outcome for outcome in outcomes if isinstance(outcome, Acceptance)]
         cosigned = iter(await self._store.commit(accepted, self._sign) if accepted else [])
         for waiting, outcome in zip(group, outcomes, strict=True):
-            result = outcome if isinstance(outcome, Refused) else next(cosigned)
+            result = outcome if isinstance(outcome, Refusal) else next(cosigned)
             future = waiting.future
             if not future.done():  # else its client has gone; the head has moved all the same
                 future.set_result(result)
 
-    def _judge(self, head: Head, waiting: _Waiting, now: int) -> Accepted | Refused:
+    def _judge(self, head: Head, waiting: _QueuedRequest, now: int) -> Acceptance | Refusal:
         request, own = waiting.request, waiting.own
         origin = request.checkpoint.origin
         if own is None:
@@ -189,9 +189,9 @@ class Cosigner:
             return held or advance(head, self._store.signed, request, now)
         latest = self._store.latest.get(origin)
         outcome = advance(head, latest.time if latest else 0, request, own.time)
-        return outcome if isinstance(outcome, Refused) else replace(outcome, lines=own.lines)
+        return outcome if isinstance(outcome, Refusal) else replace(outcome, lines=own.lines)
 
-    def _sign(self, accepted: Accepted) -> tuple[SignatureLine, ...]:
+    def _sign(self, accepted: Acceptance) -> tuple[SignatureLine, ...]:
         if accepted.lines:
             return accepted.lines
         text = accepted.request.note.text

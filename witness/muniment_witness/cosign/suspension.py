@@ -19,10 +19,10 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from muniment.tlog.note import SignatureLine
-from muniment_witness.judge.decide import Refused
-from muniment_witness.judge.relation import Seen
+from muniment_witness.judge.decide import Refusal
+from muniment_witness.judge.relation import SignedHead
 from muniment_witness.store.database import Loss
-from muniment_witness.store.observations import Filed, Ledger
+from muniment_witness.store.observations import FiledEvidence, Observations
 
 PROVEN: Final = "misbehaviour-proven"
 """Slug of the refusal after evidence."""
@@ -40,7 +40,7 @@ Who = Literal["log", "peer"]
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class LostRecord:
     """A head with cosignatures of this witness that it has no record of.
 
     Attributes:
@@ -49,13 +49,13 @@ class Own:
         time: Their latest timestamp, Unix seconds.
     """
 
-    seen: Seen
+    seen: SignedHead
     lines: tuple[SignatureLine, ...]
     time: int
 
 
 @dataclass(slots=True)
-class Lacking:
+class UnknownRecord:
     """A log for which this witness may have signed what its database does not know.
 
     Attributes:
@@ -77,7 +77,7 @@ class Lacking:
         """Whether all who can tell have told."""
         return bool(self.asked) and not self.waiting
 
-    def refusal(self) -> Refused:
+    def refusal(self) -> Refusal:
         """Why nothing is signed."""
         if self.waiting:
             why = f"{' and '.join(sorted(self.waiting))} not heard yet"
@@ -87,12 +87,12 @@ class Lacking:
             why = "there is no url of the log and no peer to ask"
         if self.loss == "backup":
             what = "was restored from a backup, and what it signed since is not known"
-            return Refused(503, COPY, f"the database of this witness {what}: {why}")
+            return Refusal(503, COPY, f"the database of this witness {what}: {why}")
         what = "was begun anew, and what its keys signed before is not known"
-        return Refused(503, ANEW, f"the database of this witness {what}: {why}")
+        return Refusal(503, ANEW, f"the database of this witness {what}: {why}")
 
 
-class Holds:
+class Suspensions:
     """Which origins are held back.
 
     Attributes:
@@ -103,20 +103,20 @@ class Holds:
 
     def __init__(
         self,
-        ledger: Ledger,
+        observations: Observations,
         acknowledged: Mapping[str, Collection[str]],
-        lacking: Mapping[str, Lacking] = MappingProxyType({}),
+        lacking: Mapping[str, UnknownRecord] = MappingProxyType({}),
     ) -> None:
         """Begins with what is known from the database.
 
         Args:
-            ledger: The evidence.
+            observations: The evidence.
             acknowledged: By origin, the hashes (hexadecimal) that the operator acknowledged.
             lacking: The origins of which it is not known what was signed.
         """
-        self._ledger = ledger
+        self._observations = observations
         self._acknowledged = acknowledged
-        self.ahead: Final[dict[str, Own]] = {}
+        self.ahead: Final[dict[str, LostRecord]] = {}
         self.lacking: Final = dict(lacking)
 
     def is_first(self, origin: str, size: int) -> bool:
@@ -133,13 +133,13 @@ class Holds:
         """Whether anybody has still to tell what was signed."""
         return any(lacking.waiting for lacking in self.lacking.values())
 
-    def took_back(self, origin: str) -> None:
+    def recovered(self, origin: str) -> None:
         """The lost record is taken back; what others know beyond it is asked once more."""
         del self.ahead[origin]
         if (lacking := self.lacking.get(origin)) is not None:
             lacking.waiting = set(lacking.asked)
 
-    def heard(self, origin: str, who: Who) -> None:
+    def note_answer(self, origin: str, who: Who) -> None:
         """Somebody has told what they know of this witness's cosignatures, or that it is none."""
         if origin in self.lacking:
             self.lacking[origin].waiting.discard(who)
@@ -148,25 +148,25 @@ class Holds:
         """Hashes (hexadecimal) of the evidence that the operator acknowledged."""
         return self._acknowledged.get(origin, ())
 
-    def evidence(self, origin: str) -> list[Filed]:
+    def evidence(self, origin: str) -> list[FiledEvidence]:
         """The evidence against an origin that is not acknowledged."""
-        filed = self._ledger.evidence.get(origin)
+        filed = self._observations.evidence.get(origin)
         if not filed:
             return []
         settled = self.acknowledged(origin)
         return [each for each in filed.values() if each.hash.hex() not in settled]
 
-    def __call__(self, origin: str) -> Refused | None:
+    def __call__(self, origin: str) -> Refusal | None:
         """Why nothing is signed for an origin; None when nothing holds it back."""
         if filed := self.evidence(origin):
-            return Refused(
+            return Refusal(
                 403,
                 PROVEN,
                 f"the log's key is proven to have signed two histories: evidence "
                 f"{filed[0].hash.hex()}; the operator of this witness has to acknowledge it",
             )
         if (own := self.ahead.get(origin)) is not None:
-            return Refused(
+            return Refusal(
                 503,
                 BEHIND,
                 f"this witness has cosigned size {own.seen.head.size} and lost its record of it",

@@ -15,18 +15,18 @@ from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import Note, Verifier, verify_note
 from muniment_witness.cosign.cosigner import Cosigner
-from muniment_witness.cosign.suspension import Holds, Own
+from muniment_witness.cosign.suspension import LostRecord, Suspensions
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.tiles import TileReader, UnresolvedError
 from muniment_witness.judge.comparison import Comparison
-from muniment_witness.judge.decide import Authentic, Refused
-from muniment_witness.judge.relation import Seen
-from muniment_witness.store.heads import Cosigned, Store
+from muniment_witness.judge.decide import Authentic, Refusal
+from muniment_witness.judge.relation import SignedHead
+from muniment_witness.store.heads import CosignedHead, Store
 
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-class Mover:
+class HeadAdvancer:
     """Moves cosigned heads, through the cosigner, like any request."""
 
     def __init__(
@@ -35,21 +35,21 @@ class Mover:
         store: Store,
         cosigner: Cosigner,
         comparer: Comparer,
-        holds: Holds,
+        suspensions: Suspensions,
         reader: TileReader,
     ) -> None:
         """Takes its collaborators."""
         self._store = store
         self._cosigner = cosigner
         self._comparer = comparer
-        self._holds = holds
+        self._suspensions = suspensions
         self._reader = reader
 
     def size(self, origin: str) -> int:
         """Size of the latest cosigned head; 0 without one."""
         return self._store.head(origin).size
 
-    async def cosign(self, seen: Seen, prefixes: Sequence[str]) -> Cosigned | Refused:
+    async def cosign(self, seen: SignedHead, prefixes: Sequence[str]) -> CosignedHead | Refusal:
         """Cosigns a head that was compared: the same judgement as for add-checkpoint.
 
         Raises:
@@ -59,7 +59,9 @@ class Mover:
         """
         return await self._cosigner.add_checkpoint(await self._request(seen, prefixes))
 
-    async def take_up(self, origin: str, prefixes: Sequence[str]) -> Cosigned | Refused | None:
+    async def cosign_newest(
+        self, origin: str, prefixes: Sequence[str]
+    ) -> CosignedHead | Refusal | None:
         """Cosigns the newest head that was read of a log, so that all that follows extends it.
 
         For a witness that may have signed, or would sign first, what its database does not know:
@@ -77,9 +79,9 @@ class Mover:
         frontier = self._comparer.frontier(origin)
         if frontier is None or frontier.head.size <= self.size(origin):
             return None
-        return await self._cosigner.take_up(await self._request(frontier, prefixes))
+        return await self._cosigner.add_while_suspended(await self._request(frontier, prefixes))
 
-    async def _request(self, seen: Seen, prefixes: Sequence[str]) -> Authentic:
+    async def _request(self, seen: SignedHead, prefixes: Sequence[str]) -> Authentic:
         head = self._store.head(seen.origin)
         proof: tuple[bytes, ...] = ()
         if 0 < head.size < seen.head.size:
@@ -89,9 +91,9 @@ class Mover:
                 self._reader.cache.put(seen.origin, tiles)
         return Authentic(seen.signed.checkpoint, seen.signed.note, head.size, proof)
 
-    def notice_own(
-        self, seen: Seen, signed: SignedCheckpoint, own: Iterable[Verifier]
-    ) -> Own | None:
+    def note_own_cosignature(
+        self, seen: SignedHead, signed: SignedCheckpoint, own: Iterable[Verifier]
+    ) -> LostRecord | None:
         """Looks for cosignatures of this witness beyond its record, on a note that was shown.
 
         Args:
@@ -116,11 +118,11 @@ class Mover:
             verified = verify_note(Note(signed.note.text, lines), verifiers)
         except (MunimentError, ValueError):
             return None
-        before = self._holds.ahead.get(seen.origin)
+        before = self._suspensions.ahead.get(seen.origin)
         if before is not None and before.seen.head.size >= seen.head.size:
             return None
-        found = Own(seen, lines, max(each.timestamp or 0 for each in verified))
-        self._holds.ahead[seen.origin] = found
+        found = LostRecord(seen, lines, max(each.timestamp or 0 for each in verified))
+        self._suspensions.ahead[seen.origin] = found
         event(
             _LOGGER,
             logging.ERROR,
@@ -131,7 +133,7 @@ class Mover:
         )
         return found
 
-    async def take_back(self, origin: str, prefixes: Sequence[str]) -> bool:
+    async def recover(self, origin: str, prefixes: Sequence[str]) -> bool:
         """Catches up with a lost record, when its head is proved to extend what is recorded.
 
         Returns:
@@ -140,7 +142,7 @@ class Mover:
         Raises:
             FatalDatabaseError: If it could not be made durable; the process must end.
         """
-        own = self._holds.ahead.get(origin)
+        own = self._suspensions.ahead.get(origin)
         if own is None:
             return True
         if self._store.head(origin).size < own.seen.head.size:
@@ -148,8 +150,8 @@ class Mover:
                 request = await self._request(own.seen, prefixes)
             except UnresolvedError:
                 return False
-            outcome = await self._cosigner.take_back(request, own.lines, own.time)
-            if isinstance(outcome, Refused):
+            outcome = await self._cosigner.recover(request, own.lines, own.time)
+            if isinstance(outcome, Refusal):
                 await self._comparer.observe(own.seen, "own cosignature", prefixes)
                 return False
             event(
@@ -164,6 +166,6 @@ class Mover:
             Comparison.UNRESOLVED,
         }:
             return False
-        if self._holds.ahead.get(origin) is own:
-            self._holds.took_back(origin)
+        if self._suspensions.ahead.get(origin) is own:
+            self._suspensions.recovered(origin)
         return True

@@ -23,8 +23,8 @@ from muniment.tlog.encoding import FormatError, VerificationError, unframe
 from muniment.tlog.evidence import MAX_EVIDENCE_SIZE, parse_evidence
 from muniment.tlog.note import Note, Verifier, lines_of, verify_note
 from muniment_witness.config import Peer
-from muniment_witness.cosign.suspension import Holds
-from muniment_witness.gossip.advance import Mover
+from muniment_witness.cosign.suspension import Suspensions
+from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.jitter import jittered
 from muniment_witness.gossip.net import Transport, UnreachableError
@@ -41,7 +41,7 @@ from muniment_witness.gossip.sources import Sources, peer_prefix, shown_path
 from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import Log
 from muniment_witness.judge.relation import authentic
-from muniment_witness.store.observations import Ledger, Noted
+from muniment_witness.store.observations import DatedNote, Observations
 
 MAX_FETCHED: Final = 32
 """Evidence files taken from one peer in one round."""
@@ -49,14 +49,14 @@ MAX_FETCHED: Final = 32
 CONCURRENT: Final = 8
 """Requests to one peer at the same time."""
 
-RARELY: Final = 20
+ASK_EVERY: Final = 20
 """Every so many rounds a peer is asked again whether it gossips, and what it saw of us."""
 
 _HASH: Final = re.compile("[0-9a-f]{64}")
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-class Gossip:
+class PeerReader:
     """Reads the peers.
 
     Attributes:
@@ -70,10 +70,10 @@ class Gossip:
         logs: Mapping[str, Log],
         peers: Sequence[Peer],
         own: Sequence[Verifier],
-        ledger: Ledger,
+        observations: Observations,
         comparer: Comparer,
-        mover: Mover,
-        holds: Holds,
+        advancer: HeadAdvancer,
+        suspensions: Suspensions,
         sources: Sources,
         transport: Transport,
         period: float,
@@ -86,10 +86,10 @@ class Gossip:
             logs: The known logs by origin.
             peers: The peers.
             own: This witness's keys.
-            ledger: Keeps what peers have shown.
+            observations: Keeps what peers have shown.
             comparer: Compares what a peer shows.
-            mover: Takes back what this witness had cosigned.
-            holds: Which origins are held back.
+            advancer: Takes back what this witness had cosigned.
+            suspensions: Which origins are held back.
             sources: Where tiles may be read.
             transport: The network.
             period: Longest time between two rounds with a peer, in seconds.
@@ -98,10 +98,10 @@ class Gossip:
         self._name = name
         self._logs = logs
         self._own = tuple(own)
-        self._ledger = ledger
+        self._observations = observations
         self._comparer = comparer
-        self._mover = mover
-        self._holds = holds
+        self._advancer = advancer
+        self._suspensions = suspensions
         self._sources = sources
         self._transport = transport
         self._period = period
@@ -124,7 +124,7 @@ class Gossip:
 
     async def _run(self, peer: Peer) -> None:
         while True:
-            await asyncio.sleep(jittered(self._period, hurry=self._holds.are_waiting))
+            await asyncio.sleep(jittered(self._period, hurry=self._suspensions.are_waiting))
             await self.round(peer)
 
     async def _run_retries(self) -> None:
@@ -139,8 +139,8 @@ class Gossip:
             FatalDatabaseError: If something could not be made durable; the process must end.
         """
         with Contained("retry of unresolved heads"):
-            for origin in tuple(self._holds.ahead):
-                await self._mover.take_back(origin, self._sources.tiles(origin))
+            for origin in tuple(self._suspensions.ahead):
+                await self._advancer.recover(origin, self._sources.tiles(origin))
             await self._comparer.retry(self._sources.tiles)
 
     async def round(self, peer: Peer) -> None:
@@ -150,7 +150,7 @@ class Gossip:
             FatalDatabaseError: If something could not be made durable; the process must end.
         """
         state = self.state[peer.name]
-        rarely = state.rounds % RARELY == 0 or self._holds.are_waiting
+        rarely = state.rounds % ASK_EVERY == 0 or self._suspensions.are_waiting
         state.rounds += 1
         with Contained(peer.name) as outcome:
             if rarely:
@@ -193,7 +193,7 @@ class Gossip:
                 await self._compare(peer, state, origin, log, head)
         head.error = outcome.error
 
-    def noticed(self, origin: str, signed: SignedCheckpoint) -> None:
+    def note_cosigners(self, origin: str, signed: SignedCheckpoint) -> None:
         """Looks for cosignatures of peers on a checkpoint that a log shows.
 
         A peer that cosigns a log, and shows no head of it, cannot be compared: that is an alarm.
@@ -211,7 +211,7 @@ class Gossip:
         self, peer: Peer, state: PeerState, origin: str, log: Log, head: PeerHead
     ) -> None:
         prefix = peer_prefix(peer, origin)
-        etag = "" if origin in self._holds.lacking else head.etag
+        etag = "" if origin in self._suspensions.lacking else head.etag
         answer = await self._transport.get(f"{prefix}/checkpoint", etag=etag)
         now = state.reached = self._clock()
         if answer.status == 404:
@@ -226,7 +226,7 @@ class Gossip:
         signed = parse_signed_checkpoint(answer.body)
         seen = authentic(log, signed)
         head.etag = ""
-        self._mover.notice_own(seen, signed, self._own)
+        self._advancer.note_own_cosignature(seen, signed, self._own)
         finding = await self._comparer.observe(
             seen, peer.name, self._sources.tiles(origin, first=peer)
         )
@@ -242,19 +242,19 @@ class Gossip:
             head.etag = answer.etag
 
     def _note_lag(self, origin: str, head: PeerHead, now: int) -> None:
-        own = self._mover.size(origin)
+        own = self._advancer.size(origin)
         if head.size <= own:
             head.ahead = 0
         elif not head.ahead or own >= head.target:
             head.ahead, head.target = now, head.size
 
     def _remember(self, peer: Peer, origin: str, signed: SignedCheckpoint) -> None:
-        known = self._ledger.shown.get((peer.name, origin))
+        known = self._observations.shown.get((peer.name, origin))
         if known is not None:
             size = parse_signed_checkpoint(known.note).checkpoint.size
             if signed.checkpoint.size <= size:
                 return
-        self._ledger.show(peer.name, origin, Noted(signed.encode(), self._clock()))
+        self._observations.show(peer.name, origin, DatedNote(signed.encode(), self._clock()))
 
     async def ask_own(self, peer: Peer, origins: Iterable[str]) -> None:
         """Asks a peer what it has seen this witness cosign, and what it has cosigned itself.
@@ -273,7 +273,7 @@ class Gossip:
         for origin in told:
             head = state.heads[origin]
             if not head.error and (head.size < 0 or head.finding != Comparison.UNRESOLVED):
-                self._holds.heard(origin, "peer")
+                self._suspensions.note_answer(origin, "peer")
 
     async def _ask_shown(self, peer: Peer, origin: str) -> bool:
         """Asks a peer for the newest head of a log that this witness has cosigned; if it told."""
@@ -282,7 +282,7 @@ class Gossip:
             with Contained(peer.name) as outcome:
                 signed = parse_signed_checkpoint(answer.body)
                 seen = authentic(self._logs[origin], signed)
-                self._mover.notice_own(seen, signed, self._own)
+                self._advancer.note_own_cosignature(seen, signed, self._own)
             if outcome.error:
                 event(
                     _LOGGER,
@@ -321,7 +321,7 @@ class Gossip:
         wanted = [
             each.hash
             for each in listed
-            if each.origin in self._logs and not self._holds_file(each.origin, each.hash)
+            if each.origin in self._logs and not self._has_file(each.origin, each.hash)
         ]
         for name in wanted[:MAX_FETCHED]:
             if not _HASH.fullmatch(name):
@@ -334,5 +334,5 @@ class Gossip:
         if len(wanted) <= MAX_FETCHED:
             state.evidence_etag = answer.etag
 
-    def _holds_file(self, origin: str, name: str) -> bool:
-        return any(known.hex() == name for known in self._ledger.evidence.get(origin, ()))
+    def _has_file(self, origin: str, name: str) -> bool:
+        return any(known.hex() == name for known in self._observations.evidence.get(origin, ()))

@@ -1,11 +1,11 @@
-"""Design section 5, budgets: how often something may happen for each of a fixed set of names."""
+"""How often something may happen for each sender."""
 
 from collections.abc import Callable
 
 from muniment_service.budget import Bucket
 
 
-class Budget:
+class SenderBudget:
     """A bucket for each name.
 
     The names (tuples of text) come from the configuration, so their number is bounded.

@@ -1,4 +1,4 @@
-"""Design section 5: catching up step by step with the accepted heads of a peer.
+"""Catching up step by step with the accepted heads of a peer.
 
 Tiles are the quick way to relate two heads, but a log may not give any, and a peer holds few. A
 peer's history is a chain of the requests that it accepted: each has a head that the log signed and
@@ -17,7 +17,7 @@ from muniment.tlog.witnesswire import MAX_REQUEST_SIZE, origin_hash, parse_add_c
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.tiles import UnresolvedError
 from muniment_witness.judge.decide import Log
-from muniment_witness.judge.relation import Seen, authentic
+from muniment_witness.judge.relation import SignedHead, authentic
 
 MAX_STEPS: Final = 64
 """Steps taken at one time; the frontier has moved then, and the next attempt goes on from there."""
@@ -31,7 +31,7 @@ class CatchUp:
         self._transport = transport
 
     async def climb(
-        self, log: Log, start: Seen, target: Seen, prefixes: Sequence[str]
+        self, log: Log, start: SignedHead, target: SignedHead, prefixes: Sequence[str]
     ) -> Evidence | None:
         """Climbs from one head to another, larger one.
 
@@ -58,7 +58,9 @@ class CatchUp:
                 reasons.append(str(error))
         raise UnresolvedError(reasons[-1])
 
-    async def _climb(self, log: Log, start: Seen, target: Seen, prefix: str) -> Evidence | None:
+    async def _climb(
+        self, log: Log, start: SignedHead, target: SignedHead, prefix: str
+    ) -> Evidence | None:
         at = start
         for _ in range(MAX_STEPS):
             answer = await self._transport.get(

@@ -21,14 +21,14 @@ from muniment.tlog.encoding import MunimentError, VerificationError
 from muniment.tlog.evidence import contradiction_of
 from muniment.tlog.heads import Head
 from muniment_witness.gossip.catchup import CatchUp
-from muniment_witness.gossip.evidence import Docket
+from muniment_witness.gossip.evidence import EvidenceArchive
 from muniment_witness.gossip.tiles import TileReader, UnresolvedError
 from muniment_witness.judge.comparison import Comparison, conclude
 from muniment_witness.judge.decide import Log
 from muniment_witness.judge.relation import (
     Same,
-    Seen,
-    Unrelated,
+    SignedHead,
+    Unproven,
     authentic,
     compare,
     digest_of,
@@ -37,9 +37,9 @@ from muniment_witness.judge.relation import (
     restored,
 )
 from muniment_witness.store.heads import Store
-from muniment_witness.store.observations import Filed, Noted, Suspicion
+from muniment_witness.store.observations import DatedNote, FiledEvidence, Suspicion
 
-MAX_SETTLED: Final = 256
+MAX_RESULTS: Final = 256
 """Compared heads that are remembered for each origin, so that they are not compared again."""
 
 MAX_RETRIES: Final = 8
@@ -61,7 +61,7 @@ class Comparer:
         *,
         logs: Mapping[str, Log],
         store: Store,
-        docket: Docket,
+        archive: EvidenceArchive,
         reader: TileReader,
         catch_up: CatchUp,
         clock: Callable[[], int],
@@ -69,20 +69,20 @@ class Comparer:
         """Takes its collaborators; `clock` gives Unix seconds."""
         self._logs = logs
         self._store = store
-        self._ledger = store.ledger
-        self._docket = docket
+        self._observations = store.observations
+        self._archive = archive
         self._reader = reader
         self._catch_up = catch_up
         self._clock = clock
         self._locks: dict[str, asyncio.Lock] = {}
-        self._settled: dict[str, OrderedDict[bytes, Comparison]] = {}
+        self._results: dict[str, OrderedDict[bytes, Comparison]] = {}
         self._based: dict[str, Head] = {}
-        self._heads: dict[tuple[str, bool], tuple[bytes, Seen]] = {}
+        self._heads: dict[tuple[str, bool], tuple[bytes, SignedHead]] = {}
         self.reasons: Final[dict[bytes, str]] = {}
 
     # What is known
 
-    def frontier(self, origin: str) -> Seen | None:
+    def frontier(self, origin: str) -> SignedHead | None:
         """The newest head of a log that is known to extend all accepted ones; None at first."""
         watched = self._watched(origin)
         return self._cosigned(origin) if watched is None or self._is_stale(watched) else watched
@@ -96,12 +96,12 @@ class Comparer:
         watched = self._watched(origin)
         if watched is None or not self._is_stale(watched):
             return
-        self._ledger.unwatch(origin)
+        self._observations.unwatch(origin)
         if watched.head != self._store.head(origin):
-            self._settled.get(origin, OrderedDict()).pop(watched.digest, None)
+            self._results.get(origin, OrderedDict()).pop(watched.digest, None)
             self.suspect(watched, "watched", "to be compared with the cosigned head")
 
-    def _is_stale(self, watched: Seen) -> bool:
+    def _is_stale(self, watched: SignedHead) -> bool:
         """Whether a watched head is not known to extend the cosigned head as it is now."""
         origin = watched.origin
         cosigned = self._store.latest.get(origin)
@@ -110,15 +110,15 @@ class Comparer:
         is_larger = watched.head.size > cosigned.head.size
         return not (is_larger and self._based.get(origin) == cosigned.head)
 
-    def _watched(self, origin: str) -> Seen | None:
-        noted = self._ledger.watched.get(origin)
+    def _watched(self, origin: str) -> SignedHead | None:
+        noted = self._observations.watched.get(origin)
         return None if noted is None else self._stored(origin, noted.note, watched=True)
 
-    def _cosigned(self, origin: str) -> Seen | None:
+    def _cosigned(self, origin: str) -> SignedHead | None:
         latest = self._store.latest.get(origin)
         return None if latest is None else self._stored(origin, latest.note)
 
-    def _stored(self, origin: str, note: bytes, *, watched: bool = False) -> Seen:
+    def _stored(self, origin: str, note: bytes, *, watched: bool = False) -> SignedHead:
         # Parsed once for each note. Not verified again: it was when it was accepted, and a key that
         # the log gave up since then does not undo that.
         cached = self._heads.get((origin, watched))
@@ -130,7 +130,9 @@ class Comparer:
 
     # Comparing
 
-    async def observe(self, seen: Seen, source: str, prefixes: Sequence[str] = ()) -> Comparison:
+    async def observe(
+        self, seen: SignedHead, source: str, prefixes: Sequence[str] = ()
+    ) -> Comparison:
         """Compares a head with the frontier; reads tiles when it must.
 
         Args:
@@ -155,30 +157,30 @@ class Comparer:
                 self.suspect(seen, source, str(error))
                 return Comparison.UNRESOLVED
         self.reasons.pop(seen.digest, None)
-        self._ledger.settle(origin, seen.digest)
-        settled = self._settled.setdefault(origin, OrderedDict())
-        settled[seen.digest] = result
-        while len(settled) > MAX_SETTLED:
-            settled.popitem(last=False)
+        self._observations.resolve(origin, seen.digest)
+        results = self._results.setdefault(origin, OrderedDict())
+        results[seen.digest] = result
+        while len(results) > MAX_RESULTS:
+            results.popitem(last=False)
         return result
 
-    def known(self, seen: Seen) -> Comparison | None:
+    def known(self, seen: SignedHead) -> Comparison | None:
         """The result for a head that was compared before, or is the frontier; None otherwise."""
         frontier = self.frontier(seen.origin)
         if frontier is not None and frontier.head == seen.head:
-            self._ledger.settle(seen.origin, seen.digest)
+            self._observations.resolve(seen.origin, seen.digest)
             return Comparison.SAME
-        settled = self._settled.get(seen.origin)
-        return None if settled is None else settled.get(seen.digest)
+        results = self._results.get(seen.origin)
+        return None if results is None else results.get(seen.digest)
 
-    async def _compare(self, seen: Seen, source: str, prefixes: Sequence[str]) -> Comparison:
+    async def _compare(self, seen: SignedHead, source: str, prefixes: Sequence[str]) -> Comparison:
         origin = seen.origin
         for _ in range(_ATTEMPTS):
             self.reconcile(origin)
             frontier, cosigned = self.frontier(origin), self._store.head(origin)
             verdict = compare(frontier, seen)
             proven = (
-                await self._relate(verdict, prefixes) if isinstance(verdict, Unrelated) else verdict
+                await self._relate(verdict, prefixes) if isinstance(verdict, Unproven) else verdict
             )
             now = self.frontier(origin)
             result = conclude(frontier, seen, proven)
@@ -191,7 +193,7 @@ class Comparer:
     async def _apply(
         self,
         result: Comparison,
-        seen: Seen,
+        seen: SignedHead,
         cosigned: Head,
         proven: Same | Evidence | None,
         source: str,
@@ -205,9 +207,9 @@ class Comparer:
                 raise UnresolvedError(f"a contradiction, but {error}") from error
         elif result is Comparison.EXTENDS:
             self._based[seen.origin] = cosigned
-            self._ledger.watch(seen.origin, Noted(seen.signed.encode(), self._clock()))
+            self._observations.watch(seen.origin, DatedNote(seen.signed.encode(), self._clock()))
 
-    async def _relate(self, pair: Unrelated, prefixes: Sequence[str]) -> Evidence | None:
+    async def _relate(self, pair: Unproven, prefixes: Sequence[str]) -> Evidence | None:
         origin, older, newer = pair.newer.origin, pair.older, pair.newer
         frontier = self.frontier(origin)
         if frontier is not None and newer.digest == frontier.digest:
@@ -228,7 +230,7 @@ class Comparer:
             self._reader.cache.put(origin, tiles)
         return proven
 
-    def suspect(self, seen: Seen, source: str, reason: str, *, request: bytes = b"") -> None:
+    def suspect(self, seen: SignedHead, source: str, reason: str, *, request: bytes = b"") -> None:
         """Keeps a head that could not be compared as a suspicion, if there is room.
 
         Args:
@@ -239,8 +241,8 @@ class Comparer:
         """
         self.reasons[seen.digest] = reason
         suspicion = Suspicion(seen.signed.encode(), request, source, self._clock())
-        is_new = self._ledger.suspect(seen.origin, seen.digest, suspicion)
-        if not is_new and seen.digest not in self._ledger.suspicions[seen.origin]:
+        is_new = self._observations.suspect(seen.origin, seen.digest, suspicion)
+        if not is_new and seen.digest not in self._observations.suspicions[seen.origin]:
             del self.reasons[seen.digest]  # there was no room
 
     async def retry(self, prefixes: Callable[[str], Sequence[str]]) -> None:
@@ -254,42 +256,46 @@ class Comparer:
         """
         for origin in self._logs:
             self.reconcile(origin)
-        for origin in list(self._ledger.suspicions):
+        for origin in list(self._observations.suspicions):
             log = self._logs.get(origin)
             if log is None:
                 continue
-            known = self._ledger.suspicions.get(origin, {})
+            known = self._observations.suspicions.get(origin, {})
             for digest, suspicion in list(known.items())[:MAX_RETRIES]:
                 try:
                     seen = restored(log, suspicion.note)
                 except MunimentError:
-                    self._ledger.settle(origin, digest)  # its key is no longer the log's
+                    self._observations.resolve(origin, digest)  # its key is no longer the log's
                     continue
                 if await self.observe(seen, suspicion.source, prefixes(origin)) is (
                     Comparison.UNRESOLVED
                 ) and (again := known.pop(digest, None)):
                     known[digest] = again  # to the end of the line
-        await self._ledger.save()
+        await self._observations.save()
 
     # Evidence
 
-    async def file(self, evidence: Evidence, source: str) -> Filed | None:
-        """Verifies evidence and keeps it, if it says anything new; see `Docket.file`.
+    async def file(self, evidence: Evidence, source: str) -> FiledEvidence | None:
+        """Verifies evidence and keeps it, if it says anything new; see `EvidenceArchive.file`.
 
         Raises:
             VerificationError: If it proves nothing.
             FatalDatabaseError: If it could not be made durable; the process must end.
         """
-        return await self._docket.file(evidence, source, self._is_ours)
+        return await self._archive.file(evidence, source, self._is_ours)
 
-    async def take(self, evidence: Evidence, source: str, prefixes: Sequence[str]) -> Filed | None:
+    async def take(
+        self, evidence: Evidence, source: str, prefixes: Sequence[str]
+    ) -> FiledEvidence | None:
         """Takes evidence that a peer holds; as `file`, but finds out first what is ours in it.
 
         After an acknowledgement, peers of the other side go on finding the acknowledged head
         against each new head of ours; that is nothing new, if the head is known to be ours.
         """
-        if self._ledger.evidence.get(evidence.origin) and not self._ledger.knows(evidence):
-            for signed in self._docket.verified(evidence).checkpoints:
+        if self._observations.evidence.get(evidence.origin) and not self._observations.knows(
+            evidence
+        ):
+            for signed in self._archive.verified(evidence).checkpoints:
                 seen = authentic(self._logs[evidence.origin], signed)
                 await self.observe(seen, source, prefixes)
         return await self.file(evidence, source)
@@ -299,7 +305,7 @@ class Comparer:
         frontier = self.frontier(signed.checkpoint.origin)
         if frontier is not None and head in {frontier.head, self._store.head(frontier.origin)}:
             return True
-        results = self._settled.get(signed.checkpoint.origin)
+        results = self._results.get(signed.checkpoint.origin)
         return results is not None and results.get(digest_of(signed)) in {
             Comparison.SAME,
             Comparison.EXTENDS,
@@ -307,5 +313,5 @@ class Comparer:
         }
 
 
-def _is_same_note(one: Seen | None, other: Seen | None) -> bool:
+def _is_same_note(one: SignedHead | None, other: SignedHead | None) -> bool:
     return (one and one.digest) == (other and other.digest)

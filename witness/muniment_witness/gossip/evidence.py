@@ -11,24 +11,24 @@ from muniment.tlog.encoding import VerificationError
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.proven import verify_evidence
 from muniment_service.metrics import Metrics
-from muniment_witness.cosign.suspension import Holds
+from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.alarmboard import AlarmBoard
 from muniment_witness.gossip.outbox import Outbox
 from muniment_witness.judge.decide import Log
-from muniment_witness.store.observations import Filed, Ledger
+from muniment_witness.store.observations import FiledEvidence, Observations
 
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-class Docket:
+class EvidenceArchive:
     """Files evidence against logs: on disk, in the metrics, and for the peers."""
 
     def __init__(
         self,
         *,
         logs: Mapping[str, Log],
-        ledger: Ledger,
-        holds: Holds,
+        observations: Observations,
+        suspensions: Suspensions,
         outbox: Outbox,
         board: AlarmBoard,
         metrics: Metrics,
@@ -36,8 +36,8 @@ class Docket:
     ) -> None:
         """Takes its collaborators; `clock` gives Unix seconds."""
         self._logs = logs
-        self._ledger = ledger
-        self._holds = holds
+        self._observations = observations
+        self._suspensions = suspensions
         self._outbox = outbox
         self._board = board
         self._count = metrics.counter("evidence", "Evidence filed.", ("origin", "kind"))
@@ -59,7 +59,7 @@ class Docket:
 
     async def file(
         self, evidence: Evidence, source: str, is_ours: Callable[[SignedCheckpoint], bool]
-    ) -> Filed | None:
+    ) -> FiledEvidence | None:
         """Verifies evidence and keeps it.
 
         Args:
@@ -82,8 +82,8 @@ class Docket:
         known = self._heads(origin)
         if foreign and all(signed.checkpoint in known for signed in foreign):
             return None
-        filed = await self._ledger.file(
-            proven, source, self._clock(), self._holds.acknowledged(origin)
+        filed = await self._observations.file(
+            proven, source, self._clock(), self._suspensions.acknowledged(origin)
         )
         if filed is not None:
             event(
@@ -101,5 +101,5 @@ class Docket:
         return filed
 
     def _heads(self, origin: str) -> set[Checkpoint]:
-        files = self._ledger.evidence.get(origin, {}).values()
+        files = self._observations.evidence.get(origin, {}).values()
         return {head for filed in files for head in parse_evidence(filed.file).heads}

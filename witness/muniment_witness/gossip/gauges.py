@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from muniment_service.metrics import Metrics
 from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.peers import PeerState
-from muniment_witness.store.observations import Ledger, counts
+from muniment_witness.store.observations import Observations, counts
 
 
 class WatchGauges:
@@ -26,7 +26,7 @@ class WatchGauges:
 
     def show(
         self,
-        ledger: Ledger,
+        observations: Observations,
         peers: Mapping[str, PeerState],
         logs: Mapping[str, LogState],
         *,
@@ -35,12 +35,12 @@ class WatchGauges:
         """Sets all gauges.
 
         Args:
-            ledger: What is held.
+            observations: What is held.
             peers: What is known of the peers, by name.
             logs: What is known of reading the logs, by origin.
             since: Unix seconds; comparisons from then on were in time.
         """
-        for what, count in counts(ledger).items():
+        for what, count in counts(observations).items():
             self._held.labels(what).set(count)
         for name, state in peers.items():
             self._peer.labels(name).set(state.reached)

@@ -35,7 +35,7 @@ class UnreachableError(MunimentError):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TransportAnswer:
     """An answer.
 
     Attributes:
@@ -54,7 +54,7 @@ class Answer:
 class Transport(Protocol):
     """Makes requests."""
 
-    async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> Answer:
+    async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> TransportAnswer:
         """Reads a URL.
 
         Args:
@@ -67,7 +67,7 @@ class Transport(Protocol):
         """
         ...
 
-    async def post(self, url: str, body: bytes) -> Answer:
+    async def post(self, url: str, body: bytes) -> TransportAnswer:
         """Sends a body.
 
         Raises:
@@ -110,18 +110,18 @@ class HttpTransport:
         """Takes other tokens."""
         self._tokens = {f"{url}/": f"Bearer {token}" for url, token in tokens.items()}
 
-    async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> Answer:
+    async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> TransportAnswer:
         """Reads a URL; see `Transport`."""
         return await self._request("GET", url, None, most, {"If-None-Match": etag} if etag else {})
 
-    async def post(self, url: str, body: bytes) -> Answer:
+    async def post(self, url: str, body: bytes) -> TransportAnswer:
         """Sends a body; see `Transport`."""
         headers = {"Content-Type": "application/octet-stream"}
         return await self._request("POST", url, body, MAX_ANSWER, headers)
 
     async def _request(
         self, method: str, url: str, body: bytes | None, most: int, headers: dict[str, str]
-    ) -> Answer:
+    ) -> TransportAnswer:
         for base, credentials in self._tokens.items():
             if url.startswith(base):
                 headers["Authorization"] = credentials
@@ -135,7 +135,9 @@ class HttpTransport:
             raise UnreachableError(str(error)) from error
         etag = answer.headers.get("etag", "")
         usable = len(etag) <= MAX_ETAG and etag.isascii() and etag.isprintable()
-        return Answer(answer.status, answer.body, etag if usable else "", answer.media_type)
+        return TransportAnswer(
+            answer.status, answer.body, etag if usable else "", answer.media_type
+        )
 
 
 @asynccontextmanager

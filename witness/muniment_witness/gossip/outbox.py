@@ -5,7 +5,7 @@ from collections import deque
 from typing import Final
 
 from muniment_witness.gossip.peers import MAX_HEADS
-from muniment_witness.store.observations import Filed
+from muniment_witness.store.observations import FiledEvidence
 
 MAX_FILES: Final = 64
 """Evidence files that wait to be pushed; beyond it the oldest is left to anti-entropy."""
@@ -21,7 +21,7 @@ class Outbox:
         """Makes an empty outbox."""
         self._has_peers = has_peers
         self._origins: dict[str, None] = {}
-        self._files: deque[Filed] = deque(maxlen=MAX_FILES)
+        self._files: deque[FiledEvidence] = deque(maxlen=MAX_FILES)
         self._wake = asyncio.Event()
 
     def add_head(self, origin: str) -> None:
@@ -30,7 +30,7 @@ class Outbox:
             self._origins[origin] = None
             self._wake.set()
 
-    def add_evidence(self, filed: Filed) -> None:
+    def add_evidence(self, filed: FiledEvidence) -> None:
         """Adds evidence that was filed."""
         if self._has_peers:
             self._files.append(filed)
@@ -45,7 +45,7 @@ class Outbox:
         """Waits until there is something to push."""
         await self._wake.wait()
 
-    def take(self) -> tuple[list[Filed], list[str]]:
+    def take(self) -> tuple[list[FiledEvidence], list[str]]:
         """Takes all evidence, and the origins of at most `MAX_HEADS` heads that moved."""
         self._wake.clear()
         files = [self._files.popleft() for _ in range(len(self._files))]

@@ -15,10 +15,10 @@ from muniment.local.outside import Contained
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.note import Verifier
 from muniment_witness.config import LogOptions
-from muniment_witness.cosign.suspension import Holds
-from muniment_witness.gossip.advance import Mover
+from muniment_witness.cosign.suspension import Suspensions
+from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.announcer import HeadAnnouncer
-from muniment_witness.gossip.antientropy import Gossip
+from muniment_witness.gossip.antientropy import PeerReader
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.jitter import jittered
 from muniment_witness.gossip.logstate import LogState
@@ -26,8 +26,8 @@ from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import Log
-from muniment_witness.judge.relation import Seen, authentic
-from muniment_witness.store.heads import Cosigned, Store
+from muniment_witness.judge.relation import SignedHead, authentic
+from muniment_witness.store.heads import CosignedHead, Store
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -47,10 +47,10 @@ class Puller:
         own: Sequence[Verifier],
         store: Store,
         comparer: Comparer,
-        mover: Mover,
-        holds: Holds,
+        advancer: HeadAdvancer,
+        suspensions: Suspensions,
         sources: Sources,
-        peer_reader: Gossip,
+        peer_reader: PeerReader,
         announcer: HeadAnnouncer,
         transport: Transport,
         clock: Callable[[], int],
@@ -63,8 +63,8 @@ class Puller:
             own: This witness's keys.
             store: The heads, for reading.
             comparer: Compares what a log shows.
-            mover: Cosigns it.
-            holds: Which origins are held back.
+            advancer: Cosigns it.
+            suspensions: Which origins are held back.
             sources: Where tiles may be read.
             peer_reader: Learns which peers cosign a log.
             announcer: Tells of each head that was cosigned.
@@ -76,8 +76,8 @@ class Puller:
         self._own = tuple(own)
         self._store = store
         self._comparer = comparer
-        self._mover = mover
-        self._holds = holds
+        self._advancer = advancer
+        self._suspensions = suspensions
         self._sources = sources
         self._peer_reader = peer_reader
         self._announcer = announcer
@@ -100,7 +100,7 @@ class Puller:
     async def _run(self, origin: str) -> None:
         while True:
             period = self._options[origin].period
-            await asyncio.sleep(jittered(period, hurry=origin in self._holds.lacking))
+            await asyncio.sleep(jittered(period, hurry=origin in self._suspensions.lacking))
             await self.round(origin)
 
     async def look(self, origin: str) -> None:
@@ -112,7 +112,9 @@ class Puller:
         state = self.state[origin]
         with Contained(origin) as outcome:
             seen, _ = await self._fetch(origin, "")
-            if seen is not None and self._holds.is_first(origin, self._store.head(origin).size):
+            if seen is not None and self._suspensions.is_first(
+                origin, self._store.head(origin).size
+            ):
                 await self._observe(origin, state, seen)
         state.error = outcome.error
 
@@ -133,10 +135,10 @@ class Puller:
 
     async def _read(self, origin: str, state: LogState) -> None:
         prefixes = self._sources.tiles(origin)
-        if origin in self._holds.ahead:
-            await self._mover.take_back(origin, prefixes)
+        if origin in self._suspensions.ahead:
+            await self._advancer.recover(origin, prefixes)
         # While it is asked what was signed, its answer is compared again each time.
-        known = "" if origin in self._holds.lacking else state.etag
+        known = "" if origin in self._suspensions.lacking else state.etag
         seen, etag = await self._fetch(origin, known)
         if seen is None:
             state.reached = self._clock()
@@ -150,29 +152,29 @@ class Puller:
             await self._cosign(origin, seen, prefixes)
         state.etag = etag
 
-    async def _fetch(self, origin: str, etag: str) -> tuple[Seen | None, str]:
+    async def _fetch(self, origin: str, etag: str) -> tuple[SignedHead | None, str]:
         """Reads a log's checkpoint, and its entity tag; None when it has the given one still."""
         answer = await self._transport.get(f"{self._options[origin].url}/checkpoint", etag=etag)
         if answer.status == 304 and etag:
             return None, etag
         if answer.status != 200:
             if answer.status == 404:
-                self._holds.heard(origin, "log")  # it has published nothing
+                self._suspensions.note_answer(origin, "log")  # it has published nothing
             raise UnreachableError(f"checkpoint: status {answer.status}")
         signed = parse_signed_checkpoint(answer.body)
         seen = authentic(self._logs[origin], signed)
-        self._mover.notice_own(seen, signed, self._own)
-        self._peer_reader.noticed(origin, signed)
+        self._advancer.note_own_cosignature(seen, signed, self._own)
+        self._peer_reader.note_cosigners(origin, signed)
         return seen, answer.etag
 
-    async def _observe(self, origin: str, state: LogState, seen: Seen) -> Comparison:
+    async def _observe(self, origin: str, state: LogState, seen: SignedHead) -> Comparison:
         state.reached = self._clock()
         state.size = seen.head.size
         finding = await self._comparer.observe(seen, "the log", self._sources.tiles(origin))
         state.finding = finding
         self._note_lag(origin, state)
         if finding is not Comparison.UNRESOLVED:
-            self._holds.heard(origin, "log")
+            self._suspensions.note_answer(origin, "log")
         return finding
 
     def _note_lag(self, origin: str, state: LogState) -> None:
@@ -182,11 +184,11 @@ class Puller:
         elif not state.behind or state.size >= state.target:
             state.behind, state.target = self._clock(), frontier.head.size
 
-    async def _cosign(self, origin: str, seen: Seen, prefixes: Sequence[str]) -> None:
+    async def _cosign(self, origin: str, seen: SignedHead, prefixes: Sequence[str]) -> None:
         latest = self._store.latest.get(origin)
         if latest is not None and latest.head.size >= seen.head.size:
             return
-        outcome = await self._mover.cosign(seen, prefixes)
-        if isinstance(outcome, Cosigned):
+        outcome = await self._advancer.cosign(seen, prefixes)
+        if isinstance(outcome, CosignedHead):
             self._announcer.announce(origin, outcome.latest)
             self._comparer.reconcile(origin)  # the watched head is the cosigned one now

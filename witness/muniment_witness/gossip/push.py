@@ -20,7 +20,7 @@ from muniment_witness.gossip.peers import (
     frame_heads,
 )
 from muniment_witness.store.heads import Store
-from muniment_witness.store.observations import Filed
+from muniment_witness.store.observations import FiledEvidence
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -63,7 +63,9 @@ class Pusher:
                 if self._states[peer.name].gossips:
                     group.create_task(self._push(peer, files, notes))
 
-    async def _push(self, peer: Peer, files: Sequence[Filed], notes: Sequence[bytes]) -> None:
+    async def _push(
+        self, peer: Peer, files: Sequence[FiledEvidence], notes: Sequence[bytes]
+    ) -> None:
         with Contained(peer.name) as outcome:
             for filed in files:
                 await self._transport.post(peer.url + EVIDENCE_PATH, filed.file)

@@ -1,54 +1,54 @@
-"""Design section 5, budgets: pushed heads of one log that wait to be compared, a fair share each.
+"""Pushed heads of one log that wait to be compared, with a fair share for each sender.
 
-Comparing may need the network, so what is pushed waits. Each sender has a line of its own, and the
-lines take turns: one that sends much waits behind itself. Each log has an `Arrivals` of its own, so
-that one that gives its tiles slowly delays nothing of the others.
+Comparing may need the network, so pushed heads wait. Each sender has a queue of its own, and the
+queues are served round robin: a sender of many heads waits behind itself. Each log has a
+`PushQueue` of its own, so that a log that serves its tiles slowly delays no other.
 """
 
 import asyncio
 from collections import deque
 
-from muniment_witness.judge.relation import Seen
+from muniment_witness.judge.relation import SignedHead
 
 MAX_WAITING = 16
 """Heads of one sender and log that wait at one time."""
 
 
-class Arrivals:
-    """One line for each sender; senders are peers, so their number is bounded."""
+class PushQueue:
+    """A queue for each sender; senders are peers or all strangers, so their number is bounded."""
 
     def __init__(self) -> None:
-        """Nothing waits."""
-        self._lines: dict[str, deque[Seen]] = {}
+        """Makes an empty queue."""
+        self._queues: dict[str, deque[SignedHead]] = {}
         self._some = asyncio.Event()
 
     def __len__(self) -> int:
         """How many heads wait."""
-        return sum(map(len, self._lines.values()))
+        return sum(map(len, self._queues.values()))
 
-    def put(self, sender: str, seen: Seen) -> bool:
-        """Adds a head to a sender's line; False when that is full."""
-        line = self._lines.setdefault(sender, deque())
-        if len(line) >= MAX_WAITING:
+    def put(self, sender: str, seen: SignedHead) -> bool:
+        """Adds a head to its sender's queue; False when that is full."""
+        queue = self._queues.setdefault(sender, deque())
+        if len(queue) >= MAX_WAITING:
             return False
-        line.append(seen)
+        queue.append(seen)
         self._some.set()
         return True
 
-    def pop(self) -> Seen | None:
-        """The head whose turn it is; None when nothing waits."""
-        if not self._lines:
+    def pop(self) -> SignedHead | None:
+        """Takes the next head, sender by sender; None when nothing waits."""
+        if not self._queues:
             self._some.clear()
             return None
-        sender, line = next(iter(self._lines.items()))
-        del self._lines[sender]
-        seen = line.popleft()
-        if line:
-            self._lines[sender] = line  # behind the other senders
+        sender, queue = next(iter(self._queues.items()))
+        del self._queues[sender]
+        seen = queue.popleft()
+        if queue:
+            self._queues[sender] = queue  # behind the other senders
         return seen
 
-    async def get(self) -> Seen:
-        """Waits for a head."""
+    async def get(self) -> SignedHead:
+        """Takes the next head; waits for one."""
         while (seen := self.pop()) is None:
             await self._some.wait()
         return seen

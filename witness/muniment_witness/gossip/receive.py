@@ -19,16 +19,16 @@ from muniment.tlog.encoding import FormatError, MunimentError, unframe
 from muniment.tlog.evidence import parse_evidence
 from muniment_service.http import Problem, overloaded
 from muniment_witness.config import Peer
-from muniment_witness.cosign.suspension import Holds
-from muniment_witness.gossip.budget import Budget
+from muniment_witness.cosign.suspension import Suspensions
+from muniment_witness.gossip.budget import SenderBudget
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
-from muniment_witness.gossip.pushqueue import Arrivals
+from muniment_witness.gossip.pushqueue import PushQueue
 from muniment_witness.gossip.senders import STRANGERS, Senders
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.judge.decide import Log
-from muniment_witness.judge.relation import Seen, authentic
-from muniment_witness.store.observations import Ledger
+from muniment_witness.judge.relation import SignedHead, authentic
+from muniment_witness.store.observations import Observations
 
 HEADS_PER_SECOND: Final = 4.0
 """Heads of one origin that are taken from the pushes of one peer; more wait for anti-entropy."""
@@ -61,25 +61,27 @@ class PushReceiver:
         *,
         logs: Mapping[str, Log],
         peers: Sequence[Peer],
-        ledger: Ledger,
+        observations: Observations,
         comparer: Comparer,
-        holds: Holds,
+        suspensions: Suspensions,
         sources: Sources,
         timer: Callable[[], float] = monotonic,
     ) -> None:
         """Takes its collaborators; `timer` is a monotonic clock, in seconds."""
         self._logs = logs
-        self._ledger = ledger
+        self._observations = observations
         self._comparer = comparer
-        self._holds = holds
+        self._suspensions = suspensions
         self._sources = sources
-        self._queues = {origin: Arrivals() for origin in logs}
+        self._queues = {origin: PushQueue() for origin in logs}
         self.senders: Final = Senders(peers)
         share = STRANGERS_SHARE
-        self._heads = Budget(HEADS_PER_SECOND, HEADS_BURST, timer)
-        self._strange_heads = Budget(HEADS_PER_SECOND * share, HEADS_BURST * share, timer)
-        self._evidence = Budget(EVIDENCE_PER_SECOND, EVIDENCE_BURST, timer)
-        self._strange_evidence = Budget(EVIDENCE_PER_SECOND * share, EVIDENCE_BURST * share, timer)
+        self._heads = SenderBudget(HEADS_PER_SECOND, HEADS_BURST, timer)
+        self._strange_heads = SenderBudget(HEADS_PER_SECOND * share, HEADS_BURST * share, timer)
+        self._evidence = SenderBudget(EVIDENCE_PER_SECOND, EVIDENCE_BURST, timer)
+        self._strange_evidence = SenderBudget(
+            EVIDENCE_PER_SECOND * share, EVIDENCE_BURST * share, timer
+        )
 
     @property
     def waiting(self) -> int:
@@ -139,17 +141,17 @@ class PushReceiver:
             raise overloaded("busy", "too many heads are waiting; try again")
         return True
 
-    def add_refused(self, seen: Seen) -> None:
+    def add_refused(self, seen: SignedHead) -> None:
         """Queues the head of a refused request, if there is room and budget."""
         origin = seen.origin
         if self._sources.tiles(origin) and self._heads.take((_REQUESTS, origin)):
             self._queues[origin].put(_REQUESTS, seen)
 
-    async def _run_queue(self, queue: Arrivals) -> None:
+    async def _run_queue(self, queue: PushQueue) -> None:
         while True:
             await self.compare(await queue.get())
 
-    async def compare(self, seen: Seen) -> None:
+    async def compare(self, seen: SignedHead) -> None:
         """Compares one pushed head.
 
         Raises:
@@ -189,11 +191,11 @@ class PushReceiver:
             FatalDatabaseError: If it could not be made durable; the process must end.
         """
         evidence = parse_evidence(body)
-        if self._ledger.knows(evidence):
+        if self._observations.knows(evidence):
             return False
         if evidence.origin not in self._logs:
             raise Problem(404, "unknown-origin", "this witness does not know that log")
-        if self._holds.acknowledged(evidence.origin):
+        if self._suspensions.acknowledged(evidence.origin):
             return False  # may be nothing new, which takes tiles to tell: left to the next round
         sender = self.senders.name_of(address)
         budget = self._strange_evidence if sender == STRANGERS else self._evidence

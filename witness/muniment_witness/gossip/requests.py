@@ -9,16 +9,16 @@ from contextlib import suppress
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.evidence import contradiction_of
-from muniment_witness.cosign.suspension import Holds
-from muniment_witness.gossip.advance import Mover
+from muniment_witness.cosign.suspension import Suspensions
+from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.announcer import HeadAnnouncer
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.receive import PushReceiver
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.gossip.tiles import UnresolvedError
-from muniment_witness.judge.decide import Authentic, Refused
-from muniment_witness.judge.relation import Same, Seen, Unrelated, compare, digest_of
-from muniment_witness.store.heads import Cosigned, Store
+from muniment_witness.judge.decide import Authentic, Refusal
+from muniment_witness.judge.relation import Same, SignedHead, Unproven, compare, digest_of
+from muniment_witness.store.heads import CosignedHead, Store
 
 _SOURCE = "add-checkpoint"
 
@@ -31,18 +31,18 @@ class RequestObserver:
         *,
         store: Store,
         comparer: Comparer,
-        mover: Mover,
-        holds: Holds,
+        advancer: HeadAdvancer,
+        suspensions: Suspensions,
         sources: Sources,
         receiver: PushReceiver,
         announcer: HeadAnnouncer,
     ) -> None:
         """Takes its collaborators."""
         self._store = store
-        self._ledger = store.ledger
+        self._observations = store.observations
         self._comparer = comparer
-        self._mover = mover
-        self._holds = holds
+        self._advancer = advancer
+        self._suspensions = suspensions
         self._sources = sources
         self._receiver = receiver
         self._announcer = announcer
@@ -60,7 +60,7 @@ class RequestObserver:
         checkpoint = request.checkpoint
         origin = checkpoint.origin
         self._comparer.reconcile(origin)
-        if origin not in self._ledger.watched:
+        if origin not in self._observations.watched:
             return  # the newest head is the cosigned one, by which the request is judged anyway
         frontier = self._comparer.frontier(origin)
         if frontier is None or frontier.head == (checkpoint.size, checkpoint.root):
@@ -68,13 +68,13 @@ class RequestObserver:
         seen = _seen(request)
         if contradiction_of(frontier.signed, seen.signed) is not None:
             await self._comparer.observe(seen, _SOURCE)
-        elif self._store.head(origin).size == 0 and self._holds(origin) is None:
+        elif self._store.head(origin).size == 0 and self._suspensions(origin) is None:
             with suppress(UnresolvedError):
-                outcome = await self._mover.take_up(origin, self._sources.tiles(origin))
-                if isinstance(outcome, Cosigned):
+                outcome = await self._advancer.cosign_newest(origin, self._sources.tiles(origin))
+                if isinstance(outcome, CosignedHead):
                     self._announcer.announce(origin, outcome.latest)
 
-    async def keep(self, request: Authentic, refusal: Refused, body: bytes) -> None:
+    async def keep(self, request: Authentic, refusal: Refusal, body: bytes) -> None:
         """Keeps what a refused request shows, before the refusal is told.
 
         A contradiction that the notes prove is filed; a proof that failed makes the head a
@@ -90,11 +90,11 @@ class RequestObserver:
         if self._comparer.known(seen) is not None:
             return
         verdict = compare(self._comparer.frontier(seen.origin), seen)
-        if isinstance(verdict, Unrelated):
+        if isinstance(verdict, Unproven):
             if refusal.status == 422:
                 reason = "a proof that does not hold"
                 self._comparer.suspect(seen, _SOURCE, reason, request=body)
-                await self._ledger.save()
+                await self._observations.save()
             else:
                 self._receiver.add_refused(seen)
         elif not isinstance(verdict, Same):
@@ -102,6 +102,6 @@ class RequestObserver:
                 await self._comparer.file(verdict, _SOURCE)
 
 
-def _seen(request: Authentic) -> Seen:
+def _seen(request: Authentic) -> SignedHead:
     signed = SignedCheckpoint(request.checkpoint, request.note)
-    return Seen(signed, digest_of(signed))
+    return SignedHead(signed, digest_of(signed))

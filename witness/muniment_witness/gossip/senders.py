@@ -1,6 +1,6 @@
-"""Design section 5, budgets per peer: whose a push is, as far as the address it came from tells.
+"""Which peer sent a push, judged by the address that it came from.
 
-A push carries no signature of its sender, and needs none: what is in it is verified by itself. The
+A push carries no signature of its sender, and needs none: its content is verified by itself. The
 address only decides whose budget it uses up. Peers have a budget each; everybody else shares one,
 so that strangers can use up nobody's but their own, however many addresses they have.
 """

@@ -15,12 +15,12 @@ from muniment.local.logs import event
 from muniment_service.http import Problem
 from muniment_witness.config import WitnessConfig
 from muniment_witness.cosign.cosigner import Cosigner
-from muniment_witness.cosign.suspension import Holds
-from muniment_witness.gossip.advance import Mover
+from muniment_witness.cosign.suspension import Suspensions
+from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.alarmboard import AlarmBoard
 from muniment_witness.gossip.alarms import Alarm, Situation, alarms
 from muniment_witness.gossip.announcer import HeadAnnouncer
-from muniment_witness.gossip.antientropy import Gossip
+from muniment_witness.gossip.antientropy import PeerReader
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.gauges import WatchGauges
 from muniment_witness.gossip.pull import Puller
@@ -29,7 +29,7 @@ from muniment_witness.gossip.receive import PushReceiver
 from muniment_witness.gossip.requests import RequestObserver
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.gossip.tiles import TileCache, UnresolvedError
-from muniment_witness.judge.decide import Refused
+from muniment_witness.judge.decide import Refusal
 from muniment_witness.store.heads import Store
 
 ALARM_SECONDS: Final = 5.0
@@ -47,12 +47,12 @@ class Watch:
         store: The database.
         clock: Gives Unix seconds.
         started: When it was made, Unix seconds.
-        holds: Which origins are held back.
+        suspensions: Which origins are held back.
         cosigner: Moves heads.
         sources: Where tiles may be read.
         cache: The verified tiles.
         comparer: Compares heads.
-        mover: Cosigns heads that were read.
+        advancer: Cosigns heads that were read.
         announcer: Tells of each head that was cosigned.
         puller: Reads logs.
         peer_reader: Reads peers.
@@ -67,15 +67,15 @@ class Watch:
     store: Store
     clock: Callable[[], int]
     started: int
-    holds: Holds
+    suspensions: Suspensions
     cosigner: Cosigner
     sources: Sources
     cache: TileCache
     comparer: Comparer
-    mover: Mover
+    advancer: HeadAdvancer
     announcer: HeadAnnouncer
     puller: Puller
-    peer_reader: Gossip
+    peer_reader: PeerReader
     pusher: Pusher
     receiver: PushReceiver
     requests: RequestObserver
@@ -91,14 +91,16 @@ class Watch:
         """Learns what logs and peers remember of this witness, before it signs anything."""
         looks = [self.puller.look(origin) for origin in self.puller.state]
         heads = {origin: self.store.head(origin).size for origin in self.config.logs}
-        first = [origin for origin, size in heads.items() if self.holds.is_first(origin, size)]
+        first = [
+            origin for origin, size in heads.items() if self.suspensions.is_first(origin, size)
+        ]
         asks = [self.peer_reader.ask_own(peer, first) for peer in self.peer_reader.peers]
         with suppress(TimeoutError):
             async with asyncio.timeout(self.config.file.gossip.start_seconds):
                 await asyncio.gather(*looks, *asks, return_exceptions=True)
         self.look()
 
-    async def settle(self) -> None:
+    async def resume(self) -> None:
         """Lets go of the logs of which it is known again what this witness has signed.
 
         All who can tell have told; what it had signed is taken back, and the newest head that was
@@ -107,18 +109,22 @@ class Watch:
         Raises:
             FatalDatabaseError: If that could not be made durable; the process must end.
         """
-        for origin, lacking in list(self.holds.lacking.items()):
-            if not lacking.is_told or origin in self.holds.ahead or self.holds.evidence(origin):
+        for origin, lacking in list(self.suspensions.lacking.items()):
+            if (
+                not lacking.is_told
+                or origin in self.suspensions.ahead
+                or self.suspensions.evidence(origin)
+            ):
                 continue
             try:
-                outcome = await self.mover.take_up(origin, self.sources.tiles(origin))
+                outcome = await self.advancer.cosign_newest(origin, self.sources.tiles(origin))
             except (UnresolvedError, Problem):
                 continue  # tried again
-            if isinstance(outcome, Refused):
+            if isinstance(outcome, Refusal):
                 continue
-            await self.store.ledger.save()
+            await self.store.observations.save()
             await self.store.settle(origin, self.clock())
-            del self.holds.lacking[origin]
+            del self.suspensions.lacking[origin]
             head = self.store.head(origin)
             event(
                 _LOGGER,
@@ -145,15 +151,15 @@ class Watch:
 
     async def _run_alarms(self) -> None:
         while True:
-            await self.settle()
+            await self.resume()
             self.look()
             await self.board.wait(min(self.config.file.gossip.period_seconds, ALARM_SECONDS))
 
     def situation(self) -> Situation:
         """What alarms depend on, now."""
-        ledger = self.store.ledger
+        observations = self.store.observations
         heads = {origin: latest.time for origin, latest in self.store.latest.items()}
-        for origin, noted in ledger.watched.items():
+        for origin, noted in observations.watched.items():
             heads[origin] = max(heads.get(origin, 0), noted.time)
         return Situation(
             now=self.clock(),
@@ -164,20 +170,20 @@ class Watch:
             evidence=[
                 (origin, filed.hash.hex())
                 for origin in self.config.logs
-                for filed in self.holds.evidence(origin)
+                for filed in self.suspensions.evidence(origin)
             ],
             unresolved=[
                 (origin, suspicion.source, suspicion.since)
-                for origin, known in ledger.suspicions.items()
+                for origin, known in observations.suspicions.items()
                 # With nobody to ask for tiles, anyone could raise the alarm by a spoiled proof.
                 if self.sources.tiles(origin)
                 for suspicion in known.values()
             ],
-            restored=sorted(self.holds.ahead),
+            restored=sorted(self.suspensions.ahead),
             lacking=[
                 (origin, lacking.refusal().detail)
-                for origin, lacking in sorted(self.holds.lacking.items())
-                if origin not in self.holds.ahead
+                for origin, lacking in sorted(self.suspensions.lacking.items())
+                if origin not in self.suspensions.ahead
             ],
             heads=heads,
             pulled=self.puller.state,
@@ -190,7 +196,7 @@ class Watch:
         found = alarms(self.situation())
         self.board.show(found)
         self.gauges.show(
-            self.store.ledger,
+            self.store.observations,
             self.peer_reader.state,
             self.puller.state,
             since=self.clock() - 3 * self.config.file.gossip.period_seconds,

@@ -37,7 +37,7 @@ from muniment_service.metrics import Metrics
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.gossip import add_routes
 from muniment_witness.http.openapi import document
-from muniment_witness.judge.decide import Refused, authenticate, decide_subtree
+from muniment_witness.judge.decide import Refusal, authenticate, decide_subtree
 
 MAX_SUBTREES: Final = 32
 """Subtrees being signed at one time; ML-DSA-44 takes about a millisecond each."""
@@ -99,11 +99,11 @@ class WitnessHttp:
         call = parse_add_checkpoint(body)
         origin = call.checkpoint.checkpoint.origin
         judged = authenticate(self._logs.get(origin), call)
-        if isinstance(judged, Refused):
+        if isinstance(judged, Refusal):
             return self._refuse(judged)
         await self._watch.requests.prepare(judged)
         outcome = await self._cosigner.add_checkpoint(judged)
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, Refusal):
             # Durable before the answer: what proves misbehaviour must not be lost with it.
             await self._watch.requests.keep(judged, outcome, body)
             return self._refuse(outcome)
@@ -111,7 +111,7 @@ class WitnessHttp:
         self._watch.announcer.announce(origin, outcome.latest)
         return Response(200, format_cosignatures(outcome.lines), _TEXT)
 
-    def _refuse(self, refused: Refused) -> Response:
+    def _refuse(self, refused: Refusal) -> Response:
         self._outcomes.labels(refused.slug).inc()
         return _refusal(refused)
 
@@ -128,11 +128,11 @@ class WitnessHttp:
             outcome = await asyncio.to_thread(self._cosign_subtree, call)
         finally:
             self._subtrees -= 1
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, Refusal):
             return _refusal(outcome)
         return Response(200, format_cosignatures(outcome), _TEXT)
 
-    def _cosign_subtree(self, call: SignSubtree) -> tuple[SignatureLine, ...] | Refused:
+    def _cosign_subtree(self, call: SignSubtree) -> tuple[SignatureLine, ...] | Refusal:
         origin = call.reference.checkpoint.origin
         refused = decide_subtree(self._own, known=origin in self._logs, request=call)
         if refused is not None:
@@ -156,7 +156,7 @@ class WitnessHttp:
         return checkpoint
 
 
-def _refusal(refused: Refused) -> Response:
+def _refusal(refused: Refusal) -> Response:
     if refused.size is not None:
         return Response(refused.status, format_size(refused.size), SIZE_CONTENT_TYPE)
     headers = {"Retry-After": "1"} if refused.status == 503 else None

@@ -56,7 +56,7 @@ def add_routes(app: App, watch: Watch) -> None:
 class _Served:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._ledger = watch.store.ledger
+        self._observations = watch.store.observations
 
     async def status(self, request: Request) -> Response:
         if "application/json" in request.headers.get("Accept", ""):
@@ -74,12 +74,14 @@ class _Served:
         logs = self._watch.config.logs
         notes = [
             suspicion.note
-            for origin, known in sorted(self._ledger.suspicions.items())
+            for origin, known in sorted(self._observations.suspicions.items())
             if origin in logs
             for suspicion in known.values()
         ]
         notes += [
-            noted.note for origin, noted in sorted(self._ledger.watched.items()) if origin in logs
+            noted.note
+            for origin, noted in sorted(self._observations.watched.items())
+            if origin in logs
         ]
         return _tagged(frame_heads(notes), _BYTES)
 
@@ -90,7 +92,7 @@ class _Served:
     async def evidence(self, _: Request) -> Response:
         listed = [
             Listed(filed.origin, filed.hash.hex(), filed.kind, filed.time)
-            for files in self._ledger.evidence.values()
+            for files in self._observations.evidence.values()
             for filed in files.values()
         ]
         return _tagged(msgspec.json.encode(EvidenceList(listed)), "application/json")
@@ -103,7 +105,7 @@ class _Served:
 
     async def file(self, request: Request) -> Response:
         name = request.rest.removesuffix(EXTENSION)
-        for files in self._ledger.evidence.values():
+        for files in self._observations.evidence.values():
             for digest, filed in files.items():
                 if digest.hex() == name:
                     headers = {**_FOREVER, "Content-Disposition": f'inline; filename="{name}"'}
@@ -139,7 +141,7 @@ class _Served:
         return Response(200, step.encode(), _TEXT)
 
     def _shown(self, origin: str, rest: str) -> Response:
-        for (peer, of), noted in self._ledger.shown.items():
+        for (peer, of), noted in self._observations.shown.items():
             if of == origin and sha256(peer.encode()).hexdigest() == rest:
                 return Response(200, noted.note, _TEXT)
         raise Problem(404, "not-held", "no peer of that name has shown a head of this log")

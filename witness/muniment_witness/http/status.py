@@ -36,11 +36,11 @@ def status_of(watch: Watch) -> dict[str, Any]:
 
 
 def _log(watch: Watch, origin: str) -> dict[str, Any]:
-    ledger = watch.store.ledger
+    observations = watch.store.observations
     latest = watch.store.latest.get(origin)
     frontier = watch.comparer.frontier(origin)
     pulled = watch.puller.state.get(origin)
-    held = watch.holds(origin)
+    held = watch.suspensions(origin)
     return {
         "origin": origin,
         "vkeys": [str(each.vkey) for each in watch.config.logs[origin].verifiers],
@@ -69,9 +69,9 @@ def _log(watch: Watch, origin: str) -> dict[str, Any]:
                 "kind": filed.kind,
                 "source": filed.source,
                 "time": filed.time,
-                "acknowledged": filed.hash.hex() in watch.holds.acknowledged(origin),
+                "acknowledged": filed.hash.hex() in watch.suspensions.acknowledged(origin),
             }
-            for filed in ledger.evidence.get(origin, {}).values()
+            for filed in observations.evidence.get(origin, {}).values()
         ],
         "unresolved": [
             {
@@ -80,7 +80,7 @@ def _log(watch: Watch, origin: str) -> dict[str, Any]:
                 "since": suspicion.since,
                 "reason": watch.comparer.reasons.get(digest),
             }
-            for digest, suspicion in ledger.suspicions.get(origin, {}).items()
+            for digest, suspicion in observations.suspicions.get(origin, {}).items()
         ],
     }
 

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from muniment.tlog.claims import Evidence
-from muniment_witness.judge.relation import Same, Seen
+from muniment_witness.judge.relation import Same, SignedHead
 
 
 class Comparison(StrEnum):
@@ -21,7 +21,9 @@ class Comparison(StrEnum):
     """Unknown: no source gave tiles of the newer tree."""
 
 
-def conclude(frontier: Seen | None, seen: Seen, verdict: Same | Evidence | None) -> Comparison:
+def conclude(
+    frontier: SignedHead | None, seen: SignedHead, verdict: Same | Evidence | None
+) -> Comparison:
     """Decides what a head is, once its relation to the frontier is known.
 
     Args:

@@ -69,7 +69,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refusal:
     """The witness does not sign.
 
     Attributes:
@@ -103,7 +103,7 @@ class Authentic:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class Acceptance:
     """The checkpoint is to be cosigned and becomes the head, if the head is still `old`.
 
     Attributes:
@@ -125,7 +125,7 @@ class Accepted:
         return self.request.checkpoint.head
 
 
-def decide(state: State, request: AddCheckpoint, now: int) -> Accepted | Refused:
+def decide(state: State, request: AddCheckpoint, now: int) -> Acceptance | Refusal:
     """Judges an add-checkpoint request by all the rules above.
 
     Args:
@@ -134,12 +134,12 @@ def decide(state: State, request: AddCheckpoint, now: int) -> Accepted | Refused
         now: Unix seconds.
     """
     authentic = authenticate(state.log, request)
-    if isinstance(authentic, Refused):
+    if isinstance(authentic, Refusal):
         return authentic
     return advance(state.head, state.signed, authentic, now)
 
 
-def authenticate(log: Log | None, request: AddCheckpoint) -> Authentic | Refused:
+def authenticate(log: Log | None, request: AddCheckpoint) -> Authentic | Refusal:
     """Rules 1 and 2: a known log, and its signature.
 
     Args:
@@ -148,7 +148,7 @@ def authenticate(log: Log | None, request: AddCheckpoint) -> Authentic | Refused
     """
     checkpoint = request.checkpoint.checkpoint
     if log is None:
-        return Refused(404, "unknown-origin", "this witness does not know the checkpoint's origin")
+        return Refusal(404, "unknown-origin", "this witness does not know the checkpoint's origin")
     if log.origin != checkpoint.origin:
         raise AssertionError("judged by the keys of another log")
     # The same line many times over costs one verification.
@@ -157,7 +157,7 @@ def authenticate(log: Log | None, request: AddCheckpoint) -> Authentic | Refused
     try:
         verify_note(note, log.verifiers)
     except VerificationError as error:
-        return Refused(403, "bad-signature", str(error))
+        return Refusal(403, "bad-signature", str(error))
     return Authentic(
         checkpoint,
         Note(note.text, lines_of(lines, (each.vkey for each in log.verifiers))),
@@ -166,7 +166,7 @@ def authenticate(log: Log | None, request: AddCheckpoint) -> Authentic | Refused
     )
 
 
-def advance(head: Head, signed: int, request: Authentic, now: int) -> Accepted | Refused:
+def advance(head: Head, signed: int, request: Authentic, now: int) -> Acceptance | Refusal:
     """Rules 3 to 9: whether the head may move.
 
     Args:
@@ -177,36 +177,36 @@ def advance(head: Head, signed: int, request: Authentic, now: int) -> Accepted |
     """
     new = request.checkpoint
     if request.old_size > new.size:
-        return Refused(
+        return Refusal(
             400, "old-size-too-large", f"old size {request.old_size} is more than {new.size}"
         )
     if request.old_size != head.size:
-        return Refused(
+        return Refusal(
             409,
             "conflict",
             f"the latest cosigned checkpoint has size {head.size}, not {request.old_size}",
             head.size,
         )
     if new.size == 0 and new.root != EMPTY_ROOT:
-        return Refused(422, "bad-root", "size zero without the root of the empty tree")
+        return Refusal(422, "bad-root", "size zero without the root of the empty tree")
     if head.size == 0 and request.proof:
-        return Refused(422, "bad-proof", "a proof, although the old size is zero")
+        return Refusal(422, "bad-proof", "a proof, although the old size is zero")
     if head.size == new.size:
         if head.root != new.root:
-            return Refused(422, "bad-root", "another root than the one cosigned at this size")
+            return Refusal(422, "bad-root", "another root than the one cosigned at this size")
         if request.proof:
-            return Refused(422, "bad-proof", "a proof, although the sizes are equal")
+            return Refusal(422, "bad-proof", "a proof, although the sizes are equal")
     elif head.size > 0:
         try:
             verify_consistency(head.size, head.root, new.size, new.root, request.proof)
         except VerificationError as error:
-            return Refused(422, "bad-proof", str(error))
+            return Refusal(422, "bad-proof", str(error))
     if now <= 0 or now < signed:
-        return Refused(503, "clock", "the clock of this witness is behind its own cosignatures")
-    return Accepted(request, head, now)
+        return Refusal(503, "clock", "the clock of this witness is behind its own cosignatures")
+    return Acceptance(request, head, now)
 
 
-def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree) -> Refused | None:
+def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree) -> Refusal | None:
     """Judges a sign-subtree request; None means that the subtree is to be cosigned.
 
     The rules, in order:
@@ -224,16 +224,16 @@ def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree
     """
     reference = request.reference.checkpoint
     if request.start >= request.end or not is_subtree(request.start, request.end):
-        return Refused(400, "bad-range", f"[{request.start}, {request.end}) is not a subtree")
+        return Refusal(400, "bad-range", f"[{request.start}, {request.end}) is not a subtree")
     if request.end > reference.size:
-        return Refused(400, "bad-range", f"the subtree ends beyond size {reference.size}")
+        return Refusal(400, "bad-range", f"the subtree ends beyond size {reference.size}")
     if not known:
-        return Refused(404, "unknown-origin", "this witness does not know the checkpoint's origin")
+        return Refusal(404, "unknown-origin", "this witness does not know the checkpoint's origin")
     note = request.reference.note
     try:
         verify_note(Note(note.text, tuple(dict.fromkeys(note.signatures))), own)
     except VerificationError as error:
-        return Refused(403, "bad-signature", str(error))
+        return Refusal(403, "bad-signature", str(error))
     try:
         verify_subtree(
             request.start,
@@ -244,5 +244,5 @@ def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree
             request.proof,
         )
     except VerificationError as error:
-        return Refused(422, "bad-proof", str(error))
+        return Refusal(422, "bad-proof", str(error))
     return None

@@ -5,7 +5,7 @@ accepted before. Every other head that the log signed, wherever it was seen, is 
 
 * `Same`: equal size and root, or one of the trees is empty.
 * evidence: two roots of one size, or an empty tree with a root.
-* `Unrelated`: the sizes differ. Only tiles of the newer tree can tell more; `judge` then says
+* `Unproven`: the sizes differ. Only tiles of the newer tree can tell more; `judge` then says
   whether the newer tree begins with the older one or the log's key signed two histories.
 
 A head is never believed because somebody shows it: it counts because the log's key signed it.
@@ -21,11 +21,11 @@ from muniment.tlog.encoding import VerificationError
 from muniment.tlog.evidence import contradiction_of
 from muniment.tlog.heads import Head, Prefix, Relation, relate
 from muniment.tlog.witnesswire import AddCheckpoint
-from muniment_witness.judge.decide import Log, Refused, authenticate
+from muniment_witness.judge.decide import Log, Refusal, authenticate
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SignedHead:
     """A head that a trusted key of its log has signed. `authentic` makes one, or `recorded`.
 
     Attributes:
@@ -51,7 +51,7 @@ class Same(NamedTuple):
     """Nothing contradicts: one head twice, or one of them is the empty tree."""
 
 
-class Unrelated(NamedTuple):
+class Unproven(NamedTuple):
     """Two sizes.
 
     Attributes:
@@ -59,11 +59,11 @@ class Unrelated(NamedTuple):
         newer: The head of the larger one.
     """
 
-    older: Seen
-    newer: Seen
+    older: SignedHead
+    newer: SignedHead
 
 
-def authentic(log: Log, signed: SignedCheckpoint) -> Seen:
+def authentic(log: Log, signed: SignedCheckpoint) -> SignedHead:
     """Verifies the log's signatures on a checkpoint.
 
     Raises:
@@ -72,12 +72,12 @@ def authentic(log: Log, signed: SignedCheckpoint) -> Seen:
     if signed.checkpoint.origin != log.origin:
         raise VerificationError("a checkpoint of another log")
     judged = authenticate(log, AddCheckpoint(0, (), signed))
-    if isinstance(judged, Refused):
+    if isinstance(judged, Refusal):
         raise VerificationError(judged.detail)
-    return Seen(SignedCheckpoint(judged.checkpoint, judged.note), digest_of(signed))
+    return SignedHead(SignedCheckpoint(judged.checkpoint, judged.note), digest_of(signed))
 
 
-def restored(log: Log, note: bytes) -> Seen:
+def restored(log: Log, note: bytes) -> SignedHead:
     """A head that is only a suspicion: verified again, because keys may have been removed.
 
     Raises:
@@ -87,14 +87,14 @@ def restored(log: Log, note: bytes) -> Seen:
     return authentic(log, parse_signed_checkpoint(note))
 
 
-def recorded(note: bytes) -> Seen:
+def recorded(note: bytes) -> SignedHead:
     """A head that this witness accepted and stored: what it stands for outlives the log's key.
 
     Raises:
         FormatError: If it is not a checkpoint.
     """
     signed = parse_signed_checkpoint(note)
-    return Seen(signed, digest_of(signed))
+    return SignedHead(signed, digest_of(signed))
 
 
 def digest_of(signed: SignedCheckpoint) -> bytes:
@@ -102,7 +102,7 @@ def digest_of(signed: SignedCheckpoint) -> bytes:
     return sha256(signed.note.text.encode()).digest()
 
 
-def compare(frontier: Seen | None, seen: Seen) -> Same | Unrelated | Evidence:
+def compare(frontier: SignedHead | None, seen: SignedHead) -> Same | Unproven | Evidence:
     """Compares a head with the frontier, as far as their notes alone can tell.
 
     Args:
@@ -111,11 +111,11 @@ def compare(frontier: Seen | None, seen: Seen) -> Same | Unrelated | Evidence:
     """
     older, newer = sorted((frontier or seen, seen), key=lambda each: each.head.size)
     if relate(older.head, newer.head) is Relation.UNKNOWN:
-        return Unrelated(older, newer)
+        return Unproven(older, newer)
     return contradiction_of(older.signed, newer.signed) or Same()
 
 
-def judge(pair: Unrelated, prefix: Prefix) -> Evidence | None:
+def judge(pair: Unproven, prefix: Prefix) -> Evidence | None:
     """What the newer tree's verified tiles prove; None when it begins with the older tree.
 
     Args:

@@ -1,11 +1,11 @@
-"""Checks a witness's database (design section 5): at each start, and by `muniment-witness check`.
+"""Checks a witness's database: at each start, and by `muniment-witness check`.
 
 *Quick* reads what a start reads and decides from: the keys, the latest heads, the newest step of
-each history, and the ledger. A witness refuses to start on any damage there: a head that is lost,
-or smaller than what was signed, would make it sign a second history in good faith. *Full* also
-reads SQLite's own structure and every step of the history, with its proof and its signatures.
+each history, and what was observed. A witness refuses to start on any damage there: a head that is
+lost, or smaller than what was signed, would make it sign a second history in good faith. *Full*
+also reads SQLite's own structure and every step of the history, with its proof and its signatures.
 
-With store.py, database.py and ledger.py, the only modules with SQL.
+With heads.py, database.py and observations.py, the only modules with SQL.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ _STEPS: Final = (
 
 
 @dataclass(slots=True)
-class Report(Findings):
+class DatabaseReport(Findings):
     """What a check found.
 
     Attributes:
@@ -60,7 +60,7 @@ def check(
     logs: Mapping[str, Log],
     *,
     full: bool,
-) -> Report:
+) -> DatabaseReport:
     """Checks the database of a witness; one that runs on it is not disturbed.
 
     Args:
@@ -73,7 +73,7 @@ def check(
     Raises:
         DatabaseError: If there is no such database, or it cannot be opened.
     """
-    report = Report()
+    report = DatabaseReport()
 
     def work(db: Connection) -> None:
         if full:
@@ -94,7 +94,7 @@ def check_start(db: Connection, keys: Sequence[VKey], findings: Findings) -> Non
     own = _identity(db, keys, findings)
     heads = _heads(db, own, findings)
     _newest(db, heads, findings)
-    _ledger(db, findings)
+    _observations(db, findings)
 
 
 def _identity(db: Connection, keys: Sequence[VKey], findings: Findings) -> list[Verifier]:
@@ -150,7 +150,7 @@ def _origins(db: Connection) -> Iterator[str]:
         yield origin
 
 
-def _ledger(db: Connection, findings: Findings) -> None:
+def _observations(db: Connection, findings: Findings) -> None:
     """Evidence, suspicions, and heads that others have shown."""
     tables: tuple[tuple[str, str, Callable[..., object]], ...] = (
         ("evidence", "origin, kind, hash, contradiction, file", check_evidence),
@@ -173,7 +173,7 @@ def _signatures(db: Connection, logs: Mapping[str, Log], findings: Findings) -> 
                     check_signatures(signed_note(origin, note).note, logs[origin].verifiers)
 
 
-def _steps(db: Connection, report: Report) -> None:
+def _steps(db: Connection, report: DatabaseReport) -> None:
     """Every step of every history: what it says of itself, and that it leads on from the last."""
     origin, last, here = "", None, Head(0, EMPTY_ROOT)
     for row_origin, size, root, digest, old_size, proof, note in db.execute(_STEPS):

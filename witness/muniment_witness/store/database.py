@@ -6,7 +6,7 @@ absent or empty one is refused. Where the old one is lost, the operator begins a
 that records it; of such a database, as of a restored backup, it is not known what the witness has
 signed, until somebody has told, log by log. Who told is recorded, too.
 
-With store.py, ledger.py and check.py, the only modules with SQL.
+With heads.py, observations.py and check.py, the only modules with SQL.
 """
 
 import time

@@ -25,7 +25,7 @@ from muniment.tlog.heads import Head
 from muniment.tlog.note import SignatureLine, VKey
 from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_service.soundness import Findings, check_schema
-from muniment_witness.judge.decide import NEVER, Accepted
+from muniment_witness.judge.decide import NEVER, Acceptance
 from muniment_witness.store.check import check_start
 from muniment_witness.store.database import (
     MIGRATIONS,
@@ -36,7 +36,7 @@ from muniment_witness.store.database import (
     read_past,
     settle,
 )
-from muniment_witness.store.observations import Ledger
+from muniment_witness.store.observations import Observations
 from muniment_witness.store.rows import DamagedRowError, accepted_step
 
 
@@ -58,7 +58,7 @@ class Latest:
 
 
 @dataclass(frozen=True, slots=True)
-class Cosigned:
+class CosignedHead:
     """What became of an accepted request, durably.
 
     Attributes:
@@ -79,7 +79,7 @@ _PRUNE_EVERY: Final = 64
 _STEP: Final = "SELECT origin, size, root, digest, old_size, proof, note FROM history WHERE"
 _LOGGER: Final = logging.getLogger(__name__)
 
-Sign = Callable[[Accepted], tuple[SignatureLine, ...]]
+Sign = Callable[[Acceptance], tuple[SignatureLine, ...]]
 
 
 class Store:
@@ -88,7 +88,7 @@ class Store:
     Attributes:
         latest: The latest cosigned checkpoint of each origin, as committed. Read it freely; only
             `commit` changes it.
-        ledger: Everything that is not about own cosignatures.
+        observations: Everything that is not about own cosignatures.
         signed: Newest timestamp of any committed cosignature, Unix seconds; 0 before the first.
         past: What the database may lack.
     """
@@ -97,14 +97,14 @@ class Store:
         self,
         writer: Writer,
         latest: dict[str, Latest],
-        ledger: Ledger,
+        observations: Observations,
         history: int,
         past: Past,
     ) -> None:
         """Takes over an opened database; use `open`."""
         self._writer = writer
         self.latest: Final = latest
-        self.ledger: Final = ledger
+        self.observations: Final = observations
         self._history = history
         self._since_pruned: Final[dict[str, int]] = {}
         self.past = past
@@ -130,14 +130,14 @@ class Store:
         writer = await open_database(path)
         try:
             latest, past = await writer.run(lambda connection: _load(connection, path, keys))
-            ledger = await Ledger.open(writer)
+            observations = await Observations.open(writer)
         except (FatalDatabaseError, *UNREADABLE) as error:
             await writer.close()
             raise DatabaseError(f"{path}: {error}") from error
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, latest, ledger, history, past)
+        return cls(writer, latest, observations, history, past)
 
     async def make_ready(self) -> None:
         """Prepares for commits that somebody waits for.
@@ -152,7 +152,7 @@ class Store:
         entry = self.latest.get(origin)
         return NEVER if entry is None else entry.head
 
-    async def commit(self, group: Sequence[Accepted], sign: Sign) -> list[Cosigned]:
+    async def commit(self, group: Sequence[Acceptance], sign: Sign) -> list[CosignedHead]:
         """Cosigns and stores a group of accepted checkpoints in order, in one transaction.
 
         Several of one origin follow on each other. When this returns, all of it is synced.
@@ -173,7 +173,7 @@ class Store:
             self.signed = max(self.signed, accepted.now)
         return cosigned
 
-    def _full(self, group: Sequence[Accepted]) -> list[str]:
+    def _full(self, group: Sequence[Acceptance]) -> list[str]:
         """The origins whose history is due to be cut back."""
         full: list[str] = []
         for accepted in group:
@@ -265,8 +265,8 @@ def _latest(head: Head, note: bytes, time: int) -> Latest:
 
 
 def _commit(
-    connection: Connection, group: Sequence[Accepted], sign: Sign, full: Iterable[str], most: int
-) -> list[Cosigned]:
+    connection: Connection, group: Sequence[Acceptance], sign: Sign, full: Iterable[str], most: int
+) -> list[CosignedHead]:
     # Signed before the commit, so that one sync covers the checkpoint and its cosignature. A
     # cosignature that exists only in this process's memory harms nobody: it is released by the
     # caller, after the commit, or it dies with the process.
@@ -280,7 +280,9 @@ def _commit(
     return cosigned
 
 
-def _move(connection: Connection, accepted: Accepted, lines: tuple[SignatureLine, ...]) -> Cosigned:
+def _move(
+    connection: Connection, accepted: Acceptance, lines: tuple[SignatureLine, ...]
+) -> CosignedHead:
     request, old, head = accepted.request, accepted.old, accepted.head
     origin = request.checkpoint.origin
     signed = SignedCheckpoint(request.checkpoint, request.note)
@@ -314,7 +316,7 @@ def _move(connection: Connection, accepted: Accepted, lines: tuple[SignatureLine
             accepted.now,
         ),
     )
-    return Cosigned(lines, _latest(head, note, accepted.now))
+    return CosignedHead(lines, _latest(head, note, accepted.now))
 
 
 async def declare_new(path: Path, keys: Sequence[VKey], origin: str) -> None:

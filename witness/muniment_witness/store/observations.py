@@ -1,4 +1,4 @@
-"""What a witness knows beyond its own cosignatures; SQL as in store.py.
+"""What a witness knows beyond its own cosignatures; SQL as in database.py.
 
 Four tables: `evidence` (proof against a log's key, as files), `suspicion` (signed heads whose
 relation to ours is not known yet, kept apart from evidence), `watched` (per origin, the newest
@@ -57,12 +57,12 @@ SCHEMA: Final = """
         PRIMARY KEY (peer, origin)
     );
 """
-"""The second migration of store.py. `digest` is the SHA-256 of a note's text; times are Unix
+"""The second migration of database.py. `digest` is the SHA-256 of a note's text; times are Unix
 seconds; `request` is the body of the refused add-checkpoint request, empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Filed:
+class FiledEvidence:
     """Evidence as it is kept.
 
     Attributes:
@@ -102,14 +102,14 @@ class Suspicion:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class DatedNote:
     """A note and when it was seen, in Unix seconds."""
 
     note: bytes
     time: int
 
 
-class Ledger:
+class Observations:
     """The four tables, in memory and on disk. Read the attributes freely.
 
     Attributes:
@@ -123,27 +123,27 @@ class Ledger:
     def __init__(self, writer: Writer) -> None:
         """Takes the writer of an opened store; use `open`."""
         self._writer = writer
-        self.evidence: Final[dict[str, dict[bytes, Filed]]] = {}
+        self.evidence: Final[dict[str, dict[bytes, FiledEvidence]]] = {}
         self.suspicions: Final[dict[str, dict[bytes, Suspicion]]] = {}
-        self.watched: Final[dict[str, Noted]] = {}
-        self.shown: Final[dict[tuple[str, str], Noted]] = {}
+        self.watched: Final[dict[str, DatedNote]] = {}
+        self.shown: Final[dict[tuple[str, str], DatedNote]] = {}
         self.dropped = 0
         self._about: Final[set[bytes]] = set()
         self._changes: Final[dict[object, Callable[[Connection], object]]] = {}
 
     @classmethod
-    async def open(cls, writer: Writer) -> "Ledger":
+    async def open(cls, writer: Writer) -> "Observations":
         """Reads all of it."""
-        ledger = cls(writer)
-        await writer.run(ledger._load)
-        return ledger
+        observations = cls(writer)
+        await writer.run(observations._load)
+        return observations
 
     def _load(self, connection: Connection) -> None:
         rows = connection.execute(
             "SELECT origin, kind, hash, contradiction, file, source, time FROM evidence"
             " ORDER BY time"
         )
-        for filed in (Filed(*row) for row in rows):
+        for filed in (FiledEvidence(*row) for row in rows):
             self.evidence.setdefault(filed.origin, {})[filed.hash] = filed
             self._about.add(filed.contradiction)
         for origin, digest, *row in connection.execute(
@@ -151,13 +151,13 @@ class Ledger:
         ):
             self.suspicions.setdefault(origin, {})[digest] = Suspicion(*row)
         for origin, *row in connection.execute("SELECT origin, note, time FROM watched"):
-            self.watched[origin] = Noted(*row)
+            self.watched[origin] = DatedNote(*row)
         for peer, origin, *row in connection.execute("SELECT peer, origin, note, time FROM shown"):
-            self.shown[peer, origin] = Noted(*row)
+            self.shown[peer, origin] = DatedNote(*row)
 
     async def file(
         self, evidence: Evidence, source: str, now: int, acknowledged: Iterable[str] = ()
-    ) -> Filed | None:
+    ) -> FiledEvidence | None:
         """Keeps verified evidence; durable when it returns.
 
         Args:
@@ -179,7 +179,7 @@ class Ledger:
             return None
         out = settled[0] if len(files) >= MAX_FILES else None
         data = evidence.encode()
-        filed = Filed(
+        filed = FiledEvidence(
             origin, evidence.kind, evidence.hash, evidence.contradiction, data, source, now
         )
 
@@ -225,7 +225,7 @@ class Ledger:
         )
         return True
 
-    def settle(self, origin: str, digest: bytes) -> None:
+    def resolve(self, origin: str, digest: bytes) -> None:
         """Forgets a suspicion: what it was about is known now."""
         if self.suspicions.get(origin, {}).pop(digest, None) is not None:
             self._later(
@@ -234,7 +234,7 @@ class Ledger:
                 (origin, digest),
             )
 
-    def watch(self, origin: str, noted: Noted) -> None:
+    def watch(self, origin: str, noted: DatedNote) -> None:
         """Notes the newest head of an origin that extends what was known."""
         self.watched[origin] = noted
         self._later(
@@ -249,7 +249,7 @@ class Ledger:
         if self.watched.pop(origin, None) is not None:
             self._later(("watched", origin), "DELETE FROM watched WHERE origin = ?", (origin,))
 
-    def show(self, peer: str, origin: str, noted: Noted) -> None:
+    def show(self, peer: str, origin: str, noted: DatedNote) -> None:
         """Notes the newest head that a peer has shown."""
         self.shown[peer, origin] = noted
         self._later(
@@ -275,10 +275,10 @@ class Ledger:
         self._changes[key] = lambda connection: connection.execute(sql, values)
 
 
-def counts(ledger: Ledger) -> Mapping[str, int]:
+def counts(observations: Observations) -> Mapping[str, int]:
     """How much of each kind is held, for metrics."""
     return {
-        "evidence": sum(map(len, ledger.evidence.values())),
-        "suspicions": sum(map(len, ledger.suspicions.values())),
-        "dropped": ledger.dropped,
+        "evidence": sum(map(len, observations.evidence.values())),
+        "suspicions": sum(map(len, observations.suspicions.values())),
+        "dropped": observations.dropped,
     }
