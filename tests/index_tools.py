@@ -28,6 +28,7 @@ from muniment.records.api import (
 from muniment.records.manifest import NO_PREVIOUS, build_batch
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment.tlog.encoding import FormatError, frame
+from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import leaf_hashes, root_of
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment.tlog.proofs import Plan, nodes_from_tiles, plan_consistency, plan_root
@@ -180,14 +181,15 @@ class MemorySource:
         await asyncio.sleep(0)
         return self.tampers.get(tile.path) or frame(self.entries[tile.start : tile.end])
 
-    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
+    async def prefix(self, old: int, head: Head) -> Prefix:
+        new = head.size
         self.fail("consistency")
         proof, root = plan_consistency(old, new), plan_root(old)
         nodes = (*proof.nodes, *root.nodes)
         tiles = Plan(tuple((node,) for node in nodes)).tiles(new)
         sim = logsim.LogSim(entries=self.entries[:new])
         hashes = nodes_from_tiles(nodes, new, {tile: sim.tile(tile) for tile in tiles})
-        return proof.assemble(hashes), root.assemble(hashes)[0]
+        return Prefix(root.assemble(hashes)[0], proof.assemble(hashes))
 
 
 class FailAfter:

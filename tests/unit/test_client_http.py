@@ -12,12 +12,15 @@ from logsim import LogSim, decision
 from muniment.errors import BadAnswer, Problem, Refused, Unreachable
 from muniment.http import logclient
 from muniment.http.logclient import LogClient
-from muniment.http.tileproofs import fetch_consistency, fetch_inclusion
+from muniment.http.logtiles import log_tiles
 from muniment.http.urls import check_url
+from muniment.tlog.encoding import VerificationError
+from muniment.tlog.heads import Head
 from muniment.tlog.merkle import leaf_hash
 from muniment.tlog.note import MAX_NOTE_SIZE
 from muniment.tlog.proofs import verify_consistency, verify_inclusion
 from muniment.tlog.tiles import Tile
+from muniment.tlog.treereader import read_inclusion, read_prefix
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -277,14 +280,21 @@ async def test_proofs_from_tiles_hold() -> None:
     sim = LogSim()
     sim.append([decision(n) for n in range(700)])
     async with sim.serve() as url, LogClient(url) as client:
+        tiles = log_tiles(client, Head(sim.size, sim.root()))
         for index in (0, 255, 256, 511, 699, 700):
-            leaf, proof = await fetch_inclusion(client, index, sim.size)
+            leaf, proof = await read_inclusion(tiles, index, sim.size)
             assert leaf == leaf_hash(sim.entries[index])
             verify_inclusion(leaf, index, sim.size, proof, sim.root())
         for old in (0, 1, 256, 300, 512, 700, 701):
-            proof, old_root = await fetch_consistency(client, old, sim.size)
+            old_root, proof = await read_prefix(tiles, old, sim.size)
             assert old_root == sim.root(old)
             verify_consistency(old, old_root, sim.size, sim.root(), proof)
+        spoiled = bytearray(sim.tile(Tile(0, 1)))
+        spoiled[5] ^= 1
+        sim.overrides[Tile(0, 1).path] = bytes(spoiled)
+        for reading in (read_inclusion(tiles, 300, sim.size), read_prefix(tiles, 300, sim.size)):
+            with pytest.raises(VerificationError, match="do not fit together at tile/0/001"):
+                await reading
     assert logsim.ORIGIN.encode() in sim.entries[-1]
 
 

@@ -32,12 +32,13 @@ from muniment.audit.trust import (
 )
 from muniment.errors import BadAnswer, FormatError, InputError, Refused, VerificationError
 from muniment.http.logclient import LogClient
-from muniment.http.tileproofs import fetch_consistency
+from muniment.http.logtiles import log_tiles
 from muniment.tlog.heads import Relation
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import ED25519, VKey
 from muniment.tlog.policy import CosignedCheckpoint, Policy
 from muniment.tlog.tiles import Tile
+from muniment.tlog.treereader import read_prefix
 
 TILE_WINDOW: Final = 32
 """Upper-level tiles fetched at the same time; there is one for 65,536 leaves."""
@@ -221,8 +222,8 @@ async def _trust(
     trust = state.trust
     if trust.relate(new) is not Relation.UNKNOWN:
         return trust.accept(new, ())
-    proof, implied_root = await fetch_consistency(client, trust.size, new.size)
-    return trust.accept(new, proof, implied_root=implied_root)
+    prefix = await read_prefix(log_tiles(client, new.head), trust.size, new.size)
+    return trust.accept(new, prefix.proof, implied_root=prefix.root)
 
 
 async def _leaves(

@@ -10,7 +10,7 @@ import click
 from muniment.cli.common import FILE, json_option, log_option, progress, read_policy, run
 from muniment.errors import BadAnswer, FormatError, InputError, VerificationError
 from muniment.http.logclient import LogClient
-from muniment.http.tileproofs import fetch_inclusion
+from muniment.http.logtiles import log_tiles
 from muniment.local.atomicfile import read_bounded, write_atomic
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import MAX_ENTRY
@@ -18,6 +18,7 @@ from muniment.tlog.merkle import HASH_SIZE, leaf_hash
 from muniment.tlog.proofs import verify_inclusion
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
 from muniment.tlog.tlogproof import TlogProof
+from muniment.tlog.treereader import read_inclusion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +120,8 @@ async def _prove(
 
     head = checkpoint.checkpoint
     try:
-        hashed, nodes = await fetch_inclusion(client, index, head.size)
+        tiles = log_tiles(client, head.head)
+        hashed, nodes = await read_inclusion(tiles, index, head.size)
     except FormatError as error:
         raise BadAnswer(str(error)) from None
     verify_inclusion(hashed, index, head.size, nodes, head.root)

@@ -28,7 +28,7 @@ from muniment.index.chunk import make_chunk
 from muniment.index.schema import IndexState
 from muniment.index.store import IndexStore
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
-from muniment.tlog.heads import Relation
+from muniment.tlog.heads import Head, Prefix, Relation
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment.tlog.tiles import Tile, bundles_of
 
@@ -68,11 +68,11 @@ class Source(Protocol):
         """
         ...
 
-    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
-        """A consistency proof, and the root at the old size as the new tree has it; unverified.
+    async def prefix(self, old: int, head: Head) -> Prefix:
+        """What the tree of a head has at an older size.
 
         Raises:
-            MunimentError: If there is none.
+            MunimentError: If that cannot be found out.
         """
         ...
 
@@ -242,8 +242,8 @@ class Follower:
         if trust is None or not trust.size:
             return
         try:
-            proof, implied_root = await self._source.consistency(trust.size, new.size)
-            trust.accept(new, proof, implied_root=implied_root)
+            prefix = await self._source.prefix(trust.size, new.head)
+            trust.accept(new, prefix.proof, implied_root=prefix.root)
         except ProvenMisbehaviour as proof:
             await self._condemn(trust, proof)
             raise

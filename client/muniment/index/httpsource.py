@@ -9,9 +9,11 @@ from typing import NoReturn
 
 from muniment.errors import Refused, VerificationError
 from muniment.http.logclient import LogClient
-from muniment.http.tileproofs import fetch_consistency
+from muniment.http.logtiles import log_tiles
+from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.policy import CosignedCheckpoint, Policy
 from muniment.tlog.tiles import Tile
+from muniment.tlog.treereader import read_prefix
 
 
 class HttpSource:
@@ -44,9 +46,9 @@ class HttpSource:
         except Refused as refusal:
             _judge(refusal, f"the log does not serve {tile.path}")
 
-    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
-        """A consistency proof made from the log's tiles, unverified."""
-        return await fetch_consistency(self._client, old, new)
+    async def prefix(self, old: int, head: Head) -> Prefix:
+        """What the tree of a head has at an older size, by the log's tiles."""
+        return await read_prefix(log_tiles(self._client, head), old, head.size)
 
 
 def _judge(refusal: Refused, what: str) -> NoReturn:

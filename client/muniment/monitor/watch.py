@@ -17,7 +17,7 @@ from typing import Final, Self
 from muniment.errors import MunimentError, Refused, Unreachable, VerificationError
 from muniment.http.access import Access
 from muniment.http.logclient import CATCH_UP_PAUSES, LogClient
-from muniment.http.tileproofs import fetch_consistency
+from muniment.http.logtiles import log_tiles
 from muniment.local.atomicfile import write_atomic
 from muniment.local.logs import event
 from muniment.monitor.core import Core, Missing, Tiles
@@ -25,7 +25,7 @@ from muniment.monitor.heads import LOG, Pair, ShownHead, compare
 from muniment.monitor.report import Alarm, Round, Weight, printable
 from muniment.monitor.webhook import Webhook
 from muniment.tlog.evidence import EXTENSION
-from muniment.tlog.heads import Prefix
+from muniment.tlog.treereader import read_prefix
 from muniment.tlog.witnesswire import origin_hash
 
 READ_SECONDS: Final = 20.0
@@ -155,10 +155,9 @@ class Watcher:
                 continue
             try:
                 async with asyncio.timeout(PROOF_SECONDS):
-                    proof, implied_root = await fetch_consistency(
-                        client, pair.older.size, pair.newer.size
-                    )
-                evidence = compare(pair, Prefix(implied_root, proof))
+                    tiles = log_tiles(client, pair.newer.signed.checkpoint.head)
+                    prefix = await read_prefix(tiles, pair.older.size, pair.newer.size)
+                evidence = compare(pair, prefix)
             except TimeoutError:
                 reasons.append(f"{party}: no tiles in {PROOF_SECONDS:g} s")
             except VerificationError:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from muniment.tlog.heads import Head, Prefix
     from muniment.tlog.policy import CosignedCheckpoint
     from muniment.tlog.tiles import Tile
     from muniment_log.cluster.objects import ObjectStore
@@ -69,9 +70,11 @@ class BucketLog:
         except LookupError as error:
             raise VerificationError(str(error)) from None
 
-    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
-        """None: the log would prove things to itself."""
-        raise VerificationError(f"no proof from {old} to {new} is made of the log's own bucket")
+    async def prefix(self, old: int, head: Head) -> Prefix:
+        """Raises an error: the log would prove things to itself."""
+        raise VerificationError(
+            f"no proof from {old} to {head.size} is made of the log's own bucket"
+        )
 
 
 class BucketBundles:

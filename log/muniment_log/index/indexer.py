@@ -39,6 +39,7 @@ from muniment_service.process import run, spare_collections
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from muniment.tlog.heads import Head, Prefix
     from muniment.tlog.policy import CosignedCheckpoint
     from muniment.tlog.tiles import Tile
 
@@ -100,9 +101,9 @@ class LogFile:
         data = self._snapshot.bundle(tile.index)
         return data if tile.width == TILE_WIDTH else cut_bundle(data, tile.width)
 
-    async def consistency(self, old: int, new: int) -> tuple[tuple[bytes, ...], bytes]:
-        """None: the log would prove things to itself."""
-        raise VerificationError(f"no proof from {old} to {new} is made of the log's own file")
+    async def prefix(self, old: int, head: Head) -> Prefix:
+        """Raises an error: the log would prove things to itself."""
+        raise VerificationError(f"no proof from {old} to {head.size} is made of the log's own file")
 
 
 async def keep(log: Log, index: Path, reached: Callable[[int], None]) -> None:
