@@ -109,6 +109,7 @@ def story(tmp_path: Path) -> Iterator[Story]:
 def test_delegate_govern_trace_revoke_and_fail_closed(story: Story) -> None:
     # An orchestrator delegates to two sub-agents on two gateways; each call is authorised first.
     answer = story.call("orchestrator", "plan", "quarter")
+    assert "result" in answer, answer
     assert json.loads(answer["result"]) == [
         {"result": "researcher found quarter"},
         {"result": "writer found quarter"},
