@@ -5,17 +5,16 @@ meant.
 """
 
 import os
-import re
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+
+import tomlkit
+from tomlkit import TOMLDocument
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Array
 
 from muniment.tlog.encoding import MunimentError
 from muniment_service.config import ConfigError
-from muniment_service.folder import quoted
-
-_KEYS: Final = re.compile(r"^keys\s*=\s*(\[[^\]\n]*\])", re.MULTILINE)
 
 
 def replace_config(path: Path, text: str, is_meant: Callable[[Path], bool]) -> None:
@@ -51,15 +50,29 @@ def replace_config(path: Path, text: str, is_meant: Callable[[Path], bool]) -> N
 
 
 def with_keys(path: Path, change: Callable[[list[str]], Sequence[str]]) -> str:
-    """A configuration's text with another list of key files.
+    """Makes a configuration's text with another list of key files.
 
     Raises:
         ConfigError: If the list is not an array on one line.
     """
-    text = path.read_text(encoding="utf-8-sig")
-    match = _KEYS.search(text)
-    if match is None:
+    document = read_document(path)
+    keys = document.get("keys")
+    # A comment within an array of many lines may be about the line that goes.
+    if not isinstance(keys, Array) or "\n" in keys.as_string():
         raise ConfigError(f"{path}: keys: not an array on one line; change it by hand")
-    names = change(tomllib.loads(f"keys = {match[1]}")["keys"])
-    line = f"keys = [{', '.join(quoted(name) for name in names)}]"
-    return text[: match.start()] + line + text[match.end() :]
+    names = change([str(name) for name in keys])
+    keys.clear()
+    keys.extend(names)
+    return tomlkit.dumps(document)
+
+
+def read_document(path: Path) -> TOMLDocument:
+    """Reads a configuration with its comments.
+
+    Raises:
+        ConfigError: If it is not TOML.
+    """
+    try:
+        return tomlkit.parse(path.read_text(encoding="utf-8-sig"))
+    except TOMLKitError as error:
+        raise ConfigError(f"{path}: {error}; change it by hand") from error

@@ -1,8 +1,10 @@
 """Makes the folder of a new service: its keys, its database, and last of all its configuration."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
+from string import Template
 from typing import Final, Literal
 
 from muniment.local.keyfiles import write_key_file
@@ -15,25 +17,32 @@ from muniment_service.config import Address
 
 def make_folder(
     config: Path,
-    configuration: Callable[[Sequence[str], Sequence[VKey]], str],
+    template: Traversable,
     *,
     name: str,
     use: Literal["log", "witness"],
     algorithms: Sequence[Algorithm],
     listen: str,
+    database: str,
+    passphrase_file: Path | None,
     passphrase: bytes | None,
+    more: Mapping[str, str] | None = None,
     prepare: Callable[[Sequence[VKey]], object] = lambda _: None,
 ) -> tuple[VKey, ...]:
     """Writes a service's keys, database and configuration into a folder, made when absent.
 
     Args:
         config: Where the configuration shall be; its folder is the service's.
-        configuration: Makes its text from the key files' names and their vkeys.
+        template: Its text, with `$name`, `$listen`, `$database`, `$vkeys`, `$keys`,
+            `$passphrase_file` and `$tls` where these go.
         name: The key name.
         use: What signs; also the beginning of the key files' names.
         algorithms: Which keys to make.
         listen: `host:port`, checked here so that no key is made in vain.
+        database: The file's name.
+        passphrase_file: File that holds `passphrase`, to be named in the configuration.
         passphrase: Encrypts the keys.
+        more: Other texts for the template.
         prepare: Makes what belongs to the keys from their beginning: the database. Called with
             their vkeys before the configuration is written.
 
@@ -65,27 +74,39 @@ def make_folder(
         vkeys.append(vkey)
         files.append(file)
     prepare(vkeys)
+    text = Template(template.read_text("utf-8")).substitute(
+        more or {},
+        name=quoted(name),
+        listen=quoted(listen),
+        database=quoted(database),
+        # A post-quantum vkey is 1,800 characters: name and key ID say which it is.
+        vkeys="\n".join(f"#   {vkey.name}+{vkey.key_id:08x}+…" for vkey in vkeys),
+        keys=f"[{', '.join(map(quoted, files))}]",
+        passphrase_file='# key_passphrase_file = "passphrase"   # for encrypted keys'
+        if passphrase_file is None
+        else f"key_passphrase_file = {quoted(str(passphrase_file.resolve()))}",
+        tls=_TLS,
+    )
     try:
         # Last and exclusively: a folder with a configuration is a complete one.
         with config.open("x", encoding="utf-8") as out:
-            out.write(configuration(files, vkeys))
+            out.write(text.rstrip("\n") + "\n")
     except OSError as error:
         raise MunimentError(f"{config}: {error.strerror}") from error
     return tuple(vkeys)
 
 
-TLS_COMMENTS: Final = (
-    "# [tls]                  # serve https; renewed files are taken up without a restart",
-    '# certificate = "server.crt"',
-    '# key = "server.key"     # mode 0600',
-    '# client_ca = "clients.pem"   # only clients with a certificate of these CAs get in',
-    "",
-    "# [outgoing]             # how others are connected to",
-    '# ca = "ca.pem"          # the only CAs to believe, instead of the system\'s',
-    '# certificate = "client.crt"',
-    '# key = "client.key"',
-    "",
-)
+_TLS: Final = """\
+# [tls]                  # serve https; renewed files are taken up without a restart
+# certificate = "server.crt"
+# key = "server.key"     # mode 0600
+# client_ca = "clients.pem"   # only clients with a certificate of these CAs get in
+
+# [outgoing]             # how others are connected to
+# ca = "ca.pem"          # the only CAs to believe, instead of the system's
+# certificate = "client.crt"
+# key = "client.key"\
+"""
 """The end of a new configuration: tables that both services have."""
 
 

@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.keys.keyfile import Algorithm
 from muniment.tlog.note import VKey, parse_vkey
-from muniment_service.folder import TLS_COMMENTS, make_folder, quoted
+from muniment_service.folder import make_folder, quoted
 from muniment_witness.store.database import create
 
 CONFIG_NAME: Final = "witness.toml"
 DATABASE_NAME: Final = "witness.db"
+
+_NO_LOG: Final = '# [[log]]\n# vkeys = ["log.example/decisions+..."]\n'
 
 
 def init(
@@ -51,83 +54,23 @@ def init(
         raise MunimentError(f"{database}: exists already")
     return make_folder(
         folder / CONFIG_NAME,
-        lambda files, vkeys: _config(name, listen, files, vkeys, entries, passphrase_file),
+        files("muniment_witness.cli") / CONFIG_NAME,
         name=name,
         use="witness",
         algorithms=algorithms,
         listen=listen,
+        database=DATABASE_NAME,
+        passphrase_file=passphrase_file,
         passphrase=passphrase,
+        more={
+            "logs": "".join(map(_log, entries.values())),
+            "no_log": "" if entries else _NO_LOG,
+        },
         prepare=lambda vkeys: asyncio.run(create(database, vkeys, "init")),
     )
 
 
-def _config(
-    name: str,
-    listen: str,
-    files: Sequence[str],
-    vkeys: Sequence[VKey],
-    logs: dict[str, list[str]],
-    passphrase_file: Path | None,
-) -> str:
-    lines = [
-        "# A Muniment witness. Relative paths are relative to this file.",
-        "",
-        "# The witness's name, part of every cosignature. Its public keys:",
-        # A post-quantum vkey is 1,800 characters: name and key ID say which it is.
-        *(f"#   {vkey.name}+{vkey.key_id:08x}+…" for vkey in vkeys),
-        f"name = {quoted(name)}",
-        "",
-        "# Where to listen; port 0 lets the system choose. Use [tls], or put TLS in front of it.",
-        f"listen = {quoted(listen)}",
-        "",
-        "# What was cosigned; made with the keys, which must never be used without it: the witness",
-        "# could sign a second history. A restored copy signs nothing until it has caught up with",
-        "# what logs and peers show of its own cosignatures.",
-        f'database = "{DATABASE_NAME}"',
-        "",
-        "# Private keys (PKCS#8 PEM, mode 0600); the witness cosigns with each of them.",
-        f"keys = [{', '.join(quoted(file) for file in files)}]",
-    ]
-    if passphrase_file is None:
-        lines += ['# key_passphrase_file = "passphrase"   # for encrypted keys']
-    else:
-        lines += [f"key_passphrase_file = {quoted(str(passphrase_file.resolve()))}"]
-    lines += [
-        "",
-        "# For the commands that change or ask a running service; only its own user gets in.",
-        'admin = "admin.sock"',
-        "",
-        '# log_level = "info"     # debug, info, warning, error',
-        '# log_format = "text"    # text, json',
-        "",
-        "# The logs to witness: one [[log]] for each, with all vkeys that it signs with.",
-    ]
-    for keys in logs.values():
-        lines += ["[[log]]", "vkeys = [", *(f"    {quoted(key)}," for key in keys), "]", ""]
-    lines += [
-        "# More of a [[log]]: read it unasked, and perhaps cosign what was read.",
-        '# url = "https://log.example/"',
-        "# cosign_pulled = false",
-        "",
-        "# Other witnesses, to compare heads with; any C2SP witness can be one.",
-        "# [[peer]]",
-        '# vkeys = ["witness.example/w2+..."]',
-        '# url = "https://w2.example/"',
-        "",
-        "# [gossip]",
-        "# period_seconds = 30       # between two looks at a log or peer",
-        "# deadline_seconds = 900    # until an unresolved head raises an alarm",
-        "",
-        "# [limits]               # bytes and seconds; these are the defaults",
-        "# inflight_bytes = 67108864",
-        "# connections = 4096",
-        "# idle_seconds = 75.0",
-        "# body_seconds = 30.0",
-        "# send_seconds = 60.0",
-        "# grace_seconds = 10.0",
-        "",
-        *TLS_COMMENTS,
-    ]
-    if not logs:
-        lines += ["# [[log]]", '# vkeys = ["log.example/decisions+..."]', ""]
-    return "\n".join(lines)
+def _log(vkeys: Sequence[str]) -> str:
+    return "\n".join(
+        ["[[log]]", "vkeys = [", *(f"    {quoted(vkey)}," for vkey in vkeys), "]", "", ""]
+    )
