@@ -11,7 +11,7 @@ from log_tools import ORIGIN
 from muniment.tlog.heads import Head
 from muniment.tlog.tiles import Tile
 from muniment_log.cluster.database import Database
-from muniment_log.cluster.integrator import IntegratedHeads, Integrator
+from muniment_log.cluster.integrator import CommitActivity, IntegratedHeads, Integrator
 from muniment_log.cluster.lease import Lease
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.objects import ObjectStore
@@ -130,15 +130,21 @@ async def clustered(
         await full.reconcile(ORIGIN, [], loaded, tiles)
         metrics = LogMetrics(Metrics("test"))
         integrator = Integrator(
-            store, objects, IntegratedHeads(store, objects, tiles), edge, Listening(tiles), metrics
+            store=store,
+            objects=objects,
+            heads=IntegratedHeads(store, objects, tiles),
+            edge=edge,
+            listener=Listening(tiles),
+            activity=CommitActivity(),
+            metrics=metrics,
         )
         framer = TokenFramer(ORIGIN, signing.log_signer())
         sequencers = [
             Sequencer(
-                PostgresOrder(database, backlog or Backlog(), kept=limits.recalled_records),
-                framer,
-                metrics,
-                limits,
+                order=PostgresOrder(database, backlog or Backlog(), kept=limits.recalled_records),
+                queue=limits.queue(framer),
+                metrics=metrics,
+                limits=limits,
             )
             for _ in range(frontends)
         ]

@@ -118,7 +118,9 @@ async def embedded(path: Path, limits: SequencerLimits = LIMITS) -> AsyncIterato
         framer = TokenFramer(ORIGIN, signing.log_signer())
         metrics = LogMetrics(Metrics("test"))
         order = EmbeddedOrder(store, edge, listener, limits.recalled_records)
-        sequencer = Sequencer(order, framer, metrics, limits)
+        sequencer = Sequencer(
+            order=order, queue=limits.queue(framer), metrics=metrics, limits=limits
+        )
         task = asyncio.create_task(sequencer.run())
         try:
             yield Embedded(store, tiles, order, sequencer, listener, task)

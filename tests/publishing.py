@@ -27,9 +27,10 @@ from muniment.tlog.witnesswire import (
 )
 from muniment_log.core.heads import HeadSigner
 from muniment_log.metrics import LogMetrics
+from muniment_log.publish.clock import Clock, Timer
+from muniment_log.publish.pace import PublisherLimits
 from muniment_log.publish.publisher import Publisher
 from muniment_log.publish.rollback import COPY, EMPTY, Doubts, PastCheck, check_witnesses
-from muniment_log.publish.rounds import PublisherLimits
 from muniment_log.publish.witness import WitnessClient, clients_of, new_session
 from muniment_service.metrics import Metrics
 
@@ -128,6 +129,44 @@ def policy_of(*witnesses: FakeWitness, quorum: int = 2) -> Policy:
     return parse_policy(text.encode())
 
 
+class ManualClock(Clock):
+    """Stands still until a test moves it; then the timers that are due call back, in order."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[ManualTimer] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        if seconds <= 0:
+            return asyncio.get_running_loop().call_soon(callback)
+        timer = ManualTimer(self, self.now + seconds, callback)
+        self.timers.append(timer)
+        return timer
+
+    def advance(self, seconds: float) -> None:
+        until = self.now + seconds
+        while due := [timer for timer in self.timers if timer.at <= until]:
+            timer = min(due, key=lambda timer: timer.at)
+            self.timers.remove(timer)
+            self.now = max(self.now, timer.at)
+            timer.callback()
+        self.now = until
+
+
+@dataclass(eq=False)
+class ManualTimer:
+    clock: ManualClock
+    at: float
+    callback: Callable[[], object]
+
+    def cancel(self) -> None:
+        if self in self.clock.timers:
+            self.clock.timers.remove(self)
+
+
 @dataclass
 class Log:
     """A log with a publisher, without HTTP of its own."""
@@ -162,6 +201,7 @@ async def log_of(
     is_held: bool = False,
     start_seconds: float = 2.0,
     request_seconds: float = 2.0,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Log]:
     """A log; with `is_held`, one that takes nothing while its witnesses' answers forbid it."""
     async with (
@@ -173,7 +213,7 @@ async def log_of(
         signers = [signing.log_signer(), signing.log_mldsa44()]
         keys = [verifier_for(signer.vkey) for signer in signers]
         silent = await check_witnesses(clients, ORIGIN, keys, inner.tiles, loaded.head, 2.0)
-        past = PastCheck(ORIGIN, keys, inner.tiles, lambda: publisher.integrated)
+        past = PastCheck(ORIGIN, keys, inner.tiles, lambda: inner.tiles.edge.head)
         unproven = "" if loaded.head.size else EMPTY
         if await inner.store.is_copy():
             unproven = COPY
@@ -181,14 +221,19 @@ async def log_of(
         if is_held:
             inner.sequencer._cleared = doubts.cleared
         publisher = Publisher(
-            HeadSigner(ORIGIN, signers, lambda: NOW, loaded.signed),
-            inner.store,
-            inner.tiles,
-            policy,
-            clients,
-            LogMetrics(Metrics("test")),
-            limits,
-            doubts,
+            signer=HeadSigner(ORIGIN, signers, lambda: NOW, loaded.signed),
+            store=inner.store,
+            tiles=inner.tiles,
+            policy=policy,
+            witnesses=clients,
+            metrics=LogMetrics(Metrics("test")),
+            limits=limits,
+            doubts=doubts,
+            head=loaded.head,
+            signed=loaded.signed,
+            published=loaded.published,
+            is_committing=lambda: inner.sequencer.is_busy,
+            clock=clock,
         )
         listener = inner.listener
 
@@ -201,9 +246,6 @@ async def log_of(
                 publisher.committed(change.edge.head, signed)  # type: ignore[attr-defined]
 
         inner.order._listener = Both()  # type: ignore[assignment]
-        publisher.start(
-            loaded.head, loaded.signed, loaded.published, lambda: inner.sequencer.is_busy
-        )
         task = asyncio.create_task(publisher.run())
         try:
             yield Log(inner, publisher, clients, task)

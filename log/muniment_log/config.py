@@ -49,7 +49,7 @@ from muniment_log.core.budgets import BURST_SECONDS, Rate, Rates
 from muniment_log.core.ingest import Admission
 from muniment_log.core.recall import KEPT
 from muniment_log.core.sequencer import SequencerLimits
-from muniment_log.publish.rounds import PublisherLimits
+from muniment_log.publish.pace import PublisherLimits
 from muniment_service.config import (
     Address,
     Config,

@@ -30,10 +30,10 @@ async def test_what_another_frontend_acknowledged_is_no_gap(
         await migrate(opened[0])
         sequencers = [
             Sequencer(
-                PostgresOrder(one, Backlog()),
-                TokenFramer(ORIGIN, signing.log_signer()),
-                LogMetrics(Metrics("test")),
-                limits,
+                order=PostgresOrder(one, Backlog()),
+                queue=limits.queue(TokenFramer(ORIGIN, signing.log_signer())),
+                metrics=LogMetrics(Metrics("test")),
+                limits=limits,
             )
             for one in opened
         ]

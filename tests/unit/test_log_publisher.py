@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 from aiohttp import web
@@ -20,14 +21,17 @@ from muniment.tlog.witnesswire import (
     parse_add_checkpoint,
 )
 from muniment_log.errors import NotPublishedError, RolledBackError, StorageError, UnavailableError
+from muniment_log.publish.pace import PublisherLimits
 from muniment_log.publish.rollback import check_witnesses
-from muniment_log.publish.rounds import PublisherLimits
+from muniment_log.publish.rounds import HEAD_START
 from muniment_log.publish.witness import clients_of, new_session
 from publishing import (
+    LIMITS,
     NOW,
     ORIGIN,
     Answer,
     FakeWitness,
+    ManualClock,
     cosigned,
     honest,
     log_of,
@@ -36,6 +40,26 @@ from publishing import (
     trio,
 )
 from waiting import until
+
+PATIENT = 60.0
+"""Seconds for a request to a witness that a test holds up: longer than any test."""
+
+
+class HeldTimers(ManualClock):
+    """Measures what really passes; its timers wait for the test."""
+
+    def time(self) -> float:
+        return perf_counter()
+
+
+def after(gate: asyncio.Event) -> Answer:
+    """An honest witness that first waits for a gate."""
+
+    async def answer(witness: FakeWitness, body: bytes) -> web.Response:
+        await gate.wait()
+        return await honest(witness, body)
+
+    return answer
 
 
 async def test_published_means_cosigned_by_the_quorum(tmp_path: Path) -> None:
@@ -71,27 +95,29 @@ async def test_a_witness_with_two_keys_is_asked_once(tmp_path: Path) -> None:
 
 async def test_a_late_cosignature_joins_the_published_note(tmp_path: Path) -> None:
     fast, other, slow = trio()
-    slow.delay = 0.15
+    gate = asyncio.Event()
+    slow.answer = after(gate)
     async with serving(fast, other, slow):
         policy = policy_of(fast, other, slow)
-        async with log_of(tmp_path, policy) as log:
+        async with log_of(tmp_path, policy, request_seconds=PATIENT) as log:
             size = await log.add()
-            started = asyncio.get_running_loop().time()
             first = await log.wait(size, 5)
-            assert asyncio.get_running_loop().time() - started < 0.14
             assert len(first.note.signatures) == 4
+            gate.set()
             await until(lambda: len(log.shown.note.signatures) == 6)
             assert log.shown.checkpoint == first.checkpoint
 
 
 async def test_a_slow_witness_does_not_delay_and_works_on_the_newest(tmp_path: Path) -> None:
     fast, other, slow = trio()
-    slow.delay = 0.2
+    gate = asyncio.Event()
+    slow.answer = after(gate)
     async with serving(fast, other, slow):
         policy = policy_of(fast, other, slow)
-        async with log_of(tmp_path, policy) as log:
+        async with log_of(tmp_path, policy, request_seconds=PATIENT) as log:
             for _ in range(10):
-                await log.wait(await log.add(), 0.19)
+                await log.wait(await log.add())
+            gate.set()
             await until(lambda: slow.head.size == log.shown.checkpoint.size)
             assert slow.requests < 10
 
@@ -256,22 +282,24 @@ async def test_an_idle_log_has_its_head_cosigned_anew(tmp_path: Path) -> None:
         return cosigned(witness, parse_add_checkpoint(body).checkpoint, next(times))
 
     witness = FakeWitness("a", [signing.witness("w.example/a")], answer=with_a_clock)
-    limits = PublisherLimits(round_seconds=0.3, refresh_seconds=0.1)
+    clock, limits = ManualClock(), PublisherLimits()
     async with serving(witness):
         policy = policy_of(witness, quorum=1)
-        async with log_of(tmp_path, policy, limits) as log:
+        async with log_of(tmp_path, policy, limits, clock=clock) as log:
             size = await log.add(3)
             await log.wait(size, 5)
             seen: list[int] = []
             for _ in range(3):
                 shown = log.shown
+                clock.advance(limits.refresh_seconds - 1)
+                clock.advance(1)
                 await until(lambda shown=shown: log.shown is not shown)
                 assert log.shown.checkpoint.size == size
                 seen += [time for _, time in policy.verify(log.shown).cosigners]
             assert len(seen) == 3
             assert seen == sorted(set(seen))
             # It still answers at once, also in between.
-            await log.wait(await log.add(), 0.3)
+            await log.wait(await log.add())
             assert log.shown.checkpoint.size > size
 
 
@@ -324,7 +352,7 @@ async def test_a_head_that_cannot_be_stored_is_shown_to_nobody(
         served = log.shown
         asked = witness.requests
         monkeypatch.setattr(log.inner.store, "put_signed", broken)
-        log.publisher._wanted = False  # the commit does not sign, the publisher must
+        log.publisher._wants_signature = False  # the commit does not sign, the publisher must
         size = await log.add()
         with pytest.raises((UnavailableError, NotPublishedError)):
             await log.wait(size, 1)
@@ -403,9 +431,17 @@ async def test_the_witnesses_that_answer_soonest_are_asked_first(tmp_path: Path)
         asked.append(witness.name)
         return await honest(witness, body)
 
-    async with serving(slow, other, fast), log_of(tmp_path, policy_of(slow, other, fast)) as log:
-        # So long that nobody is asked for being late.
-        log.publisher._workers.head_start = 60.0
+    clock = HeldTimers()
+    async with (
+        serving(slow, other, fast),
+        log_of(
+            tmp_path,
+            policy_of(slow, other, fast),
+            clock=clock,
+            request_seconds=PATIENT,
+        ) as log,
+    ):
+        # Its timers stand still: nobody is asked for being late.
         for _ in range(4):
             size = await log.add()
             await log.wait(size)
@@ -420,38 +456,55 @@ async def test_the_witnesses_that_answer_soonest_are_asked_first(tmp_path: Path)
         fast.answer = forbidden
         await log.wait(await log.add())
         # One that stalls is not waited for.
-        log.publisher._workers.head_start = 0.02
         fast.answer = noted
-        await until(lambda: all(worker.failure is None for worker in log.publisher._workers))
-        fast.delay = 1.0
-        await log.wait(await log.add(), 0.9)
+
+        def all_answer() -> bool:
+            clock.advance(LIMITS.backoff_most_seconds)
+            return not any(witness["error"] for witness in log.publisher.witnesses)
+
+        await until(all_answer)
+        fast.answer = after(asyncio.Event())
+        waiting = asyncio.create_task(log.wait(await log.add()))
+
+        def is_out() -> bool:
+            clock.advance(HEAD_START)
+            return waiting.done()
+
+        await until(is_out)
+        await waiting
 
 
 async def test_a_lone_batch_is_signed_in_its_own_commit(tmp_path: Path) -> None:
     async with log_of(tmp_path, None) as log:
         await log.wait(0, 5)
         for _ in range(5):
-            await until(lambda: log.publisher._wanted)
+            await until(lambda: log.publisher._wants_signature)
             with log.publisher.interest():
                 await log.wait(await log.add(), 5)
         assert [signed is not None for _, signed in log.inner.listener.heads] == [True] * 5
 
 
 async def test_rounds_are_paced_only_under_load_that_nobody_waits_for(tmp_path: Path) -> None:
-    limits = PublisherLimits(pace_seconds=0.5)
-    async with log_of(tmp_path, None, limits) as log:
+    clock, limits = ManualClock(), PublisherLimits(pace_seconds=0.5)
+    async with log_of(tmp_path, None, limits, clock=clock) as log:
         await log.wait(0, 5)
-        await asyncio.sleep(0.55)
+        clock.advance(0.55)
         # After a pause the first head goes out at once, though nobody waits for it.
         first = await log.add()
-        await until(lambda: log.shown.checkpoint.size == first, 0.4)
+        await until(lambda: log.shown.checkpoint.size == first)
         # Then heads gather.
         for _ in range(10):
             size = await log.add()
-        await until(lambda: log.shown.checkpoint.size == size)
+        assert log.shown.checkpoint.size == first
+
+        def is_shown() -> bool:
+            clock.advance(0.05)
+            return log.shown.checkpoint.size == size
+
+        await until(is_shown)
         assert sum(signed is not None for _, signed in log.inner.listener.heads) <= 3
-        # Whoever waits does not wait for the pace.
-        await log.wait(await log.add(), 0.4)
+        # Whoever waits does not wait for the pace: the clock stands still.
+        await log.wait(await log.add())
 
 
 @pytest.mark.parametrize("is_busy", [False, True])
@@ -460,13 +513,13 @@ async def test_a_head_is_not_forgotten_when_its_time_comes_between_two_looks(
 ) -> None:
     async with log_of(tmp_path, None) as log:
         await log.wait(0, 5)
-        await until(lambda: log.publisher._wanted)
+        await until(lambda: log.publisher._wants_signature)
         # The commit is too early for a signature, and so is the first look. Then the time has come,
         # or a commit that is under way comes to nothing.
         pauses, busy = [0.01, 0.01, 0.0], [is_busy]
         monkeypatch.setattr(log.publisher, "_pause", lambda: pauses.pop(0) if pauses else 0.0)
         monkeypatch.setattr(
-            log.publisher, "_more_to_come", lambda: busy.pop() if busy and not pauses else False
+            log.publisher, "_is_committing", lambda: busy.pop() if busy and not pauses else False
         )
         size = await log.add()
         await until(lambda: log.shown.checkpoint.size == size)

@@ -71,8 +71,11 @@ def storage(sound: Rotting) -> Rotting:
 async def test_a_flipped_bit_is_noticed_and_named(storage: Rotting, key: tuple[int, int]) -> None:
     for seed in range(8):
         found: list[str] = []
-        tiles = EmbeddedTiles(storage, storage.edge, None)
-        tiles.damaged = lambda error, found=found: found.append(error.path)  # type: ignore[misc]
+
+        def damaged(error: DamagedTileError, found: list[str] = found) -> None:
+            found.append(error.path)
+
+        tiles = EmbeddedTiles(storage, storage.edge, None, damaged=damaged)
         good = storage.stored[key]
         storage.flip(key, random.Random(seed))
         path = Tile(*key).path

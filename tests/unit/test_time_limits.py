@@ -14,7 +14,7 @@ import pytest
 from muniment.cli import cli
 from muniment_log.config import LimitsFile
 from muniment_log.core.sequencer import SequencerLimits
-from muniment_log.publish.rounds import PublisherLimits
+from muniment_log.publish.pace import PublisherLimits
 
 ROOT = Path(__file__).parent.parent.parent
 TABLE, _, ORDERS = (ROOT / "docs" / "times.md").read_text().partition("## Orders")

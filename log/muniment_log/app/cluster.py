@@ -6,17 +6,15 @@ merely wakes the integrator at once.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from muniment.local.lifecycle import stop_requested
-from muniment.local.logs import event
 from muniment.tlog.cosignature import verifier_for
 from muniment_log.app.leadership import Leadership
 from muniment_log.app.processstatus import ProcessStatus
+from muniment_log.app.serving import BackgroundTask, serve_until_signal
 from muniment_log.cluster.bucket import check_bucket
 from muniment_log.cluster.keys import check_keys, claim
 from muniment_log.cluster.metrics import ClusterMetrics
@@ -41,13 +39,11 @@ from muniment_service.metrics import Metrics
 from muniment_service.process import (
     allow_connections,
     print_ready,
-    spare_collections,
 )
-from muniment_service.server import serving, serving_unix
 from muniment_service.tls import server_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from muniment_log.config import LogConfig
     from muniment_service.config import Address
@@ -112,7 +108,12 @@ async def serve(
         leadership = None
         if is_integrator:
             leadership = Leadership(
-                config, cluster.lease_seconds, database, objects, measured, clock
+                config=config,
+                lease_seconds=cluster.lease_seconds,
+                database=database,
+                objects=objects,
+                metrics=measured,
+                clock=clock,
             )
         seen = ClusterMetrics(metrics)
         view = PublishedView(
@@ -135,10 +136,9 @@ async def serve(
             budgets.replace(changed.rates)
 
         admin = Admin(config, access, status.status, metrics, apply)
-        background: list[tuple[str, Callable[[], Coroutine[Any, Any, None]]]]
-        background = [("view of the cluster", view.run)]
+        tasks = [BackgroundTask("view of the cluster", view.run)]
         if leadership is not None:
-            background.append(("leadership", leadership.run))
+            tasks.append(BackgroundTask("integration", leadership.run))
         if is_frontend:
             backlog = Backlog(cluster.backlog_leaves, cluster.backlog_bytes)
             order = PostgresOrder(
@@ -148,43 +148,39 @@ async def serve(
                 file.limits.recalled_records,
             )
             framer = TokenFramer(file.origin, config.signers[0])
-            sequencer = Sequencer(order, framer, measured, file.limits.sequencer, view.cleared)
+            sequencer = Sequencer(
+                order=order,
+                queue=file.limits.sequencer.queue(framer),
+                metrics=measured,
+                limits=file.limits.sequencer,
+                cleared=view.cleared,
+            )
             tiles = ObjectTiles(objects, lambda: view.tree, damaged=measured.damaged_tile)
-            background.append(("sequencer", sequencer.run))
+            tasks.append(BackgroundTask("sequencer", sequencer.run))
             index = None
             if file.index_database is not None:
                 index = bucket_index(config, file.index_database, view, tiles, metrics)
                 closing.push_async_callback(index[1].close)
-                background.append(("index", index[0].run))
+                tasks.append(BackgroundTask("index", index[0].run))
             api = build(access, budgets, sequencer, view, tiles, metrics, index, status.cluster)
         else:
             api = App(metrics, ERRORS)
             api.operations(status.integrator)
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(work(), name=name) for name, work in background]
-            async with (
-                serving_unix(
-                    admin.app(), None if file.admin is None else socket_of(file.admin, role)
-                ),
-                serving(api, listen or file.listen, file.limits, tls) as url,
-            ):
-                event(
-                    _LOGGER,
-                    logging.INFO,
-                    "log is ready",
-                    origin=file.origin,
-                    url=url,
-                    frontend=is_frontend,
-                    integrator=is_integrator,
-                    gateways=len(config.admission.gateways),
-                )
-                spare_collections()
-                stop = stop_requested()
-                ready(url)
-                which = await stop
-                event(_LOGGER, logging.INFO, "stopping", signal=which.name)
-            for task in running:
-                task.cancel()
+        await serve_until_signal(
+            file,
+            api,
+            admin.app(),
+            tasks,
+            listen=listen or file.listen,
+            admin_path=None if file.admin is None else socket_of(file.admin, role),
+            tls=tls,
+            ready=ready,
+            told={
+                "frontend": is_frontend,
+                "integrator": is_integrator,
+                "gateways": len(config.admission.gateways),
+            },
+        )
 
 
 def _nothing() -> None:

@@ -6,7 +6,6 @@ restart learns from the disk what is true.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 import time
@@ -14,11 +13,9 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from muniment.local.lifecycle import stop_requested
-from muniment.local.logs import event
-from muniment.tlog.cosignature import verifier_for
+from muniment_log.app.openlog import open_log
+from muniment_log.app.serving import BackgroundTask, serve_until_signal
 from muniment_log.core.budgets import Budgets
-from muniment_log.core.heads import HeadSigner
 from muniment_log.core.integrate import restore
 from muniment_log.core.sequencer import Sequencer
 from muniment_log.core.tokens import TokenFramer
@@ -28,17 +25,7 @@ from muniment_log.http.api import build, state_of
 from muniment_log.index.supervisor import IndexFiles, IndexProcess, IndexReads
 from muniment_log.inforce import Witnesses
 from muniment_log.metrics import LogMetrics
-from muniment_log.publish.commits import CommitListener
 from muniment_log.publish.published import published_size
-from muniment_log.publish.publisher import Publisher
-from muniment_log.publish.rollback import (
-    COPY,
-    EMPTY,
-    Doubts,
-    PastCheck,
-    check_note,
-    check_witnesses,
-)
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.snapshot import LogSnapshot
@@ -47,15 +34,17 @@ from muniment_service.metrics import Metrics
 from muniment_service.process import (
     allow_connections,
     print_ready,
-    spare_collections,
 )
-from muniment_service.server import serving, serving_unix
 from muniment_service.tls import server_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from muniment.tlog.note import Verifier
     from muniment_log.config import LogConfig
+    from muniment_log.core.ordering import Loaded
+    from muniment_log.core.ports import TileSource
+    from muniment_log.storage.embedded import EmbeddedTiles
     from muniment_log.storage.sqlite import Made
 
 _LOGGER = logging.getLogger(__name__)
@@ -95,117 +84,105 @@ async def serve(
     tls = server_context(file.tls)
     sys.setswitchinterval(SWITCH_SECONDS)
     allow_connections(file.limits.connections)
-    store = await SQLiteStore.open(config.database)
-    try:
+    metrics = Metrics("muniment_log")
+    measured = LogMetrics(metrics)
+    async with AsyncExitStack() as closing:
+        store = await SQLiteStore.open(config.database)
+        closing.push_async_callback(store.close)
         await store.claim(file.origin, [str(signer.vkey) for signer in config.signers])
-        async with Witnesses(config) as witnesses:
-            loaded = await store.load()
-            made = await store.made()
-            is_copy = await store.is_copy()
-            edge = restore(loaded.head, loaded.fragments, loaded.partials)
-            tiles = EmbeddedTiles(store, edge, loaded.published)
-            for note in (loaded.signed, loaded.published):
-                if note is not None:
-                    await check_note(note, file.origin, tiles, loaded.head)
-            clients = witnesses.clients
-            keys = [verifier_for(signer.vkey) for signer in config.signers]
-            silent = await check_witnesses(
-                clients, file.origin, keys, tiles, loaded.head, file.limits.start_seconds
-            )
-            doubts = Doubts(
-                PastCheck(file.origin, keys, tiles, lambda: publisher.integrated),
-                config.policy,
-                clients,
-                silent,
-                file.limits.start_seconds,
-                unproven=EMPTY if loaded.head.size == 0 else COPY if is_copy else "",
-            )
-            await store.make_ready()
-            metrics = Metrics("muniment_log")
-            measured = LogMetrics(metrics)
-            measured.integrated(loaded.head.size)
-            tiles.damaged = measured.damaged_tile
-            heads = HeadSigner(file.origin, config.signers, clock, loaded.signed)
-            signed = loaded.signed
-            if signed is not None and heads.last == loaded.head and not heads.has_signed(signed):
-                # A key is new: an idle log shows its signature at once, too.
-                signed = await store.put_signed(lambda: heads.sign(loaded.head))
-            publisher = Publisher(
-                heads,
-                store,
-                tiles,
-                config.policy,
-                clients,
-                measured,
-                file.limits.publisher,
-                doubts,
-            )
-            sequencer = Sequencer(
-                EmbeddedOrder(
-                    store,
-                    edge,
-                    CommitListener(tiles, publisher, measured),
-                    file.limits.recalled_records,
-                ),
-                TokenFramer(file.origin, config.signers[0]),
-                measured,
-                file.limits.sequencer,
-                doubts.cleared,
-            )
-            publisher.start(loaded.head, signed, loaded.published, lambda: sequencer.is_busy)
-            index = _index(config, lambda: published_size(publisher.published), metrics)
-            budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
-            access = AccessControl(config.admission)
-            api = build(access, budgets, sequencer, publisher, tiles, metrics, index)
+        witnesses = await closing.enter_async_context(Witnesses(config))
+        storage = EmbeddedStorage(store, await store.load(), is_copy=await store.is_copy())
+        made = await store.made()
+        queue = file.limits.sequencer.queue(TokenFramer(file.origin, config.signers[0]))
+        log = await open_log(
+            config,
+            storage,
+            witnesses,
+            metrics=measured,
+            is_committing=lambda: queue.is_busy,
+            now=clock,
+        )
+        publisher = log.publisher
+        sequencer = Sequencer(
+            order=EmbeddedOrder(store, storage.edge, log.listener, file.limits.recalled_records),
+            queue=queue,
+            metrics=measured,
+            limits=file.limits.sequencer,
+            cleared=log.doubts.cleared,
+        )
+        tasks = [
+            BackgroundTask("sequencer", sequencer.run),
+            BackgroundTask("publisher", publisher.run),
+        ]
+        index = _index(config, lambda: published_size(publisher.published), metrics)
+        if index is not None:
+            closing.push_async_callback(index[1].close)
+            tasks.append(BackgroundTask("index", index[0].run))
+        budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
+        access = AccessControl(config.admission)
 
-            async def apply(changed: LogConfig) -> None:
-                await witnesses.replace(changed, publisher.use)
-                budgets.replace(changed.rates)
+        async def apply(changed: LogConfig) -> None:
+            await witnesses.replace(changed, publisher.use)
+            budgets.replace(changed.rates)
 
-            admin = Admin(
-                config,
-                access,
-                lambda: {
-                    "stalled": publisher.is_stalled,
-                    "database": _how_made(made),
-                    **state_of(publisher, None if index is None else index[0]),
-                },
-                metrics,
-                apply,
-            )
-            async with AsyncExitStack() as closing:
-                if index is not None:
-                    closing.push_async_callback(index[1].close)
-                async with asyncio.TaskGroup() as tasks:
-                    background = [
-                        tasks.create_task(sequencer.run(), name="sequencer"),
-                        tasks.create_task(publisher.run(), name="publisher"),
-                    ]
-                    if index is not None:
-                        background.append(tasks.create_task(index[0].run(), name="index"))
-                    async with (
-                        serving_unix(admin.app(), file.admin),
-                        serving(api, file.listen, file.limits, tls) as url,
-                    ):
-                        event(
-                            _LOGGER,
-                            logging.INFO,
-                            "log is ready",
-                            origin=file.origin,
-                            url=url,
-                            size=loaded.head.size,
-                            gateways=len(config.admission.gateways),
-                            witnesses=len(clients),
-                        )
-                        spare_collections()
-                        stop = stop_requested()
-                        ready(url)
-                        which = await stop
-                        event(_LOGGER, logging.INFO, "stopping", signal=which.name)
-                    for task in background:
-                        task.cancel()
-    finally:
-        await store.close()
+        admin = Admin(
+            config,
+            access,
+            lambda: {
+                "stalled": publisher.is_stalled,
+                "database": _how_made(made),
+                **state_of(publisher, None if index is None else index[0]),
+            },
+            metrics,
+            apply,
+        )
+        await serve_until_signal(
+            file,
+            build(access, budgets, sequencer, publisher, log.tiles, metrics, index),
+            admin.app(),
+            tasks,
+            listen=file.listen,
+            admin_path=file.admin,
+            tls=tls,
+            ready=ready,
+            told={
+                "size": storage.stored.head.size,
+                "gateways": len(config.admission.gateways),
+                "witnesses": len(witnesses.clients),
+            },
+        )
+
+
+class EmbeddedStorage:
+    """One SQLite file as the storage that a log is opened from; see `LogStorage`.
+
+    Attributes:
+        stored: what was loaded.
+        edge: its right edge.
+        full: the file.
+        is_copy: whether `backup` made it, and nothing was added since.
+    """
+
+    def __init__(self, store: SQLiteStore, stored: Loaded, *, is_copy: bool) -> None:
+        """Takes an open store, and what it has loaded."""
+        self.stored = stored
+        self.is_copy = is_copy
+        self.edge = restore(stored.head, stored.fragments, stored.partials)
+        self.full = store
+
+    def heads(self, _: EmbeddedTiles) -> SQLiteStore:
+        """Signed checkpoints are in the same file."""
+        return self.full
+
+    async def compare(self, _keys: Sequence[Verifier], _tiles: TileSource) -> None:
+        """Nothing is stored elsewhere."""
+
+    async def still_leads(self) -> None:
+        """The file is locked: nobody else writes the tree."""
+
+    async def make_ready(self) -> None:
+        """Lengthens the write-ahead log; see `SQLiteStore.make_ready`."""
+        await self.full.make_ready()
 
 
 def _how_made(made: Made | None) -> dict[str, str | None]:

@@ -12,34 +12,37 @@ import logging
 import os
 import secrets
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from muniment.local.logs import event
-from muniment.tlog.cosignature import verifier_for
-from muniment_log.cluster.integrator import IntegratedHeads, Integrator
+from muniment_log.app.openlog import open_log
+from muniment_log.cluster.integrator import CommitActivity, IntegratedHeads, Integrator
 from muniment_log.cluster.keys import check_keys
 from muniment_log.cluster.lease import Lease, LeaseLostError
 from muniment_log.cluster.objects import SwapLostError
 from muniment_log.cluster.takeover import BucketTiles, rebuild
 from muniment_log.cluster.treestore import TreeStore
 from muniment_log.cluster.view import IntegratorStatus
-from muniment_log.core.heads import HeadSigner
 from muniment_log.errors import EngineRefusedError, UnavailableError
 from muniment_log.inforce import Witnesses
-from muniment_log.publish.commits import CommitListener
 from muniment_log.publish.publisher import Publisher
-from muniment_log.publish.rollback import EMPTY, Doubts, PastCheck, check_note, check_witnesses
 from muniment_log.storage.embedded import EmbeddedTiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from muniment.tlog.note import Verifier
     from muniment_log.cluster.database import Database
     from muniment_log.cluster.objects import ObjectStore
+    from muniment_log.cluster.treestore import StoredTree
     from muniment_log.config import LogConfig
+    from muniment_log.core.integrate import RightEdge
+    from muniment_log.core.ports import TileSource
     from muniment_log.metrics import LogMetrics
+    from muniment_log.publish.publisher import Publisher
+    from muniment_log.storage.embedded import EmbeddedTiles
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -52,11 +55,66 @@ PAUSE_SECONDS: Final = 0.5
 _PASSING: Final = (LeaseLostError, SwapLostError, UnavailableError, EngineRefusedError)
 
 
+class ClusterStorage:
+    """PostgreSQL and a bucket as the storage that a log is opened from; see `LogStorage`.
+
+    Attributes:
+        stored: what was loaded of the tree.
+        edge: its right edge, rebuilt from the bucket.
+        full: the bucket's full tiles.
+        is_copy: False; only files are copied by `backup`.
+    """
+
+    def __init__(
+        self,
+        *,
+        origin: str,
+        store: TreeStore,
+        objects: ObjectStore,
+        bucket: BucketTiles,
+        stored: StoredTree,
+        edge: RightEdge,
+    ) -> None:
+        """Takes what one term works with."""
+        self.stored = stored
+        self.edge = edge
+        self.full = bucket
+        self.is_copy = False
+        self._origin = origin
+        self._store = store
+        self._objects = objects
+
+    def heads(self, tiles: EmbeddedTiles) -> IntegratedHeads:
+        """Stores a head's partial tiles in the bucket, then its checkpoint in the database."""
+        return IntegratedHeads(self._store, self._objects, tiles)
+
+    async def compare(self, keys: Sequence[Verifier], tiles: TileSource) -> None:
+        """Compares the database with the bucket, and brings the bucket's checkpoint up to date."""
+        await self.full.check_published(self.stored)
+        await self.full.reconcile(self._origin, keys, self.stored, tiles)
+
+    async def still_leads(self) -> None:
+        """Checks that the lease has not passed to another process."""
+        await self._store.check_epoch()
+
+    async def make_ready(self) -> None:
+        """Nothing is left to prepare."""
+
+
+class _Term(NamedTuple):
+    """What works while this process holds the lease."""
+
+    integrator: Integrator
+    publisher: Publisher
+    witnesses: Witnesses
+
+
 class Leadership:
     """One process's part in integrating; `run` is its one task."""
 
     def __init__(
         self,
+        *,
         config: LogConfig,
         lease_seconds: float,
         database: Database,
@@ -64,16 +122,23 @@ class Leadership:
         metrics: LogMetrics,
         clock: Callable[[], int],
     ) -> None:
-        """Takes what a term is made of; `clock` gives Unix seconds."""
+        """Takes what a term is made of.
+
+        Args:
+            config: the configuration in force.
+            lease_seconds: how long the lease lasts unless it is renewed.
+            database: where it and the tree's row are.
+            objects: where tiles are.
+            metrics: where to count.
+            clock: gives Unix seconds.
+        """
         self._config = config
         self._lease_seconds = lease_seconds
         self._database = database
         self._objects = objects
         self._metrics = metrics
         self._clock = clock
-        self._integrator: Integrator | None = None
-        self._publisher: Publisher | None = None
-        self._witnesses: Witnesses | None = None
+        self._term: _Term | None = None
         self._holder: str | None = None
 
     @property
@@ -84,7 +149,7 @@ class Leadership:
     @property
     def publisher(self) -> Publisher | None:
         """The publisher while this process integrates; None while it stands by."""
-        return self._publisher
+        return None if self._term is None else self._term.publisher
 
     async def use(self, config: LogConfig) -> None:
         """Takes another policy and other connections, now and for terms to come.
@@ -92,16 +157,16 @@ class Leadership:
         Raises:
             InputError: a file of `[outgoing]` cannot be used; nothing has changed then.
         """
-        if self._witnesses is not None and self._publisher is not None:
-            await self._witnesses.replace(config, self._publisher.use)
+        if self._term is not None:
+            await self._term.witnesses.replace(config, self._term.publisher.use)
         else:
             config.file.outgoing.access.ssl()
         self._config = config
 
     def wake(self) -> None:
         """Something was ordered in this process."""
-        if self._integrator is not None:
-            self._integrator.wake()
+        if self._term is not None:
+            self._term.integrator.wake()
 
     async def run(self) -> None:
         """Integrates whenever it holds the lease, until cancelled.
@@ -123,9 +188,9 @@ class Leadership:
             except* _PASSING as group:
                 # With something worse beside it, that comes out of here in a group of its own.
                 for error in group.exceptions:
-                    event(_LOGGER, logging.WARNING, "integrating no more", error=_text(error))
+                    event(_LOGGER, logging.WARNING, "stopped integrating", error=_text(error))
             finally:
-                self._integrator = self._publisher = self._holder = self._witnesses = None
+                self._term = self._holder = None
                 if lease is not None:
                     await lease.release()
             pause = self._lease_seconds / TRIES_IN_LEASE if lease is None else PAUSE_SECONDS
@@ -137,71 +202,53 @@ class Leadership:
             tasks.create_task(self._work(lease), name="work")
 
     async def _work(self, lease: Lease) -> None:
-        file = self._config.file
+        file, metrics = self._config.file, self._metrics
         vkeys = [str(signer.vkey) for signer in self._config.signers]
         await check_keys(self._database, file.origin, vkeys)
         store = TreeStore(self._database, lease.epoch)
         stored = await store.load()
         bucket = BucketTiles(self._objects, store)
-        edge = await rebuild(stored, bucket)
-        tiles = EmbeddedTiles(bucket, edge, stored.published)
-        tiles.damaged = self._metrics.damaged_tile
-        for note in (stored.signed, stored.published):
-            if note is not None:
-                await check_note(note, file.origin, tiles, stored.head)
-        keys = [verifier_for(signer.vkey) for signer in self._config.signers]
-        await bucket.check_published(stored)
-        await bucket.reconcile(file.origin, keys, stored, tiles)
+        storage = ClusterStorage(
+            origin=file.origin,
+            store=store,
+            objects=self._objects,
+            bucket=bucket,
+            stored=stored,
+            edge=await rebuild(stored, bucket),
+        )
+        activity = CommitActivity()
         config = self._config
         async with Witnesses(config) as witnesses:
-            policy, clients = witnesses.policy, witnesses.clients
-            silent = await check_witnesses(
-                clients, file.origin, keys, tiles, stored.head, file.limits.start_seconds
+            log = await open_log(
+                config,
+                storage,
+                witnesses,
+                metrics=metrics,
+                is_committing=lambda: activity.is_busy,
+                now=self._clock,
             )
-            doubts = Doubts(
-                PastCheck(
-                    file.origin, keys, tiles, lambda: publisher.integrated, store.check_epoch
-                ),
-                policy,
-                clients,
-                silent,
-                file.limits.start_seconds,
-                unproven="" if stored.head.size else EMPTY,
+            integrator = Integrator(
+                store=store,
+                objects=self._objects,
+                heads=log.heads,
+                edge=storage.edge,
+                listener=log.listener,
+                activity=activity,
+                metrics=metrics,
             )
-            heads = IntegratedHeads(store, self._objects, tiles)
-            signer = HeadSigner(file.origin, self._config.signers, self._clock, stored.signed)
-            signed = stored.signed
-            if signed is not None and signer.last == stored.head and not signer.has_signed(signed):
-                # A key is new: an idle log shows its signature at once, too.
-                signed = await heads.put_signed(lambda: signer.sign(stored.head))
-            publisher = Publisher(
-                signer,
-                heads,
-                tiles,
-                policy,
-                clients,
-                self._metrics,
-                file.limits.publisher,
-                doubts,
-            )
-            listener = CommitListener(tiles, publisher, self._metrics)
-            integrator = Integrator(store, self._objects, heads, edge, listener, self._metrics)
-            publisher.start(stored.head, signed, stored.published, lambda: integrator.is_busy)
-            self._metrics.integrated(stored.head.size)
-            self._integrator, self._publisher = integrator, publisher
-            self._witnesses = witnesses
+            self._term = _Term(integrator, log.publisher, witnesses)
             if self._config is not config:  # reloaded meanwhile
-                await witnesses.replace(self._config, publisher.use)
+                await witnesses.replace(self._config, log.publisher.use)
             event(
                 _LOGGER, logging.INFO, "took over", epoch=lease.epoch, size=stored.head.size,
-                witnesses=len(clients),
+                witnesses=len(witnesses.clients),
             )  # fmt: skip
             async with asyncio.TaskGroup() as inner:
                 inner.create_task(integrator.run(), name="integrator")
-                inner.create_task(publisher.run(), name="publisher")
+                inner.create_task(log.publisher.run(), name="publisher")
 
     def _status(self) -> bytes:
-        publisher = self._publisher
+        publisher = self.publisher
         if publisher is None:
             return b"{}"
         status = IntegratorStatus(

@@ -12,6 +12,7 @@ readers of the bucket find every resource of every published size (C2SP tlog-til
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -37,6 +38,13 @@ others follow, then less."""
 
 LARGE_STEP: Final = 512
 """Leaves from which on a step is computed on a thread, so that the event loop goes on."""
+
+
+@dataclass(slots=True)
+class CommitActivity:
+    """Whether a step is under way; a head newer than the present one follows then."""
+
+    is_busy: bool = False
 
 
 class IntegratedHeads:
@@ -75,32 +83,39 @@ class Integrator:
 
     def __init__(
         self,
+        *,
         store: TreeStore,
         objects: ObjectStore,
         heads: IntegratedHeads,
         edge: RightEdge,
         listener: Listener,
+        activity: CommitActivity,
         metrics: LogMetrics,
     ) -> None:
-        """Starts from the right edge of the stored tree."""
+        """Starts from the right edge of the stored tree.
+
+        Args:
+            store: the tree's row.
+            objects: where tiles are stored.
+            heads: stores the partial tiles of heads that may be shown.
+            edge: the right edge.
+            listener: told of each step.
+            activity: tells the publisher whether a step is under way.
+            metrics: where to count.
+        """
         self._store = store
         self._objects = objects
         self._heads = heads
         self._edge = edge
         self._listener = listener
+        self._activity = activity
         self._metrics = metrics
         self._news = asyncio.Event()
-        self._busy = False
 
     @property
     def head(self) -> Head:
         """The integrated head."""
         return self._edge.head
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a step is under way; a head newer than the present one follows."""
-        return self._busy
 
     def wake(self) -> None:
         """Something was ordered, in this process: no need to wait for the next look."""
@@ -128,7 +143,7 @@ class Integrator:
                     await self._step(runs)
                     pause = FIRST_POLL_SECONDS
                     continue
-                self._busy = False
+                self._activity.is_busy = False
                 try:
                     async with asyncio.timeout(pause):
                         await self._news.wait()
@@ -141,7 +156,7 @@ class Integrator:
 
     async def _step(self, runs: Sequence[Run]) -> None:
         started = perf_counter()
-        self._busy = True
+        self._activity.is_busy = True
         if runs[-1].end - runs[0].first >= LARGE_STEP:
             change = await asyncio.to_thread(integrate, self._edge, runs)
         else:
@@ -161,5 +176,5 @@ class Integrator:
 
     def _advance(self, change: Integration, note: bytes | None) -> None:
         self._edge = change.edge
-        self._busy = False
+        self._activity.is_busy = False
         self._listener.committed(change, note)

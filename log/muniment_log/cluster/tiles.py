@@ -60,8 +60,7 @@ class ObjectTiles:
         self._capacity = cache_bytes
         self._held = 0  # bytes
         self._bundles: OrderedDict[int, bytes] = OrderedDict()
-        self._tiles = EmbeddedTiles(_FullObjects(store), EMPTY_EDGE, None)
-        self._tiles.damaged = damaged
+        self._tiles = EmbeddedTiles(_FullObjects(store), EMPTY_EDGE, None, damaged=damaged)
         self._move: tuple[Head, asyncio.Task[None]] | None = None
 
     async def checkpoint(self) -> bytes | None:

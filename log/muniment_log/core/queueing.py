@@ -113,10 +113,14 @@ class Queue:
     Attributes:
         batches: signed batches, each next on its stream.
         records: records of producers that cannot sign.
+        is_committing: whether a group is being ordered.
+        is_held: whether the next group waits until records may be taken.
     """
 
     def __init__(self, framer: TokenFramer, leaves: int, size: int) -> None:
         """Takes who frames records, and the most leaves and bytes of a group."""
+        self.is_committing = False
+        self.is_held = False
         self.batches: deque[Pending] = deque()
         self.records: deque[Records] = deque()
         self._framer = framer
@@ -125,6 +129,15 @@ class Queue:
 
     def __bool__(self) -> bool:
         return bool(self.batches or self.records)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a commit is under way, or follows at once."""
+        return not self.is_held and (self.is_committing or bool(self))
+
+    def stream_of(self, producer: str) -> StreamKey:
+        """The log's own stream for a producer that cannot sign."""
+        return self._framer.key(producer)
 
     def gather(self) -> Group:
         """Takes what waits, in order, bounded; frames the records of those who cannot sign."""

@@ -80,6 +80,10 @@ class SequencerLimits:
     streams: int = 10_000
     recalled_records: int = KEPT
 
+    def queue(self, framer: TokenFramer) -> Queue:
+        """An empty queue whose groups keep to the bounds of one commit."""
+        return Queue(framer, self.commit_leaves, self.commit_bytes)
+
 
 async def _at_once() -> None:
     """Nothing keeps records from being taken."""
@@ -90,8 +94,9 @@ class Sequencer:
 
     def __init__(
         self,
+        *,
         order: Order,
-        framer: TokenFramer,
+        queue: Queue,
         metrics: LogMetrics,
         limits: SequencerLimits,
         cleared: Callable[[], Awaitable[None]] = _at_once,
@@ -100,32 +105,29 @@ class Sequencer:
 
         Args:
             order: makes groups durable.
-            framer: frames the records of those who cannot sign.
+            queue: what waits to be ordered; empty.
             metrics: where to count.
             limits: the bounds.
             cleared: awaited before each group; raises `UnavailableError` when none may be taken.
         """
         self._order = order
-        self._framer = framer
+        self._queue = queue
         self._metrics = metrics
         self._limits = limits
         self._cleared = cleared
-        self._is_clearing = False
         self._streams: OrderedDict[StreamKey, Stream] = OrderedDict()
-        self._queue = Queue(framer, limits.commit_leaves, limits.commit_bytes)
         self._claims = Claims()
         self._held = 0  # bytes
         # Looked at when somebody asks: setting it twice a request costs more than the rest.
         metrics.waiting_bytes.set_function(lambda: self._held)
         self._wake = asyncio.Event()
         self._parked = asyncio.Event()
-        self._committing = False
         self._failure: BaseException | None = None
 
     @property
     def is_busy(self) -> bool:
         """Whether a commit is under way, or follows at once."""
-        return not self._is_clearing and (self._committing or bool(self._queue))
+        return self._queue.is_busy
 
     @property
     def failure(self) -> BaseException | None:
@@ -154,7 +156,7 @@ class Sequencer:
         self, producer: str, records: Sequence[bytes], request: Request | None = None
     ) -> Receipt:
         """Orders records of a producer that cannot sign, see `ports.Sequencer.submit_records`."""
-        key = self._framer.key(producer)
+        key = self._queue.stream_of(producer)
         size = sum(map(len, records))
         while True:
             self._take(size)
@@ -240,14 +242,14 @@ class Sequencer:
 
     async def _is_cleared(self) -> bool:
         """Whether a group may be taken; what waits is refused when not."""
-        self._is_clearing = True  # no commit comes before it, and no head waits for one
+        self._queue.is_held = True  # no commit comes before it, and no head waits for one
         try:
             await self._cleared()
         except UnavailableError as error:
             self._refuse_waiting(error)
             return False
         finally:
-            self._is_clearing = False
+            self._queue.is_held = False
         return True
 
     async def _follow(self) -> None:
@@ -377,22 +379,22 @@ class Sequencer:
     async def _commit(self, group: Group) -> None:
         started = perf_counter()
         orderings = group.orderings
-        self._committing = True
+        self._queue.is_committing = True
         try:
             at = await self._order.order(orderings)
         except StreamsMovedError as moved:
-            self._committing = False
+            self._queue.is_committing = False
             await self._put_back(group, moved.states)
             return
         except RecalledError as recalled:
-            self._committing = False
+            self._queue.is_committing = False
             known = group.take_out(recalled.names)
             await self._put_back(group, {})
             for waiting in known:
                 waiting.refuse(recalled)
             return
         except (OverloadedError, UnavailableError, EngineRefusedError) as error:
-            self._committing = False
+            self._queue.is_committing = False
             if isinstance(error, OverloadedError):
                 self._metrics.refused.labels("overload").inc()
             group.refuse(error)
@@ -402,7 +404,7 @@ class Sequencer:
             self._fail(error)
             group.refuse(self._unavailable())
             raise
-        self._committing = False
+        self._queue.is_committing = False
         self._answer(group, at)
         leaves = sum(len(ordering.batch.offsets) for ordering in orderings)
         self._metrics.committed(leaves, perf_counter() - started)

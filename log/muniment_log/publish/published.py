@@ -57,7 +57,7 @@ class PublishedHead(Protocol):
         ...
 
     async def settled(self) -> None:
-        """Waits until all that `wait` has returned is `published`, or can never be.
+        """Waits until every checkpoint returned by `wait` is stored, or the log has stopped.
 
         Whoever reads what is published does so after this, and sees what anybody was told.
         """
@@ -124,3 +124,54 @@ class Waiting:
         for _, future in self._futures:
             if not future.done():
                 future.set_exception(UnavailableError("the log has stopped"))
+
+
+class Publication:
+    """The published checkpoint of the process that publishes: the only state of what is published.
+
+    A checkpoint is *announced* when its quorum is met: those who wait for their own records get it.
+    It is *stored* when it is durable with its cosignatures; only then others read it.
+
+    Attributes:
+        stored: the published checkpoint as it is served; None before the first.
+    """
+
+    def __init__(self, stored: SignedCheckpoint | None) -> None:
+        """Starts with the checkpoint that the storage holds."""
+        self.stored = stored
+        self._storing: SignedCheckpoint | None = None
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._waiting = Waiting()
+
+    def announce(self, signed: SignedCheckpoint) -> None:
+        """Gives a cosigned checkpoint to those who wait for it; readers wait until it is stored."""
+        if signed.checkpoint.size < published_size(self.stored):
+            raise AssertionError("the published head never goes back")
+        self._storing = signed
+        self._settled.clear()
+        self._waiting.tell(signed)
+
+    def serve(self, signed: SignedCheckpoint) -> None:
+        """Serves a checkpoint that is stored."""
+        self.stored = signed
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Ends the storing of what was announced, whether or not it came to anything."""
+        self._storing = None
+        self._settled.set()
+
+    async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
+        """Waits until a tree of at least `size` is announced; see `PublishedHead.wait`."""
+        return await self._waiting.wait(size, seconds, self._storing or self.stored)
+
+    async def settled(self) -> None:
+        """Waits until nothing announced is still being stored; see `PublishedHead.settled`."""
+        if not self._settled.is_set():
+            await self._settled.wait()
+
+    def stop(self) -> None:
+        """Refuses all who wait, now and later; nobody stores any more."""
+        self._waiting.stop()
+        self._settled.set()

@@ -25,7 +25,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import contextmanager
-from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from muniment.local.logs import event
@@ -34,8 +33,10 @@ from muniment.tlog.encoding import FormatError
 from muniment.tlog.treereader import read_consistency
 from muniment_log.core.ports import TileSource
 from muniment_log.errors import DamagedTileError
-from muniment_log.publish.published import Waiting
-from muniment_log.publish.rounds import PublisherLimits, Round, Worker, Workers
+from muniment_log.publish.clock import Clock
+from muniment_log.publish.pace import Pace
+from muniment_log.publish.published import Publication
+from muniment_log.publish.rounds import Round, Stage, Worker, Workers
 from muniment_log.publish.witness import (
     AccusedError,
     AheadError,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from muniment.tlog.policy import Policy
     from muniment_log.core.heads import HeadSigner
     from muniment_log.metrics import LogMetrics
+    from muniment_log.publish.pace import PublisherLimits
     from muniment_log.publish.rollback import Doubts
 
 _LOGGER = logging.getLogger(__name__)
@@ -73,15 +75,15 @@ class PublishedTiles(TileSource, Protocol):
 
 
 class Publisher:
-    """Owns the published head. Belongs to one event loop; `run` is its one task.
+    """Signs heads, collects their cosignatures, publishes. One event loop; `run` is its one task.
 
-    Attributes:
-        published: the published checkpoint, cosigned by the quorum; None before the first.
+    `Pace` computes when rounds begin and end, `Publication` holds what is published.
     """
 
     def __init__(
         self,
-        heads: HeadSigner,
+        *,
+        signer: HeadSigner,
         store: HeadStore,
         tiles: PublishedTiles,
         policy: Policy | None,
@@ -89,40 +91,67 @@ class Publisher:
         metrics: LogMetrics,
         limits: PublisherLimits,
         doubts: Doubts,
+        head: Head,
+        signed: bytes | None,
+        published: bytes | None,
+        is_committing: Callable[[], bool],
+        clock: Clock | None = None,
     ) -> None:
-        """Puts a publisher together; `start` tells it what is stored."""
-        self.published: SignedCheckpoint | None = None
-        self._heads = heads
+        """Continues from what is stored.
+
+        Args:
+            signer: signs heads.
+            store: stores signed checkpoints.
+            tiles: reads the tree, and stores published checkpoints.
+            policy: what a quorum is; None when the log publishes uncosigned.
+            witnesses: the clients of the policy's witnesses.
+            metrics: where to count.
+            limits: the deadlines.
+            doubts: told of each answer of a witness.
+            head: the integrated head.
+            signed: the newest signed checkpoint.
+            published: the published checkpoint.
+            is_committing: whether a commit is under way or follows at once, so that a signature
+                can ride in its transaction.
+            clock: paces the rounds; None for the system's.
+        """
+        self._signer = signer
         self._store = store
         self._tiles = tiles
         self._policy = policy
         self._metrics = metrics
         self._limits = limits
+        self._pace = Pace(limits)
         self._doubts = doubts
+        self._clock = Clock() if clock is None else clock
+        self._is_committing = is_committing
         self._workers = self._workers_of(witnesses)
         self._group: asyncio.TaskGroup | None = None
         self._asking: list[asyncio.Task[None]] = []
-        self._integrated: Head | None = None
+        self._integrated = head
         self._round: Round | None = None
-        self._signed: bytes | None = None  # newer than the round, waiting for its turn
+        # Also when it was published: witnesses give their cosignatures on the same head again, and
+        # those that were late before the restart are added. An older one is not worth a round.
+        self._signed = signed if signer.last == head else None  # newer than the round
         self._proof: tuple[tuple[int, int], Sequence[bytes]] | None = None
-        self._wanted = False
+        self._wants_signature = False  # of the next commit
         self._interested = 0
-        self._more_to_come: Callable[[], bool] = lambda: False
         self._news = asyncio.Event()
-        self._waiting = Waiting()
-        self._cosigned: SignedCheckpoint | None = None  # published, or on its way to the disk
-        self._stored = asyncio.Event()  # not set while a published head is being stored
-        self._stored.set()
+        self._publication = Publication(
+            None if published is None else parse_signed_checkpoint(published)
+        )
+        if self.published is not None:
+            metrics.published(self.published.checkpoint.size)
 
     def _workers_of(self, witnesses: Sequence[WitnessClient]) -> Workers:
         first, longest = self._limits.backoff_first_seconds, self._limits.backoff_most_seconds
         return Workers(
             [
-                Worker(self, witness, first_pause=first, longest_pause=longest)
+                Worker(self, witness, first_pause=first, longest_pause=longest, clock=self._clock)
                 for witness in witnesses
             ],
             self._makes_quorum,
+            self._clock,
         )
 
     def use(self, policy: Policy | None, witnesses: Sequence[WitnessClient]) -> None:
@@ -133,7 +162,7 @@ class Publisher:
         """
         for task in self._asking:
             task.cancel()
-        self._workers.stop()
+        self._workers.hold_reserve()
         self._policy = policy
         self._workers = self._workers_of(witnesses)
         self._doubts.use(policy, witnesses)
@@ -150,37 +179,14 @@ class Publisher:
                 for worker in self._workers
             ]
 
-    def start(
-        self,
-        head: Head,
-        signed: bytes | None,
-        published: bytes | None,
-        more_to_come: Callable[[], bool],
-    ) -> None:
-        """Continues from what is stored.
-
-        Args:
-            head: the integrated head.
-            signed: the newest signed checkpoint.
-            published: the published checkpoint.
-            more_to_come: whether another commit follows at once, so that a signature can ride in
-                its transaction.
-        """
-        self._integrated = head
-        self._more_to_come = more_to_come
-        if published is not None:
-            self.published = self._cosigned = parse_signed_checkpoint(published)
-            self._metrics.published(self.published.checkpoint.size)
-        # Also when it was published: witnesses give their cosignatures on the same head again, and
-        # those that were late before the restart are added. An older one is not worth a round.
-        if signed is not None and self._heads.last == head:
-            self._signed = signed
+    @property
+    def published(self) -> SignedCheckpoint | None:
+        """The published checkpoint, cosigned by the quorum and stored; None before the first."""
+        return self._publication.stored
 
     @property
     def integrated(self) -> Head:
         """The newest integrated head."""
-        if self._integrated is None:
-            raise AssertionError("the publisher was not started")
         return self._integrated
 
     @property
@@ -189,7 +195,7 @@ class Publisher:
         current = self._round
         return (
             current is not None
-            and not current.published
+            and not current.is_stored
             and self._is_stuck(current)
             and not self._is_met(current)
         )
@@ -220,18 +226,18 @@ class Publisher:
 
     def signer(self) -> Callable[[Head], bytes] | None:
         """Before a commit: how to sign its head, when the publisher waits for a newer one."""
-        if not self._wanted or self._pause() > 0:
+        if not self._wants_signature or self._pause() > 0:
             return None
-        self._wanted = False
-        return self._heads.sign
+        self._wants_signature = False
+        return self._signer.sign
 
     def committed(self, head: Head, signed: bytes | None) -> None:
         """After a commit: the new integrated head, and its checkpoint when it was signed."""
         self._integrated = head
         if signed is not None:
             self._signed = signed
-            if self._round is None or self._round.published:
-                self._begin(self._heads.read(signed))
+            if self._round is None or self._round.is_stored:
+                self._begin(self._signer.read(signed))
                 return
         self._news.set()
 
@@ -254,12 +260,11 @@ class Publisher:
             UnavailableError: the log stops.
         """
         with self.interest():
-            return await self._waiting.wait(size, seconds, self._cosigned)
+            return await self._publication.wait(size, seconds)
 
     async def settled(self) -> None:
-        """Waits until the newest published head is stored, and `published`; see `PublishedHead`."""
-        if not self._stored.is_set():
-            await self._stored.wait()
+        """Waits until nothing announced is still being stored; see `PublishedHead.settled`."""
+        await self._publication.settled()
 
     async def run(self) -> None:
         """Publishes, until cancelled.
@@ -275,18 +280,17 @@ class Publisher:
                 await self._publish_all()
         finally:
             self._group = None
-            self._waiting.stop()
-            self._stored.set()
-            self._workers.stop()
+            self._publication.stop()
+            self._workers.hold_reserve()
 
     async def _publish_all(self) -> None:
         while True:
             self._news.clear()
             current = self._round
-            if current is not None and not current.published and self._is_met(current):
+            if current is not None and not current.is_stored and self._is_met(current):
                 await self._publish(current)
                 continue
-            if current is None or current.published or self._is_stuck(current):
+            if current is None or current.is_stored or self._is_stuck(current):
                 self._metrics.stalled.set(self.is_stalled)
                 following = await self._next()
                 if following is not None:
@@ -295,59 +299,61 @@ class Publisher:
             await self._wait_for_news(current)
 
     async def _wait_for_news(self, current: Round | None) -> None:
-        seconds = None
-        underway = current is not None and not current.published and not self._is_stuck(current)
-        if underway and current is not None:
-            seconds = max(0.0, current.started + self._limits.round_seconds - perf_counter())
-        elif self._has_news:
+        is_open = current is not None and not current.is_stored and not self._is_stuck(current)
+        in_time = await self._clock.wait(self._news, self._seconds_to_look(current))
+        if is_open and not in_time:
+            missing = self._missing(current)
+            event(_LOGGER, logging.WARNING, "no quorum in time", waiting=missing)
+
+    def _seconds_to_look(self, current: Round | None) -> float | None:
+        """How long nothing can be due, unless there is news; None when only news matters."""
+        now = self._clock.time()
+        if current is not None and not current.is_stored and not self._is_stuck(current):
+            return self._pace.until_late(current, now)
+        if self._has_news:
             # The pace's time may have passed since `_next` looked. A commit under way brings a head
             # that is newer, and tells; one that comes to nothing does not.
-            coming = self._limits.pace_seconds if self._more_to_come() else 0.0
-            seconds = self._pause() or coming
-        elif current is not None:
-            # Not at once when it is due already: then a commit is under way that is newer.
-            seconds = max(self._until_refresh(current), self._limits.pace_seconds)
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
-            if underway:
-                missing = self._missing(current)
-                event(_LOGGER, logging.WARNING, "no quorum in time", waiting=missing)
+            coming = self._limits.pace_seconds if self._is_committing() else 0.0
+            return self._pause() or coming
+        if current is None:
+            return None
+        # Not at once when it is due already: then a commit is under way that is newer.
+        return max(self._pace.until_refresh(current, now), self._limits.pace_seconds)
 
     async def _next(self) -> SignedCheckpoint | None:
         """The newest head, signed and stored; None when there is nothing new to publish."""
         if self._signed is not None:
-            return self._heads.read(self._signed)
+            return self._signer.read(self._signed)
         # A commit that follows at once signs its own head: newer, and one sync less.
-        self._wanted = True
-        due = self._round is not None and self._until_refresh(self._round) == 0
-        if not (self._has_news or due) or self._pause() > 0 or self._more_to_come():
+        self._wants_signature = True
+        last, now = self._round, self._clock.time()
+        due = last is not None and self._pace.until_refresh(last, now) == 0
+        if not (self._has_news or due) or self._pause() > 0 or self._is_committing():
             return None
-        self._wanted = False
+        self._wants_signature = False
         head = self.integrated
-        return self._heads.read(await self._store.put_signed(lambda: self._heads.sign(head)))
+        # C3: a crash after the signature is made and before it is durable. Nobody has seen it, and
+        # the head that the restart signs is the same or extends it.
+        # C4: a crash after it is durable, before a quorum has answered. The restart asks the
+        # witnesses for the same head again, and they give their cosignatures again.
+        return self._signer.read(await self._store.put_signed(lambda: self._signer.sign(head)))
 
     @property
     def _has_news(self) -> bool:
         """Whether the integrated head is newer than the last one signed."""
-        last = self._heads.last
+        last = self._signer.last
         return last is None or self.integrated.size > last.size
 
     def _pause(self) -> float:
         """Seconds until the next round may begin; 0 when somebody waits for it."""
-        if self._interested or self._round is None:
-            return 0.0
-        return max(0.0, self._round.started + self._limits.pace_seconds - perf_counter())
-
-    def _until_refresh(self, last: Round) -> float:
-        """Seconds until the head of the last round is to be cosigned anew."""
-        return max(0.0, last.started + self._limits.refresh_seconds - perf_counter())
+        return self._pace.until_next(
+            self._round, self._clock.time(), is_waited_for=self._interested > 0
+        )
 
     def _begin(self, signed: SignedCheckpoint) -> None:
         self._signed = None
-        self._round = Round(signed, perf_counter())
-        self._workers.begin()
+        self._round = Round(signed, self._clock.time())
+        self._workers.wake_first()
         self._news.set()  # the round's time counts from now; and without witnesses nobody answers
 
     def _is_met(self, current: Round) -> bool:
@@ -357,7 +363,7 @@ class Publisher:
         return self._policy is None or self._policy.is_met(names)
 
     def _is_stuck(self, current: Round) -> bool:
-        if perf_counter() - current.started >= self._limits.round_seconds:
+        if self._pace.until_late(current, self._clock.time()) == 0:
             return True
         return all(
             worker.client in current.answered or worker.failure is not None
@@ -368,33 +374,31 @@ class Publisher:
         answered = current.answered if current is not None else set()
         return ", ".join(w.client.label for w in self._workers if w.client not in answered)
 
-    def _tell(self, current: Round) -> None:
-        """The quorum is met: whoever waits for this head may have it, readers wait."""
-        if self.published is not None and current.size < self.published.checkpoint.size:
-            raise AssertionError("the published head never goes back")
-        current.told = True
+    def _announce(self, current: Round) -> None:
+        """Gives the head, whose quorum is met, to those who wait for it; readers wait."""
+        self._publication.announce(current.signed)
+        current.stage = Stage.MET
         self._doubts.confirmed()
-        self._cosigned = current.signed
-        self._stored.clear()
-        self._wanted = True  # a commit before it is stored signs the next one
-        self._waiting.tell(current.signed)
+        self._wants_signature = True  # a commit before it is stored signs the next one
         self._news.set()
 
     async def _publish(self, current: Round) -> None:
-        if not current.told:
-            self._tell(current)
+        if current.stage is Stage.SIGNED:
+            self._announce(current)
         try:
+            # C5: a crash before this is durable. Those who waited have their proofs, which rest on
+            # the signed head that is stored (C4); nobody has read the log up to it meanwhile
+            # (`settled`). After the restart its witnesses cosign it again, and it is published.
             await self._tiles.publish(current.signed.encode())
             # Witnesses that answered while it was being stored are on the note that is served.
-            current.published = True
-            self.published = current.signed
+            current.stage = Stage.STORED
+            self._publication.serve(current.signed)
         finally:
-            self._cosigned = self.published
-            self._stored.set()
-        self._workers.ask_all()
+            self._publication.abandon()
+        self._workers.wake_reserve()
         self._metrics.published(current.size)
         self._metrics.stalled.set(0)
-        self._metrics.publish_seconds.observe(perf_counter() - current.started)
+        self._metrics.publish_seconds.observe(self._clock.time() - current.started)
 
     # What a worker needs to know and tell.
 
@@ -432,12 +436,12 @@ class Publisher:
         current.answered.add(client)
         self._doubts.cosigned(client)
         if self._round is current:
-            if current.published:
+            if current.is_stored:
                 # Late: another cosignature only makes the published head stronger. It is not
                 # stored, a witness gives it again.
-                self.published = self._cosigned = current.signed
-            elif not current.told and self._is_met(current):
-                self._tell(current)
+                self._publication.serve(current.signed)
+            elif current.stage is Stage.SIGNED and self._is_met(current):
+                self._announce(current)
             elif self._is_stuck(current):
                 self._news.set()
         self._metrics.witness_requests.labels(client.label, "cosigned").inc()
@@ -450,7 +454,7 @@ class Publisher:
             RolledBackError: it knows a head that the tree does not contain.
             LogError: another process writes the tree.
         """
-        self._workers.ask_all()
+        self._workers.wake_reserve()
         accused = isinstance(error, AccusedError)
         self._metrics.witness_requests.labels(
             client.label, "accused" if accused else "failed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from time import perf_counter
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment_log.publish.witness import WitnessError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from muniment.tlog.checkpoint import SignedCheckpoint
+    from muniment_log.publish.clock import Clock, Timer
     from muniment_log.publish.witness import Cosigned, WitnessClient
 
 HEAD_START: Final = 0.01
@@ -24,25 +25,18 @@ _NEWEST: Final = 0.125
 """What the newest answer counts for in the time that a witness takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class PublisherLimits:
-    """Deadlines of publishing.
+class Stage(Enum):
+    """How far a round is; it only ever goes on to the next.
 
     Attributes:
-        pace_seconds: time between the beginnings of two rounds while nobody waits for one; signing
-            every commit of a busy log would cost a third of its rate and help no one.
-        round_seconds: after this, a round without a quorum gives way to a newer head.
-        refresh_seconds: age of a round after which an idle log signs its head again and has it
-            cosigned anew: fresh times tell a quiet log from a frozen view of it.
-        backoff_first_seconds: pause after a witness's first failure; doubles from there.
-        backoff_most_seconds: longest pause between two requests to a failing witness.
+        SIGNED: the head is signed and stored, and witnesses are asked.
+        MET: the quorum has cosigned it; those who wait have it, and it is being stored.
+        STORED: it is stored with its cosignatures, and served.
     """
 
-    pace_seconds: float = 0.05
-    round_seconds: float = 5.0
-    refresh_seconds: float = 120.0
-    backoff_first_seconds: float = 0.05
-    backoff_most_seconds: float = 10.0
+    SIGNED = auto()
+    MET = auto()
+    STORED = auto()
 
 
 @dataclass(slots=True, eq=False)
@@ -53,11 +47,10 @@ class Round:
         own: the checkpoint with the log's own signatures, which is what witnesses are sent: with
             those of the others a request grows beyond what some of them take.
         signed: the same with the cosignatures that have come.
-        started: when the round began, by `perf_counter`.
+        started: when the round began, by the publisher's clock.
         names: the policy's names of the witnesses that have cosigned.
         answered: the clients that need not be asked any more.
-        told: whether the quorum was met, and those who wait were told.
-        published: whether the head was stored then, and is served.
+        stage: how far it is.
     """
 
     own: SignedCheckpoint
@@ -65,8 +58,7 @@ class Round:
     signed: SignedCheckpoint = field(init=False)
     names: set[str] = field(default_factory=set)
     answered: set[WitnessClient] = field(default_factory=set)
-    told: bool = False
-    published: bool = False
+    stage: Stage = Stage.SIGNED
 
     def __post_init__(self) -> None:
         self.signed = self.own
@@ -75,6 +67,11 @@ class Round:
     def size(self) -> int:
         """Leaves in the tree."""
         return self.own.checkpoint.size
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the head is served."""
+        return self.stage is Stage.STORED
 
 
 class Rounds(Protocol):
@@ -112,7 +109,13 @@ class Worker:
     """
 
     def __init__(
-        self, rounds: Rounds, client: WitnessClient, *, first_pause: float, longest_pause: float
+        self,
+        rounds: Rounds,
+        client: WitnessClient,
+        *,
+        first_pause: float,
+        longest_pause: float,
+        clock: Clock,
     ) -> None:
         """Works for `rounds`; pauses are seconds after a failure, doubled up to the longest."""
         self.client = client
@@ -121,6 +124,7 @@ class Worker:
         self._rounds = rounds
         self._first_pause = first_pause
         self._longest_pause = longest_pause
+        self._clock = clock
         self._woken = asyncio.Event()
 
     @property
@@ -141,7 +145,7 @@ class Worker:
             current = self._rounds.round
             if current is None or self.client in current.answered:
                 continue
-            began = perf_counter()
+            began = self._clock.time()
             try:
                 cosigned = await self.client.add_checkpoint(current.own, self._rounds.prove)
                 self._rounds.answered(current, self.client, cosigned)
@@ -149,63 +153,65 @@ class Worker:
                 first, self.failure = self.failure is None, error
                 await self._rounds.failed(self.client, error, first=first)
                 # Jitter: witnesses that failed together should not all be asked again together.
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
+                await self._clock.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
                 pause = min(2 * pause, self._longest_pause)
                 self._woken.set()
             else:
                 self.failure = None
-                self.seconds += (perf_counter() - began - self.seconds) * _NEWEST
+                self.seconds += (self._clock.time() - began - self.seconds) * _NEWEST
                 pause = self._first_pause
 
 
 class Workers:
-    """All workers, in the policy's order, and whose turn it is to ask.
+    """All workers, in the policy's order; wakes those first that make a quorum soonest.
 
     Those that make a quorum ask at once, the soonest to answer of all; the others when they are
     told to, or after a head start. When all ask at the same time, on a machine that has fewer
     processors than witnesses, each of them takes the time of those that the quorum waits for.
-
-    Attributes:
-        head_start: seconds.
     """
 
-    def __init__(self, workers: Sequence[Worker], makes_quorum: Callable[[set[str]], bool]) -> None:
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        makes_quorum: Callable[[set[str]], bool],
+        clock: Clock,
+    ) -> None:
         """Takes the workers, and what says whether witnesses of these names make a quorum."""
-        self.head_start = HEAD_START
+        self._clock = clock
         self._makes_quorum = makes_quorum
         self._workers = tuple(workers)
         self._ranked = self._workers
         self._first = 0
-        self._later: asyncio.TimerHandle | None = None
+        self._reserve: Timer | None = None
         self._choose()
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers)
 
-    def begin(self) -> None:
-        """There is a new head."""
+    def wake_first(self) -> None:
+        """Wakes the workers that make a quorum soonest, and the others after a head start."""
         ranked = tuple(sorted(self._workers, key=lambda worker: worker.rank))
         if ranked != self._ranked:
             self._ranked = ranked
             self._choose()
         for worker in reversed(ranked[: self._first]):  # the one that takes longest begins first
             worker.wake()
-        self.stop()
+        self.hold_reserve()
         if self._first < len(ranked):
-            self._later = asyncio.get_running_loop().call_later(self.head_start, self.ask_all)
+            self._reserve = self._clock.call_later(HEAD_START, self.wake_reserve)
 
-    def ask_all(self) -> None:
-        """Has those asked as well that were not needed at first."""
-        if self._later is not None:
-            self.stop()
+    def wake_reserve(self) -> None:
+        """Also wakes the workers held in reserve."""
+        if self._reserve is not None:
+            self.hold_reserve()
             for worker in self._ranked[self._first :]:
                 worker.wake()
 
-    def stop(self) -> None:
-        """Nobody else is asked."""
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
+    def hold_reserve(self) -> None:
+        """Does not wake the workers held in reserve any more."""
+        if self._reserve is not None:
+            self._reserve.cancel()
+            self._reserve = None
 
     def _choose(self) -> None:
         names: set[str] = set()

@@ -50,18 +50,29 @@ class EmbeddedTiles:
     file: a lone decision's proof costs no disk access and no thread. What is read from storage is
     checked before it is used or kept, up to the right edge, which was checked against the root of
     the tree at the start: what rots in storage is noticed before anything is computed from it.
-
-    Attributes:
-        damaged: told of each read that found a damaged tile.
     """
 
-    def __init__(self, store: FullTiles, edge: RightEdge, published: bytes | None) -> None:
-        """Starts from the committed right edge and the stored published checkpoint."""
+    def __init__(
+        self,
+        store: FullTiles,
+        edge: RightEdge,
+        published: bytes | None,
+        *,
+        damaged: Callable[[DamagedTileError], object] = lambda _: None,
+    ) -> None:
+        """Starts from the committed right edge and the stored published checkpoint.
+
+        Args:
+            store: where full tiles are.
+            edge: the committed right edge.
+            published: the published checkpoint as stored.
+            damaged: told of each read that found a damaged tile.
+        """
         self._store = store
         self._edge = edge
         self._published = published
         self._cache: OrderedDict[Place, bytes] = OrderedDict()
-        self.damaged: Callable[[DamagedTileError], object] = lambda _: None
+        self._damaged = damaged
 
     @property
     def edge(self) -> RightEdge:
@@ -143,7 +154,7 @@ class EmbeddedTiles:
                 if key[0] != ENTRIES:
                     self._keep(key, data)
         except DamagedTileError as error:
-            self.damaged(error)
+            self._damaged(error)
             raise
         return checked
 

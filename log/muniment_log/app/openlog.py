@@ -1,0 +1,194 @@
+"""Opens a log for writing, embedded or in a cluster: one order of steps, whatever it is stored on.
+
+Compare what is stored with itself, then with what others hold of it; only then sign. A log that
+contradicts its own signed checkpoints, its bucket or its witnesses is not opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from muniment.tlog.cosignature import verifier_for
+from muniment_log.core.heads import HeadSigner
+from muniment_log.publish.commits import CommitListener
+from muniment_log.publish.publisher import HeadStore, Publisher
+from muniment_log.publish.rollback import (
+    COPY,
+    EMPTY,
+    Doubts,
+    PastCheck,
+    check_note,
+    check_witnesses,
+)
+from muniment_log.storage.embedded import EmbeddedTiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from muniment.tlog.heads import Head
+    from muniment.tlog.note import Verifier
+    from muniment_log.config import LogConfig
+    from muniment_log.core.integrate import RightEdge
+    from muniment_log.core.ports import TileSource
+    from muniment_log.inforce import Witnesses
+    from muniment_log.metrics import LogMetrics
+    from muniment_log.storage.embedded import FullTiles
+
+
+H_co = TypeVar("H_co", bound=HeadStore, covariant=True)
+
+
+class StoredHeads(Protocol):
+    """The heads that a storage holds."""
+
+    @property
+    def head(self) -> Head:
+        """The integrated head."""
+        ...
+
+    @property
+    def signed(self) -> bytes | None:
+        """The newest checkpoint that the log signed."""
+        ...
+
+    @property
+    def published(self) -> bytes | None:
+        """The published checkpoint."""
+        ...
+
+
+class LogStorage(Protocol[H_co]):
+    """What a log is opened from.
+
+    Attributes:
+        stored: the heads, as loaded.
+        edge: the right edge of the integrated tree.
+        full: reads full tiles, and stores published checkpoints.
+        is_copy: whether it is a backup's copy, to which nothing was added since.
+    """
+
+    @property
+    def stored(self) -> StoredHeads: ...  # noqa: D102
+
+    @property
+    def edge(self) -> RightEdge: ...  # noqa: D102
+
+    @property
+    def full(self) -> FullTiles: ...  # noqa: D102
+
+    @property
+    def is_copy(self) -> bool: ...  # noqa: D102
+
+    def heads(self, tiles: EmbeddedTiles) -> H_co:
+        """Where signed checkpoints are stored."""
+        ...
+
+    async def compare(self, keys: Sequence[Verifier], tiles: TileSource) -> None:
+        """Compares the stored heads with what the storage holds besides.
+
+        Raises:
+            RolledBackError: the storage went back.
+            StorageError: it is damaged.
+        """
+        ...
+
+    async def still_leads(self) -> None:
+        """Checks that no other process writes the tree.
+
+        Raises:
+            LogError: one does.
+        """
+        ...
+
+    async def make_ready(self) -> None:
+        """Prepares for commits, after nothing contradicts the log."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLog(Generic[H_co]):
+    """A log that may be written.
+
+    Attributes:
+        tiles: reads the integrated tree.
+        heads: stores signed checkpoints.
+        publisher: signs and publishes heads.
+        listener: to be told of each commit.
+        doubts: whether records may be taken.
+    """
+
+    tiles: EmbeddedTiles
+    heads: H_co
+    publisher: Publisher
+    listener: CommitListener
+    doubts: Doubts
+
+
+async def open_log(
+    config: LogConfig,
+    storage: LogStorage[H_co],
+    witnesses: Witnesses,
+    *,
+    metrics: LogMetrics,
+    is_committing: Callable[[], bool],
+    now: Callable[[], int],
+) -> OpenLog[H_co]:
+    """Compares a log with all that is known of it, and puts its writing parts together.
+
+    Args:
+        config: the log's configuration.
+        storage: what is stored.
+        witnesses: those of the policy in force.
+        metrics: where to count.
+        is_committing: whether a commit is under way or follows at once.
+        now: Unix seconds, for signatures.
+
+    Raises:
+        RolledBackError: the storage, the bucket and the witnesses contradict each other.
+        StorageError: what is stored is damaged.
+        UnavailableError: the storage cannot be reached.
+    """
+    file, stored = config.file, storage.stored
+    tiles = EmbeddedTiles(
+        storage.full, storage.edge, stored.published, damaged=metrics.damaged_tile
+    )
+    for note in (stored.signed, stored.published):
+        if note is not None:
+            await check_note(note, file.origin, tiles, stored.head)
+    keys = [verifier_for(signer.vkey) for signer in config.signers]
+    await storage.compare(keys, tiles)
+    silent = await check_witnesses(
+        witnesses.clients, file.origin, keys, tiles, stored.head, file.limits.start_seconds
+    )
+    doubts = Doubts(
+        PastCheck(file.origin, keys, tiles, lambda: tiles.edge.head, storage.still_leads),
+        witnesses.policy,
+        witnesses.clients,
+        silent,
+        file.limits.start_seconds,
+        unproven=EMPTY if stored.head.size == 0 else COPY if storage.is_copy else "",
+    )
+    await storage.make_ready()
+    heads = storage.heads(tiles)
+    signer = HeadSigner(file.origin, config.signers, now, stored.signed)
+    signed = stored.signed
+    if signed is not None and signer.last == stored.head and not signer.has_signed(signed):
+        # A key is new: an idle log shows its signature at once, too.
+        signed = await heads.put_signed(lambda: signer.sign(stored.head))
+    publisher = Publisher(
+        signer=signer,
+        store=heads,
+        tiles=tiles,
+        policy=witnesses.policy,
+        witnesses=witnesses.clients,
+        metrics=metrics,
+        limits=file.limits.publisher,
+        doubts=doubts,
+        head=stored.head,
+        signed=signed,
+        published=stored.published,
+        is_committing=is_committing,
+    )
+    metrics.integrated(stored.head.size)
+    return OpenLog(tiles, heads, publisher, CommitListener(tiles, publisher, metrics), doubts)
