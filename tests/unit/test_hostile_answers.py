@@ -80,7 +80,7 @@ class Hostile:
             self.name = name
             self.stand.asked.clear()
             yield name
-            await until(lambda: self.count >= seen, 60)
+            await until(lambda: self.count >= seen, seconds=60)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ async def test_the_log_s_index_process(monkeypatch: pytest.MonkeyPatch, tmp_path
     process = IndexProcess(files, lambda: 5, Metrics("test"))
     task = asyncio.create_task(process.run())
     try:
-        await until(lambda: len(said) > len(LINES) or task.done(), 60)
+        await until(lambda: len(said) > len(LINES) or task.done(), seconds=60)
         assert not task.done()
         assert process.state["size"] == 0
     finally:
@@ -219,7 +219,7 @@ async def test_feed(hostile: Hostile, who: str) -> None:
         for name in names:
             hostile.name = name
             hostile.stand.asked.clear()
-            await until(lambda: hostile.count >= 2 or process.returncode is not None, 60)
+            await until(lambda: hostile.count >= 2 or process.returncode is not None, seconds=60)
             assert process.returncode is None, f"{name}: {process.stderr}"
         assert "muniment-witness:" in process.stderr
 
