@@ -274,7 +274,11 @@ NOTE = content("go-note-ed25519.key").decode().strip()
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        (b"", "no private key"),
+        (b"", "empty"),
+        (PLAIN.replace(b"\n", b"\\n"), r"lines of their own.*sed 's/\\\\n/\\n/g' FILE"),
+        (b'KEY="' + PLAIN.strip() + b'"\n', "lines of their own"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "a certificate"),
+        (b"log.example/a+55279534+AcAWJU/MLpYcroF1Qv9Y1vmQZjfsXLH56DA2jEGlv/88\n", "a vkey"),
         (b"PuTTY-User-Key-File-3: ssh-ed25519\n", "puttygen"),
         (b'{"kty":"OKP","crv":"Ed25519"}', "jq"),
         (content("openssh-ed25519.pub"), "public key of SSH"),

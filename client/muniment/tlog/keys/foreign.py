@@ -71,6 +71,14 @@ _HINTS: Final = (
         re.compile(r"\{"),
         "JSON. If it is a JSON Web Key, its seed can be taken out: jq -r '.d // .priv' FILE > SEED",
     ),
+    (
+        re.compile(r".*-----BEGIN "),
+        (
+            "a PEM block whose BEGIN and END do not stand on lines of their own; where it has \\n "
+            "in their place: sed 's/\\\\n/\\n/g' FILE > NEW"
+        ),
+    ),
+    (re.compile(r"[^ +]+\+[0-9a-f]{8}\+"), "a vkey, the public half, without the private key"),
     (re.compile(r"ssh-|ecdsa-|sk-"), "a public key of SSH, without the private one"),
     (re.compile(r"untrusted comment:"), "a key of signify or minisign, which no tool converts"),
     (re.compile(r"AGE-SECRET-KEY-"), "a key of age, which encrypts and cannot sign"),
@@ -109,6 +117,8 @@ def parse_foreign_key(
     """
     if len(data) > MAX_KEY_FILE_SIZE:
         raise FormatError(f"more than {MAX_KEY_FILE_SIZE} bytes")
+    if not data:
+        raise FormatError("empty (0 bytes)")
     text = decode_text(data)
     blocks = find_blocks(text)
     openssh = [block for block in blocks if block.label == _OPENSSH]

@@ -58,6 +58,7 @@ IMPORT: Final = "`muniment keygen --from FILE --name NAME --use USE --out NEW`"
 _PLAIN: Final = "PRIVATE KEY"
 _ENCRYPTED: Final = "ENCRYPTED PRIVATE KEY"
 _OPENSSH: Final = "OPENSSH PRIVATE KEY"
+_CERTIFICATE: Final = "CERTIFICATE"
 _PUBLIC: Final = "PUBLIC KEY"
 _VKEY: Final = "vkey "
 _SIGNATURE_TYPES: Final[dict[type[PrivateKey], tuple[int, ...]]] = {
@@ -164,6 +165,8 @@ def _private_block(blocks: Sequence[Block]) -> Block:
         raise FormatError(f"key file: {len(found)} private keys instead of one")
     if not found and any(block.label == _PUBLIC for block in blocks):
         raise FormatError("key file: not a PKCS#8 private key but a public key alone")
+    if not found and any(block.label == _CERTIFICATE for block in blocks):
+        raise FormatError("key file: a certificate, without the private key")
     if not found:
         raise FormatError(
             f"key file: no PKCS#8 private key in PEM ({len(blocks)} PEM blocks). If it is a key "
