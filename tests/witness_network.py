@@ -125,7 +125,7 @@ class Node:
         await self.watch.peer_reader.retry()
         await self.watch.pusher.push()
         await self.watch.resume()
-        self.network.alarms += [(self.name, *alarm) for alarm in self.watch.look()]
+        self.network.alarms += [(self.name, *alarm) for alarm in self.watch.refresh_alarms()]
 
     async def call(
         self, method: str, path: str, body: bytes = b"", client: str = "", **headers: str

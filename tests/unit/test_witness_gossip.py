@@ -121,11 +121,11 @@ async def test_a_failed_proof_is_suspicion_until_tiles_tell(
         assert w1.evidence == []
         assert not w1.watch.alarms
         net.now += 1000
-        assert w1.watch.look()[0].kind == "unresolved"
+        assert w1.watch.refresh_alarms()[0].kind == "unresolved"
         # A restart does not forget it; then somebody gives the tiles.
         await w1.stop()
         await w1.start()
-        assert w1.watch.look()[0].kind == "unresolved"
+        assert w1.watch.refresh_alarms()[0].kind == "unresolved"
         w1.view = other
         await net.rounds(1)
         assert w1.evidence == ["fork"]
@@ -161,7 +161,7 @@ async def test_without_anybody_to_ask_a_spoiled_proof_raises_no_alarm(
         bad = replace(request, proof=request.proof[::-1])
         assert (await w1.call("POST", "/add-checkpoint", bad.encode())).status == 422
         net.now += 10_000
-        assert w1.watch.look() == []
+        assert w1.watch.refresh_alarms() == []
         assert w1.store.observations.suspicions[net.origin]
 
 
@@ -269,7 +269,7 @@ async def test_a_restored_database_is_found_out_before_it_signs(
         w1.view = main
         await net.rounds(1)
         assert w1.size == 150
-        assert not w1.watch.suspensions.ahead
+        assert not w1.watch.suspensions.lost
         assert (await w1.add(150, main)).status == 200
         assert "restored" not in [alarm.kind for alarm in w1.watch.alarms]
         assert w2.evidence == []
@@ -433,12 +433,12 @@ async def test_a_peer_that_can_never_be_compared_is_an_alarm(
         net.impostors["w2"] = lambda _: Answer(status)
         subject = f"w2.example {log.origin}"
         await net.rounds(30)
-        assert w1.watch.look() == []
+        assert w1.watch.refresh_alarms() == []
         await net.rounds(1)
-        assert [alarm[:2] for alarm in w1.watch.look()] == [("not-compared", subject)]
+        assert [alarm[:2] for alarm in w1.watch.refresh_alarms()] == [("not-compared", subject)]
         del net.impostors["w2"]
         await net.rounds(1)
-        assert w1.watch.look() == []
+        assert w1.watch.refresh_alarms() == []
 
 
 async def test_a_peer_need_not_cosign_every_log_but_show_what_it_cosigns(
@@ -458,10 +458,10 @@ async def test_a_peer_need_not_cosign_every_log_but_show_what_it_cosigns(
         head = w2.store.latest[other.origin].note
         net.impostors["w2"] = lambda path: Answer(200, head) if path == shown else NOT_FOUND
         await net.rounds(40)
-        assert w1.watch.look() == []
+        assert w1.watch.refresh_alarms() == []
         log.main.cosigners = (w2.signer,)
         log.main.append(1)
         await net.rounds(1)
-        (alarm,) = w1.watch.look()
+        (alarm,) = w1.watch.refresh_alarms()
         assert alarm[:2] == ("not-compared", f"w2.example {log.origin}")
         assert "cosigns the log" in alarm.detail

@@ -21,7 +21,7 @@ from muniment_service.server import serving, serving_unix
 from muniment_service.tls import server_context
 from muniment_witness.config import WitnessConfig
 from muniment_witness.cosign.cosigner import Cosigner
-from muniment_witness.cosign.suspension import Suspensions, UnknownRecord, Who
+from muniment_witness.cosign.suspension import Informant, Suspensions, UnknownRecord
 from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.alarmboard import AlarmBoard
 from muniment_witness.gossip.announcer import HeadAnnouncer
@@ -137,7 +137,7 @@ def build(
         metrics: Where to count.
         clock: Gives Unix seconds.
         cosigner: What moves heads already, when these parts replace others; it goes on by the
-            holds that it had until `obey` gives it those of the new parts.
+            suspensions that it had until `obey` gives it those of the new parts.
     """
     logs, options, peers = config.logs, config.options, config.peers
     limits = config.file.gossip
@@ -249,13 +249,13 @@ def build(
 
 
 def _suspensions(config: WitnessConfig, store: Store) -> Suspensions:
-    """What is held back from the start on: evidence, and what the database may lack."""
+    """Finds the origins that are suspended from the start: what the database may lack."""
     past = store.past
-    lacking: dict[str, UnknownRecord] = {}
-    peer: frozenset[Who] = frozenset({"peer"} if config.peers else ())
+    unknown: dict[str, UnknownRecord] = {}
+    peer: frozenset[Informant] = frozenset({"peer"} if config.peers else ())
     for origin, each in config.options.items():
         if past.loss is not None and past.lacks(origin):
-            log: frozenset[Who] = frozenset({"log"} if each.url is not None else ())
-            lacking[origin] = UnknownRecord(past.loss, peer | log)
+            log: frozenset[Informant] = frozenset({"log"} if each.url is not None else ())
+            unknown[origin] = UnknownRecord(past.loss, peer | log)
     acknowledged = {origin: each.acknowledged for origin, each in config.options.items()}
-    return Suspensions(store.observations, acknowledged, lacking)
+    return Suspensions(store.observations, acknowledged, unknown)

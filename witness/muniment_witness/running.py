@@ -108,7 +108,7 @@ class Running:
             await self._network.connect_by(config.file.outgoing.access)
             parts = self._rebuild(config)
             watch = parts.watch
-            watch.suspensions.ahead.update(before.suspensions.ahead)
+            watch.suspensions.lost.update(before.suspensions.lost)
             self._network.use(config.tokens)
             await watch.start()
             _, work = self._work

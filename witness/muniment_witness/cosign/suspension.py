@@ -36,12 +36,12 @@ COPY: Final = "restored-copy"
 ANEW: Final = "begun-anew"
 """Slug of the refusal while nobody has told what was signed before the database was begun anew."""
 
-Who = Literal["log", "peer"]
+Informant = Literal["log", "peer"]
 
 
 @dataclass(frozen=True, slots=True)
 class LostRecord:
-    """A head with cosignatures of this witness that it has no record of.
+    """A head with cosignatures of this witness that its database does not have.
 
     Attributes:
         seen: The head.
@@ -60,21 +60,21 @@ class UnknownRecord:
 
     Attributes:
         loss: Why.
-        asked: Who can tell; empty when there is nobody.
-        waiting: Of these, who has not told yet.
+        asked: Who can be asked; empty when there is nobody.
+        waiting: Of these, who has not answered yet.
     """
 
     loss: Loss
-    asked: frozenset[Who]
-    waiting: set[Who] = field(init=False)
+    asked: frozenset[Informant]
+    waiting: set[Informant] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Nobody has told yet."""
+        """Begins with no answers."""
         self.waiting = set(self.asked)
 
     @property
     def is_told(self) -> bool:
-        """Whether all who can tell have told."""
+        """Whether all that can be asked have answered."""
         return bool(self.asked) and not self.waiting
 
     def refusal(self) -> Refusal:
@@ -93,31 +93,31 @@ class UnknownRecord:
 
 
 class Suspensions:
-    """Which origins are held back.
+    """The origins for which nothing is signed at present, and why.
 
     Attributes:
-        ahead: For each origin, the largest lost record known.
-        lacking: The origins of which it is not known what was signed; empty unless the database
-            is a backup or was begun anew. `Watch.settle` takes them out.
+        lost: For each origin, the largest lost record known.
+        unknown: The origins of which it is not known what was signed; empty unless the database
+            is a backup or was begun anew. `Watch.resume` takes them out.
     """
 
     def __init__(
         self,
         observations: Observations,
         acknowledged: Mapping[str, Collection[str]],
-        lacking: Mapping[str, UnknownRecord] = MappingProxyType({}),
+        unknown: Mapping[str, UnknownRecord] = MappingProxyType({}),
     ) -> None:
         """Begins with what is known from the database.
 
         Args:
             observations: The evidence.
             acknowledged: By origin, the hashes (hexadecimal) that the operator acknowledged.
-            lacking: The origins of which it is not known what was signed.
+            unknown: The origins of which it is not known what was signed.
         """
         self._observations = observations
         self._acknowledged = acknowledged
-        self.ahead: Final[dict[str, LostRecord]] = {}
-        self.lacking: Final = dict(lacking)
+        self.lost: Final[dict[str, LostRecord]] = {}
+        self.unknown: Final = dict(unknown)
 
     def is_first(self, origin: str, size: int) -> bool:
         """Whether a cosignature would be the first of an origin, as far as the database knows.
@@ -126,23 +126,23 @@ class Suspensions:
             origin: The log.
             size: Of the latest cosigned head in the database.
         """
-        return size == 0 or origin in self.lacking
+        return size == 0 or origin in self.unknown
 
     @property
     def are_waiting(self) -> bool:
-        """Whether anybody has still to tell what was signed."""
-        return any(lacking.waiting for lacking in self.lacking.values())
+        """Whether a log or peer has yet to answer what was signed."""
+        return any(lacking.waiting for lacking in self.unknown.values())
 
     def recovered(self, origin: str) -> None:
-        """The lost record is taken back; what others know beyond it is asked once more."""
-        del self.ahead[origin]
-        if (lacking := self.lacking.get(origin)) is not None:
+        """Forgets a lost record that was recovered; others are asked what they know beyond it."""
+        del self.lost[origin]
+        if (lacking := self.unknown.get(origin)) is not None:
             lacking.waiting = set(lacking.asked)
 
-    def note_answer(self, origin: str, who: Who) -> None:
-        """Somebody has told what they know of this witness's cosignatures, or that it is none."""
-        if origin in self.lacking:
-            self.lacking[origin].waiting.discard(who)
+    def note_answer(self, origin: str, who: Informant) -> None:
+        """Notes that a log or peer told which cosignatures of this witness it knows, if any."""
+        if origin in self.unknown:
+            self.unknown[origin].waiting.discard(who)
 
     def acknowledged(self, origin: str) -> Collection[str]:
         """Hashes (hexadecimal) of the evidence that the operator acknowledged."""
@@ -165,12 +165,12 @@ class Suspensions:
                 f"the log's key is proven to have signed two histories: evidence "
                 f"{filed[0].hash.hex()}; the operator of this witness has to acknowledge it",
             )
-        if (own := self.ahead.get(origin)) is not None:
+        if (own := self.lost.get(origin)) is not None:
             return Refusal(
                 503,
                 BEHIND,
                 f"this witness has cosigned size {own.seen.head.size} and lost its record of it",
             )
-        if (lacking := self.lacking.get(origin)) is not None:
+        if (lacking := self.unknown.get(origin)) is not None:
             return lacking.refusal()
         return None

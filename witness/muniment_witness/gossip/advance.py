@@ -1,4 +1,4 @@
-"""Moving the cosigned head by proofs that the witness made itself: pulled heads and lost records.
+"""Cosigning by proofs that the witness made itself: for pulled heads and lost records.
 
 A witness whose database was restored from an old copy would cosign a smaller tree as the largest,
 or another history. Its own cosignatures outlive its database: logs publish them, and peers keep
@@ -27,7 +27,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class HeadAdvancer:
-    """Moves cosigned heads, through the cosigner, like any request."""
+    """Asks the cosigner to move heads, by proofs from tiles that the witness read."""
 
     def __init__(
         self,
@@ -118,11 +118,11 @@ class HeadAdvancer:
             verified = verify_note(Note(signed.note.text, lines), verifiers)
         except (MunimentError, ValueError):
             return None
-        before = self._suspensions.ahead.get(seen.origin)
+        before = self._suspensions.lost.get(seen.origin)
         if before is not None and before.seen.head.size >= seen.head.size:
             return None
         found = LostRecord(seen, lines, max(each.timestamp or 0 for each in verified))
-        self._suspensions.ahead[seen.origin] = found
+        self._suspensions.lost[seen.origin] = found
         event(
             _LOGGER,
             logging.ERROR,
@@ -142,7 +142,7 @@ class HeadAdvancer:
         Raises:
             FatalDatabaseError: If it could not be made durable; the process must end.
         """
-        own = self._suspensions.ahead.get(origin)
+        own = self._suspensions.lost.get(origin)
         if own is None:
             return True
         if self._store.head(origin).size < own.seen.head.size:
@@ -166,6 +166,6 @@ class HeadAdvancer:
             Comparison.UNRESOLVED,
         }:
             return False
-        if self._suspensions.ahead.get(origin) is own:
+        if self._suspensions.lost.get(origin) is own:
             self._suspensions.recovered(origin)
         return True

@@ -1,4 +1,4 @@
-"""Freshness and clocks: which alarms a situation calls for, purely.
+"""Which alarms a situation calls for; no state, no I/O.
 
 | kind | raised when |
 | --- | --- |

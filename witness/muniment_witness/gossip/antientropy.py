@@ -139,7 +139,7 @@ class PeerReader:
             FatalDatabaseError: If something could not be made durable; the process must end.
         """
         with Contained("retry of unresolved heads"):
-            for origin in tuple(self._suspensions.ahead):
+            for origin in tuple(self._suspensions.lost):
                 await self._advancer.recover(origin, self._sources.tiles(origin))
             await self._comparer.retry(self._sources.tiles)
 
@@ -211,7 +211,7 @@ class PeerReader:
         self, peer: Peer, state: PeerState, origin: str, log: Log, head: PeerHead
     ) -> None:
         prefix = peer_prefix(peer, origin)
-        etag = "" if origin in self._suspensions.lacking else head.etag
+        etag = "" if origin in self._suspensions.unknown else head.etag
         answer = await self._transport.get(f"{prefix}/checkpoint", etag=etag)
         now = state.reached = self._clock()
         if answer.status == 404:

@@ -9,7 +9,7 @@ from muniment_witness.store.observations import Observations, counts
 
 
 class WatchGauges:
-    """Gauges that `Watch.look` brings up to date."""
+    """Gauges that `Watch.refresh_alarms` brings up to date."""
 
     def __init__(self, metrics: Metrics) -> None:
         """Registers the gauges."""

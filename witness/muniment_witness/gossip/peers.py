@@ -1,4 +1,4 @@
-"""What is known of the peers, and what Muniment witnesses tell each other beyond C2SP."""
+"""The state of the peers, and the messages of Muniment witnesses that are not of C2SP."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -100,11 +100,11 @@ class Puller:
     async def _run(self, origin: str) -> None:
         while True:
             period = self._options[origin].period
-            await asyncio.sleep(jittered(period, hurry=origin in self._suspensions.lacking))
+            await asyncio.sleep(jittered(period, hurry=origin in self._suspensions.unknown))
             await self.round(origin)
 
-    async def look(self, origin: str) -> None:
-        """At the start: reads the log's checkpoint to find own cosignatures on it.
+    async def look_for_own(self, origin: str) -> None:
+        """Reads the log's checkpoint at the start, to find own cosignatures on it.
 
         Where nothing was signed yet, as far as the database knows, what it shows is compared, too:
         the first cosignature must not contradict it.
@@ -135,10 +135,10 @@ class Puller:
 
     async def _read(self, origin: str, state: LogState) -> None:
         prefixes = self._sources.tiles(origin)
-        if origin in self._suspensions.ahead:
+        if origin in self._suspensions.lost:
             await self._advancer.recover(origin, prefixes)
         # While it is asked what was signed, its answer is compared again each time.
-        known = "" if origin in self._suspensions.lacking else state.etag
+        known = "" if origin in self._suspensions.unknown else state.etag
         seen, etag = await self._fetch(origin, known)
         if seen is None:
             state.reached = self._clock()

@@ -1,4 +1,4 @@
-"""Where things are read: the URLs of a log and of peers, and nobody else's."""
+"""The configured addresses: the URLs of a log and of peers, and no others."""
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -20,7 +20,7 @@ def peer_prefix(peer: Peer, origin: str) -> str:
 
 
 class Sources:
-    """The configured addresses."""
+    """Where the tiles and heads of a log may be read."""
 
     def __init__(self, options: Mapping[str, LogOptions], peers: Sequence[Peer]) -> None:
         """Takes the logs' options by origin, and the peers."""

@@ -89,7 +89,7 @@ class Watch:
 
     async def start(self) -> None:
         """Learns what logs and peers remember of this witness, before it signs anything."""
-        looks = [self.puller.look(origin) for origin in self.puller.state]
+        looks = [self.puller.look_for_own(origin) for origin in self.puller.state]
         heads = {origin: self.store.head(origin).size for origin in self.config.logs}
         first = [
             origin for origin, size in heads.items() if self.suspensions.is_first(origin, size)
@@ -98,21 +98,21 @@ class Watch:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.config.file.gossip.start_seconds):
                 await asyncio.gather(*looks, *asks, return_exceptions=True)
-        self.look()
+        self.refresh_alarms()
 
     async def resume(self) -> None:
-        """Lets go of the logs of which it is known again what this witness has signed.
+        """Signs again for the logs of which it is known again what this witness has signed.
 
-        All who can tell have told; what it had signed is taken back, and the newest head that was
-        read is taken up. The cosigner must be running.
+        All that could be asked have answered; the lost records are recovered, and the newest head
+        that was read is cosigned first. The cosigner must be running.
 
         Raises:
             FatalDatabaseError: If that could not be made durable; the process must end.
         """
-        for origin, lacking in list(self.suspensions.lacking.items()):
+        for origin, lacking in list(self.suspensions.unknown.items()):
             if (
                 not lacking.is_told
-                or origin in self.suspensions.ahead
+                or origin in self.suspensions.lost
                 or self.suspensions.evidence(origin)
             ):
                 continue
@@ -124,7 +124,7 @@ class Watch:
                 continue
             await self.store.observations.save()
             await self.store.settle(origin, self.clock())
-            del self.suspensions.lacking[origin]
+            del self.suspensions.unknown[origin]
             head = self.store.head(origin)
             event(
                 _LOGGER,
@@ -152,11 +152,11 @@ class Watch:
     async def _run_alarms(self) -> None:
         while True:
             await self.resume()
-            self.look()
+            self.refresh_alarms()
             await self.board.wait(min(self.config.file.gossip.period_seconds, ALARM_SECONDS))
 
     def situation(self) -> Situation:
-        """What alarms depend on, now."""
+        """Collects what the alarms depend on."""
         observations = self.store.observations
         heads = {origin: latest.time for origin, latest in self.store.latest.items()}
         for origin, noted in observations.watched.items():
@@ -179,11 +179,11 @@ class Watch:
                 if self.sources.tiles(origin)
                 for suspicion in known.values()
             ],
-            restored=sorted(self.suspensions.ahead),
+            restored=sorted(self.suspensions.lost),
             lacking=[
                 (origin, lacking.refusal().detail)
-                for origin, lacking in sorted(self.suspensions.lacking.items())
-                if origin not in self.suspensions.ahead
+                for origin, lacking in sorted(self.suspensions.unknown.items())
+                if origin not in self.suspensions.lost
             ],
             heads=heads,
             pulled=self.puller.state,
@@ -191,8 +191,8 @@ class Watch:
             clock_is_behind=self.cosigner.clock_is_behind,
         )
 
-    def look(self) -> list[Alarm]:
-        """Looks for alarms, and shows them."""
+    def refresh_alarms(self) -> list[Alarm]:
+        """Finds the alarms of the situation, and shows them and the gauges."""
         found = alarms(self.situation())
         self.board.show(found)
         self.gauges.show(

@@ -29,7 +29,7 @@ def status_of(watch: Watch) -> dict[str, Any]:
         "name": watch.config.file.name,
         "time": situation.now,
         "vkeys": [str(signer.vkey) for signer in watch.config.signers],
-        "alarms": [alarm._asdict() for alarm in watch.look()],
+        "alarms": [alarm._asdict() for alarm in watch.refresh_alarms()],
         "logs": [_log(watch, origin) for origin in watch.config.logs],
         "peers": [_peer(watch, name) for name in watch.peer_reader.state],
     }

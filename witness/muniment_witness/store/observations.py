@@ -1,4 +1,4 @@
-"""What a witness knows beyond its own cosignatures; SQL as in database.py.
+"""What a witness has observed beyond its own cosignatures; SQL as in database.py.
 
 Four tables: `evidence` (proof against a log's key, as files), `suspicion` (signed heads whose
 relation to ours is not known yet, kept apart from evidence), `watched` (per origin, the newest
@@ -63,7 +63,7 @@ seconds; `request` is the body of the refused add-checkpoint request, empty with
 
 @dataclass(frozen=True, slots=True)
 class FiledEvidence:
-    """Evidence as it is kept.
+    """A file of evidence in the database.
 
     Attributes:
         origin: The log.
@@ -133,7 +133,7 @@ class Observations:
 
     @classmethod
     async def open(cls, writer: Writer) -> "Observations":
-        """Reads all of it."""
+        """Reads all four tables."""
         observations = cls(writer)
         await writer.run(observations._load)
         return observations
@@ -226,7 +226,7 @@ class Observations:
         return True
 
     def resolve(self, origin: str, digest: bytes) -> None:
-        """Forgets a suspicion: what it was about is known now."""
+        """Forgets a suspicion: how the head relates to ours is known now."""
         if self.suspicions.get(origin, {}).pop(digest, None) is not None:
             self._later(
                 ("suspicion", origin, digest),
@@ -245,7 +245,7 @@ class Observations:
         )
 
     def unwatch(self, origin: str) -> None:
-        """Forgets the watched head: our cosigned one is known to extend it."""
+        """Forgets the watched head of an origin."""
         if self.watched.pop(origin, None) is not None:
             self._later(("watched", origin), "DELETE FROM watched WHERE origin = ?", (origin,))
 
@@ -276,7 +276,7 @@ class Observations:
 
 
 def counts(observations: Observations) -> Mapping[str, int]:
-    """How much of each kind is held, for metrics."""
+    """Counts what is held, by kind, for metrics."""
     return {
         "evidence": sum(map(len, observations.evidence.values())),
         "suspicions": sum(map(len, observations.suspicions.values())),
