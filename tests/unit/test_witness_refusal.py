@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from byzantine import Answer, Stand, View
+from muniment.tlog.addcheckpoint import AccusedError, WitnessError
 from muniment.tlog.policy import parse_policy
-from muniment_log.publish.witness import AccusedError, WitnessError, clients_of, new_session
+from muniment_log.publish.witness import clients_of, new_session
 from witness_network import Network
 from witness_tools import witness_signer
 

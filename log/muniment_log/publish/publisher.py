@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from muniment.local.logs import event
+from muniment.tlog.addcheckpoint import AccusedError, AheadError, WitnessError
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.treereader import read_consistency
@@ -37,13 +38,6 @@ from muniment_log.publish.clock import Clock
 from muniment_log.publish.pace import Pace
 from muniment_log.publish.published import Publication
 from muniment_log.publish.rounds import Round, Stage, Worker, Workers
-from muniment_log.publish.witness import (
-    AccusedError,
-    AheadError,
-    Cosigned,
-    WitnessClient,
-    WitnessError,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +48,7 @@ if TYPE_CHECKING:
     from muniment_log.metrics import LogMetrics
     from muniment_log.publish.pace import PublisherLimits
     from muniment_log.publish.rollback import Doubts
+    from muniment_log.publish.witness import Cosigned, WitnessClient
 
 _LOGGER = logging.getLogger(__name__)
 

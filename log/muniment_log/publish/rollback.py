@@ -14,11 +14,11 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from muniment.local.logs import event
+from muniment.tlog.addcheckpoint import WitnessError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.treereader import read_root
 from muniment_log.errors import DamagedTileError, RolledBackError, StorageError, UnavailableError
-from muniment_log.publish.witness import WitnessClient, WitnessError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from muniment.tlog.note import Verifier
     from muniment.tlog.policy import Policy
     from muniment_log.core.ports import TileSource
+    from muniment_log.publish.witness import WitnessClient
 
 _LOGGER = logging.getLogger(__name__)
 

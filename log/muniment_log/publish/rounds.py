@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Protocol
 
-from muniment_log.publish.witness import WitnessError
+from muniment.tlog.addcheckpoint import WitnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -14,18 +14,12 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 from muniment.http.access import ANYBODY, Access
 from muniment.http.client import HttpClient
 from muniment.local.logs import event
+from muniment.tlog.addcheckpoint import Exchange, Reply, WitnessError, excerpt
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
-from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import MAX_NOTE_SIZE, Note, lines_of, verify_note
 from muniment.tlog.quorum import CLOCK_SKEW
-from muniment.tlog.witnesswire import (
-    SIZE_CONTENT_TYPE,
-    AddCheckpoint,
-    origin_hash,
-    parse_cosignatures,
-    parse_size,
-)
+from muniment.tlog.witnesswire import origin_hash, parse_cosignatures
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -36,40 +30,12 @@ if TYPE_CHECKING:
     from muniment.tlog.note import SignatureLine, Verifier
     from muniment.tlog.policy import Policy, PolicyWitness
 
-MAX_ATTEMPTS: Final = 4
-"""Requests for one cosignature: each 409 tells the size to start from, and a witness asked by
-several processes at once may move between two of them."""
-
 LONG_REQUEST: Final = 10 << 10
 """Bytes of a request that all witnesses take; litewitness refuses more, omniwitness from 16 KiB on.
 A proof and the signatures of two ML-DSA-44 and two Ed25519 keys are below it."""
 
 _LOGGER: Final = logging.getLogger(__name__)
 _MAX_RESPONSE: Final = MAX_NOTE_SIZE
-_ACCUSED: Final = b"urn:muniment:problem:misbehaviour-proven"
-
-
-class WitnessError(MunimentError):
-    """A witness did not answer, or not with what the protocol demands."""
-
-
-class AccusedError(WitnessError):
-    """The witness holds evidence that this log's key signed two histories; it signs no more."""
-
-
-class AheadError(WitnessError):
-    """The witness says that it has cosigned what the checkpoint's tree does not contain.
-
-    Only its word: the answer is signed by nobody.
-
-    Attributes:
-        beyond: the size that it says it has cosigned, beyond the checkpoint's; None when it has
-            cosigned another tree at a size that the checkpoint's tree has.
-    """
-
-    def __init__(self, what: str, beyond: int | None = None) -> None:
-        super().__init__(what)
-        self.beyond = beyond
 
 
 class Cosigned(NamedTuple):
@@ -91,14 +57,13 @@ class WitnessClient:
         label: its names in the policy, for metrics and logs.
         url: the submission prefix.
         names: its names in the policy.
-        size: the tree size that it is believed to have cosigned last.
     """
 
     def __init__(self, session: Session, url: str, witnesses: Sequence[PolicyWitness]) -> None:
         """Takes the policy's witnesses that share this URL."""
         self.label: Final = "+".join(witness.name for witness in witnesses)
         self.url: Final = url.rstrip("/")
-        self.size = 0
+        self._exchange = Exchange()
         self._session = session
         self._http: HttpClient | None = None
         self._verifiers: list[Verifier] = [verifier_for(witness.vkey) for witness in witnesses]
@@ -106,6 +71,15 @@ class WitnessClient:
         self.names: Final = frozenset(self._names.values())
         self._is_ahead = False
         self._keys = {(vkey.name, vkey.key_id) for vkey in self._names}
+
+    @property
+    def size(self) -> int:
+        """The tree size that it is believed to have cosigned last."""
+        return self._exchange.size
+
+    @size.setter
+    def size(self, size: int) -> None:
+        self._exchange.size = size
 
     async def add_checkpoint(
         self,
@@ -121,58 +95,25 @@ class WitnessClient:
         Raises:
             WitnessError: no valid cosignature came; the message says why.
         """
-        new = signed.checkpoint.size
-        for _ in range(MAX_ATTEMPTS):
-            # A size beyond ours is asked about again: it is only what somebody's answer said.
-            old = min(self.size, new)
-            request = AddCheckpoint(old, tuple(await prove(old, new)), signed).encode()
-            answer = await self._request("POST", "/add-checkpoint", request)
-            if answer.status >= 400 and len(request) > LONG_REQUEST:
-                event(
-                    _LOGGER,
-                    logging.WARNING,
-                    "a refused request is longer than some witnesses take: retire a log key",
-                    witness=self.label,
-                    bytes=len(request),
-                    some_take=LONG_REQUEST,
-                )
+
+        def check(body: bytes) -> Cosigned:
             with _interpreting("answer"):
-                cosigned = self._judge(answer, signed, old)
-            if cosigned is not None:
-                self.size = new
-                return cosigned
-        raise WitnessError(f"{MAX_ATTEMPTS} conflicts in a row")
+                return self._check(signed, body)
 
-    def _judge(self, answer: Answer, signed: SignedCheckpoint, old: int) -> Cosigned | None:
-        """What an answer comes to; None when the same is to be asked from the size that it names.
+        return (await self._exchange.add(signed, prove, self._post, check)).cosigned
 
-        Raises:
-            WitnessError: no valid cosignature came.
-        """
-        new = signed.checkpoint.size
-        status, body = answer.status, answer.body
-        if status == 200:
-            return self._check(signed, body)
-        if status == 403 and _ACCUSED in body:
-            raise AccusedError(f"it holds evidence against this log: {_excerpt(body)}")
-        # It compared the checkpoint with what it holds at a size that it has named itself.
-        differs = AheadError(f"it has cosigned another tree: status {status}: {_excerpt(body)}")
-        if status == 422 and old > 0:
-            raise differs
-        if status != 409 or (answer.media_type != SIZE_CONTENT_TYPE and old < new):
-            raise WitnessError(f"status {status}: {_excerpt(body)}")
-        try:
-            size = parse_size(body)
-        except MunimentError as error:
-            if old == new > 0:
-                raise differs from error
-            raise WitnessError(f"a conflict without a size: {error}") from error
-        if size == old == new > 0:
-            raise differs
-        self.size = size
-        if size > new:
-            raise AheadError(f"it has cosigned size {size}, beyond {new}", size)
-        return None
+    async def _post(self, request: bytes) -> Reply:
+        answer = await self._request("POST", "/add-checkpoint", request)
+        if answer.status >= 400 and len(request) > LONG_REQUEST:
+            event(
+                _LOGGER,
+                logging.WARNING,
+                "a refused request is longer than some witnesses take: retire a log key",
+                witness=self.label,
+                bytes=len(request),
+                some_take=LONG_REQUEST,
+            )
+        return Reply(answer.status, answer.media_type, answer.body)
 
     async def latest(self, origin: str, log: Sequence[Verifier]) -> SignedCheckpoint | None:
         """The newest checkpoint of a log that the witness shows, its log signature verified.
@@ -187,7 +128,7 @@ class WitnessClient:
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise WitnessError(f"status {answer.status}: {_excerpt(body)}")
+            raise WitnessError(f"status {answer.status}: {excerpt(body)}")
         with _interpreting("checkpoint"):
             signed = parse_signed_checkpoint(body)
             verify_note(signed.note, log)
@@ -296,7 +237,3 @@ def _interpreting(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise WitnessError(f"its {what}: {str(error) or type(error).__name__}") from error
-
-
-def _excerpt(body: bytes) -> str:
-    return repr(body[:200].decode("utf-8", "replace"))

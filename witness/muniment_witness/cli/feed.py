@@ -4,24 +4,17 @@ Neither has to be ours: the log needs its checkpoint and tiles (tlog-tiles), the
 add-checkpoint. A log that does not know a witness is witnessed this way by whoever cares to.
 """
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from muniment.tlog.addcheckpoint import AheadError, Exchange, Reply, WitnessError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
-from muniment.tlog.encoding import MunimentError
+from muniment.tlog.encoding import FormatError, MunimentError
 from muniment.tlog.note import SignatureLine, Verifier
-from muniment.tlog.witnesswire import (
-    SIZE_CONTENT_TYPE,
-    AddCheckpoint,
-    parse_cosignatures,
-    parse_size,
-)
+from muniment.tlog.witnesswire import parse_cosignatures
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.tiles import TileCache, TileReader
 from muniment_witness.judge.decide import Log
 from muniment_witness.judge.relation import authentic
-
-ATTEMPTS: Final = 4
-"""Requests for one checkpoint: each conflict tells the size to start from."""
 
 
 class RefusedError(MunimentError):
@@ -60,7 +53,7 @@ class Feeder:
         self._log_url = log_url
         self._witness_url = witness_url
         self._reader = TileReader(transport, TileCache())
-        self._size = 0
+        self._exchange = Exchange()
 
     async def feed(self) -> FeedResult:
         """Feeds the log's present checkpoint.
@@ -76,30 +69,22 @@ class Feeder:
             raise UnreachableError(f"the log's checkpoint: status {answer.status}")
         seen = authentic(self._log, parse_signed_checkpoint(answer.body))
         new = seen.head
-        for _ in range(ATTEMPTS):
-            old = min(self._size, new.size)
-            proof: tuple[bytes, ...] = ()
-            if 0 < old < new.size:
-                prefix, tiles = await self._reader.prefix(
-                    self._log.origin, old, new, [self._log_url]
-                )
-                self._reader.cache.put(self._log.origin, tiles)
-                proof = prefix.proof
-            request = AddCheckpoint(old, proof, seen.signed)
-            told = await self._transport.post(
-                f"{self._witness_url}/add-checkpoint", request.encode()
-            )
-            if told.status == 200:
-                self._size = new.size
-                return FeedResult(
-                    seen.signed.encode(), new.size, old, parse_cosignatures(told.body)
-                )
-            if told.status != 409 or told.content_type != SIZE_CONTENT_TYPE:
-                excerpt = told.body[:200].decode("utf-8", "replace")
-                raise RefusedError(f"the witness answered {told.status}: {excerpt!r}")
-            self._size = parse_size(told.body)
-            if self._size > new.size:
-                raise RefusedError(
-                    f"the witness has cosigned size {self._size}, the log shows {new.size}"
-                )
-        raise RefusedError(f"{ATTEMPTS} conflicts in a row")
+
+        async def prove(old: int, _new: int) -> tuple[bytes, ...]:
+            if not 0 < old < new.size:
+                return ()
+            prefix, tiles = await self._reader.prefix(self._log.origin, old, new, [self._log_url])
+            self._reader.cache.put(self._log.origin, tiles)
+            return prefix.proof
+
+        try:
+            added = await self._exchange.add(seen.signed, prove, self._post, parse_cosignatures)
+        except WitnessError as error:
+            if isinstance(error.__cause__, FormatError) and not isinstance(error, AheadError):
+                raise  # it does not speak the protocol: that is no refusal
+            raise RefusedError(f"the witness does not sign: {error}") from error
+        return FeedResult(seen.signed.encode(), new.size, added.old, added.cosigned)
+
+    async def _post(self, request: bytes) -> Reply:
+        told = await self._transport.post(f"{self._witness_url}/add-checkpoint", request)
+        return Reply(told.status, told.content_type, told.body)
