@@ -14,6 +14,7 @@ from muniment.http import logclient
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
 from muniment.http.urls import check_url
+from muniment.local.backoff import seconds_to_wait
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import leaf_hash
@@ -299,8 +300,8 @@ async def test_proofs_from_tiles_hold() -> None:
 
 
 def test_clients_that_were_sent_away_do_not_come_back_as_one() -> None:
-    asked = [logclient.seconds_to_wait(0.05, 2.0) for _ in range(1000)]
+    asked = [seconds_to_wait(0.05, 2.0) for _ in range(1000)]
     assert 2.0 <= min(asked) <= max(asked) <= 3.0
     assert max(asked) - min(asked) > 0.9
-    unasked = [logclient.seconds_to_wait(0.4, 0.0) for _ in range(1000)]
+    unasked = [seconds_to_wait(0.4, 0.0) for _ in range(1000)]
     assert 0.2 <= min(unasked) <= max(unasked) <= 0.4

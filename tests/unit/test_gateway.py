@@ -21,7 +21,8 @@ from muniment.errors import (
 )
 from muniment.gateway import delivery
 from muniment.gateway.gateway import Gateway
-from muniment.http.logclient import seconds_to_wait
+from muniment.local import backoff
+from muniment.local.backoff import seconds_to_wait
 from muniment.records.api import RecordError, parse_record
 from muniment.records.manifest import build_batch
 from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
@@ -325,7 +326,7 @@ async def test_retry_after_is_respected(monkeypatch: pytest.MonkeyPatch) -> None
         asked.append(seconds)
         return 0.0
 
-    monkeypatch.setattr(delivery, "seconds_to_wait", at_once)
+    monkeypatch.setattr(backoff, "seconds_to_wait", at_once)
     async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
         sim.script.extend(
             [(429, "slow-down", {"retry_after": 7}), (503, "busy", {"retry_after": 2}), (503, "x")]

@@ -34,8 +34,8 @@ from muniment.http.logclient import (
     LogReceipt,
     PublishedPart,
     receipt_of,
-    seconds_to_wait,
 )
+from muniment.local.backoff import Backoff
 from muniment.records.manifest import MAX_BATCH_BYTES, MAX_MANIFEST, Batch, build_batch
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy
@@ -216,7 +216,7 @@ class Delivery:
 
     async def _answer(self, flight: Flight) -> tuple[LogReceipt, str] | None:
         """Tries until the log has answered for good; None when it refused and that is settled."""
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         wait = self._options.publish_wait if flight.published else None
         while True:
             asked = 0.0
@@ -244,8 +244,7 @@ class Delivery:
                 asked = refusal.retry_after or 0.0
             else:
                 return answer, ""
-            await asyncio.sleep(seconds_to_wait(pause, asked))
-            pause = min(2 * pause, LONGEST_PAUSE)
+            await asyncio.sleep(backoff.next(asked))
 
     def _before(self, flight: Flight) -> Flight | None:
         """The batch in flight before this one; None for the first, or when it has left."""

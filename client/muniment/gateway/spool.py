@@ -22,7 +22,6 @@ itself when there is room again.
 import asyncio
 import itertools
 import logging
-import random
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -39,6 +38,7 @@ from muniment.errors import (
 )
 from muniment.gateway.spoolfile import SpoolFile
 from muniment.gateway.spoolstore import SpoolStore
+from muniment.local.backoff import Backoff
 from muniment.local.home import Home
 from muniment.local.logs import event
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
@@ -268,7 +268,7 @@ class Spool:
     # Delivering
 
     async def _deliver(self) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         conflicts = 0
         while not isinstance(self._failure, StreamError):
             before = self._file.base
@@ -301,8 +301,9 @@ class Spool:
             except Exception as error:
                 self._fail(StreamError(f"internal error: {error!r}"))
                 raise
-            pause = FIRST_PAUSE if self._file.base > before else min(2 * pause, LONGEST_PAUSE)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            if self._file.base > before:
+                backoff.reset()
+            await asyncio.sleep(backoff.next())
 
     def _fail(self, error: MunimentError) -> None:
         self._failure = error

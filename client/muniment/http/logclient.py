@@ -6,7 +6,6 @@ not); errors come as the types of ``muniment.errors`` and as nothing else.
 """
 
 import asyncio
-import random
 import zlib
 from collections.abc import Sequence
 from types import TracebackType
@@ -20,6 +19,7 @@ from muniment.http.access import Access
 from muniment.http.client import Answer, HttpClient, HttpError, TooLongError
 from muniment.http.typedjson import decode_json
 from muniment.http.urls import check_url
+from muniment.local.backoff import Backoff
 from muniment.tlog.encoding import FormatError, frame, parse_base64, unframe
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import MAX_NOTE_SIZE
@@ -463,7 +463,7 @@ class LogClient:
     # The two ways to ask
 
     async def _get(self, path: str, *, limit: int) -> bytes:
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE, factor=3)
         for attempt in range(1, READ_ATTEMPTS + 1):
             try:
                 return await self._once("GET", path, limit=limit)
@@ -475,8 +475,7 @@ class LogClient:
                     retry_after = error.retry_after or 0.0
                 if attempt == READ_ATTEMPTS:
                     raise
-                await asyncio.sleep(seconds_to_wait(pause, retry_after))
-                pause *= 3
+                await asyncio.sleep(backoff.next(retry_after))
         raise AssertionError("the loop returns or raises")
 
     async def _once(
@@ -503,18 +502,6 @@ class LogClient:
         if answer.status != 200:
             raise _refusal(answer, path)
         return answer.body
-
-
-def seconds_to_wait(pause: float, asked: float) -> float:
-    """How long to wait before another attempt: jittered, and never less than the log asked for.
-
-    Args:
-        pause: The longest wait of this attempt when nothing was asked for.
-        asked: What the log asked for (``Retry-After``), or 0.
-    """
-    jitter = random.random()  # noqa: S311 - no secret
-    # What was asked for is stretched: those whom a full log sends away must not come back as one.
-    return max(pause * (0.5 + jitter / 2), asked * (1 + jitter / 2))
 
 
 def decode_hashes(hashes: list[str], what: str) -> tuple[bytes, ...]:

@@ -7,7 +7,6 @@ Redirects are not followed: alarms go where the operator said, and nowhere else.
 import asyncio
 import json
 import logging
-import random
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from muniment.errors import RETRIABLE
 from muniment.http.client import HttpError, HttpSession
 from muniment.http.urls import split_url
+from muniment.local.backoff import Backoff
 from muniment.local.logs import event
 
 QUEUE: Final = 256
@@ -112,7 +112,7 @@ class Webhook:
                     self._queue.task_done()
 
     async def _deliver(self, session: HttpSession, body: bytes) -> None:
-        pause, reason = self._first_pause, ""
+        backoff, reason = Backoff(self._first_pause, factor=3), ""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 answer = await session.request(
@@ -130,6 +130,5 @@ class Webhook:
             except Exception as error:  # noqa: BLE001 - whatever an answer comes to
                 reason = type(error).__name__
             if attempt < ATTEMPTS:
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                pause *= 3
+                await asyncio.sleep(backoff.next())
         event(_log, logging.ERROR, "webhook not delivered", host=self._host, reason=reason)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types; `Connection` says what we use
 
+from muniment.local.backoff import Backoff
 from muniment.local.sqlitefile import DatabaseError
 from muniment_log.errors import EngineRefusedError, LogError, UnavailableError
 
@@ -253,14 +254,14 @@ class Database:
     async def _attempt(self, work: Callable[[Connection], Awaitable[T]], what: str) -> T:
         loop = asyncio.get_running_loop()
         deadline: float | None = None
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, MAX_PAUSE)
         while True:
             try:
                 return await self._once(work)
             except (*_AGAIN, *_LOST) as error:
                 now = loop.time()
                 deadline = now + self._patience if deadline is None else deadline
-                if now + pause >= deadline:
+                if now + backoff.pause >= deadline:
                     raise UnavailableError(f"{what}: {_text(error)}") from error
             except asyncpg.PostgresError as error:
                 raise EngineRefusedError(f"{what}: {_text(error)}{_hint(str(error))}") from error
@@ -269,8 +270,7 @@ class Database:
             except Exception as error:
                 # Bytes that are not the protocol, rows without what must be in them.
                 raise UnavailableError(f"{what}: {type(error).__name__}: {_text(error)}") from error
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
-            pause = min(2 * pause, MAX_PAUSE)
+            await asyncio.sleep(backoff.next())
 
     async def _once(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         connection: Any = await self._pool.acquire(timeout=COMMAND_SECONDS)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-import random
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -26,6 +25,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import S3Store
 
+from muniment.local.backoff import Backoff
 from muniment.tlog.encoding import FormatError
 from muniment_log.errors import EngineRefusedError, LogError, StorageError, UnavailableError
 
@@ -211,7 +211,7 @@ class S3Client:
     async def _attempt(self, operation: str, key: str, work: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._seconds
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, MAX_PAUSE)
         while True:
             started = loop.time()
             try:
@@ -237,15 +237,14 @@ class S3Client:
                         f"docs/scale.md. It answered {key}: {_text(error)}"
                     ) from error
                 self._count(operation, "failed", started)
-                if loop.time() + pause >= deadline:
+                if loop.time() + backoff.pause >= deadline:
                     raise UnavailableError(
                         f"{self.name}: {operation} {key}: {_text(error)}"
                     ) from error
             else:
                 self._count(operation, "done", started)
                 return done
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
-            pause = min(2 * pause, MAX_PAUSE)
+            await asyncio.sleep(backoff.next())
 
     def _count(self, operation: str, result: str, started: float) -> None:
         if self._metrics is not None:

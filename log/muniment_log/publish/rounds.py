@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Protocol
 
+from muniment.local.backoff import Backoff
 from muniment.tlog.addcheckpoint import WitnessError
 
 if TYPE_CHECKING:
@@ -122,8 +122,7 @@ class Worker:
         self.failure: WitnessError | None = None
         self.seconds = 0.0
         self._rounds = rounds
-        self._first_pause = first_pause
-        self._longest_pause = longest_pause
+        self._backoff = Backoff(first_pause, longest_pause)
         self._clock = clock
         self._woken = asyncio.Event()
 
@@ -138,7 +137,6 @@ class Worker:
 
     async def run(self) -> None:
         """Asks for each round's cosignature, until cancelled."""
-        pause = self._first_pause
         while True:
             await self._woken.wait()
             self._woken.clear()
@@ -153,13 +151,12 @@ class Worker:
                 first, self.failure = self.failure is None, error
                 await self._rounds.failed(self.client, error, first=first)
                 # Jitter: witnesses that failed together should not all be asked again together.
-                await self._clock.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # no secret
-                pause = min(2 * pause, self._longest_pause)
+                await self._clock.sleep(self._backoff.next())
                 self._woken.set()
             else:
                 self.failure = None
                 self.seconds += (self._clock.time() - began - self.seconds) * _NEWEST
-                pause = self._first_pause
+                self._backoff.reset()
 
 
 class Workers:
