@@ -157,6 +157,8 @@ def _change(path: Path, change: _Change) -> None:
 
 def _chunks(text: str) -> list[str]:
     """The text before the first table, and each table with what follows it."""
+    # By lines, not by tomlkit: that takes the comment before a table for a part of the table above
+    # it, and would remove it with that.
     chunks = [""]
     for line in text.splitlines(keepends=True):
         if _TABLE.match(line):
