@@ -315,6 +315,7 @@ def test_an_integrator_that_is_cut_off_from_one_side_is_replaced(chaos: Chaos, s
 
 @pytest.mark.timeout(600 + 20 * ROUNDS)
 def test_every_receipt_holds_and_there_is_one_history(chaos: Chaos) -> None:
+    """After kills at any of the crash points C3 to C8: C6, C7 and C8 are a cluster's own."""
     tell(f"MUNIMENT_CHAOS_SEED={SEED} MUNIMENT_CHAOS_ROUNDS={ROUNDS}")
     dice = random.Random(SEED)
     chaos.until(lambda: all(gateway.receipts for gateway in chaos.gateways))

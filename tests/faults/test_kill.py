@@ -35,6 +35,7 @@ def tell(text: str) -> None:
 
 
 def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> None:
+    """At any of the crash points C1, C2, C3, C4 and C5."""
     tell(f"MUNIMENT_KILL_SEED={SEED} MUNIMENT_KILL_ROUNDS={ROUNDS}")
     dice = random.Random(SEED)
     with services() as quick, deployed(tmp_path) as made:

@@ -27,6 +27,7 @@ def published_size(deployment: Deployment, least: int) -> int:
 
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    """The kills fall at any of the crash points C1 to C5 of the embedded log."""
     with deployed(tmp_path) as made:
         load = Load(made, seed=2)
         for number in range(ROUNDS):

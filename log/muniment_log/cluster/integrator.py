@@ -170,6 +170,8 @@ class Integrator:
                 tasks.create_task(write_tiles(self._objects, change))
                 tasks.create_task(self._heads.show(change.edge))
             note = await asyncio.to_thread(sign, change.edge.head)
+        # C7: a crash after tiles are stored and before the tree's row is moved. Tiles are a pure
+        # function of the order, so the next integrator writes the very same, create-only.
         await self._store.move(change, sum(len(run.body) for run in runs), note)
         self._advance(change, note)
         self._metrics.committed(runs[-1].end - runs[0].first, perf_counter() - started)

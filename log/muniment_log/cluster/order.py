@@ -159,6 +159,9 @@ class PostgresOrder:
             raise StreamsMovedError(
                 {key: states.get(key, NEW_STREAM) for key in error.states}
             ) from None
+        # C6: a crash of the frontend before its receipts are given, or of the integrator before it
+        # has seen the group. The records are durable at their indices: a retry gets its first
+        # receipt again from any frontend, and the next integrator finds them.
         self._wake()
         return first
 

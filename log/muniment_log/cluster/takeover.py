@@ -75,6 +75,7 @@ class BucketTiles:
         """
         size = parse_signed_checkpoint(note).checkpoint.size
         await self._store.put_published(size, note)
+        # C8: a crash between the two. The object is behind; `reconcile` swaps it at the takeover.
         self._version = await self._objects.swap(CHECKPOINT, note, self._version)
 
     async def reconcile(

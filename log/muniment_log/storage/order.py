@@ -54,6 +54,8 @@ class EmbeddedOrder:
             at += manifest.count + 1
         sign = self._listener.signer()
         head = change.edge.head
+        # C1: a crash before this transaction is durable. Nothing of the group is on disk, and
+        # nobody has a receipt: a retry logs it.
         note = await self._store.commit(
             Commit(
                 change,
@@ -63,6 +65,8 @@ class EmbeddedOrder:
                 kept_of(orderings, first, self._kept),
             )
         )
+        # C2: a crash after it, before the receipts are given. The group is in the tree at its
+        # indices, and a retry gets its first receipt again.
         self._edge = change.edge
         self._listener.committed(change, note)
         return first
