@@ -21,6 +21,7 @@ from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.treestore import TreeStore
 from muniment_log.core.integrate import EMPTY_EDGE, Integration
 from muniment_log.core.sequencer import Sequencer, SequencerLimits
+from muniment_log.core.sharedsequencer import SharedSequencer
 from muniment_log.core.tokens import TokenFramer
 from muniment_log.metrics import LogMetrics
 from muniment_log.storage.embedded import EmbeddedTiles
@@ -140,7 +141,7 @@ async def clustered(
         )
         framer = TokenFramer(ORIGIN, signing.log_signer())
         sequencers = [
-            Sequencer(
+            SharedSequencer(
                 order=PostgresOrder(database, backlog or Backlog(), kept=limits.recalled_records),
                 queue=limits.queue(framer),
                 metrics=metrics,

@@ -12,7 +12,8 @@ from muniment_log.cluster.database import Database
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.core.ports import StreamKey
-from muniment_log.core.sequencer import Sequencer, SequencerLimits
+from muniment_log.core.sequencer import SequencerLimits
+from muniment_log.core.sharedsequencer import SharedSequencer
 from muniment_log.core.tokens import TokenFramer
 from muniment_log.errors import StreamGapError, UnavailableError
 from muniment_log.metrics import LogMetrics
@@ -29,7 +30,7 @@ async def test_what_another_frontend_acknowledged_is_no_gap(
         opened = [await Database.open(url, patience=0.2) for url in (database, blind)]
         await migrate(opened[0])
         sequencers = [
-            Sequencer(
+            SharedSequencer(
                 order=PostgresOrder(one, Backlog()),
                 queue=limits.queue(TokenFramer(ORIGIN, signing.log_signer())),
                 metrics=LogMetrics(Metrics("test")),

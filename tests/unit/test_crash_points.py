@@ -1,4 +1,4 @@
-"""The numbered crash points in the commit and publish paths: each stands once, each has its test."""
+"""The crash points of the commit and publish paths: each has one number, and its test."""
 
 import re
 from pathlib import Path

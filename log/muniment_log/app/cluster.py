@@ -25,7 +25,7 @@ from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.view import PublishedView
 from muniment_log.core.budgets import Budgets
-from muniment_log.core.sequencer import Sequencer
+from muniment_log.core.sharedsequencer import SharedSequencer
 from muniment_log.core.tokens import TokenFramer
 from muniment_log.http.access import AccessControl
 from muniment_log.http.admin import Admin
@@ -148,7 +148,7 @@ async def serve(
                 file.limits.recalled_records,
             )
             framer = TokenFramer(file.origin, config.signers[0])
-            sequencer = Sequencer(
+            sequencer = SharedSequencer(
                 order=order,
                 queue=file.limits.sequencer.queue(framer),
                 metrics=measured,

@@ -124,8 +124,6 @@ class Backlog:
 class PostgresOrder:
     """The `Order` in PostgreSQL, one of any number."""
 
-    is_shared = True
-
     def __init__(
         self,
         database: Database,

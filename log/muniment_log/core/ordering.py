@@ -76,11 +76,6 @@ class RecalledError(LogError):
 class Order(Protocol):
     """Gives batches their indices, durably."""
 
-    @property
-    def is_shared(self) -> bool:
-        """Whether other processes order batches too."""
-        ...
-
     async def order(self, orderings: Sequence[Ordering]) -> int:
         """Orders batches, all or none, one after the other; the leaf index of the first record.
 

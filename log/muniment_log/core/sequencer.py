@@ -4,11 +4,9 @@ Handlers enqueue verified batches; one task takes all that waits (bounded by lea
 hands it to the storage's `Order`. While one group is on its way to the disk the next gathers, so
 groups grow with the load and a lone batch waits for nothing.
 
-What makes groups durable differs. The embedded order is the only one of its log: what this process
-remembers of a stream is the truth, and when a commit fails nobody knows what is on disk, so the
-sequencer stops for good and the process ends. A *shared* order (a cluster's) has other sequencers
-beside this one: what is remembered of a stream is only a guess that the transaction checks, batches
-that came early are looked for by polling, and after an error everything remembered is forgotten.
+This class is for an order that is the only one of its log: what this process remembers of a stream
+is the truth, and when a commit fails nobody knows what is on disk, so the sequencer stops for good
+and the process ends. `sharedsequencer` is for an order that has other sequencers beside it.
 
 Crash argument. A receipt is given only after its transaction is durable, so a restart finds every
 acknowledged batch. When the outcome of a transaction is not known, everybody who waits gets an
@@ -21,12 +19,11 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from muniment_log.core.claims import Claims
-from muniment_log.core.ordering import RecalledError, StreamsMovedError
+from muniment_log.core.ordering import RecalledError
 from muniment_log.core.ports import Receipt, StreamKey, StreamState
 from muniment_log.core.queueing import Queue, Records
 from muniment_log.core.recall import KEPT
@@ -51,10 +48,6 @@ if TYPE_CHECKING:
     from muniment_log.core.repeats import Request
     from muniment_log.core.tokens import TokenFramer
     from muniment_log.metrics import LogMetrics
-
-POLL_SECONDS: Final = 0.01
-"""How often a shared order is asked for the batches that early ones wait for: they are on their way
-through another process, which takes some milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +200,8 @@ class Sequencer:
 
     async def stream(self, key: StreamKey) -> StreamState:
         """Where a stream continues, as committed."""
-        known = None if self._order.is_shared else self._streams.get(key)
-        if known is not None:
-            return known.committed
-        return await self._order.stream(key)
+        known = self._streams.get(key)
+        return await self._order.stream(key) if known is None else known.committed
 
     async def run(self) -> None:
         """Commits what waits, until cancelled.
@@ -219,16 +210,16 @@ class Sequencer:
             StorageError: a commit failed; the process must end.
         """
         try:
-            async with asyncio.TaskGroup() as tasks:
-                if self._order.is_shared:
-                    tasks.create_task(self._follow(), name="parked batches")
-                await self._commit_all()
+            await self._work()
         except BaseExceptionGroup as group:
             self._fail(group.exceptions[0])
             raise group.exceptions[0] from group
         except BaseException as error:
             self._fail(error)
             raise
+
+    async def _work(self) -> None:
+        await self._commit_all()
 
     async def _commit_all(self) -> None:
         while True:
@@ -252,28 +243,6 @@ class Sequencer:
             self._queue.is_held = False
         return True
 
-    async def _follow(self) -> None:
-        """Looks for the batches that early ones wait for, in case another process ordered them."""
-        while True:
-            await self._parked.wait()
-            waiting = [s for s in self._streams.values() if s.parked and not s.queued]
-            if not waiting:
-                if not any(stream.parked for stream in self._streams.values()):
-                    self._parked.clear()
-            else:
-                began = asyncio.get_running_loop().time()
-                try:
-                    states = await self._order.streams([stream.key for stream in waiting])
-                except (UnavailableError, OverloadedError, EngineRefusedError):
-                    states = {}  # it goes on to wait, at most until its time is over
-                    began = 0.0
-                for stream in waiting:
-                    stream.looked = max(stream.looked, began)
-                    state = states.get(stream.key, stream.committed)
-                    if not stream.queued and state.next > stream.committed.next:
-                        await self._move(stream, state)
-            await asyncio.sleep(POLL_SECONDS)
-
     async def _submit(self, stream: Stream, batch: Batch, digest: bytes) -> Receipt:
         place, known = stream.place(batch, digest)
         if known is not None:
@@ -282,9 +251,7 @@ class Sequencer:
         if place is Place.PAST:
             return await self._receipt_of(stream.key, first, digest)
         if place is Place.EARLY and len(stream.parked) >= self._limits.parked_batches:
-            if self._order.is_shared:  # others may have what is missing here, see `_expire`
-                raise OverloadedError("too many batches of the stream wait for the one before them")
-            raise StreamGapError(stream.expected.next, first)
+            raise self._too_early(stream, first)
         size = len(batch.body)
         self._take(size)
         pending = Pending(stream.key, batch, digest, new_future())
@@ -317,25 +284,15 @@ class Sequencer:
         end = accepted.index + accepted.count
         return Receipt(accepted.index, accepted.count, end, end + 1)
 
-    def _expire(
-        self, stream: Stream, pending: Pending, since: float, *, again: bool = True
-    ) -> None:
-        """A batch has been early for long enough, since a time of the event loop's clock."""
-        if stream.parked.get(pending.first) is not pending:
-            return
-        if self._order.is_shared and stream.looked < since:
-            # What is remembered of the stream is a guess from before the batch came: another
-            # process may have acknowledged what it follows. That is no gap.
-            if again:
-                again_in = self._limits.parked_seconds
-                expire = partial(self._expire, stream, pending, since, again=False)
-                asyncio.get_running_loop().call_later(again_in, expire)
-                return
+    def _too_early(self, stream: Stream, first: int) -> Exception:
+        """Why a batch is refused before which too much of its stream is missing."""
+        return StreamGapError(stream.expected.next, first)
+
+    def _expire(self, stream: Stream, pending: Pending, since: float) -> None:  # noqa: ARG002  # where the order is shared
+        """Refuses a batch that has been early since a time of the event loop's clock."""
+        if stream.parked.get(pending.first) is pending:
             del stream.parked[pending.first]
-            refuse(pending, UnavailableError("it cannot be seen where the stream continues"))
-            return
-        del stream.parked[pending.first]
-        refuse(pending, StreamGapError(stream.expected.next, pending.first))
+            refuse(pending, StreamGapError(stream.expected.next, pending.first))
 
     async def _hold(self, key: StreamKey) -> Stream:
         """The stream's state in memory, read from the store when it is not there."""
@@ -382,24 +339,13 @@ class Sequencer:
         self._queue.is_committing = True
         try:
             at = await self._order.order(orderings)
-        except StreamsMovedError as moved:
+        except Exception as error:
             self._queue.is_committing = False
-            await self._put_back(group, moved.states)
-            return
-        except RecalledError as recalled:
-            self._queue.is_committing = False
-            known = group.take_out(recalled.names)
-            await self._put_back(group, {})
-            for waiting in known:
-                waiting.refuse(recalled)
-            return
-        except (OverloadedError, UnavailableError, EngineRefusedError) as error:
-            self._queue.is_committing = False
-            if isinstance(error, OverloadedError):
-                self._metrics.refused.labels("overload").inc()
-            group.refuse(error)
-            self._refuse_waiting(error)
-            return
+            if await self._is_undone(group, error):
+                return
+            self._fail(error)
+            group.refuse(self._unavailable())
+            raise
         except BaseException as error:
             self._fail(error)
             group.refuse(self._unavailable())
@@ -409,46 +355,12 @@ class Sequencer:
         leaves = sum(len(ordering.batch.offsets) for ordering in orderings)
         self._metrics.committed(leaves, perf_counter() - started)
 
-    async def _put_back(self, group: Group, moved: dict[StreamKey, StreamState]) -> None:
-        """After a group of which nothing was ordered, because another process moved streams."""
-        self._queue.put_back(group)
-        for stream, _, _ in group.framed:
-            stream.committed = moved.get(stream.key, stream.committed)
-            stream.expected = stream.committed
-        for key, state in moved.items():
-            stream = self._streams[key]
-            if stream.queued or stream.parked:
-                await self._move(stream, state)
+    async def _is_undone(self, group: Group, error: Exception) -> bool:  # noqa: ARG002  # as above
+        """Whether nothing of a group was ordered, and all of it has been answered or put back.
 
-    async def _move(self, stream: Stream, state: StreamState) -> None:
-        """Judges all that waits on a stream anew, after another process has moved it."""
-        waiting = sorted(
-            [*stream.queued.values(), *stream.parked.values()], key=lambda pending: pending.first
-        )
-        self._queue.drop(stream.key)
-        stream.restart(state)
-        past: list[Pending] = []
-        # All of them before anything is awaited: meanwhile the same batches may be sent again.
-        for pending in waiting:
-            try:
-                place, _ = stream.place(pending.batch, pending.digest)
-            except StreamConflictError as error:
-                refuse(pending, error)
-                continue
-            if place is Place.NEXT:
-                self._enqueue(stream, pending)
-            elif place is Place.EARLY:
-                self._park(stream, pending)
-            else:
-                past.append(pending)
-        for pending in past:
-            try:
-                receipt = await self._receipt_of(stream.key, pending.first, pending.digest)
-            except (StreamConflictError, UnavailableError, EngineRefusedError) as error:
-                refuse(pending, error)
-            else:
-                if not pending.done.done():
-                    pending.done.set_result(receipt)
+        Otherwise the outcome is unknown, and the sequencer stops.
+        """
+        return False
 
     def _answer(self, group: Group, at: int) -> None:
         for pending in group.signed:

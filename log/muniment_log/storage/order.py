@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 class EmbeddedOrder:
     """The `Order` on the embedded store; the only one that writes to it."""
 
-    is_shared = False
-
     def __init__(self, store: Store, edge: RightEdge, listener: Listener, kept: int = KEPT) -> None:
         """Starts from the right edge that the store holds; see `recall.KEPT`."""
         self._store = store
