@@ -215,7 +215,7 @@ def load(path: Path) -> WitnessConfig:
 def watched(
     path: Path, file: WitnessFile, signers: Sequence[Signer]
 ) -> tuple[dict[str, Log], dict[str, LogOptions], tuple[Peer, ...], dict[str, str]]:
-    """What a file says of logs and peers: logs, options and read tokens as in `WitnessConfig`.
+    """Reads logs and peers of a file: logs, options and read tokens as in `WitnessConfig`.
 
     Raises:
         ConfigError: If anything in it cannot be used; names file and key.
@@ -254,7 +254,7 @@ def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str,
 def _verifiers(
     path: Path, table: str, vkeys: Sequence[str], algorithms: Sequence[int], what: str
 ) -> tuple[Verifier, ...]:
-    """The verifiers of keys of one name."""
+    """Makes the verifiers of keys of one name."""
     verifiers: list[Verifier] = []
     for place, text in enumerate(vkeys):
         key = f"{table}.vkeys[{place}]"

@@ -1,4 +1,4 @@
-"""A witness that serves, and takes up a changed configuration without a restart.
+"""A witness that serves, and applies a changed configuration without a restart.
 
 The parts and the routes are built anew for the new configuration and replace the old ones as a
 whole, so that a reload gives what a start gives. What must go on is shared: the database, the
@@ -28,7 +28,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 RELOADED: Final = frozenset({"log", "peer", "outgoing", "key_passphrase_file"})
-"""What of the file a running witness takes up; all else takes a restart."""
+"""The tables and keys of the file that a reload applies; all else takes a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Running:
         self._in_force = InForce(parts.config.path)
 
     async def start(self) -> None:
-        """Learns what others remember of this witness, and begins to work."""
+        """Asks others what this witness signed, and begins to work."""
         watch = self._parts.watch
         # Before anything can be asked: a database restored from an old copy must not sign.
         await watch.start()
@@ -86,7 +86,7 @@ class Running:
         ]
 
     def stop(self) -> None:
-        """Ends the work."""
+        """Cancels the tasks."""
         for task in self._work:
             task.cancel()
 
@@ -95,7 +95,7 @@ class Running:
         return await self._parts.routes.respond(request)
 
     async def reload(self) -> None:
-        """Takes up the logs, peers, tokens and CAs that the configuration file names now.
+        """Applies the logs, peers, tokens and CAs that the configuration file names now.
 
         Raises:
             ConfigError: If the file or one that it names cannot be used, or something else in it
@@ -121,7 +121,7 @@ class Running:
         event(_LOGGER, logging.INFO, "reloaded", logs=len(config.logs), peers=len(config.peers))
 
     def admin(self) -> App:
-        """What the administrative socket serves."""
+        """Makes the routes of the administrative socket."""
         app = App(Metrics("muniment_witness_admin"))
 
         async def status(_: Request) -> Response:

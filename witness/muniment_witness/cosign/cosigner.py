@@ -33,7 +33,7 @@ MAX_GROUP: Final = 64
 _LOGGER: Final = logging.getLogger(__name__)
 
 SuspensionCheck = Callable[[str], Refusal | None]
-"""Says why nothing of an origin is signed at present; None when it is."""
+"""Gives the reason why nothing is signed for an origin at present; None without one."""
 
 
 class _OwnCosignatures(NamedTuple):
@@ -81,11 +81,11 @@ class Cosigner:
         self._clock_alarm = False
 
     def obey(self, held: SuspensionCheck) -> None:
-        """Asks another judge, from the next request on, which origins are held back."""
+        """Follows other suspensions, from the next request on."""
         self._held = held
 
     async def add_checkpoint(self, request: Authentic) -> CosignedHead | Refusal:
-        """Judges a request in its turn; returns when the outcome is durable.
+        """Judges a request after those before it; returns when the outcome is durable.
 
         Raises:
             Problem: 503, when too many wait.
@@ -94,7 +94,7 @@ class Cosigner:
         return await self._ask(request, None)
 
     async def add_while_suspended(self, request: Authentic) -> CosignedHead | Refusal:
-        """As `add_checkpoint`, also while the origin is held: what ends that begins with it.
+        """Does as `add_checkpoint`, also while the origin is suspended: its end begins with this.
 
         Raises:
             Problem: 503, when too many wait.
@@ -105,7 +105,7 @@ class Cosigner:
     async def recover(
         self, request: Authentic, lines: tuple[SignatureLine, ...], time: int
     ) -> CosignedHead | Refusal:
-        """Makes a head the latest that this witness itself signed, but has no record of.
+        """Makes a head the latest one that this witness signed before its database was restored.
 
         That is how a restored database catches up: by the same rules and the same guard, also
         while the origin is held, and without a signature.

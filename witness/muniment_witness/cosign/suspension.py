@@ -31,10 +31,10 @@ BEHIND: Final = "behind-own-cosignature"
 """Slug of the refusal while a restored database catches up."""
 
 COPY: Final = "restored-copy"
-"""Slug of the refusal while nobody has told what was signed after the backup."""
+"""Slug of the refusal while it is not known what was signed after the backup."""
 
 ANEW: Final = "begun-anew"
-"""Slug of the refusal while nobody has told what was signed before the database was begun anew."""
+"""Slug of the refusal while it is not known what was signed before the new database."""
 
 Informant = Literal["log", "peer"]
 
@@ -78,7 +78,7 @@ class UnknownRecord:
         return bool(self.asked) and not self.waiting
 
     def refusal(self) -> Refusal:
-        """Why nothing is signed."""
+        """Gives the refusal that a request gets meanwhile."""
         if self.waiting:
             why = f"{' and '.join(sorted(self.waiting))} not heard yet"
         elif self.asked:
@@ -145,11 +145,11 @@ class Suspensions:
             self.unknown[origin].waiting.discard(who)
 
     def acknowledged(self, origin: str) -> Collection[str]:
-        """Hashes (hexadecimal) of the evidence that the operator acknowledged."""
+        """Gives the hashes (hexadecimal) of the evidence that the operator acknowledged."""
         return self._acknowledged.get(origin, ())
 
     def evidence(self, origin: str) -> list[FiledEvidence]:
-        """The evidence against an origin that is not acknowledged."""
+        """Gives the evidence against an origin that is not acknowledged."""
         filed = self._observations.evidence.get(origin)
         if not filed:
             return []
@@ -157,7 +157,7 @@ class Suspensions:
         return [each for each in filed.values() if each.hash.hex() not in settled]
 
     def __call__(self, origin: str) -> Refusal | None:
-        """Why nothing is signed for an origin; None when nothing holds it back."""
+        """Gives the reason why nothing is signed for an origin; None when it is not suspended."""
         if filed := self.evidence(origin):
             return Refusal(
                 403,

@@ -88,7 +88,7 @@ class Situation:
 
 
 def alarms(at: Situation) -> list[Alarm]:
-    """The alarms of a situation, the gravest kinds first."""
+    """Finds the alarms of a situation, the gravest kinds first."""
     found = [
         Alarm("evidence", origin, f"evidence {name}: its key signed two histories")
         for origin, name in at.evidence
@@ -153,7 +153,7 @@ def _of_peers(at: Situation) -> list[Alarm]:
 
 
 def _not_compared(head: PeerHead, *, shows_none: bool) -> str:
-    """Why the head of a peer that answers was not compared; empty when that is no fault.
+    """Says why the head of a peer that answers was not compared; empty when that is no fault.
 
     A peer need not cosign every log. One that shows no head of any, or none of a log that shows its
     cosignature, has no monitoring endpoint here, and a split view between it and us stays unseen.

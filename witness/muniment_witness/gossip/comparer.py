@@ -50,7 +50,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class Comparer:
-    """Owns the frontiers.
+    """Compares heads, and keeps the frontiers.
 
     Attributes:
         reasons: For each unresolved head by digest, why the last attempt failed.
@@ -83,7 +83,7 @@ class Comparer:
     # What is known
 
     def frontier(self, origin: str) -> SignedHead | None:
-        """The newest head of a log that is known to extend all accepted ones; None at first."""
+        """Gives the newest head that is known to extend all accepted ones; None at first."""
         watched = self._watched(origin)
         return self._cosigned(origin) if watched is None or self._is_stale(watched) else watched
 
@@ -165,7 +165,7 @@ class Comparer:
         return result
 
     def known(self, seen: SignedHead) -> Comparison | None:
-        """The result for a head that was compared before, or is the frontier; None otherwise."""
+        """Gives the result for a head that was compared before, or is the frontier, or None."""
         frontier = self.frontier(seen.origin)
         if frontier is not None and frontier.head == seen.head:
             self._observations.resolve(seen.origin, seen.digest)
@@ -287,7 +287,7 @@ class Comparer:
     async def take(
         self, evidence: Evidence, source: str, prefixes: Sequence[str]
     ) -> FiledEvidence | None:
-        """Takes evidence that a peer holds; as `file`, but finds out first what is ours in it.
+        """Files evidence that a peer holds, after it found out which of its heads are ours.
 
         After an acknowledgement, peers of the other side go on finding the acknowledged head
         against each new head of ours; that is nothing new, if the head is known to be ours.

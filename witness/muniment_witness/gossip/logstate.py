@@ -1,11 +1,11 @@
-"""What a witness knows of reading its logs."""
+"""The state of reading the logs."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class LogState:
-    """What is known of reading one log.
+    """The state of reading one log.
 
     Attributes:
         reached: When it last gave a checkpoint that its key signed, Unix seconds; 0 for never.

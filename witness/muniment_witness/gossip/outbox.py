@@ -1,4 +1,4 @@
-"""What the peers are to be told without waiting for their next round."""
+"""Holds what is pushed to the peers without waiting for their next round."""
 
 import asyncio
 from collections import deque

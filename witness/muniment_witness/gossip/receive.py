@@ -1,4 +1,4 @@
-"""What a Muniment witness takes from the pushes of its peers, and of anybody else.
+"""Takes the pushes of peers, and of anybody else.
 
 What comes in is verified before anything is kept or passed on: a head must be signed by a
 configured log, evidence must hold against configured keys. Each peer has its own budget and
@@ -41,7 +41,7 @@ EVIDENCE_PER_SECOND: Final = 1.0
 EVIDENCE_BURST: Final = 16.0
 
 STRANGERS_SHARE: Final = 0.25
-"""What all strangers together may use, as a part of what one peer may."""
+"""The budget of all strangers together, as a share of one peer's."""
 
 _REQUESTS: Final = "a refused request"
 """The sender of heads that came with requests; no peer has such a name, with spaces in it."""
@@ -85,7 +85,7 @@ class PushReceiver:
 
     @property
     def waiting(self) -> int:
-        """Pushed heads that wait to be compared."""
+        """How many pushed heads wait to be compared."""
         return sum(map(len, self._queues.values()))
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""What add-checkpoint requests show of their log, kept whether they are accepted or not.
+"""Learns from add-checkpoint requests, whether they are accepted or not.
 
 Before a request is judged, the witness makes sure that what it has read of the log counts, too;
 after a refusal, it keeps what the refused checkpoint proves or makes doubtful.

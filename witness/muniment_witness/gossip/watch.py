@@ -88,7 +88,7 @@ class Watch:
         return self.board.raised
 
     async def start(self) -> None:
-        """Learns what logs and peers remember of this witness, before it signs anything."""
+        """Asks logs and peers what this witness signed, before it signs anything."""
         looks = [self.puller.look_for_own(origin) for origin in self.puller.state]
         heads = {origin: self.store.head(origin).size for origin in self.config.logs}
         first = [

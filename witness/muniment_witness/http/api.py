@@ -73,7 +73,7 @@ class WitnessHttp:
         )
 
     def app(self) -> App:
-        """The routes."""
+        """Makes the routes."""
         app = App(self._metrics, ERRORS)
         app.operations(self._ready)
         add_routes(app, self._watch)

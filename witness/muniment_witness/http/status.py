@@ -23,7 +23,7 @@ _STYLE = (
 
 
 def status_of(watch: Watch) -> dict[str, Any]:
-    """The status as JSON values; times are Unix seconds, null for never."""
+    """Makes the status as JSON values; times are Unix seconds, null for never."""
     situation = watch.situation()
     return {
         "name": watch.config.file.name,
@@ -107,7 +107,7 @@ def _peer(watch: Watch, name: str) -> dict[str, Any]:
 
 
 def html_of(status: dict[str, Any]) -> bytes:
-    """The status as a page."""
+    """Makes the status as an HTML page."""
     name = escape(status["name"])
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>',

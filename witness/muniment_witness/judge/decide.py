@@ -140,7 +140,7 @@ def decide(state: State, request: AddCheckpoint, now: int) -> Acceptance | Refus
 
 
 def authenticate(log: Log | None, request: AddCheckpoint) -> Authentic | Refusal:
-    """Rules 1 and 2: a known log, and its signature.
+    """Applies rules 1 and 2: a known log, and its signature.
 
     Args:
         log: The log of the request's origin; None when the origin is unknown.
@@ -167,7 +167,7 @@ def authenticate(log: Log | None, request: AddCheckpoint) -> Authentic | Refusal
 
 
 def advance(head: Head, signed: int, request: Authentic, now: int) -> Acceptance | Refusal:
-    """Rules 3 to 9: whether the head may move.
+    """Applies rules 3 to 9: whether the head may move.
 
     Args:
         head: The latest cosigned head of the origin.

@@ -78,7 +78,7 @@ def authentic(log: Log, signed: SignedCheckpoint) -> SignedHead:
 
 
 def restored(log: Log, note: bytes) -> SignedHead:
-    """A head that is only a suspicion: verified again, because keys may have been removed.
+    """Parses a suspicion, and verifies it again, because keys may have been removed.
 
     Raises:
         FormatError: If it is not a checkpoint.
@@ -88,7 +88,7 @@ def restored(log: Log, note: bytes) -> SignedHead:
 
 
 def recorded(note: bytes) -> SignedHead:
-    """A head that this witness accepted and stored: what it stands for outlives the log's key.
+    """Parses a head that this witness accepted and stored: it outlives the log's key.
 
     Raises:
         FormatError: If it is not a checkpoint.
@@ -103,7 +103,7 @@ def digest_of(signed: SignedCheckpoint) -> bytes:
 
 
 def compare(frontier: SignedHead | None, seen: SignedHead) -> Same | Unproven | Evidence:
-    """Compares a head with the frontier, as far as their notes alone can tell.
+    """Compares a head with the frontier by their notes alone.
 
     Args:
         frontier: The frontier; None when nothing of this log was accepted yet.
@@ -116,7 +116,7 @@ def compare(frontier: SignedHead | None, seen: SignedHead) -> Same | Unproven | 
 
 
 def judge(pair: Unproven, prefix: Prefix) -> Evidence | None:
-    """What the newer tree's verified tiles prove; None when it begins with the older tree.
+    """Judges two heads by the newer tree's verified tiles; None when it begins with the older.
 
     Args:
         pair: The two heads.

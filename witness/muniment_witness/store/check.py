@@ -98,7 +98,7 @@ def check_start(db: Connection, keys: Sequence[VKey], findings: Findings) -> Non
 
 
 def _identity(db: Connection, keys: Sequence[VKey], findings: Findings) -> list[Verifier]:
-    """Every key that the witness has or had."""
+    """Reads every key that the witness has or had."""
     own = {str(key): verifier_for(key) for key in keys}
     for (text,) in db.execute("SELECT vkey FROM identity"):
         with _named(findings, "identity", str(text)[:40]):
@@ -120,7 +120,7 @@ def _heads(db: Connection, own: Sequence[Verifier], findings: Findings) -> dict[
 
 
 def _newest(db: Connection, heads: Mapping[str, Head], findings: Findings) -> None:
-    """The history of each log ends at its head, and no history is without one."""
+    """Checks that the history of each log ends at its head, and that neither is alone."""
     for origin in heads.keys() | set(_origins(db)):
         with _named(findings, "head", origin):
             steps = db.execute(
@@ -151,7 +151,7 @@ def _origins(db: Connection) -> Iterator[str]:
 
 
 def _observations(db: Connection, findings: Findings) -> None:
-    """Evidence, suspicions, and heads that others have shown."""
+    """Checks evidence, suspicions, and heads that others have shown."""
     tables: tuple[tuple[str, str, Callable[..., object]], ...] = (
         ("evidence", "origin, kind, hash, contradiction, file", check_evidence),
         ("suspicion", "origin, digest, note, request", check_suspicion),
@@ -165,7 +165,7 @@ def _observations(db: Connection, findings: Findings) -> None:
 
 
 def _signatures(db: Connection, logs: Mapping[str, Log], findings: Findings) -> None:
-    """The log's own lines on every stored note, as far as its keys are known."""
+    """Verifies the log's own lines on every stored note by the keys that are configured."""
     for table in ("head", "history", "suspicion", "watched", "shown"):
         for origin, note in db.execute(f"SELECT origin, note FROM {table}"):  # noqa: S608  # as above
             with _named(findings, table, origin):
@@ -174,7 +174,7 @@ def _signatures(db: Connection, logs: Mapping[str, Log], findings: Findings) -> 
 
 
 def _steps(db: Connection, report: DatabaseReport) -> None:
-    """Every step of every history: what it says of itself, and that it leads on from the last."""
+    """Checks every step of every history by itself, and that it leads on from the last."""
     origin, last, here = "", None, Head(0, EMPTY_ROOT)
     for row_origin, size, root, digest, old_size, proof, note in db.execute(_STEPS):
         report.steps += 1

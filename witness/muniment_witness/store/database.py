@@ -177,7 +177,7 @@ def mark_copy(connection: Connection) -> None:
 
 
 def settle(connection: Connection, origin: str, now: int, by: Teller) -> None:
-    """Notes who told what was signed for an origin; `now` in Unix seconds."""
+    """Records who told what was signed for an origin; `now` in Unix seconds."""
     connection.execute(
         "INSERT INTO settled (origin, time, by) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         (origin, now, by),
@@ -192,7 +192,7 @@ def _identify(connection: Connection, keys: Sequence[VKey]) -> None:
 
 
 def check_identity(connection: Connection, path: Path, keys: Sequence[VKey]) -> set[str]:
-    """Of a witness's keys, those that the database does not know.
+    """Compares a witness's keys with the database's; gives those that it does not know.
 
     Raises:
         DatabaseError: If it knows none of them.
@@ -210,7 +210,7 @@ def check_identity(connection: Connection, path: Path, keys: Sequence[VKey]) -> 
 
 
 def read_past(connection: Connection) -> Past:
-    """How the database came to be, and what it may lack."""
+    """Reads how the database came to be, and what it may lack."""
     rows = connection.execute("SELECT loss FROM copied ORDER BY rowid DESC LIMIT 1").fetchall()
     settled = frozenset(origin for (origin,) in connection.execute("SELECT origin FROM settled"))
     made = connection.execute("SELECT time, command FROM made").fetchone()

@@ -59,7 +59,7 @@ class Latest:
 
 @dataclass(frozen=True, slots=True)
 class CosignedHead:
-    """What became of an accepted request, durably.
+    """A request that was accepted, and is durable.
 
     Attributes:
         lines: The cosignatures, one for each of the witness's keys.
@@ -74,7 +74,7 @@ HISTORY: Final = 4096
 """Accepted heads of one origin that are kept by default; about 2 MB."""
 
 _PRUNE_EVERY: Final = 64
-"""Heads by which a history may exceed its limit until it is cut back."""
+"""How many heads a history may have beyond its limit before it is pruned."""
 
 _STEP: Final = "SELECT origin, size, root, digest, old_size, proof, note FROM history WHERE"
 _LOGGER: Final = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class Store:
         await self._writer.lengthen_log()
 
     def head(self, origin: str) -> Head:
-        """The latest cosigned head of an origin, `NEVER` without one."""
+        """Gives the latest cosigned head of an origin, `NEVER` without one."""
         entry = self.latest.get(origin)
         return NEVER if entry is None else entry.head
 
@@ -174,7 +174,7 @@ class Store:
         return cosigned
 
     def _full(self, group: Sequence[Acceptance]) -> list[str]:
-        """The origins whose history is due to be cut back."""
+        """Counts the heads of each origin; gives those whose history is to be pruned now."""
         full: list[str] = []
         for accepted in group:
             origin = accepted.request.checkpoint.origin
@@ -186,18 +186,18 @@ class Store:
         return full
 
     async def notes_at(self, origin: str, size: int) -> list[bytes]:
-        """The accepted notes of an origin at one size, as far as the history reaches back."""
+        """Reads the accepted notes of an origin at one size; none from before the kept history."""
         steps = await self._steps(f"{_STEP} origin = ? AND size = ? LIMIT 8", (origin, size))
         return [step.checkpoint.encode() for step in steps]
 
     async def step_from(self, origin: str, size: int) -> AddCheckpoint | None:
-        """The accepted request that led furthest from a size; None when the history has none."""
+        """Reads the accepted request that led furthest from a size; None without one."""
         where = "origin = ? AND old_size = ? AND size > ? ORDER BY size DESC LIMIT 1"
         steps = await self._steps(f"{_STEP} {where}", (origin, size, size))
         return steps[0] if steps else None
 
     async def _steps(self, sql: str, values: tuple[object, ...]) -> list[AddCheckpoint]:
-        """Reads steps; one that was damaged is told to the operator, and to nobody else."""
+        """Reads steps of the history; skips and logs those that are damaged."""
         rows = await self._writer.run(lambda connection: connection.execute(sql, values).fetchall())
         steps: list[AddCheckpoint] = []
         for origin, size, root, *rest in rows:
@@ -215,7 +215,7 @@ class Store:
         return steps
 
     async def settle(self, origin: str, now: int, by: Teller = "asked") -> None:
-        """Notes, durably, that it is known again what was signed for an origin.
+        """Records, durably, that it is known again what was signed for an origin.
 
         Args:
             origin: The log.
@@ -229,7 +229,7 @@ class Store:
         self.past = self.past._replace(settled=self.past.settled | {origin})
 
     async def close(self) -> None:
-        """Closes the database and lets go of it."""
+        """Closes the database and releases its lock."""
         await self._writer.close()
 
 

@@ -1,4 +1,4 @@
-"""What each row of a witness's database must be by itself: every fact in it is stored twice.
+"""Checks each row of a witness's database by itself: every fact in it is stored twice.
 
 Sizes, roots, digests and origins repeat what the signed notes say, and the witness's own
 cosignature covers the text of its latest heads. A row that does not agree with itself was damaged
@@ -23,7 +23,7 @@ class DamagedRowError(MunimentError):
 
 
 def signed_note(origin: str, note: bytes) -> SignedCheckpoint:
-    """Any stored note of an origin.
+    """Parses a stored note of an origin.
 
     Raises:
         DamagedRowError: If it is not a checkpoint of that origin.
@@ -40,7 +40,7 @@ def signed_note(origin: str, note: bytes) -> SignedCheckpoint:
 def cosigned_note(
     origin: str, head: Head, note: bytes, time: int, own: Iterable[Verifier]
 ) -> SignedCheckpoint:
-    """The note of a latest head, by the witness's own cosignatures.
+    """Checks the note of a latest head by the witness's own cosignatures.
 
     Args:
         origin: The log.
@@ -66,7 +66,7 @@ def cosigned_note(
 def accepted_step(
     origin: str, head: Head, digest: bytes, old_size: int, proof: bytes, note: bytes
 ) -> AddCheckpoint:
-    """A row of the history: the request that led to a head.
+    """Checks a row of the history, and gives the request that led to its head.
 
     Raises:
         DamagedRowError: If the row's parts do not fit each other.
@@ -83,7 +83,7 @@ def accepted_step(
 
 
 def check_suspicion(origin: str, digest: bytes, note: bytes, request: bytes) -> None:
-    """A head that is not resolved, with the refused request, if one brought it.
+    """Checks a suspicion against the refused request that brought it, if there is one.
 
     Raises:
         DamagedRowError: If they do not fit each other.
@@ -98,7 +98,7 @@ def check_suspicion(origin: str, digest: bytes, note: bytes, request: bytes) -> 
 
 
 def check_evidence(origin: str, kind: str, hash_: bytes, contradiction: bytes, file: bytes) -> None:
-    """A file of evidence; whether it proves anything was found out before it was filed.
+    """Checks a file of evidence; that it proves something was verified before it was filed.
 
     Raises:
         DamagedRowError: If the file is not the one that the other columns tell of.
@@ -113,7 +113,7 @@ def check_evidence(origin: str, kind: str, hash_: bytes, contradiction: bytes, f
 
 
 def check_signatures(note: Note, verifiers: Iterable[Verifier]) -> None:
-    """The lines of known keys; other keys may have signed, and been given up since.
+    """Verifies the lines of known keys; other keys may have signed, and been given up since.
 
     Raises:
         DamagedRowError: If one of them does not verify.
