@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Microsoft's Agent Framework keeps an MCP server's refusal from the model, in both forms.
+# Microsoft's Agent Framework keeps the reason of an MCP server's refusal from the model.
 #
 # Packages: agent-framework-core 1.23.0, mcp 2.3.0 (PyPI), and tenacity, which its MCP client lacks.
 # Seen: an MCP tool answers a call with `isError: true` and the text "denied: ask for approval". What

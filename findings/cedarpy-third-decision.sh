@@ -7,8 +7,8 @@
 #   `allowed` False, no reasons, and the cause only in `diagnostics.errors`. No exception is raised.
 #   For 1.5 and 2^63 the cause reads "data did not match any variant of untagged enum
 #   RawCedarValueJson" and names no member. 2^53+1 is allowed: Cedar's integers have 64 bits.
-# Not expected because: Cedar's semantics know two decisions, and a request that cannot be read is an
-#   exception in most bindings. Prices, scores and absent values are everyday arguments of a tool.
+# Not expected because: Cedar's semantics know two decisions, and a request that cannot be read is
+#   expected to raise. Prices, scores and absent values are everyday arguments of a tool.
 # For users: who logs `"allow" if result.allowed else "deny"` records that a policy said no where no
 #   policy was ever asked. Log the third value as "could not be evaluated", with the errors, and turn
 #   decimals into Cedar's `decimal` extension (or text) before asking.

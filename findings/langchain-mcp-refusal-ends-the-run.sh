@@ -10,7 +10,7 @@
 #   own word for it; AuthZEN's MCP binding draft tells enforcement points to use it.
 # For users: a gate that follows the draft takes down every LangChain agent behind it at the first
 #   denial, after which a retry of the run repeats the calls that had succeeded. Answer a result with
-#   isError and the reason as text; keep the permit or its refusal in `_meta`, where it survives.
+#   isError and the reason as text.
 # Exit status: 0 as described, 1 when it behaves otherwise, 77 without python3.
 set -euo pipefail
 command -v python3 >/dev/null || { echo "skipped: python3 is not installed"; exit 77; }
