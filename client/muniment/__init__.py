@@ -8,6 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from muniment import _moved
+
+_moved.install()
+
 
 @cache
 def _sources() -> dict[str, str]:
