@@ -213,11 +213,20 @@ async def log_of(
         signers = [signing.log_signer(), signing.log_mldsa44()]
         keys = [verifier_for(signer.vkey) for signer in signers]
         silent = await check_witnesses(clients, ORIGIN, keys, inner.tiles, loaded.head, 2.0)
-        past = PastCheck(ORIGIN, keys, inner.tiles, lambda: inner.tiles.edge.head)
+        past = PastCheck(
+            origin=ORIGIN, keys=keys, tiles=inner.tiles, head=lambda: inner.tiles.edge.head
+        )
         unproven = "" if loaded.head.size else EMPTY
         if await inner.store.is_copy():
             unproven = COPY
-        doubts = Doubts(past, policy, clients, silent, start_seconds, unproven=unproven)
+        doubts = Doubts(
+            check=past,
+            policy=policy,
+            witnesses=clients,
+            silent=silent,
+            seconds=start_seconds,
+            unproven=unproven,
+        )
         if is_held:
             inner.sequencer._cleared = doubts.cleared
         publisher = Publisher(

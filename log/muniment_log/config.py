@@ -127,7 +127,7 @@ class LimitsFile(Limits, frozen=True):
         refresh_seconds: how old the cosignatures of an idle log get before it renews them.
         records_per_second, bytes_per_second, burst_seconds: each producer's budget, see
             `budgets.Rates`; any number by default.
-        failures_per_second: requests of one client address that are nobody's (a signature or a
+        failures_per_second: unauthenticated requests of one client address (a signature or a
             token that is not known); more are answered with 429. Any number by default: behind a
             proxy all clients have one address.
     """

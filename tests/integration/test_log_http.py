@@ -407,7 +407,14 @@ def test_operations(deployment: Deployment) -> None:
 def test_the_openapi_document_is_complete_and_true(deployment: Deployment) -> None:
     shown = ask(f"{deployment.url}/openapi.json").json
     config = load(deployment.config)
-    app = build(AccessControl(config.admission), Budgets(), None, _Unasked(), None, Metrics("test"))  # type: ignore[arg-type]
+    app = build(
+        access=AccessControl(config.admission),
+        budgets=Budgets(),
+        sequencer=None,  # type: ignore[arg-type]
+        publisher=_Unasked(),  # type: ignore[arg-type]
+        tiles=None,  # type: ignore[arg-type]
+        metrics=Metrics("test"),
+    )
     routed = {
         (method.lower(), path) for path, route in app._exact.items() for method in route.handlers
     }

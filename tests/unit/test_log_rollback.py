@@ -309,11 +309,19 @@ async def test_who_lost_its_lease_is_not_rolled_back(tmp_path: Path) -> None:
         new_session(2.0) as session,
     ):
         [client] = clients_of(policy_of(witness, quorum=1), session)
-        check = PastCheck(ORIGIN, keys, log.tiles, lambda: Head(0, EMPTY_ROOT), lost)
+        check = PastCheck(
+            origin=ORIGIN,
+            keys=keys,
+            tiles=log.tiles,
+            head=lambda: Head(0, EMPTY_ROOT),
+            still_leads=lost,
+        )
         with pytest.raises(LeaseLostError):
             await check(client)
         with pytest.raises(RolledBackError):
-            await PastCheck(ORIGIN, keys, log.tiles, lambda: Head(0, EMPTY_ROOT))(client)
+            await PastCheck(
+                origin=ORIGIN, keys=keys, tiles=log.tiles, head=lambda: Head(0, EMPTY_ROOT)
+            )(client)
 
 
 async def test_a_policy_without_witnesses_waits_for_nobody(tmp_path: Path) -> None:

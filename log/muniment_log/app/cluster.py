@@ -125,7 +125,13 @@ async def serve(
             await check_bucket(objects, view, file.origin, keys)
         await view.look()
         made = await made_when(database)
-        status = ProcessStatus(view, leadership, config.signers, seen, made)
+        status = ProcessStatus(
+            view=view,
+            leadership=leadership,
+            signers=config.signers,
+            metrics=seen,
+            made=made,
+        )
         access = AccessControl(config.admission)
         budgets = Budgets(file.limits.rates, config.rates, file.limits.failures_per_second)
         role = "integrator" if not is_frontend else "serve" if is_integrator else "frontend"
@@ -135,7 +141,9 @@ async def serve(
                 await leadership.use(changed)
             budgets.replace(changed.rates)
 
-        admin = Admin(config, access, status.status, metrics, apply)
+        admin = Admin(
+            config=config, access=access, state=status.status, metrics=metrics, apply=apply
+        )
         tasks = [BackgroundTask("view of the cluster", view.run)]
         if leadership is not None:
             tasks.append(BackgroundTask("integration", leadership.run))
@@ -162,7 +170,16 @@ async def serve(
                 index = bucket_index(config, file.index_database, view, tiles, metrics)
                 closing.push_async_callback(index[1].close)
                 tasks.append(BackgroundTask("index", index[0].run))
-            api = build(access, budgets, sequencer, view, tiles, metrics, index, status.cluster)
+            api = build(
+                access=access,
+                budgets=budgets,
+                sequencer=sequencer,
+                publisher=view,
+                tiles=tiles,
+                metrics=metrics,
+                index=index,
+                cluster=status.cluster,
+            )
         else:
             api = App(metrics, ERRORS)
             api.operations(status.integrator)

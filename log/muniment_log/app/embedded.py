@@ -126,19 +126,27 @@ async def serve(
             budgets.replace(changed.rates)
 
         admin = Admin(
-            config,
-            access,
-            lambda: {
+            config=config,
+            access=access,
+            state=lambda: {
                 "stalled": publisher.is_stalled,
                 "database": _how_made(made),
                 **state_of(publisher, None if index is None else index[0]),
             },
-            metrics,
-            apply,
+            metrics=metrics,
+            apply=apply,
         )
         await serve_until_signal(
             file,
-            build(access, budgets, sequencer, publisher, log.tiles, metrics, index),
+            build(
+                access=access,
+                budgets=budgets,
+                sequencer=sequencer,
+                publisher=publisher,
+                tiles=log.tiles,
+                metrics=metrics,
+                index=index,
+            ),
             admin.app(),
             tasks,
             listen=file.listen,

@@ -162,11 +162,17 @@ async def open_log(
         witnesses.clients, file.origin, keys, tiles, stored.head, file.limits.start_seconds
     )
     doubts = Doubts(
-        PastCheck(file.origin, keys, tiles, lambda: tiles.edge.head, storage.still_leads),
-        witnesses.policy,
-        witnesses.clients,
-        silent,
-        file.limits.start_seconds,
+        check=PastCheck(
+            origin=file.origin,
+            keys=keys,
+            tiles=tiles,
+            head=lambda: tiles.edge.head,
+            still_leads=storage.still_leads,
+        ),
+        policy=witnesses.policy,
+        witnesses=witnesses.clients,
+        silent=silent,
+        seconds=file.limits.start_seconds,
         unproven=EMPTY if stored.head.size == 0 else COPY if storage.is_copy else "",
     )
     await storage.make_ready()

@@ -32,6 +32,7 @@ class ProcessStatus:
 
     def __init__(
         self,
+        *,
         view: PublishedView,
         leadership: Leadership | None,
         signers: Sequence[Signer],

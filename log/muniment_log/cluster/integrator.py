@@ -51,7 +51,7 @@ class IntegratedHeads:
     """Stores signed heads for the publisher; see `publisher.HeadStore`."""
 
     def __init__(self, store: TreeStore, objects: ObjectStore, tiles: EmbeddedTiles) -> None:
-        """Takes where heads are stored, where tiles are, and the edge of the newest head."""
+        """Stores heads in `store`, their tiles in `objects`; `tiles` has the newest edge."""
         self._store = store
         self._objects = objects
         self._tiles = tiles

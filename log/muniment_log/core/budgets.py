@@ -83,7 +83,7 @@ class _Account:
 
 
 class Budgets:
-    """The budgets of all producers, and of addresses from which what is nobody's comes.
+    """The budgets of all producers, and of client addresses that send unauthenticated requests.
 
     Producers are those of the configuration, so that there is a bounded number of them.
     """
@@ -149,7 +149,7 @@ class Budgets:
             _must_be_paid(bucket.wait(), "too many failed requests from this address")
 
     def failed(self, address: str) -> None:
-        """Counts a request that turned out to be nobody's."""
+        """Counts an unauthenticated request."""
         if self._failures is None:
             return
         network = _network(address)

@@ -2,8 +2,8 @@
 
 In two parts: `Admission.authenticate` tells whose batch it is and costs strangers' batches next to
 nothing; `examine`, and `completing` for plain JSON, look at the records, in steps between which a
-service answers others (see `turns`): a record that was made to be slow to check costs twenty times
-what a usual one does, and a batch may have 10,000. All of it is pure.
+service answers others (see `scheduler`): a record that was made to be slow to check costs twenty
+times what a usual one does, and a batch may have 10,000. All of it is pure.
 """
 
 from __future__ import annotations
@@ -96,13 +96,13 @@ class Admission:
         return producer in self.gateways or producer in self.tokens.holders
 
     def authenticate(self, body: bytes) -> Frames:
-        """Tells whose batch was submitted: framing, gateway, signature; nothing is hashed.
+        """Authenticates a batch: framing, gateway key, manifest signature; hashes no record.
 
         Costs one signature, and a tenth of a microsecond a record.
 
         Raises:
             MalformedBatchError, WrongLogError, UnknownGatewayError, BadSignatureError: it is
-                nobody's that may submit here.
+                malformed, for another log, or not signed by a known gateway.
         """
         try:
             frames = parse_frames(body)

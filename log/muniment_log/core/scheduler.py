@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class StepScheduler:
-    """Those that work in steps."""
+    """Cooperative scheduler: runs one step of one generator in each pass of the event loop."""
 
     def __init__(self) -> None:
         """Nobody is at work."""

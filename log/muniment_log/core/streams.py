@@ -112,20 +112,23 @@ class Stream:
         return Place.NEXT, None
 
     def queue(self, pending: Pending) -> list[Pending]:
-        """Takes the next batch, and those parked whose turn it makes; returns them in order.
+        """Takes the next batch, and those parked that follow it; returns them in order.
 
-        A parked batch whose turn comes with another previous hash is answered as a conflict.
+        A parked batch that names another previous hash is answered as a conflict.
         """
         taken = []
-        turn: Pending | None = pending
-        while turn is not None:
-            if turn.batch.manifest.previous == self.expected.manifest:
-                taken.append(turn)
-                self.queued[turn.first] = turn
-                self.expected = turn.after
+        following: Pending | None = pending
+        while following is not None:
+            if following.batch.manifest.previous == self.expected.manifest:
+                taken.append(following)
+                self.queued[following.first] = following
+                self.expected = following.after
             else:
-                refuse(turn, StreamConflictError(turn.first, "the previous manifest is another"))
-            turn = self.parked.pop(self.expected.next, None)
+                refuse(
+                    following,
+                    StreamConflictError(following.first, "the previous manifest is another"),
+                )
+            following = self.parked.pop(self.expected.next, None)
         return taken
 
     def restart(self, state: StreamState) -> None:

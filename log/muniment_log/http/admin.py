@@ -32,13 +32,14 @@ class Admin:
 
     def __init__(
         self,
+        *,
         config: LogConfig,
         access: AccessControl,
         state: Callable[[], dict[str, Any]],
         metrics: Metrics,
         apply: Callable[[LogConfig], Awaitable[None]],
     ) -> None:
-        """Takes what it shows and changes.
+        """Shows and changes what is in force.
 
         Args:
             config: the configuration in force.

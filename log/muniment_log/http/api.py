@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 def build(
+    *,
     access: AccessControl,
     budgets: Budgets,
     sequencer: Sequencer,
@@ -52,7 +53,14 @@ def build(
     """
     app = App(metrics, ERRORS)
     reads = Reads(publisher, tiles)
-    submit = Submit(access, budgets, sequencer, publisher, tiles, metrics)
+    submit = Submit(
+        access=access,
+        budgets=budgets,
+        sequencer=sequencer,
+        publisher=publisher,
+        tiles=tiles,
+        metrics=metrics,
+    )
     query = Query(access, sequencer, publisher, tiles)
     lookup = Lookup(None if index is None else index[1])
 

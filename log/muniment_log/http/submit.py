@@ -58,6 +58,7 @@ class Submit:
 
     def __init__(
         self,
+        *,
         access: AccessControl,
         budgets: Budgets,
         sequencer: Sequencer,
@@ -135,7 +136,7 @@ class Submit:
 
     @contextmanager
     def _authentic(self, request: Request) -> Iterator[None]:
-        """Counts what turns out to be nobody's."""
+        """Counts a request that turns out to be unauthenticated."""
         try:
             yield
         except (LogError, Problem):

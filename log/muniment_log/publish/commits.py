@@ -1,4 +1,4 @@
-"""Who is told of heads, wherever they are integrated."""
+"""Tells of commits, in the embedded log and in a cluster's integrator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CommitListener:
     """Tells the tile source and the publisher of every commit, in this order."""
 
     def __init__(self, tiles: EmbeddedTiles, publisher: Publisher, metrics: LogMetrics) -> None:
-        """Takes whom to tell."""
+        """Tells `tiles` first: whoever learns of a head can read its tiles."""
         self._tiles = tiles
         self._publisher = publisher
         self._metrics = metrics

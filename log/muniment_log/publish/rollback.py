@@ -111,13 +111,14 @@ class PastCheck:
 
     def __init__(
         self,
+        *,
         origin: str,
         keys: Sequence[Verifier],
         tiles: TileSource,
         head: Callable[[], Head],
         still_leads: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
-        """Takes what to compare with.
+        """Compares with one tree.
 
         Args:
             origin: the log's origin.
@@ -186,12 +187,12 @@ class Doubts:
 
     def __init__(
         self,
+        *,
         check: PastCheck,
         policy: Policy | None,
         witnesses: Iterable[WitnessClient] = (),
         silent: Iterable[WitnessClient] = (),
         seconds: float = 0.0,
-        *,
         unproven: str = "",
     ) -> None:
         """Begins with what is known at the start.
