@@ -39,7 +39,7 @@ from muniment.tlog.cosignature import signer_for, verifier_for
 from muniment.tlog.encoding import FormatError, frame
 from muniment.tlog.keys.keyfile import generate
 from muniment.tlog.merkle import leaf_hash, root_of
-from muniment.tlog.note import Note, SignatureLine, Signer, Verifier
+from muniment.tlog.note import SignatureLine, Signer, UnverifiedNote, Verifier
 from muniment.tlog.proofs import Node, plan_consistency, plan_inclusion
 from muniment.tlog.tiles import ENTRIES, Tile, parse_tile_path
 from muniment.tlog.witnesswire import AddCheckpoint, origin_hash
@@ -455,7 +455,7 @@ def _stranger(name: str) -> Signer:
 
 
 def _with_lines(signed: SignedCheckpoint, lines: Sequence[SignatureLine]) -> SignedCheckpoint:
-    return SignedCheckpoint(signed.checkpoint, Note(signed.note.text, tuple(lines)))
+    return SignedCheckpoint(signed.checkpoint, UnverifiedNote(signed.note.text, tuple(lines)))
 
 
 # The other side of witnesses

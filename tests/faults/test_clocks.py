@@ -28,7 +28,7 @@ def log_keys(made: Deployment) -> list[Verifier]:
 def times(note: bytes, keys: list[Verifier]) -> list[int]:
     """The times that signatures of these keys state."""
     verified = verify_note(parse_signed_checkpoint(note).note, keys)
-    return [each.timestamp for each in verified if each.timestamp is not None]
+    return [each.timestamp for each in verified.signatures if each.timestamp is not None]
 
 
 def test_a_log_never_signs_an_earlier_time_than_before(tmp_path: Path, quick: Services) -> None:

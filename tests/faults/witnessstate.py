@@ -120,7 +120,7 @@ async def look(path: Path, recorded: Recorded) -> Found:
         assert head.root == log.root(head.size)
         note = parse_signed_checkpoint(latest.note)
         assert (note.checkpoint.size, note.checkpoint.root) == head
-        signed = verify_note(note.note, recorded.keys)
+        signed = verify_note(note.note, recorded.keys).signatures
         assert {who.timestamp for who in signed} == {latest.time}
         assert len(signed) == len(recorded.keys)
         # How it came there, step by step.

@@ -44,7 +44,7 @@ def test_the_honest_view_is_a_log() -> None:
         status, body = get(stand.url() + "/checkpoint")
         assert status == 200
         signed = parse_signed_checkpoint(body)
-        assert verify_note(signed.note, log.main.verifiers)
+        assert verify_note(signed.note, log.main.verifiers).signatures
         assert signed.checkpoint.root == rfc6962.MTH(log.main.entries)
         plan = plan_consistency(300, 700)
         tiles = {tile: get(f"{stand.url()}/{tile.path}")[1] for tile in plan.tiles(700)}

@@ -16,7 +16,7 @@ from muniment.tlog.checkpoint import (
 )
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import MAX_SIZE, FormatError
-from muniment.tlog.note import MAX_SIGNATURES, Note, SignatureLine, verify_note
+from muniment.tlog.note import MAX_SIGNATURES, SignatureLine, UnverifiedNote, verify_note
 from signing import NOW, ORIGIN, log_mldsa44, log_signer, mutations, signed, witness
 
 ROOT = "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I="
@@ -127,20 +127,22 @@ class TestSignatures:
     def test_unknown_signatures_must_be_ignored(self):
         """According to the note specification, which enables key rotation and cosigning."""
         checkpoint = signed(log_signer(), witness("w"))
-        assert verify_note(checkpoint.note, [verifier_for(log_signer().vkey)])
+        assert verify_note(checkpoint.note, [verifier_for(log_signer().vkey)]).signatures
 
     def test_mldsa44_does_not_sign_extension_lines(self):
         """The ML-DSA-44 format does not sign them: they prove nothing."""
         plain = Checkpoint(ORIGIN, 7, bytes(32))
         line = log_mldsa44().sign(plain.text, NOW)
         extended = Checkpoint(ORIGIN, 7, bytes(32), ("trust me",))
-        assert verify_note(Note(extended.text, (line,)), [verifier_for(log_mldsa44().vkey)])
+        assert verify_note(
+            UnverifiedNote(extended.text, (line,)), [verifier_for(log_mldsa44().vkey)]
+        ).signatures
 
     def test_both_keys_of_a_log(self):
         signers = (log_signer(), log_mldsa44())
         checkpoint = signed(*signers)
         found = verify_note(checkpoint.note, [verifier_for(s.vkey) for s in signers])
-        assert found == ((log_signer().vkey, None), (log_mldsa44().vkey, NOW))
+        assert found.signatures == ((log_signer().vkey, None), (log_mldsa44().vkey, NOW))
         assert parse_signed_checkpoint(checkpoint.encode()) == checkpoint
 
     def test_note_of_another_checkpoint(self):

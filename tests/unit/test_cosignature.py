@@ -29,8 +29,8 @@ from muniment.tlog.note import (
     COSIGNATURE_MLDSA44,
     ED25519,
     Ed25519Verifier,
-    Note,
     Signer,
+    UnverifiedNote,
     Verifier,
     VKey,
     verify_note,
@@ -141,7 +141,7 @@ class TestFormat:
         parsed = parse_signed_checkpoint(checkpoint.encode())
         keys = [s.vkey for s in (log_signer(), log_mldsa44(), W4, W6)]
         found = verify_note(parsed.note, [verifier_for(vkey) for vkey in keys])
-        assert found == tuple(zip(keys, (None, NOW, NOW, NOW), strict=True))
+        assert found.signatures == tuple(zip(keys, (None, NOW, NOW, NOW), strict=True))
 
 
 class TestEd25519:
@@ -272,7 +272,9 @@ class TestSubtrees:
     def test_prefix_is_the_checkpoint(self):
         """A subtree that starts at zero is the tree: the cosignature serves both."""
         line = W6.sign_subtree(ORIGIN, 0, CHECKPOINT.size, HASH)
-        assert verify_note(Note(TEXT, (line,)), [verifier_for(W6.vkey)]) == ((W6.vkey, 0),)
+        assert verify_note(UnverifiedNote(TEXT, (line,)), [verifier_for(W6.vkey)]).signatures == (
+            (W6.vkey, 0),
+        )
         line = W6.sign(TEXT, NOW)
         assert verify_subtree_cosignature(W6.vkey, ORIGIN, 0, CHECKPOINT.size, HASH, line) == NOW
 

@@ -34,7 +34,7 @@ from muniment.tlog.evidence import (
     verify_evidence,
 )
 from muniment.tlog.merkle import leaf_hash
-from muniment.tlog.note import Note, SignatureLine
+from muniment.tlog.note import SignatureLine, UnverifiedNote
 from muniment.tlog.policy import parse_policy
 from muniment.tlog.tlogproof import TlogProof
 from witness_tools import GrowingLog, log_signer, witness_signer
@@ -283,7 +283,7 @@ def test_a_bad_signature_poisons_it() -> None:
     lines = list(evidence.first.note.signatures)
     spoiled = bytes([lines[0].signature[0] ^ 1]) + lines[0].signature[1:]
     lines[0] = replace(lines[0], signature=spoiled)
-    note = Note(evidence.first.note.text, tuple(lines))
+    note = UnverifiedNote(evidence.first.note.text, tuple(lines))
     bad = replace(evidence, first=SignedCheckpoint(evidence.first.checkpoint, note))
     with pytest.raises(VerificationError, match="checkpoint"):
         verify_evidence(bad, LOG.verifiers)
@@ -295,7 +295,9 @@ def test_a_bad_signature_poisons_it() -> None:
 def test_order_and_cosignatures_make_no_other_file() -> None:
     one, other = NINE, FORKED_NINE
     cosigned = one.with_signatures([WITNESS.sign(one.note.text, 7)])
-    turned = SignedCheckpoint(one.checkpoint, Note(one.note.text, one.note.signatures[::-1]))
+    turned = SignedCheckpoint(
+        one.checkpoint, UnverifiedNote(one.note.text, one.note.signatures[::-1])
+    )
     files = {
         same_size(*pair).encode()
         for first in (one, cosigned, turned)

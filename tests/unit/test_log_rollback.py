@@ -16,7 +16,7 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment.tlog.note import Note, lines_of
+from muniment.tlog.note import UnverifiedNote, lines_of
 from muniment.tlog.policy import parse_policy
 from muniment.tlog.proofs import verify_consistency
 from muniment.tlog.witnesswire import (
@@ -270,7 +270,7 @@ async def test_what_a_stranger_signed_ends_no_log(tmp_path: Path) -> None:
     witness = FakeWitness("a", [signing.witness("w.example/a")], answer=far_ahead)
     other = signing.witness("w.example/b")
     known = Checkpoint(ORIGIN, 50, bytes(32))
-    witness.shown = Note(known.text, (other.sign(known.text, NOW),)).encode()
+    witness.shown = UnverifiedNote(known.text, (other.sign(known.text, NOW),)).encode()
     async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
         await log.add(2)
         await until(lambda: witness.requests >= 4)

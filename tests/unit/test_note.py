@@ -19,9 +19,9 @@ from muniment.tlog.note import (
     MAX_VKEY_SIZE,
     Ed25519Signer,
     Ed25519Verifier,
-    Note,
     SignatureLine,
     Signer,
+    UnverifiedNote,
     Verifier,
     VKey,
     parse_note,
@@ -65,7 +65,7 @@ class TestExamples:
         assert str(vkey) == VKEY
         parsed = parse_note(NOTE.encode())
         assert parsed.encode() == NOTE.encode()
-        assert verify_note(parsed, [Ed25519Verifier(vkey)]) == ((vkey, None),)
+        assert verify_note(parsed, [Ed25519Verifier(vkey)]).signatures == ((vkey, None),)
 
     def test_text_with_empty_line(self):
         """signed-note "Note": the first example, whose text holds an empty line."""
@@ -214,8 +214,8 @@ class TestVerify:
             replace(line, key_id=line.key_id ^ 1, signature=b"x"),
             SignatureLine("x", 0, b"y"),
         ]
-        mixed = Note("t\n", (*strangers, line))
-        (found,) = verify_note(mixed, [Ed25519Verifier(self.foo.vkey)])
+        mixed = UnverifiedNote("t\n", (*strangers, line))
+        (found,) = verify_note(mixed, [Ed25519Verifier(self.foo.vkey)]).signatures
         assert found == (self.foo.vkey, None)
 
     @pytest.mark.parametrize("bad", [b"x", bytes(64), bytes(65)])
@@ -223,13 +223,13 @@ class TestVerify:
         """A known key's signature MUST be verified; if it fails, the note SHOULD be rejected."""
         signed = sign_note("t\n", [self.foo, self.bar], NOW)
         first, second = signed.signatures
-        poisoned = Note("t\n", (first, replace(second, signature=bad)))
+        poisoned = UnverifiedNote("t\n", (first, replace(second, signature=bad)))
         verifiers = [Ed25519Verifier(self.foo.vkey), Ed25519Verifier(self.bar.vkey)]
         with pytest.raises(VerificationError, match="bar"):
             verify_note(poisoned, verifiers)
-        assert verify_note(poisoned, verifiers[:1])
+        assert verify_note(poisoned, verifiers[:1]).signatures
         # A second line of a key does not hide behind a good first one.
-        twice = Note("t\n", (first, replace(first, signature=bad)))
+        twice = UnverifiedNote("t\n", (first, replace(first, signature=bad)))
         with pytest.raises(VerificationError, match="foo"):
             verify_note(twice, verifiers)
 
@@ -244,9 +244,10 @@ class TestVerify:
         cosigner = witness("w")
         lines = [cosigner.sign("o\n0\n" + "A" * 43 + "=\n", now) for now in (5, 9, 0, 7)]
         found = verify_note(
-            Note("o\n0\n" + "A" * 43 + "=\n", tuple(lines)), [verifier_for(cosigner.vkey)]
+            UnverifiedNote("o\n0\n" + "A" * 43 + "=\n", tuple(lines)), [verifier_for(cosigner.vkey)]
         )
-        assert found == ((cosigner.vkey, 9),)
+        assert found.signatures == ((cosigner.vkey, 9),)
+        assert found.text.startswith("o\n0\n")
 
     def test_ambiguous_verifiers_are_a_bug(self):
         twin = replace(self.foo.vkey, public=self.bar.vkey.public)
@@ -254,7 +255,7 @@ class TestVerify:
         with pytest.raises(ValueError, match="two keys"):
             verify_note(signed, [Ed25519Verifier(self.foo.vkey), Ed25519Verifier(twin)])
         same = [Ed25519Verifier(self.foo.vkey), Ed25519Verifier(self.foo.vkey)]
-        assert len(verify_note(signed, same)) == 1
+        assert len(verify_note(signed, same).signatures) == 1
 
     @pytest.mark.parametrize(
         "public",
@@ -385,16 +386,19 @@ class TestBuilding:
         with pytest.raises(ValueError, match="signer"):
             sign_note("t\n", [], NOW)
         with pytest.raises(ValueError, match="a signature"):
-            Note("t\n", ()).encode()
+            UnverifiedNote("t\n", ()).encode()
 
     def test_with_signatures_appends_what_is_new(self):
         one, two = (log_signer(name).sign("t\n", NOW) for name in ("one", "two"))
-        assert Note("t\n", (one,)).with_signatures([two, one, two]).signatures == (one, two)
+        assert UnverifiedNote("t\n", (one,)).with_signatures([two, one, two]).signatures == (
+            one,
+            two,
+        )
 
     def test_with_signatures_is_bounded(self):
         more = [SignatureLine("n", number, b"s") for number in range(MAX_SIGNATURES + 1)]
         with pytest.raises(FormatError, match="more than 64"):
-            Note("t\n", ()).with_signatures(more)
+            UnverifiedNote("t\n", ()).with_signatures(more)
 
 
 EXAMPLES = [
@@ -445,4 +449,4 @@ def test_signed_texts_come_back_and_verify(text):
     signed = sign_note(text, [log_signer("foo")], NOW)
     parsed = parse_note(signed.encode())
     assert parsed == signed
-    assert verify_note(parsed, [Ed25519Verifier(log_signer("foo").vkey)])
+    assert verify_note(parsed, [Ed25519Verifier(log_signer("foo").vkey)]).signatures

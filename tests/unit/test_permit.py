@@ -25,7 +25,7 @@ from muniment.records.authority import authority_vkey, key_reference, sign_decis
 from muniment.records.kinds import Decision, Entity
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import FormatError
-from muniment.tlog.note import Note
+from muniment.tlog.note import UnverifiedNote
 from muniment.tlog.tlogproof import parse_tlog_proof
 from signing import NOW, ORIGIN, ed25519, mldsa44, witness
 
@@ -511,7 +511,9 @@ def cosigned_by_clocks(world: World, *off: int | None) -> None:
             for name, seconds in zip(WITNESSES, off, strict=True)
             if seconds is not None
         ]
-        return replace(signed, note=Note(signed.note.text, (signed.note.signatures[0], *lines)))
+        return replace(
+            signed, note=UnverifiedNote(signed.note.text, (signed.note.signatures[0], *lines))
+        )
 
     world.checkpoint = checkpoint  # type: ignore[method-assign]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
 from muniment.tlog.encoding import FormatError, VerificationError
-from muniment.tlog.note import ED25519, Note, SignatureLine, VKey
+from muniment.tlog.note import ED25519, SignatureLine, UnverifiedNote, VKey
 from muniment.tlog.policy import (
     MAX_GROUPS,
     MAX_LOGS,
@@ -404,7 +404,7 @@ class TestVerify:
         lines = list(checkpoint.note.signatures)
         lines[poisoned] = replace(lines[poisoned], signature=bytes(64 if poisoned == 0 else 72))
         text = checkpoint.note.text
-        bad = SignedCheckpoint(checkpoint.checkpoint, Note(text, tuple(lines)))
+        bad = SignedCheckpoint(checkpoint.checkpoint, UnverifiedNote(text, tuple(lines)))
         with pytest.raises(VerificationError, match="does not verify"):
             POLICY.verify(bad)
         # One more line of the same key, after a good one, as well.
@@ -414,7 +414,7 @@ class TestVerify:
     def test_signatures_of_another_checkpoint(self):
         other = signed(log_signer(), *W.values(), size=8)
         moved = SignedCheckpoint(
-            signed().checkpoint, Note(signed().note.text, other.note.signatures)
+            signed().checkpoint, UnverifiedNote(signed().note.text, other.note.signatures)
         )
         with pytest.raises(VerificationError):
             POLICY.verify(moved)

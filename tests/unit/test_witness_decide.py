@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment.tlog.note import Note, SignatureLine
+from muniment.tlog.note import SignatureLine, UnverifiedNote
 from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_witness.judge.decide import (
     NEVER,
@@ -62,7 +62,7 @@ def test_signature_of_trusted_key_that_fails_is_403_even_with_a_good_one() -> No
     checkpoint = LOG.checkpoint(3)
     line = checkpoint.note.signatures[0]
     for lines in ([spoiled(line)], [line, spoiled(line)], [spoiled(line), line]):
-        note = Note(checkpoint.note.text, tuple(lines))
+        note = UnverifiedNote(checkpoint.note.text, tuple(lines))
         request = LOG.request(0, 3, checkpoint=replace(checkpoint, note=note))
         assert refusal(at(0), request) == (403, "bad-signature")
 
@@ -184,7 +184,7 @@ def test_one_line_many_times_is_verified_once_and_kept_once() -> None:
             return LOG.verifiers[0].verify(text, signature)
 
     checkpoint = LOG.checkpoint(3)
-    note = Note(checkpoint.note.text, checkpoint.note.signatures * 60)
+    note = UnverifiedNote(checkpoint.note.text, checkpoint.note.signatures * 60)
     request = LOG.request(0, 3, checkpoint=replace(checkpoint, note=note))
     outcome = authenticate(Log(LOG.origin, (Counting(),)), request)
     assert not isinstance(outcome, Refusal)

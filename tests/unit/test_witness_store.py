@@ -60,7 +60,9 @@ async def test_a_commit_survives_reopening(tmp_path: Path) -> None:
     assert again.signed == NOW
     await again.close()
     signed = parse_signed_checkpoint(done.latest.note)
-    assert {v.vkey for v in verify_note(signed.note, [verifier_for(SIGNER.vkey)])} == {SIGNER.vkey}
+    assert {v.vkey for v in verify_note(signed.note, [verifier_for(SIGNER.vkey)]).signatures} == {
+        SIGNER.vkey
+    }
     assert done.lines[0] in signed.note.signatures
     assert LOG.checkpoint(5).note.signatures[0] in signed.note.signatures
 

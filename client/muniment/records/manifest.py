@@ -31,7 +31,7 @@ from muniment.tlog.encoding import (
     unframe,
 )
 from muniment.tlog.merkle import HASH_SIZE, leaf_hash, leaf_hashes, root_of
-from muniment.tlog.note import Note, Signer, Verifier, parse_note, sign_note, verify_note
+from muniment.tlog.note import Signer, UnverifiedNote, Verifier, parse_note, sign_note, verify_note
 
 HEADER: Final = "muniment/manifest/v1"
 """First line of a manifest. No origin of a log may be called so: a log's key signs the manifests of
@@ -133,7 +133,7 @@ class Frames:
     records: list[bytes] = field(repr=False)
     manifest: Manifest
     manifest_note: bytes = field(repr=False)
-    note: Note = field(repr=False)
+    note: UnverifiedNote = field(repr=False)
 
     def hashing(self) -> "Generator[None, None, Batch]":
         """Hashes the records in steps of a few milliseconds at most, and returns the batch.
@@ -172,7 +172,7 @@ class Batch:
     manifest: Manifest
     manifest_note: bytes = field(repr=False)
     offsets: list[int] = field(repr=False)
-    note: Note = field(repr=False)
+    note: UnverifiedNote = field(repr=False)
 
     def framed(self, start: int, end: int) -> bytes:
         """The frames of the entries [start, end), the manifest being the last: a piece of a bundle.
@@ -248,7 +248,7 @@ def sign_manifest(manifest: Manifest, signer: Signer) -> bytes:
     return data
 
 
-def parse_manifest(data: bytes) -> tuple[Manifest, Note]:
+def parse_manifest(data: bytes) -> tuple[Manifest, UnverifiedNote]:
     """Parses a signed manifest, without verifying it.
 
     Returns:
@@ -375,7 +375,7 @@ def verify_batch(batch: Batch | Frames, verifiers: Iterable[Verifier], *, origin
     _verify(batch.manifest, batch.note, verifiers)
 
 
-def _verify(manifest: Manifest, note: Note, verifiers: Iterable[Verifier]) -> None:
+def _verify(manifest: Manifest, note: UnverifiedNote, verifiers: Iterable[Verifier]) -> None:
     name = note.signatures[0].name
     by_log = name == manifest.origin and manifest.stream == token_stream(manifest.producer)
     if name != manifest.producer and not by_log:
@@ -391,7 +391,7 @@ def _batch(
     hashes: list[bytes],
     manifest: Manifest,
     signed: bytes,
-    note: Note,
+    note: UnverifiedNote,
 ) -> Batch:
     hashes.append(leaf_hash(signed))
     # Each frame is a prefix of two bytes and the entry.

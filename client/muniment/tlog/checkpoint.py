@@ -19,7 +19,7 @@ from muniment.tlog.encoding import (
 )
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import HASH_SIZE
-from muniment.tlog.note import Note, SignatureLine, Signer, parse_note, sign_note
+from muniment.tlog.note import SignatureLine, Signer, UnverifiedNote, parse_note, sign_note
 
 _MANDATORY_LINES: Final = 3
 _FORBIDDEN: Final = re.compile("[\x00-\x1f\ud800-\udfff]")
@@ -102,7 +102,7 @@ class SignedCheckpoint:
     """
 
     checkpoint: Checkpoint
-    note: Note
+    note: UnverifiedNote
 
     def __post_init__(self) -> None:
         if self.note.text != self.checkpoint.text:

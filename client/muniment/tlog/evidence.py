@@ -50,7 +50,7 @@ from muniment.tlog.encoding import (
 )
 from muniment.tlog.heads import Prefix, Relation, relate
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment.tlog.note import MAX_NOTE_SIZE, Note, SignatureLine
+from muniment.tlog.note import MAX_NOTE_SIZE, SignatureLine, UnverifiedNote
 from muniment.tlog.proven import (
     SENTENCES,
     Proven,
@@ -114,7 +114,7 @@ def strip(signed: SignedCheckpoint) -> SignedCheckpoint:
     if not first:
         raise FormatError("evidence: a checkpoint has no signature line of the log")
     lines = tuple(first[key_id] for key_id in sorted(first))
-    return SignedCheckpoint(head, Note(signed.note.text, lines))
+    return SignedCheckpoint(head, UnverifiedNote(signed.note.text, lines))
 
 
 def empty_root(signed: SignedCheckpoint) -> EmptyRoot:

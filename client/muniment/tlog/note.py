@@ -1,7 +1,8 @@
 """C2SP signed-note ("Format", "Signatures", "Verifier keys"): notes, vkeys, Ed25519 signatures.
 
-A `Note` is parsed and *not* verified: its text means nothing until `verify_note` has found a
-signature of a known key. Algorithms beyond plain Ed25519 live in `cosignature`.
+An `UnverifiedNote` is parsed, and its text means nothing until `verify_note` has found a signature
+of a known key, and made a `VerifiedNote` of it. Algorithms beyond plain Ed25519 live in
+`cosignature`.
 """
 
 import re
@@ -174,7 +175,7 @@ def parse_signature_line(line: str, what: str = "signature line") -> SignatureLi
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class UnverifiedNote:
     r"""A text and signature lines, unverified.
 
     Attributes:
@@ -210,7 +211,7 @@ class Note:
         return replace(self, signatures=tuple(dict.fromkeys((*self.signatures, *more))))
 
 
-def parse_note(data: bytes) -> Note:
+def parse_note(data: bytes) -> UnverifiedNote:
     """Parses a signed note of at most MAX_NOTE_SIZE bytes; verifies nothing.
 
     Every accepted note encodes to the same bytes.
@@ -229,7 +230,7 @@ def parse_note(data: bytes) -> Note:
     lines = split_lines(block)
     if len(lines) > MAX_SIGNATURES:
         raise FormatError(f"note: more than {MAX_SIGNATURES} signatures")
-    return Note(
+    return UnverifiedNote(
         text,
         tuple(
             parse_signature_line(line, f"note: signature {number}")
@@ -361,14 +362,27 @@ class Verified(NamedTuple):
     timestamp: int | None
 
 
-def verify_note(note: Note, verifiers: Iterable[Verifier]) -> tuple[Verified, ...]:
+@dataclass(frozen=True, slots=True)
+class VerifiedNote:
+    """A note of which known keys signed the text. Only `verify_note` makes one.
+
+    It is not an `UnverifiedNote`, nor the other way round: who needs a text that somebody has
+    vouched for asks for this type, and the type checker refuses the other one.
+
+    Attributes:
+        text: What is signed; ends with a newline.
+        signatures: The keys whose signatures hold, at least one, in the order of the note.
+    """
+
+    text: str
+    signatures: tuple[Verified, ...]
+
+
+def verify_note(note: UnverifiedNote, verifiers: Iterable[Verifier]) -> VerifiedNote:
     """Verifies all signatures of known keys (signed-note, "Signatures").
 
     Signatures of unknown keys are ignored, also when only name or only key ID is that of a known
     key. Several lines of one key are all verified and reported once, with the latest time.
-
-    Returns:
-        At least one key, in the order of the note.
 
     Raises:
         VerificationError: If a signature of a known key does not verify, or there is none.
@@ -390,10 +404,10 @@ def verify_note(note: Note, verifiers: Iterable[Verifier]) -> tuple[Verified, ..
         found[key] = Verified(match.vkey, timestamp)
     if not found:
         raise VerificationError("note: no signature of a known key")
-    return tuple(found.values())
+    return VerifiedNote(note.text, tuple(found.values()))
 
 
-def sign_note(text: str, signers: Sequence[Signer], now: int) -> Note:
+def sign_note(text: str, signers: Sequence[Signer], now: int) -> UnverifiedNote:
     """Signs a text with every signer, in order.
 
     Args:
@@ -409,4 +423,4 @@ def sign_note(text: str, signers: Sequence[Signer], now: int) -> Note:
         raise ValueError("a note needs a signer")
     # A lone surrogate passes here so that parse_text is what refuses it.
     parse_text(text.encode("utf-8", "surrogatepass"), "note text", most=MAX_NOTE_SIZE)
-    return Note(text, tuple(signer.sign(text, now) for signer in signers))
+    return UnverifiedNote(text, tuple(signer.sign(text, now) for signer in signers))

@@ -28,7 +28,7 @@ from muniment.tlog.encoding import VerificationError, format_base64
 from muniment.tlog.note import (
     COSIGNATURE_MLDSA44,
     ED25519,
-    Note,
+    UnverifiedNote,
     Verified,
     Verifier,
     VKey,
@@ -121,7 +121,7 @@ def verify_evidence(evidence: Evidence, verifiers: Iterable[Verifier]) -> Proven
     signatures: list[tuple[Verified, ...]] = []
     for number, signed in enumerate(evidence.checkpoints, 1):
         try:
-            signatures.append(verify_note(signed.note, known))
+            signatures.append(verify_note(signed.note, known).signatures)
         except VerificationError as error:
             raise VerificationError(f"evidence: checkpoint {number}: {error}") from None
     try:
@@ -170,7 +170,7 @@ def _reduce(evidence: Evidence, signatures: list[tuple[Verified, ...]]) -> Evide
 
 def _only(signed: SignedCheckpoint, key_ids: set[int]) -> SignedCheckpoint:
     lines = tuple(line for line in signed.note.signatures if line.key_id in key_ids)
-    return SignedCheckpoint(signed.checkpoint, Note(signed.note.text, lines))
+    return SignedCheckpoint(signed.checkpoint, UnverifiedNote(signed.note.text, lines))
 
 
 def describe(evidence: Evidence) -> list[str]:

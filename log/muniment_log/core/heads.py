@@ -10,12 +10,13 @@ from muniment.local.logs import event
 from muniment.tlog.checkpoint import (
     Checkpoint,
     SignedCheckpoint,
+    parse_checkpoint,
     parse_signed_checkpoint,
     sign_checkpoint,
 )
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import MunimentError, VerificationError
-from muniment.tlog.note import verify_note
+from muniment.tlog.note import parse_note, verify_note
 from muniment_log.errors import StorageError
 
 if TYPE_CHECKING:
@@ -43,13 +44,12 @@ def read_own_checkpoint(
         StorageError: it is damaged, of another log, or signed by none of the keys.
     """
     try:
-        signed = parse_signed_checkpoint(note)
-        verify_note(signed.note, keys)
+        checkpoint = parse_checkpoint(verify_note(parse_note(note), keys).text)
     except MunimentError as error:
         raise StorageError(f"{what}: {error}") from error
-    if signed.checkpoint.origin != origin:
-        raise StorageError(f"{what} is of the log {signed.checkpoint.origin}")
-    return signed.checkpoint
+    if checkpoint.origin != origin:
+        raise StorageError(f"{what} is of the log {checkpoint.origin}")
+    return checkpoint
 
 
 class HeadSigner:
@@ -87,7 +87,9 @@ class HeadSigner:
             own = [verifier_for(signer.vkey) for signer in signers]
             # By none of them when the keys were replaced; times of the old ones bind nobody here.
             with suppress(VerificationError):
-                self._time = max(each.timestamp or 0 for each in verify_note(signed.note, own))
+                self._time = max(
+                    each.timestamp or 0 for each in verify_note(signed.note, own).signatures
+                )
 
     @property
     def last(self) -> Head | None:

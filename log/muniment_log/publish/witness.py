@@ -17,7 +17,7 @@ from muniment.local.logs import event
 from muniment.tlog.addcheckpoint import Exchange, Reply, WitnessError, excerpt
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
-from muniment.tlog.note import MAX_NOTE_SIZE, Note, lines_of, verify_note
+from muniment.tlog.note import MAX_NOTE_SIZE, UnverifiedNote, lines_of, verify_note
 from muniment.tlog.quorum import CLOCK_SKEW
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures
 
@@ -140,10 +140,12 @@ class WitnessClient:
         answered = parse_cosignatures(body)
         lines = [line for line in answered if (line.name, line.key_id) in self._keys]
         # Only its own lines: the log's signatures on the note need no second look.
-        found = verify_note(Note(signed.note.text, tuple(lines)), self._verifiers)
+        found = verify_note(
+            UnverifiedNote(signed.note.text, tuple(lines)), self._verifiers
+        ).signatures
         taken = lines_of(lines, self._names)
         if len(taken) < len(lines):  # one a key: more of them would fill the note
-            found = verify_note(Note(signed.note.text, taken), self._verifiers)
+            found = verify_note(UnverifiedNote(signed.note.text, taken), self._verifiers).signatures
         if any(not verified.timestamp for verified in found):
             raise WitnessError("its answer: a cosignature without a timestamp")
         self._compare_clocks(max(verified.timestamp or 0 for verified in found))

@@ -13,7 +13,7 @@ from typing import Final
 from muniment.local.logs import event
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import MunimentError
-from muniment.tlog.note import Note, Verifier, verify_note
+from muniment.tlog.note import UnverifiedNote, Verifier, verify_note
 from muniment_witness.cosign.cosigner import Cosigner
 from muniment_witness.cosign.suspension import LostRecord, Suspensions
 from muniment_witness.gossip.comparer import Comparer
@@ -115,13 +115,13 @@ class HeadAdvancer:
             )
         )
         try:
-            verified = verify_note(Note(signed.note.text, lines), verifiers)
+            verified = verify_note(UnverifiedNote(signed.note.text, lines), verifiers)
         except (MunimentError, ValueError):
             return None
         before = self._suspensions.lost.get(seen.origin)
         if before is not None and before.seen.head.size >= seen.head.size:
             return None
-        found = LostRecord(seen, lines, max(each.timestamp or 0 for each in verified))
+        found = LostRecord(seen, lines, max(each.timestamp or 0 for each in verified.signatures))
         self._suspensions.lost[seen.origin] = found
         event(
             _LOGGER,

@@ -21,7 +21,7 @@ from muniment.local.outside import Contained
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, VerificationError, unframe
 from muniment.tlog.evidence import MAX_EVIDENCE_SIZE, parse_evidence
-from muniment.tlog.note import Note, Verifier, lines_of, verify_note
+from muniment.tlog.note import UnverifiedNote, Verifier, lines_of, verify_note
 from muniment_witness.config import Peer
 from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.advance import HeadAdvancer
@@ -204,7 +204,7 @@ class PeerReader:
                 continue  # compared, or known already
             lines = lines_of(signed.note.signatures, (each.vkey for each in peer.verifiers))
             with suppress(VerificationError):
-                verify_note(Note(signed.note.text, lines), peer.verifiers)
+                verify_note(UnverifiedNote(signed.note.text, lines), peer.verifiers)
                 head.cosigns = True
 
     async def _compare(
@@ -233,9 +233,9 @@ class PeerReader:
         # After the comparison: a head that the log signed counts whoever shows it. But only what
         # the peer has signed itself is held against, or remembered for, the peer.
         lines = lines_of(signed.note.signatures, (each.vkey for each in peer.verifiers))
-        verified = verify_note(Note(signed.note.text, lines), peer.verifiers)
+        verified = verify_note(UnverifiedNote(signed.note.text, lines), peer.verifiers)
         head.size, head.finding, head.compared = seen.head.size, finding, now
-        head.time = max(each.timestamp or 0 for each in verified)
+        head.time = max(each.timestamp or 0 for each in verified.signatures)
         self._note_lag(origin, head, now)
         self._remember(peer, origin, seen.signed.with_signatures(lines))
         if finding != "unresolved":

@@ -32,7 +32,7 @@ from muniment.tlog.checkpoint import Checkpoint
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.heads import EMPTY, Head
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment.tlog.note import Note, SignatureLine, Verifier, lines_of, verify_note
+from muniment.tlog.note import SignatureLine, UnverifiedNote, Verifier, lines_of, verify_note
 from muniment.tlog.proofs import is_subtree, verify_consistency, verify_subtree
 from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree
 
@@ -97,7 +97,7 @@ class Authentic:
     """
 
     checkpoint: Checkpoint
-    note: Note
+    note: UnverifiedNote
     old_size: int
     proof: tuple[bytes, ...]
 
@@ -153,14 +153,14 @@ def authenticate(log: Log | None, request: AddCheckpoint) -> Authentic | Refusal
         raise AssertionError("judged by the keys of another log")
     # The same line many times over costs one verification.
     lines = tuple(dict.fromkeys(request.checkpoint.note.signatures))
-    note = Note(request.checkpoint.note.text, lines)
+    note = UnverifiedNote(request.checkpoint.note.text, lines)
     try:
         verify_note(note, log.verifiers)
     except VerificationError as error:
         return Refusal(403, "bad-signature", str(error))
     return Authentic(
         checkpoint,
-        Note(note.text, lines_of(lines, (each.vkey for each in log.verifiers))),
+        UnverifiedNote(note.text, lines_of(lines, (each.vkey for each in log.verifiers))),
         request.old_size,
         request.proof,
     )
@@ -231,7 +231,7 @@ def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree
         return Refusal(404, "unknown-origin", "this witness does not know the checkpoint's origin")
     note = request.reference.note
     try:
-        verify_note(Note(note.text, tuple(dict.fromkeys(note.signatures))), own)
+        verify_note(UnverifiedNote(note.text, tuple(dict.fromkeys(note.signatures))), own)
     except VerificationError as error:
         return Refusal(403, "bad-signature", str(error))
     try:

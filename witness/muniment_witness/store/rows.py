@@ -14,7 +14,7 @@ from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import HASH_SIZE, split_hashes
-from muniment.tlog.note import Note, Verifier, verify_note
+from muniment.tlog.note import UnverifiedNote, Verifier, verify_note
 from muniment.tlog.witnesswire import AddCheckpoint, parse_add_checkpoint
 
 
@@ -57,7 +57,7 @@ def cosigned_note(
         verified = verify_note(signed.note, own)
     except VerificationError as error:
         raise DamagedRowError(f"own cosignature: {error}") from error
-    if max(each.timestamp or 0 for each in verified) != time:
+    if max(each.timestamp or 0 for each in verified.signatures) != time:
         raise DamagedRowError("its time is not that of the cosignatures")
     _fits(signed, head)
     return signed
@@ -112,7 +112,7 @@ def check_evidence(origin: str, kind: str, hash_: bytes, contradiction: bytes, f
         raise DamagedRowError("the file is not the one that was filed")
 
 
-def check_signatures(note: Note, verifiers: Iterable[Verifier]) -> None:
+def check_signatures(note: UnverifiedNote, verifiers: Iterable[Verifier]) -> None:
     """Verifies the lines of known keys; other keys may have signed, and been given up since.
 
     Raises:
