@@ -23,7 +23,7 @@ history, three are for gossip. A pause is at least 0.6 of a period, and one roun
 def test_a_split_view_is_found_by_every_witness_within_few_rounds(
     tmp_path: Path, kind: str
 ) -> None:
-    """Issue 4: evidence on every honest witness within three gossip periods of the split, that
+    """Evidence on every honest witness within three gossip periods of the split, that
     verifies offline by the command line; and cosigning has stopped."""
     log = ByzantineLog()
     log.main.append(300)

@@ -155,6 +155,7 @@ def muniment(place: Place, arguments: list[str], environment: dict[str, str]) ->
 
 
 def test_a_witness_reads_with_a_token(place: Place, tmp_path: Path) -> None:
+    assert place.post(WRITER).status == 200
     run(
         processes.muniment_witness(
             "init", tmp_path, "--name", "w.example", "--listen", "127.0.0.1:0",

@@ -259,7 +259,7 @@ def test_stopping_answers_what_is_in_flight(folder: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs prlimit(2)")
 def test_a_disk_that_fails_ends_the_process_and_nothing_is_released(folder: Path) -> None:
-    """Design section 4: an I/O error during commit is fatal to the process."""
+    """An I/O error during commit is fatal to the process."""
     with processes.start(serve(folder)) as process:
         client = Client(process.url)
         assert client.add(0, 5)[0] == 200

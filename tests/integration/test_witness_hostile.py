@@ -69,7 +69,7 @@ def test_the_corpus_against_a_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["slow", "trickle", "oversized", "garbage"])
 def test_nobody_waits_for_a_hostile_log_or_peer(tmp_path: Path, kind: str) -> None:
-    """Issue 4, bad input: no answer later than its deadline, while others answer never."""
+    """No answer later than its deadline, while others answer never."""
     answers = {"slow": (SLOW,), "trickle": (TRICKLE,), "oversized": (OVERSIZED,)}
     garbage = (*GARBAGE, Answer(status=302, headers={"Location": "http://127.0.0.1:9/"}))
     chosen = answers.get(kind, garbage)

@@ -37,7 +37,7 @@ def copies(folder: Path, restore: dict[Path, bytes] | None = None) -> dict[Path,
 async def test_two_views_are_found_by_all_within_three_periods(
     tmp_path: Path, log: ByzantineLog, sizes: tuple[int, int], at: int
 ) -> None:
-    """Issue 4: with connectivity between two witnesses that saw different views, evidence exists
+    """With connectivity between two witnesses that saw different views, evidence exists
     on every honest witness within three gossip periods."""
     main = log.main.fork(0, 0).append(sizes[0])
     other = main.fork(min(at, *[size - 1 for size in sizes]), sizes[1])
@@ -310,7 +310,7 @@ async def test_clocks(tmp_path: Path, log: ByzantineLog) -> None:
 
 
 async def test_an_honest_network_raises_no_alarm_in_a_thousand_rounds(tmp_path: Path) -> None:
-    """Issue 4: partitions, restarts, lost requests and lag are no misbehaviour."""
+    """Partitions, restarts, lost requests and lag are no misbehaviour."""
     chance = random.Random(4)
     main = View().append(1)
     limits = Gossip(deadline_seconds=100 * PERIOD, lag_seconds=100 * PERIOD)
@@ -373,7 +373,7 @@ async def test_tiles_and_history_are_served_as_verified(tmp_path: Path, log: Byz
 async def test_a_rejoining_peer_climbs_the_history_of_another(
     tmp_path: Path, log: ByzantineLog
 ) -> None:
-    """Issue 4: a history of accepted heads with their proofs, where no tiles can be read."""
+    """A history of accepted heads with their proofs, where no tiles can be read."""
     main = log.main
     async with Network(tmp_path, main) as net:
         w1, w2 = net.add("w1", None, url=None, cosign=False), net.add("w2", None, url=None)

@@ -1,4 +1,4 @@
-"""Issue 4: a malicious peer can neither make a witness sign, nor stop it from signing for other
+"""A malicious peer can neither make a witness sign, nor stop it from signing for other
 origins, nor blame an honest log. One test for each of the three.
 
 The peer here is the worst that fits: a configured one, with its real key, that may send anything,

@@ -77,7 +77,7 @@ async def test_lines_take_turns_and_are_bounded() -> None:
 
 @pytest.mark.parametrize("flooder", ["w2", "stranger"])
 async def test_a_flooding_sender_does_not_starve_another(tmp_path: Path, flooder: str) -> None:
-    """Issue 4, budgets per peer: what one sender sends counts against nobody else."""
+    """What one sender sends counts against nobody else."""
     async with Network(tmp_path, MAIN) as net:
         w1 = net.add("w1", None)
         net.add("w2", None)
