@@ -1,7 +1,9 @@
 """Proof nodes from a replica's own leaves (RFC 6962): no log is asked for them.
 
-A node is the root of the leaves below it. Nodes of one proof hardly overlap, so the cost is at
-most one pass over the replica: about a second for a million leaves, much less for recent ones.
+A node is the root of the leaves below it. A replica compared the root of all its leaves with the
+checkpoint when it took them; the proof that is made of the nodes is still to be verified, as the
+file may have been damaged since. Nodes of one proof hardly overlap, so the cost is at most one pass
+over the replica: about a second for a million leaves, much less for recent ones.
 """
 
 from collections.abc import Iterable
