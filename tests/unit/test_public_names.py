@@ -24,4 +24,14 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_importing_the_package_imports_none_of_its_modules() -> None:
     code = "import muniment, sys; print([m for m in sys.modules if m.startswith('muniment.')])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "[]"
+    assert ran.stdout.strip() == "['muniment._moved']"  # the names of before
+
+
+def test_the_command_says_its_version_without_a_library_that_it_does_not_need() -> None:
+    code = (
+        "import sys; from muniment.cli import cli; cli(['--version'], standalone_mode=False);"
+        "print(sorted({'aiohttp', 'cryptography', 'hashlib', 'msgspec', 'nacl', 'sqlite3'}"
+        " & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "[]"
