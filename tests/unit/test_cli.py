@@ -297,7 +297,7 @@ def test_policy_explain_warns_when_split_views_are_not_prevented(place: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("text", "word"), [("quorum majority\n", "line 1"), ("", "newline"), (None, "No such file")]
+    ("text", "word"), [("quorum majority\n", "line 1"), ("", "empty"), (None, "No such file")]
 )
 def test_a_bad_policy_is_named(place: Path, text: str | None, word: str) -> None:
     if text is not None:
