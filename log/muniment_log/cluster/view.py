@@ -22,7 +22,7 @@ from muniment.tlog.heads import Head
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment_log.cluster.lag import Lag
 from muniment_log.errors import StorageError, UnavailableError, WrongIdentityError
-from muniment_log.publish.published import Waiting
+from muniment_log.publish.published import HeadWaiters
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -131,7 +131,7 @@ class PublishedView:
         self._urgent = asyncio.Event()
         self._looked = asyncio.Event()
         self._until = monotonic() + FIRST_SECONDS
-        self._waiting = Waiting()
+        self._waiting = HeadWaiters()
 
     @property
     def is_stalled(self) -> bool:

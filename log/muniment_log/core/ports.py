@@ -67,7 +67,7 @@ class StreamState(NamedTuple):
 NEW_STREAM = StreamState(0, NO_PREVIOUS)
 
 
-class Sequencer(Protocol):
+class SequencerPort(Protocol):
     """Takes verified batches and gives each its place, exactly once."""
 
     async def submit(self, batch: Batch) -> Receipt:

@@ -83,7 +83,7 @@ async def _at_once() -> None:
 
 
 class Sequencer:
-    """The `ports.Sequencer` over an order; belongs to one event loop, and `run` is its one task."""
+    """Orders records over an `Order`; belongs to one event loop, and `run` is its one task."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class Sequencer:
         return self._failure
 
     async def submit(self, batch: Batch) -> Receipt:
-        """Orders a verified batch, see `ports.Sequencer.submit`."""
+        """Orders a verified batch, see `SequencerPort.submit`."""
         manifest = batch.manifest
         key = StreamKey(manifest.producer, manifest.stream)
         stream = await self._hold(key)
@@ -148,7 +148,7 @@ class Sequencer:
     async def submit_records(
         self, producer: str, records: Sequence[bytes], request: Request | None = None
     ) -> Receipt:
-        """Orders records of a producer that cannot sign, see `ports.Sequencer.submit_records`."""
+        """Orders records of a producer that cannot sign; see `SequencerPort.submit_records`."""
         key = self._queue.stream_of(producer)
         size = sum(map(len, records))
         while True:

@@ -34,7 +34,7 @@ _ROOM: Final = 4096
 """Bytes of a batch left for the manifest and for what framing adds to the last record."""
 
 
-class Waiting(Protocol):
+class TokenRequest(Protocol):
     """Records of one request."""
 
     @property
@@ -43,7 +43,7 @@ class Waiting(Protocol):
         ...
 
 
-_W = TypeVar("_W", bound=Waiting)
+_W = TypeVar("_W", bound=TokenRequest)
 
 
 class TokenFramer:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from muniment_log.core.budgets import Budgets
-    from muniment_log.core.ports import Sequencer, TileSource
+    from muniment_log.core.ports import SequencerPort, TileSource
     from muniment_log.http.access import AccessControl
     from muniment_log.index.supervisor import IndexProcess, IndexReads
     from muniment_log.publish.published import PublishedHead
@@ -32,7 +32,7 @@ def build(
     *,
     access: AccessControl,
     budgets: Budgets,
-    sequencer: Sequencer,
+    sequencer: SequencerPort,
     publisher: PublishedHead,
     tiles: TileSource,
     metrics: Metrics,

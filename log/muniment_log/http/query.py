@@ -23,7 +23,7 @@ from muniment_log.publish.published import published_size
 from muniment_service.http import Problem, Request, Response, json_response
 
 if TYPE_CHECKING:
-    from muniment_log.core.ports import Sequencer, TileSource
+    from muniment_log.core.ports import SequencerPort, TileSource
     from muniment_log.http.access import AccessControl
     from muniment_log.publish.published import PublishedHead
 
@@ -37,7 +37,7 @@ class Query:
     def __init__(
         self,
         access: AccessControl,
-        sequencer: Sequencer,
+        sequencer: SequencerPort,
         publisher: PublishedHead,
         tiles: TileSource,
     ) -> None:

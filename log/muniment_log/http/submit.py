@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from muniment_log.core.budgets import Budgets
-    from muniment_log.core.ports import Receipt, Sequencer, TileSource
+    from muniment_log.core.ports import Receipt, SequencerPort, TileSource
     from muniment_log.http.access import AccessControl
     from muniment_log.publish.published import PublishedHead
     from muniment_service.metrics import Metrics
@@ -44,13 +44,13 @@ _FEW: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitParameter:
     """What ``?wait=published&timeout=seconds`` asks for; None seconds for not waiting."""
 
     seconds: float | None
 
 
-_NOT_WAITING: Final = Waiting(None)
+_NOT_WAITING: Final = WaitParameter(None)
 
 
 class Submit:
@@ -61,7 +61,7 @@ class Submit:
         *,
         access: AccessControl,
         budgets: Budgets,
-        sequencer: Sequencer,
+        sequencer: SequencerPort,
         publisher: PublishedHead,
         tiles: TileSource,
         metrics: Metrics,
@@ -151,10 +151,10 @@ class Submit:
             self._over_budget.labels(producer).inc()
             raise
 
-    def _interest(self, waiting: Waiting) -> AbstractContextManager[None]:
+    def _interest(self, waiting: WaitParameter) -> AbstractContextManager[None]:
         return self._publisher.interest() if waiting.seconds is not None else nullcontext()
 
-    async def _answer(self, receipt: Receipt, waiting: Waiting) -> Response:
+    async def _answer(self, receipt: Receipt, waiting: WaitParameter) -> Response:
         answer = bodies.Receipt(
             first=receipt.first,
             count=receipt.count,
@@ -206,7 +206,7 @@ def _is_lines(request: Request) -> bool:
     return kind == "application/x-ndjson"
 
 
-def _waiting(request: Request) -> Waiting:
+def _waiting(request: Request) -> WaitParameter:
     if not request.query:
         return _NOT_WAITING
     parameters = request.parameters("wait", "timeout")
@@ -214,14 +214,14 @@ def _waiting(request: Request) -> Waiting:
     if wait is None:
         if timeout is not None:
             raise Problem(400, "bad-query", "timeout goes with wait=published")
-        return Waiting(None)
+        return WaitParameter(None)
     if wait != "published":
         raise Problem(400, "bad-query", "wait takes one value, published")
     if timeout is None:
-        return Waiting(DEFAULT_WAIT_SECONDS)
+        return WaitParameter(DEFAULT_WAIT_SECONDS)
     if not _SECONDS.fullmatch(timeout) or float(timeout) > MAX_WAIT_SECONDS:
         raise Problem(400, "bad-query", f"timeout is 0 to {MAX_WAIT_SECONDS:g} seconds")
-    return Waiting(float(timeout))
+    return WaitParameter(float(timeout))
 
 
 def _problem(error: LogError) -> Exception:

@@ -69,8 +69,8 @@ def published_size(published: SignedCheckpoint | None) -> int:
     return 0 if published is None else published.checkpoint.size
 
 
-class Waiting:
-    """Belongs to one event loop, and to whoever learns of published heads."""
+class HeadWaiters:
+    """Those who wait for a published tree of some size. Belongs to one event loop."""
 
     def __init__(self) -> None:
         """Nobody waits yet."""
@@ -142,7 +142,7 @@ class Publication:
         self._storing: SignedCheckpoint | None = None
         self._settled = asyncio.Event()
         self._settled.set()
-        self._waiting = Waiting()
+        self._waiting = HeadWaiters()
 
     def announce(self, signed: SignedCheckpoint) -> None:
         """Gives a cosigned checkpoint to those who wait for it; readers wait until it is stored."""
