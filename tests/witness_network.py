@@ -26,7 +26,7 @@ from muniment_service.metrics import Metrics
 from muniment_witness.app import build
 from muniment_witness.config import Gossip, LogOptions, Peer, WitnessConfig, WitnessFile
 from muniment_witness.gossip.net import TransportAnswer, UnreachableError
-from muniment_witness.judge.decide import Authentic, Log, authenticate
+from muniment_witness.judge.decide import Authentic, KnownLog, authenticate
 from witness_tools import opened_store, witness_signer
 
 START = 1_700_000_000
@@ -54,7 +54,7 @@ class Node:
         self.database = network.folder / f"{name}.db"
         self.running = False
         self.requests = 0
-        self.more: list[tuple[Log, LogOptions]] = []
+        self.more: list[tuple[KnownLog, LogOptions]] = []
         """Other logs that it knows, besides the network's."""
 
     @property
@@ -77,7 +77,7 @@ class Node:
             keys=(self.database,),
             gossip=limits,
         )
-        log = Log(network.origin, network.verifiers)
+        log = KnownLog(network.origin, network.verifiers)
         options = LogOptions(
             url=self.options.get("url", "http://log"),
             period=limits.period_seconds,
@@ -138,7 +138,7 @@ class Node:
 
     def authentic(self, old: int, view: View, new: int) -> Authentic:
         """A request that this witness takes for the log's."""
-        log = Log(self.network.origin, self.network.verifiers)
+        log = KnownLog(self.network.origin, self.network.verifiers)
         request = authenticate(log, view.add_checkpoint(old, new))
         assert isinstance(request, Authentic)
         return request

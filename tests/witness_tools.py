@@ -12,7 +12,7 @@ from muniment.tlog.keys.keyfile import generate
 from muniment.tlog.note import SignatureLine, Signer, Verifier, VKey
 from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree
 from muniment_witness.store.database import create
-from muniment_witness.store.heads import Store
+from muniment_witness.store.heads import HeadStore
 
 ORIGIN = "log.example/decisions"
 WITNESS = "witness.example/w1"
@@ -102,8 +102,8 @@ class GrowingLog:
         )
 
 
-async def opened_store(path: Path, keys: Sequence[VKey]) -> Store:
+async def opened_store(path: Path, keys: Sequence[VKey]) -> HeadStore:
     """The database of a witness, made as by `init` where there is none."""
     if not await asyncio.to_thread(path.exists):
         await create(path, keys, "init")
-    return await Store.open(path, keys)
+    return await HeadStore.open(path, keys)

@@ -25,10 +25,10 @@ from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_log.core.integrate import restore
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.sqlite import SQLiteStore
-from muniment_witness.judge.decide import NEVER, Acceptance, Log, State, decide
+from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, State, decide
 
 SIGNER = signing.log_signer(ORIGIN)
-LOG = Log(ORIGIN, (verifier_for(SIGNER.vkey),))
+LOG = KnownLog(ORIGIN, (verifier_for(SIGNER.vkey),))
 
 
 @contextlib.contextmanager

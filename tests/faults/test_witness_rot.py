@@ -21,16 +21,16 @@ from muniment.tlog.heads import Head
 from muniment.tlog.note import VKey, parse_vkey
 from muniment_witness.cli import setup
 from muniment_witness.cli.exits import EXIT_DAMAGED, EXIT_DATABASE
-from muniment_witness.judge.decide import Acceptance, Log, State, decide
+from muniment_witness.judge.decide import Acceptance, KnownLog, State, decide
 from muniment_witness.store.check import DatabaseReport, check
 from muniment_witness.store.database import MIGRATIONS
-from muniment_witness.store.heads import Store
+from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.observations import DatedNote, Suspicion
 from witness_tools import WITNESS, GrowingLog, opened_store, witness_signer
 
 LOG = GrowingLog("log.example/a")
 OTHER = GrowingLog("log.example/b")
-LOGS = {log.origin: Log(log.origin, log.verifiers) for log in (LOG, OTHER)}
+LOGS = {log.origin: KnownLog(log.origin, log.verifiers) for log in (LOG, OTHER)}
 SIGNERS = [witness_signer("ed25519"), witness_signer("mldsa44")]
 KEYS = [signer.vkey for signer in SIGNERS]
 NOW = 1_700_000_000
@@ -103,7 +103,7 @@ def examine(path: Path, *, full: bool = True, keys: list[VKey] = KEYS) -> Databa
 async def starts(path: Path) -> dict[str, Head] | None:
     """The heads that a starting witness goes on from; None when it refuses."""
     try:
-        store = await Store.open(path, KEYS)
+        store = await HeadStore.open(path, KEYS)
     except DatabaseError:
         return None
     try:
@@ -189,7 +189,7 @@ async def test_a_damaged_step_is_not_told_to_anybody(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("UPDATE history SET proof = substr(proof, 2) WHERE size = 20")
         db.commit()
-    store = await Store.open(path, KEYS)
+    store = await HeadStore.open(path, KEYS)
     try:
         assert await store.step_from(LOG.origin, 3) is None
         step = await store.step_from(LOG.origin, 20)

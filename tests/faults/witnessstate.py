@@ -11,8 +11,8 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import Verifier, verify_note
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.cli import setup
-from muniment_witness.judge.decide import NEVER, Acceptance, Log, Refusal, State, decide
-from muniment_witness.store.heads import Store
+from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, Refusal, State, decide
+from muniment_witness.store.heads import HeadStore
 from witness_tools import WITNESS, GrowingLog, log_signer
 
 _COSIGNATURE = "— witness.example/".encode()
@@ -110,7 +110,7 @@ async def look(path: Path, recorded: Recorded) -> Found:
             honest log, or cosign a fork.
     """
     log = recorded.log
-    store = await Store.open(path, [key.vkey for key in recorded.keys])
+    store = await HeadStore.open(path, [key.vkey for key in recorded.keys])
     try:
         head = store.head(log.origin)
         latest = store.latest.get(log.origin)
@@ -129,7 +129,7 @@ async def look(path: Path, recorded: Recorded) -> Found:
             step = await store.step_from(log.origin, at)
             assert step is not None, f"the history lacks the step from {at}"
             at = step.checkpoint.checkpoint.size
-        state = State(Log(log.origin, log.verifiers), head, latest.time)
+        state = State(KnownLog(log.origin, log.verifiers), head, latest.time)
         step_on = log.request(head.size, head.size + 3)
         assert isinstance(decide(state, step_on, latest.time), Acceptance)
         if head != NEVER:

@@ -35,7 +35,7 @@ from muniment_witness.judge.decide import (
     NEVER,
     Acceptance,
     Head,
-    Log,
+    KnownLog,
     Refusal,
     State,
     decide,
@@ -58,7 +58,7 @@ LEAVES: Final = [b"leaf %d" % number for number in range(20)]
 """The tree of the seeds of add-checkpoint and sign-subtree."""
 
 _STATES: Final = [
-    State(Log(ORIGIN, VERIFIERS), NEVER if not size else Head(size, MTH(LEAVES[:size])), 0)
+    State(KnownLog(ORIGIN, VERIFIERS), NEVER if not size else Head(size, MTH(LEAVES[:size])), 0)
     for size in (0, 7, 20)
 ]
 

@@ -25,11 +25,11 @@ from muniment_service.metrics import Metrics
 from muniment_witness.cli.remote import lines_of
 from muniment_witness.config import check_url as check_witness_url
 from muniment_witness.gossip.peers import EvidenceList
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import authentic
 from signing import ORIGIN
 
-_LOG: Final = Log(ORIGIN, VERIFIERS)
+_LOG: Final = KnownLog(ORIGIN, VERIFIERS)
 
 
 class _NoBody:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from muniment_witness.config import Gossip, LogOptions
-from muniment_witness.gossip.alarms import KINDS, Alarm, Situation, alarms
+from muniment_witness.gossip.alarms import KINDS, Situation, WitnessAlarm, alarms
 from muniment_witness.gossip.budget import SenderBudget
 from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.peers import PeerHead, PeerState
@@ -96,7 +96,7 @@ def test_the_gravest_comes_first() -> None:
     assert [KINDS.index(alarm.kind) for alarm in found] == sorted(
         KINDS.index(alarm.kind) for alarm in found
     )
-    assert found[0] == Alarm("evidence", LOG, "evidence ab: its key signed two histories")
+    assert found[0] == WitnessAlarm("evidence", LOG, "evidence ab: its key signed two histories")
 
 
 def test_budgets_refill_up_to_their_burst() -> None:

@@ -9,7 +9,7 @@ from muniment.tlog.evidence import same_size
 from muniment_service.metrics import Metrics
 from muniment_witness.app import build
 from muniment_witness.gossip.alarmboard import AlarmBoard
-from muniment_witness.gossip.alarms import Alarm
+from muniment_witness.gossip.alarms import WitnessAlarm
 from muniment_witness.gossip.outbox import MAX_FILES, Outbox
 from muniment_witness.gossip.peers import MAX_HEADS
 from muniment_witness.store.observations import FiledEvidence
@@ -51,7 +51,7 @@ def test_a_witness_without_peers_keeps_nothing_to_push() -> None:
 async def test_the_alarm_board_counts_and_is_woken() -> None:
     metrics = Metrics("w")
     board = AlarmBoard(metrics)
-    board.show([Alarm("clock", "w", "behind"), Alarm("future", "p", "ahead")])
+    board.show([WitnessAlarm("clock", "w", "behind"), WitnessAlarm("future", "p", "ahead")])
     assert [alarm.kind for alarm in board.raised] == ["clock", "future"]
     board.show([])
     assert board.raised == []

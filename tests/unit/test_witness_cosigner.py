@@ -12,12 +12,12 @@ from muniment.local.sqlitefile import FatalDatabaseError
 from muniment_service.http import Problem
 from muniment_witness.cosign import cosigner as module
 from muniment_witness.cosign.cosigner import Cosigner
-from muniment_witness.judge.decide import Authentic, Log, Refusal, authenticate
+from muniment_witness.judge.decide import Authentic, KnownLog, Refusal, authenticate
 from muniment_witness.store.heads import CosignedHead
 from witness_tools import ORIGIN, GrowingLog, opened_store, witness_signer
 
 LOG = GrowingLog()
-KNOWN = Log(LOG.origin, LOG.verifiers)
+KNOWN = KnownLog(LOG.origin, LOG.verifiers)
 SIGNER = witness_signer()
 NOW = 1_700_000_000
 

@@ -14,7 +14,7 @@ from muniment_witness.judge.decide import (
     NEVER,
     Acceptance,
     Head,
-    Log,
+    KnownLog,
     Refusal,
     State,
     authenticate,
@@ -25,7 +25,7 @@ from witness_tools import WITNESS, GrowingLog, log_signer, witness_signer
 
 NOW = 1_700_000_000
 LOG = GrowingLog()
-KNOWN = Log(LOG.origin, LOG.verifiers)
+KNOWN = KnownLog(LOG.origin, LOG.verifiers)
 OTHER_HASH = bytes(range(32))
 
 
@@ -83,7 +83,7 @@ def test_signatures_of_unknown_keys_are_ignored_and_not_kept() -> None:
 def test_checkpoint_may_include_multiple_signatures() -> None:
     """tlog-witness, add-checkpoint: the checkpoint "MAY include multiple signatures"."""
     log = GrowingLog(signers=[log_signer(), log_signer(algorithm="mldsa44")])
-    known = Log(log.origin, log.verifiers)
+    known = KnownLog(log.origin, log.verifiers)
     outcome = decide(State(known), log.request(0, 3), NOW)
     assert isinstance(outcome, Acceptance)
     assert len(outcome.request.note.signatures) == 2
@@ -186,7 +186,7 @@ def test_one_line_many_times_is_verified_once_and_kept_once() -> None:
     checkpoint = LOG.checkpoint(3)
     note = UnverifiedNote(checkpoint.note.text, checkpoint.note.signatures * 60)
     request = LOG.request(0, 3, checkpoint=replace(checkpoint, note=note))
-    outcome = authenticate(Log(LOG.origin, (Counting(),)), request)
+    outcome = authenticate(KnownLog(LOG.origin, (Counting(),)), request)
     assert not isinstance(outcome, Refusal)
     assert outcome.note.signatures == checkpoint.note.signatures
     assert calls == 1
@@ -285,7 +285,7 @@ def test_subtree_proof_that_fails_is_422() -> None:
 def test_names_do_not_mix() -> None:
     assert OWN[0].vkey.name == WITNESS
     with pytest.raises(AssertionError):
-        authenticate(Log("other.example", ()), LOG.request(0, 1))
+        authenticate(KnownLog("other.example", ()), LOG.request(0, 1))
 
 
 def test_empty_root_is_the_hash_of_nothing() -> None:

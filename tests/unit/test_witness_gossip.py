@@ -11,7 +11,7 @@ from byzantine import NOT_FOUND, Answer, ByzantineLog, View
 from muniment.tlog.encoding import frame
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.config import Gossip, LogOptions
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from witness_network import PERIOD, Network
 
 
@@ -448,7 +448,7 @@ async def test_a_peer_need_not_cosign_every_log_but_show_what_it_cosigns(
     async with Network(tmp_path, log.main) as net:
         other = ByzantineLog("log.example/other")
         other.main.append(3)
-        known = [(Log(other.origin, other.main.verifiers), LogOptions())]
+        known = [(KnownLog(other.origin, other.main.verifiers), LogOptions())]
         w1, w2 = net.add("w1", log.main), net.add("w2", log.main)
         w1.more = w2.more = known
         await net.start()

@@ -27,7 +27,7 @@ from muniment_service.metrics import Metrics
 from muniment_witness.app import build
 from muniment_witness.config import LogOptions, WitnessConfig, WitnessFile
 from muniment_witness.gossip.net import transport
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from witness_tools import WITNESS, GrowingLog, log_signer, opened_store, witness_signer
 
 NOW = 1_700_000_000
@@ -68,7 +68,7 @@ async def witness(
         folder / "witness.toml",
         file,
         tuple(signers),
-        {LOG.origin: Log(LOG.origin, LOG.verifiers)},
+        {LOG.origin: KnownLog(LOG.origin, LOG.verifiers)},
         {LOG.origin: LogOptions()},
         (),
     )

@@ -14,7 +14,7 @@ from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import fork, same_size
 from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.config import Gossip, LogOptions
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from witness_network import START, Network, Node
 
 MAIN = View().append(300)
@@ -100,7 +100,7 @@ async def test_a_malicious_peer_cannot_stop_signing_for_other_origins(tmp_path: 
         wicked = View("wicked.example").append(50)
         # The logs of a witness are fixed when it starts: this is another start.
         await victim.stop()
-        victim.more = [(Log(wicked.origin, wicked.verifiers), LogOptions())]
+        victim.more = [(KnownLog(wicked.origin, wicked.verifiers), LogOptions())]
         await victim.start()
         assert (await victim.add(0, wicked, 20)).status == 200
         await attack(victim, peer)

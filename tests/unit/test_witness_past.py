@@ -14,9 +14,9 @@ from muniment.local.sqlitefile import AbsentDatabaseError, DatabaseError
 from muniment.tlog.cosignature import verifier_for
 from muniment_service.backup import backup
 from muniment_witness.config import LogOptions
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.store.database import MIGRATIONS, create, mark_copy, rebind
-from muniment_witness.store.heads import Store, declare_new
+from muniment_witness.store.heads import HeadStore, declare_new
 from witness_network import Network, Node
 from witness_tools import log_signer, opened_store, witness_signer
 
@@ -55,11 +55,11 @@ async def refusal(node: Node, old: int, view: View, new: int | None = None) -> t
     return answer.status, answer.body.decode().strip() if answer.status == 409 else ""
 
 
-def another_log(size: int) -> tuple[View, tuple[Log, LogOptions]]:
+def another_log(size: int) -> tuple[View, tuple[KnownLog, LogOptions]]:
     """A log without a url, and what `Node.more` takes of it."""
     signer = log_signer("log.example/another")
     view = View(origin="log.example/another", signers=[signer]).append(size)
-    return view, (Log(view.origin, (verifier_for(signer.vkey),)), LogOptions())
+    return view, (KnownLog(view.origin, (verifier_for(signer.vkey),)), LogOptions())
 
 
 # The file
@@ -71,13 +71,13 @@ async def test_a_database_is_made_with_the_keys_and_only_opened_later(tmp_path: 
         if file is not None:
             path.write_bytes(file)
         with pytest.raises(AbsentDatabaseError, match="new-database"):
-            await Store.open(path, KEYS)
+            await HeadStore.open(path, KEYS)
         with pytest.raises(AbsentDatabaseError, match="new-database"):
             await rebind(path, KEYS, lambda: None)
     await create(path, KEYS, "init")
     with pytest.raises(DatabaseError, match="exists already"):
         await create(path, KEYS, "new-database")
-    store = await Store.open(path, KEYS)
+    store = await HeadStore.open(path, KEYS)
     assert store.past.loss is None
     assert not store.past.lacks("any.example")
     await store.close()
@@ -86,7 +86,7 @@ async def test_a_database_is_made_with_the_keys_and_only_opened_later(tmp_path: 
         db.execute("DELETE FROM identity")
         db.commit()
     with pytest.raises(AbsentDatabaseError, match="of no witness"):
-        await Store.open(path, KEYS)
+        await HeadStore.open(path, KEYS)
 
 
 async def test_keys_are_not_recorded_in_the_database_of_another_witness(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ async def test_a_database_of_before_goes_on(tmp_path: Path, marked: bool) -> Non
     if marked:
         backup(path, tmp_path / "copy.db", mark=mark_copy)
         path = tmp_path / "copy.db"
-    store = await Store.open(path, KEYS)
+    store = await HeadStore.open(path, KEYS)
     assert store.past.lacks("log.example/any") == marked
     await store.close()
 
@@ -122,7 +122,7 @@ async def test_a_word_of_the_operator_is_recorded_where_it_is_needed(tmp_path: P
     path.unlink()
     await create(path, KEYS, "new-database")
     await declare_new(path, KEYS, "log.example/a")
-    store = await Store.open(path, KEYS)
+    store = await HeadStore.open(path, KEYS)
     assert (store.past.lacks("log.example/a"), store.past.lacks("log.example/b")) == (False, True)
     await store.close()
     with closing(sqlite3.connect(path)) as db:
@@ -353,4 +353,4 @@ async def test_a_store_is_opened_by_its_keys(tmp_path: Path) -> None:
     store = await opened_store(tmp_path / "w.db", KEYS)
     await store.close()
     with pytest.raises(DatabaseError, match="other keys"):
-        await Store.open(tmp_path / "w.db", [witness_signer(name="witness.example/x").vkey])
+        await HeadStore.open(tmp_path / "w.db", [witness_signer(name="witness.example/x").vkey])

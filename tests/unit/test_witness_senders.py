@@ -12,7 +12,7 @@ from muniment_witness.config import LogOptions, Peer
 from muniment_witness.gossip.pushqueue import MAX_WAITING, PushQueue
 from muniment_witness.gossip.receive import EVIDENCE_BURST, HEADS_BURST, STRANGERS_SHARE
 from muniment_witness.gossip.senders import MAX_ADDRESSES, STRANGERS, Senders
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import SignedHead, digest_of
 from witness_network import Network
 
@@ -126,7 +126,7 @@ async def test_a_log_that_is_slow_delays_no_other(tmp_path: Path) -> None:
     fast = View("fast.example").append(9)
     async with Network(tmp_path, MAIN) as net:
         w1 = net.add("w1", None)
-        w1.more.append((Log(fast.origin, fast.verifiers), LogOptions()))
+        w1.more.append((KnownLog(fast.origin, fast.verifiers), LogOptions()))
         await net.start()
         relay = w1.watch.receiver
         compared = asyncio.Event()

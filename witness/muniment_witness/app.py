@@ -41,7 +41,7 @@ from muniment_witness.gossip.tiles import TileCache, TileReader
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.api import WitnessHttp
 from muniment_witness.running import Parts, Running
-from muniment_witness.store.heads import Store
+from muniment_witness.store.heads import HeadStore
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ async def serve(
     tls = server_context(file.tls)
     allow_connections(file.limits.connections)
     keys = [signer.vkey for signer in config.signers]
-    store = await Store.open(file.database, keys, file.gossip.history)
+    store = await HeadStore.open(file.database, keys, file.gossip.history)
     try:
         await store.make_ready()
         async with (
@@ -121,7 +121,7 @@ async def serve(
 
 def build(
     config: WitnessConfig,
-    store: Store,
+    store: HeadStore,
     network: Transport,
     *,
     metrics: Metrics,
@@ -248,7 +248,7 @@ def build(
     return Parts(watch, WitnessHttp(watch, metrics).app())
 
 
-def _suspensions(config: WitnessConfig, store: Store) -> Suspensions:
+def _suspensions(config: WitnessConfig, store: HeadStore) -> Suspensions:
     """Finds the origins that are suspended from the start: what the database may lack."""
     past = store.past
     unknown: dict[str, UnknownRecord] = {}

@@ -58,7 +58,7 @@ from muniment_service.config import (
 from muniment_service.limits import Count, Limits
 from muniment_service.signers import read_signers
 from muniment_service.tls import OutgoingTable, TlsTable
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.store.heads import HISTORY
 
 LOG_ALGORITHMS: Final = (ED25519, COSIGNATURE_MLDSA44)
@@ -193,7 +193,7 @@ class WitnessConfig:
     path: Path
     file: WitnessFile
     signers: tuple[Signer, ...]
-    logs: Mapping[str, Log]
+    logs: Mapping[str, KnownLog]
     options: Mapping[str, LogOptions]
     peers: tuple[Peer, ...]
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -214,7 +214,7 @@ def load(path: Path) -> WitnessConfig:
 
 def watched(
     path: Path, file: WitnessFile, signers: Sequence[Signer]
-) -> tuple[dict[str, Log], dict[str, LogOptions], tuple[Peer, ...], dict[str, str]]:
+) -> tuple[dict[str, KnownLog], dict[str, LogOptions], tuple[Peer, ...], dict[str, str]]:
     """Reads logs and peers of a file: logs, options and read tokens as in `WitnessConfig`.
 
     Raises:
@@ -235,9 +235,9 @@ def _signers(path: Path, file: WitnessFile) -> tuple[Signer, ...]:
     )
 
 
-def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str, Log]:
+def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str, KnownLog]:
     bounded = any(isinstance(signer, MLDSA44Cosigner) for signer in signers)
-    logs: dict[str, Log] = {}
+    logs: dict[str, KnownLog] = {}
     for number, entry in enumerate(file.log):
         verifiers = _verifiers(path, f"log[{number}]", entry.vkeys, LOG_ALGORITHMS, "log (1 or 6)")
         origin = verifiers[0].vkey.name
@@ -247,7 +247,7 @@ def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str,
             config_error(
                 path, f"log[{number}]", f"ML-DSA-44 takes origins of {MAX_NAME_SIZE} bytes at most"
             )
-        logs[origin] = Log(origin, verifiers)
+        logs[origin] = KnownLog(origin, verifiers)
     return logs
 
 

@@ -13,7 +13,7 @@ from muniment.tlog.note import SignatureLine, Verifier
 from muniment.tlog.witnesswire import parse_cosignatures
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.tiles import TileCache, TileReader
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import authentic
 
 
@@ -49,7 +49,7 @@ class Feeder:
     ) -> None:
         """Takes the addresses, without final slashes, and the log's keys, of one name."""
         self._transport = transport
-        self._log = Log(verifiers[0].vkey.name, verifiers)
+        self._log = KnownLog(verifiers[0].vkey.name, verifiers)
         self._log_url = log_url
         self._witness_url = witness_url
         self._reader = TileReader(transport, TileCache())

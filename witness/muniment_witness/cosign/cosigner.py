@@ -22,7 +22,7 @@ from muniment.tlog.heads import Head
 from muniment.tlog.note import SignatureLine, Signer
 from muniment_service.http import overloaded
 from muniment_witness.judge.decide import Acceptance, Authentic, Refusal, advance
-from muniment_witness.store.heads import CosignedHead, Store
+from muniment_witness.store.heads import CosignedHead, HeadStore
 
 MAX_WAITING: Final = 1024
 """Requests that may wait for a commit; a second's worth. More are told to come back."""
@@ -58,7 +58,7 @@ class Cosigner:
 
     def __init__(
         self,
-        store: Store,
+        store: HeadStore,
         signers: Sequence[Signer],
         clock: Callable[[], int],
         held: SuspensionCheck = lambda _: None,

@@ -21,7 +21,7 @@ from muniment_witness.gossip.tiles import TileReader, UnresolvedError
 from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import Authentic, Refusal
 from muniment_witness.judge.relation import SignedHead
-from muniment_witness.store.heads import CosignedHead, Store
+from muniment_witness.store.heads import CosignedHead, HeadStore
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class HeadAdvancer:
     def __init__(
         self,
         *,
-        store: Store,
+        store: HeadStore,
         cosigner: Cosigner,
         comparer: Comparer,
         suspensions: Suspensions,

@@ -8,7 +8,7 @@ from typing import Final
 
 from muniment.local.logs import event
 from muniment_service.metrics import Metrics
-from muniment_witness.gossip.alarms import KINDS, Alarm
+from muniment_witness.gossip.alarms import KINDS, WitnessAlarm
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -22,11 +22,11 @@ class AlarmBoard:
 
     def __init__(self, metrics: Metrics) -> None:
         """Begins without alarms."""
-        self.raised: list[Alarm] = []
+        self.raised: list[WitnessAlarm] = []
         self._gauge = metrics.gauge("alarms", "Alarms that are raised.", ("kind",))
         self._due = asyncio.Event()
 
-    def show(self, alarms: Sequence[Alarm]) -> None:
+    def show(self, alarms: Sequence[WitnessAlarm]) -> None:
         """Replaces the alarms; logs those that are new and those that ended."""
         before = {(alarm.kind, alarm.subject) for alarm in self.raised}
         now = {(alarm.kind, alarm.subject) for alarm in alarms}

@@ -38,7 +38,7 @@ Kind = Literal[
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
-class Alarm(NamedTuple):
+class WitnessAlarm(NamedTuple):
     """One alarm.
 
     Attributes:
@@ -87,54 +87,58 @@ class Situation:
     clock_is_behind: bool = False
 
 
-def alarms(at: Situation) -> list[Alarm]:
+def alarms(at: Situation) -> list[WitnessAlarm]:
     """Finds the alarms of a situation, the gravest kinds first."""
     found = [
-        Alarm("evidence", origin, f"evidence {name}: its key signed two histories")
+        WitnessAlarm("evidence", origin, f"evidence {name}: its key signed two histories")
         for origin, name in at.evidence
     ]
     found += [
-        Alarm("unresolved", origin, f"a head shown by {source} could not be compared since {since}")
+        WitnessAlarm(
+            "unresolved", origin, f"a head shown by {source} could not be compared since {since}"
+        )
         for origin, source, since in at.unresolved
         if at.now - since > at.limits.deadline_seconds
     ]
     found += [
-        Alarm("restored", origin, "own cosignatures are known beyond the database")
+        WitnessAlarm("restored", origin, "own cosignatures are known beyond the database")
         for origin in at.restored
     ]
-    found += [Alarm("restored", origin, detail) for origin, detail in at.lacking]
+    found += [WitnessAlarm("restored", origin, detail) for origin, detail in at.lacking]
     if at.clock_is_behind:
-        found.append(Alarm("clock", at.name, "the clock is behind own cosignatures"))
+        found.append(WitnessAlarm("clock", at.name, "the clock is behind own cosignatures"))
     found += _of_logs(at)
     found += _of_peers(at)
     order = {kind: place for place, kind in enumerate(KINDS)}
     return sorted(found, key=lambda alarm: order[alarm.kind])
 
 
-def _of_logs(at: Situation) -> list[Alarm]:
-    found: list[Alarm] = []
+def _of_logs(at: Situation) -> list[WitnessAlarm]:
+    found: list[WitnessAlarm] = []
     for origin, pulled in at.pulled.items():
         silent = at.now - max(pulled.reached, at.started)
         if pulled.error and silent > at.limits.deadline_seconds:
-            found.append(Alarm("unreachable", origin, f"the log: {pulled.error}"))
+            found.append(WitnessAlarm("unreachable", origin, f"the log: {pulled.error}"))
             continue
         head = at.heads.get(origin)
         age = at.now - head if head else 0
         if not pulled.error and pulled.reached and age > at.options[origin].max_age:
-            found.append(Alarm("old-head", origin, f"the newest head is {age} seconds old"))
+            found.append(WitnessAlarm("old-head", origin, f"the newest head is {age} seconds old"))
         if pulled.behind and at.now - pulled.behind > at.limits.lag_seconds:
             found.append(
-                Alarm("log-behind", origin, f"it shows size {pulled.size} since {pulled.behind}")
+                WitnessAlarm(
+                    "log-behind", origin, f"it shows size {pulled.size} since {pulled.behind}"
+                )
             )
     return found
 
 
-def _of_peers(at: Situation) -> list[Alarm]:
-    found: list[Alarm] = []
+def _of_peers(at: Situation) -> list[WitnessAlarm]:
+    found: list[WitnessAlarm] = []
     for name, peer in at.peers.items():
         is_silent = at.now - max(peer.reached, at.started) > at.limits.deadline_seconds
         if peer.error and is_silent:
-            found.append(Alarm("unreachable", name, f"the peer: {peer.error}"))
+            found.append(WitnessAlarm("unreachable", name, f"the peer: {peer.error}"))
         shows_none = all(head.size < 0 for head in peer.heads.values())
         for origin, head in peer.heads.items():
             subject = f"{name} {origin}"
@@ -142,13 +146,13 @@ def _of_peers(at: Situation) -> list[Alarm]:
                 since = max(head.compared, at.started)
                 if at.now - since > at.limits.deadline_seconds:
                     detail = f"its head could not be compared since {since}: {why}"
-                    found.append(Alarm("not-compared", subject, detail))
+                    found.append(WitnessAlarm("not-compared", subject, detail))
             if head.ahead and at.now - head.ahead > at.limits.lag_seconds:
                 detail = f"it has cosigned size {head.size}, we have not since {head.ahead}"
-                found.append(Alarm("peer-ahead", subject, detail))
+                found.append(WitnessAlarm("peer-ahead", subject, detail))
             if head.time - at.now > at.limits.skew_seconds:
                 detail = f"its cosignature is {head.time - at.now} seconds in the future"
-                found.append(Alarm("future", subject, detail))
+                found.append(WitnessAlarm("future", subject, detail))
     return found
 
 

@@ -39,7 +39,7 @@ from muniment_witness.gossip.peers import (
 )
 from muniment_witness.gossip.sources import Sources, peer_prefix, shown_path
 from muniment_witness.judge.comparison import Comparison
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import authentic
 from muniment_witness.store.observations import DatedNote, Observations
 
@@ -67,7 +67,7 @@ class PeerReader:
         self,
         *,
         name: str,
-        logs: Mapping[str, Log],
+        logs: Mapping[str, KnownLog],
         peers: Sequence[Peer],
         own: Sequence[Verifier],
         observations: Observations,
@@ -185,7 +185,7 @@ class PeerReader:
         state.error = error
 
     async def _read_head(
-        self, peer: Peer, state: PeerState, origin: str, log: Log, limit: asyncio.Semaphore
+        self, peer: Peer, state: PeerState, origin: str, log: KnownLog, limit: asyncio.Semaphore
     ) -> None:
         head = state.heads[origin]
         with Contained(f"{peer.name} {origin}") as outcome:
@@ -208,7 +208,7 @@ class PeerReader:
                 head.cosigns = True
 
     async def _compare(
-        self, peer: Peer, state: PeerState, origin: str, log: Log, head: PeerHead
+        self, peer: Peer, state: PeerState, origin: str, log: KnownLog, head: PeerHead
     ) -> None:
         prefix = peer_prefix(peer, origin)
         etag = "" if origin in self._suspensions.unknown else head.etag

@@ -16,7 +16,7 @@ from muniment.tlog.proofs import verify_consistency
 from muniment.tlog.witnesswire import MAX_REQUEST_SIZE, origin_hash, parse_add_checkpoint
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.tiles import UnresolvedError
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import SignedHead, authentic
 
 MAX_STEPS: Final = 64
@@ -31,7 +31,7 @@ class CatchUp:
         self._transport = transport
 
     async def climb(
-        self, log: Log, start: SignedHead, target: SignedHead, prefixes: Sequence[str]
+        self, log: KnownLog, start: SignedHead, target: SignedHead, prefixes: Sequence[str]
     ) -> Evidence | None:
         """Climbs from one head to another, larger one.
 
@@ -59,7 +59,7 @@ class CatchUp:
         raise UnresolvedError(reasons[-1])
 
     async def _climb(
-        self, log: Log, start: SignedHead, target: SignedHead, prefix: str
+        self, log: KnownLog, start: SignedHead, target: SignedHead, prefix: str
     ) -> Evidence | None:
         at = start
         for _ in range(MAX_STEPS):

@@ -24,7 +24,7 @@ from muniment_witness.gossip.catchup import CatchUp
 from muniment_witness.gossip.evidence import EvidenceArchive
 from muniment_witness.gossip.tiles import TileReader, UnresolvedError
 from muniment_witness.judge.comparison import Comparison, conclude
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import (
     Same,
     SignedHead,
@@ -36,7 +36,7 @@ from muniment_witness.judge.relation import (
     recorded,
     restored,
 )
-from muniment_witness.store.heads import Store
+from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.observations import DatedNote, FiledEvidence, Suspicion
 
 MAX_RESULTS: Final = 256
@@ -59,8 +59,8 @@ class Comparer:
     def __init__(
         self,
         *,
-        logs: Mapping[str, Log],
-        store: Store,
+        logs: Mapping[str, KnownLog],
+        store: HeadStore,
         archive: EvidenceArchive,
         reader: TileReader,
         catch_up: CatchUp,

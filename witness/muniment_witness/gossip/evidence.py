@@ -14,7 +14,7 @@ from muniment_service.metrics import Metrics
 from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.alarmboard import AlarmBoard
 from muniment_witness.gossip.outbox import Outbox
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.store.observations import FiledEvidence, Observations
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class EvidenceArchive:
     def __init__(
         self,
         *,
-        logs: Mapping[str, Log],
+        logs: Mapping[str, KnownLog],
         observations: Observations,
         suspensions: Suspensions,
         outbox: Outbox,

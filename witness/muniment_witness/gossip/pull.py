@@ -25,9 +25,9 @@ from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.judge.comparison import Comparison
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import SignedHead, authentic
-from muniment_witness.store.heads import CosignedHead, Store
+from muniment_witness.store.heads import CosignedHead, HeadStore
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -42,10 +42,10 @@ class Puller:
     def __init__(
         self,
         *,
-        logs: Mapping[str, Log],
+        logs: Mapping[str, KnownLog],
         options: Mapping[str, LogOptions],
         own: Sequence[Verifier],
-        store: Store,
+        store: HeadStore,
         comparer: Comparer,
         advancer: HeadAdvancer,
         suspensions: Suspensions,

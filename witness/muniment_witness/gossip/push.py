@@ -19,7 +19,7 @@ from muniment_witness.gossip.peers import (
     PeerState,
     frame_heads,
 )
-from muniment_witness.store.heads import Store
+from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.observations import FiledEvidence
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Pusher:
         *,
         peers: Sequence[Peer],
         states: Mapping[str, PeerState],
-        store: Store,
+        store: HeadStore,
         outbox: Outbox,
         transport: Transport,
         period: float,

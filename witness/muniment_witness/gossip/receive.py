@@ -26,7 +26,7 @@ from muniment_witness.gossip.peers import MAX_HEAD_SIZE, MAX_HEADS
 from muniment_witness.gossip.pushqueue import PushQueue
 from muniment_witness.gossip.senders import STRANGERS, Senders
 from muniment_witness.gossip.sources import Sources
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import SignedHead, authentic
 from muniment_witness.store.observations import Observations
 
@@ -59,7 +59,7 @@ class PushReceiver:
     def __init__(
         self,
         *,
-        logs: Mapping[str, Log],
+        logs: Mapping[str, KnownLog],
         peers: Sequence[Peer],
         observations: Observations,
         comparer: Comparer,

@@ -18,7 +18,7 @@ from muniment_witness.gossip.sources import Sources
 from muniment_witness.gossip.tiles import UnresolvedError
 from muniment_witness.judge.decide import Authentic, Refusal
 from muniment_witness.judge.relation import Same, SignedHead, Unproven, compare, digest_of
-from muniment_witness.store.heads import CosignedHead, Store
+from muniment_witness.store.heads import CosignedHead, HeadStore
 
 _SOURCE = "add-checkpoint"
 
@@ -29,7 +29,7 @@ class RequestObserver:
     def __init__(
         self,
         *,
-        store: Store,
+        store: HeadStore,
         comparer: Comparer,
         advancer: HeadAdvancer,
         suspensions: Suspensions,

@@ -18,7 +18,7 @@ from muniment_witness.cosign.cosigner import Cosigner
 from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.alarmboard import AlarmBoard
-from muniment_witness.gossip.alarms import Alarm, Situation, alarms
+from muniment_witness.gossip.alarms import Situation, WitnessAlarm, alarms
 from muniment_witness.gossip.announcer import HeadAnnouncer
 from muniment_witness.gossip.antientropy import PeerReader
 from muniment_witness.gossip.comparer import Comparer
@@ -30,7 +30,7 @@ from muniment_witness.gossip.requests import RequestObserver
 from muniment_witness.gossip.sources import Sources
 from muniment_witness.gossip.tiles import TileCache, UnresolvedError
 from muniment_witness.judge.decide import Refusal
-from muniment_witness.store.heads import Store
+from muniment_witness.store.heads import HeadStore
 
 ALARM_SECONDS: Final = 5.0
 """Longest time between two looks for alarms."""
@@ -64,7 +64,7 @@ class Watch:
     """
 
     config: WitnessConfig
-    store: Store
+    store: HeadStore
     clock: Callable[[], int]
     started: int
     suspensions: Suspensions
@@ -83,7 +83,7 @@ class Watch:
     gauges: WatchGauges
 
     @property
-    def alarms(self) -> list[Alarm]:
+    def alarms(self) -> list[WitnessAlarm]:
         """The alarms as of the last look."""
         return self.board.raised
 
@@ -191,7 +191,7 @@ class Watch:
             clock_is_behind=self.cosigner.clock_is_behind,
         )
 
-    def refresh_alarms(self) -> list[Alarm]:
+    def refresh_alarms(self) -> list[WitnessAlarm]:
         """Finds the alarms of the situation, and shows them and the gauges."""
         found = alarms(self.situation())
         self.board.show(found)

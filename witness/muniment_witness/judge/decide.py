@@ -41,7 +41,7 @@ NEVER: Final = EMPTY
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class KnownLog:
     """A log that the witness knows.
 
     Attributes:
@@ -63,7 +63,7 @@ class State:
         signed: Newest timestamp of any cosignature that this witness made, Unix seconds.
     """
 
-    log: Log | None
+    log: KnownLog | None
     head: Head = NEVER
     signed: int = 0
 
@@ -139,7 +139,7 @@ def decide(state: State, request: AddCheckpoint, now: int) -> Acceptance | Refus
     return advance(state.head, state.signed, authentic, now)
 
 
-def authenticate(log: Log | None, request: AddCheckpoint) -> Authentic | Refusal:
+def authenticate(log: KnownLog | None, request: AddCheckpoint) -> Authentic | Refusal:
     """Applies rules 1 and 2: a known log, and its signature.
 
     Args:

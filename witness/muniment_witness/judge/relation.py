@@ -21,7 +21,7 @@ from muniment.tlog.encoding import VerificationError
 from muniment.tlog.evidence import contradiction_of
 from muniment.tlog.heads import Head, Prefix, Relation, relate
 from muniment.tlog.witnesswire import AddCheckpoint
-from muniment_witness.judge.decide import Log, Refusal, authenticate
+from muniment_witness.judge.decide import KnownLog, Refusal, authenticate
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Unproven(NamedTuple):
     newer: SignedHead
 
 
-def authentic(log: Log, signed: SignedCheckpoint) -> SignedHead:
+def authentic(log: KnownLog, signed: SignedCheckpoint) -> SignedHead:
     """Verifies the log's signatures on a checkpoint.
 
     Raises:
@@ -77,7 +77,7 @@ def authentic(log: Log, signed: SignedCheckpoint) -> SignedHead:
     return SignedHead(SignedCheckpoint(judged.checkpoint, judged.note), digest_of(signed))
 
 
-def restored(log: Log, note: bytes) -> SignedHead:
+def restored(log: KnownLog, note: bytes) -> SignedHead:
     """Parses a suspicion, and verifies it again, because keys may have been removed.
 
     Raises:

@@ -23,7 +23,7 @@ from muniment.tlog.note import Verifier, VKey, parse_vkey
 from muniment.tlog.proofs import verify_consistency
 from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_service.soundness import Findings, check_schema, check_structure, inspect_file
-from muniment_witness.judge.decide import Log
+from muniment_witness.judge.decide import KnownLog
 from muniment_witness.store.rows import (
     DamagedRowError,
     accepted_step,
@@ -57,7 +57,7 @@ def check(
     path: Path,
     migrations: Sequence[str],
     keys: Sequence[VKey],
-    logs: Mapping[str, Log],
+    logs: Mapping[str, KnownLog],
     *,
     full: bool,
 ) -> DatabaseReport:
@@ -164,7 +164,7 @@ def _observations(db: Connection, findings: Findings) -> None:
                 judge(*row)
 
 
-def _signatures(db: Connection, logs: Mapping[str, Log], findings: Findings) -> None:
+def _signatures(db: Connection, logs: Mapping[str, KnownLog], findings: Findings) -> None:
     """Verifies the log's own lines on every stored note by the keys that are configured."""
     for table in ("head", "history", "suspicion", "watched", "shown"):
         for origin, note in db.execute(f"SELECT origin, note FROM {table}"):  # noqa: S608  # as above

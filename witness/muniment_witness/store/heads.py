@@ -82,7 +82,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 Sign = Callable[[Acceptance], tuple[SignatureLine, ...]]
 
 
-class Store:
+class HeadStore:
     """The heads of a witness.
 
     Attributes:
@@ -111,7 +111,7 @@ class Store:
         self.signed = max((entry.time for entry in latest.values()), default=0)
 
     @classmethod
-    async def open(cls, path: Path, keys: Sequence[VKey], history: int = HISTORY) -> "Store":
+    async def open(cls, path: Path, keys: Sequence[VKey], history: int = HISTORY) -> "HeadStore":
         """Opens the database of the witness that has these keys.
 
         It was made with them, by `create`, and remembers them: it can be opened with the keys that
@@ -328,10 +328,10 @@ async def declare_new(path: Path, keys: Sequence[VKey], origin: str) -> None:
         origin: The log.
 
     Raises:
-        DatabaseError: If that is known already, or known to be wrong, or as `Store.open`.
+        DatabaseError: If that is known already, or known to be wrong, or as `HeadStore.open`.
         FatalDatabaseError: If it cannot be written.
     """
-    store = await Store.open(path, keys)
+    store = await HeadStore.open(path, keys)
     try:
         if origin in store.latest:
             size = store.head(origin).size
