@@ -1,4 +1,4 @@
-"""Copies a service's database while the service runs (SQLite online backup, design section 4).
+"""Copies a service's database while the service runs (SQLite online backup).
 
 The copy is one snapshot: one read transaction on a query-only connection, which never writes or
 checkpoints, so the single writer goes on beside it. Restoring is putting the copy in the place of

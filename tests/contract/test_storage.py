@@ -1,4 +1,4 @@
-"""What every implementation of the storage ports must do (design sections 4 and 7).
+"""What every implementation of the storage ports must do.
 
 An implementation is an async context manager that opens the storage kept at a path, or in the
 test's own database and bucket (making it when absent), so that opening it again shows what is

@@ -122,7 +122,7 @@ async def test_published_receipts_are_proofs(world: World) -> None:
 
 
 async def test_a_crash_of_the_log_neither_loses_nor_repeats(world: World) -> None:
-    """Design section 1: a decision acknowledged is on disk; a retry never logs it twice."""
+    """A decision acknowledged is on disk; a retry never logs it twice."""
     records = decisions.decisions(6000)
     async with Gateway(
         world.url, world.signer, stream="crash", batch_records=50, policy=world.policy

@@ -1,4 +1,4 @@
-"""Issue 3's story with real processes: delegate, govern, trace, revoke, and fail closed."""
+"""The story with real processes: delegate, govern, trace, revoke, and fail closed."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Design section 3.3: evidence convicts a log that forked, and never one that did not."""
+"""Evidence convicts a log that forked, and never one that did not."""
 
 import base64
 import contextlib

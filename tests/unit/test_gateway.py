@@ -124,7 +124,7 @@ async def test_full_batches_fly_in_a_window() -> None:
 @pytest.mark.parametrize("holds_early", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 async def test_lost_replies_and_reordering_never_log_twice(seed: int, *, holds_early: bool) -> None:
-    """Design section 3.2: a retry never logs a decision twice."""
+    """A retry never logs a decision twice."""
     sim = LogSim(delay=jitter(seed, 0.01), holds_early=holds_early)
     sim.script.extend(["lose", "drop", None, (503, "busy"), "lose", "garbage", None, "drop"] * 2)
     async with (

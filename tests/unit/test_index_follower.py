@@ -1,4 +1,4 @@
-"""Following a log: verified, resumable, and what becomes of a log that lies (design section 6)."""
+"""Following a log: verified, resumable, and what becomes of a log that lies."""
 
 import asyncio
 from pathlib import Path

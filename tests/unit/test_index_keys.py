@@ -1,4 +1,4 @@
-"""Postings (design section 4, "The index")."""
+"""Postings."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""Answers of the index, held against a naive scan of the same leaves (design section 4)."""
+"""Answers of the index, held against a naive scan of the same leaves."""
 
 from pathlib import Path
 from random import Random

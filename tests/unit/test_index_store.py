@@ -1,4 +1,4 @@
-"""The index file: chunks nobody sees, the step ahead, what a crash leaves (design section 4)."""
+"""The index file: chunks nobody sees, the step ahead, what a crash leaves."""
 
 import sqlite3
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Manifests and batches (design section 3.2): strict text, one signature, what each step proves."""
+"""Manifests and batches: strict text, one signature, what each step proves."""
 
 import dataclasses
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def resigned(old: Batch, **changes: object) -> bytes:
 
 
 def test_the_text_is_that_of_the_design() -> None:
-    """Design section 3.2: six lines."""
+    """A manifest has six lines."""
     assert MANIFEST.text == TEXT
     assert parse_manifest_text(TEXT) == MANIFEST
     assert MANIFEST.next == 22

@@ -1,4 +1,4 @@
-"""One audit of one log, from its checkpoint down to every leaf (design section 6).
+"""One audit of one log, from its checkpoint down to every leaf.
 
 The order: the checkpoint against the policy; the checkpoint against what was trusted so far; every
 leaf since then, its bundle, its record, its batch, its stream; every hash tile of every level; the

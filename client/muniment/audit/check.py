@@ -1,4 +1,4 @@
-"""C2SP tlog-tiles "Log entries" and design sections 3.1 and 3.2: all checks of some entry bundles.
+"""C2SP tlog-tiles "Log entries", records and manifests: all checks of some entry bundles.
 
 ``examine`` is a pure function over bytes, so that big audits can run it in other processes. What
 spans more than it is given (a batch, a stream, the tree) is put together by ``streams`` and

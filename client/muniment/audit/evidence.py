@@ -1,4 +1,4 @@
-"""Design section 3.3: what an auditor has proven or keeps, by the rules of evidence files.
+"""What an auditor has proven or keeps, by the rules of evidence files.
 
 Nothing is called proven before `formats.proven.verify_evidence` has verified it, with the same keys
 that ``muniment evidence verify`` takes; and nothing that a file holds is compared with what a log

@@ -1,4 +1,4 @@
-"""Whether records fit together (design section 3.1): ids, decisions, outcomes, lineage. Pure.
+"""Whether records fit together: ids, decisions, outcomes, lineage. Pure.
 
 ``judge`` looks at one partition of ``events`` at a time, in which everything about one thing comes
 together. An audit therefore needs some 50 bytes of temporary disk a record, and memory for one

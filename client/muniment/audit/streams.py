@@ -1,4 +1,4 @@
-"""Design section 3.2: every record under a manifest, every stream without gap or fork. Pure.
+"""Streams: every record under a manifest, every stream without gap or fork. Pure.
 
 The log holds batches one after the other: records, then their manifest. From that and from where
 each stream stood, what every manifest must say is known before it is read.

@@ -1,6 +1,6 @@
 """What a gateway gets back for its records: receipts, and proofs once a quorum has cosigned.
 
-A receipt is the log's promise (design section 1: on disk, an index for ever, in the tree). A
+A receipt is the log's promise: on disk, an index for ever, in the tree. A
 published receipt is more: a checkpoint and a proof, checked here before anyone sees it.
 """
 

@@ -1,4 +1,4 @@
-"""The monitor's judgement (issue "Monitor for people without a witness"), without I/O.
+"""The monitor's judgement, without I/O.
 
 A round has two steps: `Core.heads` takes what the parties answered and says which pairs have to be
 compared; `Core.conclude` takes what the tiles gave and says what is wrong, what is new, and what is

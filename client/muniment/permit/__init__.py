@@ -1,4 +1,4 @@
-"""Permits (design section 6): a logged decision, and every check before it is acted upon.
+"""Permits: a logged decision, and every check before it is acted upon.
 
 Pure and offline: no I/O, no clock. `permitfile` is the file; `context` what the caller knows and
 trusts; `verify` the checks, which live in `statement`, `signatures` and `knowledge`; `verdict` what

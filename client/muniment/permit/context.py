@@ -1,4 +1,4 @@
-"""What a runtime knows, and what it trusts (design section 6): the two other inputs of a verdict.
+"""What a runtime knows, and what it trusts: the two other inputs of a verdict.
 
 `Context` changes from call to call, `Trust` is the runtime's configuration. The defaults are
 strict: whatever a decision states is enforced, also when the runtime does not know its side of it;

@@ -1,4 +1,4 @@
-"""The checks against what is known of the log: freshness, lineage, revocation (design section 6).
+"""The checks against what is known of the log: freshness, lineage, revocation.
 
 They rest on facts that the runtime holds itself. Facts that cannot be read, are too old, or do
 not hold the very decision that the permit shows, are as good as none.

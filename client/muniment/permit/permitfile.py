@@ -1,4 +1,4 @@
-"""The permit file (design section 6): a C2SP tlog-proof whose extra data is the logged record.
+"""The permit file: a C2SP tlog-proof whose extra data is the logged record.
 
 Any tool that reads tlog-proofs reads a permit. The leaf hash is computed from the extra data, so
 nothing in it counts unless the proof holds.

@@ -1,4 +1,4 @@
-"""The checks of what a decision states against what the runtime knows (design section 3.1).
+"""The checks of what a decision states against what the runtime knows.
 
 Each check yields what failed, and nothing when it holds. None of them needs the log.
 """

@@ -1,6 +1,6 @@
-"""What comes out of verifying a permit (design sections 3.1 and 6): permit, or denial with reasons.
+"""What comes out of verifying a permit: permit, or denial with reasons.
 
-The codes are design section 3.1's closed set, in its order.
+The codes are the closed set of docs/formats.md, in its order.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Verifying a permit (design section 6): pure, offline, and everything at once.
+"""Verifying a permit: pure, offline, and everything at once.
 
 The checks, in their order, which is that of the denial codes:
 

@@ -1,4 +1,4 @@
-"""Records (design section 3.1): everything a caller needs, in one place.
+"""Records: everything a caller needs, in one place.
 
 - `kinds` and `artifact`: the typed records; `members`: the grammar and bounds of their members;
 - `recordcodec`: reading, writing, and the fast check of batches; `recordcheck`: the rules;

@@ -1,4 +1,4 @@
-"""The authorization artifact of a decision (design section 3.1): what exactly is authorised.
+"""The authorization artifact of a decision: what exactly is authorised.
 
 Every type here is frozen and compares by value; an absent member is None. Explicit null is not a
 spelling of absence: a record that holds one where None is the default is refused.

@@ -1,4 +1,4 @@
-r"""Authority signatures on decisions (design section 3.1), by vkey: Ed25519 and ML-DSA-44.
+r"""Authority signatures on decisions, by vkey: Ed25519 and ML-DSA-44.
 
 What is signed is a domain line and the canonical record without its `signatures` member::
 

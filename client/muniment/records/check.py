@@ -1,4 +1,4 @@
-"""The rules for records that types alone cannot say (design section 3.1).
+"""The rules for records that types alone cannot say.
 
 `check_rules` is on the log's hot path: for a plain decision it costs under a microsecond.
 """

@@ -1,4 +1,4 @@
-"""Reading and writing records (design section 3.1), and the fast check of whole batches.
+"""Reading and writing records, and the fast check of whole batches.
 
 Fast path: a typed decode, a sorted encode, and a comparison with the input; for many plain records
 all at once (`recordquick`). What that cannot decide goes to the slow path, which rests on

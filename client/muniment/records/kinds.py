@@ -1,4 +1,4 @@
-"""The five kinds of record (design section 3.1), typed.
+"""The five kinds of record, typed.
 
 Common to all: `v`, the version of these formats, 1; `id`, unique for its producer; `time`, Unix
 milliseconds by the producer's clock; `producer`, the gateway's key name. A value made in Python is

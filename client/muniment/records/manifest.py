@@ -1,4 +1,4 @@
-"""The gateway's signed batch manifest and the batch that it closes (design section 3.2).
+"""The gateway's signed batch manifest and the batch that it closes.
 
 A batch is framed like a C2SP tlog-tiles entry bundle: its records, then the manifest. What each
 function has proved: `parse_frames`, that there are as many records as the manifest states;
@@ -211,7 +211,7 @@ def parse_manifest_text(text: str) -> Manifest:
     """Parses the text of a manifest; `Manifest.text` gives it back.
 
     Raises:
-        FormatError: If it is not the six lines of design section 3.2; the message tells the line.
+        FormatError: If it is not the six lines of a manifest; the message tells the line.
     """
     lines = split_lines(text)
     if lines[0] != HEADER:

@@ -1,4 +1,4 @@
-"""The scalar members of records (design section 3.1): each with its grammar, unit and bound.
+"""The scalar members of records: each with its grammar, unit and bound.
 
 A pattern here is anchored at both ends and is checked whenever a record is decoded.
 """

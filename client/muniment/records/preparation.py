@@ -1,4 +1,4 @@
-"""Records made ready for a batch: complete, canonical and valid (design section 3.1).
+"""Records made ready for a batch: complete, canonical and valid.
 
 What ``submission`` does to one record with care, this does to many in a fraction of the
 time: a quick reading and writing with C libraries, and one check over all results. Whatever is

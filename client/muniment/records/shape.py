@@ -1,4 +1,4 @@
-"""The shape in which the check of whole batches reads records (design section 3.1).
+"""The shape in which the check of whole batches reads records.
 
 `kinds.Decision` keeps request and response verbatim, in dictionaries. To check a decision nobody
 needs them: reading the AuthZEN members that nearly all decisions have into fields costs half as

@@ -1,4 +1,4 @@
-"""Plain JSON made into records (design section 3.2): what curl, an OPA server or NDJSON brings.
+"""Plain JSON made into records: what curl, an OPA server or NDJSON brings.
 
 Accepted, besides records that lack common members, are OpenID AuthZEN 1.0 evaluation pairs, and
 the lines of the AuthZEN interop suite, which state the expected decision in place of a response.

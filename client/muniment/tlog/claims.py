@@ -1,4 +1,4 @@
-"""Design section 3.3: the kinds of evidence against a log, as values in canonical form.
+"""The kinds of evidence against a log, as values in canonical form.
 
 Unverified: `proven.verify_evidence` is what believes one. The file they stand in is the matter of
 `evidence`, from which everything is to be imported.

@@ -1,4 +1,4 @@
-r"""Design section 3.3: the evidence file, which shows that a log's key signed two histories.
+r"""The evidence file (docs/formats.md), which shows that a log's key signed two histories.
 
 A text of at most MAX_EVIDENCE_SIZE bytes, in three or five blocks with an empty line between them:
 a header, and one or two signed checkpoints verbatim (each is two blocks: text and signatures)::

@@ -1,4 +1,4 @@
-"""Design section 3.3: what an evidence file proves, checked with keys that the verifier holds.
+"""What an evidence file proves, checked with keys that the verifier holds.
 
 The argument, kind by kind, and why an honest log cannot be blamed. A log that keeps one history
 signs one root a size, all of them roots of prefixes of one list of leaves. Then:
