@@ -1,6 +1,6 @@
 """What an auditor has proven or keeps, by the rules of evidence files.
 
-Nothing is called proven before `formats.proven.verify_evidence` has verified it, with the same keys
+Nothing is called proven before `tlog.proven.verify_evidence` has verified it, with the same keys
 that ``muniment evidence verify`` takes; and nothing that a file holds is compared with what a log
 shows before it is known whose signature it bears.
 """

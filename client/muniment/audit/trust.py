@@ -23,6 +23,7 @@ from typing import Literal, Self
 
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import MunimentError, VerificationError, format_base64
+from muniment.tlog.evidence import SENTENCES
 from muniment.tlog.heads import Prefix, Relation, relate
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.policy import CosignedCheckpoint
@@ -49,11 +50,7 @@ class Misbehaviour:
     @property
     def sentence(self) -> str:
         """What it proves, in words."""
-        if self.kind == "same-size":
-            return "the log signed two different trees of the same size"
-        if self.kind == "fork":
-            return "the log signed a tree that does not contain the tree it signed before"
-        return "the log signed an empty tree with a root that is not the empty tree's"
+        return SENTENCES[self.kind]
 
 
 class ProvenMisbehaviour(MunimentError):  # noqa: N818 - says what happened

@@ -1,7 +1,7 @@
-"""The kinds of evidence against a log, as values in canonical form.
+"""The kinds of evidence against a log, as values in canonical form; see docs/formats.md.
 
-Unverified: `proven.verify_evidence` is what believes one. The file they stand in is the matter of
-`evidence`, from which everything is to be imported.
+They are unverified until `proven.verify_evidence` has verified one. `evidence` has the file that
+they stand in, and exports everything here.
 """
 
 from abc import ABC, abstractmethod
