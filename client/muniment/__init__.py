@@ -4,12 +4,27 @@
 imported when it is first used, so that ``import muniment`` costs next to nothing.
 """
 
+import sys
 from functools import cache
 from typing import Any
 
-from muniment import _moved
 
-_moved.install()
+class _MovedFinder:
+    """Finds modules by the names that they had in 0.1.0 (see `importlib.abc.MetaPathFinder`)."""
+
+    @staticmethod
+    def find_spec(fullname: str, path: Any = None, target: Any = None) -> Any:
+        """Asks `_moved` about a module that no other finder knows."""
+        del path, target
+        if not fullname.startswith("muniment."):
+            return None
+        from muniment._moved import find_moved  # noqa: PLC0415  # hardly anybody needs it
+
+        return find_moved(fullname)
+
+
+if not any(getattr(finder, "__name__", "") == "_MovedFinder" for finder in sys.meta_path):
+    sys.meta_path.append(_MovedFinder)
 
 
 @cache

@@ -1,15 +1,15 @@
 """Names that modules had in 0.1.0; they go on working, with a warning, until 0.3.
 
-`muniment` appends the finder to `sys.meta_path`, so it is asked only for modules that nobody else
-knows, and costs nothing while the names of today are used.
+`muniment` appends a finder to `sys.meta_path`, which asks this module only for modules that nobody
+else knows: it costs nothing while the names of today are used.
 """
 
-import sys
+import importlib
+import warnings
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 _FORMATS: Final = {
@@ -56,8 +56,6 @@ class _Alias:
         now = MOVED[spec.name]
         if not now:
             return None
-        import importlib  # noqa: PLC0415  # as below
-
         module = importlib.import_module(now)
         self._spec = module.__spec__
         return module
@@ -67,26 +65,12 @@ class _Alias:
             module.__spec__ = self._spec  # the import system put the alias's there
 
 
-class MovedFinder:
-    """Finds modules by the names that they had in 0.1.0 (see `importlib.abc.MetaPathFinder`)."""
-
-    def find_spec(
-        self, fullname: str, path: "Sequence[str] | None", target: "ModuleType | None" = None
-    ) -> "ModuleSpec | None":
-        """Finds one module; warns whoever imports it."""
-        del path, target
-        now = MOVED.get(fullname)
-        if now is None:
-            return None
-        import warnings  # noqa: PLC0415  # these take longer to import than all of this package
-        from importlib.machinery import ModuleSpec  # noqa: PLC0415  # likewise
-
-        if now:
-            warnings.warn(f"{fullname} is {now} now", DeprecationWarning, stacklevel=2)
-        return ModuleSpec(fullname, _Alias(), is_package=not now)  # type: ignore[arg-type]  # by its methods
-
-
-def install() -> None:
-    """Asks the finder last, once."""
-    if not any(isinstance(finder, MovedFinder) for finder in sys.meta_path):
-        sys.meta_path.append(MovedFinder())
+def find_moved(fullname: str) -> "ModuleSpec | None":
+    """Finds one module by the name that it had in 0.1.0; warns whoever imports it."""
+    now = MOVED.get(fullname)
+    if now is None:
+        return None
+    if now:
+        # Whoever imports it is behind the finder that asks; the import system does not count.
+        warnings.warn(f"{fullname} is {now} now", DeprecationWarning, stacklevel=3)
+    return ModuleSpec(fullname, _Alias(), is_package=not now)  # type: ignore[arg-type]  # by its methods
