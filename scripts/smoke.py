@@ -80,7 +80,7 @@ def main() -> None:
         (wheel,) = (place / "wheel").glob("*.whl")
         names = zipfile.ZipFile(wheel).namelist()
         tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
-        if tops != {"muniment", "muniment_log", "muniment_witness"}:
+        if tops != {"muniment", "muniment_service", "muniment_log", "muniment_witness"}:
             sys.exit(f"the wheel ships {sorted(tops)}")
         for package in sorted(tops):
             if f"{package}/py.typed" not in names:

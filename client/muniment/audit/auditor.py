@@ -184,7 +184,8 @@ async def _head(
     One that is older than the state's is asked for again: it may come from a copy that is behind.
     """
     expected = options.origin or (state.trust.origin if state else None)
-    for pause in (*client.pauses, None):
+    pauses = iter(client.pauses)
+    while True:
         try:
             data = await client.checkpoint()
             new = options.policy.verify(data, origin=expected)
@@ -197,6 +198,7 @@ async def _head(
         except (FormatError, VerificationError) as error:
             report.found("bad-checkpoint", str(error), Weight.UNVERIFIED)
             return None
+        pause = next(pauses, None)
         if pause is None or state is None or new.size >= state.trust.size:
             break
         await asyncio.sleep(pause)

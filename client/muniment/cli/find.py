@@ -76,8 +76,12 @@ def find(
     if replica_path is not None:
         found = _in_replica(replica_path, Search(*things, *times), first)
     else:
-        names = ("subject", "resource", "since", "until")
-        given = dict(zip(names, (subject, resource, *times), strict=True))
+        given: dict[str, str | int | None] = {
+            "subject": subject,
+            "resource": resource,
+            "since": times[0],
+            "until": times[1],
+        }
         found = _in_log(log_url or "", given, first)
     shown, last = 0, first
     for index, record in found:

@@ -90,7 +90,8 @@ async def _work(
 
     with progress("Searching") as show:
         async with LogClient(log_url) as client:
-            for pause in (*client.pauses, None):
+            pauses = iter(client.pauses)
+            while True:
                 try:
                     checkpoint = parse_signed_checkpoint(await client.checkpoint())
                 except FormatError as error:
@@ -98,6 +99,7 @@ async def _work(
                 if policy is not None:
                     policy.verify(checkpoint)
                 size = checkpoint.checkpoint.size
+                pause = next(pauses, None)
                 if pause is None or index is None or index < size:
                     break
                 await asyncio.sleep(pause)  # it may come from a copy of the log that is behind

@@ -76,18 +76,20 @@ async def record_reduced(
     Returns:
         The denial, with its leaf index; its reasons say so when it is not recorded.
     """
+    where = ""
     try:
         entry = _reduced_entry(gateway, members, denial.codes)
         record = parse_record(entry)
         assert isinstance(record, Decision)  # noqa: S101 - made so
         index, trouble = await record_denial(gateway, record, entry, timeout)
+        where = f"recorded as decision {record.id}, leaf {index}"
     except Exception as error:  # noqa: BLE001 - a denial is one whatever keeps it from the log
         index, trouble = None, f"the denial is not recorded: {error}"
     reasons = [*denial.reasons]
     if trouble:
         reasons.append(trouble)
     elif index is not None:
-        reasons.append(f"recorded as decision {record.id}, leaf {index}")
+        reasons.append(where)
     return Denied(denial.codes, reasons, index=index)
 
 

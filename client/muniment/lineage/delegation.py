@@ -112,7 +112,7 @@ def judge_agents(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> Deleg
 
 
 def _both(one: Issuers, other: Issuers) -> Issuers:
-    return ANYBODY if one is ANYBODY or other is ANYBODY else one | other
+    return ANYBODY if one is None or other is None else one | other
 
 
 def _unauthorized(agent: Ref, first: Mapping[Ref, Link], *, cut: bool) -> Break:

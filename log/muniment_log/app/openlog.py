@@ -80,11 +80,11 @@ class LogStorage(Protocol[H_co]):
     @property
     def is_copy(self) -> bool: ...  # noqa: D102
 
-    def heads(self, tiles: EmbeddedTiles) -> H_co:
+    def heads(self, tiles: EmbeddedTiles, /) -> H_co:
         """Where signed checkpoints are stored."""
         ...
 
-    async def compare(self, keys: Sequence[Verifier], tiles: TileSource) -> None:
+    async def compare(self, keys: Sequence[Verifier], tiles: TileSource, /) -> None:
         """Compares the stored heads with what the storage holds besides.
 
         Raises:

@@ -109,12 +109,10 @@ class IndexProcess:
                 code: int | None = None
                 with Contained("the index process") as outcome:
                     code = await self._run_child()
-                event(
-                    _LOGGER,
-                    logging.WARNING,
-                    "the index process ended",
-                    **({"error": outcome.error} if code is None else {"code": code}),
-                )
+                ended: dict[str, object] = {"code": code}
+                if code is None:
+                    ended = {"error": outcome.error}
+                event(_LOGGER, logging.WARNING, "the index process ended", exc_info=None, **ended)
                 self._metric_restarts.inc()
                 if asyncio.get_running_loop().time() - started >= STEADY_SECONDS:
                     pause = FIRST_PAUSE

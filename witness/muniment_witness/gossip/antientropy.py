@@ -162,8 +162,8 @@ class PeerReader:
             if state.gossips and (reachable or not state.heads):
                 await self._read_heads(peer, state)
                 await self._read_evidence(peer, state)
-        errors = [head.error for head in state.heads.values() if head.error]
-        if error := outcome.error or (errors and errors[0]):
+        first = next((head.error for head in state.heads.values() if head.error), "")
+        if error := outcome.error or first:
             self._failed(peer, state, error)
         else:
             state.error = ""
