@@ -256,6 +256,8 @@ class Connection(web.RequestHandler):
         self._content = content
         self._task = asyncio.current_task()
         self.deadline = inf
+        if self._server.draining and not self._socket.is_closing():
+            self._socket.resume_reading()  # its body may still come
 
     def end(self) -> None:
         """The response is written, or never will be."""
@@ -287,6 +289,16 @@ class Connection(web.RequestHandler):
             self._task.cancel()
         self.force_close()
         self._socket.abort()
+
+    def finish(self) -> None:
+        """Closes, unless a request that was read already begins to be answered now.
+
+        aiohttp answers what it has parsed even on a closed connection: closing at once would let
+        a request take effect whose answer nobody gets. So nothing more is read meanwhile.
+        """
+        if not self._socket.is_closing():
+            self._socket.pause_reading()
+        self._close_soon()
 
     async def linger(self) -> None:
         """Throws away for a moment what a client still sends behind its refusal.
@@ -428,7 +440,7 @@ async def drain(server: Server) -> None:
     """Lets requests in flight finish, for a bounded time; then no connection is left."""
     server.draining = True
     for connection in [one for one in server.open if one.is_idle]:
-        connection.force_close()
+        connection.finish()
     if server.open:
         with suppress(TimeoutError):
             await asyncio.wait_for(server.emptied.wait(), server.limits.grace_seconds)
