@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from muniment.tlog.encoding import FormatError, MunimentError
+from muniment_service.connection import Connection
 from muniment_service.http import (
     App,
     Problem,
@@ -328,6 +329,37 @@ async def test_stopping_finishes_what_is_in_flight() -> None:
         idle[1].close()
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(*where)
+
+
+async def test_a_request_that_has_come_when_the_stop_begins_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its handler begins some turns of the loop later: what it does, its client has to learn."""
+    read, handled = asyncio.Event(), []
+    receive = Connection.data_received
+
+    def data_received(connection: Connection, data: bytes) -> None:
+        receive(connection, data)
+        read.set()
+
+    async def handle(_: Request) -> Response:
+        handled.append(True)
+        await asyncio.sleep(0)
+        return text_response("done")
+
+    monkeypatch.setattr(Connection, "data_received", data_received)
+    app = make_app()
+    app.route("GET", "/x", handle)
+    async with asyncio.timeout(20):
+        async with server(app) as where:
+            reader, writer = await asyncio.open_connection(*where)
+            writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+            await read.wait()
+        answer = await reader.read()
+        writer.close()
+    assert handled == [True]
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"done")
 
 
 async def test_stopping_is_bounded() -> None:
