@@ -17,7 +17,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "deploy" / "Containerfile"
-EXTRA = "muniment_log/cluster/"  # needs what only the extra `cluster` brings
+EXTRA = (  # what only the extra `cluster` brings
+    "muniment_log/cluster/",
+    "muniment_log/app/cluster.py",
+    "muniment_log/app/leadership.py",
+    "muniment_log/index/bucket.py",
+)
 ABSOLUTE = re.compile(r"(?<![\w.])/(opt/muniment|build|wheel)\b")
 TIMEOUT = 300  # seconds, for each step
 
