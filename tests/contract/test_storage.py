@@ -28,7 +28,7 @@ from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
 from muniment_log.core.ports import (
     NEW_STREAM,
     Receipt,
-    Sequencer,
+    SequencerPort,
     StreamKey,
     StreamState,
     TileSource,
@@ -46,7 +46,7 @@ from muniment_log.errors import OverloadedError, StreamConflictError, StreamGapE
 
 @dataclass
 class Ports:
-    sequencer: Sequencer
+    sequencer: SequencerPort
     tiles: TileSource
     publish: Callable[[bytes], Awaitable[None]]
 
@@ -81,9 +81,9 @@ def cluster(database: str, bucket: engines.Bucket, *, reads_bucket: bool) -> Ope
 
 
 class Alternating:
-    """A `Sequencer` that is several, each of which gets the next call."""
+    """A `SequencerPort` that is several, each of which gets the next call."""
 
-    def __init__(self, sequencers: Sequence[Sequencer]) -> None:
+    def __init__(self, sequencers: Sequence[SequencerPort]) -> None:
         self.turns = itertools.cycle(sequencers)
 
     async def submit(self, batch: Batch) -> Receipt:

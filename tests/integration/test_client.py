@@ -23,6 +23,7 @@ from muniment.tlog.keys.keyfile import KeyFile, generate
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy, parse_policy
 from muniment.tlog.tlogproof import verify_tlog_proof
+from muniment_witness.store.database import create
 
 ORIGIN = "log.example/decisions"
 GATEWAY = "gw.example/edge"
@@ -78,6 +79,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             f'name = "witness.example/{name}"\nlisten = "127.0.0.1:0"\n'
             f'database = "{name}.db"\nkeys = ["{name}.pem"]\n[[log]]\nvkeys = ["{log_key}"]\n'
         )
+        asyncio.run(create(place / f"{name}.db", [vkey], "init"))  # keys without a past
         lines.append(f"witness {name} {vkey}")
         argvs.append(processes.muniment_witness("serve", "--config", f"{name}.toml"))
     with processes.started(argvs, place) as witnesses:
