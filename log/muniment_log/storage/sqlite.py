@@ -8,6 +8,7 @@ once, and the partial one is a row per commit until it is full.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from contextlib import contextmanager
@@ -123,6 +124,13 @@ def mark_copy(copy: sqlite3.Connection) -> None:
         )
 
 
+class _Asked(NamedTuple):
+    """What requests that came together ask to recall, and the task that reads it."""
+
+    names: set[bytes]
+    reading: asyncio.Task[dict[bytes, Recall]]
+
+
 class SQLiteStore:
     """The log's one file. Use `open`; `close` when nothing runs any more."""
 
@@ -130,6 +138,8 @@ class SQLiteStore:
         """Takes over an opened writer and readers on the same file."""
         self._writer = writer
         self._readers = readers
+        self._asked: dict[bytes, _Asked] = {}
+        self._recalling = asyncio.Lock()
 
     @classmethod
     async def open(cls, path: Path) -> SQLiteStore:
@@ -354,14 +364,27 @@ class SQLiteStore:
             StorageError: the file cannot be read.
         """
         scope = scope_of(key)
+        asked = self._asked.get(scope)
+        if asked is None:
+            reading = asyncio.get_running_loop().create_task(self._recall_all(scope))
+            reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+            asked = self._asked[scope] = _Asked(set(), reading)
+        asked.names.update(names)
+        found = await asyncio.shield(asked.reading)  # others may wait for it, too
+        return {name: found[name] for name in names if name in found}
+
+    async def _recall_all(self, scope: bytes) -> dict[bytes, Recall]:
+        """Reads for all who have asked by the time that the reading before is done."""
         found: dict[bytes, Recall] = {}
-        with _translated("reading what was sent before"):
-            for start in range(0, len(names), _NAMES):
-                some = names[start : start + _NAMES]
-                statement = _RECALL.format(", ".join("?" * len(some)))
-                rows = await self._readers.rows(statement, (scope, *some))
-                for name, content, time_, runs in rows:
-                    found[name] = Recall(name, content, time_, unpack_runs(runs))
+        async with self._recalling:
+            names = list(self._asked.pop(scope).names)
+            with _translated("reading what was sent before"):
+                for start in range(0, len(names), _NAMES):
+                    some = names[start : start + _NAMES]
+                    statement = _RECALL.format(", ".join("?" * len(some)))
+                    rows = await self._readers.rows(statement, (scope, *some))
+                    for name, content, time_, runs in rows:
+                        found[name] = Recall(name, content, time_, unpack_runs(runs))
         return found
 
     async def remember(self, kept: Kept) -> None:
