@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,41 @@ async def test_a_question_that_is_given_up_keeps_no_connection(tmp_path: Path) -
     await writer.close()
 
 
+def assert_threads_ended() -> None:
+    """No thread of aiosqlite goes on; one that outlives its event loop fails the test of pytest."""
+    for thread in threading.enumerate():
+        if "connection_worker" in thread.name:
+            thread.join(60)
+            assert not thread.is_alive()
+
+
 async def test_what_is_no_database_is_not_opened(tmp_path: Path) -> None:
     with pytest.raises(AbsentDatabaseError, match="no such database"):
         await Readers.open(tmp_path / "x.db", 2)
+    # A thread of aiosqlite that outlives its event loop ends in a traceback.
+    assert_threads_ended()
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_an_opening_that_is_given_up_leaves_no_thread(tmp_path: Path, steps: int) -> None:
+    writer = await opened(tmp_path)
+    opening = asyncio.create_task(Readers.open(tmp_path / "x.db", 2))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert_threads_ended()
+    await writer.close()
+
+
+async def test_a_closing_that_is_given_up_leaves_no_thread(tmp_path: Path) -> None:
+    writer = await opened(tmp_path)
+    readers = await Readers.open(tmp_path / "x.db", 2)
+    closing = asyncio.create_task(readers.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert_threads_ended()
+    await writer.close()

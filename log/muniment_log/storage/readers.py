@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiosqlite
 
 from muniment.local.sqlitefile import open_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from pathlib import Path
+
+_T = TypeVar("_T")
 
 _CHUNK: Final = 64  # rows that an iterated cursor fetches at once; nothing here iterates
 
@@ -39,14 +40,13 @@ class Readers:
         Raises:
             DatabaseError: one cannot be opened.
         """
-        async with AsyncExitStack() as stack:
-            connections = [
-                await stack.enter_async_context(
-                    aiosqlite.Connection(partial(open_reader, path), _CHUNK)
-                )
-                for _ in range(count)
-            ]
-            return cls(connections, stack.pop_all())
+        stack = AsyncExitStack()
+        try:
+            connections = [await _complete(_open(path, stack)) for _ in range(count)]
+        except BaseException:
+            await _complete(stack.aclose())
+            raise
+        return cls(connections, stack)
 
     async def rows(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """Runs one statement on a connection that is free; a tuple for each row.
@@ -73,4 +73,21 @@ class Readers:
 
     async def close(self) -> None:
         """Closes every connection, after what it is asked."""
-        await self._opened.aclose()
+        await _complete(self._opened.aclose())
+
+
+async def _open(path: Path, stack: AsyncExitStack) -> aiosqlite.Connection:
+    # Opened before aiosqlite has it: when its own opening fails (0.22.1), it stops its thread
+    # without waiting, and the thread then answers an event loop that may be closed.
+    reader = await asyncio.to_thread(open_reader, path)
+    return await stack.enter_async_context(aiosqlite.Connection(lambda: reader, _CHUNK))
+
+
+async def _complete(work: Coroutine[Any, Any, _T]) -> _T:
+    """Awaits to the end, also when the caller is cancelled; for the reason in `_open`."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
