@@ -27,7 +27,7 @@ from muniment.index.schema import (
 )
 from muniment.index.stillfile import open_replica
 from muniment.index.summary import Summary
-from muniment.lineage.facts import FactsHead, Interval, Page
+from muniment.lineage.facts import ROLES, FactsHead, Interval, Page
 from muniment.local.sqlitefile import CACHE_KIBIBYTES, DatabaseError
 from muniment.records.manifest import MANIFEST, MAX_BATCH_RECORDS
 from muniment.tlog.encoding import FormatError
@@ -162,7 +162,7 @@ class Known:
         self.size = 0
         self.read: set[int] = set()
         self.near: dict[tuple[int, int], list[int]] = {}
-        self.pages: dict[int, dict[Any, Page[Any]]] = {role: {} for role in Role}
+        self.pages: dict[str, dict[Any, Page[Any]]] = {role: {} for role in ROLES}
 
     def at(self, size: int) -> None:
         """Prepares for questions at a size, and lets go of what has become too much to keep."""
@@ -171,7 +171,7 @@ class Known:
         answers = max(len(self.near), *map(len, self.pages.values()))
         if self.size != size or answers > KEPT_RECORDS:
             self.size, self.read, self.near = size, set(), {}
-            self.pages = {role: {} for role in Role}
+            self.pages = {role: {} for role in ROLES}
 
 
 class IndexReader:

@@ -9,28 +9,25 @@ all checks, and compared with the key that it was found by.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from muniment.index.keys import BEFORE_TO, Role, thing_hash
 from muniment.index.reader import IndexReader
+from muniment.lineage import facts
 from muniment.lineage.facts import (
-    PAGE,
+    Facts,
     FactsError,
     FactsHead,
     Found,
     Interval,
     Page,
-    Ref,
     Signed,
-    TargetRef,
-    ref_of,
     signed_by,
-    targets_of,
 )
 from muniment.local.sqlitefile import DatabaseError
 from muniment.records.codec import parse_leaves
-from muniment.records.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
+from muniment.records.kinds import Record
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.note import VKey
 from muniment.tlog.policy import Policy
@@ -50,13 +47,9 @@ LINKED: Final = 4
 MAX_READ_AHEAD: Final = 16_384
 
 _LEAST: Final = 4_096
-_TARGET_TYPES: Final = {"decision": "decision", "execution": "run"}
-
-R = TypeVar("R", Decision, Edge, Outcome, Verification, Revocation)
-K = TypeVar("K")
 
 
-class ReplicaFacts:
+class ReplicaFacts(Facts):
     """Facts at the size that an index has now; uses the reader, and so belongs to its thread."""
 
     def __init__(self, reader: IndexReader, *, size: int | None = None) -> None:
@@ -120,74 +113,6 @@ class ReplicaFacts:
             path = self._reader.path
             raise FactsError(f"{path}: was not verified by this policy: {error}") from error
 
-    def edges_from(
-        self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Edge]]:
-        """See `Facts`."""
-        origin = self._head.origin
-        return self._pages(
-            Edge, Role.FROM, things, _of_ref, lambda one: (ref_of(one.from_, origin),), after, limit
-        )
-
-    def edges_to(
-        self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Edge]]:
-        """See `Facts`."""
-        origin = self._head.origin
-        return self._pages(
-            Edge, Role.TO, things, _of_ref, lambda one: (ref_of(one.to, origin),), after, limit
-        )
-
-    def decisions(
-        self, ids: Sequence[str], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Decision]]:
-        """See `Facts`."""
-        return self._pages(
-            Decision, Role.ID, ids, _of_decision, lambda one: (one.id,), after, limit
-        )
-
-    def decisions_of(
-        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Decision]]:
-        """See `Facts`."""
-        return self._pages(
-            Decision,
-            Role.DECISION_OF,
-            executions,
-            _of_run,
-            lambda one: (one.execution,),
-            after,
-            limit,
-        )
-
-    def outcomes(
-        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Outcome]]:
-        """See `Facts`."""
-        return self._pages(
-            Outcome, Role.OUTCOME, executions, _of_run, lambda one: (one.execution,), after, limit
-        )
-
-    def verifications(
-        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Verification]]:
-        """See `Facts`."""
-        return self._pages(
-            Verification,
-            Role.VERIFICATION,
-            executions,
-            _of_run,
-            lambda one: (one.execution,),
-            after,
-            limit,
-        )
-
-    def revocations(
-        self, targets: Sequence[TargetRef], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Revocation]]:
-        """See `Facts`."""
-        return self._pages(Revocation, Role.REVOKED, targets, _of_target, targets_of, after, limit)
-
     def records(self, indices: Sequence[int]) -> dict[int, Record | None]:
         """Records by leaf index; None for a leaf that is no valid record.
 
@@ -231,31 +156,14 @@ class ReplicaFacts:
             raise FactsError(str(error)) from error
         known.update(zip(leaves, parse_leaves(list(leaves.values())), strict=True))
 
-    def _pages(
-        self,
-        kind: type[R],
-        role: Role,
-        keys: Sequence[K],
-        hash_of: Callable[[K], int],
-        keys_of: Callable[[R], Sequence[Any]],
-        after: int,
-        limit: int,
-    ) -> list[Page[R]]:
-        """Answers one lookup.
-
-        Args:
-            kind: The kind of record that answers.
-            role: What it is to the key.
-            keys: What is asked for.
-            hash_of: The hash of a key.
-            keys_of: By which keys a record is found in this role.
-            after: See `Facts`.
-            limit: See `Facts`.
-        """
+    def find(
+        self, role: facts.Role, keys: Sequence[Any], after: int, limit: int
+    ) -> list[Page[Any]]:
+        """See `Facts`."""
         if limit < 1:
             raise ValueError("a limit is at least 1")
         if after >= 0:
-            return self._read_pages(kind, role, keys, hash_of, keys_of, after, limit)
+            return self._read_pages(role, keys, after, limit)
         told = self._known.pages[role]
         found = [told.get(key) for key in keys]
         missing = [
@@ -267,7 +175,7 @@ class ReplicaFacts:
             return found  # type: ignore[return-value]  # no None is left
         if len(told) > CACHED_RECORDS:
             told.clear()
-        pages = self._read_pages(kind, role, missing, hash_of, keys_of, after, limit)
+        pages = self._read_pages(role, missing, after, limit)
         told.update((key, page) for key, page in zip(missing, pages, strict=True) if not page.more)
         if len(missing) == len(keys):
             return pages
@@ -277,31 +185,27 @@ class ReplicaFacts:
         ]
 
     def _read_pages(
-        self,
-        kind: type[R],
-        role: Role,
-        keys: Sequence[K],
-        hash_of: Callable[[K], int],
-        keys_of: Callable[[R], Sequence[Any]],
-        after: int,
-        limit: int,
-    ) -> list[Page[R]]:
-        """As `_pages`, of what nobody has asked for before."""
+        self, role: facts.Role, keys: Sequence[Any], after: int, limit: int
+    ) -> list[Page[Any]]:
+        """As `find`, of what nobody has asked for before."""
         if len(self._known.records) > CACHED_RECORDS:
             self._known.records.clear()
         known = self._known.records
+        kind, keys_of = facts.ROLES[role]
+        posted, hash_of = _POSTED[role]
+        origin = self._head.origin
         hashes = [hash_of(key) for key in keys]
 
-        def matching(key: K, indices: Sequence[int]) -> list[Found[R]]:
+        def matching(key: Any, indices: Sequence[int]) -> list[Found[Any]]:
             return [
                 Found(index, record)
                 for index in indices
-                if isinstance(record := known[index], kind) and key in keys_of(record)
+                if isinstance(record := known[index], kind) and key in keys_of(record, origin)
             ]
 
-        candidates = None if after >= 0 else self._candidates(hashes, role)
-        nothing: Page[R] = Page()
-        pages: list[Page[R]] = []
+        candidates = None if after >= 0 else self._candidates(hashes, posted)
+        nothing: Page[Any] = Page()
+        pages: list[Page[Any]] = []
         for at, key in enumerate(keys):
             if candidates is not None:
                 indices = candidates.get(at)
@@ -311,10 +215,10 @@ class ReplicaFacts:
                 if len(indices) <= limit:
                     pages.append(Page(tuple(matching(key, indices))))
                     continue
-            found: list[Found[R]] = []
+            found: list[Found[Any]] = []
             last = after
             while len(found) <= limit:
-                indices = self._find(hashes[at], role, last, limit + 1)
+                indices = self._find(hashes[at], posted, last, limit + 1)
                 self._load(indices)
                 found += matching(key, indices)
                 if len(indices) <= limit:
@@ -385,17 +289,22 @@ class ReplicaFacts:
             raise FactsError(str(error)) from error
 
 
-def _of_ref(thing: Ref) -> int:
-    return thing_hash(*thing)
-
-
-def _of_decision(id_: str) -> int:
-    return thing_hash("decision", id_)
-
-
 def _of_run(id_: str) -> int:
     return thing_hash("run", id_)
 
 
-def _of_target(target: TargetRef) -> int:
-    return thing_hash(_TARGET_TYPES.get(target.kind, target.kind), target.id)
+_TARGET_TYPES: Final = {"decision": "decision", "execution": "run"}
+
+_POSTED: Final[Mapping[facts.Role, tuple[Role, Callable[[Any], int]]]] = {
+    "from": (Role.FROM, lambda thing: thing_hash(*thing)),
+    "to": (Role.TO, lambda thing: thing_hash(*thing)),
+    "decision": (Role.ID, lambda id_: thing_hash("decision", id_)),
+    "decision of": (Role.DECISION_OF, _of_run),
+    "outcome": (Role.OUTCOME, _of_run),
+    "verification": (Role.VERIFICATION, _of_run),
+    "revocation": (
+        Role.REVOKED,
+        lambda target: thing_hash(_TARGET_TYPES.get(target.kind, target.kind), target.id),
+    ),
+}
+"""How the index has each role: as which role of a posting, and under what hash of a key."""

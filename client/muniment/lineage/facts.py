@@ -6,10 +6,11 @@ database answers a batch for little more than one, and every answer is bounded a
 not the whole answer: who reasons from it then fails closed.
 """
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from msgspec.json import Encoder
 
@@ -39,6 +40,12 @@ TargetKind: TypeAlias = Literal["decision", "execution", "key", "key_name"]
 """What a revocation can be looked up by; `key_name` finds all revoked vkeys of one key name."""
 
 
+Role: TypeAlias = Literal[
+    "from", "to", "decision", "decision of", "outcome", "verification", "revocation"
+]
+"""What a record is to the key that it is found by, see `ROLES`."""
+
+
 class FactsError(MunimentError):
     """The facts cannot be read now. Whoever decides on them denies."""
 
@@ -46,10 +53,7 @@ class FactsError(MunimentError):
 class FactsHead(NamedTuple):
     """What some facts reflect: exactly the first `size` leaves of a log.
 
-    Attributes:
-        origin: The log's origin.
-        size: Number of leaves.
-        time: When the log had this size, as a quorum vouches, Unix seconds; 0 when none does.
+    `time` is when the log had this size, as a quorum vouches, in Unix seconds; 0 when none does.
     """
 
     origin: str
@@ -58,13 +62,7 @@ class FactsHead(NamedTuple):
 
 
 class Ref(NamedTuple):
-    """A thing, as lineage tells things apart.
-
-    Attributes:
-        type: What it is.
-        id: Which one.
-        origin: The log that it is recorded in; None for the log at hand.
-    """
+    """A thing, as lineage tells things apart; `origin` is None for things of the log at hand."""
 
     type: ThingType
     id: str
@@ -72,12 +70,7 @@ class Ref(NamedTuple):
 
 
 class TargetRef(NamedTuple):
-    """What a revocation revokes.
-
-    Attributes:
-        kind: Decision, execution (run), key; or `key_name`: any vkey of that name.
-        id: The decision's or run's id, the key as in `kinds.Target`, or the key name.
-    """
+    """What a revocation revokes; `id` is the decision's or run's, the key or the key name."""
 
     kind: TargetKind
     id: str
@@ -91,56 +84,56 @@ class Found(NamedTuple, Generic[R]):
 
 
 class Page(NamedTuple, Generic[R]):
-    """The records that answer one key.
-
-    Attributes:
-        entries: In the order of the log, each index once.
-        more: Whether the log has further ones, after the last of these.
-    """
+    """The records that answer one key, in the order of the log; and whether it has more."""
 
     entries: tuple[Found[R], ...] = ()
     more: bool = False
 
 
 class Signed(NamedTuple):
-    """Who signed a record's batch.
-
-    Attributes:
-        key: The key, as records name it: ``<key name>+<key ID, 8 hex digits>``.
-        manifest: Leaf index of the manifest.
-    """
+    """Who signed a batch: ``<key name>+<key ID, 8 hex digits>``, and its manifest's leaf index."""
 
     key: str
     manifest: int
 
 
 class Interval(NamedTuple):
-    """When a log took a leaf, as far as the cosignatures of its heads tell: Unix seconds.
+    """When a log took a leaf: when it was known to be without it, and to have it.
 
-    Attributes:
-        earliest: When it was known to be without the leaf; None if nobody knows.
-        latest: When it was known to have it; None if nobody knows.
+    Unix seconds, as far as the cosignatures of the log's heads tell; None where nobody knows.
     """
 
     earliest: int | None = None
     latest: int | None = None
 
 
-class Facts(Protocol):
-    """What is known of a log, all answers at one size. Lookups answer each key, in order.
+class Facts(ABC):
+    """What is known of one log, all answers at one size. Lookups answer each key, in order.
 
-    Args of every lookup: `after`, only records with a greater leaf index (-1 for all); `limit`,
-    most records for each key, at least 1. Records of all producers answer; an id that several
-    producers use, or one producer twice, is not merged.
-
-    Raises (every lookup):
-        FactsError: If the facts cannot be read.
+    `after` asks for records with a greater leaf index only (-1 for all), `limit` for at most so
+    many for each key, at least 1. Records of all producers answer; an id that several producers
+    use, or one producer twice, is not merged. Every lookup raises `FactsError` if the facts cannot
+    be read.
     """
 
+    __slots__ = ()
+
     @property
+    @abstractmethod
     def head(self) -> FactsHead:
         """What the answers reflect."""
-        ...
+
+    @abstractmethod
+    def find(self, role: Role, keys: Sequence[Any], after: int, limit: int) -> list[Page[Any]]:
+        """The records that play a role for each key, as `ROLES` says; the lookups below ask it."""
+
+    @abstractmethod
+    def signers(self, indices: Sequence[int]) -> Sequence[Signed | None]:
+        """Who signed the manifests of the records at some leaves; None where nobody knows."""
+
+    @abstractmethod
+    def intervals(self, indices: Sequence[int]) -> Sequence[Interval]:
+        """When the log took some leaves."""
 
     def edges_from(
         self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
@@ -150,59 +143,47 @@ class Facts(Protocol):
         An end of an edge that states the origin of this very log is a thing of this log; see
         `ref_of`.
         """
-        ...
+        return self.find("from", things, after, limit)
 
     def edges_to(
         self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
     ) -> Sequence[Page[Edge]]:
         """Edges whose `to` is the thing: from what came after it."""
-        ...
+        return self.find("to", things, after, limit)
 
     def decisions(
         self, ids: Sequence[str], *, after: int = -1, limit: int = PAGE
     ) -> Sequence[Page[Decision]]:
         """Decisions with the record id."""
-        ...
+        return self.find("decision", ids, after, limit)
 
     def decisions_of(
         self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
     ) -> Sequence[Page[Decision]]:
         """Decisions whose `execution` is the run."""
-        ...
+        return self.find("decision of", executions, after, limit)
 
     def outcomes(
         self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
     ) -> Sequence[Page[Outcome]]:
         """Outcomes of the run."""
-        ...
+        return self.find("outcome", executions, after, limit)
 
     def verifications(
         self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
     ) -> Sequence[Page[Verification]]:
         """Verifications of the run."""
-        ...
+        return self.find("verification", executions, after, limit)
 
     def revocations(
         self, targets: Sequence[TargetRef], *, after: int = -1, limit: int = PAGE
     ) -> Sequence[Page[Revocation]]:
         """Revocations of the target, whenever they take effect."""
-        ...
-
-    def signers(self, indices: Sequence[int]) -> Sequence[Signed | None]:
-        """Who signed the manifests of the records at some leaves; None where nobody knows."""
-        ...
-
-    def intervals(self, indices: Sequence[int]) -> Sequence[Interval]:
-        """When the log took some leaves."""
-        ...
+        return self.find("revocation", targets, after, limit)
 
 
 def signed_by(manifest: bytes, index: int) -> tuple[int, Signed] | None:
     """Reads who signed a manifest leaf, whose signature somebody else verifies.
-
-    Args:
-        manifest: The leaf's bytes.
-        index: Its leaf index.
 
     Returns:
         The leaf index of its batch's first record, and who signed; None if it is no manifest.
@@ -240,11 +221,8 @@ def head_of(cosigned: CosignedCheckpoint, now: int | None = None) -> FactsHead:
     """What facts reflect that were verified against a checkpoint.
 
     Its time is the one for which a quorum vouches, so that no single witness can make old facts
-    look fresh, or fresh ones old; 0 when no quorum states a time.
-
-    Args:
-        cosigned: The checkpoint.
-        now: Unix seconds: cosignatures in the future do not count. None to let them.
+    look fresh, or fresh ones old; 0 when no quorum states a time. Cosignatures later than `now`,
+    Unix seconds, do not count; all do when it is None.
     """
     return FactsHead(cosigned.origin, cosigned.size, cosigned.time(now))
 
@@ -254,7 +232,19 @@ def is_same(one: Record, other: Record) -> bool:
     return _encode(one) == _encode(other)
 
 
-class MemoryFacts:
+ROLES: Final[Mapping[Role, tuple[type[Any], Callable[[Any, str], Sequence[Any]]]]] = {
+    "from": (Edge, lambda edge, origin: (ref_of(edge.from_, origin),)),
+    "to": (Edge, lambda edge, origin: (ref_of(edge.to, origin),)),
+    "decision": (Decision, lambda decision, _: (decision.id,)),
+    "decision of": (Decision, lambda decision, _: (decision.execution,)),
+    "outcome": (Outcome, lambda outcome, _: (outcome.execution,)),
+    "verification": (Verification, lambda verification, _: (verification.execution,)),
+    "revocation": (Revocation, lambda revocation, _: targets_of(revocation)),
+}
+"""The kind of record that plays a role, and for which keys it does, in the log of an origin."""
+
+
+class MemoryFacts(Facts):
     """Facts over records in memory: for tests, bundles and small offline cases."""
 
     __slots__ = ("_batches", "_found", "_head")
@@ -265,26 +255,22 @@ class MemoryFacts:
         records: Iterable[tuple[int, Record]],
         manifests: Iterable[tuple[int, bytes]] = (),
     ) -> None:
-        """Takes what the facts reflect, and records with their leaf indices, in any order.
-
-        Args:
-            head: What they reflect.
-            records: The records.
-            manifests: Manifests by leaf index: they tell who signed the records before them.
+        """Takes records and the manifests that tell who signed them, by leaf index, in any order.
 
         Raises:
-            ValueError: If an index is not below the head's size, or comes twice.
+            ValueError: If a record's index is not below the head's size, or comes twice.
         """
         self._head = head
-        found: defaultdict[tuple[str, Any], list[Found[Any]]] = defaultdict(list)
+        self._found: defaultdict[tuple[Role, Any], list[Found[Any]]] = defaultdict(list)
         last = -1
         for index, record in sorted(records, key=lambda one: one[0]):
             if not last < index < head.size:
                 raise ValueError(f"leaf {index} comes twice or is not below {head.size}")
             last = index
-            for key in _keys(record, head.origin):
-                found[key].append(Found(index, record))
-        self._found: Mapping[tuple[str, Any], Sequence[Found[Any]]] = dict(found)
+            for role, (kind, keys_of) in ROLES.items():
+                if isinstance(record, kind):
+                    for key in keys_of(record, head.origin):
+                        self._found[role, key].append(Found(index, record))
         batches = [signed_by(data, index) for index, data in sorted(manifests)]
         self._batches = [one for one in batches if one is not None]
 
@@ -293,47 +279,13 @@ class MemoryFacts:
         """What the answers reflect."""
         return self._head
 
-    def edges_from(
-        self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Edge]]:
+    def find(self, role: Role, keys: Sequence[Any], after: int, limit: int) -> list[Page[Any]]:
         """See `Facts`."""
-        return self._pages("from", things, after, limit)
-
-    def edges_to(
-        self, things: Sequence[Ref], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Edge]]:
-        """See `Facts`."""
-        return self._pages("to", things, after, limit)
-
-    def decisions(
-        self, ids: Sequence[str], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Decision]]:
-        """See `Facts`."""
-        return self._pages("decision", ids, after, limit)
-
-    def decisions_of(
-        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Decision]]:
-        """See `Facts`."""
-        return self._pages("decision of", executions, after, limit)
-
-    def outcomes(
-        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Outcome]]:
-        """See `Facts`."""
-        return self._pages("outcome", executions, after, limit)
-
-    def verifications(
-        self, executions: Sequence[str], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Verification]]:
-        """See `Facts`."""
-        return self._pages("verification", executions, after, limit)
-
-    def revocations(
-        self, targets: Sequence[TargetRef], *, after: int = -1, limit: int = PAGE
-    ) -> list[Page[Revocation]]:
-        """See `Facts`."""
-        return self._pages("revocation", targets, after, limit)
+        pages: list[Page[Any]] = []
+        for key in keys:
+            found = [one for one in self._found.get((role, key), ()) if one.index > after]
+            pages.append(Page(tuple(found[:limit]), more=len(found) > limit))
+        return pages
 
     def signers(self, indices: Sequence[int]) -> list[Signed | None]:
         """See `Facts`."""
@@ -347,30 +299,3 @@ class MemoryFacts:
     def intervals(self, indices: Sequence[int]) -> list[Interval]:
         """See `Facts`: all that is known is when the log had all of it."""
         return [Interval(None, self._head.time or None)] * len(indices)
-
-    def _pages(self, role: str, keys: Sequence[Any], after: int, limit: int) -> list[Page[Any]]:
-        pages: list[Page[Any]] = []
-        for key in keys:
-            found = self._found.get((role, key), ())
-            if after >= 0:
-                found = [one for one in found if one.index > after]
-            pages.append(Page(tuple(found[:limit]), more=len(found) > limit))
-        return pages
-
-
-def _keys(record: Record, origin: str) -> list[tuple[str, Any]]:
-    """By what a record is found."""
-    match record:
-        case Decision():
-            keys: list[tuple[str, Any]] = [("decision", record.id)]
-            if record.execution is not None:
-                keys.append(("decision of", record.execution))
-            return keys
-        case Edge():
-            return [("from", ref_of(record.from_, origin)), ("to", ref_of(record.to, origin))]
-        case Outcome():
-            return [("outcome", record.execution)]
-        case Verification():
-            return [("verification", record.execution)]
-        case Revocation():
-            return [("revocation", target) for target in targets_of(record)]
