@@ -42,6 +42,7 @@ from muniment.gateway.runs import run_edges as run_edges
 from muniment.gateway.runs import running as running
 from muniment.gateway.salts import Salts as Salts
 from muniment.gateway.spool import Spool as Spool
+from muniment.gateway.withholding import withhold as withhold
 from muniment.http.access import Access as Access
 from muniment.http.logclient import LogClient as LogClient
 from muniment.local.keyfiles import read_key_file as read_key_file
@@ -51,6 +52,9 @@ from muniment.permit import Permit as Permit
 from muniment.permit import Trust as Trust
 from muniment.permit import parse_permit as parse_permit
 from muniment.permit import verify_permit as verify_permit
+from muniment.records.addenda import Disclosure as Disclosure
+from muniment.records.addenda import Withheld as Withheld
+from muniment.records.addenda import disclose as disclose
 from muniment.records.api import Actor as Actor
 from muniment.records.api import Artifact as Artifact
 from muniment.records.api import Attribution as Attribution

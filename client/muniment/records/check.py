@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from msgspec import UNSET, Struct, UnsetType, ValidationError, convert
 
+from muniment.records.addenda import check_addenda
 from muniment.records.artifact import Artifact
 from muniment.records.kinds import (
     Decision,
@@ -194,6 +195,8 @@ def _check_authorization(record: Decision, *, allowed: bool) -> None:
         _check_distinct([one.key for one in record.signatures], "signatures: key")
         for number, one in enumerate(record.signatures):
             parse_base64(one.signature, f"signatures[{number}].signature")
+    if record.addenda is not None:
+        check_addenda(record)
 
 
 def _explain_evaluation(request: dict[str, Any], response: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from muniment.records.canonical import MAX_SAFE_INTEGER
 from muniment.records.members import (
     MAX_ITEMS,
     MAX_SIGNATURES,
+    AddendumDigest,
     DenialCode,
     Digest,
     Id,
@@ -26,6 +27,7 @@ from muniment.records.members import (
     LeafIndex,
     Milliseconds,
     Name,
+    Pointer,
     RevokedKey,
     Seconds,
     ShortName,
@@ -197,6 +199,8 @@ class Decision(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="deci
         artifact: The authorization artifact.
         signatures: By authorities, over the record without this member; 1 to MAX_SIGNATURES, each
             key once.
+        addenda: Which members of `request` and `response` are withheld: for the JSON pointer of
+            each, the SHA-256 of its addendum in hexadecimal digits, see `addenda`; 1 to MAX_ITEMS.
     """
 
     request: dict[str, Any]
@@ -207,6 +211,9 @@ class Decision(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="deci
     artifact: Artifact | None = None
     signatures: (
         Annotated[tuple[Signature, ...], Meta(min_length=1, max_length=MAX_SIGNATURES)] | None
+    ) = None
+    addenda: (
+        Annotated[dict[Pointer, AddendumDigest], Meta(min_length=1, max_length=MAX_ITEMS)] | None
     ) = None
 
     @property

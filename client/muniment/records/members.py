@@ -57,6 +57,12 @@ Digest: TypeAlias = Annotated[
 """A digest of the SHA-2 family: ``sha256:`` and 64 lower-case hexadecimal digits; so ``sha384:``
 with 96 and ``sha512:`` with 128."""
 
+Pointer: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+"""A JSON pointer (RFC 6901) into the record, 1 to MAX_NAME characters; `addenda` checks more."""
+
+AddendumDigest: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+"""The SHA-256 of an addendum in lower-case hexadecimal digits."""
+
 RevokedKey: TypeAlias = Annotated[
     str,
     Meta(

@@ -93,6 +93,7 @@ def _check_rules(records: Sequence[Shaped]) -> None:
                 record.denial is not None
                 or record.artifact is not None
                 or record.signatures is not None
+                or record.addenda is not None
             ):
                 check_rules(record)
         else:

@@ -30,6 +30,7 @@ _OPTIONAL: Final = _FILLED_IN | {
     "denial",
     "artifact",
     "signatures",
+    "addenda",
     "inputs",
     "outputs",
 }

@@ -1,0 +1,252 @@
+"""Members that a decision withholds: it holds a digest of each, and who is shown one can check it.
+
+A log never forgets, so what may have to be forgotten stays out of the leaf. `take_out` takes such
+members out of a decision and puts into its member `addenda`, for the JSON pointer (RFC 6901) of
+each, the SHA-256 of its *addendum*: ``{"nonce": …, "value": …}``, see `commitments`. Whoever is
+given addenda puts them back with `disclose`. As in the C2SP draft tlog-addenda, content is named
+by its digest and blinded, and is erased by no longer giving it out; the draft's binary suffix of a
+leaf is not used, since our leaves are canonical JSON.
+
+What relates records to each other stays: who asks, for which action on what, the answer, the codes,
+the run, the artifact. Without these no lineage could be traced, and no permit verified.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
+
+from muniment.records.canonical import encode_canonical, parse_json
+from muniment.records.commitments import NONCE_SIZE, addendum
+from muniment.records.kinds import Decision
+from muniment.tlog.encoding import FormatError, VerificationError
+
+MAX_ADDENDUM: Final = 16 * 1024 * 1024
+"""Most bytes of an addendum; a record has at most 65,535, and arguments are often longer."""
+
+_ABSENT: Final = object()
+_POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
+_NONCE: Final = re.compile(rf"[0-9a-f]{{{2 * NONCE_SIZE}}}")
+
+_KEPT: Final = frozenset(
+    {
+        ("request",),
+        ("request", "subject"),
+        ("request", "subject", "type"),
+        ("request", "subject", "id"),
+        ("request", "action"),
+        ("request", "action", "name"),
+        ("request", "resource"),
+        ("request", "resource", "type"),
+        ("request", "resource", "id"),
+        ("response",),
+        ("response", "decision"),
+    }
+)
+
+_Tokens = tuple[str, ...]
+
+
+class Withheld(NamedTuple):
+    """A decision without the members that were taken out of it, and these."""
+
+    decision: Decision
+    """What is logged."""
+    addenda: dict[str, bytes]
+    """By SHA-256, in hexadecimal digits: what only those get who may see it."""
+
+
+class Disclosure(NamedTuple):
+    """What addenda tell of a decision."""
+
+    decision: Decision
+    """The decision with the disclosed members in their places; not the bytes that are logged."""
+    disclosed: dict[str, Any]
+    """The value for each pointer of which there was an addendum."""
+    withheld: tuple[str, ...]
+    """The other pointers."""
+
+
+def take_out(decision: Decision, patterns: Iterable[str], nonce: Callable[[str], str]) -> Withheld:
+    """Takes members out of a decision.
+
+    Args:
+        decision: The decision; it may withhold members already.
+        patterns: JSON pointers into the record, in which a token ``*`` is any member (or element)
+            that may be withheld. Of two matches, one inside the other, the outer one is taken. A
+            pattern without a match takes nothing.
+        nonce: Makes the nonce for a pointer, 32 lower-case hexadecimal digits, never twice the
+            same.
+
+    Raises:
+        FormatError: If a pattern is no pointer, names what may not be withheld or an element of a
+            list; if the decision is signed, or a value has no canonical JSON or is longer than
+            MAX_ADDENDUM bytes. Names the pattern or pointer.
+    """
+    if decision.signatures is not None:
+        raise FormatError("signatures: made over what would be withheld; withhold first, then sign")
+    members: dict[str, Any] = {
+        "request": _copy(decision.request),
+        "response": _copy(decision.response),
+    }
+    digests, addenda = dict(decision.addenda or {}), dict[str, bytes]()
+    wanted = sorted(((_tokens(pattern), pattern) for pattern in patterns), key=_depth)
+    for tokens, pattern in wanted:
+        if "*" not in tokens:
+            _check_may_withhold(tokens, pattern)
+        for found in [*_matches(members, tokens, ())]:
+            pointer = "".join(f"/{_escape(token)}" for token in found)
+            parent = _member(members, found[:-1])
+            if not isinstance(parent, dict):
+                raise FormatError(f"{pointer}: an element of a list; withhold the whole list")
+            try:
+                data = addendum(nonce(pointer), parent[found[-1]])
+            except FormatError as error:
+                raise FormatError(f"{pointer}: {error}") from None
+            read_addendum(data, pointer)  # whoever is given it has to be able to
+            del parent[found[-1]]
+            digest = sha256(data).hexdigest()
+            digests[pointer], addenda[digest] = digest, data
+    logged = replace(decision, **members, addenda=digests or None)
+    check_addenda(logged)
+    return Withheld(logged, addenda)
+
+
+def disclose(decision: Decision, addenda: Iterable[bytes]) -> Disclosure:
+    """Puts members back into a decision that was verified, and says which are still withheld.
+
+    Args:
+        decision: The decision as it is logged.
+        addenda: Some of its addenda, in any order.
+
+    Raises:
+        VerificationError: If the decision names none with an addendum's digest; tells its number,
+            from 0.
+        FormatError: If one is longer than MAX_ADDENDUM bytes or no addendum, or the decision's own
+            pointers are not valid.
+    """
+    check_addenda(decision)
+    pointers = {digest: pointer for pointer, digest in (decision.addenda or {}).items()}
+    members = {"request": _copy(decision.request), "response": _copy(decision.response)}
+    disclosed: dict[str, Any] = {}
+    for number, data in enumerate(addenda):
+        digest = sha256(data).hexdigest()
+        if (pointer := pointers.get(digest)) is None:
+            raise VerificationError(f"addendum {number}: the decision names none with {digest}")
+        value = disclosed[pointer] = read_addendum(data, f"addendum {number}")
+        tokens = _tokens(pointer)
+        _member(members, tokens[:-1])[tokens[-1]] = value
+    rest = {at: digest for at, digest in (decision.addenda or {}).items() if at not in disclosed}
+    whole = replace(decision, **members, addenda=rest or None)
+    return Disclosure(whole, disclosed, tuple(rest))
+
+
+def read_addendum(data: bytes, what: str) -> Any:
+    """The value in an addendum.
+
+    Raises:
+        FormatError: If it is too long or not the canonical JSON of a nonce and a value; begins with
+            `what`.
+    """
+    if len(data) > MAX_ADDENDUM:
+        raise FormatError(f"{what}: an addendum of {len(data)} bytes; at most {MAX_ADDENDUM}")
+    members = parse_json(data, what, most=MAX_ADDENDUM)
+    if not isinstance(members, dict) or members.keys() != {"nonce", "value"}:
+        raise FormatError(f'{what}: expected {{"nonce": …, "value": …}}')
+    mark = members["nonce"]
+    if not isinstance(mark, str) or _NONCE.fullmatch(mark) is None:
+        raise FormatError(f"{what}: nonce: expected {2 * NONCE_SIZE} lower-case hexadecimal digits")
+    if encode_canonical(members) != data:
+        raise FormatError(f"{what}: not canonical JSON (RFC 8785)")
+    return members["value"]
+
+
+def check_addenda(decision: Decision) -> None:
+    """Checks what a decision says that it withholds.
+
+    Raises:
+        FormatError: If a pointer is no JSON pointer, leads to what may not be withheld, to a member
+            that is present, or into something that is no object; or if a digest comes twice.
+    """
+    if decision.addenda is None:
+        return
+    for pointer in decision.addenda:
+        tokens = _tokens(pointer, "addenda: ")
+        _check_may_withhold(tokens, pointer, "addenda: ")
+        parent = _member(decision, tokens[:-1])
+        if not isinstance(parent, dict | Struct):
+            raise FormatError(f"addenda: {pointer}: the record has no object to put this into")
+        if _child(parent, tokens[-1]) is not _ABSENT:
+            raise FormatError(f"addenda: {pointer}: withheld, and yet in the record")
+    if len({*decision.addenda.values()}) != len(decision.addenda):
+        raise FormatError("addenda: a digest comes twice")
+
+
+def _tokens(pointer: str, where: str = "") -> _Tokens:
+    if _POINTER.fullmatch(pointer) is None:
+        raise FormatError(f"{where}{pointer!a}: expected a JSON pointer, as /request/context")
+    return tuple(
+        token.replace("~1", "/").replace("~0", "~")
+        for token in pointer.removeprefix("/").split("/")
+    )
+
+
+def _escape(token: str) -> str:
+    return token.replace("~", "~0").replace("/", "~1")
+
+
+def _depth(wanted: tuple[_Tokens, str]) -> int:
+    return len(wanted[0])
+
+
+def _check_may_withhold(tokens: _Tokens, pointer: str, where: str = "") -> None:
+    if tokens[0] not in ("request", "response") or tokens in _KEPT:
+        raise FormatError(f"{where}{pointer}: may not be withheld; other records rest on it")
+
+
+def _matches(value: Any, pattern: _Tokens, above: _Tokens) -> Iterator[_Tokens]:
+    """The members of a value that a pattern leads to and that may be withheld."""
+    if not pattern:
+        if above[0] in ("request", "response") and above not in _KEPT:
+            yield above
+        return
+    names: Iterable[str] = (pattern[0],)
+    if pattern[0] == "*":
+        names = value if isinstance(value, dict) else map(str, range(_length(value)))
+    for name in names:
+        inner = _child(value, name)
+        if inner is not _ABSENT:
+            yield from _matches(inner, pattern[1:], (*above, name))
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, list) else 0
+
+
+def _member(value: Any, tokens: _Tokens) -> Any:
+    for token in tokens:
+        value = _child(value, token)
+    return value
+
+
+def _child(value: Any, token: str) -> Any:
+    if isinstance(value, Mapping):
+        return value.get(token, _ABSENT)
+    if isinstance(value, Struct):  # the check of whole batches reads AuthZEN's members into fields
+        found = getattr(value, token, _ABSENT) if token in value.__struct_fields__ else _ABSENT
+        return _ABSENT if found is UNSET else found
+    if isinstance(value, list) and re.fullmatch(r"0|[1-9][0-9]{0,6}", token):
+        return value[int(token)] if int(token) < len(value) else _ABSENT
+    return _ABSENT
+
+
+def _copy(value: Any) -> Any:
+    """A copy of JSON in which members may be taken out and put back."""
+    if isinstance(value, Mapping):
+        return {name: _copy(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copy(item) for item in value]
+    return value
