@@ -90,3 +90,12 @@ class Bench:
     async def outcomes(self) -> list[dict[str, Any]]:
         await self.on_loop(self.inner.spool.drained())
         return self.records("outcome")
+
+
+@pytest.fixture(params=["event loop", "threads"])
+async def bench(
+    request: pytest.FixtureRequest, tmp_path: Path, fast_retries: None
+) -> AsyncIterator[Bench]:
+    sim = LogSim()
+    async with sim.serve() as url:
+        yield Bench(request.param, url, sim, tmp_path / "spool")

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["engines"]
+pytest_plugins = ["bench", "engines"]
 
 # A busy machine is no reason to fail.
 settings.register_profile("muniment", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -14,3 +14,12 @@ settings.load_profile("muniment")
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers in this process wait for a copy of a log that is behind, but not for seconds."""
     monkeypatch.setattr("muniment.http.logclient.CATCH_UP_PAUSES", (0.01, 0.01, 0.01))
+
+
+@pytest.fixture
+def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends to a log in this process tries again at once."""
+    for module in ("muniment.gateway.delivery", "muniment.gateway.spool"):
+        monkeypatch.setattr(f"{module}.FIRST_PAUSE", 0.005)
+        monkeypatch.setattr(f"{module}.LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr("muniment.http.logclient._FIRST_PAUSE", 0.001)

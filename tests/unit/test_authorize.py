@@ -10,7 +10,6 @@ import pytest
 
 from logsim import GATEWAY_SIGNER, ORIGIN, POLICY, WITNESSES, LogSim, logged_records
 from muniment.errors import Denied
-from muniment.gateway import delivery
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.runs import current_run, run_edges, running
 from muniment.permit import Context, ExpectedPolicy, Permit, Trust, parse_permit, verify_permit
@@ -25,13 +24,9 @@ from muniment.records.artifact import (
 )
 from muniment.records.kinds import Entity
 
+pytestmark = pytest.mark.usefixtures("fast_retries")
+
 DIGEST = "sha256:" + "ab" * 32
-
-
-@pytest.fixture(autouse=True)
-def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.02)
 
 
 def decision(number: int = 1, *, allow: bool = True, **members: Any) -> dict[str, Any]:

@@ -48,8 +48,7 @@ COMMANDS = [
 
 
 @pytest.fixture(autouse=True)
-def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("muniment.http.logclient._FIRST_PAUSE", 0.001)
+def few_pauses(fast_retries: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("muniment.http.logclient.CATCH_UP_PAUSES", (0.001,) * 3)
 
 

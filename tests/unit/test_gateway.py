@@ -19,7 +19,6 @@ from muniment.errors import (
     Unreachable,
     VerificationError,
 )
-from muniment.gateway import delivery
 from muniment.gateway.gateway import Gateway
 from muniment.local import backoff
 from muniment.local.backoff import seconds_to_wait
@@ -27,11 +26,7 @@ from muniment.records.api import RecordError, parse_record
 from muniment.records.manifest import build_batch
 from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
 
-
-@pytest.fixture(autouse=True)
-def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.02)
+pytestmark = pytest.mark.usefixtures("fast_retries")
 
 
 def ids(sim: LogSim) -> list[str]:

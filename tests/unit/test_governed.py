@@ -10,20 +10,15 @@ import pytest
 
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, logged_records
 from muniment.errors import Denied, GatewayClosed, Unreachable
-from muniment.gateway import blocking, delivery, spool
+from muniment.gateway import blocking
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.governed import Call, governed
 from muniment.gateway.runs import current_run
 from muniment.permit import Finding, Permit, Verdict
 
+pytestmark = pytest.mark.usefixtures("fast_retries")
+
 AGENT = {"type": "agent", "id": "planner"}
-
-
-@pytest.fixture(autouse=True)
-def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.02)
-    monkeypatch.setattr(spool, "FIRST_PAUSE", 0.005)
 
 
 def yes(_: Any) -> dict[str, Any]:

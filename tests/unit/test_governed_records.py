@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import json
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,26 +16,10 @@ from bench import Bench
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, logged_records
 from muniment.cli import cli
 from muniment.errors import Denied, MunimentError
-from muniment.gateway import delivery, spool
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.salts import SALT_SUFFIX, Salts
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import addendum, commitment
-
-
-@pytest.fixture(autouse=True)
-def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.02)
-    monkeypatch.setattr(spool, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(spool, "LONGEST_PAUSE", 0.02)
-
-
-@pytest.fixture(params=["event loop", "threads"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
-    sim = LogSim()
-    async with sim.serve() as url:
-        yield Bench(request.param, url, sim, tmp_path / "spool")
 
 
 class Stuck:

@@ -20,9 +20,8 @@ from typing import Any
 import pytest
 
 from bench import AGENT, TOOL, Bench, yes
-from logsim import LogSim
 from muniment.errors import Denied, StreamError
-from muniment.gateway import delivery, spool, spoolstore
+from muniment.gateway import spool, spoolstore
 from muniment.gateway.governed import governed
 from muniment.gateway.runs import carry_run, current_run
 from muniment.local import sqlitefile as database
@@ -30,21 +29,6 @@ from muniment.local.sqlitefile import Writer
 from muniment.permit import Finding, Verdict
 
 RULES: dict[str, Any] = {"decide": lambda _: {"decision": True}, "subject": AGENT}
-
-
-@pytest.fixture(autouse=True)
-def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.02)
-    monkeypatch.setattr(spool, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(spool, "LONGEST_PAUSE", 0.02)
-
-
-@pytest.fixture(params=["event loop", "threads"])
-async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
-    sim = LogSim()
-    async with sim.serve() as url:
-        yield Bench(request.param, url, sim, tmp_path / "spool")
 
 
 # What was decided is what runs

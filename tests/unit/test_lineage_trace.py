@@ -63,234 +63,199 @@ def test_a_decision_without_execution_is_bound_by_an_edge_only() -> None:
 # --- breaks ----------------------------------------
 
 
-def _case(kind: str, subject: str, index: int | None) -> Callable[..., Callable[[], World]]:
-    def decorate(build: Callable[[], World]) -> Callable[[], World]:
-        type_, _, id_ = subject.partition(":")
-        CASES.append(
-            pytest.param(kind, Ref(type_, id_), index, build, id=build.__name__)  # type: ignore[arg-type]
-        )
-        return build
+CASES: list[Any] = []
+
+
+def _case(
+    kind: str,
+    subject: str,
+    index: int | None,
+    *,
+    start: Callable[[], tuple[World, int]] = lambda: (World(), 0),
+) -> Callable[[Callable[[World], None]], None]:
+    type_, _, id_ = subject.partition(":")
+
+    def decorate(spoil: Callable[[World], None]) -> None:
+        one = Ref(type_, id_)  # type: ignore[arg-type]
+        CASES.append(pytest.param(kind, one, index, start, spoil, id=spoil.__name__))
 
     return decorate
 
 
-CASES: list[Any] = []
-
-
 @_case("unknown_run", "run:call", None)
-def nothing_known() -> World:
-    world = World()
+def nothing_known(world: World) -> None:
     world.decide("other")
-    return world
 
 
-@_case("dangling_parent", "run:gone", 7)
-def parent_not_in_the_log() -> World:
-    world, _ = story()
+@_case("dangling_parent", "run:gone", 7, start=story)
+def parent_not_in_the_log(world: World) -> None:
     world.edge("triggered_by", "run:call", "run:gone")
-    return world
 
 
-@_case("dangling_decision", "decision:gone", 7)
-def decision_not_in_the_log() -> World:
-    world, _ = story()
+@_case("dangling_decision", "decision:gone", 7, start=story)
+def decision_not_in_the_log(world: World) -> None:
     world.edge("authorized_by", "run:call", "decision:gone")
-    return world
 
 
 @_case("unauthorized_run", "run:call", 0)
-def denied_run() -> World:
-    world = World()
+def denied_run(world: World) -> None:
     world.decide("call", allow=False)
-    return world
 
 
 @_case("unauthorized_run", "run:plan", 2)
-def parent_without_decision() -> World:
-    world = World()
+def parent_without_decision(world: World) -> None:
     world.edge("used", "run:plan", "artifact:x")
     world.decide("call")
     world.edge("triggered_by", "run:call", "run:plan")
-    return world
 
 
 @_case("unauthorized_run", "run:call", None)
-def only_an_outcome() -> World:
-    world = World()
+def only_an_outcome(world: World) -> None:
     world.outcome("call")
-    return world
 
 
-@_case("contested_run", "run:call", 7)
-def allowed_and_denied() -> World:
-    world, _ = story()
+@_case("contested_run", "run:call", 7, start=story)
+def allowed_and_denied(world: World) -> None:
     world.decide("call", allow=False)
-    return world
 
 
-@_case("contested_run", "run:call", 7)
-def decided_by_two_producers() -> World:
-    world, _ = story()
+@_case("contested_run", "run:call", 7, start=story)
+def decided_by_two_producers(world: World) -> None:
     world.producer = "other.example"
     world.decide("call", id_="d-other")
-    return world
 
 
 @_case("misbound_decision", "decision:d", 2)
-def decision_of_another_run() -> World:
-    world = World()
+def decision_of_another_run(world: World) -> None:
     world.decide("other", id_="d")
     world.decide("call")
     world.edge("authorized_by", "run:call", "decision:d")
-    return world
 
 
-@_case("conflicting_decision", "decision:d-call", 7)
-def id_used_twice() -> World:
-    world, _ = story()
+@_case("conflicting_decision", "decision:d-call", 7, start=story)
+def id_used_twice(world: World) -> None:
     world.decide("elsewhere", id_="d-call")
-    return world
 
 
 @_case("later_record", "decision:d", 0)
-def edge_to_a_later_decision() -> World:
-    world = World()
+def edge_to_a_later_decision(world: World) -> None:
     world.edge("authorized_by", "run:call", "decision:d")
     world.decide("call", id_="d")
-    return world
 
 
 @_case("later_record", "run:plan", 1)
-def edge_to_a_later_run() -> World:
-    world = World()
+def edge_to_a_later_run(world: World) -> None:
     world.decide("call")
     world.edge("triggered_by", "run:call", "run:plan")
     world.decide("plan")
-    return world
 
 
 @_case("late_authorization", "run:call", 1)
-def ended_before_it_was_authorised() -> World:
-    world = World()
+def ended_before_it_was_authorised(world: World) -> None:
     world.edge("used", "run:call", "artifact:x")
     world.outcome("call")
     world.decide("call")
-    return world
 
 
 @_case("late_authorization", "run:plan", 2)
-def triggered_before_it_was_authorised() -> World:
-    world = World()
+def triggered_before_it_was_authorised(world: World) -> None:
     world.edge("performed_by", "run:plan", "agent:sub")
     world.decide("call")
     world.edge("triggered_by", "run:call", "run:plan")
     world.decide("plan")
-    return world
 
 
 @_case("expired_authorization", "run:plan", 2)
-def parent_expired_before_it_triggered() -> World:
-    world = World()
+def parent_expired_before_it_triggered(world: World) -> None:
     world.decide("plan", artifact=artifact(validity=Validity(not_before=1, not_after=NOW)))
     world.decide("call")
     world.edge("triggered_by", "run:call", "run:plan", time=NOW * 1000)
-    return world
 
 
 @_case("expired_authorization", "run:call", 1)
-def ended_before_it_was_valid() -> World:
-    world = World()
+def ended_before_it_was_valid(world: World) -> None:
     world.decide("call", artifact=artifact(validity=Validity(not_before=NOW, not_after=NOW + 9)))
     world.outcome("call", time=NOW * 1000 - 1)
-    return world
 
 
-@_case("revoked_decision", "decision:d-plan", 7)
-def revoked_parent_decision() -> World:
-    world, _ = story()
+@_case("revoked_decision", "decision:d-plan", 7, start=story)
+def revoked_parent_decision(world: World) -> None:
     world.revoke(decision="d-plan")
-    return world
 
 
-@_case("revoked_decision", "decision:d-plan", 7)
-def revoked_by_an_edge() -> World:
-    world, _ = story()
+@_case("revoked_decision", "decision:d-plan", 7, start=story)
+def revoked_by_an_edge(world: World) -> None:
     world.edge("revoked_by", "decision:d-plan", "run:incident")
-    return world
 
 
-@_case("revoked_execution", "run:plan", 7)
-def revoked_parent_run() -> World:
-    world, _ = story()
+@_case("revoked_execution", "run:plan", 7, start=story)
+def revoked_parent_run(world: World) -> None:
     world.revoke(execution="plan")
-    return world
 
 
 @_case("revoked_key", "decision:d-plan", 1)
-def revoked_gateway_key() -> World:
-    world = World()
+def revoked_gateway_key(world: World) -> None:
     world.producer = "other.example"
     world.decide("plan", id_="d-plan")
     world.producer = GATEWAY
     world.revoke(key="other.example+0123abcd")
     world.decide("call")
     world.edge("triggered_by", "run:call", "run:plan")
-    return world
 
 
-@_case("revoked_key", "decision:d-call", 7)
-def revoked_runtime_key() -> World:
-    world, _ = story(artifact=artifact(binding=Binding(thumbprint="sha256:" + "0" * 64)))
+def bound_to_a_key() -> tuple[World, int]:
+    return story(artifact=artifact(binding=Binding(thumbprint="sha256:" + "0" * 64)))
+
+
+@_case("revoked_key", "decision:d-call", 7, start=bound_to_a_key)
+def revoked_runtime_key(world: World) -> None:
     world.revoke(key="sha256:" + "0" * 64)
-    return world
 
 
 @_case("revoked_key", "decision:d", 1)
-def revoked_authority_key() -> World:
-    world = World()
+def revoked_authority_key(world: World) -> None:
     world.decide("call", id_="d")
     decision = world.records[0]
     assert isinstance(decision, Decision)
     world.records[0] = sign_decision(decision, "authority.example", ed25519("authority"))
     world.revoke(key=key_reference(authority_vkey("authority.example", ed25519("authority"))))
-    return world
 
 
 @_case("unauthorized_delegation", "agent:sub", 2)
-def delegation_by_a_stranger() -> World:
-    world = World()
+def delegation_by_a_stranger(world: World) -> None:
     world.decide("call")
     world.edge("performed_by", "run:call", "agent:sub")
     world.edge("delegated_by", "agent:sub", "agent:stranger")
-    return world
 
 
 @_case("cycle", "run:call", 3)
-def runs_that_trigger_each_other() -> World:
-    world = World()
+def runs_that_trigger_each_other(world: World) -> None:
     world.decide("call")
     world.decide("plan")
     world.edge("triggered_by", "run:call", "run:plan")
     world.edge("triggered_by", "run:plan", "run:call")
-    return world
 
 
 @_case("cycle", "agent:sub", 4)
-def agents_that_delegate_to_each_other() -> World:
-    world = World()
+def agents_that_delegate_to_each_other(world: World) -> None:
     world.decide("call", subject="orch")
     world.edge("performed_by", "run:call", "agent:orch")
     world.edge("performed_by", "run:call", "agent:sub")
     world.edge("delegated_by", "agent:sub", "agent:orch")
     world.edge("delegated_by", "agent:orch", "agent:sub")
-    return world
 
 
-@pytest.mark.parametrize(("kind", "subject", "index", "build"), CASES)
+@pytest.mark.parametrize(("kind", "subject", "index", "start", "spoil"), CASES)
 def test_each_break_is_named_alone_with_its_record(
-    kind: str, subject: Ref, index: int | None, build: Callable[[], World]
+    kind: str,
+    subject: Ref,
+    index: int | None,
+    start: Callable[[], tuple[World, int]],
+    spoil: Callable[[World], None],
 ) -> None:
-    [one] = trace("call", build().facts(), NOW).breaks
+    world, _ = start()
+    spoil(world)
+    [one] = trace("call", world.facts(), NOW).breaks
     if kind == "cycle" and one.subject.type == "agent":
         # Which link closes it depends on where the walk begins.
         assert one.index in (3, 4)

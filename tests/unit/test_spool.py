@@ -9,20 +9,13 @@ import pytest
 
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, logged_records
 from muniment.errors import GatewayClosed, SpoolFull, StreamError
-from muniment.gateway import delivery, spool
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.spool import Spool
 from muniment.gateway.spoolfile import APPLICATION_ID, MIGRATIONS, SpoolFile
 from muniment.local.sqlitefile import DatabaseError, Writer
 from muniment.records.api import RecordError
 
-
-@pytest.fixture(autouse=True)
-def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(delivery, "LONGEST_PAUSE", 0.02)
-    monkeypatch.setattr(spool, "FIRST_PAUSE", 0.005)
-    monkeypatch.setattr(spool, "LONGEST_PAUSE", 0.02)
+pytestmark = pytest.mark.usefixtures("fast_retries")
 
 
 def resources(sim: LogSim) -> list[str]:
