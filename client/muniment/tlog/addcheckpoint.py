@@ -32,11 +32,8 @@ class AccusedError(WitnessError):
 class AheadError(WitnessError):
     """The witness says that it has cosigned what the checkpoint's tree does not contain.
 
-    Only its word: the answer is signed by nobody.
-
-    Attributes:
-        beyond: The size that it says it has cosigned, beyond the checkpoint's; None when it has
-            cosigned another tree at a size that the checkpoint's tree has.
+    Only its word: the answer is signed by nobody. `beyond` is the size that it names beyond the
+    checkpoint's; None when it has cosigned another tree at a size that the checkpoint's tree has.
     """
 
     def __init__(self, what: str, beyond: int | None = None) -> None:
@@ -45,13 +42,7 @@ class AheadError(WitnessError):
 
 
 class Reply(NamedTuple):
-    """A witness's HTTP answer.
-
-    Attributes:
-        status: The HTTP status.
-        media_type: The media type of its body, without parameters.
-        body: The body.
-    """
+    """A witness's HTTP answer; the media type is without parameters."""
 
     status: int
     media_type: str
@@ -59,23 +50,14 @@ class Reply(NamedTuple):
 
 
 class Added(NamedTuple, Generic[T]):
-    """What came of an exchange.
-
-    Attributes:
-        old: The size that the witness had cosigned before.
-        cosigned: What the check of its answer returned.
-    """
+    """The size that the witness had cosigned before, and what the check of its answer returned."""
 
     old: int
     cosigned: T
 
 
 class Exchange:
-    """Adds checkpoints of one log to one witness.
-
-    Attributes:
-        size: The tree size that the witness is believed to have cosigned last.
-    """
+    """Adds checkpoints of one log to one witness, last believed to have cosigned tree `size`."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -87,18 +69,11 @@ class Exchange:
         post: Callable[[bytes], Awaitable[Reply]],
         check: Callable[[bytes], T],
     ) -> Added[T]:
-        """Asks for cosignatures of a checkpoint.
+        """Asks for cosignatures of a checkpoint; WitnessError, which says why, if none came.
 
-        Args:
-            signed: The checkpoint.
-            prove: Makes the consistency proof between two sizes; the older one may be 0.
-            post: Sends the body of a request.
-            check: Takes the body of a 200, verifies as much as the caller can, and raises
-                `WitnessError` for what it does not accept.
-
-        Raises:
-            WitnessError: If no cosignature came; the message says why.
-            Exception: Whatever the three raise.
+        `prove` makes the consistency proof between two sizes, of which the older may be 0; `post`
+        sends the body of a request; `check` takes the body of a 200, verifies as much as the caller
+        can, and raises `WitnessError` for what it does not accept.
         """
         new = signed.checkpoint.size
         for _ in range(MAX_ATTEMPTS):
@@ -122,11 +97,7 @@ def excerpt(body: bytes) -> str:
 
 
 def _size_of_conflict(reply: Reply, old: int, new: int) -> int:
-    """The size that a 409 tells to start from.
-
-    Raises:
-        WitnessError: If the answer is no such conflict; the message says what it is.
-    """
+    """The size that a 409 tells to start from; for any other answer a WitnessError."""
     status, body = reply.status, reply.body
     if status == 403 and _ACCUSED in body:
         raise AccusedError(f"it holds evidence against this log: {excerpt(body)}")

@@ -17,13 +17,8 @@ from muniment.tlog.tiles import Tile
 class PathsPlan:
     """Which nodes the audit paths of the leaves [start, end) need; made by `plan_inclusions`.
 
-    Attributes:
-        start: First leaf.
-        end: Leaf after the last.
-        size: Size of the tree.
-        edge: Highest level at which a path's sibling is the incomplete node on the tree's right
-            edge; 0 when there is none, as a leaf is never incomplete.
-        nodes: All nodes that are needed, each once.
+    `edge` is the highest level at which a path's sibling is the incomplete node on the tree's right
+    edge; 0 when there is none, as a leaf is never incomplete.
     """
 
     start: int
@@ -33,19 +28,11 @@ class PathsPlan:
     nodes: tuple[Node, ...]
 
     def tiles(self, size: int) -> tuple[Tile, ...]:
-        """Returns the tiles that hold the nodes in a tree of `size`, each once.
-
-        Raises:
-            ValueError: If a node is not in that tree.
-        """
+        """The tiles of a tree of `size` that hold the nodes; ValueError if one is not in it."""
         return tiles_of_nodes(self.nodes, size)
 
     def assemble(self, hashes: Mapping[Node, bytes]) -> list[tuple[bytes, ...]]:
-        """Returns the audit path of each leaf, in order.
-
-        Raises:
-            KeyError: If the hash of a node is missing.
-        """
+        """The audit path of each leaf, in order; KeyError if the hash of a node is missing."""
         if self.start == self.end:
             return []
         edges = self._edges(hashes)
@@ -84,9 +71,7 @@ def plan_inclusions(start: int, end: int, size: int) -> PathsPlan:
     """Plans the audit paths of the leaves [start, end) in a tree of `size`.
 
     Takes O(end - start + depth of the tree). Without leaves there is nothing to read or prove.
-
-    Raises:
-        ValueError: If not ``0 <= start <= end <= size``.
+    Raises ValueError if not ``0 <= start <= end <= size``.
     """
     if not 0 <= start <= end <= size:
         raise ValueError(f"a tree of size {size} has no leaves [{start}, {end})")

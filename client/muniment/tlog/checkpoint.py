@@ -27,18 +27,12 @@ _FORBIDDEN: Final = re.compile("[\x00-\x1f\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a log states about itself at one size.
+    """What a log states about itself at one size; FormatError if a member cannot stand in it.
 
-    Attributes:
-        origin: The log's identity, not empty; nothing else may be assumed of it.
-        size: Number of leaves, 0 to MAX_SIZE.
-        root: RFC 6962 root hash at that size, 32 bytes. That size 0 has the root of the empty
-            tree is for the verifier of proofs to check.
-        extensions: Further lines, opaque, none empty. ML-DSA-44 signatures do not cover them and
-            witnesses do not judge them: never base a decision on one.
-
-    Raises:
-        FormatError: If a member cannot stand in a checkpoint.
+    Nothing may be assumed of the origin but that it is not empty; that size 0 has the root of the
+    empty tree is for the verifier of proofs to check. ML-DSA-44 signatures do not cover the
+    extension lines, none of them empty, and witnesses do not judge them: never base a decision on
+    one.
     """
 
     origin: str
@@ -70,12 +64,9 @@ class Checkpoint:
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
-    """Parses the text of a checkpoint note (tlog-checkpoint, "Note text"); verifies nothing.
+    """Parses the one spelling of a checkpoint's text (tlog-checkpoint, "Note text"), unverified.
 
-    Every accepted text is given back by `Checkpoint.text`. The caller bounds the length.
-
-    Raises:
-        FormatError: If the text is not a checkpoint.
+    The caller bounds the length. Raises FormatError if the text is not a checkpoint.
     """
     lines = split_lines(text)
     if len(lines) < _MANDATORY_LINES:
@@ -91,15 +82,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class SignedCheckpoint:
-    """A checkpoint with its signatures, unverified.
-
-    Attributes:
-        checkpoint: The members.
-        note: The note; its text is `checkpoint.text`.
-
-    Raises:
-        ValueError: If it is not: the signatures would then be those of something else.
-    """
+    """A checkpoint and its note, unverified; ValueError if it is the note of something else."""
 
     checkpoint: Checkpoint
     note: UnverifiedNote
@@ -113,21 +96,14 @@ class SignedCheckpoint:
         return self.note.encode()
 
     def with_signatures(self, lines: Iterable[SignatureLine]) -> Self:
-        """The same with these signature lines appended; lines already there are not repeated.
-
-        Raises:
-            FormatError: If that makes more than `note.MAX_SIGNATURES`.
-        """
+        """Appends lines that it does not have; FormatError beyond `note.MAX_SIGNATURES`."""
         return type(self)(self.checkpoint, self.note.with_signatures(lines))
 
 
 def parse_signed_checkpoint(data: bytes) -> SignedCheckpoint:
-    """Parses a signed checkpoint of at most `note.MAX_NOTE_SIZE` bytes; verifies nothing.
+    """Parses the one spelling of a signed checkpoint, unverified, at most `note.MAX_NOTE_SIZE`.
 
-    Every accepted value encodes to the same bytes.
-
-    Raises:
-        FormatError: If the data is not a note, or its text is not a checkpoint.
+    Raises FormatError if the data is not a note, or its text is not a checkpoint.
     """
     note = parse_note(data)
     return SignedCheckpoint(parse_checkpoint(note.text), note)
@@ -136,15 +112,9 @@ def parse_signed_checkpoint(data: bytes) -> SignedCheckpoint:
 def sign_checkpoint(
     checkpoint: Checkpoint, signers: Sequence[Signer], now: int
 ) -> SignedCheckpoint:
-    """Signs a checkpoint with every signer, in order. The caller keeps the log's promise.
+    """Signs a checkpoint with every signer, at least one, in order; `now` is in Unix seconds.
 
-    Args:
-        checkpoint: A head that is consistent with all heads that these keys ever signed.
-        signers: At least one.
-        now: Unix seconds, for the signature types that state a time.
-
-    Raises:
-        FormatError: If a signer refuses the text.
-        ValueError: If there are no signers.
+    It must be consistent with all heads that these keys ever signed. Raises FormatError if a signer
+    refuses the text.
     """
     return SignedCheckpoint(checkpoint, sign_note(checkpoint.text, signers, now))

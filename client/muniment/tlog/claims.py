@@ -75,15 +75,7 @@ class _Claim(ABC):
 
 @dataclass(frozen=True, slots=True)
 class SameSize(_Claim):
-    """Two roots of one size.
-
-    Attributes:
-        first: The checkpoint with the smaller root, as bytes.
-        second: The other one.
-
-    Raises:
-        FormatError: If they do not contradict each other, or are not in canonical form.
-    """
+    """Two roots of one size, the smaller first; FormatError if there is no contradiction."""
 
     kind: ClassVar[Kind] = "same-size"
 
@@ -106,16 +98,10 @@ class SameSize(_Claim):
 
 @dataclass(frozen=True, slots=True)
 class Fork(_Claim):
-    """A tree that does not begin with the leaves of an older one.
+    """A tree that does not begin with the leaves of an older one; FormatError if it does.
 
-    Attributes:
-        older: The checkpoint of the smaller tree.
-        newer: The checkpoint of the larger tree.
-        implied_root: Root that the newer tree implies at the older size; not the older root.
-        proof: Consistency proof from `implied_root` to the newer root; at most MAX_PROOF hashes.
-
-    Raises:
-        FormatError: If they do not contradict each other, or are not in canonical form.
+    `implied_root` is what the newer tree implies at the older size; `proof`, of at most MAX_PROOF
+    hashes, leads from it to the newer root.
     """
 
     kind: ClassVar[Kind] = "fork"
@@ -146,13 +132,7 @@ class Fork(_Claim):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A leaf that a tree is said to have.
-
-    Attributes:
-        leaf_hash: Its hash, 32 bytes.
-        proof: Its inclusion proof; at most MAX_PROOF hashes.
-        checkpoint: The checkpoint of the tree.
-    """
+    """A leaf that a tree is said to have, and its inclusion proof of at most MAX_PROOF hashes."""
 
     leaf_hash: bytes
     proof: tuple[bytes, ...]
@@ -161,16 +141,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Leaf(_Claim):
-    """Two leaves at one index.
-
-    Attributes:
-        index: Index of the leaves, below both sizes.
-        first: The one with the smaller leaf hash, as bytes.
-        second: The other one.
-
-    Raises:
-        FormatError: If they do not contradict each other, or are not in canonical form.
-    """
+    """Two leaves at one index, the smaller leaf hash first; FormatError if they are equal."""
 
     kind: ClassVar[Kind] = "leaf"
 
@@ -204,14 +175,7 @@ class Leaf(_Claim):
 
 @dataclass(frozen=True, slots=True)
 class EmptyRoot(_Claim):
-    """A tree of size 0 with a root that is not the empty tree's.
-
-    Attributes:
-        checkpoint: The checkpoint.
-
-    Raises:
-        FormatError: If it is another one, or not in canonical form.
-    """
+    """A tree of size 0 with another root than the empty tree's; FormatError if it is not."""
 
     kind: ClassVar[Kind] = "empty-root"
 

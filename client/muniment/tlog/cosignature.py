@@ -51,19 +51,11 @@ _MLDSA44_SIZE: Final = _TIMESTAMP_SIZE + 2420
 def cosigned_message(
     cosigner: str, timestamp: int, origin: str, start: int, end: int, root: bytes
 ) -> bytes:
-    """The `cosigned_message` struct that ML-DSA-44 signs ("ML-DSA-44 signed message").
+    """The `cosigned_message` struct that ML-DSA-44 signs; FormatError if a member does not fit it.
 
-    Args:
-        cosigner: Name of the cosigner, 1 to 255 bytes in UTF-8.
-        timestamp: Unix seconds; 0 makes no statement on the largest tree, and must be 0 unless
-            start is.
-        origin: Origin of the log, 1 to 255 bytes in UTF-8.
-        start: First leaf of the subtree; 0 for a checkpoint.
-        end: One past the last leaf, start <= end <= MAX_SIZE; the tree size for a checkpoint.
-        root: Root hash of [start, end), 32 bytes.
-
-    Raises:
-        FormatError: If a member does not fit the struct.
+    Names have 1 to 255 bytes in UTF-8; 0 <= start <= end <= MAX_SIZE, [0, size) for a checkpoint.
+    The timestamp is in Unix seconds; 0 makes no statement on the largest tree, and must be 0 unless
+    start is.
     """
     _check_timestamp(timestamp)
     if not 0 <= start <= end <= MAX_SIZE:
@@ -138,12 +130,8 @@ class Ed25519Cosigner:
     def sign(self, text: str, now: int) -> SignatureLine:
         """Cosigns the text of a checkpoint, extension lines included.
 
-        Args:
-            text: The note text.
-            now: Unix seconds, at most MAX_TIMESTAMP; add-checkpoint replies must not have 0.
-
-        Raises:
-            FormatError: If the text is not a checkpoint, or the time is out of range.
+        `now` is at most MAX_TIMESTAMP, and not 0 in add-checkpoint replies. Raises FormatError if
+        the text is not a checkpoint, or the time is out of range.
         """
         _parsed(text)
         _check_timestamp(now)
@@ -166,16 +154,7 @@ class MLDSA44Cosigner:
         self._private = private
 
     def sign(self, text: str, now: int) -> SignatureLine:
-        """Cosigns a checkpoint, without its extension lines.
-
-        Args:
-            text: The note text.
-            now: Unix seconds, at most MAX_TIMESTAMP; add-checkpoint replies must not have 0.
-
-        Raises:
-            FormatError: If the text is not a checkpoint, its origin is longer than 255 bytes, or
-                the time is out of range.
-        """
+        """Cosigns a checkpoint, without extension lines; otherwise as `Ed25519Cosigner.sign`."""
         message = _checkpoint_message(self.vkey.name, now, text)
         return _line(self.vkey, now, self._private.sign(message))
 
@@ -183,9 +162,7 @@ class MLDSA44Cosigner:
         """Cosigns the subtree over leaves [start, end), with timestamp zero.
 
         Whether the range is a valid subtree and consistent is for the caller to have checked.
-
-        Raises:
-            FormatError: If the range is empty or a member does not fit the struct.
+        Raises FormatError if the range is empty or a member does not fit the struct.
         """
         if start >= end:
             raise FormatError("cosignature: empty subtree")
@@ -211,11 +188,7 @@ class Ed25519CosignatureVerifier:
         self._verify = ed25519_check(vkey.public)
 
     def verify(self, text: str, signature: bytes) -> int:
-        """Checks a cosignature over a note text and returns its timestamp in Unix seconds.
-
-        Raises:
-            VerificationError: If it does not hold.
-        """
+        """Returns the timestamp, Unix seconds; VerificationError if the signature does not hold."""
         timestamp, raw = _split(self.vkey, signature, _ED25519_SIZE)
         if not self._verify(_ed25519_message(timestamp, text), raw):
             raise VerificationError(f"{self.vkey.name}: cosignature does not verify")
@@ -235,12 +208,9 @@ class MLDSA44Verifier:
         self._public = MLDSA44PublicKey.from_public_bytes(vkey.public)
 
     def verify(self, text: str, signature: bytes) -> int:
-        """Checks a cosignature over a checkpoint text; returns its timestamp in Unix seconds.
+        """Returns the timestamp, Unix seconds; VerificationError if the cosignature does not hold.
 
         Timestamp 0 makes no statement that this tree is the largest that the cosigner has seen.
-
-        Raises:
-            VerificationError: If it does not hold, or the text is not a checkpoint.
         """
         timestamp, raw = _split(self.vkey, signature, _MLDSA44_SIZE)
         try:
@@ -255,8 +225,7 @@ class MLDSA44Verifier:
     ) -> int:
         """Checks a cosignature of the subtree over leaves [start, end); returns its timestamp.
 
-        Raises:
-            VerificationError: If it does not hold, or states a time though start is not zero.
+        Raises VerificationError if it does not hold, or states a time though start is not zero.
         """
         timestamp, raw = _split(self.vkey, signature, _MLDSA44_SIZE)
         try:
@@ -274,11 +243,7 @@ class MLDSA44Verifier:
 
 
 def verifier_for(vkey: VKey) -> Verifier:
-    """Makes the verifier of a key, of all three signature types; make it once per key.
-
-    Raises:
-        FormatError: If we cannot verify signatures of this type.
-    """
+    """Makes the verifier of a key; FormatError if we cannot verify its signature type."""
     if vkey.algorithm == ED25519:
         return Ed25519Verifier(vkey)
     if vkey.algorithm == COSIGNATURE_ED25519:
@@ -291,14 +256,10 @@ def verifier_for(vkey: VKey) -> Verifier:
 def verify_subtree_cosignature(
     vkey: VKey, origin: str, start: int, end: int, root: bytes, line: SignatureLine
 ) -> int:
-    """Verifies one line of a sign-subtree reply.
+    """Returns the time of one line of a sign-subtree reply; tlog-witness demands 0 here.
 
-    Returns:
-        The timestamp in Unix seconds; tlog-witness demands 0 here.
-
-    Raises:
-        VerificationError: If the line is not a valid cosignature of that key and subtree.
-        ValueError: If the key is not an ML-DSA-44 cosignature key.
+    Raises VerificationError if the line is not a valid cosignature of that key and subtree;
+    ValueError if the key is not an ML-DSA-44 cosignature key.
     """
     verifier = MLDSA44Verifier(vkey)
     if (line.name, line.key_id) != (vkey.name, vkey.key_id):
@@ -310,11 +271,8 @@ def signer_for(name: str, private: PrivateKey, *, use: Use) -> Signer:
     """Makes the signer that a role needs.
 
     A witness cosigns with either key. A log signs checkpoints with either key. Gateways and
-    authorities sign other texts, which ML-DSA-44 cosignatures cannot.
-
-    Raises:
-        FormatError: If the name is no key name.
-        MunimentError: If a gateway or authority is given an ML-DSA-44 key.
+    authorities sign other texts, which ML-DSA-44 cosignatures cannot. Raises FormatError if the
+    name is no key name; MunimentError if a gateway or authority is given an ML-DSA-44 key.
     """
     if isinstance(private, Ed25519PrivateKey):
         if use == "witness":

@@ -51,16 +51,7 @@ class VerificationError(MunimentError):
 
 
 def parse_decimal(text: str, what: str, *, most: int = MAX_SIZE) -> int:
-    """Parses a non-negative decimal integer: ASCII digits, no sign, no leading zeros.
-
-    Args:
-        text: The digits.
-        what: Name of the value, for the error message.
-        most: Largest value accepted, inclusive.
-
-    Raises:
-        FormatError: If the text is not the one spelling of an integer in [0, most].
-    """
+    """Parses the one spelling of an integer in [0, most]; else FormatError, with `what` it is."""
     if not (text.isascii() and text.isdecimal()):
         raise FormatError(f"{what}: not a decimal number")
     if text[0] == "0" and len(text) > 1:
@@ -79,13 +70,8 @@ def format_base64(data: bytes) -> str:
 def parse_base64(text: str, what: str, *, size: int | None = None) -> bytes:
     """Decodes canonical base64 (RFC 4648 section 4): padded, zero padding bits, nothing else.
 
-    Args:
-        text: The base64 text. Its length is the caller's to bound, unless `size` is given.
-        what: Name of the value, for the error message.
-        size: Exact length of the decoded value in bytes; any length if None.
-
-    Raises:
-        FormatError: If the text is not canonical base64, or of another decoded length.
+    The length is the caller's to bound, unless the decoded `size` is given. Raises FormatError if
+    the text is not canonical base64, or of another decoded length.
     """
     if size is not None and len(text) != (size + 2) // 3 * 4:
         raise FormatError(f"{what}: not the base64 of {size} bytes")
@@ -101,28 +87,15 @@ def parse_base64(text: str, what: str, *, size: int | None = None) -> bytes:
 
 
 def parse_hash(text: str, what: str) -> bytes:
-    """Decodes the canonical base64 of a SHA-256 hash, 32 bytes.
-
-    Raises:
-        FormatError: If the text is not that.
-    """
+    """Decodes the canonical base64 of a SHA-256 hash, 32 bytes; FormatError if it is not that."""
     return parse_base64(text, what, size=_HASH_SIZE)
 
 
 def parse_text(data: bytes, what: str, *, most: int) -> str:
-    r"""Decodes line-based text as C2SP signed-note ("Format") defines it.
+    r"""Decodes line-based text as C2SP signed-note ("Format") defines it, with its final newline.
 
-    Args:
-        data: UTF-8 without ASCII control characters (below U+0020) except newline; ends with one.
-        what: Name of the text, for the error message.
-        most: Largest length accepted, in bytes.
-
-    Returns:
-        The text with its final newline.
-
-    Raises:
-        FormatError: If the data is too long, not UTF-8, holds a control character or does not end
-            with a newline.
+    Raises FormatError if the data has more than `most` bytes, is not UTF-8, holds a control
+    character (below U+0020) but newline, or does not end with a newline.
     """
     if len(data) > most:
         raise FormatError(f"{what}: more than {most} bytes")
@@ -143,9 +116,7 @@ def split_lines(text: str) -> list[str]:
     r"""Splits a text that ends with a newline into its lines, without their newlines.
 
     Only U+000A separates lines. An empty line is an empty string; ``"\n"`` is one empty line.
-
-    Raises:
-        FormatError: If the text does not end with a newline.
+    Raises FormatError if the text does not end with a newline.
     """
     if not text.endswith("\n"):
         raise FormatError("text does not end with a newline")
@@ -155,9 +126,8 @@ def split_lines(text: str) -> list[str]:
 def check_key_name(name: str, what: str) -> str:
     """Checks a key name as C2SP signed-note ("Format") defines it, and returns it.
 
-    Raises:
-        FormatError: If the name is empty, holds a Unicode space, a plus or a control character
-            (below U+0020), or cannot be encoded in UTF-8 (a lone surrogate).
+    Raises FormatError if the name is empty, holds a Unicode space, a plus or a control character
+    (below U+0020), or cannot be encoded in UTF-8 (a lone surrogate).
     """
     if not name:
         raise FormatError(f"{what}: empty key name")
@@ -171,10 +141,9 @@ def check_key_name(name: str, what: str) -> str:
 
 
 def frame(entries: Iterable[bytes]) -> bytes:
-    """Joins entries as a C2SP tlog-tiles entry bundle: uint16 big-endian length, then the bytes.
+    """Joins entries as a tlog-tiles bundle: uint16 big-endian length, then the bytes.
 
-    Raises:
-        ValueError: If an entry is longer than MAX_ENTRY bytes.
+    Raises ValueError if an entry is longer than MAX_ENTRY bytes.
     """
     try:
         return b"".join(
@@ -185,18 +154,11 @@ def frame(entries: Iterable[bytes]) -> bytes:
 
 
 def unframe(data: bytes, what: str = "bundle", *, most: int = MAX_SIZE) -> list[bytes]:
-    """Splits an entry bundle into its entries (the inverse of `frame`); all of it must be entries.
+    """Splits an entry bundle into its entries, at most `most` (the inverse of `frame`).
 
-    Takes O(len(data)) time and memory; the caller bounds the length, and for data of strangers the
-    number of entries too, as empty ones take two bytes each.
-
-    Args:
-        data: The bundle.
-        what: Name of it, for the error message.
-        most: Most entries accepted.
-
-    Raises:
-        FormatError: If the data ends inside an entry or its length prefix, or has more entries.
+    The caller bounds the length, and for data of strangers the number of entries too, as empty ones
+    take two bytes each. Raises FormatError if the data ends inside an entry or its length prefix,
+    or has more entries.
     """
     entries: list[bytes] = []
     append = entries.append

@@ -102,9 +102,7 @@ def strip(signed: SignedCheckpoint) -> SignedCheckpoint:
     """A checkpoint as evidence carries it: with the log's lines alone, in canonical order.
 
     Of several lines of one key the first is kept, so verify the note before: then all of them hold.
-
-    Raises:
-        FormatError: If no signature line has the origin as its key name.
+    Raises FormatError if no signature line has the origin as its key name.
     """
     head = signed.checkpoint
     first: dict[int, SignatureLine] = {}
@@ -118,20 +116,12 @@ def strip(signed: SignedCheckpoint) -> SignedCheckpoint:
 
 
 def empty_root(signed: SignedCheckpoint) -> EmptyRoot:
-    """Evidence of a tree of size 0 with the root of another tree.
-
-    Raises:
-        FormatError: If the checkpoint is not of that kind.
-    """
+    """Evidence of a tree of size 0 with the root of another tree; FormatError if it is none."""
     return EmptyRoot(strip(signed))
 
 
 def same_size(one: SignedCheckpoint, other: SignedCheckpoint) -> SameSize:
-    """Evidence of two roots of one size, given in any order.
-
-    Raises:
-        FormatError: If the checkpoints do not contradict each other, or have size 0.
-    """
+    """Evidence of two roots of one size, in any order; FormatError if it is none."""
     pair = sorted((strip(one), strip(other)), key=lambda signed: signed.checkpoint.root)
     return SameSize(*pair)
 
@@ -142,33 +132,17 @@ def fork(
     implied_root: bytes,
     proof: tuple[bytes, ...],
 ) -> Fork:
-    """Evidence of a newer tree that does not begin with the older one's leaves.
+    """Evidence of a newer tree that does not begin with the older one's leaves; FormatError if not.
 
-    Args:
-        older: The checkpoint of the smaller tree, not empty.
-        newer: The checkpoint of the larger tree.
-        implied_root: The root at the older size as the *newer* tree's tiles give it.
-        proof: The consistency proof from the older size, from the same tiles. Unless it verifies
-            from `implied_root` to the newer root, the evidence will not either.
-
-    Raises:
-        FormatError: If they do not contradict each other, or cannot stand in a file.
+    `implied_root` and `proof` are what the *newer* tree's tiles give at the older size, which is
+    not 0. Unless the proof verifies from `implied_root` to the newer root, the evidence will not
+    either.
     """
     return Fork(strip(older), strip(newer), implied_root, tuple(proof))
 
 
 def leaf(one: TlogProof, one_hash: bytes, other: TlogProof, other_hash: bytes) -> Leaf:
-    """Evidence of two leaves at one index, given in any order.
-
-    Args:
-        one: A proof.
-        one_hash: The hash of the leaf that it proves.
-        other: A proof of the same index.
-        other_hash: The hash of the leaf that this one proves.
-
-    Raises:
-        FormatError: If they do not contradict each other, or cannot stand in a file.
-    """
+    """Evidence of two leaves at one index, in any order; FormatError if it is none."""
     if one.index != other.index:
         raise FormatError("evidence: leaf: the proofs are of two indices")
     pair = sorted(
@@ -184,20 +158,11 @@ def leaf(one: TlogProof, one_hash: bytes, other: TlogProof, other_hash: bytes) -
 def contradiction_of(
     one: SignedCheckpoint, other: SignedCheckpoint, prefix: Prefix | None = None
 ) -> SameSize | Fork | EmptyRoot | None:
-    """What two checkpoints of one log prove against it, by `heads.relate`.
+    """What two checkpoints of one log prove against it, by `heads.relate`; None if nothing.
 
-    Args:
-        one: A checkpoint.
-        other: Another one, of any size.
-        prefix: What the larger tree's tiles have at the smaller size, if they were read.
-
-    Returns:
-        Evidence of a contradiction; None otherwise, which without a prefix says nothing at all
-        about two different sizes.
-
-    Raises:
-        FormatError: If they are of two origins, or one has no signature line of the log.
-        VerificationError: If the prefix is not one of the larger tree.
+    Without a prefix (what the larger tree's tiles have at the smaller size) None says nothing at
+    all about two different sizes. Raises FormatError if they are of two origins, or one has no
+    signature line of the log; VerificationError if the prefix is not one of the larger tree.
     """
     if one.checkpoint.origin != other.checkpoint.origin:
         raise FormatError("evidence: the checkpoints are of two origins")
@@ -216,13 +181,7 @@ def contradiction_of(
 
 
 def parse_evidence(data: bytes) -> Evidence:
-    """Parses an evidence file of at most MAX_EVIDENCE_SIZE bytes; verifies nothing.
-
-    Every accepted file is given back by `encode`.
-
-    Raises:
-        FormatError: If the data is not evidence, or beyond the limits.
-    """
+    """Parses the one spelling of evidence, unverified; FormatError if it is not that."""
     if len(data) > MAX_EVIDENCE_SIZE:
         raise FormatError(f"evidence: more than {MAX_EVIDENCE_SIZE} bytes")
     cut = data.find(b"\n\n", 0, MAX_HEADER_SIZE)

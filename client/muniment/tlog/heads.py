@@ -12,12 +12,7 @@ from muniment.tlog.proofs import verify_consistency
 
 
 class Head(NamedTuple):
-    """A tree as its head states it.
-
-    Attributes:
-        size: Number of leaves.
-        root: RFC 6962 root hash at that size, 32 bytes.
-    """
+    """A tree as its head states it."""
 
     size: int
     root: bytes
@@ -28,12 +23,7 @@ EMPTY: Final = Head(0, EMPTY_ROOT)
 
 
 class Prefix(NamedTuple):
-    """What a tree begins with, as its own tiles show it.
-
-    Attributes:
-        root: Root of its first leaves, as many as an older tree has.
-        proof: The consistency proof from that size to its own.
-    """
+    """The root that a tree has at an older size, and the consistency proof from there on."""
 
     root: bytes
     proof: tuple[bytes, ...]
@@ -55,16 +45,10 @@ class Relation(Enum):
 def relate(older: Head, newer: Head, prefix: Prefix | None = None) -> Relation:
     """Tells how a newer head stands to an older one.
 
-    Args:
-        older: The head of the smaller tree.
-        newer: The head of the larger tree, or of one of the same size.
-        prefix: What the newer tree has at the older size; None when nobody has asked its tiles.
-            Not looked at when the heads alone say how they stand.
-
-    Raises:
-        ValueError: If the older tree is larger than the newer one.
-        VerificationError: If the prefix is not one of the newer tree. It then says nothing: anyone
-            on the way can spoil a proof.
+    `prefix` is what the newer tree has at the older size; None when nobody has asked its tiles. It
+    is not looked at when the heads alone say how they stand. Raises ValueError if the older tree is
+    larger than the newer one; VerificationError if the prefix is not one of the newer tree. It then
+    says nothing: anyone on the way can spoil a proof.
     """
     if older.size > newer.size:
         raise ValueError(f"a tree of {older.size} leaves is not older than one of {newer.size}")

@@ -42,11 +42,7 @@ def leaf_hashes(entries: Iterable[bytes]) -> list[bytes]:
 
 
 def pair_hashes(level: Sequence[bytes]) -> list[bytes]:
-    """Returns the parents of an even number of nodes of equal height, in order.
-
-    Raises:
-        ValueError: If the number of nodes is odd.
-    """
+    """Returns the parents of an even number of nodes of equal height, in order; else ValueError."""
     hash_ = sha256
     nodes = iter(level)
     # zip takes two nodes of the one iterator at a time; strict turns an odd one into ValueError.
@@ -58,9 +54,6 @@ def root_of(hashes: Sequence[bytes]) -> bytes:
     """Returns the Merkle tree hash over leaf hashes, or over subtrees of equal height.
 
     The root of a full tile's 256 hashes is the entry for that tile at the level above.
-
-    Args:
-        hashes: Any number of hashes, in order; none give EMPTY_ROOT. Takes O(len(hashes)).
     """
     if not hashes:
         return EMPTY_ROOT
@@ -77,11 +70,7 @@ def root_of(hashes: Sequence[bytes]) -> bytes:
 
 
 def join_peaks(peaks: Sequence[bytes]) -> bytes:
-    """Returns the root over perfect subtrees that stand side by side, each smaller than the last.
-
-    Args:
-        peaks: Roots of the subtrees, largest (leftmost) first; none give EMPTY_ROOT.
-    """
+    """The root over perfect subtrees side by side, largest first; EMPTY_ROOT for none."""
     if not peaks:
         return EMPTY_ROOT
     root = peaks[-1]
@@ -94,10 +83,8 @@ def join_peaks(peaks: Sequence[bytes]) -> bytes:
 class CompactRange:
     """The perfect subtrees that cover the leaves [0, size): all that appending needs to know.
 
-    Attributes:
-        size: Number of leaves.
-        peaks: Roots of the perfect subtrees, largest (leftmost) first: one for each bit that is set
-            in `size`, at the height of that bit.
+    The peaks are their roots, largest (leftmost) first: one for each bit that is set in `size`, at
+    the height of that bit.
     """
 
     EMPTY: ClassVar["CompactRange"]
@@ -107,38 +94,22 @@ class CompactRange:
 
     @classmethod
     def from_peaks(cls, size: int, peaks: Iterable[bytes]) -> Self:
-        """Restores a range from stored peaks or from tiles.
-
-        Raises:
-            ValueError: If the size is negative, or the peaks are not as many as its set bits.
-        """
+        """Restores a range from its peaks; ValueError if there are more or fewer than it has."""
         peaks = tuple(peaks)
         if size < 0 or len(peaks) != size.bit_count():
             raise ValueError(f"{len(peaks)} peaks cannot cover {size} leaves")
         return cls(size, peaks)
 
     def extend(self, hashes: Sequence[bytes]) -> "CompactRange":
-        """Returns the range over these leaves and more leaves after them.
-
-        Takes O(len(hashes)), level by level.
-
-        Args:
-            hashes: Leaf hashes of the leaves [size, size + len(hashes)).
-        """
+        """Returns the range over these leaves and more after them, given by their leaf hashes."""
         return self.append(0, hashes)
 
     def append(self, height: int, hashes: Sequence[bytes]) -> "CompactRange":
-        """Returns the range with more perfect subtrees of one height after it.
+        """Returns the range with more perfect subtrees of one height, given by their roots.
 
         This is how hashing in parallel, or from the entries of a tile of a higher level, is merged.
-
-        Args:
-            height: Height of the subtrees: each spans ``1 << height`` leaves.
-            hashes: Roots of the subtrees, in order.
-
-        Raises:
-            ValueError: If `size` is not a multiple of a subtree's span, so that the subtrees would
-                not be nodes of the tree.
+        Raises ValueError if `size` is not a multiple of ``1 << height``, what a subtree spans: the
+        subtrees would not be nodes of the tree.
         """
         if self.size & ((1 << height) - 1):
             raise ValueError(f"no subtree of height {height} begins at leaf {self.size}")

@@ -56,11 +56,8 @@ _ED25519_SIGNATURE_SIZE: Final = 64
 class VKey:
     """A verifier key: who signs, and how to check it.
 
-    Attributes:
-        name: The key name.
-        key_id: The 32-bit key ID, which with the name identifies key and algorithm.
-        algorithm: The signature type, 0 to 255; types that we do not know are kept, opaque.
-        public: The public key material as its signature type defines it.
+    Name and 32-bit key ID together identify key and algorithm. The algorithm is the signature type,
+    0 to 255; types that we do not know are kept, with their key opaque.
     """
 
     name: str
@@ -72,10 +69,8 @@ class VKey:
     def of(cls, name: str, algorithm: int, public: bytes) -> Self:
         """Makes the vkey of a public key, with the key ID that the specs prescribe.
 
-        Raises:
-            FormatError: If the name is no key name, or the key has not the algorithm's length.
-            ValueError: If the algorithm is not one of PUBLIC_KEY_SIZES; others define key IDs of
-                their own.
+        Raises FormatError if the name is no key name, or the key has not the algorithm's length;
+        ValueError if the algorithm is not one of PUBLIC_KEY_SIZES.
         """
         check_key_name(name, "vkey name")
         if algorithm not in PUBLIC_KEY_SIZES:
@@ -98,10 +93,8 @@ def parse_vkey(text: str, what: str = "vkey") -> VKey:
     """Parses ``<key name>+hex(key ID)+base64(signature type || public key)``.
 
     For the signature types in PUBLIC_KEY_SIZES, the length of the key and the key ID are checked.
-    Keys of other types are kept as they are; `cosignature.verifier_for` refuses them.
-
-    Raises:
-        FormatError: If the text is not the one spelling of a vkey.
+    Keys of other types are kept as they are; `cosignature.verifier_for` refuses them. Raises
+    FormatError if the text is not the one spelling of a vkey.
     """
     if len(text) > MAX_VKEY_SIZE:
         raise FormatError(f"{what}: more than {MAX_VKEY_SIZE} characters")
@@ -130,13 +123,7 @@ def parse_vkey(text: str, what: str = "vkey") -> VKey:
 
 @dataclass(frozen=True, slots=True)
 class SignatureLine:
-    """One signature line of a note, unverified.
-
-    Attributes:
-        name: The key name.
-        key_id: The 32-bit key ID.
-        signature: The signature bytes that follow the key ID; at least one.
-    """
+    """One signature line of a note, unverified; `signature` is what follows the 32-bit key ID."""
 
     name: str
     key_id: int
@@ -157,8 +144,7 @@ class SignatureLine:
 def parse_signature_line(line: str, what: str = "signature line") -> SignatureLine:
     """Parses ``— <key name> base64(32-bit key ID || signature)``, given without its newline.
 
-    Raises:
-        FormatError: If the line is not the one spelling of a signature line.
+    Raises FormatError if the line is not the one spelling of a signature line.
     """
     if not line.startswith(_SIGNATURE_PREFIX):
         raise FormatError(f"{what}: does not start with an em dash and a space")
@@ -176,13 +162,7 @@ def parse_signature_line(line: str, what: str = "signature line") -> SignatureLi
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedNote:
-    r"""A text and signature lines, unverified.
-
-    Attributes:
-        text: What is signed; ends with a newline, and may hold empty lines.
-        signatures: The signature lines in order, at most MAX_SIGNATURES; none only while a note
-            is being built.
-    """
+    r"""A text and at most MAX_SIGNATURES signature lines; none only while a note is being built."""
 
     text: str
     signatures: tuple[SignatureLine, ...]
@@ -192,33 +172,19 @@ class UnverifiedNote:
             raise FormatError(f"note: more than {MAX_SIGNATURES} signatures")
 
     def encode(self) -> bytes:
-        """The bytes of the note; `parse_note` gives back an equal note.
-
-        Raises:
-            ValueError: If there is no signature, or the text does not end with a newline.
-        """
+        """The bytes of the note; ValueError without a signature, or a newline at the text's end."""
         if not self.signatures or not self.text.endswith("\n"):
             raise ValueError("a note needs a text that ends with a newline, and a signature")
         lines = "".join([signature.line for signature in self.signatures])
         return f"{self.text}\n{lines}".encode()
 
     def with_signatures(self, more: Iterable[SignatureLine]) -> Self:
-        """A note with these lines appended; a line that is there already is not repeated.
-
-        Raises:
-            FormatError: If that makes more than MAX_SIGNATURES.
-        """
+        """The note with lines appended that it has not; FormatError beyond MAX_SIGNATURES."""
         return replace(self, signatures=tuple(dict.fromkeys((*self.signatures, *more))))
 
 
 def parse_note(data: bytes) -> UnverifiedNote:
-    """Parses a signed note of at most MAX_NOTE_SIZE bytes; verifies nothing.
-
-    Every accepted note encodes to the same bytes.
-
-    Raises:
-        FormatError: If the data is not a note, or beyond the limits.
-    """
+    """Parses the one spelling of a signed note, at most MAX_NOTE_SIZE bytes; FormatError if not."""
     content = parse_text(data, "note", most=MAX_NOTE_SIZE)
     # The text may hold empty lines itself; the last one of the note is the separator.
     split = content.rfind("\n\n")
@@ -249,13 +215,9 @@ class Verifier(Protocol):
         ...
 
     def verify(self, text: str, signature: bytes) -> int | None:
-        """Checks a signature (without the key ID) over a note text.
+        """Checks a signature (without the key ID) over a note text; VerificationError if it fails.
 
-        Returns:
-            The time that the signature states, in Unix seconds; None for plain signatures.
-
-        Raises:
-            VerificationError: If the signature does not hold.
+        Returns the time that the signature states, in Unix seconds; None for plain signatures.
         """
         ...
 
@@ -270,11 +232,7 @@ class Signer(Protocol):
         ...
 
     def sign(self, text: str, now: int) -> SignatureLine:
-        """Signs a note text; `now` is in Unix seconds, plain signatures ignore it.
-
-        Raises:
-            FormatError: If the signature type cannot sign this text.
-        """
+        """Signs a text, or raises FormatError; plain signatures ignore `now`, Unix seconds."""
         ...
 
 
@@ -351,12 +309,7 @@ def lines_of(lines: Iterable[SignatureLine], vkeys: Iterable[VKey]) -> tuple[Sig
 
 
 class Verified(NamedTuple):
-    """A key that signed a note.
-
-    Attributes:
-        vkey: The key.
-        timestamp: The time stated by its signature in Unix seconds; None for plain signatures.
-    """
+    """A key that signed a note, and the time in Unix seconds that its signature may state."""
 
     vkey: VKey
     timestamp: int | None
@@ -364,14 +317,11 @@ class Verified(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class VerifiedNote:
-    """A note of which known keys signed the text. Only `verify_note` makes one.
+    """A text, ending with a newline, and the keys that signed it. Only `verify_note` makes one.
 
     It is not an `UnverifiedNote`, nor the other way round: who needs a text that somebody has
-    vouched for asks for this type, and the type checker refuses the other one.
-
-    Attributes:
-        text: What is signed; ends with a newline.
-        signatures: The keys whose signatures hold, at least one, in the order of the note.
+    vouched for asks for this type, and the type checker refuses the other one. The keys, at least
+    one, are in the order of the note.
     """
 
     text: str
@@ -382,11 +332,9 @@ def verify_note(note: UnverifiedNote, verifiers: Iterable[Verifier]) -> Verified
     """Verifies all signatures of known keys (signed-note, "Signatures").
 
     Signatures of unknown keys are ignored, also when only name or only key ID is that of a known
-    key. Several lines of one key are all verified and reported once, with the latest time.
-
-    Raises:
-        VerificationError: If a signature of a known key does not verify, or there is none.
-        ValueError: If two different verifiers have the same name and key ID.
+    key. Several lines of one key are all verified and reported once, with the latest time. Raises
+    VerificationError if a signature of a known key does not verify, or there is none; ValueError if
+    two different verifiers have the same name and key ID.
     """
     known: dict[tuple[str, int], Verifier] = {}
     for verifier in verifiers:
@@ -408,16 +356,9 @@ def verify_note(note: UnverifiedNote, verifiers: Iterable[Verifier]) -> Verified
 
 
 def sign_note(text: str, signers: Sequence[Signer], now: int) -> UnverifiedNote:
-    """Signs a text with every signer, in order.
+    """Signs a text with every signer, at least one, in order; `now` is in Unix seconds.
 
-    Args:
-        text: The note text; ends with a newline and holds no other control characters.
-        signers: At least one.
-        now: Unix seconds, for the signature types that state a time.
-
-    Raises:
-        FormatError: If the text cannot be a note's, or a signer refuses it.
-        ValueError: If there are no signers.
+    Raises FormatError if the text cannot be a note's, or a signer refuses it.
     """
     if not signers:
         raise ValueError("a note needs a signer")

@@ -64,7 +64,6 @@ class CosignedCheckpoint:
             order of the note, each once with its newest time. 0 is an ML-DSA-44 witness'
             "consistent, but I do not say newest".
         stated: The same of every cosignature: a witness may have made several.
-        policy: The policy that it was verified by.
     """
 
     signed: SignedCheckpoint
@@ -119,14 +118,9 @@ class _Known(NamedTuple):
 class Policy:
     """A trust policy. Its verifiers are prepared once, when it is made.
 
-    Attributes:
-        logs: The logs, of which any may have signed.
-        witnesses: The witnesses.
-        groups: The groups, each after its members.
-        quorum: Name of the witness or group that must have witnessed, or ``none``.
-
-    Raises:
-        FormatError: If the parts break a rule of the spec.
+    Any of the logs may have signed. Groups come after their members; `quorum` names the witness or
+    group that must have witnessed, or is ``none``. Raises FormatError if the parts break a rule of
+    the spec.
     """
 
     logs: tuple[PolicyLog, ...]
@@ -173,18 +167,10 @@ class Policy:
     ) -> CosignedCheckpoint:
         """Verifies that a trusted log signed a checkpoint and a quorum of witnesses cosigned it.
 
-        Every signature of a known key must hold, also one that is not needed. No statement is
-        made on the age of the cosignatures.
-
-        Args:
-            data: The checkpoint.
-            origin: The log that it must be of; None for any log of the policy.
-
-        Raises:
-            FormatError: If the data is not a checkpoint.
-            VerificationError: If it is of another log, the log has not signed it, a signature of
-                a known key does not hold, or the quorum is not met; the message tells what is
-                missing.
+        Every signature of a known key must hold, also one that is not needed. No statement is made
+        on the age of the cosignatures. `origin` is the log that it must be of; None for any of the
+        policy. Raises FormatError if the data is not a checkpoint; VerificationError, which tells
+        what is missing, if it is not verified.
         """
         signed = parse_signed_checkpoint(data) if isinstance(data, bytes) else data
         found = signed.checkpoint.origin
@@ -217,21 +203,12 @@ class Policy:
     def recognise(
         self, signed: SignedCheckpoint, *, old: Iterable[VKey] = ()
     ) -> tuple[Verified, ...]:
-        """Says which known keys signed a checkpoint, a key of its log among them.
+        """Each signature of a known key on a checkpoint, in order, a key of its log among them.
 
         The quorum is not asked for: a head that only the log has signed binds the log as much, and
-        the policy may have changed since a checkpoint was stored.
-
-        Args:
-            signed: The checkpoint.
-            old: Keys that the log had before those of the policy; what they signed counts.
-
-        Returns:
-            Each signature of a known key, in the order of the note.
-
-        Raises:
-            VerificationError: If no such key has signed it, or a signature of a known key does not
-                hold.
+        the policy may have changed since a checkpoint was stored. `old` are keys that the log had
+        before those of the policy, whose signatures count. Raises VerificationError if no key of
+        the log has signed it, or a signature of a known key does not hold.
         """
         origin, text = signed.checkpoint.origin, signed.note.text
         if origin not in self.origins:
@@ -277,11 +254,9 @@ def _by_others(signed: SignedCheckpoint) -> str:
 def parse_policy(data: bytes) -> Policy:
     """Parses a policy file of at most MAX_POLICY_SIZE bytes.
 
-    Names and URLs are decoded as UTF-8 with surrogateescape: the file is octets, whose meaning
-    must not depend on Unicode, and so each sequence of octets is exactly one string.
-
-    Raises:
-        FormatError: If the data breaks a rule of the spec; the message names the line, 1-based.
+    Names and URLs are decoded as UTF-8 with surrogateescape: the file is octets, whose meaning must
+    not depend on Unicode, and so each sequence of octets is exactly one string. Raises FormatError
+    if the data breaks a rule of the spec; the message names the line, 1-based.
     """
     if len(data) > MAX_POLICY_SIZE:
         raise FormatError(f"policy: more than {MAX_POLICY_SIZE} bytes")
@@ -359,10 +334,7 @@ def _threshold(text: str, members: int) -> int:
 
 
 def format_policy(policy: Policy) -> bytes:
-    """Writes a policy file: logs, witnesses, groups, quorum, without comments.
-
-    `parse_policy` gives back an equal policy.
-    """
+    """Writes a policy file without comments, which `parse_policy` reads as an equal policy."""
     lines = [f"log {log.vkey}{_suffix(log.url)}" for log in policy.logs]
     lines += [f"witness {w.name} {w.vkey}{_suffix(w.url)}" for w in policy.witnesses]
     for group in policy.groups:

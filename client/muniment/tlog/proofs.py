@@ -39,10 +39,8 @@ class Node(NamedTuple):
 class Plan:
     """Which nodes some hashes are made of.
 
-    Attributes:
-        parts: For each hash, the perfect subtrees whose leaves it covers, side by side, largest
-            (leftmost) first. A single node is a node of the tree; more are its right edge. None are
-            the empty tree.
+    A part has, for one hash, the perfect subtrees whose leaves it covers, largest (leftmost) first.
+    A single node is a node of the tree; more are its right edge. None are the empty tree.
     """
 
     parts: tuple[tuple[Node, ...], ...]
@@ -53,40 +51,25 @@ class Plan:
         return tuple(node for part in self.parts for node in part)
 
     def tiles(self, size: int) -> tuple[Tile, ...]:
-        """Returns the tiles that hold the nodes in a tree of `size`, each once.
-
-        Raises:
-            ValueError: If a node is not in that tree.
-        """
+        """The tiles of a tree of `size` that hold the nodes; ValueError if one is not in it."""
         return tiles_of_nodes(self.nodes, size)
 
     def assemble(self, hashes: Mapping[Node, bytes]) -> tuple[bytes, ...]:
-        """Returns the planned hashes, in the order of a proof (from the leaves to the root).
-
-        Raises:
-            KeyError: If the hash of a node is missing.
-        """
+        """The planned hashes, from the leaves to the root; KeyError if a node's hash is missing."""
         return tuple(join_peaks([hashes[node] for node in part]) for part in self.parts)
 
 
 def plan_inclusion(index: int, size: int) -> Plan:
-    """Plans the audit path of a leaf (RFC 6962 section 2.1.1): at most 63 hashes.
-
-    Raises:
-        ValueError: If not ``0 <= index < size``.
-    """
+    """Plans an audit path, at most 63 hashes; ValueError if not ``0 <= index < size``."""
     if not 0 <= index < size:
         raise ValueError(f"a tree of size {size} has no leaf {index}")
     return _plan(index, index + 1, size)
 
 
 def plan_consistency(old: int, new: int) -> Plan:
-    """Plans the consistency proof of two sizes (RFC 6962 section 2.1.2).
+    """Plans the consistency proof of two sizes; ValueError if not ``0 <= old <= new``.
 
     Empty when the sizes are equal or the old tree is empty.
-
-    Raises:
-        ValueError: If not ``0 <= old <= new``.
     """
     if not 0 <= old <= new:
         raise ValueError(f"no tree grows from {old} to {new} leaves")
@@ -96,10 +79,7 @@ def plan_consistency(old: int, new: int) -> Plan:
 def plan_subtree(start: int, end: int, size: int) -> Plan:
     """Plans the consistency proof of a subtree and a tree (merkle-tree-certs SUBTREE_PROOF).
 
-    Empty when the subtree is.
-
-    Raises:
-        ValueError: If [start, end) is not a subtree, or not inside the tree.
+    Empty when the subtree is. Raises ValueError if the tree has no such subtree.
     """
     if not is_subtree(start, end) or end > size:
         raise ValueError(f"a tree of size {size} has no subtree [{start}, {end})")
@@ -107,22 +87,12 @@ def plan_subtree(start: int, end: int, size: int) -> Plan:
 
 
 def plan_root(size: int) -> Plan:
-    """Plans the root of a tree, one hash.
-
-    Its nodes are the peaks of the tree's `CompactRange`, in order.
-
-    Raises:
-        ValueError: If the size is negative.
-    """
+    """Plans the root of a tree: the peaks of its `CompactRange`, in order, make one hash."""
     return plan_subtree_root(0, size)
 
 
 def plan_subtree_root(start: int, end: int) -> Plan:
-    """Plans the hash of a subtree, one hash.
-
-    Raises:
-        ValueError: If [start, end) is not a subtree.
-    """
+    """Plans the hash of a subtree, one hash; ValueError if [start, end) is not a subtree."""
     if not is_subtree(start, end):
         raise ValueError(f"[{start}, {end}) is not a subtree")
     return Plan((_cover(start, end),))
@@ -179,11 +149,7 @@ def _tile_of(node: Node, size: int) -> Tile:
 
 
 def tiles_of_nodes(nodes: Iterable[Node], size: int) -> tuple[Tile, ...]:
-    """Returns the tiles that hold some nodes in a tree of `size`, each once.
-
-    Raises:
-        ValueError: If a node is not in that tree.
-    """
+    """The tiles of a tree of `size` that hold some nodes; ValueError if one is not in it."""
     return tuple(dict.fromkeys([_tile_of(node, size) for node in nodes]))
 
 
@@ -193,19 +159,10 @@ def nodes_from_tiles(
     """Reads the hashes of nodes from tiles, computing those inside a tile from its hashes.
 
     Nothing says that the tiles are true: verify what is made of the hashes. The levels inside a
-    tile are computed once each, however many nodes are asked for, so it pays to ask for the nodes
-    of many proofs together.
-
-    Args:
-        nodes: Any nodes of the tree.
-        size: Size of the tree.
-        tiles: Contents by tile: those of `Plan.tiles` for this size, at least. In place of a
-            partial tile, the full tile of which it is a prefix will do, as tlog-tiles lets clients
-            fall back to it.
-
-    Raises:
-        FormatError: If a tile that is used has the wrong length.
-        ValueError: If a node is not in the tree, or its tile is missing.
+    tile are computed once each, so it pays to ask for the nodes of many proofs together. In place
+    of a partial tile, the full tile of which it is a prefix will do, as tlog-tiles lets clients
+    fall back to it. Raises FormatError if a tile that is used has the wrong length; ValueError if a
+    node is not in the tree, or its tile is missing.
     """
     opened: dict[Tile, _Rows] = {}
     hashes: dict[Node, bytes] = {}
@@ -272,18 +229,7 @@ def is_subtree(start: int, end: int) -> bool:
 def verify_inclusion(
     leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
 ) -> None:
-    """Verifies that a leaf is in a tree (RFC 9162 section 2.1.3.2).
-
-    Args:
-        leaf_hash: Hash of the leaf, 32 bytes.
-        index: Where the leaf is, from 0.
-        size: Number of leaves of the tree.
-        proof: Hashes of the siblings from the leaf to the root, 32 bytes each.
-        root: Root of the tree, which the caller trusts.
-
-    Raises:
-        VerificationError: If it is not so.
-    """
+    """Verifies that a leaf is in a tree (RFC 9162 section 2.1.3.2), or VerificationError."""
     if root_from_inclusion(leaf_hash, index, size, proof) != root:
         raise VerificationError(f"inclusion proof of leaf {index}: not in the tree of size {size}")
 
@@ -291,8 +237,7 @@ def verify_inclusion(
 def root_from_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
     """Returns the root of the one tree of which the inclusion proof would be true.
 
-    Raises:
-        VerificationError: If no tree of this size has such a leaf or such a proof.
+    Raises VerificationError if no tree of this size has such a leaf or such a proof.
     """
     if not 0 <= index < size:
         raise VerificationError(f"inclusion proof: a tree of size {size} has no leaf {index}")
@@ -305,18 +250,9 @@ def verify_consistency(
 ) -> None:
     """Verifies that a tree of size `new` begins with the leaves of one of size `old`.
 
-    The algorithm is that of RFC 9162 section 2.1.4.2. Every tree begins with the empty one, and
-    two trees of one size are equal or inconsistent: these cases need an empty proof.
-
-    Args:
-        old: Number of leaves of the older tree.
-        old_root: Root of the older tree, which the caller trusts; EMPTY_ROOT for size 0.
-        new: Number of leaves of the newer tree.
-        new_root: Root of the newer tree.
-        proof: Hashes of the proof, 32 bytes each.
-
-    Raises:
-        VerificationError: If it is not so, or `old` is larger than `new`.
+    The algorithm is that of RFC 9162 section 2.1.4.2. Every tree begins with the empty one, and two
+    trees of one size are equal or inconsistent: these cases need an empty proof. Raises
+    VerificationError if it is not so, or `old` is larger than `new`.
     """
     if not 0 <= old <= new:
         raise VerificationError(f"consistency proof: no tree grows from {old} to {new} leaves")
@@ -328,16 +264,8 @@ def verify_subtree(
 ) -> None:
     """Verifies that a subtree's leaves are those of a tree (merkle-tree-certs "Verifying …").
 
-    Args:
-        start: First leaf of the subtree.
-        end: Leaf after the last of the subtree.
-        subtree: Hash of the subtree; EMPTY_ROOT when it has no leaves.
-        size: Number of leaves of the tree.
-        root: Root of the tree.
-        proof: Hashes of the proof, 32 bytes each; empty when the subtree has no leaves.
-
-    Raises:
-        VerificationError: If it is not so, [start, end) is not a subtree, or not in the tree.
+    A subtree without leaves has the hash EMPTY_ROOT and an empty proof. Raises VerificationError if
+    it is not so, [start, end) is not a subtree, or not in the tree.
     """
     what = f"subtree proof of [{start}, {end}) in a tree of size {size}"
     if not is_subtree(start, end) or end > size:

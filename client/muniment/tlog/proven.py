@@ -52,11 +52,9 @@ _ALGORITHMS: Final = {ED25519: "Ed25519", COSIGNATURE_MLDSA44: "ML-DSA-44"}
 class Proven:
     """*Verified* evidence: keys of the log signed two histories. Only `verify_evidence` makes one.
 
-    Attributes:
-        evidence: The evidence, reduced to signature lines that were verified: it says nothing that
-            was not checked, so it is what may be kept and passed on.
-        signatures: For each checkpoint of the evidence, the keys of the log that signed it, at
-            least one, with the times that ML-DSA-44 signatures state.
+    The evidence is reduced to signature lines that were verified, so it is what may be kept and
+    passed on. `signatures` are, for each of its checkpoints, the keys of the log that signed it, at
+    least one, with the times that ML-DSA-44 signatures state.
     """
 
     evidence: Evidence
@@ -85,12 +83,7 @@ class Proven:
 
 
 def log_verifiers(policy: Policy, old: Iterable[VKey] = ()) -> tuple[Verifier, ...]:
-    """The verifiers of all logs of a policy; make them once and use them for many files.
-
-    Args:
-        policy: The policy.
-        old: Keys that logs had before those of the policy, and that count as theirs.
-    """
+    """The verifiers of all logs of a policy and of keys that they had before; make them once."""
     keys = dict.fromkeys((*(log.vkey for log in policy.logs), *old))
     return tuple(verifier_for(key) for key in keys)
 
@@ -99,17 +92,9 @@ def verify_evidence(evidence: Evidence, verifiers: Iterable[Verifier]) -> Proven
     """Verifies that keys of the log signed what the evidence says, and that it is a contradiction.
 
     The checkpoints may be signed by different keys of the log: a log with two keys could otherwise
-    sign each of its histories with one of them.
-
-    Args:
-        evidence: The evidence, as parsed or as built.
-        verifiers: Keys of logs that the verifier holds. Those with another name than the
-            evidence's origin, and those that are not keys of logs, do not count.
-
-    Raises:
-        VerificationError: If a checkpoint is not signed by a known key of the log, a signature of
-            a known key does not hold, or a proof does not; the message says which. Nothing is then
-            proven about the log.
+    sign each of its histories with one of them. Verifiers of another name or of other keys than
+    logs' do not count. Raises VerificationError, which says what does not hold; nothing is then
+    proven about the log.
     """
     known = [
         verifier
@@ -174,11 +159,7 @@ def _only(signed: SignedCheckpoint, key_ids: set[int]) -> SignedCheckpoint:
 
 
 def describe(evidence: Evidence) -> list[str]:
-    """What an evidence file claims, in plain sentences; unverified.
-
-    Returns:
-        Lines of printable text; what is not printable in an origin is shown as a question mark.
-    """
+    """What an evidence file claims, unverified: sentences in which only printable text stands."""
     lines = [f"Log {_printable(evidence.origin)}: {SENTENCES[evidence.kind]}."]
     for number, head in enumerate(evidence.heads, 1):
         name = f"Checkpoint {number}" if len(evidence.heads) > 1 else "The checkpoint"
@@ -209,11 +190,7 @@ def describe(evidence: Evidence) -> list[str]:
 
 
 def explain(proven: Proven) -> list[str]:
-    """What verified evidence proves, in plain sentences: who signed what, and what follows.
-
-    Returns:
-        Lines of printable text, as `describe`.
-    """
+    """What verified evidence proves: who signed what, and what follows; lines as `describe`."""
     lines = describe(proven.evidence)
     for number, signed in enumerate(proven.signatures, 1):
         name = f"Checkpoint {number}" if len(proven.signatures) > 1 else "The checkpoint"

@@ -21,12 +21,7 @@ CLOCK_SKEW: Final = 60
 
 
 def witnessed(policy: "Policy", cosigners: Collection[str]) -> set[str]:
-    """The names of the policy, witnesses and groups, that have witnessed what these cosigned.
-
-    Args:
-        policy: The policy.
-        cosigners: Names; those that are not witnesses of the policy do not count.
-    """
+    """The witnesses and groups that have witnessed what these cosigned, others left out."""
     found = {witness.name for witness in policy.witnesses if witness.name in cosigners}
     for group in policy.groups:
         if sum(member in found for member in group.members) >= group.threshold:
@@ -51,19 +46,11 @@ def time_of(
     """The time of a head: the latest one up to which cosignatures still make the quorum.
 
     A group of threshold k has the k-th best time of its members, so a clock that is wrong moves the
-    time of a head no further than a witness that is away would. Times in the future do not count;
-    when the others alone make no quorum, those who state them keep their seats in it, and the time
-    is that of the others. Times of 0 make no statement. For the quorum ``none``, which any
-    cosignature exceeds, it is the newest time.
-
-    Args:
-        policy: The policy.
-        stated: (witness, Unix seconds) of the cosignatures, verified; one witness may have several.
-        now: Unix seconds; None when there is no clock to compare with, then every time counts.
-        skew: Seconds that a time may be ahead of `now`.
-
-    Returns:
-        Unix seconds; 0 when no quorum states a time.
+    time of a head no further than a witness that is away would. Times that are more than `skew`
+    seconds after `now` do not count (without a clock, None, every time does); when the others alone
+    make no quorum, those who state them keep their seats in it, and the time is that of the others.
+    Times of 0 make no statement. For the quorum ``none``, which any cosignature exceeds, it is the
+    newest time. Returns Unix seconds; 0 when no quorum states a time.
     """
     lines = tuple(stated)
     if now is None:
@@ -92,8 +79,8 @@ def shortage(
 ) -> list[tuple[str, int, tuple[str, ...]]]:
     """What is missing for the quorum, from its top downwards; empty when it is met.
 
-    Returns:
-        (name, how many more it needs, the members that would count); a witness needs one, itself.
+    Each with its name, how many more it needs (a witness one, itself), and the members that would
+    count.
     """
     if policy.quorum == NONE:
         return []

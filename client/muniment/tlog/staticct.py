@@ -27,14 +27,9 @@ def data_path(tile: Tile) -> str:
 
 
 def leaves_of(data: bytes, *, most: int) -> list[bytes]:
-    """Makes the leaves of a data tile, byte for byte what their hashes are of.
+    """The first leaves of a data tile, not compressed, byte for byte what their hashes are of.
 
-    Args:
-        data: The data tile, not compressed.
-        most: Most leaves to read; what comes after them is not looked at.
-
-    Raises:
-        FormatError: If the data is not a data tile.
+    What comes after `most` leaves is not looked at. Raises FormatError if it is no data tile.
     """
     leaves: list[bytes] = []
     at = 0

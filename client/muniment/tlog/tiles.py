@@ -32,12 +32,10 @@ _PATH: Final = re.compile(
 
 
 class Tile(NamedTuple):
-    """Coordinates of a hash tile or an entry bundle.
+    """Coordinates of a hash tile (level 0 for leaf hashes) or an entry bundle (level ENTRIES).
 
-    Attributes:
-        level: Tile level, 0 for leaf hashes; or ENTRIES.
-        index: Position among the tiles of its level, from 0.
-        width: Hashes or entries in it: TILE_WIDTH when full, fewer (but one) when partial.
+    The index counts the tiles of its level. A full one holds TILE_WIDTH hashes or entries, a
+    partial one fewer.
     """
 
     level: int
@@ -79,9 +77,8 @@ class Tile(NamedTuple):
 def parse_tile_path(path: str) -> Tile:
     """Parses the path of a tile or bundle as `Tile.path` writes it, without a leading slash.
 
-    Raises:
-        FormatError: If the path is not the one spelling of a tile: level at most MAX_LEVEL, index
-            at most MAX_SIZE, width 1 to 255 for a partial tile.
+    Raises FormatError if the path is not the one spelling of a tile: level at most MAX_LEVEL, index
+    at most MAX_SIZE, width 1 to 255 for a partial tile.
     """
     match = _PATH.fullmatch(path)
     if match is None:
@@ -99,11 +96,7 @@ def parse_tile_path(path: str) -> Tile:
 
 
 def tile_at(level: int, index: int, size: int) -> Tile:
-    """Returns the tile or bundle at a place as it stands in a tree of `size` leaves.
-
-    Raises:
-        ValueError: If that tree has nothing there.
-    """
+    """The tile or bundle at a place, as a tree of `size` has it; ValueError if it has none."""
     width = _count(level, size) - index * TILE_WIDTH
     if width <= 0 or index < 0:
         raise ValueError(f"a tree of size {size} has no tile {index} at level {level}")
@@ -120,9 +113,6 @@ def new_tiles(old: int, new: int) -> Iterator[Tile]:
 
     Tiles that became wider are among them. The lowest level comes first, as integrating needs it:
     the entries of a level are the roots of the full tiles below.
-
-    Raises:
-        ValueError: If not ``0 <= old <= new``.
     """
     if not 0 <= old <= new:
         raise ValueError(f"no tree grows from {old} to {new} leaves")
@@ -137,9 +127,6 @@ def bundles_of(start: int, end: int, size: int) -> Iterator[Tile]:
     """Yields the entry bundles that cover the leaves [start, end) in a tree of `size` leaves.
 
     The bundles that are new when a tree grows are those of ``bundles_of(old, new, new)``.
-
-    Raises:
-        ValueError: If not ``0 <= start <= end <= size``.
     """
     if not 0 <= start <= end <= size:
         raise ValueError(f"a tree of size {size} has no leaves [{start}, {end})")
@@ -147,12 +134,7 @@ def bundles_of(start: int, end: int, size: int) -> Iterator[Tile]:
 
 
 def check_tile(tile: Tile, data: bytes) -> list[bytes]:
-    """Splits the contents of a hash tile into its hashes; whether they are true is not checked.
-
-    Raises:
-        FormatError: If the length is not that of `tile.width` hashes.
-        ValueError: If the tile is an entry bundle.
-    """
+    """Splits a hash tile into hashes, true or not; FormatError if there are more or fewer."""
     if tile.level == ENTRIES:
         raise ValueError(f"{tile.path} holds no hashes")
     if len(data) != tile.width * HASH_SIZE:
@@ -161,12 +143,7 @@ def check_tile(tile: Tile, data: bytes) -> list[bytes]:
 
 
 def check_bundle(tile: Tile, data: bytes) -> list[bytes]:
-    """Splits the contents of an entry bundle into its entries.
-
-    Raises:
-        FormatError: If the data is not `tile.width` framed entries, nothing more.
-        ValueError: If the tile is not an entry bundle.
-    """
+    """Splits an entry bundle into its entries; FormatError if it is not `tile.width` of them."""
     if tile.level != ENTRIES:
         raise ValueError(f"{tile.path} holds no entries")
     entries = unframe(data, tile.path, most=TILE_WIDTH)

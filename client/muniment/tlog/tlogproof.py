@@ -39,17 +39,11 @@ _INDEX: Final = "index "
 
 @dataclass(frozen=True, slots=True)
 class TlogProof:
-    """A proof that an entry is in a log, unverified.
+    """A proof that an entry is in a log, unverified; FormatError if a member cannot stand in one.
 
-    Attributes:
-        index: Index of the entry, from 0.
-        proof: RFC 6962 inclusion proof, from the leaf's sibling up; at most MAX_PROOF hashes.
-        checkpoint: The checkpoint that it leads to.
-        extra: Application data, 1 to MAX_EXTRA bytes, or None. Nothing authenticates it, not even
-            a proof that verifies.
-
-    Raises:
-        FormatError: If a member cannot stand in a proof.
+    The inclusion proof goes from the leaf's sibling up, at most MAX_PROOF hashes. `extra` is
+    application data, 1 to MAX_EXTRA bytes; nothing authenticates it, not even a proof that
+    verifies.
     """
 
     index: int
@@ -78,13 +72,7 @@ class TlogProof:
 
 
 def parse_tlog_proof(data: bytes) -> TlogProof:
-    """Parses a proof of at most MAX_TLOG_PROOF_SIZE bytes; verifies nothing.
-
-    Every accepted proof encodes to the same bytes.
-
-    Raises:
-        FormatError: If the data is not a proof, or beyond the limits.
-    """
+    """Parses the one spelling of a proof, unverified; FormatError if it is not that or too long."""
     cut = data.find(b"\n\n", 0, _MAX_HEADER_SIZE)
     if cut < 0:
         raise FormatError("tlog-proof: no empty line after the proof, or beyond the size limits")
@@ -107,17 +95,9 @@ def parse_tlog_proof(data: bytes) -> TlogProof:
 def verify_tlog_proof(proof: TlogProof, entry: bytes, policy: Policy) -> CosignedCheckpoint:
     """Verifies that an entry is in a log of the policy ("Verifying a tlog proof").
 
-    Args:
-        proof: The proof; its extra data is ignored.
-        entry: The bytes of the leaf.
-        policy: The logs and the quorum to trust.
-
-    Returns:
-        The verified checkpoint. The times of its cosignatures are for the caller to judge.
-
-    Raises:
-        VerificationError: If the policy does not accept the checkpoint, or the entry is not at
-            that index of its tree.
+    The extra data is ignored; the times of the cosignatures are for the caller to judge. Raises
+    VerificationError if the policy does not accept the checkpoint, or the entry is not at that
+    index of its tree.
     """
     cosigned = policy.verify(proof.checkpoint)
     verify_inclusion(leaf_hash(entry), proof.index, cosigned.size, proof.proof, cosigned.root)

@@ -68,13 +68,8 @@ def place_above(level: int, index: int) -> Place:
 def is_below(level: int, index: int, data: bytes, above: bytes) -> bool:
     """Tells whether a full tile, or a bundle, is the one that the tile above it was made of.
 
+    `above` has the bytes of the tile at `place_above`, partial or full, already authenticated.
     Costs 255 hashes; for a bundle, one an entry.
-
-    Args:
-        level: The tile's level; `ENTRIES` for a bundle.
-        index: Its index.
-        data: Its bytes.
-        above: The bytes of the tile at `place_above`, partial or full, already authenticated.
     """
     if level == ENTRIES:
         try:
@@ -88,12 +83,7 @@ def is_below(level: int, index: int, data: bytes, above: bytes) -> bool:
 
 
 def with_path(tiles: Iterable[Tile], size: int) -> tuple[Tile, ...]:
-    """Plans a read: some tiles, the right edge, and all tiles between the two, each once.
-
-    Args:
-        tiles: Tiles and bundles as they stand in a tree of `size`.
-        size: Size of the tree.
-    """
+    """Plans a read: tiles of a tree of `size`, its right edge and all between, each once."""
     wanted = dict.fromkeys((*tiles_of_nodes(plan_root(size).nodes, size), *tiles))
     for tile in tuple(wanted):
         below = tile
@@ -105,17 +95,10 @@ def with_path(tiles: Iterable[Tile], size: int) -> tuple[Tile, ...]:
 
 
 def authenticate(head: Head, tiles: Iterable[Tile], contents: Mapping[Tile, bytes]) -> None:
-    """Authenticates tiles and bundles by the head of their tree, every hash and every entry.
+    """Authenticates tiles planned by `with_path`, every hash and every entry, by their tree's head.
 
-    Args:
-        head: The tree, which the caller trusts to be the one that it asks about.
-        tiles: Those of `with_path`.
-        contents: Their bytes; more is ignored.
-
-    Raises:
-        VerificationError: If they are not of that tree.
-        FormatError: If a hash tile has the wrong length.
-        ValueError: If one is missing.
+    Raises VerificationError if they are not of that tree; FormatError if a hash tile has the wrong
+    length; ValueError if one is missing.
     """
     planned = tuple(tiles)
     for tile in planned:
@@ -145,10 +128,8 @@ class TreeTiles:
     async def read(self, tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
         """The bytes of tiles and bundles as they stand in this tree.
 
-        Raises:
-            VerificationError: If what is read is not of this tree.
-            FormatError: If one of them has the wrong length.
-            Exception: Whatever reading raises.
+        Raises VerificationError if what is read is not of this tree; FormatError if a length is
+        wrong.
         """
         planned = with_path(tiles, self._head.size)
         contents = await self._fetch(planned)
@@ -157,12 +138,7 @@ class TreeTiles:
 
 
 async def read_nodes(tiles: AuthenticTiles, nodes: Sequence[Node], size: int) -> dict[Node, bytes]:
-    """The hashes of nodes of the tree of `size`.
-
-    Raises:
-        ValueError: If a node is not in that tree.
-        Exception: Whatever reading the tiles raises.
-    """
+    """The hashes of nodes of the tree of `size`; ValueError if a node is not in that tree."""
     wanted = tiles_of_nodes(nodes, size)
     return nodes_from_tiles(nodes, size, await tiles.read(wanted) if wanted else {})
 
@@ -170,12 +146,7 @@ async def read_nodes(tiles: AuthenticTiles, nodes: Sequence[Node], size: int) ->
 async def read_inclusion(
     tiles: AuthenticTiles, index: int, size: int
 ) -> tuple[bytes, tuple[bytes, ...]]:
-    """A leaf hash and its audit path in the tree of `size`.
-
-    Raises:
-        ValueError: If not ``0 <= index < size``.
-        Exception: Whatever reading the tiles raises.
-    """
+    """A leaf hash and its audit path in the tree of `size`; ValueError if there is none."""
     plan = plan_inclusion(index, size)
     leaf = Node(0, index)
     hashes = await read_nodes(tiles, tuple(dict.fromkeys((leaf, *plan.nodes))), size)
@@ -185,60 +156,33 @@ async def read_inclusion(
 async def read_inclusions(
     tiles: AuthenticTiles, start: int, end: int, size: int
 ) -> list[tuple[bytes, ...]]:
-    """The audit paths of the leaves [start, end) in the tree of `size`, in order.
-
-    Raises:
-        ValueError: If not ``0 <= start <= end <= size``.
-        Exception: Whatever reading the tiles raises.
-    """
+    """The audit paths of the leaves [start, end) in order; ValueError if there are none."""
     plan = plan_inclusions(start, end, size)
     return plan.assemble(await read_nodes(tiles, plan.nodes, size))
 
 
 async def read_consistency(tiles: AuthenticTiles, old: int, new: int) -> tuple[bytes, ...]:
-    """The proof that the tree of size `new` extends that of size `old`.
-
-    Raises:
-        ValueError: If not ``0 <= old <= new``.
-        Exception: Whatever reading the tiles raises.
-    """
+    """The proof that the tree of size `new` extends that of `old`; ValueError if that is larger."""
     plan = plan_consistency(old, new)
     return plan.assemble(await read_nodes(tiles, plan.nodes, new))
 
 
 async def read_prefix(tiles: AuthenticTiles, old: int, size: int) -> Prefix:
-    """What the tree of `size` begins with: the root at an older size, and the proof from there.
-
-    Raises:
-        ValueError: If not ``0 <= old <= size``.
-        Exception: Whatever reading the tiles raises.
-    """
+    """What the tree of `size` begins with: the root at an older size, and the proof from there."""
     return _assemble_prefix(old, size, await read_nodes(tiles, _nodes_of_prefix(old, size), size))
 
 
 def tiles_of_prefix(old: int, size: int) -> tuple[Tile, ...]:
-    """Plans the read of `prefix_from`: at most 8 levels, three tiles or so in each.
-
-    Raises:
-        ValueError: If not ``0 <= old <= size``.
-    """
+    """Plans the read of `prefix_from`: at most 8 levels, three tiles or so in each."""
     return with_path(tiles_of_nodes(_nodes_of_prefix(old, size), size), size)
 
 
 def prefix_from(head: Head, old: int, contents: Mapping[Tile, bytes]) -> Prefix:
-    """As `read_prefix`, from the bytes of tiles that were read already, by the plan.
+    """As `read_prefix`, from the contents of (at least) `tiles_of_prefix`, authenticated here.
 
-    For who tries several sources, and keeps what turns out to be authentic.
-
-    Args:
-        head: The tree.
-        old: The older size.
-        contents: The bytes of `tiles_of_prefix`, at least; more is ignored.
-
-    Raises:
-        VerificationError: If they are not the tiles of that tree.
-        FormatError: If one has the wrong length.
-        ValueError: If one is missing, or `old` is more than the tree's size.
+    For who tries several sources, and keeps what turns out to be authentic. Raises
+    VerificationError if they are not the tiles of that tree; FormatError if one has the wrong
+    length; ValueError if one is missing, or `old` is more than the tree's size.
     """
     authenticate(head, tiles_of_prefix(old, head.size), contents)
     nodes = _nodes_of_prefix(old, head.size)
@@ -254,23 +198,13 @@ def _assemble_prefix(old: int, size: int, hashes: Mapping[Node, bytes]) -> Prefi
 
 
 async def read_root(tiles: AuthenticTiles, size: int) -> bytes:
-    """The root of the tree of `size`.
-
-    Raises:
-        ValueError: If the size is negative.
-        Exception: Whatever reading the tiles raises.
-    """
+    """The root of the tree of `size`; ValueError if the size is negative."""
     plan = plan_root(size)
     return plan.assemble(await read_nodes(tiles, plan.nodes, size))[0]
 
 
 async def read_leaf_hash(tiles: AuthenticTiles, index: int, size: int) -> bytes:
-    """The leaf hash at `index` of the tree of `size`.
-
-    Raises:
-        ValueError: If not ``0 <= index < size``.
-        Exception: Whatever reading the tiles raises.
-    """
+    """The leaf hash at `index` of the tree of `size`; ValueError if not ``0 <= index < size``."""
     tile = tile_at(0, index // TILE_WIDTH, size)
     data = (await tiles.read([tile]))[tile]
     at = index % TILE_WIDTH * HASH_SIZE
@@ -278,12 +212,7 @@ async def read_leaf_hash(tiles: AuthenticTiles, index: int, size: int) -> bytes:
 
 
 async def read_entry(tiles: AuthenticTiles, index: int, size: int) -> bytes:
-    """The leaf bytes at `index` of the tree of `size`.
-
-    Raises:
-        ValueError: If not ``0 <= index < size``.
-        Exception: Whatever reading the tiles raises.
-    """
+    """The leaf bytes at `index` of the tree of `size`; ValueError if not ``0 <= index < size``."""
     bundle = tile_at(ENTRIES, index // TILE_WIDTH, size)
     data = (await tiles.read([bundle]))[bundle]
     return check_bundle(bundle, data)[index % TILE_WIDTH]

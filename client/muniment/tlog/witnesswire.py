@@ -47,35 +47,19 @@ _SUBTREE: Final = "subtree "
 
 @dataclass(frozen=True, slots=True)
 class AddCheckpoint:
-    """The body of an add-checkpoint request; nothing in it is verified.
-
-    Attributes:
-        old_size: Size of the checkpoint that the proof starts from.
-        proof: RFC 6962 consistency proof, at most MAX_PROOF_LINES hashes.
-        checkpoint: The new checkpoint.
-    """
+    """The body of a request, unverified; the proof has at most MAX_PROOF_LINES hashes."""
 
     old_size: int
     proof: tuple[bytes, ...]
     checkpoint: SignedCheckpoint
 
     def encode(self) -> bytes:
-        """The body; `parse_add_checkpoint` gives back an equal value.
-
-        Raises:
-            ValueError: If the proof is longer than a client may send.
-        """
+        """The body; ValueError if the proof is longer than a client may send."""
         return _join([f"{_OLD}{self.old_size}"], self.proof, self.checkpoint)
 
 
 def parse_add_checkpoint(data: bytes) -> AddCheckpoint:
-    """Parses the body of an add-checkpoint request, at most MAX_REQUEST_SIZE bytes.
-
-    Every accepted body encodes to the same bytes.
-
-    Raises:
-        FormatError: If the body has not the form that the spec prescribes.
-    """
+    """Parses the one spelling of a request, at most MAX_REQUEST_SIZE bytes; else FormatError."""
     lines, checkpoint = _split(data, "add-checkpoint")
     old = _value(lines[0], _OLD, "old size line")
     return AddCheckpoint(parse_decimal(old, "old size"), _parse_proof(lines[1:]), checkpoint)
@@ -83,14 +67,10 @@ def parse_add_checkpoint(data: bytes) -> AddCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class SignSubtree:
-    """The body of a sign-subtree request; nothing in it is verified.
+    """The body of a sign-subtree request, unverified; nor is [start, end) known to be a subtree.
 
-    Attributes:
-        start: First leaf of the subtree.
-        end: One past its last leaf; that the range is a valid subtree is not checked here.
-        hash: Root hash of the subtree, 32 bytes.
-        proof: Subtree consistency proof to the reference, at most MAX_PROOF_LINES hashes.
-        reference: A checkpoint that the witness has cosigned.
+    The proof leads from `hash` to `reference`, which the witness has cosigned; at most
+    MAX_PROOF_LINES hashes.
     """
 
     start: int
@@ -100,23 +80,13 @@ class SignSubtree:
     reference: SignedCheckpoint
 
     def encode(self) -> bytes:
-        """The body; `parse_sign_subtree` gives back an equal value.
-
-        Raises:
-            ValueError: If the proof is longer than a client may send.
-        """
+        """The body; ValueError if the proof is longer than a client may send."""
         head = [f"{_SUBTREE}{self.start} {self.end}", format_base64(self.hash)]
         return _join(head, self.proof, self.reference)
 
 
 def parse_sign_subtree(data: bytes) -> SignSubtree:
-    """Parses the body of a sign-subtree request, at most MAX_REQUEST_SIZE bytes.
-
-    Every accepted body encodes to the same bytes.
-
-    Raises:
-        FormatError: If the body has not the form that the spec prescribes.
-    """
+    """Parses the one spelling of a request, at most MAX_REQUEST_SIZE bytes; else FormatError."""
     lines, reference = _split(data, "sign-subtree")
     start, _, end = _value(lines[0], _SUBTREE, "subtree range line").partition(" ")
     if len(lines) == 1:
@@ -159,12 +129,9 @@ def _join(head: list[str], proof: tuple[bytes, ...], checkpoint: SignedCheckpoin
 
 
 def parse_cosignatures(data: bytes) -> tuple[SignatureLine, ...]:
-    """Parses a response body: one or more signature lines, unverified.
+    """Parses a response body: 1 to MAX_SIGNATURES signature lines; FormatError if it is not that.
 
     The client takes over those that verify with keys that it knows, and ignores unknown keys.
-
-    Raises:
-        FormatError: If the body is not signature lines, or more than a note can hold.
     """
     lines = split_lines(parse_text(data, "cosignatures", most=MAX_COSIGNATURES_SIZE))
     if len(lines) > MAX_SIGNATURES:
@@ -176,11 +143,7 @@ def parse_cosignatures(data: bytes) -> tuple[SignatureLine, ...]:
 
 
 def format_cosignatures(lines: Iterable[SignatureLine]) -> bytes:
-    """Writes a response body.
-
-    Raises:
-        ValueError: If there is no line, or more than a note can hold.
-    """
+    """Writes a response body; ValueError if there is no line, or more than a note can hold."""
     text = [line.line for line in lines]
     if not 1 <= len(text) <= MAX_SIGNATURES:
         raise ValueError(f"{len(text)} cosignatures, not 1 to {MAX_SIGNATURES}")
@@ -188,11 +151,7 @@ def format_cosignatures(lines: Iterable[SignatureLine]) -> bytes:
 
 
 def parse_size(data: bytes) -> int:
-    """Parses the body of a 409 answer: a tree size and a newline.
-
-    Raises:
-        FormatError: If the body is not that.
-    """
+    """Parses the body of a 409 answer, a tree size and a newline; FormatError if it is not that."""
     lines = split_lines(parse_text(data, "tree size", most=_MAX_SIZE_BODY))
     if len(lines) != 1:
         raise FormatError("tree size: not one line")

@@ -28,11 +28,7 @@ class DerReader:
         return self._data[self._at] if self._at < len(self._data) else None
 
     def read(self, tag: int) -> bytes:
-        """The content of the next value.
-
-        Raises:
-            FormatError: If it has another tag, is cut off, or its length is not in DER's spelling.
-        """
+        """The content of the next value; FormatError if it has another tag or is not DER."""
         if self.peek() != tag:
             raise FormatError(f"DER: no value of tag {tag:#04x} where one belongs")
         begin, size = self._length(self._at + 1)

@@ -90,10 +90,8 @@ _HINTS: Final = (
 class ForeignKey:
     """A private key as another tool kept it.
 
-    Attributes:
-        private: The private key; never part of the repr.
-        vkey: Its public half with a name, when the file tells: a note key, or one of our files.
-        was_encrypted: Whether it took a passphrase.
+    The private key is never part of the repr; the vkey is there when the file tells a name: a note
+    key, or one of our files.
     """
 
     private: PrivateKey = field(repr=False)
@@ -104,16 +102,11 @@ class ForeignKey:
 def parse_foreign_key(
     data: bytes, passphrase: bytes | None, algorithm: keys.Algorithm
 ) -> ForeignKey:
-    """Reads a private key in whatever form it is; see the module.
+    """Reads a private key in whatever form it is, at most MAX_KEY_FILE_SIZE bytes; see the module.
 
-    Args:
-        data: The file, at most MAX_KEY_FILE_SIZE bytes.
-        passphrase: What decrypts the key; None (or empty) if it is not encrypted.
-        algorithm: Of a key that does not tell: a seed.
-
-    Raises:
-        FormatError: If it is in no form that can be read, damaged, or of another algorithm; or the
-            passphrase is wrong, missing or needless.
+    The passphrase is None (or empty) if it is not encrypted; `algorithm` is that of a key that does
+    not tell: a seed. Raises FormatError if it is in no form that can be read, damaged, or of
+    another algorithm; or the passphrase is wrong, missing or needless.
     """
     if len(data) > MAX_KEY_FILE_SIZE:
         raise FormatError(f"more than {MAX_KEY_FILE_SIZE} bytes")

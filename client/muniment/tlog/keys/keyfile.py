@@ -68,11 +68,7 @@ _SIGNATURE_TYPES: Final[dict[type[PrivateKey], tuple[int, ...]]] = {
 
 
 def generate(algorithm: Algorithm) -> PrivateKey:
-    """Generates a private key from the operating system's random numbers.
-
-    Raises:
-        ValueError: If the algorithm is not one of the two.
-    """
+    """Generates a private key from random numbers; ValueError for an unknown algorithm."""
     match algorithm:
         case "ed25519":
             return Ed25519PrivateKey.generate()
@@ -94,12 +90,7 @@ def public_bytes(private: PrivateKey) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """What a key file holds.
-
-    Attributes:
-        private: The private key; never part of the repr.
-        vkey: Its public half with name and signature type, when the file tells.
-    """
+    """The private key in a key file, never part of the repr, and its vkey when the file tells."""
 
     private: PrivateKey = field(repr=False)
     vkey: VKey | None
@@ -110,11 +101,7 @@ class KeyFile:
 
 
 def check_vkey(private: PrivateKey, vkey: VKey) -> None:
-    """Checks that a vkey is the public half of a private key.
-
-    Raises:
-        FormatError: If it is that of another key, or of a signature type with another algorithm.
-    """
+    """Checks that a vkey is the public half of a private key; FormatError if it is of another."""
     for kind, types in _SIGNATURE_TYPES.items():
         if isinstance(private, kind) and vkey.algorithm in types:
             if vkey.public == public_bytes(private):
@@ -126,16 +113,11 @@ def check_vkey(private: PrivateKey, vkey: VKey) -> None:
 def parse_key_file(data: bytes, passphrase: bytes | None) -> KeyFile:
     """Parses one PKCS#8 private key in PEM, with or without a ``vkey`` line before it.
 
-    The key's public half may be in the file as well; certificates and comments are passed over.
-
-    Args:
-        data: The file, at most MAX_KEY_FILE_SIZE bytes.
-        passphrase: What decrypts the key; None (or empty) if it is not encrypted.
-
-    Raises:
-        FormatError: If the file is not that: another kind of key, a wrong, missing or needless
-            passphrase, a vkey or public key of another key. The message tells nothing of the key,
-            and names the command that converts it where there is one.
+    The key's public half may be in the file as well; certificates and comments are passed over. The
+    file has at most MAX_KEY_FILE_SIZE bytes; the passphrase is None (or empty) if it is not
+    encrypted. Raises FormatError if the file is not that: another kind of key, a wrong, missing or
+    needless passphrase, a vkey or public key of another key. The message tells nothing of the key,
+    and names the command that converts it where there is one.
     """
     if len(data) > MAX_KEY_FILE_SIZE:
         raise FormatError(f"key file: more than {MAX_KEY_FILE_SIZE} bytes")
@@ -209,14 +191,9 @@ def _find_vkey(lines: Sequence[str]) -> VKey | None:
 def format_key_file(private: PrivateKey, vkey: VKey | None, passphrase: bytes | None) -> bytes:
     """Writes a key file that `parse_key_file` and other PKCS#8 readers take.
 
-    Args:
-        private: The key.
-        vkey: Its public half, for the header line; None for none.
-        passphrase: Encrypts the key (PBES2, as the library thinks best); None for no encryption.
-
-    Raises:
-        FormatError: If the vkey is that of another key.
-        ValueError: If the passphrase is empty or longer than the library takes (1,023 bytes).
+    With a vkey, it has the header line; with a passphrase, it is encrypted (PBES2, as the library
+    thinks best). Raises FormatError if the vkey is that of another key; ValueError if the
+    passphrase is empty or longer than the library takes (1,023 bytes).
     """
     if vkey is not None:
         check_vkey(private, vkey)

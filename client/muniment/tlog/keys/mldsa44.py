@@ -23,11 +23,7 @@ _Polynomial = list[int]
 
 
 def expand(seed: bytes) -> bytes:
-    """The 2,560 bytes of the expanded private key (skEncode, Algorithm 24) of a seed of 32 bytes.
-
-    Raises:
-        ValueError: If the seed has another length.
-    """
+    """The 2,560 bytes of a seed's expanded private key (skEncode, Algorithm 24)."""
     if len(seed) != SEED_SIZE:
         raise ValueError(f"a seed of {len(seed)} bytes")
     stream = shake_256(seed + bytes([_K, _L])).digest(128)

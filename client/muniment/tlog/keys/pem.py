@@ -16,13 +16,10 @@ _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
 
 class Block(NamedTuple):
-    """A PEM block.
+    """A PEM block, such as ``PRIVATE KEY``.
 
-    Attributes:
-        label: What it holds, such as ``PRIVATE KEY``.
-        lines: Its lines, without BEGIN and END, indentation and white space at their ends.
-        ends: Whether its END line is there.
-        before: The lines outside of blocks before it, from the file's begin, without indentation.
+    Its lines are without BEGIN and END, indentation and white space at their ends; `ends` tells
+    whether its END line is there; `before` has the lines outside of blocks from the file's begin.
     """
 
     label: str

@@ -65,8 +65,8 @@ class _OtherEncryptionError(Exception):
 def parse_private_key(der: bytes) -> PrivateKey:
     """The key in a PrivateKeyInfo or OneAsymmetricKey.
 
-    Raises:
-        FormatError: If it is damaged, of another algorithm, contradicts itself, or lacks the seed.
+    Raises FormatError if it is damaged, of another algorithm, contradicts itself, or lacks the
+    seed.
     """
     algorithm, content, public = _parse_info(der)
     if algorithm not in {_ED25519, _MLDSA44}:
@@ -78,11 +78,7 @@ def parse_private_key(der: bytes) -> PrivateKey:
 
 
 def parse_encrypted_key(der: bytes, passphrase: bytes) -> PrivateKey:
-    """The key in an EncryptedPrivateKeyInfo.
-
-    Raises:
-        FormatError: As `parse_private_key`; or the passphrase is wrong.
-    """
+    """The key in an EncryptedPrivateKeyInfo; FormatError also if the passphrase is wrong."""
     wrong = FormatError(f"{DAMAGED}, or a wrong passphrase")
     try:
         plain = _decrypt(der, passphrase)
@@ -204,9 +200,8 @@ def _mldsa44_parts(content: bytes) -> tuple[bytes | None, bytes | None]:
 def _decrypt(der: bytes, passphrase: bytes) -> bytes:
     """What PBES2 (RFC 8018) with AES in CBC mode encrypted.
 
-    Raises:
-        _OtherEncryptionError: it is encrypted in another way.
-        ValueError: it is damaged, or the passphrase is wrong.
+    Raises _OtherEncryptionError if it is encrypted in another way; ValueError if it is damaged, or
+    the passphrase is wrong.
     """
     outer = DerReader(der)
     info = outer.inside(SEQUENCE)
