@@ -40,6 +40,10 @@ async def talk(where: tuple[str, int], *parts: bytes, pause: float = 0.0) -> byt
         writer.close()
 
 
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
 def post(body: bytes, *headers: bytes, length: int | None = None) -> bytes:
     lines = [b"POST /echo HTTP/1.1", b"Host: x", *headers]
     if length is not None or b"Transfer-Encoding: chunked" not in headers:

@@ -23,6 +23,7 @@ from muniment.records.artifact import (
     Validity,
 )
 from muniment.records.kinds import Entity
+from waiting import until
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
 
@@ -188,13 +189,14 @@ async def test_an_unexpected_error_is_a_denial(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_cancelling_gives_no_permit_and_is_not_swallowed() -> None:
-    sim = LogSim(delay=lambda: 0.2)
+    sim = LogSim(delay=lambda: 30.0)
     async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
         task = asyncio.create_task(gateway.authorize(decision()))
-        await asyncio.sleep(0.05)
+        await until(lambda: sim.posts > 0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await gateway.close(timeout=0)
 
 
 async def test_a_closed_gateway_denies() -> None:
@@ -250,7 +252,7 @@ async def test_a_decision_that_may_be_logged_without_a_permit_has_an_outcome(
             sim.script.extend(["lose", *["drop"] * 1000])
         asking = asyncio.create_task(gateway.authorize(decision(), timeout=0.2))
         if how == "cancelled":
-            await asyncio.sleep(0.05)
+            await until(lambda: bool(sim.entries))
             asking.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asking

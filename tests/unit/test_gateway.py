@@ -25,6 +25,7 @@ from muniment.local.backoff import seconds_to_wait
 from muniment.records.api import RecordError, parse_record
 from muniment.records.manifest import build_batch
 from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
+from waiting import until
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
 
@@ -54,7 +55,7 @@ async def test_a_new_log_may_take_a_moment_to_publish_its_origin() -> None:
     async with sim.serve() as url:
 
         async def publish() -> None:
-            await asyncio.sleep(0.05)
+            await until(lambda: "checkpoint" in sim.reads)
             sim.publishes = True
 
         later = asyncio.create_task(publish())
@@ -277,7 +278,7 @@ async def test_cancelled_records_are_sent_only_when_they_are_in_a_batch() -> Non
     sim = LogSim(delay=lambda: 0.03)
     async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
         flying = asyncio.create_task(gateway.submit([decision(1)]))
-        await asyncio.sleep(0.01)
+        await until(lambda: sim.posts == 1)
         queued = asyncio.create_task(gateway.submit([decision(2)]))
         other = asyncio.create_task(gateway.submit([decision(3)]))
         await asyncio.sleep(0)
@@ -307,7 +308,7 @@ async def test_close_gives_up_after_its_timeout() -> None:
         gateway = Gateway(url, GATEWAY_SIGNER)
         async with gateway:
             task = asyncio.create_task(gateway.submit([decision(1)]))
-            await asyncio.sleep(0.01)
+            await until(lambda: sim.posts == 1)
             await gateway.close(timeout=0.05)
             with pytest.raises(GatewayClosed):
                 await task

@@ -27,6 +27,7 @@ from muniment.gateway.runs import carry_run, current_run
 from muniment.local import sqlitefile as database
 from muniment.local.sqlitefile import Writer
 from muniment.permit import Finding, Verdict
+from waiting import until
 
 RULES: dict[str, Any] = {"decide": lambda _: {"decision": True}, "subject": AGENT}
 
@@ -531,10 +532,7 @@ async def test_calls_that_are_waiting_when_the_gateway_closes_have_outcomes(benc
     async with bench.opened():
         bench.sim.script.extend(["lose", *["drop"] * 1000])
         calling = asyncio.create_task(bench.call(bench.tool(bench.ran.append), 1))
-        for _ in range(10_000):
-            if bench.records("decision"):
-                break
-            await asyncio.sleep(0.001)
+        await until(lambda: bool(bench.records("decision")))
         closing = bench.gateway.close
         if bench.kind == "event loop":
             await closing(timeout=0)

@@ -23,7 +23,8 @@ from muniment_service.http import (
 )
 from muniment_service.metrics import Metrics
 from muniment_service.wire import Headers
-from rawhttp import post, server, talk
+from rawhttp import get, post, server, talk
+from waiting import SECONDS, until
 
 
 class Nothing:
@@ -226,14 +227,19 @@ async def test_encoded_bodies_are_not_decoded() -> None:
         )
 
 
+async def answered(where: tuple[str, int], request: bytes, status: int) -> bytes:
+    """Asks until this is the status: the server has taken what was sent before, or let it go."""
+    async with asyncio.timeout(SECONDS):
+        while not (answer := await talk(where, request)).startswith(b"HTTP/1.1 %d" % status):
+            pass
+    return answer
+
+
 async def test_bytes_in_flight_are_bounded_and_given_back() -> None:
     async with server(make_app(), inflight_bytes=1500) as where:
         reader, writer = await asyncio.open_connection(*where)
         writer.write(post(b"x" * 900, length=1000))
-        await asyncio.sleep(0.2)
-        answer = await talk(where, post(b"y" * 800))
-        assert answer.startswith(b"HTTP/1.1 503")
-        assert b"Retry-After: 1" in answer
+        assert b"Retry-After: 1" in await answered(where, post(b"y" * 800), 503)
         writer.write(b"x" * 100)
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         writer.close()
@@ -245,19 +251,26 @@ async def test_a_client_that_leaves_gives_its_bytes_back() -> None:
         for _ in range(3):
             _, writer = await asyncio.open_connection(*where)
             writer.write(post(b"x" * 900, length=1000))
-            await asyncio.sleep(0.1)
+            await answered(where, post(b"y" * 1000), 503)
             writer.close()
-            await asyncio.sleep(0.1)
-        assert (await talk(where, post(b"y" * 1000))).startswith(b"HTTP/1.1 200")
+            await answered(where, post(b"y" * 1000), 200)
 
 
-async def test_large_answers_and_clients_that_do_not_read() -> None:
+async def test_large_answers_and_clients_that_do_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[Connection] = []
+    lose = Connection.connection_lost
+
+    def connection_lost(connection: Connection, error: BaseException | None) -> None:
+        left.append(connection)
+        lose(connection, error)
+
+    monkeypatch.setattr(Connection, "connection_lost", connection_lost)
     async with server(make_app(), send_seconds=0.3) as where:
-        answer = await talk(where, b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await talk(where, get("/big"))
         assert answer.endswith(b"\r\n\r\n" + b"x" * 3_000_000)
         reader, writer = await asyncio.open_connection(*where, limit=1024)
-        writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
-        await asyncio.sleep(1.0)
+        writer.write(get("/big") * 3)
+        await until(lambda: len(left) == 2)
         received = 0
         try:
             while piece := await reader.read(1 << 16):
@@ -280,7 +293,6 @@ async def test_idle_and_surplus_connections_are_closed() -> None:
     async with server(make_app(), idle_seconds=0.3, connections=2) as where:
         held = [await asyncio.open_connection(*where) for _ in range(2)]
         held[0][1].write(b"GET /heal")
-        await asyncio.sleep(0.05)
         reader, writer = await asyncio.open_connection(*where)
         assert await ended(reader)
         writer.close()
@@ -321,7 +333,7 @@ async def test_stopping_finishes_what_is_in_flight() -> None:
     async with asyncio.timeout(20):
         async with server(app) as where:
             idle = await asyncio.open_connection(*where)
-            asking = asyncio.create_task(talk(where, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"))
+            asking = asyncio.create_task(talk(where, get("/slow")))
             await entered.wait()
             asyncio.get_running_loop().call_later(0.2, release.set)
         assert (await asking).endswith(b"done")
@@ -353,7 +365,7 @@ async def test_a_request_that_has_come_when_the_stop_begins_is_answered(
     async with asyncio.timeout(20):
         async with server(app) as where:
             reader, writer = await asyncio.open_connection(*where)
-            writer.write(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+            writer.write(get("/x"))
             await read.wait()
         answer = await reader.read()
         writer.close()
@@ -374,7 +386,7 @@ async def test_stopping_is_bounded() -> None:
     app.route("GET", "/stuck", stuck)
     async with asyncio.timeout(10):
         async with server(app, grace_seconds=0.2) as where:
-            asking = asyncio.create_task(talk(where, b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n"))
+            asking = asyncio.create_task(talk(where, get("/stuck")))
             await entered.wait()
         assert await asking == b""
 
@@ -404,9 +416,7 @@ async def test_heads_of_responses(status: int, headers: dict[str, str]) -> None:
 
     app.route("GET", "/answer", answer)
     async with server(app) as where:
-        head = (await talk(where, b"GET /answer HTTP/1.1\r\nHost: x\r\n\r\n")).partition(
-            b"\r\n\r\n"
-        )
+        head = (await talk(where, get("/answer"))).partition(b"\r\n\r\n")
     lines = head[0].decode().split("\r\n")
     assert lines[0].startswith(f"HTTP/1.1 {status} ")
     fields = [line.split(": ", 1) for line in lines[1:]]
