@@ -5,15 +5,17 @@ listed. An id that *one* producer used again with other content is flagged on ev
 and nothing is merged.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias
+from itertools import islice
+from typing import Final, NamedTuple
 
 from muniment.index.keys import KINDS, Role, thing_hash
 from muniment.index.reader import IndexReader
 from muniment.index.replicafacts import ReplicaFacts
 from muniment.index.summary import Summary, may_have, positions
-from muniment.lineage.facts import Found, Page, Ref, ref_of, signed_by
+from muniment.lineage.facts import Found, Ref, ref_of, signed_by
+from muniment.lineage.walk import Direction, steps
 from muniment.records.codec import parse_leaves
 from muniment.records.kinds import (
     Decision,
@@ -40,15 +42,11 @@ MAX_DEPTH: Final = 1_024
 MAX_WALK: Final = 10_000
 """Edges that a walk visits, over all of its pages; a page walks again from the start."""
 
-Direction: TypeAlias = Literal["ancestors", "descendants"]
-"""Along the edges, to what came before; or against them, to what came of it."""
-
 MAX_EFFORT: Final = 256
 """Entry bundles that one search looks into: a tenth of a second, as a rule."""
 
 _SUMMARIES: Final = 4096  # read together: 4 MB, a million records
 _KEYS: Final = 16  # postings looked at for a key: one is enough, unless hashes collide
-_LEVEL: Final = 256  # things looked up together
 _MANY: Final = 1 << 14  # postings looked at in one statement
 
 
@@ -313,14 +311,17 @@ class Index:
             size, start = _parse_token(token, facts.head.size)
             facts = ReplicaFacts(self._reader, size=size)
         end = min(start + limit, MAX_WALK)
-        found, more = _walk(facts, thing, direction, depth, end)
+        # One more than is shown tells whether there are more.
+        walked = steps(thing, facts, direction, depth=depth, limit=end + 1, into_other_logs=False)
+        found = list(islice(walked, end + 1))
+        more = len(found) > end
         shown = found[start:end]
-        leaves = self._reader.leaves([hop.index for hop, _ in shown])
+        leaves = self._reader.leaves([step.index for step in shown])
         origin, size, _ = facts.head
         return Walk(
             origin,
             size,
-            tuple([Hop(hop.index, leaves[hop.index], hop.record, at) for hop, at in shown]),
+            tuple(Hop(at, leaves[at], edge, hops + 1) for hops, at, edge in shown),
             f"{size}.{end}" if more and end < MAX_WALK else None,
             is_cut=more and end >= MAX_WALK,
         )
@@ -378,40 +379,6 @@ class Index:
                 if contents.setdefault(name, record) != record:
                     reused.add(name)
         return reused
-
-
-def _walk(
-    facts: ReplicaFacts, thing: Ref, direction: Direction, depth: int, end: int
-) -> tuple[list[tuple[Found[Edge], int]], bool]:
-    """The first `end` edges of a walk, each with its depth; and whether there are more."""
-    origin = facts.head.origin
-    lookup = facts.edges_from if direction == "ancestors" else facts.edges_to
-    found: list[tuple[Found[Edge], int]] = []
-    seen_edges: set[int] = set()
-    seen_things = {thing}
-    level = [thing]
-    for hops in range(1, depth + 1):
-        following: list[Ref] = []
-        for at in range(0, len(level), _LEVEL):
-            # One more than can be shown tells whether there are more.
-            pages: Iterable[Page[Edge]] = lookup(
-                level[at : at + _LEVEL], limit=end + 1 - len(found)
-            )
-            for page in pages:
-                for one in page.entries:
-                    if one.index in seen_edges:
-                        continue
-                    if len(found) == end:
-                        return found, True
-                    seen_edges.add(one.index)
-                    found.append((one, hops))
-                    far = one.record.to if direction == "ancestors" else one.record.from_
-                    ref = ref_of(far, origin)
-                    if ref.origin is None and ref not in seen_things:
-                        seen_things.add(ref)
-                        following.append(ref)
-        level = following
-    return found, False
 
 
 def _is_about(record: Record, thing: Ref, origin: str) -> bool:

@@ -66,13 +66,9 @@ _EXECUTION: Final = "execution "
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A lineage bundle, unverified.
+    """A lineage bundle, unverified: entries by leaf index, 1 to MAX_RECORDS, and nodes by node.
 
-    Attributes:
-        execution: The run that it is about; only a hint on what to trace.
-        checkpoint: The checkpoint that the proof leads to.
-        entries: Each record's leaf index and exact bytes, by index; 1 to MAX_RECORDS.
-        nodes: The proof's nodes and hashes, by node.
+    `execution` is the run that it is about; only a hint on what to trace.
 
     Raises:
         FormatError: If a member cannot stand in a bundle.
@@ -123,11 +119,8 @@ class Bundle:
 class VerifiedBundle:
     """What a verified bundle says; only `verify_bundle` makes one.
 
-    Attributes:
-        execution: The run that it claims to be about: a hint, as no signature covers it.
-        cosigned: The checkpoint.
-        records: The records by leaf index.
-        facts: The same records as facts: those that the bundle holds, not all that the log does.
+    No signature covers `execution`: it is a hint. The facts are of the records by leaf index that
+    the bundle holds, not of all that the log does.
     """
 
     execution: str

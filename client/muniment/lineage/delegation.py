@@ -27,10 +27,8 @@ from muniment.records.thingnames import thing_name
 class Delegations:
     """What was found on the agents of a lineage.
 
-    Attributes:
-        links: `delegated_by` edges that matter: the depth of the run, the agent, the link.
-        breaks: What is wrong with them.
-        unheard: What strangers said of the agents.
+    `links` are the `delegated_by` edges that matter, each with the depth of its run and the agent;
+    `breaks` what is wrong with them; `unheard` what strangers said of the agents.
     """
 
     links: list[tuple[int, Ref, Link]] = field(default_factory=list)
@@ -58,9 +56,6 @@ def judge_agents(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> Deleg
 
     Only the first page of an agent's delegations is read in which somebody speaks whose word
     counts: one good delegation is all that is needed.
-
-    Raises:
-        FactsError: If the facts cannot be read.
     """
     origin = facts.head.origin
     named = named_agents(runs)

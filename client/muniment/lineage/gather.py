@@ -20,13 +20,9 @@ R = TypeVar("R", bound=Record)
 
 
 class Use(NamedTuple):
-    """A moment at which a run relied on its authorization.
+    """A moment, in Unix milliseconds by the producer of a record, at which a run did something.
 
-    Attributes:
-        index: Leaf index of the record that tells.
-        time: Unix milliseconds, by that record's producer.
-        what: What the run did then.
-        producer: Who tells.
+    It relied on its authorization then; `index` is the leaf of the record that tells.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
@@ -48,18 +44,13 @@ class Run:
     """What the log says of one run, by those whose word counts for it.
 
     Attributes:
-        id: Its id.
         depth: Hops from the traced run.
         arrival: Leaf index of the edge by which the trace came to it; None for the traced run.
         issuers: Whose word counts for it.
-        triggered_by, performed_by, authorized_by: Its edges of these relations.
-        decisions: The decisions bound to it, whatever they say.
-        allowing: Those of them that allow it.
+        decisions: The decisions bound to it, whatever they say; `allowing` are those that allow it.
         misbound: For `authorized_by` edges that bind nothing: the edge, and the decisions of other
             runs that it claims; none if there is no such decision at all.
         namesakes: Decisions with the id and producer of a bound one, and other content.
-        outcomes: Its outcomes.
-        verifications: What verifiers found about it.
         uses: When it relied on its authorization.
         is_external: Whether another log's decision is claimed.
         first: Leaf index at which the log first says something of the run itself; None if nowhere.
@@ -122,17 +113,8 @@ def unheard(subject: Ref, index: int, record: Record) -> Unheard:
 def gather(execution: str, facts: Facts, reader: Reader, gateways: Gateways) -> dict[str, Run]:
     """Reads a run and all runs that it descends from, with their decisions and outcomes.
 
-    Args:
-        execution: The run.
-        facts: The log.
-        reader: What reads it.
-        gateways: Whose decisions count.
-
     Returns:
         The runs by id, nearest first; the traced run is the first, also when nothing is known.
-
-    Raises:
-        FactsError: If the facts cannot be read.
     """
     origin = facts.head.origin
     runs = {execution: Run(execution, 0, None)}

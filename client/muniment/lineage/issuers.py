@@ -23,11 +23,7 @@ Issuers = frozenset[str] | None
 
 
 class Gateways:
-    """The gateways that a verifier has named, by key name; or none in particular.
-
-    Attributes:
-        keys: Their keys; None when the verifier names none.
-    """
+    """The gateways that a verifier has named, by key name; `keys` is None when it names none."""
 
     __slots__ = ("_names", "keys")
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from muniment.lineage.facts import Ref
-from muniment.lineage.model import NOT_TOLD, Trace
+from muniment.lineage.model import NOT_TOLD, Trace, TraceWarning, Unheard
 from muniment.records.kinds import Thing
 from muniment.records.thingnames import thing_id
 
@@ -30,7 +30,7 @@ def trace_members(trace: Trace) -> dict[str, Any]:
                 "depth": hop.depth,
                 "index": hop.index,
                 "relation": hop.relation,
-                "from": _thing(hop.source, None),
+                "from": _thing(hop.source),
                 "to": _thing(hop.target, hop.external),
                 "producer": hop.producer,
             }
@@ -70,33 +70,20 @@ def trace_members(trace: Trace) -> dict[str, Any]:
         "breaks": [
             {
                 "kind": one.kind,
-                "subject": _thing(one.subject, None),
+                "subject": _thing(one.subject),
                 "index": one.index,
                 "producer": _producer(trace, one.index),
                 "sentence": one.sentence,
             }
             for one in trace.breaks
         ],
-        "warnings": [
-            {
-                "kind": warned.kind,
-                "subject": _thing(warned.subject, None),
-                "index": warned.index,
-                "producer": warned.producer,
-                "sentence": warned.sentence,
-            }
-            for warned in trace.warnings
-        ],
-        "unheard": [
-            {
-                "index": said.index,
-                "subject": _thing(said.subject, None),
-                "producer": said.producer,
-                "said": said.said,
-            }
-            for said in trace.unheard
-        ],
+        "warnings": [_about_thing(one) for one in trace.warnings],
+        "unheard": [_about_thing(one) for one in trace.unheard],
     }
+
+
+def _about_thing(one: TraceWarning | Unheard) -> dict[str, Any]:
+    return {**one._asdict(), "subject": _thing(one.subject)}
 
 
 def _producer(trace: Trace, index: int | None) -> str | None:
@@ -105,7 +92,7 @@ def _producer(trace: Trace, index: int | None) -> str | None:
     return None if record is None else record.producer
 
 
-def _thing(ref: Ref, external: Thing | None) -> dict[str, Any]:
+def _thing(ref: Ref, external: Thing | None = None) -> dict[str, Any]:
     members: dict[str, Any] = {"type": ref.type, "id": ref.id}
     if (original := thing_id(ref.id)) != ref.id:
         members["original"] = original

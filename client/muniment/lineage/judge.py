@@ -22,14 +22,9 @@ def judge_run(
     moments: Mapping[int, Moment],
     leeway: int,
 ) -> Iterator[Break]:
-    """Finds every break at one run.
+    """Finds every break at one run of a lineage of `runs`.
 
-    Args:
-        run: The run.
-        runs: All runs of the lineage.
-        revocations: Those known.
-        moments: When the runs acted, by the leaf that tells.
-        leeway: Seconds by which a validity begins earlier.
+    `moments` are by the leaf that tells; a validity begins `leeway` seconds earlier.
     """
     subject = Ref("run", run.id)
     if run.first is None:
@@ -180,9 +175,7 @@ def cycles(
 ) -> Iterator[Break]:
     """Finds each link that closes a cycle, depth first and without recursion.
 
-    Args:
-        starts: Where to begin.
-        links: For each thing, the things that it depends on, with the leaf index of the edge.
+    `links` has for each thing those that it depends on, with the leaf index of the edge.
     """
     done: set[Ref] = set()
     for start in starts:

@@ -58,13 +58,8 @@ REVOKED: Final[frozenset[BreakKind]] = frozenset(
 class Break(NamedTuple):
     """One reason why a lineage is not continuous.
 
-    Attributes:
-        kind: The reason.
-        subject: What it is about.
-        index: Leaf index of the record concerned; None when the point is that there is none.
-        expected: What would have been continuous, in words. Ids are visible ASCII, and whatever
-            else strangers wrote is escaped.
-        found: What was there instead.
+    `index` is the leaf of the record concerned; None when the point is that there is none. In
+    `expected` and `found`, ids are visible ASCII, and whatever else strangers wrote is escaped.
     """
 
     kind: BreakKind
@@ -80,12 +75,12 @@ class Break(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """One link of a lineage, from the later thing to the earlier one.
+    """One link of a lineage: how the later thing, `source`, depends on the earlier `target`.
 
     Attributes:
         depth: Runs between the traced one and this link: 0 for its own links.
         index: Leaf index of the record that states it: an edge, or the decision itself.
-        relation: How `source` depends on `target`.
+        relation: How the one depends on the other.
         source: The later thing.
         target: The earlier thing; with an origin, a thing of another log.
         external: For a thing of another log, where it is recorded there; else None.
@@ -106,16 +101,11 @@ NOT_TOLD: Final = "not told"
 
 
 class RunState(NamedTuple):
-    """What became of one run of a lineage.
+    """What became of one run of a lineage, `depth` runs from the traced one.
 
-    Attributes:
-        id: Its id.
-        depth: Runs between the traced one and this one.
-        issuers: Whose word counts for it, sorted; none when nobody has decided on it.
-        ended: The status of its first outcome that tells how it ended (``completed``, ``failed``,
-            ``aborted``), else ``unknown`` or NOT_TOLD.
-        outcomes: Its outcomes.
-        verifications: What verifiers found about it.
+    `issuers` are those whose word counts for it, sorted; none when nobody has decided on it.
+    `ended` is the status of its first outcome that tells how it ended (``completed``, ``failed``,
+    ``aborted``), else ``unknown`` or NOT_TOLD.
     """
 
     id: str
@@ -127,14 +117,7 @@ class RunState(NamedTuple):
 
 
 class Unheard(NamedTuple):
-    """What a stranger said: somebody whose word does not count for the thing. It decides nothing.
-
-    Attributes:
-        index: Leaf index of the record.
-        subject: What it is about.
-        producer: Who said so.
-        said: What, in words.
-    """
+    """What a stranger said, whose word does not count for the thing. It decides nothing."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
     subject: Ref
@@ -151,15 +134,7 @@ WarningKind: TypeAlias = Literal["implausible_time"]
 
 
 class TraceWarning(NamedTuple):
-    """Something worth knowing that breaks nothing by itself.
-
-    Attributes:
-        kind: What.
-        subject: What it is about.
-        index: Leaf index of the record concerned.
-        producer: Who made it.
-        sentence: What is remarkable.
-    """
+    """Something worth knowing that breaks nothing by itself: what `producer` made at a leaf."""
 
     kind: WarningKind
     subject: Ref

@@ -21,12 +21,9 @@ says otherwise."""
 
 
 class Moment(NamedTuple):
-    """A stated time, and what is attested of it.
+    """The Unix second that a producer states, and when the log took the record.
 
-    Attributes:
-        time: Unix seconds, by the producer.
-        interval: When the log took the record.
-        tolerance: Seconds by which clocks may differ.
+    Clocks may differ by `tolerance` seconds.
     """
 
     time: int
@@ -44,9 +41,7 @@ class Moment(NamedTuple):
     def is_within(self, period: Validity, leeway: int) -> bool:
         """Whether it was in a period, as far as the stated time can be believed.
 
-        Args:
-            period: The period.
-            leeway: Seconds by which the period begins earlier.
+        The period begins `leeway` seconds earlier.
         """
         begin, end = period.not_before - leeway, period.not_after
         earliest, latest = self.interval

@@ -13,12 +13,9 @@ from muniment.tlog.proofs import Node
 
 
 def plan_multiproof(indices: Iterable[int], size: int) -> tuple[Node, ...]:
-    """Plans the proof of some leaves: exactly the nodes that the leaves do not give.
+    """Plans the proof of some leaves: the nodes that they do not give, by level, then index.
 
     Takes O(leaves x depth of the tree).
-
-    Returns:
-        The nodes by level, then index.
 
     Raises:
         ValueError: If an index is not in a tree of `size`.
@@ -45,14 +42,11 @@ def root_from_multiproof(
 ) -> bytes:
     """Returns the root of the one tree of which a proof of many leaves would be true.
 
-    Args:
-        leaves: Leaf hashes by index, 32 bytes each.
-        size: Size of the tree, at least 1.
-        proof: Hashes of other nodes, 32 bytes each; all must be needed and none may be missing, so
-            that nothing in a proof is without effect.
+    Leaves are by index; all hashes have 32 bytes. All nodes of the proof must be needed and none
+    may be missing, so that nothing in a proof is without effect.
 
     Raises:
-        VerificationError: If no tree of this size has such leaves or such a proof.
+        VerificationError: If no tree of this size, at least 1, has such leaves or such a proof.
     """
     if size < 1 or any(not 0 <= index < size for index in leaves):
         raise VerificationError(f"multiproof: a leaf is not in a tree of size {size}")

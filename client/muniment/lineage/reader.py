@@ -28,7 +28,7 @@ class Lookup(Protocol[K_contra, R]):
 
 
 class Reader:
-    """Reads whole answers until its budget is spent.
+    """Reads whole answers until its budget, in records over all lookups, is spent.
 
     Attributes:
         left: How many more records it may read.
@@ -40,7 +40,7 @@ class Reader:
     __slots__ = ("is_cut", "left", "manifests", "read")
 
     def __init__(self, budget: int) -> None:
-        """Takes the most records to read, over all lookups."""
+        """Takes the budget."""
         self.left = budget
         self.is_cut = False
         self.read: dict[int, Record] = {}
@@ -73,13 +73,7 @@ class Reader:
         keys: Sequence[K],
         is_enough: Callable[[K, tuple[Found[R], ...]], bool],
     ) -> list[tuple[tuple[Found[R], ...], bool]]:
-        """Reads page after page for each key until it is enough, and tells whether there is more.
-
-        Args:
-            lookup: What is looked up.
-            keys: What is asked for.
-            is_enough: Told a key and a page of what answers it.
-        """
+        """Reads pages for each key until `is_enough(key, page)`; tells whether there are more."""
         answers: list[tuple[tuple[Found[R], ...], bool]] = []
         for start in range(0, len(keys), _BATCH):
             batch = keys[start : start + _BATCH]

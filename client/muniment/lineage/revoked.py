@@ -65,10 +65,7 @@ class Revocations:
     ) -> list[Break]:
         """What is in force against a decision and the keys behind it; its run aside.
 
-        Args:
-            found: The decision.
-            issuers: Those of its run.
-            ended: When its run ended, if it has.
+        `issuers` are those of its run, `ended` is when that ended, if it has.
         """
         if not self.records and not self.edges:
             return []
@@ -177,11 +174,7 @@ def revocations_of(
     now: int,
     gateways: Gateways,
 ) -> Revocations:
-    """Reads the revocations of decisions, of the keys behind them, and of runs, in few batches.
-
-    Raises:
-        FactsError: If the facts cannot be read.
-    """
+    """Reads the revocations of decisions, of the keys behind them, and of runs, in few batches."""
     targets: dict[TargetRef, None] = {}
     for execution in executions:
         targets[TargetRef("execution", execution)] = None

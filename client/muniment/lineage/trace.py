@@ -55,7 +55,8 @@ def trace(
 ) -> Trace:
     """Traces a run to the origin of its authorization.
 
-    Costs two lookups for each hop of the longest chain of runs, and a few batches.
+    Costs two lookups for each hop of the longest chain of runs, and a few batches. The answer is
+    the same, in the same order, for the same facts and time.
 
     Args:
         execution: The run.
@@ -67,9 +68,6 @@ def trace(
         limit: Most records to read; beyond, the trace is `truncated`.
         tolerance: Seconds by which a producer's clock may differ from those of the witnesses.
         leeway: Seconds by which a run may act before its decision's ``not_before``.
-
-    Returns:
-        The same for the same facts and time, in the same order.
 
     Raises:
         FactsError: If the facts cannot be read.

@@ -4,6 +4,7 @@ Breadth first and without recursion, so neither a long chain nor a cycle harms: 
 visited once, and depth and number of edges are bounded.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -19,13 +20,7 @@ _BATCH: Final = 500
 
 
 class Step(NamedTuple):
-    """One edge of a walk.
-
-    Attributes:
-        depth: Hops from the start to the edge's near end: 0 for the start's own edges.
-        index: The edge's leaf index.
-        edge: The edge.
-    """
+    """One edge of a walk; `depth` is hops from the start to its near end, 0 for the start's own."""
 
     depth: int
     index: int  # type: ignore[assignment]  # hides tuple.index, which a step has no use for
@@ -59,16 +54,9 @@ def walk(
     depth: int = 64,
     limit: int = MAX_EDGES,
 ) -> Walk:
-    """Walks from a thing along all edges.
+    """Walks from a thing along all edges, at most `limit` of them and `depth` hops, both positive.
 
     Things of other logs are kept as ends of edges; what this log says of them is followed too.
-
-    Args:
-        start: The thing.
-        facts: The log.
-        direction: `ancestors` follows edges from `from` to `to`, `descendants` the other way.
-        depth: Most hops from the start, at least 1.
-        limit: Most edges, at least 1.
 
     Raises:
         FactsError: If the facts cannot be read.
@@ -76,40 +64,53 @@ def walk(
     """
     if depth < 1 or limit < 1:
         raise ValueError("depth and limit are at least 1")
+    found: list[Step] = []
+    truncated = False
+    # One hop more tells whether anything lies beyond the depth.
+    for step in steps(start, facts, direction, depth=depth + 1, limit=limit):
+        if step.depth == depth or len(found) == limit:
+            truncated = True
+            break
+        found.append(step)
+    return Walk(start, direction, facts.head, tuple(found), truncated)
+
+
+def steps(
+    start: Ref,
+    facts: Facts,
+    direction: Direction,
+    *,
+    depth: int,
+    limit: int,
+    into_other_logs: bool = True,
+) -> Iterator[Step]:
+    """Yields each edge within some hops once, nearest first; reads `limit` at a time for a thing.
+
+    Raises:
+        FactsError: If the facts cannot be read.
+    """
     origin = facts.head.origin
     forward = direction == "ancestors"
     lookup = facts.edges_from if forward else facts.edges_to
     seen, frontier = {start}, [start]
-    steps: dict[int, Step] = {}
-    for level in range(depth):
-        reached: list[Ref] = []
-        for first in range(0, len(frontier), _BATCH):
-            batch = frontier[first : first + _BATCH]
+    walked: set[int] = set()
+    for hops in range(depth):
+        level, frontier = frontier, []
+        for first in range(0, len(level), _BATCH):
+            batch = level[first : first + _BATCH]
             for thing, page in zip(batch, lookup(batch, limit=limit), strict=True):
                 entries: tuple[Found[Edge], ...] = page.entries
                 while entries:
                     for index, edge in entries:
-                        if index in steps:
+                        if index in walked:
                             continue
-                        if len(steps) == limit:
-                            found = tuple(steps.values())
-                            return Walk(start, direction, facts.head, found, truncated=True)
-                        steps[index] = Step(level, index, edge)
+                        walked.add(index)
+                        yield Step(hops, index, edge)
                         far = ref_of(edge.to if forward else edge.from_, origin)
-                        if far not in seen:
+                        if far not in seen and (into_other_logs or far.origin is None):
                             seen.add(far)
-                            reached.append(far)
+                            frontier.append(far)
                     if not page.more:
                         break
                     [page] = lookup([thing], after=entries[-1].index, limit=limit)
                     entries = page.entries
-        frontier = reached
-        if not frontier:
-            break
-    # What lies beyond the depth was not looked at; there may be nothing.
-    truncated = any(
-        page.entries
-        for first in range(0, len(frontier), _BATCH)
-        for page in lookup(frontier[first : first + _BATCH], limit=1)
-    )
-    return Walk(start, direction, facts.head, tuple(steps.values()), truncated)

@@ -17,12 +17,12 @@ from muniment.index.query import (
     MAX_DEPTH,
     MAX_LIMIT,
     Answer,
-    Direction,
     KeySeen,
     Search,
     Walk,
 )
 from muniment.lineage.facts import Ref
+from muniment.lineage.walk import Direction
 from muniment.records.kinds import Entity, ThingType
 from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
 from muniment.records.thingnames import thing_name

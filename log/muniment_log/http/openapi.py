@@ -6,7 +6,8 @@ from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, Typed
 
 from msgspec import Meta
 
-from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, MAX_WALK, Direction
+from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, MAX_WALK
+from muniment.lineage.walk import Direction
 from muniment.records.kinds import ThingType
 from muniment.records.manifest import LABEL, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
