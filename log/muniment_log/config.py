@@ -296,10 +296,6 @@ class LogConfig:
 def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
     """Reads log.toml, the key files and the policy that it names.
 
-    Args:
-        path: the file.
-        signers: the log's keys, when they are not to be read again.
-
     Raises:
         ConfigError: If anything in it cannot be used; names file and key.
     """

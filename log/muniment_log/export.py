@@ -69,12 +69,7 @@ class Target(Protocol):
 
 
 class Exported(NamedTuple):
-    """What an export did.
-
-    Attributes:
-        before: leaves under the target's checkpoint before.
-        size: leaves under it now.
-    """
+    """What an export did: leaves under the target's checkpoint before, and now."""
 
     before: int
     size: int
@@ -92,14 +87,9 @@ async def export(
 ) -> Exported:
     """Brings a target to the published tree of a log.
 
-    Args:
-        source: the log.
-        note: its published checkpoint; None when there is none yet.
-        origin: its origin.
-        keys: verifiers of its keys.
-        target: where to; empty, or an earlier export of the same log, complete or not.
-        tell: told now and then how many leaves are done, and how many there are.
-        old: verifiers of keys that it had before, by which the target's checkpoint may be.
+    The target is empty, or an earlier export of the same log, complete or not; `old` verifies keys
+    that the log had before, by which the target's checkpoint may be. `tell` is told now and then
+    how many leaves are done, and how many there are.
 
     Raises:
         RolledBackError: the target holds more than the log has published, or another history.
@@ -125,14 +115,8 @@ async def carry(
 ) -> RightEdge:
     """Brings the full bundles and tiles of a tree to a target, from where an earlier call got to.
 
-    Args:
-        source: the log; only full tiles and bundles are read, and the last bundle.
-        head: the tree.
-        target: where to.
-        tell: see `export`.
-
-    Returns:
-        The right edge of the tree, for its partial tiles.
+    Reads full tiles and bundles only, and the last bundle. Returns the tree's right edge, for its
+    partial tiles.
 
     Raises:
         StorageError: the leaves do not make the tree's root, or one of the two is damaged.

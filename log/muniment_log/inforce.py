@@ -31,9 +31,6 @@ RELOADED: Final = frozenset(
 def reread(now: LogConfig) -> LogConfig:
     """Reads a configuration again, and all that it names, for a log that runs; blocks.
 
-    Args:
-        now: what is in force.
-
     Raises:
         ConfigError: something cannot be used, or has changed that takes a restart; names it.
     """
@@ -84,9 +81,7 @@ class Witnesses:
     ) -> None:
         """Takes another configuration's policy and connections.
 
-        Args:
-            config: the configuration.
-            use: puts the new ones in the place of the old ones, before those are closed.
+        `use` puts the new ones in the place of the old ones, before those are closed.
 
         Raises:
             InputError: a file of `[outgoing]` cannot be used; nothing has changed then.
@@ -105,7 +100,6 @@ class PolicyInForce:
     """What the status tells of the policy and the configuration in force."""
 
     def __init__(self, config: LogConfig) -> None:
-        """The start of a process."""
         self._config = config
         self._file = InForce(config.path)
         self._since = self._file.since

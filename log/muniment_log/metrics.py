@@ -16,19 +16,9 @@ _LEAVES: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0)
 
 
 class LogMetrics:
-    """What an operator watches.
-
-    Attributes:
-        waiting_bytes: accepted but not yet durable.
-        refused: batches and records refused, by reason.
-        publish_seconds: from a signed head to its quorum.
-        witness_requests: add-checkpoint requests, by witness and result.
-        witness_size: the tree size that each witness has last cosigned.
-        stalled: 1 while the publisher wants a quorum and does not get one.
-    """
+    """What an operator watches."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """Registers them."""
         self._commit_seconds = metrics.histogram(
             "commit_seconds", "Time from taking a group of batches to its receipts."
         )

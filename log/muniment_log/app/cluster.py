@@ -70,13 +70,8 @@ async def serve(
 ) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight finish first.
 
-    Args:
-        config: the configuration.
-        is_frontend: serve the whole API; otherwise only health and metrics.
-        is_integrator: integrate and publish, whenever the lease is held.
-        listen: instead of the configuration's address.
-        ready: called with the URL once requests are taken.
-        clock: gives the time in Unix seconds.
+    A process that is no frontend serves only health and metrics. `listen` goes before the
+    configuration's address; `ready` is called with the URL once requests are taken.
 
     Raises:
         ConfigError: the log is no cluster.

@@ -66,10 +66,7 @@ async def serve(
 ) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight finish first.
 
-    Args:
-        config: the configuration.
-        ready: called with the URL once requests are taken.
-        clock: gives the time in Unix seconds.
+    `ready` is called with the URL once requests are taken.
 
     Raises:
         AbsentDatabaseError: there is no database.
@@ -162,17 +159,9 @@ async def serve(
 
 
 class EmbeddedStorage:
-    """One SQLite file as the storage that a log is opened from; see `LogStorage`.
-
-    Attributes:
-        stored: what was loaded.
-        edge: its right edge.
-        full: the file.
-        is_copy: whether `backup` made it, and nothing was added since.
-    """
+    """One SQLite file as the storage that a log is opened from; see `LogStorage`."""
 
     def __init__(self, store: SQLiteStore, stored: Loaded, *, is_copy: bool) -> None:
-        """Takes an open store, and what it has loaded."""
         self.stored = stored
         self.is_copy = is_copy
         self.edge = restore(stored.head, stored.fragments, stored.partials)

@@ -56,14 +56,7 @@ _PASSING: Final = (LeaseLostError, SwapLostError, UnavailableError, EngineRefuse
 
 
 class ClusterStorage:
-    """PostgreSQL and a bucket as the storage that a log is opened from; see `LogStorage`.
-
-    Attributes:
-        stored: what was loaded of the tree.
-        edge: its right edge, rebuilt from the bucket.
-        full: the bucket's full tiles.
-        is_copy: False; only files are copied by `backup`.
-    """
+    """PostgreSQL and a bucket as the storage that a log is opened from; see `LogStorage`."""
 
     def __init__(
         self,
@@ -75,7 +68,6 @@ class ClusterStorage:
         stored: StoredTree,
         edge: RightEdge,
     ) -> None:
-        """Takes what one term works with."""
         self.stored = stored
         self.edge = edge
         self.full = bucket
@@ -122,16 +114,6 @@ class Leadership:
         metrics: LogMetrics,
         clock: Callable[[], int],
     ) -> None:
-        """Takes what a term is made of.
-
-        Args:
-            config: the configuration in force.
-            lease_seconds: how long the lease lasts unless it is renewed.
-            database: where it and the tree's row are.
-            objects: where tiles are.
-            metrics: where to count.
-            clock: gives Unix seconds.
-        """
         self._config = config
         self._lease_seconds = lease_seconds
         self._database = database

@@ -108,15 +108,7 @@ class LogStorage(Protocol[H_co]):
 
 @dataclass(frozen=True, slots=True)
 class OpenLog(Generic[H_co]):
-    """A log that may be written.
-
-    Attributes:
-        tiles: reads the integrated tree.
-        heads: stores signed checkpoints.
-        publisher: signs and publishes heads.
-        listener: to be told of each commit.
-        doubts: whether records may be taken.
-    """
+    """A log that may be written."""
 
     tiles: EmbeddedTiles
     heads: H_co
@@ -136,13 +128,8 @@ async def open_log(
 ) -> OpenLog[H_co]:
     """Compares a log with all that is known of it, and puts its writing parts together.
 
-    Args:
-        config: the log's configuration.
-        storage: what is stored.
-        witnesses: those of the policy in force.
-        metrics: where to count.
-        is_committing: whether a commit is under way or follows at once.
-        now: Unix seconds, for signatures.
+    `is_committing` tells whether a commit is under way or follows at once; `now` gives Unix
+    seconds.
 
     Raises:
         RolledBackError: the storage, the bucket and the witnesses contradict each other.

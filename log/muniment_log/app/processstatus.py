@@ -39,15 +39,6 @@ class ProcessStatus:
         metrics: ClusterMetrics,
         made: datetime,
     ) -> None:
-        """Puts it together.
-
-        Args:
-            view: what is seen of the database.
-            leadership: this process's part in integrating.
-            signers: its keys.
-            metrics: the cluster's.
-            made: when the database's schema was made.
-        """
         self._made = made
         self._view = view
         self._leadership = leadership

@@ -24,12 +24,7 @@ _LOGGER: Final = logging.getLogger("muniment_log.app")
 
 
 class BackgroundTask(NamedTuple):
-    """A task that runs as long as the log serves; when one ends by an error, the process ends.
-
-    Attributes:
-        name: for logs and errors.
-        run: the task, until cancelled.
-    """
+    """A task that runs as long as the log serves; when one ends by an error, the process ends."""
 
     name: str
     run: Callable[[], Coroutine[Any, Any, None]]
@@ -49,16 +44,8 @@ async def serve_until_signal(
 ) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight finish before the tasks are cancelled.
 
-    Args:
-        file: the configuration, for its limits and origin.
-        api: what is served at `listen`.
-        admin: what is served at the administrative socket.
-        tasks: what runs beside it.
-        listen: the address.
-        admin_path: the socket; None for none.
-        tls: the certificate; None for plain HTTP.
-        ready: called with the URL once requests are taken.
-        told: what the line in the logs tells besides, when the log is ready.
+    `ready` is called with the URL once requests are taken; `told` goes to the line in the logs that
+    tells of it.
 
     Raises:
         OSError: the address cannot be bound.

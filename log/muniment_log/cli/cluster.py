@@ -46,9 +46,6 @@ _LISTEN: Final = _AddressType()
 def import_cluster_module(name: str) -> ModuleType:
     """Imports a module that needs the libraries of a cluster.
 
-    Args:
-        name: the module, below `muniment_log`.
-
     Raises:
         ConfigError: they are not installed; the message says how to.
     """

@@ -32,17 +32,9 @@ def init(
     passphrase_file: Path | None,
     passphrase: bytes | None,
 ) -> tuple[VKey, ...]:
-    """Writes keys, database and log.toml into a folder, which is made when absent.
+    """Writes keys, database and log.toml into a folder, made when absent; returns the vkeys.
 
-    Args:
-        folder: where to write.
-        origin: the log's origin.
-        listen: `host:port`.
-        passphrase_file: file that holds `passphrase`, to be named in the configuration.
-        passphrase: encrypts the keys.
-
-    Returns:
-        The vkeys of the log.
+    `passphrase` encrypts the keys; the configuration names `passphrase_file`, which holds it.
 
     Raises:
         MunimentError: A file exists already or cannot be written, or `origin` or `listen` is

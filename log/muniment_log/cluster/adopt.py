@@ -92,12 +92,10 @@ class Copied(NamedTuple):
 async def copy(
     path: Path, config: LogConfig, tell: Callable[[int, int], None] = lambda *_: None
 ) -> Copied:
-    """Copies the log in a file to the cluster of a configuration.
+    """Copies the log in a file to the cluster of a configuration with the same origin and keys.
 
-    Args:
-        path: the file; locked meanwhile, and not changed.
-        config: the cluster, with the same origin and keys.
-        tell: told now and then how many leaves are done, and how many there are.
+    The file is locked meanwhile, and not changed. `tell` is told now and then how many leaves are
+    done, and how many there are.
 
     Raises:
         DatabaseError: the file is in use, or a database cannot be used.

@@ -27,12 +27,6 @@ async def check_bucket(
 ) -> None:
     """Compares the bucket with the database, and brings the view up to date.
 
-    Args:
-        objects: the bucket.
-        view: what is seen of the database.
-        origin: the log's origin.
-        keys: verifiers of the log's keys.
-
     Raises:
         RolledBackError: the bucket holds a head of this log that the database does not have.
         StorageError: the bucket is another log's, or lacks what this one has stored.

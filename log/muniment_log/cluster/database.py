@@ -141,7 +141,6 @@ class Database:
     """A pool of connections to one log's database. Use `open`; `close` at the end."""
 
     def __init__(self, pool: asyncpg.Pool, patience: float) -> None:
-        """Takes over a pool; `patience` is in seconds."""
         self._pool = pool
         self._patience = patience
 
@@ -149,12 +148,9 @@ class Database:
     async def open(
         cls, url: str, *, connections: int = 4, patience: float = PATIENCE_SECONDS
     ) -> Database:
-        """Connects.
+        """Connects to a URL as libpq takes it, `postgresql://user@host/name`.
 
-        Args:
-            url: as libpq takes it, `postgresql://user@host/name`.
-            connections: most of them open at a time.
-            patience: seconds for which a failed transaction is tried again.
+        A failed transaction is tried again for `patience` seconds.
 
         Raises:
             DatabaseError: the URL cannot be used, or the server does not let us in.
@@ -211,9 +207,8 @@ class Database:
     async def transact(self, work: Callable[[Connection], Awaitable[T]], what: str) -> T:
         """Runs work in a transaction and commits it; work may run several times.
 
-        Args:
-            work: does it; an error that it raises rolls everything back and comes out of here.
-            what: says in errors what was done.
+        An error that `work` raises rolls everything back and comes out of here; others name `what`
+        was done.
 
         Raises:
             UnavailableError: the database cannot be reached; the outcome is unknown.

@@ -20,7 +20,6 @@ class BucketTarget:
     """A bucket, or a prefix in it, as the target of an export."""
 
     def __init__(self, store: ObjectStore) -> None:
-        """Takes the store."""
         self._store = store
 
     @property

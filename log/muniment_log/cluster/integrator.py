@@ -92,17 +92,6 @@ class Integrator:
         activity: CommitActivity,
         metrics: LogMetrics,
     ) -> None:
-        """Starts from the right edge of the stored tree.
-
-        Args:
-            store: the tree's row.
-            objects: where tiles are stored.
-            heads: stores the partial tiles of heads that may be shown.
-            edge: the right edge.
-            listener: told of each step.
-            activity: tells the publisher whether a step is under way.
-            metrics: where to count.
-        """
         self._store = store
         self._objects = objects
         self._heads = heads

@@ -57,14 +57,8 @@ async def rebind(
 ) -> None:
     """Changes the list as the keys of one configuration change; see `rotation.Record`.
 
-    A key goes only when all that stay have signed the published checkpoint.
-
-    Args:
-        database: the cluster's.
-        origin: the log's.
-        before: the configuration's keys.
-        after: its keys from now on.
-        commit: called inside the transaction, just before it ends; twice does no harm.
+    A key goes only when all that stay have signed the published checkpoint. `commit` is called
+    inside the transaction, just before it ends; twice does no harm.
 
     Raises:
         WrongIdentityError: the database belongs to another log, or a key that stays has not signed.

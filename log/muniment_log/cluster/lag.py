@@ -21,20 +21,13 @@ class Lag:
     """Remembers looks at the order, as far as they are not integrated."""
 
     def __init__(self) -> None:
-        """Nothing was seen yet."""
         self._seen: deque[tuple[float, int]] = deque()  # when, and up to which leaf
 
     def look(self, now: float, ordered: int, integrated: int) -> float:
-        """Takes a look, and says how long the oldest leaf outside the tree has waited.
+        """Takes a look, and says for how many seconds the oldest leaf outside the tree has waited.
 
-        Args:
-            now: seconds of a clock that never goes back.
-            ordered: leaves that have an index.
-            integrated: leaves in the tree.
-
-        Returns:
-            Seconds; 0 when everything is in the tree. Too much by the time between two looks, or by
-            the resolution, and for a long backlog by more.
+        0 when everything is in the tree. Too much by the time between two looks, or by the
+        resolution, and for a long backlog by more. `now` is of a clock that never goes back.
         """
         seen = self._seen
         while seen and seen[0][1] <= integrated:

@@ -54,7 +54,6 @@ class Lease:
     """
 
     def __init__(self, database: Database, holder: str, epoch: int, seconds: float) -> None:
-        """See `acquire`."""
         self.epoch = epoch
         self._database = database
         self._holder = holder
@@ -62,15 +61,9 @@ class Lease:
 
     @classmethod
     async def acquire(cls, database: Database, holder: str, seconds: float) -> Lease | None:
-        """Takes the lease if it is free.
+        """Takes the lease if it is free; None while somebody else holds it.
 
-        Args:
-            database: where it is.
-            holder: names this term and no other.
-            seconds: how long the lease lasts from each renewal.
-
-        Returns:
-            The lease; None while somebody else holds it.
+        `holder` names this term and no other; the lease lasts for `seconds` from each renewal.
 
         Raises:
             UnavailableError, StorageError: the database cannot be used.
@@ -89,8 +82,7 @@ class Lease:
     async def keep(self, status: Callable[[], bytes]) -> None:
         """Renews the lease at a third of its time, or when there is news, until cancelled.
 
-        Args:
-            status: what to tell the frontends, JSON.
+        `status` makes what the frontends are told, JSON.
 
         Raises:
             LeaseLostError: it is lost; whoever works under it must stop.

@@ -9,21 +9,9 @@ if TYPE_CHECKING:
 
 
 class ClusterMetrics:
-    """Served by frontends and integrators alike, since each of them sees the database.
-
-    Attributes:
-        led: 1 while some integrator holds the lease.
-        leads: 1 while it is this process.
-        epoch: the lease's; grows with every change of the holder.
-        ordered: leaves that have an index.
-        lag_leaves: those that are not in the tree yet.
-        lag_seconds: how long the oldest of these has waited.
-        published_time: when a checkpoint was last published, Unix seconds; 0 before the first.
-        blind: 1 while the database cannot be seen, and the rest is what was seen last.
-    """
+    """Served by frontends and integrators alike, since each of them sees the database."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """Registers them."""
         self.led: Final = metrics.gauge("led", "1 while some integrator holds the lease.")
         self.leads: Final = metrics.gauge("leads", "1 while this process holds the lease.")
         self.epoch: Final = metrics.gauge("lease_epoch", "Grows with each holder of the lease.")

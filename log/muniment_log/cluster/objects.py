@@ -66,7 +66,6 @@ class ObjectStore:
     """A bucket of an S3-compatible store, all keys below one prefix. Belongs to one event loop."""
 
     def __init__(self, client: S3Client) -> None:
-        """See `open`."""
         self._client = client
 
     @classmethod
@@ -183,16 +182,10 @@ class ObjectStore:
             raise first_error(group) from group
 
     async def swap(self, key: str, data: bytes, expected: Version | None) -> Version:
-        """Writes an object that changes, if it is still what the caller has read.
+        """Writes an object that changes, if it is still of the version that the caller has read.
 
-        Args:
-            key: which.
-            data: its new content.
-            expected: the version that it replaces; None when there must be none.
-
-        Returns:
-            The new version. An object that holds `data` already counts as written: by an attempt
-            whose answer was lost, most likely.
+        Returns the new version; None expects that there is no object. One that holds `data` already
+        counts as written: by an attempt whose answer was lost, most likely.
 
         Raises:
             SwapLostError: it is of another version.

@@ -131,14 +131,7 @@ class PostgresOrder:
         wake: Callable[[], None] = lambda: None,
         kept: int = KEPT,
     ) -> None:
-        """Takes an open database of this program's schema, and how much may wait in it.
-
-        Args:
-            database: the database.
-            backlog: how much may wait.
-            wake: called when something was ordered: an integrator in this process need not poll.
-            kept: see `recall.KEPT`.
-        """
+        """Calls `wake` when something was ordered: an integrator in this process need not poll."""
         self._database = database
         self._backlog = backlog
         self._wake = wake

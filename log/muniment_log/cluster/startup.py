@@ -35,7 +35,6 @@ class Startup:
     """The patience of one start, for all that it waits for."""
 
     def __init__(self, cluster: ClusterTable) -> None:
-        """Begins to count `engine_seconds` now."""
         self._cluster = cluster
         self._deadline = asyncio.get_running_loop().time() + cluster.engine_seconds
 

@@ -45,15 +45,7 @@ class ObjectTiles:
         damaged: Callable[[DamagedTileError], object] = lambda _: None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """Takes the store.
-
-        Args:
-            store: where the tiles are.
-            published: the newest published tree that this process knows; the empty one before the
-                first. Nothing beyond it is given out.
-            damaged: told of each read that found a damaged tile.
-            cache_bytes: most bytes of entry bundles kept in memory.
-        """
+        """Gives out nothing beyond the tree of `published`, the newest that this process knows."""
         self._store = store
         self._published = published
         self._damaged = damaged

@@ -71,7 +71,6 @@ class TreeStore:
     """The tree's row and the heads, as the integrator of one epoch writes them."""
 
     def __init__(self, database: Database, epoch: int) -> None:
-        """Writes for an epoch of the lease."""
         self._database = database
         self._epoch = epoch
 
@@ -132,12 +131,9 @@ class TreeStore:
         return runs
 
     async def move(self, change: Integration, size: int, signed: bytes | None) -> None:
-        """Moves the tree and drops the entries that are in full bundles now.
+        """Moves the tree and drops the entries that are in full bundles now, `size` bytes in all.
 
-        Args:
-            change: what was integrated; its tiles are stored already.
-            size: bytes of the entries.
-            signed: the signed checkpoint of the new head, if there is one.
+        The tiles of the change are stored already.
 
         Raises:
             LeaseLostError: another integrator works.

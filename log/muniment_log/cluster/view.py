@@ -103,12 +103,8 @@ class PublishedView:
     ) -> None:
         """Takes the database; `look` once before anything is asked.
 
-        Args:
-            database: the cluster's.
-            metrics: the log's.
-            cluster_metrics: the cluster's.
-            keep: called when the epoch has changed, as it does with the log's keys: raises
-                `WrongIdentityError` when this process may not go on.
+        `keep` is called when the epoch has changed, as it does with the log's keys: it raises
+        `WrongIdentityError` when this process may not go on.
         """
         self.published: SignedCheckpoint | None = None
         self.integrated = Head(0, b"")

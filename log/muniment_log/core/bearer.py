@@ -38,7 +38,6 @@ class Tokens:
     """
 
     def __init__(self, tokens: Sequence[Token] = ()) -> None:
-        """Takes the tokens, of different digests."""
         self._tokens = tuple(tokens)
         self.holders = frozenset(token.holder for token in tokens)
 

@@ -129,12 +129,8 @@ class Budgets:
     def charge(self, producer: str, *, records: int = 0, size: int = 0) -> None:
         """Takes what a request costs from the budget of its producer, however little is left.
 
-        A request larger than what is left passes, and the next one waits until it is paid back.
-
-        Args:
-            producer: whose it is, for certain; `check` has not refused it.
-            records: number of records.
-            size: bytes of the request's body.
+        A request larger than what is left passes, and the next one waits until it is paid back. The
+        producer is known for certain, and `check` has not refused it; `size` is in bytes.
         """
         self._account(producer).charge(records, size)
 

@@ -18,11 +18,8 @@ async def upper_partials(
     """The partial tiles above level 0 of a tree, as `integrate.restore` takes them.
 
     The hashes of a partial tile are the roots of full tiles of the level below: at most 255 are
-    read for each of a handful of levels.
-
-    Args:
-        size: leaves in the tree.
-        read: gives full tiles at (level, index), in the order asked for.
+    read for each of a handful of levels. `read` gives full tiles at (level, index), in the order
+    asked for.
 
     Raises:
         StorageError: a tile is not a full one.

@@ -32,13 +32,9 @@ _LOGGER: Final = logging.getLogger(__name__)
 def read_own_checkpoint(
     note: bytes, what: str, origin: str, keys: Sequence[Verifier]
 ) -> Checkpoint:
-    """Reads a stored checkpoint that a key of this log must have signed.
+    """Reads a stored checkpoint that one key of this log at least must have signed.
 
-    Args:
-        note: the signed note.
-        what: names it in errors.
-        origin: the log's origin.
-        keys: verifiers of the log's keys; the signature of one suffices.
+    Errors call it `what`.
 
     Raises:
         StorageError: it is damaged, of another log, or signed by none of the keys.
@@ -66,14 +62,7 @@ class HeadSigner:
     def __init__(
         self, origin: str, signers: Sequence[Signer], now: Callable[[], int], last: bytes | None
     ) -> None:
-        """Starts after the newest head ever signed.
-
-        Args:
-            origin: the log's origin.
-            signers: the log's keys, the Ed25519 one first.
-            now: Unix seconds.
-            last: the newest signed checkpoint as stored.
-        """
+        """Starts after `last`, the newest signed checkpoint; the Ed25519 signer comes first."""
         self._origin = origin
         self._signers = signers
         self._now = now

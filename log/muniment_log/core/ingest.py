@@ -128,10 +128,6 @@ def examine(frames: Frames, forms: Forms) -> Generator[None, None, Batch]:
 
     Costs about 10 µs a record.
 
-    Args:
-        frames: the batch.
-        forms: what the log has learned of usual decisions.
-
     Raises:
         MalformedBatchError: the records are not those of the manifest.
         BadRecordError: one is not canonical, not valid, or another producer's.
@@ -178,15 +174,8 @@ def receiving(
 ) -> Generator[None, None, Request]:
     """Does `completing`, and finds out what the records are recognised by when they come again.
 
-    Args:
-        body: see `completing`.
-        lines: likewise.
-        producer: likewise.
-        now_ms: likewise.
-        new_id: likewise.
-        key: the request's Idempotency-Key.
-        traceparent: the request's `traceparent` header (W3C Trace Context). A single record of a
-            run that states none gets it, if it is valid.
+    `key` is the request's Idempotency-Key. A single record of a run that states no `traceparent`
+    (W3C Trace Context) gets the request's, if it is valid.
 
     Raises:
         FormatError, BadRecordError, TooManyRecordsError: see `completing`.
@@ -240,13 +229,8 @@ def completing(
 ) -> Generator[None, None, list[bytes]]:
     """Completes the records of a JSON object, array, or lines, in steps; returns them.
 
-    Args:
-        body: JSON, or newline-delimited JSON, of which empty lines are skipped.
-        lines: whether it is newline-delimited.
-        producer: whose records they are.
-        now_ms: Unix milliseconds, the time of records without one.
-        new_id: makes a fresh id.
-        finish: makes each record what it shall be, of its text and what was made of that.
+    Of lines, empty ones are skipped. Records without a time get `now_ms`, Unix milliseconds.
+    `finish` makes each record what it shall be, of its text and what was made of that.
 
     Raises:
         FormatError: the body is not JSON, or there is no record.

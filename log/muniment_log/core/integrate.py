@@ -144,10 +144,8 @@ def restore(
 ) -> RightEdge:
     """Rebuilds the right edge from what storage holds, and checks it against the tree's root.
 
-    Args:
-        head: the tree as stored.
-        fragments: the framed fragments of the partial bundle, in order.
-        partials: level → (tile index, hashes) of the last stored tile of each level above 0.
+    `fragments` are the framed ones of the partial bundle, in order; `partials` has level → (tile
+    index, hashes) of the last stored tile of each level above 0.
 
     Raises:
         StorageError: what is stored does not make this tree.

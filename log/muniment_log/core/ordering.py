@@ -50,11 +50,7 @@ class Ordering(NamedTuple):
 
 
 class StreamsMovedError(LogError):
-    """Nothing was ordered: streams continue elsewhere than their batches believed.
-
-    Attributes:
-        states: where they continue.
-    """
+    """Nothing was ordered: streams continue elsewhere than believed, where `states` says."""
 
     def __init__(self, states: dict[StreamKey, StreamState]) -> None:
         super().__init__(f"{len(states)} streams were moved by another process")
@@ -133,12 +129,9 @@ class Kept(NamedTuple):
 
 
 def kept_of(orderings: Sequence[Ordering], first: int, kept: int) -> list[Kept]:
-    """What is to be kept of batches that have got their indices.
+    """What is to be kept of batches whose first record got the leaf index `first`.
 
-    Args:
-        orderings: the batches.
-        first: leaf index of the first record.
-        kept: records of one stream for which recalls are kept.
+    `kept` is how many records of one stream recalls are kept for.
     """
     found: list[Kept] = []
     at = first

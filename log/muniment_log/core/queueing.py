@@ -118,7 +118,6 @@ class Queue:
     """
 
     def __init__(self, framer: TokenFramer, leaves: int, size: int) -> None:
-        """Takes who frames records, and the most leaves and bytes of a group."""
         self.is_committing = False
         self.is_held = False
         self.batches: deque[Pending] = deque()

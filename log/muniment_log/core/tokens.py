@@ -50,7 +50,6 @@ class TokenFramer:
     """Builds the batches of the log's own streams."""
 
     def __init__(self, origin: str, signer: Signer) -> None:
-        """Takes the log's origin and its Ed25519 signer."""
         self._origin = origin
         self._signer = signer
         self._keys: dict[str, StreamKey] = {}  # producers are configured, so they are few

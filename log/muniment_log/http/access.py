@@ -14,14 +14,9 @@ if TYPE_CHECKING:
 
 
 class AccessControl:
-    """What lets requests in; the admission may be replaced while the log serves.
-
-    Attributes:
-        admission: who may submit and who may read.
-    """
+    """What lets requests in; the admission may be replaced while the log serves."""
 
     def __init__(self, admission: Admission) -> None:
-        """Starts with an admission."""
         self.admission = admission
 
     def producer(self, request: Request) -> str:

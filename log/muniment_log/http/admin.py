@@ -39,15 +39,9 @@ class Admin:
         metrics: Metrics,
         apply: Callable[[LogConfig], Awaitable[None]],
     ) -> None:
-        """Shows and changes what is in force.
+        """Shows what `state` tells, and puts configurations in force by `apply`.
 
-        Args:
-            config: the configuration in force.
-            access: what lets requests in.
-            state: tells how far the log is, and its witnesses.
-            metrics: the log's metrics, to show.
-            apply: puts a configuration in force; raises MunimentError when it cannot, and has
-                changed nothing then.
+        `apply` raises MunimentError when it cannot, and has changed nothing then.
         """
         self.config = config
         self._access = access

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 def socket_of(admin: Path, role: str) -> Path:
     """Where this process listens; names of processes that are gone are removed.
 
-    Args:
-        admin: the configured path.
-        role: `frontend`, `integrator` or `serve`.
+    The role is `frontend`, `integrator` or `serve`.
     """
     for path in _sockets(admin):
         with suppress(ValueError, PermissionError):
@@ -36,8 +34,7 @@ def socket_of(admin: Path, role: str) -> Path:
 def ask_all(admin: Path, method: str, target: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Asks each process that listens; blocks. See `unixsocket.ask`.
 
-    Returns:
-        Answers and refusals, by role and process number.
+    Gives answers and refusals, by role and process number.
 
     Raises:
         NotRunningError: nobody listens.

@@ -41,15 +41,8 @@ def build(
 ) -> App:
     """Puts the routes together over the ports.
 
-    Args:
-        access: who may submit and read, and the origin.
-        budgets: how much they may submit.
-        sequencer: orders batches.
-        publisher: the published head.
-        tiles: reads the tree.
-        metrics: where to count.
-        index: how far the index is, and its answers; None when the log keeps none.
-        cluster: how the cluster is that the log runs on; raises `Problem` when nothing works.
+    Without an index, lookups answer that the log keeps none. `cluster` tells how the cluster is
+    that the log runs on; it raises `Problem` when nothing works.
     """
     app = App(metrics, ERRORS)
     reads = Reads(publisher, tiles)

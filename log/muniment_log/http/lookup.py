@@ -50,7 +50,6 @@ class Lookup:
     """Handlers of the calls that the index answers."""
 
     def __init__(self, reads: IndexReads | None) -> None:
-        """Takes the index; None when the log keeps none."""
         self._reads = reads
 
     async def decision(self, request: Request) -> Response:

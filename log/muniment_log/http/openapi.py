@@ -304,12 +304,7 @@ PATHS, _SCHEMAS = paths_and_schemas(_CALLS, _PROBLEMS, bodies.Evaluation, bodies
 
 
 def document(origin: str, version: str) -> dict[str, Any]:
-    """Makes the document of one log.
-
-    Args:
-        origin: The log's origin.
-        version: The program's version.
-    """
+    """Makes the document of one log."""
     return openapi.document(
         f"Muniment log {origin}",
         version,

@@ -41,7 +41,6 @@ class Query:
         publisher: PublishedHead,
         tiles: TileSource,
     ) -> None:
-        """Reads through the ports, up to what is published."""
         self._access = access
         self._sequencer = sequencer
         self._publisher = publisher

@@ -36,7 +36,6 @@ class Reads:
     """Handlers of the static reads."""
 
     def __init__(self, publisher: PublishedHead, tiles: TileSource) -> None:
-        """Reads through the tile source, up to what is published."""
         self._publisher = publisher
         self._tiles = tiles
 

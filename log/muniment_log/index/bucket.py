@@ -110,15 +110,7 @@ class BucketBundles:
 def bucket_index(
     config: LogConfig, path: Path, head: PublishedHead, tiles: TileSource, metrics: Metrics
 ) -> tuple[IndexProcess, IndexReads]:
-    """The index of a frontend: its child process, and its answers.
-
-    Args:
-        config: the log's configuration.
-        path: the index's file, this frontend's alone.
-        head: the published head.
-        tiles: reads the tree.
-        metrics: where to count.
-    """
+    """The index of a frontend, in a file of its own: its child process, and its answers."""
     file = config.file
     source = ["--bucket", config.cluster.object_store]
     for signer in config.signers:

@@ -109,10 +109,7 @@ class LogFile:
 async def keep(log: Log, index: Path, reached: Callable[[int], None]) -> None:
     """Keeps the index up to date until cancelled, or until its file is deleted.
 
-    Args:
-        log: the log; closed at the end.
-        index: the index; created when absent.
-        reached: told of each size.
+    The log is closed at the end. The index is created when absent; `reached` is told of each size.
 
     Raises:
         DatabaseError: a file cannot be used.

@@ -53,14 +53,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class IndexFiles:
-    """What the child works with.
-
-    Attributes:
-        source: the arguments by which it finds the log.
-        index: the index.
-        log_level: of the child's log.
-        log_format: of the child's log.
-    """
+    """What the child works with; `source` are the arguments by which it finds the log."""
 
     source: tuple[str, ...]
     index: Path

@@ -36,9 +36,7 @@ class Clock:
     async def wait(self, event: asyncio.Event, seconds: float | None) -> bool:
         """Waits for an event, for a time at the most; returns whether it was set in time.
 
-        Args:
-            event: the event.
-            seconds: None waits for ever.
+        None waits for ever.
         """
         if seconds is None:
             return await event.wait()

@@ -18,7 +18,6 @@ class CommitListener:
     """Tells the tile source and the publisher of every commit, in this order."""
 
     def __init__(self, tiles: EmbeddedTiles, publisher: Publisher, metrics: LogMetrics) -> None:
-        """Tells `tiles` first: whoever learns of a head can read its tiles."""
         self._tiles = tiles
         self._publisher = publisher
         self._metrics = metrics

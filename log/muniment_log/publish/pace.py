@@ -32,11 +32,7 @@ class PublisherLimits:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Computes how many seconds are left, never less than 0, from `now` on the publisher's clock.
-
-    Attributes:
-        limits: the deadlines.
-    """
+    """Computes how many seconds are left, at least 0, from `now` on the publisher's clock."""
 
     limits: PublisherLimits
 

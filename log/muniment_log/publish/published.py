@@ -73,7 +73,6 @@ class HeadWaiters:
     """Those who wait for a published tree of some size. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        """Nobody waits yet."""
         self._futures: list[tuple[int, asyncio.Future[SignedCheckpoint]]] = []
         self._published = 0
         self._stopped = False

@@ -92,23 +92,10 @@ class Publisher:
         is_committing: Callable[[], bool],
         clock: Clock | None = None,
     ) -> None:
-        """Continues from what is stored.
+        """Continues from what is stored: the integrated head, the signed and published notes.
 
-        Args:
-            signer: signs heads.
-            store: stores signed checkpoints.
-            tiles: reads the tree, and stores published checkpoints.
-            policy: what a quorum is; None when the log publishes uncosigned.
-            witnesses: the clients of the policy's witnesses.
-            metrics: where to count.
-            limits: the deadlines.
-            doubts: told of each answer of a witness.
-            head: the integrated head.
-            signed: the newest signed checkpoint.
-            published: the published checkpoint.
-            is_committing: whether a commit is under way or follows at once, so that a signature
-                can ride in its transaction.
-            clock: paces the rounds; None for the system's.
+        Without a policy the log publishes uncosigned. `is_committing` tells whether a commit is
+        under way or follows at once, so that a signature can ride in its transaction.
         """
         self._signer = signer
         self._store = store

@@ -43,20 +43,14 @@ async def check_witnesses(
 ) -> list[WitnessClient]:
     """Compares the tree with what the witnesses remember, and notes the sizes they tell.
 
-    A witness that cannot be asked only causes a warning: it may be down, and later rounds with it
+    All are asked at the same time, for `seconds`. What none of `keys` signed proves nothing. A
+    witness that cannot be asked only causes a warning: it may be down, and later rounds with it
     would fail anyway.
-
-    Args:
-        witnesses: whom to ask, all at the same time.
-        origin: the log's origin.
-        keys: verifiers of the log's own keys; what they did not sign proves nothing.
-        tiles: the tree on disk.
-        head: its size and root.
-        seconds: how long to wait for all of them.
 
     Returns:
         The witnesses that answered and show no checkpoint of this log: they have none, or have no
         monitoring endpoint, and then only their answer to add-checkpoint can tell.
+
 
     Raises:
         RolledBackError: a witness knows a head of this log that the tree does not contain.
@@ -118,15 +112,10 @@ class PastCheck:
         head: Callable[[], Head],
         still_leads: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
-        """Compares with one tree.
+        """Compares with the tree on disk, whose head `head` gives.
 
-        Args:
-            origin: the log's origin.
-            keys: verifiers of the log's own keys.
-            tiles: the tree on disk.
-            head: gives its size and root, now.
-            still_leads: raises an error of its own when another process writes the tree now: what
-                the witness has seen then is that process's.
+        `still_leads` raises an error of its own when another process writes the tree now: what the
+        witness has seen then is that process's.
         """
         self._origin = origin
         self._keys = keys
@@ -197,13 +186,9 @@ class Doubts:
     ) -> None:
         """Begins with what is known at the start.
 
-        Args:
-            check: looks for a checkpoint that proves what a witness says.
-            policy: says what a quorum is; None when the log has no witnesses.
-            witnesses: all of them.
-            silent: those of them that show no checkpoint of this log.
-            seconds: how long to wait for their answers to the first head.
-            unproven: why this tree may not be all that there is, if there is a reason to think so.
+        The `silent` show no checkpoint of this log, and have `seconds` to answer the first head.
+        `unproven` says why this tree may not be all that there is, if there is a reason to think
+        so.
         """
         self._check = check
         self._policy = policy
@@ -330,10 +315,7 @@ class Doubts:
     async def weigh(self, witness: WitnessClient, what: str, beyond: int | None) -> None:
         """A witness says that it has cosigned what the tree does not contain.
 
-        Args:
-            witness: the witness.
-            what: its words.
-            beyond: the size that it names; None when it says that a root differs.
+        `beyond` is the size that it names; None when it says that a root differs.
 
         Raises:
             RolledBackError: it has a checkpoint that proves it.

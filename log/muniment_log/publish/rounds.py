@@ -173,7 +173,6 @@ class Workers:
         makes_quorum: Callable[[set[str]], bool],
         clock: Clock,
     ) -> None:
-        """Takes the workers, and what says whether witnesses of these names make a quorum."""
         self._clock = clock
         self._makes_quorum = makes_quorum
         self._workers = tuple(workers)

@@ -86,11 +86,9 @@ class WitnessClient:
         signed: SignedCheckpoint,
         prove: Callable[[int, int], Awaitable[Sequence[bytes]]],
     ) -> Cosigned:
-        """Asks for cosignatures of a checkpoint.
+        """Asks for cosignatures of a checkpoint that the log has signed and stored already.
 
-        Args:
-            signed: the checkpoint, signed by the log and already stored.
-            prove: makes the consistency proof between two sizes.
+        `prove` makes the consistency proof between two sizes.
 
         Raises:
             WitnessError: no valid cosignature came; the message says why.
@@ -182,14 +180,9 @@ class WitnessClient:
 
 
 class Session:
-    """The connections to all witnesses; an async context manager that closes them.
-
-    Attributes:
-        seconds: time for one request.
-    """
+    """The connections to all witnesses; an async context manager that closes them."""
 
     def __init__(self, seconds: float, access: Access) -> None:
-        """Connects as `access` says."""
         self.seconds: Final = seconds
         self._tls: SSLContext | Literal[True] = access.ssl()
         self._clients: list[HttpClient] = []

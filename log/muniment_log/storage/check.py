@@ -62,11 +62,7 @@ class Report(Findings):
 def check(path: Path, origin: str, keys: Sequence[Verifier], *, full: bool) -> Report:
     """Checks the database of a log; a log that runs on it is not disturbed.
 
-    Args:
-        path: the file.
-        origin: the log's origin.
-        keys: verifiers of all the log's keys.
-        full: read everything; costs about as much as auditing the log.
+    A full check reads everything, and costs about as much as auditing the log.
 
     Raises:
         DatabaseError: there is no such database, or it cannot be opened.

@@ -27,7 +27,6 @@ class Contents:
     """The rows of one file; each call reads them anew."""
 
     def __init__(self, path: Path) -> None:
-        """Takes the file."""
         self._path = path
 
     def streams(self) -> Iterator[list[tuple[StreamKey, StreamState]]]:

@@ -60,14 +60,6 @@ class EmbeddedTiles:
         *,
         damaged: Callable[[DamagedTileError], object] = lambda _: None,
     ) -> None:
-        """Starts from the committed right edge and the stored published checkpoint.
-
-        Args:
-            store: where full tiles are.
-            edge: the committed right edge.
-            published: the published checkpoint as stored.
-            damaged: told of each read that found a damaged tile.
-        """
         self._store = store
         self._edge = edge
         self._published = published

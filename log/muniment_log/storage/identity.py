@@ -23,12 +23,8 @@ def check_identity(
 ) -> None:
     """Compares what a storage is bound to with the log that wants to use it.
 
-    Args:
-        owned: vkey → origin, as stored; empty for a storage that was not bound before.
-        origin: the log's origin.
-        keys: the log's vkeys.
-        where: names the storage in errors.
-        are_all: whether they must be all of its keys; otherwise they may be some of them.
+    `owned` has vkey → origin, as stored; nothing for a storage that was not bound before. With
+    `are_all` the keys must be all of its keys, otherwise they may be some of them.
 
     Raises:
         WrongIdentityError: it belongs to another origin or to other keys.
@@ -48,10 +44,6 @@ def check_signed(note: bytes, keys: Sequence[str]) -> None:
     """Checks that all keys have signed the published checkpoint, before another one goes.
 
     By it those who hold these keys alone believe what was published.
-
-    Args:
-        note: the checkpoint.
-        keys: vkeys.
 
     Raises:
         WrongIdentityError: one of them has not.

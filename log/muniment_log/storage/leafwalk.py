@@ -71,12 +71,9 @@ class _Walk:
 
 
 def walk(db: sqlite3.Connection, asked: Collection[int], sink: Sink) -> Walked:
-    """Reads all leaves and tells what follows from them.
+    """Reads all leaves and tells what follows from them; `db` is inside a transaction.
 
-    Args:
-        db: a connection inside a transaction.
-        asked: tree sizes whose roots are wanted.
-        sink: told of tiles and batches.
+    The roots of the tree sizes `asked` for come with it; `sink` is told of tiles and batches.
 
     Raises:
         sqlite3.Error: the file cannot be read.

@@ -28,7 +28,6 @@ class Readers:
     """A pool of connections. Make one with `open`; close it before the writer."""
 
     def __init__(self, connections: Sequence[aiosqlite.Connection], opened: AsyncExitStack) -> None:
-        """Takes over opened connections and what closes them; use `open`."""
         self._idle: Final = list(connections)
         self._free = asyncio.Semaphore(len(connections))
         self._opened = opened

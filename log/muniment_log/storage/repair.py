@@ -34,11 +34,9 @@ _PUT_TILE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What a repair did.
+    """What a repair did: what the check found first, and what it finds now.
 
-    Attributes:
-        before: what the check found first.
-        after: what it finds now; what cannot be rebuilt from leaves is still there.
+    What cannot be rebuilt from leaves is still there.
     """
 
     before: Report
@@ -53,11 +51,6 @@ class Repaired:
 
 async def repair(path: Path, origin: str, keys: Sequence[Verifier]) -> Repaired:
     """Rebuilds what can be rebuilt, and tells what was and what is still damaged.
-
-    Args:
-        path: the database.
-        origin: the log's origin.
-        keys: verifiers of all the log's keys.
 
     Raises:
         DatabaseError: the database is not there, in use, or cannot be opened.

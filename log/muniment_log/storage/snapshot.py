@@ -35,11 +35,6 @@ class LogSnapshot:
     """One query-only connection to a log's database; belongs to one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the database.
-
-        Raises:
-            DatabaseError: it is not there or cannot be opened.
-        """
         if not path.is_file():
             raise DatabaseError(f"{path}: no such database")
         self._path = path

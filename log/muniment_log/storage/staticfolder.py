@@ -25,7 +25,6 @@ class StaticFolder:
     """A `Target` of exports. Files are readable by everybody, as far as the umask allows."""
 
     def __init__(self, folder: Path) -> None:
-        """Takes the folder; it is made when something is written."""
         self._folder = folder
         self._made: set[Path] = set()
 

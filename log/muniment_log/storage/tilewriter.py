@@ -44,15 +44,10 @@ async def write_tiles(objects: Creating, change: Integration) -> None:
 async def write_partials(
     objects: Creating, edge: RightEdge, stored: Collection[str] = ()
 ) -> frozenset[str]:
-    """Stores the partial tiles and the partial bundle of a head; see `write_tiles`.
+    """Stores the partial tiles and the partial bundle of a head, and returns their paths.
 
-    Args:
-        objects: where.
-        edge: the head's.
-        stored: the paths of those that are there; a high level keeps its partial tile for long.
-
-    Returns:
-        The paths of the head's partial tiles and bundle.
+    Those in `stored` are there already: a high level keeps its partial tile for long. See
+    `write_tiles`.
     """
     items = {}
     for level, hashes in enumerate(edge.partials):
