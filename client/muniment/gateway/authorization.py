@@ -60,7 +60,7 @@ async def authorize(
     edges: Iterable[RecordInput],
     timeout: float | None,  # noqa: ASYNC109 - the batch must outlive the caller's deadline
 ) -> Permit:
-    """``Gateway.authorize``.
+    """Logs a decision and gives its permit; see ``Gateway.authorize``.
 
     Raises:
         Denied: In every case but one.
@@ -75,7 +75,7 @@ async def authorize(
             raise FormatError("kind: expected a decision")
     except Exception as error:
         # Not only the errors that we know: who cannot say why still may not run anything.
-        denial = denial_of_error(error)
+        denial = denial_of(error)
         if (members := members_of(decision)) is not None:
             denial = denial_of_members(members, denial)
             denial = await record_reduced(gateway, members, denial, timeout)
@@ -95,14 +95,7 @@ async def authorize_call(
     edges: Iterable[RecordInput],
     outcome: PendingOutcome,
 ) -> Permit:
-    """Authorises a governed call, whose outcome has its place already.
-
-    Args:
-        gateway: A gateway with a policy.
-        decision: The decision.
-        entry: Its bytes.
-        edges: As for ``Gateway.authorize``.
-        outcome: The call's; it is over when there is no permit.
+    """Authorises a governed call, whose outcome has its place already; it is over without a permit.
 
     Raises:
         Denied: In every case but one.
@@ -131,11 +124,12 @@ async def _permit_or_outcome(
     passage = Passage()
     try:
         if not decision.allowed:
-            raise await _recorded_denial(gateway, decision, entry, timeout)
+            index, trouble = await record_denial(gateway, decision, entry, timeout)
+            raise denial_of_decision(decision, index, trouble)
         try:
             entries = [entry, *gateway.prepare(edges)]
         except Exception as error:
-            denial = denial_of_error(error)
+            denial = denial_of(error)
             raise await record_reduced(gateway, json.loads(entry), denial, timeout) from error
         receipts = await gateway.submit_encoded(
             entries, published=True, timeout=timeout, passage=passage
@@ -159,24 +153,8 @@ async def note_failure(error: BaseException, keeping: Coroutine[Any, Any, None])
         error.add_note(f"the outcome is not kept: {lost}")
 
 
-async def _recorded_denial(
-    gateway: "Gateway",
-    decision: Decision,
-    entry: bytes,
-    timeout: float | None,  # noqa: ASYNC109 - see authorize
-) -> Denied:
-    index, trouble = await record_denial(gateway, decision, entry, timeout)
-    return denial_of_decision(decision, index, trouble)
-
-
 def denial_of_decision(decision: Decision, index: int | None, trouble: str = "") -> Denied:
-    """The denial that a decision of false states.
-
-    Args:
-        decision: The decision.
-        index: Its leaf index; None when it could not be logged.
-        trouble: Where it is instead, in words.
-    """
+    """The denial that a decision of false states; ``trouble`` says where it is without a leaf."""
     codes = decision.denial.codes if decision.denial is not None else _PLAIN_NO
     where = f", leaf {index}" if index is not None else ""
     reasons = [f"decision {decision.id} is false{where}"]
@@ -186,14 +164,9 @@ def denial_of_decision(decision: Decision, index: int | None, trouble: str = "")
 
 
 def denial_of(error: BaseException) -> Denied:
-    """The denial that an exception means, be it one already, an error, or a cancellation."""
+    """The denial that an exception means: itself if it is one; an unexpected one is one too."""
     if isinstance(error, Denied):
         return error
-    return denial_of_error(error)
-
-
-def denial_of_error(error: BaseException) -> Denied:
-    """The denial that an error of the client means; an unexpected one is a denial too."""
     code: DenialCode = "authorization_discontinuity"
     if isinstance(error, Unreachable | NotPublished):
         code = "governance_mesh_discontinuity"
@@ -203,7 +176,7 @@ def denial_of_error(error: BaseException) -> Denied:
 
 
 def denial_of_verdict(verdict: Verdict) -> Denied:
-    """The denial of a verdict that does not permit."""
+    """The denial of a verdict that does not permit, with a reason for each finding."""
     return Denied(
         verdict.codes, [finding.sentence for finding in verdict.findings], index=verdict.index
     )

@@ -19,7 +19,7 @@ from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
 
 from muniment.errors import Denied, GatewayClosed, MunimentError, Undelivered, WrongLoop
 from muniment.gateway import gateway as asynchronous
-from muniment.gateway.authorization import denial_of_error
+from muniment.gateway.authorization import denial_of
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT
 from muniment.gateway.outcomes import KEEPING
 from muniment.gateway.receipts import Receipt
@@ -52,11 +52,7 @@ class Options(TypedDict, total=False):
 
 
 class Gateway:
-    """One stream of one gateway, for threads; a context manager. See ``muniment.Gateway``.
-
-    Raises:
-        ValueError: If an argument is out of range or the URL is not one.
-    """
+    """One stream of one gateway, for threads; a context manager. See ``muniment.Gateway``."""
 
     def __init__(self, log_url: str, signer: Signer, **options: Unpack[Options]) -> None:
         self._gateway = asynchronous.Gateway(log_url, signer, **options)
@@ -69,7 +65,7 @@ class Gateway:
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        """Opens the gateway.
+        """Opens the gateway, once.
 
         Raises:
             Unreachable, Refused, BadAnswer: If the log cannot say where the stream stands.
@@ -123,12 +119,7 @@ class Gateway:
         published: bool = False,
         timeout: float | None = None,
     ) -> list[Receipt]:
-        """See ``muniment.Gateway.submit``.
-
-        Raises:
-            Undelivered: Also when the gateway's own thread does not answer.
-            GatewayClosed, WrongLoop: As ``run``.
-        """
+        """See ``muniment.Gateway.submit``, and ``run`` for the errors of the thread."""
         entries = self._gateway.prepare(records)
         work = self._gateway.submit_encoded(entries, published=published, timeout=timeout)
         return self.run(work, timeout=timeout)
@@ -140,12 +131,7 @@ class Gateway:
         edges: Iterable[RecordInput] = (),
         timeout: float | None = None,
     ) -> Permit:
-        """See ``muniment.Gateway.authorize``.
-
-        Raises:
-            Denied: Whenever there is no permit.
-            ValueError: If the gateway has no policy.
-        """
+        """See ``muniment.Gateway.authorize``; raises ``Denied`` whenever there is no permit."""
         try:
             # As they are now: in the other thread they could change meanwhile.
             [entry] = self._gateway.prepare([decision])
@@ -156,15 +142,10 @@ class Gateway:
         except Denied:
             raise
         except MunimentError as error:
-            raise denial_of_error(error) from error
+            raise denial_of(error) from error
 
     def put(self, records: Iterable[RecordInput]) -> None:
-        """Puts records into the durable spool, see ``muniment.gateway.spool.Spool.put``.
-
-        Raises:
-            RuntimeError: If the gateway has no spool.
-            GatewayClosed, WrongLoop, Undelivered: As ``run``.
-        """
+        """Puts records into the durable spool; see ``Spool.put``, and ``run`` for its errors."""
         self._home.check_process()
         entries = self._gateway.prepare(records)
         self.run(self._gateway.spool.put(entries))
@@ -172,10 +153,8 @@ class Gateway:
     def run(self, work: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
         """Runs a coroutine on the gateway's loop, and waits for it.
 
-        Args:
-            work: The coroutine.
-            timeout: Seconds that it should take at the most; the gateway's deadline when None.
-                ``GRACE`` seconds after them it is cancelled, and not waited for.
+        It should take at most ``timeout`` seconds, or the gateway's deadline; ``GRACE`` seconds
+        after them it is cancelled, and not waited for.
 
         Raises:
             GatewayClosed: If the gateway is closed, or is while the work runs, or was opened by
@@ -219,9 +198,7 @@ class Gateway:
         return loop
 
     def close(self, timeout: float | None = None) -> None:
-        """Delivers what was accepted, then closes; safe to call twice. See ``muniment.Gateway``.
-
-        In a fork of the process that opened it there is nothing to close.
+        """Delivers what was accepted, then closes; safe to call twice, and in a fork.
 
         Raises:
             WrongLoop: If the gateway's own loop calls.

@@ -44,9 +44,8 @@ def is_coroutine_function(function: Callable[..., Any]) -> bool:
     """Whether calls of a callable are awaited; checks that they run at all.
 
     Raises:
-        TypeError: If a call of it would not run it: a generator or async generator function, a
-            class, or something that is no callable; also inside of partials, methods, callable
-            objects and wrappers (``functools.wraps``).
+        TypeError: If a call would not run it: a generator function, a class, or what cannot be
+            called; also inside of partials, methods, callable objects and wrappers.
     """
     name = getattr(function, "__qualname__", None) or repr(function)
     if isinstance(function, classmethod | staticmethod | property | functools.partialmethod):
@@ -77,7 +76,7 @@ def tool_name(function: Callable[..., Any]) -> str:
 
     Raises:
         TypeError: If it has no name of its own: a partial, a lambda, a callable object, and what
-            wraps one of them (``functools.wraps``).
+            wraps one of them.
     """
     own: str | None = getattr(function, "__name__", None)
     if own is None or any(
@@ -132,10 +131,9 @@ def _outer(layers: list[Any]) -> Iterator[Any]:
 
 
 def close_unrun(result: object) -> str | None:
-    """Closes the coroutines and generators in a result: nothing of them ran, and nothing will.
+    """Closes the coroutines and generators in a result; returns the type of one of them.
 
-    Returns:
-        The type of one of them; None if there is none.
+    Nothing of them ran, and nothing will.
     """
     found = None
     for value in _values(result):

@@ -28,11 +28,8 @@ _RECEIVERS: Final = frozenset({"self", "cls"})
 class Bound:
     """What a call is about, as it was at some moment; nobody else holds any of it.
 
-    Attributes:
-        resource: The AuthZEN resource.
-        commitment: To the arguments, or to what stands for them.
-        defaults: The same of the defaults that stand in for arguments and can change; None if there
-            are none, or one is no JSON.
+    ``commitment`` is to the arguments, or to what stands for them; ``defaults`` to the defaults
+    that stand in for arguments and can change, None if there are none, or one is no JSON.
     """
 
     resource: dict[str, Any]
@@ -51,10 +48,8 @@ class Bound:
 class CallBinding:
     """Tells what calls of one function are about.
 
-    Args:
-        function: The function.
-        resource: The resource, or what makes it of a call's arguments.
-        bind: What stands for a call's arguments, made of them; None for the arguments themselves.
+    ``resource`` is the resource, or makes it of a call's arguments; ``bind``, if there is one,
+    makes of them what stands for them.
     """
 
     def __init__(
@@ -75,12 +70,7 @@ class CallBinding:
             function = function.func
 
     def take(self, args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str) -> Bound:
-        """Takes what a call is about, now.
-
-        Args:
-            args: The call's arguments.
-            kwargs: Those with names.
-            nonce: The nonce of the commitment.
+        """Takes what a call is about, now; ``nonce`` is that of its commitments.
 
         Raises:
             FormatError: If the arguments have no canonical form and nothing stands for them.
@@ -95,11 +85,7 @@ class CallBinding:
         kwargs: dict[str, Any],
         nonce: str,
     ) -> Bound:
-        """What a call is about, now, whose resource was taken.
-
-        Raises:
-            FormatError, Exception: As ``take``.
-        """
+        """As ``take``, of a call whose resource was taken."""
         return Bound(
             resource,
             self._commitment(args, kwargs, nonce),
@@ -107,11 +93,7 @@ class CallBinding:
         )
 
     def resource(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The call's resource, now.
-
-        Raises:
-            Exception: What the caller's ``resource`` raises.
-        """
+        """The call's resource, now; raises what the caller's ``resource`` raises."""
         resource = self._resource(*args, **kwargs) if callable(self._resource) else self._resource
         return deepcopy(dict(resource))
 

@@ -32,7 +32,6 @@ from muniment.gateway.submissions import Piece, Queue
 from muniment.http.logclient import (
     LogClient,
     LogReceipt,
-    PublishedPart,
     receipt_of,
 )
 from muniment.local.backoff import Backoff
@@ -66,16 +65,7 @@ class Flight:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOptions:
-    """How a stream's batches are made and sent.
-
-    Attributes:
-        origin: The log's origin.
-        stream: The stream's label.
-        policy: Verifies published checkpoints, or None.
-        batch_records: Most records in a batch.
-        window: Most batches in flight.
-        publish_wait: Seconds that the log may take to publish.
-    """
+    """How a stream's batches are made and sent; see ``Gateway`` for what each option means."""
 
     origin: str
     stream: str
@@ -86,13 +76,7 @@ class DeliveryOptions:
 
 
 class Delivery:
-    """The batches of one stream.
-
-    Args:
-        client: The log.
-        signer: Signs the manifests.
-        options: How.
-        place: Sequence number of the next record, and leaf hash of the last manifest.
+    """The batches of one stream; it stands at ``place``: next number, last manifest's leaf hash.
 
     Attributes:
         queue: What waits for a batch; call ``pump`` after adding to it.
@@ -295,7 +279,7 @@ class Delivery:
         innocent: list[Piece] = []
         begin = 0
         for piece in flight.pieces:
-            end = begin + piece.stop - piece.start
+            end = begin + len(piece)
             if culprit is None:
                 piece.submission.refuse(piece, refusal)
             elif begin <= culprit < end:
@@ -324,7 +308,13 @@ class Delivery:
         failure: MunimentError | None = None
         if receipt.published is not None:
             try:
-                published = self._verify(flight, receipt, receipt.published)
+                published = check_published(
+                    receipt.published,
+                    first=receipt.first,
+                    leaf_hashes=flight.batch.leaf_hashes[: receipt.count],
+                    origin=self._options.origin,
+                    policy=self._options.policy,
+                )
             except (BadAnswer, VerificationError, FormatError) as error:
                 failure = error
         elif flight.published and not unpublished:
@@ -338,37 +328,19 @@ class Delivery:
             receipt.size,
             published,
         )
-        index, at = receipt.first, 0
-        hashes = flight.batch.leaf_hashes
+        begin = 0
         for piece in flight.pieces:
             submission = piece.submission
-            size = piece.stop - piece.start
+            end = begin + len(piece)
             if submission.published:
                 if failure is not None:
                     submission.fail(failure)
                 submission.unpublished = submission.unpublished or unpublished
-            entries = piece.entries
-            submission.give(
-                [
-                    Receipt(number, entry, leaf, batch)
-                    for number, entry, leaf in zip(
-                        range(index + at, index + at + size),
-                        entries,
-                        hashes[at : at + size],
-                        strict=True,
-                    )
-                ]
-            )
-            at += size
-
-    def _verify(self, flight: Flight, receipt: LogReceipt, part: PublishedPart) -> Published:
-        return check_published(
-            part,
-            first=receipt.first,
-            leaf_hashes=flight.batch.leaf_hashes[: receipt.count],
-            origin=self._options.origin,
-            policy=self._options.policy,
-        )
+            hashes = flight.batch.leaf_hashes[begin:end]
+            pairs = zip(piece.entries, hashes, strict=True)
+            numbered = enumerate(pairs, receipt.first + begin)
+            submission.give([Receipt(n, entry, leaf, batch) for n, (entry, leaf) in numbered])
+            begin = end
 
 
 def _durable(flight: Flight, problem: Problem) -> LogReceipt | None:

@@ -79,15 +79,6 @@ class Gateway:
     Concurrent callers share batches: a batch leaves at once when none is in flight, and what
     arrives meanwhile is gathered into the next; full batches leave up to ``window`` at a time.
 
-    Attributes:
-        stream: The stream's label.
-        sequence: Where the stream stood when the gateway was opened: its next record's number.
-        producer: The key name that records are from.
-        policy: See below.
-        window: See below.
-        deadline: See below.
-        unfinished: Outcomes that are being written.
-
     Args:
         log_url: The log's base URL.
         signer: Signs the manifests; its key name is the records' producer.
@@ -100,10 +91,15 @@ class Gateway:
         window: Most batches in flight.
         deadline: Seconds that ``submit`` waits when it is not told otherwise.
         publish_wait: Seconds that the log may take to publish, see ``submit``.
-        spool: A file for records that must not wait for the log (see ``spool``); delivered on the
-            stream of this label with ``.spool`` appended.
-        access: CA, client certificate and read token; by default the environment's (see
-            ``access``).
+        spool: A file for records that must not wait for the log, delivered on the stream of
+            this label with ``.spool`` appended.
+        access: CA, client certificate and read token; by default the environment's.
+
+    Attributes:
+        sequence: Where the stream stood when the gateway was opened: its next record's number.
+        producer: The key name that records are from.
+        salts: The salt of its commitments: that beside the spool; without one, nobody keeps it.
+        unfinished: Outcomes that are being written.
 
     Raises:
         ValueError: If an argument is out of range or the URL is not one.
@@ -155,7 +151,7 @@ class Gateway:
         self._delivery: Delivery | None = None
         self._spool_path = None if spool is None else Path(spool)
         self._spool: Spool | None = None
-        self._salts = Salts.passing()
+        self.salts = Salts.passing()
         self._url = log_url
 
     # Life
@@ -180,7 +176,7 @@ class Gateway:
                     ),
                     self._preparer,
                 )
-                self._salts = await asyncio.to_thread(Salts.make, self._spool_path)
+                self.salts = await asyncio.to_thread(Salts.make, self._spool_path)
         except BaseException:
             if self._spool is not None:
                 await self._spool.close(drain=0)
@@ -232,11 +228,7 @@ class Gateway:
 
     @property
     def origin(self) -> str:
-        """The log's origin.
-
-        Raises:
-            RuntimeError: Before the gateway is open, when it was not given.
-        """
+        """The log's origin; unless it was given, known once the gateway is open."""
         if self._origin is None:
             raise RuntimeError("the origin is known once the gateway is open")
         return self._origin
@@ -245,11 +237,6 @@ class Gateway:
     def has_spool(self) -> bool:
         """Whether a spool is open."""
         return self._spool is not None
-
-    @property
-    def salts(self) -> Salts:
-        """The salt of its commitments: that beside the spool; without one, nobody keeps it."""
-        return self._salts
 
     @property
     def spool(self) -> Spool:
@@ -265,9 +252,8 @@ class Gateway:
     async def close(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - a bound for the drain, not for the call
         """Delivers what was accepted from callers, then closes; safe to call twice.
 
-        Args:
-            timeout: Most seconds for the delivery; the gateway's deadline when None. What is
-                undelivered then fails with ``GatewayClosed``; the spool keeps its own.
+        What is undelivered after ``timeout`` seconds, or the gateway's deadline, fails with
+        ``GatewayClosed``; the spool keeps its own.
 
         Raises:
             WrongLoop: If another event loop has it.
@@ -318,17 +304,12 @@ class Gateway:
     ) -> list[Receipt]:
         """Logs records, in order; returns one receipt a record once all of them are durable.
 
-        Members ``v``, ``id``, ``time`` and ``producer`` are filled in where missing. The records
-        of one call are logged in one batch when they fit.
+        Members ``v``, ``id``, ``time`` and ``producer`` are filled in where missing. The records of
+        one call are logged in one batch when they fit.
 
-        Cancelling the call, like its deadline, ends the waiting: records that are in a batch
-        already will be logged, the others will not.
-
-        Args:
-            records: Typed records, JSON objects as bytes or text, or mappings.
-            published: Wait for the quorum's cosignatures too; the receipts then carry a verified
-                checkpoint and can make proofs.
-            timeout: Seconds to wait; the gateway's deadline when None.
+        With ``published`` it waits for the quorum's cosignatures too, and the receipts can make
+        proofs. Cancelling the call, like its deadline (``timeout`` seconds), ends the waiting:
+        records that are in a batch already will be logged, the others will not.
 
         Raises:
             RecordError: If a record is not one; with its number from 0, and names the member.
@@ -355,13 +336,8 @@ class Gateway:
         """Logs a decision; returns its permit once a quorum's cosigned proof was verified here.
 
         Fails closed: there is a permit, or there is an exception, and nothing may run. A decision
-        of false is logged too, and then denied with its codes.
-
-        Args:
-            decision: As for ``submit``; a decision.
-            edges: Lineage edges to log right behind it, in the same batch: see ``lineage_edges``.
-                They are not logged with a denial.
-            timeout: Seconds for all of it; the gateway's deadline when None.
+        of false is logged too, and then denied with its codes. ``edges`` are logged right behind
+        the decision, in the same batch, and not with a denial: see ``lineage_edges``.
 
         Raises:
             Denied: Whatever the reason; see ``authorization`` for the codes. When the deadline
@@ -379,15 +355,9 @@ class Gateway:
         timeout: float | None = None,  # noqa: ASYNC109 - see submit
         passage: Passage | None = None,
     ) -> list[Receipt]:
-        """Like ``submit``, of records that are complete and canonical already.
+        """Like ``submit``, of records that are complete and canonical; the log refuses what is not.
 
-        They are not checked here; the log refuses what they get wrong.
-
-        Args:
-            entries: The records.
-            published: As for ``submit``.
-            timeout: As for ``submit``.
-            passage: Says, when the call has failed, whether the log may have them all the same.
+        When the call has failed, ``passage`` says whether the log may have them all the same.
         """
         self._home.check()
         limit = self.deadline if timeout is None else timeout

@@ -51,9 +51,8 @@ def governed(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Makes a decorator: calls of what it decorates run with a permit, or raise ``Denied``.
 
-    Args:
-        gateway: An open gateway with a policy and a spool by the time of the first call.
-        **options: See ``Options``; ``decide`` and ``subject`` are required.
+    The gateway must be open, with a policy and a spool, by the time of the first call. See
+    ``Options``, of which ``decide`` and ``subject`` are required.
 
     Raises (decorating):
         TypeError: If an option is missing or unknown, a call of the function would not run it (a

@@ -50,10 +50,10 @@ Decide: TypeAlias = Callable[[JsonObject], Any]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a governed callable.
+    """One call of a governed callable, which is a run.
 
     Attributes:
-        execution: Id of the run that the call is.
+        execution: The run's id.
         request: The AuthZEN request.
         parent: The run that triggered the call, if any.
         inputs: Commitment to the arguments, or to what stands for them.
@@ -105,11 +105,7 @@ class Options(TypedDict, total=False):
 
 
 def check_options(options: Options) -> None:
-    """Checks that the options are there, and no others.
-
-    Raises:
-        TypeError: As for arguments.
-    """
+    """Raises a ``TypeError``, as for arguments, if an option is missing or unknown."""
     if unknown := options.keys() - Options.__annotations__.keys():
         raise TypeError(f"governed() got an unexpected argument {min(unknown)!r}")
     if missing := Options.__required_keys__ - options.keys():
@@ -129,11 +125,7 @@ class Wait(Protocol):
 
 
 async def await_within(work: Awaitable[T], seconds: float, what: str) -> T:
-    """Awaits something that may not let itself be cancelled.
-
-    Raises:
-        TimeoutError: If it takes longer than so many seconds.
-    """
+    """Awaits what may not let itself be cancelled; ``TimeoutError`` after so many seconds."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task}, timeout=seconds)
@@ -146,26 +138,14 @@ async def await_within(work: Awaitable[T], seconds: float, what: str) -> T:
 
 @dataclass(frozen=True, slots=True)
 class Permitted:
-    """A call that may run, and now must have an outcome.
-
-    Attributes:
-        call: The call.
-        outcome: Its outcome, to be kept.
-    """
+    """A call that may run, and now must have an outcome."""
 
     call: Call
     outcome: PendingOutcome
 
 
 class Governing:
-    """The steps of the calls of one function.
-
-    Args:
-        function: The function.
-        gateway: The gateway, on its own loop.
-        wait: Waits for what happens there.
-        options: How calls are governed.
-    """
+    """The steps of the calls of one function; ``wait`` waits for the loop of the gateway."""
 
     def __init__(
         self, function: Callable[..., Any], gateway: Gateway, wait: Wait, options: Options
@@ -188,7 +168,7 @@ class Governing:
             self._signature = inspect.signature(lambda *_, **__: None)
 
     async def permit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Permitted:
-        """Everything before the run.
+        """Takes every step before the run.
 
         Raises:
             TypeError: If the function does not take these arguments; nothing is decided.
@@ -269,10 +249,9 @@ class Governing:
     async def _bind(
         self, asked: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str
     ) -> tuple[Bound, str | None]:
-        """What the call is about, and the run that triggers it; notes the request.
+        """Tells what the call is about, and which run triggers it; notes the request in ``asked``.
 
-        Raises:
-            Denied: If that cannot be told, or what runs cannot be bound to it; it is recorded.
+        A ``Denied``, on record, if that cannot be told, or what runs cannot be bound to it.
         """
         request = asked["request"] = {"action": {"name": self._action}}
         try:
@@ -331,11 +310,7 @@ class Governing:
                 raise denial_of_verdict(found)
 
     async def _evaluate(self, request: JsonObject) -> dict[str, Any]:
-        """The policy engine's answer; nobody else holds any of it.
-
-        Raises:
-            Denied: If it fails, gives none in time, or none that is one.
-        """
+        """The policy engine's answer, all of it copied; ``Denied`` if it gives none."""
         try:
             said = await self._ask(self._decide(deepcopy(request)), "the policy engine")
             # One copy, of which all is read: the object could say something else the next time.
@@ -350,11 +325,7 @@ class Governing:
             return response
 
     def _decision(self, call: Call, asked: dict[str, Any]) -> tuple[Decision, bytes]:
-        """The decision's record, and its bytes.
-
-        Raises:
-            FormatError: If it cannot be a record, or ``complete`` gave no decision of this call.
-        """
+        """The decision's record and bytes; a ``FormatError`` if ``complete`` gave another's."""
         members: dict[str, Any] = {
             "v": 1,
             "kind": "decision",
@@ -395,11 +366,7 @@ def _copy(call: Call) -> Call:
 
 
 def _check_own(record: Record, call: Call, *, allowed: bool) -> Decision:
-    """Checks that a record, which ``complete`` may have made, is still the decision of this call.
-
-    Raises:
-        FormatError: Naming the member that says something else.
-    """
+    """Checks that what ``complete`` may have made is still the decision of this call."""
     if not isinstance(record, Decision):
         raise FormatError("complete= gave back another kind of record than a decision")
     pairs: list[tuple[str, Any, Any]] = [("execution", record.execution, call.execution)]

@@ -38,12 +38,9 @@ _LOOK: Final = 0.02
 class Guard:
     """Verifies permits for one runtime.
 
-    Args:
-        trust: Whom to trust and what to insist on. When it names no gateways, those count that the
-            replica keeps (``muniment follow --gateway``).
-        replica: The verified replica; None to judge without facts on lineage and revocations, which
-            ``trust`` has to allow.
-        catch_up: Seconds that the replica may take to reach a permit.
+    When ``trust`` names no gateways, those count that the replica keeps (``muniment follow
+    --gateway``). Without a replica a permit is judged without facts on lineage and revocations,
+    which ``trust`` has to allow. ``catch_up`` is how many seconds it may take to reach a permit.
     """
 
     def __init__(
@@ -55,12 +52,7 @@ class Guard:
         self._is_accepted = False  # the replica, by the policy: once, as only its follower writes
 
     async def verdict(self, permit: Permit, context: Context) -> Verdict:
-        """Judges a permit; takes the facts of ``context`` from the replica.
-
-        Args:
-            permit: The permit.
-            context: What the runtime knows and wants; its ``facts`` are replaced.
-        """
+        """Judges a permit; takes the facts of ``context`` from the replica."""
         if self.replica is None:
             return verify_permit(permit, context, self.trust)
         deadline = time.monotonic() + self._catch_up
@@ -81,23 +73,14 @@ class Guard:
             await asyncio.sleep(_LOOK)
 
     async def check(self, permit: Permit, context: Context) -> Verdict:
-        """Judges a permit; returns the verdict when it permits.
-
-        Raises:
-            Denied: In every other case.
-        """
+        """Judges a permit; returns the verdict when it permits, and raises ``Denied`` otherwise."""
         verdict = await self.verdict(permit, context)
         if not verdict.permitted:
             raise denial_of_verdict(verdict)
         return verdict
 
     def check_blocking(self, permit: Permit, context: Context) -> Verdict:
-        """As ``check``, for callers without an event loop.
-
-        Raises:
-            Denied: Unless the verdict permits; inside of a running event loop, which it would
-                stop, at once.
-        """
+        """As ``check``, for callers without an event loop: a running one, it denies at once."""
         if _is_in_loop():
             raise Denied(("authorization_discontinuity",), [_IN_LOOP], index=permit.index)
         answers: SimpleQueue[Verdict | BaseException] = SimpleQueue()

@@ -18,12 +18,7 @@ KEEPING: Final = 10.0
 
 
 def unrun_outcome(members: Mapping[str, Any], codes: "Sequence[DenialCode]") -> dict[str, Any]:
-    """The outcome of a run that was or may have been allowed, and never began.
-
-    Args:
-        members: The outcome's other members, its ``execution`` at least.
-        codes: Why.
-    """
+    """The outcome of a run that may have been allowed and never began, with these codes."""
     denial = {"codes": list(dict.fromkeys(codes))}
     return {"kind": "outcome", **members, "status": "aborted", "denial": denial}
 
@@ -35,11 +30,10 @@ class Unfinished:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def finish(self, work: Callable[[], Coroutine[Any, Any, None]], what: str) -> None:
-        """Waits for the work, for KEEPING seconds.
+        """Waits for the work, for KEEPING seconds; raises what it raises.
 
         Raises:
             Undelivered: If it takes longer; it goes on.
-            Exception: What the work raises.
         """
         task = asyncio.create_task(work())
         self._tasks.add(task)
@@ -69,6 +63,7 @@ class PendingOutcome:
         is_being_authorized: Whether the decision is being authorised: who does that says what
             became of it, and nobody else.
         has_permit: Whether a permit was given.
+        abandoned: Why nobody waits for the permit any more; empty while somebody does.
     """
 
     def __init__(self, spool: "Spool", call: int, members: Mapping[str, Any]) -> None:
@@ -79,15 +74,11 @@ class PendingOutcome:
         self._call = call
         self._members = members
         self._is_over = False
-        self._denied: tuple[DenialCode, ...] = ()
+        self.abandoned: tuple[DenialCode, ...] = ()
 
     @classmethod
     async def begin(cls, gateway: "Gateway", members: Mapping[str, Any]) -> "PendingOutcome":
         """Sets room aside in a gateway's spool, before anything is decided.
-
-        Args:
-            gateway: The gateway.
-            members: The outcome without its status.
 
         Raises:
             RuntimeError: If the gateway has no spool.
@@ -101,11 +92,7 @@ class PendingOutcome:
         return cls(spool, call, members)
 
     async def keep(self, status: "RunStatus", **members: Any) -> None:
-        """Keeps how the call ended; the first word counts.
-
-        Raises:
-            MunimentError: If it cannot be kept; see ``Spool.end``.
-        """
+        """Keeps how the call ended; the first word counts. See ``Spool.end`` for what it raises."""
         await self._end({**self._members, **members, "status": status})
 
     async def keep_unrun(self, codes: "Sequence[DenialCode]") -> None:
@@ -132,11 +119,6 @@ class PendingOutcome:
         if self.has_permit:
             await self.keep_unrun(codes)
         elif self.is_being_authorized:
-            self._denied = tuple(codes)
+            self.abandoned = tuple(codes)
         else:
             self.drop()
-
-    @property
-    def abandoned(self) -> "tuple[DenialCode, ...]":
-        """Why nobody waits for the permit any more; empty while somebody does."""
-        return self._denied

@@ -1,7 +1,7 @@
 """What a gateway gets back for its records: receipts, and proofs once a quorum has cosigned.
 
-A receipt is the log's promise: on disk, an index for ever, in the tree. A
-published receipt is more: a checkpoint and a proof, checked here before anyone sees it.
+A receipt is the log's promise: on disk, an index for ever, in the tree. A published receipt is
+more: a checkpoint and a proof, checked here before anyone sees it.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,10 @@ from muniment.tlog.tlogproof import TlogProof
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The checkpoint that covers a batch, and its records' inclusion proofs, all checked.
+    """The checkpoint that covers a batch, and one inclusion proof a record in order, all checked.
 
-    Attributes:
-        checkpoint: The log's checkpoint, with the cosignatures it came with.
-        proofs: One inclusion proof a record, in the records' order.
-        cosigned: The verified checkpoint when the gateway has a policy; None without one: then
-            the proofs lead to the checkpoint's root, but nobody checked who signed it.
+    Without a policy ``cosigned`` is None: then the proofs lead to the checkpoint's root, but nobody
+    checked who signed it.
     """
 
     checkpoint: SignedCheckpoint
@@ -57,14 +54,7 @@ class BatchReceipt:
 
 
 class Receipt(NamedTuple):
-    """Where one record stands in the log.
-
-    Attributes:
-        index: Its leaf index.
-        entry: Its bytes, exactly as logged.
-        leaf_hash: Their RFC 6962 leaf hash.
-        batch: The batch it was logged in.
-    """
+    """Where one record stands in the log; ``leaf_hash`` is the RFC 6962 hash of ``entry``."""
 
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
     entry: bytes
@@ -72,11 +62,7 @@ class Receipt(NamedTuple):
     batch: BatchReceipt
 
     def tlog_proof(self) -> TlogProof:
-        """The record's C2SP tlog-proof.
-
-        Raises:
-            ValueError: If the record was submitted without waiting for publication.
-        """
+        """The record's C2SP tlog-proof; a ``ValueError`` without ``published=True``."""
         published = self.batch.published
         if published is None:
             raise ValueError("the receipt has no proof: submit with published=True")
@@ -88,11 +74,7 @@ class Receipt(NamedTuple):
 
 
 def check_receipt(answer: LogReceipt, *, count: int) -> None:
-    """Checks that a receipt can be that of a batch of ``count`` records.
-
-    Raises:
-        BadAnswer: If its numbers contradict each other or the batch.
-    """
+    """Raises ``BadAnswer`` if a receipt cannot be that of a batch of ``count`` records."""
     if (
         answer.first < 0
         or answer.count != count
@@ -115,12 +97,8 @@ def check_published(
 ) -> Published:
     """Checks the published part of a receipt: the checkpoint, then each record's proof.
 
-    Args:
-        part: What the log sent.
-        first: Leaf index of the first record.
-        leaf_hashes: The records' leaf hashes, without the manifest's.
-        origin: The log's origin.
-        policy: Verifies the checkpoint's signatures; with None they stay unverified.
+    ``leaf_hashes`` are the records', from leaf ``first`` on, without the manifest's. Without a
+    policy the checkpoint's signatures stay unverified.
 
     Raises:
         BadAnswer: If the part is malformed.

@@ -67,30 +67,17 @@ async def record_reduced(
 ) -> Denied:
     """Logs a denial whose decision cannot be recorded as it is, reduced as far as it must be.
 
-    Args:
-        gateway: An open gateway.
-        members: The decision's members, whatever they are.
-        denial: The denial, with the codes that are recorded.
-        timeout: As for ``Gateway.submit``.
-
-    Returns:
-        The denial, with its leaf index; its reasons say so when it is not recorded.
+    Returns the denial with its leaf index; its reasons say so when it is not recorded.
     """
-    where = ""
     try:
         entry = _reduced_entry(gateway, members, denial.codes)
         record = parse_record(entry)
         assert isinstance(record, Decision)  # noqa: S101 - made so
         index, trouble = await record_denial(gateway, record, entry, timeout)
-        where = f"recorded as decision {record.id}, leaf {index}"
+        where = trouble or f"recorded as decision {record.id}, leaf {index}"
     except Exception as error:  # noqa: BLE001 - a denial is one whatever keeps it from the log
-        index, trouble = None, f"the denial is not recorded: {error}"
-    reasons = [*denial.reasons]
-    if trouble:
-        reasons.append(trouble)
-    elif index is not None:
-        reasons.append(where)
-    return Denied(denial.codes, reasons, index=index)
+        index, where = None, f"the denial is not recorded: {error}"
+    return Denied(denial.codes, [*denial.reasons, where], index=index)
 
 
 def members_of(decision: RecordInput) -> Mapping[str, Any] | None:

@@ -37,13 +37,10 @@ def running(execution: str) -> Iterator[None]:
 
 
 def carry_run(function: Callable[P, R]) -> Callable[P, R]:
-    """Ties a function to the run that is going on now, wherever it is called.
+    """Ties a function to the run that is going on now, if any, wherever it is called.
 
-    For executors and threads, which do not take over the context:
-    ``pool.submit(carry_run(search), query)``.
-
-    Returns:
-        The function as it is when no run is going on.
+    For executors and threads, which do not take over the context: ``pool.submit(carry_run(search),
+    query)``.
     """
     run = current_run()
     if run is None:

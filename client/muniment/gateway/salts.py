@@ -25,10 +25,9 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class Salts:
-    """Makes the nonces of one gateway's commitments; any thread may use it."""
+    """Makes the nonces of one gateway's commitments of 32 secret bytes; any thread may use it."""
 
     def __init__(self, secret: bytes) -> None:
-        """Takes the secret, 32 random bytes; use ``make`` or ``read``."""
         self._secret = secret
 
     @classmethod
@@ -46,11 +45,7 @@ class Salts:
 
     @classmethod
     def read(cls, spool: Path | str) -> Self:
-        """Reads the salt beside a spool, which a gateway may have open.
-
-        Raises:
-            MunimentError: If it cannot be read, or is damaged.
-        """
+        """Reads the salt beside a spool, which a gateway may have open; raises as ``make``."""
         path = _beside(spool)
         text = read_private(path, _WHAT, most=2 * _SIZE + 1)
         try:
@@ -69,27 +64,18 @@ class Salts:
     def nonce(self, record: str, member: str) -> str:
         """The nonce of a member of a record: 32 hexadecimal digits, always the same.
 
-        Args:
-            record: The id of the run that an outcome is about, or of a decision.
-            member: Where the commitment stands, e.g. ``inputs.arguments``.
+        ``record`` is the id of the run that an outcome is about, or of a decision; ``member`` is
+        where the commitment stands, e.g. ``inputs.arguments``.
         """
         made_of = encode_canonical(["muniment/commitment/v1", record, member])
         return hmac.digest(self._secret, made_of, "sha256")[:NONCE_SIZE].hex()
 
     def commit(self, record: str, member: str, value: Any) -> str:
-        """The commitment to a value.
-
-        Raises:
-            FormatError: If the value has no canonical JSON.
-        """
+        """The commitment to a value; a ``FormatError`` if it has no canonical JSON."""
         return commitment(self.nonce(record, member), value)
 
     def disclose(self, record: str, member: str, value: Any) -> bytes:
-        """The addendum whose SHA-256 is the commitment, for whoever shall see the value.
-
-        Raises:
-            FormatError: If the value has no canonical JSON.
-        """
+        """The addendum whose SHA-256 is the commitment, for whoever shall see the value."""
         return addendum(self.nonce(record, member), value)
 
 

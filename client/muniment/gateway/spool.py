@@ -83,7 +83,6 @@ class Spool:
         preparer: Preparer,
         limits: tuple[int, int],
     ) -> None:
-        """Takes over an opened file; use ``open``."""
         self._store = store
         self._failure: MunimentError | None = None
         self._connect = connect
@@ -108,16 +107,10 @@ class Spool:
         """Opens a spool, creating the file when absent, and begins to deliver what is in it.
 
         Calls that were going on when the last process ended have an outcome then: ``unknown``.
-
-        Args:
-            path: The file; one process at a time has it.
-            connect: Makes an unopened gateway on the spool's own stream.
-            preparer: Completes and checks the records.
-            max_records: Most records in the file.
-            max_bytes: Most bytes of records in the file.
+        ``connect`` makes an unopened gateway on the spool's own stream.
 
         Raises:
-            DatabaseError: If the file is in use, or no spool.
+            DatabaseError: If the file is in use, which one process at a time has, or no spool.
         """
         store = await SpoolStore.open(path)
         if store.is_new:
@@ -166,13 +159,9 @@ class Spool:
         await self._store.put(entries)
 
     async def begin(self, outcome: RecordInput) -> int:
-        """Sets room aside for the outcome of a call, before anything is decided.
+        """Sets room aside for the outcome of a call, before anything is decided; numbers the call.
 
-        Args:
-            outcome: What it is if nobody sees how the call ends; that is on disk then.
-
-        Returns:
-            The call's number, for ``end``.
+        ``outcome`` is what it is if nobody sees how the call ends; that is on disk then.
 
         Raises:
             SpoolFull: If the spool is full, or its disk.
@@ -205,11 +194,7 @@ class Spool:
         await self._store.end(call, entry)
 
     def check_there(self) -> None:
-        """Checks that the file is where it was opened. Any thread may ask.
-
-        Raises:
-            DatabaseError: If it was deleted, replaced or cut off.
-        """
+        """Raises ``DatabaseError`` if the file was deleted, replaced or cut off; in any thread."""
         self._store.check_there()
 
     def forget(self, call: int) -> None:
@@ -230,11 +215,7 @@ class Spool:
             await self._drained.wait()
 
     async def close(self, drain: float = DRAIN) -> None:
-        """Ends the spool; what is not delivered stays in the file for the next start.
-
-        Args:
-            drain: Seconds for delivering what is there.
-        """
+        """Delivers for ``drain`` seconds, and ends; what is left stays for the next start."""
         if self._closing or self._home.is_forked:
             return
         self._home.check()
@@ -310,11 +291,7 @@ class Spool:
         self._drained.set()
 
     async def _resume(self, gateway: "Gateway") -> None:
-        """Deletes what the log has taken already, and claims the rest of what was on its way.
-
-        Raises:
-            StreamError: If the stream is not where the file says.
-        """
+        """Deletes what the log has taken already, and claims the rest of what was on its way."""
         here = (gateway.origin, gateway.producer, gateway.stream)
         next_ = gateway.sequence
         if not self._file.is_bound:

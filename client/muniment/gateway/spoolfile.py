@@ -97,11 +97,7 @@ class SpoolFile:
 
     @classmethod
     def load(cls, db: sqlite3.Connection) -> "SpoolFile":
-        """Reads the counts.
-
-        Raises:
-            DatabaseError: If the file is damaged.
-        """
+        """Reads the counts; a ``DatabaseError`` if the file is damaged."""
         try:
             row = db.execute("SELECT origin, producer, stream, base, claimed FROM state").fetchone()
             records, size = db.execute(
@@ -124,11 +120,7 @@ class SpoolFile:
 
     @classmethod
     def resume(cls, db: sqlite3.Connection) -> "SpoolFile":
-        """As ``load``, for a new process: the calls of the last one are over, and nobody saw how.
-
-        Raises:
-            DatabaseError: If the file is damaged.
-        """
+        """As ``load``, in a new process: the calls of the last one are over, and nobody saw how."""
         try:
             db.execute("INSERT INTO entry (data) SELECT data FROM underway ORDER BY call")
             db.execute("DELETE FROM underway")
@@ -144,16 +136,8 @@ class SpoolFile:
     ) -> tuple["SpoolFile", bool]:
         """As ``load``, for a process that does not know what became of its last transaction.
 
-        Args:
-            last: The last record of that transaction; None for one without records.
-            going_on: Numbers of the calls that are going on; there are no others.
-            db: The connection.
-
-        Returns:
-            The file, and whether the transaction was committed.
-
-        Raises:
-            DatabaseError: If the file is damaged.
+        ``last`` is the last record of it, None for one without records; no calls but those in
+        ``going_on`` are. Also tells whether it was committed.
         """
         file = cls.load(db)
         row = db.execute("SELECT data FROM entry ORDER BY position DESC LIMIT 1").fetchone()
@@ -256,9 +240,6 @@ class SpareRoom:
     """A file beside the spool that does nothing but fill ``SPARE`` bytes of the disk.
 
     When the disk is full, it goes, and the outcomes of the calls that are going on take its place.
-
-    Attributes:
-        path: The file.
     """
 
     path: Path
@@ -273,11 +254,7 @@ class SpareRoom:
             return False
 
     def make(self) -> None:
-        """Fills the room, unless that is done.
-
-        Raises:
-            OSError: If the disk has not so much room.
-        """
+        """Fills the room, unless that is done; an ``OSError`` if the disk has not so much."""
         if self.is_there:
             return
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -53,7 +53,6 @@ class SpoolStore:
     """
 
     def __init__(self, writer: Writer, file: SpoolFile) -> None:
-        """Takes over an opened file; use ``open``."""
         self.path: Final = writer.path
         self.file = file
         self.failure: MunimentError | None = None
@@ -96,11 +95,7 @@ class SpoolStore:
         return self.file.size + waiting + sum(self.going_on.values())
 
     async def put(self, entries: Sequence[bytes]) -> None:
-        """Adds records; returns once they are synced.
-
-        Raises:
-            FatalDatabaseError, DatabaseError: If the file cannot be written.
-        """
+        """Adds records; returns once they are synced, or raises as ``run`` if they cannot be."""
         await self._take(_Put(_future(), entries))
 
     async def begin(self, call: int, unseen: bytes, size: int) -> None:
@@ -118,11 +113,7 @@ class SpoolStore:
             raise
 
     async def end(self, call: int, outcome: bytes) -> None:
-        """Adds the outcome of a call; returns once it is synced.
-
-        Raises:
-            FatalDatabaseError, DatabaseError: If the file cannot be written.
-        """
+        """Adds the outcome of a call; returns once it is synced."""
         await self._take(_Put(_future(), [outcome], ended=call))
 
     def forget(self, call: int) -> None:
@@ -132,11 +123,7 @@ class SpoolStore:
         self._begin_to_flush()
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, synced: bool = True) -> T:
-        """Runs a transaction, see ``Writer.run``.
-
-        Raises:
-            FatalDatabaseError: If the disk failed.
-        """
+        """Runs a transaction, see ``Writer.run``; a ``FatalDatabaseError`` if the disk failed."""
         if self._writer is None:
             raise FatalDatabaseError(f"{self.path}: cannot be opened again: {self.failure}")
         return await self._writer.run(work, synced=synced)
@@ -199,12 +186,7 @@ class SpoolStore:
                 await self._write(taken)
 
     async def _check_disk(self) -> None:
-        """Checks that the file is there and can be written, and that there is room beside it.
-
-        Raises:
-            SpoolFull: If the disk is full.
-            DatabaseError: If the file is not there, or cannot be opened.
-        """
+        """Checks that the file is there and can be written, and that there is room beside it."""
         self.check_there()
         if not self._spare.is_there:
             try:
@@ -232,12 +214,7 @@ class SpoolStore:
         self._last = None
 
     async def _apply(self, change: Change) -> None:
-        """Runs the transaction; records are worth waiting for another program to unlock the file.
-
-        Raises:
-            FatalDatabaseError: If the disk failed.
-            DatabaseError: If another program keeps the file locked.
-        """
+        """Runs the transaction; for records it waits until another program unlocks the file."""
         work, synced = partial(self.file.change, change), bool(change.entries)
         for _ in range(_LOCKED_ATTEMPTS if change.entries else 1):
             try:
@@ -280,11 +257,7 @@ class SpoolStore:
         return self._writer is None or self._writer.is_broken
 
     async def mend(self) -> None:
-        """Opens the file anew, when an error of the disk has made the connection unusable.
-
-        Raises:
-            DatabaseError, FatalDatabaseError: If that fails.
-        """
+        """Opens the file anew, when an error of the disk has made the connection unusable."""
         async with self._mending:
             if not self.is_broken:
                 return

@@ -11,11 +11,7 @@ from muniment.gateway.receipts import Receipt
 
 @dataclass(slots=True, eq=False)
 class Passage:
-    """Whether records may have come to the log, for a caller that stopped waiting.
-
-    Attributes:
-        has_left: Whether they are in a batch that the log may have taken.
-    """
+    """Whether records may have come to the log: they are in a batch that it may have taken."""
 
     has_left: bool = False
 
@@ -81,12 +77,7 @@ class Piece:
 
 
 class Queue:
-    """Pieces in the order in which their records will be logged.
-
-    Attributes:
-        records: Number of records in them.
-        size: Their bytes.
-    """
+    """Pieces in the order in which their records will be logged, and how many records and bytes."""
 
     def __init__(self) -> None:
         self.records = 0
@@ -117,11 +108,8 @@ class Queue:
     def take(self, most: int, room: int) -> list[Piece]:
         """Takes the next batch's pieces; none when all of their callers have gone.
 
-        Records of one call stay together unless they do not fit into a batch at all.
-
-        Args:
-            most: Most records in a batch.
-            room: Most bytes in a batch, framing included.
+        They hold ``most`` records at the most, and ``room`` bytes, framing included. Records of one
+        call stay together unless they do not fit into a batch at all.
         """
         pieces: list[Piece] = []
         left = most
