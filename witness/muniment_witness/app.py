@@ -177,7 +177,7 @@ def build(
         logs=logs,
         peers=peers,
         own=own,
-        observations=observations,
+        store=store,
         comparer=comparer,
         advancer=advancer,
         suspensions=suspensions,

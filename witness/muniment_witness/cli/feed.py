@@ -67,8 +67,8 @@ class Feeder:
         answer = await self._transport.get(f"{self._log_url}/checkpoint")
         if answer.status != 200:
             raise UnreachableError(f"the log's checkpoint: status {answer.status}")
-        seen = authentic(self._log, parse_signed_checkpoint(answer.body))
-        new = seen.head
+        signed_head = authentic(self._log, parse_signed_checkpoint(answer.body))
+        new = signed_head.head
 
         async def prove(old: int, _new: int) -> tuple[bytes, ...]:
             if not 0 < old < new.size:
@@ -78,12 +78,14 @@ class Feeder:
             return prefix.proof
 
         try:
-            added = await self._exchange.add(seen.signed, prove, self._post, parse_cosignatures)
+            added = await self._exchange.add(
+                signed_head.signed, prove, self._post, parse_cosignatures
+            )
         except WitnessError as error:
             if isinstance(error.__cause__, FormatError) and not isinstance(error, AheadError):
                 raise  # it does not speak the protocol: that is no refusal
             raise RefusedError(f"the witness does not sign: {error}") from error
-        return FeedResult(seen.signed.encode(), new.size, added.old, added.cosigned)
+        return FeedResult(signed_head.signed.encode(), new.size, added.old, added.cosigned)
 
     async def _post(self, request: bytes) -> Reply:
         told = await self._transport.post(f"{self._witness_url}/add-checkpoint", request)

@@ -65,11 +65,8 @@ class Cosigner:
     ) -> None:
         """Takes the store over: nobody else may commit to it.
 
-        Args:
-            store: The heads.
-            signers: The witness's keys; at least one.
-            clock: Gives the time in Unix seconds.
-            held: Says which origins are held back, and why; asked for each request in its turn.
+        There is at least one signer; the clock gives Unix seconds. `held` says which origins are
+        suspended, and why; it is asked for each request in its turn.
         """
         self._store = store
         self._held = held
@@ -107,13 +104,9 @@ class Cosigner:
     ) -> CosignedHead | Refusal:
         """Makes a head the latest one that this witness signed before its database was restored.
 
-        That is how a restored database catches up: by the same rules and the same guard, also
-        while the origin is held, and without a signature.
-
-        Args:
-            request: The head, with the proof from the latest recorded one.
-            lines: This witness's cosignatures on it; the caller has verified them.
-            time: Their time, Unix seconds.
+        That is how a restored database catches up: by the same rules and the same guard, also while
+        the origin is suspended, and without a signature. The request has the proof from the latest
+        recorded head; the caller has verified the cosignature lines, of `time` in Unix seconds.
 
         Raises:
             Problem: 503, when too many wait.

@@ -41,15 +41,12 @@ Informant = Literal["log", "peer"]
 
 @dataclass(frozen=True, slots=True)
 class LostRecord:
-    """A head with cosignatures of this witness that its database does not have.
+    """A head with verified cosignatures of this witness that its database does not have.
 
-    Attributes:
-        seen: The head.
-        lines: The cosignatures, verified.
-        time: Their latest timestamp, Unix seconds.
+    The time is their latest timestamp, Unix seconds.
     """
 
-    seen: SignedHead
+    head: SignedHead
     lines: tuple[SignatureLine, ...]
     time: int
 
@@ -73,7 +70,7 @@ class UnknownRecord:
         self.waiting = set(self.asked)
 
     @property
-    def is_told(self) -> bool:
+    def has_all_answers(self) -> bool:
         """Whether all that can be asked have answered."""
         return bool(self.asked) and not self.waiting
 
@@ -107,13 +104,7 @@ class Suspensions:
         acknowledged: Mapping[str, Collection[str]],
         unknown: Mapping[str, UnknownRecord] = MappingProxyType({}),
     ) -> None:
-        """Begins with what is known from the database.
-
-        Args:
-            observations: The evidence.
-            acknowledged: By origin, the hashes (hexadecimal) that the operator acknowledged.
-            unknown: The origins of which it is not known what was signed.
-        """
+        """Takes the evidence, and by origin the hashes (hexadecimal) that were acknowledged."""
         self._observations = observations
         self._acknowledged = acknowledged
         self.lost: Final[dict[str, LostRecord]] = {}
@@ -122,22 +113,20 @@ class Suspensions:
     def is_first(self, origin: str, size: int) -> bool:
         """Whether a cosignature would be the first of an origin, as far as the database knows.
 
-        Args:
-            origin: The log.
-            size: Of the latest cosigned head in the database.
+        `size` is that of the latest cosigned head in the database.
         """
         return size == 0 or origin in self.unknown
 
     @property
     def are_waiting(self) -> bool:
         """Whether a log or peer has yet to answer what was signed."""
-        return any(lacking.waiting for lacking in self.unknown.values())
+        return any(record.waiting for record in self.unknown.values())
 
     def recovered(self, origin: str) -> None:
         """Forgets a lost record that was recovered; others are asked what they know beyond it."""
         del self.lost[origin]
-        if (lacking := self.unknown.get(origin)) is not None:
-            lacking.waiting = set(lacking.asked)
+        if (record := self.unknown.get(origin)) is not None:
+            record.waiting = set(record.asked)
 
     def note_answer(self, origin: str, who: Informant) -> None:
         """Notes that a log or peer told which cosignatures of this witness it knows, if any."""
@@ -169,8 +158,8 @@ class Suspensions:
             return Refusal(
                 503,
                 BEHIND,
-                f"this witness has cosigned size {own.seen.head.size} and lost its record of it",
+                f"this witness has cosigned size {own.head.size} and lost its record of it",
             )
-        if (lacking := self.unknown.get(origin)) is not None:
-            return lacking.refusal()
+        if (record := self.unknown.get(origin)) is not None:
+            return record.refusal()
         return None

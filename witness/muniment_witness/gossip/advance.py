@@ -8,6 +8,7 @@ that log, until it has proved that its record leads there, and has taken the hea
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from muniment.local.logs import event
@@ -26,86 +27,66 @@ from muniment_witness.store.heads import CosignedHead, HeadStore
 _LOGGER: Final = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class HeadAdvancer:
     """Asks the cosigner to move heads, by proofs from tiles that the witness read."""
 
-    def __init__(
-        self,
-        *,
-        store: HeadStore,
-        cosigner: Cosigner,
-        comparer: Comparer,
-        suspensions: Suspensions,
-        reader: TileReader,
-    ) -> None:
-        """Takes its collaborators."""
-        self._store = store
-        self._cosigner = cosigner
-        self._comparer = comparer
-        self._suspensions = suspensions
-        self._reader = reader
+    store: HeadStore
+    cosigner: Cosigner
+    comparer: Comparer
+    suspensions: Suspensions
+    reader: TileReader
 
-    def size(self, origin: str) -> int:
-        """Size of the latest cosigned head; 0 without one."""
-        return self._store.head(origin).size
-
-    async def cosign(self, seen: SignedHead, prefixes: Sequence[str]) -> CosignedHead | Refusal:
+    async def cosign(
+        self, candidate: SignedHead, prefixes: Sequence[str]
+    ) -> CosignedHead | Refusal:
         """Cosigns a head that was compared: the same judgement as for add-checkpoint.
 
         Raises:
             UnresolvedError: If no source gave the tiles for the proof.
             Problem: 503, when too many requests wait.
-            FatalDatabaseError: If it could not be made durable; the process must end.
         """
-        return await self._cosigner.add_checkpoint(await self._request(seen, prefixes))
+        return await self.cosigner.add_checkpoint(await self._request(candidate, prefixes))
 
     async def cosign_newest(
         self, origin: str, prefixes: Sequence[str]
     ) -> CosignedHead | Refusal | None:
-        """Cosigns the newest head that was read of a log, so that all that follows extends it.
+        """Cosigns the newest head that was read of a log; None when none is beyond the record.
 
         For a witness that may have signed, or would sign first, what its database does not know:
-        what it has read is then the least that it knows.
-
-        Returns:
-            What came of it; None when nothing was read beyond the record.
+        what it has read is then the least that it knows, and all that follows extends it.
 
         Raises:
             UnresolvedError: If no source gave the tiles for the proof.
             Problem: 503, when too many requests wait.
-            FatalDatabaseError: If it could not be made durable; the process must end.
         """
-        self._comparer.reconcile(origin)
-        frontier = self._comparer.frontier(origin)
-        if frontier is None or frontier.head.size <= self.size(origin):
+        self.comparer.reconcile(origin)
+        frontier = self.comparer.frontier(origin)
+        if frontier is None or frontier.size <= self.store.head(origin).size:
             return None
-        return await self._cosigner.add_while_suspended(await self._request(frontier, prefixes))
+        return await self.cosigner.add_while_suspended(await self._request(frontier, prefixes))
 
-    async def _request(self, seen: SignedHead, prefixes: Sequence[str]) -> Authentic:
-        head = self._store.head(seen.origin)
+    async def _request(self, candidate: SignedHead, prefixes: Sequence[str]) -> Authentic:
+        head = self.store.head(candidate.origin)
         proof: tuple[bytes, ...] = ()
-        if 0 < head.size < seen.head.size:
-            prefix, tiles = await self._reader.prefix(seen.origin, head.size, seen.head, prefixes)
+        if 0 < head.size < candidate.size:
+            prefix, tiles = await self.reader.prefix(
+                candidate.origin, head.size, candidate.head, prefixes
+            )
             proof = prefix.proof
             if prefix.root == head.root:
-                self._reader.cache.put(seen.origin, tiles)
-        return Authentic(seen.signed.checkpoint, seen.signed.note, head.size, proof)
+                self.reader.cache.put(candidate.origin, tiles)
+        return Authentic(candidate.signed.checkpoint, candidate.signed.note, head.size, proof)
 
     def note_own_cosignature(
-        self, seen: SignedHead, signed: SignedCheckpoint, own: Iterable[Verifier]
+        self, candidate: SignedHead, signed: SignedCheckpoint, own: Iterable[Verifier]
     ) -> LostRecord | None:
-        """Looks for cosignatures of this witness beyond its record, on a note that was shown.
+        """Suspends the log when a note shows a cosignature of this witness beyond its record.
 
-        Args:
-            seen: The head.
-            signed: The same with all signature lines.
-            own: The witness's own keys.
-
-        Returns:
-            What was found; the origin is held from now on.
+        `signed` is the head's checkpoint with all its signature lines. Gives what was found.
         """
-        head = self._store.head(seen.origin)
-        if seen.head.size < head.size or seen.head == head:
+        head = self.store.head(candidate.origin)
+        if candidate.size < head.size or candidate.head == head:
             return None
         verifiers = tuple(own)
         keys = {(verifier.vkey.name, verifier.vkey.key_id) for verifier in verifiers}
@@ -118,17 +99,19 @@ class HeadAdvancer:
             verified = verify_note(UnverifiedNote(signed.note.text, lines), verifiers)
         except (MunimentError, ValueError):
             return None
-        before = self._suspensions.lost.get(seen.origin)
-        if before is not None and before.seen.head.size >= seen.head.size:
+        before = self.suspensions.lost.get(candidate.origin)
+        if before is not None and before.head.size >= candidate.size:
             return None
-        found = LostRecord(seen, lines, max(each.timestamp or 0 for each in verified.signatures))
-        self._suspensions.lost[seen.origin] = found
+        found = LostRecord(
+            candidate, lines, max(each.timestamp or 0 for each in verified.signatures)
+        )
+        self.suspensions.lost[candidate.origin] = found
         event(
             _LOGGER,
             logging.ERROR,
             "own cosignature beyond the record: the database is an old copy; nothing is signed",
-            origin=seen.origin,
-            size=seen.head.size,
+            origin=candidate.origin,
+            size=candidate.size,
             recorded=head.size,
         )
         return found
@@ -136,36 +119,32 @@ class HeadAdvancer:
     async def recover(self, origin: str, prefixes: Sequence[str]) -> bool:
         """Catches up with a lost record, when its head is proved to extend what is recorded.
 
-        Returns:
-            Whether nothing holds the origin back for this reason any more.
-
-        Raises:
-            FatalDatabaseError: If it could not be made durable; the process must end.
+        True when no lost record of the log is left.
         """
-        own = self._suspensions.lost.get(origin)
+        own = self.suspensions.lost.get(origin)
         if own is None:
             return True
-        if self._store.head(origin).size < own.seen.head.size:
+        if self.store.head(origin).size < own.head.size:
             try:
-                request = await self._request(own.seen, prefixes)
+                request = await self._request(own.head, prefixes)
             except UnresolvedError:
                 return False
-            outcome = await self._cosigner.recover(request, own.lines, own.time)
+            outcome = await self.cosigner.recover(request, own.lines, own.time)
             if isinstance(outcome, Refusal):
-                await self._comparer.observe(own.seen, "own cosignature", prefixes)
+                await self.comparer.observe(own.head, "own cosignature", prefixes)
                 return False
             event(
                 _LOGGER,
                 logging.WARNING,
                 "took back a head that this witness had cosigned",
                 origin=origin,
-                size=own.seen.head.size,
+                size=own.head.size,
             )
-        elif await self._comparer.observe(own.seen, "own cosignature", prefixes) in {
+        elif await self.comparer.observe(own.head, "own cosignature", prefixes) in {
             Comparison.PROVEN,
             Comparison.UNRESOLVED,
         }:
             return False
-        if self._suspensions.lost.get(origin) is own:
-            self._suspensions.recovered(origin)
+        if self.suspensions.lost.get(origin) is own:
+            self.suspensions.recovered(origin)
         return True

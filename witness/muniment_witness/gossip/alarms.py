@@ -41,10 +41,7 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 class WitnessAlarm(NamedTuple):
     """One alarm.
 
-    Attributes:
-        kind: Its kind.
-        subject: The log or peer that it is about, or both; this witness's name for its clock.
-        detail: The same for a person.
+    Its subject is the log or peer that it is about, or both; this witness's name for its clock.
     """
 
     kind: Kind
@@ -57,19 +54,11 @@ class Situation:
     """What alarms depend on. All times are Unix seconds, 0 for never.
 
     Attributes:
-        now: The time.
-        started: When the witness started.
-        name: The witness's name.
-        limits: The limits.
-        options: The logs.
         evidence: Unacknowledged evidence: origin and hash (hexadecimal).
         unresolved: Unresolved heads: origin, source, and since when.
-        restored: Origins held back because a record was lost.
-        lacking: Origins held back because the database may lack what was signed, and why.
+        restored: Origins that are suspended because a record was lost.
+        unknown: Origins of which the database may lack what was signed, and why.
         heads: When the newest head of each log was cosigned or found.
-        pulled: What is known of reading the logs.
-        peers: What is known of the peers.
-        clock_is_behind: Whether the clock is behind own cosignatures.
     """
 
     now: int
@@ -80,7 +69,7 @@ class Situation:
     evidence: Sequence[tuple[str, str]] = ()
     unresolved: Sequence[tuple[str, str, int]] = ()
     restored: Sequence[str] = ()
-    lacking: Sequence[tuple[str, str]] = ()
+    unknown: Sequence[tuple[str, str]] = ()
     heads: Mapping[str, int] = field(default_factory=dict)
     pulled: Mapping[str, LogState] = field(default_factory=dict)
     peers: Mapping[str, PeerState] = field(default_factory=dict)
@@ -104,7 +93,7 @@ def alarms(at: Situation) -> list[WitnessAlarm]:
         WitnessAlarm("restored", origin, "own cosignatures are known beyond the database")
         for origin in at.restored
     ]
-    found += [WitnessAlarm("restored", origin, detail) for origin, detail in at.lacking]
+    found += [WitnessAlarm("restored", origin, detail) for origin, detail in at.unknown]
     if at.clock_is_behind:
         found.append(WitnessAlarm("clock", at.name, "the clock is behind own cosignatures"))
     found += _of_logs(at)

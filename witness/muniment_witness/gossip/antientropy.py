@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 from muniment.http.typedjson import decode_json
@@ -41,7 +42,8 @@ from muniment_witness.gossip.sources import Sources, peer_prefix, shown_path
 from muniment_witness.judge.comparison import Comparison
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import authentic
-from muniment_witness.store.observations import DatedNote, Observations
+from muniment_witness.store.heads import HeadStore
+from muniment_witness.store.observations import DatedNote
 
 MAX_FETCHED: Final = 32
 """Evidence files taken from one peer in one round."""
@@ -56,67 +58,42 @@ _HASH: Final = re.compile("[0-9a-f]{64}")
 _LOGGER: Final = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class PeerReader:
     """Reads the peers.
 
     Attributes:
+        name: This witness's name.
+        own: This witness's keys.
+        period: Longest time between two rounds with a peer, in seconds.
+        clock: Gives Unix seconds.
         state: What is known, by peer name.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        logs: Mapping[str, KnownLog],
-        peers: Sequence[Peer],
-        own: Sequence[Verifier],
-        observations: Observations,
-        comparer: Comparer,
-        advancer: HeadAdvancer,
-        suspensions: Suspensions,
-        sources: Sources,
-        transport: Transport,
-        period: float,
-        clock: Callable[[], int],
-    ) -> None:
-        """Takes its collaborators.
+    name: str
+    logs: Mapping[str, KnownLog]
+    peers: Sequence[Peer]
+    own: Sequence[Verifier]
+    store: HeadStore
+    comparer: Comparer
+    advancer: HeadAdvancer
+    suspensions: Suspensions
+    sources: Sources
+    transport: Transport
+    period: float
+    clock: Callable[[], int]
+    state: dict[str, PeerState] = field(init=False)
 
-        Args:
-            name: This witness's name.
-            logs: The known logs by origin.
-            peers: The peers.
-            own: This witness's keys.
-            observations: Keeps what peers have shown.
-            comparer: Compares what a peer shows.
-            advancer: Takes back what this witness had cosigned.
-            suspensions: Which origins are held back.
-            sources: Where tiles may be read.
-            transport: The network.
-            period: Longest time between two rounds with a peer, in seconds.
-            clock: Gives Unix seconds.
-        """
-        self._name = name
-        self._logs = logs
-        self._own = tuple(own)
-        self._observations = observations
-        self._comparer = comparer
-        self._advancer = advancer
-        self._suspensions = suspensions
-        self._sources = sources
-        self._transport = transport
-        self._period = period
-        self._clock = clock
-        self.peers: Final = tuple(peers)
-        self.state: Final = {
-            peer.name: PeerState(heads={origin: PeerHead() for origin in logs}) for peer in peers
+    def __post_init__(self) -> None:
+        """Begins knowing nothing of the peers."""
+        self._observations = self.store.observations
+        self.state = {
+            peer.name: PeerState(heads={origin: PeerHead() for origin in self.logs})
+            for peer in self.peers
         }
 
     async def run(self) -> None:
-        """Reads all peers, and tries suspicions again, until cancelled.
-
-        Raises:
-            FatalDatabaseError: If something could not be made durable; the process must end.
-        """
+        """Reads all peers, and tries suspicions again, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for peer in self.peers:
                 group.create_task(self._run(peer), name=f"gossip {peer.name}")
@@ -124,74 +101,56 @@ class PeerReader:
 
     async def _run(self, peer: Peer) -> None:
         while True:
-            await asyncio.sleep(jittered(self._period, hurry=self._suspensions.are_waiting))
+            await asyncio.sleep(jittered(self.period, hurry=self.suspensions.are_waiting))
             await self.round(peer)
 
     async def _run_retries(self) -> None:
         while True:
-            await asyncio.sleep(jittered(self._period))
+            await asyncio.sleep(jittered(self.period))
             await self.retry()
 
     async def retry(self) -> None:
-        """Tries what is unresolved again, and makes durable what changed.
-
-        Raises:
-            FatalDatabaseError: If something could not be made durable; the process must end.
-        """
+        """Tries what is unresolved again, and makes durable what changed."""
         with Contained("retry of unresolved heads"):
-            for origin in tuple(self._suspensions.lost):
-                await self._advancer.recover(origin, self._sources.tiles(origin))
-            await self._comparer.retry(self._sources.tiles)
+            for origin in tuple(self.suspensions.lost):
+                await self.advancer.recover(origin, self.sources.tiles(origin))
+            await self.comparer.retry(self.sources.tiles)
 
     async def round(self, peer: Peer) -> None:
-        """Reads one peer once.
-
-        Raises:
-            FatalDatabaseError: If something could not be made durable; the process must end.
-        """
+        """Reads one peer once."""
         state = self.state[peer.name]
-        rarely = state.rounds % ASK_EVERY == 0 or self._suspensions.are_waiting
+        rarely = state.rounds % ASK_EVERY == 0 or self.suspensions.are_waiting
         state.rounds += 1
         with Contained(peer.name) as outcome:
             if rarely:
                 state.gossips = True
-                await self.ask_own(peer, self._logs)
+                await self.ask_own(peer, self.logs)
             else:
-                await self._read_checkpoints(peer, self._logs)
+                await self._read_checkpoints(peer, self.logs)
             reachable = [head for head in state.heads.values() if not head.error]
             if state.gossips and (reachable or not state.heads):
                 await self._read_heads(peer, state)
                 await self._read_evidence(peer, state)
         first = next((head.error for head in state.heads.values() if head.error), "")
-        if error := outcome.error or first:
-            self._failed(peer, state, error)
-        else:
-            state.error = ""
-
-    async def _read_checkpoints(self, peer: Peer, origins: Iterable[str]) -> None:
-        """Compares what a peer has cosigned of some logs."""
-        state = self.state[peer.name]
-        limit = asyncio.Semaphore(CONCURRENT)
-        async with asyncio.TaskGroup() as group:
-            for origin in origins:
-                log = self._logs[origin]
-                group.create_task(self._read_head(peer, state, origin, log, limit))
-
-    def _failed(self, peer: Peer, state: PeerState, error: str) -> None:
-        if not state.error:
+        error = outcome.error or first
+        if error and not state.error:
             event(
                 _LOGGER, logging.WARNING, "cannot compare with a peer", peer=peer.name, error=error
             )
         state.error = error
 
-    async def _read_head(
-        self, peer: Peer, state: PeerState, origin: str, log: KnownLog, limit: asyncio.Semaphore
-    ) -> None:
-        head = state.heads[origin]
+    async def _read_checkpoints(self, peer: Peer, origins: Iterable[str]) -> None:
+        """Compares what a peer has cosigned of some logs."""
+        limit = asyncio.Semaphore(CONCURRENT)
+        async with asyncio.TaskGroup() as group:
+            for origin in origins:
+                group.create_task(self._read_head(peer, origin, limit))
+
+    async def _read_head(self, peer: Peer, origin: str, limit: asyncio.Semaphore) -> None:
         with Contained(f"{peer.name} {origin}") as outcome:
             async with limit:
-                await self._compare(peer, state, origin, log, head)
-        head.error = outcome.error
+                await self._compare(peer, origin)
+        self.state[peer.name].heads[origin].error = outcome.error
 
     def note_cosigners(self, origin: str, signed: SignedCheckpoint) -> None:
         """Looks for cosignatures of peers on a checkpoint that a log shows.
@@ -207,13 +166,13 @@ class PeerReader:
                 verify_note(UnverifiedNote(signed.note.text, lines), peer.verifiers)
                 head.cosigns = True
 
-    async def _compare(
-        self, peer: Peer, state: PeerState, origin: str, log: KnownLog, head: PeerHead
-    ) -> None:
+    async def _compare(self, peer: Peer, origin: str) -> None:
+        state = self.state[peer.name]
+        head = state.heads[origin]
         prefix = peer_prefix(peer, origin)
-        etag = "" if origin in self._suspensions.unknown else head.etag
-        answer = await self._transport.get(f"{prefix}/checkpoint", etag=etag)
-        now = state.reached = self._clock()
+        etag = "" if origin in self.suspensions.unknown else head.etag
+        answer = await self.transport.get(f"{prefix}/checkpoint", etag=etag)
+        now = state.reached = self.clock()
         if answer.status == 404:
             head.size, head.etag, head.ahead = -1, "", 0
             return
@@ -224,25 +183,25 @@ class PeerReader:
         if answer.status != 200:
             raise UnreachableError(f"status {answer.status}")
         signed = parse_signed_checkpoint(answer.body)
-        seen = authentic(log, signed)
+        candidate = authentic(self.logs[origin], signed)
         head.etag = ""
-        self._advancer.note_own_cosignature(seen, signed, self._own)
-        finding = await self._comparer.observe(
-            seen, peer.name, self._sources.tiles(origin, first=peer)
+        self.advancer.note_own_cosignature(candidate, signed, self.own)
+        finding = await self.comparer.observe(
+            candidate, peer.name, self.sources.tiles(origin, first=peer)
         )
         # After the comparison: a head that the log signed counts whoever shows it. But only what
         # the peer has signed itself is held against, or remembered for, the peer.
         lines = lines_of(signed.note.signatures, (each.vkey for each in peer.verifiers))
         verified = verify_note(UnverifiedNote(signed.note.text, lines), peer.verifiers)
-        head.size, head.finding, head.compared = seen.head.size, finding, now
+        head.size, head.finding, head.compared = candidate.size, finding, now
         head.time = max(each.timestamp or 0 for each in verified.signatures)
         self._note_lag(origin, head, now)
-        self._remember(peer, origin, seen.signed.with_signatures(lines))
+        self._remember(peer, origin, candidate.signed.with_signatures(lines))
         if finding != "unresolved":
             head.etag = answer.etag
 
     def _note_lag(self, origin: str, head: PeerHead, now: int) -> None:
-        own = self._advancer.size(origin)
+        own = self.store.head(origin).size
         if head.size <= own:
             head.ahead = 0
         elif not head.ahead or own >= head.target:
@@ -254,35 +213,30 @@ class PeerReader:
             size = parse_signed_checkpoint(known.note).checkpoint.size
             if signed.checkpoint.size <= size:
                 return
-        self._observations.show(peer.name, origin, DatedNote(signed.encode(), self._clock()))
+        self._observations.show(peer.name, origin, DatedNote(signed.encode(), self.clock()))
 
     async def ask_own(self, peer: Peer, origins: Iterable[str]) -> None:
-        """Asks a peer what it has seen this witness cosign, and what it has cosigned itself.
-
-        Args:
-            peer: The peer.
-            origins: The logs of which its own head is compared, too.
+        """Asks a peer what it has seen this witness cosign; compares its heads of some logs.
 
         Raises:
             UnreachableError: If it does not answer.
-            FatalDatabaseError: If something could not be made durable; the process must end.
         """
         state = self.state[peer.name]
-        told = [origin for origin in self._logs if await self._ask_shown(peer, origin)]
+        answered = [origin for origin in self.logs if await self._ask_shown(peer, origin)]
         await self._read_checkpoints(peer, origins)
-        for origin in told:
+        for origin in answered:
             head = state.heads[origin]
             if not head.error and (head.size < 0 or head.finding != Comparison.UNRESOLVED):
-                self._suspensions.note_answer(origin, "peer")
+                self.suspensions.note_answer(origin, "peer")
 
     async def _ask_shown(self, peer: Peer, origin: str) -> bool:
-        """Asks a peer for the newest head of a log that this witness has cosigned; if it told."""
-        answer = await self._transport.get(f"{peer.url}/{shown_path(origin, self._name)}")
+        """Asks a peer for the newest head of ours that it knows; whether it answers."""
+        answer = await self.transport.get(f"{peer.url}/{shown_path(origin, self.name)}")
         if answer.status == 200:
             with Contained(peer.name) as outcome:
                 signed = parse_signed_checkpoint(answer.body)
-                seen = authentic(self._logs[origin], signed)
-                self._advancer.note_own_cosignature(seen, signed, self._own)
+                candidate = authentic(self.logs[origin], signed)
+                self.advancer.note_own_cosignature(candidate, signed, self.own)
             if outcome.error:
                 event(
                     _LOGGER,
@@ -295,7 +249,7 @@ class PeerReader:
         return answer.status in {200, 404}
 
     async def _read_heads(self, peer: Peer, state: PeerState) -> None:
-        answer = await self._transport.get(
+        answer = await self.transport.get(
             peer.url + HEADS_PATH, most=MAX_HEADS_SIZE, etag=state.heads_etag
         )
         if answer.status in {404, 405}:
@@ -304,33 +258,33 @@ class PeerReader:
             return
         for data in unframe(answer.body, "heads", most=MAX_HEADS):
             signed = parse_signed_checkpoint(data)
-            log = self._logs.get(signed.checkpoint.origin)
+            log = self.logs.get(signed.checkpoint.origin)
             if log is not None:
-                prefixes = self._sources.tiles(log.origin, first=peer)
-                await self._comparer.observe(authentic(log, signed), peer.name, prefixes)
+                prefixes = self.sources.tiles(log.origin, first=peer)
+                await self.comparer.observe(authentic(log, signed), peer.name, prefixes)
         state.heads_etag = answer.etag
 
     async def _read_evidence(self, peer: Peer, state: PeerState) -> None:
         if not state.gossips:
             return
         url = peer.url + EVIDENCE_PATH
-        answer = await self._transport.get(url, most=MAX_HEADS_SIZE, etag=state.evidence_etag)
+        answer = await self.transport.get(url, most=MAX_HEADS_SIZE, etag=state.evidence_etag)
         if answer.status != 200:
             return
         listed = decode_json(answer.body, EvidenceList, "the list of evidence").evidence
         wanted = [
             each.hash
             for each in listed
-            if each.origin in self._logs and not self._has_file(each.origin, each.hash)
+            if each.origin in self.logs and not self._has_file(each.origin, each.hash)
         ]
         for name in wanted[:MAX_FETCHED]:
             if not _HASH.fullmatch(name):
                 raise FormatError("the list of evidence: not a hash")
-            file = await self._transport.get(f"{url}/{name}", most=MAX_EVIDENCE_SIZE)
+            file = await self.transport.get(f"{url}/{name}", most=MAX_EVIDENCE_SIZE)
             if file.status == 200:
                 evidence = parse_evidence(file.body)
-                prefixes = self._sources.tiles(evidence.origin, first=peer)
-                await self._comparer.take(evidence, peer.name, prefixes)
+                prefixes = self.sources.tiles(evidence.origin, first=peer)
+                await self.comparer.take(evidence, peer.name, prefixes)
         if len(wanted) <= MAX_FETCHED:
             state.evidence_etag = answer.etag
 

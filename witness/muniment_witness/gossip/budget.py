@@ -16,9 +16,9 @@ class SenderBudget:
         self._settings = (per_second, burst, timer)
         self._buckets: dict[tuple[str, ...], Bucket] = {}
 
-    def take(self, name: tuple[str, ...], tokens: float = 1.0) -> bool:
-        """Takes tokens when there are enough; whether there were."""
+    def take(self, name: tuple[str, ...]) -> bool:
+        """Takes a token when there is one; whether there was."""
         bucket = self._buckets.get(name)
         if bucket is None:
             bucket = self._buckets[name] = Bucket(*self._settings)
-        return bucket.take(tokens)
+        return bucket.take()

@@ -33,13 +33,9 @@ class CatchUp:
     async def climb(
         self, log: KnownLog, start: SignedHead, target: SignedHead, prefixes: Sequence[str]
     ) -> Evidence | None:
-        """Climbs from one head to another, larger one.
+        """Climbs from one head of a log to a larger one, by the histories of peers.
 
-        Args:
-            log: The log of both.
-            start: Where to start.
-            target: Where to arrive.
-            prefixes: URL prefixes of tiles; those that are a peer's are asked for their history.
+        Of `prefixes`, as of tiles, those that are a peer's are asked.
 
         Returns:
             None when the target's tree begins with the start's; evidence when the chain that begins
@@ -63,19 +59,17 @@ class CatchUp:
     ) -> Evidence | None:
         at = start
         for _ in range(MAX_STEPS):
-            answer = await self._transport.get(
-                f"{prefix}/history/{at.head.size}", most=MAX_REQUEST_SIZE
-            )
+            answer = await self._transport.get(f"{prefix}/history/{at.size}", most=MAX_REQUEST_SIZE)
             if answer.status != 200:
-                raise UnreachableError(f"history of size {at.head.size}: status {answer.status}")
+                raise UnreachableError(f"history of size {at.size}: status {answer.status}")
             step = parse_add_checkpoint(answer.body)
             above = authentic(log, step.checkpoint)
-            if step.old_size != at.head.size or not at.head.size < above.head.size:
+            if step.old_size != at.size or not at.size < above.size:
                 raise VerificationError("history: a step that does not lead up")
             verify_consistency(*at.head, *above.head, step.proof)
             at = above
-            if at.head.size >= target.head.size:
+            if at.size >= target.size:
                 break
-        if at.head.size != target.head.size:
+        if at.size != target.size:
             raise UnreachableError("the history does not lead to that size")
         return contradiction_of(at.signed, target.signed)

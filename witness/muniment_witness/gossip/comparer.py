@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
@@ -49,36 +50,30 @@ _ATTEMPTS: Final = 4
 _LOGGER: Final = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class Comparer:
     """Compares heads, and keeps the frontiers.
 
     Attributes:
+        clock: Gives Unix seconds.
         reasons: For each unresolved head by digest, why the last attempt failed.
     """
 
-    def __init__(
-        self,
-        *,
-        logs: Mapping[str, KnownLog],
-        store: HeadStore,
-        archive: EvidenceArchive,
-        reader: TileReader,
-        catch_up: CatchUp,
-        clock: Callable[[], int],
-    ) -> None:
-        """Takes its collaborators; `clock` gives Unix seconds."""
-        self._logs = logs
-        self._store = store
-        self._observations = store.observations
-        self._archive = archive
-        self._reader = reader
-        self._catch_up = catch_up
-        self._clock = clock
+    logs: Mapping[str, KnownLog]
+    store: HeadStore
+    archive: EvidenceArchive
+    reader: TileReader
+    catch_up: CatchUp
+    clock: Callable[[], int]
+    reasons: dict[bytes, str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Begins with nothing compared."""
+        self._observations = self.store.observations
         self._locks: dict[str, asyncio.Lock] = {}
         self._results: dict[str, OrderedDict[bytes, Comparison]] = {}
         self._based: dict[str, Head] = {}
         self._heads: dict[tuple[str, bool], tuple[bytes, SignedHead]] = {}
-        self.reasons: Final[dict[bytes, str]] = {}
 
     # What is known
 
@@ -97,17 +92,17 @@ class Comparer:
         if watched is None or not self._is_stale(watched):
             return
         self._observations.unwatch(origin)
-        if watched.head != self._store.head(origin):
+        if watched.head != self.store.head(origin):
             self._results.get(origin, OrderedDict()).pop(watched.digest, None)
             self.suspect(watched, "watched", "to be compared with the cosigned head")
 
     def _is_stale(self, watched: SignedHead) -> bool:
         """Whether a watched head is not known to extend the cosigned head as it is now."""
         origin = watched.origin
-        cosigned = self._store.latest.get(origin)
+        cosigned = self.store.latest.get(origin)
         if cosigned is None:
             return False
-        is_larger = watched.head.size > cosigned.head.size
+        is_larger = watched.size > cosigned.head.size
         return not (is_larger and self._based.get(origin) == cosigned.head)
 
     def _watched(self, origin: str) -> SignedHead | None:
@@ -115,7 +110,7 @@ class Comparer:
         return None if noted is None else self._stored(origin, noted.note, watched=True)
 
     def _cosigned(self, origin: str) -> SignedHead | None:
-        latest = self._store.latest.get(origin)
+        latest = self.store.latest.get(origin)
         return None if latest is None else self._stored(origin, latest.note)
 
     def _stored(self, origin: str, note: bytes, *, watched: bool = False) -> SignedHead:
@@ -124,81 +119,78 @@ class Comparer:
         cached = self._heads.get((origin, watched))
         if cached is not None and cached[0] == note:
             return cached[1]
-        seen = recorded(note)
-        self._heads[origin, watched] = (note, seen)
-        return seen
+        candidate = recorded(note)
+        self._heads[origin, watched] = (note, candidate)
+        return candidate
 
     # Comparing
 
     async def observe(
-        self, seen: SignedHead, source: str, prefixes: Sequence[str] = ()
+        self, candidate: SignedHead, source: str, prefixes: Sequence[str] = ()
     ) -> Comparison:
         """Compares a head with the frontier; reads tiles when it must.
 
-        Args:
-            seen: The head.
-            source: Who showed it, for people.
-            prefixes: URL prefixes of tiles that may be those of either tree.
-
-        Raises:
-            FatalDatabaseError: If evidence could not be made durable; the process must end.
+        `source` says for people who showed it; `prefixes` are URLs below which tiles of either tree
+        may be.
         """
-        origin = seen.origin
+        origin = candidate.origin
         self.reconcile(origin)
-        if (known := self.known(seen)) is not None:
+        if (known := self.known(candidate)) is not None:
             return known
         async with self._locks.setdefault(origin, asyncio.Lock()):
             self.reconcile(origin)
-            if (known := self.known(seen)) is not None:
+            if (known := self.known(candidate)) is not None:
                 return known
             try:
-                result = await self._compare(seen, source, prefixes)
+                result = await self._compare(candidate, source, prefixes)
             except UnresolvedError as error:
-                self.suspect(seen, source, str(error))
+                self.suspect(candidate, source, str(error))
                 return Comparison.UNRESOLVED
-        self.reasons.pop(seen.digest, None)
-        self._observations.resolve(origin, seen.digest)
+        self.reasons.pop(candidate.digest, None)
+        self._observations.resolve(origin, candidate.digest)
         results = self._results.setdefault(origin, OrderedDict())
-        results[seen.digest] = result
+        results[candidate.digest] = result
         while len(results) > MAX_RESULTS:
             results.popitem(last=False)
         return result
 
-    def known(self, seen: SignedHead) -> Comparison | None:
+    def known(self, candidate: SignedHead) -> Comparison | None:
         """Gives the result for a head that was compared before, or is the frontier, or None."""
-        frontier = self.frontier(seen.origin)
-        if frontier is not None and frontier.head == seen.head:
-            self._observations.resolve(seen.origin, seen.digest)
+        frontier = self.frontier(candidate.origin)
+        if frontier is not None and frontier.head == candidate.head:
+            self._observations.resolve(candidate.origin, candidate.digest)
             return Comparison.SAME
-        results = self._results.get(seen.origin)
-        return None if results is None else results.get(seen.digest)
+        results = self._results.get(candidate.origin)
+        return None if results is None else results.get(candidate.digest)
 
-    async def _compare(self, seen: SignedHead, source: str, prefixes: Sequence[str]) -> Comparison:
-        origin = seen.origin
+    async def _compare(
+        self, candidate: SignedHead, source: str, prefixes: Sequence[str]
+    ) -> Comparison:
+        origin = candidate.origin
         for _ in range(_ATTEMPTS):
             self.reconcile(origin)
-            frontier, cosigned = self.frontier(origin), self._store.head(origin)
-            verdict = compare(frontier, seen)
+            frontier, cosigned = self.frontier(origin), self.store.head(origin)
+            verdict = compare(frontier, candidate)
             proven = (
                 await self._relate(verdict, prefixes) if isinstance(verdict, Unproven) else verdict
             )
             now = self.frontier(origin)
-            result = conclude(frontier, seen, proven)
+            result = conclude(frontier, candidate, proven)
             # A contradiction stands. All else was about the frontier before, if it moved meanwhile.
             if result is Comparison.PROVEN or _is_same_note(frontier, now):
-                await self._apply(result, seen, cosigned, proven, source)
+                await self._apply(result, candidate, cosigned, proven, source)
                 return result
         raise UnresolvedError("the frontier moved too often")
 
     async def _apply(
         self,
         result: Comparison,
-        seen: SignedHead,
+        candidate: SignedHead,
         cosigned: Head,
         proven: Same | Evidence | None,
         source: str,
     ) -> None:
-        """Files evidence, or makes the head the frontier, as the result calls for."""
+        """Files evidence, or makes the head the frontier."""
         if proven is not None and not isinstance(proven, Same):
             try:
                 await self.file(proven, source)
@@ -206,68 +198,61 @@ class Comparer:
                 # The contradiction is with a head whose key is no longer listed.
                 raise UnresolvedError(f"a contradiction, but {error}") from error
         elif result is Comparison.EXTENDS:
-            self._based[seen.origin] = cosigned
-            self._observations.watch(seen.origin, DatedNote(seen.signed.encode(), self._clock()))
+            self._based[candidate.origin] = cosigned
+            self._observations.watch(
+                candidate.origin, DatedNote(candidate.signed.encode(), self.clock())
+            )
 
     async def _relate(self, pair: Unproven, prefixes: Sequence[str]) -> Evidence | None:
         origin, older, newer = pair.newer.origin, pair.older, pair.newer
         frontier = self.frontier(origin)
         if frontier is not None and newer.digest == frontier.digest:
-            for note in await self._store.notes_at(origin, older.head.size):
+            for note in await self.store.notes_at(origin, older.size):
                 signed = parse_signed_checkpoint(note)
                 if signed.checkpoint.root == older.head.root:
                     return None
                 if (conflict := contradiction_of(signed, older.signed)) is not None:
                     return conflict
         try:
-            prefix, tiles = await self._reader.prefix(origin, older.head.size, newer.head, prefixes)
+            prefix, tiles = await self.reader.prefix(origin, older.size, newer.head, prefixes)
         except UnresolvedError:
             if frontier is None or older.digest != frontier.digest:
                 raise
-            return await self._catch_up.climb(self._logs[origin], older, newer, prefixes)
+            return await self.catch_up.climb(self.logs[origin], older, newer, prefixes)
         proven = judge(pair, prefix)
         if proven is None or (frontier is not None and newer.digest == frontier.digest):
-            self._reader.cache.put(origin, tiles)
+            self.reader.cache.put(origin, tiles)
         return proven
 
-    def suspect(self, seen: SignedHead, source: str, reason: str, *, request: bytes = b"") -> None:
+    def suspect(
+        self, candidate: SignedHead, source: str, reason: str, *, request: bytes = b""
+    ) -> None:
         """Keeps a head that could not be compared as a suspicion, if there is room.
 
-        Args:
-            seen: The head.
-            source: Who showed it, for people.
-            reason: Why it could not be compared.
-            request: The refused request that brought it.
+        `request` is the refused request that brought it.
         """
-        self.reasons[seen.digest] = reason
-        suspicion = Suspicion(seen.signed.encode(), request, source, self._clock())
-        is_new = self._observations.suspect(seen.origin, seen.digest, suspicion)
-        if not is_new and seen.digest not in self._observations.suspicions[seen.origin]:
-            del self.reasons[seen.digest]  # there was no room
+        self.reasons[candidate.digest] = reason
+        suspicion = Suspicion(candidate.signed.encode(), request, source, self.clock())
+        is_new = self._observations.suspect(candidate.origin, candidate.digest, suspicion)
+        if not is_new and candidate.digest not in self._observations.suspicions[candidate.origin]:
+            del self.reasons[candidate.digest]  # there was no room
 
     async def retry(self, prefixes: Callable[[str], Sequence[str]]) -> None:
-        """Tries suspicions again, the longest waiting first, and makes changes durable.
-
-        Args:
-            prefixes: Where tiles of an origin may be read.
-
-        Raises:
-            FatalDatabaseError: If something could not be made durable; the process must end.
-        """
-        for origin in self._logs:
+        """Tries suspicions again, the longest waiting first, and makes changes durable."""
+        for origin in self.logs:
             self.reconcile(origin)
         for origin in list(self._observations.suspicions):
-            log = self._logs.get(origin)
+            log = self.logs.get(origin)
             if log is None:
                 continue
             known = self._observations.suspicions.get(origin, {})
             for digest, suspicion in list(known.items())[:MAX_RETRIES]:
                 try:
-                    seen = restored(log, suspicion.note)
+                    candidate = restored(log, suspicion.note)
                 except MunimentError:
                     self._observations.resolve(origin, digest)  # its key is no longer the log's
                     continue
-                if await self.observe(seen, suspicion.source, prefixes(origin)) is (
+                if await self.observe(candidate, suspicion.source, prefixes(origin)) is (
                     Comparison.UNRESOLVED
                 ) and (again := known.pop(digest, None)):
                     known[digest] = again  # to the end of the line
@@ -280,9 +265,8 @@ class Comparer:
 
         Raises:
             VerificationError: If it proves nothing.
-            FatalDatabaseError: If it could not be made durable; the process must end.
         """
-        return await self._archive.file(evidence, source, self._is_ours)
+        return await self.archive.file(evidence, source, self._is_ours)
 
     async def take(
         self, evidence: Evidence, source: str, prefixes: Sequence[str]
@@ -295,15 +279,15 @@ class Comparer:
         if self._observations.evidence.get(evidence.origin) and not self._observations.knows(
             evidence
         ):
-            for signed in self._archive.verified(evidence).checkpoints:
-                seen = authentic(self._logs[evidence.origin], signed)
-                await self.observe(seen, source, prefixes)
+            for signed in self.archive.verified(evidence).checkpoints:
+                candidate = authentic(self.logs[evidence.origin], signed)
+                await self.observe(candidate, source, prefixes)
         return await self.file(evidence, source)
 
     def _is_ours(self, signed: SignedCheckpoint) -> bool:
         head = signed.checkpoint.head
         frontier = self.frontier(signed.checkpoint.origin)
-        if frontier is not None and head in {frontier.head, self._store.head(frontier.origin)}:
+        if frontier is not None and head in {frontier.head, self.store.head(frontier.origin)}:
             return True
         results = self._results.get(signed.checkpoint.origin)
         return results is not None and results.get(digest_of(signed)) in {

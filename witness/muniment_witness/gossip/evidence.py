@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import InitVar, dataclass
 from typing import Final
 
 from muniment.local.logs import event
@@ -20,39 +21,33 @@ from muniment_witness.store.observations import FiledEvidence, Observations
 _LOGGER: Final = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class EvidenceArchive:
-    """Files evidence against logs: on disk, in the metrics, and for the peers."""
+    """Files evidence against logs: on disk, in the metrics, and for the peers.
 
-    def __init__(
-        self,
-        *,
-        logs: Mapping[str, KnownLog],
-        observations: Observations,
-        suspensions: Suspensions,
-        outbox: Outbox,
-        board: AlarmBoard,
-        metrics: Metrics,
-        clock: Callable[[], int],
-    ) -> None:
-        """Takes its collaborators; `clock` gives Unix seconds."""
-        self._logs = logs
-        self._observations = observations
-        self._suspensions = suspensions
-        self._outbox = outbox
-        self._board = board
+    Attributes:
+        clock: Gives Unix seconds.
+    """
+
+    logs: Mapping[str, KnownLog]
+    observations: Observations
+    suspensions: Suspensions
+    outbox: Outbox
+    board: AlarmBoard
+    metrics: InitVar[Metrics]
+    clock: Callable[[], int]
+
+    def __post_init__(self, metrics: Metrics) -> None:
+        """Registers the counter."""
         self._count = metrics.counter("evidence", "Evidence filed.", ("origin", "kind"))
-        self._clock = clock
 
     def verified(self, evidence: Evidence) -> Evidence:
-        """Verifies evidence with this witness's own keys of the log.
-
-        Returns:
-            The same, with nothing in it that was not verified.
+        """Verifies evidence with this witness's own keys of the log; drops what was not verified.
 
         Raises:
             VerificationError: If it proves nothing.
         """
-        log = self._logs.get(evidence.origin)
+        log = self.logs.get(evidence.origin)
         if log is None:
             raise VerificationError("evidence against a log that this witness does not know")
         return verify_evidence(evidence, log.verifiers).evidence
@@ -60,19 +55,12 @@ class EvidenceArchive:
     async def file(
         self, evidence: Evidence, source: str, is_ours: Callable[[SignedCheckpoint], bool]
     ) -> FiledEvidence | None:
-        """Verifies evidence and keeps it.
+        """Verifies evidence and keeps it; None when it says nothing new or there is enough of it.
 
-        Args:
-            evidence: The evidence.
-            source: Where it came from, for people.
-            is_ours: Whether a checkpoint is known to be of this witness's own side.
-
-        Returns:
-            What was filed; None when it says nothing new or there is enough of it.
+        `is_ours` tells whether a checkpoint is known to be of this witness's own side.
 
         Raises:
             VerificationError: If it proves nothing.
-            FatalDatabaseError: If it could not be made durable; the process must end.
         """
         origin = evidence.origin
         proven = self.verified(evidence)
@@ -82,8 +70,8 @@ class EvidenceArchive:
         known = self._heads(origin)
         if foreign and all(signed.checkpoint in known for signed in foreign):
             return None
-        filed = await self._observations.file(
-            proven, source, self._clock(), self._suspensions.acknowledged(origin)
+        filed = await self.observations.file(
+            proven, source, self.clock(), self.suspensions.acknowledged(origin)
         )
         if filed is not None:
             event(
@@ -96,10 +84,10 @@ class EvidenceArchive:
                 source=source,
             )
             self._count.labels(origin, filed.kind).inc()
-            self._outbox.add_evidence(filed)
-            self._board.ask_for_look()
+            self.outbox.add_evidence(filed)
+            self.board.ask_for_look()
         return filed
 
     def _heads(self, origin: str) -> set[Checkpoint]:
-        files = self._observations.evidence.get(origin, {}).values()
+        files = self.observations.evidence.get(origin, {}).values()
         return {head for filed in files for head in parse_evidence(filed.file).heads}

@@ -32,14 +32,7 @@ class WatchGauges:
         *,
         since: float,
     ) -> None:
-        """Sets all gauges.
-
-        Args:
-            observations: What is held.
-            peers: What is known of the peers, by name.
-            logs: What is known of reading the logs, by origin.
-            since: Unix seconds; comparisons from then on were in time.
-        """
+        """Sets all gauges; comparisons since then (Unix seconds) were in time."""
         for what, count in counts(observations).items():
             self._held.labels(what).set(count)
         for name, state in peers.items():

@@ -36,14 +36,7 @@ class UnreachableError(MunimentError):
 
 @dataclass(frozen=True, slots=True)
 class TransportAnswer:
-    """An answer.
-
-    Attributes:
-        status: HTTP status; redirects are among them, they are not followed.
-        body: The body; empty with status 304.
-        etag: The entity tag as sent; empty without a usable one.
-        content_type: The media type, without parameters.
-    """
+    """An answer. Redirects are answers, too; an entity tag that is unusable is empty."""
 
     status: int
     body: bytes = b""
@@ -55,12 +48,9 @@ class Transport(Protocol):
     """Makes requests."""
 
     async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> TransportAnswer:
-        """Reads a URL.
+        """Reads at most `most` bytes of a URL.
 
-        Args:
-            url: The URL.
-            most: Most bytes of the body.
-            etag: Entity tag of what the caller has; the answer may be a 304 then.
+        With the entity tag of what the caller has, the answer may be a 304 without a body.
 
         Raises:
             UnreachableError: If no whole answer came within the limits.
@@ -146,10 +136,8 @@ async def transport(
 ) -> AsyncIterator[HttpTransport]:
     """Opens the real transport.
 
-    Args:
-        request_seconds: Deadline of one request, from the connection to the last byte.
-        access: The CA to believe and the certificate to show.
-        tokens: Read tokens, by the base URLs (without a final slash) that they are for.
+    One request has `request_seconds` from the connection to the last byte. `tokens` are read
+    tokens by the base URLs, without a final slash, that they are for.
 
     Raises:
         InputError: If a file of `access` cannot be used.

@@ -42,7 +42,7 @@ class EvidenceList(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class PeerHead:
-    """What was last read of a peer about one log.
+    """What was last read of a peer about one log; times are Unix seconds.
 
     Attributes:
         size: Size of the head; -1 when it has none.

@@ -8,6 +8,7 @@ same judgement as add-checkpoint. What is cosigned shows at the monitoring endpo
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from muniment.local.logs import event
@@ -32,75 +33,47 @@ from muniment_witness.store.heads import CosignedHead, HeadStore
 _LOGGER: Final = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class Puller:
     """Reads the logs that have a URL.
 
     Attributes:
+        options: How each log is watched, by origin.
+        own: This witness's keys.
+        clock: Gives Unix seconds.
         state: What is known, by origin; those logs alone that have a URL.
     """
 
-    def __init__(
-        self,
-        *,
-        logs: Mapping[str, KnownLog],
-        options: Mapping[str, LogOptions],
-        own: Sequence[Verifier],
-        store: HeadStore,
-        comparer: Comparer,
-        advancer: HeadAdvancer,
-        suspensions: Suspensions,
-        sources: Sources,
-        peer_reader: PeerReader,
-        announcer: HeadAnnouncer,
-        transport: Transport,
-        clock: Callable[[], int],
-    ) -> None:
-        """Takes its collaborators.
+    logs: Mapping[str, KnownLog]
+    options: Mapping[str, LogOptions]
+    own: Sequence[Verifier]
+    store: HeadStore
+    comparer: Comparer
+    advancer: HeadAdvancer
+    suspensions: Suspensions
+    sources: Sources
+    peer_reader: PeerReader
+    announcer: HeadAnnouncer
+    transport: Transport
+    clock: Callable[[], int]
+    state: dict[str, LogState] = field(init=False)
 
-        Args:
-            logs: The known logs by origin.
-            options: How each of them is watched, by origin.
-            own: This witness's keys.
-            store: The heads, for reading.
-            comparer: Compares what a log shows.
-            advancer: Cosigns it.
-            suspensions: Which origins are held back.
-            sources: Where tiles may be read.
-            peer_reader: Learns which peers cosign a log.
-            announcer: Tells of each head that was cosigned.
-            transport: The network.
-            clock: Gives Unix seconds.
-        """
-        self._logs = logs
-        self._options = options
-        self._own = tuple(own)
-        self._store = store
-        self._comparer = comparer
-        self._advancer = advancer
-        self._suspensions = suspensions
-        self._sources = sources
-        self._peer_reader = peer_reader
-        self._announcer = announcer
-        self._transport = transport
-        self._clock = clock
-        self.state: Final = {
-            origin: LogState() for origin, each in options.items() if each.url is not None
+    def __post_init__(self) -> None:
+        """Begins knowing nothing of the logs."""
+        self.state = {
+            origin: LogState() for origin, each in self.options.items() if each.url is not None
         }
 
     async def run(self) -> None:
-        """Reads all logs until cancelled.
-
-        Raises:
-            FatalDatabaseError: If something could not be made durable; the process must end.
-        """
+        """Reads all logs until cancelled."""
         async with asyncio.TaskGroup() as group:
             for origin in self.state:
                 group.create_task(self._run(origin), name=f"pull {origin}")
 
     async def _run(self, origin: str) -> None:
         while True:
-            period = self._options[origin].period
-            await asyncio.sleep(jittered(period, hurry=origin in self._suspensions.unknown))
+            period = self.options[origin].period
+            await asyncio.sleep(jittered(period, hurry=origin in self.suspensions.unknown))
             await self.round(origin)
 
     async def look_for_own(self, origin: str) -> None:
@@ -111,19 +84,15 @@ class Puller:
         """
         state = self.state[origin]
         with Contained(origin) as outcome:
-            seen, _ = await self._fetch(origin, "")
-            if seen is not None and self._suspensions.is_first(
-                origin, self._store.head(origin).size
+            candidate, _ = await self._fetch(origin, "")
+            if candidate is not None and self.suspensions.is_first(
+                origin, self.store.head(origin).size
             ):
-                await self._observe(origin, state, seen)
+                await self._observe(origin, state, candidate)
         state.error = outcome.error
 
     async def round(self, origin: str) -> None:
-        """Reads one log once.
-
-        Raises:
-            FatalDatabaseError: If something could not be made durable; the process must end.
-        """
+        """Reads one log once."""
         state = self.state[origin]
         with Contained(origin) as outcome:
             await self._read(origin, state)
@@ -134,61 +103,61 @@ class Puller:
         state.error = outcome.error
 
     async def _read(self, origin: str, state: LogState) -> None:
-        prefixes = self._sources.tiles(origin)
-        if origin in self._suspensions.lost:
-            await self._advancer.recover(origin, prefixes)
+        prefixes = self.sources.tiles(origin)
+        if origin in self.suspensions.lost:
+            await self.advancer.recover(origin, prefixes)
         # While it is asked what was signed, its answer is compared again each time.
-        known = "" if origin in self._suspensions.unknown else state.etag
-        seen, etag = await self._fetch(origin, known)
-        if seen is None:
-            state.reached = self._clock()
+        known = "" if origin in self.suspensions.unknown else state.etag
+        candidate, etag = await self._fetch(origin, known)
+        if candidate is None:
+            state.reached = self.clock()
             self._note_lag(origin, state)
             return
         state.etag = ""
-        finding = await self._observe(origin, state, seen)
+        finding = await self._observe(origin, state, candidate)
         if finding is Comparison.UNRESOLVED:
             return
-        if self._options[origin].cosign and finding in {Comparison.SAME, Comparison.EXTENDS}:
-            await self._cosign(origin, seen, prefixes)
+        if self.options[origin].cosign and finding in {Comparison.SAME, Comparison.EXTENDS}:
+            await self._cosign(origin, candidate, prefixes)
         state.etag = etag
 
     async def _fetch(self, origin: str, etag: str) -> tuple[SignedHead | None, str]:
         """Reads a log's checkpoint, and its entity tag; None when it has the given one still."""
-        answer = await self._transport.get(f"{self._options[origin].url}/checkpoint", etag=etag)
+        answer = await self.transport.get(f"{self.options[origin].url}/checkpoint", etag=etag)
         if answer.status == 304 and etag:
             return None, etag
         if answer.status != 200:
             if answer.status == 404:
-                self._suspensions.note_answer(origin, "log")  # it has published nothing
+                self.suspensions.note_answer(origin, "log")  # it has published nothing
             raise UnreachableError(f"checkpoint: status {answer.status}")
         signed = parse_signed_checkpoint(answer.body)
-        seen = authentic(self._logs[origin], signed)
-        self._advancer.note_own_cosignature(seen, signed, self._own)
-        self._peer_reader.note_cosigners(origin, signed)
-        return seen, answer.etag
+        candidate = authentic(self.logs[origin], signed)
+        self.advancer.note_own_cosignature(candidate, signed, self.own)
+        self.peer_reader.note_cosigners(origin, signed)
+        return candidate, answer.etag
 
-    async def _observe(self, origin: str, state: LogState, seen: SignedHead) -> Comparison:
-        state.reached = self._clock()
-        state.size = seen.head.size
-        finding = await self._comparer.observe(seen, "the log", self._sources.tiles(origin))
+    async def _observe(self, origin: str, state: LogState, candidate: SignedHead) -> Comparison:
+        state.reached = self.clock()
+        state.size = candidate.size
+        finding = await self.comparer.observe(candidate, "the log", self.sources.tiles(origin))
         state.finding = finding
         self._note_lag(origin, state)
         if finding is not Comparison.UNRESOLVED:
-            self._suspensions.note_answer(origin, "log")
+            self.suspensions.note_answer(origin, "log")
         return finding
 
     def _note_lag(self, origin: str, state: LogState) -> None:
-        frontier = self._comparer.frontier(origin)
-        if frontier is None or state.size >= frontier.head.size:
+        frontier = self.comparer.frontier(origin)
+        if frontier is None or state.size >= frontier.size:
             state.behind = 0
         elif not state.behind or state.size >= state.target:
-            state.behind, state.target = self._clock(), frontier.head.size
+            state.behind, state.target = self.clock(), frontier.size
 
-    async def _cosign(self, origin: str, seen: SignedHead, prefixes: Sequence[str]) -> None:
-        latest = self._store.latest.get(origin)
-        if latest is not None and latest.head.size >= seen.head.size:
+    async def _cosign(self, origin: str, candidate: SignedHead, prefixes: Sequence[str]) -> None:
+        latest = self.store.latest.get(origin)
+        if latest is not None and latest.head.size >= candidate.size:
             return
-        outcome = await self._advancer.cosign(seen, prefixes)
+        outcome = await self.advancer.cosign(candidate, prefixes)
         if isinstance(outcome, CosignedHead):
-            self._announcer.announce(origin, outcome.latest)
-            self._comparer.reconcile(origin)  # the watched head is the cosigned one now
+            self.announcer.announce(origin, outcome.latest)
+            self.comparer.reconcile(origin)  # the watched head is the cosigned one now

@@ -6,6 +6,7 @@ Anti-entropy makes good whatever is lost on the way.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from muniment.local.logs import event
@@ -25,42 +26,36 @@ from muniment_witness.store.observations import FiledEvidence
 _LOGGER: Final = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class Pusher:
-    """Pushes what is in the outbox to the peers."""
+    """Pushes what is in the outbox to the peers.
 
-    def __init__(
-        self,
-        *,
-        peers: Sequence[Peer],
-        states: Mapping[str, PeerState],
-        store: HeadStore,
-        outbox: Outbox,
-        transport: Transport,
-        period: float,
-    ) -> None:
-        """Takes its collaborators; `period` is that of gossip, in seconds."""
-        self._peers = tuple(peers)
-        self._states = states
-        self._store = store
-        self._outbox = outbox
-        self._transport = transport
-        self._pause = min(period / 10, 1.0)
+    Attributes:
+        period: Of gossip, in seconds.
+    """
+
+    peers: Sequence[Peer]
+    states: Mapping[str, PeerState]
+    store: HeadStore
+    outbox: Outbox
+    transport: Transport
+    period: float
 
     async def run(self) -> None:
         """Pushes until cancelled."""
         while True:
-            await self._outbox.wait()
-            if not self._outbox.has_evidence:
-                await asyncio.sleep(self._pause)  # heads of a busy log go together
+            await self.outbox.wait()
+            if not self.outbox.has_evidence:
+                await asyncio.sleep(min(self.period / 10, 1.0))  # heads of a busy log go together
             await self.push()
 
     async def push(self) -> None:
         """Sends what waits to every peer that takes it; failures are left to anti-entropy."""
-        files, origins = self._outbox.take()
-        notes = [latest.note for origin in origins if (latest := self._store.latest.get(origin))]
+        files, origins = self.outbox.take()
+        notes = [latest.note for origin in origins if (latest := self.store.latest.get(origin))]
         async with asyncio.TaskGroup() as group:
-            for peer in self._peers:
-                if self._states[peer.name].gossips:
+            for peer in self.peers:
+                if self.states[peer.name].gossips:
                     group.create_task(self._push(peer, files, notes))
 
     async def _push(
@@ -68,8 +63,8 @@ class Pusher:
     ) -> None:
         with Contained(peer.name) as outcome:
             for filed in files:
-                await self._transport.post(peer.url + EVIDENCE_PATH, filed.file)
+                await self.transport.post(peer.url + EVIDENCE_PATH, filed.file)
             if notes:
-                await self._transport.post(peer.url + HEADS_PATH, frame_heads(notes))
+                await self.transport.post(peer.url + HEADS_PATH, frame_heads(notes))
         if outcome.error:
             event(_LOGGER, logging.DEBUG, "a push was lost", peer=peer.name, error=outcome.error)

@@ -26,12 +26,12 @@ class PushQueue:
         """How many heads wait."""
         return sum(map(len, self._queues.values()))
 
-    def put(self, sender: str, seen: SignedHead) -> bool:
+    def put(self, sender: str, candidate: SignedHead) -> bool:
         """Adds a head to its sender's queue; False when that is full."""
         queue = self._queues.setdefault(sender, deque())
         if len(queue) >= MAX_WAITING:
             return False
-        queue.append(seen)
+        queue.append(candidate)
         self._some.set()
         return True
 
@@ -42,13 +42,13 @@ class PushQueue:
             return None
         sender, queue = next(iter(self._queues.items()))
         del self._queues[sender]
-        seen = queue.popleft()
+        candidate = queue.popleft()
         if queue:
             self._queues[sender] = queue  # behind the other senders
-        return seen
+        return candidate
 
     async def get(self) -> SignedHead:
         """Takes the next head; waits for one."""
-        while (seen := self.pop()) is None:
+        while (candidate := self.pop()) is None:
             await self._some.wait()
-        return seen
+        return candidate

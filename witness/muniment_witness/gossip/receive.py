@@ -9,6 +9,7 @@ the network waits in bounded queues, so that an answer never does.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from time import monotonic
 from typing import Final
 
@@ -49,32 +50,28 @@ _REQUESTS: Final = "a refused request"
 _LOGGER: Final = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, kw_only=True)
 class PushReceiver:
     """Takes pushed heads and evidence.
 
     Attributes:
+        timer: A monotonic clock, in seconds.
         senders: Tells the peers from strangers.
     """
 
-    def __init__(
-        self,
-        *,
-        logs: Mapping[str, KnownLog],
-        peers: Sequence[Peer],
-        observations: Observations,
-        comparer: Comparer,
-        suspensions: Suspensions,
-        sources: Sources,
-        timer: Callable[[], float] = monotonic,
-    ) -> None:
-        """Takes its collaborators; `timer` is a monotonic clock, in seconds."""
-        self._logs = logs
-        self._observations = observations
-        self._comparer = comparer
-        self._suspensions = suspensions
-        self._sources = sources
-        self._queues = {origin: PushQueue() for origin in logs}
-        self.senders: Final = Senders(peers)
+    logs: Mapping[str, KnownLog]
+    peers: InitVar[Sequence[Peer]]
+    observations: Observations
+    comparer: Comparer
+    suspensions: Suspensions
+    sources: Sources
+    timer: InitVar[Callable[[], float]] = monotonic
+    senders: Senders = field(init=False)
+
+    def __post_init__(self, peers: Sequence[Peer], timer: Callable[[], float]) -> None:
+        """Makes the queues and budgets."""
+        self.senders = Senders(peers)
+        self._queues = {origin: PushQueue() for origin in self.logs}
         share = STRANGERS_SHARE
         self._heads = SenderBudget(HEADS_PER_SECOND, HEADS_BURST, timer)
         self._strange_heads = SenderBudget(HEADS_PER_SECOND * share, HEADS_BURST * share, timer)
@@ -89,25 +86,16 @@ class PushReceiver:
         return sum(map(len, self._queues.values()))
 
     async def run(self) -> None:
-        """Compares what was pushed, until cancelled.
-
-        Raises:
-            FatalDatabaseError: If something could not be made durable; the process must end.
-        """
+        """Compares what was pushed, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for origin, queue in self._queues.items():
                 group.create_task(self._run_queue(queue), name=f"pushed heads {origin}")
             group.create_task(self.senders.run(), name="peer addresses")
 
     def take_heads(self, body: bytes, address: str) -> int:
-        """Takes pushed heads, to be compared soon.
+        """Takes framed notes, to be compared soon, at the cost of the sender at `address`.
 
-        Args:
-            body: The framed notes.
-            address: Where they came from; decides whose budget is used.
-
-        Returns:
-            How many are worth comparing; those known, of other logs or over budget are not.
+        Gives how many are worth comparing; those known, of other logs or over budget are not.
 
         Raises:
             FormatError: If the body or a note is malformed, or there are too many.
@@ -124,81 +112,71 @@ class PushReceiver:
         return taken
 
     def _take(self, signed: SignedCheckpoint, number: int, sender: str) -> bool:
-        log = self._logs.get(signed.checkpoint.origin)
+        log = self.logs.get(signed.checkpoint.origin)
         if log is None:
             return False
-        frontier = self._comparer.frontier(log.origin)
+        frontier = self.comparer.frontier(log.origin)
         if frontier is not None and frontier.signed.checkpoint == signed.checkpoint:
             return False
         heads = self._strange_heads if sender == STRANGERS else self._heads
         if not heads.take((sender, log.origin)):
             return False
         try:
-            seen = authentic(log, signed)
+            candidate = authentic(log, signed)
         except MunimentError as error:
             raise Problem(403, "bad-signature", f"heads: note {number}: {error}") from error
-        if not self._queues[log.origin].put(sender, seen):
+        if not self._queues[log.origin].put(sender, candidate):
             raise overloaded("busy", "too many heads are waiting; try again")
         return True
 
-    def add_refused(self, seen: SignedHead) -> None:
+    def add_refused(self, candidate: SignedHead) -> None:
         """Queues the head of a refused request, if there is room and budget."""
-        origin = seen.origin
-        if self._sources.tiles(origin) and self._heads.take((_REQUESTS, origin)):
-            self._queues[origin].put(_REQUESTS, seen)
+        origin = candidate.origin
+        if self.sources.tiles(origin) and self._heads.take((_REQUESTS, origin)):
+            self._queues[origin].put(_REQUESTS, candidate)
 
     async def _run_queue(self, queue: PushQueue) -> None:
         while True:
             await self.compare(await queue.get())
 
-    async def compare(self, seen: SignedHead) -> None:
-        """Compares one pushed head.
-
-        Raises:
-            FatalDatabaseError: If something could not be made durable; the process must end.
-        """
-        with Contained(seen.origin) as outcome:
-            await self._comparer.observe(seen, "pushed", self._sources.tiles(seen.origin))
+    async def compare(self, candidate: SignedHead) -> None:
+        """Compares one pushed head."""
+        with Contained(candidate.origin) as outcome:
+            await self.comparer.observe(candidate, "pushed", self.sources.tiles(candidate.origin))
         if outcome.error:
             event(
                 _LOGGER,
                 logging.DEBUG,
                 "cannot compare a pushed head",
-                origin=seen.origin,
+                origin=candidate.origin,
                 error=outcome.error,
             )
 
     async def compare_all(self) -> None:
         """Compares all that waits; for those who do without `run`."""
         for queue in self._queues.values():
-            while (seen := queue.pop()) is not None:
-                await self.compare(seen)
+            while (candidate := queue.pop()) is not None:
+                await self.compare(candidate)
 
     async def take_evidence(self, body: bytes, address: str) -> bool:
-        """Takes pushed evidence: verified, durable, and on its way to the other peers.
+        """Takes a file of evidence: verified, durable, and on its way to the other peers.
 
-        Args:
-            body: The file.
-            address: Where it came from; decides whose budget is used.
-
-        Returns:
-            Whether it was new.
+        The sender at `address` pays for it. Gives whether it was new.
 
         Raises:
             FormatError: If it is malformed.
             VerificationError: If it proves nothing against a log of this witness.
             Problem: 404 when it is about another log, 503 when this sender sends too much.
-            FatalDatabaseError: If it could not be made durable; the process must end.
         """
         evidence = parse_evidence(body)
-        if self._observations.knows(evidence):
+        if self.observations.knows(evidence):
             return False
-        if evidence.origin not in self._logs:
+        if evidence.origin not in self.logs:
             raise Problem(404, "unknown-origin", "this witness does not know that log")
-        if self._suspensions.acknowledged(evidence.origin):
+        if self.suspensions.acknowledged(evidence.origin):
             return False  # may be nothing new, which takes tiles to tell: left to the next round
         sender = self.senders.name_of(address)
         budget = self._strange_evidence if sender == STRANGERS else self._evidence
         if not budget.take((sender,)):
             raise overloaded("busy", "too much evidence at one time; try again", seconds=5)
-        return await self._comparer.file(evidence, "pushed") is not None
+        return await self.comparer.file(evidence, "pushed") is not None

@@ -5,6 +5,7 @@ after a refusal, it keeps what the refused checkpoint proves or makes doubtful.
 """
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import VerificationError
@@ -23,29 +24,17 @@ from muniment_witness.store.heads import CosignedHead, HeadStore
 _SOURCE = "add-checkpoint"
 
 
+@dataclass(eq=False, kw_only=True)
 class RequestObserver:
     """Observes the checkpoints that arrive by add-checkpoint."""
 
-    def __init__(
-        self,
-        *,
-        store: HeadStore,
-        comparer: Comparer,
-        advancer: HeadAdvancer,
-        suspensions: Suspensions,
-        sources: Sources,
-        receiver: PushReceiver,
-        announcer: HeadAnnouncer,
-    ) -> None:
-        """Takes its collaborators."""
-        self._store = store
-        self._observations = store.observations
-        self._comparer = comparer
-        self._advancer = advancer
-        self._suspensions = suspensions
-        self._sources = sources
-        self._receiver = receiver
-        self._announcer = announcer
+    store: HeadStore
+    comparer: Comparer
+    advancer: HeadAdvancer
+    suspensions: Suspensions
+    sources: Sources
+    receiver: PushReceiver
+    announcer: HeadAnnouncer
 
     async def prepare(self, request: Authentic) -> None:
         """Makes sure that a request is judged by what was read of its log, too.
@@ -53,55 +42,49 @@ class RequestObserver:
         A head of the size of one that was read, and of another root, is evidence at once. Where
         nothing of the log was cosigned yet, the newest head that was read is, first: whatever is
         cosigned later extends it.
-
-        Raises:
-            FatalDatabaseError: If evidence could not be made durable; the process must end.
         """
         checkpoint = request.checkpoint
         origin = checkpoint.origin
-        self._comparer.reconcile(origin)
-        if origin not in self._observations.watched:
+        self.comparer.reconcile(origin)
+        if origin not in self.store.observations.watched:
             return  # the newest head is the cosigned one, by which the request is judged anyway
-        frontier = self._comparer.frontier(origin)
+        frontier = self.comparer.frontier(origin)
         if frontier is None or frontier.head == (checkpoint.size, checkpoint.root):
             return
-        seen = _seen(request)
-        if contradiction_of(frontier.signed, seen.signed) is not None:
-            await self._comparer.observe(seen, _SOURCE)
-        elif self._store.head(origin).size == 0 and self._suspensions(origin) is None:
+        candidate = _signed_head(request)
+        if contradiction_of(frontier.signed, candidate.signed) is not None:
+            await self.comparer.observe(candidate, _SOURCE)
+        elif self.store.head(origin).size == 0 and self.suspensions(origin) is None:
             with suppress(UnresolvedError):
-                outcome = await self._advancer.cosign_newest(origin, self._sources.tiles(origin))
+                outcome = await self.advancer.cosign_newest(origin, self.sources.tiles(origin))
                 if isinstance(outcome, CosignedHead):
-                    self._announcer.announce(origin, outcome.latest)
+                    self.announcer.announce(origin, outcome.latest)
 
     async def keep(self, request: Authentic, refusal: Refusal, body: bytes) -> None:
         """Keeps what a refused request shows, before the refusal is told.
 
         A contradiction that the notes prove is filed; a proof that failed makes the head a
         suspicion, with the request; a head that came with another old size is compared later.
-
-        Raises:
-            FatalDatabaseError: If it could not be made durable; the process must end.
         """
         if refusal.status not in {409, 422}:
             return
-        seen = _seen(request)
-        self._comparer.reconcile(seen.origin)
-        if self._comparer.known(seen) is not None:
+        candidate = _signed_head(request)
+        self.comparer.reconcile(candidate.origin)
+        if self.comparer.known(candidate) is not None:
             return
-        verdict = compare(self._comparer.frontier(seen.origin), seen)
+        verdict = compare(self.comparer.frontier(candidate.origin), candidate)
         if isinstance(verdict, Unproven):
             if refusal.status == 422:
                 reason = "a proof that does not hold"
-                self._comparer.suspect(seen, _SOURCE, reason, request=body)
-                await self._observations.save()
+                self.comparer.suspect(candidate, _SOURCE, reason, request=body)
+                await self.store.observations.save()
             else:
-                self._receiver.add_refused(seen)
+                self.receiver.add_refused(candidate)
         elif not isinstance(verdict, Same):
             with suppress(VerificationError):  # a key that signed one of them is no longer listed
-                await self._comparer.file(verdict, _SOURCE)
+                await self.comparer.file(verdict, _SOURCE)
 
 
-def _seen(request: Authentic) -> SignedHead:
+def _signed_head(request: Authentic) -> SignedHead:
     signed = SignedCheckpoint(request.checkpoint, request.note)
     return SignedHead(signed, digest_of(signed))

@@ -66,14 +66,8 @@ class TileReader:
     ) -> tuple[Prefix, dict[Tile, bytes]]:
         """Reads and verifies tiles until some source's belong to the view.
 
-        Args:
-            origin: The log.
-            old: The older size, above 0 and below the view's.
-            view: Size and root of the view.
-            prefixes: URL prefixes of tiles, in the order in which to ask.
-
-        Returns:
-            What the view has at the older size, and the tiles that show it.
+        The older size is above 0 and below the view's; the URL `prefixes` are asked in their order.
+        Gives what the view has at the older size, and the tiles that show it.
 
         Raises:
             UnresolvedError: If no source did; the message says why, source by source.

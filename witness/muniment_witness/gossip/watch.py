@@ -40,28 +40,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watch:
-    """The parts of a witness that work without being asked, all made before.
-
-    Attributes:
-        config: The configuration.
-        store: The database.
-        clock: Gives Unix seconds.
-        started: When it was made, Unix seconds.
-        suspensions: Which origins are held back.
-        cosigner: Moves heads.
-        sources: Where tiles may be read.
-        cache: The verified tiles.
-        comparer: Compares heads.
-        advancer: Cosigns heads that were read.
-        announcer: Tells of each head that was cosigned.
-        puller: Reads logs.
-        peer_reader: Reads peers.
-        pusher: Pushes to peers.
-        receiver: Takes what is pushed.
-        requests: Observes add-checkpoint requests.
-        board: The alarms as of the last look.
-        gauges: The metrics of what is held and reached.
-    """
+    """The parts of a witness that work without being asked, all made before."""
 
     config: WitnessConfig
     store: HeadStore
@@ -105,13 +84,10 @@ class Watch:
 
         All that could be asked have answered; the lost records are recovered, and the newest head
         that was read is cosigned first. The cosigner must be running.
-
-        Raises:
-            FatalDatabaseError: If that could not be made durable; the process must end.
         """
-        for origin, lacking in list(self.suspensions.unknown.items()):
+        for origin, record in list(self.suspensions.unknown.items()):
             if (
-                not lacking.is_told
+                not record.has_all_answers
                 or origin in self.suspensions.lost
                 or self.suspensions.evidence(origin)
             ):
@@ -137,11 +113,7 @@ class Watch:
                 self.announcer.announce(origin, outcome.latest)
 
     async def run(self) -> None:
-        """Works until cancelled; the cosigner must be running.
-
-        Raises:
-            ExceptionGroup: If something could not be made durable; the process must end.
-        """
+        """Works until cancelled; the cosigner must be running."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.puller.run(), name="pull")
             group.create_task(self.peer_reader.run(), name="gossip")
@@ -180,9 +152,9 @@ class Watch:
                 for suspicion in known.values()
             ],
             restored=sorted(self.suspensions.lost),
-            lacking=[
-                (origin, lacking.refusal().detail)
-                for origin, lacking in sorted(self.suspensions.unknown.items())
+            unknown=[
+                (origin, record.refusal().detail)
+                for origin, record in sorted(self.suspensions.unknown.items())
                 if origin not in self.suspensions.lost
             ],
             heads=heads,

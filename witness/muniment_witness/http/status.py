@@ -158,8 +158,15 @@ def _log_row(log: dict[str, Any]) -> tuple[object, ...]:
     cosigned, read = log["cosigned"] or {}, log["read"] or {}
     when = _time(cosigned.get("time"))
     result = read.get("error") or read.get("finding") or ""
-    seen = f"{_time(read.get('reached'))} {result}" if read else "not configured"
-    return log["origin"], cosigned.get("size"), when, log["known_size"], seen, log["held"] or "open"
+    shown = f"{_time(read.get('reached'))} {result}" if read else "not configured"
+    return (
+        log["origin"],
+        cosigned.get("size"),
+        when,
+        log["known_size"],
+        shown,
+        log["held"] or "open",
+    )
 
 
 def _evidence(rows: list[tuple[str, dict[str, Any]]]) -> str:

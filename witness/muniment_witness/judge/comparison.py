@@ -22,19 +22,16 @@ class Comparison(StrEnum):
 
 
 def conclude(
-    frontier: SignedHead | None, seen: SignedHead, verdict: Same | Evidence | None
+    frontier: SignedHead | None, candidate: SignedHead, verdict: Same | Evidence | None
 ) -> Comparison:
     """Decides what a head is, once its relation to the frontier is known.
 
-    Args:
-        frontier: The frontier; None when nothing of this log was accepted yet.
-        seen: The head.
-        verdict: `Same` when nothing in the two notes contradicts, evidence when the two trees
-            contradict each other, None when the smaller tree was proved to be a prefix of the
-            larger one.
+    The frontier is None when nothing of this log was accepted yet. The verdict is `Same` when
+    nothing in the two notes contradicts, evidence when the trees contradict each other, None when
+    the smaller tree was proved to be a prefix of the larger one.
     """
     if verdict is not None and not isinstance(verdict, Same):
         return Comparison.PROVEN
-    if frontier is not None and seen.head.size <= frontier.head.size:
+    if frontier is not None and candidate.size <= frontier.size:
         return Comparison.PREFIX if verdict is None else Comparison.SAME
-    return Comparison.SAME if seen.head.size == 0 else Comparison.EXTENDS
+    return Comparison.SAME if candidate.size == 0 else Comparison.EXTENDS

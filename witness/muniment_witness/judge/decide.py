@@ -42,12 +42,7 @@ NEVER: Final = EMPTY
 
 @dataclass(frozen=True, slots=True)
 class KnownLog:
-    """A log that the witness knows.
-
-    Attributes:
-        origin: Its origin.
-        verifiers: Its trusted keys; at least one.
-    """
+    """A log that the witness knows, with its trusted keys; at least one."""
 
     origin: str
     verifiers: tuple[Verifier, ...]
@@ -74,8 +69,7 @@ class Refusal:
 
     Attributes:
         status: HTTP status that the specification prescribes.
-        slug: Stable name of the rule that failed.
-        detail: The same for a person.
+        slug: Stable name of the rule that failed; `detail` says it to a person.
         size: On 409, the size of the latest cosigned checkpoint; None otherwise.
     """
 
@@ -89,11 +83,8 @@ class Refusal:
 class Authentic:
     """An add-checkpoint request whose checkpoint a trusted key has signed: rules 1 and 2 hold.
 
-    Attributes:
-        checkpoint: The checkpoint.
-        note: Its note with the signatures of trusted keys alone, one for each key.
-        old_size: The old size as claimed, unchecked.
-        proof: The consistency proof as claimed, unchecked.
+    The note has the signatures of trusted keys alone, one for each key; the old size and the
+    consistency proof are as claimed, unchecked.
     """
 
     checkpoint: Checkpoint
@@ -107,7 +98,6 @@ class Acceptance:
     """The checkpoint is to be cosigned and becomes the head, if the head is still `old`.
 
     Attributes:
-        request: The request.
         old: The head that the decision started from.
         now: Timestamp for the cosignatures, Unix seconds.
         lines: Cosignatures of this witness that exist already, when it takes back a head that it
@@ -126,13 +116,7 @@ class Acceptance:
 
 
 def decide(state: State, request: AddCheckpoint, now: int) -> Acceptance | Refusal:
-    """Judges an add-checkpoint request by all the rules above.
-
-    Args:
-        state: What the witness knows about the request's origin.
-        request: The request, as parsed.
-        now: Unix seconds.
-    """
+    """Judges an add-checkpoint request by all the rules above; `now` is in Unix seconds."""
     authentic = authenticate(state.log, request)
     if isinstance(authentic, Refusal):
         return authentic
@@ -140,12 +124,7 @@ def decide(state: State, request: AddCheckpoint, now: int) -> Acceptance | Refus
 
 
 def authenticate(log: KnownLog | None, request: AddCheckpoint) -> Authentic | Refusal:
-    """Applies rules 1 and 2: a known log, and its signature.
-
-    Args:
-        log: The log of the request's origin; None when the origin is unknown.
-        request: The request.
-    """
+    """Applies rules 1 and 2: a known log (None when it is unknown), and its signature."""
     checkpoint = request.checkpoint.checkpoint
     if log is None:
         return Refusal(404, "unknown-origin", "this witness does not know the checkpoint's origin")
@@ -167,13 +146,10 @@ def authenticate(log: KnownLog | None, request: AddCheckpoint) -> Authentic | Re
 
 
 def advance(head: Head, signed: int, request: Authentic, now: int) -> Acceptance | Refusal:
-    """Applies rules 3 to 9: whether the head may move.
+    """Applies rules 3 to 9: whether the latest cosigned head of the origin may move.
 
-    Args:
-        head: The latest cosigned head of the origin.
-        signed: Newest timestamp of any cosignature of this witness, Unix seconds.
-        request: The request.
-        now: Unix seconds.
+    `signed` is the newest timestamp of any cosignature of this witness; both times are Unix
+    seconds.
     """
     new = request.checkpoint
     if request.old_size > new.size:
@@ -216,11 +192,6 @@ def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree
     2. The checkpoint's origin is known: 404.
     3. The checkpoint has a cosignature by one of the witness's own keys, and none that fails: 403.
     4. The proof shows that the subtree is part of the checkpoint's tree: 422.
-
-    Args:
-        own: The witness's own keys.
-        known: Whether the witness knows the origin.
-        request: The request, as parsed.
     """
     reference = request.reference.checkpoint
     if request.start >= request.end or not is_subtree(request.start, request.end):

@@ -28,9 +28,8 @@ from muniment_witness.judge.decide import KnownLog, Refusal, authenticate
 class SignedHead:
     """A head that a trusted key of its log has signed. `authentic` makes one, or `recorded`.
 
-    Attributes:
-        signed: The checkpoint with the log's signature lines alone.
-        digest: SHA-256 of its text: what it is known by.
+    The checkpoint has the log's signature lines alone. The digest is the SHA-256 of its text, by
+    which the head is known.
     """
 
     signed: SignedCheckpoint
@@ -40,6 +39,11 @@ class SignedHead:
     def head(self) -> Head:
         """Size and root."""
         return self.signed.checkpoint.head
+
+    @property
+    def size(self) -> int:
+        """Leaves of the tree."""
+        return self.head.size
 
     @property
     def origin(self) -> str:
@@ -52,12 +56,7 @@ class Same(NamedTuple):
 
 
 class Unproven(NamedTuple):
-    """Two sizes.
-
-    Attributes:
-        older: The head of the smaller tree.
-        newer: The head of the larger one.
-    """
+    """Two heads of two sizes, whose relation only tiles of the newer tree can tell."""
 
     older: SignedHead
     newer: SignedHead
@@ -102,24 +101,20 @@ def digest_of(signed: SignedCheckpoint) -> bytes:
     return sha256(signed.note.text.encode()).digest()
 
 
-def compare(frontier: SignedHead | None, seen: SignedHead) -> Same | Unproven | Evidence:
+def compare(frontier: SignedHead | None, candidate: SignedHead) -> Same | Unproven | Evidence:
     """Compares a head with the frontier by their notes alone.
 
-    Args:
-        frontier: The frontier; None when nothing of this log was accepted yet.
-        seen: The head.
+    The frontier is None when nothing of this log was accepted yet.
     """
-    older, newer = sorted((frontier or seen, seen), key=lambda each: each.head.size)
+    older, newer = sorted((frontier or candidate, candidate), key=lambda each: each.size)
     if relate(older.head, newer.head) is Relation.UNKNOWN:
         return Unproven(older, newer)
     return contradiction_of(older.signed, newer.signed) or Same()
 
 
 def judge(pair: Unproven, prefix: Prefix) -> Evidence | None:
-    """Judges two heads by the newer tree's verified tiles; None when it begins with the older.
+    """Judges two heads by what the newer tree has at the older size.
 
-    Args:
-        pair: The two heads.
-        prefix: What the newer tree has at the older size.
+    None when the newer tree begins with the older one.
     """
     return contradiction_of(pair.older.signed, pair.newer.signed, prefix)
