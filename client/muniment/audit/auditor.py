@@ -52,7 +52,6 @@ class AuditOptions:
     """What to audit against.
 
     Attributes:
-        policy: The logs and the witness quorum that are trusted.
         origin: The log that is expected; any log of the policy when None.
         gateways: Keys of gateways, to verify their manifests.
         old_vkeys: Keys that the log had before those of the policy; what a state keeps may be
@@ -71,13 +70,10 @@ class AuditOptions:
 
 @dataclass(frozen=True, slots=True)
 class AuditOutcome:
-    """What an audit leaves behind.
+    """The report of an audit, and what the next one starts from, if there is anything to keep.
 
-    Attributes:
-        report: Counts and findings.
-        state: What the next audit starts from: the audited tree when it was clean, the old state
-            when not; with the proof in it when misbehaviour of the log's key was proven. None
-            when there is nothing to keep.
+    That is the audited tree when it was clean, the old state when not; with the proof in it when
+    misbehaviour of the log's key was proven.
     """
 
     report: Report
@@ -92,18 +88,11 @@ async def audit_log(
     now: int,
     progress: Progress = lambda _done, _total: None,
 ) -> AuditOutcome:
-    """Audits a log.
+    """Audits a log; without the state of the last audit, trusts its checkpoint on first use.
 
-    Args:
-        client: The log, open.
-        options: What to audit against.
-        state: What the last audit left; None trusts the log's checkpoint on first use.
-        now: Unix seconds, for ``max_age``.
-        progress: Told how far the audit is.
-
-    Raises:
-        Unreachable: If the log does not answer. What it says, however wrong, is in the report.
-        InputError: If what the state keeps is not signed by the log's keys, old ones included.
+    `now` is in Unix seconds, for ``max_age``. What the log says, however wrong, is in the report.
+    Raises Unreachable if it does not answer; InputError if what the state keeps is not signed by
+    the log's keys, old ones included.
     """
     if state is not None:
         check_kept(state.trust, options.policy, options.old_vkeys)
@@ -354,11 +343,7 @@ def _vkeys(options: AuditOptions, origin: str) -> tuple[str, ...]:
 
 
 class _TileComparison:
-    """Compares recomputed hash tiles of level 1 and above with those that the log serves.
-
-    Attributes:
-        findings: Those that differ.
-    """
+    """Compares recomputed hash tiles of level 1 and above with those that the log serves."""
 
     def __init__(self, client: LogClient, report: Report) -> None:
         self.findings: list[Finding] = []

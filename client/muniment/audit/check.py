@@ -32,13 +32,7 @@ PIECE: Final = 512
 
 
 class Bundle(NamedTuple):
-    """A bundle as the log serves it.
-
-    Attributes:
-        tile: Its coordinates.
-        data: Its bytes.
-        hashes: The level-0 hash tile of the same place and width.
-    """
+    """A bundle as the log serves it, and the level-0 hash tile of the same place and width."""
 
     tile: Tile
     data: bytes
@@ -46,13 +40,7 @@ class Bundle(NamedTuple):
 
 
 class SeenManifest(NamedTuple):
-    """A manifest found in the log.
-
-    Attributes:
-        manifest: Its text, parsed.
-        signer: The key name of its signature.
-        is_verified: Whether its signature was verified; not when its key is unknown.
-    """
+    """A manifest found in the log and who signed it; unverified when that key is unknown."""
 
     manifest: Manifest
     signer: str
@@ -63,7 +51,6 @@ class Run(NamedTuple):
     """Consecutive records, up to a manifest or the end of what was examined together.
 
     Attributes:
-        start: Leaf index of the first record.
         stop: Leaf index after the last record; the manifest's, when there is one.
         leaves: The records' leaf hashes: in a compact range when a batch begins with the run, as
             they are when it may have begun before.
@@ -87,18 +74,14 @@ class Run(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """What ``examine`` found in consecutive bundles.
+    """What ``examine`` found in consecutive bundles, up to the leaf index `end`.
 
     Attributes:
-        end: Leaf index after the last that was examined.
         bundles: How many bundles were examined: all, unless there is an error.
         roots: The root of each full bundle.
         rest: The leaf hashes of the partial bundle at the end, if there is one.
-        runs: What the new entries are, in order.
-        findings: What is wrong with them, in order.
-        relations: What they say of each other, see ``events.extract``; nothing when the tree alone
-            is checked.
-        warnings: What a record says that it should not, in order.
+        relations: What entries say of each other, see ``events.extract``; nothing when the tree
+            alone is checked.
         error: Why what comes after cannot be examined, None as a rule.
     """
 
@@ -126,8 +109,8 @@ def examine(
 
     Args:
         bundles: Consecutive bundles, at least one; only the last of a log may be partial.
-        known: Leaf hashes of the entries at the front that an earlier audit has checked, fewer
-            than a bundle's.
+        known: Leaf hashes of the entries at the front that an earlier audit has checked, fewer than
+            a bundle's.
         origin: The log's origin.
         vkeys: Keys whose manifests can be verified.
         tree_only: Not to look at what the entries are.
@@ -204,10 +187,8 @@ def is_meant(entry: bytes) -> bool:
 class _Entries:
     """Consecutive entries, to be cut into runs.
 
-    Attributes:
-        plain: For each entry, the record when the quick reading could read its run; else None.
-        warnings: What records say that they should not.
-        odd: What is neither a record nor meant to be one.
+    `plain` has, for each entry, the record when the quick reading could read its run, else None;
+    `odd` what is neither a record nor meant to be one.
     """
 
     def __init__(

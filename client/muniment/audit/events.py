@@ -106,15 +106,14 @@ def extract(
 ) -> tuple[bytes, ...]:
     """Makes the events of consecutive leaves; what is no record makes none.
 
+    Returns PARTITIONS byte strings of events; in each, edges are in the order of the log.
+
     Args:
         entries: The leaves.
         plain: Those of them that are read already; None for the others.
         hashes: Their leaf hashes.
         first: Leaf index of the first.
         origin: The log's origin: a thing that states it is a thing of this log.
-
-    Returns:
-        PARTITIONS byte strings of events; in each, edges are in the order of the log.
     """
     parts: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
     put = [part.append for part in parts]

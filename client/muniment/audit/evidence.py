@@ -27,15 +27,9 @@ from muniment.tlog.policy import Policy
 def prove(misbehaviour: Misbehaviour, policy: Policy, old: Iterable[VKey] = ()) -> Proven:
     """Verifies a contradiction that was found, or that a state keeps, as evidence.
 
-    Args:
-        misbehaviour: What is to be proven.
-        policy: The policy in force.
-        old: Keys that the log had before those of the policy.
-
-    Raises:
-        VerificationError: If it proves nothing: no key that is known for the log signed one of the
-            checkpoints, or a proof does not hold.
-        FormatError: If it is no contradiction: a state file that was tampered with.
+    `old` are keys that the log had before those of the policy. Raises VerificationError if it
+    proves nothing: no key that is known for the log signed one of the checkpoints, or a proof does
+    not hold; FormatError if it is no contradiction: a state file that was tampered with.
     """
     notes = [parse_signed_checkpoint(note) for note in misbehaviour.notes]
     evidence: Evidence
@@ -54,9 +48,8 @@ def prove(misbehaviour: Misbehaviour, policy: Policy, old: Iterable[VKey] = ()) 
 def check_kept(trust: TrustState, policy: Policy, old: Iterable[VKey] = ()) -> None:
     """Verifies what a state keeps, before anything is compared with it.
 
-    Raises:
-        InputError: If no key that is known for the log signed it. It is then of the log's earlier
-            keys, or of another log of the same name, which proves nothing against this one.
+    Raises InputError if no key that is known for the log signed it. It is then of the log's earlier
+    keys, or of another log of the same name, which proves nothing against this one.
     """
     keys = tuple(old)
     try:

@@ -44,15 +44,7 @@ T = TypeVar("T")
 
 
 class Job(NamedTuple):
-    """A span to examine.
-
-    Attributes:
-        tiles: Its bundles.
-        known: Leaf hashes of the entries at its front that an earlier audit has checked.
-        origin: The log's origin.
-        vkeys: Keys whose manifests can be verified.
-        tree_only: Not to look at what the entries are.
-    """
+    """A span of bundles to examine; see `check.examine`."""
 
     tiles: list[Tile]
     known: list[bytes]
@@ -62,15 +54,7 @@ class Job(NamedTuple):
 
 
 async def examine_span(client: LogClient, job: Job, forms: Forms) -> Examined:
-    """Reads the bundles of a span and examines them.
-
-    What cannot be read ends the span: the error is in what is returned.
-
-    Args:
-        client: The log.
-        job: The span.
-        forms: What this process has learned of usual decisions.
-    """
+    """Reads the bundles of a span and examines them; an error ends it, and is in the result."""
 
     async def fetch(tile: Tile) -> Bundle | MunimentError:
         try:
@@ -187,15 +171,8 @@ async def read_spans(
 ) -> AsyncGenerator[Examined, None]:
     """Yields the spans of bundles that hold the leaves [start, size), examined, in order.
 
-    Args:
-        client: The log.
-        start: First leaf to examine; the bundle that it is in may begin earlier.
-        size: Size of the tree.
-        known: Leaf hashes of the leaves before it in its bundle.
-        origin: The log's origin.
-        vkeys: Keys whose manifests can be verified.
-        pool: Where to examine; None for here.
-        tree_only: Not to look at what the entries are.
+    The bundle that `start` is in may begin earlier: `known` are the hashes of its leaves before.
+    Without a pool, spans are examined here; for the rest see `check.examine`.
     """
     loop = asyncio.get_running_loop()
     forms = Forms()

@@ -30,13 +30,10 @@ _LONE_FROM: Final = Role.OUTCOME << INDEX_BITS
 
 
 class Warned(NamedTuple):
-    """Something that a gateway should not have logged, or has not.
+    """Something that a gateway should not have logged, or has not, at the leaf `index`.
 
-    Attributes:
-        kind: ``id-reuse``, ``dangling-lineage``, ``later-lineage``, ``cyclic-lineage``,
-            ``unauthorized-execution``, ``outcome-without-decision`` or ``implausible-time``.
-        index: The leaf.
-        sentence: What is wrong.
+    The kinds are ``id-reuse``, ``dangling-lineage``, ``later-lineage``, ``cyclic-lineage``,
+    ``unauthorized-execution``, ``outcome-without-decision`` and ``implausible-time``.
     """
 
     kind: str
@@ -45,13 +42,9 @@ class Warned(NamedTuple):
 
 
 class Reuse(NamedTuple):
-    """An id that one producer used twice, for leaves that are not the same.
+    """An id that one producer used twice, for leaves that are not the same: `before` and `index`.
 
-    Attributes:
-        index: The later leaf.
-        before: The first leaf with the id.
-        content: The first CONTENT_BITS bits of the later one's leaf hash.
-        content_before: Those of the first.
+    The contents are the first CONTENT_BITS bits of their leaf hashes.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
@@ -74,7 +67,6 @@ class Judged(NamedTuple):
     """What one partition comes to.
 
     Attributes:
-        warnings: What is wrong.
         unresolved: Edges to things that nothing in these leaves tells of; only when these are not
             all leaves of the log, so that earlier ones may.
         runs: Runs that acted or ended.
@@ -92,11 +84,9 @@ class Judged(NamedTuple):
 
 
 def judge(events: bytes, *, is_whole: bool) -> Judged:
-    """Judges the events of one partition.
+    """Judges the events of one partition, of leaves in ascending order.
 
-    Args:
-        events: The events, of leaves in ascending order.
-        is_whole: Whether they are those of all leaves from the first on.
+    `is_whole` tells whether they are those of all leaves from the first on.
     """
     warnings: list[Warned] = []
     turns: list[int] = []
@@ -162,9 +152,7 @@ def _telling(events: bytes) -> list[tuple[int, int, int]]:
 def cycles(partitions: Iterable[bytes], turns: Sequence[int]) -> Iterator[Warned]:
     """Finds cycles of lineage: for each, the first edge that closes it.
 
-    Args:
-        partitions: The events of all partitions.
-        turns: Where to begin; every cycle goes through at least one of them.
+    Every cycle goes through at least one of `turns`.
     """
     edges: dict[int, dict[int, int]] = {}
     for events in partitions:

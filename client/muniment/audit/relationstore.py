@@ -63,9 +63,8 @@ class RelationStore:
 class Judgement:
     """What all partitions come to, put together.
 
-    Attributes:
-        reuses: Ids that came again. Whoever can read the leaves takes out those whose records
-            differ in nothing but their time, see ``reuse``.
+    Of `reuses`, ids that came again, whoever can read the leaves takes out those whose records
+    differ in nothing but their time, see ``reuse``.
     """
 
     def __init__(self) -> None:
@@ -94,10 +93,7 @@ class Judgement:
     ) -> None:
         """Looks for cycles; adds counts and warnings to the report, in the order of the log.
 
-        Args:
-            report: What to add to.
-            partitions: Gives the events of all partitions.
-            is_whole: Whether the audit has read the log from its first leaf on.
+        `is_whole` tells whether the audit has read the log from its first leaf on.
         """
         found, turns = self._warnings, self._turns
         found += [one.warning for one in self.reuses]

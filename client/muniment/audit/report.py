@@ -36,13 +36,9 @@ class Verdict(Enum):
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong.
+    """One thing that is wrong: a stable slug such as ``stream-gap``, and what it is worth as proof.
 
-    Attributes:
-        kind: A stable slug, e.g. ``stream-gap``.
-        sentence: What was expected and what was found.
-        weight: What it is worth as proof.
-        index: The leaf index it is about, or None.
+    The sentence says what was expected and what was found, at the leaf index if there is one.
     """
 
     kind: str
@@ -57,25 +53,20 @@ class Report:
 
     Attributes:
         origin: The log's origin; "" when not even the checkpoint could be verified.
-        size: Size of the checkpoint's tree.
-        root: Its root.
         cosigners: (policy witness name, Unix seconds) of the cosignatures that were verified.
         time: The time for which a quorum of them vouches, Unix seconds; 0 for none.
         ahead: Those whose time is in the future, which does not count.
         since: Size of the tree that the last audit vouched for; 0 for a first one.
         is_first_use: Whether there was no state to compare with.
         entries: Leaves read and rehashed by this audit, ``[since, size)``.
-        records: Records among them.
-        manifests: Manifests among them.
-        foreign: Leaves among them that are neither, nor meant to be.
+        foreign: Leaves among them that are neither records nor manifests, nor meant to be.
         is_tree_only: Whether the tree alone was checked, and not what the leaves are.
         signatures: Manifest signatures verified.
         unknown_signers: Key names whose manifests could not be verified: vkey not given.
         streams: Streams known, those of earlier audits included.
         tiles: Hash tiles compared, all levels.
         is_tree_verified: Whether the root was recomputed from the leaves.
-        findings: What is wrong, at most ``MAX_FINDINGS``.
-        omitted: Findings beyond that.
+        findings: What is wrong, at most ``MAX_FINDINGS``; `omitted` counts those beyond.
         misbehaviour: The proof that the log's key signed two histories, when there is one.
         edges: Lineage edges among the records.
         runs: Runs that acted or ended.

@@ -29,16 +29,10 @@ _HASH_BYTES: Final = 6  # as many as an event holds
 
 
 async def excuse(client: LogClient, found: Judgement, size: int) -> None:
-    """Takes out the reused ids whose records differ in nothing but their time.
+    """Takes out of `found` the reused ids whose records differ in nothing but their time.
 
-    Args:
-        client: The log.
-        found: What partitions come to; `reuses` is replaced, and a warning added when there are so
-            many that not all could be looked at.
-        size: Size of the tree that is audited.
-
-    Raises:
-        Unreachable, Refused, FormatError: If the log does not serve its bundles any more.
+    A warning is added when there are so many that not all could be looked at. Raises Unreachable,
+    Refused or FormatError if the log does not serve its bundles any more.
     """
     budget = max(MIN_BUNDLES, 2 * -(-size // TILE_WIDTH))
     waiting = sorted(found.reuses)

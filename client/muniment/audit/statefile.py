@@ -69,8 +69,7 @@ class AuditState:
     """What an audit hands to the next one.
 
     Attributes:
-        trust: The trusted checkpoint, of the tree audited so far.
-        edge: The right edge of that tree, one byte string a level.
+        edge: The right edge of the trusted checkpoint's tree, one byte string a level.
         places: Where each stream stands, by (key name, label).
         open: The batch that the tree ends in; None as a rule, since batches are logged whole.
         is_tree_only: Whether the tree alone was checked; then nothing is known of streams.
@@ -124,11 +123,7 @@ def format_state(state: AuditState) -> bytes:
 
 
 def parse_state(data: bytes) -> AuditState:
-    """Parses a state file.
-
-    Raises:
-        FormatError: If it is not one, or contradicts itself; names the member.
-    """
+    """Parses a state file; FormatError, which names the member, if it contradicts itself."""
     if len(data) > MAX_STATE_SIZE:
         raise FormatError(f"audit state: longer than {MAX_STATE_SIZE} bytes")
     value = decode_json(data, _State, "audit state")
@@ -157,20 +152,15 @@ def parse_state(data: bytes) -> AuditState:
 def load_state(path: Path) -> AuditState | None:
     """Reads a state file; None when there is none.
 
-    Raises:
-        InputError: If it cannot be read, is empty, or could not be kept there.
-        FormatError: If it is not a state file.
+    Raises InputError if it cannot be read, is empty, or could not be kept there; FormatError if it
+    is not a state file.
     """
     data = read_state(path, "audit state", most=MAX_STATE_SIZE)
     return None if data is None else parse_state(data)
 
 
 def save_state(path: Path, state: AuditState) -> None:
-    """Writes a state file, atomically and durably.
-
-    Raises:
-        InputError: If it cannot be written.
-    """
+    """Writes a state file, atomically and durably; InputError if it cannot be written."""
     write_atomic(path, format_state(state), "audit state")
 
 

@@ -16,12 +16,7 @@ from muniment.tlog.merkle import CompactRange
 
 
 class StreamPlace(NamedTuple):
-    """Where a stream stands.
-
-    Attributes:
-        next: Sequence number of its next record.
-        manifest: Leaf hash of its last manifest.
-    """
+    """The sequence number of a stream's next record, and the leaf hash of its last manifest."""
 
     next: int
     manifest: bytes
@@ -29,11 +24,9 @@ class StreamPlace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OpenBatch:
-    """Records whose manifest has not been seen yet.
+    """Records, from leaf index `start` on, whose manifest has not been seen yet.
 
     Attributes:
-        start: Leaf index of the first record.
-        leaves: The records' leaf hashes, as a compact range.
         producer: Who the first is from; None when no valid record was among them.
         others: Where the producer changes: leaf index and name, at most MAX_BATCH_RECORDS.
         odd: What among them is neither a record nor meant to be one, at most MAX_BATCH_RECORDS.
@@ -89,12 +82,9 @@ class OpenBatch:
 
 @dataclass(slots=True)
 class Streams:
-    """All streams of a log, followed in leaf order.
+    """All streams of a log, by (key name, label), followed in leaf order.
 
     Attributes:
-        places: Where each stream stands, by (key name, label).
-        open: The batch that has begun, or None.
-        records: Records seen.
         manifests: Manifests seen, malformed ones included.
         signatures: Manifest signatures verified.
         unknown_signers: Key names of manifests that could not be verified.
@@ -114,11 +104,10 @@ class Streams:
     first_foreign: int | None = None
 
     def feed(self, runs: Sequence[Run]) -> list[tuple[int, Finding]]:
-        """Takes the runs that come next.
+        """Takes the runs that come next, and returns what is wrong with batches that end in them.
 
-        Returns:
-            What is wrong with batches that end in them, each with the leaf index at which it shows:
-            the manifest's, though the finding may be about a record before it.
+        Each with the leaf index at which it shows: the manifest's, though the finding may be about
+        a record before it.
         """
         told: list[tuple[int, Finding]] = []
         for run in runs:

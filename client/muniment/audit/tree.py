@@ -15,10 +15,7 @@ from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, Tile
 class RightEdge:
     """The hashes of the partial tiles of a tree, level 0 first; grows by whole bundles.
 
-    Attributes:
-        size: Number of leaves.
-        levels: For each level its partial tile's hashes; the level's number of complete nodes
-            modulo 256. The highest level is not empty.
+    A level has as many as it has complete nodes, modulo 256; the highest level is not empty.
     """
 
     def __init__(self) -> None:
@@ -27,11 +24,7 @@ class RightEdge:
 
     @classmethod
     def restore(cls, size: int, levels: Sequence[bytes]) -> Self:
-        """Restores an edge from the concatenated hashes of each level.
-
-        Raises:
-            FormatError: If the levels cannot be those of a tree of this size.
-        """
+        """Restores an edge from the joined hashes of each level; FormatError if they do not fit."""
         edge = cls()
         edge.size = size
         widths = edge_widths(size)
@@ -64,16 +57,9 @@ class RightEdge:
         return self.levels[0] if self.levels else []
 
     def add_bundle(self, leaf_hashes: Sequence[bytes]) -> list[tuple[Tile, bytes]]:
-        """Takes the leaf hashes of the next bundle, those already in the edge included.
+        """Takes the leaf hashes of the next bundle, 1 to 256, which begin with ``old_leaves()``.
 
-        Args:
-            leaf_hashes: 1 to 256 hashes; the first ones are ``old_leaves()``.
-
-        Returns:
-            The tiles of level 1 and above that became full, with their contents.
-
-        Raises:
-            ValueError: If the hashes are too many or too few.
+        Returns the tiles of level 1 and above that became full, with their contents.
         """
         known = self.size % TILE_WIDTH
         if not known <= len(leaf_hashes) <= TILE_WIDTH:
@@ -89,8 +75,7 @@ class RightEdge:
     def add_roots(self, roots: Iterable[bytes]) -> list[tuple[Tile, bytes]]:
         """Takes the roots of the next bundles, all full; the first holds ``old_leaves()``.
 
-        Returns:
-            The tiles of level 1 and above that became full, with their contents.
+        Returns the tiles of level 1 and above that became full, with their contents.
         """
         done: list[tuple[Tile, bytes]] = []
         for root in roots:

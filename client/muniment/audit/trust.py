@@ -35,11 +35,8 @@ MisbehaviourKind = Literal["same-size", "fork", "empty-root"]
 class Misbehaviour:
     """Proof that the log's key signed two histories.
 
-    Attributes:
-        kind: ``same-size``, ``fork`` or ``empty-root``.
-        notes: The two checkpoints, older first, verbatim; one for ``empty-root``.
-        implied_root: For ``fork``: the root that the newer tree implies at the older size.
-        proof: For ``fork``: the consistency proof from that root.
+    The notes are verbatim, older first; one for ``empty-root``. A ``fork`` has the root that the
+    newer tree implies at the older size, and the consistency proof from that root.
     """
 
     kind: MisbehaviourKind
@@ -62,12 +59,7 @@ class ProvenMisbehaviour(MunimentError):  # noqa: N818 - says what happened
 
 
 class StaleCheckpoint(MunimentError):  # noqa: N818 - says what happened
-    """The checkpoint is older than the one trusted already.
-
-    Attributes:
-        seen: Its size.
-        trusted: The size trusted already.
-    """
+    """The size of the checkpoint seen is smaller than the one trusted already."""
 
     def __init__(self, seen: int, trusted: int) -> None:
         super().__init__(f"the log shows a checkpoint of size {seen}, older than {trusted} seen")
@@ -79,9 +71,7 @@ class StaleCheckpoint(MunimentError):  # noqa: N818 - says what happened
 class TrustState:
     """What a relying party knows of one log.
 
-    Attributes:
-        checkpoint: The newest accepted checkpoint, with the cosignatures it was accepted with.
-        misbehaviour: The proof against the log, when there is one.
+    The checkpoint is the newest accepted one, with the cosignatures it was accepted with.
     """
 
     checkpoint: SignedCheckpoint
@@ -106,8 +96,7 @@ class TrustState:
     def on_first_use(cls, new: CosignedCheckpoint) -> Self:
         """Rules 3 and 4: begins to trust a log with the first checkpoint of it ever seen.
 
-        Raises:
-            ProvenMisbehaviour: If it is of an empty tree with another root.
+        Raises ProvenMisbehaviour if it is of an empty tree with another root.
         """
         _check_empty(new)
         return cls(new.signed)
@@ -115,13 +104,9 @@ class TrustState:
     def relate(self, new: CosignedCheckpoint) -> Relation:
         """Rules 0, 2, 3, 5 and 6: all that can be told without a proof.
 
-        Returns:
-            SAME; EXTENDS when the trusted tree is empty; UNKNOWN when rule 7 needs a proof.
-
-        Raises:
-            ProvenMisbehaviour: By rules 0, 3 and 5.
-            VerificationError: By rule 2.
-            StaleCheckpoint: By rule 6.
+        Returns SAME; EXTENDS when the trusted tree is empty; UNKNOWN when rule 7 needs a proof.
+        Raises ProvenMisbehaviour by rules 0, 3 and 5, VerificationError by rule 2, StaleCheckpoint
+        by rule 6.
         """
         if self.misbehaviour is not None:
             raise ProvenMisbehaviour(self.misbehaviour)
@@ -144,18 +129,10 @@ class TrustState:
         *,
         implied_root: bytes | None = None,
     ) -> "TrustState":
-        """All rules: the state that trusts ``new``.
+        """All rules: the state that trusts ``new``, by a consistency proof from the trusted size.
 
-        Args:
-            new: The verified checkpoint.
-            proof: Consistency proof from the trusted size to the new one; empty for equal sizes.
-            implied_root: The root at the trusted size as the *new* tree's tiles give it. With it, a
-                fork is told from a spoiled proof.
-
-        Raises:
-            ProvenMisbehaviour: By rules 0, 3, 5 and 7.
-            VerificationError: By rules 2 and 7.
-            StaleCheckpoint: By rule 6.
+        With the root at the trusted size as the *new* tree's tiles imply it, a fork is told from a
+        spoiled proof. Raises as `relate`, by rule 7 ProvenMisbehaviour or VerificationError.
         """
         if self.relate(new) is Relation.SAME:
             return replace(self, checkpoint=new.signed)

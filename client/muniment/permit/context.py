@@ -40,13 +40,7 @@ _NOTHING: Final[Mapping[str, str]] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedPolicy:
-    """The policy that should have decided; None leaves a part open.
-
-    Attributes:
-        id: Its name.
-        revision: Its version.
-        digest: Its digest, as in `artifact.PolicyRef`.
-    """
+    """The policy that should have decided, see `artifact.PolicyRef`; None leaves a part open."""
 
     id: str | None = None
     revision: str | None = None
@@ -59,15 +53,11 @@ class Context:
 
     Attributes:
         now: Unix seconds.
-        action: Name of the action that is wanted.
-        resource: The resource that it is wanted on.
         subject: Who wants it; None to leave it open.
         execution: The id of the run.
         parent: The run that triggered this one, when the runtime knows: then the log must too.
-        spiffe_id: The runtime's SPIFFE ID.
         thumbprint: Digest of the runtime's public key (DER SubjectPublicKeyInfo).
         measurements: What was measured of the environment: name to digest.
-        policy: The policy that should have decided.
         governance: Labels of the governance domain that the runtime is in.
         facts: What is known of the log: lineage and revocations.
     """
@@ -90,10 +80,13 @@ class Context:
 class Trust:
     """Whom the runtime trusts, and what it insists on.
 
+    Raises ValueError if an authority's key cannot sign decisions, or two keys have one name and key
+    ID, or more signatures are asked for than there are authorities, or the gateways are no keys, or
+    an age, a tolerance or a leeway is none.
+
     Attributes:
-        policy: The logs and the quorum of witnesses.
-        authorities: Keys of the authorities whose signatures count. With none, a decision needs
-            no signature, and one that has signatures is denied: nobody can check them.
+        authorities: Keys of the authorities whose signatures count. With none, a decision needs no
+            signature, and one that has signatures is denied: nobody can check them.
         signatures: How many authorities, told apart by key name, must have signed; None stands for
             one when there are authorities.
         gateways: Keys of the gateways whose word counts: for decisions, and for every fact of their
@@ -102,28 +95,19 @@ class Trust:
         max_facts_age: Oldest facts, in seconds; None for any age.
         max_checkpoint_age: Oldest checkpoint of a permit, in seconds; None for any age, as a proof
             does not go off.
-        require_artifact: Whether the decision must have an authorization artifact.
         require_execution: Whether the decision must state the run that it authorises.
         require_binding: Whether the artifact must state the runtime.
         require_environment: Whether the artifact must require measurements.
         require_policy: Whether the runtime must expect a policy.
         require_facts: Whether lineage and revocations must be known.
-        exact_request: Whether action and resource must also be those of the request, when the
-            scope is wider.
-        allow_unknown_signatures: Whether signatures of unknown authorities are passed over.
-        allow_unknown_labels: Whether governance labels that the runtime does not know of are
-            passed over.
+        exact_request: Whether action and resource must also be those of the request, when the scope
+            is wider.
         allow_unlogged_delegation: Whether links of the artifact's delegation chain may lack their
             `delegated_by` edge.
         external_logs: Origins of other logs whose word on lineage is taken without proof.
         clock_tolerance: Seconds by which a producer's clock may differ from those of the witnesses.
         not_before_leeway: Seconds by which a runtime may begin before an artifact's ``not_before``:
             for a gateway whose clock is ahead.
-
-    Raises:
-        ValueError: If an authority's key cannot sign decisions, or two keys have one name and key
-            ID, or more signatures are asked for than there are authorities, or the gateways are no
-            keys, or an age, a tolerance or a leeway is none.
     """
 
     policy: Policy

@@ -46,16 +46,11 @@ class _Members(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def parse_context(data: bytes, *, now: int, facts: Facts | None) -> Context:
-    """Parses a context.
+    """Parses a JSON object with the members of ``Context``, ``facts`` excepted.
 
-    Args:
-        data: A JSON object with the members of ``Context``, ``facts`` excepted; ``action`` and
-            ``resource`` are required, entities are ``{"type", "id"}``.
-        now: Unix seconds, when the object does not say.
-        facts: What is known of the log.
-
-    Raises:
-        FormatError: If it is not such an object; names the member.
+    ``action`` and ``resource`` are required, entities are ``{"type", "id"}``; `now`, in Unix
+    seconds, is for an object that does not say. Raises FormatError if it is not such an object;
+    names the member.
     """
     value = parse_json(data, "context", most=MAX_CONTEXT_SIZE)
     try:

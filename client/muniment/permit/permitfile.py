@@ -23,13 +23,8 @@ MAX_PERMIT_SIZE: Final = MAX_TLOG_PROOF_SIZE
 class Permit:
     """A logged decision with its proof, unverified: `verify_permit` says what it is worth.
 
-    Attributes:
-        proof: The tlog-proof; its extra data is the record's exact bytes.
-        entry: These bytes: the leaf.
-        record: The record. A permit that is any good holds a decision.
-
-    Raises:
-        FormatError: If the proof has no extra data, or this is no valid record.
+    The proof's extra data is the record's exact bytes, the leaf `entry`; FormatError if they are no
+    valid record. A permit that is any good holds a decision.
     """
 
     proof: TlogProof
@@ -47,11 +42,7 @@ class Permit:
 
     @classmethod
     def of(cls, entry: bytes, proof: TlogProof) -> Self:
-        """Makes a permit of a record's exact bytes and its proof, whose extra data is replaced.
-
-        Raises:
-            FormatError: If the bytes are no valid record.
-        """
+        """Makes a permit of a record's exact bytes and its proof, whose extra data is replaced."""
         return cls(replace(proof, extra=entry))
 
     @property
@@ -70,12 +61,9 @@ class Permit:
 
 
 def parse_permit(data: bytes) -> Permit:
-    """Parses a permit of at most MAX_PERMIT_SIZE bytes; verifies nothing.
+    """Parses the one spelling of a permit, at most MAX_PERMIT_SIZE bytes, unverified.
 
-    Every accepted permit encodes to the same bytes.
-
-    Raises:
-        FormatError: If the data is no tlog-proof, or its extra data no valid record.
+    Raises FormatError if the data is no tlog-proof, or its extra data no valid record.
     """
     if len(data) > MAX_PERMIT_SIZE:
         raise FormatError(f"permit: more than {MAX_PERMIT_SIZE} bytes")

@@ -1,7 +1,7 @@
 """The checks of signatures and proof: is the decision in a trusted log, signed by whom it must be?
 
-Log and witnesses: C2SP tlog-proof under the runtime's own policy. Authorities and gateway: design
-section 3.1.
+Log and witnesses: C2SP tlog-proof under the runtime's own policy. Authorities and gateway:
+`records.authority`.
 """
 
 from collections.abc import Iterator

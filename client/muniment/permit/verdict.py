@@ -16,13 +16,9 @@ CODES: Final[tuple[DenialCode, ...]] = get_args(DenialCode)
 
 
 class Finding(NamedTuple):
-    """One check that failed.
+    """One check that failed: what would have passed and what was there, as printable text.
 
-    Attributes:
-        code: The denial code.
-        check: The check, by its stable name.
-        expected: What would have passed, as printable text.
-        found: What was there instead, as printable text.
+    `code` is the denial code, `check` the check's stable name.
     """
 
     code: DenialCode

@@ -35,13 +35,8 @@ from muniment.tlog.encoding import FormatError
 def verify_permit(permit: Permit, context: Context, trust: Trust) -> Verdict:
     """Says whether a runtime may do what it wants to do.
 
-    Args:
-        permit: The permit, however hostile.
-        context: What the runtime knows and wants.
-        trust: Whom it trusts, and what it insists on.
-
-    Returns:
-        Permit or denial with every reason; the same for the same inputs.
+    Returns permit or denial with every reason, however hostile the permit; the same for the same
+    inputs.
     """
     findings: list[Finding] = []
     cosigned, unproven = check_proof(permit, trust)

@@ -23,12 +23,7 @@ from muniment.records.members import (
 class ResourceScope(
     Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """Resources that may be acted upon.
-
-    Attributes:
-        type: The AuthZEN resource type, matched exactly.
-        id: The AuthZEN resource id, matched exactly; None stands for every resource of the type.
-    """
+    """Resources of an AuthZEN type and id, both matched exactly; without id all of the type."""
 
     type: Label
     id: Annotated[str, Meta(min_length=1, max_length=2048)] | None = None
@@ -41,9 +36,7 @@ class ResourceScope(
 class Scope(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """What may be done to what: any action of the one list on any resource of the other.
 
-    Attributes:
-        actions: AuthZEN action names, matched exactly; 1 to MAX_ITEMS, each once.
-        resources: 1 to MAX_ITEMS.
+    Both have 1 to MAX_ITEMS; AuthZEN action names are matched exactly, each once.
     """
 
     actions: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=MAX_ITEMS)]
@@ -59,9 +52,7 @@ class Scope(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
 class Binding(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The runtime that may execute. At least one member; all that are given must match.
 
-    Attributes:
-        spiffe_id: The runtime's SPIFFE ID.
-        thumbprint: Digest of the runtime's public key, as DER SubjectPublicKeyInfo.
+    The thumbprint is the digest of the runtime's public key, as DER SubjectPublicKeyInfo.
     """
 
     spiffe_id: SpiffeId | None = None
@@ -69,13 +60,7 @@ class Binding(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
 
 
 class PolicyRef(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """The policy that decided.
-
-    Attributes:
-        id: Its name.
-        revision: Its version, as the policy engine numbers them.
-        digest: Digest of the policy's bytes, however the policy engine defines those.
-    """
+    """The policy that decided; the digest is of its bytes, as the policy engine defines those."""
 
     id: Name
     revision: Label
@@ -83,12 +68,7 @@ class PolicyRef(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_un
 
 
 class Validity(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """When the authorization may be used: ``not_before <= now < not_after``, and never empty.
-
-    Attributes:
-        not_before: First second of validity, Unix seconds.
-        not_after: First second after it, Unix seconds; greater than `not_before`.
-    """
+    """When it may be used, Unix seconds: ``not_before <= now < not_after``, and never empty."""
 
     not_before: Seconds
     not_after: Seconds
@@ -102,7 +82,6 @@ class Actor(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
     """One link of a delegation chain, as the ``act`` claim of RFC 8693 section 4.1.
 
     Attributes:
-        sub: The actor's name.
         iss: Who names it so (an issuer URL), when that is not plain from the name.
         act: The actor that delegated to this one; None at the origin of the chain.
     """
@@ -115,12 +94,7 @@ class Actor(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknow
 class Attribution(
     Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """On whose authority, and through whom.
-
-    Attributes:
-        authority: Name of the authority that grants the authorization.
-        act: The delegation chain, the current actor outermost; None when nobody delegated.
-    """
+    """On whose authority, and through whom: the current actor outermost; None for nobody."""
 
     authority: Name
     act: Actor | None = None
@@ -137,12 +111,8 @@ class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     """The authorization artifact: each member narrows what the decision permits.
 
     Attributes:
-        scope: Actions and resources allowed.
         binding: The runtime that may execute; None leaves it open.
         environment: Required measurements: name to digest, 1 to MAX_ITEMS; None requires none.
-        policy: The policy that decided.
-        validity: When it may be used.
-        attribution: Authority and delegation chain.
         governance: Labels (name to text) of the governance domain, 1 to MAX_ITEMS; None for none.
     """
 

@@ -34,11 +34,7 @@ _DOMAIN: Final = b"muniment/decision-signature/v1\n"
 
 
 def signing_input(record: Decision) -> bytes:
-    """The bytes that authorities sign: the domain line, then the record without signatures.
-
-    Raises:
-        FormatError: If the record is not valid.
-    """
+    """The bytes that authorities sign: the domain line, then the record without signatures."""
     return _DOMAIN + encode_record(replace(record, signatures=None))
 
 
@@ -48,11 +44,7 @@ def key_reference(vkey: VKey) -> str:
 
 
 def authority_vkey(name: str, private: PrivateKey) -> VKey:
-    """The vkey of an authority's key.
-
-    Raises:
-        FormatError: If the name is no key name.
-    """
+    """The vkey of an authority's key; FormatError if the name is no key name."""
     algorithm = ED25519 if isinstance(private, Ed25519PrivateKey) else COSIGNATURE_MLDSA44
     return VKey.of(name, algorithm, private.public_key().public_bytes_raw())
 
@@ -60,17 +52,9 @@ def authority_vkey(name: str, private: PrivateKey) -> VKey:
 def sign_decision(record: Decision, name: str, private: PrivateKey) -> Decision:
     """Adds an authority's signature to a decision; those already there stay valid.
 
-    Args:
-        record: The decision.
-        name: The authority's key name.
-        private: Its key.
-
-    Returns:
-        The decision with the signature last; a signature by the same key is replaced.
-
-    Raises:
-        FormatError: If the record is not valid, the name is no key name, or the record then has
-            more than MAX_SIGNATURES signatures or MAX_RECORD bytes.
+    The new one is last; one by the same key is replaced. Raises FormatError if the record is not
+    valid, the name is no key name, or the record then has more than MAX_SIGNATURES signatures or
+    MAX_RECORD bytes.
     """
     message = signing_input(record)
     if isinstance(private, Ed25519PrivateKey):
@@ -87,20 +71,11 @@ def sign_decision(record: Decision, name: str, private: PrivateKey) -> Decision:
 
 
 def verify_signatures(record: Decision, vkeys: Iterable[VKey]) -> tuple[VKey, ...]:
-    """Verifies the signatures of known authorities; those of unknown keys are passed over.
+    """The authorities' keys that signed a decision, in its order; others are passed over.
 
-    Args:
-        record: The decision.
-        vkeys: The authorities' keys.
-
-    Returns:
-        The keys that signed, in the order of the record; none if only others did. Whether the
-        right ones did, the caller decides.
-
-    Raises:
-        VerificationError: If a signature of a known key does not verify; the message names it.
-        FormatError: If the record is not valid.
-        ValueError: If two different vkeys have the same name and key ID.
+    Whether the right ones signed, the caller decides. Raises VerificationError, naming it, if a
+    signature of a known key does not verify; FormatError if the record is not valid; ValueError if
+    two different vkeys have the same name and key ID.
     """
     known: dict[str, VKey] = {}
     for vkey in vkeys:

@@ -43,18 +43,11 @@ _EXCERPT: Final = 24  # bytes of the two spellings that an error shows
 def parse_json(data: bytes, what: str, *, most: int = MAX_TEXT) -> Any:
     """Parses one JSON text (RFC 8259) that is also I-JSON (RFC 7493), in any spelling.
 
-    Args:
-        data: UTF-8 without a byte order mark; white space may surround the value.
-        what: Name of the text, for the error message.
-        most: Largest length accepted, in bytes.
-
-    Returns:
-        None, bool, int, float, str, list, or dict with str keys in the order of the text.
-
-    Raises:
-        FormatError: If the text is too long, too deep, not UTF-8 or not JSON; if an object has a
-            member twice, a string holds a lone surrogate, or a number is not finite or an integer
-            beyond ±MAX_SAFE_INTEGER. The message names the member or the byte offset (from 0).
+    It is UTF-8 without a byte order mark; white space may surround the value. Returns None, bool,
+    int, float, str, list, or dict with str keys in the order of the text. Raises FormatError if the
+    text is too long, too deep, not UTF-8 or not JSON; if an object has a member twice, a string
+    holds a lone surrogate, or a number is not finite or an integer beyond ±MAX_SAFE_INTEGER. The
+    message names the member or the byte offset (from 0).
     """
     if len(data) > most:
         raise FormatError(f"{what}: more than {most} bytes")
@@ -84,17 +77,12 @@ def parse_json(data: bytes, what: str, *, most: int = MAX_TEXT) -> Any:
 
 
 def encode_canonical(value: Any) -> bytes:
-    """Encodes a Python value as RFC 8785 canonical JSON.
+    """Encodes None, bool, int, float, str, list, tuple, or dict as RFC 8785 canonical JSON.
 
     Floats follow RFC 8785 to the letter, so a whole float of 2**53 or more gives digits that
-    `check_canonical` refuses; no value that `parse_json` returns holds one.
-
-    Args:
-        value: None, bool, int, float, str, list, tuple, or dict with str keys, nested.
-
-    Raises:
-        FormatError: If a number is not finite or an integer beyond ±MAX_SAFE_INTEGER, a string
-            holds a lone surrogate, the value nests deeper than MAX_DEPTH, or is of another type.
+    `check_canonical` refuses; no value that `parse_json` returns holds one. Raises FormatError if a
+    number is not finite or an integer beyond ±MAX_SAFE_INTEGER, a string holds a lone surrogate,
+    the value nests deeper than MAX_DEPTH, or is of another type.
     """
     try:
         data = rfc8785.dumps(value)
@@ -109,22 +97,16 @@ def encode_canonical(value: Any) -> bytes:
 
 
 def canonicalize(data: bytes, what: str, *, most: int = MAX_TEXT) -> bytes:
-    """Brings any I-JSON text into its canonical form (RFC 8785 section 3.2).
-
-    Raises:
-        FormatError: As `parse_json`.
-    """
+    """Brings any I-JSON text into its canonical form (RFC 8785); raises as `parse_json`."""
     return encode_canonical(parse_json(data, what, most=most))
 
 
 def check_canonical(data: bytes, what: str) -> Any:
     """Parses a JSON text that must already be canonical, and returns its value.
 
-    Costs about 100 µs for a typical record; `records.check_records` is the fast path.
-
-    Raises:
-        FormatError: As `parse_json`, or if the text is longer than MAX_RECORD bytes, or is not
-            the canonical spelling of its value: the message shows where the two differ.
+    Costs about 100 µs for a typical record; `records.check_records` is the fast path. Raises
+    FormatError as `parse_json`, or if the text is longer than MAX_RECORD bytes, or is not the
+    canonical spelling of its value: the message shows where the two differ.
     """
     value = parse_json(data, what, most=MAX_RECORD)
     expected = encode_canonical(value)
@@ -152,10 +134,8 @@ def is_canonical(data: bytes) -> bool:
 def check_depth(data: bytes, what: str) -> None:
     """Checks, without recursion, that a JSON text opens at most MAX_DEPTH brackets at once.
 
-    Text that is not JSON gets some answer, never another error.
-
-    Raises:
-        FormatError: If it opens more; the message tells the byte offset (from 0).
+    Text that is not JSON gets some answer, never another error. Raises FormatError if it opens
+    more; the message tells the byte offset (from 0).
     """
     if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return

@@ -80,29 +80,21 @@ class _Response(Struct, frozen=True):
 def check_rules(record: Record | Shaped) -> None:
     """Checks what the types of a decoded record leave open; the producer's name excepted.
 
-    Raises:
-        FormatError: Naming the member that breaks a rule.
+    Raises FormatError, which names the member that breaks a rule.
     """
     _check_id(record.id, "id")
     _RULES[record.__class__](record)
 
 
 def check_producer(record: Record | Shaped) -> None:
-    """Checks that the producer's name is a key name (C2SP signed-note).
-
-    Raises:
-        FormatError: If it is not.
-    """
+    """Checks that the producer's name is a key name (C2SP signed-note), or raises FormatError."""
     check_key_name(record.producer, "producer")
 
 
 def time_problem(record: Record | Shaped) -> str | None:
-    """What is wrong with the times that a record states; None if nothing is.
+    """The member whose time is wrong, and what is wrong with it; None if nothing is.
 
     Records that are in a log already stay valid, whatever times they state; new ones are refused.
-
-    Returns:
-        The member, and what is wrong with it.
     """
     # Every new record comes by here: most of them state one time, and it is right.
     if not _FIRST <= record.time < _LAST:
@@ -124,11 +116,7 @@ def time_problem(record: Record | Shaped) -> str | None:
 
 
 def check_times(record: Record | Shaped) -> None:
-    """Checks the times that a new record states; see `time_problem`.
-
-    Raises:
-        FormatError: If one cannot be meant; names the member.
-    """
+    """Checks the times that a new record states; FormatError, see `time_problem`, names one."""
     if (problem := time_problem(record)) is not None:
         raise FormatError(problem)
 

@@ -32,11 +32,7 @@ from muniment.tlog.encoding import FormatError, check_key_name, in_one_go
 
 
 class RecordError(FormatError):
-    """A record of a batch is not acceptable.
-
-    Attributes:
-        entry: The record's number in its batch, from 0.
-    """
+    """A record of a batch, its `entry` counted from 0, is not acceptable."""
 
     def __init__(self, entry: int, message: str) -> None:
         super().__init__(f"record {entry}: {message}")
@@ -55,13 +51,9 @@ _decode_shaped: Final = Decoder(Shaped, float_hook=plain_float).decode
 
 
 def parse_record(data: bytes) -> Record:
-    """Parses one record, which must be canonical and valid.
+    """Parses one record, which must be canonical and valid; whose it is, the caller compares.
 
-    Whose record it is, the caller compares.
-
-    Raises:
-        FormatError: If the data is longer than MAX_RECORD bytes, not canonical JSON, or no valid
-            record; the message names the member.
+    Raises FormatError, which names the member, also for more than MAX_RECORD bytes.
     """
     record = _quickly_read(data)
     if record is None:
@@ -111,11 +103,9 @@ def parse_leaves(leaves: Sequence[bytes]) -> list[Record | None]:
 def encode_record(record: Record) -> bytes:
     """Encodes a record in canonical form; `parse_record` gives it back.
 
-    A value that was made in Python is validated here. Tuples in `request` and `response` come
-    back as lists; other values that JSON would not give back are refused, see `plainvalue`.
-
-    Raises:
-        FormatError: If the record is not valid, or longer than MAX_RECORD bytes.
+    A value that was made in Python is validated here. Tuples in `request` and `response` come back
+    as lists; other values that JSON would not give back are refused, see `plainvalue`. Raises
+    FormatError if the record is not valid, or longer than MAX_RECORD bytes.
     """
     data = _quickly(record)
     if data is None:
@@ -130,11 +120,7 @@ def encode_record(record: Record) -> bytes:
 
 
 def encode_members(members: dict[str, Any]) -> bytes:
-    """Encodes the members of a record, as `canonical.parse_json` gives them, in canonical form.
-
-    Raises:
-        FormatError: If they are no valid record.
-    """
+    """Encodes members, as `canonical.parse_json` gives them; FormatError if they are no record."""
     data = _encode(members)
     try:
         _decode(data)
@@ -154,20 +140,12 @@ def check_records(
     """Checks that each entry is a canonical, valid record of one producer.
 
     Costs 3 to 8 µs a record; about 20 times that for a record that needs the slow path (see the
-    module's first lines): a service uses `checking`.
-
-    Args:
-        entries: The records' bytes.
-        producer: The key name that each must have as its producer; itself a valid key name.
-        are_new: Whether they shall be logged now. Then the times that they state must be ones that
-            can be meant, see `times`; what a log holds stays valid whatever it says.
-        forms: What the caller has learned of usual decisions, if it checks many.
-
-    Raises:
-        RecordError: For the first entry that is not acceptable; the message starts with its
-            number, from 0, and names the member, as in
-            ``record 17: request.subject.id: expected str, got int``.
-        FormatError: If `producer` is no key name.
+    module's first lines): a service uses `checking`. With `are_new`, the times that records state
+    must be ones that can be meant, see `times`; what a log holds stays valid whatever it says.
+    `forms` is what the caller has learned of usual decisions, if it checks many. Raises RecordError
+    for the first entry that is not acceptable, with its number, from 0, and the member, as in
+    ``record 17: request.subject.id: expected str, got int``; FormatError if `producer` is no key
+    name.
     """
     in_one_go(checking(entries, producer, are_new=are_new, forms=forms))
 
@@ -177,11 +155,8 @@ def checking(
 ) -> Generator[None, None, None]:
     """Does `check_records` in steps, and yields between them.
 
-    A step is two or three milliseconds, or a single record: one of 64 KB that was made to take
-    long takes a tenth of a second.
-
-    Raises:
-        RecordError, FormatError: As `check_records`.
+    A step is two or three milliseconds, or a single record: one of 64 KB that was made to take long
+    takes a tenth of a second.
     """
     check_key_name(producer, "producer")
     effort = 0

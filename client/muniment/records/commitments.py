@@ -17,8 +17,7 @@ NONCE_SIZE: Final = 16
 def commitment(nonce: str, value: Any) -> str:
     """The digest (``sha256:…``) of a value's addendum.
 
-    Raises:
-        FormatError: If the value has no canonical JSON.
+    Raises FormatError if the value has no canonical JSON.
     """
     return f"sha256:{sha256(addendum(nonce, value)).hexdigest()}"
 
@@ -26,7 +25,6 @@ def commitment(nonce: str, value: Any) -> str:
 def addendum(nonce: str, value: Any) -> bytes:
     """What discloses a value: canonical JSON, whose SHA-256 is the commitment.
 
-    Raises:
-        FormatError: If the value has no canonical JSON.
+    Raises FormatError if the value has no canonical JSON.
     """
     return encode_canonical({"nonce": nonce, "value": value})

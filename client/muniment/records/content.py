@@ -14,12 +14,7 @@ _decode: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def content_of(entry: bytes, *others: str) -> bytes:
-    """The canonical bytes of a record without its `time`.
-
-    Args:
-        entry: A valid record's canonical bytes.
-        others: Further members to leave out.
-    """
+    """The canonical bytes of a valid record without its `time`, and without the other members."""
     members = _decode(entry)
     for name in ("time", *others):
         members.pop(name, None)

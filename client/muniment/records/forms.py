@@ -85,11 +85,7 @@ class Forms:
         self._since = LEARN_FIRST
 
     def read(self, entries: Sequence[bytes]) -> list[Usual | None]:
-        """Reads the usual decisions among some entries.
-
-        Returns:
-            In step with the entries; None for what is not usual, be it good or bad.
-        """
+        """Reads the usual decisions among some entries: None for what is not usual, good or bad."""
         self._since += len(entries)
         # UTF-8 that is broken inside an entry stays so between newlines.
         wide = [entry for entry in entries if not entry.isascii()]
@@ -103,11 +99,7 @@ class Forms:
         return [None if match is None else match.group(2, 3, 4, 5) for match in found]  # type: ignore[misc]  # as many groups
 
     def learn(self, records: Iterable[Any]) -> None:
-        """Learns from records that are canonical and valid; most often there is nothing to learn.
-
-        Args:
-            records: What was not usual until now; others than plain decisions are passed over.
-        """
+        """Learns from canonical, valid records; passes over others than plain decisions."""
         if self._since < self._pause:
             return
         decisions = [record for record in records if isinstance(record, PlainDecision)]

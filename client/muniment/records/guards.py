@@ -46,13 +46,10 @@ _ASTRAL_STRING: Final = re.compile(rb'[\xf0-\xff](?:[^"\\]|\\.)*+(?:"(:?)|\\?\Z)
 
 
 def plain_float(text: str) -> float:
-    """Reads a float, if its spelling is RFC 8785's beyond doubt.
+    """Reads a float, if its spelling is RFC 8785's beyond doubt; raises Undecided if not.
 
     Python's digits are RFC 8785's, the fewest that round-trip; exponents and whole numbers are
     written otherwise.
-
-    Raises:
-        Undecided: If it is not.
     """
     value = float(text)
     if repr(value) != text or "e" in text or text.endswith(".0"):
@@ -63,13 +60,9 @@ def plain_float(text: str) -> float:
 def needs_care(entries: Sequence[bytes], joined: bytes) -> bool:
     """Tells whether one of the entries may have fooled the quick encoder, floats aside.
 
-    One pass for all entries is much cheaper than one for each. The entries are known to be what
-    the encoder writes, or are refused anyhow, so a newline can only be what joins them. A string
-    that looks like a long number causes care without need, nothing worse.
-
-    Args:
-        entries: At least one.
-        joined: All of them, with newlines between.
+    One pass for all entries, `joined` by newlines, is much cheaper than one for each. They are
+    known to be what the encoder writes, or are refused anyhow, so a newline can only be what joins
+    them. A string that looks like a long number causes care without need, nothing worse.
     """
     if max(map(len, entries)) > MAX_RECORD:
         return True

@@ -96,9 +96,8 @@ class Denial(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unkno
 class Signature(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """An authority's signature over a decision; `authority` tells over which bytes.
 
-    Attributes:
-        key: The key, as the first two parts of its vkey: ``<key name>+<key ID in hex>``.
-        signature: The signature, canonical base64.
+    The key is the first two parts of its vkey: ``<key name>+<key ID in hex>``; the signature
+    canonical base64.
     """
 
     key: KeyReference
@@ -116,12 +115,10 @@ class Thing(
     """One end of a lineage edge. Nothing but `type` and `id` names a thing of this log.
 
     Attributes:
-        type: What it is.
         id: Which one: the id of a run or decision (1 to 128 characters), or the name of another
             thing (1 to 2,048), visible ASCII. An artifact is best named by its digest.
-        origin: For a thing recorded in another log: that log's origin. All three or none.
-        index: The leaf index there.
-        leaf: The leaf hash there, base64.
+        origin: For a thing recorded in another log: that log's origin, with leaf index and leaf
+            hash (base64) there. All three or none.
     """
 
     type: ThingType
@@ -132,13 +129,7 @@ class Thing(
 
 
 class Check(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One check of a verification.
-
-    Attributes:
-        name: What was checked.
-        result: What came out.
-        evidence: Digest of the evidence, when there is some.
-    """
+    """One check of a verification; with a digest of the evidence, when there is some."""
 
     name: ShortName
     result: CheckState
@@ -249,14 +240,7 @@ class Edge(
 ):
     """A lineage edge, from the later thing to the earlier one; `recordcheck` lists the ends.
 
-    Attributes:
-        v: 1.
-        id: Unique for the producer.
-        time: Unix milliseconds.
-        producer: The gateway's key name.
-        relation: How `from_` depends on `to`.
-        from_: The later thing (JSON member ``from``).
-        to: The earlier thing; never the same.
+    `from_` (JSON member ``from``) is never the same as `to`.
     """
 
     relation: Relation
@@ -268,10 +252,6 @@ class Verification(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="
     """What a verifier found about a run.
 
     Attributes:
-        v: 1.
-        id: Unique for the producer.
-        time: Unix milliseconds.
-        producer: The gateway's key name.
         execution: The id of the run.
         state: The verdict.
         checks: What it rests on, at most MAX_ITEMS.
@@ -288,16 +268,11 @@ class Outcome(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="outco
     """How a run ended.
 
     Attributes:
-        v: 1.
-        id: Unique for the producer.
-        time: Unix milliseconds.
-        producer: The gateway's key name.
-        execution: The id of the run.
         status: How it ended: it ran to its end (`completed`), raised (`failed`), was stopped or
             never began (`aborted`), or nobody saw what became of it (`unknown`).
         denial: Why it never began; only of an `aborted` run.
-        inputs: Digests of what it read, by name; 1 to MAX_ITEMS, None for none. Those that
-            governed calls make are salted commitments, see `commitments`.
+        inputs: Digests of what it read, by name; 1 to MAX_ITEMS, None for none. Those that governed
+            calls make are salted commitments, see `commitments`.
         outputs: Digests of what it made, likewise.
         unbound: Of which inputs and outputs there is no digest, because they have no canonical
             JSON, e.g. ``outputs.result``; each once.
@@ -325,10 +300,6 @@ class Revocation(
     """Takes an authorization back.
 
     Attributes:
-        v: 1.
-        id: Unique for the producer.
-        time: Unix milliseconds, when the record was made.
-        producer: The gateway's key name.
         target: What is revoked.
         since: From when on, Unix seconds (like `Validity`, with which it is compared); may lie
             before or after `time`.

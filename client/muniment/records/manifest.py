@@ -66,19 +66,16 @@ _LINES: Final = 6
 class Manifest:
     """What a gateway says of a batch of its stream; signed by nobody yet.
 
+    Raises FormatError if a member is out of its bounds.
+
     Attributes:
-        origin: The log's origin.
-        producer: The gateway's key name.
         stream: The stream's label (see `check_stream_label`).
-        first: Sequence number of the batch's first record on the stream, from 0. Manifests are
-            not counted.
+        first: Sequence number of the batch's first record on the stream, from 0. Manifests are not
+            counted.
         count: Number of records, 1 to MAX_BATCH_RECORDS.
         root: RFC 6962 root over the records' leaf hashes; the manifest is no leaf of this tree.
-        previous: Leaf hash of the stream's previous manifest; NO_PREVIOUS if and only if
-            `first` is 0.
-
-    Raises:
-        FormatError: If a member is out of its bounds.
+        previous: Leaf hash of the stream's previous manifest; NO_PREVIOUS if and only if `first` is
+            0.
     """
 
     origin: str
@@ -121,12 +118,8 @@ class Manifest:
 class Frames:
     """A batch of which nothing was hashed yet; made by `parse_frames`.
 
-    Attributes:
-        body: The framed batch.
-        records: The records' bytes, as many as the manifest states.
-        manifest: The manifest.
-        manifest_note: The manifest's leaf: the signed note.
-        note: The parsed manifest note.
+    The manifest states as many records; `manifest_note` is its leaf, the signed note, and `note`
+    that parsed.
     """
 
     body: bytes = field(repr=False)
@@ -138,8 +131,7 @@ class Frames:
     def hashing(self) -> "Generator[None, None, Batch]":
         """Hashes the records in steps of a few milliseconds at most, and returns the batch.
 
-        Raises:
-            FormatError: If their root is not the manifest's.
+        Raises FormatError if their root is not the manifest's.
         """
         hashes: list[bytes] = []
         for start in range(0, len(self.records), _HASHED_AT_ONCE):
@@ -156,14 +148,10 @@ class Batch:
     """A batch whose body and manifest agree; made by `build_batch` and `parse_batch`.
 
     Attributes:
-        body: The framed batch.
-        records: The records' bytes.
         leaf_hashes: Leaf hash of each entry: the records', then the manifest's.
-        manifest: The manifest.
         manifest_note: The manifest's leaf: the signed note.
         offsets: For each entry, the manifest last, where its frame (the length prefix) starts in
             the body.
-        note: The parsed manifest note.
     """
 
     body: bytes = field(repr=False)
@@ -175,11 +163,7 @@ class Batch:
     note: UnverifiedNote = field(repr=False)
 
     def framed(self, start: int, end: int) -> bytes:
-        """The frames of the entries [start, end), the manifest being the last: a piece of a bundle.
-
-        Raises:
-            ValueError: Unless 0 <= start <= end <= number of records + 1.
-        """
+        """The frames of the entries [start, end), the manifest being the last of all."""
         entries = len(self.offsets)
         if not 0 <= start <= end <= entries:
             raise ValueError(f"[{start}, {end}) of {entries} entries")
@@ -190,11 +174,7 @@ class Batch:
 
 
 def check_stream_label(label: str) -> str:
-    """Checks a stream label, and returns it: 1 to 64 of ``A-Z a-z 0-9 . _ : -``.
-
-    Raises:
-        FormatError: If it is another text, or does not start with a letter or digit.
-    """
+    """Checks a stream label: 1 to 64 of ``A-Z a-z 0-9 . _ : -``, a letter or digit first."""
     if not _LABEL.fullmatch(label):
         raise FormatError(
             "manifest: stream label is not 1 to 64 letters, digits, '.', '_', ':', '-'"
@@ -208,11 +188,7 @@ def token_stream(producer: str) -> str:
 
 
 def parse_manifest_text(text: str) -> Manifest:
-    """Parses the text of a manifest; `Manifest.text` gives it back.
-
-    Raises:
-        FormatError: If it is not the six lines of a manifest; the message tells the line.
-    """
+    """Parses the text of a manifest; FormatError, which tells the line, if it is not its six."""
     lines = split_lines(text)
     if lines[0] != HEADER:
         raise FormatError(f"manifest: line 1 is not {HEADER}")
@@ -232,15 +208,10 @@ def parse_manifest_text(text: str) -> Manifest:
 
 
 def sign_manifest(manifest: Manifest, signer: Signer) -> bytes:
-    """Signs a manifest: the manifest's leaf.
+    """Signs a manifest, with the gateway's key or, for records sent with a token, the log's.
 
-    Args:
-        manifest: The manifest.
-        signer: The gateway's key (or the log's, for records submitted with a token). An ML-DSA-44
-            key of type 0x06 signs checkpoints only, and so no manifest.
-
-    Raises:
-        FormatError: If the note is longer than MAX_MANIFEST bytes, or the key cannot sign it.
+    An ML-DSA-44 key of type 0x06 signs checkpoints only. Raises FormatError if the note is longer
+    than MAX_MANIFEST bytes, or the key cannot sign it.
     """
     data = sign_note(manifest.text, [signer], now=0).encode()
     if len(data) > MAX_MANIFEST:
@@ -249,14 +220,7 @@ def sign_manifest(manifest: Manifest, signer: Signer) -> bytes:
 
 
 def parse_manifest(data: bytes) -> tuple[Manifest, UnverifiedNote]:
-    """Parses a signed manifest, without verifying it.
-
-    Returns:
-        The manifest, and the note with its one signature.
-
-    Raises:
-        FormatError: If the data is no note with exactly one signature and a manifest's text.
-    """
+    """Parses, without verifying, a manifest and its note, which has exactly one signature."""
     if len(data) > MAX_MANIFEST:
         raise FormatError(f"manifest: more than {MAX_MANIFEST} bytes")
     note = parse_note(data)
@@ -270,12 +234,9 @@ def verify_manifest(data: bytes, verifiers: Iterable[Verifier]) -> Manifest:
 
     The key's name must be the manifest's producer: no gateway speaks for another. The exception is
     a manifest of records that came with a bearer token: the log signs it, its key name being the
-    origin, and the stream must be the producer's `token_stream`.
-
-    Raises:
-        FormatError: As `parse_manifest`.
-        VerificationError: If the signature is by none of the keys, does not verify, or is by a
-            key that may not sign for this producer.
+    origin, and the stream must be the producer's `token_stream`. Raises FormatError as
+    `parse_manifest`; VerificationError if the signature is by none of the keys, does not verify, or
+    is by a key that may not sign for this producer.
     """
     manifest, note = parse_manifest(data)
     _verify(manifest, note, verifiers)
@@ -292,19 +253,11 @@ def build_batch(
     *,
     producer: str | None = None,
 ) -> Batch:
-    """Makes a signed batch of records, which the caller has made or checked.
+    """Makes a signed batch of 1 to MAX_BATCH_RECORDS records that the caller has made or checked.
 
-    Args:
-        origin: The log's origin.
-        signer: The key that signs the manifest.
-        stream: The stream's label.
-        first: Sequence number of the first record.
-        previous: Leaf hash of the stream's previous manifest; NO_PREVIOUS if `first` is 0.
-        records: 1 to MAX_BATCH_RECORDS.
-        producer: The records' producer; None for the signer's key name.
-
-    Raises:
-        FormatError: If a number, name or size is out of bounds.
+    `first` is the sequence number of the first record; `previous` the leaf hash of the stream's
+    previous manifest, NO_PREVIOUS if `first` is 0; the producer None for the signer's key name.
+    Raises FormatError if a number, name or size is out of bounds.
     """
     _check_lengths(list(map(len, records)))
     hashes = leaf_hashes(records)
@@ -327,11 +280,9 @@ def build_batch(
 def parse_frames(body: bytes) -> Frames:
     """Parses a batch as far as it can be had for nothing: framing, manifest, number of records.
 
-    Costs a tenth of a microsecond a record.
-
-    Raises:
-        FormatError: If the body is longer than MAX_BATCH_BYTES, is not framed, has no record or
-            too many or an empty one, or not as many as its manifest states.
+    Costs a tenth of a microsecond a record. Raises FormatError if the body is longer than
+    MAX_BATCH_BYTES, is not framed, has no record or too many or an empty one, or not as many as its
+    manifest states.
     """
     if len(body) > MAX_BATCH_BYTES:
         raise FormatError(f"batch: more than {MAX_BATCH_BYTES} bytes")
@@ -351,24 +302,16 @@ def parse_frames(body: bytes) -> Frames:
 def parse_batch(body: bytes) -> Batch:
     """Parses a batch: framing, and a manifest last whose count and root are those of the records.
 
-    The signature is not verified, and the records are any bytes. Costs about 3 µs a record.
-
-    Raises:
-        FormatError: As `parse_frames`, or if the root is not that of the manifest.
+    The signature is not verified, and the records are any bytes. Costs about 3 µs a record. Raises
+    FormatError as `parse_frames`, or if the root is not that of the manifest.
     """
     return in_one_go(parse_frames(body).hashing())
 
 
 def verify_batch(batch: Batch | Frames, verifiers: Iterable[Verifier], *, origin: str) -> None:
-    """Verifies that a known key signed a batch's manifest, for this log.
+    """Verifies that a known key signed a batch's manifest, for the log of this origin.
 
-    Args:
-        batch: The batch.
-        verifiers: The keys that may sign: gateways', and the log's own for token streams.
-        origin: The log's origin.
-
-    Raises:
-        VerificationError: If the manifest is for another log, or as `verify_manifest`.
+    Raises VerificationError if the manifest is for another log, or as `verify_manifest`.
     """
     if batch.manifest.origin != origin:
         raise VerificationError(f"manifest: for log {batch.manifest.origin!a}, not {origin!a}")

@@ -18,14 +18,9 @@ from muniment.tlog.encoding import FormatError
 def plain_value(value: Any, path: str = "", *, depth: int = 0) -> Any:
     """Makes exact built-in values of a value.
 
-    Args:
-        value: The value.
-        path: Where it stands, for the error message.
-        depth: How many objects and arrays are around it.
-
-    Raises:
-        FormatError: If it, or something in it, is of a type that JSON has no form for; names the
-            member.
+    `path` is where it stands, `depth` how many objects and arrays are around it. Raises
+    FormatError, which names the member, if JSON has no form for the type of it or of something in
+    it.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -56,11 +51,7 @@ def plain_value(value: Any, path: str = "", *, depth: int = 0) -> Any:
 
 
 def plain_members(record: Struct, path: str = "") -> dict[str, Any]:
-    """The members of a typed record, as `plain_value` makes them; None is absence.
-
-    Raises:
-        FormatError: As `plain_value`.
-    """
+    """The members of a typed record, as `plain_value` makes them; None is absence."""
     config = record.__struct_config__
     members: dict[str, Any] = {}
     if config.tag_field is not None:

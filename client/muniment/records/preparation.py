@@ -57,10 +57,7 @@ _read = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 class Preparer:
     """Prepares the records of one producer.
 
-    Args:
-        producer: The key name that records are from.
-        now_ms: The clock, in Unix milliseconds.
-        new_id: Makes the ids that are filled in, each unique for the producer.
+    `now_ms` is the clock, in Unix milliseconds; `new_id` makes the ids that are filled in.
     """
 
     def __init__(
@@ -72,12 +69,7 @@ class Preparer:
         self._forms = Forms()
 
     def prepare(self, records: Iterable[RecordInput]) -> list[bytes]:
-        """Prepares records, in order.
-
-        Raises:
-            RecordError: For the first one that is no record of the producer, with its number
-                from 0; names the member.
-        """
+        """Prepares records, in order; RecordError for the first one that cannot be."""
         given = list(records)
         # All is read by one clock, so that the careful way gives the same bytes as the quick one.
         now_ms = self._now_ms()

@@ -27,16 +27,9 @@ _decode_lines: Final = Decoder(Shaped, float_hook=plain_float).decode_lines
 def read_plain(entries: Sequence[bytes], forms: Forms | None) -> list[Usual | Shaped] | None:
     """Reads entries that are all canonical, valid records, as most are.
 
-    Whose records they are, the caller compares, see `producers`.
-
-    Args:
-        entries: Any number.
-        forms: What whoever checks has learned of usual decisions, and learns more of here; None
-            to read without.
-
-    Returns:
-        The records, in order. None when that is not certain, for one of them at least: then nothing
-        is said of any.
+    Whose records they are, the caller compares, see `producers`. `forms` is what whoever checks has
+    learned of usual decisions, and learns more of here. Returns the records, in order; None when
+    that is not certain, for one of them at least: then nothing is said of any.
     """
     found: list[Usual | Shaped | None] = [None] * len(entries)
     if forms is not None:

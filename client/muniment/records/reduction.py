@@ -66,15 +66,14 @@ def reduce_decision(
 ) -> dict[str, Any]:
     """Makes a decision of false of one that cannot be recorded as it is.
 
+    Returns members of a valid record without `v`, `time` and `producer`; `execution` only where it
+    can be.
+
     Args:
         members: The decision's members, whatever they are.
         id_: The id of the record; `record_id` tells it of the members.
         codes: Why it is false.
         commit: Makes the commitments; None for none, where no salt is kept.
-
-    Returns:
-        Members of a valid record without `v`, `time` and `producer`; `execution` only where it can
-        be.
     """
     reducer = _Reducer(commit)
     reduced: dict[str, Any] = {
@@ -253,8 +252,7 @@ def _is_countable(value: Any) -> bool:
 def _wide(value: Any) -> Any:
     """The wide form of a value.
 
-    Raises:
-        FormatError: If JSON has no form for it, or it has too many parts.
+    Raises FormatError if JSON has no form for it, or it has too many parts.
     """
     if not _is_countable(value):
         raise FormatError("too many parts")

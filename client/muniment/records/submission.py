@@ -54,20 +54,9 @@ def complete_record(data: bytes, *, producer: str, now_ms: int, new_id: Callable
     absent. One is null in a member that may be absent, AuthZEN's `properties` and `context`
     included, those inside of an artifact not: some languages spell absence so. The other is a
     `traceparent` that is none by W3C Trace Context: it came from somebody else, and serves
-    correlation only.
-
-    Args:
-        data: A JSON object in any spelling.
-        producer: The key name of the record's producer.
-        now_ms: Unix milliseconds, the `time` of a record without one.
-        new_id: Makes a fresh id, unique for the producer.
-
-    Returns:
-        The bytes of a valid record.
-
-    Raises:
-        FormatError: If the text is not an I-JSON object, states another producer, or is not a
-            valid record when completed; the message names the member.
+    correlation only. `now_ms` are the Unix milliseconds of a record without a time; `new_id` makes
+    an id that is unique for the producer. Raises FormatError if the text is not an I-JSON object,
+    states another producer, or is not a valid record when completed; the message names the member.
     """
     value = parse_json(data, "record", most=MAX_SPELLING)
     return _complete(value, producer=producer, now_ms=now_ms, new_id=new_id)
@@ -76,16 +65,11 @@ def complete_record(data: bytes, *, producer: str, now_ms: int, new_id: Callable
 def split_records(data: bytes) -> Iterator[bytes]:
     """Cuts a JSON array of objects into the objects' texts, or gives back the text of one object.
 
-    One text at a time, and nothing is decoded: whatever the array holds, it takes no memory.
-
-    Args:
-        data: The JSON text; its length is the caller's to bound.
-
-    Raises:
-        RecordError: For an element that is no object or longer than MAX_SPELLING bytes, with its
-            number from 0, when its turn has come.
-        FormatError: If the text is neither object nor array, or an empty array, or when it ends or
-            goes on where it should not. What is between the brackets of an object is not looked at.
+    One text at a time, and nothing is decoded: whatever the array holds, it takes no memory. Its
+    length is the caller's to bound. Raises RecordError for an element that is no object or longer
+    than MAX_SPELLING bytes, with its number from 0, when its turn has come; FormatError if the text
+    is neither object nor array, or an empty array, or when it ends or goes on where it should not.
+    What is between the brackets of an object is not looked at.
     """
     at = _after_space(data, 0)
     if data[at : at + 1] == b"{":
@@ -160,10 +144,8 @@ def decision_of_evaluation(members: dict[str, Any]) -> dict[str, Any]:
     - ``{"request": {…}, "expected": true|false}``, the AuthZEN interop suite's: the response is
       ``{"decision": expected}``.
 
-    A decision of false without a denial gets the code `denied_by_policy`, the plain no.
-
-    Raises:
-        FormatError: If the object has neither form.
+    A decision of false without a denial gets the code `denied_by_policy`, the plain no. Raises
+    FormatError if the object has neither form.
     """
     rest = dict(members)
     request = rest.pop("request", None)

@@ -25,11 +25,7 @@ _KEPT: Final = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
 
 def thing_name(id_: str) -> str:
-    """The name under which edges have the thing of an id, e.g. an AuthZEN subject's.
-
-    Raises:
-        FormatError: If the id has no UTF-8 (a lone surrogate).
-    """
+    """The name under which edges have the thing of an id; FormatError for a lone surrogate."""
     if _PLAIN.fullmatch(id_) and not id_.startswith((ENCODED, HASHED)):
         return id_
     try:
@@ -41,11 +37,7 @@ def thing_name(id_: str) -> str:
 
 
 def thing_id(name: str) -> str:
-    """The id that a name in an edge stands for.
-
-    Returns:
-        The name itself where it stands for itself, or holds no more than a digest.
-    """
+    """The id that a name in an edge stands for: itself, too, where the name holds but a digest."""
     if not name.startswith(ENCODED):
         return name
     try:

@@ -51,10 +51,6 @@ def milliseconds_problem(value: int) -> str | None:
 
 
 def check_seconds(value: int, member: str) -> None:
-    """Checks that a new time in Unix seconds is between 2000 and 2100.
-
-    Raises:
-        FormatError: If it is not; names the member.
-    """
+    """Checks that a new time is between 2000 and 2100; FormatError names the member."""
     if (problem := seconds_problem(value)) is not None:
         raise FormatError(f"{member}: {problem}")

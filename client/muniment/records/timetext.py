@@ -14,16 +14,9 @@ _PRINTED: Final = re.compile(r" UTC\Z")  # as our own commands print times
 
 
 def parse_time(text: str) -> int:
-    """Reads a time as people write it: ISO 8601, or Unix seconds.
+    """Reads Unix seconds between 2000 and 2100: as a number, or ISO 8601 with an offset.
 
-    Args:
-        text: Date, time and offset, or a number. Fractions of a second are dropped.
-
-    Returns:
-        Unix seconds between 2000 and 2100.
-
-    Raises:
-        FormatError: If the text is no such time.
+    Fractions of a second are dropped. Raises FormatError if the text is no such time.
     """
     text = text.strip()
     if _DIGITS.fullmatch(text):
