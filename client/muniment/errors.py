@@ -3,7 +3,7 @@
 The split that callers need is *why*: nobody answered (``Unreachable``: try again), the log said
 no (``Refused``: the problem says why), the log said something that the protocol does not allow
 (``BadAnswer``: do not believe it), or this process would have to break a promise to go on
-(``StreamError``). What does not verify is ``formats.encoding.VerificationError``, as everywhere.
+(``StreamError``). What does not verify is ``tlog.encoding.VerificationError``, as everywhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,11 +49,7 @@ class InputError(MunimentError):
 
 
 class PartlyDone(MunimentError):  # noqa: N818 - says what happened
-    """Something failed after a part was done.
-
-    Attributes:
-        error: What failed.
-    """
+    """Something failed, which is its ``error``, after a part was done."""
 
     def __init__(self, error: MunimentError, done: str) -> None:
         super().__init__(f"{error}; {done}")
@@ -107,12 +103,7 @@ class BadAnswer(MunimentError):  # noqa: N818 - says what happened
 
 
 class Refused(MunimentError):  # noqa: N818 - says what happened
-    """The log answered with an error.
-
-    Attributes:
-        problem: What it said.
-        retry_after: Seconds that it asked to wait, or None.
-    """
+    """The log answered with an error; it asked to wait ``retry_after`` seconds, or None."""
 
     def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
         super().__init__(str(problem))
@@ -131,11 +122,7 @@ class Refused(MunimentError):  # noqa: N818 - says what happened
 
 
 class RecordRefused(Refused):
-    """The log will never take one of the records.
-
-    Attributes:
-        position: The record's position, from 0, in what the caller submitted.
-    """
+    """The log will never take one of the records: that at ``position``, from 0, of the caller's."""
 
     def __init__(self, problem: Problem, position: int) -> None:
         super().__init__(problem)
@@ -192,12 +179,7 @@ class StreamError(MunimentError):
 
 
 class StreamGap(StreamError):  # noqa: N818 - says what happened
-    """The log expects an earlier record than the next one: it has lost what it acknowledged.
-
-    Attributes:
-        expected: The sequence number that the log expects.
-        sequence: The sequence number that was to be next.
-    """
+    """The log expects an earlier record than the next one: it has lost what it acknowledged."""
 
     def __init__(self, message: str, *, expected: int, sequence: int) -> None:
         super().__init__(message)
@@ -208,9 +190,7 @@ class StreamGap(StreamError):  # noqa: N818 - says what happened
 class StreamConflict(StreamError):  # noqa: N818 - says what happened
     """The log holds other records at this place of the stream: two writers, or a forked one.
 
-    Attributes:
-        problem: What the log said.
-        batch: The refused batch's bytes, as evidence.
+    ``batch`` is the refused batch's bytes, as evidence.
     """
 
     def __init__(self, message: str, *, problem: Problem | None, batch: bytes = b"") -> None:

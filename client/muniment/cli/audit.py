@@ -14,9 +14,11 @@ from muniment.cli.common import (
     DURATION,
     FILE,
     count,
+    gateway_option,
     json_option,
     log_option,
     old_vkey_option,
+    origin_option,
     policy_option,
     progress,
     read_old_vkeys,
@@ -46,13 +48,7 @@ WARNINGS_SHOWN = 20
     help="What was audited last time; read, and replaced when all is well. Without it every audit "
     "begins at the first leaf and believes the log's checkpoint on first use.",
 )
-@click.option(
-    "--gateway",
-    "gateways",
-    multiple=True,
-    metavar="VKEY|FILE",
-    help="A gateway's vkey, or a file with one a line: verify the manifests it signed. Repeatable.",
-)
+@gateway_option("A gateway's vkey, or a file with one a line: verify the manifests it signed.")
 @click.option(
     "--tree",
     "tree_only",
@@ -61,7 +57,7 @@ WARNINGS_SHOWN = 20
     "is not Muniment's.",
 )
 @old_vkey_option
-@click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
+@origin_option
 @click.option(
     "--max-age",
     type=DURATION,

@@ -112,14 +112,8 @@ tolerance_option = click.option(
     metavar="SECONDS",
     help="By how much the times of producers may differ from those that witnesses attest.",
 )
-gateways_option = click.option(
-    "--gateway",
-    "gateways",
-    multiple=True,
-    metavar="VKEY|FILE",
-    help="A gateway whose word counts, for decisions and all of their lineage. Without it, those "
-    "that the replica keeps (muniment follow --gateway); without these, each run's own producer. "
-    "Repeatable.",
+origin_option = click.option(
+    "--origin", metavar="ORIGIN", help="The log to expect, if the policy names several."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -129,6 +123,27 @@ def gateway_option(words: str) -> Callable[[F], F]:
     return click.option(
         "--gateway", "gateways", multiple=True, metavar="VKEY|FILE", help=f"{words} Repeatable."
     )
+
+
+gateways_option = gateway_option(
+    "A gateway whose word counts, for decisions and all of their lineage. Without it, those that "
+    "the replica keeps (muniment follow --gateway); without these, each run's own producer."
+)
+
+
+def gateway_key(words: str) -> Callable[[F], F]:
+    """The option ``--key``, whose help says which gateways' key files it takes."""
+    return click.option("--key", "key_path", type=FILE, required=True, metavar="FILE", help=words)
+
+
+def optional_policy(words: str) -> Callable[[F], F]:
+    """An option ``--policy`` that need not be given, whose help says what it is for."""
+    return click.option("--policy", "policy_path", type=FILE, metavar="POLICY", help=words)
+
+
+def optional_log(words: str) -> Callable[[F], F]:
+    """An option ``--log`` for commands that can ask a replica instead."""
+    return click.option("--log", "log_url", metavar="URL", callback=check_log_url, help=words)
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
@@ -142,11 +157,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def read_policy(path: Path) -> Policy:
-    """Reads a policy file.
-
-    Raises:
-        InputError: If it cannot be read or parsed; names the path.
-    """
+    """Reads a policy file; an ``InputError`` names it."""
     try:
         return parse_policy(read_bounded(path, "policy", most=MAX_POLICY_SIZE))
     except FormatError as error:
@@ -154,11 +165,7 @@ def read_policy(path: Path) -> Policy:
 
 
 def read_key(path: Path, passphrase_path: Path | None) -> KeyFile:
-    """Reads a key file. Asks for a passphrase on a terminal.
-
-    Raises:
-        InputError: If it cannot be used; names the path.
-    """
+    """Reads a key file; asks for its passphrase on a terminal. An ``InputError`` names the file."""
     protect_memory()
     try:
         passphrase = None if passphrase_path is None else read_secret(passphrase_path, "passphrase")
@@ -168,11 +175,7 @@ def read_key(path: Path, passphrase_path: Path | None) -> KeyFile:
 
 
 def read_gateway_signer(path: Path, passphrase_path: Path | None) -> Signer:
-    """Reads a gateway's key file, whose vkey line names it.
-
-    Raises:
-        InputError: If it cannot be used, or is another party's; names the path.
-    """
+    """Reads a gateway's key file, whose vkey line names it; ``InputError`` if it is another's."""
     key = read_key(path, passphrase_path)
     if key.vkey is None:
         raise InputError(
@@ -189,11 +192,7 @@ def read_gateway_signer(path: Path, passphrase_path: Path | None) -> Signer:
 
 
 def read_vkeys(option: str, given: tuple[str, ...]) -> tuple[VKey, ...]:
-    """Reads vkeys of an option: each value is a vkey, or a file with one a line.
-
-    Raises:
-        InputError: If one cannot be read; names the option.
-    """
+    """Reads vkeys of an option: each value is a vkey, or a file with one a line."""
     keys: list[VKey] = []
     for value in given:
         try:
@@ -210,11 +209,7 @@ def read_vkeys(option: str, given: tuple[str, ...]) -> tuple[VKey, ...]:
 
 
 def read_old_vkeys(given: tuple[str, ...], policy: Policy) -> tuple[VKey, ...]:
-    """Reads what `old_vkey_option` gave.
-
-    Raises:
-        InputError: If one cannot be read, or is of no log of the policy.
-    """
+    """Reads what `old_vkey_option` gave; an ``InputError`` if one is of no log of the policy."""
     keys = read_vkeys("--old-vkey", given)
     for key in keys:
         try:
@@ -228,11 +223,7 @@ def read_old_vkeys(given: tuple[str, ...], policy: Policy) -> tuple[VKey, ...]:
 
 @contextmanager
 def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr when that is a terminal; nothing otherwise.
-
-    Yields:
-        A function of (done, total).
-    """
+    """A progress bar on stderr when that is a terminal; yields a function of (done, total)."""
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return

@@ -10,6 +10,7 @@ from muniment.cli.common import (
     FILE,
     json_option,
     old_vkey_option,
+    optional_policy,
     policy_option,
     read_old_vkeys,
     read_policy,
@@ -72,13 +73,7 @@ def verify(
 
 @evidence.command(epilog=describe_exits())
 @click.argument("evidence_path", metavar="FILE", type=FILE)
-@click.option(
-    "--policy",
-    "policy_path",
-    type=FILE,
-    metavar="POLICY",
-    help="Verify it too, with the log's keys of this policy, and say who signed.",
-)
+@optional_policy("Verify it too, with the log's keys of this policy, and say who signed.")
 @old_vkey_option
 @json_option
 @click.pass_context
@@ -109,7 +104,6 @@ def explain(
 
 
 def _read(path: Path) -> Evidence:
-
     try:
         return parse_evidence(read_bounded(path, "evidence", most=MAX_EVIDENCE_SIZE))
     except FormatError as error:
@@ -117,20 +111,17 @@ def _read(path: Path) -> Evidence:
 
 
 def _verify(claim: Evidence, policy_path: Path, old_vkeys: tuple[str, ...]) -> Proven:
-
     policy = read_policy(policy_path)
     return verify_evidence(claim, log_verifiers(policy, read_old_vkeys(old_vkeys, policy)))
 
 
 def _print(claim: Evidence, proven: Proven | None) -> None:
-
     for line in describe(claim) if proven is None else say(proven):
         click.echo(line)
     click.echo(f"SHA-256 of the file: {claim.hash.hex()}")
 
 
 def _json(claim: Evidence, proven: Proven | None = None) -> dict[str, Any]:
-
     signed = [] if proven is None else proven.signatures
     return {
         "verified": proven is not None,

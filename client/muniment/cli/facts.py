@@ -21,11 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_replica(path: Path) -> Iterator[IndexReader]:
-    """Opens a replica.
-
-    Raises:
-        InputError: If it is none, or cannot be read.
-    """
+    """Opens a replica; an ``InputError`` if it is none, or cannot be read."""
     try:
         with IndexReader(path) as reader:
             yield reader
@@ -52,11 +48,7 @@ def open_facts(path: Path | None, policy: "Policy") -> Iterator[ReplicaFacts | N
 
 @contextmanager
 def replica_of(log_url: str, policy: "Policy", origin: str | None) -> Iterator[Path]:
-    """Makes a verified replica of a whole log for the time of a command; yields its path.
-
-    Raises:
-        MunimentError: As ``index.replica.follow_once``.
-    """
+    """Makes a verified replica of a whole log for the time of a command; yields its path."""
     with TemporaryDirectory(prefix="muniment-") as place:
         path = Path(place) / "replica"
         with progress("Reading the log") as show:

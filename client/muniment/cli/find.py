@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from muniment.cli.common import TIME, check_log_url, json_option, replica_option, run, say_time
+from muniment.cli.common import (
+    TIME,
+    json_option,
+    optional_log,
+    replica_option,
+    run,
+    say_time,
+)
 from muniment.cli.exits import describe_exits
 from muniment.cli.facts import open_replica
 from muniment.errors import BadAnswer, InputError
@@ -22,13 +29,7 @@ _PAGE = 100  # records asked for at a time
 
 @click.command(epilog=describe_exits())
 @replica_option
-@click.option(
-    "--log",
-    "log_url",
-    metavar="URL",
-    callback=check_log_url,
-    help="Without a replica: ask the log's index. What it says is not verified.",
-)
+@optional_log("Without a replica: ask the log's index. What it says is not verified.")
 @click.option("--subject", metavar="TYPE:ID", help="Who asked, as agent:planner.")
 @click.option("--resource", metavar="TYPE:ID", help="To what, as tool:crm.search.")
 @click.option(
@@ -97,7 +98,6 @@ def find(
 
 
 def _in_replica(path: Path, search: Search, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
-
     with open_replica(path) as reader:
         index, at = Index(reader), after
         while True:
@@ -115,7 +115,6 @@ def _in_replica(path: Path, search: Search, after: int) -> Iterator[tuple[int, d
 def _in_log(
     url: str, given: dict[str, str | int | None], after: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-
     parameters = {name: value for name, value in given.items() if value is not None}
 
     async def page(at: int) -> FoundRecords:
@@ -136,7 +135,6 @@ def _in_log(
 
 
 def _entity(option: str, text: str | None) -> Entity | None:
-
     if text is None:
         return None
     type_, colon, id_ = text.partition(":")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,8 +14,10 @@ from muniment.audit.trust import Misbehaviour, ProvenMisbehaviour, StaleCheckpoi
 from muniment.cli.common import (
     FILE,
     count,
+    gateway_option,
     json_option,
     old_vkey_option,
+    origin_option,
     policy_option,
     progress,
     read_old_vkeys,
@@ -66,7 +69,7 @@ _BAR_FROM = 10_000  # leaves; what is there in a moment needs no progress bar
     help="The replica: an SQLite file, created when absent; deleted, it is built again.",
 )
 @old_vkey_option
-@click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
+@origin_option
 @click.option("--once", is_flag=True, help="End when the replica has reached the checkpoint.")
 @click.option(
     "--interval",
@@ -76,13 +79,9 @@ _BAR_FROM = 10_000  # leaves; what is there in a moment needs no progress bar
     metavar="SECONDS",
     help="How often to look for a new checkpoint.",
 )
-@click.option(
-    "--gateway",
-    "gateways",
-    multiple=True,
-    metavar="VKEY|FILE",
-    help="A gateway whose word counts for those who read this replica and name no others: kept in "
-    "it, instead of those of before. Repeatable.",
+@gateway_option(
+    "A gateway whose word counts for those who read this replica and name no others: kept in "
+    "it, instead of those of before."
 )
 @json_option
 @click.pass_context
@@ -207,7 +206,6 @@ class _Teller:
 
 
 def _kind(error: MunimentError) -> str:
-
     if isinstance(error, StaleCheckpoint):
         return "stale"
     return "unreachable" if isinstance(error, Unreachable | Refused) else "unverified"
@@ -216,9 +214,7 @@ def _kind(error: MunimentError) -> str:
 async def _follow(watched: Watched, path: Path, interval: float | None, teller: _Teller) -> bool:
     """Follows once or until stopped; tells whether it was stopped."""
     stop = stop_requested()
-
-    def first_use() -> None:
-        teller.first_use(path)
+    first_use = partial(teller.first_use, path)
 
     async def work(show: Callable[[int, int], None]) -> None:
         if interval is None:

@@ -11,11 +11,13 @@ import click
 from muniment.cli.common import (
     FILE,
     TIME,
-    check_log_url,
     count,
     gateways_option,
     json_option,
     leeway_option,
+    optional_log,
+    optional_policy,
+    origin_option,
     policy_option,
     read_policy,
     read_vkeys,
@@ -53,7 +55,14 @@ at_option = click.option(
     "Unix seconds.",
 )
 
-_FORMATS = ("tree", "dot", "mermaid", "json", "prov-json")
+format_option = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(("tree", "dot", "mermaid", "json", "prov-json")),
+    default="tree",
+    show_default=True,
+    help="How to show the trace.",
+)
 
 
 @click.group()
@@ -64,29 +73,10 @@ def lineage() -> None:
 @lineage.command(epilog=describe_exits())
 @click.argument("execution", metavar="RUN")
 @replica_option
-@click.option(
-    "--log",
-    "log_url",
-    metavar="URL",
-    callback=check_log_url,
-    help="Without a replica: read and verify the whole log, by --policy.",
-)
-@click.option(
-    "--policy",
-    "policy_path",
-    type=FILE,
-    metavar="POLICY",
-    help="The tlog-policy file: which logs and witnesses to believe.",
-)
-@click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(_FORMATS),
-    default="tree",
-    show_default=True,
-    help="How to show the trace.",
-)
+@optional_log("Without a replica: read and verify the whole log, by --policy.")
+@optional_policy("The tlog-policy file: which logs and witnesses to believe.")
+@origin_option
+@format_option
 @click.option(
     "--verify",
     is_flag=True,
@@ -166,14 +156,7 @@ def trace(
 @click.argument("bundle_path", metavar="BUNDLE", type=FILE)
 @policy_option
 @click.option("--run", "execution", metavar="RUN", help="The run to trace, if not the bundle's.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(_FORMATS),
-    default="tree",
-    show_default=True,
-    help="How to show the trace.",
-)
+@format_option
 @gateways_option
 @at_option
 @tolerance_option
@@ -239,7 +222,6 @@ def _bundle(reader: "IndexReader", found: Trace) -> Bundle:
 
 
 def _prove(bundle: Bundle, policy: "Policy") -> None:
-
     try:
         verify_bundle(bundle, policy)
     except FormatError as error:

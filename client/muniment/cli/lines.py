@@ -22,12 +22,9 @@ _CHUNKS_AHEAD: Final = 4
 
 
 class Line(NamedTuple):
-    """A line that is not blank.
+    """A line that is not blank, without its newline, numbered from 1.
 
-    Attributes:
-        number: Its number in the input, from 1.
-        data: Its bytes, without the newline; the first ones of a line that is too long.
-        problem: Why it cannot be used, whatever is in it; None as a rule.
+    Of one that is too long ``data`` is the beginning; ``problem`` says why it cannot be used.
     """
 
     number: int
@@ -36,16 +33,10 @@ class Line(NamedTuple):
 
 
 class LineSource:
-    """Reads lines in a thread of its own.
+    """Reads lines of a file, or for ``-`` of stdin, in a thread of its own.
 
     The thread is a daemon: one that waits for stdin cannot be stopped, and must not keep the
     process from ending when the log has refused.
-
-    Args:
-        path: The file; ``-`` is stdin.
-
-    Raises:
-        InputError: If the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,10 +58,8 @@ class LineSource:
     async def part(self, most: int) -> list[Line]:
         """The next lines, at most so many; none at the end of the input.
 
-        Fewer come at the end, and when no more input came for LINGER seconds.
-
-        Raises:
-            InputError: If the input cannot be read.
+        Fewer come at the end, and when no more input came for LINGER seconds. An ``InputError`` if
+        the input cannot be read.
         """
         part: list[Line] = []
         while len(part) < most:

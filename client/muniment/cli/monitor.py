@@ -15,6 +15,7 @@ from muniment.cli.common import (
     FILE,
     json_option,
     old_vkey_option,
+    origin_option,
     policy_option,
     read_old_vkeys,
     read_policy,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 @click.argument("witness_urls", metavar="WITNESS-URL...", nargs=-1, required=True)
 @policy_option
 @old_vkey_option
-@click.option("--origin", metavar="ORIGIN", help="The log to expect, if the policy names several.")
+@origin_option
 @click.option("--once", is_flag=True, help="One round, and an exit code.")
 @click.option(
     "--interval",

@@ -142,7 +142,6 @@ def verify(
 
 
 def _print(verdict: Verdict) -> None:
-
     if verdict.index is not None:
         click.echo(f"The decision is leaf {verdict.index} of a tree that the quorum cosigned.")
     if verdict.head is not None:

@@ -91,11 +91,7 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
 
 
 def _check_room(policy: Any) -> None:
-    """Refuses a policy that no log can publish with.
-
-    Raises:
-        InputError: Its witness keys and the log's own do not fit on one checkpoint.
-    """
+    """Refuses a policy whose witness keys and the log's own do not fit on one checkpoint."""
     origins = [log.vkey.name for log in policy.logs]
     own = max([_LOG_KEYS, *map(origins.count, policy.origins)])
     if own + len(policy.witnesses) > MAX_SIGNATURES:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from muniment.cli.common import FILE, json_option, log_option, progress, read_policy, run
+from muniment.cli.common import (
+    FILE,
+    json_option,
+    log_option,
+    optional_policy,
+    progress,
+    read_policy,
+    run,
+)
 from muniment.errors import BadAnswer, FormatError, InputError, VerificationError
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
@@ -41,13 +49,7 @@ SCAN_WINDOW: Final = 32
 )
 @click.option("--out", type=FILE, metavar="FILE.tlog-proof", required=True, help="The new proof.")
 @click.option("--entry-out", type=FILE, metavar="FILE", help="Write the leaf itself as well.")
-@click.option(
-    "--policy",
-    "policy_path",
-    type=FILE,
-    metavar="POLICY",
-    help="Verify the checkpoint before anything is written.",
-)
+@optional_policy("Verify the checkpoint before anything is written.")
 @json_option
 def prove(
     log_url: str,
@@ -87,7 +89,6 @@ async def _work(
     *,
     wants_entry: bool,
 ) -> tuple[TlogProof, bytes]:
-
     with progress("Searching") as show:
         async with LogClient(log_url) as client:
             pauses = iter(client.pauses)
@@ -119,7 +120,6 @@ async def _work(
 async def _prove(
     client: LogClient, checkpoint: SignedCheckpoint, index: int
 ) -> tuple[TlogProof, bytes]:
-
     head = checkpoint.checkpoint
     try:
         tiles = log_tiles(client, head.head)
@@ -131,7 +131,6 @@ async def _prove(
 
 
 async def _entry(client: LogClient, index: int, size: int) -> bytes:
-
     tile = tile_at(ENTRIES, index // TILE_WIDTH, size)
     try:
         return check_bundle(tile, await client.tile(tile))[index % TILE_WIDTH]

@@ -10,10 +10,11 @@ import click
 import msgspec
 
 from muniment.cli.common import (
-    FILE,
     TIME,
+    gateway_key,
     json_option,
     log_option,
+    optional_policy,
     passphrase_option,
     read_gateway_signer,
     read_policy,
@@ -37,14 +38,7 @@ STREAM = "revocations"
 
 @click.command(epilog=describe_exits())
 @log_option
-@click.option(
-    "--key",
-    "key_path",
-    type=FILE,
-    required=True,
-    metavar="FILE",
-    help="The key file of a gateway that the log admits; its vkey line names the gateway.",
-)
+@gateway_key("The key file of a gateway that the log admits; its vkey line names the gateway.")
 @click.option("--decision", metavar="ID", help="Revoke a decision.")
 @click.option("--execution", metavar="ID", help="Revoke a run, with all that descends from it.")
 @click.option(
@@ -60,13 +54,7 @@ STREAM = "revocations"
     metavar="TIME",
     help="From when on: 2027-01-31T00:00:00Z, or Unix seconds; from now on, without it.",
 )
-@click.option(
-    "--policy",
-    "policy_path",
-    type=FILE,
-    metavar="POLICY",
-    help="Wait for the witnesses, and verify what they cosigned by this policy.",
-)
+@optional_policy("Wait for the witnesses, and verify what they cosigned by this policy.")
 @click.option("--stream", default=STREAM, show_default=True, metavar="LABEL", help="The stream.")
 @click.option(
     "--timeout",
@@ -146,11 +134,7 @@ def revoke(
 
 
 def _key(text: str) -> str:
-    """A key as revocations name it, from any way in which people have it.
-
-    Raises:
-        InputError: If it is none of them.
-    """
+    """A key as revocations name it, from any way in which people have it."""
     path = Path(text)
     try:
         if text.count("+") > 1 and not path.exists():
@@ -169,11 +153,7 @@ def _key(text: str) -> str:
 
 
 def _vkey_in(path: Path) -> VKey:
-    """The vkey in a key file, public or private. Nothing is decrypted.
-
-    Raises:
-        FormatError: If there is none, or there are several: which one is meant, nobody knows.
-    """
+    """The only vkey in a key file, public or private; nothing is decrypted."""
     data = read_bounded(path, "key", most=1024 * 1024)
     words = data.decode("utf-8", "replace").partition("-----BEGIN")[0].split()
     found = list(dict.fromkeys(word for word in words if word.count("+") > 1))
@@ -196,14 +176,8 @@ async def _admits(client: LogClient, name: str) -> bool:
 async def _check_known(log_url: str, target: dict[str, str], *, is_whole: bool) -> None:
     """Asks the log whether it knows what is to be revoked; says so when it cannot tell.
 
-    Args:
-        log_url: The log.
-        target: The target.
-        is_whole: Whether a whole key was given, and no id that somebody may have mistyped: then it
-            is enough that the log admits a gateway of its name.
-
-    Raises:
-        InputError: If it does not.
+    When a whole key was given, and no id that somebody may have mistyped, it is enough that the log
+    admits a gateway of its name.
     """
     ((kind, id_),) = target.items()
     if ":" in id_ and "+" not in id_ and kind == "key":

@@ -20,13 +20,8 @@ class SetAside:
     A line has the members `line` (its number in the input, from 1), `reason`, and its bytes:
     `text`, or `base64` where they are no UTF-8. Of a line that is too long they are the first ones.
 
-    Args:
-        path: The file.
-        goes_on: Whether it is that of an earlier run over the same input, to be added to. The lines
-            in it stay set aside, whatever they say now: numbers of records count from the others.
-
-    Attributes:
-        count: Lines set aside by this run.
+    With `goes_on` the file is that of an earlier run over the same input, and is added to. The
+    lines in it stay set aside, whatever they say now: numbers of records count from the others.
 
     Raises:
         InputError: If it cannot be written, is none such, or exists though it should not.
@@ -63,11 +58,7 @@ class SetAside:
         return bool(self._known) and any(map(self.knows, lines))
 
     def add(self, line: Line, reason: str) -> None:
-        """Sets a line aside; see `sync`.
-
-        Raises:
-            InputError: If it cannot be written.
-        """
+        """Sets a line aside, and counts it; see `sync`."""
         found: dict[str, Any] = {"line": line.number, "reason": reason}
         try:
             found["text"] = line.data.decode()
@@ -80,11 +71,7 @@ class SetAside:
         self.count += 1
 
     def sync(self) -> None:
-        """Has all on disk that was set aside; before anything behind it is logged.
-
-        Raises:
-            InputError: If it cannot be written.
-        """
+        """Has all on disk that was set aside; before anything behind it is logged."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())

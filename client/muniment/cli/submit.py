@@ -12,7 +12,9 @@ import click
 
 from muniment.cli.common import (
     FILE,
+    gateway_key,
     log_option,
+    optional_policy,
     passphrase_option,
     read_gateway_signer,
     read_policy,
@@ -32,12 +34,7 @@ T = TypeVar("T")
 
 
 class _Sent(NamedTuple):
-    """Lines on their way.
-
-    Attributes:
-        lines: The lines; those behind a bad one have no receipt.
-        receipts: Their receipts, when the log has answered.
-    """
+    """Lines on their way, and their receipts, which those behind a bad one do not get."""
 
     lines: list[Line]
     receipts: "asyncio.Future[list[Receipt]]"
@@ -45,14 +42,7 @@ class _Sent(NamedTuple):
 
 @click.command()
 @log_option
-@click.option(
-    "--key",
-    "key_path",
-    type=FILE,
-    required=True,
-    metavar="FILE",
-    help="The gateway's key file; its vkey line names the gateway.",
-)
+@gateway_key("The gateway's key file; its vkey line names the gateway.")
 @click.option(
     "--stream",
     default="default",
@@ -76,13 +66,7 @@ class _Sent(NamedTuple):
     help="Wait until the records are on disk, or until a quorum of witnesses has cosigned them "
     "too; the receipts then carry the checkpoint and the proofs.",
 )
-@click.option(
-    "--policy",
-    "policy_path",
-    type=FILE,
-    metavar="POLICY",
-    help="With --wait published: verify the checkpoints by this policy.",
-)
+@optional_policy("With --wait published: verify the checkpoints by this policy.")
 @click.option("--origin", metavar="ORIGIN", help="The log's origin, if not the one it claims.")
 @click.option(
     "--timeout",
@@ -184,12 +168,7 @@ class _Submission:
     sent: "asyncio.Queue[_Sent | None]" = field(default_factory=asyncio.Queue)
 
     async def run(self, file: Path) -> None:
-        """Logs all lines of the input.
-
-        Raises:
-            PartlyDone: If a line or batch failed after others were logged.
-            MunimentError: If one failed before any was.
-        """
+        """Logs all lines of the input; ``PartlyDone`` if one failed after others were logged."""
         source = LineSource(file)
         async with self.gateway:
             self.held = self.gateway.sequence if self.resume else 0
@@ -313,7 +292,6 @@ class _Submission:
 
 
 def _receipt(logged: "list[tuple[Line, Receipt]]") -> dict[str, Any]:
-
     batch = logged[0][1].batch
     first = logged[0][1].index
     result: dict[str, Any] = {

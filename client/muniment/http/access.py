@@ -35,13 +35,13 @@ READ_TOKEN_FILE: Final = "MUNIMENT_READ_TOKEN_FILE"  # noqa: S105 - the name of 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a client shows and believes.
+    """What a client shows and believes; each part may be None.
 
     Attributes:
         ca: PEM file with the only CAs to believe; None for the system's.
-        certificate: PEM file with the client's certificate and its chain; None for none.
+        certificate: PEM file with the client's certificate and its chain.
         key: PEM file with the private key of `certificate`, of mode 0600.
-        token: A read token of the log; None for none. Never part of the repr.
+        token: A read token of the log. Never part of the repr.
     """
 
     ca: Path | None = None
@@ -73,7 +73,7 @@ class Access:
         return replace(self, token=None)
 
     def ssl(self) -> ssl.SSLContext | Literal[True]:
-        """What the HTTP library takes: a context, or True for the library's own.
+        """What the HTTP library takes: a context, or True for its own.
 
         Raises:
             InputError: If a file cannot be used; names it.
@@ -97,11 +97,7 @@ class Access:
         return context
 
     def fingerprint(self) -> bytes:
-        """A digest of the files' content: when it is another one, connections are made anew.
-
-        Raises:
-            InputError: If a file cannot be read; names it.
-        """
+        """A digest of the files' content: when it is another one, connections are made anew."""
         digest = sha256()
         for path in (self.ca, self.certificate, self.key):
             data = b""
@@ -115,11 +111,7 @@ class Access:
         return digest.digest()
 
     def headers(self, url: str) -> dict[str, str]:
-        """The headers for requests to the log at a base URL.
-
-        Raises:
-            InputError: If the token would travel in the clear (loopback apart).
-        """
+        """The headers for a log; ``InputError`` if the token would travel in the clear."""
         if self.token is None:
             return {}
         check_token_url(url)
@@ -131,11 +123,7 @@ ANYBODY: Final = Access()
 
 
 def read_token(path: Path) -> str:
-    """Reads a token from a private file's first line.
-
-    Raises:
-        InputError: If the file cannot be used, or holds what no token is.
-    """
+    """Reads a token from a private file's first line; ``InputError`` if it is none."""
     try:
         token = read_secret(path, "token").decode("ascii")
     except MunimentError as error:
@@ -148,11 +136,7 @@ def read_token(path: Path) -> str:
 
 
 def check_token_url(url: str) -> None:
-    """Checks that a bearer token may be sent to a URL (RFC 6750 section 5.3: TLS).
-
-    Raises:
-        InputError: If it is plain http to another machine.
-    """
+    """Checks that a bearer token may be sent to a URL (RFC 6750 section 5.3: TLS)."""
     parts = urlsplit(url)
     if parts.scheme == "https" or _is_loopback(parts.hostname or ""):
         return
@@ -160,11 +144,7 @@ def check_token_url(url: str) -> None:
 
 
 def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    """Loads a certificate and its unencrypted key.
-
-    Raises:
-        InputError: If they cannot be used or do not belong together; names the files.
-    """
+    """Loads a certificate and its key; ``InputError`` unless they belong together, unencrypted."""
     try:
         open_regular(certificate).close()
         context.load_cert_chain(certificate, key, _refuse)

@@ -51,12 +51,9 @@ class TooLongError(HttpError):
 
 
 class Answer(NamedTuple):
-    """A response.
+    """A response, whose body is without content coding; redirects are not followed.
 
-    Attributes:
-        status: Its status; redirects are among them, they are not followed.
-        headers: Its headers by lower-case name; of several with one name the last.
-        body: Its body, without content coding.
+    Its headers are by lower-case name; of several with one name the last.
     """
 
     status: int
@@ -73,11 +70,8 @@ class HttpSession:
     """Kept-alive connections to any number of servers; close it when done.
 
     It opens aiohttp's session with the first request, in whichever event loop that is made.
-
-    Args:
-        headers: Sent with every request.
-        tls: For https: a context, or True for the system's CAs.
-        connections: Most connections open at one time; None for no bound.
+    ``headers`` go with every request; ``tls`` is a context, or True for the system's CAs;
+    ``connections`` is how many are open at one time at the most, None for no bound.
 
     Raises:
         ValueError: If a header has a line end.
@@ -120,16 +114,10 @@ class HttpSession:
         body: bytes | None = None,
         headers: Mapping[str, str] = _NOTHING,
     ) -> Answer:
-        """Makes one request.
+        """Makes one request to an http or https URL, which is encoded.
 
-        Args:
-            method: The method.
-            url: An http or https URL, encoded.
-            limit: Most bytes of the body of a 200; of other answers, MAX_ERROR at least. None
-                when the body does not matter, and is not read.
-            seconds: Time for all of it, connecting included.
-            body: The body; None for none.
-            headers: Sent besides those of the session.
+        A body of a 200 has ``limit`` bytes at the most, others at least MAX_ERROR; with None it
+        does not matter, and is not read. All of it, connecting included, takes ``seconds`` at most.
 
         Raises:
             TimeoutError: It took too long.
@@ -211,13 +199,7 @@ class HttpSession:
 
 
 class HttpClient(HttpSession):
-    """Kept-alive connections to one server; close it when done.
-
-    Args:
-        url: The base URL, http or https; what `urls.check_url` accepts.
-        headers: Sent with every request.
-        tls: For https: a context, or True for the system's CAs.
-        connections: Most connections open at one time; None for no bound.
+    """Kept-alive connections to one server, whose base URL `urls.check_url` accepts.
 
     Raises:
         ValueError: If the URL is no base URL, or a header has a line end.
@@ -244,21 +226,7 @@ class HttpClient(HttpSession):
         body: bytes | None = None,
         media_type: str = "application/octet-stream",
     ) -> Answer:
-        """Makes one request below the base URL.
-
-        Args:
-            method: The method.
-            path: Path and query below the base URL, encoded.
-            limit: Most bytes of the body of a 200; of other answers, MAX_ERROR at least.
-            seconds: Time for all of it, connecting included.
-            body: The body; None for none.
-            media_type: The type of the body.
-
-        Raises:
-            TimeoutError: It took too long.
-            TooLongError: The answer is longer than the limit.
-            HttpError: No answer came, or none that is HTTP.
-        """
+        """Makes one request for an encoded path and query below the base URL; see ``request``."""
         if not (path.isascii() and path.isprintable()) or " " in path:
             raise ValueError(f"not a path: {path!r}")
         headers = {} if body is None else {"Content-Type": media_type}

@@ -58,12 +58,9 @@ T = TypeVar("T")
 
 
 class StreamHead(msgspec.Struct, frozen=True):
-    """Where a stream stands at the log.
+    """Where a stream stands at the log; ``origin`` is "" if the log does not say.
 
-    Attributes:
-        next: Sequence number of the next record.
-        manifest: Base64 of the last manifest's leaf hash; 32 zero bytes for a new stream.
-        origin: The log's origin; "" if the log does not say.
+    ``manifest`` is base64 of the last manifest's leaf hash; of 32 zero bytes for a new stream.
     """
 
     next: int
@@ -72,11 +69,7 @@ class StreamHead(msgspec.Struct, frozen=True):
 
     @property
     def previous(self) -> bytes:
-        """The last manifest's leaf hash, 32 bytes.
-
-        Raises:
-            FormatError: If the log sent something else.
-        """
+        """The last manifest's leaf hash; a ``FormatError`` if the log sent something else."""
         return parse_base64(self.manifest, "stream head: manifest", size=HASH_SIZE)
 
 
@@ -88,15 +81,7 @@ class PublishedPart(msgspec.Struct, frozen=True):
 
 
 class LogReceipt(msgspec.Struct, frozen=True):
-    """The log's answer to a batch.
-
-    Attributes:
-        first: Leaf index of the first record.
-        count: Number of records.
-        manifest: Leaf index of the manifest.
-        size: Size of the integrated tree after the batch.
-        published: The cosigned checkpoint and the proofs, when they were asked for.
-    """
+    """The log's answer to a batch; see ``gateway.receipts.BatchReceipt``."""
 
     first: int
     count: int
@@ -118,10 +103,7 @@ class _KeySeen(msgspec.Struct, frozen=True):
 class FoundRecord(msgspec.Struct, frozen=True):
     """A record that the log's index has found; nobody has verified it.
 
-    Attributes:
-        index: Its leaf index.
-        record: The record, as JSON values.
-        conflicting: Whether its producer used its id for another content as well.
+    It is ``conflicting`` if its producer used its id for another content as well.
     """
 
     index: int
@@ -130,12 +112,10 @@ class FoundRecord(msgspec.Struct, frozen=True):
 
 
 class FoundRecords(msgspec.Struct, frozen=True):
-    """What the log's index has found; nobody has verified it.
+    """What the log's index has found, in the order of the log; nobody has verified it.
 
-    Attributes:
-        size: The tree size that the answer reflects.
-        records: In the order of the log.
-        next: The `after` of the next page; None at the end.
+    ``size`` is the tree size that the answer reflects, ``next`` the `after` of the next page; None
+    at the end.
     """
 
     size: int
@@ -146,16 +126,17 @@ class FoundRecords(msgspec.Struct, frozen=True):
 class LogClient:
     """An HTTP client of one log; use it as an async context manager.
 
+    Its calls raise ``Unreachable`` if no answer came, ``Refused`` if the log answered with an error
+    (it does not have what was asked for, say), and ``BadAnswer`` if the answer is not of the
+    protocol.
+
     Args:
         url: The log's base URL (http or https).
         timeout: Seconds for one request.
         connections: Most connections open at the same time.
         access: CA, client certificate and read token; by default the environment's.
-        pauses: Seconds to wait, one after the other, for a tile that is not there yet; None for
-            CATCH_UP_PAUSES.
-
-    Attributes:
-        pauses: As given; readers of checkpoints wait as long for one that is not too old.
+        pauses: Seconds to wait, one after the other, for a tile that is not there yet, or for a
+            checkpoint that is not too old; None for CATCH_UP_PAUSES.
 
     Raises:
         ValueError: If the URL is not one.
@@ -221,13 +202,7 @@ class LogClient:
     # Reads (C2SP tlog-tiles)
 
     async def checkpoint(self) -> bytes:
-        """Reads ``/checkpoint``: the newest published checkpoint, a signed note, unverified.
-
-        Raises:
-            Unreachable: If no answer came.
-            Refused: If the log has none to show.
-            BadAnswer: If the answer is not of the protocol.
-        """
+        """Reads ``/checkpoint``: the newest published checkpoint, a signed note, unverified."""
         data = await self._get("/checkpoint", limit=MAX_NOTE_SIZE)
         size = data.split(b"\n", 2)[1:2]
         if size and size[0].isdigit() and len(size[0]) < 20:
@@ -347,13 +322,7 @@ class LogClient:
     # The service API
 
     async def stream(self, key_name: str, label: str) -> StreamHead:
-        """Reads where a gateway's stream stands.
-
-        Raises:
-            Unreachable: If no answer came.
-            Refused: If the log does not know the gateway, and for other errors.
-            BadAnswer: If the answer is not of the protocol.
-        """
+        """Reads where a stream stands; ``Refused`` if the log does not know the gateway."""
         path = f"/v1/streams/{quote(key_name, safe='')}/{quote(label, safe='')}"
         head = _decode(await self._get(path, limit=_MAX_JSON), StreamHead, "stream head")
         try:
@@ -367,13 +336,8 @@ class LogClient:
     async def knows(self, kind: Literal["decision", "execution", "key"], id_: str) -> bool | None:
         """Asks the log's index whether it has something on a decision or run, or signed by a key.
 
-        Returns:
-            None when it cannot tell: an index that an older version began does not know all keys.
-
-        Raises:
-            Unreachable: If no answer came.
-            Refused: If the log keeps no index, or it cannot be asked now.
-            BadAnswer: If the answer is not of the protocol.
+        None when it cannot tell: an index that an older version began does not know all keys.
+        ``Refused`` if the log keeps no index, or it cannot be asked now.
         """
         name = quote(id_, safe="")
         if kind == "key":
@@ -383,16 +347,7 @@ class LogClient:
         return bool(_decode(await self._get(path, limit=_MAX_FOUND), FoundRecords, kind).records)
 
     async def find(self, **parameters: str | int) -> FoundRecords:
-        """Asks the log's index for decisions by subject, resource and time.
-
-        Args:
-            **parameters: Those of ``GET /v1/decisions``; `limit` is at most 100.
-
-        Raises:
-            Unreachable: If no answer came.
-            Refused: If the log keeps no index, or the parameters are wrong.
-            BadAnswer: If the answer is not of the protocol.
-        """
+        """Asks the log's index for decisions, by the parameters of ``GET /v1/decisions``."""
         path = f"/v1/decisions?{urlencode(parameters)}"
         return _decode(await self._get(path, limit=_MAX_FOUND), FoundRecords, "decisions")
 
@@ -403,12 +358,10 @@ class LogClient:
         published: float | None = None,
         timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - handed on
     ) -> LogReceipt:
-        """Posts one batch, once. Repeating it with the same bytes is always safe.
+        """Posts a batch of ``build_batch``, once. Repeating it with the same bytes is always safe.
 
-        Args:
-            body: The batch, as ``formats.manifest.build_batch`` makes it.
-            published: Wait this many seconds for the cosigned checkpoint that covers the batch.
-            timeout: Seconds for the request.
+        With ``published`` it waits so many seconds for the cosigned checkpoint that covers the
+        batch.
 
         Raises:
             Unreachable: If no whole answer came; the batch may be logged all the same.
@@ -427,33 +380,15 @@ class LogClient:
         return _decode(data, LogReceipt, "receipt")
 
     async def entry(self, index: int) -> bytes:
-        """Reads the leaf at an index, unverified.
-
-        Raises:
-            Unreachable: If no answer came.
-            Refused: If the leaf is not published, and for other errors.
-            BadAnswer: If the answer is not of the protocol.
-        """
+        """Reads the leaf at an index, unverified."""
         return await self._get(f"/v1/entries/{index}", limit=_MAX_ENTRY_ANSWER)
 
     async def inclusion_proof(self, index: int) -> bytes:
-        """Reads a leaf's tlog-proof against the published checkpoint, unverified.
-
-        Raises:
-            Unreachable: If no answer came.
-            Refused: If the leaf is not published, and for other errors.
-            BadAnswer: If the answer is not of the protocol.
-        """
+        """Reads a leaf's tlog-proof against the published checkpoint, unverified."""
         return await self._get(f"/v1/proofs/inclusion?index={index}", limit=_MAX_PROOF_ANSWER)
 
     async def consistency_proof(self, old: int, new: int) -> tuple[bytes, ...]:
-        """Reads the consistency proof between two published sizes, unverified.
-
-        Raises:
-            Unreachable: If no answer came.
-            Refused: If a size is not published, and for other errors.
-            BadAnswer: If the answer is not of the protocol.
-        """
+        """Reads the consistency proof between two published sizes, unverified."""
         path = f"/v1/proofs/consistency?from={old}&to={new}"
         answer = _decode(
             await self._get(path, limit=_MAX_JSON), _ConsistencyAnswer, "consistency proof"
@@ -505,11 +440,7 @@ class LogClient:
 
 
 def decode_hashes(hashes: list[str], what: str) -> tuple[bytes, ...]:
-    """Decodes base64 hashes of an answer.
-
-    Raises:
-        BadAnswer: If there are more than MAX_PROOF, or one is not a hash.
-    """
+    """Decodes base64 hashes; ``BadAnswer`` if there are more than MAX_PROOF, or one is no hash."""
     if len(hashes) > MAX_PROOF:
         raise BadAnswer(f"{what}: more than {MAX_PROOF} hashes")
     try:

@@ -16,15 +16,10 @@ _MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def decode_json(data: bytes, kind: type[_T], what: str) -> _T:
-    """Decodes JSON as a value of a type; the caller bounds its length.
-
-    Args:
-        data: The JSON text.
-        kind: Anything that msgspec decodes.
-        what: Name of the text, for the error message.
+    """Decodes JSON as a value of a type, for msgspec; the caller bounds its length.
 
     Raises:
-        FormatError: If the data is not JSON, nested too deeply to read, or not of the type.
+        FormatError: If ``what`` is not JSON, nested too deeply to read, or not of the type.
     """
     try:
         return msgspec.json.decode(data, type=kind)

@@ -8,11 +8,7 @@ from muniment.errors import InputError
 
 
 def read_bounded(path: Path, what: str, *, most: int) -> bytes:
-    """Reads a whole file of at most ``most`` bytes.
-
-    Raises:
-        InputError: If it cannot be read or is longer; names the path.
-    """
+    """Reads a whole file; an ``InputError`` names one that is longer than ``most`` bytes."""
     try:
         with path.open("rb") as file:
             data = file.read(most + 1)

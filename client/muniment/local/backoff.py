@@ -7,9 +7,7 @@ from typing import Final
 def seconds_to_wait(pause: float, asked: float = 0.0) -> float:
     """How long to wait before another attempt: jittered, and never less than was asked for.
 
-    Args:
-        pause: The longest wait of this attempt when nothing was asked for.
-        asked: What the other side asked for (``Retry-After``), or 0.
+    It is ``pause`` seconds at the most, unless the other side ``asked`` for more (``Retry-After``).
     """
     jitter = random.random()  # noqa: S311 - spreads load; no secret
     # What was asked for is stretched: those whom a full log sends away must not come back as one.
@@ -17,11 +15,7 @@ def seconds_to_wait(pause: float, asked: float = 0.0) -> float:
 
 
 class Backoff:
-    """The pauses of one series of attempts.
-
-    Attributes:
-        pause: The longest that the next wait can be when nothing is asked for, in seconds.
-    """
+    """The pauses of one series of attempts; the next is ``pause`` seconds at the most."""
 
     def __init__(self, first: float, longest: float = float("inf"), *, factor: float = 2.0) -> None:
         """Begins at `first` seconds; each pause is `factor` times the last, up to `longest`."""

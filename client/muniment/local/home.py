@@ -11,11 +11,7 @@ from muniment.errors import GatewayClosed, WrongLoop
 
 
 class Home:
-    """Where something was opened.
-
-    Args:
-        what: What it is, for the errors.
-    """
+    """Where something was opened; ``what`` names it in the errors."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -33,11 +29,7 @@ class Home:
         return self._process not in (0, os.getpid())
 
     def check_process(self) -> None:
-        """Checks that this is the process.
-
-        Raises:
-            GatewayClosed: If it is a fork of it.
-        """
+        """Raises ``GatewayClosed`` in a fork of the process."""
         if self.is_forked:
             raise GatewayClosed(
                 f"{self._what} was opened by process {self._process}, of which this one is a "

@@ -1,4 +1,4 @@
-"""Key files on disk (PKCS#8 PEM, see `formats.keys`): private modes, never overwritten."""
+"""Key files on disk (PKCS#8 PEM, see `tlog.keys`): private modes, never overwritten."""
 
 import os
 import sys
@@ -24,12 +24,10 @@ _MODE: Final = 0o600
 def read_key_file(
     path: Path, passphrase: bytes | None = None, *, ask: Callable[[Path], bytes] | None = None
 ) -> KeyFile:
-    """Reads a private key that only its owner can read.
+    """Reads a private key from a regular file, or a link to one, that only its owner can read.
 
-    Args:
-        path: A regular file, or a symbolic link to one, that gives group and others no right.
-        passphrase: What decrypts the key; None (or empty) if it is not encrypted.
-        ask: Asked for the passphrase of the file when it is encrypted and none was given.
+    ``ask`` is asked for the passphrase when the key is encrypted and none, or an empty one, was
+    given.
 
     Raises:
         FormatError: If the content is not a key file, or the passphrase is wrong.
@@ -52,17 +50,9 @@ def read_foreign_key(
     *,
     ask: Callable[[Path], bytes] | None = None,
 ) -> ForeignKey:
-    """Reads a private key as another tool wrote it; see `formats.foreignkeys`.
+    """Reads a private key as another tool wrote it; see `tlog.keys`, and `read_key_file`.
 
-    Args:
-        path: As `read_key_file`.
-        algorithm: Of a key that does not tell: a seed.
-        passphrase: What decrypts the key; None (or empty) if it is not encrypted.
-        ask: Asked for the passphrase of the file when it is encrypted and none was given.
-
-    Raises:
-        FormatError: If no key can be made of the content, or the passphrase is wrong.
-        MunimentError: As `read_key_file`.
+    ``algorithm`` is that of a key that does not tell: a seed.
     """
     data = read_private(path, "private key", most=MAX_KEY_FILE_SIZE)
     try:
@@ -76,10 +66,7 @@ def read_foreign_key(
 def write_key_file(path: Path, key: KeyFile, passphrase: bytes | None = None) -> None:
     """Writes a private key to a new file of mode 0600, durably; never replaces a file.
 
-    Args:
-        path: Where; its directory exists.
-        key: The key, with its vkey if the file shall tell it.
-        passphrase: Encrypts the key; None for no encryption.
+    A passphrase encrypts it; the vkey is in the file if the key has one.
 
     Raises:
         MunimentError: If the file exists or cannot be written; nothing is left behind then.
@@ -105,11 +92,7 @@ def write_key_file(path: Path, key: KeyFile, passphrase: bytes | None = None) ->
 
 
 def is_encrypted(path: Path) -> bool:
-    """Whether a key file is encrypted.
-
-    Raises:
-        MunimentError: If it cannot be read, or others could read it.
-    """
+    """Whether a key file is encrypted; raises as `read_key_file`."""
     return keys.is_encrypted(read_private(path, "private key", most=MAX_KEY_FILE_SIZE))
 
 
@@ -128,20 +111,12 @@ def asking() -> Callable[[Path], bytes] | None:
 
 
 def new_passphrase(path: Path | None) -> bytes | None:
-    """Reads the passphrase that new keys shall be encrypted with; None without a file.
-
-    Raises:
-        MunimentError: If the file cannot be used, or the passphrase is too short.
-    """
+    """Reads the passphrase that new keys shall be encrypted with; None without a file."""
     return None if path is None else check_passphrase(read_secret(path, "passphrase"))
 
 
 def check_passphrase(passphrase: bytes) -> bytes:
-    """Returns a passphrase that is good enough for a new key.
-
-    Raises:
-        MunimentError: If it is shorter than MIN_PASSPHRASE.
-    """
+    """Returns a passphrase that is good enough for a new key; an error for a short one."""
     if len(passphrase) < MIN_PASSPHRASE:
         raise MunimentError(f"the passphrase is shorter than {MIN_PASSPHRASE} bytes")
     return passphrase

@@ -35,12 +35,7 @@ def event(
 ) -> None:
     """Logs a constant message with fields; never pass a key, a token or a record body.
 
-    Args:
-        logger: The module's logger.
-        level: A level of the logging module.
-        message: The constant message; what varies goes into fields.
-        exc_info: Exception whose traceback belongs to the event.
-        fields: Values; anything but JSON scalars is logged as its string.
+    Fields that are no JSON scalars are logged as strings; ``exc_info`` is an exception to trace.
     """
     if logger.isEnabledFor(level):
         logger.log(level, message, exc_info=exc_info, extra={_FIELDS: fields})

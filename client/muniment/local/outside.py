@@ -25,11 +25,7 @@ class Contained:
 
     Those are `FatalDatabaseError`, what is no `Exception` (a cancellation, say), and groups with
     one of them in it. An error that is not one of this program's own is logged with its place, as
-    it may be a defect.
-
-    Attributes:
-        error: What went wrong, in one line; empty when nothing did.
-        cause: The exception; None when there was none.
+    it may be a defect. `error` is one line, empty when nothing went wrong; `cause` the exception.
     """
 
     def __init__(self, whose: str, fatal: tuple[type[Exception], ...] = ()) -> None:

@@ -21,12 +21,7 @@ MAX_SECRET_SIZE: Final = 1023
 
 
 def read_private(path: Path, what: str, *, most: int) -> bytes:
-    """Reads a file that only its owner can read.
-
-    Args:
-        path: A regular file, or a symbolic link to one.
-        what: What it is, for messages.
-        most: Bytes that are read; one more when there are more.
+    """Reads a file that only its owner can read: ``most`` bytes, and one if there are more.
 
     Raises:
         MunimentError: If it cannot be read, or others have rights on it. Messages name the path
@@ -41,11 +36,7 @@ def read_private(path: Path, what: str, *, most: int) -> bytes:
 
 
 def check_private(path: Path, what: str) -> None:
-    """Checks a file with a secret that a library will open by its name.
-
-    Raises:
-        MunimentError: As `read_private`.
-    """
+    """Checks a file with a secret that a library will open; raises as `read_private`."""
     read_private(path, what, most=0)
 
 

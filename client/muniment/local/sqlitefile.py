@@ -176,16 +176,11 @@ class Writer:
     """The one connection that writes, on its own thread.
 
     Open with `await Writer.open(...)`, close with `await close()`, after all readers.
-
-    Attributes:
-        path: The file.
-        is_new: Whether this opening has made it.
     """
 
     def __init__(
         self, path: Path, owner: _Owner, connection: sqlite3.Connection, *, is_new: bool
     ) -> None:
-        """Takes over an opened, migrated connection; use `open`."""
         self.path: Final = path
         self.is_new: Final = is_new
         self._owner = owner
@@ -271,10 +266,8 @@ class Writer:
         except what makes the state of the disk doubtful. The transaction is finished (and the
         connection usable) even when the caller is cancelled while it runs.
 
-        Args:
-            work: The transaction.
-            synced: False for what may be lost with the machine's power, though not with this
-                process; the next transaction that is synced makes it durable, too.
+        One that is not `synced` may be lost with the machine's power, though not with this process;
+        the next that is synced makes it durable, too.
 
         Raises:
             FatalDatabaseError: On an I/O error, and always after one.
@@ -374,13 +367,9 @@ def open_reader(
 ) -> sqlite3.Connection:
     """Opens one query-only connection that never checkpoints; close it before the writer.
 
-    It may move between threads, but only one may use it at a time.
-
-    Args:
-        path: The database.
-        cache: Its page cache, in KiB.
-        is_still: Whether it does not change while it is open. Then nothing is written beside it,
-            and a write-ahead log is not looked at.
+    It may move between threads, but only one may use it at a time. Of a database that `is_still`,
+    which does not change while it is open, nothing is written beside it, and a write-ahead log is
+    not looked at. `cache` is in KiB.
 
     Raises:
         AbsentDatabaseError: If there is none, or an empty one.
@@ -410,9 +399,7 @@ def is_fatal(error: sqlite3.Error) -> bool:
 def log_pages(path: Path, most: int) -> int:
     """How many pages the write-ahead log of a database may have until a checkpoint.
 
-    Args:
-        path: The database.
-        most: As many where there is room; then fewer, larger checkpoints cost less.
+    As many as `most` where there is room; then fewer, larger checkpoints cost less.
 
     Raises:
         DatabaseError: If the file system cannot be asked.
@@ -491,9 +478,8 @@ def _sync_folder(path: Path) -> None:
 def _is_there(path: Path, expected: Expected) -> bool:
     """Whether a database is there to be opened; False when a new one is to be made.
 
-    Raises:
-        AbsentDatabaseError: If one was expected, or a file is there that has no content.
-        DatabaseError: If none was expected.
+    Raises `AbsentDatabaseError` if one was expected, or a file is there that has no content, and
+    `DatabaseError` if none was expected.
     """
     try:
         found = path.stat()

@@ -30,12 +30,9 @@ class WorkThread:
         self._thread.start()
 
     async def run(self, work: Callable[[], _T]) -> _T:
-        """Has the thread call `work()`, and returns what that does.
+        """Has the thread call `work()`, and returns or raises what that does.
 
         When the caller is cancelled, work that has begun goes on to its end; other is dropped.
-
-        Raises:
-            Exception: What `work` raises.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
