@@ -14,8 +14,12 @@ import engines
 import processes
 import signing
 from muniment.records.manifest import NO_PREVIOUS, build_batch
+from muniment.tlog.encoding import parse_base64, unframe
+from muniment.tlog.merkle import leaf_hash
 from muniment.tlog.note import Ed25519Signer
-from muniment.tlog.policy import Policy, parse_policy
+from muniment.tlog.policy import CosignedCheckpoint, Policy, parse_policy
+from muniment.tlog.proofs import verify_inclusion
+from muniment.tlog.tiles import bundles_of
 
 ORIGIN = "log.example/decisions"
 GATEWAY = "gw.example/edge"
@@ -58,6 +62,22 @@ def ask(
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, dict(error.headers), error.read())
+
+
+def leaves_of(url: str, size: int) -> list[bytes]:
+    """Every leaf that a log shows of its tree of this size."""
+    bundles = (ask(f"{url}/{bundle.path}") for bundle in bundles_of(0, size, size))
+    return [leaf for bundle in bundles for leaf in unframe(bundle.body)]
+
+
+def verify_leaf(url: str, leaf: bytes, index: int, head: CosignedCheckpoint) -> None:
+    """The log proves that a leaf is at an index of a tree."""
+    proof = ask(
+        f"{url}/v1/proofs/inclusion?index={index}&size={head.size}",
+        headers={"Accept": "application/json"},
+    ).json["proof"]
+    path = [parse_base64(text, "proof") for text in proof]
+    verify_inclusion(leaf_hash(leaf), index, head.size, path, head.root)
 
 
 @dataclass

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -16,7 +17,7 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import Signer, verify_note
-from muniment.tlog.policy import Policy, parse_policy
+from muniment.tlog.policy import CosignedCheckpoint, Policy, parse_policy
 from muniment.tlog.proofs import verify_consistency
 from muniment.tlog.witnesswire import (
     SIZE_CONTENT_TYPE,
@@ -175,6 +176,7 @@ class Log:
     publisher: Publisher
     clients: list[WitnessClient]
     task: asyncio.Task[None]
+    policy: Policy | None = None
     stream: GatewayStream = field(default_factory=GatewayStream)
 
     async def add(self, count: int = 1) -> int:
@@ -185,6 +187,11 @@ class Log:
         published = await self.publisher.wait(size, seconds)
         await self.publisher.settled()
         return published
+
+    def verify(self, published: SignedCheckpoint) -> CosignedCheckpoint:
+        """What the log's policy says of a head."""
+        assert self.policy is not None
+        return self.policy.verify(published, origin=ORIGIN)
 
     @property
     def shown(self) -> SignedCheckpoint:
@@ -257,7 +264,22 @@ async def log_of(
         inner.order._listener = Both()  # type: ignore[assignment]
         task = asyncio.create_task(publisher.run())
         try:
-            yield Log(inner, publisher, clients, task)
+            yield Log(inner, publisher, clients, task, policy)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def witnessed(
+    path: Path,
+    *witnesses: FakeWitness,
+    quorum: int = 0,
+    limits: PublisherLimits = LIMITS,
+    **options: Any,
+) -> AsyncIterator[Log]:
+    """A log with witnesses that serve as long; its policy asks for two of them, or for the one."""
+    async with serving(*witnesses):
+        policy = policy_of(*witnesses, quorum=quorum or min(2, len(witnesses)))
+        async with log_of(path, policy, limits, **options) as log:
+            yield log

@@ -11,8 +11,8 @@ from typing import Any
 
 import processes
 from byzantine import ByzantineLog, get
-from muniment_witness.cli import setup
 from processes import muniment_witness
+from witness_tools import set_up
 
 PERIOD = 0.4
 REQUEST_SECONDS = 2.0  # of a witness that is set up by `configure`
@@ -28,15 +28,7 @@ class Deployment:
         self.names = list(names)
         self.ports = {name: free_port() for name in names}
         self.vkeys = {
-            name: setup.init(
-                folder / name,
-                name=f"{name}.example",
-                listen=f"127.0.0.1:{self.ports[name]}",
-                logs=(),
-                algorithms=("ed25519",),
-                passphrase_file=None,
-                passphrase=None,
-            )[0]
+            name: set_up(folder / name, (), name=f"{name}.example", port=self.ports[name])[1][0]
             for name in names
         }
 
@@ -109,16 +101,7 @@ def free_port() -> int:
 
 def configure(folder: Path, logs: dict[str, str], peers: dict[str, str]) -> Path:
     """A witness that knows logs and peers, by vkey and URL; no URL for a log is not to read it."""
-    setup.init(
-        folder,
-        name="w.example",
-        listen="127.0.0.1:0",
-        logs=(),
-        algorithms=("ed25519", "mldsa44"),
-        passphrase_file=None,
-        passphrase=None,
-    )
-    config = folder / "witness.toml"
+    config, _ = set_up(folder, (), "ed25519", "mldsa44", name="w.example")
     text = config.read_text()
     text = text[: text.index("# The logs to witness")]
     for table, entries in (("log", logs), ("peer", peers)):

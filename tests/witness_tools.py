@@ -8,9 +8,10 @@ from pathlib import Path
 import rfc6962
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
 from muniment.tlog.cosignature import signer_for, verifier_for
-from muniment.tlog.keys.keyfile import generate
+from muniment.tlog.keys.keyfile import Algorithm, generate
 from muniment.tlog.note import SignatureLine, Signer, Verifier, VKey
 from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree
+from muniment_witness.cli import setup
 from muniment_witness.store.database import create
 from muniment_witness.store.heads import HeadStore
 
@@ -100,6 +101,22 @@ class GrowingLog:
         return SignSubtree(
             start, end, rfc6962.MTH(leaves[start:end]) if hash_ is None else hash_, proof, reference
         )
+
+
+def set_up(
+    folder: Path, logs: Sequence[str], *algorithms: Algorithm, name: str = WITNESS, port: int = 0
+) -> tuple[Path, tuple[VKey, ...]]:
+    """What `init` makes: the configuration, and the keys; port 0 is of the system's choice."""
+    vkeys = setup.init(
+        folder,
+        name=name,
+        listen=f"127.0.0.1:{port}",
+        logs=logs,
+        algorithms=algorithms or ("ed25519",),
+        passphrase_file=None,
+        passphrase=None,
+    )
+    return folder / setup.CONFIG_NAME, vkeys
 
 
 async def opened_store(path: Path, keys: Sequence[VKey]) -> HeadStore:

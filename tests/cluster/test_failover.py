@@ -7,7 +7,6 @@ the same.
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +15,7 @@ import asyncpg
 import pytest
 
 import engines
+import waiting
 from log_deployment import GATEWAY as DEPLOYED_GATEWAY
 from log_deployment import Cluster, ask, deployed
 from log_tools import GATEWAY, GatewayStream
@@ -68,12 +68,10 @@ async def opened(url: str) -> AsyncIterator[Database]:
 
 async def eventually(work: Callable[[], Awaitable[T]]) -> T:
     """What it gives as soon as it succeeds."""
-    deadline = time.monotonic() + SECONDS
-    while True:
-        try:
-            return await work()
-        except UnavailableError:
-            assert time.monotonic() < deadline
+    async with asyncio.timeout(SECONDS):
+        while True:
+            with contextlib.suppress(UnavailableError):
+                return await work()
             await asyncio.sleep(0.1)
 
 
@@ -190,14 +188,11 @@ async def test_attempts_that_timed_out_leave_no_connections_behind(
         results = await asyncio.gather(*map(attempt, range(16)), return_exceptions=True)
         assert {type(result) for result in results} == {UnavailableError}, results
         name = database.rpartition("/")[2]
-        deadline = time.monotonic() + SECONDS
-        waiting = (
+        locked = (
             "SELECT count(*) FROM pg_stat_activity "
             f"WHERE datname = '{name}' AND wait_event_type = 'Lock'"
         )
-        while postgres_server.query(waiting) != "0":
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.1)
+        await waiting.until(lambda: postgres_server.query(locked) == "0", seconds=SECONDS)
         await holder.execute("ROLLBACK")
         await holder.close()
         assert await eventually(lambda: attempt(0)) == 0
@@ -250,11 +245,12 @@ def test_every_receipt_survives_a_failover(
                 return answer.status
 
             def submit_until_receipt(body: bytes) -> None:
-                deadline = time.monotonic() + SECONDS
-                while (status := submit(body)) != 200:
-                    assert status == 503, answers[-1]
-                    assert time.monotonic() < deadline
-                    time.sleep(0.2)
+                def is_taken() -> bool:
+                    status = submit(body)
+                    assert status in {200, 503}, answers[-1]
+                    return status == 200
+
+                waiting.eventually(is_taken, seconds=SECONDS)
 
             def records(number: int) -> list[bytes]:
                 return [
@@ -282,14 +278,13 @@ def test_every_receipt_survives_a_failover(
             submit_until_receipt(stream.take(records(2)))
             first, batch = receipts[-1]
             size = first + len(batch)
-            note = b""
-            deadline = time.monotonic() + SECONDS
-            while not note or int(note.split(b"\n")[1]) < size:
-                assert time.monotonic() < deadline, made.log.stderr[-4000:]
-                time.sleep(0.1)
+
+            def is_published() -> bool:
                 answer = ask(f"{made.url}/checkpoint")
-                note = answer.body if answer.status == 200 else b""
-            made.policy.verify(note)
+                return answer.status == 200 and int(answer.body.split(b"\n")[1]) >= size
+
+            waiting.eventually(is_published, lambda: made.log.stderr[-4000:], seconds=SECONDS)
+            made.policy.verify(ask(f"{made.url}/checkpoint").body)
             for first, batch in receipts:
                 for offset in (0, len(batch) - 1):
                     found = ask(f"{made.url}/v1/entries/{first + offset}")

@@ -25,6 +25,7 @@ from muniment_log.core.ports import NEW_STREAM, StreamKey
 from muniment_log.core.runs import ROW_BYTES, rows_of, run_of
 from muniment_log.core.streams import digest_of
 from muniment_log.errors import OverloadedError, StorageError, UnavailableError
+from waiting import until
 
 MAIN = StreamKey(GATEWAY, "main")
 
@@ -69,9 +70,9 @@ async def test_too_many_early_batches_are_no_gap_that_a_frontend_can_see(
     async with clustered(database, bucket, limits) as log:
         sequencer = log.sequencers[0]
         waiting = [asyncio.create_task(sequencer.submit(batch)) for batch in batches[1:3]]
-        async with asyncio.timeout(10):
-            while sum(len(one.parked) for one in sequencer._streams.values()) < 2:  # noqa: ASYNC110  # no event tells
-                await asyncio.sleep(0.001)
+        await until(
+            lambda: sum(len(one.parked) for one in sequencer._streams.values()) >= 2, seconds=10.0
+        )
         with pytest.raises(OverloadedError, match="before them"):
             await sequencer.submit(batches[3])
         assert (await sequencer.submit(batches[0])).first == 0

@@ -1,6 +1,5 @@
 """A start waits for engines that are not there yet, and for nothing that does not pass."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import processes
 from log_deployment import Cluster, Deployment, ask, deployed
 from muniment.tlog.encoding import FormatError
 from muniment_log.cluster.objects import ObjectStore
+from waiting import eventually
 
 
 def integrator(made: Deployment, environment: dict[str, str] | None = None) -> processes.Process:
@@ -21,11 +21,10 @@ def integrator(made: Deployment, environment: dict[str, str] | None = None) -> p
 
 
 def told(process: processes.Process, words: str) -> None:
-    deadline = time.monotonic() + 60
-    while words not in process.stderr:
-        assert time.monotonic() < deadline, process.stderr
-        assert process.returncode is None, process.stderr
-        time.sleep(0.05)
+    eventually(
+        lambda: words in process.stderr or process.returncode is not None, lambda: process.stderr
+    )
+    assert words in process.stderr, process.stderr
 
 
 def change(config: Path, old: str, new: str) -> None:

@@ -51,6 +51,20 @@ class Line:
             self.close()
         return reply
 
+    async def expect(
+        self,
+        status: int,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+    ) -> Reply:
+        """One request that must be answered, and with this status."""
+        reply = await self.ask(method, path, body, headers)
+        assert reply is not None, path
+        assert reply.status == status, reply
+        return reply
+
     async def _read(self, reader: asyncio.StreamReader) -> Reply:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {}

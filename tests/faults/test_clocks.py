@@ -12,9 +12,8 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import Verifier, parse_vkey, verify_note
 from muniment.tlog.witnesswire import origin_hash
 from muniment_log.cli.exits import EXIT_FAILED
-from muniment_witness.cli import setup
 from processes import muniment_log
-from witness_tools import WITNESS, GrowingLog, log_signer
+from witness_tools import GrowingLog, log_signer, set_up
 
 HOURS = 3600
 RECORDS = decisions.decisions(40, producer=GATEWAY)
@@ -87,11 +86,8 @@ def test_two_logs_with_clocks_hours_apart_sign_one_history(tmp_path: Path, quick
 
 def test_a_witness_waits_until_its_clock_has_caught_up(tmp_path: Path, quick: Services) -> None:
     log = GrowingLog(signers=[log_signer()])
-    (vkey,) = setup.init(
-        tmp_path / "w", name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys,
-        algorithms=("mldsa44",), passphrase_file=None, passphrase=None,
-    )  # fmt: skip
-    config, keys = tmp_path / "w" / setup.CONFIG_NAME, [verifier_for(vkey)]
+    config, [vkey] = set_up(tmp_path / "w", log.vkeys, "mldsa44")
+    keys = [verifier_for(vkey)]
     size, newest = 0, 0
     for off, signs in ((0, True), (2 * HOURS, True), (0, False), (-9 * HOURS, False),
                        (2 * HOURS + 5, True)):  # fmt: skip

@@ -21,19 +21,17 @@ import decisions
 import processes
 from faults import strace
 from faults.services import Services
-from log_deployment import GATEWAY, ORIGIN, ask, deployed
+from log_deployment import GATEWAY, ORIGIN, ask, deployed, leaves_of
 from log_tools import open_store
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import unframe
 from muniment.tlog.merkle import CompactRange, leaf_hashes
-from muniment.tlog.tiles import bundles_of
 from muniment.tlog.witnesswire import origin_hash
 from muniment_log.cli.exits import EXIT_FAILED, EXIT_UNWRITABLE
 from muniment_log.storage.sqlite import SQLiteStore
-from muniment_witness.cli import setup
 from processes import Process
-from witness_tools import WITNESS, GrowingLog, log_signer
+from witness_tools import GrowingLog, log_signer, set_up
 
 EVERY = int(os.environ.get("MUNIMENT_IO_EVERY", "12"))
 ATTACH_SECONDS = 20.0
@@ -136,11 +134,7 @@ def test_log_stops_at_each_failing_write_and_forgets_nothing(
                 number += step
         with processes.start(processes.muniment_log("serve", "--config", made.config)) as last:
             size = parse_signed_checkpoint(ask(f"{last.url}/checkpoint").body).checkpoint
-            entries = [
-                entry
-                for bundle in bundles_of(0, size.size, size.size)
-                for entry in unframe(ask(f"{last.url}/{bundle.path}").body)
-            ]
+            entries = leaves_of(last.url, size.size)
         assert CompactRange.EMPTY.extend(leaf_hashes(entries)).root() == size.root
         assert entries == [entry for _, batch in sorted(known) for entry in batch]
     assert refused >= len(FAULTS), (cases, refused)
@@ -151,11 +145,7 @@ def test_witness_stops_at_each_failing_write_and_forgets_nothing(
 ) -> None:
     strace.needed()
     log = GrowingLog(signers=[log_signer()])
-    setup.init(
-        tmp_path / "w", name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys,
-        algorithms=("ed25519",), passphrase_file=None, passphrase=None,
-    )  # fmt: skip
-    config = tmp_path / "w" / setup.CONFIG_NAME
+    config, _ = set_up(tmp_path / "w", log.vkeys)
     size, cases, refused = 0, 0, 0
     for call, error, number, step in FAULTS:
         while True:

@@ -14,15 +14,13 @@ import time
 from pathlib import Path
 
 from faults.services import services
-from log_deployment import GATEWAY, ORIGIN, ask, deployed
+from log_deployment import GATEWAY, ORIGIN, ask, deployed, leaves_of, verify_leaf
 from log_load import Load
-from muniment.tlog.encoding import parse_base64, unframe
-from muniment.tlog.merkle import CompactRange, leaf_hash, leaf_hashes
-from muniment.tlog.proofs import verify_inclusion
-from muniment.tlog.tiles import bundles_of
+from muniment.tlog.encoding import unframe
+from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.witnesswire import origin_hash
-from muniment_witness.cli import setup
-from witness_tools import WITNESS, GrowingLog, log_signer
+from waiting import eventually
+from witness_tools import GrowingLog, log_signer, set_up
 
 ROUNDS = int(os.environ.get("MUNIMENT_KILL_ROUNDS", "8"))
 SEED = int(os.environ.get("MUNIMENT_KILL_SEED", time.time_ns() % 1_000_000))
@@ -60,16 +58,14 @@ def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> Non
         cosigned = made.policy.verify(ask(f"{made.url}/checkpoint").body, origin=ORIGIN)
         size = cosigned.size
         assert size >= last["size"]
-        deadline = time.monotonic() + 20
-        while not all(w["size"] == size for w in ask(f"{made.url}/readyz").json["witnesses"]):
-            assert time.monotonic() < deadline, ask(f"{made.url}/readyz").body
-            time.sleep(0.05)
+        ready = f"{made.url}/readyz"
+        eventually(
+            lambda: all(witness["size"] == size for witness in ask(ready).json["witnesses"]),
+            lambda: ask(ready).body,
+            seconds=20.0,
+        )
 
-        entries = [
-            entry
-            for bundle in bundles_of(0, size, size)
-            for entry in unframe(ask(f"{made.url}/{bundle.path}").body)
-        ]
+        entries = leaves_of(made.url, size)
         assert CompactRange.EMPTY.extend(leaf_hashes(entries)).root() == cosigned.root
         places: set[int] = set()
         for first, batch in load.receipts:
@@ -84,23 +80,14 @@ def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> Non
         assert len(set(load.plain)) == len(load.plain)
         tell(f"{len(load.receipts)} batches acknowledged, {size} leaves, {len(load.plain)} plain")
         for first, batch in dice.sample(load.receipts, min(20, len(load.receipts))):
-            proof = ask(
-                f"{made.url}/v1/proofs/inclusion?index={first}&size={size}",
-                headers={"Accept": "application/json"},
-            ).json["proof"]
-            path = [parse_base64(text, "proof") for text in proof]
-            verify_inclusion(leaf_hash(batch[0]), first, size, path, cosigned.root)
+            verify_leaf(made.url, batch[0], first, cosigned)
 
 
 def test_witness_killed_at_random_moments_never_goes_back(tmp_path: Path) -> None:
     tell(f"MUNIMENT_KILL_SEED={SEED} MUNIMENT_KILL_ROUNDS={ROUNDS}")
     dice = random.Random(SEED)
     log = GrowingLog(signers=[log_signer()])
-    setup.init(
-        tmp_path / "w", name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys,
-        algorithms=("ed25519",), passphrase_file=None, passphrase=None,
-    )  # fmt: skip
-    config = tmp_path / "w" / setup.CONFIG_NAME
+    config, _ = set_up(tmp_path / "w", log.vkeys)
     size = 0
     with services() as quick:
         for _ in range(ROUNDS):

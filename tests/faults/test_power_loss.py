@@ -20,11 +20,9 @@ import processes
 from faults import launch, strace, witnessstate
 from faults.cuts import Cuts
 from faults.logstate import Found, History, look
-from log_deployment import GATEWAY, ORIGIN, Deployment, Stream, ask, deployed
+from log_deployment import GATEWAY, ORIGIN, Deployment, Stream, ask, deployed, leaves_of
 from log_tools import all_entries
 from muniment.records.manifest import parse_batch
-from muniment.tlog.encoding import unframe
-from muniment.tlog.tiles import bundles_of
 
 SAMPLES = int(os.environ.get("MUNIMENT_POWER_SAMPLES", "1"))
 PAGES = 32
@@ -77,13 +75,7 @@ class Recorded:
 
     def read_leaves(self, made: Deployment) -> None:
         size = int(ask(f"{made.url}/checkpoint").body.split(b"\n")[1])
-        self.history = History(
-            [
-                entry
-                for bundle in bundles_of(0, size, size)
-                for entry in unframe(ask(f"{made.url}/{bundle.path}").body)
-            ]
-        )
+        self.history = History(leaves_of(made.url, size))
 
 
 def record_log(folder: Path) -> Recorded:

@@ -13,10 +13,9 @@ from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, Stream
 from muniment.tlog.policy import parse_policy
 from muniment.tlog.witnesswire import origin_hash
-from muniment_witness.cli import setup
 from processes import Process
 from waiting import until
-from witness_tools import WITNESS, GrowingLog
+from witness_tools import GrowingLog, set_up
 
 ROUNDS = 3
 BUSY = "waiting_bytes = 1000000\ninflight_bytes = 8000000\n"
@@ -37,9 +36,7 @@ async def try_again(load: Load) -> None:
     """Gateways do not know about what was not answered: they send it again, the same bytes."""
     line = Line(load.url)
     for body in load.unanswered:
-        reply = await line.ask("POST", "/v1/batches", body)
-        assert reply is not None
-        assert reply.status == 200, reply
+        reply = await line.expect(200, "POST", "/v1/batches", body)
         load.receive(reply, body)
     load.unanswered.clear()
 
@@ -102,9 +99,7 @@ class Asking:
         assert int(reply.body.split(b"\n")[1]) == self.size
         fork = self.request(self.log.fork(self.size - 1))
         for body, status in ((fork, 422), (self.request(self.log), 200)):
-            reply = await line.ask("POST", "/add-checkpoint", body)
-            assert reply is not None
-            assert reply.status == status, reply
+            await line.expect(status, "POST", "/add-checkpoint", body)
         self.size += 1
         line.close()
 
@@ -123,12 +118,8 @@ async def stop_while_asked(asking: list[Asking], witness: Process, after: float)
 
 def test_a_witness_that_stops_under_load_keeps_its_word(tmp_path: Path, quick: Services) -> None:
     asking = [Asking(f"log.example/{number}") for number in range(8)]
-    setup.init(
-        tmp_path / "w", name=WITNESS, listen="127.0.0.1:0",
-        logs=[vkey for each in asking for vkey in each.log.vkeys],
-        algorithms=("ed25519", "mldsa44"), passphrase_file=None, passphrase=None,
-    )  # fmt: skip
-    config = tmp_path / "w" / setup.CONFIG_NAME
+    logs = [vkey for each in asking for vkey in each.log.vkeys]
+    config, _ = set_up(tmp_path / "w", logs, "ed25519", "mldsa44")
 
     async def find_all(url: str) -> None:
         for each in asking:
@@ -156,9 +147,7 @@ async def logged(url: str) -> None:
     body = Stream("before", signing.log_signer(GATEWAY)).take(
         decisions.decisions(1, producer=GATEWAY)
     )
-    reply = await Line(url).ask("POST", "/v1/batches", body)
-    assert reply is not None
-    assert reply.status == 200
+    await Line(url).expect(200, "POST", "/v1/batches", body)
 
 
 def witnessed(folder: Path, witness: socket.socket, grace: float, quick: Services) -> Path:
@@ -199,9 +188,7 @@ async def told_to_stop(log: Process, body: bytes, signals: int) -> None:
 
 
 async def still_there(url: str, body: bytes) -> None:
-    reply = await Line(url).ask("POST", "/v1/batches", body)
-    assert reply is not None
-    assert reply.status == 200
+    reply = await Line(url).expect(200, "POST", "/v1/batches", body)
     assert b'"first":2,' in reply.body  # the receipt of the first time
 
 

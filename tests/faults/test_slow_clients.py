@@ -16,9 +16,8 @@ from faults.crowd import Line, files, many_files, run
 from faults.overloaded import Load, configured, everything
 from faults.services import Services
 from log_deployment import GATEWAY, Stream
-from muniment_witness.cli import setup
 from waiting import until
-from witness_tools import WITNESS, GrowingLog
+from witness_tools import GrowingLog, set_up
 
 DEADLINES = "idle_seconds = 1.0\nbody_seconds = 1.0\nsend_seconds = 1.0\ngrace_seconds = 5.0\n"
 EACH = 12
@@ -94,9 +93,7 @@ async def all_are_cut(url: str, pid: int, path: str, large: str) -> None:
         most = 0
         while (now := files(pid)) > before + 2 or most < before + EACH:
             most = max(most, now)
-            reply = await line.ask("GET", "/healthz")
-            assert reply is not None
-            assert reply.status == 200
+            await line.expect(200, "GET", "/healthz")
             await asyncio.sleep(0.05)
     finally:
         for task in drips:
@@ -125,19 +122,10 @@ def test_a_log_cuts_off_clients_that_do_not_keep_up(tmp_path: Path, quick: Servi
     assert "unhandled" not in log.stderr
 
 
-def witness_configured(folder: Path, log: GrowingLog, limits: str) -> Path:
-    setup.init(
-        folder, name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys, algorithms=("ed25519",),
-        passphrase_file=None, passphrase=None,
-    )  # fmt: skip
-    config = folder / setup.CONFIG_NAME
-    config.write_text(f"{config.read_text()}\n[limits]\n{limits}")
-    return config
-
-
 def test_a_witness_cuts_off_clients_that_do_not_keep_up(tmp_path: Path, quick: Services) -> None:
-    growing = GrowingLog()
-    witness = quick.witness(witness_configured(tmp_path / "w", growing, DEADLINES))
+    config, _ = set_up(tmp_path / "w", GrowingLog().vkeys)
+    config.write_text(f"{config.read_text()}\n[limits]\n{DEADLINES}")
+    witness = quick.witness(config)
     run(all_are_cut(witness.url, witness.pid, "/add-checkpoint", "/metrics"))
     assert "unhandled" not in witness.stderr
 
@@ -156,9 +144,7 @@ async def a_crowd_comes(url: str, pid: int) -> None:
         for number in range(1000):
             sockets.append(connected(url))
             if number % 50 == 0:
-                reply = await line.ask("GET", "/healthz")
-                assert reply is not None
-                assert reply.status == 200
+                await line.expect(200, "GET", "/healthz")
                 assert files(pid) <= before + MOST + 50
         await asyncio.sleep(0.2)
         assert files(pid) <= before + MOST + 2
@@ -166,9 +152,7 @@ async def a_crowd_comes(url: str, pid: int) -> None:
         for made in sockets:
             made.close()
     await until(lambda: files(pid) <= before + 2)
-    reply = await Line(url).ask("GET", "/readyz")
-    assert reply is not None
-    assert reply.status == 200
+    await Line(url).expect(200, "GET", "/readyz")
 
 
 def test_a_thousand_connections(tmp_path: Path, quick: Services) -> None:
@@ -195,9 +179,7 @@ async def no_files_left(url: str, pid: int) -> None:
                     sockets.pop().close()
                 await asyncio.sleep(1.5)  # asyncio looks again after a second
                 line = Line(url)  # a new connection
-            reply = await line.ask("POST", "/v1/batches", stream.take([record]))
-            assert reply is not None
-            assert reply.status == 200, reply
+            await line.expect(200, "POST", "/v1/batches", stream.take([record]))
     finally:
         for made in sockets:
             made.close()

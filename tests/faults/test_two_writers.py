@@ -14,9 +14,8 @@ from log_tools import GatewayStream
 from muniment.tlog.witnesswire import origin_hash
 from muniment_log.cli.exits import EXIT_DATABASE, EXIT_FAILED
 from muniment_log.errors import StorageError, UnavailableError
-from muniment_witness.cli import setup
 from processes import ProcessFailedError
-from witness_tools import WITNESS, GrowingLog, log_signer
+from witness_tools import GrowingLog, log_signer, set_up
 
 RECORDS = decisions.decisions(20, producer=GATEWAY)
 
@@ -92,11 +91,7 @@ async def test_each_of_two_sequencers_without_a_lock_gives_only_true_receipts(
 
 def test_stale_witness_dies_rather_than_cosign_beside_another(tmp_path: Path) -> None:
     log = GrowingLog(signers=[log_signer()])
-    setup.init(
-        tmp_path / "w", name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys,
-        algorithms=("ed25519",), passphrase_file=None, passphrase=None,
-    )  # fmt: skip
-    config = tmp_path / "w" / setup.CONFIG_NAME
+    config, _ = set_up(tmp_path / "w", log.vkeys)
     with services() as quick:
         stale = quick.witness(config)
         assert ask(f"{stale.url}/add-checkpoint", log.request(0, 4).encode()).status == 200

@@ -11,9 +11,8 @@ from faults.services import Services
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment.tlog.witnesswire import origin_hash
-from muniment_witness.cli import setup
 from muniment_witness.store.observations import MAX_EVIDENCE, MAX_SUSPICIONS
-from witness_tools import WITNESS, GrowingLog
+from witness_tools import GrowingLog, set_up
 
 SIZE = 20
 CLIENTS, EACH = 30, 30
@@ -60,35 +59,27 @@ class Flood:
 
 async def flood(url: str, pid: int, log: GrowingLog, database: Path) -> None:
     line = Line(url)
-    honest = await line.ask("POST", "/add-checkpoint", log.request(0, SIZE).encode())
-    assert honest is not None
-    assert honest.status == 200
+    await line.expect(200, "POST", "/add-checkpoint", log.request(0, SIZE).encode())
     before, opened = resident(pid), files(pid)
     poured = Flood(log)
     for paths in (["/add-checkpoint", "/gossip/heads"], ["/gossip/evidence", "/add-checkpoint"]):
         pouring = [asyncio.create_task(poured.pour(url, paths)) for _ in range(CLIENTS)]
         while not all(task.done() for task in pouring):
             for path in ("/healthz", f"/{origin_hash(log.origin)}/checkpoint", "/status.json"):
-                reply = await line.ask("GET", path)
-                assert reply is not None
-                assert reply.status == 200
+                await line.expect(200, "GET", path)
         await asyncio.gather(*pouring)
     assert sum(poured.statuses.values()) == 2 * CLIENTS * EACH
     assert poured.statuses["/add-checkpoint", 422] >= MAX_SUSPICIONS
     assert poured.statuses["/gossip/evidence", 503] > poured.statuses["/gossip/evidence", 200] > 0
-    evidence = await line.ask("GET", "/gossip/evidence")
-    assert evidence is not None
+    evidence = await line.expect(200, "GET", "/gossip/evidence")
     assert 1 <= len(json.loads(evidence.body)["evidence"]) <= MAX_EVIDENCE
-    status = await line.ask("GET", "/status.json")
-    assert status is not None
+    status = await line.expect(200, "GET", "/status.json")
     assert status.body.count(b'"since"') <= MAX_SUSPICIONS + 8
-    known = await line.ask("GET", "/gossip/heads")
-    assert known is not None
+    await line.expect(200, "GET", "/gossip/heads")
     assert resident(pid, most=True) - before < GROWTH
     assert sum(path.stat().st_size for path in database.parent.glob("*.db*")) < 16 << 20
     # What was cosigned is shown as before, and the alarm is there for the operator.
-    reply = await line.ask("GET", f"/{origin_hash(log.origin)}/checkpoint")
-    assert reply is not None
+    reply = await line.expect(200, "GET", f"/{origin_hash(log.origin)}/checkpoint")
     assert reply.body.split(b"\n")[1] == b"%d" % SIZE
     ready = await line.ask("GET", "/readyz")
     assert ready is not None
@@ -102,10 +93,7 @@ async def flood(url: str, pid: int, log: GrowingLog, database: Path) -> None:
 
 def test_a_flood_of_what_a_log_has_signed_is_bounded(tmp_path: Path, quick: Services) -> None:
     log = GrowingLog()
-    setup.init(
-        tmp_path, name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys, algorithms=("ed25519",),
-        passphrase_file=None, passphrase=None,
-    )  # fmt: skip
-    witness = quick.witness(tmp_path / setup.CONFIG_NAME)
+    config, _ = set_up(tmp_path, log.vkeys)
+    witness = quick.witness(config)
     run(flood(witness.url, witness.pid, log, tmp_path / "witness.db"))
     assert "unhandled" not in witness.stderr

@@ -19,14 +19,13 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.evidence import same_size
 from muniment.tlog.heads import Head
 from muniment.tlog.note import VKey, parse_vkey
-from muniment_witness.cli import setup
 from muniment_witness.cli.exits import EXIT_DAMAGED, EXIT_DATABASE
 from muniment_witness.judge.decide import Acceptance, KnownLog, State, decide
 from muniment_witness.store.check import DatabaseReport, check
 from muniment_witness.store.database import MIGRATIONS
 from muniment_witness.store.heads import HeadStore
 from muniment_witness.store.observations import DatedNote, Suspicion
-from witness_tools import WITNESS, GrowingLog, opened_store, witness_signer
+from witness_tools import GrowingLog, opened_store, set_up, witness_signer
 
 LOG = GrowingLog("log.example/a")
 OTHER = GrowingLog("log.example/b")
@@ -201,11 +200,7 @@ async def test_a_damaged_step_is_not_told_to_anybody(path: Path) -> None:
 
 
 def test_a_damaged_witness_does_not_start_and_the_command_says_why(tmp_path: Path) -> None:
-    vkeys = setup.init(
-        tmp_path / "w", name=WITNESS, listen="127.0.0.1:0", logs=LOG.vkeys,
-        algorithms=("ed25519",), passphrase_file=None, passphrase=None,
-    )  # fmt: skip
-    config = tmp_path / "w" / setup.CONFIG_NAME
+    config, vkeys = set_up(tmp_path / "w", LOG.vkeys)
     database = config.with_name("witness.db")
 
     def command(*arguments: object) -> processes.Done:

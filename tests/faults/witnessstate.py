@@ -13,7 +13,7 @@ from muniment.tlog.witnesswire import origin_hash
 from muniment_witness.cli import setup
 from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, Refusal, State, decide
 from muniment_witness.store.heads import HeadStore
-from witness_tools import WITNESS, GrowingLog, log_signer
+from witness_tools import GrowingLog, log_signer, set_up
 
 _COSIGNATURE = "— witness.example/".encode()
 
@@ -40,12 +40,8 @@ class Recorded:
 def record(folder: Path, pages: int) -> Recorded:
     """Runs a new witness three times, from its first breath to a clean stop."""
     log = GrowingLog(signers=[log_signer()])
-    vkeys = setup.init(
-        folder / "w", name=WITNESS, listen="127.0.0.1:0", logs=log.vkeys,
-        algorithms=("ed25519", "mldsa44"), passphrase_file=None, passphrase=None,
-    )  # fmt: skip
+    config, vkeys = set_up(folder / "w", log.vkeys, "ed25519", "mldsa44")
     recorded = Recorded(log, tuple(verifier_for(vkey) for vkey in vkeys))
-    config = folder / "w" / setup.CONFIG_NAME
     database = folder / "w" / setup.DATABASE_NAME
     recorded.made = {str(database): database.read_bytes()}
     runs = [(0, 1, 2, 5, 5, 9, 40, 41, 64), (65, 80, 80, 81, 100, 130, 131), (140, 141, 150)]

@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import processes
 from log_deployment import deployed
+from waiting import eventually
 
 SECONDS = 30.0  # only a failure waits so long
 
@@ -41,12 +41,7 @@ def children(pid: int) -> list[int]:
 
 
 def wait_until_gone(pids: list[int]) -> None:
-    deadline = time.monotonic() + SECONDS
-    left = pids
-    while left and time.monotonic() < deadline:
-        time.sleep(0.02)
-        left = [pid for pid in left if state(pid) not in {"", "Z"}]
-    assert not left
+    eventually(lambda: all(state(pid) in {"", "Z"} for pid in pids), seconds=SECONDS)
 
 
 def state(pid: int) -> str:
@@ -105,8 +100,5 @@ def test_an_index_that_was_emptied_is_built_anew(tmp_path: Path) -> None:
         index = made.config.with_name("index.db")
         index.write_bytes(b"")
         made.start_log()
-        deadline = time.monotonic() + SECONDS
-        while time.monotonic() < deadline and not (index.exists() and index.stat().st_size):
-            time.sleep(0.02)
-        assert index.stat().st_size
+        eventually(lambda: index.exists() and index.stat().st_size > 0, seconds=SECONDS)
         assert "the index is empty and is built anew" in made.log.stderr

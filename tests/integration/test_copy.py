@@ -1,7 +1,6 @@
 """`muniment-log copy`: a log in one file becomes a cluster, and nobody outside can tell."""
 
 import asyncio
-import time
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
@@ -11,6 +10,7 @@ import processes
 from log_deployment import TOKEN, Cluster, Deployment, ask, deployed, start_log
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import bundles_of, tiles_of
+from waiting import eventually
 
 PLAIN = b'{"kind":"outcome","execution":"x","status":"completed"}'
 
@@ -77,10 +77,7 @@ def test_a_log_moves_to_a_cluster(
         # Killed in the middle, and while it is there nobody can log anything in the cluster.
         store = cluster.bucket
         with copying(log, config, cluster) as process:
-            deadline = time.monotonic() + 60
-            while not objects_in(s3_server, store) and process.returncode is None:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            eventually(lambda: bool(objects_in(s3_server, store)) or process.returncode is not None)
             process.kill()
         with start_log(config, cluster, "frontend") as half:
             answer = ask(f"{half.url}/v1/records", PLAIN, plain)

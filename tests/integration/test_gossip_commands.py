@@ -7,9 +7,9 @@ import processes
 from byzantine import Answer, ByzantineLog, Stand, post
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures
-from muniment_witness.cli import setup
 from muniment_witness.cli.exits import EXIT_ALARMS, EXIT_REFUSED, EXIT_UNREACHABLE
 from processes import muniment_witness
+from witness_tools import set_up
 
 
 def run(*arguments: object) -> processes.Done:
@@ -17,15 +17,7 @@ def run(*arguments: object) -> processes.Done:
 
 
 def init(folder: Path, log: ByzantineLog) -> Path:
-    setup.init(
-        folder,
-        name="w.example",
-        listen="127.0.0.1:0",
-        logs=log.vkeys,
-        algorithms=("ed25519",),
-        passphrase_file=None,
-        passphrase=None,
-    )
+    set_up(folder, log.vkeys, name="w.example")
     return folder / "witness.toml"
 
 

@@ -6,7 +6,6 @@ import gzip
 import json
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -44,6 +43,7 @@ from muniment_log.http.access import AccessControl
 from muniment_log.http.api import build
 from muniment_log.http.openapi import PATHS, document
 from muniment_service.metrics import Metrics
+from waiting import eventually
 
 
 @pytest.fixture(scope="module", params=["sqlite", "cluster"])
@@ -381,20 +381,21 @@ def test_bad_waiting(deployment: Deployment, query: str) -> None:
 
 def healthy(url: str) -> dict[str, Any]:
     """What readiness says when all is well; a slow machine may have kept a witness too long."""
-    deadline = time.monotonic() + 60
-    while (answer := ask(f"{url}/readyz")).status != 200:
-        assert time.monotonic() < deadline, answer.body
-        time.sleep(0.05)
-    return answer.json
+    answers: list[Answer] = []
+
+    def is_ready() -> bool:
+        answers.append(ask(f"{url}/readyz"))
+        return answers[-1].status == 200
+
+    eventually(is_ready, lambda: answers[-1].body)
+    return answers[-1].json
 
 
 def test_operations(deployment: Deployment) -> None:
     assert ask(f"{deployment.url}/healthz").json == {"status": "ok"}
-    deadline = time.monotonic() + 20
-    while not (ready := healthy(deployment.url))["witnesses"]:
-        # An integrator tells frontends of them, from time to time.
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    # An integrator tells frontends of its witnesses, from time to time.
+    eventually(lambda: bool(healthy(deployment.url)["witnesses"]), seconds=20.0)
+    ready = healthy(deployment.url)
     assert ready["status"] == "ready"
     assert {witness["error"] for witness in ready["witnesses"]} == {None}
     metrics = ask(f"{deployment.url}/metrics").body.decode()

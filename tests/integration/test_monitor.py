@@ -34,8 +34,8 @@ from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.cosignature import signer_for
 from muniment.tlog.keys.keyfile import generate
 from muniment.tlog.witnesswire import origin_hash
-from muniment_witness.cli import setup
 from processes import muniment_witness, started
+from witness_tools import set_up
 
 W1, W2 = (
     signer_for(f"witness.example/{name}", generate("ed25519"), use="witness")
@@ -365,15 +365,7 @@ def test_real_witnesses(net: Net, tmp_path: Path) -> None:
     """Two processes of ours, each handed another history: both cosign, the monitor convicts."""
     folders = [tmp_path / "r1", tmp_path / "r2"]
     vkeys = [
-        setup.init(
-            folder,
-            name=f"witness.example/{folder.name}",
-            listen="127.0.0.1:0",
-            logs=net.log.vkeys,
-            algorithms=("ed25519",),
-            passphrase_file=None,
-            passphrase=None,
-        )
+        set_up(folder, net.log.vkeys, name=f"witness.example/{folder.name}")[1]
         for folder in folders
     ]
     policy = tmp_path / "real.policy"

@@ -9,9 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from log_deployment import TOKEN, Cluster, Deployment, ask, cluster_for, deployed
-from muniment.tlog.encoding import unframe
-from muniment.tlog.tiles import bundles_of
+from log_deployment import TOKEN, Cluster, Deployment, ask, cluster_for, deployed, leaves_of
 
 JSON = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
 COPIES = 4
@@ -113,9 +111,7 @@ def test_what_is_sent_again_after_kill_9_is_logged_once(
         assert len(mixed["published"]["proofs"]) == 2
 
         size = mixed["size"]
-        entries: list[bytes] = []
-        for bundle in bundles_of(0, size, size):
-            entries += unframe(ask(f"{made.url}/{bundle.path}").body)
+        entries = leaves_of(made.url, size)
         ids = Counter(json.loads(one)["id"] for one in entries if one.startswith(b"{"))
         assert set(ids.values()) == {1}
         assert len([id_ for id_ in ids if id_.startswith("r-")]) == load.next

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,12 +180,11 @@ def wait_for(story: Story, run: str, text: str) -> None:
     """Until the log's outcome of a run is in the replica."""
     from muniment.index.reader import IndexReader
     from muniment.index.replicafacts import ReplicaFacts
+    from waiting import eventually
 
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+    def is_there() -> bool:
         with IndexReader(story.place / "replica.db") as reader:
             [page] = ReplicaFacts(reader).outcomes([run])
-        if any(found.record.status == text for found in page.entries):
-            return
-        time.sleep(0.1)
-    pytest.fail(f"no outcome of {run}")
+        return any(found.record.status == text for found in page.entries)
+
+    eventually(is_there, lambda: f"no outcome of {run}", seconds=30.0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from log_deployment import Answer, Stream, ask, run
 from muniment.cli.exits import BAD_INPUT, UNVERIFIED
 from muniment.records.manifest import NO_PREVIOUS, build_batch
 from muniment.records.preparation import Preparer
+from waiting import eventually
 
 ORIGIN = "log.example/tokens"
 WRITER, SHORT, READER, GONE = "the-writer", "the-short-one", "the-reader", "the-gone-one"
@@ -105,10 +107,7 @@ def test_a_token_writes_as_its_producer_and_as_no_other(place: Place) -> None:
 
 def test_reads_need_a_token_and_health_does_not(place: Place) -> None:
     assert place.post(WRITER).status == 200
-    for _ in range(100):
-        if place.get("/v1/entries/0", READER).status == 200:
-            break
-        time.sleep(0.1)
+    eventually(lambda: place.get("/v1/entries/0", READER).status == 200)
     for path in DATA + TILES:
         refused = place.get(path)
         refused.problem(401, "no-token")
@@ -170,13 +169,13 @@ def test_a_witness_reads_with_a_token(place: Place, tmp_path: Path) -> None:
     text = config.read_text().replace("# More of a [[log]]", entry + "# More")
     config.write_text(text + "[gossip]\nperiod_seconds = 0.1\n")
     with processes.start(processes.muniment_witness("serve", "--config", config)) as witness:
-        for _ in range(100):
-            status = ask(witness.url + "/status.json").json["logs"][0]
-            if status["cosigned"]:
-                break
-            time.sleep(0.1)
-        assert status["cosigned"]["size"] > 0
-        assert status["read"]["error"] is None
+
+        def status() -> dict[str, Any]:
+            return ask(witness.url + "/status.json").json["logs"][0]
+
+        eventually(lambda: bool(status()["cosigned"]))
+        assert status()["cosigned"]["size"] > 0
+        assert status()["read"]["error"] is None
     # The command that rewrites the table keeps the file where it is.
     run(
         processes.muniment_witness(

@@ -19,12 +19,11 @@ from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import SignatureLine, Verifier, parse_vkey, verify_note
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures, parse_size
-from muniment_witness.cli import setup
 from muniment_witness.cli.exits import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE, EXIT_FAILED
 from muniment_witness.config import load
 from muniment_witness.store.database import APPLICATION
 from processes import ProcessFailedError, muniment_witness
-from witness_tools import WITNESS, GrowingLog, log_signer
+from witness_tools import WITNESS, GrowingLog, log_signer, set_up
 
 LOG = GrowingLog(signers=[log_signer(), log_signer(algorithm="mldsa44")])
 
@@ -64,15 +63,7 @@ def folder(tmp_path: Path) -> Path:
 
 def init(folder: Path) -> None:
     """What the command does, in this process: starting Python once for each test takes long."""
-    setup.init(
-        folder,
-        name=WITNESS,
-        listen="127.0.0.1:0",
-        logs=LOG.vkeys,
-        algorithms=("ed25519", "mldsa44"),
-        passphrase_file=None,
-        passphrase=None,
-    )
+    set_up(folder, LOG.vkeys, "ed25519", "mldsa44")
 
 
 def serve(folder: Path) -> list[str]:

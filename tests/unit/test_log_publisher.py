@@ -38,6 +38,7 @@ from publishing import (
     policy_of,
     serving,
     trio,
+    witnessed,
 )
 from waiting import until
 
@@ -64,62 +65,54 @@ def after(gate: asyncio.Event) -> Answer:
 
 async def test_published_means_cosigned_by_the_quorum(tmp_path: Path) -> None:
     witnesses = trio()
-    async with serving(*witnesses):
-        policy = policy_of(*witnesses)
-        async with log_of(tmp_path, policy) as log:
-            for count in (1, 300, 2):
-                size = await log.add(count)
-                published = await log.wait(size, 5)
-                verified = policy.verify(published, origin=ORIGIN)
-                assert verified.size >= size
-                # tlog-tiles: "MUST carry at least one Ed25519 signature by the log".
-                assert {key.algorithm for key in verified.log_keys} == {0x01, 0x06}
-                assert await log.inner.tiles.checkpoint() is not None
-            await until(lambda: len(log.shown.note.signatures) == 2 + 4)
-            assert not log.publisher.is_stalled
+    async with witnessed(tmp_path, *witnesses) as log:
+        for count in (1, 300, 2):
+            size = await log.add(count)
+            published = await log.wait(size, 5)
+            verified = log.verify(published)
+            assert verified.size >= size
+            # tlog-tiles: "MUST carry at least one Ed25519 signature by the log".
+            assert {key.algorithm for key in verified.log_keys} == {0x01, 0x06}
+            assert await log.inner.tiles.checkpoint() is not None
+        await until(lambda: len(log.shown.note.signatures) == 2 + 4)
+        assert not log.publisher.is_stalled
 
 
 async def test_a_witness_with_two_keys_is_asked_once(tmp_path: Path) -> None:
     """tlog-witness: "one or more note signature lines"."""
     (*_, both) = trio()
-    async with serving(both):
-        policy = policy_of(both, quorum=1)
-        async with log_of(tmp_path, policy) as log:
-            await log.wait(await log.add(), 5)
-            await until(lambda: len(log.clients) == 1)
-            assert log.clients[0].label == "c0+c1"
-            names = {name for name, _ in policy.verify(log.shown).cosigners}
-            assert names == {"c0", "c1"}
-            assert both.requests <= 3
+    async with witnessed(tmp_path, both) as log:
+        await log.wait(await log.add(), 5)
+        await until(lambda: len(log.clients) == 1)
+        assert log.clients[0].label == "c0+c1"
+        names = {name for name, _ in log.verify(log.shown).cosigners}
+        assert names == {"c0", "c1"}
+        assert both.requests <= 3
 
 
 async def test_a_late_cosignature_joins_the_published_note(tmp_path: Path) -> None:
     fast, other, slow = trio()
     gate = asyncio.Event()
     slow.answer = after(gate)
-    async with serving(fast, other, slow):
-        policy = policy_of(fast, other, slow)
-        async with log_of(tmp_path, policy, request_seconds=PATIENT) as log:
-            size = await log.add()
-            first = await log.wait(size, 5)
-            assert len(first.note.signatures) == 4
-            gate.set()
-            await until(lambda: len(log.shown.note.signatures) == 6)
-            assert log.shown.checkpoint == first.checkpoint
+    async with witnessed(tmp_path, fast, other, slow, request_seconds=PATIENT) as log:
+        size = await log.add()
+        first = await log.wait(size, 5)
+        assert len(first.note.signatures) == 4
+        gate.set()
+        await until(lambda: len(log.shown.note.signatures) == 6)
+        assert log.shown.checkpoint == first.checkpoint
 
 
 async def test_a_slow_witness_does_not_delay_and_works_on_the_newest(tmp_path: Path) -> None:
     fast, other, slow = trio()
     gate = asyncio.Event()
     slow.answer = after(gate)
-    async with serving(fast, other, slow):
-        policy = policy_of(fast, other, slow)
-        async with log_of(tmp_path, policy, request_seconds=PATIENT) as log:
-            for _ in range(10):
-                await log.wait(await log.add())
-            gate.set()
-            await until(lambda: slow.head.size == log.shown.checkpoint.size)
-            assert slow.requests < 10
+    async with witnessed(tmp_path, fast, other, slow, request_seconds=PATIENT) as log:
+        for _ in range(10):
+            await log.wait(await log.add())
+        gate.set()
+        await until(lambda: slow.head.size == log.shown.checkpoint.size)
+        assert slow.requests < 10
 
 
 async def test_one_witness_down_is_no_matter_two_are(tmp_path: Path) -> None:
@@ -150,7 +143,7 @@ async def test_it_recovers_when_the_witness_comes_back(tmp_path: Path) -> None:
         return web.Response(status=503)
 
     b.answer = c.answer = refuse
-    async with serving(a, b, c), log_of(tmp_path, policy_of(a, b, c)) as log:
+    async with witnessed(tmp_path, a, b, c) as log:
         size = await log.add(5)
         with pytest.raises(NotPublishedError):
             await log.wait(size, 0.1)
@@ -231,7 +224,7 @@ async def test_a_bad_answer_counts_for_nothing_and_is_asked_again(
     tmp_path: Path, answer: Answer
 ) -> None:
     bad = FakeWitness("a", [signing.witness("w.example/a")], answer)
-    async with serving(bad), log_of(tmp_path, policy_of(bad, quorum=1)) as log:
+    async with witnessed(tmp_path, bad) as log:
         size = await log.add(2)
         with pytest.raises(NotPublishedError):
             await log.wait(size, 0.15)
@@ -269,7 +262,7 @@ async def test_without_a_policy_the_log_signs_alone(tmp_path: Path) -> None:
 
 async def test_an_empty_log_publishes_its_empty_tree(tmp_path: Path) -> None:
     witness = FakeWitness("a", [signing.witness("w.example/a")])
-    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+    async with witnessed(tmp_path, witness) as log:
         published = await log.wait(0, 5)
         assert published.checkpoint == Checkpoint(ORIGIN, 0, EMPTY_ROOT)
 
@@ -283,24 +276,22 @@ async def test_an_idle_log_has_its_head_cosigned_anew(tmp_path: Path) -> None:
 
     witness = FakeWitness("a", [signing.witness("w.example/a")], answer=with_a_clock)
     clock, limits = ManualClock(), PublisherLimits()
-    async with serving(witness):
-        policy = policy_of(witness, quorum=1)
-        async with log_of(tmp_path, policy, limits, clock=clock) as log:
-            size = await log.add(3)
-            await log.wait(size, 5)
-            seen: list[int] = []
-            for _ in range(3):
-                shown = log.shown
-                clock.advance(limits.refresh_seconds - 1)
-                clock.advance(1)
-                await until(lambda shown=shown: log.shown is not shown)
-                assert log.shown.checkpoint.size == size
-                seen += [time for _, time in policy.verify(log.shown).cosigners]
-            assert len(seen) == 3
-            assert seen == sorted(set(seen))
-            # It still answers at once, also in between.
-            await log.wait(await log.add())
-            assert log.shown.checkpoint.size > size
+    async with witnessed(tmp_path, witness, limits=limits, clock=clock) as log:
+        size = await log.add(3)
+        await log.wait(size, 5)
+        seen: list[int] = []
+        for _ in range(3):
+            shown = log.shown
+            clock.advance(limits.refresh_seconds - 1)
+            clock.advance(1)
+            await until(lambda shown=shown: log.shown is not shown)
+            assert log.shown.checkpoint.size == size
+            seen += [time for _, time in log.verify(log.shown).cosigners]
+        assert len(seen) == 3
+        assert seen == sorted(set(seen))
+        # It still answers at once, also in between.
+        await log.wait(await log.add())
+        assert log.shown.checkpoint.size > size
 
 
 async def test_a_refresh_that_gets_no_quorum_shows_and_leaves_the_published_head(
@@ -313,16 +304,14 @@ async def test_a_refresh_that_gets_no_quorum_shows_and_leaves_the_published_head
         backoff_first_seconds=0.02,
         backoff_most_seconds=0.05,
     )
-    async with serving(witness):
-        policy = policy_of(witness, quorum=1)
-        async with log_of(tmp_path, policy, limits) as log:
-            await log.wait(await log.add(3), 5)
-            witness.answer = forbidden
-            await until(lambda: log.publisher.is_stalled)
-            shown = log.shown
-            policy.verify(shown)
-            witness.answer = honest
-            await until(lambda: log.shown is not shown and not log.publisher.is_stalled)
+    async with witnessed(tmp_path, witness, limits=limits) as log:
+        await log.wait(await log.add(3), 5)
+        witness.answer = forbidden
+        await until(lambda: log.publisher.is_stalled)
+        shown = log.shown
+        log.verify(shown)
+        witness.answer = honest
+        await until(lambda: log.shown is not shown and not log.publisher.is_stalled)
 
 
 async def test_after_a_restart_the_stored_head_is_served_and_goes_on(tmp_path: Path) -> None:
@@ -347,7 +336,7 @@ async def test_a_head_that_cannot_be_stored_is_shown_to_nobody(
     async def broken(*_: object) -> None:
         raise StorageError("disk I/O error")
 
-    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+    async with witnessed(tmp_path, witness) as log:
         await log.wait(0, 5)
         served = log.shown
         asked = witness.requests
@@ -371,7 +360,7 @@ async def test_only_who_waits_gets_a_cosigned_head_before_it_is_stored(
     """Its proof rests on a stored head; what is read from the log waits, and never goes back."""
     witness = FakeWitness("a", [signing.witness("w.example/a")])
     go_on = asyncio.Event()
-    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+    async with witnessed(tmp_path, witness) as log:
         await log.wait(0)
         served = log.shown
         publish = log.inner.tiles.publish
@@ -406,7 +395,7 @@ async def test_a_cosigned_head_that_cannot_be_stored_is_not_published(
     async def broken(_: bytes) -> None:
         raise StorageError("disk I/O error")
 
-    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+    async with witnessed(tmp_path, witness) as log:
         await log.wait(0)
         served = log.shown
         monkeypatch.setattr(log.inner.tiles, "publish", broken)
@@ -432,15 +421,7 @@ async def test_the_witnesses_that_answer_soonest_are_asked_first(tmp_path: Path)
         return await honest(witness, body)
 
     clock = HeldTimers()
-    async with (
-        serving(slow, other, fast),
-        log_of(
-            tmp_path,
-            policy_of(slow, other, fast),
-            clock=clock,
-            request_seconds=PATIENT,
-        ) as log,
-    ):
+    async with witnessed(tmp_path, slow, other, fast, clock=clock, request_seconds=PATIENT) as log:
         # Its timers stand still: nobody is asked for being late.
         for _ in range(4):
             size = await log.add()
@@ -527,7 +508,7 @@ async def test_a_head_is_not_forgotten_when_its_time_comes_between_two_looks(
 
 async def test_under_load_rounds_take_the_newest_head(tmp_path: Path) -> None:
     witness = FakeWitness("a", [signing.witness("w.example/a")], delay=0.02)
-    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+    async with witnessed(tmp_path, witness) as log:
 
         async def submit(label: str) -> None:
             stream = GatewayStream(label)

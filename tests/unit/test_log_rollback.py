@@ -39,6 +39,7 @@ from publishing import (
     policy_of,
     serving,
     trio,
+    witnessed,
 )
 from waiting import until
 
@@ -86,17 +87,15 @@ def flood(count: int, *others: FakeWitness) -> Callable[..., object]:
 async def test_one_line_a_key_is_taken_from_a_witness(tmp_path: Path, count: int) -> None:
     good, other, bad = trio()
     bad.answer = flood(count, good)  # type: ignore[assignment]
-    async with serving(good, other, bad):
-        policy = policy_of(good, other, bad)
-        async with log_of(tmp_path, policy, is_held=True) as log:
-            for _ in range(3):
-                await log.wait(await log.add())
-            await until(lambda: len(log.shown.note.signatures) == 2 + 3)
-            lines = log.shown.note.signatures
-            assert len({(line.name, line.key_id) for line in lines}) == len(lines)
-            # The first witness's line is its own, not what another one says of it.
-            assert dict(policy.verify(log.shown).cosigners)["a0"] == NOW
-            assert not log.task.done()
+    async with witnessed(tmp_path, good, other, bad, is_held=True) as log:
+        for _ in range(3):
+            await log.wait(await log.add())
+        await until(lambda: len(log.shown.note.signatures) == 2 + 3)
+        lines = log.shown.note.signatures
+        assert len({(line.name, line.key_id) for line in lines}) == len(lines)
+        # The first witness's line is its own, not what another one says of it.
+        assert dict(log.verify(log.shown).cosigners)["a0"] == NOW
+        assert not log.task.done()
 
 
 async def test_a_witness_whose_clock_is_ahead_is_named_once(
@@ -109,7 +108,7 @@ async def test_a_witness_whose_clock_is_ahead_is_named_once(
         return web.Response(body=witness.signers[0].sign(text, int(time.time()) + 3600).line)
 
     fast.answer = answer
-    async with serving(good, other, fast), log_of(tmp_path, policy_of(good, other, fast)) as log:
+    async with witnessed(tmp_path, good, other, fast) as log:
         for size in (1, 2):
             await log.wait(await log.add())
             await until(lambda size=size: log.publisher.witnesses[2]["size"] >= size)
@@ -126,7 +125,7 @@ async def test_more_lines_than_a_note_holds_are_that_witness_s_error(tmp_path: P
         return web.Response(body="".join(lines).encode())
 
     bad.answer = answer
-    async with serving(good, other, bad), log_of(tmp_path, policy_of(good, other, bad)) as log:
+    async with witnessed(tmp_path, good, other, bad) as log:
         await log.wait(await log.add())
         await until(lambda: log.publisher.witnesses[2]["error"] is not None)
         assert "more than 64" in str(log.publisher.witnesses[2]["error"])
@@ -143,10 +142,7 @@ async def test_a_witness_is_sent_the_log_s_own_lines_alone(tmp_path: Path) -> No
         return await honest(witness, body)
 
     late.answer = down
-    async with (
-        serving(first, second, late),
-        log_of(tmp_path, policy_of(first, second, late)) as log,
-    ):
+    async with witnessed(tmp_path, first, second, late) as log:
         size = await log.add(3)
         await log.wait(size)
         late.answer = noted
@@ -206,10 +202,7 @@ async def test_a_rolled_back_log_takes_nothing_without_monitoring_endpoints(
 async def test_one_liar_keeps_nothing_from_being_taken(tmp_path: Path) -> None:
     good, other, liar = trio()
     liar.answer = far_ahead
-    async with (
-        serving(good, other, liar),
-        log_of(tmp_path, policy_of(good, other, liar), is_held=True) as log,
-    ):
+    async with witnessed(tmp_path, good, other, liar, is_held=True) as log:
         for _ in range(5):
             await log.wait(await log.add())
         await until(lambda: log.publisher.witnesses[2]["error"] is not None)
@@ -222,10 +215,7 @@ async def test_while_a_liar_is_the_only_one_up_nothing_is_taken(tmp_path: Path) 
     good, other, liar = trio()
     good.answer = other.answer = down
     liar.answer = far_ahead
-    async with (
-        serving(good, other, liar),
-        log_of(tmp_path, policy_of(good, other, liar), is_held=True, start_seconds=0.2) as log,
-    ):
+    async with witnessed(tmp_path, good, other, liar, is_held=True, start_seconds=0.2) as log:
         await until(lambda: log.publisher.doubt != "")
         with pytest.raises(UnavailableError, match="know more than this log"):
             await log.add()
@@ -242,7 +232,7 @@ async def test_a_running_log_ends_when_a_witness_proves_that_it_knows_more(tmp_p
     for witness in witnesses:
         witness.answer = down
     signers = [signing.log_signer(), signing.log_mldsa44()]
-    async with serving(*witnesses), log_of(tmp_path, policy_of(*witnesses)) as log:
+    async with witnessed(tmp_path, *witnesses) as log:
         await log.add(2)
         known = Checkpoint(ORIGIN, 50, bytes(32))
         witnesses[0].shown = sign_checkpoint(known, signers, NOW).encode()
@@ -255,7 +245,7 @@ async def test_a_running_log_ends_when_a_witness_proves_that_it_knows_more(tmp_p
 
 async def test_another_root_at_the_own_size_ends_a_running_log(tmp_path: Path) -> None:
     witness = FakeWitness("a", [signing.witness("w.example/a")], answer=down)
-    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+    async with witnessed(tmp_path, witness) as log:
         size = await log.add(2)
         other = Checkpoint(ORIGIN, size, bytes(32))
         witness.shown = sign_checkpoint(other, [signing.log_signer()], NOW).encode()
@@ -271,7 +261,7 @@ async def test_what_a_stranger_signed_ends_no_log(tmp_path: Path) -> None:
     other = signing.witness("w.example/b")
     known = Checkpoint(ORIGIN, 50, bytes(32))
     witness.shown = UnverifiedNote(known.text, (other.sign(known.text, NOW),)).encode()
-    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+    async with witnessed(tmp_path, witness) as log:
         await log.add(2)
         await until(lambda: witness.requests >= 4)
         assert not log.task.done()
@@ -286,7 +276,7 @@ async def test_a_newer_head_that_somebody_else_fed_says_nothing(tmp_path: Path) 
         return conflict(size + 1) if size == 0 else await honest(witness, body)
 
     witness.answer = fed
-    async with serving(witness), log_of(tmp_path, policy_of(witness, quorum=1)) as log:
+    async with witnessed(tmp_path, witness) as log:
         await until(lambda: witness.requests > 0)
         size = await log.add(2)
         await log.wait(size)

@@ -30,6 +30,7 @@ from muniment_log.errors import (
 )
 from muniment_log.storage import sqlite as store_module
 from muniment_log.storage.sqlite import MAX_REFUSED, SQLiteStore
+from waiting import until
 
 T = TypeVar("T")
 
@@ -361,9 +362,8 @@ def test_no_head_is_signed_that_contradicts_an_earlier_one() -> None:
 
 
 async def until_parked(log: Embedded, count: int) -> None:
-    async with asyncio.timeout(10):
-        while sum(len(s.parked) for s in log.sequencer._streams.values()) < count:  # noqa: ASYNC110  # no event tells
-            await asyncio.sleep(0.001)
+    streams = log.sequencer._streams
+    await until(lambda: sum(len(one.parked) for one in streams.values()) >= count, seconds=10.0)
 
 
 # Bounds
@@ -404,7 +404,8 @@ async def test_a_parked_fork_is_refused_when_its_turn_comes(tmp_path: Path) -> N
     first = stream.take(1)
     fork.take(1, text="other")
     forked = fork.take(1)
-    async with log_tools.embedded(tmp_path / "log.db") as log:
+    limits = SequencerLimits(parked_seconds=5)
+    async with log_tools.embedded(tmp_path / "log.db", limits) as log:
         waiting = asyncio.create_task(log.sequencer.submit(forked))
         await until_parked(log, 1)
         await log.sequencer.submit(first)

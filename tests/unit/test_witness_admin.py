@@ -8,9 +8,8 @@ from click.testing import CliRunner
 from muniment_service.config import ConfigError
 from muniment_witness.cli import admin, main
 from muniment_witness.cli.exits import EXIT_CONFIG
-from muniment_witness.cli.setup import init
 from muniment_witness.config import load
-from witness_tools import ORIGIN, WITNESS, log_signer
+from witness_tools import ORIGIN, log_signer, set_up
 
 FIRST, SECOND = log_signer(), log_signer()
 OTHER = log_signer("other.example")
@@ -19,16 +18,7 @@ HASH = "ab" * 32
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    init(
-        tmp_path / "w",
-        name=WITNESS,
-        listen="127.0.0.1:0",
-        logs=(str(FIRST.vkey), str(OTHER.vkey)),
-        algorithms=("ed25519",),
-        passphrase_file=None,
-        passphrase=None,
-    )
-    path = tmp_path / "w" / "witness.toml"
+    path, _ = set_up(tmp_path / "w", (str(FIRST.vkey), str(OTHER.vkey)))
     text = path.read_text().replace("\n[[log]]", "\n# about the next\n[[log]]")
     path.write_text(text + "\n# gossip is last\n[gossip]\nperiod_seconds = 7\n")
     return path
