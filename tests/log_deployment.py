@@ -70,6 +70,17 @@ def leaves_of(url: str, size: int) -> list[bytes]:
     return [leaf for bundle in bundles for leaf in unframe(bundle.body)]
 
 
+def check_places(receipts: list[tuple[int, list[bytes]]], entries: list[bytes]) -> None:
+    """Whatever was acknowledged is in the tree, in its place, and once."""
+    places: set[int] = set()
+    for first, batch in receipts:
+        assert entries[first : first + len(batch)] == batch
+        assert first not in places
+        places.add(first)
+    manifests = [entry for entry in entries if entry.startswith(b"muniment/manifest/v1\n")]
+    assert len(manifests) == len(set(manifests))
+
+
 def verify_leaf(url: str, leaf: bytes, index: int, head: CosignedCheckpoint) -> None:
     """The log proves that a leaf is at an index of a tree."""
     proof = ask(
@@ -124,6 +135,16 @@ class Deployment:
 
     def post(self, body: bytes, query: str = "") -> Answer:
         return ask(f"{self.url}/v1/batches{query}", body)
+
+    def refuses(self, command: str, code: int, *words: str) -> None:
+        """A process of the log that ends by itself says why, in its last line."""
+        environment = None if self.cluster is None else self.cluster.bucket.environment
+        argv = processes.muniment_log(command, "--config", self.config)
+        with processes.Process(argv, environment=environment) as process:
+            assert process.wait() == code, process.stderr
+        last = process.stderr.strip().split("\n")[-1]
+        for word in words:
+            assert word in last
 
     def start_log(self) -> None:
         self.log = start_log(self.config, self.cluster)

@@ -115,6 +115,10 @@ class Node:
                 await self._task
             await self.store.close()
 
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
     async def round(self) -> None:
         """What a period brings: everything that the tasks would do once."""
         for origin in self.watch.puller.state:
@@ -215,6 +219,10 @@ class Network:
     def add(self, name: str, view: View | None, **options: Any) -> Node:
         self.nodes[name] = Node(self, name, view, **options)
         return self.nodes[name]
+
+    async def started(self, name: str, view: View | None, **options: Any) -> Node:
+        """A node that is added and started by itself."""
+        return await self.add(name, view, **options).start()
 
     async def __aenter__(self) -> Self:
         return self

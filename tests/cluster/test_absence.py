@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,9 @@ RECORDS = decisions(3, producer=GATEWAY)
 
 
 @pytest.fixture
-def made(
-    database: str, bucket: engines.Bucket, tmp_path: Path
-) -> contextlib.AbstractContextManager[Deployment]:
-    return deployed(tmp_path, Cluster(database, bucket))
+def log(database: str, bucket: engines.Bucket, tmp_path: Path) -> Iterator[Deployment]:
+    with deployed(tmp_path, Cluster(database, bucket)) as made:
+        yield made
 
 
 def begin_anew(made: Deployment, server: engines.PostgreSQL) -> None:
@@ -47,17 +47,6 @@ def move_away(made: Deployment, server: engines.SeaweedFS) -> None:
     made.config.write_text(text.replace(made.cluster.bucket.url, server.create_bucket().url))
 
 
-def refused(made: Deployment, command: str, code: int, word: str) -> None:
-    assert made.cluster is not None
-    process = processes.Process(
-        processes.muniment_log(command, "--config", made.config),
-        environment=made.cluster.bucket.environment,
-    )
-    with process:
-        assert process.wait() == code, process.stderr
-        assert word in process.stderr.strip().split("\n")[-1]
-
-
 def post(made: Deployment, url: str) -> tuple[int, str]:
     body = Stream("fresh", made.signer).take(RECORDS)
     answer = ask(f"{url}/v1/batches", body)
@@ -65,24 +54,23 @@ def post(made: Deployment, url: str) -> tuple[int, str]:
 
 
 def test_a_database_made_anew_is_refused_by_every_process(
-    made: contextlib.AbstractContextManager[Deployment], postgres_server: engines.PostgreSQL
+    log: Deployment, postgres_server: engines.PostgreSQL
 ) -> None:
-    with made as log:
-        assert log.post(log.stream().take(RECORDS), "?wait=published").status == 200
-        assert log.log.terminate() == 0
-        begin_anew(log, postgres_server)
-        for command in ("frontend", "serve"):
-            refused(log, command, EXIT_ROLLED_BACK, "was rolled back, or made anew")
-        refused(log, "integrator", EXIT_ROLLED_BACK, "was rolled back")
+    assert log.post(log.stream().take(RECORDS), "?wait=published").status == 200
+    assert log.log.terminate() == 0
+    begin_anew(log, postgres_server)
+    for command in ("frontend", "serve"):
+        log.refuses(command, EXIT_ROLLED_BACK, "was rolled back, or made anew")
+    log.refuses("integrator", EXIT_ROLLED_BACK, "was rolled back")
 
 
 def test_nothing_is_taken_before_the_witnesses_were_heard(
-    made: contextlib.AbstractContextManager[Deployment],
+    log: Deployment,
     postgres_server: engines.PostgreSQL,
     s3_server: engines.SeaweedFS,
 ) -> None:
     """Database and bucket are both new ones, and no witness answers: nobody can know better."""
-    with made as log, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         assert log.post(log.stream().take(RECORDS), "?wait=published").status == 200
         status = processes.muniment_log("status", "--config", log.config)
         told = json.loads(processes.run(status, check=True).stdout)
@@ -106,24 +94,20 @@ def test_nothing_is_taken_before_the_witnesses_were_heard(
         assert post(log, frontend.url)[0] == 503
 
 
-def test_an_emptied_bucket_stops_a_frontend(
-    made: contextlib.AbstractContextManager[Deployment], s3_server: engines.SeaweedFS
-) -> None:
-    with made as log:
-        assert log.post(log.stream().take(RECORDS), "?wait=published").status == 200
-        assert log.log.terminate() == 0
-        move_away(log, s3_server)
-        for command in ("frontend", "serve"):
-            refused(log, command, EXIT_DATABASE, "is it the right bucket, and complete?")
+def test_an_emptied_bucket_stops_a_frontend(log: Deployment, s3_server: engines.SeaweedFS) -> None:
+    assert log.post(log.stream().take(RECORDS), "?wait=published").status == 200
+    assert log.log.terminate() == 0
+    move_away(log, s3_server)
+    for command in ("frontend", "serve"):
+        log.refuses(command, EXIT_DATABASE, "is it the right bucket, and complete?")
 
 
 def test_a_schema_that_is_absent_is_not_made_by_a_start(
-    made: contextlib.AbstractContextManager[Deployment], postgres_server: engines.PostgreSQL
+    log: Deployment, postgres_server: engines.PostgreSQL
 ) -> None:
-    with made as log:
-        assert log.log.terminate() == 0
-        assert log.cluster is not None
-        text = log.config.read_text()
-        log.config.write_text(text.replace(log.cluster.postgres, postgres_server.create_database()))
-        for command in ("frontend", "integrator", "serve"):
-            refused(log, command, EXIT_DATABASE, f"needs {len(migrations())}")
+    assert log.log.terminate() == 0
+    assert log.cluster is not None
+    text = log.config.read_text()
+    log.config.write_text(text.replace(log.cluster.postgres, postgres_server.create_database()))
+    for command in ("frontend", "integrator", "serve"):
+        log.refuses(command, EXIT_DATABASE, f"needs {len(migrations())}")

@@ -46,20 +46,6 @@ def published_of(url: str) -> int:
     return int(ask(f"{url}/readyz").json["published"])
 
 
-def refused(made: Deployment, command: str, code: int, *words: str) -> None:
-    """Starts a process that is to end by itself, and say why."""
-    assert made.cluster is not None
-    process = processes.Process(
-        processes.muniment_log(command, "--config", made.config),
-        environment=made.cluster.bucket.environment,
-    )
-    with process:
-        assert process.wait() == code, process.stderr
-        last = process.stderr.strip().split("\n")[-1]
-        for word in words:
-            assert word in last
-
-
 def test_frontends_share_streams_and_another_integrator_takes_over(made: Deployment) -> None:
     assert made.log.terminate() == 0
     # One index file cannot be two frontends'.
@@ -116,7 +102,7 @@ def test_a_restored_database_is_refused(
     saved.write_bytes(dump)
     saved.chmod(0o644)
     postgres_server.run("psql", "--quiet", "--file", saved, name, connect=True)
-    refused(made, "integrator", 7, "rolled back", "6 leaves", "12")
+    made.refuses("integrator", 7, "rolled back", "6 leaves", "12")
 
 
 def test_an_emptied_bucket_is_noticed_whatever_the_size(
@@ -128,7 +114,7 @@ def test_an_emptied_bucket_is_noticed_whatever_the_size(
     made.config.write_text(
         made.config.read_text().replace(made.cluster.bucket.url, s3_server.create_bucket().url)
     )
-    refused(made, "integrator", 1, "000.p/5 is missing")
+    made.refuses("integrator", 1, "000.p/5 is missing")
 
 
 def test_a_frontend_notices_what_has_rotted_in_the_bucket(
@@ -167,18 +153,18 @@ def test_what_contradicts_is_refused(
         postgres_server.run("psql", "--quiet", "--command", statement, name, connect=True)
 
     sql("INSERT INTO muniment_schema VALUES (999)")
-    refused(made, "serve", 4, "version 999", "newer")
+    made.refuses("serve", 4, "version 999", "newer")
     sql("DELETE FROM muniment_schema")
-    refused(made, "frontend", 4, "version 0", f"needs {len(migrations())}", "migrate")
+    made.refuses("frontend", 4, "version 0", f"needs {len(migrations())}", "migrate")
     sql(f"INSERT INTO muniment_schema SELECT generate_series(1, {len(migrations())})")
     assert run(processes.muniment_log("migrate", "--config", made.config)) == []
     # The bucket of another log, or an emptied one.
     config = made.config.read_text()
     made.config.write_text(config.replace(made.cluster.bucket.url, s3_server.create_bucket().url))
-    refused(made, "integrator", 1, "tile/0/000 is missing")
+    made.refuses("integrator", 1, "tile/0/000 is missing")
     made.config.write_text(config)
     made.start_log()
     made.post(made.stream().take(RECORDS[:3]), "?wait=published")
     assert made.log.terminate() == 0
     assert s3_server._filer("PUT", f"buckets/{made.cluster.bucket.name}/tile/0/000", bytes(8192))
-    refused(made, "integrator", 1, "do not make the root")
+    made.refuses("integrator", 1, "do not make the root")

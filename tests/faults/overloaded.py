@@ -126,14 +126,3 @@ async def everything(url: str) -> list[bytes]:
     line.close()
     assert CompactRange.EMPTY.extend(leaf_hashes(entries)).root() == known.root
     return entries
-
-
-def check_receipts(load: Load, entries: list[bytes]) -> None:
-    """Whatever was acknowledged is in the tree, in its place, and once."""
-    places = set()
-    for first, batch in load.receipts:
-        assert entries[first : first + len(batch)] == batch
-        assert first not in places
-        places.add(first)
-    manifests = [entry for entry in entries if entry.startswith(b"muniment/manifest/v1\n")]
-    assert len(manifests) == len(set(manifests))

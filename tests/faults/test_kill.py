@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from faults.services import services
-from log_deployment import GATEWAY, ORIGIN, ask, deployed, leaves_of, verify_leaf
+from log_deployment import GATEWAY, ORIGIN, ask, check_places, deployed, leaves_of, verify_leaf
 from log_load import Load
 from muniment.tlog.encoding import unframe
 from muniment.tlog.merkle import CompactRange, leaf_hashes
@@ -67,14 +67,9 @@ def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> Non
 
         entries = leaves_of(made.url, size)
         assert CompactRange.EMPTY.extend(leaf_hashes(entries)).root() == cosigned.root
-        places: set[int] = set()
-        for first, batch in load.receipts:
-            assert entries[first : first + len(batch)] == batch
-            assert first not in places
-            places.add(first)
-        manifests = [entry for entry in entries if entry.startswith(b"muniment/manifest/v1\n")]
-        assert len(manifests) == len(set(manifests))
+        check_places(load.receipts, entries)
         # Nothing of the gateways but what they hold receipts for: no duplicate, no loss.
+        manifests = [entry for entry in entries if entry.startswith(b"muniment/manifest/v1\n")]
         theirs = [m for m in manifests if GATEWAY.encode() + b" s" in m]
         assert len(theirs) == len(load.receipts) + 1
         assert len(set(load.plain)) == len(load.plain)

@@ -9,9 +9,9 @@ from pathlib import Path
 import decisions
 import signing
 from faults.crowd import Line, files, resident, run
-from faults.overloaded import Load, check_receipts, configured, everything
+from faults.overloaded import Load, configured, everything
 from faults.services import Services
-from log_deployment import GATEWAY, ORIGIN, Stream
+from log_deployment import GATEWAY, ORIGIN, Stream, check_places
 from muniment.gateway.gateway import Gateway
 
 MIB = 1 << 20
@@ -107,8 +107,8 @@ async def overload(url: str, pid: int) -> None:
     indices = [index for part in await asyncio.gather(*gateways) for index in part]
     assert len(set(indices)) == 12
     entries = await everything(url)
-    check_receipts(warm, entries)
-    check_receipts(load, entries)
+    check_places(warm.receipts, entries)
+    check_places(load.receipts, entries)
     theirs = [entry for entry in entries if b'"producer":"curl.example/dev"' in entry]
     assert len(theirs) == load.plain > 0
     await asyncio.sleep(0.1)
@@ -177,7 +177,7 @@ async def within_budget(url: str) -> None:
     load.stopped = True
     await asyncio.gather(*tasks)
     assert len(set(await go_on(url, "patient", 3))) == 3
-    check_receipts(load, await everything(url))
+    check_places(load.receipts, await everything(url))
     metrics = await line.ask("GET", "/metrics")
     assert metrics is not None
     text = metrics.body.decode()

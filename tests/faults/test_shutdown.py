@@ -8,9 +8,9 @@ from pathlib import Path
 import decisions
 import signing
 from faults.crowd import Line, run
-from faults.overloaded import Load, check_receipts, configured, everything
+from faults.overloaded import Load, configured, everything
 from faults.services import Services
-from log_deployment import GATEWAY, ORIGIN, Stream
+from log_deployment import GATEWAY, ORIGIN, Stream, check_places
 from muniment.tlog.policy import parse_policy
 from muniment.tlog.witnesswire import origin_hash
 from processes import Process
@@ -43,7 +43,7 @@ async def try_again(load: Load) -> None:
 
 async def compare(load: Load) -> None:
     entries = await everything(load.url)
-    check_receipts(load, entries)
+    check_places(load.receipts, entries)
     manifests = [entry for entry in entries if entry.startswith(b"muniment/manifest/v1\n")]
     theirs = [manifest for manifest in manifests if GATEWAY.encode() + b" s" in manifest]
     assert len(theirs) == len(load.receipts)  # no batch of which nobody knows, and none twice

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import decisions
-from log_deployment import GATEWAY, ORIGIN, ask, deployed, leaves_of, verify_leaf
+from log_deployment import GATEWAY, ORIGIN, ask, check_places, deployed, leaves_of, verify_leaf
 from log_load import Load
 from muniment.tlog.encoding import unframe
 from muniment.tlog.merkle import CompactRange, leaf_hashes
@@ -37,14 +37,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         entries = leaves_of(made.url, size)
         assert CompactRange.EMPTY.extend(leaf_hashes(entries)).root() == cosigned.root
 
-        seen: set[int] = set()
-        for first, batch in load.receipts:
-            assert entries[first : first + len(batch)] == batch
-            assert first not in seen
-            seen.add(first)
-        # Exactly once: no batch of a gateway is logged a second time.
-        manifests = [entry for entry in entries if entry.startswith(b"muniment/manifest/v1\n")]
-        assert len(manifests) == len(set(manifests))
+        check_places(load.receipts, entries)
         assert len(set(load.plain)) == len(load.plain)
         for first in load.plain:
             assert b'"producer":"curl.example/dev"' in entries[first]

@@ -161,6 +161,11 @@ def changed(record: dict[str, Any], path: str, value: Any) -> bytes:
     return encode_canonical(copy)
 
 
+def timed(value: bytes) -> bytes:
+    """A denied decision whose context has this for a time."""
+    return encode_canonical(DENIED).replace(b'"1985-10-26T01:22-07:00"', value)
+
+
 def outcome_of_fast(data: bytes) -> str | None:
     """What the batch check says of one record; None when it accepts."""
     try:
@@ -192,10 +197,7 @@ def test_each_kind_comes_back(name: str) -> None:
 
 def test_records_made_in_python() -> None:
     decision = Decision(
-        v=1,
-        id="r-1",
-        time=1_790_000_000_000,
-        producer=PRODUCER,
+        **COMMON,
         request=REQUEST,
         response={"decision": True, "context": {"reason": "ok"}},
         execution="run-1",
@@ -229,19 +231,12 @@ def test_records_made_in_python() -> None:
     assert artifact.scope.allows("can_read", "account", "123")
     assert not artifact.scope.allows("can_read", "account", "124")
     assert not artifact.scope.allows("can_write", "todo", "any")
-    assert [artifact.validity.covers(1_790_000_000 + t) for t in (-1, 0, 599, 600)] == [
-        False,
-        True,
-        True,
-        False,
-    ]
+    for seconds, is_covered in ((-1, False), (0, True), (599, True), (600, False)):
+        assert artifact.validity.covers(1_790_000_000 + seconds) is is_covered
     others: list[tuple[Record, dict[str, Any]]] = [
         (
             Edge(
-                v=1,
-                id="r-1",
-                time=1_790_000_000_000,
-                producer=PRODUCER,
+                **COMMON,
                 relation="triggered_by",
                 from_=Thing(type="run", id="run-2"),
                 to=Thing(type="run", id="run-1", origin="log.example/b", index=7, leaf=LEAF),
@@ -250,10 +245,7 @@ def test_records_made_in_python() -> None:
         ),
         (
             Verification(
-                v=1,
-                id="r-1",
-                time=1_790_000_000_000,
-                producer=PRODUCER,
+                **COMMON,
                 execution="run-1",
                 state="failed",
                 checks=(
@@ -265,10 +257,7 @@ def test_records_made_in_python() -> None:
         ),
         (
             Outcome(
-                v=1,
-                id="r-1",
-                time=1_790_000_000_000,
-                producer=PRODUCER,
+                **COMMON,
                 execution="run-1",
                 status="completed",
                 inputs={"prompt": DIGEST},
@@ -279,10 +268,7 @@ def test_records_made_in_python() -> None:
         ),
         (
             Revocation(
-                v=1,
-                id="r-1",
-                time=1_790_000_000_000,
-                producer=PRODUCER,
+                **COMMON,
                 target=Target(execution="run-1"),
                 since=1_790_000_000,
                 reason="the agent's key was stolen",
@@ -515,7 +501,7 @@ def test_the_entry_is_numbered() -> None:
 )
 def test_numbers_and_strings_that_are_not_canonical(value: str) -> None:
     """RFC 8785: what a quick decoder and encoder would let pass."""
-    text = encode_canonical(DENIED).replace(b'"1985-10-26T01:22-07:00"', value.encode())
+    text = timed(value.encode())
     assert outcome_of_slow(text) is not None
     assert outcome_of_fast(text) == outcome_of_slow(text)
 
@@ -543,7 +529,7 @@ def test_numbers_and_strings_that_are_not_canonical(value: str) -> None:
     ],
 )
 def test_numbers_and_names_that_need_the_slow_path(value: str) -> None:
-    text = encode_canonical(DENIED).replace(b'"1985-10-26T01:22-07:00"', value.encode())
+    text = timed(value.encode())
     assert outcome_of_slow(text) is None
     assert outcome_of_fast(text) is None
     check_records([*decisions(3), text, *decisions(3)], PRODUCER)
@@ -553,9 +539,7 @@ def test_numbers_and_names_that_need_the_slow_path(value: str) -> None:
 def test_names_are_sorted_by_utf16() -> None:
     """RFC 8785 section 3.2.3: not by code points, as the quick encoder does."""
     for rest in ("", '\\":', "\\\\", "é😀"):
-        by_code_point = encode_canonical(DENIED).replace(
-            b'"1985-10-26T01:22-07:00"', f'{{"\ufb33":1,"😀{rest}":2}}'.encode()
-        )
+        by_code_point = timed(f'{{"\ufb33":1,"😀{rest}":2}}'.encode())
         refused = outcome_of_slow(by_code_point)
         assert refused is not None
         assert refused.startswith("not canonical")
@@ -577,16 +561,14 @@ def test_long_strings_take_time_in_proportion(end: str) -> None:
 
 def test_depth_is_bounded() -> None:
     def nested(levels: int) -> bytes:
-        return encode_canonical(DENIED).replace(
-            b'"1985-10-26T01:22-07:00"', b"[" * levels + b"]" * levels
-        )
+        return timed(b"[" * levels + b"]" * levels)
 
     assert outcome_of_fast(nested(61)) is None
     assert outcome_of_slow(nested(61)) is None
     for levels in (62, 100, 900, 30_000):
         assert outcome_of_fast(nested(levels)) == outcome_of_slow(nested(levels))
         assert "levels deep" in str(outcome_of_fast(nested(levels)))
-    wide = encode_canonical(DENIED).replace(b'"1985-10-26T01:22-07:00"', b"[" + b"[]," * 99 + b"1]")
+    wide = timed(b"[" + b"[]," * 99 + b"1]")
     assert outcome_of_fast(wide) is None
 
 
@@ -735,7 +717,7 @@ def test_usual_batches_are_read_at_once() -> None:
     ["0.25", "0.1234567890123456", "1790000000000000", '"' + "😀" * 100 + '"', '{"é":"🏳️"}', '":1"'],
 )
 def test_usual_values_take_the_fast_path(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = encode_canonical(DENIED).replace(b'"1985-10-26T01:22-07:00"', value.encode())
+    text = timed(value.encode())
     assert outcome_of_slow(text) is None
     monkeypatch.setattr(recordcodec, "_examine", None)
     check_records([*decisions(3), text, changed(DENIED, "request/extra", [1])], PRODUCER)
@@ -972,9 +954,7 @@ MLDSA44 = MLDSA44PrivateKey.from_seed_bytes(b"\x02" * 32)
 
 
 def signable() -> Decision:
-    record = parse_record(changed(DECISION, "signatures", ABSENT))
-    assert isinstance(record, Decision)
-    return record
+    return parse_decision(changed(DECISION, "signatures", ABSENT))
 
 
 @pytest.mark.parametrize("private", [ED25519, MLDSA44], ids=["ed25519", "mldsa44"])

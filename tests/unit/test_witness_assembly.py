@@ -63,8 +63,7 @@ async def test_the_alarm_board_counts_and_is_woken() -> None:
 
 async def test_evidence_asks_for_a_look_at_the_alarms(tmp_path: Path) -> None:
     async with Network(tmp_path, MAIN) as net:
-        w1 = net.add("w1", None)
-        await net.start()
+        w1 = await net.started("w1", None)
         body = same_size(MAIN.checkpoint(9), OTHER.checkpoint(9)).encode()
         assert (await w1.call("POST", "/gossip/evidence", body)).status == 200
         async with asyncio.timeout(20):
@@ -76,8 +75,7 @@ async def test_new_parts_hold_the_cosigner_only_when_it_is_told(tmp_path: Path) 
     """A reload builds all parts anew, and shares the cosigner: its suspensions are the old ones
     until the new parts have asked what was signed."""
     async with Network(tmp_path, MAIN) as net:
-        w1 = net.add("w1", None)
-        await net.start()
+        w1 = await net.started("w1", None)
         body = same_size(MAIN.checkpoint(9), OTHER.checkpoint(9)).encode()
         await w1.call("POST", "/gossip/evidence", body)
         [name] = [each.hash.hex() for each in w1.store.observations.evidence[net.origin].values()]

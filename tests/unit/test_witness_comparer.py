@@ -48,8 +48,7 @@ async def test_asking_for_the_frontier_changes_nothing(tmp_path: Path) -> None:
     """The cosigned head moves past what was read: only `reconcile` gives the watched head up."""
     view = View("log.example/main").append(10)
     async with Network(tmp_path, view) as net:
-        w1 = net.add("w1", view, cosign=False)
-        await net.start()
+        w1 = await net.started("w1", view, cosign=False)
         await w1.add(0, view)
         view.append(30)
         await net.rounds(1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import SignatureLine, UnverifiedNote
-from muniment.tlog.witnesswire import AddCheckpoint
+from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree
 from muniment_witness.judge.decide import (
     NEVER,
     Acceptance,
@@ -38,6 +38,12 @@ def refusal(state: State, request: AddCheckpoint, now: int = NOW) -> tuple[int, 
     outcome = decide(state, request, now)
     assert isinstance(outcome, Refusal)
     return outcome.status, outcome.slug
+
+
+def accepted(state: State, request: AddCheckpoint) -> Acceptance:
+    outcome = decide(state, request, NOW)
+    assert isinstance(outcome, Acceptance)
+    return outcome
 
 
 def spoiled(line: SignatureLine) -> SignatureLine:
@@ -75,8 +81,7 @@ def test_signatures_of_unknown_keys_are_ignored_and_not_kept() -> None:
         SignatureLine(line.name, line.key_id ^ 1, b"x"),
         log_signer("third.example").sign(LOG.checkpoint(3).note.text, 0),
     ]
-    outcome = decide(at(0), LOG.request(0, 3, checkpoint=LOG.checkpoint(3, more=unknown)), NOW)
-    assert isinstance(outcome, Acceptance)
+    outcome = accepted(at(0), LOG.request(0, 3, checkpoint=LOG.checkpoint(3, more=unknown)))
     assert outcome.request.note.signatures == (line,)
 
 
@@ -84,8 +89,7 @@ def test_checkpoint_may_include_multiple_signatures() -> None:
     """tlog-witness, add-checkpoint: the checkpoint "MAY include multiple signatures"."""
     log = GrowingLog(signers=[log_signer(), log_signer(algorithm="mldsa44")])
     known = KnownLog(log.origin, log.verifiers)
-    outcome = decide(State(known), log.request(0, 3), NOW)
-    assert isinstance(outcome, Acceptance)
+    outcome = accepted(State(known), log.request(0, 3))
     assert len(outcome.request.note.signatures) == 2
     # During a rotation one of two trusted keys is enough.
     one = log.request(0, 3, checkpoint=log.checkpoint(3, signers=log.signers[:1]))
@@ -131,8 +135,7 @@ def test_equal_sizes_need_equal_roots() -> None:
     """tlog-witness: with equal sizes MUST check "the root hashes are also identical", else 422."""
     assert refusal(at(5), LOG.fork(2).request(5, 5)) == (422, "bad-root")
     assert refusal(at(5), LOG.request(5, 5, proof=[OTHER_HASH])) == (422, "bad-proof")
-    outcome = decide(at(5), LOG.request(5, 5), NOW)
-    assert isinstance(outcome, Acceptance)
+    outcome = accepted(at(5), LOG.request(5, 5))
     assert outcome.head == outcome.old == Head(5, LOG.root(5))
 
 
@@ -147,8 +150,7 @@ def test_proof_that_does_not_verify_is_422() -> None:
 
 def test_a_valid_request_is_accepted_from_its_head() -> None:
     """tlog-witness: "If all the checks above pass", the checkpoint becomes the latest."""
-    outcome = decide(at(5), LOG.request(5, 9), NOW)
-    assert isinstance(outcome, Acceptance)
+    outcome = accepted(at(5), LOG.request(5, 9))
     assert outcome.old == Head(5, LOG.root(5))
     assert outcome.head == Head(9, LOG.root(9))
     assert outcome.now == NOW
@@ -157,8 +159,7 @@ def test_a_valid_request_is_accepted_from_its_head() -> None:
 def test_extension_lines_are_kept_and_not_judged() -> None:
     """tlog-cosignature: extension lines "MUST be included in the cosigned message"."""
     checkpoint = LOG.checkpoint(9, extensions=["anything", "old 3"])
-    outcome = decide(at(5), LOG.request(5, 9, checkpoint=checkpoint), NOW)
-    assert isinstance(outcome, Acceptance)
+    outcome = accepted(at(5), LOG.request(5, 9, checkpoint=checkpoint))
     assert outcome.request.note.text.endswith("anything\nold 3\n")
 
 
@@ -225,6 +226,13 @@ OWN = [witness_signer("mldsa44"), witness_signer("ed25519")]
 VERIFIERS = tuple(verifier_for(signer.vkey) for signer in OWN)
 
 
+def subtree_status(request: SignSubtree, *, known: bool = True) -> int:
+    """Of the refusal."""
+    outcome = decide_subtree(VERIFIERS, known=known, request=request)
+    assert outcome is not None
+    return outcome.status
+
+
 def cosigned(size: int, number: int = 0) -> SignatureLine:
     return OWN[number].sign(LOG.checkpoint(size).note.text, NOW)
 
@@ -245,17 +253,13 @@ def test_invalid_range_is_400(start: int, end: int) -> None:
     request = LOG.subtree_request(start, end, reference, hash_=OTHER_HASH)
     # Even for an unknown origin.
     for known in (True, False):
-        outcome = decide_subtree(VERIFIERS, known=known, request=request)
-        assert outcome is not None
-        assert outcome.status == 400
+        assert subtree_status(request, known=known) == 400
 
 
 def test_subtree_of_unknown_origin_is_404() -> None:
     """tlog-witness, sign-subtree: "If the checkpoint origin is unknown", MUST 404."""
     request = LOG.subtree_request(8, 13, LOG.checkpoint(14, more=[cosigned(14)]))
-    outcome = decide_subtree(VERIFIERS, known=False, request=request)
-    assert outcome is not None
-    assert outcome.status == 404
+    assert subtree_status(request, known=False) == 404
 
 
 def test_subtree_without_own_cosignature_is_403() -> None:
@@ -263,9 +267,7 @@ def test_subtree_without_own_cosignature_is_403() -> None:
     stranger = witness_signer("mldsa44").sign(LOG.checkpoint(14).note.text, NOW)
     for more in ([], [stranger], [spoiled(cosigned(14))], [cosigned(14), spoiled(cosigned(14))]):
         request = LOG.subtree_request(8, 13, LOG.checkpoint(14, more=more))
-        outcome = decide_subtree(VERIFIERS, known=True, request=request)
-        assert outcome is not None
-        assert outcome.status == 403
+        assert subtree_status(request) == 403
 
 
 def test_subtree_proof_that_fails_is_422() -> None:
@@ -277,9 +279,7 @@ def test_subtree_proof_that_fails_is_422() -> None:
         replace(good, proof=(*good.proof, OTHER_HASH)),
         replace(good, start=4, end=8),
     ):
-        outcome = decide_subtree(VERIFIERS, known=True, request=bad)
-        assert outcome is not None
-        assert outcome.status == 422
+        assert subtree_status(bad) == 422
 
 
 def test_names_do_not_mix() -> None:

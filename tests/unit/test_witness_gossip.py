@@ -93,14 +93,12 @@ async def test_a_refused_request_leaves_evidence_before_the_answer(
     """tlog-witness: the witness MAY log the request, "as it might be proof of log misbehavior"."""
     main, other = log.main, log.main.fork(10, 600)
     async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", main)
-        await net.start()
+        w1 = await net.started("w1", main)
         assert (await w1.add(0, main)).status == 200
         refused = await w1.add(600, other)
         assert refused.status == 422
         assert w1.evidence == ["same-size"]
-        await w1.stop()
-        await w1.start()
+        await w1.restart()
         assert w1.evidence == ["same-size"]
         assert (await w1.add(600, main)).status == 403
 
@@ -110,8 +108,7 @@ async def test_a_failed_proof_is_suspicion_until_tiles_tell(
 ) -> None:
     main, other = log.main, log.main.fork(10, 700)
     async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", None)
-        await net.start()
+        w1 = await net.started("w1", None)
         assert (await w1.add(0, main)).status == 200
         assert (await w1.add(600, other)).status == 422
         assert w1.evidence == []
@@ -123,8 +120,7 @@ async def test_a_failed_proof_is_suspicion_until_tiles_tell(
         net.now += 1000
         assert w1.watch.refresh_alarms()[0].kind == "unresolved"
         # A restart does not forget it; then somebody gives the tiles.
-        await w1.stop()
-        await w1.start()
+        await w1.restart()
         assert w1.watch.refresh_alarms()[0].kind == "unresolved"
         w1.view = other
         await net.rounds(1)
@@ -154,8 +150,7 @@ async def test_without_anybody_to_ask_a_spoiled_proof_raises_no_alarm(
     tmp_path: Path, log: ByzantineLog
 ) -> None:
     async with Network(tmp_path, log.main) as net:
-        w1 = net.add("w1", None, url=None, cosign=False)
-        await net.start()
+        w1 = await net.started("w1", None, url=None, cosign=False)
         assert (await w1.add(0, log.main, 100)).status == 200
         request = log.main.add_checkpoint(100, 200)
         bad = replace(request, proof=request.proof[::-1])
@@ -172,8 +167,7 @@ async def test_a_log_that_changed_its_key_is_still_held_to_its_old_heads(
 
     main = log.main
     async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", main)
-        await net.start()
+        w1 = await net.started("w1", main)
         assert (await w1.add(0, main)).status == 200
         await w1.stop()
         rotated = main.fork(600, 600)
@@ -199,8 +193,7 @@ async def test_a_wrong_proof_by_anybody_does_not_blame_an_honest_log(
 ) -> None:
     main = log.main
     async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", None, cosign=False)
-        await net.start()
+        w1 = await net.started("w1", None, cosign=False)
         assert (await w1.add(0, main, 300)).status == 200
         w1.view = main
         good = main.add_checkpoint(300, 500).encode()
@@ -234,8 +227,7 @@ async def test_acknowledged_evidence_lets_the_log_go_on(tmp_path: Path, log: Byz
         assert w2.size == 650
         # A new head of the other side does.
         w2.options["acknowledged"] = [name]
-        await w2.stop()
-        await w2.start()
+        await w2.restart()
         other.append(5)
         await net.rounds(2)
         assert len(w1.evidence) > 1
@@ -328,8 +320,7 @@ async def test_an_honest_network_raises_no_alarm_in_a_thousand_rounds(tmp_path: 
                 net.cut = {frozenset(chance.sample(hosts, 2)) for _ in range(chance.randint(0, 4))}
             node = net.nodes[chance.choice(["w1", "w2", "w3"])]
             if chance.random() < 0.02:
-                await node.stop()
-                await node.start()
+                await node.restart()
             if chance.random() < 0.3 and node.size <= main.size:
                 await node.add(node.size, main, chance.randint(node.size, main.size))
             await net.rounds(1, only=[n for n in net.nodes if chance.random() < 0.9])
@@ -353,8 +344,7 @@ async def test_tiles_and_history_are_served_as_verified(tmp_path: Path, log: Byz
 
     main = log.main
     async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", None, cosign=False)
-        await net.start()
+        w1 = await net.started("w1", None, cosign=False)
         for old, new in ((0, 300), (300, 500)):
             assert (await w1.add(old, main, new)).status == 200
         w1.view = main

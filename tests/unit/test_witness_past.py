@@ -146,8 +146,7 @@ async def test_without_a_past_nothing_is_signed_when_nobody_answers(
             assert await refusal(w1, 0, main) == (503, "begun-anew")
             await net.rounds(2)
             assert [alarm.kind for alarm in w1.watch.alarms] == ["restored"]
-            await w1.stop()
-            await w1.start()
+            await w1.restart()
         # It answers: what it shows is taken up, and remembered.
         w1.view = main
         await net.rounds(1)
@@ -290,8 +289,7 @@ async def test_a_restored_witness_takes_up_what_it_reads(tmp_path: Path, log: By
     """The log's head carries no line of this witness: a fork beyond the backup is refused still."""
     main = log.main
     async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", None, cosign=False)
-        await net.start()
+        w1 = await net.started("w1", None, cosign=False)
         assert (await w1.add(0, main, 300)).status == 200
         backup(w1.database, tmp_path / "copy.db", mark=mark_copy)
         assert (await w1.add(300, main, 500)).status == 200
@@ -331,8 +329,7 @@ async def test_what_was_read_at_a_size_is_not_contradicted(
 ) -> None:
     main = log.main
     async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", None, cosign=False)
-        await net.start()
+        w1 = await net.started("w1", None, cosign=False)
         assert (await w1.add(0, main, 300)).status == 200
         w1.view = main
         await net.rounds(1)
@@ -344,8 +341,7 @@ async def test_a_log_that_answers_nothing_yet_keeps_nobody_waiting(tmp_path: Pat
     """A first set-up: the witness is there before its log, whose url it knows."""
     main = ByzantineLog().main.append(1)
     async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", None)
-        await net.start()
+        w1 = await net.started("w1", None)
         assert await refusal(w1, 0, main) == (200, "")
 
 

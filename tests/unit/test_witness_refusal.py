@@ -15,8 +15,7 @@ from witness_tools import witness_signer
 async def test_the_log_tells_an_accusation_from_a_failure(tmp_path: Path) -> None:
     main = View().append(20)
     async with Network(tmp_path, main) as net:
-        node = net.add("w1", None)
-        await net.start()
+        node = await net.started("w1", None)
         await node.add(0, main)
         await node.add(20, main.fork(3, 20))
         refused = await node.add(20, main)

@@ -52,8 +52,7 @@ async def test_pushed_evidence_is_verified_kept_once_and_relayed(tmp_path: Path)
 
 async def test_pushed_heads_are_compared_but_never_adopted_unproven(tmp_path: Path) -> None:
     async with Network(tmp_path, MAIN) as net:
-        w1 = net.add("w1", None)
-        await net.start()
+        w1 = await net.started("w1", None)
         assert (await w1.add(0, MAIN, 20)).status == 200
         head = MAIN.checkpoint(40)
         for bad in (bad_signature(head), poisoned(head), unsigned(head)):
@@ -76,8 +75,7 @@ async def test_pushed_heads_are_compared_but_never_adopted_unproven(tmp_path: Pa
 
 async def test_floods_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Network(tmp_path, MAIN) as net:
-        w1 = net.add("w1", None)
-        await net.start()
+        w1 = await net.started("w1", None)
         assert (await w1.add(0, MAIN, 5)).status == 200
         for size in range(6, 50):
             assert await push(w1, MAIN.checkpoint(size).encode()) == 200
@@ -100,8 +98,7 @@ async def test_floods_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 async def test_an_empty_tree_with_a_root_is_evidence(tmp_path: Path) -> None:
     async with Network(tmp_path, MAIN) as net:
-        w1 = net.add("w1", None)
-        await net.start()
+        w1 = await net.started("w1", None)
         bad = MAIN.checkpoint(0, root=MAIN.root(5))
         assert empty_root(bad).checkpoint.checkpoint.root != EMPTY_ROOT
         request = MAIN.add_checkpoint(0, 1).encode().split(b"\n\n")[0] + b"\n\n" + bad.encode()
@@ -151,8 +148,7 @@ def test_any_bytes_are_answered(
 
     async def ask() -> None:
         async with Network(tmp_path_factory.mktemp("w"), MAIN) as net:
-            w1 = net.add("w1", None)
-            await net.start()
+            w1 = await net.started("w1", None)
             for body in (data, valid[:cut] + data + valid[cut:], valid[:cut] + data):
                 status = (await w1.call("POST", path, body)).status
                 assert status in {200, 400, 403, 404, 422, 503}
