@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from muniment.local.logs import LogFormat, LogLevel  # noqa: TC001  # msgspec reads them
 from muniment.records.manifest import HEADER
 from muniment.tlog.cosignature import MAX_NAME_SIZE, verifier_for
 from muniment.tlog.encoding import FormatError, check_key_name
@@ -51,7 +50,6 @@ from muniment_log.core.recall import KEPT
 from muniment_log.core.sequencer import SequencerLimits
 from muniment_log.publish.pace import PublisherLimits
 from muniment_service.config import (
-    Address,
     Config,
     ConfigError,
     config_error,
@@ -60,8 +58,8 @@ from muniment_service.config import (
     read_file,
 )
 from muniment_service.limits import Count, Limits, Seconds  # msgspec reads them
+from muniment_service.servicefile import ServiceFile
 from muniment_service.signers import read_signers
-from muniment_service.tls import OutgoingTable, TlsTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -214,26 +212,18 @@ class ClusterTable(Config, frozen=True):
     engine_seconds: Annotated[float, Meta(ge=0, le=3600)] = 60.0
 
 
-class LogFile(Config, frozen=True):
+class LogFile(ServiceFile, frozen=True, kw_only=True):
     """log.toml as it stands."""
 
     origin: str
-    listen: Address
-    keys: Annotated[tuple[Path, ...], Meta(min_length=1)]
     database: Path | None = None
     cluster: ClusterTable | None = None
-    key_passphrase_file: Path | None = None
     policy: Path | None = None
     gateway: tuple[GatewayEntry, ...] = ()
     token: tuple[TokenEntry, ...] = ()
     read: ReadTable = ReadTable()
     limits: LimitsFile = LimitsFile()
     index: IndexTable = IndexTable()
-    tls: TlsTable | None = None
-    outgoing: OutgoingTable = OutgoingTable()
-    admin: Path | None = None
-    log_level: LogLevel = "info"
-    log_format: LogFormat = "text"
 
     @property
     def index_database(self) -> Path | None:

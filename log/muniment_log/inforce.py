@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from muniment.tlog.policy import show
 from muniment_log.config import load
 from muniment_log.publish.witness import clients_of, new_session
-from muniment_service.inforce import InForce, reread_file
-from muniment_service.signers import check_signers
-from muniment_service.tls import server_context
+from muniment_service.inforce import InForce
+from muniment_service.servicefile import reread_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,22 +28,13 @@ RELOADED: Final = frozenset(
 
 
 def reread(now: LogConfig) -> LogConfig:
-    """Reads a configuration again, and all that it names, for a log that runs; blocks.
+    """Reads a configuration in force again, and all that it names; blocks.
 
     Raises:
         ConfigError: something cannot be used, or has changed that takes a restart; names it.
     """
-    path = now.path
-    file = reread_file(path, now.file, RELOADED)
-    check_signers(
-        path,
-        now.signers,
-        keys=file.keys,
-        passphrase_file=file.key_passphrase_file,
-        use="log",
-    )
-    server_context(file.tls)
-    return load(path, signers=now.signers)
+    reread_file(now.path, now.file, now.signers, use="log", taken=RELOADED)
+    return load(now.path, signers=now.signers)
 
 
 class Witnesses:

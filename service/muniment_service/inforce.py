@@ -1,34 +1,13 @@
 """Which configuration a running service works by: since when, and what a reload has refused."""
 
 import logging
-from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from muniment.local.logs import event
-from muniment_service.config import Config, config_error, load_config
 
 _LOGGER: Final = logging.getLogger(__name__)
-_T = TypeVar("_T", bound=Config)
-
-
-def reread_file(path: Path, now: _T, taken: Collection[str]) -> _T:
-    """Reads the configuration file of a running service again.
-
-    Args:
-        path: The file.
-        now: What is in force.
-        taken: The members that a reload takes up; all else takes a restart.
-
-    Raises:
-        ConfigError: If it cannot be used, or something else in it has changed; names it.
-    """
-    file = load_config(path, type(now))
-    for name in now.__struct_fields__:
-        if name not in taken and getattr(file, name) != getattr(now, name):
-            config_error(path, name, "has changed; that takes a restart")
-    return file
 
 
 class InForce:

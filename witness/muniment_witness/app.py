@@ -8,16 +8,10 @@ import logging
 import time
 from collections.abc import Callable
 
-from muniment.local.lifecycle import stop_requested
-from muniment.local.logs import event
 from muniment.tlog.cosignature import verifier_for
 from muniment_service.metrics import Metrics
-from muniment_service.process import (
-    allow_connections,
-    print_ready,
-    spare_collections,
-)
-from muniment_service.server import serving, serving_unix
+from muniment_service.process import allow_connections, print_ready
+from muniment_service.serving import serve_until_signal
 from muniment_service.tls import server_context
 from muniment_witness.config import WitnessConfig
 from muniment_witness.cosign.cosigner import Cosigner
@@ -95,25 +89,21 @@ async def serve(
 
             running = Running(parts, rebuild, network, tasks)
             await running.start()
-            async with (
-                serving_unix(running.admin(), file.admin),
-                serving(running, file.listen, file.limits, tls) as url,
-            ):
-                event(
-                    _LOGGER,
-                    logging.INFO,
-                    "witness is ready",
-                    name=file.name,
-                    url=url,
-                    logs=len(config.logs),
-                    keys=len(config.signers),
-                    peers=len(config.peers),
-                )
-                spare_collections()
-                stop = stop_requested()
-                ready(url)
-                which = await stop
-                event(_LOGGER, logging.INFO, "stopping", signal=which.name)
+            await serve_until_signal(
+                running,
+                running.admin(),
+                listen=file.listen,
+                admin_path=file.admin,
+                limits=file.limits,
+                tls=tls,
+                ready=ready,
+                logger=_LOGGER,
+                line="witness is ready",
+                name=file.name,
+                logs=len(config.logs),
+                keys=len(config.signers),
+                peers=len(config.peers),
+            )
             running.stop()
     finally:
         await store.close()

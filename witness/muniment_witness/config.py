@@ -32,7 +32,6 @@ from msgspec import Meta
 
 from muniment.http.access import check_token_url, read_token
 from muniment.http.urls import split_url
-from muniment.local.logs import LogFormat, LogLevel
 from muniment.tlog.cosignature import (
     MAX_NAME_SIZE,
     MLDSA44Cosigner,
@@ -49,15 +48,14 @@ from muniment.tlog.note import (
 )
 from muniment.tlog.quorum import CLOCK_SKEW
 from muniment_service.config import (
-    Address,
     Config,
     config_error,
     config_key,
     load_config,
 )
 from muniment_service.limits import Count, Limits
+from muniment_service.servicefile import ServiceFile
 from muniment_service.signers import read_signers
-from muniment_service.tls import OutgoingTable, TlsTable
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.store.heads import HISTORY
 
@@ -123,23 +121,15 @@ class HttpLimits(Limits, frozen=True):
     inflight_bytes: Count = 64 << 20
 
 
-class WitnessFile(Config, frozen=True):
+class WitnessFile(ServiceFile, frozen=True, kw_only=True):
     """witness.toml as it stands."""
 
     name: str
-    listen: Address
     database: Path
-    keys: Annotated[tuple[Path, ...], Meta(min_length=1)]
-    key_passphrase_file: Path | None = None
-    log_level: LogLevel = "info"
-    log_format: LogFormat = "text"
     log: tuple[LogEntry, ...] = ()
     peer: tuple[PeerEntry, ...] = ()
     gossip: Gossip = Gossip()
     limits: HttpLimits = HttpLimits()
-    admin: Path | None = None
-    tls: TlsTable | None = None
-    outgoing: OutgoingTable = OutgoingTable()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,9 @@ from typing import Any, Final
 
 from muniment.local.logs import event
 from muniment_service.http import App, Problem, Request, Response, json_response
-from muniment_service.inforce import InForce, reread_file
+from muniment_service.inforce import InForce
 from muniment_service.metrics import Metrics
-from muniment_service.signers import check_signers
-from muniment_service.tls import server_context
+from muniment_service.servicefile import reread_file
 from muniment_witness.config import WitnessConfig, watched
 from muniment_witness.gossip.net import HttpTransport
 from muniment_witness.gossip.watch import Watch
@@ -156,15 +155,6 @@ def _told_of(past: Past) -> Mapping[str, Any]:
 
 
 def _reread(now: WitnessConfig) -> WitnessConfig:
-    path = now.path
-    file = reread_file(path, now.file, RELOADED)
-    check_signers(
-        path,
-        now.signers,
-        keys=file.keys,
-        passphrase_file=file.key_passphrase_file,
-        use="witness",
-    )
-    server_context(file.tls)
-    logs, options, peers, tokens = watched(path, file, now.signers)
+    file = reread_file(now.path, now.file, now.signers, use="witness", taken=RELOADED)
+    logs, options, peers, tokens = watched(now.path, file, now.signers)
     return replace(now, file=file, logs=logs, options=options, peers=peers, tokens=tokens)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from muniment.tlog.cosignature import verifier_for
 from muniment_log.app.leadership import Leadership
 from muniment_log.app.processstatus import ProcessStatus
-from muniment_log.app.serving import BackgroundTask, serve_until_signal
+from muniment_log.app.serving import BackgroundTask, serve_beside
 from muniment_log.cluster.bucket import check_bucket
 from muniment_log.cluster.keys import check_keys, claim
 from muniment_log.cluster.metrics import ClusterMetrics
@@ -178,7 +178,7 @@ async def serve(
         else:
             api = App(metrics, ERRORS)
             api.operations(status.integrator)
-        await serve_until_signal(
+        await serve_beside(
             file,
             api,
             admin.app(),

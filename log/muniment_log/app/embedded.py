@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from muniment_log.app.openlog import open_log
-from muniment_log.app.serving import BackgroundTask, serve_until_signal
+from muniment_log.app.serving import BackgroundTask, serve_beside
 from muniment_log.core.budgets import Budgets
 from muniment_log.core.integrate import restore
 from muniment_log.core.sequencer import Sequencer
@@ -133,7 +133,7 @@ async def serve(
             metrics=metrics,
             apply=apply,
         )
-        await serve_until_signal(
+        await serve_beside(
             file,
             build(
                 access=access,

@@ -6,10 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from muniment.local.lifecycle import stop_requested
-from muniment.local.logs import event
-from muniment_service.process import spare_collections
-from muniment_service.server import serving, serving_unix
+from muniment_service.serving import serve_until_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -24,13 +21,13 @@ _LOGGER: Final = logging.getLogger("muniment_log.app")
 
 
 class BackgroundTask(NamedTuple):
-    """A task that runs as long as the log serves; when one ends by an error, the process ends."""
+    """A task that runs until cancelled; when one ends by an error, the process ends."""
 
     name: str
     run: Callable[[], Coroutine[Any, Any, None]]
 
 
-async def serve_until_signal(
+async def serve_beside(
     file: LogFile,
     api: App,
     admin: App,
@@ -42,10 +39,7 @@ async def serve_until_signal(
     ready: Callable[[str], None],
     told: Mapping[str, Any],
 ) -> None:
-    """Serves until SIGTERM or SIGINT; requests in flight finish before the tasks are cancelled.
-
-    `ready` is called with the URL once requests are taken; `told` goes to the line in the logs that
-    tells of it.
+    """Serves as `serve_until_signal` does; the tasks are cancelled when no request is in flight.
 
     Raises:
         OSError: the address cannot be bound.
@@ -53,15 +47,18 @@ async def serve_until_signal(
     """
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(task.run(), name=task.name) for task in tasks]
-        async with (
-            serving_unix(admin, admin_path),
-            serving(api, listen, file.limits, tls) as url,
-        ):
-            event(_LOGGER, logging.INFO, "log is ready", origin=file.origin, url=url, **told)
-            spare_collections()
-            stop = stop_requested()
-            ready(url)
-            which = await stop
-            event(_LOGGER, logging.INFO, "stopping", signal=which.name)
+        await serve_until_signal(
+            api,
+            admin,
+            listen=listen,
+            admin_path=admin_path,
+            limits=file.limits,
+            tls=tls,
+            ready=ready,
+            logger=_LOGGER,
+            line="log is ready",
+            origin=file.origin,
+            **told,
+        )
         for task in running:
             task.cancel()
