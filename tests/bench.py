@@ -25,6 +25,13 @@ def yes(_: Any) -> dict[str, Any]:
     return {"decision": True}
 
 
+@asynccontextmanager
+async def gateway_of(sim: LogSim, **options: Any) -> AsyncIterator[Gateway]:
+    """A gateway to a simulated log, which is served as long."""
+    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, **options) as gateway:
+        yield gateway
+
+
 @dataclass
 class Bench:
     """A log, a gateway of one kind, and calls through it."""

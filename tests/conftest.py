@@ -18,8 +18,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sends to a log in this process tries again at once."""
+    """Gateways in this process try again at once."""
     for module in ("muniment.gateway.delivery", "muniment.gateway.spool"):
         monkeypatch.setattr(f"{module}.FIRST_PAUSE", 0.005)
         monkeypatch.setattr(f"{module}.LONGEST_PAUSE", 0.02)
+
+
+@pytest.fixture
+def fast_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads from a log in this process tries again at once."""
     monkeypatch.setattr("muniment.http.logclient._FIRST_PAUSE", 0.001)

@@ -1,8 +1,9 @@
 """What the tests of the index share: records that refer to each other, and a log in memory."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from random import Random
 
@@ -219,6 +220,13 @@ async def follow(path: Path, source: MemorySource):
     """One round into a replica at a path."""
     async with opened(path) as store:
         return await Follower(store, source).step()
+
+
+@contextmanager
+def database(path: Path) -> Iterator[sqlite3.Connection]:
+    """The file itself; what was changed in it is committed in the end."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        yield connection
 
 
 @contextmanager

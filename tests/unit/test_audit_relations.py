@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import logsim
+from commands import online
 from decisions import decisions
 from governed import World, artifact, story
 from logsim import GATEWAY, NOW, POLICY, LogSim
@@ -313,13 +313,7 @@ async def test_times_that_a_log_would_not_take_any_more_are_warned_of() -> None:
 
 
 async def test_the_command_prints_warnings(tmp_path: Any) -> None:
-    import asyncio
-
-    from muniment.cli import cli
-
     (tmp_path / "trust.policy").write_text(logsim.POLICY_TEXT)
     async with troubled().serve() as url:
-        arguments = ["audit", "--log", url, "--policy", str(tmp_path / "trust.policy")]
-        done = await asyncio.to_thread(CliRunner().invoke, cli, arguments)
-    assert done.exit_code == 0, done.output
+        done = await online("audit", "--log", url, "--policy", str(tmp_path / "trust.policy"))
     assert "outcome-without-decision" in done.output

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench import gateway_of
 from logsim import GATEWAY_SIGNER, ORIGIN, POLICY, WITNESSES, LogSim, logged_records
 from muniment.errors import Denied
 from muniment.gateway.gateway import Gateway
@@ -45,10 +46,7 @@ def decision(number: int = 1, *, allow: bool = True, **members: Any) -> dict[str
 
 
 async def denied(sim: LogSim, record: Any = None, **options: Any) -> Denied:
-    async with (
-        sim.serve() as url,
-        Gateway(url, GATEWAY_SIGNER, policy=POLICY, **options) as gateway,
-    ):
+    async with gateway_of(sim, policy=POLICY, **options) as gateway:
         with pytest.raises(Denied) as caught:
             await gateway.authorize(decision() if record is None else record)
         await gateway.close(timeout=0)
@@ -64,7 +62,7 @@ async def test_a_permit_verifies_offline_with_nothing_but_the_policy() -> None:
         attribution=Attribution(authority="acme"),
     )
     members = json.loads(encode_of(artifact))
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
+    async with gateway_of(sim, policy=POLICY) as gateway:
         permit = await gateway.authorize(
             decision(artifact=members), edges=run_edges("run-1", agent="sub", parent="plan")
         )
@@ -113,7 +111,7 @@ async def test_a_denial_that_cannot_be_logged_is_a_denial() -> None:
 
 async def test_without_a_policy_nothing_is_authorized() -> None:
     sim = LogSim()
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         with pytest.raises(ValueError, match="without a policy"):
             await gateway.authorize(decision())
     assert sim.entries == []
@@ -190,7 +188,7 @@ async def test_an_unexpected_error_is_a_denial(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_cancelling_gives_no_permit_and_is_not_swallowed() -> None:
     sim = LogSim(delay=lambda: 30.0)
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
+    async with gateway_of(sim, policy=POLICY) as gateway:
         task = asyncio.create_task(gateway.authorize(decision()))
         await until(lambda: sim.posts > 0)
         task.cancel()
@@ -210,7 +208,7 @@ async def test_a_closed_gateway_denies() -> None:
 
 async def test_concurrent_authorizations_share_batches() -> None:
     sim = LogSim(delay=lambda: 0.01)
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
+    async with gateway_of(sim, policy=POLICY) as gateway:
         permits = await asyncio.gather(*(gateway.authorize(decision(n)) for n in range(50)))
     assert sim.posts < 10
     assert [permit.decision.id for permit in permits if permit.decision] == [
@@ -244,10 +242,7 @@ async def test_a_decision_that_may_be_logged_without_a_permit_has_an_outcome(
     sim = LogSim()
     if how == "unverified":
         sim.witnesses = ()
-    async with (
-        sim.serve() as url,
-        Gateway(url, GATEWAY_SIGNER, policy=POLICY, spool=tmp_path / "spool") as gateway,
-    ):
+    async with gateway_of(sim, policy=POLICY, spool=tmp_path / "spool") as gateway:
         if how != "unverified":
             sim.script.extend(["lose", *["drop"] * 1000])
         asking = asyncio.create_task(gateway.authorize(decision(), timeout=0.2))
@@ -272,10 +267,7 @@ async def test_a_decision_that_may_be_logged_without_a_permit_has_an_outcome(
 
 async def test_a_decision_that_no_run_or_no_log_has_leaves_no_outcome(tmp_path: Path) -> None:
     sim = LogSim()
-    async with (
-        sim.serve() as url,
-        Gateway(url, GATEWAY_SIGNER, policy=POLICY, spool=tmp_path / "spool") as gateway,
-    ):
+    async with gateway_of(sim, policy=POLICY, spool=tmp_path / "spool") as gateway:
         sim.publishes = False
         for record in (decision(1, execution=None), decision(2, allow=False)):
             members = {name: value for name, value in record.items() if value is not None}

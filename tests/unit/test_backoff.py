@@ -2,7 +2,7 @@
 
 import pytest
 
-from muniment.local.backoff import Backoff
+from muniment.local.backoff import Backoff, seconds_to_wait
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,22 @@ def test_what_was_asked_for_is_waited_for_and_does_not_change_the_next_pause() -
     backoff = Backoff(0.1, 1.0)
     assert 7.0 <= backoff.next(7.0) <= 10.5
     assert backoff.next() <= 0.2
+
+
+@pytest.mark.parametrize(
+    ("pause", "asked", "least", "most"),
+    [
+        (0.01, 0.0, 0.005, 0.01),
+        (0.01, 0.004, 0.005, 0.01),
+        (0.01, 7.0, 7.0, 10.5),
+        (0.05, 2.0, 2.0, 3.0),
+        (0.4, 0.0, 0.2, 0.4),
+    ],
+)
+def test_those_who_wait_do_not_come_back_as_one_nor_too_early(
+    pause: float, asked: float, least: float, most: float
+) -> None:
+    waits = [seconds_to_wait(pause, asked) for _ in range(1000)]
+    assert least <= min(waits) <= max(waits) <= most
+    assert max(waits) - min(waits) > 0.9 * (most - least)
+    assert len(set(waits)) > 100

@@ -1,6 +1,5 @@
 """The command ``muniment``: what it prints, and with which exit code it ends."""
 
-import asyncio
 import base64
 import json
 import shutil
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import logsim
+from commands import muniment, online
 from logsim import (
     GATEWAY_SIGNER,
     POLICY_TEXT,
@@ -22,7 +22,6 @@ from logsim import (
     lines,
     logged_records,
 )
-from muniment.cli import cli
 from muniment.cli.exits import TABLE, exit_code
 from muniment.errors import MunimentError, Refused
 from muniment.local.keyfiles import read_key_file, write_key_file
@@ -46,10 +45,7 @@ COMMANDS = [
     "verify",
 ]
 
-
-@pytest.fixture(autouse=True)
-def few_pauses(fast_retries: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("muniment.http.logclient.CATCH_UP_PAUSES", (0.001,) * 3)
+pytestmark = pytest.mark.usefixtures("fast_reads", "impatient")
 
 
 @pytest.fixture
@@ -63,18 +59,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 SESAME = "a sesame that is long"
-
-
-def muniment(*arguments: str, stdin: bytes | str = b"", code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, arguments, input=stdin)
-    assert result.exit_code == code, result.output + repr(result.exception)
-    if result.exception is not None:
-        assert isinstance(result.exception, SystemExit)
-    return result
-
-
-async def online(*arguments: str, stdin: bytes | str = b"", code: int = 0) -> Result:
-    return await asyncio.to_thread(muniment, *arguments, stdin=stdin, code=code)
 
 
 def write(name: str, data: bytes | str) -> None:

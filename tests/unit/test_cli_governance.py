@@ -1,19 +1,17 @@
 """``muniment permit``, ``lineage`` and ``revoke``: what they print, and their exit codes."""
 
-import asyncio
 import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 import logsim
 import signing
+from commands import online
 from governed import artifact, story
 from logsim import GATEWAY, GATEWAY_SIGNER, POLICY, POLICY_TEXT, LogSim, logged_records
-from muniment.cli import cli
 from muniment.gateway.gateway import Gateway
 from muniment.index.replica import Watched, follow_once
 from muniment.local.keyfiles import write_key_file
@@ -22,18 +20,6 @@ from muniment.records.artifact import Validity
 from muniment.tlog.keys.keyfile import KeyFile
 
 LONG = Validity(not_before=1_000_000_000, not_after=4_000_000_000)
-
-
-def muniment(*arguments: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli, arguments)
-    assert result.exit_code == code, result.output + repr(result.exception)
-    if result.exception is not None:
-        assert isinstance(result.exception, SystemExit)
-    return result
-
-
-async def online(*arguments: str, code: int = 0) -> Result:
-    return await asyncio.to_thread(muniment, *arguments, code=code)
 
 
 class Place:

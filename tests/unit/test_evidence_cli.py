@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from byzantine import ByzantineLog
+from commands import muniment, online
 from logsim import LOG_SIGNER, ORIGIN, POLICY, POLICY_TEXT, WITNESSES, LogSim, decision
 from muniment.audit.evidence import prove
 from muniment.audit.trust import Misbehaviour
-from muniment.cli import cli
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.evidence import (
     Evidence,
@@ -35,21 +35,14 @@ def policy_text(vkey: object = LOG.vkeys[0]) -> str:
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast_reads: None) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("muniment.http.logclient._FIRST_PAUSE", 0.001)
     Path("p.policy").write_text(policy_text())
 
 
 def write(evidence: Evidence) -> str:
     Path("it.evidence").write_bytes(evidence.encode())
     return "it.evidence"
-
-
-def muniment(*arguments: str, code: int) -> Result:
-    result = CliRunner().invoke(cli, arguments)
-    assert result.exit_code == code, result.output + repr(result.exception)
-    return result
 
 
 FORK = fork(LOG.main.checkpoint(8), OTHER.checkpoint(12), OTHER.root(8), OTHER.proof(8, 12))
@@ -112,7 +105,7 @@ def audit(sim: LogSim, *more: str, code: int) -> Result:
     async def work() -> Result:
         async with sim.serve() as url:
             arguments = ("audit", "--log", url, "--policy", "trust.policy", *more)
-            return await asyncio.to_thread(muniment, *arguments, code=code)
+            return await online(*arguments, code=code)
 
     return asyncio.run(work())
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import logsim
+from bench import gateway_of
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, decision, jitter, lines, logged_records
 from muniment.errors import (
     GatewayClosed,
@@ -21,7 +22,6 @@ from muniment.errors import (
 )
 from muniment.gateway.gateway import Gateway
 from muniment.local import backoff
-from muniment.local.backoff import seconds_to_wait
 from muniment.records.api import RecordError, parse_record
 from muniment.records.manifest import build_batch
 from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
@@ -69,14 +69,14 @@ async def test_a_new_log_may_take_a_moment_to_publish_its_origin() -> None:
 
 async def test_an_empty_call_sends_nothing() -> None:
     sim = LogSim()
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         assert await gateway.submit([]) == []
     assert sim.posts == 0
 
 
 async def test_concurrent_callers_share_batches_and_get_their_own_receipts() -> None:
     sim = LogSim(delay=lambda: 0.02)
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         answers = await asyncio.gather(*[gateway.submit([decision(n)]) for n in range(200)])
     assert sim.posts == 1
     for number, (receipt,) in enumerate(answers):
@@ -85,7 +85,7 @@ async def test_concurrent_callers_share_batches_and_get_their_own_receipts() -> 
 
 async def test_what_comes_while_a_batch_is_in_flight_is_gathered() -> None:
     sim = LogSim(delay=lambda: 0.03)
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         tasks = []
         for number in range(20):
             tasks.append(asyncio.create_task(gateway.submit([decision(number)])))
@@ -101,17 +101,14 @@ async def test_callers_that_come_back_together_leave_together() -> None:
         for turn in range(5):
             await gateway.submit([decision(100 * number + turn)])
 
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         await asyncio.gather(*[caller(number, gateway) for number in range(30)])
     assert sim.posts == 5
 
 
 async def test_full_batches_fly_in_a_window() -> None:
     sim = LogSim(delay=lambda: 0.02, holds_early=True)
-    async with (
-        sim.serve() as url,
-        Gateway(url, GATEWAY_SIGNER, batch_records=10, window=4) as gateway,
-    ):
+    async with gateway_of(sim, batch_records=10, window=4) as gateway:
         receipts = await gateway.submit([decision(n) for n in range(100)])
     assert sim.most_in_flight == 4
     assert [receipt.entry for receipt in receipts] == [decision(n) for n in range(100)]
@@ -123,10 +120,7 @@ async def test_lost_replies_and_reordering_never_log_twice(seed: int, *, holds_e
     """A retry never logs a decision twice."""
     sim = LogSim(delay=jitter(seed, 0.01), holds_early=holds_early)
     sim.script.extend(["lose", "drop", None, (503, "busy"), "lose", "garbage", None, "drop"] * 2)
-    async with (
-        sim.serve() as url,
-        Gateway(url, GATEWAY_SIGNER, batch_records=5, window=4) as gateway,
-    ):
+    async with gateway_of(sim, batch_records=5, window=4) as gateway:
         answers = await asyncio.gather(
             *[gateway.submit([decision(n * 10 + k) for k in range(7)]) for n in range(12)]
         )
@@ -138,7 +132,7 @@ async def test_lost_replies_and_reordering_never_log_twice(seed: int, *, holds_e
 
 async def test_records_of_one_call_stay_in_one_batch() -> None:
     sim = LogSim(delay=lambda: 0.01)
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, batch_records=10) as gateway:
+    async with gateway_of(sim, batch_records=10) as gateway:
         answers = await asyncio.gather(
             *[gateway.submit([decision(n * 10 + k) for k in range(6)]) for n in range(5)]
         )
@@ -147,7 +141,7 @@ async def test_records_of_one_call_stay_in_one_batch() -> None:
 
 async def test_published_receipts_make_proofs_that_verify() -> None:
     sim = LogSim()
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
+    async with gateway_of(sim, policy=POLICY) as gateway:
         await gateway.submit([decision(n) for n in range(5)])
         receipts = await gateway.submit([decision(n) for n in range(10, 17)], published=True)
     for receipt in receipts:
@@ -159,7 +153,7 @@ async def test_published_receipts_make_proofs_that_verify() -> None:
 
 async def test_a_durable_receipt_has_no_proof() -> None:
     sim = LogSim()
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         (receipt,) = await gateway.submit([decision(1)])
     with pytest.raises(ValueError, match="published=True"):
         receipt.tlog_proof()
@@ -167,7 +161,7 @@ async def test_a_durable_receipt_has_no_proof() -> None:
 
 async def test_without_a_quorum_the_records_are_durable_but_not_published() -> None:
     sim = LogSim(publishes=False)
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, origin=logsim.ORIGIN) as gateway:
+    async with gateway_of(sim, origin=logsim.ORIGIN) as gateway:
         with pytest.raises(NotPublished):
             await gateway.submit([decision(1)], published=True)
         await gateway.submit([decision(2)])
@@ -176,7 +170,7 @@ async def test_without_a_quorum_the_records_are_durable_but_not_published() -> N
 
 async def test_a_checkpoint_without_a_quorum_is_refused_by_the_policy() -> None:
     sim = LogSim(witnesses=logsim.WITNESSES[:1])
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
+    async with gateway_of(sim, policy=POLICY) as gateway:
         with pytest.raises(VerificationError, match="no quorum"):
             await gateway.submit([decision(1)], published=True)
         await gateway.submit([decision(2)])
@@ -185,14 +179,14 @@ async def test_a_checkpoint_without_a_quorum_is_refused_by_the_policy() -> None:
 async def test_a_false_proof_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     sim = LogSim()
     monkeypatch.setattr(sim, "root_between", lambda start, end: b"x" * 32)
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         with pytest.raises(VerificationError, match="inclusion"):
             await gateway.submit([decision(1), decision(2)], published=True)
 
 
 async def test_a_receipt_that_contradicts_the_batch_is_not_believed() -> None:
     sim = LogSim(receipt_changes={"count": 2})
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, deadline=0.2) as gateway:
+    async with gateway_of(sim, deadline=0.2) as gateway:
         with pytest.raises(Undelivered, match="count 2"):
             await gateway.submit([decision(1)])
         sim.receipt_changes = {}
@@ -201,10 +195,7 @@ async def test_a_receipt_that_contradicts_the_batch_is_not_believed() -> None:
 
 async def test_a_bad_record_fails_its_caller_only() -> None:
     sim = LogSim(delay=lambda: 0.01)
-    async with (
-        sim.serve() as url,
-        Gateway(url, GATEWAY_SIGNER, batch_records=8, window=4) as gateway,
-    ):
+    async with gateway_of(sim, batch_records=8, window=4) as gateway:
         first = asyncio.create_task(gateway.submit([decision(0)]))
         await asyncio.sleep(0)
         good = [
@@ -226,7 +217,7 @@ async def test_a_bad_record_fails_its_caller_only() -> None:
 async def test_a_refused_batch_fails_and_the_next_one_goes_on() -> None:
     sim = LogSim()
     sim.script.append((413, "too-large"))
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         with pytest.raises(Refused, match="too-large"):
             await gateway.submit([decision(1)])
         await gateway.submit([decision(2)])
@@ -236,14 +227,14 @@ async def test_a_refused_batch_fails_and_the_next_one_goes_on() -> None:
 async def test_an_entry_number_outside_of_the_records_ends_in_a_refusal() -> None:
     sim = LogSim()
     sim.script.append((422, "bad-record", {"entry": 99}))
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         with pytest.raises(Refused):
             await gateway.submit([decision(1)])
 
 
 async def test_two_writers_conflict_and_the_gateway_stops() -> None:
     sim = LogSim()
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         await gateway.submit([decision(1)])
         sim.append([decision(100)])
         with pytest.raises(StreamConflict) as caught:
@@ -256,7 +247,7 @@ async def test_two_writers_conflict_and_the_gateway_stops() -> None:
 
 async def test_a_log_that_lost_what_it_acknowledged_is_a_gap() -> None:
     sim = LogSim()
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         await gateway.submit([decision(1), decision(2)])
         sim.streams.clear()
         with pytest.raises(StreamGap) as caught:
@@ -267,7 +258,7 @@ async def test_a_log_that_lost_what_it_acknowledged_is_a_gap() -> None:
 async def test_the_deadline_ends_the_waiting_but_not_the_batch() -> None:
     sim = LogSim()
     sim.script.extend(["drop"] * 10)
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         with pytest.raises(Undelivered, match="may be logged"):
             await gateway.submit([decision(1)], timeout=0.03)
         await gateway.submit([decision(2)])
@@ -276,7 +267,7 @@ async def test_the_deadline_ends_the_waiting_but_not_the_batch() -> None:
 
 async def test_cancelled_records_are_sent_only_when_they_are_in_a_batch() -> None:
     sim = LogSim(delay=lambda: 0.03)
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         flying = asyncio.create_task(gateway.submit([decision(1)]))
         await until(lambda: sim.posts == 1)
         queued = asyncio.create_task(gateway.submit([decision(2)]))
@@ -323,7 +314,7 @@ async def test_retry_after_is_respected(monkeypatch: pytest.MonkeyPatch) -> None
         return 0.0
 
     monkeypatch.setattr(backoff, "seconds_to_wait", at_once)
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         sim.script.extend(
             [(429, "slow-down", {"retry_after": 7}), (503, "busy", {"retry_after": 2}), (503, "x")]
         )
@@ -332,17 +323,9 @@ async def test_retry_after_is_respected(monkeypatch: pytest.MonkeyPatch) -> None
     assert asked == [7, 2, 0]
 
 
-@pytest.mark.parametrize("asked", [0.0, 0.004, 7.0])
-def test_a_wait_is_jittered_and_never_shorter_than_what_was_asked(asked: float) -> None:
-    waits = [seconds_to_wait(0.01, asked) for _ in range(200)]
-    assert min(waits) >= max(0.005, asked)
-    assert max(waits) <= max(0.01, 1.5 * asked)
-    assert len(set(waits)) > 100
-
-
 async def test_records_that_are_none_are_refused_before_anything_is_sent() -> None:
     sim = LogSim()
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         with pytest.raises(RecordError, match="request"):
             await gateway.submit([decision(1), b'{"kind":"decision"}'])
     assert sim.posts == 0
@@ -380,7 +363,7 @@ async def test_a_batch_is_split_at_the_byte_limit() -> None:
         ).encode()
         for n in range(300)
     ]
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(sim) as gateway:
         receipts = await gateway.submit_encoded(sim_records)
     assert len({receipt.batch.manifest for receipt in receipts}) == 3
     assert ids(sim) == [f"d-{n}" for n in range(300)]

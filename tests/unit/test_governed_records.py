@@ -10,13 +10,11 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from bench import Bench
-from logsim import GATEWAY_SIGNER, POLICY, LogSim, logged_records
-from muniment.cli import cli
+from bench import Bench, gateway_of
+from commands import muniment
+from logsim import POLICY, LogSim, logged_records
 from muniment.errors import Denied, MunimentError
-from muniment.gateway.gateway import Gateway
 from muniment.gateway.salts import SALT_SUFFIX, Salts
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import addendum, commitment
@@ -166,7 +164,7 @@ async def test_authorize_records_what_cannot_be_recorded_as_it_is() -> None:
         ({**no, "request": {**request, "context": {}}, "execution": "a b"}, NO),
     ]
     sim = LogSim()
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
+    async with gateway_of(sim, policy=POLICY) as gateway:
         for decision, codes in cases:
             with pytest.raises(Denied) as caught:
                 await gateway.authorize(decision)
@@ -210,13 +208,12 @@ async def test_the_command_discloses(bench: Bench) -> None:
     value = bench.path.with_name("value.json")
     value.write_text(' {"\\u00e9": 1.50}\n')
     where = ["disclose", outcome["execution"], "--spool", str(bench.path)]
-    done = CliRunner().invoke(cli, [*where, "--member", "outputs.result", "--value", str(value)])
-    assert done.exit_code == 0
+    done = muniment(*where, "--member", "outputs.result", "--value", str(value))
     assert f"sha256:{sha256(done.stdout_bytes).hexdigest()}" == outcome["outputs"]["result"]
-    nonce = CliRunner().invoke(cli, [*where, "--member", "outputs.result"]).stdout.strip()
+    nonce = muniment(*where, "--member", "outputs.result").stdout.strip()
     assert addendum(nonce, {"é": 1.5}) == done.stdout_bytes
     value.write_text("{")
-    assert CliRunner().invoke(cli, [*where, "--member", "x", "--value", str(value)]).exit_code == 7
+    muniment(*where, "--member", "x", "--value", str(value), code=7)
 
 
 async def test_a_reduced_denial_can_be_disclosed(bench: Bench) -> None:

@@ -1,8 +1,6 @@
 """Searches by subject, resource and time, keys by what they signed, and the heads of a replica."""
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -89,7 +87,7 @@ def test_a_search_passes_over_bundles_that_cannot_have_it(replica: Path) -> None
 def test_a_file_of_before_is_searched_bundle_by_bundle(tmp_path: Path) -> None:
     path = tmp_path / "replica.db"
     asyncio.run(tools.follow(path, tools.MemorySource(entries())))
-    with closing(sqlite3.connect(path)) as db:
+    with tools.database(path) as db:
         for table in ("head", "gateway", "noted", "summary"):
             db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 1")
@@ -102,7 +100,7 @@ def test_a_file_of_before_is_searched_bundle_by_bundle(tmp_path: Path) -> None:
         assert seen.first == seen.size
     source = tools.MemorySource([*entries(), *entries()])
     asyncio.run(tools.follow(path, source))  # it is brought up to date, and goes on
-    with closing(sqlite3.connect(path)) as db:
+    with tools.database(path) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS),)
     with tools.reading(path) as reader:
         assert len(everything(Index(reader), Search(resource=tool))) == 2 * len(range(3, COUNT, 7))
@@ -177,6 +175,6 @@ async def test_old_heads_are_thinned_out(tmp_path: Path, monkeypatch: pytest.Mon
         for number in range(1, 21):
             source.size, source.now = number, tools.NOW + 100 * number
             await follower.step()
-    with closing(sqlite3.connect(path)) as db:
+    with tools.database(path) as db:
         sizes = [size for (size,) in db.execute("SELECT size FROM head ORDER BY size")]
     assert sizes == [1, 7, 13, 18, 19, 20]

@@ -121,15 +121,11 @@ async def test_any_steps_and_crashes_give_the_same_index(
 
 
 def _dump(path: Path) -> list[object]:
-    import sqlite3
-
-    with sqlite3.connect(path) as db:
-        tables = [
+    with tools.database(path) as db:
+        return [
             db.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall()
             for table in ("posting", "bundle", "state")
         ]
-    db.close()
-    return tables
 
 
 async def test_what_was_stored_before_a_failure_is_not_read_again(tmp_path: Path) -> None:

@@ -126,9 +126,8 @@ def test_a_file_that_changes_after_all_is_no_answer(folder: Path) -> None:
     child = os.fork()
     if not child:  # it writes where its parent's child may not, when it is told to
         os.read(into_child, 1)
-        with sqlite3.connect(told) as writer:
+        with tools.database(told) as writer:
             writer.execute("UPDATE state SET time = time + 1")
-        writer.close()
         os.write(from_child, b".")
         os._exit(0)
 

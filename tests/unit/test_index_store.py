@@ -1,6 +1,5 @@
 """The index file: chunks nobody sees, the step ahead, what a crash leaves."""
 
-import sqlite3
 from pathlib import Path
 from random import Random
 
@@ -111,7 +110,7 @@ async def test_dropping_what_is_pending_restores_what_is_verified(
                 await store.drop_pending()
     contents = []
     for path in paths:
-        with sqlite3.connect(path) as db:
+        with tools.database(path) as db:
             contents.append(
                 [
                     db.execute("SELECT * FROM posting ORDER BY 1, 2").fetchall(),
@@ -119,7 +118,6 @@ async def test_dropping_what_is_pending_restores_what_is_verified(
                     db.execute("SELECT size, peaks, pending, pending_peaks FROM state").fetchall(),
                 ]
             )
-        db.close()
     assert contents[0] == contents[1]
 
 
@@ -230,9 +228,8 @@ async def test_files_of_the_other_sort_are_refused(tmp_path: Path) -> None:
         with pytest.raises(DatabaseError, match="the records are in the log"):
             IndexReader(tmp_path / "index")
     other = tmp_path / "other"
-    with sqlite3.connect(other) as db:
+    with tools.database(other) as db:
         db.execute("CREATE TABLE t (a)")
-    db.close()
     with pytest.raises(DatabaseError, match="not an index"):
         IndexReader(other)
     (tmp_path / "junk").write_bytes(b"not a database" * 100)
@@ -253,9 +250,8 @@ async def test_files_of_the_other_sort_are_refused(tmp_path: Path) -> None:
 async def test_a_damaged_state_is_named(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "replica"
     await tools.follow(path, tools.MemorySource([b"{}"]))
-    with sqlite3.connect(path) as db:
+    with tools.database(path) as db:
         db.execute(damage)
-    db.close()
     with tools.reading(path) as reader, pytest.raises(DatabaseError, match="not a usable index"):
         reader.state()
 
@@ -264,10 +260,9 @@ async def test_a_missing_or_short_bundle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "replica"
     entries = tools.make_entries(Random(9), 600)
     await tools.follow(path, tools.MemorySource(entries))
-    with sqlite3.connect(path) as db:
+    with tools.database(path) as db:
         db.execute("DELETE FROM bundle WHERE idx = 0")
         db.execute("UPDATE bundle SET data = substr(data, 1, 1000) WHERE idx = 1")
-    db.close()
     with tools.reading(path) as reader:
         for index, words in ((1, "bundle 0 is missing"), (500, "bundle 1 ends before entry 244")):
             with pytest.raises(DatabaseError, match=words):

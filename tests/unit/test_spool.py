@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import gateway_of
 from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, logged_records
 from muniment.errors import GatewayClosed, SpoolFull, StreamError
 from muniment.gateway.gateway import Gateway
@@ -28,10 +29,7 @@ def expected(count: int) -> list[str]:
 
 async def test_delivers_in_order_on_a_stream_of_its_own(tmp_path: Path) -> None:
     sim = LogSim()
-    async with (
-        sim.serve() as url,
-        Gateway(url, GATEWAY_SIGNER, policy=POLICY, spool=tmp_path / "spool") as gateway,
-    ):
+    async with gateway_of(sim, policy=POLICY, spool=tmp_path / "spool") as gateway:
         for at in range(0, 30, 3):
             await gateway.spool.put(lines(3, at))
         await gateway.spool.drained()
@@ -105,10 +103,7 @@ async def test_a_record_that_the_log_refuses_is_put_aside(tmp_path: Path) -> Non
     sim = LogSim()
     path = tmp_path / "spool"
     sim.script.append((422, "bad-record", {"entry": 1}))
-    async with (
-        sim.serve() as url,
-        Gateway(url, GATEWAY_SIGNER, spool=path) as gateway,
-    ):
+    async with gateway_of(sim, spool=path) as gateway:
         await gateway.spool.put(lines(3))
         await gateway.spool.drained()
         assert await gateway.spool.refused() == 1
@@ -174,7 +169,7 @@ async def test_a_call_that_gave_up_before_it_began_leaves_nothing(tmp_path: Path
 
 
 async def test_room_for_outcomes_counts(tmp_path: Path) -> None:
-    async with LogSim().serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with gateway_of(LogSim()) as gateway:
 
         def connect() -> Gateway:
             return Gateway("http://127.0.0.1:1", GATEWAY_SIGNER, stream="s.spool")
@@ -196,7 +191,7 @@ async def test_a_spool_of_before_goes_on(tmp_path: Path) -> None:
     old = await Writer.open(path, MIGRATIONS[:1], application=APPLICATION_ID)
     await old.run(lambda db: db.execute("INSERT INTO entry (data) VALUES (?)", (lines(1)[0],)))
     await old.close()
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+    async with gateway_of(sim, spool=path) as gateway:
         assert gateway.spool.pending == 1
         await gateway.spool.begin(UNKNOWN)
 
@@ -205,10 +200,7 @@ async def test_concurrent_puts_share_transactions_and_keep_each_callers_order(
     tmp_path: Path,
 ) -> None:
     sim = LogSim()
-    async with (
-        sim.serve() as url,
-        Gateway(url, GATEWAY_SIGNER, spool=tmp_path / "spool") as gateway,
-    ):
+    async with gateway_of(sim, spool=tmp_path / "spool") as gateway:
 
         async def caller(first: int) -> None:
             for at in range(first, first + 20):

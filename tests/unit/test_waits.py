@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bench import gateway_of
 from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, lines
 from muniment.errors import Denied, GatewayClosed, Undelivered, WrongLoop
 from muniment.gateway import blocking, governing, guard
@@ -180,7 +181,7 @@ async def test_closing_a_gateway_whose_loop_gives_no_answer_ends(
 
 
 async def _permit() -> Permit:
-    async with LogSim().serve() as url, Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
+    async with gateway_of(LogSim(), policy=POLICY) as gateway:
         return await gateway.authorize({**DECISION, "execution": "run-1"})
 
 
