@@ -57,16 +57,22 @@ _read = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 class Preparer:
     """Prepares the records of one producer.
 
-    `now_ms` is the clock, in Unix milliseconds; `new_id` makes the ids that are filled in.
+    `now_ms` is the clock, in Unix milliseconds; `new_id` makes the ids that are filled in. Who
+    makes a preparer for each request shares `forms` among them, so that it is learned only once.
     """
 
     def __init__(
-        self, producer: str, *, now_ms: Callable[[], int], new_id: Callable[[], str]
+        self,
+        producer: str,
+        *,
+        now_ms: Callable[[], int],
+        new_id: Callable[[], str],
+        forms: Forms | None = None,
     ) -> None:
         self.producer = producer
         self._now_ms = now_ms
         self._new_id = new_id
-        self._forms = Forms()
+        self._forms = forms or Forms()
 
     def prepare(self, records: Iterable[RecordInput]) -> list[bytes]:
         """Prepares records, in order; RecordError for the first one that cannot be."""

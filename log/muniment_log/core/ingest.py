@@ -171,6 +171,7 @@ def receiving(
     new_id: Callable[[], str],
     key: str | None = None,
     traceparent: str | None = None,
+    forms: Forms | None = None,
 ) -> Generator[None, None, Request]:
     """Does `completing`, and finds out what the records are recognised by when they come again.
 
@@ -193,7 +194,13 @@ def receiving(
         return _traced(entry, traceparent) if filled and traceparent else entry
 
     records = yield from completing(
-        body, lines=lines, producer=producer, now_ms=now_ms, new_id=new_id, finish=finish
+        body,
+        lines=lines,
+        producer=producer,
+        now_ms=now_ms,
+        new_id=new_id,
+        finish=finish,
+        forms=forms,
     )
     return request_of(records, stated, members, key)
 
@@ -226,18 +233,20 @@ def completing(
     now_ms: int,
     new_id: Callable[[], str],
     finish: Callable[[bytes, bytes], bytes] = _as_it_is,
+    forms: Forms | None = None,
 ) -> Generator[None, None, list[bytes]]:
     """Completes the records of a JSON object, array, or lines, in steps; returns them.
 
     Of lines, empty ones are skipped. Records without a time get `now_ms`, Unix milliseconds.
-    `finish` makes each record what it shall be, of its text and what was made of that.
+    `finish` makes each record what it shall be, of its text and what was made of that. `forms` is
+    what the log has learned of usual decisions.
 
     Raises:
         FormatError: the body is not JSON, or there is no record.
         BadRecordError: one is no record, or of lines, not JSON; `entry` counts from 0.
         TooManyRecordsError: more than a batch may have.
     """
-    prepare = Preparer(producer, now_ms=lambda: now_ms, new_id=new_id).prepare
+    prepare = Preparer(producer, now_ms=lambda: now_ms, new_id=new_id, forms=forms).prepare
     records: list[bytes] = []
     effort = 0
     try:

@@ -124,6 +124,7 @@ class Submit:
                     new_id=self._new_id,
                     key=key,
                     traceparent=request.headers.get("Traceparent"),
+                    forms=self._forms,
                 )
             )
             records = received.records
