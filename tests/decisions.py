@@ -11,6 +11,17 @@ _PEOPLE = ("rick@the-citadel.com", "morty@the-citadel.com", "zoë@example.org", 
 _REASONS = ("role grants it", "owner of the resource", "not the owner", "outside office hours")
 
 
+def request(
+    subject: str = "planner", action: str = "call", resource: tuple[str, str] = ("tool", "x")
+) -> dict[str, Any]:
+    """What an agent asks to do, with no more than it must have."""
+    return {
+        "subject": {"type": "agent", "id": subject},
+        "action": {"name": action},
+        "resource": {"type": resource[0], "id": resource[1]},
+    }
+
+
 def decisions(n: int, seed: int = 1, producer: str = "gw.example/edge") -> list[bytes]:
     """Makes n canonical decision records of about 570 bytes, with distinct ids."""
     random = Random(seed)

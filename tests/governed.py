@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from decisions import request
 from muniment.lineage import Head, MemoryFacts
 from muniment.permit import Permit
 from muniment.records.artifact import (
@@ -106,11 +107,7 @@ class World:
         return self.add(
             Decision(
                 **common,
-                request={
-                    "subject": {"type": "agent", "id": subject},
-                    "action": {"name": "read"},
-                    "resource": {"type": "document", "id": "7"},
-                },
+                request=request(subject, "read", ("document", "7")),
                 response={"decision": allow},
                 execution=run,
                 denial=Denial(codes=tuple(codes)) if codes else None,

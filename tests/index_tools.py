@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 import logsim
+from decisions import request
 from muniment.errors import Unreachable
 from muniment.index.follower import Follower
 from muniment.index.reader import IndexReader
@@ -77,11 +78,7 @@ def make_record(random: Random, *, ids: int = 12) -> Record:
         case 0 | 1:
             return Decision(
                 **common,
-                request={
-                    "subject": {"type": "agent", "id": name()},
-                    "action": {"name": "call"},
-                    "resource": {"type": "tool", "id": "t"},
-                },
+                request=request(name(), resource=("tool", "t")),
                 response={"decision": random.random() < 0.8},
                 execution=random.choice([None, name()]),
             )

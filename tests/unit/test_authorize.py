@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bench import gateway_of
+from decisions import request
 from logsim import GATEWAY_SIGNER, ORIGIN, POLICY, WITNESSES, LogSim, logged_records
 from muniment.errors import Denied
 from muniment.gateway.gateway import Gateway
@@ -35,11 +36,7 @@ def decision(number: int = 1, *, allow: bool = True, **members: Any) -> dict[str
     return {
         "id": f"d-{number}",
         "execution": f"run-{number}",
-        "request": {
-            "subject": {"type": "agent", "id": "sub"},
-            "action": {"name": "call"},
-            "resource": {"type": "tool", "id": "search"},
-        },
+        "request": request("sub", resource=("tool", "search")),
         "response": {"decision": allow},
         **members,
     }

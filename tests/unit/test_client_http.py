@@ -53,25 +53,13 @@ def answering(*answers: web.Response) -> AbstractAsyncContextManager[LogClient]:
 @pytest.mark.parametrize(
     "url",
     [
-        "",
-        "log.example",
-        "ftp://log.example",
-        "http://",
-        "http:///x",
-        "http://a:b@log.example",
-        "http://log.example?x=1",
-        "http://log.example#x",
-        "http://log.example:0",
-        "http://log.example:99999",
-        "http://[::1",
-        "file:///etc/passwd",
-        "http://log.example/ ",
-        "http://log\t.example",
-        "http://l\u00f6g.example",
-        "http://[::1]log.example",
+        "", "log.example", "ftp://log.example", "http://", "http:///x", "http://a:b@log.example",
+        "http://log.example?x=1", "http://log.example#x", "http://log.example:0",
+        "http://log.example:99999", "http://[::1", "file:///etc/passwd", "http://log.example/ ",
+        "http://log\t.example", "http://l\u00f6g.example", "http://[::1]log.example",
         "http://log.example@",
     ],
-)
+)  # fmt: skip
 def test_what_is_no_base_url(url: str) -> None:
     with pytest.raises(ValueError, match="log URL"):
         check_url(url)

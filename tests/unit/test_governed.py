@@ -12,9 +12,8 @@ from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, logged_records
 from muniment.errors import Denied, GatewayClosed, Unreachable
 from muniment.gateway import blocking
 from muniment.gateway.gateway import Gateway
-from muniment.gateway.governed import Call, governed
+from muniment.gateway.governed import governed
 from muniment.gateway.runs import current_run
-from muniment.permit import Finding, Permit, Verdict
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
 
@@ -101,51 +100,6 @@ async def test_failed_and_aborted_runs_say_so(tmp_path: Path) -> None:
     outcomes = records(sim, "outcome")
     assert [one["status"] for one in outcomes] == ["failed", "aborted"]
     assert all("denial" not in one for one in outcomes)  # they began
-
-
-async def test_nothing_runs_without_a_permit(tmp_path: Path) -> None:
-    sim = LogSim()
-    ran: list[int] = []
-    finding = Finding("revoked_authorization", "revocation", "none", "one")
-
-    def broken(_: Any) -> dict[str, Any]:
-        raise OSError("no engine")
-
-    async def no(_: Any) -> dict[str, Any]:
-        return {"decision": False}
-
-    async def revoked(_permit: Permit, _call: Call) -> Verdict:
-        return Verdict.of([finding])
-
-    def forget(_call: Call, members: dict[str, Any]) -> dict[str, Any]:
-        raise LookupError("no artifact")
-
-    cases: list[tuple[dict[str, Any], str]] = [
-        ({"decide": broken}, "could_not_evaluate"),
-        ({"decide": no}, "denied_by_policy"),
-        ({"decide": lambda _: True}, "could_not_evaluate"),
-        ({"decide": lambda _: {"decision": "yes"}}, "could_not_evaluate"),
-        ({"decide": yes, "check": revoked}, "revoked_authorization"),
-        ({"decide": yes, "complete": forget}, "authorization_discontinuity"),
-    ]
-    async with sim.serve() as url, opened(url, tmp_path) as gateway:
-        for rules, code in cases:
-
-            @governed(gateway, subject=AGENT, **rules)
-            async def act() -> None:
-                ran.append(1)
-
-            with pytest.raises(Denied) as caught:
-                await act()
-            assert caught.value.codes == (code,)
-        await gateway.spool.drained()
-    assert not ran
-    # Of these, one alone was allowed, and did not run: its outcome says why.
-    [outcome] = records(sim, "outcome")
-    assert (outcome["status"], outcome["denial"]) == (
-        "aborted",
-        {"codes": ["revoked_authorization"]},
-    )
 
 
 async def test_async_and_sync_do_not_mix(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from bench import Bench, gateway_of
 from commands import muniment
+from decisions import request
 from logsim import POLICY, LogSim, logged_records
 from muniment.errors import Denied, MunimentError
 from muniment.gateway.salts import SALT_SUFFIX, Salts
@@ -38,6 +39,13 @@ NONE = ["authorization_discontinuity"]
 
 def fail(*_: Any) -> Any:
     raise ConnectionError("no policy engine")
+
+
+def later(decide: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    async def decided(request: Any) -> Any:
+        return decide(request)
+
+    return decided
 
 
 def by_path(path: str) -> dict[str, str]:
@@ -66,6 +74,8 @@ REFUSALS: list[tuple[str, dict[str, Any], Any, list[str], list[str]]] = [
     ("no engine", {"decide": fail}, "/", UNCERTAIN, []),
     ("no engine, nor a path", {"decide": fail}, "/\udcff", UNCERTAIN, ["request.resource.id"]),
     ("no answer", {"decide": lambda _: None}, "/", UNCERTAIN, []),
+    ("an answer of True", {"decide": lambda _: True}, "/", UNCERTAIN, []),
+    ("a no that is waited for", {"decide": later(answers(False))}, "/", NO, []),
     ("no decision", {"decide": lambda _: {"decision": "yes"}}, "/", UNCERTAIN, []),
     ("no resource", {"resource": fail}, "/", NONE, ["request.resource"]),
     ("no subject's id", {"subject": {"type": "agent"}}, "/", NONE, ["request.subject.id"]),
@@ -126,11 +136,7 @@ async def test_who_cancels_a_call_does_not_take_its_denial_back(bench: Bench) ->
     async with bench.opened():
         decision = {
             "id": "d-1",
-            "request": {
-                "subject": {"type": "agent", "id": "planner"},
-                "action": {"name": "read"},
-                "resource": {"type": "file", "id": "/"},
-            },
+            "request": request(action="read", resource=("file", "/")),
             "response": {"decision": False},
         }
 
@@ -147,21 +153,16 @@ async def test_who_cancels_a_call_does_not_take_its_denial_back(bench: Bench) ->
 
 
 async def test_authorize_records_what_cannot_be_recorded_as_it_is() -> None:
-    request = {
-        "subject": {"type": "agent", "id": "planner"},
-        "action": {"name": "read"},
-        "resource": {"type": "file", "id": "/"},
-        "context": {"account": 2**53 + 1},
-    }
-    no = {"response": {"decision": False}, "request": request}
+    asked = {**request(action="read", resource=("file", "/")), "context": {"account": 2**53 + 1}}
+    no = {"response": {"decision": False}, "request": asked}
     policy = {"codes": ["policy_mismatch"]}
     cases: list[tuple[Any, list[str]]] = [
         (no, NO),
         ({**no, "denial": policy}, ["policy_mismatch"]),
         (json.dumps(no), NO),
-        (json.dumps({"request": request, "expected": False}), NO),
+        (json.dumps({"request": asked, "expected": False}), NO),
         ({**no, "response": {"decision": True}}, NONE),
-        ({**no, "request": {**request, "context": {}}, "execution": "a b"}, NO),
+        ({**no, "request": {**asked, "context": {}}, "execution": "a b"}, NO),
     ]
     sim = LogSim()
     async with gateway_of(sim, policy=POLICY) as gateway:

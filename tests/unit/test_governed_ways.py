@@ -429,12 +429,8 @@ async def test_what_is_there_is_a_result(bench: Bench, make: Callable[[], Any]) 
 
 
 async def test_a_permit_that_did_not_run_says_why(bench: Bench) -> None:
-    found = Verdict.of(
-        [
-            Finding("revoked_authorization", "a", "none", "one"),
-            Finding("policy_mismatch", "b", "1", "2"),
-        ]
-    )
+    revocation = Finding("revoked_authorization", "a", "none", "one")
+    found = Verdict.of([revocation, Finding("policy_mismatch", "b", "1", "2")])
 
     def no_runtime(*_: Any) -> None:
         raise Denied(("runtime_identity_mismatch",), ["wrong runtime"])
@@ -442,16 +438,20 @@ async def test_a_permit_that_did_not_run_says_why(bench: Bench) -> None:
     def broken(*_: Any) -> None:
         raise LookupError("no runtime")
 
+    async def revoked(*_: Any) -> Verdict:
+        return Verdict.of([revocation])
+
     cases: list[tuple[dict[str, Any], list[str]]] = [
         ({"check": no_runtime}, ["runtime_identity_mismatch"]),
         ({"check": lambda *_: found}, ["policy_mismatch", "revoked_authorization"]),
+        ({"check": revoked}, ["revoked_authorization"]),
         ({"check": broken}, ["authorization_discontinuity"]),
     ]
     async with bench.opened():
         for rules, codes in cases:
             await bench.denied(bench.tool(bench.ran.append, **rules), 1)
             outcome = (await bench.outcomes())[-1]
-            assert (outcome["status"], outcome["denial"]["codes"]) == ("aborted", codes)
+            assert (outcome["status"], outcome["denial"]) == ("aborted", {"codes": codes})
             assert outcome["execution"] == bench.records("decision")[-1]["execution"]
         assert len(await bench.outcomes()) == len(cases)
     assert not bench.ran

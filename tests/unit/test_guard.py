@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import logsim
+from decisions import request
 from governed import artifact
 from logsim import GATEWAY_SIGNER, POLICY, LogSim
 from muniment.errors import Denied
@@ -36,11 +37,7 @@ async def authorized(url: str, number: int) -> Permit:
         id=f"d-{number}",
         time=logsim.NOW * 1000,
         producer=logsim.GATEWAY,
-        request={
-            "subject": {"type": "agent", "id": "sub"},
-            "action": {"name": "read"},
-            "resource": {"type": "document", "id": "7"},
-        },
+        request=request("sub", "read", ("document", "7")),
         response={"decision": True},
         execution="call",
         artifact=artifact(

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import index_tools as tools
+from decisions import request
 from muniment.index import query as query_module
 from muniment.index import replicafacts
 from muniment.index.query import Index
@@ -300,11 +301,7 @@ async def test_a_long_chain_is_traced(tmp_path: Path) -> None:
                 Decision(
                     **common,
                     id=f"d-{number}",
-                    request={
-                        "subject": {"type": "agent", "id": "a"},
-                        "action": {"name": "call"},
-                        "resource": {"type": "tool", "id": "t"},
-                    },
+                    request=request("a", resource=("tool", "t")),
                     response={"decision": True},
                     execution=run,
                 )
