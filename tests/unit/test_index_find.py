@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 import index_tools as tools
 import logsim
 from muniment.index.follower import Follower
-from muniment.index.query import Answer, Index, Search
+from muniment.index.query import Answer, Index
 from muniment.index.replicafacts import ReplicaFacts
 from muniment.index.schema import MIGRATIONS
+from muniment.index.search import Search
 from muniment.index.store import MAX_HEADS, PUBLISHING
 from muniment.index.summary import filter_of, may_have, positions
 from muniment.lineage import Interval

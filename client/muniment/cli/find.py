@@ -19,7 +19,8 @@ from muniment.cli.exits import describe_exits
 from muniment.cli.facts import open_replica
 from muniment.errors import BadAnswer, InputError
 from muniment.http.logclient import FoundRecords, LogClient
-from muniment.index.query import Index, Search
+from muniment.index.query import Index
+from muniment.index.search import Search
 from muniment.lineage.escape import terminal
 from muniment.lineage.facts import FactsError
 from muniment.records.kinds import Entity

@@ -4,7 +4,8 @@ A follower of a log, in a SQLite file of its own that can be deleted and built a
 one beside its tree; `muniment follow` keeps one with the records in it, a verified replica.
 
 - `keys`: what a record is found by; `summary`: what a bundle is about; `schema` and `store`: the
-  file; `reader`: reading it;
+  file; `reader`, `bundles`, `known`: reading it;
 - `chunk` (pure) and `follower`: from a log's bundles into the file; `httpsource`: a log over HTTP;
-- `query`: answers about a decision, a run, lineage; `replicafacts`: the port of `lineage.facts`.
+- `query`, `search`: answers about a decision, a run, lineage; decisions by subject and time;
+- `replicafacts`: the port of `lineage.facts`.
 """

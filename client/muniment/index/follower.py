@@ -48,24 +48,18 @@ T = TypeVar("T")
 
 
 class Source(Protocol):
-    """Where the log is read from."""
+    """Where the log is read from.
+
+    Each read raises `Unreachable` if it cannot be done now, and `VerificationError`, `FormatError`
+    or `BadAnswer` if what is there is not to be believed.
+    """
 
     async def head(self) -> CosignedCheckpoint:
-        """The newest checkpoint, verified.
-
-        Raises:
-            Unreachable: If it cannot be read now.
-            VerificationError, FormatError, BadAnswer: If it is not one to believe.
-        """
+        """The newest checkpoint, verified."""
         ...
 
     async def bundle(self, tile: Tile) -> bytes:
-        """An entry bundle, as it stands at `tile.width`; unverified.
-
-        Raises:
-            Unreachable: If it cannot be read now.
-            VerificationError, FormatError, BadAnswer: If it is not there or no bundle.
-        """
+        """An entry bundle, as it stands at `tile.width`; unverified."""
         ...
 
     async def prefix(self, old: int, head: Head) -> Prefix:
@@ -78,12 +72,9 @@ class Source(Protocol):
 
 
 class Round(NamedTuple):
-    """What one round came to.
+    """The checkpoint that the index now reflects, and how many leaves are new.
 
-    Attributes:
-        checkpoint: The checkpoint that the index now reflects.
-        leaves: How many leaves are new.
-        unknown: How many leaves of the log are neither a record nor a manifest.
+    `unknown` counts the leaves of the log that are neither a record nor a manifest.
     """
 
     checkpoint: CosignedCheckpoint
@@ -102,14 +93,10 @@ class Follower:
         clock: Callable[[], float] = time.time,
         check: Callable[[TrustState], None] = lambda _: None,
     ) -> None:
-        """Takes what it works with.
+        """Takes what it works with; `clock` gives Unix seconds.
 
-        Args:
-            store: The index, open.
-            source: Where the log is read from.
-            clock: Unix seconds.
-            check: Verifies what the index keeps, and raises what ends a round if that does not
-                hold. The log's own index needs none: it follows from the log's own database.
+        `check` verifies what the index keeps, and raises what ends a round if that does not hold.
+        The log's own index needs none: it follows from the log's own database.
         """
         self._store = store
         self._source = source

@@ -20,13 +20,7 @@ class HttpSource:
     """A `follower.Source` over HTTP."""
 
     def __init__(self, client: LogClient, policy: Policy, origin: str | None = None) -> None:
-        """Takes an open client.
-
-        Args:
-            client: The log.
-            policy: The logs and the witness quorum that are trusted.
-            origin: The log that is expected; any log of the policy when None.
-        """
+        """Takes an open client; without an origin, any log of the policy will do."""
         self._client = client
         self._policy = policy
         self._origin = origin

@@ -80,12 +80,11 @@ busy has few postings in these roles and a million in that one."""
 
 
 class Extracted(NamedTuple):
-    """The postings of consecutive leaves of one part.
+    """The postings of consecutive leaves of one part, in ascending order.
 
     Attributes:
-        postings: All but those of the role FROM, in ascending order.
-        links: The postings of the role FROM, in ascending order, each with the hash of the thing
-            that its edge leads to.
+        postings: All but those of the role FROM.
+        links: Those of the role FROM, each with the hash of the thing that its edge leads to.
         records: How many leaves have postings.
         manifests: How many are manifests.
         unknown: How many are neither; a log that checks what it takes has none.
@@ -151,12 +150,9 @@ _SIGNED: Final = Role.SIGNED << PART_BITS
 
 
 def thing_hash(type_: str, id_: str, origin: str | None = None) -> int:
-    """The hash of a thing, HASH_BITS bits.
+    """The hash of a thing, HASH_BITS bits; its origin is None when it is of the indexed log.
 
-    Args:
-        type_: A `ThingType`, a kind of record, or ``key`` or ``key_name`` for what is revoked.
-        id_: Which one.
-        origin: The log that it is recorded in; None for the log that is indexed.
+    `type_` is a `ThingType`, a kind of record, or ``key`` or ``key_name`` for what is revoked.
     """
     digest = sha256(_spell(type_, id_, origin)).digest()
     return int.from_bytes(digest[:8], "big") >> (64 - HASH_BITS)
@@ -168,12 +164,9 @@ def posting(thing: int, role: Role, index: int) -> int:
 
 
 def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
-    """Makes the postings of consecutive leaves; about 4 µs a record.
+    """Makes the postings of consecutive leaves, `first` being the first; about 4 µs a record.
 
-    Args:
-        entries: The leaves, all of one part.
-        first: Leaf index of the first.
-        origin: The log's origin. A thing that states it is a thing of this log.
+    A thing that states the log's origin is a thing of this log.
 
     Raises:
         ValueError: If the leaves are not all of one part.

@@ -16,11 +16,7 @@ from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 
 
 def nodes_of(reader: IndexReader, nodes: Iterable[Node]) -> dict[Node, bytes]:
-    """Computes the hashes of perfect subtrees of a replica.
-
-    Raises:
-        DatabaseError: If a leaf is missing.
-    """
+    """Computes the hashes of perfect subtrees; raises `DatabaseError` if a leaf is missing."""
     tiles: dict[int, list[bytes]] = {}
     return {node: _node(reader, node, tiles) for node in nodes}
 

@@ -13,21 +13,18 @@ from typing import Final, NamedTuple
 from muniment.index.keys import KINDS, Role, thing_hash
 from muniment.index.reader import IndexReader
 from muniment.index.replicafacts import ReplicaFacts
-from muniment.index.summary import Summary, may_have, positions
+from muniment.index.search import MAX_EFFORT, Search, find_decisions
 from muniment.lineage.facts import Found, Ref, ref_of, signed_by
 from muniment.lineage.walk import Direction, steps
-from muniment.records.codec import parse_leaves
 from muniment.records.kinds import (
     Decision,
     Edge,
-    Entity,
     Outcome,
     Record,
     Revocation,
     Verification,
 )
 from muniment.tlog.encoding import FormatError, parse_decimal
-from muniment.tlog.tiles import TILE_WIDTH
 
 LIMIT: Final = 100
 """Records or edges in an answer, unless asked otherwise."""
@@ -42,22 +39,14 @@ MAX_DEPTH: Final = 1_024
 MAX_WALK: Final = 10_000
 """Edges that a walk visits, over all of its pages; a page walks again from the start."""
 
-MAX_EFFORT: Final = 256
-"""Entry bundles that one search looks into: a tenth of a second, as a rule."""
-
-_SUMMARIES: Final = 4096  # read together: 4 MB, a million records
 _KEYS: Final = 16  # postings looked at for a key: one is enough, unless hashes collide
 _MANY: Final = 1 << 14  # postings looked at in one statement
 
 
 class Entry(NamedTuple):
-    """A record of an answer.
+    """A record of an answer: its leaf's index and exact bytes, and the leaf parsed.
 
-    Attributes:
-        index: Its leaf.
-        data: The leaf, verbatim.
-        record: The leaf, parsed.
-        is_conflicting: Whether its producer used its id for another content as well.
+    `is_conflicting` says whether its producer used its id for another content as well.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
@@ -68,13 +57,9 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Records about a thing.
+    """Records about a thing, in the order of the log, of which exactly `size` leaves are reflected.
 
-    Attributes:
-        origin: The log's origin.
-        size: The answer reflects exactly the first `size` leaves.
-        entries: In the order of the log.
-        next: The `after` of the next page; None at the end.
+    `next` is the `after` of the next page; None at the end.
     """
 
     origin: str
@@ -83,53 +68,11 @@ class Answer:
     next: int | None
 
 
-class Search(NamedTuple):
-    """What decisions are looked for; None leaves a part open.
-
-    Attributes:
-        subject: Who asked.
-        resource: To what.
-        since: Made at this time or later, Unix milliseconds by the producer's clock.
-        until: Made before this time.
-    """
-
-    subject: Entity | None = None
-    resource: Entity | None = None
-    since: int | None = None
-    until: int | None = None
-
-    def may_be_in(self, summary: Summary) -> bool:
-        """Whether a bundle may hold what is looked for."""
-        if summary.latest < summary.earliest:
-            return False
-        if self.since is not None and summary.latest < self.since:
-            return False
-        if self.until is not None and summary.earliest >= self.until:
-            return False
-        return all(
-            thing is None or may_have(summary.things, positions(role, *thing))
-            for role, thing in (("subject", self.subject), ("resource", self.resource))
-        )
-
-    def finds(self, record: Record | None) -> bool:
-        """Whether a record is what is looked for."""
-        return (
-            isinstance(record, Decision)
-            and self.subject in (None, record.subject)
-            and self.resource in (None, record.resource)
-            and (self.since is None or record.time >= self.since)
-            and (self.until is None or record.time < self.until)
-        )
-
-
 class KeySeen(NamedTuple):
-    """Whether the log knows a key.
+    """The first leaf that a key signed, a manifest or a decision; None if there is none.
 
-    Attributes:
-        size: The answer reflects exactly the first `size` leaves.
-        index: The first leaf that it signed, a manifest or a decision; None if there is none.
-        first: The first leaf that was looked at: an index that was begun by an older version knows
-            keys from some leaf on.
+    Exactly `size` leaves are reflected. `first` is the first one that was looked at: an index that
+    was begun by an older version knows keys from some leaf on.
     """
 
     size: int
@@ -138,13 +81,9 @@ class KeySeen(NamedTuple):
 
 
 class Hop(NamedTuple):
-    """An edge of a walk.
+    """An edge of a walk: its leaf's index and exact bytes, and the leaf parsed.
 
-    Attributes:
-        index: Its leaf.
-        data: The leaf, verbatim.
-        edge: The leaf, parsed.
-        depth: Hops from the thing asked about to this edge's near end, plus one.
+    `depth` is hops from the thing asked about to this edge's near end, plus one.
     """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
@@ -155,15 +94,10 @@ class Hop(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Edges around a thing, nearest first.
+    """Edges around a thing, each once: by depth, by when things were reached, then as in the log.
 
-    Attributes:
-        origin: The log's origin.
-        size: The answer reflects exactly the first `size` leaves; so do all pages of one walk.
-        hops: By depth, then in the order in which things were reached, then of the log. Each edge
-            once, so that a cycle ends.
-        next: The token of the next page; None at the end.
-        is_cut: Whether the walk ended at MAX_WALK edges, and there are more.
+    All pages of one walk reflect exactly `size` leaves. `next` is the token of the next page; None
+    at the end. `is_cut` says that the walk ended at MAX_WALK edges, and there are more.
     """
 
     origin: str
@@ -174,101 +108,39 @@ class Walk:
 
 
 class Index:
-    """Answers from an open reader; belongs to its thread."""
+    """Answers from an open reader; belongs to its thread.
+
+    Each answer raises `FactsError` if the index reflects nothing yet, and `DatabaseError` if it
+    cannot be read. It has at most `limit` records or edges.
+    """
 
     def __init__(self, reader: IndexReader) -> None:
         """Takes an open reader."""
         self._reader = reader
 
     def decision(self, id_: str, *, after: int = -1, limit: int = LIMIT) -> Answer:
-        """Decisions of an id, edges from and to them, revocations of them.
-
-        Args:
-            id_: The id.
-            after: Only records with a greater leaf index.
-            limit: Most records.
-
-        Raises:
-            FactsError: If the index reflects nothing yet.
-            DatabaseError: If it cannot be read.
-        """
+        """Decisions of an id, edges from and to them, revocations of them, at leaves after one."""
         return self._about(Ref("decision", id_), after, limit)
 
     def execution(self, id_: str, *, after: int = -1, limit: int = LIMIT) -> Answer:
-        """Decisions that authorise a run, its outcomes, verifications, edges and revocations.
-
-        Args and Raises: As `decision`.
-        """
+        """Decisions that authorise a run, its outcomes, verifications, edges and revocations."""
         return self._about(Ref("run", id_), after, limit)
 
     def find(
         self, search: Search, *, after: int = -1, limit: int = LIMIT, effort: int = MAX_EFFORT
     ) -> Answer:
-        """Decisions by subject, resource and time.
+        """Decisions by subject, resource and time, at leaves after one.
 
-        Args:
-            search: What is looked for.
-            after: Only records with a greater leaf index.
-            limit: Most records.
-            effort: Most entry bundles that are looked into; a page may end before it is full.
-
-        Raises:
-            FactsError: If the index reflects nothing yet.
-            DatabaseError: If it cannot be read.
+        Looks into at most `effort` entry bundles; a page may end before it is full.
         """
         facts = ReplicaFacts(self._reader)
-        origin, size, _ = facts.head
-        found: list[Found[Record]] = []
-        at, last = after + 1, None
-        while at < size:
-            number = at // TILE_WIDTH
-            summaries = self._reader.summaries(number, number + _SUMMARIES)
-            for bundle in range(number, min(number + _SUMMARIES, -(-size // TILE_WIDTH))):
-                at = max(at, bundle * TILE_WIDTH)
-                end = min(size, (bundle + 1) * TILE_WIDTH)
-                summary = summaries.get(bundle)
-                if summary is None or search.may_be_in(summary):
-                    if not effort or len(found) >= limit:
-                        last = at - 1
-                        break
-                    effort -= 1
-                    leaves = self._reader.leaves(range(at, end))
-                    records = parse_leaves(list(leaves.values()))
-                    found += [
-                        Found(index, record)
-                        for index, record in zip(leaves, records, strict=True)
-                        if record is not None and search.finds(record)
-                    ]
-                at = end
-            if last is not None:
-                break
-        if len(found) > limit:
-            last = found[limit - 1].index
-        found = found[:limit]
-        leaves = self._reader.leaves([index for index, _ in found])
-        reused = self._reused(facts, [record for _, record in found])
-        return Answer(
-            origin,
-            size,
-            tuple(
-                [
-                    Entry(index, leaves[index], record, (record.producer, record.id) in reused)
-                    for index, record in found
-                ]
-            ),
-            last,
+        found, last = find_decisions(
+            self._reader, search, after=after, size=facts.head.size, limit=limit, effort=effort
         )
+        return self._answer(facts, found, last)
 
     def key(self, reference: str) -> KeySeen:
-        """Whether the log knows a key: by what it signed.
-
-        Args:
-            reference: The key, ``<key name>+<key ID>``.
-
-        Raises:
-            FactsError: If the index reflects nothing yet.
-            DatabaseError: If it cannot be read.
-        """
+        """Whether the log knows a key, ``<key name>+<key ID>``: by what it signed."""
         size = ReplicaFacts(self._reader).head.size
         thing = thing_hash("key", reference)
         found = self._reader.find(thing, Role.SIGNED, after=-1, size=size, limit=_KEYS)
@@ -291,19 +163,13 @@ class Index:
         limit: int = LIMIT,
         token: str | None = None,
     ) -> Walk:
-        """Walks the edges from a thing, breadth first.
+        """Walks the edges from a thing, breadth first, at most `depth` hops.
 
-        Args:
-            thing: Where to begin. Things of other logs are reported and not walked on from.
-            direction: Which way.
-            depth: Most hops.
-            limit: Most edges in this answer.
-            token: `Walk.next` of the page before, with the same other arguments.
+        Things of other logs are reported and not walked on from. `token` is the `Walk.next` of the
+        page before, with the same other arguments.
 
         Raises:
             FormatError: If the token is none of this index.
-            FactsError: If the index reflects nothing yet.
-            DatabaseError: If it cannot be read.
         """
         facts = ReplicaFacts(self._reader)
         start = 0
@@ -338,19 +204,21 @@ class Index:
             for index in indices
             if (record := records[index]) is not None and _is_about(record, thing, origin)
         ]
+        return self._answer(facts, found, indices[-1] if len(candidates) > limit else None)
+
+    def _answer(
+        self, facts: ReplicaFacts, found: Sequence[Found[Record]], last: int | None
+    ) -> Answer:
+        origin, size, _ = facts.head
         reused = self._reused(facts, [record for _, record in found])
         leaves = self._reader.leaves([index for index, _ in found])
-        return Answer(
-            origin,
-            size,
-            tuple(
-                [
-                    Entry(index, leaves[index], record, (record.producer, record.id) in reused)
-                    for index, record in found
-                ]
-            ),
-            indices[-1] if len(candidates) > limit else None,
+        entries = tuple(
+            [
+                Entry(index, leaves[index], record, (record.producer, record.id) in reused)
+                for index, record in found
+            ]
         )
+        return Answer(origin, size, entries, last)
 
     def _candidates(self, thing: int, after: int, size: int, limit: int) -> set[int]:
         """Leaves that may be about a thing: the first `limit` of them, and maybe more."""

@@ -6,17 +6,17 @@ follower goes on writing, and no transaction has to stay open.
 """
 
 import sqlite3
-from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise, starmap
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
+from muniment.index.bundles import Bundles, LeafReader
 from muniment.index.keys import LOCAL_MASK, PART_BITS, ROLE_BITS, THING_SHIFT, Role
+from muniment.index.known import Known
 from muniment.index.schema import (
     APPLICATION_ID,
     HAS_HEADS,
@@ -27,21 +27,10 @@ from muniment.index.schema import (
 )
 from muniment.index.stillfile import open_replica
 from muniment.index.summary import Summary
-from muniment.lineage.facts import ROLES, FactsHead, Interval, Page
+from muniment.lineage.facts import FactsHead, Interval
 from muniment.local.sqlitefile import CACHE_KIBIBYTES, DatabaseError
-from muniment.records.manifest import MANIFEST, MAX_BATCH_RECORDS
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.note import VKey, parse_vkey
-from muniment.tlog.tiles import TILE_WIDTH
-
-if TYPE_CHECKING:
-    from muniment.records.kinds import Record
-
-CACHE_BYTES: Final = 32 << 20
-"""Bytes of entry bundles kept in memory: about 200 of usual size, at least the last one used."""
-
-KEPT_RECORDS: Final = 8_192
-"""Parsed records, and postings, that a reader keeps for the next question: some 15 MB."""
 
 _ROLE_MASK: Final = (1 << ROLE_BITS) - 1
 
@@ -65,8 +54,6 @@ _MANY: Final = (
     f" AND thing.value << {THING_SHIFT} | ?5"
     f" WHERE n << {PART_BITS} | (entry & {LOCAL_MASK}) < ?6 LIMIT ?7"
 )
-
-
 _FROM: Final = Role.FROM << PART_BITS
 _REACH: Final = (
     "WITH RECURSIVE part(n) AS MATERIALIZED"  # noqa: S608 - constants
@@ -80,109 +67,24 @@ _REACH: Final = (
 )
 
 
-class Bundles(Protocol):
-    """Where the records are."""
-
-    def bundle(self, index: int) -> bytes:
-        """The entry bundle at an index, as it stands now: at least what was visible when asked for.
-
-        Raises:
-            DatabaseError: If it is not there.
-        """
-        ...
-
-
 class Posting(NamedTuple):
-    """A candidate.
-
-    Attributes:
-        thing: Position of the thing in what was asked for.
-        role: What the leaf is to it.
-        index: The leaf.
-    """
+    """A candidate: a leaf, and its role for the thing at a position in what was asked for."""
 
     thing: int
     role: int
     index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
 
 
-class _Bundle:
-    """An entry bundle, walked only as far as somebody has asked: most look for one entry."""
+class IndexReader:
+    """Reads one index file; close it before its writer, if that is in this process.
 
-    __slots__ = ("_starts", "data")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self._starts = [0]  # of the frames seen so far, and of the one after them
-
-    def has(self, at: int) -> bool:
-        """Whether there is an entry at a position."""
-        starts, data = self._starts, self.data
-        start, most = starts[-1], len(data) - 2
-        while len(starts) <= at + 1:
-            if start > most:
-                return False
-            start += 2 + (data[start] << 8 | data[start + 1])
-            starts.append(start)
-        return starts[at + 1] <= len(data)
-
-    def find(self, beginning: bytes, first: int, end: int) -> int | None:
-        """The first position in [first, end) whose entry begins with some bytes; `has(end - 1)`."""
-        self.has(end - 1)
-        at = self.data.find(beginning, self._starts[first])
-        while at >= 0:
-            position = bisect_right(self._starts, at - 2) - 1
-            if position >= end:
-                return None
-            if self._starts[position] == at - 2:
-                return position
-            at = self.data.find(beginning, at + 1)
-        return None
-
-    def entry(self, at: int) -> bytes:
-        """The entry at a position where there is one."""
-        return self.data[self._starts[at] + 2 : self._starts[at + 1]]
-
-
-class Known:
-    """What was read of a log before: leaves do not change, so it stays true as the log grows.
-
-    Attributes:
-        records: Leaves, parsed; None for what is no valid record.
-        size: The size at which postings were read.
-        read: Hashes of things whose postings are all known.
-        near: Leaves by a thing's hash and a role.
-        pages: Whole answers, by role, then by key.
+    Every question raises `DatabaseError` if the file cannot be read or contradicts itself.
+    Questions at a `size` are answered as if the log had only that many leaves. `leaves` and
+    `manifest_after` are those of `bundles.LeafReader`.
     """
 
-    __slots__ = ("near", "pages", "read", "records", "size")
-
-    def __init__(self) -> None:
-        self.records: dict[int, Record | None] = {}
-        self.size = 0
-        self.read: set[int] = set()
-        self.near: dict[tuple[int, int], list[int]] = {}
-        self.pages: dict[str, dict[Any, Page[Any]]] = {role: {} for role in ROLES}
-
-    def at(self, size: int) -> None:
-        """Prepares for questions at a size, and lets go of what has become too much to keep."""
-        if len(self.records) > KEPT_RECORDS:
-            self.records = {}
-        answers = max(len(self.near), *map(len, self.pages.values()))
-        if self.size != size or answers > KEPT_RECORDS:
-            self.size, self.read, self.near = size, set(), {}
-            self.pages = {role: {} for role in ROLES}
-
-
-class IndexReader:
-    """Reads one index file; close it before its writer, if that is in this process."""
-
     def __init__(self, path: Path, bundles: Bundles | None = None) -> None:
-        """Opens the file.
-
-        Args:
-            path: The index.
-            bundles: Where the records are; None for a replica, which holds them.
+        """Opens the file; `bundles` holds the records, unless it is a replica, which does itself.
 
         Raises:
             DatabaseError: If there is no index at the path, or no records come with it.
@@ -205,10 +107,10 @@ class IndexReader:
         except BaseException:
             self._connection.close()
             raise
-        self._bundles: Bundles = bundles or self
-        self._cache: OrderedDict[int, _Bundle] = OrderedDict()
-        self._cached = 0  # bytes
         self._has: set[str] = set()
+        leaves = LeafReader(path, bundles or self)
+        self.leaves = leaves.leaves
+        self.manifest_after = leaves.manifest_after
         self.known: Final = Known()
 
     def __enter__(self) -> Self:
@@ -227,28 +129,16 @@ class IndexReader:
         self._connection.close()
 
     def state(self) -> IndexState:
-        """How far the index is now.
-
-        Raises:
-            DatabaseError: If it cannot be read or contradicts itself.
-        """
+        """How far the index is now."""
         return state_of(self._one(f"SELECT {STATE} FROM state"), self.path)  # noqa: S608 - a constant
 
     def head(self) -> FactsHead | None:
-        """What answers reflect now; None while nothing is verified. Cheaper than `state`.
-
-        Raises:
-            DatabaseError: If it cannot be read.
-        """
+        """What answers reflect now; None while nothing is verified. Cheaper than `state`."""
         row = self._one("SELECT origin, size, time FROM state WHERE note IS NOT NULL")
         return None if row is None else FactsHead(*row)
 
     def gateways(self) -> tuple[VKey, ...] | None:
-        """The gateways whose word counts for who reads this replica; None when none are kept.
-
-        Raises:
-            DatabaseError: If they cannot be read.
-        """
+        """The gateways whose word counts for who reads this replica; None when none are kept."""
         if not self._knows(HAS_HEADS):
             return None
         rows = self._all("SELECT vkey FROM gateway ORDER BY vkey")
@@ -258,15 +148,7 @@ class IndexReader:
             raise DatabaseError(f"{self.path}: {error}") from error
 
     def intervals(self, indices: Iterable[int], *, size: int) -> list[Interval]:
-        """When the log took some leaves, as far as the heads that were followed tell.
-
-        Args:
-            indices: The leaves.
-            size: Only heads up to this size.
-
-        Raises:
-            DatabaseError: If the file cannot be read.
-        """
+        """When the log took some leaves, as far as the followed heads up to a size tell."""
         if not self._knows(HAS_HEADS):
             head = self.head()
             return [Interval(None, head.time or None if head else None) for _ in indices]
@@ -290,71 +172,25 @@ class IndexReader:
         return found
 
     def keys_from(self, size: int) -> int:
-        """From which leaf on keys are found by what they signed; `size` if from none.
-
-        Raises:
-            DatabaseError: If it cannot be read.
-        """
+        """From which leaf on keys are found by what they signed; `size` if from none."""
         if not self._knows(HAS_SUMMARIES):
             return size
         row = self._one("SELECT keys_from FROM noted")
         return size if row is None else min(size, int(row[0]))
 
     def summaries(self, first: int, end: int) -> dict[int, Summary]:
-        """What the bundles [first, end) are about, by number; those without a summary are left out.
-
-        Raises:
-            DatabaseError: If they cannot be read.
-        """
+        """What the bundles [first, end) are about, by number, where there is a summary."""
         if not self._knows(HAS_SUMMARIES):
             return {}
         rows = self._all("SELECT * FROM summary WHERE idx >= ? AND idx < ?", (first, end))
         return {row[0]: Summary(*row) for row in rows}
 
-    def manifest_after(self, index: int, *, size: int) -> tuple[int, bytes] | None:
-        """The first manifest behind a leaf, with its own leaf index; None if none is near enough.
-
-        Args:
-            index: The leaf.
-            size: Only leaves with a smaller index.
-
-        Raises:
-            DatabaseError: If the file cannot be read.
-        """
-        at = index
-        last = min(size, index + MAX_BATCH_RECORDS + 1)
-        while at < last:
-            number, first = divmod(at, TILE_WIDTH)
-            width = min(TILE_WIDTH, size - number * TILE_WIDTH)
-            bundle = self._bundle(number, width - 1)
-            position = bundle.find(MANIFEST, first, width)
-            if position is not None:
-                found = number * TILE_WIDTH + position
-                return (found, bundle.entry(position)) if found < last else None
-            at = (number + 1) * TILE_WIDTH
-        return None
-
     def is_condemned(self) -> bool:
-        """Whether the index holds proof that the log's key signed two histories.
-
-        Raises:
-            DatabaseError: If it cannot be read.
-        """
+        """Whether the index holds proof that the log's key signed two histories."""
         return self._one("SELECT 1 FROM misbehaviour") is not None
 
     def find(self, thing: int, role: Role, *, after: int, size: int, limit: int) -> list[int]:
-        """The leaves that may play one role for one thing, in order.
-
-        Args:
-            thing: The thing's hash.
-            role: The role.
-            after: Only leaves with a greater index; -1 for all.
-            size: Only leaves with a smaller index.
-            limit: At most so many.
-
-        Raises:
-            DatabaseError: If the file cannot be read.
-        """
+        """The first `limit` leaves after one that may play a role for a thing's hash, in order."""
         first = after + 1
         if first >= size:
             return []
@@ -376,9 +212,6 @@ class IndexReader:
             roles: The first and the last role, inclusive.
             size: Only leaves with a smaller index.
             limit: At most so many in all; as many mean that there may be more.
-
-        Raises:
-            DatabaseError: If the file cannot be read.
         """
         if not things or not size:
             return []
@@ -388,36 +221,15 @@ class IndexReader:
         return list(starmap(Posting, rows))
 
     def reach(self, things: Sequence[int], *, size: int, limit: int) -> list[int]:
-        """Some things, and what the edges from them lead to, and so on; nearest first.
+        """At most `limit` things: some, and what the edges from them lead to, and so on.
 
-        Args:
-            things: The things' hashes.
-            size: Only edges at leaves with a smaller index.
-            limit: At most so many things in all.
-
-        Returns:
-            Hashes, each once.
-
-        Raises:
-            DatabaseError: If the file cannot be read.
+        Things are hashes, each once in the answer, nearest first.
         """
         if not size:
             return list(things[:limit])
         listed = msgspec.json.encode(things).decode("ascii")
         rows = self._all(_REACH, (size - 1 >> PART_BITS, listed, size, limit))
         return [thing for (thing,) in rows]
-
-    def leaves(self, indices: Iterable[int]) -> Mapping[int, bytes]:
-        """The leaves at some indices, each bundle read once.
-
-        Raises:
-            DatabaseError: If one is not there.
-        """
-        found: dict[int, bytes] = {}
-        for index in sorted(set(indices)):
-            number, at = divmod(index, TILE_WIDTH)
-            found[index] = self._bundle(number, at).entry(at)
-        return found
 
     def bundle(self, index: int) -> bytes:
         """The bundle that a replica holds; see `Bundles`."""
@@ -426,24 +238,6 @@ class IndexReader:
             raise DatabaseError(f"{self.path}: entry bundle {index} is missing")
         data: bytes = row[0]
         return data
-
-    def _bundle(self, number: int, at: int) -> "_Bundle":
-        """The bundle with this number, which has an entry `at`."""
-        known = self._cache.get(number)
-        if known is not None and known.has(at):
-            self._cache.move_to_end(number)
-            return known
-        bundle = _Bundle(self._bundles.bundle(number))
-        if not bundle.has(at):
-            raise DatabaseError(f"{self.path}: entry bundle {number} ends before entry {at}")
-        if known is not None:  # the partial bundle, as it was earlier
-            self._cached -= len(known.data)
-        self._cache[number] = bundle
-        self._cache.move_to_end(number)
-        self._cached += len(bundle.data)
-        while self._cached > CACHE_BYTES and len(self._cache) > 1:
-            self._cached -= len(self._cache.popitem(last=False)[1].data)
-        return bundle
 
     def _knows(self, question: str) -> bool:
         """Whether the file is of a version with some tables; a follower may bring it up to date."""

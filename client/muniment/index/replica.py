@@ -24,7 +24,7 @@ MAX_PAUSE: Final = 60.0
 
 
 class Watched(NamedTuple):
-    """What a replica follows.
+    """What a replica follows: the log at a URL, of one origin if that is given.
 
     Attributes:
         url: The log's base URL.
@@ -55,21 +55,13 @@ async def follow_once(
     progress: Progress,
     first_use: Callable[[], object] = lambda: None,
 ) -> Round:
-    """Brings a replica up to the log's checkpoint, once.
+    """Brings a replica, created when absent, up to the log's checkpoint, once.
 
-    Args:
-        watched: The log.
-        path: The replica; created when absent.
-        progress: Told how far it is.
-        first_use: Called when the replica knows no checkpoint yet, so that the log's is trusted.
+    `first_use` is called when the replica knows no checkpoint yet, so that the log's is trusted.
 
     Raises:
-        Unreachable, Refused: If the log cannot be reached.
-        VerificationError, FormatError, BadAnswer: If what it says cannot be verified.
-        StaleCheckpoint: If it shows an older checkpoint than before.
-        ProvenMisbehaviour: If its own signatures prove that it has two histories.
         InputError: If what the replica keeps is not signed by the log's keys.
-        DatabaseError, FatalDatabaseError: If the file cannot be used.
+        MunimentError: What `Follower.step` raises.
     """
     store = await _opened(watched, path, first_use)
     try:
@@ -95,14 +87,14 @@ async def keep_following(
     progress: Progress,
     first_use: Callable[[], object] = lambda: None,
 ) -> None:
-    """Keeps a replica up to date until cancelled.
+    """Keeps a replica, created when absent, up to date until cancelled.
 
     What a log cannot give or cannot show to be true now, it may later: such rounds are told and
     tried again, less and less often. Proven misbehaviour and a file that cannot be used end it.
 
     Args:
         watched: The log.
-        path: The replica; created when absent.
+        path: The replica.
         interval: Seconds between rounds.
         reached: Told of every round that went well.
         trouble: Told of every round that did not.

@@ -50,14 +50,13 @@ _LEAST: Final = 4_096
 
 
 class ReplicaFacts(Facts):
-    """Facts at the size that an index has now; uses the reader, and so belongs to its thread."""
+    """Facts at the size that an index has now; uses the reader, and so belongs to its thread.
+
+    Whatever cannot be read raises `FactsError`.
+    """
 
     def __init__(self, reader: IndexReader, *, size: int | None = None) -> None:
-        """Takes an open reader.
-
-        Args:
-            reader: The index.
-            size: An earlier size to answer at; None for what is visible now.
+        """Takes an open reader; answers at what is visible now, or at an earlier size.
 
         Raises:
             FactsError: If the index reflects nothing yet, or less than `size`, or holds proof that
@@ -89,11 +88,7 @@ class ReplicaFacts(Facts):
 
     @property
     def gateways(self) -> tuple[VKey, ...] | None:
-        """The gateways whose word counts by this replica's configuration; None without one.
-
-        Raises:
-            FactsError: If they cannot be read.
-        """
+        """The gateways whose word counts by this replica's configuration; None without one."""
         try:
             return self._reader.gateways()
         except DatabaseError as error:
@@ -114,11 +109,7 @@ class ReplicaFacts(Facts):
             raise FactsError(f"{path}: was not verified by this policy: {error}") from error
 
     def records(self, indices: Sequence[int]) -> dict[int, Record | None]:
-        """Records by leaf index; None for a leaf that is no valid record.
-
-        Raises:
-            FactsError: If they cannot be read.
-        """
+        """Records by leaf index; None for a leaf that is no valid record."""
         self._load(indices)
         return {index: self._known.records[index] for index in indices}
 
@@ -254,8 +245,7 @@ class ReplicaFacts(Facts):
     def _read_ahead(self, hashes: Sequence[int]) -> bool:
         """Makes the postings of some things known, and of things that edges lead to from them.
 
-        Returns:
-            False if they are too many at once; then those of these things may be unknown.
+        Returns False if they are too many at once; then those of these things may be unknown.
         """
         near, read, size = self._known.near, self._known.read, self._head.size
         if len(near) > CACHED_RECORDS:

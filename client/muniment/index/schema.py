@@ -107,10 +107,10 @@ STATE: Final = "origin, size, peaks, note, time, pending, pending_peaks, unknown
 
 
 class IndexState(NamedTuple):
-    """How far an index is.
+    """How far an index of a log is; the origin is None while nothing was indexed.
 
     Attributes:
-        origin: The log; None while nothing was indexed.
+        origin: The log.
         verified: Compact range of the leaves that answers reflect.
         checkpoint: What vouches for them, verified when it was stored; None while nothing does.
         time: When that log was known to have this size, Unix seconds; 0 when nobody says.
@@ -132,10 +132,10 @@ class IndexState(NamedTuple):
 
 
 def state_of(row: Sequence[object] | None, what: object) -> IndexState:
-    """Makes the state of a row with the columns `STATE`.
+    """Makes the state of a row with the columns `STATE`; `what` names the file.
 
     Raises:
-        DatabaseError: If there is none, or it contradicts itself; names the file.
+        DatabaseError: If there is none, or it contradicts itself.
     """
     try:
         if row is None:
@@ -165,11 +165,7 @@ def state_of(row: Sequence[object] | None, what: object) -> IndexState:
 
 
 def range_of(size: int, peaks: bytes) -> CompactRange:
-    """Restores a stored compact range.
-
-    Raises:
-        ValueError: If the peaks are not those of a range of this size.
-    """
+    """Restores a stored compact range; ValueError if the peaks are not those of that size."""
     if len(peaks) % HASH_SIZE:
         raise ValueError("peaks are not hashes")
     hashes = split_hashes(peaks)

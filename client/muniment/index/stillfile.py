@@ -28,11 +28,7 @@ class Still:
         self._seen = self._look()
 
     def check(self) -> None:
-        """Makes sure of it.
-
-        Raises:
-            DatabaseError: If it may have changed.
-        """
+        """Raises `DatabaseError` if the file may have changed."""
         if self._look() != self._seen or _size(self._log):
             raise DatabaseError(f"{self._path}: was written to while it was read; read it again")
 

@@ -73,7 +73,11 @@ class Chunk:
 
 
 class IndexStore:
-    """The writing side of one index file, on a thread of its own. Use `open`, then `close`."""
+    """The writing side of one index file, on a thread of its own. Use `open`, then `close`.
+
+    What is stored raises `FatalDatabaseError` if the disk's state is unknown, and `DatabaseError`
+    if the file contradicts itself.
+    """
 
     def __init__(self, writer: Writer, *, keeps_bundles: bool) -> None:
         """Takes over an opened writer."""
@@ -84,9 +88,7 @@ class IndexStore:
     async def open(cls, path: Path, *, keeps_bundles: bool) -> "IndexStore":
         """Locks, opens and migrates an index, creating it (not its folder) when absent.
 
-        Args:
-            path: The file.
-            keeps_bundles: Whether it is a replica, which holds the records too.
+        `keeps_bundles` says that it is a replica, which holds the records too.
 
         Raises:
             DatabaseError: If it is in use, no index, of a newer version, or of the other sort.
@@ -124,11 +126,7 @@ class IndexStore:
         await self._writer.close()
 
     async def state(self) -> IndexState:
-        """How far the index is.
-
-        Raises:
-            DatabaseError: If the file contradicts itself.
-        """
+        """How far the index is."""
 
         def work(db: sqlite3.Connection) -> IndexState:
             return state_of(db.execute(f"SELECT {STATE} FROM state").fetchone(), self.path)  # noqa: S608 - a constant
@@ -136,23 +134,14 @@ class IndexStore:
         return await self._writer.run(work)
 
     async def trust(self) -> TrustState | None:
-        """The checkpoint that the next one is compared with, and what was proven; None at first.
-
-        Raises:
-            DatabaseError: If the file contradicts itself.
-        """
+        """The checkpoint that the next one is compared with, and what was proven; None at first."""
         checkpoint = (await self.state()).checkpoint
         if checkpoint is None:
             return None
         return TrustState(checkpoint, await self._writer.run(_misbehaviour))
 
     async def add(self, chunk: Chunk) -> None:
-        """Stores a chunk as pending.
-
-        Raises:
-            DatabaseError: If the file is not where the chunk begins.
-            FatalDatabaseError: If the disk's state is unknown.
-        """
+        """Stores a chunk as pending; raises `DatabaseError` if the file is not where it begins."""
         part = chunk.before.size >> PART_BITS
         if chunk.after.size > (part + 1) * PART:
             raise ValueError("a chunk must lie within one part")
@@ -210,7 +199,6 @@ class IndexStore:
 
         Raises:
             ValueError: If the checkpoint is of another log, or is not that of the pending leaves.
-            FatalDatabaseError: If the disk's state is unknown.
         """
         note, head = cosigned.signed.encode(), head_of(cosigned, now)
 
@@ -234,11 +222,7 @@ class IndexStore:
         await self._writer.run(work)
 
     async def drop_pending(self) -> None:
-        """Forgets what nothing vouches for; what is verified stays as it is.
-
-        Raises:
-            FatalDatabaseError: If the disk's state is unknown.
-        """
+        """Forgets what nothing vouches for; what is verified stays as it is."""
 
         def work(db: sqlite3.Connection) -> None:
             size, pending = db.execute("SELECT size, pending FROM state").fetchone()
@@ -262,11 +246,7 @@ class IndexStore:
         await self._writer.run(work)
 
     async def condemn(self, misbehaviour: Misbehaviour) -> None:
-        """Keeps the proof that the log's key signed two histories; the first one stays.
-
-        Raises:
-            FatalDatabaseError: If the disk's state is unknown.
-        """
+        """Keeps the proof that the log's key signed two histories; the first one stays."""
         row = (
             misbehaviour.kind,
             msgspec.json.encode([note.decode() for note in misbehaviour.notes]),
@@ -284,11 +264,7 @@ class IndexStore:
         await self._writer.run(work)
 
     async def suspect(self, sentence: str, shown: CosignedCheckpoint) -> None:
-        """Keeps a checkpoint that did not verify against the leaves, with the trusted one.
-
-        Raises:
-            FatalDatabaseError: If the disk's state is unknown.
-        """
+        """Keeps a checkpoint that did not verify against the leaves, with the trusted one."""
         note = shown.signed.encode()
 
         def work(db: sqlite3.Connection) -> None:
@@ -305,11 +281,7 @@ class IndexStore:
         await self._writer.run(work)
 
     async def trust_gateways(self, vkeys: Sequence[str]) -> None:
-        """Keeps whose word counts for who reads this replica, instead of who was kept before.
-
-        Raises:
-            FatalDatabaseError: If the disk's state is unknown.
-        """
+        """Keeps whose word counts for who reads this replica, instead of who was kept before."""
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM gateway")
@@ -330,9 +302,8 @@ class IndexStore:
     async def clear(self, *, evidence: bool = False) -> None:
         """Forgets everything, to build the index again.
 
-        Args:
-            evidence: Whether to forget proofs and suspicions, too: for a log's own index, whose
-                owner has been told of them.
+        With `evidence`, proofs and suspicions, too: for a log's own index, whose owner has been
+        told of them.
         """
 
         def work(db: sqlite3.Connection) -> None:

@@ -18,13 +18,9 @@ _ONE: Final = ord("1")
 
 
 class Summary(NamedTuple):
-    """What a bundle's records are about.
+    """What a bundle's records are about: the filter, and the least and greatest `time`.
 
-    Attributes:
-        bundle: The bundle's number.
-        earliest: The least `time` of its records, Unix milliseconds.
-        latest: The greatest.
-        things: The filter.
+    Times are Unix milliseconds.
     """
 
     bundle: int

@@ -18,9 +18,9 @@ from muniment.index.query import (
     MAX_LIMIT,
     Answer,
     KeySeen,
-    Search,
     Walk,
 )
+from muniment.index.search import Search
 from muniment.lineage.facts import Ref
 from muniment.lineage.walk import Direction
 from muniment.records.kinds import Entity, ThingType

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from muniment.index.bundles import Bundles
 from muniment.index.query import Index
-from muniment.index.reader import Bundles, IndexReader
+from muniment.index.reader import IndexReader
 from muniment.lineage.facts import FactsError
 from muniment.local.logs import event
 from muniment.local.outside import Contained

@@ -1,0 +1,96 @@
+"""Decisions by subject, resource and time: one bundle after another, but for those summed up."""
+
+from typing import Final, NamedTuple
+
+from muniment.index.reader import IndexReader
+from muniment.index.summary import Summary, may_have, positions
+from muniment.lineage.facts import Found
+from muniment.records.codec import parse_leaves
+from muniment.records.kinds import Decision, Entity, Record
+from muniment.tlog.tiles import TILE_WIDTH
+
+MAX_EFFORT: Final = 256
+"""Entry bundles that one search looks into: a tenth of a second, as a rule."""
+
+_SUMMARIES: Final = 4096  # read together: 4 MB, a million records
+
+
+class Search(NamedTuple):
+    """What decisions are looked for: who asked, to what, and when; None leaves a part open.
+
+    [since, until) is in Unix milliseconds by the producer's clock.
+    """
+
+    subject: Entity | None = None
+    resource: Entity | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def may_be_in(self, summary: Summary) -> bool:
+        """Whether a bundle may hold what is looked for."""
+        if summary.latest < summary.earliest:
+            return False
+        if self.since is not None and summary.latest < self.since:
+            return False
+        if self.until is not None and summary.earliest >= self.until:
+            return False
+        return all(
+            thing is None or may_have(summary.things, positions(role, *thing))
+            for role, thing in (("subject", self.subject), ("resource", self.resource))
+        )
+
+    def finds(self, record: Record | None) -> bool:
+        """Whether a record is what is looked for."""
+        return (
+            isinstance(record, Decision)
+            and self.subject in (None, record.subject)
+            and self.resource in (None, record.resource)
+            and (self.since is None or record.time >= self.since)
+            and (self.until is None or record.time < self.until)
+        )
+
+
+def find_decisions(
+    reader: IndexReader, search: Search, *, after: int, size: int, limit: int, effort: int
+) -> tuple[list[Found[Record]], int | None]:
+    """Finds the decisions among the leaves (after, size), at most `limit` of them.
+
+    Looks into at most `effort` entry bundles, so fewer may be found than there are.
+
+    Returns:
+        The decisions, and the last leaf that was looked at; None if that was the last of all.
+
+    Raises:
+        DatabaseError: If the index cannot be read.
+    """
+    found: list[Found[Record]] = []
+    summaries: dict[int, Summary] = {}
+    known = 0  # the first bundle whose summary was not read yet
+    start = min(after + 1, size)
+    for bundle in range(start // TILE_WIDTH, -(-size // TILE_WIDTH)):
+        if bundle >= known:
+            known = bundle + _SUMMARIES
+            summaries = reader.summaries(bundle, known)
+        summary = summaries.get(bundle)
+        if summary is not None and not search.may_be_in(summary):
+            continue
+        first = max(start, bundle * TILE_WIDTH)
+        if first == size:
+            break
+        if not effort or len(found) >= limit:
+            return _cut(found, limit, first - 1)
+        effort -= 1
+        leaves = reader.leaves(range(first, min(size, (bundle + 1) * TILE_WIDTH)))
+        records = parse_leaves(list(leaves.values()))
+        found += [
+            Found(index, record)
+            for index, record in zip(leaves, records, strict=True)
+            if record is not None and search.finds(record)
+        ]
+    return _cut(found, limit, None)
+
+
+def _cut(
+    found: list[Found[Record]], limit: int, last: int | None
+) -> tuple[list[Found[Record]], int | None]:
+    return found[:limit], found[limit - 1].index if len(found) > limit else last
