@@ -54,10 +54,7 @@ async def serve(
 ) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight finish first.
 
-    Args:
-        config: The configuration.
-        ready: Called with the URL once requests are taken.
-        clock: Gives the time in Unix seconds.
+    `ready` is called with the URL once requests are taken; the clock gives Unix seconds.
 
     Raises:
         DatabaseError: If the database cannot be used.
@@ -120,14 +117,8 @@ def build(
 ) -> Parts:
     """Builds the parts of a witness, each after those that it uses; nothing runs yet.
 
-    Args:
-        config: The configuration.
-        store: The database.
-        network: The transport.
-        metrics: Where to count.
-        clock: Gives Unix seconds.
-        cosigner: What moves heads already, when these parts replace others; it goes on by the
-            suspensions that it had until `obey` gives it those of the new parts.
+    The clock gives Unix seconds. A cosigner that moves heads already, when these parts replace
+    others, goes on by the suspensions that it had until `obey` gives it those of the new parts.
     """
     logs, options, peers = config.logs, config.options, config.peers
     limits = config.file.gossip

@@ -136,12 +136,9 @@ class WitnessFile(ServiceFile, frozen=True, kw_only=True):
 class LogOptions:
     """How one log is watched.
 
-    Attributes:
-        url: Where it is read, without a final slash; None when it is not.
-        period: Longest time between two looks, in seconds.
-        cosign: Whether heads that were read are cosigned.
-        max_age: Age of the newest head that raises an alarm, in seconds.
-        acknowledged: Hashes (hexadecimal) of evidence that the operator acknowledged.
+    The URL has no final slash, and is None when the log is not read; `period` (longest time
+    between two looks) and `max_age` (of the newest head, before an alarm) are in seconds; hashes
+    of acknowledged evidence are hexadecimal.
     """
 
     url: str | None = None
@@ -153,13 +150,7 @@ class LogOptions:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another witness.
-
-    Attributes:
-        name: Its key name.
-        verifiers: Its keys; at least one.
-        url: Its monitoring prefix, without a final slash.
-    """
+    """Another witness: at least one key; its monitoring prefix without a final slash."""
 
     name: str
     verifiers: tuple[Verifier, ...]
@@ -168,16 +159,9 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class WitnessConfig:
-    """A configuration that was checked, with the keys read.
+    """A configuration that was checked, with the keys read in the file's order.
 
-    Attributes:
-        path: The file.
-        file: The file's other values.
-        signers: The witness's keys in the file's order.
-        logs: The known logs by origin.
-        options: How each of them is watched, by origin.
-        peers: The peers.
-        tokens: Read tokens of logs, by the URLs at which those are read.
+    Read tokens of logs are by the URLs at which those are read; logs and their options by origin.
     """
 
     path: Path

@@ -32,12 +32,7 @@ RELOADED: Final = frozenset({"log", "peer", "outgoing", "key_passphrase_file"})
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a witness that a configuration decides; see `app.build`.
-
-    Attributes:
-        watch: What works without being asked.
-        routes: What answers public requests.
-    """
+    """The parts of a witness that a configuration decides: what works unasked, and what answers."""
 
     watch: Watch
     routes: App
@@ -60,11 +55,8 @@ class Running:
     ) -> None:
         """Takes the parts over; `start` begins.
 
-        Args:
-            parts: What to begin with.
-            rebuild: Makes the parts of another configuration, with the same cosigner.
-            network: The transport of all parts.
-            tasks: The group that ends the process when a task fails.
+        `rebuild` makes the parts of another configuration, with the same cosigner and transport. A
+        task of the group that fails ends the process.
         """
         self._parts = parts
         self._rebuild = rebuild
@@ -125,12 +117,12 @@ class Running:
 
         async def status(_: Request) -> Response:
             watch = self._parts.watch
-            told = {
+            answer = {
                 "configuration": self._in_force.told(),
-                "database": _told_of(watch.store.past),
+                "database": _describe(watch.store.past),
                 **status_of(watch),
             }
-            return json_response(told)
+            return json_response(answer)
 
         async def reload(_: Request) -> Response:
             try:
@@ -138,20 +130,21 @@ class Running:
             except Exception as error:
                 self._in_force.refused(str(error))
                 raise Problem(409, "not-reloaded", str(error)) from error
-            return json_response(_in_force(self._parts.config))
+            return json_response(
+                {
+                    "logs": sorted(self._parts.config.logs),
+                    "peers": sorted(peer.name for peer in self._parts.config.peers),
+                }
+            )
 
         app.route("GET", "/status", status)
         app.route("POST", "/reload", reload)
         return app
 
 
-def _in_force(config: WitnessConfig) -> Mapping[str, Any]:
-    return {"logs": sorted(config.logs), "peers": sorted(peer.name for peer in config.peers)}
-
-
-def _told_of(past: Past) -> Mapping[str, Any]:
+def _describe(past: Past) -> Mapping[str, Any]:
     time, command = past.made or (None, None)
-    return {"made": time, "by": command, "lost": past.loss, "settled": sorted(past.settled)}
+    return {"made": time, "by": command, "lost": past.loss, "settled": sorted(past.known)}
 
 
 def _reread(now: WitnessConfig) -> WitnessConfig:

@@ -30,10 +30,7 @@ _Change = Callable[[list[LogEntry]], list[LogEntry | None]]
 
 
 def add_log(path: Path, vkeys: Sequence[str], url: str | None, *, cosign: bool) -> str:
-    """Adds a log.
-
-    Returns:
-        Its origin.
+    """Adds a log; gives its origin.
 
     Raises:
         MunimentError: If a vkey is malformed, the log is known, or the file cannot be changed.
@@ -82,12 +79,7 @@ def rotate_log_key(path: Path, origin: str, add: Sequence[str], remove: Sequence
 
 
 def acknowledge(path: Path, origin: str, evidence: str) -> None:
-    """Acknowledges evidence against a log: the witness cosigns again in spite of it.
-
-    Args:
-        path: The configuration.
-        origin: The log.
-        evidence: Hash of the evidence, hexadecimal.
+    """Acknowledges evidence (hash, hexadecimal): the witness cosigns again in spite of it.
 
     Raises:
         MunimentError: If the log is not known, the hash is malformed or acknowledged already.

@@ -22,13 +22,9 @@ class RefusedError(MunimentError):
 
 
 class FeedResult(NamedTuple):
-    """What came of feeding a checkpoint.
+    """What came of feeding a checkpoint: the log-signed note, its size, the witness's old size.
 
-    Attributes:
-        note: The checkpoint with the log's signatures.
-        size: Its size.
-        old: The size that the witness had.
-        lines: The witness's cosignatures, unverified: the feeder may not know its keys.
+    The cosignature lines are unverified: the feeder may not know the witness's keys.
     """
 
     note: bytes

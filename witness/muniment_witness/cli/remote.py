@@ -31,10 +31,7 @@ async def read_status(transport: Transport, url: str) -> dict[str, Any]:
 
 
 async def read_all(transport: Transport, url: str) -> dict[str, bytes]:
-    """Reads the status, the latest checkpoints and all evidence of a witness.
-
-    Returns:
-        Contents by file name.
+    """Reads the status, the latest checkpoints and all evidence of a witness, by file name.
 
     Raises:
         UnreachableError: If it does not answer.

@@ -30,17 +30,8 @@ def init(
 ) -> tuple[VKey, ...]:
     """Writes keys, their database and witness.toml into a folder, which is made when absent.
 
-    Args:
-        folder: Where to write.
-        name: The witness's key name.
-        listen: `host:port`.
-        logs: vkeys of the logs to know; those of one name become one log.
-        algorithms: Which keys to make.
-        passphrase_file: File that holds `passphrase`, to be named in the configuration.
-        passphrase: Encrypts the keys.
-
-    Returns:
-        The vkeys of the witness.
+    Those of `logs` (vkeys) that have one name become one log. `passphrase` encrypts the keys; the
+    configuration names the file that holds it. Gives the vkeys of the witness.
 
     Raises:
         MunimentError: If a file exists already or cannot be written, or a vkey or

@@ -142,8 +142,8 @@ class Suspensions:
         filed = self._observations.evidence.get(origin)
         if not filed:
             return []
-        settled = self.acknowledged(origin)
-        return [each for each in filed.values() if each.hash.hex() not in settled]
+        acknowledged = self.acknowledged(origin)
+        return [each for each in filed.values() if each.hash.hex() not in acknowledged]
 
     def __call__(self, origin: str) -> Refusal | None:
         """Gives the reason why nothing is signed for an origin; None when it is not suspended."""

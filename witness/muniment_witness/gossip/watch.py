@@ -99,7 +99,7 @@ class Watch:
             if isinstance(outcome, Refusal):
                 continue
             await self.store.observations.save()
-            await self.store.settle(origin, self.clock())
+            await self.store.record_known(origin, self.clock())
             del self.suspensions.unknown[origin]
             head = self.store.head(origin)
             event(

@@ -26,28 +26,22 @@ from muniment_service.soundness import Findings, check_schema, check_structure, 
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.store.rows import (
     DamagedRowError,
+    HistoryRow,
     accepted_step,
     check_evidence,
+    check_latest,
     check_signatures,
     check_suspicion,
-    cosigned_note,
     signed_note,
 )
 
-_STEPS: Final = (
-    "SELECT origin, size, root, digest, old_size, proof, note FROM history"
-    " ORDER BY origin, size, digest"
-)
+HISTORY_ROWS: Final = "SELECT origin, size, root, digest, old_size, proof, note FROM history"
+"""The columns of a `HistoryRow`."""
 
 
 @dataclass(slots=True)
 class DatabaseReport(Findings):
-    """What a check found.
-
-    Attributes:
-        heads: Latest heads in the database.
-        steps: Steps of histories that were read; 0 in a quick check.
-    """
+    """What a check found: latest heads, and steps of histories that were read; 0 if quick."""
 
     heads: int = 0
     steps: int = 0
@@ -63,12 +57,7 @@ def check(
 ) -> DatabaseReport:
     """Checks the database of a witness; one that runs on it is not disturbed.
 
-    Args:
-        path: The file.
-        migrations: What makes its schema.
-        keys: The witness's keys.
-        logs: The logs it knows, by origin; the signatures of their keys are verified.
-        full: Read everything.
+    The signatures of the keys of `logs` are verified. `migrations` make the schema.
 
     Raises:
         DatabaseError: If there is no such database, or it cannot be opened.
@@ -115,7 +104,7 @@ def _heads(db: Connection, own: Sequence[Verifier], findings: Findings) -> dict[
     for origin, size, root, note, time in rows:
         heads[origin] = Head(size, root)
         with _named(findings, "head", origin):
-            cosigned_note(origin, heads[origin], note, time, own)
+            check_latest(origin, heads[origin], note, time=time, own=own)
     return heads
 
 
@@ -123,19 +112,17 @@ def _newest(db: Connection, heads: Mapping[str, Head], findings: Findings) -> No
     """Checks that the history of each log ends at its head, and that neither is alone."""
     for origin in heads.keys() | set(_origins(db)):
         with _named(findings, "head", origin):
-            steps = db.execute(
-                "SELECT size, root, digest, old_size, proof, note FROM history"
-                " WHERE origin = ? ORDER BY size DESC LIMIT 1",
-                (origin,),
-            ).fetchall()
+            newest = db.execute(
+                f"{HISTORY_ROWS} WHERE origin = ? ORDER BY size DESC LIMIT 1", (origin,)
+            ).fetchone()
             if origin not in heads:
                 raise DamagedRowError("there is a history, and no head")
-            if not steps:
+            if newest is None:
                 raise DamagedRowError("there is a head, and no history")
-            ((size, root, *rest),) = steps
-            if Head(size, root) != heads[origin]:
-                raise DamagedRowError(f"the history ends at another head, of size {size}")
-            accepted_step(origin, Head(size, root), *rest)
+            row = HistoryRow(*newest)
+            if row.head != heads[origin]:
+                raise DamagedRowError(f"the history ends at another head, of size {row.size}")
+            accepted_step(row)
 
 
 def _origins(db: Connection) -> Iterator[str]:
@@ -176,23 +163,24 @@ def _signatures(db: Connection, logs: Mapping[str, KnownLog], findings: Findings
 def _steps(db: Connection, report: DatabaseReport) -> None:
     """Checks every step of every history by itself, and that it leads on from the last."""
     origin, last, here = "", None, Head(0, EMPTY_ROOT)
-    for row_origin, size, root, digest, old_size, proof, note in db.execute(_STEPS):
+    for columns in db.execute(f"{HISTORY_ROWS} ORDER BY origin, size, digest"):
         report.steps += 1
-        head = Head(size, root)
-        if row_origin != origin:
+        row = HistoryRow(*columns)
+        if row.origin != origin:
             # The steps before the oldest one that is kept are forgotten.
-            origin, last, here = row_origin, Head(0, EMPTY_ROOT) if not old_size else None, head
-        elif size != here.size:
-            last, here = here, head
-        with _named(report, "history", f"{origin}, size {size}"):
-            step = accepted_step(origin, head, digest, old_size, proof, note)
-            if head != here:
+            last = None if row.old_size else Head(0, EMPTY_ROOT)
+            origin, here = row.origin, row.head
+        elif row.size != here.size:
+            last, here = here, row.head
+        with _named(report, "history", f"{origin}, size {row.size}"):
+            step = accepted_step(row)
+            if row.head != here:
                 raise DamagedRowError("another root than a step of the same size")
-            if old_size == size:
+            if row.old_size == row.size:
                 continue  # cosigned again, with other extension lines
             if last is not None:
-                _leads_on(last, head, step)
-            elif not proof:
+                _leads_on(last, row.head, step)
+            elif not row.proof:
                 raise DamagedRowError("a step without a proof")
 
 

@@ -89,18 +89,18 @@ class Past(NamedTuple):
 
     Attributes:
         loss: Why it may lack something; None when it lacks nothing.
-        settled: The origins of which it is known again what was signed.
+        known: The origins of which it is known again what was signed.
         made: When it was made, Unix seconds, and by which command; None when a version made it that
             did not record that.
     """
 
     loss: Loss | None
-    settled: frozenset[str]
+    known: frozenset[str]
     made: tuple[int, Command] | None
 
     def lacks(self, origin: str) -> bool:
         """Whether the witness may have signed for an origin what the database does not know."""
-        return self.loss is not None and origin not in self.settled
+        return self.loss is not None and origin not in self.known
 
 
 async def open_database(path: Path) -> Writer:
@@ -119,11 +119,8 @@ async def open_database(path: Path) -> Writer:
 async def create(path: Path, keys: Sequence[VKey], command: Command) -> None:
     """Makes the database of a witness that has signed nothing, as far as the database knows.
 
-    Args:
-        path: The file; absent, or empty.
-        keys: The witness's keys.
-        command: What makes it: `init` with the keys themselves, so that they have signed nothing;
-            or `new-database` for keys that may have.
+    `init` makes the keys, too, so that they have signed nothing; those of `new-database` may
+    have. The file is absent, or empty.
 
     Raises:
         DatabaseError: If there is one, or it cannot be written.
@@ -176,7 +173,7 @@ def mark_copy(connection: Connection) -> None:
         connection.execute("DELETE FROM settled")
 
 
-def settle(connection: Connection, origin: str, now: int, by: Teller) -> None:
+def record_known(connection: Connection, origin: str, now: int, by: Teller) -> None:
     """Records who told what was signed for an origin; `now` in Unix seconds."""
     connection.execute(
         "INSERT INTO settled (origin, time, by) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
@@ -212,6 +209,6 @@ def check_identity(connection: Connection, path: Path, keys: Sequence[VKey]) -> 
 def read_past(connection: Connection) -> Past:
     """Reads how the database came to be, and what it may lack."""
     rows = connection.execute("SELECT loss FROM copied ORDER BY rowid DESC LIMIT 1").fetchall()
-    settled = frozenset(origin for (origin,) in connection.execute("SELECT origin FROM settled"))
+    known = frozenset(origin for (origin,) in connection.execute("SELECT origin FROM settled"))
     made = connection.execute("SELECT time, command FROM made").fetchone()
-    return Past(rows[0][0] if rows else None, settled, made)
+    return Past(rows[0][0] if rows else None, known, made)

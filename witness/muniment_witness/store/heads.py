@@ -26,7 +26,7 @@ from muniment.tlog.note import SignatureLine, VKey
 from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_service.soundness import Findings, check_schema
 from muniment_witness.judge.decide import NEVER, Acceptance
-from muniment_witness.store.check import check_start
+from muniment_witness.store.check import HISTORY_ROWS, check_start
 from muniment_witness.store.database import (
     MIGRATIONS,
     Past,
@@ -34,21 +34,18 @@ from muniment_witness.store.database import (
     check_identity,
     open_database,
     read_past,
-    settle,
+    record_known,
 )
 from muniment_witness.store.observations import Observations
-from muniment_witness.store.rows import DamagedRowError, accepted_step
+from muniment_witness.store.rows import DamagedRowError, HistoryRow, accepted_step
 
 
 @dataclass(frozen=True, slots=True)
 class Latest:
     """The latest cosigned checkpoint of an origin.
 
-    Attributes:
-        head: Size and root.
-        note: The signed note: the log's signatures and the witness's cosignatures.
-        time: Timestamp of the cosignatures, Unix seconds.
-        etag: Strong entity tag of the note, quoted.
+    The note has the log's signatures and the witness's cosignatures, whose time is in Unix
+    seconds. The entity tag is strong and quoted.
     """
 
     head: Head
@@ -59,12 +56,7 @@ class Latest:
 
 @dataclass(frozen=True, slots=True)
 class CosignedHead:
-    """A request that was accepted, and is durable.
-
-    Attributes:
-        lines: The cosignatures, one for each of the witness's keys.
-        latest: The latest checkpoint of the origin, as the monitoring endpoint shows it.
-    """
+    """A request that was accepted, and is durable: a cosignature of each key of the witness."""
 
     lines: tuple[SignatureLine, ...]
     latest: Latest
@@ -76,14 +68,13 @@ HISTORY: Final = 4096
 _PRUNE_EVERY: Final = 64
 """How many heads a history may have beyond its limit before it is pruned."""
 
-_STEP: Final = "SELECT origin, size, root, digest, old_size, proof, note FROM history WHERE"
 _LOGGER: Final = logging.getLogger(__name__)
 
 Sign = Callable[[Acceptance], tuple[SignatureLine, ...]]
 
 
 class HeadStore:
-    """The heads of a witness.
+    """The heads of a witness; use `open`.
 
     Attributes:
         latest: The latest cosigned checkpoint of each origin, as committed. Read it freely; only
@@ -96,12 +87,13 @@ class HeadStore:
     def __init__(
         self,
         writer: Writer,
+        *,
         latest: dict[str, Latest],
         observations: Observations,
         history: int,
         past: Past,
     ) -> None:
-        """Takes over an opened database; use `open`."""
+        """Takes over an opened database."""
         self._writer = writer
         self.latest: Final = latest
         self.observations: Final = observations
@@ -115,12 +107,8 @@ class HeadStore:
         """Opens the database of the witness that has these keys.
 
         It was made with them, by `create`, and remembers them: it can be opened with the keys that
-        were recorded for it, all or some of them, and with no others. `rebind` records more.
-
-        Args:
-            path: The file.
-            keys: The witness's keys.
-            history: Accepted heads of one origin to keep; older ones are forgotten.
+        were recorded for it, all or some of them, and with no others. `rebind` records more. Of
+        each origin so many accepted heads are kept as `history` says.
 
         Raises:
             AbsentDatabaseError: If it is absent or empty.
@@ -137,7 +125,7 @@ class HeadStore:
         except BaseException:
             await writer.close()
             raise
-        return cls(writer, latest, observations, history, past)
+        return cls(writer, latest=latest, observations=observations, history=history, past=past)
 
     async def make_ready(self) -> None:
         """Prepares for commits that somebody waits for.
@@ -155,18 +143,15 @@ class HeadStore:
     async def commit(self, group: Sequence[Acceptance], sign: Sign) -> list[CosignedHead]:
         """Cosigns and stores a group of accepted checkpoints in order, in one transaction.
 
-        Several of one origin follow on each other. When this returns, all of it is synced.
-
-        Args:
-            group: What was accepted. Each `old` is the head that the one before it left.
-            sign: Makes the cosignatures of one; called on the writer's thread.
+        Several of one origin follow on each other: each `old` is the head that the one before it
+        left. When this returns, all of it is synced. `sign` runs on the writer's thread.
 
         Raises:
             FatalDatabaseError: If the disk is in doubt, or a guard failed: the process must end.
         """
         full = self._full(group)
         cosigned = await self._writer.run(
-            lambda connection: _commit(connection, group, sign, full, self._history)
+            lambda connection: _commit(connection, group, sign, full=full, most=self._history)
         )
         for accepted, result in zip(group, cosigned, strict=True):
             self.latest[accepted.request.checkpoint.origin] = result.latest
@@ -187,46 +172,41 @@ class HeadStore:
 
     async def notes_at(self, origin: str, size: int) -> list[bytes]:
         """Reads the accepted notes of an origin at one size; none from before the kept history."""
-        steps = await self._steps(f"{_STEP} origin = ? AND size = ? LIMIT 8", (origin, size))
+        steps = await self._steps("origin = ? AND size = ? LIMIT 8", (origin, size))
         return [step.checkpoint.encode() for step in steps]
 
     async def step_from(self, origin: str, size: int) -> AddCheckpoint | None:
         """Reads the accepted request that led furthest from a size; None without one."""
         where = "origin = ? AND old_size = ? AND size > ? ORDER BY size DESC LIMIT 1"
-        steps = await self._steps(f"{_STEP} {where}", (origin, size, size))
+        steps = await self._steps(where, (origin, size, size))
         return steps[0] if steps else None
 
-    async def _steps(self, sql: str, values: tuple[object, ...]) -> list[AddCheckpoint]:
+    async def _steps(self, where: str, values: tuple[object, ...]) -> list[AddCheckpoint]:
         """Reads steps of the history; skips and logs those that are damaged."""
+        sql = f"{HISTORY_ROWS} WHERE {where}"
         rows = await self._writer.run(lambda connection: connection.execute(sql, values).fetchall())
         steps: list[AddCheckpoint] = []
-        for origin, size, root, *rest in rows:
+        for row in map(HistoryRow._make, rows):
             try:
-                steps.append(accepted_step(origin, Head(size, root), *rest))
+                steps.append(accepted_step(row))
             except DamagedRowError as error:
                 event(
                     _LOGGER,
                     logging.ERROR,
                     "a step of the history is damaged; see `muniment-witness check`",
-                    origin=origin,
-                    size=size,
+                    origin=row.origin,
+                    size=row.size,
                     error=str(error),
                 )
         return steps
 
-    async def settle(self, origin: str, now: int, by: Teller = "asked") -> None:
-        """Records, durably, that it is known again what was signed for an origin.
+    async def record_known(self, origin: str, now: int, by: Teller = "asked") -> None:
+        """Records, durably, who told that it is known again what was signed for an origin.
 
-        Args:
-            origin: The log.
-            now: Unix seconds.
-            by: Who told: logs and peers that were asked, or the operator.
-
-        Raises:
-            FatalDatabaseError: If that failed; the process must end.
+        `now` is in Unix seconds.
         """
-        await self._writer.run(lambda connection: settle(connection, origin, now, by))
-        self.past = self.past._replace(settled=self.past.settled | {origin})
+        await self._writer.run(lambda connection: record_known(connection, origin, now, by))
+        self.past = self.past._replace(known=self.past.known | {origin})
 
     async def close(self) -> None:
         """Closes the database and releases its lock."""
@@ -265,7 +245,12 @@ def _latest(head: Head, note: bytes, time: int) -> Latest:
 
 
 def _commit(
-    connection: Connection, group: Sequence[Acceptance], sign: Sign, full: Iterable[str], most: int
+    connection: Connection,
+    group: Sequence[Acceptance],
+    sign: Sign,
+    *,
+    full: Iterable[str],
+    most: int,
 ) -> list[CosignedHead]:
     # Signed before the commit, so that one sync covers the checkpoint and its cosignature. A
     # cosignature that exists only in this process's memory harms nobody: it is released by the
@@ -322,11 +307,6 @@ def _move(
 async def declare_new(path: Path, keys: Sequence[VKey], origin: str) -> None:
     """Records the operator's word that the witness has never signed for a log.
 
-    Args:
-        path: The database.
-        keys: The witness's keys.
-        origin: The log.
-
     Raises:
         DatabaseError: If that is known already, or known to be wrong, or as `HeadStore.open`.
         FatalDatabaseError: If it cannot be written.
@@ -338,6 +318,6 @@ async def declare_new(path: Path, keys: Sequence[VKey], origin: str) -> None:
             raise DatabaseError(f"{path}: this witness has cosigned size {size} of {origin}")
         if not store.past.lacks(origin):
             raise DatabaseError(f"{path}: it is known already what was signed for {origin}")
-        await store.settle(origin, int(time.time()), "operator")
+        await store.record_known(origin, int(time.time()), "operator")
     finally:
         await store.close()

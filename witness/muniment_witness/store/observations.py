@@ -65,14 +65,8 @@ seconds; `request` is the body of the refused add-checkpoint request, empty with
 class FiledEvidence:
     """A file of evidence in the database.
 
-    Attributes:
-        origin: The log.
-        kind: The kind of evidence.
-        hash: SHA-256 of the file.
-        contradiction: What it is about, whatever its spelling.
-        file: The file.
-        source: Where it came from: a peer's name, or how this witness found it.
-        time: When, in Unix seconds.
+    The hash is the SHA-256 of the file; the contradiction says what it is about, whatever its
+    spelling. The source is a peer's name, or how this witness found it; times are Unix seconds.
     """
 
     origin: str
@@ -88,11 +82,8 @@ class FiledEvidence:
 class Suspicion:
     """A head that the log signed and whose relation to ours is unknown.
 
-    Attributes:
-        note: The log-signed note.
-        request: The add-checkpoint request that brought it; empty without one.
-        source: Who showed it.
-        since: When it was first seen, in Unix seconds.
+    The refused add-checkpoint request that brought it is empty without one; `since` is when it
+    was first shown, in Unix seconds.
     """
 
     note: bytes
@@ -158,26 +149,20 @@ class Observations:
     async def file(
         self, evidence: Evidence, source: str, now: int, acknowledged: Iterable[str] = ()
     ) -> FiledEvidence | None:
-        """Keeps verified evidence; durable when it returns.
+        """Keeps verified evidence, filed at `now` (Unix seconds); durable when it returns.
 
-        Args:
-            evidence: The evidence; the caller has verified it.
-            source: Where it came from.
-            now: Unix seconds.
-            acknowledged: Hashes (hexadecimal) of this origin that the operator acknowledged.
-
-        Returns:
-            What was filed; None when the same contradiction is known, or there is enough.
+        Of this origin the operator acknowledged the files of the hashes (hexadecimal) given. None
+        when the same contradiction is known, or there is enough.
 
         Raises:
             FatalDatabaseError: If it could not be made durable; the process must end.
         """
         origin = evidence.origin
         files = self.evidence.setdefault(origin, {})
-        settled = [f for f in files.values() if f.hash.hex() in set(acknowledged)]
-        if evidence.contradiction in self._about or len(files) - len(settled) >= MAX_EVIDENCE:
+        old = [filed for filed in files.values() if filed.hash.hex() in set(acknowledged)]
+        if evidence.contradiction in self._about or len(files) - len(old) >= MAX_EVIDENCE:
             return None
-        out = settled[0] if len(files) >= MAX_FILES else None
+        out = old[0] if len(files) >= MAX_FILES else None
         data = evidence.encode()
         filed = FiledEvidence(
             origin, evidence.kind, evidence.hash, evidence.contradiction, data, source, now
@@ -204,11 +189,7 @@ class Observations:
         return evidence.contradiction in self._about
 
     def suspect(self, origin: str, digest: bytes, suspicion: Suspicion) -> bool:
-        """Keeps an unresolved head, when there is room; `save` makes it durable.
-
-        Returns:
-            Whether it is new and was kept.
-        """
+        """Keeps an unresolved head, if it is new and there is room; `save` makes it durable."""
         known = self.suspicions.setdefault(origin, {})
         if digest in known:
             return False
