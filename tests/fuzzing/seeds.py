@@ -16,7 +16,6 @@ from governed import GATEWAY as PRODUCER
 from governed import World, policy, story
 from muniment.audit.statefile import AuditState, format_state
 from muniment.audit.streams import OpenBatch, StreamPlace
-from muniment.audit.tree import RightEdge
 from muniment.audit.trust import TrustState
 from muniment.lineage import build_bundle
 from muniment.records.authority import sign_decision
@@ -29,6 +28,7 @@ from muniment.tlog.keys.keyfile import format_key_file
 from muniment.tlog.merkle import CompactRange, leaf_hash
 from muniment.tlog.policy import format_policy
 from muniment.tlog.proofs import Node
+from muniment.tlog.rightedge import TileEdge
 from muniment.tlog.tlogproof import TlogProof
 from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree, format_cosignatures
 from signing import (
@@ -204,13 +204,12 @@ def _nodes(entries: list[bytes]) -> dict[Node, bytes]:
 
 def _state(world: World) -> AuditState:
     cosigned = policy().verify(world.checkpoint())
-    edge = RightEdge()
-    edge.add_bundle([leaf_hash(entry) for entry in world.entries()])
+    edge, _ = TileEdge().append([leaf_hash(entry) for entry in world.entries()])
     place = StreamPlace(3, b"m" * 32)
     leaves = CompactRange.from_peaks(1, [leaf_hash(world.entries()[-1])])
     return AuditState(
         TrustState.on_first_use(cosigned),
-        tuple(edge.dump()),
+        edge.partials,
         ((("gw.example", "main"), place),),
         OpenBatch(cosigned.size - 1, leaves, None),
     )

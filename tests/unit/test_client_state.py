@@ -17,7 +17,6 @@ from muniment.audit.statefile import (
     save_state,
 )
 from muniment.audit.streams import OpenBatch, StreamPlace
-from muniment.audit.tree import RightEdge
 from muniment.audit.trust import (
     Misbehaviour,
     ProvenMisbehaviour,
@@ -32,6 +31,7 @@ from muniment.tlog.heads import Relation
 from muniment.tlog.merkle import CompactRange, leaf_hashes, root_of
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment.tlog.proofs import nodes_from_tiles, plan_consistency
+from muniment.tlog.rightedge import TileEdge
 from muniment.tlog.tiles import Tile, new_tiles
 from signing import mutations
 
@@ -143,13 +143,17 @@ def tile_of(tile: Tile) -> bytes:
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 66_000) | st.sampled_from([256, 65_535, 65_536]), max_size=3))
 def test_the_edge_gives_every_tile_and_the_root(sizes: list[int]) -> None:
-    edge = RightEdge()
+    edge = TileEdge()
     for size in sorted(sizes):
         before, seen = edge.size, dict[Tile, bytes]()
-        edge = RightEdge.restore(edge.size, edge.dump())
+        edge = TileEdge.restore(edge.size, edge.partials)
         for start in range(edge.size // 256 * 256, size, 256):
-            seen.update(edge.add_bundle(many()[start : min(start + 256, size)]))
-        seen.update(edge.partial_tiles())
+            leaves = many()[start : min(start + 256, size)]
+            whole = len(leaves) == 256
+            hashes = [root_of(leaves)] if whole else leaves
+            edge, full = edge.without_bundle().append(hashes, level=int(whole))
+            seen.update(full)
+        seen.update(edge.tiles())
         assert edge.size == size
         assert edge.root() == root_of(many()[:size])
         assert {tile for tile in new_tiles(before, size) if tile.level} <= set(seen)
@@ -157,31 +161,27 @@ def test_the_edge_gives_every_tile_and_the_root(sizes: list[int]) -> None:
 
 
 def test_the_edge_refuses_what_cannot_follow() -> None:
-    edge = RightEdge()
-    edge.add_bundle(leaf_hashes(LEAVES[:5]))
-    with pytest.raises(ValueError, match="cannot follow"):
-        edge.add_bundle(leaf_hashes(LEAVES[:4]))
-    with pytest.raises(ValueError, match="cannot follow"):
-        edge.add_bundle(leaf_hashes(LEAVES[:257]))
+    edge, _ = TileEdge().append(leaf_hashes(LEAVES[:5]))
+    with pytest.raises(ValueError, match="begins at leaf 5"):
+        edge.append([root_of(leaf_hashes(LEAVES[:256]))], level=1)
+    assert edge.without_bundle().append(leaf_hashes(LEAVES[:5])) == (edge, [])
 
 
 @pytest.mark.parametrize("levels", [[], [b"x" * 32], [b"x" * 64, b""], [b"x" * 63]])
 def test_an_edge_of_another_size_is_malformed(levels: list[bytes]) -> None:
     with pytest.raises(FormatError, match="edge"):
-        RightEdge.restore(2, levels)
+        TileEdge.restore(2, levels)
 
 
 # The state file
 
 
 def state_of(size: int) -> AuditState:
-    edge = RightEdge()
-    for start in range(0, size, 256):
-        edge.add_bundle(leaf_hashes(LEAVES[start : min(start + 256, size)]))
+    edge, _ = TileEdge().append(leaf_hashes(LEAVES[:size]))
     leaves = CompactRange.EMPTY.extend(leaf_hashes(LEAVES[: min(3, size)]))
     return AuditState(
         TrustState.on_first_use(head(LEAVES, size)),
-        tuple(edge.dump()),
+        edge.partials,
         (
             (("gw.example/b", "b"), StreamPlace(0, bytes(32))),
             (("gw.example/ä", "a"), StreamPlace(7, b"m" * 32)),

@@ -23,7 +23,6 @@ from muniment.audit.report import MAX_FINDINGS, Finding, Report, Verdict, Weight
 from muniment.audit.reuse import excuse
 from muniment.audit.statefile import AuditState
 from muniment.audit.streams import Streams
-from muniment.audit.tree import RightEdge
 from muniment.audit.trust import (
     ProvenMisbehaviour,
     StaleCheckpoint,
@@ -34,9 +33,10 @@ from muniment.errors import BadAnswer, FormatError, InputError, Refused, Verific
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
 from muniment.tlog.heads import Relation
-from muniment.tlog.merkle import HASH_SIZE
+from muniment.tlog.merkle import HASH_SIZE, split_hashes
 from muniment.tlog.note import ED25519, VKey
 from muniment.tlog.policy import CosignedCheckpoint, Policy
+from muniment.tlog.rightedge import TileEdge
 from muniment.tlog.tiles import Tile
 from muniment.tlog.treereader import read_prefix
 
@@ -149,7 +149,7 @@ async def audit_log(
         return AuditOutcome(report, state)
     audited = AuditState(
         trust,
-        tuple(edge.dump()),
+        edge.partials,
         tuple(sorted(streams.places.items())),
         streams.open,
         is_tree_only=options.tree_only,
@@ -224,9 +224,9 @@ async def _leaves(
     new: CosignedCheckpoint,
     report: Report,
     progress: Progress,
-) -> tuple[RightEdge, Streams]:
+) -> tuple[TileEdge, Streams]:
     """Reads, checks and rehashes every leaf since the state, and every tile above them."""
-    edge = state.right_edge() if state else RightEdge()
+    edge = state.tile_edge() if state else TileEdge()
     streams = state.streams() if state else Streams()
     start, total = edge.size, new.size - edge.size
     comparison = _TileComparison(client, report)
@@ -238,7 +238,7 @@ async def _leaves(
             client,
             start,
             new.size,
-            known=edge.old_leaves(),
+            known=split_hashes(edge.partials[0]) if edge.partials else [],
             origin=new.origin,
             vkeys=_vkeys(options, new.origin),
             pool=pool,
@@ -252,9 +252,12 @@ async def _leaves(
             report.warn(span.warnings)
             _tell(span.findings, streams.feed(span.runs), report)
             report.tiles += span.bundles
-            await comparison.compare(edge.add_roots(span.roots))
+            # The first bundle begins with the leaves of the partial one that was known.
+            if span.roots:
+                edge, full = edge.without_bundle().append(span.roots, level=1)
+                await comparison.compare(full)
             if span.rest:
-                edge.add_bundle(span.rest)
+                edge, _ = edge.without_bundle().append(span.rest)
             report.entries = edge.size - start
             report.records, report.manifests = streams.records, streams.manifests
             report.signatures = streams.signatures
@@ -266,7 +269,7 @@ async def _leaves(
         if not options.tree_only:
             await _relate(client, relations, report, pool, start, new.size)
     if total:
-        await comparison.compare(edge.partial_tiles())
+        await comparison.compare([one for one in edge.tiles() if one[0].level])
     await comparison.finish()
     report.streams = len(streams.places)
     report.unknown_signers = streams.unknown_signers
@@ -319,7 +322,7 @@ async def _relate(
     await asyncio.to_thread(found.conclude, report, relations.partitions, is_whole=is_whole)
 
 
-def _conclude(edge: RightEdge, streams: Streams, new: CosignedCheckpoint, report: Report) -> None:
+def _conclude(edge: TileEdge, streams: Streams, new: CosignedCheckpoint, report: Report) -> None:
     root = edge.root()
     report.is_tree_verified = root == new.root
     if not report.is_tree_verified:

@@ -2,7 +2,7 @@
 
 ``examine`` is a pure function over bytes, so that big audits can run it in other processes. What
 spans more than it is given (a batch, a stream, the tree) is put together by ``streams`` and
-``tree``, from little: a compact range for a batch, a root for a bundle.
+``tlog.rightedge``, from little: a compact range for a batch, a root for a bundle.
 """
 
 from collections.abc import Sequence

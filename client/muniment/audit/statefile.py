@@ -12,7 +12,6 @@ from typing import Final, Literal
 import msgspec
 
 from muniment.audit.streams import OpenBatch, StreamPlace, Streams
-from muniment.audit.tree import RightEdge
 from muniment.audit.trust import Misbehaviour, TrustState
 from muniment.http.typedjson import decode_json
 from muniment.local.atomicfile import read_state, write_atomic
@@ -26,6 +25,7 @@ from muniment.tlog.encoding import (
 )
 from muniment.tlog.merkle import CompactRange
 from muniment.tlog.proofs import MAX_PROOF
+from muniment.tlog.rightedge import TileEdge
 
 MAX_STATE_SIZE: Final = 64 * 1024 * 1024
 """Bytes: room for a quarter of a million streams of about 200 bytes each."""
@@ -85,9 +85,9 @@ class AuditState:
         """The streams as they stand, to go on from."""
         return Streams(places=dict(self.places), open=self.open)
 
-    def right_edge(self) -> RightEdge:
+    def tile_edge(self) -> TileEdge:
         """The right edge of the tree, to go on from."""
-        return RightEdge.restore(self.trust.size, self.edge)
+        return TileEdge.restore(self.trust.size, self.edge)
 
 
 def format_state(state: AuditState) -> bytes:
@@ -140,7 +140,7 @@ def parse_state(data: bytes) -> AuditState:
         is_tree_only=value.tree_only,
     )
     trust = state.trust
-    if RightEdge.restore(trust.size, state.edge).root() != trust.root:
+    if TileEdge.restore(trust.size, state.edge).root() != trust.root:
         raise FormatError("audit state: the edge does not give the checkpoint's root")
     if state.open is not None and state.open.start + state.open.leaves.size != trust.size:
         raise FormatError("audit state: open does not end where the tree ends")

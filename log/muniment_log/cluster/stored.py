@@ -66,7 +66,7 @@ async def published_edge(objects: ObjectStore, head: Head) -> RightEdge:
     except StorageError as error:
         which = f"or another tile of the right edge of {head.size} leaves is damaged"
         raise DamagedTileError(tiles[-1].path, which) from error
-    if lowest.level == 0 and found[lowest] != edge.partials[0][: lowest.width * HASH_SIZE]:
+    if lowest.level == 0 and found[lowest] != edge.tiles.partials[0][: lowest.width * HASH_SIZE]:
         raise DamagedTileError(lowest.path, "is damaged")
     return edge
 

@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Protocol
 from muniment.tlog import merkle
 from muniment.tlog.encoding import FormatError, unframe
 from muniment.tlog.heads import Head
-from muniment.tlog.merkle import HASH_SIZE, CompactRange, split_hashes
+from muniment.tlog.merkle import HASH_SIZE
+from muniment.tlog.rightedge import TileEdge
 from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
 from muniment_log.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_EMPTY_RANGE = CompactRange.EMPTY
-_TILE_SIZE = TILE_WIDTH * HASH_SIZE  # bytes
+_NO_TILES = TileEdge()
 _LENGTH_SIZE = 2  # the uint16 before each entry of a bundle
 
 
@@ -59,22 +59,19 @@ class RightEdge:
     Attributes:
         head: the tree.
         fragments: the framed entries of the partial bundle, in order, cut where commits ended.
-        partials: the hashes of the partial tile of each level, concatenated; empty bytes where the
-            level has no partial tile. Levels above the last are empty too.
-        ranges: the peaks of each partial tile, of the same length as `partials`.
+        tiles: the partial tiles.
     """
 
     head: Head
     fragments: tuple[bytes, ...] = ()
-    partials: tuple[bytes, ...] = ()
-    ranges: tuple[CompactRange, ...] = ()
+    tiles: TileEdge = _NO_TILES
 
     def read(self, tile: Tile) -> bytes | None:
         """The tile if it lies in the edge, cut to its width; None if it is not a partial of it."""
         level = max(tile.level, 0)
-        if level >= len(self.partials):
+        if level >= len(self.tiles.partials):
             return None
-        data = self.partials[level]
+        data = self.tiles.partials[level]
         if tile.width > len(data) // HASH_SIZE:
             return None
         if tile.index != self.head.size >> (TILE_HEIGHT * (level + 1)):
@@ -116,26 +113,14 @@ def integrate(edge: RightEdge, batches: Sequence[Framed]) -> Integration:
     one copy of the framed bytes.
     """
     bundles, fragments, fragment = _cut(edge, batches)
-    tiles: list[tuple[int, int, bytes]] = []
-    partials, ranges = list(edge.partials), list(edge.ranges)
-    hashes: Sequence[bytes] = [leaf for batch in batches for leaf in batch.leaf_hashes]
-    size = edge.head.size + len(hashes)
-    level = 0
-    while hashes:
-        if level == len(partials):
-            partials.append(b"")
-            ranges.append(_EMPTY_RANGE)
-        index = edge.head.size >> (TILE_HEIGHT * (level + 1))
-        full, parents, partials[level], ranges[level] = _grow(
-            partials[level], ranges[level], hashes
-        )
-        tiles += [(level, index + i, data) for i, data in enumerate(full)]
-        if level > 0 and partials[level]:
-            tiles.append((level, index + len(full), partials[level]))
-        hashes = parents
-        level += 1
-    head = Head(size, _root(size, ranges))
-    after = RightEdge(head, fragments, tuple(partials), tuple(ranges))
+    before = edge.head.size
+    grown, full = edge.tiles.append([leaf for batch in batches for leaf in batch.leaf_hashes])
+    tiles = [(tile.level, tile.index, data) for tile, data in full]
+    for tile, data in grown.tiles():
+        height = TILE_HEIGHT * tile.level
+        if tile.level and grown.size >> height > before >> height:
+            tiles.append((tile.level, tile.index, data))
+    after = RightEdge(Head(grown.size, grown.root()), fragments, grown)
     return Integration(edge.head, after, bundles, fragment, tiles)
 
 
@@ -173,7 +158,7 @@ def edge_of(
             f"the partial bundle holds {len(entries)} entries, "
             f"a tree of {size} needs {size % TILE_WIDTH}"
         )
-    levels = [b"".join(merkle.leaf_hashes(entries))]
+    levels = [b"".join(merkle.leaf_hashes(entries))] if size else []
     rest = size >> TILE_HEIGHT
     while rest:
         level = len(levels)
@@ -186,9 +171,8 @@ def edge_of(
                 raise StorageError(f"the partial tile of level {level} is missing or damaged")
             levels.append(stored[1])
         rest = index
-    ranges = tuple(_EMPTY_RANGE.extend(split_hashes(data)) for data in levels)
-    head = Head(size, _root(size, ranges))
-    return RightEdge(head, tuple(fragments), tuple(levels), ranges)
+    tiles = TileEdge.restore(size, levels)
+    return RightEdge(Head(size, tiles.root()), tuple(fragments), tiles)
 
 
 def cut_bundle(data: bytes, width: int) -> bytes:
@@ -232,27 +216,3 @@ def _cut(
     if not new:
         return bundles, stored, None
     return bundles, (*stored, new), (begin, new)
-
-
-def _grow(
-    partial: bytes, peaks: CompactRange, hashes: Sequence[bytes]
-) -> tuple[list[bytes], list[bytes], bytes, CompactRange]:
-    """Appends hashes to one level: full tiles, their roots, the partial tile that remains."""
-    data = partial + b"".join(hashes)
-    room = TILE_WIDTH - len(partial) // HASH_SIZE
-    full: list[bytes] = []
-    roots: list[bytes] = []
-    at = 0
-    while len(hashes) - at >= room:
-        peaks = peaks.extend(hashes[at : at + room])
-        roots.append(peaks.peaks[0])
-        full.append(data[len(full) * _TILE_SIZE : (len(full) + 1) * _TILE_SIZE])
-        peaks, at, room = _EMPTY_RANGE, at + room, TILE_WIDTH
-    return full, roots, data[len(full) * _TILE_SIZE :], peaks.extend(hashes[at:])
-
-
-def _root(size: int, ranges: Sequence[CompactRange]) -> bytes:
-    # The peaks of the levels, highest level first, are the peaks of the tree: a peak of height h
-    # within level L's partial tile is a perfect subtree of height 8L + h.
-    peaks = [peak for level in reversed(ranges) for peak in level.peaks]
-    return CompactRange.from_peaks(size, peaks).root()

@@ -169,10 +169,10 @@ def _in_edge(edge: RightEdge, key: Place) -> bytes | None:
     level, index = key
     if level == ENTRIES:
         return None
-    if level >= len(edge.partials):
+    if level >= len(edge.tiles.partials):
         raise AssertionError(f"a tree of {edge.head.size} has no level {level}")
     at = edge.head.size >> (TILE_HEIGHT * (level + 1))
-    return edge.partials[level] if index == at else None
+    return edge.tiles.partials[level] if index == at else None
 
 
 def _cut(tile: Tile, full: bytes) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from muniment.tlog.merkle import HASH_SIZE
-from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -50,12 +50,9 @@ async def write_partials(
     `write_tiles`.
     """
     items = {}
-    for level, hashes in enumerate(edge.partials):
-        if hashes:
-            index = edge.head.size >> (TILE_HEIGHT * (level + 1))
-            items[Tile(level, index, len(hashes) // HASH_SIZE).path] = hashes
-            if level == 0:
-                bundle = Tile(ENTRIES, index, len(hashes) // HASH_SIZE)
-                items[bundle.path] = b"".join(edge.fragments)
+    for tile, hashes in edge.tiles.tiles():
+        items[tile.path] = hashes
+        if tile.level == 0:
+            items[tile._replace(level=ENTRIES).path] = b"".join(edge.fragments)
     await objects.create_many((path, items[path]) for path in items if path not in stored)
     return frozenset(items)
