@@ -174,46 +174,36 @@ class WitnessConfig:
 
 
 def load(path: Path) -> WitnessConfig:
-    """Reads witness.toml and the key files that it names.
-
-    Raises:
-        ConfigError: If anything in it cannot be used; names file and key.
-    """
+    """Reads witness.toml and the key files that it names; a `ConfigError` names file and key."""
     file = load_config(path, WitnessFile)
     with config_key(path, "name"):
         check_key_name(file.name, "key name")
-    signers = _signers(path, file)
-    return WitnessConfig(path, file, signers, *watched(path, file, signers))
-
-
-def watched(
-    path: Path, file: WitnessFile, signers: Sequence[Signer]
-) -> tuple[dict[str, KnownLog], dict[str, LogOptions], tuple[Peer, ...], dict[str, str]]:
-    """Reads logs and peers of a file: logs, options and read tokens as in `WitnessConfig`.
-
-    Raises:
-        ConfigError: If anything in it cannot be used; names file and key.
-    """
-    logs = _logs(path, file, signers)
-    options = {origin: _options(path, file, number) for number, origin in enumerate(logs)}
-    return logs, options, _peers(path, file, signers), _tokens(path, file)
-
-
-def _signers(path: Path, file: WitnessFile) -> tuple[Signer, ...]:
-    return read_signers(
+    signers = read_signers(
         path,
         name=file.name,
         keys=file.keys,
         passphrase_file=file.key_passphrase_file,
         use="witness",
     )
+    return WitnessConfig(path, file, signers, *watched(path, file, signers))
+
+
+def watched(
+    path: Path, file: WitnessFile, signers: Sequence[Signer]
+) -> tuple[dict[str, KnownLog], dict[str, LogOptions], tuple[Peer, ...], dict[str, str]]:
+    """Reads logs and peers of a file: logs, options and read tokens as in `WitnessConfig`."""
+    logs = _logs(path, file, signers)
+    options = {origin: _options(path, file, number) for number, origin in enumerate(logs)}
+    return logs, options, _peers(path, file, signers), _tokens(path, file)
 
 
 def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str, KnownLog]:
     bounded = any(isinstance(signer, MLDSA44Cosigner) for signer in signers)
     logs: dict[str, KnownLog] = {}
     for number, entry in enumerate(file.log):
-        verifiers = _verifiers(path, f"log[{number}]", entry.vkeys, LOG_ALGORITHMS, "log (1 or 6)")
+        verifiers = _verifiers(
+            path, f"log[{number}]", entry.vkeys, algorithms=LOG_ALGORITHMS, what="log (1 or 6)"
+        )
         origin = verifiers[0].vkey.name
         if origin in logs:
             config_error(path, f"log[{number}]", f"{origin} is configured twice")
@@ -226,7 +216,7 @@ def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str,
 
 
 def _verifiers(
-    path: Path, table: str, vkeys: Sequence[str], algorithms: Sequence[int], what: str
+    path: Path, table: str, vkeys: Sequence[str], *, algorithms: Sequence[int], what: str
 ) -> tuple[Verifier, ...]:
     """Makes the verifiers of keys of one name."""
     verifiers: list[Verifier] = []
@@ -282,7 +272,9 @@ def _peers(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> tuple[Pe
     peers: dict[str, Peer] = {}
     for number, entry in enumerate(file.peer):
         table = f"peer[{number}]"
-        verifiers = _verifiers(path, table, entry.vkeys, WITNESS_ALGORITHMS, "witness (4 or 6)")
+        verifiers = _verifiers(
+            path, table, entry.vkeys, algorithms=WITNESS_ALGORITHMS, what="witness (4 or 6)"
+        )
         name = verifiers[0].vkey.name
         if name in peers:
             config_error(path, table, f"{name} is configured twice")

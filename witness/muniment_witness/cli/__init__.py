@@ -76,8 +76,7 @@ def init_command(
     key_passphrase_file: Path | None,
 ) -> None:
     """Write keys, a database and a commented witness.toml into DIR, and print the vkeys."""
-    try:
-        passphrase = new_passphrase(key_passphrase_file)
+    with _failing_on_config():
         vkeys = init(
             folder,
             name=name,
@@ -85,10 +84,8 @@ def init_command(
             logs=logs,
             algorithms=_ALGORITHMS[algorithm],
             passphrase_file=key_passphrase_file,
-            passphrase=passphrase,
+            passphrase=new_passphrase(key_passphrase_file),
         )
-    except MunimentError as error:
-        fail(EXIT_UNWRITABLE if is_unwritable(error) else EXIT_CONFIG, error)
     for vkey in vkeys:
         click.echo(str(vkey))
     click.echo(f"wrote {folder / CONFIG_NAME}", err=True)
@@ -98,7 +95,7 @@ def init_command(
 @_CONFIG
 def serve(config: Path) -> None:
     """Serve until SIGTERM; prints one line of JSON when ready. Logs go to stderr."""
-    # The HTTP stack takes half a second to import, which the other commands do without.
+    # Imported here, because the server's HTTP stack nearly doubles the start of every command.
     from muniment_witness import app  # noqa: PLC0415
 
     protect_memory()
@@ -127,7 +124,7 @@ def new_database(config: Path) -> None:
     The witness then signs nothing for a log until it has asked the log, where it has a url, and a
     peer, where it has any, what it has signed; and, with neither, until `declare-new`.
     """
-    with _changing(), _database():
+    with _failing_on_config(), _failing_on_database():
         loaded = load(config)
         path = loaded.file.database
         keys = [signer.vkey for signer in loaded.signers]
@@ -144,7 +141,7 @@ def declare_new_command(config: Path, origin: str) -> None:
     For a witness whose database was begun anew, or restored, when nobody can be asked. If the word
     is wrong, the witness may sign a second history. The witness must be stopped.
     """
-    with _changing(), _database():
+    with _failing_on_config(), _failing_on_database():
         loaded = load(config)
         if origin not in loaded.logs:
             raise ConfigError(f"{config}: no log {origin} is configured")
@@ -157,10 +154,8 @@ def declare_new_command(config: Path, origin: str) -> None:
 @_CONFIG
 def vkeys_command(config: Path) -> None:
     """Print the public keys of the witness, one vkey a line."""
-    try:
+    with _failing_on_config():
         loaded = load(config)
-    except MunimentError as error:
-        fail(EXIT_CONFIG, error)
     for signer in loaded.signers:
         click.echo(str(signer.vkey))
 
@@ -172,9 +167,9 @@ def vkeys_command(config: Path) -> None:
 @click.option("--cosign-pulled", is_flag=True, help="Also cosign the heads that are read.")
 def add_log(config: Path, vkeys: tuple[str, ...], url: str | None, *, cosign_pulled: bool) -> None:
     """Add a log, with all VKEYs that it signs with, to the configuration."""
-    with _changing():
+    with _failing_on_config():
         origin = admin.add_log(config, vkeys, url, cosign=cosign_pulled)
-        click.echo(f"added {origin}; {_take_up(config)}")
+        click.echo(f"added {origin}; {_reload_running(config)}")
 
 
 @main.command("remove-log")
@@ -182,9 +177,9 @@ def add_log(config: Path, vkeys: tuple[str, ...], url: str | None, *, cosign_pul
 @click.argument("origin")
 def remove_log(config: Path, origin: str) -> None:
     """Remove a log from the configuration; what was cosigned of it stays readable."""
-    with _changing():
+    with _failing_on_config():
         admin.remove_log(config, origin)
-        click.echo(f"removed {origin}; {_take_up(config)}")
+        click.echo(f"removed {origin}; {_reload_running(config)}")
 
 
 @main.command("rotate-key")
@@ -213,15 +208,15 @@ def rotate_key(
         (origin is not None or add or remove) and not of_log
     ):
         raise click.UsageError("either ORIGIN with --add or --remove, or --own, or --retire")
-    with _changing():
+    with _failing_on_config():
         if own is not None:
             click.echo(str(admin.own_keys(config).add(own)))
         elif retire is not None:
             admin.own_keys(config).retire(retire)
         elif origin is not None:
             admin.rotate_log_key(config, origin, add, remove)
-        told = "start the witness" if origin is None else _take_up(config)
-        click.echo(f"changed; {told}", err=True)
+        result = "start the witness" if origin is None else _reload_running(config)
+        click.echo(f"changed; {result}", err=True)
 
 
 @main.command()
@@ -230,9 +225,9 @@ def rotate_key(
 @click.option("--evidence", required=True, metavar="HASH", help="Hash of the evidence, in hex.")
 def acknowledge(config: Path, origin: str, evidence: str) -> None:
     """Cosign ORIGIN again in spite of evidence; all open evidence must be acknowledged."""
-    with _changing():
+    with _failing_on_config():
         admin.acknowledge(config, origin, evidence.lower())
-        click.echo(f"acknowledged; {_take_up(config)}")
+        click.echo(f"acknowledged; {_reload_running(config)}")
 
 
 @main.command("check")
@@ -243,14 +238,12 @@ def check_command(config: Path, *, quick: bool) -> None:
 
     Prints each damage on a line of its own: the table, and what is wrong there.
     """
-    with _changing():
+    with _failing_on_config():
         loaded = load(config)
     path = loaded.file.database
     keys = [signer.vkey for signer in loaded.signers]
-    try:
+    with _failing_on_database():
         report = check(path, MIGRATIONS, keys, loaded.logs, full=not quick)
-    except DatabaseError as error:
-        fail(code_of(error), error)
     for table, what in report.damage:
         click.echo(f"damaged {table}: {what}")
     if report.damage:
@@ -267,12 +260,10 @@ def backup_command(config: Path, target: Path) -> None:
 
     A witness that is started on the copy signs nothing until it has heard what it signed since.
     """
-    with _changing():
+    with _failing_on_config():
         loaded = load(config)
-    try:
+    with _failing_on_database():
         backup(loaded.file.database, target, mark=mark_copy)
-    except DatabaseError as error:
-        fail(code_of(error), error)
     click.echo(f"wrote {target}", err=True)
 
 
@@ -285,12 +276,12 @@ def reload_command(config: Path) -> None:
     again, too. When anything cannot be used, or has changed that takes a restart, it is refused as
     a whole, and what was in force stays.
     """
-    with _changing():
-        click.echo(_take_up(config))
+    with _failing_on_config():
+        click.echo(_reload_running(config))
 
 
-def _take_up(config: Path) -> str:
-    """Has the running witness take a changed configuration up; says what came of it."""
+def _reload_running(config: Path) -> str:
+    """Has the running witness reload its configuration; says what came of it."""
     socket = load_config(config, WitnessFile).admin
     if socket is None:
         return "restart the witness"
@@ -304,7 +295,7 @@ def _take_up(config: Path) -> str:
 
 
 @contextmanager
-def _database() -> Iterator[None]:
+def _failing_on_database() -> Iterator[None]:
     try:
         yield
     except (DatabaseError, FatalDatabaseError) as error:
@@ -312,7 +303,7 @@ def _database() -> Iterator[None]:
 
 
 @contextmanager
-def _changing() -> Iterator[None]:
+def _failing_on_config() -> Iterator[None]:
     try:
         yield
     except MunimentError as error:

@@ -1,9 +1,9 @@
 """Changes to witness.toml by command: logs, keys, acknowledgements.
 
 The configuration is the one place where an operator says what a witness trusts, so that is what the
-commands change, and nothing else: a running witness takes it up when it is restarted. A change is
-made to the text, which keeps the comments of the other tables; it replaces the file only when the
-new one loads and says exactly what was meant.
+commands change, and nothing else: a running witness has to reload it. A change is made to the text,
+which keeps the comments of the other tables; it replaces the file only when the new one loads and
+says exactly what was meant. What cannot be changed is a `MunimentError`.
 """
 
 import asyncio
@@ -30,11 +30,7 @@ _Change = Callable[[list[LogEntry]], list[LogEntry | None]]
 
 
 def add_log(path: Path, vkeys: Sequence[str], url: str | None, *, cosign: bool) -> str:
-    """Adds a log; gives its origin.
-
-    Raises:
-        MunimentError: If a vkey is malformed, the log is known, or the file cannot be changed.
-    """
+    """Adds a log; gives its origin."""
     origin = parse_vkey(vkeys[0]).name
     entry = LogEntry(vkeys=tuple(vkeys), url=url, cosign_pulled=cosign)
 
@@ -48,11 +44,7 @@ def add_log(path: Path, vkeys: Sequence[str], url: str | None, *, cosign: bool) 
 
 
 def remove_log(path: Path, origin: str) -> None:
-    """Removes a log; what was cosigned of it stays readable.
-
-    Raises:
-        MunimentError: If it is not known, or the file cannot be changed.
-    """
+    """Removes a log; what was cosigned of it stays readable."""
 
     def change(entries: list[LogEntry]) -> list[LogEntry | None]:
         target = _find(path, entries, origin)
@@ -62,11 +54,7 @@ def remove_log(path: Path, origin: str) -> None:
 
 
 def rotate_log_key(path: Path, origin: str, add: Sequence[str], remove: Sequence[str]) -> None:
-    """Adds and removes keys of a log. While both are listed, a signature of either counts.
-
-    Raises:
-        MunimentError: If a key to add is known or a key to remove is not, or no key would be left.
-    """
+    """Adds and removes keys of a log. While both are listed, a signature of either counts."""
 
     def change(entry: LogEntry) -> LogEntry:
         for vkey in remove:
@@ -79,11 +67,7 @@ def rotate_log_key(path: Path, origin: str, add: Sequence[str], remove: Sequence
 
 
 def acknowledge(path: Path, origin: str, evidence: str) -> None:
-    """Acknowledges evidence (hash, hexadecimal): the witness cosigns again in spite of it.
-
-    Raises:
-        MunimentError: If the log is not known, the hash is malformed or acknowledged already.
-    """
+    """Acknowledges evidence (hash, hexadecimal): the witness cosigns again in spite of it."""
 
     def change(entry: LogEntry) -> LogEntry:
         if evidence in entry.acknowledged:
@@ -94,11 +78,7 @@ def acknowledge(path: Path, origin: str, evidence: str) -> None:
 
 
 def own_keys(path: Path) -> Own:
-    """The witness's own keys, to add one or retire one.
-
-    Raises:
-        ConfigError: If the configuration or a key cannot be used.
-    """
+    """The witness's own keys, to add one or retire one."""
     file = load(path).file
     return Own(
         path,

@@ -84,5 +84,5 @@ class Feeder:
         return FeedResult(signed_head.signed.encode(), new.size, added.old, added.cosigned)
 
     async def _post(self, request: bytes) -> Reply:
-        told = await self._transport.post(f"{self._witness_url}/add-checkpoint", request)
-        return Reply(told.status, told.content_type, told.body)
+        answer = await self._transport.post(f"{self._witness_url}/add-checkpoint", request)
+        return Reply(answer.status, answer.content_type, answer.body)

@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(url: str | None, config: Path | None, *, as_json: bool) -> None:
     """Show what a running witness reports; exit code 8 when there are alarms."""
-    with _asking():
+    with _failing():
         found = None if url is not None or config is None else _own_status(config)
         if found is None:
             found = asyncio.run(_with_transport(partial(read_status, url=_address(url, config))))
@@ -75,7 +75,7 @@ def _own_status(config: Path) -> dict[str, Any] | None:
 @click.argument("folder", metavar="DIR", type=_PATH)
 def export_command(url: str | None, config: Path | None, folder: Path) -> None:
     """Write a running witness's status, latest checkpoints and evidence into DIR."""
-    with _asking():
+    with _failing():
         files = asyncio.run(_with_transport(partial(read_all, url=_address(url, config))))
         for path in write_all(files, folder):
             click.echo(str(path))
@@ -89,7 +89,7 @@ def export_command(url: str | None, config: Path | None, folder: Path) -> None:
 @click.option("--period", type=click.FloatRange(0.1), default=30.0, show_default=True)
 def feed(log_url: str, vkeys: tuple[str, ...], witness: str, *, once: bool, period: float) -> None:
     """Feed a witness from a log, whoever runs them; prints a line of JSON for each checkpoint."""
-    with _asking():
+    with _failing():
         source = check_url(log_url)
         verifiers = tuple(verifier_for(parse_vkey(vkey, "--log-vkey")) for vkey in vkeys)
         if len({verifier.vkey.name for verifier in verifiers}) != 1:
@@ -101,12 +101,12 @@ def feed(log_url: str, vkeys: tuple[str, ...], witness: str, *, once: bool, peri
                 line = ""
                 with Contained("feeding", (Exception,) if once else ()) as outcome:
                     fed = await feeder.feed()
-                    told = {
+                    line_fields = {
                         "size": fed.size,
                         "old": fed.old,
                         "cosignatures": [signature.line.rstrip() for signature in fed.lines],
                     }
-                    line = json.dumps(told, ensure_ascii=False)
+                    line = json.dumps(line_fields, ensure_ascii=False)
                 if line:
                     click.echo(line)
                 else:
@@ -142,7 +142,7 @@ def _address(url: str | None, config: Path | None) -> str:
 
 
 @contextmanager
-def _asking() -> Iterator[None]:
+def _failing() -> Iterator[None]:
     try:
         yield
     except RefusedError as error:

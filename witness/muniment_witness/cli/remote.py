@@ -18,12 +18,7 @@ MAX_STATUS_SIZE: Final = 16 << 20
 
 
 async def read_status(transport: Transport, url: str) -> dict[str, Any]:
-    """Reads the status of a witness as JSON values.
-
-    Raises:
-        UnreachableError: If it does not answer.
-        FormatError: If the answer is not a status.
-    """
+    """Reads the status of a witness as JSON values; `FormatError` when it is no status."""
     answer = await transport.get(f"{url}/status.json", most=MAX_STATUS_SIZE)
     if answer.status != 200:
         raise UnreachableError(f"status {answer.status}")
@@ -31,12 +26,7 @@ async def read_status(transport: Transport, url: str) -> dict[str, Any]:
 
 
 async def read_all(transport: Transport, url: str) -> dict[str, bytes]:
-    """Reads the status, the latest checkpoints and all evidence of a witness, by file name.
-
-    Raises:
-        UnreachableError: If it does not answer.
-        FormatError: If an answer is not what it should be.
-    """
+    """Reads the status, the latest checkpoints and all evidence of a witness, by file name."""
     status = await read_status(transport, url)
     files = {"status.json": msgspec.json.format(msgspec.json.encode(status))}
     try:
@@ -59,11 +49,7 @@ async def read_all(transport: Transport, url: str) -> dict[str, bytes]:
 
 
 def write_all(files: Mapping[str, bytes], folder: Path) -> list[Path]:
-    """Writes files into a folder, which is made when absent.
-
-    Raises:
-        MunimentError: If that fails.
-    """
+    """Writes files into a folder, which is made when absent; `MunimentError` when that fails."""
     written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,11 +62,7 @@ def write_all(files: Mapping[str, bytes], folder: Path) -> list[Path]:
 
 
 def lines_of(status: dict[str, Any]) -> list[str]:
-    """The status in a few lines for a terminal.
-
-    Raises:
-        FormatError: If it is not a status.
-    """
+    """The status in a few lines for a terminal; `FormatError` when it is no status."""
     try:
         lines = [
             f"alarm  {each['kind']}  {each['subject']}: {each['detail']}"

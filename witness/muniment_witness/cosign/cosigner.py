@@ -91,12 +91,7 @@ class Cosigner:
         return await self._ask(request, None)
 
     async def add_while_suspended(self, request: Authentic) -> CosignedHead | Refusal:
-        """Does as `add_checkpoint`, also while the origin is suspended: its end begins with this.
-
-        Raises:
-            Problem: 503, when too many wait.
-            FatalDatabaseError: As `add_checkpoint`.
-        """
+        """Does as `add_checkpoint`, also while the origin is suspended, to end that."""
         return await self._ask(request, None, is_free=True)
 
     async def recover(
@@ -107,10 +102,6 @@ class Cosigner:
         That is how a restored database catches up: by the same rules and the same guard, also while
         the origin is suspended, and without a signature. The request has the proof from the latest
         recorded head; the caller has verified the cosignature lines, of `time` in Unix seconds.
-
-        Raises:
-            Problem: 503, when too many wait.
-            FatalDatabaseError: As `add_checkpoint`.
         """
         return await self._ask(request, _OwnCosignatures(lines, time))
 
