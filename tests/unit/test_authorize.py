@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -171,6 +171,16 @@ async def test_what_is_no_decision_is_a_denial() -> None:
     for record in (outcome, b"{}", {"request": 1}, b"no JSON", {**outcome, "request": {}}):
         assert (await denied(sim, record)).codes == NONE
     assert sim.entries == []
+
+
+async def test_a_permit_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(_: bytes) -> NoReturn:
+        raise AssertionError("the gateway has parsed it")
+
+    monkeypatch.setattr("muniment.permit.permitfile.parse_record", again)
+    async with LogSim().serve() as url, Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
+        permit = await gateway.authorize(decision())
+    assert permit.record == parse_record(permit.entry)
 
 
 async def test_an_unexpected_error_is_a_denial(monkeypatch: pytest.MonkeyPatch) -> None:

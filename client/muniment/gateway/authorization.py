@@ -134,7 +134,7 @@ async def _permit_or_outcome(
         receipts = await gateway.submit_encoded(
             entries, published=True, timeout=timeout, passage=passage
         )
-        return permit_of(receipts[0])
+        return permit_of(receipts[0], decision)
     except BaseException as error:
         denial = denial_of(error)
         if passage.has_left:
@@ -182,7 +182,7 @@ def denial_of_verdict(verdict: Verdict) -> Denied:
     )
 
 
-def permit_of(receipt: Receipt) -> Permit:
+def permit_of(receipt: Receipt, decision: Decision) -> Permit:
     """The permit of a decision whose inclusion was verified against a quorum's checkpoint.
 
     Raises:
@@ -191,4 +191,4 @@ def permit_of(receipt: Receipt) -> Permit:
     published = receipt.batch.published
     if published is None or published.cosigned is None:
         raise VerificationError("the decision's inclusion is not verified by a policy")
-    return Permit.of(receipt.entry, receipt.tlog_proof())
+    return Permit.of(receipt.entry, receipt.tlog_proof(), decision)

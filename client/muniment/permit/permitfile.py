@@ -4,7 +4,7 @@ Any tool that reads tlog-proofs reads a permit. The leaf hash is computed from t
 nothing in it counts unless the proof holds.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Final, Self
 
 from muniment.records.codec import parse_record
@@ -30,20 +30,24 @@ class Permit:
     proof: TlogProof
     entry: bytes = field(init=False, repr=False, compare=False)
     record: Record = field(init=False, compare=False)
+    parsed: InitVar[Record | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, parsed: Record | None) -> None:
         if self.proof.extra is None:
             raise FormatError("permit: the proof has no extra line with the record")
         object.__setattr__(self, "entry", self.proof.extra)
         try:
-            object.__setattr__(self, "record", parse_record(self.entry))
+            object.__setattr__(self, "record", parsed or parse_record(self.entry))
         except FormatError as error:
             raise FormatError(f"permit: {error}") from None
 
     @classmethod
-    def of(cls, entry: bytes, proof: TlogProof) -> Self:
-        """Makes a permit of a record's exact bytes and its proof, whose extra data is replaced."""
-        return cls(replace(proof, extra=entry))
+    def of(cls, entry: bytes, proof: TlogProof, record: Record | None = None) -> Self:
+        """Makes a permit of a record's exact bytes and its proof, whose extra data is replaced.
+
+        Who has parsed these bytes already hands over the ``record``; it is not parsed again.
+        """
+        return cls(replace(proof, extra=entry), record)
 
     @property
     def decision(self) -> Decision | None:
