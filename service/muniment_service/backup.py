@@ -27,11 +27,8 @@ def backup(
 ) -> None:
     """Copies a database into a new file, durably; the name appears when the copy is complete.
 
-    Args:
-        source: The database; a service may be running on it.
-        target: The copy; must not exist.
-        mark: Called with the copy, open for writing, before it is complete.
-        progress: Told of pages copied and pages in all, from time to time.
+    A service may be running on the source. `mark` is called with the copy, open for writing, before
+    it is complete; `progress` is told of pages copied and pages in all, from time to time.
 
     Raises:
         DatabaseError: If the source cannot be read, or the target exists or cannot be written.

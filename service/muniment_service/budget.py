@@ -9,13 +9,7 @@ class Bucket:
     __slots__ = ("_burst", "_left", "_rate", "_then", "_timer")
 
     def __init__(self, per_second: float, burst: float, timer: Callable[[], float]) -> None:
-        """Makes a full bucket.
-
-        Args:
-            per_second: Tokens added in a second; more than none.
-            burst: Tokens it holds.
-            timer: A monotonic clock, in seconds.
-        """
+        """Makes a full bucket of `burst` tokens; `timer` is a monotonic clock, in seconds."""
         self._rate = per_second
         self._burst = burst
         self._timer = timer

@@ -102,9 +102,7 @@ def load_config(path: Path, type_: type[_T]) -> _T:
 def config_key(path: Path, key: str) -> Iterator[None]:
     """Turns an error about one value into a `ConfigError` that names the file and the key.
 
-    Args:
-        path: The configuration file.
-        key: The key as a reader finds it, such as `gateway[0].vkey`.
+    The key is as a reader finds it, such as `gateway[0].vkey`.
     """
     try:
         yield

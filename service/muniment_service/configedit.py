@@ -20,10 +20,7 @@ from muniment_service.config import ConfigError
 def replace_config(path: Path, text: str, is_meant: Callable[[Path], bool]) -> None:
     """Puts a new configuration in place of the old one.
 
-    Args:
-        path: The configuration.
-        text: Its new text.
-        is_meant: Loads the file at a path, and says whether it is what was meant.
+    `is_meant` loads the file at a path, and says whether it is what was meant.
 
     Raises:
         MunimentError: If it cannot be written, does not load, or is not what was meant; the old

@@ -46,11 +46,8 @@ def make_folder(
         prepare: Makes what belongs to the keys from their beginning: the database. Called with
             their vkeys before the configuration is written.
 
-    Returns:
-        The vkeys.
-
     Raises:
-        MunimentError: A file exists already or cannot be written, or `listen` is malformed; or
+        MunimentError: If a file exists already or cannot be written, or `listen` is malformed; or
             what `prepare` raises.
     """
     try:

@@ -33,12 +33,8 @@ _NOTHING: Final[Mapping[str, str]] = {}
 class Problem(MunimentError):  # noqa: N818  # RFC 9457's word for it
     """A refusal, to be answered as problem+json.
 
-    Attributes:
-        status: HTTP status.
-        slug: Last part of the problem type `urn:muniment:problem:<slug>`; stable.
-        detail: What is wrong with this request, for a person.
-        members: Extension members, for a program.
-        headers: Headers of the response, such as Retry-After.
+    The problem type is `urn:muniment:problem:<slug>`, which is stable. `detail` is for a person,
+    the extension `members` are for a program.
     """
 
     def __init__(
@@ -141,10 +137,7 @@ class Request:
         self._body = body
 
     async def body(self, most: int) -> bytes:
-        """Reads the body.
-
-        Args:
-            most: Limit in bytes.
+        """Reads the body, of at most so many bytes.
 
         Raises:
             Problem: 413 when it is larger, 408 when it comes too slowly, 415 when it is encoded,
@@ -153,10 +146,7 @@ class Request:
         return await self._body.read(most)
 
     def parameters(self, *names: str) -> dict[str, str]:
-        """The query's parameters.
-
-        Args:
-            names: All parameters that the resource knows.
+        """The query's parameters; `names` are all that the resource knows.
 
         Raises:
             Problem: 400, on an unknown or repeated parameter.
@@ -196,21 +186,15 @@ class Responder(Protocol):
 
 
 class App:
-    """Routes requests to handlers and turns what they raise into problems.
-
-    Attributes:
-        metrics: Where answered requests are counted.
-    """
+    """Routes requests to handlers, turns what they raise into problems, and counts answers."""
 
     def __init__(
         self, metrics: Metrics, errors: Mapping[type[Exception], tuple[int, str]] | None = None
     ) -> None:
         """Makes an app without routes.
 
-        Args:
-            metrics: Where to count.
-            errors: The service's one table: domain error to HTTP status and problem slug. The
-                most derived class of an error wins. FormatError is 400 `malformed` by default.
+        `errors` is the service's one table: domain error to HTTP status and problem slug. The most
+        derived class of an error wins. FormatError is 400 `malformed` by default.
         """
         self.metrics: Final = metrics
         self._errors: Final[dict[type, tuple[int, str]]] = {FormatError: (400, "malformed")}
@@ -219,13 +203,9 @@ class App:
         self._prefixes: Final[list[tuple[str, _Route]]] = []
 
     def route(self, method: str, path: str, handler: Handler, *, label: str | None = None) -> None:
-        """Serves one exact path; GET serves HEAD too.
+        """Serves one exact path, as sent; GET serves HEAD too.
 
-        Args:
-            method: The method, in capitals.
-            path: The path, as sent.
-            handler: What answers.
-            label: Name in metrics, when many paths are one route.
+        With a label, metrics count the route by that: many paths may be one.
         """
         route = self._exact.setdefault(path, _Route(label or path))
         if method in route.handlers:
@@ -249,9 +229,8 @@ class App:
     ) -> None:
         """Adds `/healthz`, `/readyz` and `/metrics`.
 
-        Args:
-            ready: Describes the service when it can do its work; raises `Problem` 503 when not.
-            metrics: Wraps the handler of the metrics, to protect them.
+        `ready` describes the service when it can do its work, and raises `Problem` 503 when not;
+        `metrics` wraps the handler of the metrics, to protect them.
         """
 
         async def healthz(_: Request) -> Response:

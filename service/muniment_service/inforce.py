@@ -11,11 +11,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class InForce:
-    """What a service's status tells of its configuration.
-
-    Attributes:
-        since: When what is in force was taken up, RFC 3339.
-    """
+    """What a service's status tells of its configuration, in force `since` a time of RFC 3339."""
 
     def __init__(self, path: Path) -> None:
         """The start of a process, with the configuration at a path."""

@@ -40,11 +40,7 @@ class Budget:
         self._left = most
 
     def take(self, count: int) -> None:
-        """Takes some bytes.
-
-        Raises:
-            Problem: 503, when there are not so many left.
-        """
+        """Takes some bytes; raises `Problem` 503 when there are not so many left."""
         if count > self._left:
             raise overloaded("busy", "too many request bodies are in flight; try again")
         self._left -= count

@@ -62,10 +62,7 @@ class Metrics:
     """A registry with the process's own metrics and those of its HTTP server.
 
     Services add theirs by passing `registry` to prometheus_client's classes, or by the helpers.
-
-    Attributes:
-        registry: The registry that `render` shows.
-        prefix: First part of every name, such as `muniment_log`.
+    `prefix` is the first part of every name, such as `muniment_log`.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -98,13 +95,10 @@ class Metrics:
         )
 
     def answered(self, route: str, method: str, status: int, started: float) -> None:
-        """Counts one answered request.
+        """Counts one request that was taken at `started`, of `time.perf_counter()`.
 
-        Args:
-            route: The route as registered, never the path as sent: labels must stay few.
-            method: The method, or `other`.
-            status: The HTTP status.
-            started: `time.perf_counter()` when the request was taken.
+        The route is as registered, never the path as sent: labels must stay few. A method that is
+        not known is `other`.
         """
         self._times.add((route, method, status), time.perf_counter() - started)
 

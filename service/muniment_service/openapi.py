@@ -42,7 +42,7 @@ class Health(Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What one method of one path takes and answers.
+    """What one method of one path takes and answers; types of bodies are by media type.
 
     Attributes:
         method: In small letters.
@@ -50,13 +50,13 @@ class Call:
         name: The operation id.
         summary: What it does.
         success: What the answer 200 is.
-        answer: The type of its body, by media type.
+        answer: The type of its body.
         headers: Headers that it always has, and what each is for. A resource with an ETag is also
             answered with 304.
         problems: Statuses that are answered with a problem.
         others: Further answers by status.
         parameters: A TypedDict with a member for each parameter, of path and query.
-        body: The type of the request's body, by media type.
+        body: The type of the request's body.
         takes_empty_body: Whether an empty body says something, too.
         security: Alternatives: a security scheme each, or None for nothing.
     """
@@ -130,10 +130,8 @@ def paths_and_schemas(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Makes the two halves of a document: operations by path and method, and schemas by name.
 
-    Args:
-        calls: The routes.
-        problems: What each status of a problem says.
-        more: Structs that only `extra_json_schema` refers to.
+    `problems` is what each status of a problem says; `more` are structs that only
+    `extra_json_schema` refers to.
     """
     types = [Problem, Health, *more]
     for call in calls:
@@ -217,15 +215,10 @@ def document(
     *,
     tokens: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Puts a document together.
+    """Puts a document together of what `paths_and_schemas` made.
 
-    Args:
-        title: What it is of.
-        version: The program's version.
-        description: What a reader should know first.
-        paths: From `paths_and_schemas`.
-        schemas: Likewise.
-        tokens: Names of the security schemes, all of them bearer tokens.
+    `version` is the program's; `tokens` are names of the security schemes, all of them bearer
+    tokens.
     """
     components: dict[str, Any] = {"schemas": schemas}
     if tokens:

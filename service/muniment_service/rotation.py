@@ -33,11 +33,7 @@ class Record(Protocol):
 
 
 class Own:
-    """The keys that a configuration lists.
-
-    Attributes:
-        vkeys: Their public halves, in its order.
-    """
+    """The keys that a configuration lists, with their public halves in its order."""
 
     def __init__(
         self,
@@ -100,8 +96,7 @@ class Own:
     def retire(self, key: str) -> VKey:
         """Takes a key out; the service does not sign with it from its next start on.
 
-        Args:
-            key: Its vkey, or the key ID in it: eight hexadecimal digits.
+        The key is a vkey, or the key ID in it: eight hexadecimal digits.
 
         Raises:
             MunimentError: If it is not listed, the service would have none left that it needs,

@@ -28,19 +28,10 @@ async def serve_until_signal(
     line: str,
     **told: Any,
 ) -> None:
-    """Serves until SIGTERM or SIGINT; requests in flight finish first.
+    """Serves `api` at an address until SIGTERM or SIGINT; requests in flight finish first.
 
-    Args:
-        api: What is served at `listen`.
-        admin: What is served at the administrative socket.
-        listen: The address.
-        admin_path: The socket; None for none.
-        limits: What the server takes at most.
-        tls: The certificate; None for plain HTTP.
-        ready: Called with the URL once requests are taken.
-        logger: Where the service logs.
-        line: What it logs when it is ready, with `url` and `told`.
-        told: Further fields of that line.
+    `admin` is served at the administrative socket, if there is one. Once requests are taken, the
+    service logs a line, with the URL and what else is told, and `ready` is called with the URL.
 
     Raises:
         OSError: If the address cannot be bound.

@@ -19,7 +19,7 @@ def read_signers(
     passphrase_file: Path | None,
     use: Literal["log", "witness"],
 ) -> tuple[Signer, ...]:
-    """Reads the key files of the members `keys` and `key_passphrase_file`.
+    """Reads the key files of the members `keys` and `key_passphrase_file`, in their order.
 
     Args:
         config: The configuration file, for messages.
@@ -28,9 +28,6 @@ def read_signers(
         passphrase_file: Holds the passphrase of those that are encrypted; without it the
             terminal is asked, if there is one.
         use: What signs.
-
-    Returns:
-        Their signers, in the configuration's order.
 
     Raises:
         ConfigError: A file cannot be used, its vkey line is another key's, or it holds a key that
@@ -62,16 +59,9 @@ def check_signers(
     passphrase_file: Path | None,
     use: Literal["log", "witness"],
 ) -> None:
-    """Reads the key files of a running service again: they must open, and hold the keys in force.
+    """Reads the key files of a running service again: they must open, and hold its keys in force.
 
     Files whose passphrase was typed at the start are not opened again.
-
-    Args:
-        config: The configuration file, for messages.
-        now: The service's keys.
-        keys: As for `read_signers`.
-        passphrase_file: As for `read_signers`.
-        use: What signs.
 
     Raises:
         ConfigError: A file cannot be used, or holds another key.

@@ -31,11 +31,9 @@ _SCHEMA: Final = "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY t
 
 
 class Damage(NamedTuple):
-    """Something stored that is not what it must be.
+    """Something stored that is not what it must be, in a table of the schema or in FILE.
 
-    Attributes:
-        table: Where, as the schema calls it; `file` for the file itself.
-        what: A sentence for the operator.
+    `what` is a sentence for the operator.
     """
 
     table: str
@@ -44,11 +42,7 @@ class Damage(NamedTuple):
 
 @dataclass(slots=True)
 class Findings:
-    """What a check found.
-
-    Attributes:
-        damage: What is not as it must be; empty when all is sound.
-    """
+    """What is not as it must be in a database; nothing when all is sound."""
 
     damage: list[Damage] = field(default_factory=list)
 

@@ -22,12 +22,10 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 
 class TlsTable(Config, frozen=True):
-    """The `[tls]` table: how a service is reached.
+    """The `[tls]` table: how a service is reached; PEM files.
 
-    Attributes:
-        certificate: PEM file with the certificate and its chain.
-        key: PEM file with its private key, of mode 0600 and not encrypted.
-        client_ca: PEM file with CAs; only clients with a certificate of one of them get in.
+    The certificate comes with its chain; the key is of mode 0600 and not encrypted. With
+    `client_ca`, only clients with a certificate of one of its CAs get in.
     """
 
     certificate: Path
@@ -36,12 +34,10 @@ class TlsTable(Config, frozen=True):
 
 
 class OutgoingTable(Config, frozen=True):
-    """The `[outgoing]` table: how a service connects to others.
+    """The `[outgoing]` table: how a service connects to others; PEM files.
 
-    Attributes:
-        ca: PEM file with the only CAs to believe, instead of the system's.
-        certificate: PEM file with the certificate that the service shows.
-        key: PEM file with its private key, of mode 0600 and not encrypted.
+    `ca` has the only CAs to believe, instead of the system's; the certificate is what the service
+    shows. The key is of mode 0600 and not encrypted.
     """
 
     ca: Path | None = None
@@ -80,11 +76,7 @@ class _Files:
         self._context: ssl.SSLContext | None = None
 
     def load(self) -> ssl.SSLContext:
-        """Loads the files as they are now.
-
-        Raises:
-            MunimentError: If one cannot be used.
-        """
+        """Loads the files as they are now; raises `MunimentError` if one cannot be used."""
         table = self._table
         self._seen = self._stamp()
         check_private(table.key, "TLS key")

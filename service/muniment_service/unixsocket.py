@@ -79,15 +79,7 @@ def is_own_user(transport: asyncio.BaseTransport) -> bool:
 
 
 def ask(path: Path, method: str, target: str) -> dict[str, Any]:
-    """Asks a running service over its administrative socket; blocks.
-
-    Args:
-        path: The socket.
-        method: GET or POST.
-        target: What is asked for.
-
-    Returns:
-        The answer's JSON object.
+    """Asks a running service over its administrative socket, by GET or POST; blocks.
 
     Raises:
         NotRunningError: If nobody listens there.

@@ -84,16 +84,11 @@ def head_too_large() -> Problem:
 def check_head(
     version: tuple[int, int], target: str, headers: tuple[tuple[bytes, bytes], ...]
 ) -> bool:
-    """Checks what the parser leaves to its user.
+    """Checks what the parser leaves to its user; target and headers are as sent.
 
     Returns:
         Whether the connection can be used again: nothing is upgraded to, so a request that asks
         for that is answered as it is, and is the last one.
-
-    Args:
-        version: The HTTP version, major and minor.
-        target: The request's target as sent.
-        headers: Names and values as sent.
 
     Raises:
         Problem: 400, 431 or 505; the connection is of no use afterwards.

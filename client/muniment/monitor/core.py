@@ -17,7 +17,7 @@ over. In between the shell fetches tiles. What may be concluded, in order of wei
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from muniment.monitor.heads import EARLIER, LOG, Pair, Reader, ShownHead, compare, pairs_of
@@ -37,9 +37,7 @@ MAX_PROVEN: Final = 16
 class Missing(NamedTuple):
     """Why a party showed no head.
 
-    Attributes:
-        kind: ``unreachable``, ``bad-answer``, or ``nothing-yet`` (a witness that never cosigned).
-        sentence: The reason.
+    Its kind is ``unreachable``, ``bad-answer``, or ``nothing-yet`` (a witness that never cosigned).
     """
 
     kind: str
@@ -47,13 +45,7 @@ class Missing(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """What the tiles gave for a pair.
-
-    Attributes:
-        is_compared: Whether they sufficed for a comparison.
-        evidence: The contradiction, when they showed one.
-        reason: Why they did not suffice.
-    """
+    """What the tiles gave for a pair: the contradiction that they showed, if they sufficed."""
 
     is_compared: bool
     evidence: Evidence | None = None
@@ -79,13 +71,9 @@ class Limits:
 
 @dataclass(slots=True)
 class Core:
-    """What a monitor knows. One instance follows one log.
+    """What a monitor knows. One instance follows one log, and asks the witnesses at some URLs.
 
-    Attributes:
-        reader: The policy and the origin.
-        witnesses: URLs of the witnesses.
-        limits: When to raise an alarm.
-        expected: For a witness's URL, the policy's names for it, where the policy has its URL.
+    `expected` has for a witness's URL the policy's names for it, where the policy has its URL.
     """
 
     reader: Reader
@@ -93,10 +81,10 @@ class Core:
     limits: Limits
     expected: Mapping[str, frozenset[str]]
     _earlier: ShownHead | None = None
-    _behind: dict[str, tuple[int, int]] | None = None
-    _open: dict[str, int] | None = None
+    _behind: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _open: dict[str, int] = field(default_factory=dict)
     _active: frozenset[tuple[str, str]] = frozenset()
-    _proven: dict[tuple[str, str], Alarm] | None = None
+    _proven: dict[tuple[str, str], Alarm] = field(default_factory=dict)
 
     @property
     def earlier(self) -> bytes | None:
@@ -115,10 +103,7 @@ class Core:
     def heads(
         self, answers: Mapping[str, bytes | Missing]
     ) -> tuple[dict[str, ShownHead], list[Alarm], list[Pair]]:
-        """Verifies what the parties answered.
-
-        Args:
-            answers: For LOG and each witness's URL what it showed, or why it did not.
+        """Verifies what the log and each witness showed, by LOG and URL; or why one did not.
 
         Returns:
             The heads by party, that of this monitor's own memory too; alarms; what to compare.
@@ -152,14 +137,9 @@ class Core:
         tiles: Mapping[Pair, Tiles],
         now: int,
     ) -> Round:
-        """Ends a round.
+        """Ends a round at `now`, Unix seconds, with what `heads` returned.
 
-        Args:
-            heads: As `heads` returned them.
-            alarms: As `heads` returned them.
-            pairs: As `heads` returned them.
-            tiles: What came of the pairs that need a proof.
-            now: Unix seconds.
+        `tiles` is what came of the pairs that need a proof.
         """
         found = list(alarms)
         silent = {alarm.party for alarm in alarms}
@@ -215,8 +195,7 @@ class Core:
         return Alarm(f"proven-{proven.kind}", parties, proven.sentence, Weight.PROVEN, proven)
 
     def _unclear(self, unclear: Mapping[str, str], now: int) -> list[Alarm]:
-        known = self._open or {}
-        self._open = {party: known.get(party, now) for party in unclear}
+        self._open = {party: self._open.get(party, now) for party in unclear}
         return [
             Alarm("not-compared", party, unclear[party], Weight.UNVERIFIED)
             for party, since in self._open.items()
@@ -225,12 +204,11 @@ class Core:
 
     def _with_proofs(self, found: Sequence[Alarm]) -> list[Alarm]:
         """One alarm of a kind, and all that was ever proven: a log cannot take it back."""
-        known = self._proven = {} if self._proven is None else self._proven
         for alarm in found:
-            if alarm.weight is Weight.PROVEN and len(known) < MAX_PROVEN:
-                known.setdefault(alarm.key, alarm)
+            if alarm.weight is Weight.PROVEN and len(self._proven) < MAX_PROVEN:
+                self._proven.setdefault(alarm.key, alarm)
         rest = {alarm.key: alarm for alarm in found if alarm.weight is not Weight.PROVEN}
-        return [*known.values(), *rest.values()]
+        return [*self._proven.values(), *rest.values()]
 
     def _cosignatures(self, heads: Mapping[str, ShownHead], now: int) -> list[Alarm]:
         alarms: list[Alarm] = []
@@ -265,7 +243,7 @@ class Core:
     def _lag(
         self, heads: Mapping[str, ShownHead], silent: AbstractSet[str], now: int
     ) -> list[Alarm]:
-        behind = self._behind = {} if self._behind is None else self._behind
+        behind = self._behind
         if not heads:
             return []
         largest = max(head.size for head in heads.values())

@@ -50,25 +50,19 @@ class ShownHead:
 
 
 class Reader:
-    """Verifies what parties show of one log.
+    """Verifies what parties show of the log with an origin.
 
-    Attributes:
-        policy: The policy.
-        origin: The origin of the log.
-        log_verifiers: The verifiers of the log's keys, old ones too: what evidence is verified by.
+    `log_verifiers` are the verifiers of the log's keys, old ones too: what evidence is verified by.
     """
 
     def __init__(self, policy: Policy, origin: str, old: Sequence[VKey] = ()) -> None:
         """Takes what it verifies by.
 
-        Args:
-            policy: The policy.
-            origin: The origin of one of its logs.
-            old: Keys that the log had before those of the policy. They count for EARLIER alone: a
-                key is given up because others may have it.
+        Keys that the log had before those of the policy count for EARLIER alone: a key is given up
+        because others may have it.
 
         Raises:
-            ValueError: For the origin of another log.
+            ValueError: If the policy has no log of the origin.
         """
         if origin not in policy.origins:
             raise ValueError(f"the policy does not list the log {origin}")
@@ -130,9 +124,8 @@ def pairs_of(heads: Sequence[ShownHead]) -> list[Pair]:
 def compare(pair: Pair, prefix: Prefix | None = None) -> Evidence | None:
     """What a pair proves; None when that is nothing, or when the two are consistent.
 
-    Args:
-        pair: Two heads. If it needs a proof and `prefix` is None, None says nothing about them.
-        prefix: What the newer tree's tiles have at the older size.
+    `prefix` is what the newer tree's tiles have at the older size. Without it, None says nothing of
+    a pair that needs a proof.
 
     Raises:
         VerificationError: If the tiles are not those of the newer tree: nothing is known then.

@@ -32,14 +32,9 @@ class Weight(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """One thing that is wrong.
+    """One thing that is wrong with a party: LOG, a witness's URL, or two of them compared.
 
-    Attributes:
-        kind: A stable slug.
-        party: Whom it is about: LOG, a witness's URL, or the two parties of a comparison.
-        sentence: What was expected and what was found.
-        weight: What it is worth.
-        evidence: The evidence, when it is proven.
+    `kind` is a stable slug, `sentence` what was expected and what was found.
     """
 
     kind: str
@@ -58,12 +53,7 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Two parties whose heads were found to be of one history.
-
-    Attributes:
-        older: The party with the smaller tree, and its size.
-        newer: The party with the larger one, and its size.
-    """
+    """Two parties whose heads were found to be of one history, each with the size of its tree."""
 
     older: tuple[str, int]
     newer: tuple[str, int]
@@ -84,6 +74,7 @@ class Round:
         alarms: All that is wrong now.
         raised: The alarms that are new.
         cleared: The keys of alarms of earlier rounds that are over.
+        evidence_files: Where the evidence is that was written, by its hash.
     """
 
     origin: str
@@ -138,8 +129,8 @@ class Round:
             "origin": self.origin,
             "time": self.time,
             "heads": [
-                {"party": party, "head": None if head is None else _head(head)}
-                for party, head in ((party, self.heads.get(party)) for party in self.parties)
+                {"party": party, "head": _head(self.heads[party]) if party in self.heads else None}
+                for party in self.parties
             ],
             "compared": [
                 {

@@ -47,15 +47,9 @@ _log: Final = logging.getLogger(__name__)
 class Watcher:
     """Runs rounds against real parties; use it as an async context manager.
 
-    Args:
-        log_url: The log's base URL.
-        core: The judgement; its witnesses' URLs are the monitoring prefixes that are asked.
-        evidence_dir: Where to write evidence; nowhere when None.
-        state: Where to keep the log's largest checkpoint; nowhere when None.
-        clock: Unix seconds.
-
-    Attributes:
-        unsaved: Why the state could not be kept in the last round; None when it was.
+    The core's witnesses' URLs are the monitoring prefixes that are asked. Evidence goes to
+    `evidence_dir` and the log's largest checkpoint to `state`, or nowhere when these are None.
+    `unsaved` is why the state could not be kept in the last round; None when it was.
     """
 
     def __init__(
