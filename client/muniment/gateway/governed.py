@@ -8,8 +8,8 @@ permit. Its outcome, with digests of what went in and came out, goes to the gate
 that a log that is away afterwards costs nothing. A call inside of a governed call is triggered by
 it. With a ``blocking.Gateway`` the callable is a plain function.
 
-``callables`` says what may be governed, ``callbinding`` what a call is about; ``governing`` has the
-steps, which are the same with either gateway.
+``callables`` says what may be governed, ``calloptions`` how, ``callbinding`` what a call is about;
+``governing`` has the steps, which are the same with either gateway.
 """
 
 import functools
@@ -19,16 +19,16 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 from muniment.gateway import blocking
 from muniment.gateway.callables import is_coroutine_function
 from muniment.gateway.callbinding import JsonObject
-from muniment.gateway.gateway import Gateway
-from muniment.gateway.governing import (
+from muniment.gateway.calloptions import (
     Call,
     Check,
     Complete,
     Decide,
-    Governing,
     Options,
     check_options,
 )
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.governing import Governing
 from muniment.gateway.runs import running
 
 __all__ = ["Call", "Check", "Complete", "Decide", "JsonObject", "Options", "governed"]

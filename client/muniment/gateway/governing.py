@@ -12,9 +12,9 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol, Required, TypeAlias, TypedDict, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from muniment.errors import Denied, MunimentError
 from muniment.gateway.authorization import (
@@ -28,88 +28,19 @@ from muniment.gateway.callbinding import (
     Bound,
     CallBinding,
     JsonObject,
-    ResourceOf,
     commitment_to_result,
 )
+from muniment.gateway.calloptions import Call, Options
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.outcomes import KEEPING, PendingOutcome
 from muniment.gateway.refusals import denial_of_members, record_reduced
 from muniment.gateway.runs import current_run, run_edges
-from muniment.permit import Permit, Verdict
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import parse_record
 from muniment.records.kinds import Decision, Record, RunStatus
-from muniment.records.preparation import RecordInput
 from muniment.tlog.encoding import FormatError
 
 T = TypeVar("T")
-
-Decide: TypeAlias = Callable[[JsonObject], Any]
-"""The policy engine: an AuthZEN request to its response, or to an awaitable of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a governed callable, which is a run.
-
-    Attributes:
-        execution: The run's id.
-        request: The AuthZEN request.
-        parent: The run that triggered the call, if any.
-        inputs: Commitment to the arguments, or to what stands for them.
-    """
-
-    execution: str
-    request: JsonObject
-    parent: str | None
-    inputs: str
-
-
-Complete: TypeAlias = Callable[[Call, dict[str, Any]], RecordInput]
-"""Adds to a decision, whose members it gets, what the policy engine does not know: the artifact, an
-authority's signature. What it gives back must be about the same request and run."""
-
-Check: TypeAlias = Callable[[Permit, Call], "Verdict | Awaitable[Verdict | None] | None"]
-"""Judges a permit before the run; raises, or returns a verdict that does not permit, to deny."""
-
-
-class Options(TypedDict, total=False):
-    """How calls of a function are governed.
-
-    Attributes:
-        decide: The policy engine.
-        subject: The AuthZEN subject; its id is the agent that performs the runs.
-        action: The AuthZEN action's name; "call" if absent.
-        resource: The AuthZEN resource, or what makes it of the call's arguments; the tool of the
-            callable's name if absent: see ``callables.tool_name``. What has no name needs one.
-        delegator: The agent that delegated to the subject; logged as an edge.
-        complete: Adds artifact and signatures to a decision.
-        check: Judges each permit, e.g. ``Guard.check`` with the runtime's context.
-        bind: Makes of the call's arguments a JSON value that stands for them, when they have none
-            of their own: its digest is taken at the decision, compared before the run, and logged.
-        parent: The run that triggers the calls, or what makes its id of the call's arguments; if
-            absent, the run inside of which the call is made.
-        require_parent: Whether a call that no run triggers is denied.
-    """
-
-    decide: Required[Decide]
-    subject: Required[JsonObject]
-    action: str
-    resource: ResourceOf | None
-    delegator: str | None
-    complete: Complete | None
-    check: Check | None
-    bind: Callable[..., Any] | None
-    parent: Callable[..., str | None] | str | None
-    require_parent: bool
-
-
-def check_options(options: Options) -> None:
-    """Raises a ``TypeError``, as for arguments, if an option is missing or unknown."""
-    if unknown := options.keys() - Options.__annotations__.keys():
-        raise TypeError(f"governed() got an unexpected argument {min(unknown)!r}")
-    if missing := Options.__required_keys__ - options.keys():
-        raise TypeError(f"governed() is missing the argument {min(missing)!r}")
 
 
 class Wait(Protocol):
@@ -305,7 +236,7 @@ class Governing:
         work = authorize_call(self._gateway, record, entry, edges, outcome)
         permit = await self._wait(work, self._gateway.deadline + KEEPING)
         if self._check is not None:
-            found = await self._ask(self._check(permit, _copy(call)), "check=")
+            found = await self._ask(self._check(permit, call.copied()), "check=")
             if found is not None and not found.permitted:
                 raise denial_of_verdict(found)
 
@@ -340,7 +271,7 @@ class Governing:
             members["denial"] = {"codes": ["denied_by_policy"]}
         completed: Any = members
         if self._complete is not None:
-            completed = self._complete(_copy(call), members)
+            completed = self._complete(call.copied(), members)
             if isinstance(completed, Mapping):  # for the record of a refusal
                 asked |= {name: one for name, one in completed.items() if name not in asked}
         [entry] = self._gateway.prepare([completed])
@@ -359,10 +290,6 @@ _NO_PARENT: Final = (
     "no run triggers this call, and require_parent asks for one: call it inside of a governed call "
     "or of running(RUN), give parent=, or hand the run on to another thread with carry_run"
 )
-
-
-def _copy(call: Call) -> Call:
-    return replace(call, request=deepcopy(call.request))
 
 
 def _check_own(record: Record, call: Call, *, allowed: bool) -> Decision:
