@@ -48,6 +48,10 @@ the response from it."""
 _READ_AHEAD: Final = 32 << 10
 """Bytes of a body that aiohttp reads before a handler asks for it; it stops at twice that."""
 
+_READ_AT_ONCE: Final = 256 << 10
+"""The same of a large body that a handler is reading: it takes what has come in each turn of the
+event loop, and pausing the socket in between would cost more than the reading."""
+
 _UNPARSED: Final = "UNKNOWN"
 """The method that aiohttp gives to what was no request; the parser knows no such method."""
 
@@ -382,6 +386,8 @@ class _Body:
 
     async def _collect(self, content: StreamReader, most: int) -> bytes:
         pieces = []
+        if (self._received.content_length or 0) > _READ_AHEAD:
+            content.set_read_chunk_size(_READ_AT_ONCE)
         expects = self.headers.get("expect", "").lower() == "100-continue"
         while not content.at_eof():
             if not content.is_eof() and self._connection.has_ended:
