@@ -63,18 +63,21 @@ class Recall(NamedTuple):
         if not places:
             return self
         runs = [
-            Run(first + places, size, NEW) if manifest == NEW else Run(first, size, manifest)
-            for first, size, manifest in self.runs
+            Run(run.first + places, run.size, NEW) if run.manifest == NEW else run
+            for run in self.runs
         ]
-        return self._replace(runs=tuple(runs))
+        return Recall(self.name, self.content, self.time, tuple(runs))
 
     def placed(self, first: int, manifest: int) -> Recall:
         """The same, once the batch has its indices: of its first record, and of its manifest."""
-        runs = [
-            Run(run.first + first, run.size, manifest) if run.manifest == NEW else run
-            for run in self.runs
-        ]
-        return self._replace(runs=tuple(runs))
+        return Recall(self.name, self.content, self.time, placed(self.runs, first, manifest))
+
+
+def placed(runs: Iterable[Run], first: int, manifest: int) -> tuple[Run, ...]:
+    """The same places, once the batch of the new ones has its indices; see `Recall.placed`."""
+    return tuple(
+        [Run(run.first + first, run.size, manifest) if run.manifest == NEW else run for run in runs]
+    )
 
 
 def joined(runs: Iterable[Run]) -> tuple[Run, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.records.content import content_of
 from muniment_log.core.ports import Receipt
-from muniment_log.core.recall import NAME_SIZE, NEW, Recall, Run, joined
+from muniment_log.core.recall import NAME_SIZE, NEW, Recall, Run, joined, placed
 from muniment_log.errors import LogError
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ class Plan:
         """The receipt of the request, once what was new of it has its own."""
         runs = self.runs
         if logged is not None:
-            first, manifest = logged.first, logged.manifest
-            runs = Recall(b"", b"", 0, runs).placed(first, manifest).runs
+            runs = placed(runs, logged.first, logged.manifest)
         return receipt_of(runs)
 
 

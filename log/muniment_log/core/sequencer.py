@@ -154,15 +154,17 @@ class Sequencer:
         while True:
             self._take(size)
             try:
-                if request is None or not request.names:
+                names = [] if request is None else request.names
+                if request is None or not names:
                     return await self._log(key, Plan(list(records)), size, None)
-                return await self._once(key, request, size)
+                return await self._once(key, request, names, size)
             except RecalledError:
                 continue  # by now it shows what the other process has logged
 
-    async def _once(self, key: StreamKey, request: Request, size: int) -> Receipt:
+    async def _once(
+        self, key: StreamKey, request: Request, names: Sequence[bytes], size: int
+    ) -> Receipt:
         """Logs what of a request was not logged before."""
-        names = request.names
         claim = None
         try:
             # Whoever comes with the same meanwhile waits until it is settled what became of this.

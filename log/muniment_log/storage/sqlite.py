@@ -508,6 +508,8 @@ def _keep(db: sqlite3.Connection, kept: Kept) -> None:
             for one in kept.recalls
         ],
     )
+    if not kept.oldest:  # nothing is before it
+        return
     db.execute(
         "DELETE FROM recall WHERE stream = ?1 AND name IN (SELECT name FROM recall"
         " WHERE stream = ?1 AND place < ?2 ORDER BY place LIMIT ?3)",
