@@ -59,20 +59,10 @@ def mutations(draw: st.DrawFn, examples: list[bytes]) -> bytes:
     data = draw(st.sampled_from(examples))
     scraps = st.sampled_from(
         [
-            b"\n",
-            b"\n\n",
-            b" ",
-            b"+",
-            b"=",
-            b"0",
-            b"-",
-            b"\r",
-            b"\t",
-            b"\x00",
-            b"\xff",
+            b"\n", b"\n\n", b" ", b"+", b"=", b"0", b"-", b"\r", b"\t", b"\x00", b"\xff",
             b"\xe2\x80\x94 ",
         ]
-    )
+    )  # fmt: skip
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data)))
         end = draw(st.integers(at, min(len(data), at + 12)))

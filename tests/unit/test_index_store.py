@@ -35,6 +35,13 @@ def chunk_of(entries: list[bytes], before: CompactRange, end: int) -> Chunk:
     return make_chunk(tools.ORIGIN, before, bundles, keeps_bundles=True)
 
 
+async def add_verified(store: IndexStore, entries: list[bytes]) -> Chunk:
+    chunk = chunk_of(entries, EMPTY, len(entries))
+    await store.add(chunk)
+    await store.advance(cosigned(chunk.after), tools.NOW)
+    return chunk
+
+
 def fake_range(size: int) -> CompactRange:
     """A range of a tree that nobody has built."""
     return CompactRange.from_peaks(size, [bytes([n]) * 32 for n in range(size.bit_count())])
@@ -101,10 +108,7 @@ async def test_dropping_what_is_pending_restores_what_is_verified(
         async with tools.opened(path) as store:
             before = EMPTY
             if verified:
-                chunk = chunk_of(entries, EMPTY, verified)
-                await store.add(chunk)
-                await store.advance(cosigned(chunk.after), tools.NOW)
-                before = chunk.after
+                before = (await add_verified(store, entries[:verified])).after
             if path == paths[0]:
                 await store.add(chunk_of(entries, before, verified + more))
                 await store.drop_pending()
@@ -182,9 +186,7 @@ async def test_the_first_proof_is_kept_and_suspicions_are_bounded(tmp_path: Path
     path = tmp_path / "replica"
     first = Misbehaviour("fork", (b"one\n", b"two\n"), b"r" * 32, (b"p" * 32, b"q" * 32))
     async with tools.opened(path) as store:
-        chunk = chunk_of([b"{}"], EMPTY, 1)
-        await store.add(chunk)
-        await store.advance(cosigned(chunk.after), tools.NOW)
+        chunk = await add_verified(store, [b"{}"])
         for number in range(MAX_SUSPICIONS + 5):
             await store.suspect(f"no {number}", cosigned(chunk.after))
             await store.suspect(f"no {number}", cosigned(chunk.after))
@@ -205,9 +207,7 @@ async def test_the_first_proof_is_kept_and_suspicions_are_bounded(tmp_path: Path
 async def test_clearing_leaves_the_evidence(tmp_path: Path) -> None:
     path = tmp_path / "replica"
     async with tools.opened(path) as store:
-        chunk = chunk_of([b"{}"], EMPTY, 1)
-        await store.add(chunk)
-        await store.advance(cosigned(chunk.after), tools.NOW)
+        chunk = await add_verified(store, [b"{}"])
         await store.suspect("odd", cosigned(chunk.after))
         await store.clear()
         assert (await store.state()).pending == EMPTY
