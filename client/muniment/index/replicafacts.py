@@ -23,6 +23,7 @@ from muniment.lineage.facts import (
     Interval,
     Page,
     Signed,
+    TargetRef,
     signed_by,
 )
 from muniment.local.sqlitefile import DatabaseError
@@ -283,7 +284,9 @@ def _of_run(id_: str) -> int:
     return thing_hash("run", id_)
 
 
-_TARGET_TYPES: Final = {"decision": "decision", "execution": "run"}
+def _of_target(target: TargetRef) -> int:
+    return thing_hash("run" if target.kind == "execution" else target.kind, target.id)
+
 
 _POSTED: Final[Mapping[facts.Role, tuple[Role, Callable[[Any], int]]]] = {
     "from": (Role.FROM, lambda thing: thing_hash(*thing)),
@@ -292,9 +295,6 @@ _POSTED: Final[Mapping[facts.Role, tuple[Role, Callable[[Any], int]]]] = {
     "decision of": (Role.DECISION_OF, _of_run),
     "outcome": (Role.OUTCOME, _of_run),
     "verification": (Role.VERIFICATION, _of_run),
-    "revocation": (
-        Role.REVOKED,
-        lambda target: thing_hash(_TARGET_TYPES.get(target.kind, target.kind), target.id),
-    ),
+    "revocation": (Role.REVOKED, _of_target),
 }
 """How the index has each role: as which role of a posting, and under what hash of a key."""

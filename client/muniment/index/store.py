@@ -247,18 +247,14 @@ class IndexStore:
 
     async def condemn(self, misbehaviour: Misbehaviour) -> None:
         """Keeps the proof that the log's key signed two histories; the first one stays."""
-        row = (
-            misbehaviour.kind,
-            msgspec.json.encode([note.decode() for note in misbehaviour.notes]),
-            misbehaviour.implied_root,
-            b"".join(misbehaviour.proof),
-        )
+        notes = msgspec.json.encode([note.decode() for note in misbehaviour.notes])
+        proof = b"".join(misbehaviour.proof)
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(
                 "INSERT INTO misbehaviour SELECT ?, ?, ?, ?"
                 " WHERE NOT EXISTS (SELECT * FROM misbehaviour)",
-                row,
+                (misbehaviour.kind, notes, misbehaviour.implied_root, proof),
             )
 
         await self._writer.run(work)
@@ -310,10 +306,8 @@ class IndexStore:
             if evidence:
                 db.execute("DELETE FROM misbehaviour")
                 db.execute("DELETE FROM suspicion")
-            db.execute("DELETE FROM posting")
-            db.execute("DELETE FROM bundle")
-            db.execute("DELETE FROM head")
-            db.execute("DELETE FROM summary")
+            for table in ("posting", "bundle", "head", "summary"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
             db.execute("UPDATE noted SET keys_from = 0")
             db.execute(
                 "UPDATE state SET origin = NULL, size = 0, peaks = x'', note = NULL, time = 0,"

@@ -86,17 +86,14 @@ def trace(
         breaks += sorted(found, key=_order) if found else ()
     agents = judge_agents(runs, facts, reader)
     breaks += agents.breaks
-    breaks += _run_cycles(runs)
+    parents = {
+        Ref("run", run.id): [(link.target, link.index) for link in run.triggered_by]
+        for run in runs.values()
+    }
+    breaks += cycles(tuple(parents), parents)
     if reader.is_cut:
-        breaks.append(
-            Break(
-                "truncated",
-                Ref("run", execution),
-                None,
-                f"a lineage of at most {limit} records",
-                "more",
-            )
-        )
+        expected = f"a lineage of at most {limit} records"
+        breaks.append(Break("truncated", Ref("run", execution), None, expected, "more"))
     strangers = [one for run in runs.values() for one in run.unheard]
     strangers += [*agents.unheard, *revocations.unheard.values()]
     return Trace(
@@ -143,30 +140,14 @@ def _implausible(runs: Mapping[str, Run], moments: Mapping[int, Moment]) -> Iter
 
 def _state(run: Run) -> RunState:
     issuers = tuple(sorted({one.record.producer for one in run.decisions}))
-    if not run.outcomes and not run.verifications:
-        return RunState(run.id, run.depth, issuers, NOT_TOLD, (), ())
     told = [outcome.status for _, outcome in run.outcomes]
     certain = [status for status in told if status != "unknown"]
-    return RunState(
-        run.id,
-        run.depth,
-        issuers,
-        (certain or told or [NOT_TOLD])[0],
-        run.outcomes,
-        run.verifications,
-    )
+    ended = (certain or told or [NOT_TOLD])[0]
+    return RunState(run.id, run.depth, issuers, ended, run.outcomes, run.verifications)
 
 
 def _order(one: Break) -> tuple[int, int]:
     return BREAK_KINDS.index(one.kind), -1 if one.index is None else one.index
-
-
-def _run_cycles(runs: dict[str, Run]) -> list[Break]:
-    links: dict[Ref, list[tuple[Ref, int]]] = {
-        Ref("run", run.id): [(link.target, link.index) for link in run.triggered_by]
-        for run in runs.values()
-    }
-    return list(cycles(tuple(links), links))
 
 
 def _hops(runs: dict[str, Run], agents: Delegations) -> list[Hop]:
