@@ -178,27 +178,17 @@ class Policy:
             raise VerificationError(f"checkpoint: of log {found}, expected {origin}")
         if not any(log.vkey.name == found for log in self.logs):
             raise VerificationError(f"checkpoint: the policy does not list log {found}")
-        text = signed.note.text
-        log_keys: dict[VKey, None] = {}
+        signatures = self._verify(signed)
+        log_keys = _log_keys(signatures, found)
+        stated = tuple((known.witness, time or 0) for known, time in signatures if known.witness)
         cosigners: dict[str, int] = {}
-        stated: list[tuple[str, int]] = []
-        for line in signed.note.signatures:
-            known = self._keys.get((line.name, line.key_id))
-            if known is None:
-                continue
-            timestamp = known.verifier.verify(text, line.signature) or 0
-            if known.is_log and line.name == found:
-                log_keys[known.verifier.vkey] = None
-            if known.witness is not None:
-                cosigners[known.witness] = max(timestamp, cosigners.get(known.witness, 0))
-                stated.append((known.witness, timestamp))
+        for name, time in stated:
+            cosigners[name] = max(time, cosigners.get(name, 0))
         if not log_keys:
             raise VerificationError(f"checkpoint: {_by_others(signed)}")
         if not self.is_met(cosigners):
             raise VerificationError(self._explain(cosigners))
-        return CosignedCheckpoint(
-            signed, tuple(log_keys), tuple(cosigners.items()), tuple(stated), self
-        )
+        return CosignedCheckpoint(signed, log_keys, tuple(cosigners.items()), stated, self)
 
     def recognise(
         self, signed: SignedCheckpoint, *, old: Iterable[VKey] = ()
@@ -210,23 +200,30 @@ class Policy:
         before those of the policy, whose signatures count. Raises VerificationError if no key of
         the log has signed it, or a signature of a known key does not hold.
         """
-        origin, text = signed.checkpoint.origin, signed.note.text
+        origin = signed.checkpoint.origin
         if origin not in self.origins:
             raise VerificationError(f"the policy does not list log {origin}")
-        before = {(key.name, key.key_id): key for key in old if key.name == origin}
-        found: list[Verified] = []
-        is_of_log = False
-        for line in signed.note.signatures:
-            known = self._keys.get((line.name, line.key_id))
-            verifier = known.verifier if known else None
-            if verifier is None and (key := before.get((line.name, line.key_id))):
-                verifier = verifier_for(key)
-            if verifier is not None:
-                found.append(Verified(verifier.vkey, verifier.verify(text, line.signature)))
-                is_of_log |= line.name == origin and (known is None or known.is_log)
-        if not is_of_log:
+        signatures = self._verify(signed, old)
+        if not _log_keys(signatures, origin):
             raise VerificationError(_by_others(signed))
-        return tuple(found)
+        return tuple(Verified(known.verifier.vkey, time) for known, time in signatures)
+
+    def _verify(
+        self, signed: SignedCheckpoint, old: Iterable[VKey] = ()
+    ) -> list[tuple[_Known, int | None]]:
+        """The known keys' signatures, each of which must hold, and their times, in order."""
+        before = {
+            (key.name, key.key_id): key for key in old if key.name == signed.checkpoint.origin
+        }
+        found: list[tuple[_Known, int | None]] = []
+        for line in signed.note.signatures:
+            key = (line.name, line.key_id)
+            known = self._keys.get(key)
+            if known is None and key in before:
+                known = _Known(verifier_for(before[key]), is_log=True, witness=None)
+            if known is not None:
+                found.append((known, known.verifier.verify(signed.note.text, line.signature)))
+        return found
 
     def _explain(self, cosigners: Collection[str]) -> str:
         have = ", ".join(map(show, cosigners)) or "no witness"
@@ -235,6 +232,12 @@ class Policy:
             for name, count, members in quorum.shortage(self, cosigners)
         )
         return f"checkpoint: no quorum: cosigned by {have}; {needs}"
+
+
+def _log_keys(signatures: Iterable[tuple[_Known, int | None]], origin: str) -> tuple[VKey, ...]:
+    """The keys of the log among those that signed, each once."""
+    vkeys = [known.verifier.vkey for known, _ in signatures if known.is_log]
+    return tuple(dict.fromkeys(vkey for vkey in vkeys if vkey.name == origin))
 
 
 def _by_others(signed: SignedCheckpoint) -> str:
