@@ -52,8 +52,11 @@ def open_key(path: str) -> Signer:
 
 
 async def ingest(job: dict[str, Any]) -> dict[str, Any]:
-    """Signed batches until the count is reached: as many as the window allows in flight, and no
-    more than are offered a second, if that is told."""
+    """Send signed batches until the count is reached.
+
+    As many as the window allows are in flight, and no more than are offered a second, if that is
+    given.
+    """
     signer = open_key(job["key"])
     stream = endless(signer.vkey.name, job["seed"], job["count"])
     size, count = job["batch"], job["count"]

@@ -81,7 +81,7 @@ class Trouble:
         return self._random.choice(list(WITNESSES))
 
     def kill_log(self) -> None:
-        """kill -9 and a restart: nothing acknowledged may be gone."""
+        """Kill (-9) and restart the log: nothing acknowledged may be gone."""
         self._end("log", signal.SIGKILL)
         self._away()
         self._deployment.start_log()
@@ -96,7 +96,7 @@ class Trouble:
         self._pause("log", 3.0)
 
     def kill_witness(self) -> None:
-        """kill -9 and a restart of a witness; the other two are a quorum meanwhile."""
+        """Kill (-9) and restart a witness; the other two are a quorum meanwhile."""
         name = self._witness()
         self._end(name, signal.SIGKILL)
         self._away()

@@ -66,7 +66,6 @@ class UnknownRecord:
     waiting: set[Informant] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begins with no answers."""
         self.waiting = set(self.asked)
 
     @property

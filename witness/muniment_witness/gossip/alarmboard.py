@@ -21,7 +21,6 @@ class AlarmBoard:
     """
 
     def __init__(self, metrics: Metrics) -> None:
-        """Begins without alarms."""
         self.raised: list[WitnessAlarm] = []
         self._gauge = metrics.gauge("alarms", "Alarms that are raised.", ("kind",))
         self._due = asyncio.Event()

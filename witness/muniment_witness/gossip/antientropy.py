@@ -85,7 +85,6 @@ class PeerReader:
     state: dict[str, PeerState] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begins knowing nothing of the peers."""
         self._observations = self.store.observations
         self.state = {
             peer.name: PeerState(heads={origin: PeerHead() for origin in self.logs})

@@ -27,7 +27,6 @@ class CatchUp:
     """Climbs the histories of peers."""
 
     def __init__(self, transport: Transport) -> None:
-        """Takes the network."""
         self._transport = transport
 
     async def climb(

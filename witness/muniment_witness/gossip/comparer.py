@@ -68,7 +68,6 @@ class Comparer:
     reasons: dict[bytes, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        """Begins with nothing compared."""
         self._observations = self.store.observations
         self._locks: dict[str, asyncio.Lock] = {}
         self._results: dict[str, OrderedDict[bytes, Comparison]] = {}

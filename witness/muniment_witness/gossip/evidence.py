@@ -38,7 +38,6 @@ class EvidenceArchive:
     clock: Callable[[], int]
 
     def __post_init__(self, metrics: Metrics) -> None:
-        """Registers the counter."""
         self._count = metrics.counter("evidence", "Evidence filed.", ("origin", "kind"))
 
     def verified(self, evidence: Evidence) -> Evidence:

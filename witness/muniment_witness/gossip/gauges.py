@@ -12,7 +12,6 @@ class WatchGauges:
     """Gauges that `Watch.refresh_alarms` brings up to date."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """Registers the gauges."""
         self._held = metrics.gauge("ledger", "What is held, by what it is.", ("what",))
         self._peer = metrics.gauge(
             "peer_reached_seconds", "When a peer last answered, Unix time.", ("peer",)

@@ -18,7 +18,6 @@ class Outbox:
     """
 
     def __init__(self, *, has_peers: bool) -> None:
-        """Makes an empty outbox."""
         self._has_peers = has_peers
         self._origins: dict[str, None] = {}
         self._files: deque[FiledEvidence] = deque(maxlen=MAX_FILES)

@@ -59,7 +59,6 @@ class Puller:
     state: dict[str, LogState] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begins knowing nothing of the logs."""
         self.state = {
             origin: LogState() for origin, each in self.options.items() if each.url is not None
         }

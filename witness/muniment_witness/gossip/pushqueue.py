@@ -18,7 +18,6 @@ class PushQueue:
     """A queue for each sender; senders are peers or all strangers, so their number is bounded."""
 
     def __init__(self) -> None:
-        """Makes an empty queue."""
         self._queues: dict[str, deque[SignedHead]] = {}
         self._some = asyncio.Event()
 

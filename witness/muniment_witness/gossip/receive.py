@@ -69,7 +69,6 @@ class PushReceiver:
     senders: Senders = field(init=False)
 
     def __post_init__(self, peers: Sequence[Peer], timer: Callable[[], float]) -> None:
-        """Makes the queues and budgets."""
         self.senders = Senders(peers)
         self._queues = {origin: PushQueue() for origin in self.logs}
         share = STRANGERS_SHARE

@@ -23,7 +23,6 @@ class Sources:
     """Where the tiles and heads of a log may be read."""
 
     def __init__(self, options: Mapping[str, LogOptions], peers: Sequence[Peer]) -> None:
-        """Takes the logs' options by origin, and the peers."""
         self._options = options
         self._peers = tuple(peers)
 

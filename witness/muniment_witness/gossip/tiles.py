@@ -57,7 +57,6 @@ class TileReader:
     """Finds out what a view has at an older size, from the cache, a log, or a peer."""
 
     def __init__(self, transport: Transport, cache: TileCache) -> None:
-        """Takes the network and the cache."""
         self._transport = transport
         self.cache: Final = cache
 
