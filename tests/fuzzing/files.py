@@ -80,7 +80,7 @@ def _audit_state(data: bytes) -> None:
     state = parsed(parse_state, format_state, data)
     if state is not None:
         state.streams()
-        assert state.right_edge().root() == state.trust.root
+        assert state.tile_edge().root() == state.trust.root
 
 
 @target("log-config")

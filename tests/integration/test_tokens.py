@@ -107,7 +107,7 @@ def test_a_token_writes_as_its_producer_and_as_no_other(place: Place) -> None:
 
 def test_reads_need_a_token_and_health_does_not(place: Place) -> None:
     assert place.post(WRITER).status == 200
-    eventually(lambda: place.get("/v1/entries/0", READER).status == 200)
+    eventually(lambda: place.get("/v1/entries/0", READER).status == 200, seconds=10)
     for path in DATA + TILES:
         refused = place.get(path)
         refused.problem(401, "no-token")
@@ -173,7 +173,7 @@ def test_a_witness_reads_with_a_token(place: Place, tmp_path: Path) -> None:
         def status() -> dict[str, Any]:
             return ask(witness.url + "/status.json").json["logs"][0]
 
-        eventually(lambda: bool(status()["cosigned"]))
+        eventually(lambda: bool(status()["cosigned"]), seconds=10)
         assert status()["cosigned"]["size"] > 0
         assert status()["read"]["error"] is None
     # The command that rewrites the table keeps the file where it is.
