@@ -34,6 +34,7 @@ from muniment.tlog.note import Ed25519Signer
 from muniment.tlog.policy import Policy, parse_policy
 from muniment.tlog.proofs import plan_inclusion
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile, parse_tile_path, tile_at
+from waiting import close_runner
 
 ORIGIN = "log.example/sim"
 GATEWAY = "gw.example/edge"
@@ -191,7 +192,7 @@ class LogSim:
         try:
             yield f"http://{host}:{port}"
         finally:
-            await runner.cleanup()
+            await close_runner(runner)
 
     async def _read(self, request: web.Request) -> web.Response:
         path = request.rel_url.raw_path.lstrip("/")

@@ -34,6 +34,7 @@ from muniment_log.publish.publisher import Publisher
 from muniment_log.publish.rollback import COPY, EMPTY, Doubts, PastCheck, check_witnesses
 from muniment_log.publish.witness import WitnessClient, clients_of, new_session
 from muniment_service.metrics import Metrics
+from waiting import close_runner
 
 NOW = 1_790_000_000
 ORIGIN = log_tools.ORIGIN
@@ -108,7 +109,7 @@ async def serving(*witnesses: FakeWitness) -> AsyncIterator[None]:
         yield
     finally:
         for runner in runners:
-            await runner.cleanup()
+            await close_runner(runner)
 
 
 def trio() -> tuple[FakeWitness, FakeWitness, FakeWitness]:

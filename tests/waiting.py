@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from aiohttp import web
+
 SECONDS: Final = 60.0
 """The longest wait; a loaded machine takes many times what a quiet one does."""
 
@@ -36,3 +38,16 @@ async def until(is_true: Callable[[], bool], *, seconds: float = SECONDS) -> Non
     while not is_true():
         assert time.monotonic() < deadline, "it did not come about"
         await asyncio.sleep(_STEP)
+
+
+async def close_runner(runner: web.BaseRunner) -> None:
+    """Closes a server of aiohttp, and what a client had just connected when it was given up.
+
+    aiohttp (3.14) closes the connections that it knows one turn of the loop after it stops to
+    listen; one that was accepted before needs a few turns to be known, and would stay open.
+    """
+    for site in list(runner.sites):
+        await site.stop()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await runner.cleanup()

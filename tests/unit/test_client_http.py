@@ -21,6 +21,7 @@ from muniment.tlog.note import MAX_NOTE_SIZE
 from muniment.tlog.proofs import verify_consistency, verify_inclusion
 from muniment.tlog.tiles import Tile
 from muniment.tlog.treereader import read_inclusion, read_prefix
+from waiting import close_runner
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -37,7 +38,7 @@ async def served(handler: Handler) -> AsyncIterator[LogClient]:
         async with LogClient(f"http://{host}:{port}", timeout=0.5) as client:
             yield client
     finally:
-        await runner.cleanup()
+        await close_runner(runner)
 
 
 def answering(*answers: web.Response) -> AbstractAsyncContextManager[LogClient]:
