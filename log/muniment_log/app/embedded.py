@@ -175,7 +175,8 @@ class EmbeddedStorage:
         """Nothing is stored elsewhere."""
 
     async def still_leads(self) -> None:
-        """The file is locked: nobody else writes the tree."""
+        """Checks that no other process extends the tree, in case the file's lock did not hold."""
+        await self.full.check_alone()
 
     async def make_ready(self) -> None:
         """Lengthens the write-ahead log; see `SQLiteStore.make_ready`."""

@@ -138,6 +138,7 @@ class SQLiteStore:
         """Takes over an opened writer and readers on the same file."""
         self._writer = writer
         self._readers = readers
+        self._tree: Head | None = None  # as loaded or committed; only the writer's thread uses it
         self._asked: dict[bytes, _Asked] = {}
         self._recalling = asyncio.Lock()
 
@@ -259,8 +260,33 @@ class SQLiteStore:
         Raises:
             StorageError: the file cannot be read, or lacks the tree.
         """
+
+        def work(db: sqlite3.Connection) -> Loaded:
+            loaded = read_loaded(db)
+            self._tree = loaded.head
+            return loaded
+
         with _translated("reading the tree"):
-            return await self._writer.run(read_loaded)
+            return await self._writer.run(work)
+
+    async def check_alone(self) -> None:
+        """Checks that the stored tree is the one that this process has loaded or committed.
+
+        The lock keeps other processes away, unless somebody removes its file, or the process was
+        stopped on another machine that shares the folder.
+
+        Raises:
+            StorageError: another process has extended the tree, or the file cannot be read.
+        """
+        with _translated("reading the tree"):
+            await self._writer.run(self._check_alone)
+
+    def _check_alone(self, db: sqlite3.Connection) -> None:
+        if self._tree is None:
+            return
+        row = db.execute("SELECT size, root FROM tree").fetchone()
+        if row is None or Head(*row) != self._tree:
+            raise _not_alone(self._tree)
 
     async def commit(self, commit: Commit) -> bytes | None:
         """Makes a group of batches durable, in one transaction.
@@ -274,17 +300,24 @@ class SQLiteStore:
         Raises:
             StorageError: nothing is known of the outcome; the process must stop and reload.
         """
+
+        def work(db: sqlite3.Connection) -> bytes | None:
+            note = _commit(db, commit)
+            self._tree = commit.change.edge.head
+            return note
+
         with _translated("commit"):
-            return await self._writer.run(lambda db: _commit(db, commit))
+            return await self._writer.run(work)
 
     async def put_signed(self, sign: Callable[[], bytes]) -> bytes:
         """Makes and stores a signed checkpoint, before anybody sees it.
 
         Raises:
-            StorageError: it is not known to be stored.
+            StorageError: it is not known to be stored, or another process has extended the tree.
         """
 
         def work(db: sqlite3.Connection) -> bytes:
+            self._check_alone(db)
             note = sign()
             _put_head(db, "signed", note)
             return note
@@ -296,10 +329,16 @@ class SQLiteStore:
         """Stores the published checkpoint, before it is served.
 
         Raises:
-            StorageError: it is not known to be stored.
+            StorageError: it is not known to be stored, or another process has extended the tree:
+                its published checkpoint may be newer.
         """
+
+        def work(db: sqlite3.Connection) -> None:
+            self._check_alone(db)
+            _put_head(db, "published", note)
+
         with _translated("storing the published checkpoint"):
-            await self._writer.run(lambda db: _put_head(db, "published", note))
+            await self._writer.run(work)
 
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
         """Keeps a manifest that contradicts an accepted one, once; bounded by `MAX_REFUSED`.
@@ -453,6 +492,13 @@ def _bind(db: sqlite3.Connection, origin: str, keys: Sequence[str]) -> None:
     )
 
 
+def _not_alone(tree: Head) -> StorageError:
+    return StorageError(
+        f"the stored tree is not the one of size {tree.size} that this process extends: "
+        "something else wrote to the database"
+    )
+
+
 def _commit(db: sqlite3.Connection, commit: Commit) -> bytes | None:
     # Few statements: after each one this thread has to win the interpreter lock back from a busy
     # event loop.
@@ -463,10 +509,7 @@ def _commit(db: sqlite3.Connection, commit: Commit) -> bytes | None:
         (*change.edge.head, *change.before),
     ).rowcount
     if moved != 1:
-        raise StorageError(
-            f"the stored tree is not the one of size {change.before.size} that this process "
-            "extends: something else wrote to the database"
-        )
+        raise _not_alone(change.before)
     if change.bundles:
         db.executemany("INSERT INTO bundle (idx, data) VALUES (?, ?)", change.bundles)
         db.execute("DELETE FROM tail")
