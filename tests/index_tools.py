@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 
@@ -18,6 +19,7 @@ from muniment.records.api import (
     ENDPOINTS,
     Decision,
     Edge,
+    Erasure,
     Outcome,
     Record,
     Revocation,
@@ -39,6 +41,7 @@ from muniment.tlog.tiles import Tile
 ORIGIN = logsim.ORIGIN
 PRODUCERS = ("gw.example/a", "gw.example/b")
 KEYS = ("auth.example+01234567", "auth.example+89abcdef", "sha256:" + "ab" * 32)
+ADDENDA = [sha256(b"%d" % number).hexdigest() for number in range(6)]
 NOW = logsim.NOW
 
 MANIFEST = build_batch(
@@ -54,6 +57,8 @@ ODD = (
     b'{"kind":"surprise","id":"1"}',
     b'{"kind":"edge","id":"1"}',
     b'{"kind":"revocation","id":"1","target":{}}',
+    b'{"kind":"erasure","id":"1"}',
+    b'{"kind":"erasure","id":"1","digests":["x"]}',
     b'{"id":"1","kind":"outcome","execution":"1"}',
     b'{"kind":"edge","id":"x","from":{"type":"run","id":"1"},"to":{"type":"run","id":"1"}}',
     b'{"kind":"decision","id":"\\u0000","execution":"\\u0000"}',
@@ -74,7 +79,7 @@ def make_record(random: Random, *, ids: int = 12) -> Record:
         "time": NOW * 1000 + random.randrange(10),
         "producer": random.choice(PRODUCERS),
     }
-    match random.randrange(8):
+    match random.randrange(9):
         case 0 | 1:
             return Decision(
                 **common,
@@ -95,6 +100,9 @@ def make_record(random: Random, *, ids: int = 12) -> Record:
                 ]
             )
             return Revocation(**common, target=target, since=NOW, reason="because")
+        case 5:
+            erased = tuple(sorted(random.sample(ADDENDA, random.randrange(1, 4))))
+            return Erasure(**common, digests=erased, by="operator")
     relation = random.choice(list(ENDPOINTS))
     sources, targets = ENDPOINTS[relation]
     while True:

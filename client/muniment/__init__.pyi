@@ -63,6 +63,7 @@ from muniment.records.api import Decision as Decision
 from muniment.records.api import Denial as Denial
 from muniment.records.api import Edge as Edge
 from muniment.records.api import Entity as Entity
+from muniment.records.api import Erasure as Erasure
 from muniment.records.api import Outcome as Outcome
 from muniment.records.api import PolicyRef as PolicyRef
 from muniment.records.api import Record as Record

@@ -19,7 +19,7 @@ from muniment.index.keys import (
 )
 from muniment.lineage.facts import ref_of, targets_of
 from muniment.records.api import encode_record
-from muniment.records.kinds import Decision, Edge, Outcome, Revocation, Verification
+from muniment.records.kinds import Decision, Edge, Erasure, Outcome, Revocation, Verification
 
 
 def expected(index: int, record: object) -> set[int]:
@@ -45,6 +45,9 @@ def expected(index: int, record: object) -> set[int]:
             for kind, id_ in targets_of(record):
                 type_ = "run" if kind == "execution" else kind
                 things.append((thing_hash(type_, id_), Role.REVOKED))
+        case Erasure():
+            things.append((thing_hash("erasure", record.id), Role.ID))
+            things += [(thing_hash("addendum", one), Role.ERASED) for one in record.digests]
     return {posting(thing, role, index) for thing, role in things}
 
 

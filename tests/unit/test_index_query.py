@@ -17,7 +17,15 @@ from muniment.index.replicafacts import ReplicaFacts
 from muniment.lineage.facts import FactsError, Ref, TargetRef, ref_of
 from muniment.lineage.trace import trace
 from muniment.records.api import Thing, encode_record
-from muniment.records.kinds import Decision, Edge, Outcome, Record, Revocation, Verification
+from muniment.records.kinds import (
+    Decision,
+    Edge,
+    Erasure,
+    Outcome,
+    Record,
+    Revocation,
+    Verification,
+)
 from muniment.tlog.encoding import FormatError
 
 IDS = [str(number) for number in range(12)]
@@ -41,6 +49,7 @@ LOOKUPS = [
     ("outcomes", IDS),
     ("verifications", IDS),
     ("revocations", TARGETS),
+    ("erasures", [*tools.ADDENDA, "0" * 64]),
 ]
 
 
@@ -152,6 +161,8 @@ def _concerns(record: Record, type_: str, id_: str) -> bool:
         case Revocation():
             target = record.target
             return id_ == (target.decision if type_ == "decision" else target.execution)
+        case Erasure():
+            return False
 
 
 def test_an_id_reused_with_other_content_is_flagged(replica: tuple[Path, list[bytes]]) -> None:

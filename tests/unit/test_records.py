@@ -25,6 +25,7 @@ from muniment.records.api import (
     Denial,
     Edge,
     Entity,
+    Erasure,
     Outcome,
     PolicyRef,
     Record,
@@ -134,6 +135,12 @@ REVOCATION: dict[str, Any] = COMMON | {
     "since": 1_790_000_000,
     "reason": "the agent's key was stolen",
 }
+ERASURE: dict[str, Any] = COMMON | {
+    "kind": "erasure",
+    "digests": ["0a" * 32, "0b" * 32],
+    "by": "retention of domain=hr",
+    "reason": "180 days are over",
+}
 EXAMPLES = {
     "decision": DECISION,
     "denied": DENIED,
@@ -143,6 +150,7 @@ EXAMPLES = {
     "never began": NEVER_BEGAN,
     "unknown": UNKNOWN,
     "revocation": REVOCATION,
+    "erasure": ERASURE,
 }
 ABSENT = object()
 
@@ -275,6 +283,15 @@ def test_records_made_in_python() -> None:
             ),
             REVOCATION,
         ),
+        (
+            Erasure(
+                **COMMON,
+                digests=("0a" * 32, "0b" * 32),
+                by="retention of domain=hr",
+                reason="180 days are over",
+            ),
+            ERASURE,
+        ),
     ]
     for record, members in others:
         assert encode_record(record) == encode_canonical(members)
@@ -386,6 +403,16 @@ BAD = [
     (REVOCATION, "target", {"key": "gw.example/edge"}, "target.key: expected str matching"),
     (REVOCATION, "since", 1.5, "since: expected int, got float"),
     (REVOCATION, "reason", "", "reason: expected str of length >= 1"),
+    (ERASURE, "digests", [], "digests: expected array of length >= 1"),
+    (ERASURE, "digests", [f"{n:064x}" for n in range(501)], "digests: expected array of length <="),
+    (ERASURE, "digests/1", "0A" * 32, "digests[1]: expected str matching"),
+    (ERASURE, "digests/1", DIGEST, "digests[1]: expected str matching"),
+    (ERASURE, "digests/1", "0a" * 32, "digests[1]: expected in ascending order, each once"),
+    (ERASURE, "digests/1", "09" * 32, "digests[1]: expected in ascending order, each once"),
+    (ERASURE, "by", ABSENT, "object missing required field by"),
+    (ERASURE, "by", "", "by: expected str of length >= 1"),
+    (ERASURE, "reason", "x" * 1025, "reason: expected str of length <= 1024"),
+    (ERASURE, "execution", "run-1", "object contains unknown field execution"),
 ]
 
 
@@ -428,6 +455,8 @@ def test_what_breaks_a_rule_is_named(
         (VERIFICATION, "checks", []),
         (REVOCATION, "target", {"key": "gw.example/edge+530d903a"}),
         (REVOCATION, "target", {"key": DIGEST}),
+        (ERASURE, "digests", [f"{n:064x}" for n in range(500)]),
+        (ERASURE, "reason", ABSENT),
     ],
 )
 def test_what_is_allowed(record: dict[str, Any], path: str, value: Any) -> None:
@@ -841,6 +870,7 @@ def test_what_cannot_be_completed(value: Any, message: str) -> None:
         ("outcome", "v id time producer denial inputs outputs traceparent"),
         ("edge", "id from/origin from/index from/leaf to/origin to/index to/leaf"),
         ("revocation", "id target/decision target/key"),
+        ("erasure", "id time reason"),
     ],
 )
 def test_null_in_a_member_that_may_be_absent_is_absence(kind: str, paths: str) -> None:

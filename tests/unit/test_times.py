@@ -53,6 +53,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
     "outcome": {**RUN, "kind": "outcome", "status": "completed"},
     "verification": {**RUN, "kind": "verification", "state": "verified", "checks": []},
+    "erasure": {**COMMON, "kind": "erasure", "digests": ["0a" * 32], "by": "operator"},
     "revocation": {
         **COMMON,
         "kind": "revocation",

@@ -42,7 +42,7 @@ LOCAL_MASK: Final = PART - 1
 THING_SHIFT: Final = ROLE_BITS + PART_BITS
 """A posting shifted right by this is the hash of its thing."""
 
-KINDS: Final = ("decision", "edge", "outcome", "revocation", "verification")
+KINDS: Final = ("decision", "edge", "erasure", "outcome", "revocation", "verification")
 """The kinds of record; each is the type of the thing that a record of the kind itself is."""
 
 
@@ -70,13 +70,16 @@ class Role(IntEnum):
     SIGNED = 6
     """It is a manifest that this key signed, or a decision that has this key's signature."""
 
+    ERASED = 7
+    """It says that the addendum of this digest was erased."""
+
     TO = 15
     """It is an edge that ends at this thing."""
 
 
 BEFORE_TO: Final = (Role.ID, Role.REVOKED)
-"""All roles but `TO`: what a walk towards the origin wants to know of a thing. An agent that is
-busy has few postings in these roles and a million in that one."""
+"""The roles that a walk towards the origin wants to know of a thing. `TO` is none of them: an agent
+that is busy has few postings in these and a million in that one."""
 
 
 class Extracted(NamedTuple):
@@ -134,6 +137,7 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     time: int = 0
     request: _Request | None = None
     signatures: list[_Signature] | None = None
+    digests: list[str] | None = None
 
 
 _decode: Final = Decoder(_Narrow).decode
@@ -146,13 +150,15 @@ _ID: Final = Role.ID << PART_BITS
 _FROM: Final = Role.FROM << PART_BITS
 _TO: Final = Role.TO << PART_BITS
 _REVOKED: Final = Role.REVOKED << PART_BITS
+_ERASED: Final = Role.ERASED << PART_BITS
 _SIGNED: Final = Role.SIGNED << PART_BITS
 
 
 def thing_hash(type_: str, id_: str, origin: str | None = None) -> int:
     """The hash of a thing, HASH_BITS bits; its origin is None when it is of the indexed log.
 
-    `type_` is a `ThingType`, a kind of record, or ``key`` or ``key_name`` for what is revoked.
+    `type_` is a `ThingType`, a kind of record, ``key`` or ``key_name`` for what is revoked, or
+    ``addendum`` for what is erased.
     """
     digest = sha256(_spell(type_, id_, origin)).digest()
     return int.from_bytes(digest[:8], "big") >> (64 - HASH_BITS)
@@ -219,6 +225,10 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
                 targets = _spell_target(found.target)
                 names += targets
                 lows += [_REVOKED | local] * len(targets)
+        elif kind == "erasure":
+            erased = [f"addendum\0{digest}".encode() for digest in found.digests or ()]
+            names += erased
+            lows += [_ERASED | local] * len(erased)
         elif found.execution is not None:
             names.append(f"run\0{found.execution}".encode())
             lows.append(_RUN_ROLES[kind] | local)

@@ -19,6 +19,7 @@ from muniment.lineage.walk import Direction, steps
 from muniment.records.kinds import (
     Decision,
     Edge,
+    Erasure,
     Outcome,
     Record,
     Revocation,
@@ -263,6 +264,8 @@ def _is_about(record: Record, thing: Ref, origin: str) -> bool:
                 Ref("decision", target.decision or ""),
                 Ref("run", target.execution or ""),
             )
+        case Erasure():
+            return False
 
 
 def _parse_token(token: str, most: int) -> tuple[int, int]:

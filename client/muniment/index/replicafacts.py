@@ -224,7 +224,7 @@ class ReplicaFacts(Facts):
         near = self._known.near
         candidates: dict[int, list[int]] = {}
         try:
-            if role is Role.TO or not self._read_ahead(hashes):
+            if role > BEFORE_TO[1] or not self._read_ahead(hashes):
                 most = _LEAST + SPREAD * len(hashes)
                 postings = self._reader.find_all(
                     hashes, (role, role), size=self._head.size, limit=most
@@ -296,5 +296,6 @@ _POSTED: Final[Mapping[facts.Role, tuple[Role, Callable[[Any], int]]]] = {
     "outcome": (Role.OUTCOME, _of_run),
     "verification": (Role.VERIFICATION, _of_run),
     "revocation": (Role.REVOKED, _of_target),
+    "erasure": (Role.ERASED, lambda digest: thing_hash("addendum", digest)),
 }
 """How the index has each role: as which role of a posting, and under what hash of a key."""

@@ -17,6 +17,7 @@ from msgspec.json import Encoder
 from muniment.records.kinds import (
     Decision,
     Edge,
+    Erasure,
     Outcome,
     Record,
     Revocation,
@@ -41,7 +42,7 @@ TargetKind: TypeAlias = Literal["decision", "execution", "key", "key_name"]
 
 
 Role: TypeAlias = Literal[
-    "from", "to", "decision", "decision of", "outcome", "verification", "revocation"
+    "from", "to", "decision", "decision of", "outcome", "verification", "revocation", "erasure"
 ]
 """What a record is to the key that it is found by, see `ROLES`."""
 
@@ -181,6 +182,12 @@ class Facts(ABC):
         """Revocations of the target, whenever they take effect."""
         return self.find("revocation", targets, after, limit)
 
+    def erasures(
+        self, digests: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> Sequence[Page[Erasure]]:
+        """Erasures of the addendum, by its SHA-256 in hexadecimal digits, by whomever."""
+        return self.find("erasure", digests, after, limit)
+
 
 def signed_by(manifest: bytes, index: int) -> tuple[int, Signed] | None:
     """Reads who signed a manifest leaf, whose signature somebody else verifies.
@@ -240,6 +247,7 @@ ROLES: Final[Mapping[Role, tuple[type[Any], Callable[[Any, str], Sequence[Any]]]
     "outcome": (Outcome, lambda outcome, _: (outcome.execution,)),
     "verification": (Verification, lambda verification, _: (verification.execution,)),
     "revocation": (Revocation, lambda revocation, _: targets_of(revocation)),
+    "erasure": (Erasure, lambda erasure, _: erasure.digests),
 }
 """The kind of record that plays a role, and for which keys it does, in the log of an origin."""
 

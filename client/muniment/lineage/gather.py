@@ -14,7 +14,15 @@ from muniment.lineage.facts import Facts, Found, Ref, is_same, ref_of
 from muniment.lineage.issuers import ANYBODY, Gateways, Issuers, counts
 from muniment.lineage.model import Unheard
 from muniment.lineage.reader import Reader
-from muniment.records.kinds import Decision, Edge, Outcome, Record, Verification
+from muniment.records.kinds import (
+    Decision,
+    Edge,
+    Erasure,
+    Outcome,
+    Record,
+    Revocation,
+    Verification,
+)
 
 R = TypeVar("R", bound=Record)
 
@@ -105,8 +113,10 @@ def unheard(subject: Ref, index: int, record: Record) -> Unheard:
             said = f"outcome: {record.status}"
         case Verification():
             said = f"verification: {record.state}"
-        case _:
+        case Revocation():
             said = f"revoked since {record.since}"
+        case Erasure():  # relates to nothing, and so is never asked about
+            said = f"erased {len(record.digests)} addenda"
     return Unheard(index, subject, record.producer, terminal(said))
 
 

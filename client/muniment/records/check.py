@@ -14,6 +14,7 @@ from muniment.records.artifact import Artifact
 from muniment.records.kinds import (
     Decision,
     Edge,
+    Erasure,
     Outcome,
     Record,
     Relation,
@@ -255,6 +256,13 @@ def _check_revocation(record: Revocation) -> None:
             _check_id(value, f"target.{member}")
 
 
+def _check_erasure(record: Erasure) -> None:
+    digests = record.digests
+    for number in range(1, len(digests)):
+        if digests[number - 1] >= digests[number]:
+            raise FormatError(f"digests[{number}]: expected in ascending order, each once")
+
+
 def _check_distinct(values: tuple[str, ...] | list[str], member: str) -> None:
     if len(set(values)) != len(values):
         raise FormatError(f"{member}: a value comes twice")
@@ -269,5 +277,6 @@ _RULES: Final = cast(
         Verification: _check_verification,
         Outcome: _check_outcome,
         Revocation: _check_revocation,
+        Erasure: _check_erasure,
     },
 )

@@ -1,10 +1,10 @@
-"""The five kinds of record, typed.
+"""The six kinds of record, typed.
 
 Common to all: `v`, the version of these formats, 1; `id`, unique for its producer; `time`, Unix
 milliseconds by the producer's clock; `producer`, the gateway's key name. A value made in Python is
-validated when it is encoded; one that comes from `records.parse_record` has been. Things, edges and
-revocations hold nothing but text and numbers: no cycle, so the collector need not look at them
-(`gc=False`). A trace has many thousands of them.
+validated when it is encoded; one that comes from `records.parse_record` has been. Things, edges,
+revocations and erasures hold nothing but text and numbers: no cycle, so the collector need not look
+at them (`gc=False`). A trace has many thousands of them.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 from muniment.records.artifact import Artifact
 from muniment.records.canonical import MAX_SAFE_INTEGER
 from muniment.records.members import (
+    MAX_ERASED,
     MAX_ITEMS,
     MAX_SIGNATURES,
     AddendumDigest,
@@ -23,11 +24,13 @@ from muniment.records.members import (
     Id,
     KeyName,
     KeyReference,
+    Label,
     LeafHash,
     LeafIndex,
     Milliseconds,
     Name,
     Pointer,
+    Reason,
     RevokedKey,
     Seconds,
     ShortName,
@@ -308,10 +311,28 @@ class Revocation(
 
     target: Target
     since: Seconds
-    reason: Annotated[str, Meta(min_length=1, max_length=1024)]
+    reason: Reason
 
 
-Record: TypeAlias = Decision | Edge | Verification | Outcome | Revocation
+class Erasure(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="erasure", gc=False):
+    """Says that addenda were erased: whoever kept them has their bytes no more.
+
+    The records that name them stay as they are, and so do the tree and all proofs. It relates no
+    records to each other; it is found by the digests.
+
+    Attributes:
+        digests: The SHA-256 of each addendum in hexadecimal digits, ascending, each once; 1 to
+            MAX_ERASED.
+        by: Who had them erased, in words: a person, an account, a rule of retention.
+        reason: Why.
+    """
+
+    digests: Annotated[tuple[AddendumDigest, ...], Meta(min_length=1, max_length=MAX_ERASED)]
+    by: Label
+    reason: Reason | None = None
+
+
+Record: TypeAlias = Decision | Edge | Verification | Outcome | Revocation | Erasure
 """Any record; which kind is told by the JSON member ``kind``."""
 
 

@@ -24,6 +24,12 @@ MAX_LABEL: Final = 256
 MAX_ITEMS: Final = 256
 """Most items in a list or map that we define; the record's size bounds what others define."""
 
+MAX_ERASED: Final = 500
+"""Most digests in one erasure: 34 KB of a record."""
+
+MAX_REASON: Final = 1024
+"""Longest reason of a revocation or an erasure, in characters."""
+
 MAX_SIGNATURES: Final = 16
 """Most authority signatures on a decision; bounds what verifying one record costs."""
 
@@ -62,6 +68,9 @@ Pointer: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 
 AddendumDigest: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """The SHA-256 of an addendum in lower-case hexadecimal digits."""
+
+Reason: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_REASON)]
+"""Why, in 1 to MAX_REASON characters."""
 
 RevokedKey: TypeAlias = Annotated[
     str,

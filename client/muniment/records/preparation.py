@@ -16,6 +16,7 @@ import msgspec
 from muniment.records.api import (
     Decision,
     Edge,
+    Erasure,
     Outcome,
     Record,
     RecordError,
@@ -37,7 +38,7 @@ RecordInput: TypeAlias = Record | bytes | str | Mapping[str, Any]
 _encode = msgspec.json.Encoder(order="sorted").encode
 # How a complete record ends in canonical form, where members are sorted; the check decides.
 _COMPLETE = b',"v":1}'
-_TYPED = (Decision, Edge, Verification, Outcome, Revocation)
+_TYPED = (Decision, Edge, Verification, Outcome, Revocation, Erasure)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ _OPTIONAL: Final = _FILLED_IN | {
     "inputs",
     "outputs",
 }
+_OPTIONAL_OF: Final = {"erasure": _OPTIONAL | {"reason"}}  # others have to give a reason
 _PARTS: Final = {
     "from": frozenset({"origin", "index", "leaf"}),
     "to": frozenset({"origin", "index", "leaf"}),
@@ -161,22 +162,24 @@ def decision_of_evaluation(members: dict[str, Any]) -> dict[str, Any]:
 
 def without_absent(members: dict[str, Any]) -> dict[str, Any]:
     """The members of a record without those that only spell absence, see `complete_record`."""
+    kind = members.get("kind")
+    optional = _OPTIONAL_OF.get(kind, _OPTIONAL) if isinstance(kind, str) else _OPTIONAL
     kept = {
         name: value
         for name, value in members.items()
-        if not (name in _OPTIONAL and value is None)
+        if not (name in optional and value is None)
         and not (name == "traceparent" and not is_traceparent(value))
     }
     for name, parts in _EVALUATION.items():
         if isinstance(kept.get(name), dict):
             kept[name] = _evaluation(kept[name], parts)
-    for name, optional in _PARTS.items():
+    for name, parts_ in _PARTS.items():
         part = kept.get(name)
         if isinstance(part, dict):
             kept[name] = {
                 member: value
                 for member, value in part.items()
-                if not (member in optional and value is None)
+                if not (member in parts_ and value is None)
             }
     return kept
 
