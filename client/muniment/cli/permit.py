@@ -22,8 +22,16 @@ from muniment.cli.common import (
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_facts
 from muniment.errors import FormatError, InputError
+from muniment.lineage.escape import terminal
 from muniment.local.atomicfile import read_bounded
-from muniment.permit import CODES, MAX_PERMIT_SIZE, Trust, Verdict, verify_permit_bytes
+from muniment.permit import (
+    CODES,
+    MAX_PERMIT_SIZE,
+    Trust,
+    Verdict,
+    Withholding,
+    verify_permit_bytes,
+)
 from muniment.permit.contextfile import MAX_CONTEXT_SIZE, parse_context
 
 
@@ -101,6 +109,7 @@ def verify(
 
     The context has the members action and resource {type, id}, and as far as the runtime knows
     them: now (Unix seconds; else this clock), subject {type, id}, execution, parent, spiffe_id,
+    arguments (of the call, any JSON: the permit has to disclose those that were decided on),
     thumbprint, measurements {name: digest}, policy {id, revision, digest}, governance {name: text}.
 
     Nothing is fetched. Exit code 0 is a permit, 4 a denial.
@@ -151,9 +160,20 @@ def _print(verdict: Verdict) -> None:
         )
     if verdict.ahead:
         click.echo(f"Warning: {say_ahead(verdict.ahead)}.")
+    if verdict.withholding is not None:
+        _print_withholding(verdict.withholding)
     for code in CODES:
         found = [finding for finding in verdict.findings if finding.code == code]
         click.echo(f"  {'FAIL' if found else 'ok  '}  {code}")
         for finding in found:
             click.echo(f"          {finding.sentence}")
     click.echo("PERMITTED." if verdict.permitted else f"DENIED: {', '.join(verdict.codes)}.")
+
+
+def _print_withholding(found: Withholding) -> None:
+    for pointer in found.disclosed:
+        click.echo(f"  disclosed  {terminal(pointer)}")
+    for pointer in found.withheld:
+        click.echo(f"  withheld   {terminal(pointer)}")
+    for pointer, index in found.erased:
+        click.echo(f"  erased     {terminal(pointer)} (by leaf {index})")

@@ -14,7 +14,7 @@ from muniment.permit.context import (
     Trust,
 )
 from muniment.permit.permitfile import EXTENSION, MAX_PERMIT_SIZE, Permit, parse_permit
-from muniment.permit.verdict import CODES, Finding, Verdict
+from muniment.permit.verdict import CODES, Finding, Verdict, Withholding
 from muniment.permit.verify import verify_permit, verify_permit_bytes
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Permit",
     "Trust",
     "Verdict",
+    "Withholding",
     "parse_permit",
     "verify_permit",
     "verify_permit_bytes",

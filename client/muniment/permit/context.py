@@ -7,7 +7,9 @@ each way to be more lenient is a member of `Trust` that has to be set.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+
+from msgspec import UNSET
 
 from muniment.lineage.facts import Facts
 from muniment.lineage.moments import TOLERANCE
@@ -56,6 +58,8 @@ class Context:
         subject: Who wants it; None to leave it open.
         execution: The id of the run.
         parent: The run that triggered this one, when the runtime knows: then the log must too.
+        arguments: With what it wants to call, as JSON: then these, and no others, must have been
+            decided on, see `arguments`. For a governed call: ``Call.arguments``.
         thumbprint: Digest of the runtime's public key (DER SubjectPublicKeyInfo).
         measurements: What was measured of the environment: name to digest.
         governance: Labels of the governance domain that the runtime is in.
@@ -68,6 +72,7 @@ class Context:
     subject: Entity | None = None
     execution: str | None = None
     parent: str | None = None
+    arguments: Any = UNSET
     spiffe_id: str | None = None
     thumbprint: str | None = None
     measurements: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
@@ -100,6 +105,7 @@ class Trust:
         require_environment: Whether the artifact must require measurements.
         require_policy: Whether the runtime must expect a policy.
         require_facts: Whether lineage and revocations must be known.
+        require_arguments: Whether the runtime must state with what arguments it wants to call.
         exact_request: Whether action and resource must also be those of the request, when the scope
             is wider.
         allow_unlogged_delegation: Whether links of the artifact's delegation chain may lack their
@@ -122,6 +128,7 @@ class Trust:
     require_environment: bool = False
     require_policy: bool = True
     require_facts: bool = True
+    require_arguments: bool = False
     exact_request: bool = False
     allow_unknown_signatures: bool = False
     allow_unknown_labels: bool = False

@@ -1,21 +1,23 @@
 """A context as a JSON object: what a runtime that is not Python, or a person, hands over."""
 
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from muniment.lineage.facts import Facts
 from muniment.permit.context import Context, ExpectedPolicy
+from muniment.records.addenda import MAX_ADDENDUM
 from muniment.records.canonical import parse_json
 from muniment.records.kinds import Entity
 from muniment.records.members import Digest, Id, Label, Name, Seconds, ShortName, SpiffeId
 from muniment.records.times import check_seconds
 from muniment.tlog.encoding import FormatError
 
-MAX_CONTEXT_SIZE: Final = 1024 * 1024
-"""Largest context in bytes; the measurements of a large system take a tenth of it."""
+MAX_CONTEXT_SIZE: Final = MAX_ADDENDUM + 1024 * 1024
+"""Largest context in bytes: arguments, and the measurements of a large system take a tenth of the
+rest."""
 
 _Text = Annotated[str, Meta(min_length=1, max_length=2048)]
 
@@ -38,6 +40,7 @@ class _Members(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     subject: _Entity | None = None
     execution: Id | None = None
     parent: Id | None = None
+    arguments: Any = UNSET
     spiffe_id: SpiffeId | None = None
     thumbprint: Digest | None = None
     measurements: Mapping[ShortName, Digest] = {}
@@ -67,6 +70,7 @@ def parse_context(data: bytes, *, now: int, facts: Facts | None) -> Context:
         subject=None if given.subject is None else Entity(given.subject.type, given.subject.id),
         execution=given.execution,
         parent=given.parent,
+        arguments=given.arguments,
         spiffe_id=given.spiffe_id,
         thumbprint=given.thumbprint,
         measurements=given.measurements,

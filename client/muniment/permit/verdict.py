@@ -32,6 +32,16 @@ class Finding(NamedTuple):
         return f"{self.check}: expected {self.expected}, found {self.found}."
 
 
+class Withholding(NamedTuple):
+    """Of which members a decision has only a digest; each pointer is in one of the three."""
+
+    disclosed: tuple[str, ...]
+    """What the permit discloses."""
+    withheld: tuple[str, ...]
+    erased: tuple[tuple[str, int], ...]
+    """What it does not disclose and a record says to be erased: with that record's leaf index."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Permit or denial. Made by `verify_permit`; deterministic.
@@ -41,12 +51,14 @@ class Verdict:
         index: The decision's leaf index, when its inclusion was verified; else None.
         head: The state of the log that lineage and revocations were judged at; None without facts.
         ahead: (witness, Unix seconds) of cosignatures of a time in the future, which did not count.
+        withholding: What the decision withholds; None if nothing, or its inclusion is not verified.
     """
 
     findings: tuple[Finding, ...]
     index: int | None = None
     head: FactsHead | None = None
     ahead: tuple[tuple[str, int], ...] = ()
+    withholding: Withholding | None = None
 
     @classmethod
     def of(
@@ -56,11 +68,12 @@ class Verdict:
         index: int | None = None,
         head: FactsHead | None = None,
         ahead: tuple[tuple[str, int], ...] = (),
+        withholding: Withholding | None = None,
     ) -> Self:
         """A verdict on findings in any order; repetitions are dropped."""
         distinct = dict.fromkeys(findings)
         ordered = tuple(sorted(distinct, key=lambda one: CODES.index(one.code)))
-        return cls(ordered, index, head, ahead)
+        return cls(ordered, index, head, ahead, withholding)
 
     @property
     def permitted(self) -> bool:
@@ -73,7 +86,15 @@ class Verdict:
         return tuple(dict.fromkeys(finding.code for finding in self.findings))
 
     def members(self) -> dict[str, Any]:
-        """The verdict as JSON values."""
+        """The verdict as JSON values; `addenda` only of a decision that withholds members."""
+        found = self.withholding
+        shown: dict[str, Any] = {}
+        if found is not None:
+            shown["addenda"] = {
+                "disclosed": list(found.disclosed),
+                "withheld": list(found.withheld),
+                "erased": dict(found.erased),
+            }
         return {
             "permitted": self.permitted,
             "codes": list(self.codes),
@@ -83,4 +104,5 @@ class Verdict:
             "index": self.index,
             "head": None if self.head is None else self.head._asdict(),
             "future": [{"witness": show(name), "time": time} for name, time in self.ahead],
+            **shown,
         }

@@ -2,7 +2,7 @@
 
 The checks, in their order, which is that of the denial codes:
 
-1. authorization: the decision allows; artifact, scope, subject, run, validity;
+1. authorization: the decision allows; artifact, scope, subject, run, validity, arguments;
 2. signatures: log, witnesses and inclusion; authorities; gateway;
 3. runtime identity; 4. policy; 5. environment;
 6. governance mesh: labels, age of the checkpoint, the facts and their age;
@@ -12,8 +12,9 @@ All of them always run. What cannot be verified is denied.
 """
 
 from muniment.lineage.escape import terminal
+from muniment.permit.arguments import check_arguments
 from muniment.permit.context import Context, Trust
-from muniment.permit.knowledge import check_knowledge
+from muniment.permit.knowledge import check_knowledge, withholding_of
 from muniment.permit.permitfile import Permit, parse_permit
 from muniment.permit.signatures import (
     check_authorities,
@@ -54,6 +55,7 @@ def verify_permit(permit: Permit, context: Context, trust: Trust) -> Verdict:
     else:
         artifact = decision.artifact
         findings += check_authorization(decision, context, trust)
+        findings += check_arguments(permit, context, trust)
         findings += check_authorities(decision, trust)
         findings += check_gateway(decision, trust)
         findings += check_identity(artifact, context, trust)
@@ -64,7 +66,13 @@ def verify_permit(permit: Permit, context: Context, trust: Trust) -> Verdict:
     findings += unknown
     if cosigned is None:
         return Verdict.of(findings, head=head)
-    return Verdict.of(findings, index=permit.index, head=head, ahead=cosigned.ahead(context.now))
+    return Verdict.of(
+        findings,
+        index=permit.index,
+        head=head,
+        ahead=cosigned.ahead(context.now),
+        withholding=withholding_of(permit, context.facts if head is not None else None),
+    )
 
 
 def verify_permit_bytes(data: bytes, context: Context, trust: Trust) -> Verdict:

@@ -21,13 +21,17 @@ from msgspec.structs import replace
 
 from muniment.records.canonical import encode_canonical, parse_json
 from muniment.records.commitments import NONCE_SIZE, addendum
-from muniment.records.kinds import Decision
+from muniment.records.kinds import Decision, Outcome, Record
 from muniment.tlog.encoding import FormatError, VerificationError
 
 MAX_ADDENDUM: Final = 16 * 1024 * 1024
 """Most bytes of an addendum; a record has at most 65,535, and arguments are often longer."""
 
+ARGUMENTS: Final = "/request/context/arguments"
+"""Where a decision on a call has the call's arguments."""
+
 _ABSENT: Final = object()
+_SHA256: Final = "sha256:"
 _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
 _NONCE: Final = re.compile(rf"[0-9a-f]{{{2 * NONCE_SIZE}}}")
 
@@ -98,7 +102,7 @@ def take_out(decision: Decision, patterns: Iterable[str], nonce: Callable[[str],
         if "*" not in tokens:
             _check_may_withhold(tokens, pattern)
         for found in [*_matches(members, tokens, ())]:
-            pointer = "".join(f"/{_escape(token)}" for token in found)
+            pointer = "".join(f"/{escape_token(token)}" for token in found)
             parent = _member(members, found[:-1])
             if not isinstance(parent, dict):
                 raise FormatError(f"{pointer}: an element of a list; withhold the whole list")
@@ -142,6 +146,33 @@ def disclose(decision: Decision, addenda: Iterable[bytes]) -> Disclosure:
     rest = {at: digest for at, digest in (decision.addenda or {}).items() if at not in disclosed}
     whole = replace(decision, **members, addenda=rest or None)
     return Disclosure(whole, disclosed, tuple(rest))
+
+
+def named_digests(record: Record) -> dict[str, str]:
+    """The digests, in hexadecimal digits, of the addenda that a record names, by JSON pointer.
+
+    Those are a decision's `addenda`, and all salted commitments: of an outcome's `inputs` and
+    `outputs`, and of what a reduced denial leaves out. A bare digest of an outcome is among them;
+    no addendum has it.
+    """
+    found: dict[str, str] = {}
+    commitments: dict[str, str | None] = {}
+    if isinstance(record, Decision):
+        found.update(record.addenda or {})
+        reduced = (record.denial.reduced if record.denial is not None else None) or {}
+        commitments |= {
+            f"/denial/reduced/{escape_token(path)}/digest": one.digest
+            for path, one in reduced.items()
+        }
+    elif isinstance(record, Outcome):
+        for member, digests in (("inputs", record.inputs), ("outputs", record.outputs)):
+            commitments |= {
+                f"/{member}/{escape_token(name)}": one for name, one in (digests or {}).items()
+            }
+    for pointer, digest in commitments.items():
+        if digest is not None and digest.startswith(_SHA256):
+            found[pointer] = digest.removeprefix(_SHA256)
+    return found
 
 
 def read_addendum(data: bytes, what: str) -> Any:
@@ -194,7 +225,8 @@ def _tokens(pointer: str, where: str = "") -> _Tokens:
     )
 
 
-def _escape(token: str) -> str:
+def escape_token(token: str) -> str:
+    """A member's name as a token of a JSON pointer."""
     return token.replace("~", "~0").replace("/", "~1")
 
 
