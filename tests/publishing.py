@@ -220,7 +220,14 @@ async def log_of(
         clients = [] if policy is None else clients_of(policy, session)
         signers = [signing.log_signer(), signing.log_mldsa44()]
         keys = [verifier_for(signer.vkey) for signer in signers]
-        silent = await check_witnesses(clients, ORIGIN, keys, inner.tiles, loaded.head, 2.0)
+        silent = await check_witnesses(
+            clients,
+            origin=ORIGIN,
+            keys=keys,
+            tiles=inner.tiles,
+            head=loaded.head,
+            seconds=2.0,
+        )
         past = PastCheck(
             origin=ORIGIN, keys=keys, tiles=inner.tiles, head=lambda: inner.tiles.edge.head
         )

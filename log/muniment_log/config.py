@@ -261,6 +261,16 @@ class LogConfig:
     policy_sha256: str = ""
 
     @property
+    def vkeys(self) -> list[str]:
+        """The log's public keys, as verifiers write them down."""
+        return [str(signer.vkey) for signer in self.signers]
+
+    @property
+    def verifiers(self) -> list[Verifier]:
+        """What verifies the log's own signatures."""
+        return [verifier_for(signer.vkey) for signer in self.signers]
+
+    @property
     def database(self) -> Path:
         """The SQLite file.
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from muniment.tlog.encoding import FormatError, VerificationError
-from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile, bundles_of
+from muniment.tlog.tiles import CHECKPOINT, ENTRIES, TILE_WIDTH, Tile, bundles_of
 from muniment.tlog.treereader import TreeTiles
 from muniment_log.core.edges import upper_partials
 from muniment_log.core.heads import read_own_checkpoint
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from muniment.tlog.note import Verifier
     from muniment_log.core.integrate import RightEdge
     from muniment_log.core.ports import TileSource
-
-CHECKPOINT: Final = "checkpoint"
 
 STEP: Final = 32
 """Bundles read, checked and written together: 5 MB as a rule, 512 MiB at the very most."""
@@ -78,11 +76,11 @@ class Exported(NamedTuple):
 async def export(
     source: TileSource,
     note: bytes | None,
+    *,
     origin: str,
     keys: Sequence[Verifier],
     target: Target,
     tell: Callable[[int, int], None] = lambda *_: None,
-    *,
     old: Sequence[Verifier] = (),
 ) -> Exported:
     """Brings a target to the published tree of a log.

@@ -56,7 +56,7 @@ def allow_connections(count: int) -> None:
         )
 
 
-def spare_collections() -> None:
+def freeze_startup_objects() -> None:
     """Keeps what the process has built so far out of the garbage collector's sight.
 
     It lives as long as the process. Looking through all of it takes tens of milliseconds, in which

@@ -11,7 +11,7 @@ from muniment.local.logs import event
 from muniment_service.config import Address
 from muniment_service.http import App, Responder
 from muniment_service.limits import Limits
-from muniment_service.process import spare_collections
+from muniment_service.process import freeze_startup_objects
 from muniment_service.server import serving, serving_unix
 
 
@@ -38,7 +38,7 @@ async def serve_until_signal(
     """
     async with serving_unix(admin, admin_path), serving(api, listen, limits, tls) as url:
         event(logger, logging.INFO, line, url=url, **told)
-        spare_collections()
+        freeze_startup_objects()
         stop = stop_requested()
         ready(url)
         which = await stop

@@ -7,9 +7,9 @@ import pytest
 import engines
 import rfc6962
 from log_tools import GatewayStream, all_entries, entries_of
-from muniment.tlog.tiles import ENTRIES, Tile, tiles_of
+from muniment.tlog.tiles import CHECKPOINT, ENTRIES, Tile, tiles_of
 from muniment_log.cluster.objects import ObjectStore
-from muniment_log.cluster.tiles import CHECKPOINT, ObjectTiles
+from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.core.integrate import EMPTY_EDGE, RightEdge, integrate
 from muniment_log.errors import DamagedTileError
 from muniment_log.storage.tilewriter import write_partials, write_tiles

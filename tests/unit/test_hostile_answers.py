@@ -113,7 +113,9 @@ async def test_the_log_s_look_for_a_rollback(tmp_path: Path, hostile: Hostile) -
     async with log_tools.embedded(tmp_path / "log.db") as log, new_session(SECONDS) as session:
         clients = clients_of(policy_of(bad, quorum=1), session)
         for hostile.name in ALL:
-            await check_witnesses(clients, ORIGIN, keys, log.tiles, log.head, 5.0)
+            await check_witnesses(
+                clients, origin=ORIGIN, keys=keys, tiles=log.tiles, head=log.head, seconds=5.0
+            )
             assert clients[0].size == 0, hostile.name
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import signing
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
+from muniment_log.errors import UnavailableError
 from muniment_log.publish.clock import Clock
 from muniment_log.publish.pace import Pace, PublisherLimits
 from muniment_log.publish.published import Publication
@@ -56,11 +57,13 @@ async def test_only_who_waits_has_what_is_announced() -> None:
 async def test_what_cannot_be_stored_is_not_published() -> None:
     publication = Publication(signed(1))
     publication.announce(signed(3))
-    publication.abandon()
-    await publication.settled()
-    assert publication.stored == signed(1)
     with pytest.raises(AssertionError, match="never goes back"):
         publication.announce(signed(0))
+    publication.stop()
+    await publication.settled()
+    assert publication.stored == signed(1)
+    with pytest.raises(UnavailableError):
+        await publication.wait(3, 60)
 
 
 async def test_a_clock_s_wait_ends_by_the_event_or_by_the_time() -> None:

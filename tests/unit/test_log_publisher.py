@@ -530,7 +530,9 @@ async def compare(path: Path, witness: FakeWitness) -> int:
         clients = clients_of(policy_of(witness, quorum=1), session)
         keys = [verifier_for(signing.log_signer().vkey)]
         head = log.head
-        await check_witnesses(clients, ORIGIN, keys, log.tiles, head, 0.5)
+        await check_witnesses(
+            clients, origin=ORIGIN, keys=keys, tiles=log.tiles, head=head, seconds=0.5
+        )
         return clients[0].size
 
 

@@ -18,9 +18,9 @@ from muniment_service.metrics import LATENCY_BUCKETS, Metrics
 from muniment_service.process import (
     COLLECT_AFTER,
     first_error,
+    freeze_startup_objects,
     print_ready,
     run,
-    spare_collections,
 )
 
 LOGGER = logging.getLogger("test")
@@ -57,7 +57,7 @@ def test_signals_ask_to_stop(which: signal.Signals) -> None:
 def test_what_lives_for_ever_is_not_collected_again_and_again() -> None:
     thresholds = gc.get_threshold()
     try:
-        spare_collections()
+        freeze_startup_objects()
         assert gc.get_freeze_count() > 1000
         assert gc.get_threshold()[0] == COLLECT_AFTER
         assert gc.isenabled()

@@ -24,6 +24,9 @@ MAX_LEVEL: Final = 63
 ENTRIES: Final = -1
 """The `level` of an entry bundle."""
 
+CHECKPOINT: Final = "checkpoint"
+"""The path of a log's newest checkpoint, beside those of its tiles."""
+
 # MAX_SIZE has 19 digits, so at most seven groups of three; the bound also bounds int().
 _PATH: Final = re.compile(
     r"tile/(?P<level>entries|[0-9]{1,2})/(?P<index>(?:x[0-9]{3}/){0,6}[0-9]{3})"

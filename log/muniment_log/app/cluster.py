@@ -11,7 +11,6 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
-from muniment.tlog.cosignature import verifier_for
 from muniment_log.app.leadership import Leadership
 from muniment_log.app.processstatus import ProcessStatus
 from muniment_log.app.serving import BackgroundTask, serve_beside
@@ -91,7 +90,7 @@ async def serve(
         database = await startup.database(cluster.connections)
         closing.push_async_callback(database.close)
         await check_schema(database)
-        vkeys = [str(signer.vkey) for signer in config.signers]
+        vkeys = config.vkeys
         await claim(database, file.origin, vkeys)
         await startup.probe()
         objects = ObjectStore.open(
@@ -116,8 +115,7 @@ async def serve(
         )
         if is_frontend:
             # An integrator compares all of it, and more, whenever it takes over.
-            keys = [verifier_for(signer.vkey) for signer in config.signers]
-            await check_bucket(objects, view, file.origin, keys)
+            await check_bucket(objects, view, file.origin, config.verifiers)
         await view.look()
         made = await made_when(database)
         status = ProcessStatus(
@@ -162,7 +160,9 @@ async def serve(
             tasks.append(BackgroundTask("sequencer", sequencer.run))
             index = None
             if file.index_database is not None:
-                index = bucket_index(config, file.index_database, view, tiles, metrics)
+                index = bucket_index(
+                    config, file.index_database, head=view, tiles=tiles, metrics=metrics
+                )
                 closing.push_async_callback(index[1].close)
                 tasks.append(BackgroundTask("index", index[0].run))
             api = build(

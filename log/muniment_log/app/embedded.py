@@ -86,7 +86,7 @@ async def serve(
     async with AsyncExitStack() as closing:
         store = await SQLiteStore.open(config.database)
         closing.push_async_callback(store.close)
-        await store.claim(file.origin, [str(signer.vkey) for signer in config.signers])
+        await store.claim(file.origin, config.vkeys)
         witnesses = await closing.enter_async_context(Witnesses(config))
         storage = EmbeddedStorage(store, await store.load(), is_copy=await store.is_copy())
         made = await store.made()

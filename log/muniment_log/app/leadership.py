@@ -185,8 +185,7 @@ class Leadership:
 
     async def _work(self, lease: Lease) -> None:
         file, metrics = self._config.file, self._metrics
-        vkeys = [str(signer.vkey) for signer in self._config.signers]
-        await check_keys(self._database, file.origin, vkeys)
+        await check_keys(self._database, file.origin, self._config.vkeys)
         store = TreeStore(self._database, lease.epoch)
         stored = await store.load()
         bucket = BucketTiles(self._objects, store)

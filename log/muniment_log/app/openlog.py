@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from muniment.tlog.cosignature import verifier_for
 from muniment_log.core.heads import HeadSigner
 from muniment_log.publish.commits import CommitListener
 from muniment_log.publish.publisher import HeadStore, Publisher
@@ -143,10 +142,15 @@ async def open_log(
     for note in (stored.signed, stored.published):
         if note is not None:
             await check_note(note, file.origin, tiles, stored.head)
-    keys = [verifier_for(signer.vkey) for signer in config.signers]
+    keys = config.verifiers
     await storage.compare(keys, tiles)
     silent = await check_witnesses(
-        witnesses.clients, file.origin, keys, tiles, stored.head, file.limits.start_seconds
+        witnesses.clients,
+        origin=file.origin,
+        keys=keys,
+        tiles=tiles,
+        head=stored.head,
+        seconds=file.limits.start_seconds,
     )
     doubts = Doubts(
         check=PastCheck(

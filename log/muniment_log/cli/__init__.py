@@ -13,10 +13,8 @@ import click
 
 from muniment.local.keyfiles import new_passphrase
 from muniment.local.sqlitefile import DatabaseError
-from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import MunimentError, check_key_name
 from muniment.tlog.keys.keyfile import Algorithm
-from muniment.tlog.note import Verifier
 from muniment_log.cli.cluster import frontend, import_cluster_module, integrator, migrate
 from muniment_log.cli.copy import copy
 from muniment_log.cli.exits import (
@@ -93,8 +91,8 @@ def new_database(config: Path) -> None:
     """
     try:
         loaded = load(config)
-        vkeys = [str(signer.vkey) for signer in loaded.signers]
-        asyncio.run(create_database(loaded.database, loaded.file.origin, vkeys, "new-database"))
+        origin = loaded.file.origin
+        asyncio.run(create_database(loaded.database, origin, loaded.vkeys, "new-database"))
     except MunimentError as error:
         fail(code_of(error), error)
     click.echo(f"made {loaded.database}, of no leaves", err=True)
@@ -137,8 +135,8 @@ def vkeys_command(config: Path) -> None:
         loaded = load(config)
     except MunimentError as error:
         fail(EXIT_CONFIG, error)
-    for signer in loaded.signers:
-        click.echo(str(signer.vkey))
+    for vkey in loaded.vkeys:
+        click.echo(vkey)
 
 
 @main.command("reload")
@@ -270,7 +268,7 @@ def check_command(config: Path, quick: bool) -> None:  # noqa: FBT001  # click's
         fail(EXIT_CONFIG, error)
     try:
         database = loaded.database
-        report = check(database, loaded.file.origin, _verifiers(loaded), full=not quick)
+        report = check(database, loaded.file.origin, loaded.verifiers, full=not quick)
     except ConfigError as error:
         fail(EXIT_CONFIG, error)
     except DatabaseError as error:
@@ -294,7 +292,7 @@ def repair_command(config: Path) -> None:
         fail(EXIT_CONFIG, error)
     try:
         database = loaded.database
-        done = asyncio.run(repair(database, loaded.file.origin, _verifiers(loaded)))
+        done = asyncio.run(repair(database, loaded.file.origin, loaded.verifiers))
     except ConfigError as error:
         fail(EXIT_CONFIG, error)
     except DatabaseError as error:
@@ -322,10 +320,6 @@ def backup_command(config: Path, target: Path) -> None:
     except DatabaseError as error:
         fail(code_of(error), error)
     click.echo(f"wrote {target}", err=True)
-
-
-def _verifiers(config: LogConfig) -> list[Verifier]:
-    return [verifier_for(signer.vkey) for signer in config.signers]
 
 
 def _say(verdict: str, damage: Sequence[Damage]) -> None:

@@ -81,5 +81,12 @@ async def _export(
             target = exporting.BucketTarget(store)
         else:
             target = StaticFolder(Path(place))
-        keys = [verifier_for(signer.vkey) for signer in config.signers]
-        return await export_log(source, note, config.file.origin, keys, target, progress, old=old)
+        return await export_log(
+            source,
+            note,
+            origin=config.file.origin,
+            keys=config.verifiers,
+            target=target,
+            tell=progress,
+            old=old,
+        )

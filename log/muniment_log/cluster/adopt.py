@@ -11,14 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.tlog.checkpoint import parse_signed_checkpoint
-from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.heads import Head
-from muniment.tlog.tiles import TILE_WIDTH, Tile, bundles_of, tiles_of
+from muniment.tlog.tiles import CHECKPOINT, TILE_WIDTH, Tile, bundles_of, tiles_of
 from muniment_log.cluster.exporting import BucketTarget, open_bucket
 from muniment_log.cluster.keys import claim
 from muniment_log.cluster.migrate import check_schema
 from muniment_log.cluster.startup import Startup
-from muniment_log.cluster.tiles import CHECKPOINT
 from muniment_log.cluster.view import CLOSED_BYTES
 from muniment_log.core.heads import read_own_checkpoint
 from muniment_log.core.integrate import RightEdge, restore
@@ -104,8 +102,7 @@ async def copy(
         StorageError: one of the two is damaged.
         UnavailableError: the cluster cannot be reached; copy again.
     """
-    origin, vkeys = config.file.origin, [str(signer.vkey) for signer in config.signers]
-    keys = [verifier_for(signer.vkey) for signer in config.signers]
+    origin, vkeys, keys = config.file.origin, config.vkeys, config.verifiers
     source = await SQLiteStore.open(path)
     database = objects = None
     try:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment.tlog.tiles import TILE_WIDTH, Tile
+from muniment.tlog.tiles import CHECKPOINT, TILE_WIDTH, Tile
 from muniment_log.cluster.stored import published_edge, read_objects
-from muniment_log.cluster.tiles import CHECKPOINT
 from muniment_log.core.heads import read_own_checkpoint
 from muniment_log.errors import DamagedTileError, RolledBackError, StorageError
 

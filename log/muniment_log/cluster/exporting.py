@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.tiles import CHECKPOINT
 from muniment_log.cluster.objects import ObjectStore
-from muniment_log.cluster.tiles import CHECKPOINT, ObjectTiles
+from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.core.integrate import EMPTY_EDGE
 
 if TYPE_CHECKING:

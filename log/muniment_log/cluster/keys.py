@@ -51,6 +51,7 @@ async def check_keys(database: Database, origin: str, keys: Sequence[str]) -> No
 async def rebind(
     database: Database,
     origin: str,
+    *,
     before: Collection[VKey],
     after: Collection[VKey],
     commit: Callable[[], None],

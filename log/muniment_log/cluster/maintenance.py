@@ -42,6 +42,6 @@ async def rebind(config: LogConfig, keys: Sequence[VKey], commit: Callable[[], N
     try:
         await check_schema(database)
         before = [signer.vkey for signer in config.signers]
-        await change_keys(database, config.file.origin, before, keys, commit)
+        await change_keys(database, config.file.origin, before=before, after=keys, commit=commit)
     finally:
         await database.close()

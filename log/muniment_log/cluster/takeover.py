@@ -12,10 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muniment.tlog.checkpoint import parse_signed_checkpoint
-from muniment.tlog.tiles import TILE_WIDTH, Tile
+from muniment.tlog.tiles import CHECKPOINT, TILE_WIDTH, Tile
 from muniment.tlog.treereader import read_root
 from muniment_log.cluster.stored import published_edge, read_objects
-from muniment_log.cluster.tiles import CHECKPOINT
 from muniment_log.core.edges import upper_partials
 from muniment_log.core.heads import read_own_checkpoint
 from muniment_log.core.integrate import restore

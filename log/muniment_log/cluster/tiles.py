@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
+from muniment.tlog.tiles import CHECKPOINT, ENTRIES, TILE_WIDTH, Tile
 from muniment_log.cluster.stored import published_edge, read_objects
 from muniment_log.core.integrate import EMPTY_EDGE, cut_bundle
 from muniment_log.errors import DamagedTileError
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from muniment.tlog.heads import Head
     from muniment_log.cluster.objects import ObjectStore
-
-CHECKPOINT: Final = "checkpoint"
-"""The key of the published checkpoint."""
 
 CACHE_BYTES: Final = 64 << 20
 """Entry bundles kept in memory: hundreds of short records."""

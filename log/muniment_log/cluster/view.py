@@ -82,7 +82,6 @@ class PublishedView:
     """A `PublishedHead` that follows the database; belongs to one event loop.
 
     Attributes:
-        published: the published checkpoint; None before the first.
         integrated: the integrated head.
         ordered: leaves that have an index.
         lag: seconds that the oldest leaf outside the tree has waited; see `Lag`.
@@ -106,7 +105,6 @@ class PublishedView:
         `keep` is called when the epoch has changed, as it does with the log's keys: it raises
         `WrongIdentityError` when this process may not go on.
         """
-        self.published: SignedCheckpoint | None = None
         self.integrated = Head(0, b"")
         self.ordered = 0
         self.lag = 0.0
@@ -128,6 +126,11 @@ class PublishedView:
         self._looked = asyncio.Event()
         self._until = monotonic() + FIRST_SECONDS
         self._waiting = HeadWaiters()
+
+    @property
+    def published(self) -> SignedCheckpoint | None:
+        """The published checkpoint; None before the first."""
+        return self._waiting.newest
 
     @property
     def is_stalled(self) -> bool:
@@ -176,10 +179,7 @@ class PublishedView:
     @property
     def tree(self) -> Head:
         """The published tree; the empty one before the first."""
-        if self.published is None:
-            return Head(0, EMPTY_ROOT)
-        checkpoint = self.published.checkpoint
-        return checkpoint.head
+        return Head(0, EMPTY_ROOT) if self.published is None else self.published.checkpoint.head
 
     @contextmanager
     def interest(self) -> Iterator[None]:
@@ -191,7 +191,7 @@ class PublishedView:
         self._interested += 1
         self._urgent.set()
         try:
-            return await self._waiting.wait(size, seconds, self.published)
+            return await self._waiting.wait(size, seconds)
         finally:
             self._interested -= 1
 
@@ -225,10 +225,9 @@ class PublishedView:
             self._version = row["version"]
             self.published_time = row["stored"]
             self._cluster_metrics.published_time.set(row["stored"])
-            self.published = parse_signed_checkpoint(row["note"])
-            self._metrics.published(self.published.checkpoint.size)
-            self._waiting.tell(self.published)
-
+            published = parse_signed_checkpoint(row["note"])
+            self._metrics.published(published.checkpoint.size)
+            self._waiting.tell(published)
         self._looked.set()
 
     def _show(self) -> None:

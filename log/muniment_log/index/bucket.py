@@ -13,8 +13,7 @@ from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.encoding import MunimentError, VerificationError
 from muniment.tlog.note import parse_vkey
 from muniment.tlog.policy import Policy, PolicyLog
-from muniment.tlog.tiles import ENTRIES, tile_at
-from muniment_log.cluster.tiles import CHECKPOINT
+from muniment.tlog.tiles import CHECKPOINT, ENTRIES, tile_at
 from muniment_log.index.supervisor import IndexFiles, IndexProcess, IndexReads
 from muniment_log.publish.published import published_size
 
@@ -108,13 +107,13 @@ class BucketBundles:
 
 
 def bucket_index(
-    config: LogConfig, path: Path, head: PublishedHead, tiles: TileSource, metrics: Metrics
+    config: LogConfig, path: Path, *, head: PublishedHead, tiles: TileSource, metrics: Metrics
 ) -> tuple[IndexProcess, IndexReads]:
     """The index of a frontend, in a file of its own: its child process, and its answers."""
     file = config.file
     source = ["--bucket", config.cluster.object_store]
-    for signer in config.signers:
-        source += ["--key", str(signer.vkey)]
+    for vkey in config.vkeys:
+        source += ["--key", vkey]
     bundles = BucketBundles(head, tiles)
     return (
         IndexProcess(

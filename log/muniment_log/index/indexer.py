@@ -34,7 +34,7 @@ from muniment.tlog.policy import Policy, PolicyLog
 from muniment.tlog.tiles import TILE_WIDTH
 from muniment_log.core.integrate import cut_bundle
 from muniment_log.storage.snapshot import LogSnapshot
-from muniment_service.process import run, spare_collections
+from muniment_service.process import freeze_startup_objects, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -220,7 +220,7 @@ def main() -> int:
     options = parser.parse_args()
     configure(options.log_level, options.log_format)
     os.nice(NICENESS)
-    spare_collections()
+    freeze_startup_objects()
     try:
         run(_until_stdin_ends(lambda: _open(options), options.index))
     except (MunimentError, OSError) as error:

@@ -70,28 +70,21 @@ def published_size(published: SignedCheckpoint | None) -> int:
 
 
 class HeadWaiters:
-    """Those who wait for a published tree of some size. Belongs to one event loop."""
+    """Those who wait for a published tree of some size. Belongs to one event loop.
 
-    def __init__(self) -> None:
+    Attributes:
+        newest: the newest checkpoint that they are told of; None before the first.
+    """
+
+    def __init__(self, newest: SignedCheckpoint | None = None) -> None:
+        self.newest = newest
         self._futures: list[tuple[int, asyncio.Future[SignedCheckpoint]]] = []
-        self._published = 0
         self._stopped = False
 
-    def __bool__(self) -> bool:
-        return bool(self._futures)
-
-    async def wait(
-        self, size: int, seconds: float, published: SignedCheckpoint | None
-    ) -> SignedCheckpoint:
-        """Waits until a tree of at least `size` is published; `published` is the newest now.
-
-        Raises:
-            NotPublishedError: not in time.
-            UnavailableError: the log stops.
-        """
-        self._published = 0 if published is None else published.checkpoint.size
-        if published is not None and self._published >= size:
-            return published
+    async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
+        """Waits until a tree of at least `size` is published; see `PublishedHead.wait`."""
+        if self.newest is not None and self.newest.checkpoint.size >= size:
+            return self.newest
         if self._stopped:
             raise UnavailableError("the log has stopped")
         future: asyncio.Future[SignedCheckpoint] = asyncio.get_running_loop().create_future()
@@ -101,17 +94,17 @@ class HeadWaiters:
             async with asyncio.timeout(seconds):
                 return await future
         except TimeoutError:
-            raise NotPublishedError(size, self._published) from None
+            raise NotPublishedError(size, published_size(self.newest)) from None
         finally:
             if entry in self._futures:
                 self._futures.remove(entry)
 
     def tell(self, published: SignedCheckpoint) -> None:
         """Answers those whose size is reached."""
-        self._published = published.checkpoint.size
+        self.newest = published
         still = []
         for size, future in self._futures:
-            if size > self._published:
+            if size > published.checkpoint.size:
                 still.append((size, future))
             elif not future.done():
                 future.set_result(published)
@@ -129,41 +122,35 @@ class Publication:
     """The published checkpoint of the process that publishes: the only state of what is published.
 
     A checkpoint is *announced* when its quorum is met: those who wait for their own records get it.
-    It is *stored* when it is durable with its cosignatures; only then others read it.
+    It is *stored* when it is durable with its cosignatures; only then others read it. Between the
+    two, `settled` waits.
 
     Attributes:
         stored: the published checkpoint as it is served; None before the first.
     """
 
     def __init__(self, stored: SignedCheckpoint | None) -> None:
-        """Starts with the checkpoint that the storage holds."""
         self.stored = stored
-        self._storing: SignedCheckpoint | None = None
+        self._waiting = HeadWaiters(stored)
         self._settled = asyncio.Event()
         self._settled.set()
-        self._waiting = HeadWaiters()
 
     def announce(self, signed: SignedCheckpoint) -> None:
         """Gives a cosigned checkpoint to those who wait for it; readers wait until it is stored."""
         if signed.checkpoint.size < published_size(self.stored):
             raise AssertionError("the published head never goes back")
-        self._storing = signed
         self._settled.clear()
         self._waiting.tell(signed)
 
     def serve(self, signed: SignedCheckpoint) -> None:
         """Serves a checkpoint that is stored."""
         self.stored = signed
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Ends the storing of what was announced, whether or not it came to anything."""
-        self._storing = None
+        self._waiting.tell(signed)
         self._settled.set()
 
     async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
         """Waits until a tree of at least `size` is announced; see `PublishedHead.wait`."""
-        return await self._waiting.wait(size, seconds, self._storing or self.stored)
+        return await self._waiting.wait(size, seconds)
 
     async def settled(self) -> None:
         """Waits until nothing announced is still being stored; see `PublishedHead.settled`."""
@@ -171,6 +158,7 @@ class Publication:
             await self._settled.wait()
 
     def stop(self) -> None:
-        """Refuses all who wait, now and later; nobody stores any more."""
+        """Refuses all who wait, now and later, what was announced and is not stored too."""
+        self._waiting.newest = self.stored
         self._waiting.stop()
         self._settled.set()

@@ -367,16 +367,13 @@ class Publisher:
     async def _publish(self, current: Round) -> None:
         if current.stage is Stage.SIGNED:
             self._announce(current)
-        try:
-            # C5: a crash before this is durable. Those who waited have their proofs, which rest on
-            # the signed head that is stored (C4); nobody has read the log up to it meanwhile
-            # (`settled`). After the restart its witnesses cosign it again, and it is published.
-            await self._tiles.publish(current.signed.encode())
-            # Witnesses that answered while it was being stored are on the note that is served.
-            current.stage = Stage.STORED
-            self._publication.serve(current.signed)
-        finally:
-            self._publication.abandon()
+        # C5: a crash before this is durable. Those who waited have their proofs, which rest on
+        # the signed head that is stored (C4); nobody has read the log up to it meanwhile
+        # (`settled`). After the restart its witnesses cosign it again, and it is published.
+        await self._tiles.publish(current.signed.encode())
+        # Witnesses that answered while it was being stored are on the note that is served.
+        current.stage = Stage.STORED
+        self._publication.serve(current.signed)
         self._workers.wake_reserve()
         self._metrics.published(current.size)
         self._metrics.stalled.set(0)

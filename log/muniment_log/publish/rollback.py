@@ -35,6 +35,7 @@ _LOGGER = logging.getLogger(__name__)
 
 async def check_witnesses(
     witnesses: Sequence[WitnessClient],
+    *,
     origin: str,
     keys: Sequence[Verifier],
     tiles: TileSource,
