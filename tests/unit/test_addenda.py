@@ -316,3 +316,23 @@ def test_whatever_is_withheld_comes_back(context: dict[str, Any], pick: st.DataO
 
 def named(record: Decision, addenda: dict[str, bytes]) -> list[tuple[str, bytes]]:
     return [(at, addenda[digest]) for at, digest in (record.addenda or {}).items()]
+
+
+def test_a_decision_says_whether_the_log_keeps_its_addenda() -> None:
+    record = json.loads(logged(["/request/other"]))
+    kept = json.dumps(record | {"kept": "log"}, sort_keys=True, separators=(",", ":")).encode()
+    assert parse_record(kept).kept == "log"  # type: ignore[union-attr]  # a decision
+    check_records([kept], PRODUCER, forms=Forms())
+    record_of_it, addenda = withhold(decision(kept="log"))
+    assert disclose(record_of_it, []).decision.kept == "log"
+    assert disclose(record_of_it, addenda.values()).decision == decision()
+    nothing = {name: value for name, value in record.items() if name != "addenda"}
+    for wrong, why in (
+        (record | {"kept": "gateway"}, "kept"),
+        (nothing | {"kept": "log"}, "kept: there are no addenda to keep"),
+    ):
+        data = json.dumps(wrong, sort_keys=True, separators=(",", ":")).encode()
+        with pytest.raises(FormatError, match=why):
+            parse_record(data)
+        with pytest.raises(RecordError, match=why):
+            check_records([data], PRODUCER, forms=Forms())

@@ -144,7 +144,8 @@ def disclose(decision: Decision, addenda: Iterable[bytes]) -> Disclosure:
         tokens = _tokens(pointer)
         _member(members, tokens[:-1])[tokens[-1]] = value
     rest = {at: digest for at, digest in (decision.addenda or {}).items() if at not in disclosed}
-    whole = replace(decision, **members, addenda=rest or None)
+    kept = decision.kept if rest else None
+    whole = replace(decision, **members, addenda=rest or None, kept=kept)
     return Disclosure(whole, disclosed, tuple(rest))
 
 

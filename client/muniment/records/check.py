@@ -186,6 +186,8 @@ def _check_authorization(record: Decision, *, allowed: bool) -> None:
             parse_base64(one.signature, f"signatures[{number}].signature")
     if record.addenda is not None:
         check_addenda(record)
+    elif record.kept is not None:
+        raise FormatError("kept: there are no addenda to keep")
 
 
 def _explain_evaluation(request: dict[str, Any], response: dict[str, Any]) -> None:

@@ -195,6 +195,8 @@ class Decision(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="deci
             key once.
         addenda: Which members of `request` and `response` are withheld: for the JSON pointer of
             each, the SHA-256 of its addendum in hexadecimal digits, see `addenda`; 1 to MAX_ITEMS.
+        kept: ``log`` when the log keeps all these addenda: it took them together with the record,
+            and gives them out until an erasure says otherwise. None when somebody else may.
     """
 
     request: dict[str, Any]
@@ -209,6 +211,7 @@ class Decision(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="deci
     addenda: (
         Annotated[dict[Pointer, AddendumDigest], Meta(min_length=1, max_length=MAX_ITEMS)] | None
     ) = None
+    kept: Literal["log"] | None = None
 
     @property
     def allowed(self) -> bool:

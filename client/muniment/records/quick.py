@@ -87,6 +87,7 @@ def _check_rules(records: Sequence[Shaped]) -> None:
                 or record.artifact is not None
                 or record.signatures is not None
                 or record.addenda is not None
+                or record.kept is not None
             ):
                 check_rules(record)
         else:

@@ -31,6 +31,7 @@ _OPTIONAL: Final = _FILLED_IN | {
     "artifact",
     "signatures",
     "addenda",
+    "kept",
     "inputs",
     "outputs",
 }
