@@ -75,6 +75,14 @@ async def eventually(work: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(0.1)
 
 
+async def begun(database: Database) -> tuple[PostgresOrder, TreeStore]:
+    """What orders batches and what moves the tree of a log that has none yet."""
+    await eventually(lambda: migrate(database))
+    lease = await eventually(lambda: Lease.acquire(database, "integrator", 600.0))
+    assert lease is not None
+    return PostgresOrder(database, Backlog()), TreeStore(database, lease.epoch)
+
+
 def restart(primary: engines.PostgreSQL) -> None:
     """Restarts it as a crash would."""
     primary.kill()
@@ -91,10 +99,7 @@ async def test_what_is_recognised_is_on_a_standby_before_it_is_told(
     batch = stream.take(3)
     ordering = Ordering(MAIN, batch, digest_of(batch))
     async with opened(url) as database:
-        await eventually(lambda: migrate(database))
-        lease = await eventually(lambda: Lease.acquire(database, "integrator", 600.0))
-        assert lease is not None
-        order, trees = PostgresOrder(database, Backlog()), TreeStore(database, lease.epoch)
+        order, trees = await begun(database)
         asked: list[Callable[[], Awaitable[object]]] = [
             lambda: order.order([ordering]),
             lambda: order.accepted(MAIN, batch.manifest.first),
@@ -145,10 +150,7 @@ async def test_a_tree_that_was_moved_is_on_a_standby_before_its_head_is_shown(
     name = url.rpartition("/")[2]
     batch = GatewayStream().take(3)
     async with opened(url) as database:
-        await eventually(lambda: migrate(database))
-        lease = await eventually(lambda: Lease.acquire(database, "integrator", 600.0))
-        assert lease is not None
-        order, trees = PostgresOrder(database, Backlog()), TreeStore(database, lease.epoch)
+        order, trees = await begun(database)
         await eventually(lambda: order.order([Ordering(MAIN, batch, digest_of(batch))]))
         runs = await eventually(lambda: trees.runs(0))
         change = integrate(EMPTY_EDGE, runs)

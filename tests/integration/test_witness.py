@@ -23,6 +23,7 @@ from muniment_witness.cli.exits import EXIT_ADDRESS, EXIT_CONFIG, EXIT_DATABASE,
 from muniment_witness.config import load
 from muniment_witness.store.database import APPLICATION
 from processes import ProcessFailedError, muniment_witness
+from waiting import eventually
 from witness_tools import WITNESS, GrowingLog, log_signer, set_up
 
 LOG = GrowingLog(signers=[log_signer(), log_signer(algorithm="mldsa44")])
@@ -197,7 +198,7 @@ def test_kill_loses_nothing_that_was_told(folder: Path, round_: int) -> None:
 
     with processes.start(serve(folder)) as process, ThreadPoolExecutor(len(logs)) as pool:
         work = [pool.submit(load, number, process.url) for number in range(len(logs))]
-        time.sleep(0.15 + 0.1 * round_)
+        eventually(lambda: sum(told) > 20 * round_)
         process.kill()
         stop.set()
         for future in work:
@@ -239,7 +240,7 @@ def test_stopping_answers_what_is_in_flight(folder: Path) -> None:
         connection.endheaders(body[:100])
         time.sleep(0.2)
         os.kill(process.pid, signal.SIGTERM)
-        time.sleep(0.2)
+        eventually(lambda: "stopping" in process.stderr)
         connection.send(body[100:])
         response = connection.getresponse()
         assert response.status == 200

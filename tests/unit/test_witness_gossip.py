@@ -2,6 +2,7 @@
 they must not."""
 
 import random
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,12 @@ def log() -> ByzantineLog:
     log = ByzantineLog()
     log.main.append(600)
     return log
+
+
+@pytest.fixture
+async def net(tmp_path: Path, log: ByzantineLog) -> AsyncIterator[Network]:
+    async with Network(tmp_path, log.main) as net:
+        yield net
 
 
 def copies(folder: Path, restore: dict[Path, bytes] | None = None) -> dict[Path, bytes]:
@@ -58,180 +65,171 @@ async def test_two_views_are_found_by_all_within_three_periods(
             assert b"misbehaviour-proven" in refused.body
 
 
-async def test_a_fork_handed_in_by_the_log_alone(tmp_path: Path, log: ByzantineLog) -> None:
+async def test_a_fork_handed_in_by_the_log_alone(net: Network, log: ByzantineLog) -> None:
     """Heads that came by add-checkpoint, from a log that no witness can read by itself."""
     main = log.main
     other = main.fork(100, 600)
-    async with Network(tmp_path, main) as net:
-        w1, w2 = net.add("w1", None, url=None, cosign=False), net.add("w2", None, url=None)
-        await net.start()
-        for size in (200, 300, 600):
-            assert (await w1.add(w1.size, main, size)).status == 200
-        for size in (150, 300):
-            assert (await w2.add(w2.size, other, size)).status == 200
-        await net.rounds(2)
-        # Nobody can read tiles; but w1 remembers what it accepted at 300.
-        assert w1.evidence == w2.evidence == ["same-size"]
+    w1, w2 = net.add("w1", None, url=None, cosign=False), net.add("w2", None, url=None)
+    await net.start()
+    for size in (200, 300, 600):
+        assert (await w1.add(w1.size, main, size)).status == 200
+    for size in (150, 300):
+        assert (await w2.add(w2.size, other, size)).status == 200
+    await net.rounds(2)
+    # Nobody can read tiles; but w1 remembers what it accepted at 300.
+    assert w1.evidence == w2.evidence == ["same-size"]
 
 
 async def test_watched_heads_count_though_they_are_not_cosigned(
-    tmp_path: Path, log: ByzantineLog
+    net: Network, log: ByzantineLog
 ) -> None:
     other = log.main.fork(10, 650)
-    async with Network(tmp_path, log.main) as net:
-        w1 = net.add("w1", log.main, cosign=False)
-        w2 = net.add("w2", other, cosign=False)
-        await net.start()
-        await net.rounds(2)
-        assert w1.size == w2.size == 0
-        assert w1.evidence == w2.evidence == ["fork"]
+    w1 = net.add("w1", log.main, cosign=False)
+    w2 = net.add("w2", other, cosign=False)
+    await net.start()
+    await net.rounds(2)
+    assert w1.size == w2.size == 0
+    assert w1.evidence == w2.evidence == ["fork"]
 
 
 async def test_a_refused_request_leaves_evidence_before_the_answer(
-    tmp_path: Path, log: ByzantineLog
+    net: Network, log: ByzantineLog
 ) -> None:
     """tlog-witness: the witness MAY log the request, "as it might be proof of log misbehavior"."""
     main, other = log.main, log.main.fork(10, 600)
-    async with Network(tmp_path, main) as net:
-        w1 = await net.started("w1", main)
-        assert (await w1.add(0, main)).status == 200
-        refused = await w1.add(600, other)
-        assert refused.status == 422
-        assert w1.evidence == ["same-size"]
-        await w1.restart()
-        assert w1.evidence == ["same-size"]
-        assert (await w1.add(600, main)).status == 403
+    w1 = await net.started("w1", main)
+    assert (await w1.add(0, main)).status == 200
+    refused = await w1.add(600, other)
+    assert refused.status == 422
+    assert w1.evidence == ["same-size"]
+    await w1.restart()
+    assert w1.evidence == ["same-size"]
+    assert (await w1.add(600, main)).status == 403
 
 
 async def test_a_failed_proof_is_suspicion_until_tiles_tell(
-    tmp_path: Path, log: ByzantineLog
+    net: Network, log: ByzantineLog
 ) -> None:
     main, other = log.main, log.main.fork(10, 700)
-    async with Network(tmp_path, main) as net:
-        w1 = await net.started("w1", None)
-        assert (await w1.add(0, main)).status == 200
-        assert (await w1.add(600, other)).status == 422
-        assert w1.evidence == []
-        [suspicion] = w1.store.observations.suspicions[net.origin].values()
-        assert suspicion.request == other.add_checkpoint(600).encode()
-        await net.rounds(1)
-        assert w1.evidence == []
-        assert not w1.watch.alarms
-        net.now += 1000
-        assert w1.watch.refresh_alarms()[0].kind == "unresolved"
-        # A restart does not forget it; then somebody gives the tiles.
-        await w1.restart()
-        assert w1.watch.refresh_alarms()[0].kind == "unresolved"
-        w1.view = other
-        await net.rounds(1)
-        assert w1.evidence == ["fork"]
-        assert not w1.store.observations.suspicions[net.origin]
+    w1 = await net.started("w1", None)
+    assert (await w1.add(0, main)).status == 200
+    assert (await w1.add(600, other)).status == 422
+    assert w1.evidence == []
+    [suspicion] = w1.store.observations.suspicions[net.origin].values()
+    assert suspicion.request == other.add_checkpoint(600).encode()
+    await net.rounds(1)
+    assert w1.evidence == []
+    assert not w1.watch.alarms
+    net.now += 1000
+    assert w1.watch.refresh_alarms()[0].kind == "unresolved"
+    # A restart does not forget it; then somebody gives the tiles.
+    await w1.restart()
+    assert w1.watch.refresh_alarms()[0].kind == "unresolved"
+    w1.view = other
+    await net.rounds(1)
+    assert w1.evidence == ["fork"]
+    assert not w1.store.observations.suspicions[net.origin]
 
 
 async def test_a_head_with_another_old_size_is_compared_too(
-    tmp_path: Path, log: ByzantineLog
+    net: Network, log: ByzantineLog
 ) -> None:
     main, other = log.main, log.main.fork(10, 700)
-    async with Network(tmp_path, main) as net:
-        w1, w2 = net.add("w1", main), net.add("w2", other, cosign=False)
-        net.cut.add(frozenset(("w1", "w2")))
-        await net.start()
-        assert (await w1.add(0, main)).status == 200
-        assert (await w2.add(0, other)).status == 200
-        assert (await w1.add(0, other, 300)).status == 409
-        await w1.watch.receiver.compare_all()
-        assert w1.evidence == ["fork"]
-        assert (await w2.add(0, main, 700 - 200)).status == 409
-        await w2.watch.receiver.compare_all()
-        assert w2.evidence == ["fork"]
+    w1, w2 = net.add("w1", main), net.add("w2", other, cosign=False)
+    net.cut.add(frozenset(("w1", "w2")))
+    await net.start()
+    assert (await w1.add(0, main)).status == 200
+    assert (await w2.add(0, other)).status == 200
+    assert (await w1.add(0, other, 300)).status == 409
+    await w1.watch.receiver.compare_all()
+    assert w1.evidence == ["fork"]
+    assert (await w2.add(0, main, 700 - 200)).status == 409
+    await w2.watch.receiver.compare_all()
+    assert w2.evidence == ["fork"]
 
 
 async def test_without_anybody_to_ask_a_spoiled_proof_raises_no_alarm(
-    tmp_path: Path, log: ByzantineLog
+    net: Network, log: ByzantineLog
 ) -> None:
-    async with Network(tmp_path, log.main) as net:
-        w1 = await net.started("w1", None, url=None, cosign=False)
-        assert (await w1.add(0, log.main, 100)).status == 200
-        request = log.main.add_checkpoint(100, 200)
-        bad = replace(request, proof=request.proof[::-1])
-        assert (await w1.call("POST", "/add-checkpoint", bad.encode())).status == 422
-        net.now += 10_000
-        assert w1.watch.refresh_alarms() == []
-        assert w1.store.observations.suspicions[net.origin]
+    w1 = await net.started("w1", None, url=None, cosign=False)
+    assert (await w1.add(0, log.main, 100)).status == 200
+    request = log.main.add_checkpoint(100, 200)
+    bad = replace(request, proof=request.proof[::-1])
+    assert (await w1.call("POST", "/add-checkpoint", bad.encode())).status == 422
+    net.now += 10_000
+    assert w1.watch.refresh_alarms() == []
+    assert w1.store.observations.suspicions[net.origin]
 
 
 async def test_a_log_that_changed_its_key_is_still_held_to_its_old_heads(
-    tmp_path: Path, log: ByzantineLog
+    net: Network, log: ByzantineLog
 ) -> None:
     from byzantine import new_signer
 
     main = log.main
-    async with Network(tmp_path, main) as net:
-        w1 = await net.started("w1", main)
-        assert (await w1.add(0, main)).status == 200
-        await w1.stop()
-        rotated = main.fork(600, 600)
-        rotated.signers = (new_signer(main.origin),)
-        net.verifiers = rotated.verifiers
-        w1.view = rotated
-        await w1.start()
-        await net.rounds(1)
-        assert net.alarms == []
-        liar = rotated.fork(10, 600)
-        assert (await w1.add(600, liar)).status == 422
-        w1.view = liar
-        await net.rounds(1)
-        assert w1.evidence == []  # the old key is not known any more: it would convince nobody
-        assert w1.watch.puller.state[net.origin].finding == "unresolved"
-        w1.view = rotated.append(50)
-        await net.rounds(1)
-        assert w1.size == 650
+    w1 = await net.started("w1", main)
+    assert (await w1.add(0, main)).status == 200
+    await w1.stop()
+    rotated = main.fork(600, 600)
+    rotated.signers = (new_signer(main.origin),)
+    net.verifiers = rotated.verifiers
+    w1.view = rotated
+    await w1.start()
+    await net.rounds(1)
+    assert net.alarms == []
+    liar = rotated.fork(10, 600)
+    assert (await w1.add(600, liar)).status == 422
+    w1.view = liar
+    await net.rounds(1)
+    assert w1.evidence == []  # the old key is not known any more: it would convince nobody
+    assert w1.watch.puller.state[net.origin].finding == "unresolved"
+    w1.view = rotated.append(50)
+    await net.rounds(1)
+    assert w1.size == 650
 
 
 async def test_a_wrong_proof_by_anybody_does_not_blame_an_honest_log(
-    tmp_path: Path, log: ByzantineLog
+    net: Network, log: ByzantineLog
 ) -> None:
     main = log.main
-    async with Network(tmp_path, main) as net:
-        w1 = await net.started("w1", None, cosign=False)
-        assert (await w1.add(0, main, 300)).status == 200
-        w1.view = main
-        good = main.add_checkpoint(300, 500).encode()
-        lines = good.split(b"\n")
-        bad = b"\n".join([lines[0], lines[2], lines[1], *lines[3:]])
-        assert (await w1.call("POST", "/add-checkpoint", bad)).status == 422
-        assert w1.store.observations.suspicions[net.origin]
-        await net.rounds(1)
-        assert not w1.store.observations.suspicions[net.origin]
-        assert w1.evidence == []
-        assert not net.alarms
-        assert (await w1.add(300, main, 500)).status == 200
+    w1 = await net.started("w1", None, cosign=False)
+    assert (await w1.add(0, main, 300)).status == 200
+    w1.view = main
+    good = main.add_checkpoint(300, 500).encode()
+    lines = good.split(b"\n")
+    bad = b"\n".join([lines[0], lines[2], lines[1], *lines[3:]])
+    assert (await w1.call("POST", "/add-checkpoint", bad)).status == 422
+    assert w1.store.observations.suspicions[net.origin]
+    await net.rounds(1)
+    assert not w1.store.observations.suspicions[net.origin]
+    assert w1.evidence == []
+    assert not net.alarms
+    assert (await w1.add(300, main, 500)).status == 200
 
 
-async def test_acknowledged_evidence_lets_the_log_go_on(tmp_path: Path, log: ByzantineLog) -> None:
+async def test_acknowledged_evidence_lets_the_log_go_on(net: Network, log: ByzantineLog) -> None:
     main, other = log.main, log.main.fork(10, 650)
-    async with Network(tmp_path, main) as net:
-        w1, w2 = net.add("w1", main), net.add("w2", other)
-        await net.start()
-        await net.rounds(2)
-        [name] = [f.hash.hex() for f in w1.store.observations.evidence[net.origin].values()]
-        await w1.stop()
-        w1.options["acknowledged"] = [name]
-        await w1.start()
-        await net.rounds(1)
-        main.append(200)
-        await net.rounds(3)
-        # The old head of the other side, shown again and again, makes no new evidence.
-        assert w1.size == 800
-        assert w1.evidence == ["fork"]
-        assert w2.size == 650
-        # A new head of the other side does.
-        w2.options["acknowledged"] = [name]
-        await w2.restart()
-        other.append(5)
-        await net.rounds(2)
-        assert len(w1.evidence) > 1
-        assert (await w1.add(800, main)).status == 403
+    w1, w2 = net.add("w1", main), net.add("w2", other)
+    await net.start()
+    await net.rounds(2)
+    [name] = [f.hash.hex() for f in w1.store.observations.evidence[net.origin].values()]
+    await w1.stop()
+    w1.options["acknowledged"] = [name]
+    await w1.start()
+    await net.rounds(1)
+    main.append(200)
+    await net.rounds(3)
+    # The old head of the other side, shown again and again, makes no new evidence.
+    assert w1.size == 800
+    assert w1.evidence == ["fork"]
+    assert w2.size == 650
+    # A new head of the other side does.
+    w2.options["acknowledged"] = [name]
+    await w2.restart()
+    other.append(5)
+    await net.rounds(2)
+    assert len(w1.evidence) > 1
+    assert (await w1.add(800, main)).status == 403
 
 
 async def test_a_restored_database_is_found_out_before_it_signs(
@@ -287,18 +285,17 @@ async def test_freeze_rollback_and_lag_are_alarms_not_evidence(
         assert w1.evidence == w2.evidence == []
 
 
-async def test_clocks(tmp_path: Path, log: ByzantineLog) -> None:
-    async with Network(tmp_path, log.main) as net:
-        w1, w2 = net.add("w1", log.main), net.add("w2", log.main, skew=4000)
-        await net.start()
-        await net.rounds(2)
-        assert [alarm.kind for alarm in w1.watch.alarms] == ["future"]
-        assert not w2.watch.alarms
-        w2.options["skew"] = -100
-        log.main.append(1)
-        assert (await w2.add(600, log.main)).status == 503
-        await net.rounds(1)
-        assert "clock" in [alarm.kind for alarm in w2.watch.alarms]
+async def test_clocks(net: Network, log: ByzantineLog) -> None:
+    w1, w2 = net.add("w1", log.main), net.add("w2", log.main, skew=4000)
+    await net.start()
+    await net.rounds(2)
+    assert [alarm.kind for alarm in w1.watch.alarms] == ["future"]
+    assert not w2.watch.alarms
+    w2.options["skew"] = -100
+    log.main.append(1)
+    assert (await w2.add(600, log.main)).status == 503
+    await net.rounds(1)
+    assert "clock" in [alarm.kind for alarm in w2.watch.alarms]
 
 
 async def test_an_honest_network_raises_no_alarm_in_a_thousand_rounds(tmp_path: Path) -> None:
@@ -338,120 +335,115 @@ async def test_an_honest_network_raises_no_alarm_in_a_thousand_rounds(tmp_path: 
         )
 
 
-async def test_tiles_and_history_are_served_as_verified(tmp_path: Path, log: ByzantineLog) -> None:
+async def test_tiles_and_history_are_served_as_verified(net: Network, log: ByzantineLog) -> None:
     from muniment.tlog.tiles import Tile, tile_at
     from muniment.tlog.witnesswire import parse_add_checkpoint
 
     main = log.main
-    async with Network(tmp_path, main) as net:
-        w1 = await net.started("w1", None, cosign=False)
-        for old, new in ((0, 300), (300, 500)):
-            assert (await w1.add(old, main, new)).status == 200
-        w1.view = main
-        await net.rounds(1)
-        prefix = f"/{origin_hash(net.origin)}"
-        held = await w1.call("GET", f"{prefix}/{tile_at(0, 2, 600).path}")
-        assert (held.status, held.body) == (200, main.tile(tile_at(0, 2, 600)))
-        assert (await w1.call("GET", f"{prefix}/{Tile(0, 9).path}")).status == 404
-        assert (await w1.call("GET", f"{prefix}/tile/x")).status == 404
-        step = parse_add_checkpoint((await w1.call("GET", f"{prefix}/history/300")).body)
-        assert step == main.add_checkpoint(300, 500)
-        assert (await w1.call("GET", f"{prefix}/history/7")).status == 404
-        assert (await w1.call("GET", f"{prefix}/history/x")).status == 400
+    w1 = await net.started("w1", None, cosign=False)
+    for old, new in ((0, 300), (300, 500)):
+        assert (await w1.add(old, main, new)).status == 200
+    w1.view = main
+    await net.rounds(1)
+    prefix = f"/{origin_hash(net.origin)}"
+    held = await w1.call("GET", f"{prefix}/{tile_at(0, 2, 600).path}")
+    assert (held.status, held.body) == (200, main.tile(tile_at(0, 2, 600)))
+    assert (await w1.call("GET", f"{prefix}/{Tile(0, 9).path}")).status == 404
+    assert (await w1.call("GET", f"{prefix}/tile/x")).status == 404
+    step = parse_add_checkpoint((await w1.call("GET", f"{prefix}/history/300")).body)
+    assert step == main.add_checkpoint(300, 500)
+    assert (await w1.call("GET", f"{prefix}/history/7")).status == 404
+    assert (await w1.call("GET", f"{prefix}/history/x")).status == 400
 
 
 async def test_a_rejoining_peer_climbs_the_history_of_another(
-    tmp_path: Path, log: ByzantineLog
+    net: Network, log: ByzantineLog
 ) -> None:
     """A history of accepted heads with their proofs, where no tiles can be read."""
     main = log.main
-    async with Network(tmp_path, main) as net:
-        w1, w2 = net.add("w1", None, url=None, cosign=False), net.add("w2", None, url=None)
-        await net.start()
-        for old, new in ((0, 100), (100, 250), (250, 251), (251, 600)):
-            assert (await w1.add(old, main, new)).status == 200
-        assert (await w2.add(0, main, 100)).status == 200
-        await net.rounds(1)
-        frontier = w2.watch.comparer.frontier(net.origin)
-        assert frontier is not None
-        assert frontier.head.size == 600
-        assert w2.size == 100  # known, not cosigned
-        assert net.alarms == []
-        assert not w2.store.observations.suspicions.get(net.origin)
-        # And a chain that begins with our head but ends in another root is evidence.
-        other = main.fork(150, 600)
-        pushed = await w2.call("POST", "/gossip/heads", frame([other.checkpoint().encode()]))
-        assert (pushed.status, pushed.body) == (200, b'{"taken":1}')
-        await w2.watch.receiver.compare_all()
-        assert w2.evidence == ["same-size"]
+    w1, w2 = net.add("w1", None, url=None, cosign=False), net.add("w2", None, url=None)
+    await net.start()
+    for old, new in ((0, 100), (100, 250), (250, 251), (251, 600)):
+        assert (await w1.add(old, main, new)).status == 200
+    assert (await w2.add(0, main, 100)).status == 200
+    await net.rounds(1)
+    frontier = w2.watch.comparer.frontier(net.origin)
+    assert frontier is not None
+    assert frontier.head.size == 600
+    assert w2.size == 100  # known, not cosigned
+    assert net.alarms == []
+    assert not w2.store.observations.suspicions.get(net.origin)
+    # And a chain that begins with our head but ends in another root is evidence.
+    other = main.fork(150, 600)
+    pushed = await w2.call("POST", "/gossip/heads", frame([other.checkpoint().encode()]))
+    assert (pushed.status, pushed.body) == (200, b'{"taken":1}')
+    await w2.watch.receiver.compare_all()
+    assert w2.evidence == ["same-size"]
 
 
-async def test_the_status_page(tmp_path: Path, log: ByzantineLog) -> None:
+async def test_the_status_page(net: Network, log: ByzantineLog) -> None:
     import json
 
-    async with Network(tmp_path, log.main) as net:
-        w1 = net.add("w1", log.main)
-        net.add("w2", log.main.fork(5, 600))
-        await net.start()
-        net.cut = {frozenset(("w1", "w2"))}
-        await net.rounds(1)
-        net.cut = set()
-        await net.rounds(2)
-        page = (await w1.call("GET", "/")).body.decode()
-        status = json.loads((await w1.call("GET", "/", Accept="application/json")).body)
-        [log_status] = status["logs"]
-        assert log_status["evidence"][0]["hash"] in page
-        assert status["peers"][0]["logs"][0]["finding"] == "proven"
-        assert "no split" not in page.lower()
-        assert "<script" not in page
-        name = log_status["evidence"][0]["hash"]
-        file = await w1.call("GET", f"/gossip/evidence/{name}")
-        assert file.status == 200
-        assert (await w1.call("GET", "/gossip/evidence/" + "0" * 64)).status == 404
-        metrics = (await w1.call("GET", "/metrics")).body.decode()
-        assert 'w_alarms{kind="evidence"} 1.0' in metrics
+    w1 = net.add("w1", log.main)
+    net.add("w2", log.main.fork(5, 600))
+    await net.start()
+    net.cut = {frozenset(("w1", "w2"))}
+    await net.rounds(1)
+    net.cut = set()
+    await net.rounds(2)
+    page = (await w1.call("GET", "/")).body.decode()
+    status = json.loads((await w1.call("GET", "/", Accept="application/json")).body)
+    [log_status] = status["logs"]
+    assert log_status["evidence"][0]["hash"] in page
+    assert status["peers"][0]["logs"][0]["finding"] == "proven"
+    assert "no split" not in page.lower()
+    assert "<script" not in page
+    name = log_status["evidence"][0]["hash"]
+    file = await w1.call("GET", f"/gossip/evidence/{name}")
+    assert file.status == 200
+    assert (await w1.call("GET", "/gossip/evidence/" + "0" * 64)).status == 404
+    metrics = (await w1.call("GET", "/metrics")).body.decode()
+    assert 'w_alarms{kind="evidence"} 1.0' in metrics
 
 
 @pytest.mark.parametrize("status", [301, 403, 404, 405, 501])
 async def test_a_peer_that_can_never_be_compared_is_an_alarm(
-    tmp_path: Path, log: ByzantineLog, status: int
+    net: Network, log: ByzantineLog, status: int
 ) -> None:
     """As litewitness and omniwitness are, which have no monitoring endpoint."""
-    async with Network(tmp_path, log.main) as net:
-        w1, _ = net.add("w1", log.main), net.add("w2", log.main)
-        await net.start()
-        net.impostors["w2"] = lambda _: Answer(status)
-        subject = f"w2.example {log.origin}"
-        await net.rounds(30)
-        assert w1.watch.refresh_alarms() == []
-        await net.rounds(1)
-        assert [alarm[:2] for alarm in w1.watch.refresh_alarms()] == [("not-compared", subject)]
-        del net.impostors["w2"]
-        await net.rounds(1)
-        assert w1.watch.refresh_alarms() == []
+    w1, _ = net.add("w1", log.main), net.add("w2", log.main)
+    await net.start()
+    net.impostors["w2"] = lambda _: Answer(status)
+    subject = f"w2.example {log.origin}"
+    await net.rounds(30)
+    assert w1.watch.refresh_alarms() == []
+    await net.rounds(1)
+    assert [alarm[:2] for alarm in w1.watch.refresh_alarms()] == [("not-compared", subject)]
+    del net.impostors["w2"]
+    await net.rounds(1)
+    assert w1.watch.refresh_alarms() == []
 
 
 async def test_a_peer_need_not_cosign_every_log_but_show_what_it_cosigns(
-    tmp_path: Path, log: ByzantineLog
+    net: Network, log: ByzantineLog
 ) -> None:
     """It shows another log; the log's checkpoint tells that it has cosigned this one, too."""
-    async with Network(tmp_path, log.main) as net:
-        other = ByzantineLog("log.example/other")
-        other.main.append(3)
-        known = [(KnownLog(other.origin, other.main.verifiers), LogOptions())]
-        w1, w2 = net.add("w1", log.main), net.add("w2", log.main)
-        w1.more = w2.more = known
-        await net.start()
-        for node in (w1, w2):
-            await node.add(0, other.main)
-        shown = f"/{origin_hash(other.origin)}/checkpoint"
-        head = w2.store.latest[other.origin].note
-        net.impostors["w2"] = lambda path: Answer(200, head) if path == shown else NOT_FOUND
-        await net.rounds(40)
-        assert w1.watch.refresh_alarms() == []
-        log.main.cosigners = (w2.signer,)
-        log.main.append(1)
-        await net.rounds(1)
-        (alarm,) = w1.watch.refresh_alarms()
-        assert alarm[:2] == ("not-compared", f"w2.example {log.origin}")
-        assert "cosigns the log" in alarm.detail
+    other = ByzantineLog("log.example/other")
+    other.main.append(3)
+    known = [(KnownLog(other.origin, other.main.verifiers), LogOptions())]
+    w1, w2 = net.add("w1", log.main), net.add("w2", log.main)
+    w1.more = w2.more = known
+    await net.start()
+    for node in (w1, w2):
+        await node.add(0, other.main)
+    shown = f"/{origin_hash(other.origin)}/checkpoint"
+    head = w2.store.latest[other.origin].note
+    net.impostors["w2"] = lambda path: Answer(200, head) if path == shown else NOT_FOUND
+    await net.rounds(40)
+    assert w1.watch.refresh_alarms() == []
+    log.main.cosigners = (w2.signer,)
+    log.main.append(1)
+    await net.rounds(1)
+    (alarm,) = w1.watch.refresh_alarms()
+    assert alarm[:2] == ("not-compared", f"w2.example {log.origin}")
+    assert "cosigns the log" in alarm.detail

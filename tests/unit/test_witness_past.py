@@ -4,6 +4,7 @@ Witnesses in one process, as in test_witness_gossip.py.
 """
 
 import sqlite3
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def log() -> ByzantineLog:
     log = ByzantineLog()
     log.main.append(600)
     return log
+
+
+@pytest.fixture
+async def net(tmp_path: Path, log: ByzantineLog) -> AsyncIterator[Network]:
+    async with Network(tmp_path, log.main) as net:
+        yield net
 
 
 async def begin_anew(node: Node) -> None:
@@ -135,173 +142,163 @@ async def test_a_word_of_the_operator_is_recorded_where_it_is_needed(tmp_path: P
 
 
 async def test_without_a_past_nothing_is_signed_when_nobody_answers(
-    tmp_path: Path, log: ByzantineLog
+    net: Network, log: ByzantineLog
 ) -> None:
     main = log.main
-    async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", None)  # its log has a url, and does not answer
-        await begin_anew(w1)
-        await net.start()
-        for _ in range(2):
-            assert await refusal(w1, 0, main) == (503, "begun-anew")
-            await net.rounds(2)
-            assert [alarm.kind for alarm in w1.watch.alarms] == ["restored"]
-            await w1.restart()
-        # It answers: what it shows is taken up, and remembered.
-        w1.view = main
-        await net.rounds(1)
-        assert w1.size == 600
-        await w1.stop()
-        w1.view = None
-        await w1.start()
-        assert not w1.watch.alarms
-        main.append(1)
-        assert await refusal(w1, 600, main) == (200, "")
+    w1 = net.add("w1", None)  # its log has a url, and does not answer
+    await begin_anew(w1)
+    await net.start()
+    for _ in range(2):
+        assert await refusal(w1, 0, main) == (503, "begun-anew")
+        await net.rounds(2)
+        assert [alarm.kind for alarm in w1.watch.alarms] == ["restored"]
+        await w1.restart()
+    # It answers: what it shows is taken up, and remembered.
+    w1.view = main
+    await net.rounds(1)
+    assert w1.size == 600
+    await w1.stop()
+    w1.view = None
+    await w1.start()
+    assert not w1.watch.alarms
+    main.append(1)
+    assert await refusal(w1, 600, main) == (200, "")
 
 
-async def test_with_nobody_to_ask_the_operator_decides(tmp_path: Path, log: ByzantineLog) -> None:
-    async with Network(tmp_path, log.main) as net:
-        w1 = net.add("w1", None, url=None, cosign=False)
-        await begin_anew(w1)
-        await net.start()
-        await net.rounds(3)
-        answer = await w1.add(0, log.main)
-        assert answer.status == 503
-        assert b"no url of the log and no peer to ask" in answer.body
-        await w1.stop()
+async def test_with_nobody_to_ask_the_operator_decides(net: Network, log: ByzantineLog) -> None:
+    w1 = net.add("w1", None, url=None, cosign=False)
+    await begin_anew(w1)
+    await net.start()
+    await net.rounds(3)
+    answer = await w1.add(0, log.main)
+    assert answer.status == 503
+    assert b"no url of the log and no peer to ask" in answer.body
+    await w1.stop()
+    await declare_new(w1.database, [w1.signer.vkey], net.origin)
+    await w1.start()
+    assert await refusal(w1, 0, log.main) == (200, "")
+    await w1.stop()
+    with pytest.raises(DatabaseError, match="has cosigned size 600"):
         await declare_new(w1.database, [w1.signer.vkey], net.origin)
-        await w1.start()
-        assert await refusal(w1, 0, log.main) == (200, "")
-        await w1.stop()
-        with pytest.raises(DatabaseError, match="has cosigned size 600"):
-            await declare_new(w1.database, [w1.signer.vkey], net.origin)
 
 
 @pytest.mark.parametrize("size", [300, 600, 900])
 async def test_a_log_without_the_witnesses_line_binds_it_all_the_same(
-    tmp_path: Path, log: ByzantineLog, size: int
+    net: Network, log: ByzantineLog, size: int
 ) -> None:
     """The log shows A without a cosignature of this witness; it asks for B after that."""
     other = log.main.fork(200, size)
-    async with Network(tmp_path, log.main) as net:
-        w1 = net.add("w1", log.main, cosign=False)
-        await begin_anew(w1)
-        await net.start()
-        assert (await w1.add(0, other)).status != 200
-        await net.rounds(1)
-        assert (w1.size, w1.evidence) == ((0, ["same-size"]) if size == 600 else (600, []))
-        for old in (0, min(size, 600)):
-            assert (await w1.add(old, other)).status != 200
-        assert w1.store.head(net.origin).root == log.main.root(w1.size)
+    w1 = net.add("w1", log.main, cosign=False)
+    await begin_anew(w1)
+    await net.start()
+    assert (await w1.add(0, other)).status != 200
+    await net.rounds(1)
+    assert (w1.size, w1.evidence) == ((0, ["same-size"]) if size == 600 else (600, []))
+    for old in (0, min(size, 600)):
+        assert (await w1.add(old, other)).status != 200
+    assert w1.store.head(net.origin).root == log.main.root(w1.size)
 
 
-async def test_a_peer_tells_what_the_witness_had_signed(tmp_path: Path, log: ByzantineLog) -> None:
+async def test_a_peer_tells_what_the_witness_had_signed(net: Network, log: ByzantineLog) -> None:
     main = log.main
-    async with Network(tmp_path, main) as net:
-        w1 = net.add("w1", None, url=None, cosign=False)
-        net.add("w2", main)
-        await net.start()
-        assert (await w1.add(0, main, 300)).status == 200
-        await net.rounds(2)  # w2 sees it
-        await w1.stop()
-        await begin_anew(w1)
-        await w1.start()
-        assert await refusal(w1, 0, main.fork(100, 300)) != (200, "")
-        await net.rounds(2)
-        assert w1.size == 600  # w2's own head is the newest that it showed
-        assert await refusal(w1, 300, main.fork(100, 600)) != (200, "")
+    w1 = net.add("w1", None, url=None, cosign=False)
+    net.add("w2", main)
+    await net.start()
+    assert (await w1.add(0, main, 300)).status == 200
+    await net.rounds(2)  # w2 sees it
+    await w1.stop()
+    await begin_anew(w1)
+    await w1.start()
+    assert await refusal(w1, 0, main.fork(100, 300)) != (200, "")
+    await net.rounds(2)
+    assert w1.size == 600  # w2's own head is the newest that it showed
+    assert await refusal(w1, 300, main.fork(100, 600)) != (200, "")
 
 
-async def test_heads_that_cannot_be_compared_are_no_answer(
-    tmp_path: Path, log: ByzantineLog
-) -> None:
+async def test_heads_that_cannot_be_compared_are_no_answer(net: Network, log: ByzantineLog) -> None:
     """A peer shows a larger head, and nobody the tiles for it: what is newest is not known."""
-    async with Network(tmp_path, log.main) as net:
-        hidden = log.main.fork(600, 700)
-        w1 = net.add("w1", log.main, cosign=False)
-        w2 = net.add("w2", None, url=None, cosign=False)
-        await net.start()
-        assert (await w2.add(0, hidden)).status == 200
-        await w1.stop()
-        await begin_anew(w1)
-        await w1.start()
-        await net.rounds(2)
-        assert await refusal(w1, 0, log.main) == (503, "begun-anew")
-        w1.view = hidden.append(1)
-        await net.rounds(2)
-        assert w1.size == 701
+    hidden = log.main.fork(600, 700)
+    w1 = net.add("w1", log.main, cosign=False)
+    w2 = net.add("w2", None, url=None, cosign=False)
+    await net.start()
+    assert (await w2.add(0, hidden)).status == 200
+    await w1.stop()
+    await begin_anew(w1)
+    await w1.start()
+    await net.rounds(2)
+    assert await refusal(w1, 0, log.main) == (503, "begun-anew")
+    w1.view = hidden.append(1)
+    await net.rounds(2)
+    assert w1.size == 701
 
 
-async def test_a_log_that_comes_later_is_asked_for_itself(
-    tmp_path: Path, log: ByzantineLog
-) -> None:
+async def test_a_log_that_comes_later_is_asked_for_itself(net: Network, log: ByzantineLog) -> None:
     later, entry = another_log(10)
-    async with Network(tmp_path, log.main) as net:
-        w1 = net.add("w1", log.main)
-        await begin_anew(w1)
-        await net.start()
-        await net.rounds(1)
-        assert w1.size == 600
-        await w1.stop()
-        net.cut.add(frozenset(("w1", "born")))
-        born = net.add("born", None, url=None, cosign=False)
-        born.more = w1.more = [entry]
-        await net.start()
-        assert await refusal(w1, 0, later) == (503, "begun-anew")
-        # One that was made with its keys knows that it never signed for it.
-        assert await refusal(born, 0, later) == (200, "")
+    w1 = net.add("w1", log.main)
+    await begin_anew(w1)
+    await net.start()
+    await net.rounds(1)
+    assert w1.size == 600
+    await w1.stop()
+    net.cut.add(frozenset(("w1", "born")))
+    born = net.add("born", None, url=None, cosign=False)
+    born.more = w1.more = [entry]
+    await net.start()
+    assert await refusal(w1, 0, later) == (503, "begun-anew")
+    # One that was made with its keys knows that it never signed for it.
+    assert await refusal(born, 0, later) == (200, "")
 
 
 # Restored
 
 
 async def test_a_log_that_was_not_configured_is_not_settled_with_the_others(
-    tmp_path: Path, log: ByzantineLog
+    net: Network, tmp_path: Path, log: ByzantineLog
 ) -> None:
     """What a backup lacks is found out log by log, and a backup of it forgets that again."""
     other, entry = another_log(30)
-    async with Network(tmp_path, log.main) as net:
-        w1 = net.add("w1", log.main)
-        w1.more = [entry]
-        await net.start()
-        assert (await w1.add(0, other, 10)).status == 200
-        backup(w1.database, tmp_path / "copy.db", mark=mark_copy)
-        assert (await w1.add(10, other, 20)).status == 200
-        await w1.stop()
-        restore(w1, tmp_path / "copy.db")
-        w1.more = []
-        await w1.start()
-        await net.rounds(1)
-        log.main.append(1)
-        assert await refusal(w1, 600, log.main) == (200, "")
-        backup(w1.database, tmp_path / "again.db", mark=mark_copy)
-        await w1.stop()
-        w1.more = [entry]
-        await w1.start()
-        assert await refusal(w1, 10, other.fork(5, 20)) == (503, "restored-copy")
-        await w1.stop()
-        restore(w1, tmp_path / "again.db")
-        await w1.start()
-        assert await refusal(w1, 601, log.main.append(1)) == (503, "restored-copy")
+    w1 = net.add("w1", log.main)
+    w1.more = [entry]
+    await net.start()
+    assert (await w1.add(0, other, 10)).status == 200
+    backup(w1.database, tmp_path / "copy.db", mark=mark_copy)
+    assert (await w1.add(10, other, 20)).status == 200
+    await w1.stop()
+    restore(w1, tmp_path / "copy.db")
+    w1.more = []
+    await w1.start()
+    await net.rounds(1)
+    log.main.append(1)
+    assert await refusal(w1, 600, log.main) == (200, "")
+    backup(w1.database, tmp_path / "again.db", mark=mark_copy)
+    await w1.stop()
+    w1.more = [entry]
+    await w1.start()
+    assert await refusal(w1, 10, other.fork(5, 20)) == (503, "restored-copy")
+    await w1.stop()
+    restore(w1, tmp_path / "again.db")
+    await w1.start()
+    assert await refusal(w1, 601, log.main.append(1)) == (503, "restored-copy")
 
 
-async def test_a_restored_witness_takes_up_what_it_reads(tmp_path: Path, log: ByzantineLog) -> None:
+async def test_a_restored_witness_takes_up_what_it_reads(
+    net: Network, tmp_path: Path, log: ByzantineLog
+) -> None:
     """The log's head carries no line of this witness: a fork beyond the backup is refused still."""
     main = log.main
-    async with Network(tmp_path, main) as net:
-        w1 = await net.started("w1", None, cosign=False)
-        assert (await w1.add(0, main, 300)).status == 200
-        backup(w1.database, tmp_path / "copy.db", mark=mark_copy)
-        assert (await w1.add(300, main, 500)).status == 200
-        await w1.stop()
-        restore(w1, tmp_path / "copy.db")
-        w1.view = main
-        await w1.start()
-        for size in (500, 700):
-            assert (await w1.add(300, main.fork(350, size))).status != 200
-        await net.rounds(1)
-        assert w1.size == 600
-        assert (await w1.add(300, main.fork(350, 500))).status != 200
+    w1 = await net.started("w1", None, cosign=False)
+    assert (await w1.add(0, main, 300)).status == 200
+    backup(w1.database, tmp_path / "copy.db", mark=mark_copy)
+    assert (await w1.add(300, main, 500)).status == 200
+    await w1.stop()
+    restore(w1, tmp_path / "copy.db")
+    w1.view = main
+    await w1.start()
+    for size in (500, 700):
+        assert (await w1.add(300, main.fork(350, size))).status != 200
+    await net.rounds(1)
+    assert w1.size == 600
+    assert (await w1.add(300, main.fork(350, 500))).status != 200
 
 
 # As it was made
@@ -324,17 +321,14 @@ async def test_a_first_signature_extends_what_was_read(tmp_path: Path, log: Byza
         assert await refusal(w1, 600, main) == (200, "")
 
 
-async def test_what_was_read_at_a_size_is_not_contradicted(
-    tmp_path: Path, log: ByzantineLog
-) -> None:
+async def test_what_was_read_at_a_size_is_not_contradicted(net: Network, log: ByzantineLog) -> None:
     main = log.main
-    async with Network(tmp_path, main) as net:
-        w1 = await net.started("w1", None, cosign=False)
-        assert (await w1.add(0, main, 300)).status == 200
-        w1.view = main
-        await net.rounds(1)
-        assert (await w1.add(300, main.fork(400, 600))).status == 403
-        assert w1.size == 300
+    w1 = await net.started("w1", None, cosign=False)
+    assert (await w1.add(0, main, 300)).status == 200
+    w1.view = main
+    await net.rounds(1)
+    assert (await w1.add(300, main.fork(400, 600))).status == 403
+    assert w1.size == 300
 
 
 async def test_a_log_that_answers_nothing_yet_keeps_nobody_waiting(tmp_path: Path) -> None:

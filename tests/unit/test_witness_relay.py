@@ -1,6 +1,7 @@
 """What a stranger or a malicious peer can send: bounded, verified, and never the log's fault."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,89 +22,91 @@ MAIN = View().append(50)
 OTHER = MAIN.fork(7, 50)
 
 
+@pytest.fixture
+async def net(tmp_path: Path) -> AsyncIterator[Network]:
+    async with Network(tmp_path, MAIN) as net:
+        yield net
+
+
 async def push(node: Node, *notes: bytes) -> int:
     return (await node.call("POST", "/gossip/heads", frame(notes))).status
 
 
-async def test_pushed_evidence_is_verified_kept_once_and_relayed(tmp_path: Path) -> None:
-    async with Network(tmp_path, MAIN) as net:
-        w1, w2 = net.add("w1", None), net.add("w2", None)
-        await net.start()
-        good = same_size(MAIN.checkpoint(), OTHER.checkpoint())
-        stranger = View(MAIN.origin, [new_signer(MAIN.origin)]).append(50)
-        forged = same_size(stranger.checkpoint(), OTHER.checkpoint())
-        unproven = fork(MAIN.checkpoint(20), OTHER.checkpoint(), OTHER.root(20), ())
-        foreign = View("other.example").append(3)
-        other = same_size(foreign.checkpoint(), foreign.fork(0, 3).checkpoint())
-        for body, status in (
-            (forged.encode(), 422),
-            (unproven.encode(), 422),
-            (other.encode(), 404),
-            (good.encode()[:-5], 400),
-            (b"", 400),
-            (good.encode(), 200),
-            (good.encode(), 200),
-        ):
-            assert (await w1.call("POST", "/gossip/evidence", body)).status == status
-        assert w1.evidence == ["same-size"]
-        await w1.watch.pusher.push()
-        assert w2.evidence == ["same-size"]
+async def test_pushed_evidence_is_verified_kept_once_and_relayed(net: Network) -> None:
+    w1, w2 = net.add("w1", None), net.add("w2", None)
+    await net.start()
+    good = same_size(MAIN.checkpoint(), OTHER.checkpoint())
+    stranger = View(MAIN.origin, [new_signer(MAIN.origin)]).append(50)
+    forged = same_size(stranger.checkpoint(), OTHER.checkpoint())
+    unproven = fork(MAIN.checkpoint(20), OTHER.checkpoint(), OTHER.root(20), ())
+    foreign = View("other.example").append(3)
+    other = same_size(foreign.checkpoint(), foreign.fork(0, 3).checkpoint())
+    for body, status in (
+        (forged.encode(), 422),
+        (unproven.encode(), 422),
+        (other.encode(), 404),
+        (good.encode()[:-5], 400),
+        (b"", 400),
+        (good.encode(), 200),
+        (good.encode(), 200),
+    ):
+        assert (await w1.call("POST", "/gossip/evidence", body)).status == status
+    assert w1.evidence == ["same-size"]
+    await w1.watch.pusher.push()
+    assert w2.evidence == ["same-size"]
 
 
-async def test_pushed_heads_are_compared_but_never_adopted_unproven(tmp_path: Path) -> None:
-    async with Network(tmp_path, MAIN) as net:
-        w1 = await net.started("w1", None)
-        assert (await w1.add(0, MAIN, 20)).status == 200
-        head = MAIN.checkpoint(40)
-        for bad in (bad_signature(head), poisoned(head), unsigned(head)):
-            assert await push(w1, bad.encode()) == 403
-        assert await push(w1, b"nonsense") == 400
-        assert await push(w1, b"x" * (MAX_HEAD_SIZE + 1)) == 400
-        assert await push(w1, *[b""] * (MAX_HEADS + 1)) == 400
-        assert await push(w1, View("other.example").append(1).checkpoint().encode()) == 200
-        assert await push(w1, head.encode(), MAIN.checkpoint(20).encode()) == 200
-        await w1.watch.receiver.compare_all()
-        # No tiles: neither the frontier nor the cosigned head moves, and nobody is blamed.
-        assert w1.size == 20
-        assert w1.watch.comparer.frontier(net.origin).head.size == 20  # type: ignore[union-attr]
-        assert len(w1.store.observations.suspicions[net.origin]) == 1
-        assert w1.evidence == []
-        w1.view = MAIN
-        await net.rounds(1)
-        assert not w1.store.observations.suspicions[net.origin]
+async def test_pushed_heads_are_compared_but_never_adopted_unproven(net: Network) -> None:
+    w1 = await net.started("w1", None)
+    assert (await w1.add(0, MAIN, 20)).status == 200
+    head = MAIN.checkpoint(40)
+    for bad in (bad_signature(head), poisoned(head), unsigned(head)):
+        assert await push(w1, bad.encode()) == 403
+    assert await push(w1, b"nonsense") == 400
+    assert await push(w1, b"x" * (MAX_HEAD_SIZE + 1)) == 400
+    assert await push(w1, *[b""] * (MAX_HEADS + 1)) == 400
+    assert await push(w1, View("other.example").append(1).checkpoint().encode()) == 200
+    assert await push(w1, head.encode(), MAIN.checkpoint(20).encode()) == 200
+    await w1.watch.receiver.compare_all()
+    # No tiles: neither the frontier nor the cosigned head moves, and nobody is blamed.
+    assert w1.size == 20
+    assert w1.watch.comparer.frontier(net.origin).head.size == 20  # type: ignore[union-attr]
+    assert len(w1.store.observations.suspicions[net.origin]) == 1
+    assert w1.evidence == []
+    w1.view = MAIN
+    await net.rounds(1)
+    assert not w1.store.observations.suspicions[net.origin]
 
 
-async def test_floods_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with Network(tmp_path, MAIN) as net:
-        w1 = await net.started("w1", None)
-        assert (await w1.add(0, MAIN, 5)).status == 200
-        for size in range(6, 50):
-            assert await push(w1, MAIN.checkpoint(size).encode()) == 200
-        assert w1.watch.receiver.waiting <= relay.HEADS_BURST + 5
-        await w1.watch.receiver.compare_all()
-        assert len(w1.store.observations.suspicions[net.origin]) <= observations.MAX_SUSPICIONS
-        statuses = []
-        for size in range(10, 50):
-            file = same_size(MAIN.checkpoint(size), OTHER.checkpoint(size))
-            statuses.append((await w1.call("POST", "/gossip/evidence", file.encode())).status)
-        assert 503 in statuses
-        assert len(w1.evidence) <= observations.MAX_EVIDENCE
-        # Also when it came slowly.
-        w1.watch.receiver._strange_evidence = SenderBudget(1e9, 1e9, lambda: 0.0)
-        for size in range(10, 50):
-            file = same_size(MAIN.checkpoint(size), OTHER.checkpoint(size))
-            assert (await w1.call("POST", "/gossip/evidence", file.encode())).status == 200
-        assert len(w1.evidence) == observations.MAX_EVIDENCE
+async def test_floods_are_bounded(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    w1 = await net.started("w1", None)
+    assert (await w1.add(0, MAIN, 5)).status == 200
+    for size in range(6, 50):
+        assert await push(w1, MAIN.checkpoint(size).encode()) == 200
+    assert w1.watch.receiver.waiting <= relay.HEADS_BURST + 5
+    await w1.watch.receiver.compare_all()
+    assert len(w1.store.observations.suspicions[net.origin]) <= observations.MAX_SUSPICIONS
+    statuses = []
+    for size in range(10, 50):
+        file = same_size(MAIN.checkpoint(size), OTHER.checkpoint(size))
+        statuses.append((await w1.call("POST", "/gossip/evidence", file.encode())).status)
+    assert 503 in statuses
+    assert len(w1.evidence) <= observations.MAX_EVIDENCE
+    # Also when it came slowly.
+    w1.watch.receiver._strange_evidence = SenderBudget(1e9, 1e9, lambda: 0.0)
+    for size in range(10, 50):
+        file = same_size(MAIN.checkpoint(size), OTHER.checkpoint(size))
+        assert (await w1.call("POST", "/gossip/evidence", file.encode())).status == 200
+    assert len(w1.evidence) == observations.MAX_EVIDENCE
 
 
-async def test_an_empty_tree_with_a_root_is_evidence(tmp_path: Path) -> None:
-    async with Network(tmp_path, MAIN) as net:
-        w1 = await net.started("w1", None)
-        bad = MAIN.checkpoint(0, root=MAIN.root(5))
-        assert empty_root(bad).checkpoint.checkpoint.root != EMPTY_ROOT
-        request = MAIN.add_checkpoint(0, 1).encode().split(b"\n\n")[0] + b"\n\n" + bad.encode()
-        assert (await w1.call("POST", "/add-checkpoint", request)).status == 422
-        assert w1.evidence == ["empty-root"]
+async def test_an_empty_tree_with_a_root_is_evidence(net: Network) -> None:
+    w1 = await net.started("w1", None)
+    bad = MAIN.checkpoint(0, root=MAIN.root(5))
+    assert empty_root(bad).checkpoint.checkpoint.root != EMPTY_ROOT
+    request = MAIN.add_checkpoint(0, 1).encode().split(b"\n\n")[0] + b"\n\n" + bad.encode()
+    assert (await w1.call("POST", "/add-checkpoint", request)).status == 422
+    assert w1.evidence == ["empty-root"]
 
 
 @pytest.mark.parametrize(
@@ -116,21 +119,20 @@ async def test_an_empty_tree_with_a_root_is_evidence(tmp_path: Path) -> None:
         Answer(body=b"\xff" * 1000),
     ],
 )
-async def test_garbage_at_every_endpoint_of_a_log_or_peer(tmp_path: Path, answer: Answer) -> None:
+async def test_garbage_at_every_endpoint_of_a_log_or_peer(net: Network, answer: Answer) -> None:
     broken = MAIN.fork(50, 50)
     broken.answers["*"] = answer
-    async with Network(tmp_path, MAIN) as net:
-        w1, w2 = net.add("w1", broken), net.add("w2", MAIN)
-        await net.start()
-        await net.rounds(2)
-        assert (await w1.add(w1.size, MAIN)).status == 200
-        assert w1.evidence == w2.evidence == []
-        broken.answers.clear()
-        broken.answers["/tile/*"] = answer
-        MAIN.append(1)
-        broken.append(1)
-        await net.rounds(2)
-        assert w1.evidence == w2.evidence == []
+    w1, w2 = net.add("w1", broken), net.add("w2", MAIN)
+    await net.start()
+    await net.rounds(2)
+    assert (await w1.add(w1.size, MAIN)).status == 200
+    assert w1.evidence == w2.evidence == []
+    broken.answers.clear()
+    broken.answers["/tile/*"] = answer
+    MAIN.append(1)
+    broken.append(1)
+    await net.rounds(2)
+    assert w1.evidence == w2.evidence == []
 
 
 @settings(
