@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from hashlib import sha256
 
 import pytest
 from aiohttp import web
@@ -14,7 +15,7 @@ from muniment.http import logclient
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
 from muniment.http.urls import check_url
-from muniment.tlog.encoding import VerificationError
+from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.heads import Head
 from muniment.tlog.merkle import leaf_hash
 from muniment.tlog.note import MAX_NOTE_SIZE
@@ -123,6 +124,16 @@ async def test_reads_are_tried_again() -> None:
     answers = [web.Response(status=503), web.Response(status=429), web.Response(body=b"note")]
     async with answering(*answers) as client:
         assert await client.checkpoint() == b"note"
+
+
+async def test_an_addendum_is_read_by_its_digest_and_no_other() -> None:
+    digest = sha256(b"content").hexdigest()
+    async with answering(web.Response(body=b"content"), web.Response(body=b"forged")) as client:
+        assert await client.addendum(digest) == b"content"
+        with pytest.raises(BadAnswer, match=f"/addenda/{digest[:2]}/{digest[2:4]}/{digest}: other"):
+            await client.addendum(digest)
+        with pytest.raises(FormatError, match="64 hexadecimal digits"):
+            await client.addendum(digest.upper())
 
 
 async def test_batches_are_tried_once() -> None:

@@ -7,7 +7,8 @@ not); errors come as the types of ``muniment.errors`` and as nothing else.
 
 import asyncio
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -20,6 +21,8 @@ from muniment.http.client import Answer, HttpClient, HttpError, TooLongError
 from muniment.http.typedjson import decode_json
 from muniment.http.urls import check_url
 from muniment.local.backoff import Backoff
+from muniment.records.addenda import MAX_ADDENDUM, addendum_path
+from muniment.records.batchbody import join_body
 from muniment.tlog.encoding import FormatError, frame, parse_base64, unframe
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import MAX_NOTE_SIZE
@@ -355,15 +358,18 @@ class LogClient:
         self,
         body: bytes,
         *,
+        addenda: Iterable[bytes] = (),
         published: float | None = None,
         timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - handed on
     ) -> LogReceipt:
         """Posts a batch of ``build_batch``, once. Repeating it with the same bytes is always safe.
 
-        With ``published`` it waits so many seconds for the cosigned checkpoint that covers the
-        batch.
+        The log keeps the `addenda`, each of which a record of the batch names; they may be left out
+        when the batch is repeated. With ``published`` it waits so many seconds for the cosigned
+        checkpoint that covers the batch.
 
         Raises:
+            FormatError: If the addenda are too many or too long; nothing was sent.
             Unreachable: If no whole answer came; the batch may be logged all the same.
             Refused: If the log answered with an error. A problem ``not-published`` carries the
                 receipt of the durable batch in its member ``receipt``.
@@ -374,10 +380,27 @@ class LogClient:
             "POST",
             f"/v1/batches{query}",
             limit=_MAX_JSON if published is None else _MAX_PUBLISHED,
-            body=body,
+            body=join_body(body, addenda),
             timeout=timeout,
         )
         return _decode(data, LogReceipt, "receipt")
+
+    async def addendum(self, digest: str) -> bytes:
+        """Reads the addendum that a record names by its SHA-256, 64 lower-case hexadecimal digits.
+
+        Its digest is verified; that a record names it is for the caller to know.
+
+        Raises:
+            FormatError: If the digest is none.
+            Refused: If the log does not have it (404), has erased it (410), or its read token may
+                not read addenda (403).
+            BadAnswer: If what came has another digest.
+        """
+        path = f"/{addendum_path(digest)}"
+        data = await self._get(path, limit=MAX_ADDENDUM)
+        if sha256(data).hexdigest() != digest:
+            raise BadAnswer(f"{path}: other bytes than those of this digest")
+        return data
 
     async def entry(self, index: int) -> bytes:
         """Reads the leaf at an index, unverified."""

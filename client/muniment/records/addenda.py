@@ -31,6 +31,7 @@ ARGUMENTS: Final = "/request/context/arguments"
 """Where a decision on a call has the call's arguments."""
 
 _ABSENT: Final = object()
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _SHA256: Final = "sha256:"
 _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
 _NONCE: Final = re.compile(rf"[0-9a-f]{{{2 * NONCE_SIZE}}}")
@@ -194,6 +195,17 @@ def read_addendum(data: bytes, what: str) -> Any:
     if encode_canonical(members) != data:
         raise FormatError(f"{what}: not canonical JSON (RFC 8785)")
     return members["value"]
+
+
+def addendum_path(digest: str) -> str:
+    """Where a log serves the addendum of a digest, without a slash before it (C2SP tlog-addenda).
+
+    Raises:
+        FormatError: If the digest is not 64 lower-case hexadecimal digits.
+    """
+    if _DIGEST.fullmatch(digest) is None:
+        raise FormatError(f"{digest!a}: expected the SHA-256 of an addendum, 64 hexadecimal digits")
+    return f"addenda/{digest[:2]}/{digest[2:4]}/{digest}"
 
 
 def check_addenda(decision: Decision) -> None:

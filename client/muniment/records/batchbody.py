@@ -1,0 +1,101 @@
+"""What `POST /v1/batches` takes: a batch and, after its manifest, addenda of its records.
+
+Each addendum stands behind its length, a big-endian uint32. Where they begin is found without
+reading a record: `manifest.MANIFEST` ends with a newline, which canonical JSON never holds, so its
+first occurrence in a body is the manifest's own, and the manifest's frame tells where the batch
+ends. A body without addenda is the batch itself, as it always was.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from muniment.records.addenda import MAX_ADDENDUM
+from muniment.records.manifest import MANIFEST
+from muniment.tlog.encoding import FormatError
+
+MAX_ADDENDA_BYTES: Final = 24 * 1024 * 1024
+"""Most bytes of the addenda of one batch, their lengths included: the largest one, and room for
+those of the other records."""
+
+MAX_ADDENDA: Final = 50_000
+"""Most addenda of one batch: five for each of its records."""
+
+_LENGTH: Final = 4  # bytes
+_FRAME: Final = 2  # bytes of the length before an entry of the batch
+
+
+class AddendumError(FormatError):
+    """One addendum of a body is refused; its number counts from 0."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"addendum {number}: {reason}")
+        self.number = number
+
+
+def split_body(body: bytes) -> tuple[bytes, list[bytes]]:
+    """Splits a body into the batch and its addenda; the inverse of `join_body`.
+
+    The batch is not looked at: it is the whole body when there is no manifest in it.
+
+    Raises:
+        FormatError: If the addenda are together longer than MAX_ADDENDA_BYTES, or more than
+            MAX_ADDENDA.
+        AddendumError: If one is empty, longer than MAX_ADDENDUM bytes, or cut off.
+    """
+    start = end_of_batch(body)
+    total = len(body)
+    if start == total:
+        return body, []
+    if total - start > MAX_ADDENDA_BYTES:
+        raise FormatError(f"addenda: more than {MAX_ADDENDA_BYTES} bytes")
+    addenda: list[bytes] = []
+    at = start
+    while at < total:
+        if len(addenda) == MAX_ADDENDA:
+            raise FormatError(f"addenda: more than {MAX_ADDENDA}")
+        begin = at + _LENGTH
+        length = int.from_bytes(body[at:begin], "big")
+        at = begin + length
+        if at > total:
+            raise AddendumError(len(addenda), "truncated")
+        _check_length(len(addenda), length)
+        addenda.append(body[begin:at])
+    return body[:start], addenda
+
+
+def join_body(batch: bytes, addenda: Iterable[bytes]) -> bytes:
+    """Puts addenda behind a batch.
+
+    Raises:
+        FormatError: If the batch does not end with its manifest, or as `split_body`.
+    """
+    sent = addenda if isinstance(addenda, Collection) else [*addenda]
+    if not sent:
+        return batch
+    if MANIFEST not in batch or end_of_batch(batch) != len(batch):
+        raise FormatError("batch: does not end with its manifest")
+    if len(sent) > MAX_ADDENDA:
+        raise FormatError(f"addenda: more than {MAX_ADDENDA}")
+    parts = [batch]
+    for number, addendum in enumerate(sent):
+        _check_length(number, len(addendum))
+        parts += (len(addendum).to_bytes(_LENGTH, "big"), addendum)
+    body = b"".join(parts)
+    if len(body) - len(batch) > MAX_ADDENDA_BYTES:
+        raise FormatError(f"addenda: more than {MAX_ADDENDA_BYTES} bytes")
+    return body
+
+
+def end_of_batch(body: bytes) -> int:
+    """Where the batch ends in a body: behind the manifest's frame, or where the body ends."""
+    at = body.find(MANIFEST)
+    if at < _FRAME:
+        return len(body)
+    return min(len(body), at + int.from_bytes(body[at - _FRAME : at], "big"))
+
+
+def _check_length(number: int, length: int) -> None:
+    if length == 0:
+        raise AddendumError(number, "empty")
+    if length > MAX_ADDENDUM:
+        raise AddendumError(number, f"{length} bytes; at most {MAX_ADDENDUM}")
