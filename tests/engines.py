@@ -101,7 +101,7 @@ class Engine:
             if self._try():
                 return
             self.ports = ports
-        raise EngineError(f"{self.argv()[0]} does not serve\n{self.output[-4000:]}")
+        raise EngineError(f"{type(self).__name__} does not serve\n{self.output[-4000:]}")
 
     def _try(self) -> bool:
         with (self.folder / "output").open("ab") as output:

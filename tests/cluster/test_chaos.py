@@ -234,7 +234,8 @@ class Chaos:
             while gateway.is_alive():
                 self.check()
                 gateway.join(0.1)
-        self.check()
+        # What was killed last may be down still: no gateway had to wait for it.
+        self.until(lambda: all(self.leads(member) is not None for member in self.frontends))
 
     def until(self, holds: Callable[[], bool]) -> None:
         """Waits for something, and starts what has ended."""
