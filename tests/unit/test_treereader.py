@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rfc6962
-from muniment.tlog.encoding import FormatError, VerificationError, frame
+from muniment.errors import BadAnswer, Unreachable
+from muniment.tlog.encoding import FormatError, MunimentError, VerificationError, frame
 from muniment.tlog.heads import EMPTY, Head
 from muniment.tlog.merkle import leaf_hashes, root_of
 from muniment.tlog.proofs import verify_consistency
@@ -23,6 +24,7 @@ from muniment.tlog.treereader import (
     read_leaf_hash,
     read_prefix,
     read_root,
+    read_served,
     tiles_of_prefix,
 )
 
@@ -166,3 +168,35 @@ async def test_a_source_that_leaves_out_a_tile_is_told_which() -> None:
 
     with pytest.raises(ValueError, match=r"tile/0/000 is missing"):
         await TreeTiles(served.head, short).read([Tile(0, 0)])
+
+
+async def served(tile: Tile, **answers: bytes | MunimentError) -> bytes:
+    """Reads a tile of a server that has dropped what it has no answer for."""
+
+    async def get(asked: Tile) -> bytes:
+        answer = answers.get("part" if asked.is_partial else "full", Unreachable("dropped"))
+        if isinstance(answer, MunimentError):
+            raise answer
+        return answer
+
+    return await read_served(tile, get, is_dropped=lambda error: isinstance(error, Unreachable))
+
+
+async def test_a_dropped_partial_tile_is_cut_from_the_full_one() -> None:
+    full, bundle = Tile(0, 1, 256), Tile(ENTRIES, 1, 7)
+    whole = content(full)
+    assert await served(Tile(0, 1, 7), part=b"as it is") == b"as it is"
+    assert await served(Tile(0, 1, 7), full=whole) == content(Tile(0, 1, 7))
+    assert await served(bundle, full=frame(DATA[256:512])) == frame(DATA[256:263])
+    with pytest.raises(FormatError, match=r"^tile/0/001: 8191 bytes"):
+        await served(Tile(0, 1, 7), full=whole[:-1])
+    with pytest.raises(FormatError, match=r"^tile/entries/001: 7 entries instead of 256"):
+        await served(bundle, full=frame(DATA[256:263]))
+
+
+async def test_only_a_partial_tile_that_was_dropped_is_asked_for_again() -> None:
+    whole = content(Tile(0, 1, 256))
+    with pytest.raises(BadAnswer, match="refused"):
+        await served(Tile(0, 1, 7), part=BadAnswer("refused"), full=whole)
+    with pytest.raises(Unreachable, match="dropped"):
+        await served(Tile(0, 1, 256), part=whole)

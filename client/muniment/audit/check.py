@@ -14,7 +14,7 @@ from muniment.audit.relations import Warned
 from muniment.audit.report import Finding, Weight
 from muniment.records.api import parse_record
 from muniment.records.check import time_problem
-from muniment.records.manifest import MANIFEST, Manifest, parse_manifest, token_stream
+from muniment.records.manifest import MANIFEST, Manifest, parse_manifest
 from muniment.records.quick import producers, read_plain
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import FormatError, VerificationError
@@ -298,9 +298,7 @@ class _Entries:
         signer = note.signatures[0].name
         if manifest.origin != self._origin:
             wrong(f"the manifest is for the log {manifest.origin}")
-        # The log signs for clients that cannot, each on a stream whose label names that client.
-        by_log = signer == self._origin and manifest.stream == token_stream(manifest.producer)
-        if signer != manifest.producer and not by_log:
+        if not manifest.is_signed_as(signer):
             wrong(f"{signer} signed a manifest of {manifest.producer}")
         verifier = _verifiers(self._vkeys).get((signer, note.signatures[0].key_id))
         if verifier is None:

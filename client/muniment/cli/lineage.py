@@ -217,7 +217,7 @@ def _bundle(reader: "IndexReader", found: Trace) -> Bundle:
         raise InputError("nothing is known of this run, so there is nothing to prove")
     size = checkpoint.checkpoint.size
     entries = dict(reader.leaves([*found.records, *found.manifests]))
-    hashes = nodes_of(reader, plan_multiproof(entries, size))
+    hashes = nodes_of(reader, plan_multiproof(entries, size), size)
     return build_bundle(found.execution, checkpoint, entries, hashes)
 
 

@@ -6,7 +6,6 @@ not); errors come as the types of ``muniment.errors`` and as nothing else.
 """
 
 import asyncio
-import zlib
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from types import TracebackType
@@ -18,17 +17,17 @@ import msgspec
 from muniment.errors import BadAnswer, Problem, Refused, Unreachable
 from muniment.http.access import Access
 from muniment.http.client import Answer, HttpClient, HttpError, TooLongError
+from muniment.http.servedtiles import ServedTiles
 from muniment.http.typedjson import decode_json
 from muniment.http.urls import check_url
 from muniment.local.backoff import Backoff
 from muniment.records.addenda import MAX_ADDENDUM, addendum_path
 from muniment.records.batchbody import join_body
-from muniment.tlog.encoding import FormatError, frame, parse_base64, unframe
+from muniment.tlog.encoding import FormatError, parse_base64
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import MAX_NOTE_SIZE
 from muniment.tlog.proofs import MAX_PROOF
-from muniment.tlog.staticct import data_path, leaves_of
-from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile, tile_at
+from muniment.tlog.tiles import Tile
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds for one request, from the connection to the last byte of the answer."""
@@ -43,12 +42,8 @@ CATCH_UP_PAUSES: Final = (0.5, 1.5, 3.0)
 """Seconds to wait, one after the other, for a copy of a log (a mirror, another frontend, a cache)
 that is behind the one that showed the head."""
 
-_ABSENT: Final = 404
 _MAX_JSON: Final = 64 * 1024
 _MAX_ENTRY_ANSWER: Final = 65_535
-_MAX_BUNDLE: Final = 256 * (2 + 65_535)
-_MAX_DATA: Final = 2 * _MAX_BUNDLE  # a precertificate is in it twice
-_GZIP: Final = b"\x1f\x8b"
 # A published receipt carries up to MAX_PROOF hashes (47 bytes each in JSON) a record.
 _MAX_PUBLISHED: Final = 64 * 1024 * 1024
 # A hundred records of the largest size.
@@ -158,8 +153,7 @@ class LogClient:
     ) -> None:
         self.url = check_url(url)
         self.pauses = tuple(CATCH_UP_PAUSES if pauses is None else pauses)
-        self._shown = 0  # leaves of the newest checkpoint that was read
-        self._has_data: bool | None = None  # entries are served as data tiles of static-ct-api
+        self._tiles = ServedTiles(self.url, self._get, self.pauses)
         self._access = Access.from_environment() if access is None else access
         self._headers = self._access.headers(self.url)
         self._timeout = timeout
@@ -207,120 +201,12 @@ class LogClient:
     async def checkpoint(self) -> bytes:
         """Reads ``/checkpoint``: the newest published checkpoint, a signed note, unverified."""
         data = await self._get("/checkpoint", limit=MAX_NOTE_SIZE)
-        size = data.split(b"\n", 2)[1:2]
-        if size and size[0].isdigit() and len(size[0]) < 20:
-            self._shown = max(self._shown, int(size[0]))
+        self._tiles.show(data)
         return data
 
     async def tile(self, tile: Tile) -> bytes:
-        """Reads a hash tile (32 bytes a hash) or an entry bundle, as it stands at ``tile.width``.
-
-        Logs may drop a partial tile once its full tile exists (tlog-tiles, "Partial Tiles"); then
-        the full one is read and cut, which is why the length of a bundle is not its file's.
-
-        A tile that is not there is asked for again, `pauses` long: a head and the tiles below it
-        may come from two copies of the log, one of which is a moment behind.
-
-        Raises:
-            Unreachable: If no answer came, or whoever answers is still behind the checkpoint.
-            Refused: If the log does not have it, but what comes after it.
-            BadAnswer: If its length cannot be that of the tile, or a bundle is malformed where it
-                had to be cut.
-        """
-        for pause in (*self.pauses, None):
-            try:
-                return await self._tile(tile)
-            except Refused as refusal:
-                if refusal.problem.status != _ABSENT:
-                    raise
-                if (bundle := await self._look_for_data(tile, refusal)) is not None:
-                    return bundle
-                if pause is None:
-                    raise await self._absence(tile, refusal) from None
-            await asyncio.sleep(pause)
-        raise AssertionError("the loop returns or raises")
-
-    async def _absence(self, tile: Tile, refusal: Refused) -> Unreachable | Refused:
-        """Tells a copy that is behind, which ends somewhere, from a log that lacks a part."""
-        size = self._shown
-        if not size:
-            return refusal
-        published = refusal.problem.integer("published")
-        if refusal.problem.slug == "not-published-yet" and published is not None:
-            return Unreachable(
-                f"{self.url}/{tile.path}: whoever answers has published {published} leaves only, "
-                f"the checkpoint is of {size}: two copies of the log, one of them behind"
-            )
-        edge = tile_at(min(tile.level, 0), (size - 1) // TILE_WIDTH, size)
-        if edge != tile:
-            try:
-                await self._tile(edge)
-            except Refused:
-                pass
-            else:
-                return refusal
-        return Unreachable(
-            f"{self.url}/{tile.path}: not there (HTTP {_ABSENT}), nor the newest tile: whoever "
-            f"answers is behind the checkpoint of {size} leaves: another copy of the log, or a "
-            "cache that keeps old answers"
-        )
-
-    async def _look_for_data(self, tile: Tile, refusal: Refused) -> bytes | None:
-        """An entry bundle made of a data tile, the first time that the log lacks a bundle."""
-        if tile.level != ENTRIES or self._has_data is not None or refusal.problem.is_own:
-            return None
-        try:
-            bundle = await self._read_data(tile)
-        except Refused:
-            return None
-        self._has_data = True
-        return bundle
-
-    async def _read_data(self, tile: Tile) -> bytes:
-        """Reads a data tile of static-ct-api, and makes of it what would be the entry bundle."""
-        try:
-            data = await self._get("/" + data_path(tile), limit=_MAX_DATA)
-        except Refused as refusal:
-            if not tile.is_partial or refusal.problem.status not in {404, 410}:
-                raise
-            data = await self._get("/" + data_path(tile.full), limit=_MAX_DATA)
-        if data.startswith(_GZIP):
-            # As Sunlight stores it; a plain web server does not say so. No tile begins like this:
-            # the first bytes of a time in milliseconds are 0.
-            unpacker = zlib.decompressobj(wbits=31)
-            try:
-                data = unpacker.decompress(data, _MAX_DATA)
-            except zlib.error as error:
-                raise BadAnswer(f"{data_path(tile)}: {error}") from None
-        try:
-            return frame(leaves_of(data, most=tile.width))
-        except (FormatError, ValueError) as error:
-            raise BadAnswer(f"{data_path(tile)}: {error}") from None
-
-    async def _tile(self, tile: Tile) -> bytes:
-        if tile.level == ENTRIES and self._has_data:
-            return await self._read_data(tile)
-        limit = _MAX_BUNDLE if tile.level == ENTRIES else HASH_SIZE * 256
-        try:
-            data = await self._get("/" + tile.path, limit=limit)
-            return self._checked(tile, data)
-        except Refused as refusal:
-            if not tile.is_partial or refusal.problem.status not in {404, 410}:
-                raise
-            whole = await self._get("/" + tile.full.path, limit=limit)
-        if tile.level != ENTRIES:
-            return self._checked(tile.full, whole)[: HASH_SIZE * tile.width]
-        try:
-            entries = unframe(whole, most=TILE_WIDTH)
-        except FormatError as error:
-            raise BadAnswer(f"{tile.full.path}: {error}") from None
-        return frame(entries[: tile.width])
-
-    @staticmethod
-    def _checked(tile: Tile, data: bytes) -> bytes:
-        if tile.level != ENTRIES and len(data) != HASH_SIZE * tile.width:
-            raise BadAnswer(f"{tile.path}: {len(data)} bytes instead of {HASH_SIZE * tile.width}")
-        return data
+        """Reads a hash tile (32 bytes a hash) or an entry bundle; see `ServedTiles.read`."""
+        return await self._tiles.read(tile)
 
     # The service API
 

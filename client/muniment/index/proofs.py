@@ -1,36 +1,35 @@
-"""Proof nodes from a replica's own leaves (RFC 6962): no log is asked for them.
+"""Hash tiles from a replica's own leaves (C2SP tlog-tiles, RFC 6962): no log is asked for them.
 
-A node is the root of the leaves below it. A replica compared the root of all its leaves with the
-checkpoint when it took them; the proof that is made of the nodes is still to be verified, as the
-file may have been damaged since. Nodes of one proof hardly overlap, so the cost is at most one pass
-over the replica: about a second for a million leaves, much less for recent ones.
+A replica compared the root of all its leaves with the checkpoint when it took them; a proof that is
+made of its tiles is still to be verified, as the file may have been damaged since. The siblings of
+a path cover the whole tree, so a proof costs little more than one pass over the replica: about a
+second for a million leaves.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from muniment.index.reader import IndexReader
+from muniment.index.bundles import Bundles
 from muniment.tlog.encoding import unframe
-from muniment.tlog.merkle import leaf_hashes, node_hash, root_of
-from muniment.tlog.proofs import Node
-from muniment.tlog.tiles import TILE_HEIGHT, TILE_WIDTH
+from muniment.tlog.merkle import HASH_SIZE, leaf_hashes, root_of, split_hashes
+from muniment.tlog.proofs import Node, nodes_from_tiles, tiles_of_nodes
+from muniment.tlog.tiles import TILE_WIDTH, Tile
 
 
-def nodes_of(reader: IndexReader, nodes: Iterable[Node]) -> dict[Node, bytes]:
-    """Computes the hashes of perfect subtrees; raises `DatabaseError` if a leaf is missing."""
-    tiles: dict[int, list[bytes]] = {}
-    return {node: _node(reader, node, tiles) for node in nodes}
+def nodes_of(source: Bundles, nodes: Iterable[Node], size: int) -> dict[Node, bytes]:
+    """The hashes of nodes of the replica's tree of `size`; DatabaseError if a leaf is missing."""
+    wanted = tuple(nodes)
+    tiles: dict[Tile, bytes] = {}
+    for tile in sorted(tiles_of_nodes(wanted, size)):  # the lowest first: no leaf is hashed twice
+        tiles[tile] = _tile(source, tile, tiles)
+    return nodes_from_tiles(wanted, size, tiles)
 
 
-def _node(reader: IndexReader, node: Node, tiles: dict[int, list[bytes]]) -> bytes:
-    if node.level > TILE_HEIGHT:
-        left = Node(node.level - 1, 2 * node.index)
-        right = left._replace(index=left.index + 1)
-        return node_hash(_node(reader, left, tiles), _node(reader, right, tiles))
-    number = (node.index << node.level) // TILE_WIDTH
-    if node.level == TILE_HEIGHT:
-        return root_of(leaf_hashes(unframe(reader.bundle(number))))
-    if number not in tiles:
-        # Several nodes of a proof lie in one bundle; above that level none does.
-        tiles[number] = leaf_hashes(unframe(reader.bundle(number)))
-    start = (node.index << node.level) % TILE_WIDTH
-    return root_of(tiles[number][start : start + (1 << node.level)])
+def _tile(source: Bundles, tile: Tile, known: Mapping[Tile, bytes]) -> bytes:
+    if (data := known.get(tile)) is not None:
+        return data
+    if tile.level == 0:
+        entries = unframe(source.bundle(tile.index))
+        return b"".join(leaf_hashes(entries))[: tile.width * HASH_SIZE]
+    first = tile.index * TILE_WIDTH
+    below = [Tile(tile.level - 1, index, TILE_WIDTH) for index in range(first, first + tile.width)]
+    return b"".join([root_of(split_hashes(_tile(source, one, known))) for one in below])

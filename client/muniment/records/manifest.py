@@ -105,6 +105,15 @@ class Manifest:
         """Sequence number of the first record of the stream's next batch."""
         return self.first + self.count
 
+    def is_signed_as(self, name: str) -> bool:
+        """Whether a key of this name may sign it: no gateway speaks for another.
+
+        Its name is the producer's, or the log's own where the log frames the records of a client
+        with a bearer token, on that producer's `token_stream`.
+        """
+        by_log = name == self.origin and self.stream == token_stream(self.producer)
+        return by_log or name == self.producer
+
     @property
     def text(self) -> str:
         """The note text: six lines."""
@@ -232,11 +241,8 @@ def parse_manifest(data: bytes) -> tuple[Manifest, UnverifiedNote]:
 def verify_manifest(data: bytes, verifiers: Iterable[Verifier]) -> Manifest:
     """Parses a signed manifest and verifies its signature.
 
-    The key's name must be the manifest's producer: no gateway speaks for another. The exception is
-    a manifest of records that came with a bearer token: the log signs it, its key name being the
-    origin, and the stream must be the producer's `token_stream`. Raises FormatError as
-    `parse_manifest`; VerificationError if the signature is by none of the keys, does not verify, or
-    is by a key that may not sign for this producer.
+    Raises FormatError as `parse_manifest`; VerificationError if the signature is by none of the
+    keys, does not verify, or is by a key that may not sign it (`Manifest.is_signed_as`).
     """
     manifest, note = parse_manifest(data)
     _verify(manifest, note, verifiers)
@@ -320,8 +326,7 @@ def verify_batch(batch: Batch | Frames, verifiers: Iterable[Verifier], *, origin
 
 def _verify(manifest: Manifest, note: UnverifiedNote, verifiers: Iterable[Verifier]) -> None:
     name = note.signatures[0].name
-    by_log = name == manifest.origin and manifest.stream == token_stream(manifest.producer)
-    if name != manifest.producer and not by_log:
+    if not manifest.is_signed_as(name):
         raise VerificationError(
             f"manifest: signed as {name!a}, but of producer {manifest.producer!a}"
         )

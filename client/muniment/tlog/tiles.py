@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Self
 
-from muniment.tlog.encoding import MAX_SIZE, FormatError, parse_decimal, unframe
+from muniment.tlog.encoding import MAX_SIZE, FormatError, frame, parse_decimal, unframe
 from muniment.tlog.merkle import HASH_SIZE, split_hashes
 
 TILE_HEIGHT: Final = 8
@@ -153,6 +153,14 @@ def check_bundle(tile: Tile, data: bytes) -> list[bytes]:
     if len(entries) != tile.width:
         raise FormatError(f"{tile.path}: {len(entries)} entries instead of {tile.width}")
     return entries
+
+
+def cut_tile(tile: Tile, whole: bytes) -> bytes:
+    """Cuts a partial tile or bundle out of its full one; FormatError if that is malformed."""
+    if tile.level == ENTRIES:
+        return frame(check_bundle(tile.full, whole)[: tile.width])
+    check_tile(tile.full, whole)
+    return whole[: tile.width * HASH_SIZE]
 
 
 def _count(level: int, size: int) -> int:

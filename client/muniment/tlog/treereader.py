@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from muniment.tlog.auditpaths import plan_inclusions
-from muniment.tlog.encoding import FormatError, VerificationError, unframe
+from muniment.tlog.encoding import FormatError, MunimentError, VerificationError, unframe
 from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import HASH_SIZE, leaf_hashes, root_of, split_hashes
 from muniment.tlog.proofs import (
@@ -39,6 +39,7 @@ from muniment.tlog.tiles import (
     Tile,
     check_bundle,
     check_tile,
+    cut_tile,
     tile_at,
 )
 
@@ -46,6 +47,27 @@ Fetch: TypeAlias = Callable[[Sequence[Tile]], Awaitable[Mapping[Tile, bytes]]]
 """Reads tiles and bundles from anywhere, all that were asked for; nothing says that they are true.
 In place of a partial tile it gives that many hashes of the full one, when the log has dropped it.
 """
+
+
+async def read_served(
+    tile: Tile,
+    get: Callable[[Tile], Awaitable[bytes]],
+    *,
+    is_dropped: Callable[[MunimentError], bool],
+    cut: Callable[[Tile, bytes], bytes] = cut_tile,
+) -> bytes:
+    """Reads a tile; a partial one that its log has dropped is cut from the full one.
+
+    That is what tlog-tiles ("Partial Tiles") lets a log do once the full tile exists. `get` raises
+    a MunimentError for what it cannot read, and `is_dropped` tells of which the full tile is to be
+    tried: a client that tries each request several times only of those that say so plainly.
+    """
+    try:
+        return await get(tile)
+    except MunimentError as error:
+        if not tile.is_partial or not is_dropped(error):
+            raise
+    return cut(tile, await get(tile.full))
 
 
 class AuthenticTiles(Protocol):

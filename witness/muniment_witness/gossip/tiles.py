@@ -14,7 +14,7 @@ from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
 from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.tiles import TILE_WIDTH, Tile
-from muniment.tlog.treereader import prefix_from, tiles_of_prefix
+from muniment.tlog.treereader import prefix_from, read_served, tiles_of_prefix
 from muniment_witness.config import CACHE_BYTES
 from muniment_witness.gossip.net import Transport, UnreachableError
 
@@ -23,6 +23,10 @@ _TILE_BYTES: Final = TILE_WIDTH * HASH_SIZE
 
 class UnresolvedError(MunimentError):
     """No source gave tiles that belong to the view; says nothing about the log. One line."""
+
+
+class _StatusError(UnreachableError):
+    """Whoever was asked has answered, but not with the tile."""
 
 
 class TileCache:
@@ -91,23 +95,24 @@ class TileReader:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._read_one(prefix, tile)) for tile in tiles]
         contents = [task.result() for task in tasks]
-        for content in contents:
-            if isinstance(content, UnreachableError):
+        read: dict[Tile, bytes] = {}
+        for tile, content in zip(tiles, contents, strict=True):
+            if isinstance(content, MunimentError):
                 raise content
-        return {
-            tile: content
-            for tile, content in zip(tiles, contents, strict=True)
-            if isinstance(content, bytes)
-        }
+            read[tile] = content
+        return read
 
-    async def _read_one(self, prefix: str, tile: Tile) -> bytes | UnreachableError:
-        try:
+    async def _read_one(self, prefix: str, tile: Tile) -> bytes | MunimentError:
+        async def get(tile: Tile) -> bytes:
             answer = await self._transport.get(f"{prefix}/{tile.path}", most=_TILE_BYTES)
-            if answer.status != 200 and tile.is_partial:
-                # tlog-tiles lets a log drop a partial tile once the full one exists.
-                answer = await self._transport.get(f"{prefix}/{tile.full.path}", most=_TILE_BYTES)
-        except UnreachableError as error:
+            if answer.status != 200:
+                raise _StatusError(f"{tile.path}: status {answer.status}")
+            return answer.body
+
+        try:
+            # Whatever the status: a bucket may answer 403 for what it does not have.
+            return await read_served(
+                tile, get, is_dropped=lambda error: isinstance(error, _StatusError)
+            )
+        except MunimentError as error:
             return error
-        if answer.status != 200:
-            return UnreachableError(f"{tile.path}: status {answer.status}")
-        return answer.body[: tile.width * HASH_SIZE]
