@@ -1,0 +1,325 @@
+"""What a log keeps of what its records withhold, and how an addendum comes to be kept.
+
+The bytes come with the batch that names them, and are durable before that is ordered: no receipt is
+given for a record whose addendum could still be lost. What was stored for a batch that then was
+refused is removed again. A crash in between leaves addenda that perhaps no record names; they are
+noted as *arriving* until the outcome is known, and the next start looks for their records.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from muniment_log.errors import LogError, StorageError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Sequence
+
+    from muniment_log.core.ports import Receipt
+
+SUBJECT_SIZE: Final = 16
+"""Bytes that stand for a subject, see `subject_key`."""
+
+_KEPT: Final = b'"kept":"log"'
+_EFFORT: Final = 1 << 20  # bytes of addenda that are hashed in one step: a millisecond
+_RECORD_EFFORT: Final = 4096  # what reading a record counts for
+_PREFIX: Final = "sha256:"
+
+
+class BadAddendumError(LogError):
+    """One addendum of a request is refused; its number counts from 0."""
+
+    def __init__(self, number: int, reason: str) -> None:
+        super().__init__(f"addendum {number}: {reason}")
+        self.number = number
+
+
+class TooManyAddendaError(LogError):
+    """More or longer addenda than one request may have."""
+
+
+class MissingAddendumError(LogError):
+    """A record says that the log keeps its addenda, and the log was not given one.
+
+    Attributes:
+        entry: the record's number in the request.
+        digest: of the addendum.
+    """
+
+    def __init__(self, entry: int, digest: bytes) -> None:
+        super().__init__(
+            f"record {entry}: says that the log keeps its addenda, and {digest.hex()} did not come"
+        )
+        self.entry = entry
+        self.digest = digest
+
+
+class Addendum(NamedTuple):
+    """An addendum that a record of its request names, with what finds it when it is to be erased.
+
+    Attributes:
+        digest: SHA-256 of the bytes.
+        data: the bytes.
+        subject: who asked in that decision, see `subject_key`; None of other records.
+        execution: the run that the record is of.
+        time: the record's, Unix milliseconds.
+        labels: the record's governance labels.
+    """
+
+    digest: bytes
+    data: bytes
+    subject: bytes | None
+    execution: str | None
+    time: int
+    labels: tuple[str, ...]
+
+
+class Sent(NamedTuple):
+    """The addenda that came with a request.
+
+    Attributes:
+        addenda: what came; no digest twice.
+        expected: what did not come and has to be there already: for the digest of each, the number
+            of a record that says so.
+    """
+
+    addenda: Sequence[Addendum]
+    expected: dict[bytes, int]
+
+    @property
+    def digests(self) -> list[bytes]:
+        """All digests that have to be there when the request is acknowledged."""
+        return [*(one.digest for one in self.addenda), *self.expected]
+
+    @property
+    def size(self) -> int:
+        """Bytes of what came."""
+        return sum(len(one.data) for one in self.addenda)
+
+
+class Erased(NamedTuple):
+    """What is left of an addendum that was erased: its digest, and which record says so.
+
+    Attributes:
+        time: when its bytes were removed, Unix milliseconds.
+        record: leaf index of the erasure; None before that is logged.
+    """
+
+    time: int
+    record: int | None
+
+
+class AddendaPort(Protocol):
+    """Where the addenda are stored.
+
+    After `keep`, one of `named`, `refused` and `abandoned` is called.
+    """
+
+    async def keep(self, sent: Sent) -> None:
+        """Stores addenda durably, and notes that they are arriving.
+
+        What is there already stays as it is, and what was erased stays erased.
+
+        Raises:
+            MissingAddendumError: one that is expected is not there; nothing new is kept.
+            OverloadedError: too much waits already; nothing is kept.
+            StorageError: it is not known what is stored; the process must end.
+        """
+        ...
+
+    async def named(self, sent: Sent, first: int) -> None:
+        """The request is logged: no crash may undo from now on what was stored for it.
+
+        Args:
+            sent: what came.
+            first: leaf index of its first record. It may have been logged before the addenda came.
+        """
+        ...
+
+    def refused(self, sent: Sent) -> None:
+        """Nothing of the request is logged: what only it has brought goes again."""
+        ...
+
+    def abandoned(self, sent: Sent) -> None:
+        """It is not known whether the request is logged; the next start finds out."""
+        ...
+
+    async def read(self, digest: bytes) -> bytes | Erased | None:
+        """The bytes of a digest, or what became of them; None for what was never there.
+
+        Raises:
+            StorageError: the storage cannot be read.
+        """
+        ...
+
+
+class _Subject(Struct):
+    type: str
+    id: str
+
+
+class _Request(Struct):
+    subject: _Subject
+
+
+class _Artifact(Struct):
+    governance: tuple[str, ...] | None = None
+
+
+class _Naming(Struct):
+    """What of a record that was checked is looked at."""
+
+    kind: str
+    time: int
+    execution: str | None = None
+    addenda: dict[str, str] | None = None
+    kept: str | None = None
+    request: _Request | None = None
+    artifact: _Artifact | None = None
+    inputs: dict[str, str] | None = None
+    outputs: dict[str, str] | None = None
+
+
+_decode: Final = Decoder(_Naming).decode
+
+
+def subject_key(type_: str, id_: str) -> bytes:
+    """What stands for a subject beside its addenda: enough to find them, and not its name."""
+    size = len(type_.encode()).to_bytes(4, "big")
+    return sha256(size + type_.encode() + id_.encode()).digest()[:SUBJECT_SIZE]
+
+
+def digests_of(record: bytes) -> list[bytes]:
+    """The digests of the addenda that a valid record names."""
+    return _named(_decode(record))
+
+
+def matching(
+    records: Sequence[bytes], addenda: Sequence[bytes]
+) -> Generator[None, None, Sent | None]:
+    """Finds for each addendum the record that names it, in steps; None where nothing is withheld.
+
+    The records are valid. Costs two microseconds a record, and nothing without addenda.
+
+    Raises:
+        BadAddendumError: no record names one, or it comes twice.
+    """
+    keeping = any(map(_says_kept, records))
+    if not addenda and not keeping:
+        return None
+    named: dict[bytes, tuple[int, _Naming]] = {}
+    expected: dict[bytes, int] = {}
+    effort = 0
+    for entry, record in enumerate(records):
+        if effort > _EFFORT:
+            effort = 0
+            yield
+        effort += _RECORD_EFFORT
+        if not addenda and not _says_kept(record):
+            continue
+        naming = _decode(record)
+        for digest in _named(naming):
+            named.setdefault(digest, (entry, naming))
+            if naming.kept is not None:
+                expected.setdefault(digest, entry)
+    found: dict[bytes, Addendum] = {}
+    for number, data in enumerate(addenda):
+        if effort > _EFFORT:
+            effort = 0
+            yield
+        effort += len(data) + 256
+        digest = yield from _hashing(data)
+        if (named_by := named.get(digest)) is None:
+            raise BadAddendumError(number, f"no record of this request names {digest.hex()}")
+        if digest in found:
+            raise BadAddendumError(number, "came before in this request")
+        found[digest] = _addendum(digest, data, named_by[1])
+        expected.pop(digest, None)
+    return Sent([*found.values()], expected) if found or expected else None
+
+
+def _says_kept(record: bytes) -> bool:
+    return _KEPT in record
+
+
+def _hashing(data: bytes) -> Generator[None, None, bytes]:
+    if len(data) <= _EFFORT:
+        return sha256(data).digest()
+    hashing = sha256()
+    with memoryview(data) as view:
+        for start in range(0, len(data), _EFFORT):
+            hashing.update(view[start : start + _EFFORT])
+            yield
+    return hashing.digest()
+
+
+def _named(naming: _Naming) -> list[bytes]:
+    if naming.addenda is not None:
+        return [bytes.fromhex(digest) for digest in naming.addenda.values()]
+    if naming.kind != "outcome":
+        return []
+    # Salted commitments of a run: their addenda have the same form.
+    digests = [*(naming.inputs or {}).values(), *(naming.outputs or {}).values()]
+    return [bytes.fromhex(one.removeprefix(_PREFIX)) for one in digests if one.startswith(_PREFIX)]
+
+
+def _addendum(digest: bytes, data: bytes, naming: _Naming) -> Addendum:
+    subject = None
+    if naming.request is not None:
+        subject = subject_key(naming.request.subject.type, naming.request.subject.id)
+    labels = (naming.artifact.governance if naming.artifact is not None else None) or ()
+    return Addendum(digest, data, subject, naming.execution, naming.time, labels)
+
+
+class Keeper:
+    """Has a request's addenda stored before its records are ordered."""
+
+    def __init__(self, addenda: AddendaPort) -> None:
+        self._addenda = addenda
+        self._working: set[asyncio.Task[Receipt]] = set()
+
+    async def ordered(self, sent: Sent | None, order: Callable[[], Awaitable[Receipt]]) -> Receipt:
+        """Stores what came, then orders the records; the receipt.
+
+        Without addenda it only orders. With some it goes on to the end when the caller is
+        cancelled, so that the outcome is known.
+
+        Raises:
+            MissingAddendumError, OverloadedError, StorageError: see `AddendaPort.keep`.
+            Exception: what the order raises.
+        """
+        if sent is None:
+            return await order()
+        task = asyncio.get_running_loop().create_task(self._ordered(sent, order))
+        self._working.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Receipt]) -> None:
+        self._working.discard(task)
+        if not task.cancelled():
+            task.exception()  # read: whoever waited may be gone
+
+    async def _ordered(self, sent: Sent, order: Callable[[], Awaitable[Receipt]]) -> Receipt:
+        # A1: a crash before this is durable. Nothing is there, and nobody has a receipt.
+        await self._addenda.keep(sent)
+        # A2: a crash before the order. The addenda are noted as arriving, no record names them, and
+        # the next start removes them.
+        try:
+            receipt = await order()
+        except (UnavailableError, StorageError, asyncio.CancelledError):
+            self._addenda.abandoned(sent)
+            raise
+        except BaseException:
+            self._addenda.refused(sent)
+            raise
+        # A3: a crash after it, before the receipt. They are still noted as arriving, and the next
+        # start finds the records that name them.
+        first = receipt.first if receipt.indices is None else min(receipt.indices)
+        await self._addenda.named(sent, first)
+        return receipt

@@ -1,0 +1,34 @@
+-- Whose addenda these are; one row.
+CREATE TABLE log (
+    one INTEGER PRIMARY KEY CHECK (one = 0),
+    origin TEXT NOT NULL
+);
+
+-- An addendum, in the order in which they came. `subject` stands for the subject of the decision that
+-- names it (core/addenda.py: subject_key), `time` is that record's in Unix milliseconds, `labels` the
+-- JSON array of its governance labels. An addendum that was erased has no `data`; `erased` is when
+-- (Unix milliseconds), `erasure` the leaf index of the record that says so. Such a row stays, so
+-- that the bytes are not stored again when they are sent again. `data` is last: the other columns
+-- are read without it.
+CREATE TABLE addendum (
+    id INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,
+    subject BLOB,
+    execution TEXT,
+    time INTEGER NOT NULL,
+    labels TEXT,
+    erased INTEGER,
+    erasure INTEGER,
+    data BLOB
+);
+
+CREATE INDEX addendum_by_subject ON addendum (subject) WHERE subject IS NOT NULL;
+CREATE INDEX addendum_by_execution ON addendum (execution) WHERE subject IS NULL;
+
+-- Rows [first, last] that are stored, for a request of which it is not known whether it was logged;
+-- if it was, then at leaf index `size` or behind.
+CREATE TABLE arriving (
+    first INTEGER PRIMARY KEY,
+    last INTEGER NOT NULL,
+    size INTEGER NOT NULL
+);
