@@ -17,7 +17,9 @@ from hashlib import sha256
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from muniment.records.api import RecordError, check_records
+from muniment.records.addenda import named_digests
+from muniment.records.api import Decision, RecordError, check_records, parse_record
+from muniment.records.batchbody import split_body
 from muniment.records.manifest import (
     NO_PREVIOUS,
     Batch,
@@ -101,6 +103,7 @@ class LogSim:
     streams: dict[tuple[str, str], tuple[int, bytes]] = field(default_factory=dict)
     receipts: dict[tuple[str, str, int], dict[str, int]] = field(default_factory=dict)
     roots: dict[tuple[str, str, int], tuple[bytes, bytes]] = field(default_factory=dict)
+    addenda: dict[str, bytes] = field(default_factory=dict)
     # Behaviour on the write path: what to do with the next batches, first come first served.
     # "lose" commits and drops the connection, "drop" drops it before, (status, problem) refuses.
     script: deque[object] = field(default_factory=deque)
@@ -181,7 +184,7 @@ class LogSim:
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
-        app = web.Application(client_max_size=16 * 1024 * 1024)
+        app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/batches", self._batches)
         app.router.add_get("/{path:.*}", self._read)
         runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -280,7 +283,8 @@ class LogSim:
 
     async def _accept(self, body: bytes) -> "web.Response | dict[str, int]":
         try:
-            batch = parse_batch(body)
+            framed, addenda = split_body(body)
+            batch = parse_batch(framed)
             verify_batch(batch, [verifier_for(GATEWAY_SIGNER.vkey)], origin=ORIGIN)
         except FormatError as error:
             return _problem(400, "malformed-batch", detail=str(error))
@@ -292,6 +296,9 @@ class LogSim:
             check_records(batch.records, manifest.producer)
         except RecordError as error:
             return _problem(422, "bad-record", entry=error.entry, detail=str(error))
+        brought = {sha256(one).hexdigest(): one for one in addenda}
+        if (refusal := self._refusal_of_addenda(batch, brought)) is not None:
+            return refusal
         while True:
             expected, previous = self.streams.get(key, (0, NO_PREVIOUS))
             if manifest.first <= expected or not self.holds_early:
@@ -310,7 +317,21 @@ class LogSim:
             return _problem(409, "stream-conflict", first=manifest.first)
         if manifest.previous != previous:
             return _problem(409, "stream-conflict", first=manifest.first)
+        self.addenda |= brought
         return self.commit(batch)
+
+    def _refusal_of_addenda(self, batch: Batch, brought: dict[str, bytes]) -> web.Response | None:
+        records = [parse_record(entry) for entry in batch.records]
+        named = {digest for record in records for digest in named_digests(record).values()}
+        for number, digest in enumerate(brought):
+            if digest not in named:
+                return _problem(422, "bad-addendum", addendum=number)
+        for number, record in enumerate(records):
+            if isinstance(record, Decision) and record.kept == "log":
+                lacking = {*(record.addenda or {}).values()} - brought.keys() - self.addenda.keys()
+                if lacking:
+                    return _problem(422, "bad-record", entry=number, detail=min(lacking))
+        return None
 
     @staticmethod
     def _hang_up(request: web.Request) -> web.StreamResponse:
@@ -340,6 +361,16 @@ def jitter(seed: int, most: float) -> Callable[[], float]:
 
 def logged_records(sim: LogSim) -> list[bytes]:
     return [entry for entry in sim.entries if entry.startswith(b"{")]
+
+
+def lacking_addenda(sim: LogSim) -> set[str]:
+    """The digests that the log's records name, and of which the log has no addendum."""
+    found = {
+        digest
+        for entry in logged_records(sim)
+        for digest in named_digests(parse_record(entry)).values()
+    }
+    return found - sim.addenda.keys()
 
 
 def hash_of(entry: bytes) -> bytes:

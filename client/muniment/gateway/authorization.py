@@ -19,6 +19,7 @@ run was ``aborted``, with these codes. Else it would look like one that ran.
 import json
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from muniment.errors import (
@@ -38,6 +39,7 @@ from muniment.gateway.refusals import (
     record_reduced,
 )
 from muniment.gateway.submissions import Passage
+from muniment.gateway.withholding import Prepared
 from muniment.permit import Permit, Verdict
 from muniment.records.codec import parse_record
 from muniment.records.kinds import Decision
@@ -59,6 +61,7 @@ async def authorize(
     decision: RecordInput,
     edges: Iterable[RecordInput],
     timeout: float | None,  # noqa: ASYNC109 - the batch must outlive the caller's deadline
+    addenda: Iterable[bytes] = (),
 ) -> Permit:
     """Logs a decision and gives its permit; see ``Gateway.authorize``.
 
@@ -69,8 +72,8 @@ async def authorize(
     if gateway.policy is None:
         raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
     try:
-        (entry,) = gateway.prepare([decision])
-        record = parse_record(entry)
+        prepared = gateway.prepare_withheld([decision], addenda)
+        record = parse_record(prepared.entries[0])
         if not isinstance(record, Decision):
             raise FormatError("kind: expected a decision")
     except Exception as error:
@@ -85,13 +88,13 @@ async def authorize(
         if record.execution is not None and gateway.has_spool:
             await gateway.spool.put([unrun_outcome({"execution": record.execution}, codes)])
 
-    return await _permit_or_outcome(gateway, record, entry, edges, timeout, never_began)
+    return await _permit_or_outcome(gateway, record, prepared, edges, timeout, never_began)
 
 
 async def authorize_call(
     gateway: "Gateway",
     decision: Decision,
-    entry: bytes,
+    prepared: Prepared,
     edges: Iterable[RecordInput],
     outcome: PendingOutcome,
 ) -> Permit:
@@ -102,7 +105,9 @@ async def authorize_call(
     """
     outcome.is_being_authorized = True
     try:
-        permit = await _permit_or_outcome(gateway, decision, entry, edges, None, outcome.keep_unrun)
+        permit = await _permit_or_outcome(
+            gateway, decision, prepared, edges, None, outcome.keep_unrun
+        )
     except BaseException:
         outcome.drop()
         raise
@@ -116,15 +121,16 @@ async def authorize_call(
 async def _permit_or_outcome(
     gateway: "Gateway",
     decision: Decision,
-    entry: bytes,
+    prepared: Prepared,
     edges: Iterable[RecordInput],
     timeout: float | None,  # noqa: ASYNC109 - see authorize
     never_began: NeverBegan,
 ) -> Permit:
     passage = Passage()
+    [entry] = prepared.entries
     try:
         if not decision.allowed:
-            index, trouble = await record_denial(gateway, decision, entry, timeout)
+            index, trouble = await record_denial(gateway, decision, prepared, timeout)
             raise denial_of_decision(decision, index, trouble)
         try:
             entries = [entry, *gateway.prepare(edges)]
@@ -132,9 +138,9 @@ async def _permit_or_outcome(
             denial = denial_of(error)
             raise await record_reduced(gateway, json.loads(entry), denial, timeout) from error
         receipts = await gateway.submit_encoded(
-            entries, published=True, timeout=timeout, passage=passage
+            entries, published=True, timeout=timeout, passage=passage, addenda=prepared.addenda
         )
-        return permit_of(receipts[0], decision)
+        return permit_of(receipts[0], decision, prepared.addenda.get(0, ()))
     except BaseException as error:
         denial = denial_of(error)
         if passage.has_left:
@@ -182,8 +188,10 @@ def denial_of_verdict(verdict: Verdict) -> Denied:
     )
 
 
-def permit_of(receipt: Receipt, decision: Decision) -> Permit:
+def permit_of(receipt: Receipt, decision: Decision, addenda: Iterable[bytes] = ()) -> Permit:
     """The permit of a decision whose inclusion was verified against a quorum's checkpoint.
+
+    It can disclose the ``addenda``, and discloses none.
 
     Raises:
         VerificationError: If it was not: nobody may act on such a receipt.
@@ -191,4 +199,5 @@ def permit_of(receipt: Receipt, decision: Decision) -> Permit:
     published = receipt.batch.published
     if published is None or published.cosigned is None:
         raise VerificationError("the decision's inclusion is not verified by a policy")
-    return Permit.of(receipt.entry, receipt.tlog_proof(), decision)
+    held = {sha256(one).hexdigest(): one for one in addenda}
+    return Permit.of(receipt.entry, receipt.tlog_proof(), decision, held=held)

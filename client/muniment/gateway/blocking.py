@@ -24,6 +24,7 @@ from muniment.gateway.delivery import ATTEMPT_TIMEOUT
 from muniment.gateway.outcomes import KEEPING
 from muniment.gateway.receipts import Receipt
 from muniment.gateway.spool import DRAIN
+from muniment.gateway.withholding import Keep
 from muniment.http.access import Access
 from muniment.local.home import Home
 from muniment.permit import Permit
@@ -49,6 +50,8 @@ class Options(TypedDict, total=False):
     publish_wait: float
     spool: Path | str | None
     access: Access | None
+    withhold: Iterable[str] | None
+    keep: Keep | None
 
 
 class Gateway:
@@ -118,10 +121,13 @@ class Gateway:
         *,
         published: bool = False,
         timeout: float | None = None,
+        addenda: Iterable[bytes] = (),
     ) -> list[Receipt]:
         """See ``muniment.Gateway.submit``, and ``run`` for the errors of the thread."""
-        entries = self._gateway.prepare(records)
-        work = self._gateway.submit_encoded(entries, published=published, timeout=timeout)
+        entries, own = self._gateway.prepare_withheld(records, addenda)
+        work = self._gateway.submit_encoded(
+            entries, published=published, timeout=timeout, addenda=own
+        )
         return self.run(work, timeout=timeout)
 
     def authorize(
@@ -130,13 +136,16 @@ class Gateway:
         *,
         edges: Iterable[RecordInput] = (),
         timeout: float | None = None,
+        addenda: Iterable[bytes] = (),
     ) -> Permit:
         """See ``muniment.Gateway.authorize``; raises ``Denied`` whenever there is no permit."""
         try:
             # As they are now: in the other thread they could change meanwhile.
-            [entry] = self._gateway.prepare([decision])
+            [entry], own = self._gateway.prepare_withheld([decision], addenda)
             edges = copy.deepcopy(list(edges))
-            work = self._gateway.authorize(entry, edges=edges, timeout=timeout)
+            work = self._gateway.authorize(
+                entry, edges=edges, timeout=timeout, addenda=own.get(0, ())
+            )
             limit = self._gateway.deadline if timeout is None else timeout
             return self.run(work, timeout=limit + KEEPING)
         except Denied:
@@ -144,11 +153,11 @@ class Gateway:
         except MunimentError as error:
             raise denial_of(error) from error
 
-    def put(self, records: Iterable[RecordInput]) -> None:
+    def put(self, records: Iterable[RecordInput], addenda: Iterable[bytes] = ()) -> None:
         """Puts records into the durable spool; see ``Spool.put``, and ``run`` for its errors."""
         self._home.check_process()
-        entries = self._gateway.prepare(records)
-        self.run(self._gateway.spool.put(entries))
+        prepared = self._gateway.prepare_withheld(records, addenda)
+        self.run(self._gateway.spool.put_prepared(prepared))
 
     def run(self, work: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
         """Runs a coroutine on the gateway's loop, and waits for it.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from muniment.records.canonical import MAX_DEPTH
-from muniment.records.commitments import commitment
+from muniment.records.commitments import addendum, commitment_of
 from muniment.tlog.encoding import FormatError
 
 JsonObject: TypeAlias = Mapping[str, Any]
@@ -28,11 +28,13 @@ _RECEIVERS: Final = frozenset({"self", "cls"})
 class Bound:
     """What a call is about, as it was at some moment; nobody else holds any of it.
 
-    ``commitment`` is to the arguments, or to what stands for them; ``defaults`` to the defaults
-    that stand in for arguments and can change, None if there are none, or one is no JSON.
+    ``addendum`` discloses the arguments, or what stands for them, and ``commitment`` is to them;
+    ``defaults`` to the defaults that stand in for arguments and can change, None if there are none,
+    or one is no JSON.
     """
 
     resource: dict[str, Any]
+    addendum: bytes
     commitment: str
     defaults: str | None = None
 
@@ -86,23 +88,20 @@ class CallBinding:
         nonce: str,
     ) -> Bound:
         """As ``take``, of a call whose resource was taken."""
-        return Bound(
-            resource,
-            self._commitment(args, kwargs, nonce),
-            self._stood_in(args, kwargs, nonce),
-        )
+        data = self._addendum(args, kwargs, nonce)
+        return Bound(resource, data, commitment_of(data), self._stood_in(args, kwargs, nonce))
 
     def resource(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The call's resource, now; raises what the caller's ``resource`` raises."""
         resource = self._resource(*args, **kwargs) if callable(self._resource) else self._resource
         return deepcopy(dict(resource))
 
-    def _commitment(self, args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str) -> str:
+    def _addendum(self, args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str) -> bytes:
         if self._bind is not None:
-            return strict_commitment(nonce, self._bind(*args, **kwargs), "what bind= gives")
+            return strict_addendum(nonce, self._bind(*args, **kwargs), "what bind= gives")
         # The object of a method is not an argument of the call.
         given = (*self._first, *(args[1:] if self._is_method else args))
-        return strict_commitment(
+        return strict_addendum(
             nonce, {"args": given, "kwargs": {**self._named, **kwargs}}, "the call"
         )
 
@@ -114,13 +113,14 @@ class CallBinding:
             given = self._signature.bind(*args, **kwargs).arguments
         except TypeError:  # a wrapper takes other arguments than what it wraps
             given = {}
-        return commitment_to_result(
+        data = addendum_of_result(
             nonce, {name: value for name, value in self._defaults.items() if name not in given}
         )
+        return None if data is None else commitment_of(data)
 
 
-def strict_commitment(nonce: str, value: Any, what: str) -> str:
-    """The commitment to a value of the types that JSON has, and no others.
+def strict_addendum(nonce: str, value: Any, what: str) -> bytes:
+    """The addendum of a value of the types that JSON has, and no others.
 
     An object of a subclass may say more than its JSON; so it has none here.
 
@@ -128,13 +128,13 @@ def strict_commitment(nonce: str, value: Any, what: str) -> str:
         FormatError: Naming the part that has no canonical form.
     """
     _check_plain(value, what, 0)
-    return commitment(nonce, value)
+    return addendum(nonce, value)
 
 
-def commitment_to_result(nonce: str, result: Any) -> str | None:
-    """The commitment to a result; None if it has no canonical JSON."""
+def addendum_of_result(nonce: str, result: Any) -> bytes | None:
+    """The addendum of a result; None if it has no canonical JSON."""
     try:
-        return commitment(nonce, result)
+        return addendum(nonce, result)
     except (FormatError, ValueError, TypeError, RecursionError):
         return None
 

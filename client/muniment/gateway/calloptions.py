@@ -5,6 +5,8 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Required, TypeAlias, TypedDict
 
+from msgspec import UNSET
+
 from muniment.gateway.callbinding import JsonObject, ResourceOf
 from muniment.permit import Permit, Verdict
 from muniment.records.preparation import RecordInput
@@ -22,16 +24,19 @@ class Call:
         request: The AuthZEN request.
         parent: The run that triggered the call, if any.
         inputs: Commitment to the arguments, or to what stands for them.
+        arguments: These as JSON, if the decision states them (withheld, see ``Gateway``); else
+            UNSET. For the ``arguments`` of a ``Context``.
     """
 
     execution: str
     request: JsonObject
     parent: str | None
     inputs: str
+    arguments: Any = UNSET
 
     def copied(self) -> "Call":
         """The same for code of the caller's, which may change the request that it gets."""
-        return replace(self, request=deepcopy(self.request))
+        return replace(self, request=deepcopy(self.request), arguments=deepcopy(self.arguments))
 
 
 Complete: TypeAlias = Callable[[Call, dict[str, Any]], RecordInput]

@@ -35,12 +35,16 @@ from muniment.http.logclient import (
     receipt_of,
 )
 from muniment.local.backoff import Backoff
+from muniment.records.batchbody import join_body
 from muniment.records.manifest import MAX_BATCH_BYTES, MAX_MANIFEST, Batch, build_batch
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy
 
 ATTEMPT_TIMEOUT: Final = 15.0
 """Seconds for one attempt to deliver a batch (besides the wait for publication)."""
+
+ADDENDA_PACE: Final = 1024 * 1024
+"""Bytes of addenda for each of which an attempt may take one second longer."""
 
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 5.0
@@ -54,6 +58,7 @@ class Flight:
     """A batch on its way, from being built until the log has answered for good."""
 
     batch: Batch
+    body: bytes
     sequence: int
     previous: bytes
     pieces: list[Piece]
@@ -154,6 +159,7 @@ class Delivery:
 
     def _send(self, pieces: list[Piece]) -> None:
         records = [entry for piece in pieces for entry in piece.entries]
+        addenda = [one for piece in pieces for _, one in piece.addenda]
         try:
             batch = build_batch(
                 self._options.origin,
@@ -163,6 +169,7 @@ class Delivery:
                 self._previous,
                 records,
             )
+            body = join_body(batch.body, addenda) if addenda else batch.body
         except (FormatError, ValueError) as error:
             failure = FormatError(str(error))
             for piece in pieces:
@@ -170,6 +177,7 @@ class Delivery:
             return
         flight = Flight(
             batch,
+            body,
             self._next,
             self._previous,
             pieces,
@@ -202,12 +210,12 @@ class Delivery:
         """Tries until the log has answered for good; None when it refused and that is settled."""
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         wait = self._options.publish_wait if flight.published else None
+        limit = ATTEMPT_TIMEOUT + (wait or 0.0)
+        limit += (len(flight.body) - len(flight.batch.body)) / ADDENDA_PACE
         while True:
             asked = 0.0
             try:
-                answer = await self._client.submit_batch(
-                    flight.batch.body, published=wait, timeout=ATTEMPT_TIMEOUT + (wait or 0.0)
-                )
+                answer = await self._client.submit_batch(flight.body, published=wait, timeout=limit)
                 check_receipt(answer, count=len(flight.batch.records))
             except (Unreachable, BadAnswer) as error:
                 # A strange answer (a proxy's page, say) says nothing about the batch either.
@@ -275,7 +283,7 @@ class Delivery:
         for other in later:
             if other.task is not None:
                 other.task.cancel()
-        culprit = refusal.problem.integer("entry")
+        culprit = _culprit(flight, refusal.problem)
         innocent: list[Piece] = []
         begin = 0
         for piece in flight.pieces:
@@ -341,6 +349,18 @@ class Delivery:
             numbered = enumerate(pairs, receipt.first + begin)
             submission.give([Receipt(n, entry, leaf, batch) for n, (entry, leaf) in numbered])
             begin = end
+
+
+def _culprit(flight: Flight, problem: Problem) -> int | None:
+    """Which record of a batch the log does not take, or the addendum of which."""
+    number = problem.integer("addendum")
+    if number is None:
+        return problem.integer("entry")
+    begin, owners = 0, list[int]()
+    for piece in flight.pieces:
+        owners += [begin + at for at, _ in piece.addenda]
+        begin += len(piece)
+    return owners[number] if number < len(owners) else None
 
 
 def _durable(flight: Flight, problem: Problem) -> LogReceipt | None:

@@ -38,6 +38,7 @@ from muniment.gateway.receipts import Receipt
 from muniment.gateway.salts import Salts
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
 from muniment.gateway.submissions import Passage, Piece, Submission
+from muniment.gateway.withholding import NO_ADDENDA, Addenda, Keep, Prepared, Withholding, prepare
 from muniment.http.access import Access
 from muniment.http.logclient import LogClient
 from muniment.local.home import Home
@@ -94,15 +95,22 @@ class Gateway:
         spool: A file for records that must not wait for the log, delivered on the stream of
             this label with ``.spool`` appended.
         access: CA, client certificate and read token; by default the environment's.
+        withhold: JSON pointers of what is withheld from the log: see ``withhold``, and the page on
+            the SDK for what governed calls withhold. If None, and ``keep`` is given, what is
+            private as a rule; if both are None, nothing.
+        keep: Who keeps the addenda: ``log``, to which they are sent with the records, or
+            ``gateway``: they stay in the spool's file, which it takes; if None, the log.
 
     Attributes:
         sequence: Where the stream stood when the gateway was opened: its next record's number.
         producer: The key name that records are from.
         salts: The salt of its commitments: that beside the spool; without one, nobody keeps it.
         unfinished: Outcomes that are being written.
+        withholding: What it withholds; None for nothing.
 
     Raises:
-        ValueError: If an argument is out of range or the URL is not one.
+        ValueError: If an argument is out of range, the URL is not one, or a pattern of ``withhold``
+            is not valid.
     """
 
     def __init__(
@@ -119,6 +127,8 @@ class Gateway:
         publish_wait: float = DEFAULT_PUBLISH_WAIT,
         spool: Path | str | None = None,
         access: Access | None = None,
+        withhold: Iterable[str] | None = None,
+        keep: Keep | None = None,
     ) -> None:
         if not 1 <= batch_records <= MAX_BATCH_RECORDS:
             raise ValueError(f"batch_records: {batch_records} is not in 1..{MAX_BATCH_RECORDS}")
@@ -127,6 +137,9 @@ class Gateway:
         seconds: object = deadline
         if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
             raise ValueError(f"deadline: expected a number of seconds above 0, got {seconds!a}")
+        self.withholding = Withholding.of(withhold, keep)
+        if keep == "gateway" and spool is None:
+            raise ValueError("keep: 'gateway' needs a spool, in whose file addenda are kept")
         self.stream = stream
         self.sequence = 0
         self.producer = signer.vkey.name
@@ -175,6 +188,7 @@ class Gateway:
                         access=self._access,
                     ),
                     self._preparer,
+                    withholding=self.withholding,
                 )
                 self.salts = await asyncio.to_thread(Salts.make, self._spool_path)
         except BaseException:
@@ -290,10 +304,23 @@ class Gateway:
     def prepare(self, records: Iterable[RecordInput]) -> list[bytes]:
         """Completes and checks records, as ``submit`` does before it sends them.
 
+        What the gateway withholds is not in them, see ``prepare_withheld``.
+
         Raises:
             RecordError: For the first one that is no record, with its number from 0.
         """
-        return self._preparer.prepare(records)
+        return self.prepare_withheld(records).entries
+
+    def prepare_withheld(
+        self, records: Iterable[RecordInput], addenda: Iterable[bytes] = ()
+    ) -> Prepared:
+        """As ``prepare``, together with the addenda of what is withheld, and those that are given.
+
+        Raises:
+            RecordError: As ``prepare``.
+            FormatError: If a given addendum is none, or no record names it; with its number.
+        """
+        return prepare(self._preparer, self.withholding, records, addenda)
 
     async def submit(
         self,
@@ -301,11 +328,15 @@ class Gateway:
         *,
         published: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109 - the batch must outlive the caller's deadline
+        addenda: Iterable[bytes] = (),
     ) -> list[Receipt]:
         """Logs records, in order; returns one receipt a record once all of them are durable.
 
         Members ``v``, ``id``, ``time`` and ``producer`` are filled in where missing. The records of
         one call are logged in one batch when they fit.
+
+        What the gateway withholds is taken out of them first. ``addenda`` are those of records that
+        withhold members already; they travel, or are kept, as the gateway's own.
 
         With ``published`` it waits for the quorum's cosignatures too, and the receipts can make
         proofs. Cancelling the call, like its deadline (``timeout`` seconds), ends the waiting:
@@ -322,8 +353,9 @@ class Gateway:
             GatewayClosed: If the gateway is closed, or was opened by the process that forked here.
             WrongLoop: If it was opened in another event loop.
         """
+        prepared = self.prepare_withheld(records, addenda)
         return await self.submit_encoded(
-            self._preparer.prepare(records), published=published, timeout=timeout
+            prepared.entries, published=published, timeout=timeout, addenda=prepared.addenda
         )
 
     async def authorize(
@@ -332,12 +364,15 @@ class Gateway:
         *,
         edges: Iterable[RecordInput] = (),
         timeout: float | None = None,  # noqa: ASYNC109 - see submit
+        addenda: Iterable[bytes] = (),
     ) -> Permit:
         """Logs a decision; returns its permit once a quorum's cosigned proof was verified here.
 
         Fails closed: there is a permit, or there is an exception, and nothing may run. A decision
         of false is logged too, and then denied with its codes. ``edges`` are logged right behind
-        the decision, in the same batch, and not with a denial: see ``lineage_edges``.
+        the decision, in the same batch, and not with a denial: see ``lineage_edges``. What the
+        gateway withholds is taken out first; the permit can disclose it, and ``addenda``, those of
+        a decision that withholds members already.
 
         Raises:
             Denied: Whatever the reason; see ``authorization`` for the codes. When the deadline
@@ -345,7 +380,7 @@ class Gateway:
                 codes is put into the spool then, if there is one, and so it is on cancellation.
             ValueError: If the gateway has no policy: then it cannot verify anything.
         """
-        return await authorize(self, decision, edges, timeout)
+        return await authorize(self, decision, edges, timeout, addenda)
 
     async def submit_encoded(
         self,
@@ -354,10 +389,13 @@ class Gateway:
         published: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109 - see submit
         passage: Passage | None = None,
+        addenda: Addenda = NO_ADDENDA,
     ) -> list[Receipt]:
         """Like ``submit``, of records that are complete and canonical; the log refuses what is not.
 
         When the call has failed, ``passage`` says whether the log may have them all the same.
+        ``addenda`` are theirs; no record is sent before its addenda are on disk here, if this
+        gateway keeps them.
         """
         self._home.check()
         limit = self.deadline if timeout is None else timeout
@@ -366,8 +404,18 @@ class Gateway:
             raise GatewayClosed("the gateway is not open")
         try:
             async with asyncio.timeout(limit):
+                if addenda and self.withholding is not None and self.withholding.keep == "gateway":
+                    await self.spool.keep_addenda(entries, addenda)
+                    addenda = NO_ADDENDA
                 return await self._submit(
-                    delivery, entries, published=published, passage=passage or Passage()
+                    delivery,
+                    Submission(
+                        entries,
+                        published,
+                        asyncio.get_running_loop().create_future(),
+                        passage or Passage(),
+                        addenda,
+                    ),
                 )
         except TimeoutError:
             raise Undelivered(
@@ -375,18 +423,14 @@ class Gateway:
                 "logged"
             ) from None
 
-    async def _submit(
-        self, delivery: Delivery, entries: Sequence[bytes], *, published: bool, passage: Passage
-    ) -> list[Receipt]:
+    async def _submit(self, delivery: Delivery, submission: Submission) -> list[Receipt]:
         while delivery.queue.size >= MAX_QUEUED_BYTES and delivery.failure is None:
             delivery.changed.clear()
             await delivery.changed.wait()
         if delivery.failure is not None:
             raise delivery.failure
-        if not entries:
+        if not submission.entries:
             return []
-        future = asyncio.get_running_loop().create_future()
-        submission = Submission(entries, published, future, passage)
-        delivery.queue.append(Piece(submission, 0, len(entries)))
+        delivery.queue.append(Piece(submission, 0, len(submission.entries)))
         delivery.pump()
         return await submission.future

@@ -7,12 +7,13 @@ kept for what ran or was allowed, and none for what was not.
 """
 
 import asyncio
+import contextlib
 import inspect
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
@@ -28,15 +29,18 @@ from muniment.gateway.callbinding import (
     Bound,
     CallBinding,
     JsonObject,
-    commitment_to_result,
+    addendum_of_result,
 )
 from muniment.gateway.calloptions import Call, Options
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.outcomes import KEEPING, PendingOutcome
 from muniment.gateway.refusals import denial_of_members, record_reduced
 from muniment.gateway.runs import current_run, run_edges
+from muniment.gateway.withholding import Prepared, new_nonce
+from muniment.records.addenda import disclose, read_addendum
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import parse_record
+from muniment.records.commitments import commitment_of
 from muniment.records.kinds import Decision, Record, RunStatus
 from muniment.tlog.encoding import FormatError
 
@@ -107,16 +111,21 @@ class Governing:
         """
         self._signature.bind(*args, **kwargs)
         execution = f"run-{secrets.token_hex(12)}"
-        nonce = self._gateway.salts.nonce(execution, _ARGUMENTS)
+        withholding = self._gateway.withholding
+        is_kept = withholding is not None and withholding.keeps_arguments
+        nonce = new_nonce() if is_kept else self._gateway.salts.nonce(execution, _ARGUMENTS)
         asked: dict[str, Any] = {"id": f"d-{execution}", "execution": execution}
         bound, parent = await self._bind(asked, args, kwargs, nonce)
         call = Call(execution, asked["request"], parent, bound.commitment)
+        if is_kept:
+            arguments = read_addendum(bound.addendum, "the arguments")
+            call = replace(call, arguments=arguments)
         try:
-            outcome = await self._begin(call)
+            outcome = await self._begin(call, [bound.addendum] if is_kept else [])
         except Exception as error:
             raise denial_of(error) from error
         try:
-            await self._authorize(call, asked, outcome)
+            await self._authorize(call, asked, outcome, nonce)
             if not self._binding.take(args, kwargs, nonce).is_same(bound):
                 raise Denied(("authorization_discontinuity",), [_CHANGED])
             self._gateway.spool.check_there()
@@ -141,10 +150,11 @@ class Governing:
             TypeError: If the result is something that would run only now.
             MunimentError: If the outcome cannot be kept.
         """
-        nonce = self._gateway.salts.nonce(permitted.call.execution, _RESULT)
-        digest = commitment_to_result(nonce, result)
-        if digest is not None:
-            await self._keep(permitted, "completed", outputs={"result": digest})
+        data, is_kept = self._addendum_of_result(permitted, result)
+        if data is not None:
+            outputs = {"result": commitment_of(data)}
+            kept = [data] if is_kept else []
+            await self._keep(permitted, "completed", kept, outputs=outputs)
             return
         unrun = close_unrun(result)
         if unrun is None and not is_unseen(result):
@@ -157,8 +167,28 @@ class Governing:
                 "would have run outside of the call; let the function run it to its end"
             )
 
-    async def _keep(self, permitted: Permitted, status: RunStatus, **members: Any) -> None:
-        await self._finish(partial(permitted.outcome.keep, status, **members))
+    def _addendum_of_result(
+        self, permitted: Permitted, result: object
+    ) -> tuple[bytes | None, bool]:
+        """The addendum of a result, None if that is no JSON, and whether it is kept."""
+        withholding = self._gateway.withholding
+        if withholding is not None and withholding.keeps_results:
+            data = addendum_of_result(new_nonce(), result)
+            with contextlib.suppress(FormatError):  # too long, say: then it is only committed to
+                if data is not None:
+                    read_addendum(data, "the result")
+                    return data, True
+        salted = self._gateway.salts.nonce(permitted.call.execution, _RESULT)
+        return addendum_of_result(salted, result), False
+
+    async def _keep(
+        self,
+        permitted: Permitted,
+        status: RunStatus,
+        addenda: Sequence[bytes] = (),
+        **members: Any,
+    ) -> None:
+        await self._finish(partial(permitted.outcome.keep, status, addenda, **members))
 
     async def _finish(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         await self._wait(self._gateway.unfinished.finish(work, "the outcome"), KEEPING)
@@ -203,6 +233,10 @@ class Governing:
             except Denied as failed:
                 denial = failed
             raise await self._refuse(asked, denial) from error
+        withholding = self._gateway.withholding
+        if withholding is not None and withholding.keeps_arguments:
+            arguments = read_addendum(bound.addendum, "the arguments")
+            request["context"] = {"arguments": arguments}
         return bound, parent
 
     async def _refuse(self, asked: dict[str, Any], denial: Denied) -> Denied:
@@ -214,17 +248,19 @@ class Governing:
         except MunimentError as error:
             return Denied(denial.codes, [*denial.reasons, f"the denial is not recorded: {error}"])
 
-    async def _begin(self, call: Call) -> PendingOutcome:
+    async def _begin(self, call: Call, addenda: Sequence[bytes]) -> PendingOutcome:
         gateway = self._gateway
         if gateway.policy is None:
             raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
         members = {"execution": call.execution, "inputs": {"arguments": call.inputs}}
-        return await self._wait(PendingOutcome.begin(gateway, members), KEEPING)
+        return await self._wait(PendingOutcome.begin(gateway, members, addenda), KEEPING)
 
-    async def _authorize(self, call: Call, asked: dict[str, Any], outcome: PendingOutcome) -> None:
+    async def _authorize(
+        self, call: Call, asked: dict[str, Any], outcome: PendingOutcome, nonce: str
+    ) -> None:
         try:
             asked["response"] = await self._evaluate(call.request)
-            record, entry = self._decision(call, asked)
+            record, prepared = self._decision(call, asked, nonce)
             edges = run_edges(
                 call.execution,
                 agent=call.request["subject"]["id"],
@@ -233,7 +269,7 @@ class Governing:
             )
         except Exception as error:
             raise await self._refuse(asked, denial_of(error)) from error
-        work = authorize_call(self._gateway, record, entry, edges, outcome)
+        work = authorize_call(self._gateway, record, prepared, edges, outcome)
         permit = await self._wait(work, self._gateway.deadline + KEEPING)
         if self._check is not None:
             found = await self._ask(self._check(permit, call.copied()), "check=")
@@ -255,8 +291,11 @@ class Governing:
         except Exception:  # noqa: BLE001 - no more than what cannot be copied can it be recorded
             return response
 
-    def _decision(self, call: Call, asked: dict[str, Any]) -> tuple[Decision, bytes]:
-        """The decision's record and bytes; a ``FormatError`` if ``complete`` gave another's."""
+    def _decision(self, call: Call, asked: dict[str, Any], nonce: str) -> tuple[Decision, Prepared]:
+        """The decision's record, read and as it is; a ``FormatError`` if ``complete`` gave another.
+
+        ``complete`` gets what is logged: an authority signs no more than that.
+        """
         members: dict[str, Any] = {
             "v": 1,
             "kind": "decision",
@@ -269,14 +308,19 @@ class Governing:
         allowed: bool = asked["response"]["decision"]
         if not allowed:
             members["denial"] = {"codes": ["denied_by_policy"]}
+        withholding, addenda = self._gateway.withholding, list[bytes]()
+        if withholding is not None:
+            members["response"] = deepcopy(members["response"])
+            addenda = withholding.take_call(members, nonce)
         completed: Any = members
         if self._complete is not None:
             completed = self._complete(call.copied(), members)
             if isinstance(completed, Mapping):  # for the record of a refusal
                 asked |= {name: one for name, one in completed.items() if name not in asked}
-        [entry] = self._gateway.prepare([completed])
-        record = parse_record(entry)
-        return _check_own(record, call, allowed=allowed), entry
+                asked.pop("addenda", None)
+        prepared = self._gateway.prepare_withheld([completed], addenda)
+        record = parse_record(prepared.entries[0])
+        return _check_own(record, call, prepared.addenda.get(0, ()), allowed=allowed), prepared
 
 
 _ARGUMENTS: Final = "inputs.arguments"
@@ -292,14 +336,15 @@ _NO_PARENT: Final = (
 )
 
 
-def _check_own(record: Record, call: Call, *, allowed: bool) -> Decision:
+def _check_own(record: Record, call: Call, addenda: Sequence[bytes], *, allowed: bool) -> Decision:
     """Checks that what ``complete`` may have made is still the decision of this call."""
     if not isinstance(record, Decision):
         raise FormatError("complete= gave back another kind of record than a decision")
+    request = disclose(record, addenda).decision.request if addenda else record.request
     pairs: list[tuple[str, Any, Any]] = [("execution", record.execution, call.execution)]
-    for member in sorted(record.request.keys() | call.request.keys()):
+    for member in sorted(request.keys() | call.request.keys()):
         name = f"request.{member}"
-        pairs.append((name, record.request.get(member), call.request.get(member)))
+        pairs.append((name, request.get(member), call.request.get(member)))
     for name, found, expected in pairs:
         if encode_canonical(found) != encode_canonical(expected):
             raise FormatError(

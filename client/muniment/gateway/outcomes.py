@@ -66,19 +66,26 @@ class PendingOutcome:
         abandoned: Why nobody waits for the permit any more; empty while somebody does.
     """
 
-    def __init__(self, spool: "Spool", call: int, members: Mapping[str, Any]) -> None:
+    def __init__(
+        self, spool: "Spool", call: int, members: Mapping[str, Any], addenda: Sequence[bytes] = ()
+    ) -> None:
         """See ``begin``."""
         self.is_being_authorized = False
         self.has_permit = False
         self._spool = spool
         self._call = call
         self._members = members
+        self._addenda = addenda
         self._is_over = False
         self.abandoned: tuple[DenialCode, ...] = ()
 
     @classmethod
-    async def begin(cls, gateway: "Gateway", members: Mapping[str, Any]) -> "PendingOutcome":
+    async def begin(
+        cls, gateway: "Gateway", members: Mapping[str, Any], addenda: Sequence[bytes] = ()
+    ) -> "PendingOutcome":
         """Sets room aside in a gateway's spool, before anything is decided.
+
+        ``addenda`` are those that the members name, and the decision, too.
 
         Raises:
             RuntimeError: If the gateway has no spool.
@@ -88,21 +95,28 @@ class PendingOutcome:
         spool = gateway.spool
         members = {"kind": "outcome", **members}
         async with asyncio.timeout(KEEPING):
-            call = await spool.begin({**members, "status": "unknown"})
-        return cls(spool, call, members)
+            call = await spool.begin({**members, "status": "unknown"}, addenda)
+        return cls(spool, call, members, addenda)
 
-    async def keep(self, status: "RunStatus", **members: Any) -> None:
-        """Keeps how the call ended; the first word counts. See ``Spool.end`` for what it raises."""
-        await self._end({**self._members, **members, "status": status})
+    async def keep(
+        self, status: "RunStatus", addenda: Sequence[bytes] = (), **members: Any
+    ) -> None:
+        """Keeps how the call ended, with addenda; the first word counts.
+
+        See ``Spool.end`` for what it raises.
+        """
+        await self._end({**self._members, **members, "status": status}, addenda)
 
     async def keep_unrun(self, codes: "Sequence[DenialCode]") -> None:
         """Keeps that the call never began, although it may have been allowed."""
         await self._end(unrun_outcome(self._members, codes))
 
-    async def _end(self, outcome: "RecordInput") -> None:
+    async def _end(self, outcome: "RecordInput", addenda: Sequence[bytes] = ()) -> None:
         if not self._is_over:
             self._is_over = True
-            await self._spool.end(self._call, outcome)
+            # With a permit, those of the decision are where they belong already.
+            own = () if self.has_permit else self._addenda
+            await self._spool.end(self._call, outcome, [*own, *addenda])
 
     def drop(self) -> None:
         """Gives the room back: nothing was allowed."""

@@ -14,11 +14,15 @@ import msgspec
 
 from muniment.errors import Denied, MunimentError
 from muniment.gateway.submissions import Passage
+from muniment.gateway.withholding import Prepared, new_nonce
+from muniment.records.addenda import MAX_ADDENDUM
 from muniment.records.codec import parse_record
+from muniment.records.commitments import addendum, commitment_of
 from muniment.records.kinds import Decision
 from muniment.records.members import DenialCode
 from muniment.records.preparation import RecordInput
 from muniment.records.reduction import Commit, record_id, reduce_decision, stated_codes
+from muniment.tlog.encoding import FormatError
 
 if TYPE_CHECKING:
     from muniment.gateway.gateway import Gateway
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 async def record_denial(
     gateway: "Gateway",
     decision: Decision,
-    entry: bytes,
+    prepared: Prepared,
     timeout: float | None = None,  # noqa: ASYNC109 - the batch must outlive the caller's deadline
 ) -> tuple[int | None, str]:
     """Logs a decision of false, or leaves that to the spool when the log does not have it.
@@ -37,23 +41,27 @@ async def record_denial(
     """
     passage = Passage()
     try:
-        (receipt,) = await gateway.submit_encoded([entry], timeout=timeout, passage=passage)
+        (receipt,) = await gateway.submit_encoded(
+            prepared.entries, timeout=timeout, passage=passage, addenda=prepared.addenda
+        )
     except BaseException as error:
-        where = await _keep(gateway, decision, entry, passage)
+        where = await _keep(gateway, decision, prepared, passage)
         if not isinstance(error, MunimentError):
             raise  # whoever cancels the call does not take its denial back
         return None, f"{where}: {error}"
     return receipt.index, ""
 
 
-async def _keep(gateway: "Gateway", decision: Decision, entry: bytes, passage: Passage) -> str:
+async def _keep(
+    gateway: "Gateway", decision: Decision, prepared: Prepared, passage: Passage
+) -> str:
     """Puts a denial that is not logged into the spool; says where it is."""
     if passage.has_left:
         return "the denial is not recorded for certain"
     if not gateway.has_spool:
         return "the denial is not recorded"
     try:
-        await gateway.unfinished.finish(partial(gateway.spool.put, [entry]), "the denial")
+        await gateway.unfinished.finish(partial(gateway.spool.put_prepared, prepared), "the denial")
     except MunimentError as error:
         return f"the denial is not recorded ({error})"
     return f"decision {decision.id} is in the spool, for later"
@@ -70,10 +78,10 @@ async def record_reduced(
     Returns the denial with its leaf index; its reasons say so when it is not recorded.
     """
     try:
-        entry = _reduced_entry(gateway, members, denial.codes)
-        record = parse_record(entry)
+        prepared = _reduced(gateway, members, denial.codes)
+        record = parse_record(prepared.entries[0])
         assert isinstance(record, Decision)  # noqa: S101 - made so
-        index, trouble = await record_denial(gateway, record, entry, timeout)
+        index, trouble = await record_denial(gateway, record, prepared, timeout)
         where = trouble or f"recorded as decision {record.id}, leaf {index}"
     except Exception as error:  # noqa: BLE001 - a denial is one whatever keeps it from the log
         index, where = None, f"the denial is not recorded: {error}"
@@ -120,13 +128,32 @@ def denial_of_members(members: Mapping[str, Any], denial: Denied) -> Denied:
     return Denied(codes, [*denial.reasons])
 
 
-def _reduced_entry(
+def _reduced(
     gateway: "Gateway", members: Mapping[str, Any], codes: tuple[DenialCode, ...]
-) -> bytes:
+) -> Prepared:
+    """The record of a denial, without what is left out of it; of that the addenda, if any.
+
+    What a gateway withholds it leaves out, too; who withholds keeps what is left out.
+    """
     id_ = record_id(members.get("id")) or f"d-{secrets.token_hex(12)}"
+    withholding = gateway.withholding
+    addenda: list[bytes] = []
+
+    def keep(_path: str, value: Any) -> str:
+        data = addendum(new_nonce(), value)
+        if len(data) > MAX_ADDENDUM:
+            raise FormatError("too long to be kept")
+        addenda.append(data)
+        return commitment_of(data)
+
     commit: Commit | None = partial(gateway.salts.commit, id_) if gateway.has_spool else None
+    private = None
+    if withholding is not None:
+        commit, private = keep, withholding.patterns
     try:
-        [entry] = gateway.prepare([reduce_decision(members, id_, codes, commit)])
+        reduced = reduce_decision(members, id_, codes, commit, private)
+        [entry] = gateway.prepare([reduced])
     except Exception:  # noqa: BLE001 - the caller's objects may do anything
+        addenda.clear()
         [entry] = gateway.prepare([reduce_decision({}, id_, codes, None)])
-    return entry
+    return Prepared([entry], {0: addenda}) if addenda else Prepared([entry])

@@ -20,12 +20,14 @@ itself when there is room again.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from muniment.errors import (
     GatewayClosed,
@@ -36,12 +38,16 @@ from muniment.errors import (
     StreamConflict,
     StreamError,
 )
-from muniment.gateway.spoolfile import SpoolFile
+from muniment.gateway.spoolfile import Change, Kept, KeptAddendum, SpoolFile, list_kept, read_kept
 from muniment.gateway.spoolstore import SpoolStore
+from muniment.gateway.withholding import NO_ADDENDA, Addenda, Prepared, Withholding, prepare
 from muniment.local.backoff import Backoff
 from muniment.local.home import Home
 from muniment.local.logs import event
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
+from muniment.records.addenda import named_digests
+from muniment.records.codec import parse_record
+from muniment.records.members import MAX_ERASED
 from muniment.records.preparation import Preparer, RecordInput
 
 if TYPE_CHECKING:
@@ -82,11 +88,13 @@ class Spool:
         connect: "Callable[[], Gateway]",
         preparer: Preparer,
         limits: tuple[int, int],
+        withholding: Withholding | None,
     ) -> None:
         self._store = store
         self._failure: MunimentError | None = None
         self._connect = connect
         self._preparer = preparer
+        self._withholding = withholding
         self._most_records, self._most_bytes = limits
         self._home = Home("the spool")
         self._calls = itertools.count(1)
@@ -103,11 +111,13 @@ class Spool:
         *,
         max_records: int = MAX_RECORDS,
         max_bytes: int = MAX_BYTES,
+        withholding: Withholding | None = None,
     ) -> "Spool":
         """Opens a spool, creating the file when absent, and begins to deliver what is in it.
 
         Calls that were going on when the last process ended have an outcome then: ``unknown``.
-        ``connect`` makes an unopened gateway on the spool's own stream.
+        ``connect`` makes an unopened gateway on the spool's own stream; ``withholding`` says what
+        is taken out of records, and whether their addenda are sent with them or stay.
 
         Raises:
             DatabaseError: If the file is in use, which one process at a time has, or no spool.
@@ -115,7 +125,7 @@ class Spool:
         store = await SpoolStore.open(path)
         if store.is_new:
             event(_LOGGER, logging.WARNING, "made a new spool: there was none", spool=str(path))
-        spool = cls(store, connect, preparer, (max_records, max_bytes))
+        spool = cls(store, connect, preparer, (max_records, max_bytes), withholding)
         spool._home.enter(asyncio.get_running_loop())
         spool._delivering = asyncio.create_task(spool._deliver())
         return spool
@@ -138,30 +148,77 @@ class Spool:
         """Records that the log has not acknowledged yet."""
         return self._file.records
 
-    async def put(self, records: Iterable[RecordInput]) -> None:
+    async def put(self, records: Iterable[RecordInput], addenda: Iterable[bytes] = ()) -> None:
         """Takes records, in order, completed and checked as by ``Gateway.submit``.
 
-        Returns once they are on disk; takes no longer when the log is away.
+        Returns once they are on disk, with the addenda of what is withheld, and those given; takes
+        no longer when the log is away.
 
         Raises:
             RecordError: If one is no record; nothing was taken.
+            FormatError: If no record names a given addendum; nothing was taken.
             SpoolFull: If there is no room for all of them; nothing was taken.
             GatewayClosed: If the spool is closed, or was opened by the process that forked here.
             WrongLoop: If another event loop has it.
             FatalDatabaseError: If the disk failed; whether they were taken is not known.
         """
         self._home.check()
-        entries = self._preparer.prepare(records)
+        await self.put_prepared(prepare(self._preparer, self._withholding, records, addenda))
+
+    async def put_prepared(self, prepared: Prepared) -> None:
+        """As ``put``, of records that are complete."""
+        self._home.check()
         self._check_open()
+        entries, addenda = prepared
         if not entries:
             return
-        self._check_limits(len(entries), sum(map(len, entries)))
-        await self._store.put(entries)
+        addenda, kept = self._kept(entries, addenda)
+        self._check_limits(len(entries), sum(map(len, entries)) + _size(addenda))
+        await self._store.put(entries, addenda, kept)
 
-    async def begin(self, outcome: RecordInput) -> int:
+    async def keep_addenda(self, entries: Sequence[bytes], addenda: Addenda) -> None:
+        """Keeps the addenda of records that go to the log by another way; raises as ``begin``."""
+        self._home.check()
+        self._check_open()
+        await self._store.put([], kept=_named(entries, addenda))
+
+    async def kept(self) -> list[KeptAddendum]:
+        """What addenda the file keeps, in the order in which they came."""
+        self._home.check()
+        return await self._store.run(list_kept, synced=False)
+
+    async def addendum(self, digest: str) -> bytes | None:
+        """An addendum that the file keeps, by its SHA-256 in hexadecimal digits; None if none."""
+        self._home.check()
+        return await self._store.run(partial(read_kept, digest), synced=False)
+
+    async def erase(self, digests: Iterable[str], *, by: str, reason: str | None = None) -> int:
+        """Erases addenda that the file keeps, and has that logged, as ``erasure`` records.
+
+        Says how many it were; others than these are passed over. When it returns, their bytes are
+        not in the file or its write-ahead log any more.
+
+        Raises:
+            RecordError: If ``by``, who has them erased, or the reason is too long, or empty.
+            DatabaseError: If another program reads the file, and keeps its log from being cut off.
+        """
+        self._home.check()
+        self._check_open()
+        there = {one.digest for one in await self.kept()}
+        found = sorted(there & {*digests})
+        entries = self._preparer.prepare(erasures(found, by, reason))
+        count = await self._store.run(partial(self._file.erase, found, entries))
+        if entries and count:
+            self._file.changed(Change(entries))
+            self._store.changed.set()
+        await self._store.wipe()
+        return count
+
+    async def begin(self, outcome: RecordInput, addenda: Sequence[bytes] = ()) -> int:
         """Sets room aside for the outcome of a call, before anything is decided; numbers the call.
 
-        ``outcome`` is what it is if nobody sees how the call ends; that is on disk then.
+        ``outcome`` is what it is if nobody sees how the call ends; that is on disk then, with
+        ``addenda``, which it names.
 
         Raises:
             SpoolFull: If the spool is full, or its disk.
@@ -174,14 +231,15 @@ class Spool:
         self._check_open()
         if self._failure is not None:
             raise StreamError(f"{self._store.path}: nothing is delivered: {self._failure}")
-        size = len(entry) + _OUTCOME_ROOM
+        sent, kept = self._kept([entry], {0: addenda} if addenda else NO_ADDENDA)
+        size = len(entry) + _OUTCOME_ROOM + _size(sent)
         self._check_limits(1, size)
         call = next(self._calls)
-        await self._store.begin(call, entry, size)
+        await self._store.begin(call, entry, size, sent.get(0, ()), kept)
         return call
 
-    async def end(self, call: int, outcome: RecordInput) -> None:
-        """Keeps the outcome of a call; returns once it is on disk.
+    async def end(self, call: int, outcome: RecordInput, addenda: Sequence[bytes] = ()) -> None:
+        """Keeps the outcome of a call, and addenda that it names; returns once they are on disk.
 
         Raises:
             RecordError: If it is no record.
@@ -191,7 +249,8 @@ class Spool:
         self._home.check()
         (entry,) = self._preparer.prepare([outcome])
         self._check_open()
-        await self._store.end(call, entry)
+        sent, kept = self._kept([entry], {0: addenda} if addenda else NO_ADDENDA)
+        await self._store.end(call, entry, sent.get(0, ()), kept)
 
     def check_there(self) -> None:
         """Raises ``DatabaseError`` if the file was deleted, replaced or cut off; in any thread."""
@@ -233,6 +292,12 @@ class Spool:
             await self._store.close()
 
     # Taking
+
+    def _kept(self, entries: Sequence[bytes], addenda: Addenda) -> tuple[Addenda, list[Kept]]:
+        """Which addenda are to be sent, and which to be kept here."""
+        if addenda and self._withholding is not None and self._withholding.keep == "gateway":
+            return NO_ADDENDA, _named(entries, addenda)
+        return addenda, []
 
     def _check_open(self) -> None:
         if self._closing:
@@ -315,18 +380,28 @@ class Spool:
                 await self._store.changed.wait()
             if not self._file.claimed:
                 count = min(self._file.records, CLAIM)
+                if self._file.has_addenda:
+                    count = await self._store.run(partial(self._file.claimable, count))
                 await self._store.run(partial(self._file.claim, count))
                 self._file.claimed = count
             rows = await self._store.run(partial(self._file.oldest, self._file.claimed))
+            addenda: Addenda = NO_ADDENDA
+            if self._file.has_addenda:
+                addenda = await self._store.run(partial(self._file.addenda_of, rows))
             try:
-                await gateway.submit_encoded([data for _, data in rows], timeout=_NO_DEADLINE)
+                await gateway.submit_encoded(
+                    [data for _, data in rows], timeout=_NO_DEADLINE, addenda=addenda
+                )
             except RecordRefused as refusal:
                 # What stood before it in other batches is logged; the stream says how much.
                 position, reason = rows[refusal.position][0], str(refusal)
-                await self._store.run(partial(self._file.refuse, position, reason))
-                self._file.refused(len(rows[refusal.position][1]))
+                size = await self._store.run(partial(self._file.refuse, position, reason))
+                self._file.refused(size)
                 return
             await self._delivered(len(rows))
+            if addenda and not self._file.records:
+                with contextlib.suppress(DatabaseError):  # the next ones are wiped with these
+                    await self._store.wipe()
 
     async def _delivered(self, count: int) -> None:
         if not count:
@@ -334,3 +409,32 @@ class Spool:
         size = await self._store.run(partial(self._file.delete, count))
         self._file.deleted(count, size)
         self._drained.set()
+
+
+def erasures(digests: Sequence[str], by: str, reason: str | None) -> list[dict[str, Any]]:
+    """The records that say that addenda, in the order of their digests, were erased."""
+    return [
+        {
+            "kind": "erasure",
+            "digests": list(digests[at : at + MAX_ERASED]),
+            "by": by,
+            **({} if reason is None else {"reason": reason}),
+        }
+        for at in range(0, len(digests), MAX_ERASED)
+    ]
+
+
+def _named(entries: Sequence[bytes], addenda: Addenda) -> list[Kept]:
+    """Addenda of records as they are kept: each with the record, and where it names it."""
+    found: list[Kept] = []
+    for number, several in addenda.items():
+        record = parse_record(entries[number])
+        pointers = {digest: pointer for pointer, digest in named_digests(record).items()}
+        for data in several:
+            digest = sha256(data).hexdigest()
+            found.append(Kept(digest, record.id, pointers[digest], data))
+    return found
+
+
+def _size(addenda: Addenda) -> int:
+    return sum(len(one) for several in addenda.values() for one in several)

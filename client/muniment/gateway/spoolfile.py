@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from muniment.local.sqlitefile import UNREADABLE, DatabaseError, is_fatal
 
@@ -55,11 +55,60 @@ CREATE TABLE underway (
     data BLOB NOT NULL
 )
 """,
+    """
+-- Addenda that are to be sent with a record: that at `position` of `entry` (of `refused`, if it is
+-- negative), or the outcome of a `call` of `underway`.
+CREATE TABLE addendum (
+    number INTEGER PRIMARY KEY,
+    position INTEGER,
+    call INTEGER,
+    data BLOB NOT NULL,
+    CHECK ((position IS NULL) <> (call IS NULL))
+);
+CREATE INDEX addendum_of_entry ON addendum (position) WHERE position IS NOT NULL;
+CREATE INDEX addendum_of_call ON addendum (call) WHERE call IS NOT NULL;
+
+-- Addenda that are kept here instead of in the log, until they are erased: by SHA-256; `record` is
+-- the id of the record that named it last, at `pointer`.
+CREATE TABLE kept (
+    digest TEXT PRIMARY KEY,
+    record TEXT NOT NULL,
+    pointer TEXT NOT NULL,
+    data BLOB NOT NULL
+)
+""",
 )
 """Schema version n is the result of the first n scripts."""
 
 Place = tuple[str, str, str]
 """A log's origin, a gateway's key name, a stream's label."""
+
+
+SENT_AT_ONCE: Final = 32 * 1024 * 1024
+"""Bytes of addenda of the records that are claimed together, and so in memory; one alone may have
+more."""
+
+
+class Kept(NamedTuple):
+    """An addendum that is kept here: its SHA-256, and what names it."""
+
+    digest: str
+    record: str
+    pointer: str
+    data: bytes
+
+
+class KeptAddendum(NamedTuple):
+    """What a spool's file says of an addendum that it keeps.
+
+    ``digest`` is its SHA-256 in hexadecimal digits; ``record`` the id of the record that named it
+    last, at ``pointer``; ``size`` its bytes.
+    """
+
+    digest: str
+    record: str
+    pointer: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +119,17 @@ class Change:
         entries: Records to add.
         begun: Calls that begin: number, and outcome if nobody sees how it ends.
         ended: Numbers of calls that are over.
+        addenda: Addenda to be sent: number of the record in ``entries``, and addendum.
+        of_calls: Addenda of outcomes that nobody saw: number of the call, and addendum.
+        kept: Addenda to keep here.
     """
 
     entries: Sequence[bytes] = ()
     begun: Sequence[tuple[int, bytes]] = ()
     ended: Sequence[int] = ()
+    addenda: Sequence[tuple[int, bytes]] = ()
+    of_calls: Sequence[tuple[int, bytes]] = ()
+    kept: Sequence[Kept] = ()
 
 
 @dataclass(slots=True)
@@ -86,7 +141,8 @@ class SpoolFile:
         base: Sequence number of the oldest row.
         claimed: How many of the oldest rows may be on their way.
         records: Number of rows.
-        size: Their bytes.
+        size: Their bytes, and those of their addenda.
+        has_addenda: Whether addenda to be sent are, or were, in the file.
     """
 
     place: Place
@@ -94,6 +150,7 @@ class SpoolFile:
     claimed: int
     records: int
     size: int
+    has_addenda: bool = False
 
     @classmethod
     def load(cls, db: sqlite3.Connection) -> "SpoolFile":
@@ -103,6 +160,10 @@ class SpoolFile:
             records, size = db.execute(
                 "SELECT count(*), coalesce(sum(length(data)), 0) FROM entry"
             ).fetchone()
+            addenda, beside = db.execute(
+                "SELECT count(*), coalesce(sum(length(data)), 0) FROM addendum WHERE position > 0"
+            ).fetchone()
+            of_calls = db.execute("SELECT count(*) FROM addendum WHERE call > 0").fetchone()[0]
         except UNREADABLE as error:
             if isinstance(error, sqlite3.Error) and is_fatal(error):
                 raise  # the writer must know
@@ -116,13 +177,19 @@ class SpoolFile:
                 raise DatabaseError("the spool is damaged: its state is of other types")
         if not (base >= 0 and 0 <= claimed <= records):
             raise DatabaseError("the spool is damaged: its state contradicts itself")
-        return cls(place, base, claimed, records, size)
+        return cls(place, base, claimed, records, size + beside, bool(addenda + of_calls))
 
     @classmethod
     def resume(cls, db: sqlite3.Connection) -> "SpoolFile":
         """As ``load``, in a new process: the calls of the last one are over, and nobody saw how."""
         try:
-            db.execute("INSERT INTO entry (data) SELECT data FROM underway ORDER BY call")
+            for call, data in db.execute(
+                "SELECT call, data FROM underway ORDER BY call"
+            ).fetchall():
+                position = db.execute("INSERT INTO entry (data) VALUES (?)", (data,)).lastrowid
+                db.execute(
+                    "UPDATE addendum SET position = ?, call = NULL WHERE call = ?", (position, call)
+                )
             db.execute("DELETE FROM underway")
         except UNREADABLE as error:
             if isinstance(error, sqlite3.Error) and is_fatal(error):
@@ -143,9 +210,9 @@ class SpoolFile:
         row = db.execute("SELECT data FROM entry ORDER BY position DESC LIMIT 1").fetchone()
         known = set(going_on)
         found = [call for (call,) in db.execute("SELECT call FROM underway")]
-        db.executemany(
-            "DELETE FROM underway WHERE call = ?", [(call,) for call in found if call not in known]
-        )
+        over = [(call,) for call in found if call not in known]
+        db.executemany("DELETE FROM underway WHERE call = ?", over)
+        db.executemany("DELETE FROM addendum WHERE call = ?", over)
         return file, last is not None and row is not None and row[0] == last
 
     @property
@@ -171,15 +238,50 @@ class SpoolFile:
             db.executemany(
                 "INSERT INTO entry (data) VALUES (?)", [(entry,) for entry in change.entries]
             )
-        if change.ended:
+        if change.addenda:
+            (last,) = db.execute("SELECT max(position) FROM entry").fetchone()
+            first = last - len(change.entries) + 1
             db.executemany(
-                "DELETE FROM underway WHERE call = ?", [(call,) for call in change.ended]
+                "INSERT INTO addendum (position, data) VALUES (?, ?)",
+                [(first + number, data) for number, data in change.addenda],
             )
+        if change.of_calls:
+            db.executemany("INSERT INTO addendum (call, data) VALUES (?, ?)", change.of_calls)
+        if change.kept:
+            db.executemany(
+                "INSERT INTO kept VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE"
+                " SET record = excluded.record, pointer = excluded.pointer",
+                change.kept,
+            )
+        if change.ended:
+            ended = [(call,) for call in change.ended]
+            db.executemany("DELETE FROM underway WHERE call = ?", ended)
+            if self.has_addenda:
+                _wipe(db)
+                db.executemany("DELETE FROM addendum WHERE call = ?", ended)
 
     def changed(self, change: Change) -> None:
         """See ``change``."""
         self.records += len(change.entries)
         self.size += sum(map(len, change.entries))
+        if change.addenda or change.of_calls:
+            self.size += sum(len(data) for _, data in change.addenda)
+            self.has_addenda = True
+
+    def claimable(self, most: int, db: sqlite3.Connection) -> int:
+        """How many of the oldest rows, one at least, have addenda of SENT_AT_ONCE bytes at most."""
+        room, count = SENT_AT_ONCE, 0
+        rows = db.execute(
+            "SELECT (SELECT coalesce(sum(length(data)), 0) FROM addendum"
+            " WHERE position = entry.position) FROM entry ORDER BY position LIMIT ?",
+            (most,),
+        )
+        for (size,) in rows:
+            room -= size
+            if room < 0 and count:
+                break
+            count += 1
+        return count
 
     def claim(self, count: int, db: sqlite3.Connection) -> None:
         """Notes that the oldest rows may be on their way from now on."""
@@ -191,21 +293,44 @@ class SpoolFile:
             "SELECT position, data FROM entry ORDER BY position LIMIT ?", (count,)
         ).fetchall()
 
+    def addenda_of(
+        self, rows: Sequence[tuple[int, bytes]], db: sqlite3.Connection
+    ) -> dict[int, list[bytes]]:
+        """The addenda to be sent with rows of ``oldest``, by the number of the row there."""
+        numbers = {position: number for number, (position, _) in enumerate(rows)}
+        found: dict[int, list[bytes]] = {}
+        for position, data in db.execute(
+            "SELECT position, data FROM addendum WHERE position BETWEEN ? AND ? ORDER BY number",
+            (rows[0][0], rows[-1][0]),
+        ):
+            found.setdefault(numbers[position], []).append(data)
+        return found
+
     def delete(self, count: int, db: sqlite3.Connection) -> int:
-        """Forgets the oldest rows, which the log has; returns their bytes."""
+        """Forgets the oldest rows, which the log has; returns their bytes, with their addenda."""
         rows = db.execute(
             "SELECT position, length(data) FROM entry ORDER BY position LIMIT ?", (count,)
         ).fetchall()
         if len(rows) != count:
             raise AssertionError("the log has more than the spool held")
         db.execute("DELETE FROM entry WHERE position <= ?", (rows[-1][0],))
+        beside = 0
+        if self.has_addenda:
+            _wipe(db)
+            found = db.execute(
+                "SELECT coalesce(sum(length(data)), 0) FROM addendum"
+                " WHERE position BETWEEN 1 AND ?",
+                (rows[-1][0],),
+            )
+            beside = int(found.fetchone()[0])
+            db.execute("DELETE FROM addendum WHERE position BETWEEN 1 AND ?", (rows[-1][0],))
         done = db.execute(
             "UPDATE state SET base = base + ?, claimed = claimed - ? WHERE base = ?",
             (count, count, self.base),
         )
         if done.rowcount != 1:
             raise AssertionError("the spool's base has moved")
-        return sum(size for _, size in rows)
+        return sum(int(size) for _, size in rows) + beside
 
     def deleted(self, count: int, size: int) -> None:
         """See ``delete``."""
@@ -214,14 +339,21 @@ class SpoolFile:
         self.records -= count
         self.size -= size
 
-    def refuse(self, position: int, reason: str, db: sqlite3.Connection) -> None:
-        """Puts a record aside that the log will never take."""
+    def refuse(self, position: int, reason: str, db: sqlite3.Connection) -> int:
+        """Puts a record aside that the log will never take; returns its bytes, addenda included."""
+        (size,) = db.execute(
+            "SELECT length(data) + (SELECT coalesce(sum(length(data)), 0) FROM addendum"
+            " WHERE position = entry.position) FROM entry WHERE position = ?",
+            (position,),
+        ).fetchone()
         db.execute(
             "INSERT INTO refused SELECT position, data, ? FROM entry WHERE position = ?",
             (reason, position),
         )
         db.execute("DELETE FROM entry WHERE position = ?", (position,))
+        db.execute("UPDATE addendum SET position = -position WHERE position = ?", (position,))
         db.execute("UPDATE state SET claimed = claimed - 1")
+        return int(size)
 
     def put_aside(self, db: sqlite3.Connection) -> int:
         """Counts the records that were put aside."""
@@ -233,6 +365,33 @@ class SpoolFile:
         self.claimed -= 1
         self.records -= 1
         self.size -= size
+
+    def erase(
+        self, digests: Sequence[str], entries: Sequence[bytes], db: sqlite3.Connection
+    ) -> int:
+        """Erases addenda that are kept here, and adds the records that say so; how many it were."""
+        _wipe(db)
+        done = db.executemany("DELETE FROM kept WHERE digest = ?", [(one,) for one in digests])
+        if done.rowcount:
+            self.change(Change(entries), db)
+        return int(done.rowcount)
+
+
+def list_kept(db: sqlite3.Connection) -> list[KeptAddendum]:
+    """What is kept, in the order in which it came."""
+    rows = db.execute("SELECT digest, record, pointer, length(data) FROM kept ORDER BY rowid")
+    return [KeptAddendum(*row) for row in rows]
+
+
+def read_kept(digest: str, db: sqlite3.Connection) -> bytes | None:
+    """An addendum that is kept; None if it is not."""
+    row = db.execute("SELECT data FROM kept WHERE digest = ?", (digest,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _wipe(db: sqlite3.Connection) -> None:
+    """Has what is deleted from now on overwritten in the file."""
+    db.execute("PRAGMA secure_delete=1")
 
 
 @dataclass(slots=True)

@@ -9,13 +9,21 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from muniment.errors import SpoolFull
-from muniment.gateway.spoolfile import APPLICATION_ID, MIGRATIONS, Change, SpareRoom, SpoolFile
+from muniment.gateway.spoolfile import (
+    APPLICATION_ID,
+    MIGRATIONS,
+    Change,
+    Kept,
+    SpareRoom,
+    SpoolFile,
+)
+from muniment.gateway.withholding import NO_ADDENDA, Addenda
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, Writer
 from muniment.tlog.encoding import MunimentError
 
@@ -33,12 +41,32 @@ _Inode: TypeAlias = tuple[int, int] | None
 
 @dataclass(frozen=True, slots=True)
 class _Put:
-    """What one caller has to write."""
+    """What one caller has to write; ``addenda`` of a call that begins are at number 0."""
 
     done: "asyncio.Future[None]"
     entries: Sequence[bytes] = ()
     begun: tuple[int, bytes] | None = None
     ended: int | None = None
+    addenda: Addenda = field(default_factory=lambda: NO_ADDENDA)
+    kept: Sequence[Kept] = ()
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether something is to begin that may as well not: it does not need the spare room."""
+        return self.begun is not None or (bool(self.kept) and not self.entries)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the records, and of their addenda to be sent."""
+        beside = sum(len(data) for _, data in self.of_entries) if self.addenda else 0
+        return sum(map(len, self.entries)) + beside
+
+    @property
+    def of_entries(self) -> list[tuple[int, bytes]]:
+        """The addenda of the records, with the record's number."""
+        if self.begun is not None:
+            return []
+        return [(at, data) for at, several in self.addenda.items() for data in several]
 
 
 class SpoolStore:
@@ -91,15 +119,30 @@ class SpoolStore:
     @property
     def size(self) -> int:
         """Their bytes."""
-        waiting = sum(len(entry) for one in self._waiting for entry in one.entries)
+        waiting = sum(one.size for one in self._waiting)
         return self.file.size + waiting + sum(self.going_on.values())
 
-    async def put(self, entries: Sequence[bytes]) -> None:
-        """Adds records; returns once they are synced, or raises as ``run`` if they cannot be."""
-        await self._take(_Put(_future(), entries))
+    async def put(
+        self, entries: Sequence[bytes], addenda: Addenda = NO_ADDENDA, kept: Sequence[Kept] = ()
+    ) -> None:
+        """Adds records; returns once they are synced, or raises as ``run`` if they cannot be.
 
-    async def begin(self, call: int, unseen: bytes, size: int) -> None:
+        ``addenda`` are sent with them, by their number; ``kept`` stay. Without records it raises as
+        ``begin`` too.
+        """
+        await self._take(_Put(_future(), entries, addenda=addenda, kept=kept))
+
+    async def begin(
+        self,
+        call: int,
+        unseen: bytes,
+        size: int,
+        addenda: Sequence[bytes] = (),
+        kept: Sequence[Kept] = (),
+    ) -> None:
         """Sets bytes aside for the outcome of a call, which is `unseen` until it ends.
+
+        ``addenda`` are sent with that one; ``kept`` stay.
 
         Raises:
             SpoolFull: If the disk is full.
@@ -107,14 +150,18 @@ class SpoolStore:
         """
         self.going_on[call] = size
         try:
-            await self._take(_Put(_future(), begun=(call, unseen)))
+            own = {0: addenda} if addenda else NO_ADDENDA
+            await self._take(_Put(_future(), begun=(call, unseen), addenda=own, kept=kept))
         except BaseException:
             self.forget(call)
             raise
 
-    async def end(self, call: int, outcome: bytes) -> None:
-        """Adds the outcome of a call; returns once it is synced."""
-        await self._take(_Put(_future(), [outcome], ended=call))
+    async def end(
+        self, call: int, outcome: bytes, addenda: Sequence[bytes] = (), kept: Sequence[Kept] = ()
+    ) -> None:
+        """Adds the outcome of a call, see ``put``; returns once it is synced."""
+        own = {0: addenda} if addenda else NO_ADDENDA
+        await self._take(_Put(_future(), [outcome], ended=call, addenda=own, kept=kept))
 
     def forget(self, call: int) -> None:
         """Ends a call without an outcome, soon."""
@@ -127,6 +174,18 @@ class SpoolStore:
         if self._writer is None:
             raise FatalDatabaseError(f"{self.path}: cannot be opened again: {self.failure}")
         return await self._writer.run(work, synced=synced)
+
+    async def wipe(self) -> None:
+        """Has what was deleted disappear from the write-ahead log, too.
+
+        Raises:
+            DatabaseError: If another program reads the file: then it may be in the log still.
+        """
+        if self._writer is not None and not await self._writer.truncate_log():
+            raise DatabaseError(
+                f"{self.path}: another program reads it; what was erased may still "
+                "be in its write-ahead log"
+            )
 
     def check_there(self) -> None:
         """Checks that what is written is where the next process to open the spool looks for it.
@@ -176,12 +235,12 @@ class SpoolStore:
         """Writes what waits, in one transaction for all of it, until nothing waits."""
         while self._waiting:
             taken, self._waiting = self._waiting, []
-            if any(one.begun for one in taken):
+            if any(one.is_beginning for one in taken):
                 try:
                     await self._check_disk()
                 except Exception as error:  # noqa: BLE001 - each caller gets it
-                    _settle([one for one in taken if one.begun], error)
-                    taken = [one for one in taken if not one.begun]
+                    _settle([one for one in taken if one.is_beginning], error)
+                    taken = [one for one in taken if not one.is_beginning]
             if taken:
                 await self._write(taken)
 
@@ -215,7 +274,7 @@ class SpoolStore:
 
     async def _apply(self, change: Change) -> None:
         """Runs the transaction; for records it waits until another program unlocks the file."""
-        work, synced = partial(self.file.change, change), bool(change.entries)
+        work, synced = partial(self.file.change, change), bool(change.entries or change.kept)
         for _ in range(_LOCKED_ATTEMPTS if change.entries else 1):
             try:
                 return await self.run(work, synced=synced)
@@ -233,8 +292,8 @@ class SpoolStore:
 
     async def _write_again(self, taken: Sequence[_Put], error: Exception) -> None:
         """Writes what has happened into the room that was set aside, the disk being full."""
-        _settle([one for one in taken if one.begun], error)
-        happened = [one for one in taken if not one.begun]
+        _settle([one for one in taken if one.is_beginning], error)
+        happened = [one for one in taken if not one.is_beginning]
         try:
             if any(one.entries for one in happened):
                 self._spare.spend()
@@ -284,11 +343,24 @@ def _future() -> "asyncio.Future[None]":
 
 
 def _change(taken: Sequence[_Put]) -> Change:
-    return Change(
-        [entry for one in taken for entry in one.entries],
-        [one.begun for one in taken if one.begun is not None],
-        [one.ended for one in taken if one.ended is not None],
-    )
+    entries = [entry for one in taken for entry in one.entries]
+    begun = [one.begun for one in taken if one.begun is not None]
+    ended = [one.ended for one in taken if one.ended is not None]
+    if not any(one.addenda or one.kept for one in taken):
+        return Change(entries, begun, ended)
+    addenda: list[tuple[int, bytes]] = []
+    before = 0
+    for one in taken:
+        addenda += [(before + at, data) for at, data in one.of_entries]
+        before += len(one.entries)
+    of_calls = [
+        (one.begun[0], data)
+        for one in taken
+        if one.begun is not None
+        for data in one.addenda.get(0, ())
+    ]
+    kept = [addendum for one in taken for addendum in one.kept]
+    return Change(entries, begun, ended, addenda, of_calls, kept)
 
 
 def _settle(taken: Sequence[_Put], error: Exception | None = None) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from muniment.errors import MunimentError, NotPublished
 from muniment.gateway.receipts import Receipt
+from muniment.gateway.withholding import NO_ADDENDA, Addenda
+from muniment.records.batchbody import MAX_ADDENDA, MAX_ADDENDA_BYTES
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +26,7 @@ class Submission:
     published: bool
     future: asyncio.Future[list[Receipt]]
     passage: Passage = field(default_factory=Passage)
+    addenda: Addenda = field(default_factory=lambda: NO_ADDENDA)
     receipts: list[Receipt] = field(default_factory=list[Receipt])
     unpublished: str = ""
     missing: int = field(init=False)
@@ -75,6 +78,15 @@ class Piece:
         """The records' bytes."""
         return self.submission.entries[self.start : self.stop]
 
+    @property
+    def addenda(self) -> list[tuple[int, bytes]]:
+        """The addenda of the records, each with its record's number in the piece."""
+        found = self.submission.addenda
+        if not found:
+            return []
+        numbers = range(self.start, self.stop)
+        return [(at - self.start, one) for at in numbers for one in found.get(at, ())]
+
 
 class Queue:
     """Pieces in the order in which their records will be logged, and how many records and bytes."""
@@ -108,11 +120,13 @@ class Queue:
     def take(self, most: int, room: int) -> list[Piece]:
         """Takes the next batch's pieces; none when all of their callers have gone.
 
-        They hold ``most`` records at the most, and ``room`` bytes, framing included. Records of one
-        call stay together unless they do not fit into a batch at all.
+        They hold ``most`` records at the most, and ``room`` bytes, framing included; and as many
+        addenda as a body may have. Records of one call stay together unless they do not fit into a
+        batch at all.
         """
         pieces: list[Piece] = []
         left = most
+        beside, number = MAX_ADDENDA_BYTES, MAX_ADDENDA
         while self._pieces and left:
             piece = self._pieces.popleft()
             self._count(piece, -1)
@@ -121,12 +135,16 @@ class Queue:
             if pieces and left < len(piece) <= most:
                 self.put_back([piece])
                 break
-            entries = piece.submission.entries
+            entries, addenda = piece.submission.entries, piece.submission.addenda
             stop = min(piece.stop, piece.start + left)
             for at in range(piece.start, stop):
                 room -= len(entries[at]) + 2
+                if addenda:
+                    own = addenda.get(at, ())
+                    beside -= sum(len(one) + 4 for one in own)
+                    number -= len(own)
                 # A record too large for any batch goes alone, for the log to refuse.
-                if room < 0 and (pieces or at > piece.start):
+                if (room < 0 or beside < 0 or number < 0) and (pieces or at > piece.start):
                     stop = at
                     break
             if stop > piece.start:
@@ -141,3 +159,5 @@ class Queue:
     def _count(self, piece: Piece, sign: int) -> None:
         self.records += sign * len(piece)
         self.size += sign * sum(map(len, piece.entries))
+        if piece.submission.addenda:
+            self.size += sign * sum(len(one) for _, one in piece.addenda)

@@ -1,21 +1,69 @@
-"""What a gateway withholds from the log, with nonces that nobody can guess or make again."""
+"""What a gateway withholds from the log, with nonces that nobody can guess or make again.
+
+The nonces are in the addenda and nowhere else: whoever deletes an addendum has erased it.
+"""
 
 import secrets
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from muniment.records.addenda import Withheld, take_out
+from msgspec.structs import replace
+
+from muniment.records.addenda import (
+    ARGUMENTS,
+    SIGNED,
+    Patterns,
+    Withheld,
+    copied_json,
+    named_digests,
+    read_addendum,
+    take_out,
+)
+from muniment.records.batchbody import MAX_ADDENDA_BYTES
+from muniment.records.canonical import parse_json
+from muniment.records.codec import RecordError, parse_record
 from muniment.records.commitments import NONCE_SIZE
 from muniment.records.kinds import Decision
+from muniment.records.preparation import Preparer, RecordInput
+from muniment.records.submission import decision_of_evaluation
+from muniment.tlog.encoding import FormatError
 
 WITHHELD_AS_A_RULE: Final = ("/request/context", "/request/*/properties", "/response/context")
 """Patterns for what AuthZEN leaves open, which is where personal data is."""
 
+RESULT: Final = "/outputs/result"
+"""Where the outcome of a governed call has the commitment to its result."""
+
+KEPT_AS_A_RULE: Final = (*WITHHELD_AS_A_RULE, RESULT)
+"""What a gateway withholds that is told to, and not what: results of governed calls included."""
+
+MAX_INPUT: Final = MAX_ADDENDA_BYTES + 1024 * 1024
+"""Most bytes of one decision as JSON text, what is withheld included."""
+
+Keep: TypeAlias = Literal["log", "gateway"]
+"""Who keeps addenda: the log, to which they travel with the records, or the gateway's spool."""
+
+Addenda: TypeAlias = Mapping[int, Sequence[bytes]]
+"""Addenda of some records, by the number of the record from 0; most have none."""
+
+NO_ADDENDA: Final[Addenda] = MappingProxyType({})
+
+
+_ARGUMENTS: Final = Patterns([ARGUMENTS])
+
+
+class Prepared(NamedTuple):
+    """Records as they are logged, and their addenda."""
+
+    entries: list[bytes]
+    addenda: Addenda = NO_ADDENDA
+
 
 def withhold(decision: Decision, patterns: Iterable[str] = WITHHELD_AS_A_RULE) -> Withheld:
     """Takes members out of a decision; withhold first, then sign, submit or prove.
-
-    The nonces are in the addenda and nowhere else: whoever deletes an addendum has erased it.
 
     Args:
         decision: The decision; it may withhold members already.
@@ -28,4 +76,158 @@ def withhold(decision: Decision, patterns: Iterable[str] = WITHHELD_AS_A_RULE) -
             list; if the decision is signed, or a value has no canonical JSON or is longer than
             16 MiB. Names the pattern or pointer.
     """
-    return take_out(decision, patterns, lambda _pointer: secrets.token_hex(NONCE_SIZE))
+    return take_out(decision, patterns, new_nonce)
+
+
+def new_nonce(_pointer: str = "") -> str:
+    """A random nonce."""
+    return secrets.token_hex(NONCE_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class Withholding:
+    """What one gateway withholds, and who keeps it. Make one with ``of``."""
+
+    keep: Keep
+    patterns: Patterns
+    keeps_arguments: bool
+    """Whether governed calls have their arguments in the decision, withheld as a whole."""
+    keeps_results: bool
+
+    @classmethod
+    def of(cls, patterns: Iterable[str] | None, keep: Keep | None) -> "Withholding | None":
+        """Reads a gateway's options; None when neither is given.
+
+        Raises:
+            FormatError: If a pattern is not valid.
+            ValueError, TypeError: If ``keep`` is something else, or the patterns are one text.
+        """
+        if patterns is None and keep is None:
+            return None
+        if keep not in (None, "log", "gateway"):
+            raise ValueError(f"keep: expected 'log' or 'gateway', got {keep!a}")
+        if isinstance(patterns, str):
+            raise TypeError("withhold: expected several patterns, got one text")
+        given = KEPT_AS_A_RULE if patterns is None else tuple(patterns)
+        found = Patterns(one for one in given if one != RESULT)
+        return cls(keep or "log", found, found.cover(ARGUMENTS), RESULT in given)
+
+    def take(self, record: RecordInput) -> tuple[RecordInput, list[bytes]]:
+        """Takes out of a decision what is withheld; other records stay.
+
+        Raises:
+            FormatError: As ``withhold``, or if the record is text and no JSON.
+        """
+        if isinstance(record, Decision):
+            members = {
+                "request": copied_json(record.request),
+                "response": copied_json(record.response),
+                "addenda": record.addenda,
+                "kept": record.kept,
+            }
+            addenda = self._take_out(members)
+            if not addenda:
+                return record, []
+            if record.signatures is not None:
+                raise FormatError(SIGNED)
+            return replace(record, **members), [*addenda.values()]
+        if not isinstance(record, str | bytes | Mapping):
+            return record, []
+        members = _members(record)
+        if members.get("kind") != "decision":
+            return record, []
+        addenda = self._take_out(members)
+        if not addenda:
+            return record, []
+        if members.get("signatures") is not None:
+            raise FormatError(SIGNED)
+        return members, [*addenda.values()]
+
+    def take_call(self, members: dict[str, Any], nonce: str) -> list[bytes]:
+        """As ``take``, of the JSON of a governed call's decision, in place.
+
+        Its arguments have an addendum of their own, with this nonce, which the outcome names, too.
+        """
+        arguments = _ARGUMENTS.take_out(members, lambda _: nonce) if self.keeps_arguments else {}
+        addenda = [*arguments.values(), *self._take_out(members, arguments).values()]
+        if not members["addenda"]:
+            del members["addenda"]
+        return addenda
+
+    def _take_out(
+        self, members: dict[str, Any], before: Mapping[str, bytes] = MappingProxyType({})
+    ) -> dict[str, bytes]:
+        """As ``Patterns.take_out``; notes that the log keeps the addenda if it gets all of them."""
+        addenda = self.patterns.take_out(members, new_nonce)
+        named = (members["addenda"] or {}).values()
+        if self.keep == "log" and named and all(one in addenda or one in before for one in named):
+            members["kept"] = "log"
+        return addenda
+
+
+def prepare(
+    preparer: Preparer,
+    withholding: Withholding | None,
+    records: Iterable[RecordInput],
+    given: Iterable[bytes] = (),
+) -> Prepared:
+    """Completes and checks records, without what is withheld; ``given`` are addenda besides that.
+
+    Raises:
+        RecordError: For the first record that is none, or of which too much is withheld.
+        FormatError: If a given addendum is none, or no record names it; with its number.
+    """
+    found: dict[int, list[bytes]] = {}
+    if withholding is not None:
+        records = list(records)
+        for number, record in enumerate(records):
+            try:
+                records[number], addenda = withholding.take(record)
+            except FormatError as error:
+                raise RecordError(number, str(error)) from None
+            if addenda:
+                found[number] = addenda
+    entries = preparer.prepare(records)
+    if given := list(given):
+        _assign(entries, given, found)
+    for number, addenda in found.items():
+        if sum(len(one) + 4 for one in addenda) > MAX_ADDENDA_BYTES:
+            raise RecordError(
+                number, f"withholds more than {MAX_ADDENDA_BYTES} bytes, which no batch can bring"
+            )
+    return Prepared(entries, found or NO_ADDENDA)
+
+
+def _assign(
+    entries: Sequence[bytes], given: Iterable[bytes], found: dict[int, list[bytes]]
+) -> None:
+    """Finds for addenda the records that name them."""
+    names: dict[str, int] = {}
+    for number, entry in enumerate(entries):
+        for digest in named_digests(parse_record(entry)).values():
+            names.setdefault(digest, number)
+    for number, addendum in enumerate(given):
+        read_addendum(addendum, f"addendum {number}")
+        digest = sha256(addendum).hexdigest()
+        if digest not in names:
+            raise FormatError(f"addendum {number}: no record names {digest}")
+        found.setdefault(names[digest], []).append(addendum)
+
+
+def _members(record: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
+    """The members of a record, a decision's request and response as copies."""
+    if isinstance(record, Mapping):
+        members = dict(record)
+    else:
+        data = record.encode() if isinstance(record, str) else record
+        members = parse_json(data, "record", most=MAX_INPUT)
+        if not isinstance(members, dict):
+            return {}
+    if "kind" not in members:
+        try:
+            members = decision_of_evaluation(members)
+        except FormatError:
+            return {}  # for the preparer to explain
+    for name in ("request", "response"):
+        members[name] = copied_json(members.get(name))
+    return members

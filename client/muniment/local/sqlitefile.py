@@ -303,6 +303,27 @@ class Writer:
             raise self._break(error) from error
         return result
 
+    async def truncate_log(self) -> bool:
+        """Moves the write-ahead log into the file and cuts it off, so that no old page is in it.
+
+        Says whether it could: not while another program reads the file.
+
+        Raises:
+            FatalDatabaseError: On an I/O error, and always after one.
+        """
+        return await self._thread.run(self._truncate)
+
+    def _truncate(self) -> bool:
+        if self._broken is not None:
+            raise type(self._broken)(f"unusable since: {self._broken}")
+        try:
+            (busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.Error as error:
+            if is_fatal(error):
+                raise self._break(error) from error
+            return False
+        return not busy
+
     async def lengthen_log(self) -> None:
         """Gives the write-ahead log its length: as many pages as it takes until a checkpoint.
 

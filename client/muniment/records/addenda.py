@@ -12,7 +12,7 @@ the run, the artifact. Without these no lineage could be traced, and no permit v
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +29,9 @@ MAX_ADDENDUM: Final = 16 * 1024 * 1024
 
 ARGUMENTS: Final = "/request/context/arguments"
 """Where a decision on a call has the call's arguments."""
+
+SIGNED: Final = "signatures: made over what would be withheld; withhold first, then sign"
+"""Why a signed decision cannot withhold more."""
 
 _ABSENT: Final = object()
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -91,33 +94,89 @@ def take_out(decision: Decision, patterns: Iterable[str], nonce: Callable[[str],
             list; if the decision is signed, or a value has no canonical JSON or is longer than
             MAX_ADDENDUM bytes. Names the pattern or pointer.
     """
-    if decision.signatures is not None:
-        raise FormatError("signatures: made over what would be withheld; withhold first, then sign")
     members: dict[str, Any] = {
-        "request": _copy(decision.request),
-        "response": _copy(decision.response),
+        "request": copied_json(decision.request),
+        "response": copied_json(decision.response),
+        "addenda": decision.addenda,
     }
-    digests, addenda = dict(decision.addenda or {}), dict[str, bytes]()
-    wanted = sorted(((_tokens(pattern), pattern) for pattern in patterns), key=_depth)
-    for tokens, pattern in wanted:
-        if "*" not in tokens:
-            _check_may_withhold(tokens, pattern)
-        for found in [*_matches(members, tokens, ())]:
-            pointer = "".join(f"/{escape_token(token)}" for token in found)
-            parent = _member(members, found[:-1])
-            if not isinstance(parent, dict):
+    addenda = Patterns(patterns).take_out(members, nonce)
+    if addenda and decision.signatures is not None:
+        raise FormatError(SIGNED)
+    logged = replace(decision, **members)
+    check_addenda(logged)
+    return Withheld(logged, addenda)
+
+
+class Patterns:
+    """Patterns of what to withhold, see `take_out`; FormatError if one is not valid."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._wanted = sorted(((_tokens(pattern), pattern) for pattern in patterns), key=_depth)
+        for tokens, pattern in self._wanted:
+            if "*" not in tokens:
+                _check_may_withhold(tokens, pattern)
+
+    def cover(self, pointer: str) -> bool:
+        """Whether a member, and with it all that is in it, is withheld wherever it is there."""
+        tokens = _tokens(pointer)
+        return any(
+            len(pattern) <= len(tokens)
+            and tokens[: len(pattern)] not in _KEPT
+            and all(one in ("*", name) for one, name in zip(pattern, tokens, strict=False))
+            for pattern, _ in self._wanted
+        )
+
+    def pop(self, members: Any, withheld: Iterable[str] = ()) -> Iterator[tuple[_Tokens, Any]]:
+        """Takes what is to be withheld out of the JSON of a decision, in place.
+
+        ``members`` has a `request` and a `response`: dictionaries and lists of the caller's own. Of
+        a member with ``withheld`` pointers in it the others are taken one by one. Gives the names
+        on the way to each member, and the value; of an element of a list null is left.
+        """
+        withheld = list(withheld)
+        for tokens, _ in self._wanted:
+            for found in [*_matches(members, tokens, ())]:
+                for at in _without_withheld(members, found, withheld):
+                    parent, value = _member(members, at[:-1]), _member(members, at)
+                    if isinstance(parent, dict):
+                        del parent[at[-1]]
+                    else:
+                        parent[int(at[-1])] = None
+                    yield at, value
+
+    def take_out(self, members: dict[str, Any], nonce: Callable[[str], str]) -> dict[str, bytes]:
+        """As `pop`, for a decision: puts the digests into its `addenda`, and returns the addenda.
+
+        Raises:
+            FormatError: As the function `take_out`.
+        """
+        digests, addenda = dict(members.get("addenda") or {}), dict[str, bytes]()
+        for at, value in self.pop(members, digests):
+            pointer = pointer_of(at)
+            if not isinstance(_member(members, at[:-1]), dict):
                 raise FormatError(f"{pointer}: an element of a list; withhold the whole list")
             try:
-                data = addendum(nonce(pointer), parent[found[-1]])
+                data = addendum(nonce(pointer), value)
             except FormatError as error:
                 raise FormatError(f"{pointer}: {error}") from None
             read_addendum(data, pointer)  # whoever is given it has to be able to
-            del parent[found[-1]]
             digest = sha256(data).hexdigest()
             digests[pointer], addenda[digest] = digest, data
-    logged = replace(decision, **members, addenda=digests or None)
-    check_addenda(logged)
-    return Withheld(logged, addenda)
+        members["addenda"] = digests or None
+        return addenda
+
+
+def _without_withheld(members: Any, found: _Tokens, withheld: Sequence[str]) -> list[_Tokens]:
+    """A member that is to be withheld; its members, if something in it is withheld already."""
+    inside = f"{pointer_of(found)}/"
+    if not any(pointer.startswith(inside) for pointer in withheld):
+        return [found]
+    value = _member(members, found)
+    names: Iterable[str] = value if isinstance(value, dict) else map(str, range(_length(value)))
+    parts: list[_Tokens] = []
+    for name in names:
+        parts += _without_withheld(members, (*found, name), withheld)
+    return parts
 
 
 def disclose(decision: Decision, addenda: Iterable[bytes]) -> Disclosure:
@@ -135,7 +194,7 @@ def disclose(decision: Decision, addenda: Iterable[bytes]) -> Disclosure:
     """
     check_addenda(decision)
     pointers = {digest: pointer for pointer, digest in (decision.addenda or {}).items()}
-    members = {"request": _copy(decision.request), "response": _copy(decision.response)}
+    members = {"request": copied_json(decision.request), "response": copied_json(decision.response)}
     disclosed: dict[str, Any] = {}
     for number, data in enumerate(addenda):
         digest = sha256(data).hexdigest()
@@ -238,6 +297,11 @@ def _tokens(pointer: str, where: str = "") -> _Tokens:
     )
 
 
+def pointer_of(tokens: Iterable[str]) -> str:
+    """The JSON pointer to a member of a member of …, by their names."""
+    return "".join(f"/{escape_token(token)}" for token in tokens)
+
+
 def escape_token(token: str) -> str:
     """A member's name as a token of a JSON pointer."""
     return token.replace("~", "~0").replace("/", "~1")
@@ -288,10 +352,10 @@ def _child(value: Any, token: str) -> Any:
     return _ABSENT
 
 
-def _copy(value: Any) -> Any:
-    """A copy of JSON in which members may be taken out and put back."""
+def copied_json(value: Any) -> Any:
+    """A copy of JSON in which members may be taken out and put back; tuples become lists."""
     if isinstance(value, Mapping):
-        return {name: _copy(item) for name, item in value.items()}
+        return {name: copied_json(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_copy(item) for item in value]
+        return [copied_json(item) for item in value]
     return value

@@ -19,7 +19,12 @@ def commitment(nonce: str, value: Any) -> str:
 
     Raises FormatError if the value has no canonical JSON.
     """
-    return f"sha256:{sha256(addendum(nonce, value)).hexdigest()}"
+    return commitment_of(addendum(nonce, value))
+
+
+def commitment_of(data: bytes) -> str:
+    """The digest (``sha256:…``) of an addendum."""
+    return f"sha256:{sha256(data).hexdigest()}"
 
 
 def addendum(nonce: str, value: Any) -> bytes:

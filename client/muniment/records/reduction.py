@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from msgspec import ValidationError, convert
 
+from muniment.records.addenda import Patterns, copied_json
 from muniment.records.canonical import (
     MAX_DEPTH,
     MAX_SAFE_INTEGER,
@@ -62,7 +63,11 @@ _OWN: Final = frozenset(
 
 
 def reduce_decision(
-    members: Mapping[str, Any], id_: str, codes: tuple[DenialCode, ...], commit: Commit | None
+    members: Mapping[str, Any],
+    id_: str,
+    codes: tuple[DenialCode, ...],
+    commit: Commit | None,
+    private: Patterns | None = None,
 ) -> dict[str, Any]:
     """Makes a decision of false of one that cannot be recorded as it is.
 
@@ -74,8 +79,15 @@ def reduce_decision(
         id_: The id of the record; `record_id` tells it of the members.
         codes: Why it is false.
         commit: Makes the commitments; None for none, where no salt is kept.
+        private: What is left out even if it fits.
     """
     reducer = _Reducer(commit)
+    if private is not None:
+        members = dict(members)
+        for name in ("request", "response"):
+            members[name] = copied_json(members.get(name))
+        for at, value in private.pop(members):
+            reducer.note_private(at, value)
     reduced: dict[str, Any] = {
         "kind": "decision",
         "id": id_,
@@ -154,6 +166,14 @@ class _Reducer:
             kind = type(value).__name__
             note = {"type": kind if _ID.fullmatch(kind) else "object"}
         self.notes[path] = note
+
+    def note_private(self, at: tuple[str, ...], value: Any) -> None:
+        """Notes what is left out because not everybody may see it; the first MOST_NOTES of it."""
+        if len(self.notes) < MOST_NOTES:
+            path = ""
+            for name in at:
+                path = _step(path, name)
+            self.note(path, value)
 
     def _members(self, path: str, value: Any) -> dict[str, Any]:
         """The members of an object; none, with a note, of something else."""
