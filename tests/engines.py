@@ -92,8 +92,7 @@ class Engine:
     def start(self) -> None:
         """Starts it and waits until it serves.
 
-        Raises:
-            EngineError: it ends, or does not serve in time.
+        Raises EngineError if it ends, or does not serve in time.
         """
         for _ in range(1 if self.ports else STARTS):
             ports = self.ports

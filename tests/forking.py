@@ -47,8 +47,7 @@ class Forked:
     def wait(self, timeout: float | None = None) -> int:
         """Waits for its end; the exit code.
 
-        Raises:
-            subprocess.TimeoutExpired: it still runs after so many seconds.
+        Raises subprocess.TimeoutExpired if it still runs after so many seconds.
         """
         if not self._reading.acquire(timeout=-1 if timeout is None else timeout):
             raise subprocess.TimeoutExpired(self.args, timeout or 0)

@@ -272,22 +272,14 @@ class LogConfig:
 
     @property
     def database(self) -> Path:
-        """The SQLite file.
-
-        Raises:
-            ConfigError: The log is a cluster.
-        """
+        """The SQLite file; ConfigError if the log is a cluster."""
         if self.file.database is None:
             raise ConfigError("this is for a log in one file, and the configuration has [cluster]")
         return self.file.database
 
     @property
     def cluster(self) -> ClusterTable:
-        """The cluster.
-
-        Raises:
-            ConfigError: The log is in one file.
-        """
+        """The cluster; ConfigError if the log is in one file."""
         if self.file.cluster is None:
             raise ConfigError("this is for a cluster, and the configuration has no [cluster]")
         return self.file.cluster
@@ -296,8 +288,7 @@ class LogConfig:
 def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
     """Reads log.toml, the key files and the policy that it names.
 
-    Raises:
-        ConfigError: If anything in it cannot be used; names file and key.
+    Raises ConfigError if anything in it cannot be used; names file and key.
     """
     file = load_config(path, LogFile)
     with config_key(path, "origin"):
@@ -331,8 +322,7 @@ def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
 def check_origin(origin: str) -> str:
     """Checks that a log may have this origin, and returns it.
 
-    Raises:
-        FormatError: It is no key name, or would make a checkpoint look like a manifest.
+    Raises FormatError if it is no key name, or would make a checkpoint look like a manifest.
     """
     check_key_name(origin, "origin")
     if origin == HEADER:
@@ -379,8 +369,7 @@ def _gateways(path: Path, file: LogFile) -> dict[str, tuple[Verifier, ...]]:
 def admission_of(path: Path, file: LogFile) -> Admission:
     """Who may submit and read, by a file.
 
-    Raises:
-        ConfigError: If what it says cannot be used; names file and key.
+    Raises ConfigError if what it says cannot be used; names file and key.
     """
     for number, entry in enumerate(file.token):
         with config_key(path, f"token[{number}].producer"):
@@ -409,8 +398,7 @@ def _tokens(path: Path, key: str, entries: list[tuple[str, str, datetime | None]
 def rates_of(path: Path, file: LogFile) -> dict[str, Rates]:
     """What producers may submit, by a file.
 
-    Raises:
-        ConfigError: If what it says contradicts itself; names file and key.
+    Raises ConfigError if what it says contradicts itself; names file and key.
     """
     rates: dict[str, Rates] = {}
     entries: list[tuple[str, str, Rates]] = [

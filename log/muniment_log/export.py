@@ -46,18 +46,13 @@ class Target(Protocol):
         ...
 
     async def get(self, key: str) -> bytes:
-        """A file.
-
-        Raises:
-            LookupError: there is none.
-        """
+        """A file; LookupError if there is none."""
         ...
 
     async def create_many(self, items: Iterable[tuple[str, bytes]]) -> None:
         """Writes files that never change, durably; those that are there must be the same.
 
-        Raises:
-            StorageError: one holds something else, or cannot be written.
+        Raises StorageError if one holds something else, or cannot be written.
         """
         ...
 
@@ -114,10 +109,8 @@ async def carry(
     """Brings the full bundles and tiles of a tree to a target, from where an earlier call got to.
 
     Reads full tiles and bundles only, and the last bundle. Returns the tree's right edge, for its
-    partial tiles.
-
-    Raises:
-        StorageError: the leaves do not make the tree's root, or one of the two is damaged.
+    partial tiles. Raises StorageError if the leaves do not make the tree's root, or one of the two
+    is damaged.
     """
     full = head.size // TILE_WIDTH
     at = max(0, await _complete(target, full) - STEP)

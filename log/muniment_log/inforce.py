@@ -30,8 +30,7 @@ RELOADED: Final = frozenset(
 def reread(now: LogConfig) -> LogConfig:
     """Reads a configuration in force again, and all that it names; blocks.
 
-    Raises:
-        ConfigError: something cannot be used, or has changed that takes a restart; names it.
+    Raises ConfigError if something cannot be used, or has changed that takes a restart; names it.
     """
     reread_file(now.path, now.file, now.signers, use="log", taken=RELOADED)
     return load(now.path, signers=now.signers)
@@ -50,8 +49,7 @@ class Witnesses:
     def __init__(self, config: LogConfig) -> None:
         """Takes what is in force at the start.
 
-        Raises:
-            InputError: a file of `[outgoing]` cannot be used.
+        Raises InputError if a file of `[outgoing]` cannot be used.
         """
         file = config.file
         self.policy = config.policy
@@ -71,10 +69,8 @@ class Witnesses:
     ) -> None:
         """Takes another configuration's policy and connections.
 
-        `use` puts the new ones in the place of the old ones, before those are closed.
-
-        Raises:
-            InputError: a file of `[outgoing]` cannot be used; nothing has changed then.
+        `use` puts the new ones in the place of the old ones, before those are closed. Raises
+        InputError if a file of `[outgoing]` cannot be used; nothing has changed then.
         """
         other = Witnesses(config)
         sizes = {client.url: client.size for client in self.clients}

@@ -28,10 +28,8 @@ def backup(
     """Copies a database into a new file, durably; the name appears when the copy is complete.
 
     A service may be running on the source. `mark` is called with the copy, open for writing, before
-    it is complete; `progress` is told of pages copied and pages in all, from time to time.
-
-    Raises:
-        DatabaseError: If the source cannot be read, or the target exists or cannot be written.
+    it is complete; `progress` is told of pages copied and pages in all, from time to time. Raises
+    DatabaseError if the source cannot be read, or the target exists or cannot be written.
     """
     if target.exists():
         raise DatabaseError(f"{target}: exists already")

@@ -46,8 +46,7 @@ class Address:
     def __init__(self, text: str) -> None:
         """Parses the address.
 
-        Raises:
-            ValueError: If the text is not `host:port` with a port in [0, 65535].
+        Raises ValueError if the text is not `host:port` with a port in [0, 65535].
         """
         match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})", text)
         if match is None or int(match[2]) > 65535:
@@ -71,8 +70,7 @@ class Address:
 def load_config(path: Path, type_: type[_T]) -> _T:
     """Reads a TOML file into a struct; `Path` values come out relative to the file's folder.
 
-    Raises:
-        ConfigError: If the file cannot be read, is not TOML, or does not fit the struct.
+    Raises ConfigError if the file cannot be read, is not TOML, or does not fit the struct.
     """
     data = read_file(path, most=MAX_CONFIG_SIZE)
     try:
@@ -118,8 +116,7 @@ def config_error(path: Path, key: str, message: str) -> NoReturn:
 def read_file(path: Path, *, most: int) -> bytes:
     """Reads a file of at most `most` bytes that a service is configured with.
 
-    Raises:
-        ConfigError: If it cannot be read, is no regular file, or is larger; names it.
+    Raises ConfigError if it cannot be read, is no regular file, or is larger; names it.
     """
     try:
         with open_regular(path) as file:

@@ -20,11 +20,8 @@ from muniment_service.config import ConfigError
 def replace_config(path: Path, text: str, is_meant: Callable[[Path], bool]) -> None:
     """Puts a new configuration in place of the old one.
 
-    `is_meant` loads the file at a path, and says whether it is what was meant.
-
-    Raises:
-        MunimentError: If it cannot be written, does not load, or is not what was meant; the old
-            one stays.
+    `is_meant` loads the file at a path, and says whether it is what was meant. Raises MunimentError
+    if it cannot be written, does not load, or is not what was meant; the old one stays.
     """
     draft = path.with_name(path.name + ".new")
     try:
@@ -49,8 +46,7 @@ def replace_config(path: Path, text: str, is_meant: Callable[[Path], bool]) -> N
 def with_keys(path: Path, change: Callable[[list[str]], Sequence[str]]) -> str:
     """Makes a configuration's text with another list of key files.
 
-    Raises:
-        ConfigError: If the list is not an array on one line.
+    Raises ConfigError if the list is not an array on one line.
     """
     document = read_document(path)
     keys = document.get("keys")
@@ -64,11 +60,7 @@ def with_keys(path: Path, change: Callable[[list[str]], Sequence[str]]) -> str:
 
 
 def read_document(path: Path) -> TOMLDocument:
-    """Reads a configuration with its comments.
-
-    Raises:
-        ConfigError: If it is not TOML.
-    """
+    """Reads a configuration with its comments; ConfigError if it is not TOML."""
     try:
         return tomlkit.parse(path.read_text(encoding="utf-8-sig"))
     except TOMLKitError as error:

@@ -139,17 +139,15 @@ class Request:
     async def body(self, most: int) -> bytes:
         """Reads the body, of at most so many bytes.
 
-        Raises:
-            Problem: 413 when it is larger, 408 when it comes too slowly, 415 when it is encoded,
-                503 when too much is in flight, 400 when it ends early.
+        Raises Problem: 413 when it is larger, 408 when it comes too slowly, 415 when it is encoded,
+        503 when too much is in flight, 400 when it ends early.
         """
         return await self._body.read(most)
 
     def parameters(self, *names: str) -> dict[str, str]:
         """The query's parameters; `names` are all that the resource knows.
 
-        Raises:
-            Problem: 400, on an unknown or repeated parameter.
+        Raises Problem 400 on an unknown or repeated parameter.
         """
         if not self.query:
             return {}

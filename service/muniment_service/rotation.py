@@ -26,8 +26,8 @@ class Record(Protocol):
     def __call__(self, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
         """Records the keys, and calls `commit` inside the transaction, just before it ends.
 
-        Raises:
-            MunimentError: If the database is in use or cannot be changed; or what `commit` raises.
+        Raises MunimentError if the database is in use or cannot be changed; or what `commit`
+        raises.
         """
         ...
 
@@ -48,6 +48,8 @@ class Own:
     ) -> None:
         """Reads them.
 
+        Raises ConfigError if a file cannot be used.
+
         Args:
             config: The configuration file.
             name: The key name.
@@ -56,9 +58,6 @@ class Own:
             passphrase_file: Holds their passphrase; new keys get the same.
             check: Loads a configuration; raises when it cannot be used.
             record: Records keys in the service's database.
-
-        Raises:
-            ConfigError: If a file cannot be used.
         """
         found = read_signers(config, name=name, keys=keys, passphrase_file=passphrase_file, use=use)
         self.vkeys = [signer.vkey for signer in found]
@@ -73,8 +72,7 @@ class Own:
     def add(self, algorithm: Algorithm) -> VKey:
         """Makes another key; the service signs with it, too, from its next start on.
 
-        Raises:
-            MunimentError: If the database is in use, or a file cannot be written or changed.
+        Raises MunimentError if the database is in use, or a file cannot be written or changed.
         """
         if self._is_encrypted and self._passphrase_file is None:
             raise ConfigError(
@@ -96,11 +94,9 @@ class Own:
     def retire(self, key: str) -> VKey:
         """Takes a key out; the service does not sign with it from its next start on.
 
-        The key is a vkey, or the key ID in it: eight hexadecimal digits.
-
-        Raises:
-            MunimentError: If it is not listed, the service would have none left that it needs,
-                the database is in use, or the configuration cannot be changed.
+        The key is a vkey, or the key ID in it: eight hexadecimal digits. Raises MunimentError if it
+        is not listed, the service would have none left that it needs, the database is in use, or
+        the configuration cannot be changed.
         """
         wanted = f"{parse_vkey(key).key_id:08x}" if "+" in key else key.lower()
         places = [at for at, own in enumerate(self.vkeys) if f"{own.key_id:08x}" == wanted]

@@ -37,17 +37,14 @@ async def serving(
 ) -> AsyncIterator[str]:
     """Serves `app` while the context is open; yields the URL, without a final slash.
 
-    On the way out it stops listening, lets requests in flight finish (bounded by
-    `grace_seconds`), and closes all connections.
+    On the way out it stops listening, lets requests in flight finish (bounded by `grace_seconds`),
+    and closes all connections. Raises OSError if the address cannot be bound.
 
     Args:
         app: What answers.
         address: Where to listen.
         limits: What is taken at most.
         tls: For HTTPS; None for plain HTTP.
-
-    Raises:
-        OSError: If the address cannot be bound.
     """
     create = asyncio.get_running_loop().create_server
     async with _listening(
@@ -72,12 +69,11 @@ async def serving(
 async def serving_unix(app: Responder, path: Path | None) -> AsyncIterator[None]:
     """Serves `app` to this process's own user over a Unix socket, while the context is open.
 
+    Raises OSError if there is something else at the path, or another process listens there.
+
     Args:
         app: What answers.
         path: Where; the socket gets mode 0600. None for nowhere.
-
-    Raises:
-        OSError: If there is something else at the path, or another process listens there.
     """
     if path is None:
         yield

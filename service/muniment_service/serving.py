@@ -32,9 +32,7 @@ async def serve_until_signal(
 
     `admin` is served at the administrative socket, if there is one. Once requests are taken, the
     service logs a line, with the URL and what else is told, and `ready` is called with the URL.
-
-    Raises:
-        OSError: If the address cannot be bound.
+    Raises OSError if the address cannot be bound.
     """
     async with serving_unix(admin, admin_path), serving(api, listen, limits, tls) as url:
         event(logger, logging.INFO, line, url=url, **told)

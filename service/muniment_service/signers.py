@@ -61,10 +61,8 @@ def check_signers(
 ) -> None:
     """Reads the key files of a running service again: they must open, and hold its keys in force.
 
-    Files whose passphrase was typed at the start are not opened again.
-
-    Raises:
-        ConfigError: A file cannot be used, or holds another key.
+    Files whose passphrase was typed at the start are not opened again. Raises ConfigError if a file
+    cannot be used, or holds another key.
     """
     if passphrase_file is None:
         with config_key(config, "keys"):

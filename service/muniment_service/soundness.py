@@ -57,9 +57,8 @@ def inspect_file(
 ) -> bool:
     """Lets `work(connection)` look at a database, on one snapshot; whether all could be read.
 
-    Raises:
-        DatabaseError: If there is no such database, or it cannot be opened although it may be
-            sound.
+    Raises DatabaseError if there is no such database, or it cannot be opened although it may be
+    sound.
     """
     try:
         db = open_reader(path)

@@ -53,8 +53,7 @@ class OutgoingTable(Config, frozen=True):
 def server_context(table: TlsTable | None) -> ssl.SSLContext | None:
     """The TLS side of a server; None when it serves in the clear.
 
-    Raises:
-        ConfigError: If a file cannot be used; names it.
+    Raises ConfigError if a file cannot be used; names it.
     """
     if table is None:
         return None

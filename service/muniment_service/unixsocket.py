@@ -43,10 +43,7 @@ def bind_private(path: Path) -> socket.socket:
     """A socket that listens at a path and that only its owner can connect to.
 
     A socket that a killed process left behind is replaced; the database's lock has shown by now
-    that there is no other process of this service.
-
-    Raises:
-        OSError: If something else is at the path.
+    that there is no other process of this service. Raises OSError if something else is at the path.
     """
     if path.is_socket():
         path.unlink()

@@ -90,8 +90,7 @@ def check_head(
         Whether the connection can be used again: nothing is upgraded to, so a request that asks
         for that is answered as it is, and is the last one.
 
-    Raises:
-        Problem: 400, 431 or 505; the connection is of no use afterwards.
+    Raises Problem 400, 431 or 505; the connection is of no use afterwards.
     """
     if version not in {(1, 0), (1, 1)}:
         raise Problem(505, "http-version", "this server speaks HTTP/1.1")

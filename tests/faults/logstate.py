@@ -73,13 +73,12 @@ class Found:
 async def look(path: Path, history: History, cosigned: Sequence[int] = ()) -> Found:
     """Opens a database as the log does, and compares all of it with what was ever logged.
 
+    Raises AssertionError if it holds anything else than a prefix of the history.
+
     Args:
         path: the database.
         history: every leaf that was ever sent, in the order of its index.
         cosigned: sizes of heads that witnesses may have cosigned: they must accept what follows.
-
-    Raises:
-        AssertionError: it holds anything else than a prefix of the history.
     """
     store = await SQLiteStore.open(path)
     try:

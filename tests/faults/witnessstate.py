@@ -101,9 +101,8 @@ class Found:
 async def look(path: Path, recorded: Recorded) -> Found:
     """Opens a database as the witness does; what it holds must be whole, and lead on.
 
-    Raises:
-        AssertionError: it is not what this witness has cosigned, or the witness would refuse an
-            honest log, or cosign a fork.
+    Raises AssertionError if it is not what this witness has cosigned, or the witness would refuse
+    an honest log, or cosign a fork.
     """
     log = recorded.log
     store = await HeadStore.open(path, [key.vkey for key in recorded.keys])

@@ -288,8 +288,7 @@ def _peers(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> tuple[Pe
 def check_url(text: str) -> str:
     """Checks a base URL and returns it without trailing slashes.
 
-    Raises:
-        ValueError: If it is not an absolute http or https URL, or has a query, fragment or user.
+    Raises ValueError if it is not an absolute http or https URL, or has a query, fragment or user.
     """
     parts = split_url(text)
     if parts.query or parts.fragment:

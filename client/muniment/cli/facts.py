@@ -33,9 +33,8 @@ def open_replica(path: Path) -> Iterator[IndexReader]:
 def open_facts(path: Path | None, policy: "Policy") -> Iterator[ReplicaFacts | None]:
     """Opens a replica as facts; None without one.
 
-    Raises:
-        InputError: As ``open_replica``, if nothing in it is verified yet, and if the policy does
-            not accept the checkpoint that it was verified by.
+    Raises InputError as ``open_replica``, if nothing in it is verified yet, and if the policy does
+    not accept the checkpoint that it was verified by.
     """
     if path is None:
         yield None

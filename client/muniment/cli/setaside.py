@@ -22,9 +22,7 @@ class SetAside:
 
     With `goes_on` the file is that of an earlier run over the same input, and is added to. The
     lines in it stay set aside, whatever they say now: numbers of records count from the others.
-
-    Raises:
-        InputError: If it cannot be written, is none such, or exists though it should not.
+    Raises InputError if it cannot be written, is none such, or exists though it should not.
     """
 
     def __init__(self, path: Path, *, goes_on: bool) -> None:

@@ -43,9 +43,8 @@ _NESTED: Final = 10_000
 def is_coroutine_function(function: Callable[..., Any]) -> bool:
     """Whether calls of a callable are awaited; checks that they run at all.
 
-    Raises:
-        TypeError: If a call would not run it: a generator function, a class, or what cannot be
-            called; also inside of partials, methods, callable objects and wrappers.
+    Raises TypeError if a call would not run it: a generator function, a class, or what cannot be
+    called; also inside of partials, methods, callable objects and wrappers.
     """
     name = getattr(function, "__qualname__", None) or repr(function)
     if isinstance(function, classmethod | staticmethod | property | functools.partialmethod):
@@ -72,11 +71,9 @@ def tool_name(function: Callable[..., Any]) -> str:
     """The name of the tool that a callable is, which no other callable has that is not the same.
 
     A function's own name, as in ``search``; a method's after those of its module and class, as in
-    ``shop.orders.Basket.put``. Which object's method is called, it does not tell.
-
-    Raises:
-        TypeError: If it has no name of its own: a partial, a lambda, a callable object, and what
-            wraps one of them.
+    ``shop.orders.Basket.put``. Which object's method is called, it does not tell. Raises TypeError
+    if it has no name of its own: a partial, a lambda, a callable object, and what wraps one of
+    them.
     """
     own: str | None = getattr(function, "__name__", None)
     if own is None or any(

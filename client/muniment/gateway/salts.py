@@ -34,8 +34,7 @@ class Salts:
     def make(cls, spool: Path) -> Self:
         """Reads the salt beside a spool, or makes it when there is none yet.
 
-        Raises:
-            MunimentError: If it cannot be read or made, or is damaged.
+        Raises MunimentError if it cannot be read or made, or is damaged.
         """
         path = _beside(spool)
         if read_state(path, _WHAT, most=4096) is None:

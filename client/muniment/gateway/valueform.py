@@ -78,14 +78,13 @@ _SPECIAL: Final = re.compile("[\\\\\ud800-\udfff]")
 def value_form(value: Any, what: str = "value", *, subclasses: bool = False) -> Form:
     """Brings a value into its form; nobody else holds any of what it returns.
 
+    Raises FormatError if it has no form; names the part that has none.
+
     Args:
         value: The value.
         what: What it is, for errors.
         subclasses: Whether an object of a subclass of a type that JSON has counts as one of that
             type, although it may say more than its JSON.
-
-    Raises:
-        FormatError: If it has no form; names the part that has none.
     """
     former = _Former(subclasses=subclasses)
     try:

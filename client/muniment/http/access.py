@@ -53,8 +53,7 @@ class Access:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Reads the variables above.
 
-        Raises:
-            InputError: If both variables of the token are set, or its file cannot be used.
+        Raises InputError if both variables of the token are set, or its file cannot be used.
         """
 
         def path(name: str) -> Path | None:
@@ -75,8 +74,7 @@ class Access:
     def ssl(self) -> ssl.SSLContext | Literal[True]:
         """What the HTTP library takes: a context, or True for its own.
 
-        Raises:
-            InputError: If a file cannot be used; names it.
+        Raises InputError if a file cannot be used; names it.
         """
         if (self.certificate is None) != (self.key is None):
             raise InputError("TLS: a client certificate needs its key, and a key its certificate")

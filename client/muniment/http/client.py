@@ -71,10 +71,8 @@ class HttpSession:
 
     It opens aiohttp's session with the first request, in whichever event loop that is made.
     ``headers`` go with every request; ``tls`` is a context, or True for the system's CAs;
-    ``connections`` is how many are open at one time at the most, None for no bound.
-
-    Raises:
-        ValueError: If a header has a line end.
+    ``connections`` is how many are open at one time at the most, None for no bound. Raises
+    ValueError if a header has a line end.
     """
 
     def __init__(
@@ -201,8 +199,7 @@ class HttpSession:
 class HttpClient(HttpSession):
     """Kept-alive connections to one server, whose base URL `urls.check_url` accepts.
 
-    Raises:
-        ValueError: If the URL is no base URL, or a header has a line end.
+    Raises ValueError if the URL is no base URL, or a header has a line end.
     """
 
     def __init__(

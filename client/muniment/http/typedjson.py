@@ -18,8 +18,7 @@ _MALFORMED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def decode_json(data: bytes, kind: type[_T], what: str) -> _T:
     """Decodes JSON as a value of a type, for msgspec; the caller bounds its length.
 
-    Raises:
-        FormatError: If ``what`` is not JSON, nested too deeply to read, or not of the type.
+    Raises FormatError if ``what`` is not JSON, nested too deeply to read, or not of the type.
     """
     try:
         return msgspec.json.decode(data, type=kind)

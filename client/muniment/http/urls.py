@@ -12,8 +12,7 @@ _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(?::[0-9]+)?"
 def split_url(url: str) -> SplitResult:
     """Splits an absolute http or https URL that names a host, and no user.
 
-    Raises:
-        ValueError: If it is not that. The message does not repeat it: URLs can hold secrets.
+    Raises ValueError if it is not that. The message does not repeat it: URLs can hold secrets.
     """
     if not _VISIBLE.fullmatch(url):
         raise ValueError("expected visible ASCII characters only")
@@ -30,9 +29,8 @@ def split_url(url: str) -> SplitResult:
 def check_url(url: str) -> str:
     """Checks a log's base URL and returns it without trailing slashes.
 
-    Raises:
-        ValueError: If it is not an absolute http or https URL, or carries a query, a fragment or
-            a password.
+    Raises ValueError if it is not an absolute http or https URL, or carries a query, a fragment or
+    a password.
     """
     try:
         parts = split_url(url)

@@ -24,8 +24,7 @@ class Bundles(Protocol):
     def bundle(self, index: int) -> bytes:
         """The entry bundle at an index, as it stands now: at least what was visible when asked for.
 
-        Raises:
-            DatabaseError: If it is not there.
+        Raises DatabaseError if it is not there.
         """
         ...
 

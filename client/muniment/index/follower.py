@@ -65,8 +65,7 @@ class Source(Protocol):
     async def prefix(self, old: int, head: Head) -> Prefix:
         """What the tree of a head has at an older size.
 
-        Raises:
-            MunimentError: If that cannot be found out.
+        Raises MunimentError if that cannot be found out.
         """
         ...
 
@@ -220,9 +219,8 @@ class Follower:
     ) -> None:
         """After leaves that did not verify: forgets them, keeps the notes, looks for a proof.
 
-        Raises:
-            ProvenMisbehaviour: If the log's tiles prove that the new tree is not an extension of
-                the old one.
+        Raises ProvenMisbehaviour if the log's tiles prove that the new tree is not an extension of
+        the old one.
         """
         await self._store.drop_pending()
         await self._store.suspect(str(error), new)

@@ -172,10 +172,8 @@ def posting(thing: int, role: Role, index: int) -> int:
 def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
     """Makes the postings of consecutive leaves, `first` being the first; about 4 µs a record.
 
-    A thing that states the log's origin is a thing of this log.
-
-    Raises:
-        ValueError: If the leaves are not all of one part.
+    A thing that states the log's origin is a thing of this log. Raises ValueError if the leaves are
+    not all of one part.
     """
     if entries and first >> PART_BITS != first + len(entries) - 1 >> PART_BITS:
         raise ValueError(f"leaves [{first}, {first + len(entries)}) are not of one part")

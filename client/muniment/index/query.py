@@ -167,10 +167,8 @@ class Index:
         """Walks the edges from a thing, breadth first, at most `depth` hops.
 
         Things of other logs are reported and not walked on from. `token` is the `Walk.next` of the
-        page before, with the same other arguments.
-
-        Raises:
-            FormatError: If the token is none of this index.
+        page before, with the same other arguments. Raises FormatError if the token is none of this
+        index.
         """
         facts = ReplicaFacts(self._reader)
         start = 0

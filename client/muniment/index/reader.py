@@ -86,8 +86,7 @@ class IndexReader:
     def __init__(self, path: Path, bundles: Bundles | None = None) -> None:
         """Opens the file; `bundles` holds the records, unless it is a replica, which does itself.
 
-        Raises:
-            DatabaseError: If there is no index at the path, or no records come with it.
+        Raises DatabaseError if there is no index at the path, or no records come with it.
         """
         # Opening what is absent would create it.
         if not path.is_file():

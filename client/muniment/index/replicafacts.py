@@ -59,9 +59,8 @@ class ReplicaFacts(Facts):
     def __init__(self, reader: IndexReader, *, size: int | None = None) -> None:
         """Takes an open reader; answers at what is visible now, or at an earlier size.
 
-        Raises:
-            FactsError: If the index reflects nothing yet, or less than `size`, or holds proof that
-                the log's key signed two histories: then nothing that it says is to be relied on.
+        Raises FactsError if the index reflects nothing yet, or less than `size`, or holds proof
+        that the log's key signed two histories: then nothing that it says is to be relied on.
         """
         try:
             head = reader.head()
@@ -98,8 +97,7 @@ class ReplicaFacts(Facts):
     def accept(self, policy: Policy) -> None:
         """Verifies by a policy what the index was verified by: its file may be of another one.
 
-        Raises:
-            FactsError: If the policy does not accept the checkpoint that the index keeps.
+        Raises FactsError if the policy does not accept the checkpoint that the index keeps.
         """
         try:
             checkpoint = self._reader.state().checkpoint

@@ -134,8 +134,7 @@ class IndexState(NamedTuple):
 def state_of(row: Sequence[object] | None, what: object) -> IndexState:
     """Makes the state of a row with the columns `STATE`; `what` names the file.
 
-    Raises:
-        DatabaseError: If there is none, or it contradicts itself.
+    Raises DatabaseError if there is none, or it contradicts itself.
     """
     try:
         if row is None:

@@ -55,13 +55,11 @@ def find_decisions(
 ) -> tuple[list[Found[Record]], int | None]:
     """Finds the decisions among the leaves (after, size), at most `limit` of them.
 
-    Looks into at most `effort` entry bundles, so fewer may be found than there are.
+    Looks into at most `effort` entry bundles, so fewer may be found than there are. Raises
+    DatabaseError if the index cannot be read.
 
     Returns:
         The decisions, and the last leaf that was looked at; None if that was the last of all.
-
-    Raises:
-        DatabaseError: If the index cannot be read.
     """
     found: list[Found[Record]] = []
     summaries: dict[int, Summary] = {}

@@ -43,6 +43,8 @@ class Still:
 def open_replica(path: Path, *, cache: int) -> tuple[sqlite3.Connection, Still | None]:
     """Opens a replica for reading, also where nothing can be written beside it.
 
+    Raises DatabaseError if it cannot be opened.
+
     Args:
         path: The replica.
         cache: Page cache, in KiB.
@@ -50,9 +52,6 @@ def open_replica(path: Path, *, cache: int) -> tuple[sqlite3.Connection, Still |
     Returns:
         A query-only connection; and what has to be checked after each question, for a file that is
         read as one that does not change.
-
-    Raises:
-        DatabaseError: If it cannot be opened.
     """
     try:
         return open_reader(path, cache=cache), None

@@ -88,10 +88,8 @@ class IndexStore:
     async def open(cls, path: Path, *, keeps_bundles: bool) -> "IndexStore":
         """Locks, opens and migrates an index, creating it (not its folder) when absent.
 
-        `keeps_bundles` says that it is a replica, which holds the records too.
-
-        Raises:
-            DatabaseError: If it is in use, no index, of a newer version, or of the other sort.
+        `keeps_bundles` says that it is a replica, which holds the records too. Raises DatabaseError
+        if it is in use, no index, of a newer version, or of the other sort.
         """
         writer = await Writer.open(path, MIGRATIONS, application=APPLICATION_ID)
 
@@ -191,14 +189,13 @@ class IndexStore:
     ) -> None:
         """Makes the pending leaves visible: the checkpoint vouches for exactly them.
 
+        Raises ValueError if the checkpoint is of another log, or is not that of the pending leaves.
+
         Args:
             cosigned: The checkpoint.
             now: Unix seconds; a time in the future does not count.
             seen: When the log was last seen to show an older head, by our clock: that head's size,
                 and Unix seconds.
-
-        Raises:
-            ValueError: If the checkpoint is of another log, or is not that of the pending leaves.
         """
         note, head = cosigned.signed.encode(), head_of(cosigned, now)
 

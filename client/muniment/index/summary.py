@@ -1,4 +1,4 @@
-"""What the decisions of an entry bundle are about, in a kilobyte: may a search pass over it?
+"""What the decisions of an entry bundle are about, in a kilobyte: a search may pass over it.
 
 Subjects and resources are bits of a filter, two for each (a Bloom filter): a bundle whose bits lack
 one of them has no decision about the thing; one that has both may have. With 256 decisions that all

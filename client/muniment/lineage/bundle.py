@@ -68,10 +68,8 @@ _EXECUTION: Final = "execution "
 class Bundle:
     """A lineage bundle, unverified: entries by leaf index, 1 to MAX_RECORDS, and nodes by node.
 
-    `execution` is the run that it is about; only a hint on what to trace.
-
-    Raises:
-        FormatError: If a member cannot stand in a bundle.
+    `execution` is the run that it is about; only a hint on what to trace. Raises FormatError if a
+    member cannot stand in a bundle.
     """
 
     execution: str
@@ -99,8 +97,7 @@ class Bundle:
     def encode(self) -> bytes:
         """The bytes of the file; `parse_bundle` gives back an equal value.
 
-        Raises:
-            FormatError: If the file would be beyond MAX_BUNDLE_SIZE.
+        Raises FormatError if the file would be beyond MAX_BUNDLE_SIZE.
         """
         parts = [f"{HEADER}\n{_EXECUTION}{self.execution}\nrecords {len(self.entries)}\n".encode()]
         parts += [b"%d %b\n" % (index, _spelled(leaf)) for index, leaf in self.entries]
@@ -161,10 +158,8 @@ def build_bundle(
 def parse_bundle(data: bytes) -> Bundle:
     """Parses a bundle of at most MAX_BUNDLE_SIZE bytes; verifies nothing.
 
-    Every accepted bundle encodes to the same bytes. Records are parsed by `verify_bundle`.
-
-    Raises:
-        FormatError: If the data is no bundle, or beyond the limits; the message names the line.
+    Every accepted bundle encodes to the same bytes. Records are parsed by `verify_bundle`. Raises
+    FormatError if the data is no bundle, or beyond the limits; the message names the line.
     """
     if len(data) > MAX_BUNDLE_SIZE:
         raise FormatError(f"lineage bundle: more than {MAX_BUNDLE_SIZE} bytes")

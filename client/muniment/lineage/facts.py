@@ -265,8 +265,7 @@ class MemoryFacts(Facts):
     ) -> None:
         """Takes records and the manifests that tell who signed them, by leaf index, in any order.
 
-        Raises:
-            ValueError: If a record's index is not below the head's size, or comes twice.
+        Raises ValueError if a record's index is not below the head's size, or comes twice.
         """
         self._head = head
         self._found: defaultdict[tuple[Role, Any], list[Found[Any]]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Judging one run of a lineage: was it authorised when it acted?
+"""Judging one run of a lineage: whether it was authorised when it acted.
 
 Each rule yields a break or nothing, and all rules always run. What fails is the record that is
 there or the one that is missing; nothing is inferred in a run's favour. Only what those said

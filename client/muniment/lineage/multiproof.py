@@ -15,10 +15,7 @@ from muniment.tlog.proofs import Node
 def plan_multiproof(indices: Iterable[int], size: int) -> tuple[Node, ...]:
     """Plans the proof of some leaves: the nodes that they do not give, by level, then index.
 
-    Takes O(leaves x depth of the tree).
-
-    Raises:
-        ValueError: If an index is not in a tree of `size`.
+    Takes O(leaves x depth of the tree). Raises ValueError if an index is not in a tree of `size`.
     """
     known = set(indices)
     if known and not (min(known) >= 0 and max(known) < size):
@@ -43,10 +40,8 @@ def root_from_multiproof(
     """Returns the root of the one tree of which a proof of many leaves would be true.
 
     Leaves are by index; all hashes have 32 bytes. All nodes of the proof must be needed and none
-    may be missing, so that nothing in a proof is without effect.
-
-    Raises:
-        VerificationError: If no tree of this size, at least 1, has such leaves or such a proof.
+    may be missing, so that nothing in a proof is without effect. Raises VerificationError if no
+    tree of this size, at least 1, has such leaves or such a proof.
     """
     if size < 1 or any(not 0 <= index < size for index in leaves):
         raise VerificationError(f"multiproof: a leaf is not in a tree of size {size}")

@@ -56,7 +56,8 @@ def trace(
     """Traces a run to the origin of its authorization.
 
     Costs two lookups for each hop of the longest chain of runs, and a few batches. The answer is
-    the same, in the same order, for the same facts and time.
+    the same, in the same order, for the same facts and time. Raises FactsError if the facts cannot
+    be read.
 
     Args:
         execution: The run.
@@ -68,9 +69,6 @@ def trace(
         limit: Most records to read; beyond, the trace is `truncated`.
         tolerance: Seconds by which a producer's clock may differ from those of the witnesses.
         leeway: Seconds by which a run may act before its decision's ``not_before``.
-
-    Raises:
-        FactsError: If the facts cannot be read.
     """
     reader = Reader(limit)
     named = Gateways(gateways)

@@ -86,8 +86,7 @@ def steps(
 ) -> Iterator[Step]:
     """Yields each edge within some hops once, nearest first; reads `limit` at a time for a thing.
 
-    Raises:
-        FactsError: If the facts cannot be read.
+    Raises FactsError if the facts cannot be read.
     """
     origin = facts.head.origin
     forward = direction == "ancestors"

@@ -1,1 +1,1 @@
-"""This machine: files, key files, SQLite, logs, and the process itself."""
+"""What belongs to one machine: files, key files, SQLite, logs, and the process itself."""

@@ -23,11 +23,9 @@ def read_state(path: Path, what: str, *, most: int) -> bytes | None:
     """Reads what an earlier run left for the next one; None when nothing did.
 
     That there is no file must not come from a file system that is not mounted, or a power cut: only
-    an absent file in a folder that it can be kept in is a first use.
-
-    Raises:
-        InputError: If it cannot be read, is longer than ``most`` bytes or empty, or could not be
-            kept there by `write_atomic`; names the path.
+    an absent file in a folder that it can be kept in is a first use. Raises InputError if it cannot
+    be read, is longer than ``most`` bytes or empty, or could not be kept there by `write_atomic`;
+    names the path.
     """
     if not path.parent.is_dir():
         raise InputError(f"{what} {path}: there is no folder {path.parent} to keep it in")
@@ -50,10 +48,8 @@ def write_atomic(path: Path, data: bytes, what: str) -> None:
     """Writes a file durably, replacing an older one in one step.
 
     The new bytes are on disk before the name points to them, and the name is on disk before this
-    returns: a crash leaves the old file or the new one.
-
-    Raises:
-        InputError: If it cannot be written; names the path.
+    returns: a crash leaves the old file or the new one. Raises InputError if it cannot be written;
+    names the path.
     """
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -23,9 +23,8 @@ MAX_SECRET_SIZE: Final = 1023
 def read_private(path: Path, what: str, *, most: int) -> bytes:
     """Reads a file that only its owner can read: ``most`` bytes, and one if there are more.
 
-    Raises:
-        MunimentError: If it cannot be read, or others have rights on it. Messages name the path
-            and tell nothing of the content.
+    Raises MunimentError if it cannot be read, or others have rights on it. Messages name the path
+    and tell nothing of the content.
     """
     try:
         with open_regular(path) as file:
@@ -43,8 +42,7 @@ def check_private(path: Path, what: str) -> None:
 def read_secret(path: Path, what: str) -> bytes:
     """Reads a passphrase or a token: a private file's first line, without its end.
 
-    Raises:
-        MunimentError: As `read_private`; and if the line is empty or too long.
+    Raises MunimentError as `read_private`; and if the line is empty or too long.
     """
     data = read_private(path, what, most=MAX_SECRET_SIZE + 1)
     secret = data.partition(b"\n")[0].removesuffix(b"\r")

@@ -16,8 +16,7 @@ NOT_REGULAR: Final = "not a regular file"
 def open_regular(path: Path) -> BufferedReader:
     """Opens a regular file, or a symbolic link to one, for reading.
 
-    Raises:
-        OSError: If it cannot be opened, or is a folder, FIFO, socket or device.
+    Raises OSError if it cannot be opened, or is a folder, FIFO, socket or device.
     """
     # Non-blocking, because opening a FIFO without a writer would wait for ever.
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")

@@ -329,10 +329,8 @@ class Writer:
 
         From then on a commit overwrites pages, and syncing them takes half of what it takes when
         the file system has to note a new length, too. Zeros after the last frame are no frame:
-        SQLite stops at a frame whose salt and checksum are not the log's.
-
-        Raises:
-            FatalDatabaseError: If they cannot be written.
+        SQLite stops at a frame whose salt and checksum are not the log's. Raises FatalDatabaseError
+        if they cannot be written.
         """
         await self._thread.run(self._lengthen)
 
@@ -420,10 +418,8 @@ def is_fatal(error: sqlite3.Error) -> bool:
 def log_pages(path: Path, most: int) -> int:
     """How many pages the write-ahead log of a database may have until a checkpoint.
 
-    As many as `most` where there is room; then fewer, larger checkpoints cost less.
-
-    Raises:
-        DatabaseError: If the file system cannot be asked.
+    As many as `most` where there is room; then fewer, larger checkpoints cost less. Raises
+    DatabaseError if the file system cannot be asked.
     """
     try:
         told = os.statvfs(path.parent)

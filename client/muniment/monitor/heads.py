@@ -59,10 +59,7 @@ class Reader:
         """Takes what it verifies by.
 
         Keys that the log had before those of the policy count for EARLIER alone: a key is given up
-        because others may have it.
-
-        Raises:
-            ValueError: If the policy has no log of the origin.
+        because others may have it. Raises ValueError if the policy has no log of the origin.
         """
         if origin not in policy.origins:
             raise ValueError(f"the policy does not list the log {origin}")
@@ -125,9 +122,7 @@ def compare(pair: Pair, prefix: Prefix | None = None) -> Evidence | None:
     """What a pair proves; None when that is nothing, or when the two are consistent.
 
     `prefix` is what the newer tree's tiles have at the older size. Without it, None says nothing of
-    a pair that needs a proof.
-
-    Raises:
-        VerificationError: If the tiles are not those of the newer tree: nothing is known then.
+    a pair that needs a proof. Raises VerificationError if the tiles are not those of the newer
+    tree: nothing is known then.
     """
     return contradiction_of(pair.older.signed, pair.newer.signed, prefix)

@@ -43,9 +43,8 @@ _log: Final = logging.getLogger(__name__)
 def check_webhook(url: str) -> str:
     """Checks a webhook's URL; unlike a log's it may have a query.
 
-    Raises:
-        ValueError: If it is not an absolute http or https URL, or has a user or a fragment. The
-            message does not repeat it: such URLs hold secrets.
+    Raises ValueError if it is not an absolute http or https URL, or has a user or a fragment. The
+    message does not repeat it: such URLs hold secrets.
     """
     try:
         parts = split_url(url)

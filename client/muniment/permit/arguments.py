@@ -1,4 +1,4 @@
-"""The arguments of a call: are those that the runtime wants the ones that were decided on?
+"""The arguments of a call: whether the runtime wants those that were decided on.
 
 A decision has them at `ARGUMENTS`, as a rule withheld: then the permit has to disclose them. What
 differs is named by its JSON pointer, and never shown: findings are printed, and kept.
@@ -25,7 +25,7 @@ _ABSENT: Final = object()
 
 
 def check_arguments(permit: Permit, context: Context, trust: Trust) -> Iterator[Finding]:
-    """Does the decision allow the call with these arguments?"""
+    """Checks that the decision allows the call with these arguments."""
     if context.arguments is UNSET:
         if trust.require_arguments:
             yield _discontinuity("arguments that the runtime states", "none")

@@ -128,14 +128,13 @@ class Permit:
     def disclose(self, pointers: Iterable[str], addenda: Iterable[bytes] = ()) -> Self:
         """The permit with the addenda of these members, and no others.
 
+        Raises FormatError if the decision does not withhold a member, its addendum is not there, or
+        all of them are too long for a permit.
+
         Args:
             pointers: JSON pointers, as the decision has them in its member `addenda`.
             addenda: Addenda that the permit has not got: from the log
                 (``LogClient.addendum``), or from the spool of a gateway that keeps them.
-
-        Raises:
-            FormatError: If the decision does not withhold a member, its addendum is not there, or
-                all of them are too long for a permit.
         """
         known = {**self.held, **{_digest(one): one for one in (*self.addenda, *addenda)}}
         named = (self.decision.addenda if self.decision is not None else None) or {}

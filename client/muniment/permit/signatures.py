@@ -1,4 +1,4 @@
-"""The checks of signatures and proof: is the decision in a trusted log, signed by whom it must be?
+"""The checks of signatures and proof: in a trusted log, and signed by whom it must be.
 
 Log and witnesses: C2SP tlog-proof under the runtime's own policy. Authorities and gateway:
 `records.authority`.
@@ -18,7 +18,7 @@ from muniment.tlog.tlogproof import verify_tlog_proof
 
 
 def check_proof(permit: Permit, trust: Trust) -> tuple[CosignedCheckpoint | None, list[Finding]]:
-    """Is the record in a trusted log, under a checkpoint that a quorum cosigned?"""
+    """Checks that the record is in a trusted log, under a checkpoint that a quorum cosigned."""
     try:
         return verify_tlog_proof(permit.proof, permit.entry, trust.policy), []
     except (VerificationError, FormatError) as error:
@@ -27,7 +27,7 @@ def check_proof(permit: Permit, trust: Trust) -> tuple[CosignedCheckpoint | None
 
 
 def check_authorities(decision: Decision, trust: Trust) -> Iterator[Finding]:
-    """Have the authorities signed, and nobody else?"""
+    """Checks that the authorities have signed, and nobody else."""
     known = {key_reference(vkey): vkey for vkey in trust.authorities}
     signed: set[str] = set()
     for one in decision.signatures or ():
@@ -49,7 +49,7 @@ def check_authorities(decision: Decision, trust: Trust) -> Iterator[Finding]:
 
 
 def check_gateway(decision: Decision, trust: Trust) -> Iterator[Finding]:
-    """Was it logged by a gateway whose decisions count?"""
+    """Checks that it was logged by a gateway whose decisions count."""
     if trust.gateways is not None and all(
         vkey.name != decision.producer for vkey in trust.gateways
     ):

@@ -21,7 +21,7 @@ _UNPROVEN: Final[Mapping[DenialCode, str]] = {
 
 
 def check_authorization(decision: Decision, context: Context, trust: Trust) -> Iterator[Finding]:
-    """Does the decision allow this action on this resource, in this run, at this time?"""
+    """Checks that it allows this action on this resource, in this run, at this time."""
     artifact = decision.artifact
     if not decision.allowed:
         yield from _denied(decision)
@@ -53,7 +53,7 @@ def check_authorization(decision: Decision, context: Context, trust: Trust) -> I
 
 
 def check_identity(artifact: Artifact | None, context: Context, trust: Trust) -> Iterator[Finding]:
-    """Is this the runtime that may execute?"""
+    """Checks that this is the runtime that may execute."""
     binding = artifact.binding if artifact is not None else None
     if binding is None:
         if trust.require_binding:
@@ -68,7 +68,7 @@ def check_identity(artifact: Artifact | None, context: Context, trust: Trust) ->
 
 
 def check_policy(artifact: Artifact | None, context: Context, trust: Trust) -> Iterator[Finding]:
-    """Was it decided by the policy that should have decided?"""
+    """Checks that it was decided by the policy that should have decided."""
     expected = context.policy
     stated = artifact.policy if artifact is not None else None
     if expected is None or (expected.id, expected.revision, expected.digest) == (None, None, None):
@@ -86,7 +86,7 @@ def check_policy(artifact: Artifact | None, context: Context, trust: Trust) -> I
 def check_environment(
     artifact: Artifact | None, context: Context, trust: Trust
 ) -> Iterator[Finding]:
-    """Does the environment measure as required?"""
+    """Checks that the environment measures as required."""
     required = artifact.environment if artifact is not None else None
     if required is None:
         if trust.require_environment:
@@ -105,7 +105,7 @@ def check_environment(
 def check_governance(
     artifact: Artifact | None, context: Context, trust: Trust
 ) -> Iterator[Finding]:
-    """Is the decision of the governance domain that the runtime is in?"""
+    """Checks that the decision is of the governance domain that the runtime is in."""
     stated = (artifact.governance if artifact is not None else None) or {}
     for name in sorted({*stated, *context.governance}):
         found, own = stated.get(name), context.governance.get(name)

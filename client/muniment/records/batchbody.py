@@ -66,8 +66,7 @@ def split_body(body: bytes) -> tuple[bytes, list[bytes]]:
 def join_body(batch: bytes, addenda: Iterable[bytes]) -> bytes:
     """Puts addenda behind a batch.
 
-    Raises:
-        FormatError: If the batch does not end with its manifest, or as `split_body`.
+    Raises FormatError if the batch does not end with its manifest, or as `split_body`.
     """
     sent = addenda if isinstance(addenda, Collection) else [*addenda]
     if not sent:

@@ -136,8 +136,7 @@ class Leadership:
     async def use(self, config: LogConfig) -> None:
         """Takes another policy and other connections, now and for terms to come.
 
-        Raises:
-            InputError: a file of `[outgoing]` cannot be used; nothing has changed then.
+        Raises InputError if a file of `[outgoing]` cannot be used; nothing has changed then.
         """
         if self._term is not None:
             await self._term.witnesses.replace(config, self._term.publisher.use)

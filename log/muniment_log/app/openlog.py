@@ -93,11 +93,7 @@ class LogStorage(Protocol[H_co]):
         ...
 
     async def still_leads(self) -> None:
-        """Checks that no other process writes the tree.
-
-        Raises:
-            LogError: one does.
-        """
+        """Checks that no other process writes the tree; LogError if one does."""
         ...
 
     async def make_ready(self) -> None:

@@ -48,8 +48,7 @@ class ProcessStatus:
     def cluster(self) -> dict[str, Any]:
         """What everybody may know; see `told`.
 
-        Raises:
-            Problem: 503, while the database is not seen.
+        Raises Problem 503 while the database is not seen.
         """
         told = self.told()
         if self._view.is_blind:

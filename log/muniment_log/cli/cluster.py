@@ -46,8 +46,7 @@ _LISTEN: Final = _AddressType()
 def import_cluster_module(name: str) -> ModuleType:
     """Imports a module that needs the libraries of a cluster.
 
-    Raises:
-        ConfigError: they are not installed; the message says how to.
+    Raises ConfigError if they are not installed; the message says how to.
     """
     try:
         return import_module(f"muniment_log.{name}")  # optional, and slow to import

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def own_keys(config: Path) -> Own:
     """The log's own keys, to add one or retire one.
 
-    Raises:
-        ConfigError: the configuration, a key or the cluster's libraries cannot be used.
+    Raises ConfigError if the configuration, a key or the cluster's libraries cannot be used.
     """
     loaded = load(config)
     file = loaded.file

@@ -35,10 +35,8 @@ def init(
     """Writes keys, database and log.toml into a folder, made when absent; returns the vkeys.
 
     `passphrase` encrypts the keys; the configuration names `passphrase_file`, which holds it.
-
-    Raises:
-        MunimentError: A file exists already or cannot be written, or `origin` or `listen` is
-            malformed.
+    Raises MunimentError if a file exists already or cannot be written, or `origin` or `listen` is
+    malformed.
     """
     check_origin(origin)
     database = folder / DATABASE_NAME

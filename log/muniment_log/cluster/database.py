@@ -230,8 +230,7 @@ class Database:
     async def lacks(self) -> list[str]:
         """The settings of our connections that the server does not have: a pooler dropped them.
 
-        Raises:
-            UnavailableError, StorageError: the database cannot be used.
+        Raises UnavailableError or StorageError if the database cannot be used.
         """
         rows = await self.read(
             lambda db: db.fetch(

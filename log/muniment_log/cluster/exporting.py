@@ -39,8 +39,7 @@ class BucketTarget:
     async def replace(self, key: str, data: bytes) -> None:
         """Writes an object that changes.
 
-        Raises:
-            SwapLostError: another export has written it meanwhile.
+        Raises SwapLostError if another export has written it meanwhile.
         """
         found = await self._store.get_versioned(key)
         await self._store.swap(key, data, None if found is None else found[1])
@@ -49,8 +48,7 @@ class BucketTarget:
 def open_bucket(url: str) -> ObjectStore:
     """A bucket for an export, from or to.
 
-    Raises:
-        FormatError: the URL or what the environment says cannot be used.
+    Raises FormatError if the URL or what the environment says cannot be used.
     """
     return ObjectStore.open(url, seconds=PATIENCE_SECONDS)
 

@@ -64,9 +64,7 @@ class Lease:
         """Takes the lease if it is free; None while somebody else holds it.
 
         `holder` names this term and no other; the lease lasts for `seconds` from each renewal.
-
-        Raises:
-            UnavailableError, StorageError: the database cannot be used.
+        Raises UnavailableError or StorageError if the database cannot be used.
         """
 
         async def work(db: Connection) -> int | None:
@@ -82,10 +80,8 @@ class Lease:
     async def keep(self, status: Callable[[], bytes]) -> None:
         """Renews the lease at a third of its time, or when there is news, until cancelled.
 
-        `status` makes what the frontends are told, JSON.
-
-        Raises:
-            LeaseLostError: it is lost; whoever works under it must stop.
+        `status` makes what the frontends are told, JSON. Raises LeaseLostError if it is lost;
+        whoever works under it must stop.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + self._seconds

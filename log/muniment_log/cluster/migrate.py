@@ -79,8 +79,7 @@ async def check_schema(database: Database) -> None:
 async def made_when(database: Database) -> datetime:
     """When the schema was made, by the database's clock: the log has logged nothing before.
 
-    Raises:
-        StorageError, UnavailableError: the database refuses or cannot be reached.
+    Raises StorageError or UnavailableError if the database refuses or cannot be reached.
     """
     made: datetime = await database.read(
         lambda db: db.fetchval("SELECT min(applied) FROM muniment_schema"),

@@ -80,6 +80,8 @@ class ObjectStore:
     ) -> ObjectStore:
         """A store by its URL; nothing is asked of it yet.
 
+        Raises FormatError if the URL or what the environment says cannot be used.
+
         Args:
             url: ``s3://bucket`` or ``s3://bucket/prefix``.
             environment: where `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
@@ -89,9 +91,6 @@ class ObjectStore:
             allow_http: allow an endpoint without TLS that is not on this machine;
                 `AWS_ALLOW_HTTP=true` does the same.
             metrics: where to count requests.
-
-        Raises:
-            FormatError: the URL or what the environment says cannot be used.
         """
         return cls(
             open_client(

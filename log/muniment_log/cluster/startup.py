@@ -66,8 +66,7 @@ class Startup:
     async def _wait(self, what: str, work: Callable[[], Awaitable[T]]) -> T:
         """Does what may fail for now, until it succeeds.
 
-        Raises:
-            UnavailableError: what it needs did not answer in time.
+        Raises UnavailableError if what it needs did not answer in time.
         """
         loop = asyncio.get_running_loop()
         told = float("-inf")

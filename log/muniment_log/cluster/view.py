@@ -158,9 +158,8 @@ class PublishedView:
     async def cleared(self) -> None:
         """Waits until it is known whether records may be taken; most of the time at once.
 
-        Raises:
-            UnavailableError: witnesses know more than the log, as the integrator last told; or the
-                log is empty, and no integrator has told yet that it may be.
+        Raises UnavailableError if witnesses know more than the log, as the integrator last told; or
+        the log is empty, and no integrator has told yet that it may be.
         """
         if self._is_unheard:
             with suppress(TimeoutError):
@@ -241,8 +240,7 @@ class PublishedView:
     async def run(self) -> None:
         """Follows the database, until cancelled.
 
-        Raises:
-            WrongIdentityError: see `look`; the process must end.
+        Raises WrongIdentityError as `look` does; the process must end.
         """
         try:
             while True:

@@ -52,8 +52,7 @@ class Tokens:
     def holder(self, token: str, now: float) -> str:
         """Whom a token speaks for at a time in Unix seconds.
 
-        Raises:
-            BadTokenError: nobody, or nobody any more.
+        Raises BadTokenError if it is nobody's, or nobody's any more.
         """
         digest = sha256(token.encode("utf-8", "surrogateescape")).digest()
         found: Token | None = None

@@ -121,8 +121,7 @@ class Budgets:
     def check(self, producer: str) -> None:
         """Refuses a producer that has used up its budget.
 
-        Raises:
-            OverBudgetError: with the seconds until it may log again.
+        Raises OverBudgetError with the seconds until it may log again.
         """
         _must_be_paid(self._account(producer).wait(), f"{producer} is over its budget")
 
@@ -137,8 +136,7 @@ class Budgets:
     def check_address(self, address: str) -> None:
         """Refuses an address from which too much has failed of late.
 
-        Raises:
-            OverBudgetError: with the seconds until it may try again.
+        Raises OverBudgetError with the seconds until it may try again.
         """
         bucket = self._failed.get(_network(address)) if self._failed else None
         if bucket is not None:

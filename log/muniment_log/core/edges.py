@@ -19,10 +19,7 @@ async def upper_partials(
 
     The hashes of a partial tile are the roots of full tiles of the level below: at most 255 are
     read for each of a handful of levels. `read` gives full tiles at (level, index), in the order
-    asked for.
-
-    Raises:
-        StorageError: a tile is not a full one.
+    asked for. Raises StorageError if a tile is not a full one.
     """
     partials: dict[int, tuple[int, bytes]] = {}
     level, rest = 1, size >> TILE_HEIGHT

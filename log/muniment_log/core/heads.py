@@ -34,10 +34,8 @@ def read_own_checkpoint(
 ) -> Checkpoint:
     """Reads a stored checkpoint that one key of this log at least must have signed.
 
-    Errors call it `what`.
-
-    Raises:
-        StorageError: it is damaged, of another log, or signed by none of the keys.
+    Errors call it `what`. Raises StorageError if it is damaged, of another log, or signed by none
+    of the keys.
     """
     try:
         checkpoint = parse_checkpoint(verify_note(parse_note(note), keys).text)
@@ -94,10 +92,8 @@ class HeadSigner:
     def sign(self, head: Head) -> bytes:
         """Signs a head with all keys; about a millisecond, most of it outside the interpreter lock.
 
-        The note must be stored before anybody sees it.
-
-        Raises:
-            StorageError: the head contradicts one signed before.
+        The note must be stored before anybody sees it. Raises StorageError if the head contradicts
+        one signed before.
         """
         last = self._last
         if last is not None and (
@@ -117,8 +113,7 @@ class HeadSigner:
     def read(self, note: bytes) -> SignedCheckpoint:
         """A signed checkpoint; the one just made is not parsed again.
 
-        Raises:
-            FormatError: it is none.
+        Raises FormatError if it is none.
         """
         made = self._made
         if made is not None and made[0] is note:

@@ -98,11 +98,9 @@ class Admission:
     def authenticate(self, body: bytes) -> Frames:
         """Authenticates a batch: framing, gateway key, manifest signature; hashes no record.
 
-        Costs one signature, and a tenth of a microsecond a record.
-
-        Raises:
-            MalformedBatchError, WrongLogError, UnknownGatewayError, BadSignatureError: it is
-                malformed, for another log, or not signed by a known gateway.
+        Costs one signature, and a tenth of a microsecond a record. Raises MalformedBatchError,
+        WrongLogError, UnknownGatewayError, BadSignatureError if it is malformed, for another log,
+        or not signed by a known gateway.
         """
         try:
             frames = parse_frames(body)
@@ -176,10 +174,7 @@ def receiving(
     """Does `completing`, and finds out what the records are recognised by when they come again.
 
     `key` is the request's Idempotency-Key. A single record of a run that states no `traceparent`
-    (W3C Trace Context) gets the request's, if it is valid.
-
-    Raises:
-        FormatError, BadRecordError, TooManyRecordsError: see `completing`.
+    (W3C Trace Context) gets the request's, if it is valid. Raises what `completing` does.
     """
     stated: list[Stated] = []
     members: list[tuple[str, int]] = []

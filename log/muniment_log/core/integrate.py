@@ -130,10 +130,8 @@ def restore(
     """Rebuilds the right edge from what storage holds, and checks it against the tree's root.
 
     `fragments` are the framed ones of the partial bundle, in order; `partials` has level → (tile
-    index, hashes) of the last stored tile of each level above 0.
-
-    Raises:
-        StorageError: what is stored does not make this tree.
+    index, hashes) of the last stored tile of each level above 0. Raises StorageError if what is
+    stored does not make this tree.
     """
     edge = edge_of(head.size, fragments, partials)
     if edge.head != head:
@@ -146,8 +144,7 @@ def edge_of(
 ) -> RightEdge:
     """The right edge of a tree whose root nobody has told; see `restore`.
 
-    Raises:
-        StorageError: what is given is not of a tree of this size.
+    Raises StorageError if what is given is not of a tree of this size.
     """
     try:
         entries = unframe(b"".join(fragments), "partial bundle")
@@ -178,8 +175,7 @@ def edge_of(
 def cut_bundle(data: bytes, width: int) -> bytes:
     """The first `width` entries of a bundle that holds at least as many, still framed.
 
-    Raises:
-        StorageError: the bundle is truncated.
+    Raises StorageError if the bundle is truncated.
     """
     end = 0
     for _ in range(width):

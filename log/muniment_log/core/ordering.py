@@ -102,8 +102,7 @@ class Order(Protocol):
     async def remember(self, key: StreamKey, recalls: Sequence[Recall]) -> None:
         """Keeps recalls of records that have their indices already.
 
-        Raises:
-            RecalledError: another process has kept one of them meanwhile; only when shared.
+        Raises RecalledError if another process has kept one of them meanwhile; only when shared.
         """
         ...
 

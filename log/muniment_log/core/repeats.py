@@ -120,11 +120,7 @@ class Plan:
 
 
 def parse_key(text: str) -> str:
-    """Reads an Idempotency-Key header.
-
-    Raises:
-        BadKeyError: it is none.
-    """
+    """Reads an Idempotency-Key header; BadKeyError if it is none."""
     text = text.strip()
     if found := _QUOTED.fullmatch(text):
         text = _ESCAPED.sub(r"\1", found[1])

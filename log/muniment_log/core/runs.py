@@ -95,11 +95,7 @@ def rows_of(batches: Iterable[Framed]) -> list[Row]:
 
 
 def run_of(first: int, count: int, data: bytes) -> Run:
-    """Reads a row.
-
-    Raises:
-        StorageError: it is not `count` framed entries.
-    """
+    """Reads a row; StorageError if it is not `count` framed entries."""
     try:
         entries = unframe(data, "run of entries")
     except FormatError as error:

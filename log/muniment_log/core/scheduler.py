@@ -28,10 +28,7 @@ class StepScheduler:
     async def run(self, steps: Generator[None, None, _T]) -> _T:
         """Makes all steps, and returns what the generator does.
 
-        The first step waits for nobody: most work has no other.
-
-        Raises:
-            Exception: what the generator raises.
+        The first step waits for nobody: most work has no other. Raises what the generator raises.
         """
         try:
             next(steps)

@@ -208,8 +208,7 @@ class Sequencer:
     async def run(self) -> None:
         """Commits what waits, until cancelled.
 
-        Raises:
-            StorageError: a commit failed; the process must end.
+        Raises StorageError if a commit failed; the process must end.
         """
         try:
             await self._work()

@@ -93,8 +93,7 @@ class Stream:
     def place(self, batch: Batch, digest: bytes) -> tuple[Place, Pending | None]:
         """Says what a batch is to this stream; for a repeat, with the batch that it repeats.
 
-        Raises:
-            StreamConflictError: rule 5.
+        Raises StreamConflictError by rule 5.
         """
         manifest = batch.manifest
         first = manifest.first

@@ -22,8 +22,7 @@ class AccessControl:
     def producer(self, request: Request) -> str:
         """The producer that a request's token speaks for.
 
-        Raises:
-            Problem: 401, without a token that is valid now.
+        Raises Problem 401 without a token that is valid now.
         """
         return _holder(request, self.admission.tokens)
 

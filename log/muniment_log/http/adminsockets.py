@@ -34,10 +34,8 @@ def socket_of(admin: Path, role: str) -> Path:
 def ask_all(admin: Path, method: str, target: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Asks each process that listens; blocks. See `unixsocket.ask`.
 
-    Gives answers and refusals, by role and process number.
-
-    Raises:
-        NotRunningError: nobody listens.
+    Gives answers and refusals, by role and process number. Raises NotRunningError if nobody
+    listens.
     """
     answers: dict[str, Any] = {}
     refusals: dict[str, str] = {}

@@ -53,8 +53,7 @@ UNAVAILABLE_SECONDS: Final = 5
 def problem_of(error: Exception) -> Problem:
     """The problem of a domain error, with its members and headers.
 
-    Raises:
-        KeyError: The error is not in the table.
+    Raises KeyError if the error is not in the table.
     """
     status, slug = ERRORS[type(error)]
     members: dict[str, int] = {}

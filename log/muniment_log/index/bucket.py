@@ -91,8 +91,7 @@ class BucketBundles:
     def bundle(self, index: int) -> bytes:
         """The entry bundle at an index, as far as it is published.
 
-        Raises:
-            DatabaseError: it is not, or it cannot be read now.
+        Raises DatabaseError if it is not, or it cannot be read now.
         """
         tile = tile_at(ENTRIES, index, published_size(self._head.published))
         reading = asyncio.run_coroutine_threadsafe(self._read(tile), self._loop)

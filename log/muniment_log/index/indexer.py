@@ -72,11 +72,7 @@ class LogFile:
     """
 
     def __init__(self, snapshot: LogSnapshot) -> None:
-        """Reads the log's keys.
-
-        Raises:
-            DatabaseError: the database cannot be read.
-        """
+        """Reads the log's keys; DatabaseError if the database cannot be read."""
         self._snapshot = snapshot
         logs = tuple(PolicyLog(parse_vkey(key), None) for key in snapshot.vkeys())
         self._policy = Policy(logs, (), (), "none")

@@ -389,8 +389,7 @@ class Publisher:
     async def prove(self, old: int, new: int) -> Sequence[bytes]:
         """The consistency proof that a witness asks for; most ask for the same one.
 
-        Raises:
-            WitnessError: a tile that it needs is damaged.
+        Raises WitnessError if a tile that it needs is damaged.
         """
         if self._proof is None or self._proof[0] != (old, new):
             try:
@@ -404,8 +403,7 @@ class Publisher:
     def answered(self, current: Round, client: WitnessClient, cosigned: Cosigned) -> None:
         """A witness has cosigned the head of a round, in time or late.
 
-        Raises:
-            WitnessError: the checkpoint has no room for what it has sent.
+        Raises WitnessError if the checkpoint has no room for what it has sent.
         """
         try:
             current.signed = current.signed.with_signatures(cosigned.lines)

@@ -46,15 +46,12 @@ async def check_witnesses(
 
     All are asked at the same time, for `seconds`. What none of `keys` signed proves nothing. A
     witness that cannot be asked only causes a warning: it may be down, and later rounds with it
-    would fail anyway.
+    would fail anyway. Raises RolledBackError if a witness knows a head of this log that the tree
+    does not contain.
 
     Returns:
         The witnesses that answered and show no checkpoint of this log: they have none, or have no
         monitoring endpoint, and then only their answer to add-checkpoint can tell.
-
-
-    Raises:
-        RolledBackError: a witness knows a head of this log that the tree does not contain.
     """
 
     async def ask(witness: WitnessClient) -> tuple[bool, SignedCheckpoint | None]:
@@ -276,8 +273,7 @@ class Doubts:
     async def cleared(self) -> None:
         """Waits until it is known whether records may be taken; most of the time at once.
 
-        Raises:
-            UnavailableError: they may not; the message says why.
+        Raises UnavailableError if they may not; the message says why.
         """
         while not self._is_clear:
             self._news.clear()
@@ -346,8 +342,7 @@ class Doubts:
 async def check_note(note: bytes, origin: str, tiles: TileSource, head: Head) -> None:
     """Compares a stored checkpoint with the tree: what was shown once must still be true.
 
-    Raises:
-        StorageError: the note is damaged, or the tree does not contain its head.
+    Raises StorageError if the note is damaged, or the tree does not contain its head.
     """
     try:
         known = parse_signed_checkpoint(note).checkpoint

@@ -89,8 +89,7 @@ class Rounds(Protocol):
     def answered(self, current: Round, client: WitnessClient, cosigned: Cosigned) -> None:
         """A witness has cosigned the head of a round, in time or late.
 
-        Raises:
-            WitnessError: The checkpoint has no room for what it has sent.
+        Raises WitnessError if the checkpoint has no room for what it has sent.
         """
         ...
 

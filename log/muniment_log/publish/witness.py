@@ -88,10 +88,8 @@ class WitnessClient:
     ) -> Cosigned:
         """Asks for cosignatures of a checkpoint that the log has signed and stored already.
 
-        `prove` makes the consistency proof between two sizes.
-
-        Raises:
-            WitnessError: no valid cosignature came; the message says why.
+        `prove` makes the consistency proof between two sizes. Raises WitnessError if no valid
+        cosignature came; the message says why.
         """
 
         def check(body: bytes) -> Cosigned:
@@ -116,10 +114,8 @@ class WitnessClient:
     async def latest(self, origin: str, log: Sequence[Verifier]) -> SignedCheckpoint | None:
         """The newest checkpoint of a log that the witness shows, its log signature verified.
 
-        Uses the monitoring interface at the same prefix. None when it has none.
-
-        Raises:
-            WitnessError: it does not answer, or with something that the log never signed.
+        Uses the monitoring interface at the same prefix. None when it has none. Raises WitnessError
+        if it does not answer, or with something that the log never signed.
         """
         answer = await self._request("GET", f"/{origin_hash(origin)}/checkpoint", None)
         body = answer.body
@@ -190,8 +186,7 @@ class Session:
     def client(self, url: str) -> HttpClient:
         """Connections to one witness.
 
-        Raises:
-            ValueError: the URL is none; a policy may hold any text.
+        Raises ValueError if the URL is none; a policy may hold any text.
         """
         headers = {"User-Agent": "muniment-log"}
         self._clients.append(HttpClient(url, headers=headers, tls=self._tls))
@@ -206,11 +201,7 @@ class Session:
 
 
 def new_session(request_seconds: float, access: Access = ANYBODY) -> Session:
-    """The HTTP side of asking witnesses.
-
-    Raises:
-        InputError: A file of `access` cannot be used.
-    """
+    """The HTTP side of asking witnesses; InputError if a file of `access` cannot be used."""
     return Session(request_seconds, access)
 
 

@@ -62,10 +62,8 @@ class Report(Findings):
 def check(path: Path, origin: str, keys: Sequence[Verifier], *, full: bool) -> Report:
     """Checks the database of a log; a log that runs on it is not disturbed.
 
-    A full check reads everything, and costs about as much as auditing the log.
-
-    Raises:
-        DatabaseError: there is no such database, or it cannot be opened.
+    A full check reads everything, and costs about as much as auditing the log. Raises DatabaseError
+    if there is no such database, or it cannot be opened.
     """
     report = Report()
     if not inspect_file(path, report, lambda db: _examine(db, origin, keys, report, full=full)):
@@ -244,10 +242,6 @@ def _leaves(tree: Head | None, walked: Walked, compare: _Compare, report: Report
 
 
 def need_sound(report: Report) -> None:
-    """Refuses to build on damaged leaves.
-
-    Raises:
-        StorageError: the leaves cannot be relied on.
-    """
+    """Refuses to build on damaged leaves; StorageError if the leaves cannot be relied on."""
     if not report.leaves_sound:
         raise StorageError("the leaves are damaged: nothing can be rebuilt from them")

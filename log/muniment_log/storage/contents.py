@@ -30,11 +30,7 @@ class Contents:
         self._path = path
 
     def streams(self) -> Iterator[list[tuple[StreamKey, StreamState]]]:
-        """Where each stream continues, in chunks.
-
-        Raises:
-            StorageError: the file cannot be read.
-        """
+        """Where each stream continues, in chunks; StorageError if the file cannot be read."""
         for rows in self._chunks("SELECT gateway, label, next, manifest FROM stream ORDER BY id"):
             yield [(StreamKey(*row[:2]), StreamState(*row[2:])) for row in rows]
 

@@ -37,8 +37,7 @@ class FullTiles(Protocol):
     async def put_published(self, note: bytes) -> None:
         """Stores the published checkpoint, before it is served.
 
-        Raises:
-            StorageError: it is not known to be stored.
+        Raises StorageError if it is not known to be stored.
         """
         ...
 
@@ -85,8 +84,7 @@ class EmbeddedTiles:
     async def publish(self, note: bytes) -> None:
         """Stores a published checkpoint, then gives it out.
 
-        Raises:
-            StorageError: it is not known to be stored, and is not given out.
+        Raises StorageError if it is not known to be stored, and is not given out.
         """
         await self._store.put_published(note)
         self._published = note

@@ -24,10 +24,8 @@ def check_identity(
     """Compares what a storage is bound to with the log that wants to use it.
 
     `owned` has vkey → origin, as stored; nothing for a storage that was not bound before. With
-    `are_all` the keys must be all of its keys, otherwise they may be some of them.
-
-    Raises:
-        WrongIdentityError: it belongs to another origin or to other keys.
+    `are_all` the keys must be all of its keys, otherwise they may be some of them. Raises
+    WrongIdentityError if it belongs to another origin or to other keys.
     """
     if not owned:
         return
@@ -43,10 +41,8 @@ def check_identity(
 def check_signed(note: bytes, keys: Sequence[str]) -> None:
     """Checks that all keys have signed the published checkpoint, before another one goes.
 
-    By it those who hold these keys alone believe what was published.
-
-    Raises:
-        WrongIdentityError: one of them has not.
+    By it those who hold these keys alone believe what was published. Raises WrongIdentityError if
+    one of them has not.
     """
     for text in keys:
         key = parse_vkey(text)

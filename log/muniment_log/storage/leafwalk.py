@@ -75,8 +75,7 @@ def walk(db: sqlite3.Connection, asked: Collection[int], sink: Sink) -> Walked:
 
     The roots of the tree sizes `asked` for come with it; `sink` is told of tiles and batches.
 
-    Raises:
-        sqlite3.Error: the file cannot be read.
+    Raises sqlite3.Error if the file cannot be read.
     """
     state = _Walk(sink, asked)
     if 0 in asked:

@@ -34,11 +34,7 @@ class Readers:
 
     @classmethod
     async def open(cls, path: Path, count: int) -> Readers:
-        """Opens `count` connections.
-
-        Raises:
-            DatabaseError: one cannot be opened.
-        """
+        """Opens `count` connections; DatabaseError if one cannot be opened."""
         stack = AsyncExitStack()
         try:
             connections = [await _complete(_open(path, stack)) for _ in range(count)]
@@ -50,8 +46,7 @@ class Readers:
     async def rows(self, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """Runs one statement on a connection that is free; a tuple for each row.
 
-        Raises:
-            sqlite3.Error: it cannot be run, or the file cannot be read.
+        Raises sqlite3.Error if it cannot be run, or the file cannot be read.
         """
         async with self._free:
             connection = self._idle.pop()

@@ -45,18 +45,13 @@ class LogSnapshot:
         self._connection.close()
 
     def vkeys(self) -> list[str]:
-        """The log's own keys.
-
-        Raises:
-            DatabaseError: the file cannot be read.
-        """
+        """The log's own keys; DatabaseError if the file cannot be read."""
         return [str(key) for key in self._all("SELECT vkey FROM identity ORDER BY vkey")]
 
     def published(self) -> bytes | None:
         """The published checkpoint; None before the first.
 
-        Raises:
-            DatabaseError: the file cannot be read.
+        Raises DatabaseError if the file cannot be read.
         """
         rows = self._all(_PUBLISHED)
         return rows[0] if rows else None
@@ -64,17 +59,12 @@ class LogSnapshot:
     def bundle(self, index: int) -> bytes:
         """The entry bundle at an index, with all that is committed of it.
 
-        Raises:
-            DatabaseError: nothing of it is, or the file cannot be read.
+        Raises DatabaseError if nothing of it is, or the file cannot be read.
         """
         return _joined(self._path, index, self._all(_BUNDLE, _bundle_at(index)))
 
     def tile(self, level: int, index: int) -> bytes:
-        """A full hash tile.
-
-        Raises:
-            DatabaseError: it is not stored, or the file cannot be read.
-        """
+        """A full hash tile; DatabaseError if it is not stored, or the file cannot be read."""
         return _only(self._path, level, index, self._all(_TILE, (level, index)))
 
     def _all(self, sql: str, values: tuple[int, ...] = ()) -> list[bytes]:
@@ -96,8 +86,7 @@ class SnapshotTiles:
     async def open(cls, path: Path) -> SnapshotTiles:
         """Opens a connection to the database of a log.
 
-        Raises:
-            DatabaseError: it is not there or cannot be opened.
+        Raises DatabaseError if it is not there or cannot be opened.
         """
         return cls(path, await Readers.open(path, 1))
 
@@ -113,8 +102,7 @@ class SnapshotTiles:
     async def read(self, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
         """The bytes of bundles and full tiles.
 
-        Raises:
-            DatabaseError: one is missing, or the file cannot be read.
+        Raises DatabaseError if one is missing, or the file cannot be read.
         """
         return {tile: await self._read(tile) for tile in tiles}
 

@@ -92,14 +92,13 @@ class Made(NamedTuple):
 async def create_database(path: Path, origin: str, keys: Sequence[str], command: str) -> None:
     """Makes the database of a log that has logged nothing, and records by which command.
 
+    Raises DatabaseError if there is one, or it cannot be written.
+
     Args:
         path: where; there must be none.
         origin: the log's origin.
         keys: its vkeys.
         command: see `Made`.
-
-    Raises:
-        DatabaseError: there is one, or it cannot be written.
     """
 
     def fill(db: sqlite3.Connection) -> None:
@@ -162,8 +161,7 @@ class SQLiteStore:
     async def make_ready(self) -> None:
         """Prepares for commits that somebody waits for.
 
-        Raises:
-            StorageError: the file cannot be written.
+        Raises StorageError if the file cannot be written.
         """
         with _translated("lengthening the write-ahead log"):
             await self._writer.lengthen_log()
@@ -201,8 +199,7 @@ class SQLiteStore:
     async def made(self) -> Made | None:
         """How the database came to be; None when a version made it that did not record that.
 
-        Raises:
-            StorageError: the file cannot be read.
+        Raises StorageError if the file cannot be read.
         """
 
         def work(db: sqlite3.Connection) -> Made | None:
@@ -215,8 +212,7 @@ class SQLiteStore:
     async def is_copy(self) -> bool:
         """Whether it is a copy which `backup` made, and nothing was added to it since.
 
-        Raises:
-            StorageError: the file cannot be read.
+        Raises StorageError if the file cannot be read.
         """
 
         def work(db: sqlite3.Connection) -> bool:
@@ -257,8 +253,7 @@ class SQLiteStore:
     async def load(self) -> Loaded:
         """Reads the right edge and the stored notes; the cost does not grow with the log.
 
-        Raises:
-            StorageError: the file cannot be read, or lacks the tree.
+        Raises StorageError if the file cannot be read, or lacks the tree.
         """
 
         def work(db: sqlite3.Connection) -> Loaded:
@@ -273,10 +268,8 @@ class SQLiteStore:
         """Checks that the stored tree is the one that this process has loaded or committed.
 
         The lock keeps other processes away, unless somebody removes its file, or the process was
-        stopped on another machine that shares the folder.
-
-        Raises:
-            StorageError: another process has extended the tree, or the file cannot be read.
+        stopped on another machine that shares the folder. Raises StorageError if another process
+        has extended the tree, or the file cannot be read.
         """
         with _translated("reading the tree"):
             await self._writer.run(self._check_alone)
@@ -292,13 +285,11 @@ class SQLiteStore:
         """Makes a group of batches durable, in one transaction.
 
         The tree row moves only from exactly the tree that the change starts from, so two writers
-        can never fork the tree, whatever lock failed.
+        can never fork the tree, whatever lock failed. Raises StorageError if nothing is known of
+        the outcome; the process must stop and reload.
 
         Returns:
             The signed checkpoint, when one was asked for.
-
-        Raises:
-            StorageError: nothing is known of the outcome; the process must stop and reload.
         """
 
         def work(db: sqlite3.Connection) -> bytes | None:
@@ -312,8 +303,8 @@ class SQLiteStore:
     async def put_signed(self, sign: Callable[[], bytes]) -> bytes:
         """Makes and stores a signed checkpoint, before anybody sees it.
 
-        Raises:
-            StorageError: it is not known to be stored, or another process has extended the tree.
+        Raises StorageError if it is not known to be stored, or another process has extended the
+        tree.
         """
 
         def work(db: sqlite3.Connection) -> bytes:
@@ -328,9 +319,8 @@ class SQLiteStore:
     async def put_published(self, note: bytes) -> None:
         """Stores the published checkpoint, before it is served.
 
-        Raises:
-            StorageError: it is not known to be stored, or another process has extended the tree:
-                its published checkpoint may be newer.
+        Raises StorageError if it is not known to be stored, or another process has extended the
+        tree: its published checkpoint may be newer.
         """
 
         def work(db: sqlite3.Connection) -> None:
@@ -343,8 +333,7 @@ class SQLiteStore:
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
         """Keeps a manifest that contradicts an accepted one, once; bounded by `MAX_REFUSED`.
 
-        Raises:
-            StorageError: it is not known to be stored.
+        Raises StorageError if it is not known to be stored.
         """
 
         def work(db: sqlite3.Connection) -> None:
@@ -360,8 +349,7 @@ class SQLiteStore:
     async def refused(self, key: StreamKey) -> list[tuple[int, bytes]]:
         """The refused manifests of a stream: (sequence number, note), in order.
 
-        Raises:
-            StorageError: the file cannot be read.
+        Raises StorageError if the file cannot be read.
         """
         with _translated("reading refused manifests"):
             return await self._readers.rows(
@@ -371,11 +359,7 @@ class SQLiteStore:
             )
 
     async def stream(self, key: StreamKey) -> StreamState:
-        """Where a stream continues.
-
-        Raises:
-            StorageError: the file cannot be read.
-        """
+        """Where a stream continues; StorageError if the file cannot be read."""
         with _translated("reading a stream"):
             row = await self._readers.row(
                 "SELECT next, manifest FROM stream WHERE gateway = ? AND label = ?", key
@@ -385,8 +369,7 @@ class SQLiteStore:
     async def accepted(self, key: StreamKey, first: int) -> Accepted | None:
         """The batch that begins at a sequence number of a stream; None if none begins there.
 
-        Raises:
-            StorageError: the file cannot be read.
+        Raises StorageError if the file cannot be read.
         """
         with _translated("reading a batch"):
             row = await self._readers.row(
@@ -399,8 +382,7 @@ class SQLiteStore:
     async def recall(self, key: StreamKey, names: Sequence[bytes]) -> dict[bytes, Recall]:
         """What is kept under names of a stream of the log's own.
 
-        Raises:
-            StorageError: the file cannot be read.
+        Raises StorageError if the file cannot be read.
         """
         scope = scope_of(key)
         asked = self._asked.get(scope)
@@ -429,8 +411,7 @@ class SQLiteStore:
     async def remember(self, kept: Kept) -> None:
         """Keeps recalls of records that have their indices already.
 
-        Raises:
-            StorageError: they are not known to be stored.
+        Raises StorageError if they are not known to be stored.
         """
         with _translated("storing what recognises a request"):
             await self._writer.run(lambda db: _keep(db, kept))
@@ -455,11 +436,7 @@ class SQLiteStore:
 
 
 def read_loaded(db: sqlite3.Connection) -> Loaded:
-    """Reads the right edge and the stored notes.
-
-    Raises:
-        StorageError: the tree is not there.
-    """
+    """Reads the right edge and the stored notes; StorageError if the tree is not there."""
     tree = db.execute("SELECT size, root FROM tree").fetchone()
     if tree is None:
         raise StorageError("the database has lost its tree state")

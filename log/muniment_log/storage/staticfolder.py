@@ -45,8 +45,7 @@ class StaticFolder:
     async def create_many(self, items: Iterable[tuple[str, bytes]]) -> None:
         """Writes files that never change, durably.
 
-        Raises:
-            StorageError: one is there and holds something else, or cannot be written.
+        Raises StorageError if one is there and holds something else, or cannot be written.
         """
         await asyncio.to_thread(self._create_many, list(items))
 

@@ -31,11 +31,8 @@ def init(
     """Writes keys, their database and witness.toml into a folder, which is made when absent.
 
     Those of `logs` (vkeys) that have one name become one log. `passphrase` encrypts the keys; the
-    configuration names the file that holds it. Gives the vkeys of the witness.
-
-    Raises:
-        MunimentError: If a file exists already or cannot be written, or a vkey or
-            `listen` is malformed.
+    configuration names the file that holds it. Gives the vkeys of the witness. Raises MunimentError
+    if a file exists already or cannot be written, or a vkey or `listen` is malformed.
     """
     entries: dict[str, list[str]] = {}
     for number, text in enumerate(logs):

@@ -125,8 +125,7 @@ class Cosigner:
     async def run(self) -> None:
         """Works until cancelled.
 
-        Raises:
-            FatalDatabaseError: If a commit failed. All who wait have been told.
+        Raises FatalDatabaseError if a commit failed. All who wait have been told.
         """
         while True:
             await self._wake.wait()

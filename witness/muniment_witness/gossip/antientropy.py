@@ -217,8 +217,7 @@ class PeerReader:
     async def ask_own(self, peer: Peer, origins: Iterable[str]) -> None:
         """Asks a peer what it has seen this witness cosign; compares its heads of some logs.
 
-        Raises:
-            UnreachableError: If it does not answer.
+        Raises UnreachableError if it does not answer.
         """
         state = self.state[peer.name]
         answered = [origin for origin in self.logs if await self._ask_shown(peer, origin)]

@@ -34,14 +34,12 @@ class CatchUp:
     ) -> Evidence | None:
         """Climbs from one head of a log to a larger one, by the histories of peers.
 
-        Of `prefixes`, as of tiles, those that are a peer's are asked.
+        Of `prefixes`, as of tiles, those that are a peer's are asked. Raises UnresolvedError if no
+        peer's history leads there.
 
         Returns:
             None when the target's tree begins with the start's; evidence when the chain that begins
             with the start has another root at the target's size.
-
-        Raises:
-            UnresolvedError: If no peer's history leads there.
         """
         reasons = ["no peer to ask for its history"]
         for prefix in prefixes:

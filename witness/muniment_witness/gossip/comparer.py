@@ -262,8 +262,7 @@ class Comparer:
     async def file(self, evidence: Evidence, source: str) -> FiledEvidence | None:
         """Verifies evidence and keeps it, if it says anything new; see `EvidenceArchive.file`.
 
-        Raises:
-            VerificationError: If it proves nothing.
+        Raises VerificationError if it proves nothing.
         """
         return await self.archive.file(evidence, source, self._is_ours)
 

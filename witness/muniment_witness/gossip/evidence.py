@@ -43,8 +43,7 @@ class EvidenceArchive:
     def verified(self, evidence: Evidence) -> Evidence:
         """Verifies evidence with this witness's own keys of the log; drops what was not verified.
 
-        Raises:
-            VerificationError: If it proves nothing.
+        Raises VerificationError if it proves nothing.
         """
         log = self.logs.get(evidence.origin)
         if log is None:
@@ -56,10 +55,8 @@ class EvidenceArchive:
     ) -> FiledEvidence | None:
         """Verifies evidence and keeps it; None when it says nothing new or there is enough of it.
 
-        `is_ours` tells whether a checkpoint is known to be of this witness's own side.
-
-        Raises:
-            VerificationError: If it proves nothing.
+        `is_ours` tells whether a checkpoint is known to be of this witness's own side. Raises
+        VerificationError if it proves nothing.
         """
         origin = evidence.origin
         proven = self.verified(evidence)

@@ -50,19 +50,13 @@ class Transport(Protocol):
     async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> TransportAnswer:
         """Reads at most `most` bytes of a URL.
 
-        With the entity tag of what the caller has, the answer may be a 304 without a body.
-
-        Raises:
-            UnreachableError: If no whole answer came within the limits.
+        With the entity tag of what the caller has, the answer may be a 304 without a body. Raises
+        UnreachableError if no whole answer came within the limits.
         """
         ...
 
     async def post(self, url: str, body: bytes) -> TransportAnswer:
-        """Sends a body.
-
-        Raises:
-            UnreachableError: If no whole answer came within the limits.
-        """
+        """Sends a body; UnreachableError if no whole answer came within the limits."""
         ...
 
 
@@ -81,10 +75,8 @@ class HttpTransport:
     async def connect_by(self, access: Access) -> None:
         """Connects by another CA and certificate, or their new content, from now on.
 
-        Requests under way are as those that got no answer.
-
-        Raises:
-            InputError: If a file cannot be used; nothing has changed then.
+        Requests under way are as those that got no answer. Raises InputError if a file cannot be
+        used; nothing has changed then.
         """
         files = access.fingerprint()
         if files != self._files:
@@ -136,11 +128,9 @@ async def transport(
 ) -> AsyncIterator[HttpTransport]:
     """Opens the real transport.
 
-    One request has `request_seconds` from the connection to the last byte. `tokens` are read
-    tokens by the base URLs, without a final slash, that they are for.
-
-    Raises:
-        InputError: If a file of `access` cannot be used.
+    One request has `request_seconds` from the connection to the last byte. `tokens` are read tokens
+    by the base URLs, without a final slash, that they are for. Raises InputError if a file of
+    `access` cannot be used.
     """
     network = HttpTransport(request_seconds, access, tokens)
     try:

@@ -70,10 +70,8 @@ class TileReader:
         """Reads and verifies tiles until some source's belong to the view.
 
         The older size is above 0 and below the view's; the URL `prefixes` are asked in their order.
-        Gives what the view has at the older size, and the tiles that show it.
-
-        Raises:
-            UnresolvedError: If no source did; the message says why, source by source.
+        Gives what the view has at the older size, and the tiles that show it. Raises
+        UnresolvedError if no source did; the message says why, source by source.
         """
         wanted = tiles_of_prefix(old, view.size)
         cached = {tile: data for tile in wanted if (data := self.cache.get(origin, tile))}

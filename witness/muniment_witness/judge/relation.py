@@ -65,8 +65,7 @@ class Unproven(NamedTuple):
 def authentic(log: KnownLog, signed: SignedCheckpoint) -> SignedHead:
     """Verifies the log's signatures on a checkpoint.
 
-    Raises:
-        VerificationError: If it is another log's, or no trusted key signed it.
+    Raises VerificationError if it is another log's, or no trusted key signed it.
     """
     if signed.checkpoint.origin != log.origin:
         raise VerificationError("a checkpoint of another log")
@@ -89,8 +88,7 @@ def restored(log: KnownLog, note: bytes) -> SignedHead:
 def recorded(note: bytes) -> SignedHead:
     """Parses a head that this witness accepted and stored: it outlives the log's key.
 
-    Raises:
-        FormatError: If it is not a checkpoint.
+    Raises FormatError if it is not a checkpoint.
     """
     signed = parse_signed_checkpoint(note)
     return SignedHead(signed, digest_of(signed))

@@ -57,10 +57,8 @@ def check(
 ) -> DatabaseReport:
     """Checks the database of a witness; one that runs on it is not disturbed.
 
-    The signatures of the keys of `logs` are verified. `migrations` make the schema.
-
-    Raises:
-        DatabaseError: If there is no such database, or it cannot be opened.
+    The signatures of the keys of `logs` are verified. `migrations` make the schema. Raises
+    DatabaseError if there is no such database, or it cannot be opened.
     """
     report = DatabaseReport()
 

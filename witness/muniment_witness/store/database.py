@@ -119,11 +119,8 @@ async def open_database(path: Path) -> Writer:
 async def create(path: Path, keys: Sequence[VKey], command: Command) -> None:
     """Makes the database of a witness that has signed nothing, as far as the database knows.
 
-    `init` makes the keys, too, so that they have signed nothing; those of `new-database` may
-    have. The file is absent, or empty.
-
-    Raises:
-        DatabaseError: If there is one, or it cannot be written.
+    `init` makes the keys, too, so that they have signed nothing; those of `new-database` may have.
+    The file is absent, or empty. Raises DatabaseError if there is one, or it cannot be written.
     """
     now = int(time.time())
 
@@ -162,8 +159,7 @@ async def rebind(path: Path, keys: Sequence[VKey], commit: Callable[[], None]) -
 def mark_copy(connection: Connection) -> None:
     """Marks a copy of a witness's database, for `backup`.
 
-    Raises:
-        DatabaseError: If its schema is too old for that.
+    Raises DatabaseError if its schema is too old for that.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < _COPIES:
@@ -191,8 +187,7 @@ def _identify(connection: Connection, keys: Sequence[VKey]) -> None:
 def check_identity(connection: Connection, path: Path, keys: Sequence[VKey]) -> set[str]:
     """Compares a witness's keys with the database's; gives those that it does not know.
 
-    Raises:
-        DatabaseError: If it knows none of them.
+    Raises DatabaseError if it knows none of them.
     """
     stored = {vkey for (vkey,) in connection.execute("SELECT vkey FROM identity")}
     mine = {str(key) for key in keys}

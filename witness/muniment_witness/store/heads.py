@@ -130,8 +130,7 @@ class HeadStore:
     async def make_ready(self) -> None:
         """Prepares for commits that somebody waits for.
 
-        Raises:
-            FatalDatabaseError: If the file cannot be written.
+        Raises FatalDatabaseError if the file cannot be written.
         """
         await self._writer.lengthen_log()
 
@@ -144,10 +143,8 @@ class HeadStore:
         """Cosigns and stores a group of accepted checkpoints in order, in one transaction.
 
         Several of one origin follow on each other: each `old` is the head that the one before it
-        left. When this returns, all of it is synced. `sign` runs on the writer's thread.
-
-        Raises:
-            FatalDatabaseError: If the disk is in doubt, or a guard failed: the process must end.
+        left. When this returns, all of it is synced. `sign` runs on the writer's thread. Raises
+        FatalDatabaseError if the disk is in doubt, or a guard failed: the process must end.
         """
         full = self._full(group)
         cosigned = await self._writer.run(

@@ -152,10 +152,8 @@ class Observations:
         """Keeps verified evidence, filed at `now` (Unix seconds); durable when it returns.
 
         Of this origin the operator acknowledged the files of the hashes (hexadecimal) given. None
-        when the same contradiction is known, or there is enough.
-
-        Raises:
-            FatalDatabaseError: If it could not be made durable; the process must end.
+        when the same contradiction is known, or there is enough. Raises FatalDatabaseError if it
+        could not be made durable; the process must end.
         """
         origin = evidence.origin
         files = self.evidence.setdefault(origin, {})
@@ -243,8 +241,7 @@ class Observations:
     async def save(self) -> None:
         """Makes all changes durable, in one transaction; nothing happens without changes.
 
-        Raises:
-            FatalDatabaseError: If that failed; the process must end.
+        Raises FatalDatabaseError if that failed; the process must end.
         """
         if self._changes:
             changes = list(self._changes.values())
