@@ -27,10 +27,10 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import StreamReader
 
 from muniment.local.logs import event
+from muniment_service.answers import Answer
 from muniment_service.http import Problem, Request, Responder, Response
 from muniment_service.limits import Budget, Limits, too_large
 from muniment_service.wire import (
-    COMMON_HEADERS,
     CONTINUE,
     MAX_HEAD,
     MAX_HEADERS,
@@ -153,7 +153,7 @@ class Server(web.Server):
                         connection.client,
                     )
                 )
-            answer = _Answer(response)
+            answer = Answer(response)
             if not goes_on or self.draining or not received.content.is_eof():
                 answer.force_close()
             await self._send(connection, received, answer)
@@ -165,12 +165,11 @@ class Server(web.Server):
             connection.end()
 
     async def _send(
-        self, connection: "Connection", received: web.BaseRequest, answer: web.Response
+        self, connection: "Connection", received: web.BaseRequest, answer: Answer
     ) -> None:
         connection.deadline = self.after(self.limits.send_seconds)  # see `expire`
         await answer.prepare(received)
         await answer.write_eof()
-        await received.writer.drain()
 
 
 class Connection(web.RequestHandler):
@@ -411,18 +410,7 @@ class _Body:
         self._held = 0
 
 
-class _Answer(web.Response):
-    """A response as aiohttp writes it."""
-
-    def __init__(self, response: Response) -> None:
-        headers = dict(COMMON_HEADERS)
-        headers["Content-Type"] = response.content_type
-        headers["Cache-Control"] = "no-store"
-        headers.update(response.headers)
-        super().__init__(status=response.status, body=response.body or None, headers=headers)
-
-
-class _LastAnswer(_Answer):
+class _LastAnswer(Answer):
     """The refusal of what is no request, which aiohttp writes by itself."""
 
     def __init__(self, connection: Connection, response: Response) -> None:

@@ -431,6 +431,45 @@ async def test_heads_of_responses(status: int, headers: dict[str, str]) -> None:
         assert found[name.lower()] == value
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\0", "\x7f"])
+@pytest.mark.parametrize("part", ["name", "value"])
+async def test_no_header_of_a_response_begins_another(end: str, part: str) -> None:
+    app = make_app()
+    hostile = {f"X-A{end}X-B": "1"} if part == "name" else {"X-A": f"1{end}X-B: 2"}
+
+    async def answer(_: Request) -> Response:
+        return Response(200, b"body", "text/plain", hostile)
+
+    app.route("GET", "/answer", answer)
+    async with server(app) as where:
+        answered = await talk(where, get("/answer"))
+    assert answered.startswith(b"HTTP/1.1 500 ")
+    assert b"X-B" not in answered
+
+
+async def test_versions_and_connections_in_heads() -> None:
+    async with server(make_app()) as where:
+        for request, version, connection in (
+            (b"GET /tagged HTTP/1.1\r\nHost: x", b"1", None),
+            (b"GET /tagged HTTP/1.1\r\nHost: x\r\nConnection: close", b"1", b"close"),
+            (b"GET /tagged HTTP/1.0\r\nConnection: keep-alive", b"0", b"keep-alive"),
+            (b"GET /tagged HTTP/1.0", b"0", None),
+        ):
+            answered = await talk(where, request + b"\r\n\r\n")
+            head, _, body = answered.partition(b"\r\n\r\n")
+            first, *lines = head.split(b"\r\n")
+            assert first == b"HTTP/1." + version + b" 200 OK"
+            found = dict(line.split(b": ", 1) for line in lines)
+            assert found.get(b"Connection") == connection
+            assert body == b"data"
+        unchanged = await talk(
+            where, b'GET /tagged HTTP/1.1\r\nHost: x\r\nIf-None-Match: "t1"\r\n\r\n'
+        )
+    assert unchanged.startswith(b"HTTP/1.1 304 Not Modified\r\n")
+    # RFC 9110 section 8.6: the length of a 304 would be that of the 200.
+    assert b"Content-Length" not in unchanged
+
+
 @given(st.text(st.sampled_from("HostAcept-Type"), min_size=1))
 def test_names_of_headers_compare_in_any_case(name: str) -> None:
     headers = Headers(CIMultiDictProxy(CIMultiDict([(name, "value")])))
