@@ -39,6 +39,7 @@ from muniment_log.storage.addenda import AddendaStore
 from waiting import until
 
 ORIGIN = "log.example/x"
+NOW_MS = 1_790_000_000_000
 
 
 def content(number: int, value: object = "text") -> bytes:
@@ -81,13 +82,15 @@ def match(records: list[bytes], addenda: list[bytes]) -> Sent | None:
 def test_each_addendum_is_taken_with_what_finds_it_again() -> None:
     one, two = content(1), content(2)
     plain = record(execution="run-1")
-    labelled = record(two, execution="run-2", artifact={"governance": ["eu", "hr"]})
+    labelled = record(
+        two, execution="run-2", artifact={"governance": {"area": "eu", "domain": "hr"}}
+    )
     sent = match([plain, record(one), labelled], [two, one])
     key = subject_key("user", "alice")
     assert sent is not None
     assert sent.addenda == [
-        Addendum(digest_of(two), two, key, "run-2", 1_790_000_000_000, ("eu", "hr")),
-        Addendum(digest_of(one), one, key, None, 1_790_000_000_000, ()),
+        Addendum(digest_of(two), two, key, "run-2", ("area=eu", "domain=hr")),
+        Addendum(digest_of(one), one, key, None, ()),
     ]
     assert sent.expected == {}
 
@@ -136,7 +139,7 @@ def test_a_record_that_says_that_the_log_keeps_them_expects_them() -> None:
     assert sent is not None
     assert sent.expected == {digest_of(two): 1}
     assert match(records, [two]) == Sent(
-        [Addendum(digest_of(two), two, subject_key("user", "alice"), None, 1_790_000_000_000, ())],
+        [Addendum(digest_of(two), two, subject_key("user", "alice"), None, ())],
         {},
     )
 
@@ -167,7 +170,9 @@ def sent_of(*data: bytes, expects: tuple[bytes, ...] = ()) -> Sent:
 async def opened(
     path: Path, size: Callable[[], int] = lambda: 100, **options: Any
 ) -> AsyncIterator[AddendaStore]:
-    store = AddendaStore(path, ORIGIN, size=size, waiting_bytes=options.get("most", 1 << 20))
+    store = AddendaStore(
+        path, ORIGIN, size=size, waiting_bytes=options.get("most", 1 << 20), now_ms=lambda: NOW_MS
+    )
     await store.open()
     running = asyncio.get_running_loop().create_task(store.run())
     try:
@@ -197,8 +202,8 @@ async def test_what_is_kept_is_read_again_and_the_file_is_made_for_it(tmp_path: 
         assert await store.read(digest_of(two)) == two
     assert rows(path, "SELECT * FROM arriving") == []
     assert (
-        rows(path, "SELECT subject, execution, time, labels FROM addendum")
-        == [(subject_key("user", "alice"), None, 1_790_000_000_000, None)] * 2
+        rows(path, "SELECT subject, execution, time, size, labels FROM addendum")
+        == [(subject_key("user", "alice"), None, NOW_MS, 100, None)] * 2
     )
 
 

@@ -67,15 +67,13 @@ class Addendum(NamedTuple):
         data: the bytes.
         subject: who asked in that decision, see `subject_key`; None of other records.
         execution: the run that the record is of.
-        time: the record's, Unix milliseconds.
-        labels: the record's governance labels.
+        labels: the record's governance labels, each as ``name=text``.
     """
 
     digest: bytes
     data: bytes
     subject: bytes | None
     execution: str | None
-    time: int
     labels: tuple[str, ...]
 
 
@@ -168,14 +166,13 @@ class _Request(Struct):
 
 
 class _Artifact(Struct):
-    governance: tuple[str, ...] | None = None
+    governance: dict[str, str] | None = None
 
 
 class _Naming(Struct):
     """What of a record that was checked is looked at."""
 
     kind: str
-    time: int
     execution: str | None = None
     addenda: dict[str, str] | None = None
     kept: str | None = None
@@ -272,8 +269,9 @@ def _addendum(digest: bytes, data: bytes, naming: _Naming) -> Addendum:
     subject = None
     if naming.request is not None:
         subject = subject_key(naming.request.subject.type, naming.request.subject.id)
-    labels = (naming.artifact.governance if naming.artifact is not None else None) or ()
-    return Addendum(digest, data, subject, naming.execution, naming.time, labels)
+    governance = naming.artifact.governance if naming.artifact is not None else None
+    labels = tuple(f"{name}={text}" for name, text in (governance or {}).items())
+    return Addendum(digest, data, subject, naming.execution, labels)
 
 
 class Keeper:

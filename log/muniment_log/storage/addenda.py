@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -66,10 +67,10 @@ _NO_SUBJECT: Final = bytes(SUBJECT_SIZE)
 # One statement for all rows: after each statement the writer's thread has to win the interpreter
 # lock back from a busy event loop.
 _INSERT: Final = f"""
-INSERT INTO addendum (id, digest, subject, execution, time, labels, data)
+INSERT INTO addendum (id, digest, subject, execution, time, size, labels, data)
 SELECT ?1 + key, substr(?2, key * 32 + 1, 32),
     nullif(substr(?3, key * {SUBJECT_SIZE} + 1, {SUBJECT_SIZE}), zeroblob({SUBJECT_SIZE})),
-    json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),
+    json_extract(value, '$[2]'), ?6, ?7, json_extract(value, '$[3]'),
     substr(?4, json_extract(value, '$[0]'), json_extract(value, '$[1]'))
 FROM json_each(?5) WHERE true
 ON CONFLICT (digest) DO NOTHING
@@ -93,6 +94,14 @@ def _translated(what: str) -> Iterator[None]:
 class _Waiting(NamedTuple):
     sent: Sent
     done: asyncio.Future[None]
+
+
+class _Place(NamedTuple):
+    """Where a transaction stores: from which row on, at what size of the log, when."""
+
+    first: int
+    size: int
+    now_ms: int
 
 
 @dataclass(slots=True, eq=False)
@@ -132,7 +141,13 @@ class AddendaStore:
     """The addenda of one log; belongs to one event loop, and `run` is its one task."""
 
     def __init__(
-        self, path: Path, origin: str, *, size: Callable[[], int], waiting_bytes: int
+        self,
+        path: Path,
+        origin: str,
+        *,
+        size: Callable[[], int],
+        waiting_bytes: int,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """Opens nothing yet.
 
@@ -141,11 +156,13 @@ class AddendaStore:
             origin: the log's.
             size: leaves that are in the log now.
             waiting_bytes: bytes of addenda that may be on their way at one time.
+            now_ms: the clock, Unix milliseconds.
         """
         self.path = path
         self._origin = origin
         self._size = size
         self._limit = waiting_bytes
+        self._now_ms = now_ms
         self._writer: Writer | None = None
         self._readers: Readers | None = None
         self._next = 0
@@ -330,12 +347,12 @@ class AddendaStore:
         changes, self._changes = self._changes, _Changes()
         written, self._written = self._written, []
         sent = [waiting.sent for waiting in group]
-        first, size = self._next, self._size()
+        first, size, now = self._next, self._size(), self._now_ms()
         self._next += sum(len(one.addenda) for one in sent)
         try:
             with _translated("storing addenda"):
                 absent, new = await writer.run(
-                    lambda db: _commit(db, changes, sent, first, size),
+                    lambda db: _commit(db, changes, sent, _Place(first, size, now)),
                     synced=bool(group or changes.lowered),
                 )
         except BaseException:
@@ -411,7 +428,7 @@ class AddendaStore:
 
 
 def _commit(
-    db: sqlite3.Connection, changes: _Changes, sent: Sequence[Sent], first: int, size: int
+    db: sqlite3.Connection, changes: _Changes, sent: Sequence[Sent], place: _Place
 ) -> tuple[set[bytes], list[bytes]]:
     """Writes changes and a group; which of what is expected is absent, and which addenda are new.
 
@@ -425,7 +442,8 @@ def _commit(
     addenda = [addendum for one in sent for addendum in one.addenda]
     if not addenda:
         return absent, []
-    stored = db.execute(_INSERT, (first, *_packed(addenda))).rowcount
+    first, size, now = place
+    stored = db.execute(_INSERT, (first, *_packed(addenda), now, size)).rowcount
     last = first + len(addenda) - 1
     if stored == len(addenda):
         new = [addendum.digest for addendum in addenda]
@@ -443,7 +461,7 @@ def _packed(addenda: Sequence[Addendum]) -> tuple[bytes, bytes, bytes, str]:
     at = 1  # SQLite counts bytes from 1
     for one in addenda:
         labels = msgspec.json.encode(one.labels).decode() if one.labels else None
-        rows.append((at, len(one.data), one.execution, one.time, labels))
+        rows.append((at, len(one.data), one.execution, labels))
         at += len(one.data)
     return (
         b"".join([one.digest for one in addenda]),

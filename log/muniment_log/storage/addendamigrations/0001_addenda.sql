@@ -5,17 +5,19 @@ CREATE TABLE log (
 );
 
 -- An addendum, in the order in which they came. `subject` stands for the subject of the decision that
--- names it (core/addenda.py: subject_key), `time` is that record's in Unix milliseconds, `labels` the
--- JSON array of its governance labels. An addendum that was erased has no `data`; `erased` is when
--- (Unix milliseconds), `erasure` the leaf index of the record that says so. Such a row stays, so
--- that the bytes are not stored again when they are sent again. `data` is last: the other columns
--- are read without it.
+-- names it (core/addenda.py: subject_key), `time` is when the log took it in Unix milliseconds by its
+-- own clock, `size` how many leaves it had then: the record stands there or soon after, as a rule.
+-- `labels` is the JSON array of its governance labels. An addendum that was erased has no `data`;
+-- `erased` is when (Unix milliseconds), `erasure` the leaf index of the record that says so. Such a
+-- row stays, so that the bytes are not stored again when they are sent again. `data` is last: the
+-- other columns are read without it.
 CREATE TABLE addendum (
     id INTEGER PRIMARY KEY,
     digest BLOB NOT NULL UNIQUE,
     subject BLOB,
     execution TEXT,
     time INTEGER NOT NULL,
+    size INTEGER NOT NULL,
     labels TEXT,
     erased INTEGER,
     erasure INTEGER,
