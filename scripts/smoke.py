@@ -85,7 +85,8 @@ def main() -> None:
         (wheel,) = (place / "wheel").glob("*.whl")
         names = zipfile.ZipFile(wheel).namelist()
         tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
-        if tops != {"muniment", "muniment_service", "muniment_log", "muniment_witness"}:
+        roles = {"muniment_gateway", "muniment_log", "muniment_witness"}
+        if tops != {"muniment", "muniment_service", *roles}:
             sys.exit(f"the wheel ships {sorted(tops)}")
         for package in sorted(tops):
             if f"{package}/py.typed" not in names:
@@ -97,7 +98,7 @@ def main() -> None:
             if name.endswith(".py") and not name.startswith(EXTRA)
         )
         run(bin_ / "python", "-W", "error", "-c", f"import {', '.join(modules)}", cwd=place)
-        for command in ("muniment", "muniment-log", "muniment-witness"):
+        for command in ("muniment", "muniment-log", "muniment-witness", "muniment-gateway"):
             run(bin_ / command, "--help", cwd=place)
         key = place / "gateway.pem"
         keygen = [bin_ / "muniment", "keygen", "--name", "gw.example/smoke", "--use", "gateway"]
@@ -108,7 +109,8 @@ def main() -> None:
             bin_ / "muniment-log", "init", place / "log", "--origin", "log.example/smoke", cwd=place
         )
         run(bin_ / "muniment-witness", "init", place / "w", "--name", "w.example/w1", cwd=place)
-        print(f"{wheel.name}: {len(modules)} modules import, 3 commands work", file=sys.stderr)
+        run(bin_ / "muniment-gateway", "init", place / "gateway", cwd=place)
+        print(f"{wheel.name}: {len(modules)} modules import, 4 commands work", file=sys.stderr)
 
 
 if __name__ == "__main__":

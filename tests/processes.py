@@ -38,6 +38,11 @@ def muniment_log(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "muniment_log.cli", *map(str, arguments)]
 
 
+def muniment_gateway(*arguments: object) -> list[str]:
+    """The command line of `muniment-gateway` under this interpreter."""
+    return [sys.executable, "-m", "muniment_gateway.cli", *map(str, arguments)]
+
+
 def muniment(*arguments: object) -> list[str]:
     """The command line of `muniment` under this interpreter."""
     return [sys.executable, "-m", "muniment", *map(str, arguments)]

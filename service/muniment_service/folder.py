@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
-from typing import Final, Literal
+from typing import Final
 
 from muniment.local.keyfiles import write_key_file
-from muniment.tlog.cosignature import signer_for
+from muniment.tlog.cosignature import Use, signer_for
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.keys.keyfile import Algorithm, KeyFile, generate
 from muniment.tlog.note import VKey
@@ -20,7 +20,7 @@ def make_folder(
     template: Traversable,
     *,
     name: str,
-    use: Literal["log", "witness"],
+    use: Use,
     algorithms: Sequence[Algorithm],
     listen: str,
     database: str,

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 from msgspec import Meta
 
 from muniment.local.logs import LogFormat, LogLevel
+from muniment.tlog.cosignature import Use
 from muniment.tlog.note import Signer
 from muniment_service.config import Address, Config, config_error, load_config
 from muniment_service.limits import Limits
@@ -36,7 +37,7 @@ def reread_file(
     now: _T,
     signers: Sequence[Signer],
     *,
-    use: Literal["log", "witness"],
+    use: Use,
     taken: Collection[str],
 ) -> _T:
     """Reads the configuration file of a running service again, with its keys and TLS files.

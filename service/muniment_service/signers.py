@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from muniment.local.keyfiles import asking, is_encrypted, read_key_file
 from muniment.local.privatefiles import read_secret
-from muniment.tlog.cosignature import signer_for
+from muniment.tlog.cosignature import Use, signer_for
 from muniment.tlog.note import Signer
 from muniment_service.config import config_error, config_key
 
@@ -17,7 +16,7 @@ def read_signers(
     name: str,
     keys: Sequence[Path],
     passphrase_file: Path | None,
-    use: Literal["log", "witness"],
+    use: Use,
 ) -> tuple[Signer, ...]:
     """Reads the key files of the members `keys` and `key_passphrase_file`, in their order.
 
@@ -57,7 +56,7 @@ def check_signers(
     *,
     keys: Sequence[Path],
     passphrase_file: Path | None,
-    use: Literal["log", "witness"],
+    use: Use,
 ) -> None:
     """Reads the key files of a running service again: they must open, and hold its keys in force.
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 MANUAL = ROOT / "docs" / "operations.md"
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
-METRIC = re.compile(r"\bmuniment_(?:log|witness)_[a-z_]+")
+METRIC = re.compile(r"\bmuniment_(?:log|witness|gateway)_[a-z_]+")
 SERIES = ("_bucket", "_count", "_sum", "_created")
 PR_SET_MDWE = 65
 MOST_EXPOSED = 2.0
@@ -37,23 +37,37 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for argv in (
         processes.muniment_log("init", place / "log", "--origin", "log.example/decisions"),
         processes.muniment_witness("init", place / "w1", *name),
+        processes.muniment_gateway("init", place / "gateway", "--log", "http://127.0.0.1:9"),
     ):
         processes.run(argv, check=True)
-    for config in (place / "log" / "log.toml", place / "w1" / "witness.toml"):
+    (place / "trust.policy").write_text(
+        "".join(f"log {key}\n" for key in vkeys(place)) + "quorum none\n"
+    )
+    policy = place / "gateway" / "gateway.toml"
+    policy.write_text(re.sub("policy = .*", 'policy = "../trust.policy"', policy.read_text()))
+    for config in (place / "log" / "log.toml", place / "w1" / "witness.toml", policy):
         text = re.sub(r'(listen = "127\.0\.0\.1):\d+', r"\1:0", config.read_text())
         config.write_text(text)
     return place
+
+
+def vkeys(place: Path) -> list[str]:
+    argv = processes.muniment_log("vkeys", "--config", place / "log" / "log.toml")
+    return processes.run(argv, check=True).stdout.split()
 
 
 def commands(folders: Path) -> dict[str, list[str]]:
     return {
         "log": processes.muniment_log("serve", "--config", folders / "log" / "log.toml"),
         "witness": processes.muniment_witness("serve", "--config", folders / "w1" / "witness.toml"),
+        "gateway": processes.muniment_gateway(
+            "serve", "--config", folders / "gateway" / "gateway.toml"
+        ),
     }
 
 
 @contextlib.contextmanager
-def both(folders: Path) -> Iterator[dict[str, str]]:
+def all_of(folders: Path) -> Iterator[dict[str, str]]:
     with contextlib.ExitStack() as running:
         yield {
             name: running.enter_context(processes.start(argv)).url
@@ -65,7 +79,7 @@ def test_the_manual_and_the_alerts_name_the_metrics_that_there_are(
     folders: Path, database: str, bucket: engines.Bucket, tmp_path: Path
 ) -> None:
     known: set[str] = set()
-    with both(folders) as urls, deployed(tmp_path, Cluster(database, bucket)) as cluster:
+    with all_of(folders) as urls, deployed(tmp_path, Cluster(database, bucket)) as cluster:
         for url in (*urls.values(), cluster.url):
             with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
                 text = answer.read().decode()
@@ -92,7 +106,7 @@ def test_prometheus_takes_the_rules() -> None:
     subprocess.run(checked, check=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.parametrize("service", ["log", "witness"])
+@pytest.mark.parametrize("service", ["log", "witness", "gateway"])
 def test_a_service_manager_is_told(service: str, folders: Path, tmp_path: Path) -> None:
     """sd_notify(3), as the units' `Type=notify` needs it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
@@ -105,7 +119,7 @@ def test_a_service_manager_is_told(service: str, folders: Path, tmp_path: Path) 
             assert manager.recv(200) == b"STOPPING=1"
 
 
-@pytest.mark.parametrize("service", ["log", "witness"])
+@pytest.mark.parametrize("service", ["log", "witness", "gateway"])
 def test_the_services_run_without_writable_code(service: str, folders: Path) -> None:
     """MemoryDenyWriteExecute=yes: neither Python nor the libraries need such memory."""
     libc = ctypes.CDLL(None)

@@ -1,0 +1,1 @@
+"""Muniment's gateway as a service: policy engines decide, the log has it, then it answers."""

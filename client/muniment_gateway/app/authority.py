@@ -1,0 +1,73 @@
+"""Builds an authority and serves it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from muniment.http.client import HttpSession
+from muniment_gateway.config import AuthorityConfig
+from muniment_gateway.deciding.panel import Panel
+from muniment_gateway.deciding.tickets import Tickets
+from muniment_gateway.http.access import Clients
+from muniment_gateway.http.authority import AuthorityHttp
+from muniment_service.http import App, Problem
+from muniment_service.metrics import Metrics
+from muniment_service.process import allow_connections, print_ready
+from muniment_service.serving import serve_until_signal
+from muniment_service.tls import server_context
+
+PREFIX: Final = "muniment_authority"
+
+PROBE_SECONDS: Final = 10.0
+"""Time between two questions to the engine for its policy, which tell whether it answers."""
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+async def serve_authority(
+    config: AuthorityConfig, *, ready: Callable[[str], None] = print_ready
+) -> None:
+    """Serves until SIGTERM or SIGINT; `ready` is called with the URL.
+
+    Raises:
+        OSError: If the address cannot be bound.
+    """
+    file = config.file
+    allow_connections(file.limits.connections)
+    access = file.outgoing.access
+    async with HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http:
+        metrics = Metrics(PREFIX)
+        panel = Panel((config.authority,), http, metrics)
+
+        def is_ready() -> Mapping[str, Any]:
+            if trouble := panel.troubles.get(file.name):
+                raise Problem(503, "engine-silent", trouble)
+            return {"name": file.name}
+
+        routes = AuthorityHttp(
+            Tickets(config, panel), panel, Clients(config.clients), metrics, is_ready
+        )
+
+        async def probe() -> None:
+            while True:
+                await panel.policies()
+                await asyncio.sleep(PROBE_SECONDS)
+
+        probing = asyncio.create_task(probe())
+        try:
+            await serve_until_signal(
+                routes,
+                App(Metrics(f"{PREFIX}_admin")),
+                listen=file.listen,
+                admin_path=file.admin,
+                limits=file.limits,
+                tls=server_context(file.tls),
+                ready=ready,
+                logger=_LOGGER,
+                line="authority is ready",
+                name=file.name,
+                engine=file.engine.kind,
+            )
+        finally:
+            probing.cancel()

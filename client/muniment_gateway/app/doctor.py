@@ -1,0 +1,138 @@
+"""What `muniment-gateway doctor` checks, each by really asking, and what to do about it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from muniment.errors import MunimentError
+from muniment.http.client import HttpError, HttpSession
+from muniment.http.logclient import LogClient
+from muniment.tlog.policy import CosignedCheckpoint
+from muniment_gateway.config import GatewayConfig
+from muniment_gateway.deciding.panel import Panel
+from muniment_service.metrics import Metrics
+
+ASK_TIMEOUT: Final = 5.0
+"""Deadline of one question."""
+
+MOST_APART: Final = 5.0
+"""Seconds that this machine's clock may differ from another one's."""
+
+OLDEST_HEAD: Final = 300
+"""Oldest cosigned head, in seconds: an idle log has its head cosigned every two minutes."""
+
+_SMALL: Final = 64 << 10
+
+
+class Finding(NamedTuple):
+    """One check: what was looked at, what is wrong (empty for nothing), and what was seen."""
+
+    subject: str
+    wrong: str
+    seen: str = ""
+
+
+async def examine(config: GatewayConfig) -> AsyncIterator[Finding]:
+    """Checks the log, its witnesses, the engines, the key at the log, the clocks and the files."""
+    access = config.file.outgoing.access
+    async with HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http:
+        async for finding in _log(config, http):
+            yield finding
+        async for finding in _engines(config, http):
+            yield finding
+    for path, what in ((config.file.spool, "spool"), (config.file.database, "database")):
+        yield await asyncio.to_thread(_place, path, what)
+
+
+async def _log(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Finding]:
+    url = config.file.log.rstrip("/")
+    try:
+        answer = await http.request("GET", f"{url}/readyz", limit=_SMALL, seconds=ASK_TIMEOUT)
+    except (HttpError, TimeoutError) as error:
+        why = str(error) or "in time"
+        yield Finding("log", f"{url} does not answer ({why}): is it running there?")
+        return
+    detail = answer.body.decode("utf-8", "replace")[:200]
+    ready = answer.status == 200
+    yield Finding("log", "" if ready else f"{url} is not ready: {detail}", f"{url} is ready")
+    yield _clock(answer.headers.get("date"))
+    async with LogClient(url, timeout=ASK_TIMEOUT, access=config.file.outgoing.access) as client:
+        try:
+            cosigned = config.policy.verify(await client.checkpoint())
+        except MunimentError as error:
+            yield Finding("witnesses", f"no head that the policy accepts: {error}")
+        else:
+            yield _head(cosigned)
+        try:
+            head = await client.stream(config.file.name, config.file.stream)
+        except MunimentError as error:
+            yield Finding(
+                "key",
+                f"the log does not know the gateway {config.file.name} ({error}): add "
+                f'[[gateway]] vkey = "{config.signer.vkey}" to its log.toml, and reload it',
+            )
+        else:
+            wrong = "" if head.origin in {"", config.origin} else f"the log is {head.origin}"
+            yield Finding("key", wrong, f"stream {config.file.stream} is at record {head.next}")
+
+
+def _head(cosigned: CosignedCheckpoint) -> Finding:
+    now = int(time.time())
+    age = now - cosigned.time(now)
+    if age > OLDEST_HEAD:
+        return Finding("witnesses", f"the newest cosigned head is {age} s old: no quorum since")
+    return Finding("witnesses", "", f"head of {cosigned.size} leaves, cosigned {age} s ago")
+
+
+def _clock(date: str | None) -> Finding:
+    if date is None:
+        return Finding("clock", "", "the log tells no time")
+    try:
+        apart = time.time() - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return Finding("clock", f"the log tells no time but {date!a}")
+    # The header has whole seconds.
+    if not -MOST_APART <= apart <= MOST_APART + 1:
+        return Finding("clock", f"{apart:+.0f} s from the log's clock: synchronise both by NTP")
+    return Finding("clock", "", "within seconds of the log's")
+
+
+async def _engines(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Finding]:
+    panel = Panel(config.authorities, http, Metrics("muniment_gateway_doctor"))
+    if not panel.seats:
+        yield Finding("authority", "there is no [[authority]]: nobody can allow anything")
+    request = {
+        "subject": {"type": "gateway", "id": config.file.name},
+        "action": {"name": "muniment.doctor"},
+        "resource": {"type": "gateway", "id": "doctor"},
+    }
+    for answer in await panel.ask(request, {}):
+        subject = f"authority {answer.authority}"
+        if answer.response is None:
+            yield Finding(subject, answer.error)
+            continue
+        policy = answer.policy
+        if policy is None:
+            named = "no policy is told: permits have no artifact; add [authority.policy]"
+        else:
+            named = f"policy {policy.id}, revision {policy.revision}"
+        word = "allows" if answer.allows else "denies"
+        yield Finding(
+            subject, "", f"answers ({word} a test) in {answer.took * 1000:.0f} ms; {named}"
+        )
+
+
+def _place(path: Path, what: str) -> Finding:
+    folder = path.parent
+    if not folder.is_dir():
+        return Finding(what, f"{folder}: no such folder")
+    try:
+        probe = folder / f".{path.name}.doctor"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        return Finding(what, f"{folder}: cannot be written: {error.strerror}")
+    return Finding(what, "", str(path))

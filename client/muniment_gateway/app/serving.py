@@ -1,0 +1,252 @@
+"""Builds the gateway and serves it; one task group is the service."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+from muniment.http.client import HttpSession
+from muniment.local.logs import event
+from muniment.local.outside import Contained
+from muniment.records.preparation import RecordInput
+from muniment_gateway.app.metadata import EngineMetadata
+from muniment_gateway.config import GatewayConfig, GatewayFile, checked
+from muniment_gateway.deciding.changes import Changes
+from muniment_gateway.deciding.decider import Decider
+from muniment_gateway.deciding.loglink import LogLink
+from muniment_gateway.deciding.panel import Panel
+from muniment_gateway.http.access import Clients
+from muniment_gateway.http.api import GatewayHttp
+from muniment_gateway.http.authzen import AuthzenFacade
+from muniment_gateway.store.inforce import InForceStore
+from muniment_service.config import config_error
+from muniment_service.http import App, Problem, Request, Response, json_response
+from muniment_service.inforce import InForce
+from muniment_service.metrics import Metrics
+from muniment_service.process import allow_connections, print_ready
+from muniment_service.servicefile import reread_file
+from muniment_service.serving import serve_until_signal
+from muniment_service.tls import server_context
+
+PREFIX: Final = "muniment_gateway"
+
+POLICIES_SECONDS: Final = 10.0
+"""Time between two looks at the policies in force."""
+
+CHANGE_TIMEOUT: Final = 10.0
+"""How long a change may take to be logged."""
+
+RELOADED: Final = frozenset(
+    {
+        *("mode", "quorum", "authority", "client", "permit", "deadline_seconds", "most_waiting"),
+        *("url", "key_passphrase_file"),
+    }
+)
+"""The tables and keys of the file that a reload applies; all else takes a restart."""
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_ready) -> None:
+    """Serves until SIGTERM or SIGINT; requests in flight finish first.
+
+    `ready` is called with the URL once requests are taken, whether the log answers or not: until it
+    does, everything is denied, and `/readyz` says so.
+
+    Raises:
+        DatabaseError: If the database or the spool cannot be used.
+        OSError: If the address cannot be bound.
+        ExceptionGroup: If a background task failed.
+    """
+    file = config.file
+    tls = server_context(file.tls)
+    allow_connections(file.limits.connections)
+    access = file.outgoing.access
+    store = await InForceStore.open(file.database)
+    try:
+        async with (
+            HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http,
+            asyncio.TaskGroup() as tasks,
+        ):
+            link = LogLink(config, http, access)
+            running = Running(config, link, store, http)
+            try:
+                await link.start()
+                await running.tell()
+                work = [tasks.create_task(link.run()), tasks.create_task(running.run())]
+
+                def told(url: str) -> None:
+                    running.url = url
+                    ready(url)
+
+                await serve_until_signal(
+                    running,
+                    running.admin(),
+                    listen=file.listen,
+                    admin_path=file.admin,
+                    limits=file.limits,
+                    tls=tls,
+                    ready=told,
+                    logger=_LOGGER,
+                    line="gateway is ready",
+                    name=file.name,
+                    mode=file.mode,
+                    authorities=len(config.authorities),
+                )
+                for task in work:
+                    task.cancel()
+            finally:
+                await link.close()
+    finally:
+        await store.close()
+
+
+class Running:
+    """A gateway that serves, and applies a changed configuration without a restart.
+
+    Attributes:
+        url: Where it listens; empty before it does.
+    """
+
+    def __init__(
+        self, config: GatewayConfig, link: LogLink, store: InForceStore, http: HttpSession
+    ) -> None:
+        """Builds what the configuration decides."""
+        self.url = ""
+        self._link = link
+        self._http = http
+        self._changes = Changes(config.file.name, store, self._submit)
+        self._in_force = InForce(config.path)
+        self._reloading = asyncio.Lock()
+        self._build(config)
+
+    async def _submit(self, records: Sequence[RecordInput]) -> int:
+        return await self._link.submit(records, CHANGE_TIMEOUT)
+
+    def _build(self, config: GatewayConfig) -> None:
+        metrics = Metrics(PREFIX)
+        panel = Panel(config.authorities, self._http, metrics)
+        self._config = config
+        self._panel = panel
+        decider = Decider(config, panel, self._link, self._changes, metrics)
+        facade = AuthzenFacade(
+            decider,
+            Clients(config.clients),
+            self._public_url,
+            EngineMetadata(config.authorities, self._http),
+        )
+        self._routes = GatewayHttp(facade, self._ready, metrics)
+        metrics.gauge("log_away", "Whether nothing can be logged at present.").set_function(
+            lambda: float(bool(self._link.away))
+        )
+        metrics.gauge("spool_records", "Records that wait for the log.").set_function(
+            lambda: float(self._link.pending)
+        )
+        metrics.gauge("enforcing", "1 in the mode enforce, 0 in observe.").set(
+            config.file.mode == "enforce"
+        )
+        silent = metrics.gauge("engine_silent", "Whether the last answer was none.", ("authority",))
+        for seat in panel.seats:
+            silent.labels(seat.name).set_function(partial(_is_silent, panel, seat.name))
+
+    def _public_url(self, request: Request) -> str:
+        del request  # what a client says of itself is no base for URLs
+        return (self._config.file.url or self.url).rstrip("/")
+
+    async def respond(self, request: Request) -> Response:
+        """Answers a public request by the configuration in force."""
+        return await self._routes.respond(request)
+
+    def _ready(self) -> Mapping[str, Any]:
+        mode = self._config.file.mode
+        if self._link.away and mode == "enforce":
+            raise Problem(503, "log-away", f"everything is denied: {self._link.away}")
+        if not self._changes.is_told("mode", mode):
+            raise Problem(503, "mode-untold", "the log was not told the mode yet")
+        silent = {name: what for name, what in self._panel.troubles.items() if what}
+        if (
+            not self._panel.seats
+            or len(silent) > len(self._panel.seats) - self._config.quorum.needed
+        ):
+            what = "; ".join(f"{name}: {why}" for name, why in silent.items())
+            raise Problem(
+                503, "no-quorum", f"too few authorities answer: {what or 'there are none'}"
+            )
+        return {"mode": mode, "authorities": len(self._panel.seats), "silent": sorted(silent)}
+
+    async def run(self) -> None:
+        """Looks for what the log was not told, or what has changed, until it is cancelled."""
+        while True:
+            await asyncio.sleep(self._pause())
+            await self.tell()
+
+    async def tell(self) -> None:
+        """Tells the log what is in force, as far as it can be told now."""
+        with Contained("what is in force"):
+            if not self._link.away:
+                await self._changes.tell_mode(self._config.file.mode)
+            for name, policy in (await self._panel.policies()).items():
+                if not self._link.away:
+                    await self._changes.tell_policy(name, policy)
+
+    def _pause(self) -> float:
+        told = self._changes.is_told("mode", self._config.file.mode)
+        return POLICIES_SECONDS if told else 0.2
+
+    async def reload(self) -> None:
+        """Applies the configuration as its file is now.
+
+        Raises:
+            ConfigError: If it cannot be used, or something else in it has changed.
+            MunimentError: If the log could not be told another mode; nothing has changed then.
+        """
+        async with self._reloading:
+            config = await asyncio.to_thread(_reread, self._config)
+            await self._changes.tell_mode(config.file.mode)
+            self._build(config)
+            self._in_force.accepted()
+        event(_LOGGER, logging.INFO, "reloaded", mode=config.file.mode)
+
+    def admin(self) -> App:
+        """Makes the routes of the administrative socket."""
+        app = App(Metrics(f"{PREFIX}_admin"))
+
+        async def status(_: Request) -> Response:
+            return json_response({"configuration": self._in_force.told(), **self._told()})
+
+        async def reload(_: Request) -> Response:
+            try:
+                await self.reload()
+            except Exception as error:
+                self._in_force.refused(str(error))
+                raise Problem(409, "not-reloaded", str(error)) from error
+            return json_response(self._told())
+
+        app.route("GET", "/status", status)
+        app.route("POST", "/reload", reload)
+        return app
+
+    def _told(self) -> dict[str, Any]:
+        return {
+            "name": self._config.file.name,
+            "mode": self._config.file.mode,
+            "quorum": str(self._config.quorum),
+            "log": {"url": self._config.file.log, "away": self._link.away or None},
+            "spool": self._link.pending,
+            "authorities": {
+                seat.name: self._panel.troubles.get(seat.name) or None for seat in self._panel.seats
+            },
+        }
+
+
+def _is_silent(panel: Panel, name: str) -> float:
+    return float(bool(panel.troubles.get(name)))
+
+
+def _reread(now: GatewayConfig) -> GatewayConfig:
+    file: GatewayFile = reread_file(now.path, now.file, [now.signer], use="gateway", taken=RELOADED)
+    config = checked(now.path, file, now.signer)
+    if config.policy != now.policy:
+        config_error(now.path, "policy", "has changed; that takes a restart")
+    return config

@@ -1,0 +1,371 @@
+"""The gateway's configuration, gateway.toml, and the files that it names.
+
+| key | is |
+| --- | --- |
+| `name` | the gateway's key name: the producer of its records |
+| `listen` | `host:port`; port 0 lets the system choose |
+| `keys` | one PKCS#8 PEM file, Ed25519, which signs the batches |
+| `key_passphrase_file` | optional: file with the passphrase of an encrypted key |
+| `log` | the log's base URL |
+| `policy` | the tlog-policy file: which log and witnesses are believed |
+| `stream` | optional: the label of its stream in the log, `default`; one process writes to it |
+| `spool` | the file of records that wait for the log |
+| `database` | the SQLite file of what is in force |
+| `mode` | optional: `enforce` (what is not provably logged is denied) or `observe` |
+| `quorum` | optional: how many authorities must allow: `all`, `any` or a number |
+| `deadline_seconds` | optional: how long a decision may wait for the log and its witnesses; 3 |
+| `most_waiting` | optional: decisions under way at one time; more are denied at once; 1,000 |
+| `url` | optional: the URL at which PEPs reach the gateway, for its metadata |
+| `[[authority]]` | a policy engine, see `AuthorityEntry` |
+| `[[client]] name, token_file` | optional: who may ask; with any, a bearer token is needed |
+| `[permit]` | optional: what a permit is good for, see `PermitTable` |
+| `[tls]`, `[outgoing]` | optional: serve https; how others are connected to |
+| `admin` | optional: the Unix socket for administration |
+| `log_level`, `log_format` | optional: `debug`, `info`, `warning`, `error`; `text`, `json` |
+| `[limits]` | optional: what its HTTP server takes, see `muniment_service.limits` |
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeAlias
+
+from msgspec import Meta
+
+from muniment.http.access import check_token_url, read_token
+from muniment.http.urls import split_url
+from muniment.local.keyfiles import read_key_file
+from muniment.local.privatefiles import read_secret
+from muniment.records.artifact import Binding
+from muniment.records.authority import authority_vkey
+from muniment.records.members import Digest, Label, Name, ShortName, SpiffeId
+from muniment.tlog.encoding import check_key_name
+from muniment.tlog.keys.keyfile import PrivateKey
+from muniment.tlog.note import Signer, VKey, parse_vkey
+from muniment.tlog.policy import Policy, parse_policy
+from muniment_gateway.core.quorum import Quorum
+from muniment_service.config import Config, config_error, config_key, load_config, read_file
+from muniment_service.limits import Count, Limits
+from muniment_service.servicefile import ServiceFile
+from muniment_service.signers import read_signers
+
+MAX_POLICY_BYTES: Final = 1 << 20
+"""Largest tlog-policy file, in bytes; 256 post-quantum keys fit."""
+
+MAX_AUTHORITIES: Final = 16
+"""Most authorities: as many as may sign a decision."""
+
+Mode: TypeAlias = Literal["enforce", "observe"]
+"""What becomes of what is not provably logged: it is denied, or the engines' word is passed on."""
+
+Seconds = Annotated[float, Meta(ge=0.01, le=300)]
+
+
+class PolicyEntry(Config, frozen=True):
+    """`[authority.policy]`: the policy, where an engine does not name it itself.
+
+    Attributes:
+        id: Its name.
+        revision: Its revision; without one, the beginning of its digest.
+        digest: Its digest, when its files are not here.
+        files: Its files; their digest is that of the policy.
+    """
+
+    id: Name
+    revision: Label | None = None
+    digest: Digest | None = None
+    files: tuple[Path, ...] = ()
+
+
+class EngineTable(Config, frozen=True):
+    """A policy engine: `[engine]` of an authority, and most of an `[[authority]]`.
+
+    Attributes:
+        kind: `authzen`: a PDP, at its base `url`. `opa`: OPA's Data API, `url` of the rule
+            (`http://127.0.0.1:8181/v1/data/authz/allow`). `cedar`: Cedar policies, decided in this
+            process. `command`: a program that is run for each request.
+        deadline_seconds: How long it may take.
+        url: Where it is; for `authzen` and `opa`.
+        token_file: File with a bearer token for it.
+        decision: For `opa`: JSON pointer from the result to its boolean; empty for the result.
+        policies, entities, schema: For `cedar`: files of policies; entities and schema as JSON.
+        command: For `command`: program and arguments; gets the request, gives the response.
+        policy: The policy, where the engine does not name it.
+    """
+
+    kind: Literal["authzen", "opa", "cedar", "command"]
+    deadline_seconds: Seconds = 1.0
+    url: str | None = None
+    token_file: Path | None = None
+    decision: str = ""
+    policies: tuple[Path, ...] = ()
+    entities: Path | None = None
+    schema: Path | None = None
+    command: tuple[str, ...] = ()
+    policy: PolicyEntry | None = None
+
+
+class AuthorityEntry(EngineTable, frozen=True, kw_only=True):
+    """One `[[authority]]` table: an engine that is asked about every request.
+
+    Attributes:
+        name: Its name in decisions; with `vkey`, the name of that key.
+        vkey: Its key, when it signs its answers: `muniment-gateway authority serve`.
+    """
+
+    name: ShortName
+    vkey: str | None = None
+
+
+class ClientEntry(Config, frozen=True):
+    """One `[[client]]` table: who may ask, by a bearer token in a private file."""
+
+    name: ShortName
+    token_file: Path
+
+
+class PermitTable(Config, frozen=True):
+    """The `[permit]` table.
+
+    Attributes:
+        seconds: How long a permit may be used.
+        spiffe_id: The only runtime that may use it, unless a request names one.
+        thumbprint: The digest of that runtime's key, likewise.
+        governance: Labels of the governance domain.
+    """
+
+    seconds: Annotated[int, Meta(ge=1, le=86_400)] = 300
+    spiffe_id: SpiffeId | None = None
+    thumbprint: Digest | None = None
+    governance: dict[ShortName, Label] | None = None
+
+
+class HttpLimits(Limits, frozen=True):
+    """The `[limits]` table; bodies are smaller than the log's."""
+
+    inflight_bytes: Count = 64 << 20
+
+
+class GatewayFile(ServiceFile, frozen=True, kw_only=True):
+    """gateway.toml as it stands."""
+
+    name: str
+    log: str
+    policy: Path
+    stream: ShortName = "default"
+    spool: Path
+    database: Path
+    mode: Mode = "enforce"
+    quorum: Literal["all", "any"] | Annotated[int, Meta(ge=1, le=MAX_AUTHORITIES)] = "all"
+    deadline_seconds: Seconds = 3.0
+    most_waiting: Count = 1000
+    url: str | None = None
+    authority: tuple[AuthorityEntry, ...] = ()
+    client: tuple[ClientEntry, ...] = ()
+    permit: PermitTable = PermitTable()
+    limits: HttpLimits = HttpLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """An authority that was checked: the URL has no final slash; token and key as read."""
+
+    entry: AuthorityEntry
+    url: str = ""
+    token: str | None = field(default=None, repr=False)
+    vkey: VKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """A configuration that was checked, with what its files hold.
+
+    Clients are by token. `origin` is that of the policy's log.
+    """
+
+    path: Path
+    file: GatewayFile
+    signer: Signer
+    policy: Policy
+    origin: str
+    authorities: tuple[Authority, ...]
+    quorum: Quorum
+    clients: dict[str, str] = field(repr=False)
+    binding: Binding | None = None
+
+
+class AuthorityFile(ServiceFile, frozen=True, kw_only=True):
+    """authority.toml as it stands: an engine, and the key that signs what it says.
+
+    Attributes:
+        name: The authority's key name.
+        engine: The policy engine beside it.
+        client: Who may ask; without any, everybody.
+        gateways: Key names of the gateways whose records it signs; without any, all.
+        most_seconds: Longest validity of an artifact that it signs.
+    """
+
+    name: str
+    engine: EngineTable
+    client: tuple[ClientEntry, ...] = ()
+    gateways: tuple[str, ...] = ()
+    most_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 3600
+    limits: HttpLimits = HttpLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityConfig:
+    """A configuration of an authority that was checked; clients are by token."""
+
+    path: Path
+    file: AuthorityFile
+    private: PrivateKey = field(repr=False)
+    vkey: VKey
+    authority: Authority
+    clients: dict[str, str] = field(repr=False)
+
+
+def load_authority(path: Path) -> AuthorityConfig:
+    """Reads authority.toml and the files that it names; a `ConfigError` names file and key."""
+    file = load_config(path, AuthorityFile)
+    with config_key(path, "name"):
+        check_key_name(file.name, "key name")
+    read_signers(
+        path,
+        name=file.name,
+        keys=file.keys,
+        passphrase_file=file.key_passphrase_file,
+        use="authority",
+    )
+    if len(file.keys) != 1:
+        config_error(path, "keys", "an authority signs with one key")
+    passphrase = None
+    if file.key_passphrase_file is not None:
+        passphrase = read_secret(file.key_passphrase_file, "passphrase")
+    private = read_key_file(file.keys[0], passphrase).private
+    members = {name: getattr(file.engine, name) for name in file.engine.__struct_fields__}
+    entry = AuthorityEntry(name=file.name, **members)
+    return AuthorityConfig(
+        path,
+        file,
+        private,
+        authority_vkey(file.name, private),
+        _authority(path, "engine", entry),
+        _clients(path, file.client),
+    )
+
+
+def load(path: Path) -> GatewayConfig:
+    """Reads gateway.toml and the files that it names; a `ConfigError` names file and key."""
+    file = load_config(path, GatewayFile)
+    with config_key(path, "name"):
+        check_key_name(file.name, "key name")
+    signers = read_signers(
+        path,
+        name=file.name,
+        keys=file.keys,
+        passphrase_file=file.key_passphrase_file,
+        use="gateway",
+    )
+    if len(signers) != 1:
+        config_error(path, "keys", "a gateway signs with one key: two would be two gateways")
+    return checked(path, file, signers[0])
+
+
+def checked(path: Path, file: GatewayFile, signer: Signer) -> GatewayConfig:
+    """Checks a file's members and reads what it names, its key apart."""
+    with config_key(path, "log"):
+        split_url(file.log)
+    with config_key(path, "policy"):
+        policy = parse_policy(read_file(file.policy, most=MAX_POLICY_BYTES))
+        if len(policy.origins) != 1:
+            raise ValueError("names several logs; a gateway writes to one")
+    if file.url is not None:
+        with config_key(path, "url"):
+            parts = split_url(file.url)
+            if parts.query or parts.fragment:
+                raise ValueError("the URL of a policy decision point has no query or fragment")
+    authorities = tuple(
+        _authority(path, f"authority[{number}]", entry)
+        for number, entry in enumerate(file.authority)
+    )
+    names = [one.entry.name for one in authorities]
+    if len(set(names)) != len(names):
+        config_error(path, "authority", "two have the same name")
+    if len(names) > MAX_AUTHORITIES:
+        config_error(path, "authority", f"more than {MAX_AUTHORITIES}")
+    with config_key(path, "quorum"):
+        quorum = Quorum.of(file.quorum, len(authorities))
+    permit = file.permit
+    binding = None
+    if permit.spiffe_id is not None or permit.thumbprint is not None:
+        binding = Binding(spiffe_id=permit.spiffe_id, thumbprint=permit.thumbprint)
+    return GatewayConfig(
+        path,
+        file,
+        signer,
+        policy,
+        policy.origins[0],
+        authorities,
+        quorum,
+        _clients(path, file.client),
+        binding,
+    )
+
+
+def _clients(path: Path, entries: Sequence[ClientEntry]) -> dict[str, str]:
+    clients: dict[str, str] = {}
+    for number, entry in enumerate(entries):
+        with config_key(path, f"client[{number}].token_file"):
+            token = read_token(entry.token_file)
+            if token in clients:
+                raise ValueError("the token of another client")
+            clients[token] = entry.name
+    return clients
+
+
+_NEEDS: Final = {
+    "authzen": ("url",),
+    "opa": ("url",),
+    "cedar": ("policies",),
+    "command": ("command",),
+}
+_TAKES: Final = {
+    "authzen": {"url", "token_file", "vkey"},
+    "opa": {"url", "token_file", "decision"},
+    "cedar": {"policies", "entities", "schema"},
+    "command": {"command"},
+}
+_OWN: Final = ("url", "token_file", "decision", "policies", "entities", "schema", "command", "vkey")
+
+
+def _authority(path: Path, table: str, entry: AuthorityEntry) -> Authority:
+    for member in _NEEDS[entry.kind]:
+        if not getattr(entry, member):
+            config_error(path, f"{table}.{member}", f"missing: an authority of kind {entry.kind}")
+    for member in _OWN:
+        if getattr(entry, member) and member not in _TAKES[entry.kind]:
+            config_error(path, f"{table}.{member}", f"not of an authority of kind {entry.kind}")
+    url, token, vkey = "", None, None
+    if entry.url is not None:
+        with config_key(path, f"{table}.url"):
+            parts = split_url(entry.url)
+            if parts.query or parts.fragment:
+                raise ValueError("a query or fragment")
+            url = entry.url.rstrip("/")
+    if entry.token_file is not None:
+        with config_key(path, f"{table}.token_file"):
+            check_token_url(url)
+            token = read_token(entry.token_file)
+    if entry.decision:
+        with config_key(path, f"{table}.decision"):
+            if not entry.decision.startswith("/"):
+                raise ValueError("a JSON pointer begins with a slash")
+    if entry.vkey is not None:
+        with config_key(path, f"{table}.vkey"):
+            vkey = parse_vkey(entry.vkey)
+            if vkey.name != entry.name:
+                raise ValueError(f"the key of {vkey.name}, not of {entry.name}")
+    if entry.policy is not None and (entry.policy.digest is None) == (not entry.policy.files):
+        config_error(path, f"{table}.policy", "expected its digest or its files")
+    return Authority(entry, url, token, vkey)

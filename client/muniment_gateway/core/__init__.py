@@ -1,0 +1,1 @@
+"""What the gateway computes without a clock, I/O or HTTP: AuthZEN's forms, answers, the quorum."""

@@ -1,0 +1,79 @@
+"""JSON of others as it stands, also what no record can hold, and what is recorded instead of that.
+
+An engine may answer with a clock of 19 digits. That is no reason to take its decision for none; but
+a record is I-JSON, so it has the digest of such a member instead.
+"""
+
+import json
+from hashlib import sha256
+from math import isfinite
+from typing import Any, Final
+
+import msgspec
+
+from muniment.records.canonical import check_depth, encode_canonical
+from muniment.tlog.encoding import FormatError
+
+MOST_RECORDED: Final = 8 << 10
+"""Longest canonical JSON, in bytes, of one value of an engine that is recorded as it is."""
+
+
+def parse_any(data: bytes, what: str) -> Any:
+    """Parses JSON text whose objects have each member once; integers of any length are exact.
+
+    Raises:
+        FormatError: If it is not UTF-8, not JSON or more than MAX_DEPTH levels deep.
+    """
+    check_depth(data, what)
+    try:
+        return _DECODER.decode(data.decode("utf-8"))
+    except FormatError as error:
+        raise FormatError(f"{what}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{what}: not JSON: {error}") from None
+
+
+def encode_any(value: Any) -> bytes:
+    """JSON text of what `parse_any` gives."""
+    try:
+        return msgspec.json.encode(value)
+    except OverflowError:  # an integer of more than 64 bits
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def recordable(value: Any, most: int = MOST_RECORDED) -> Any:
+    """A value as a record can hold it: itself, or ``{"left_out": {size, digest}}``.
+
+    Size and digest (``sha256:…``) are those of its JSON with sorted members, without white space.
+    """
+    try:
+        if len(encode_canonical(value)) <= most:
+            return value
+    except (FormatError, RecursionError):
+        pass
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    digest = f"sha256:{sha256(text.encode()).hexdigest()}"
+    return {"left_out": {"size": len(text), "digest": digest}}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise FormatError("an object has a member twice")
+    return members
+
+
+def _no_constant(name: str) -> Any:
+    raise FormatError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not isfinite(value):
+        raise FormatError("a number beyond what readers of JSON know")
+    return value
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+)

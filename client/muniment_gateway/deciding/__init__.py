@@ -1,0 +1,1 @@
+"""From a request to an answer that is on record: engines, quorum, signatures, the log."""

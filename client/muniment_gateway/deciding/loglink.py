@@ -1,0 +1,268 @@
+"""The gateway's way to its log, which may be away when the service starts, or later.
+
+While it is known to be away, nothing waits for it: what is asked is denied at once, and the denial
+is in the spool. Somebody looks every second whether it is back.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from secrets import token_hex
+from typing import Any, Final
+
+from muniment.errors import Denied, MunimentError, Unreachable
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.spool import SPOOL_SUFFIX, Spool
+from muniment.http.access import Access
+from muniment.http.client import HttpError, HttpSession, TooLongError
+from muniment.local.logs import event
+from muniment.local.outside import Contained
+from muniment.local.sqlitefile import DatabaseError
+from muniment.permit import Permit
+from muniment.records.api import RecordError
+from muniment.records.members import DenialCode
+from muniment.records.preparation import Preparer, RecordInput
+from muniment.records.reduction import record_id, reduce_decision, stated_codes
+from muniment_gateway.config import GatewayConfig
+
+LOOK_SECONDS: Final = 1.0
+"""Time between two looks at a log that is away."""
+
+WATCH_SECONDS: Final = 5.0
+"""Time between two looks at a log that answers."""
+
+LOOK_TIMEOUT: Final = 2.0
+"""Deadline of one look."""
+
+_READY: Final = 64 << 10
+_LOGGER: Final = logging.getLogger(__name__)
+_AWAY: Final[tuple[DenialCode, ...]] = ("governance_mesh_discontinuity",)
+
+
+class LogLink:
+    """One gateway of the SDK, or until it can be opened its spool alone.
+
+    Attributes:
+        away: Why nothing can be logged at present; empty when all is well.
+    """
+
+    def __init__(self, config: GatewayConfig, http: HttpSession, access: Access) -> None:
+        """Nothing is opened before `run`."""
+        self.away = "the log was not reached yet"
+        self.opened = asyncio.Event()
+        self._config = config
+        self._http = http
+        self._access = access
+        self._gateway: Gateway | None = None
+        self._early: Spool | None = None
+        self._preparer = Preparer(
+            config.file.name,
+            now_ms=lambda: time.time_ns() // 1_000_000,
+            new_id=lambda: f"g-{token_hex(12)}",
+        )
+        self._wake = asyncio.Event()
+
+    # Life
+
+    async def start(self) -> None:
+        """Opens the gateway if the log answers now, and else its spool.
+
+        Raises:
+            DatabaseError: If the spool cannot be used.
+        """
+        if not await self._try_to_open():
+            await self._open_early()
+
+    async def run(self) -> None:
+        """Looks after the log until it is cancelled."""
+        while True:
+            self._wake.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS if self.away else WATCH_SECONDS):
+                    await self._wake.wait()
+                    await asyncio.sleep(LOOK_SECONDS)
+            with Contained("the log", fatal=(DatabaseError,)):
+                await self._look()
+
+    async def close(self) -> None:
+        """Delivers what it can, and closes."""
+        gateway, self._gateway = self._gateway, None
+        early, self._early = self._early, None
+        if gateway is not None:
+            await gateway.close()
+        if early is not None:
+            await early.close(drain=0)
+
+    async def _look(self) -> None:
+        if self._gateway is None:
+            if await self._is_ready():
+                await self._reopen()
+            return
+        if trouble := await self._trouble():
+            self.mark_away(trouble)
+        elif await self._is_ready():
+            self._is_back()
+
+    async def _trouble(self) -> str:
+        """What ended the stream for good, or keeps the spool from being written; empty for none."""
+        assert self._gateway is not None  # noqa: S101
+        try:
+            await self._gateway.submit([])
+        except MunimentError as error:
+            return str(error)
+        failure = self._gateway.spool.failure
+        return "" if failure is None else f"the spool: {failure}"
+
+    async def _is_ready(self) -> bool:
+        url = f"{self._config.file.log.rstrip('/')}/readyz"
+        try:
+            answer = await self._http.request("GET", url, limit=_READY, seconds=LOOK_TIMEOUT)
+        except TimeoutError:
+            self.mark_away(f"{url}: no answer within {LOOK_TIMEOUT:g} s")
+        except (HttpError, TooLongError) as error:
+            self.mark_away(f"{url}: {error}")
+        else:
+            if answer.status == 200:
+                return True
+            self.mark_away(f"{url}: status {answer.status}")
+        return False
+
+    async def _reopen(self) -> None:
+        """Gives the spool's file over to the gateway."""
+        early, self._early = self._early, None
+        if early is not None:
+            await early.close(drain=0)
+        if not await self._try_to_open():
+            await self._open_early()
+
+    async def _try_to_open(self) -> bool:
+        file = self._config.file
+        gateway = Gateway(
+            file.log,
+            self._config.signer,
+            stream=file.stream,
+            origin=self._config.origin,
+            policy=self._config.policy,
+            deadline=file.deadline_seconds,
+            publish_wait=file.deadline_seconds,
+            spool=file.spool,
+            access=self._access,
+        )
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT):
+                await gateway.__aenter__()
+        except DatabaseError:
+            raise
+        except (MunimentError, TimeoutError) as error:
+            self.mark_away(str(error) or "the log does not answer")
+            return False
+        self._gateway = gateway
+        self._is_back()
+        self.opened.set()
+        return True
+
+    async def _open_early(self) -> None:
+        file = self._config.file
+
+        def connect() -> Gateway:
+            return Gateway(
+                file.log,
+                self._config.signer,
+                stream=file.stream + SPOOL_SUFFIX,
+                origin=self._config.origin,
+                access=self._access,
+            )
+
+        self._early = await Spool.open(file.spool, connect, self._preparer)
+
+    def mark_away(self, reason: str) -> None:
+        """Notes that nothing can be logged, until a look says otherwise."""
+        if not self.away:
+            event(_LOGGER, logging.ERROR, "the log is away: everything is denied", reason=reason)
+        self.away = reason
+        self._wake.set()
+
+    def _is_back(self) -> None:
+        if self.away:
+            event(_LOGGER, logging.INFO, "the log answers")
+        self.away = ""
+
+    # Records
+
+    @property
+    def pending(self) -> int:
+        """Records in the spool."""
+        spool = self._spool()
+        return 0 if spool is None else spool.pending
+
+    def _spool(self) -> Spool | None:
+        return self._early if self._gateway is None else self._gateway.spool
+
+    async def submit(self, records: Sequence[RecordInput], seconds: float) -> int:
+        """Logs records; the index of the first one.
+
+        Raises:
+            MunimentError: If they are not in the log for certain.
+        """
+        if self._gateway is None or self.away:
+            raise Unreachable(self.away)
+        receipts = await self._gateway.submit(records, timeout=seconds)
+        return receipts[0].index
+
+    def prepare(self, members: Mapping[str, Any]) -> bytes:
+        """The bytes of a record; ``RecordError`` if it cannot be one as it is."""
+        (entry,) = self._preparer.prepare([members])
+        return entry
+
+    async def authorize(self, decision: Mapping[str, Any], seconds: float) -> Permit:
+        """Logs a decision and has it cosigned; see ``Gateway.authorize``.
+
+        Raises:
+            Denied: In every case but one; at once while the log is away.
+        """
+        if self._gateway is None or self.away:
+            raise await self._deny_at_once(decision)
+        try:
+            return await self._gateway.authorize(decision, timeout=seconds)
+        except Denied as denied:
+            cause = denied.__cause__
+            if isinstance(cause, MunimentError) and set(denied.codes) == set(_AWAY):
+                self.mark_away(str(cause))
+            raise
+
+    async def _deny_at_once(self, decision: Mapping[str, Any]) -> Denied:
+        reasons = [self.away or "the gateway is closed"]
+        codes = _AWAY
+        if decision["response"]["decision"] is False:
+            codes = stated_codes(decision) or ("denied_by_policy",)
+        else:
+            context = decision["response"].get("context")
+            response = {"decision": False}
+            if context is not None:
+                response["context"] = context
+            decision = {**decision, "response": response, "denial": {"codes": list(codes)}}
+            decision.pop("signatures", None)
+            decision.pop("artifact", None)
+        try:
+            await self.keep(decision)
+        except MunimentError as error:
+            reasons.append(f"the denial is not recorded: {error}")
+        return Denied(codes, reasons)
+
+    async def keep(self, decision: Mapping[str, Any]) -> None:
+        """Puts a decision into the spool, reduced if it cannot be recorded as it is.
+
+        Raises:
+            MunimentError: If the spool is full, broken or closed.
+        """
+        spool = self._spool()
+        if spool is None:
+            raise Unreachable("the gateway is closed")
+        try:
+            await spool.put([decision])
+        except RecordError:
+            codes = stated_codes(decision) or ("authorization_discontinuity",)
+            id_ = record_id(decision.get("id")) or f"d-{token_hex(12)}"
+            await spool.put([reduce_decision(decision, id_, codes, None)])

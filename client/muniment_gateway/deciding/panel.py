@@ -1,0 +1,105 @@
+"""All authorities, asked at the same time, each with its own deadline."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from muniment.http.client import HttpSession
+from muniment.local.outside import Contained
+from muniment.records.artifact import PolicyRef
+from muniment_gateway.config import Authority
+from muniment_gateway.core.quorum import Answer
+from muniment_gateway.engines.make import make_engine
+from muniment_gateway.engines.policyfiles import configured_policy
+from muniment_gateway.engines.port import Asked, Engine, NoAnswerError
+from muniment_service.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """An authority and its engine."""
+
+    authority: Authority
+    engine: Engine
+
+    @property
+    def name(self) -> str:
+        """The authority's name."""
+        return self.authority.entry.name
+
+
+class Panel:
+    """The authorities of one configuration.
+
+    Attributes:
+        seats: In their configured order.
+        troubles: Why an authority's last answer was none, by name; empty for one that answered.
+    """
+
+    def __init__(
+        self, authorities: Sequence[Authority], http: HttpSession, metrics: Metrics
+    ) -> None:
+        """Makes their engines, and counts their answers in `metrics`."""
+        self.seats = tuple(Seat(one, make_engine(one, http)) for one in authorities)
+        self.troubles: dict[str, str] = {}
+        self._answers = metrics.counter(
+            "answers", "Answers of policy engines.", ("authority", "answer")
+        )
+        self._seconds = metrics.histogram(
+            "answer_seconds", "Time in which policy engines answered.", ("authority",)
+        )
+
+    async def ask(self, request: dict[str, Any], headers: Mapping[str, str]) -> list[Answer]:
+        """Asks all of them; none raises."""
+        asked = Asked(headers)
+        if len(self.seats) == 1:
+            return [await self._ask(self.seats[0], request, asked)]
+        return list(await asyncio.gather(*(self._ask(one, request, asked) for one in self.seats)))
+
+    async def _ask(self, seat: Seat, request: dict[str, Any], asked: Asked) -> Answer:
+        started = time.perf_counter()
+        seconds = seat.authority.entry.deadline_seconds
+        found, policy, error = None, None, ""
+        with Contained(seat.name) as outcome:
+            try:
+                async with asyncio.timeout(seconds):
+                    found = await seat.engine.evaluate(request, asked)
+                    policy = found.policy or await self._configured(seat)
+            except TimeoutError:
+                found, error = None, f"no answer within {seconds:g} s"
+        if outcome.error:
+            found, error = None, outcome.error
+        took = time.perf_counter() - started
+        self.troubles[seat.name] = error
+        self._seconds.labels(seat.name).observe(took)
+        if found is None:
+            self._answers.labels(seat.name, "none").inc()
+            return Answer(seat.name, error=error, took=took)
+        allows = found.response["decision"]
+        self._answers.labels(seat.name, "allow" if allows else "deny").inc()
+        return Answer(seat.name, found.response, "", policy, found.ticket, took)
+
+    async def _configured(self, seat: Seat) -> PolicyRef | None:
+        entry = seat.authority.entry.policy
+        if entry is None:
+            return None
+        if entry.digest is not None:
+            return configured_policy(entry)
+        return await asyncio.to_thread(configured_policy, entry)
+
+    async def policies(self) -> dict[str, PolicyRef]:
+        """The policies in force, of those authorities of which they can be told now."""
+        found: dict[str, PolicyRef] = {}
+        for seat in self.seats:
+            with Contained(seat.name) as outcome:
+                try:
+                    async with asyncio.timeout(seat.authority.entry.deadline_seconds):
+                        policy = await seat.engine.policy() or await self._configured(seat)
+                except TimeoutError as error:
+                    raise NoAnswerError("no answer in time") from error
+                if policy is not None:
+                    found[seat.name] = policy
+            self.troubles[seat.name] = outcome.error
+        return found

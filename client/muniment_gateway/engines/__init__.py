@@ -1,0 +1,1 @@
+"""The policy engines that the gateway asks, one module for each kind."""

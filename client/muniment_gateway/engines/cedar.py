@@ -1,0 +1,174 @@
+"""Cedar policies, decided in this process by cedarpy (the extra ``cedar``).
+
+An AuthZEN entity is a Cedar one of the same type and id; its properties are attributes, over those
+that the configured entities give it. The action is ``Action::"<name>"``, the context is AuthZEN's.
+Whatever cedarpy reports as an error, also of a single policy, is no answer: Cedar skips a policy
+that fails, and one that was skipped may have been the one that forbids.
+"""
+
+import asyncio
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from muniment.records.artifact import PolicyRef
+from muniment.records.canonical import MAX_SAFE_INTEGER
+from muniment_gateway.config import Authority
+from muniment_gateway.engines.policyfiles import policy_of, read_files
+from muniment_gateway.engines.port import Asked, Evaluation, JsonObject, NoAnswerError
+
+_TOLD: Final = 300  # characters of an error of cedarpy
+
+
+class _Loaded(NamedTuple):
+    stamp: tuple[tuple[int, int], ...]
+    policies: str
+    entities: list[dict[str, Any]]
+    schema: str | None
+    ref: PolicyRef
+
+
+class CedarEngine:
+    """Policies in files, read again when these have changed."""
+
+    def __init__(self, authority: Authority) -> None:
+        """Reads nothing yet."""
+        entry = authority.entry
+        self._name = entry.name
+        self._policies = entry.policies
+        self._entities = entry.entities
+        self._schema = entry.schema
+        self._id = entry.policy.id if entry.policy is not None else entry.name
+        self._loaded: _Loaded | None = None
+
+    async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:  # noqa: ARG002
+        """See `Engine`."""
+        loaded = await self._load()
+        return Evaluation(await asyncio.to_thread(self._decide, loaded, request), loaded.ref)
+
+    async def policy(self) -> PolicyRef | None:
+        """See `Engine`."""
+        return (await self._load()).ref
+
+    async def _load(self) -> _Loaded:
+        loaded = self._loaded
+        if loaded is None or loaded.stamp != self._stamp():
+            loaded = self._loaded = await asyncio.to_thread(self._read)
+        return loaded
+
+    def _files(self) -> list[Path]:
+        return [*self._policies, *(p for p in (self._entities, self._schema) if p is not None)]
+
+    def _stamp(self) -> tuple[tuple[int, int], ...]:
+        try:
+            return tuple((s.st_mtime_ns, s.st_size) for s in (p.stat() for p in self._files()))
+        except OSError as error:
+            raise NoAnswerError(f"{self._name}: {error.filename}: {error.strerror}") from error
+
+    def _read(self) -> _Loaded:
+        stamp = self._stamp()
+        data = read_files(self._files())
+        try:
+            texts = [one.decode("utf-8") for one in data]
+            rest = texts[len(self._policies) :]
+            entities = json.loads(rest.pop(0)) if self._entities is not None else []
+            if not isinstance(entities, list) or not all(isinstance(e, dict) for e in entities):
+                raise ValueError("the entities are no list of objects")
+        except ValueError as error:
+            raise NoAnswerError(f"{self._name}: {error}") from error
+        policies = "\n".join(texts[: len(self._policies)])
+        return _Loaded(
+            stamp, policies, entities, rest[0] if rest else None, policy_of(self._id, data)
+        )
+
+    def _decide(self, loaded: _Loaded, request: JsonObject) -> JsonObject:
+        try:
+            cedarpy: Any = import_module("cedarpy")  # an extra
+        except ImportError as error:
+            raise NoAnswerError(f"{self._name}: needs the extra `cedar`: {error}") from error
+        subject, resource = request["subject"], request["resource"]
+        question = {
+            "principal": _uid(subject),
+            "action": _uid({"type": "Action", "id": request["action"]["name"]}),
+            "resource": _uid(resource),
+            "context": _value(request.get("context", {}), "context"),
+        }
+        entities = _entities(loaded.entities, subject, resource)
+        try:
+            result = cedarpy.is_authorized(
+                question, loaded.policies, entities, schema=loaded.schema
+            )
+        except Exception as error:  # what is no policy raises; whatever it is, it is no answer
+            raise NoAnswerError(f"{self._name}: {_line(str(error))}") from error
+        errors = [str(one) for one in result.diagnostics.errors]
+        word = result.decision.value
+        if errors or word not in {"Allow", "Deny"}:
+            raise NoAnswerError(f"{self._name}: {_line(errors[0]) if errors else word}")
+        reasons = sorted(str(one) for one in result.diagnostics.reasons)
+        response: JsonObject = {"decision": word == "Allow"}
+        if reasons:
+            response["context"] = {"policies": reasons}
+        return response
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())[:_TOLD]
+
+
+def _uid(entity: JsonObject) -> str:
+    return f"{entity['type']}::{_quoted(entity['id'])}"
+
+
+def _quoted(text: str) -> str:
+    """A Cedar string: JSON's escapes of control characters are written as Cedar has them."""
+    parts: list[str] = []
+    for char in text:
+        if char in '"\\':
+            parts.append("\\" + char)
+        elif char.isprintable():
+            parts.append(char)
+        else:
+            parts.append(f"\\u{{{ord(char):x}}}")
+    return '"' + "".join(parts) + '"'
+
+
+def _entities(known: list[dict[str, Any]], *asked: JsonObject) -> list[dict[str, Any]]:
+    """The configured entities, with the properties of those that a request names."""
+    found = list(known)
+    for entity in asked:
+        uid = {"type": entity["type"], "id": entity["id"]}
+        attrs = _value(entity.get("properties", {}), "properties")
+        at = next((n for n, one in enumerate(found) if _same(one.get("uid"), uid)), None)
+        if at is None:
+            found.append({"uid": uid, "attrs": attrs, "parents": []})
+        elif attrs:
+            found[at] = {**found[at], "attrs": {**found[at].get("attrs", {}), **attrs}}
+    return found
+
+
+def _same(uid: object, wanted: dict[str, str]) -> bool:
+    if isinstance(uid, dict):
+        uid = uid.get("__entity", uid)
+    return uid == wanted
+
+
+def _value(value: Any, path: str) -> Any:
+    """A JSON value as Cedar has it; what Cedar has no type for is named.
+
+    A member ``__entity`` or ``__extn`` is how Cedar's own JSON spells another type: a request that
+    has one would be read as something else than it says.
+    """
+    if value is None or isinstance(value, float):
+        what = "null" if value is None else "a number that is no integer"
+        raise NoAnswerError(f"{path}: Cedar has no {what}")
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_SAFE_INTEGER:
+        raise NoAnswerError(f"{path}: an integer beyond ±(2^53 - 1)")
+    if isinstance(value, list):
+        return [_value(one, f"{path}[{at}]") for at, one in enumerate(value)]
+    if isinstance(value, dict):
+        for name in ("__entity", "__extn", "__expr"):
+            if name in value:
+                raise NoAnswerError(f"{path}: a member {name}")
+        return {name: _value(one, f"{path}.{name}") for name, one in value.items()}
+    return value

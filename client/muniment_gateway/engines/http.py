@@ -1,0 +1,49 @@
+"""One JSON request to an engine over HTTP, and every way in which it may fail, in one error."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from muniment.http.client import HttpError, HttpSession, TooLongError
+from muniment.tlog.encoding import FormatError
+from muniment_gateway.core.anyjson import parse_any
+from muniment_gateway.engines.port import NoAnswerError
+
+MAX_ANSWER: Final = 1 << 20
+"""Largest answer of an engine, in bytes."""
+
+NO_DEADLINE: Final = 3600.0
+"""Seconds; whoever asks an engine bounds the whole of it."""
+
+
+async def ask_json(
+    http: HttpSession,
+    method: str,
+    url: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    *,
+    most: int = MAX_ANSWER,
+) -> Any:
+    """Makes a request; the JSON of a 200.
+
+    Raises:
+        NoAnswerError: If there is none, or another status.
+    """
+    more = {} if body is None else {"Content-Type": "application/json"}
+    try:
+        answer = await http.request(
+            method, url, limit=most, seconds=NO_DEADLINE, body=body, headers={**headers, **more}
+        )
+    except (HttpError, TooLongError) as error:
+        raise NoAnswerError(f"{url}: {error}") from error
+    if answer.status != 200:
+        raise NoAnswerError(f"{url}: status {answer.status}")
+    try:
+        return parse_any(answer.body, "the answer")
+    except FormatError as error:
+        raise NoAnswerError(f"{url}: {error}") from error
+
+
+def bearer(token: str | None) -> dict[str, str]:
+    """The header of a token."""
+    return {} if token is None else {"Authorization": f"Bearer {token}"}

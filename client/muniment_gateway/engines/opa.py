@@ -1,0 +1,148 @@
+"""OPA's Data API. Its bundles' revisions come with every answer, by ``provenance``.
+
+The digest of the policy is that of its modules' sources (``GET /v1/policies``), read again whenever
+the revisions are others, and every half a minute: a policy that is not from a bundle has none.
+"""
+
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from muniment.http.client import HttpSession
+from muniment.records.artifact import PolicyRef
+from muniment.records.canonical import encode_canonical
+from muniment.records.members import MAX_LABEL
+from muniment_gateway.config import Authority
+from muniment_gateway.core.pointers import resolve
+from muniment_gateway.engines.http import ask_json, bearer
+from muniment_gateway.engines.port import Asked, Evaluation, JsonObject, NoAnswerError
+
+POLICY_SECONDS: Final = 30.0
+"""How long a digest of the modules is believed while the revisions stay the same."""
+
+MAX_MODULES: Final = 32 << 20
+"""Bytes of the list of all modules with their sources and syntax trees."""
+
+DATA_PREFIX: Final = "/v1/data/"
+
+
+class OpaEngine:
+    """The rule at a URL of OPA's Data API."""
+
+    def __init__(
+        self,
+        authority: Authority,
+        http: HttpSession,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Asks at the authority's URL; `timer` is a monotonic clock, in seconds."""
+        self._name = authority.entry.name
+        self._url = authority.url
+        parts = urlsplit(self._url)
+        self._base = f"{parts.scheme}://{parts.netloc}"
+        self._path = parts.path.removeprefix(DATA_PREFIX)
+        self._decision = authority.entry.decision
+        self._headers = bearer(authority.token)
+        self._http = http
+        self._timer = timer
+        self._digest: tuple[str, str, float] | None = None  # revision, digest, when read
+
+    async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:
+        """See `Engine`."""
+        value = await self.ask(self._url, request, asked)
+        if "result" not in value:
+            raise NoAnswerError(f"{self._name}: the rule is undefined for this input")
+        response = response_of_result(value["result"], self._decision, self._name)
+        return Evaluation(response, await self.policy_of(value))
+
+    async def ask(self, url: str, input_: Any, asked: Asked) -> dict[str, Any]:
+        """Asks a rule about an input; OPA's whole answer.
+
+        Raises:
+            NoAnswerError: If there is none.
+        """
+        value = await ask_json(
+            self._http,
+            "POST",
+            f"{url}?provenance=true",
+            msgspec.json.encode({"input": input_}),
+            {**asked.headers, **self._headers},
+        )
+        if not isinstance(value, dict):
+            raise NoAnswerError(f"{self._name}: the answer is no JSON object")
+        return value
+
+    async def policy(self) -> PolicyRef | None:
+        """See `Engine`."""
+        value = await ask_json(
+            self._http,
+            "POST",
+            f"{self._base}/v1/data/system/version?provenance=true",
+            b"{}",
+            self._headers,
+        )
+        return await self.policy_of(value if isinstance(value, dict) else {})
+
+    async def policy_of(self, answer: dict[str, Any]) -> PolicyRef:
+        """The policy by which OPA has given an answer."""
+        revision = _revision(answer)
+        known = self._digest
+        now = self._timer()
+        if known is None or known[0] != revision or now - known[2] > POLICY_SECONDS:
+            self._digest = known = (revision, await self._read_digest(), now)
+        digest = known[1]
+        return PolicyRef(id=self._path or "data", revision=revision or digest[7:19], digest=digest)
+
+    async def _read_digest(self) -> str:
+        value = await ask_json(
+            self._http,
+            "GET",
+            f"{self._base}/v1/policies",
+            None,
+            self._headers,
+            most=MAX_MODULES,
+        )
+        try:
+            sources = {one["id"]: one["raw"] for one in value["result"]}
+            text = encode_canonical(sources)
+        except (KeyError, TypeError, ValueError) as error:
+            raise NoAnswerError(f"{self._name}: lists no policies: {error!r}") from error
+        return f"sha256:{sha256(text).hexdigest()}"
+
+
+def response_of_result(result: Any, decision: str, whose: str) -> JsonObject:
+    """The AuthZEN response of a rule's result, whose boolean is where the pointer says.
+
+    Raises:
+        NoAnswerError: If there is no boolean.
+    """
+    try:
+        found = resolve(result, decision)
+    except LookupError:
+        raise NoAnswerError(f"{whose}: the result has nothing at {decision}") from None
+    if not isinstance(found, bool):
+        raise NoAnswerError(f"{whose}: {decision or 'the result'} is not a boolean")
+    response: JsonObject = {"decision": found}
+    context = result.get("context") if isinstance(result, dict) else None
+    if isinstance(context, dict):
+        response["context"] = context
+    return response
+
+
+def _revision(answer: dict[str, Any]) -> str:
+    """The revisions of OPA's bundles, as one text; empty without any."""
+    provenance = answer.get("provenance")
+    bundles = provenance.get("bundles") if isinstance(provenance, dict) else None
+    if not isinstance(bundles, dict):
+        return ""
+    found = {
+        str(name): str(one["revision"])
+        for name, one in bundles.items()
+        if isinstance(one, dict) and one.get("revision")
+    }
+    text = ",".join(f"{name}={found[name]}" for name in sorted(found))
+    return text if len(text) <= MAX_LABEL else f"sha256:{sha256(text.encode()).hexdigest()}"

@@ -1,0 +1,70 @@
+"""What every engine does, and the errors by which one says that it has not answered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from muniment.records.artifact import PolicyRef
+from muniment.tlog.encoding import MunimentError
+
+JsonObject: TypeAlias = dict[str, Any]
+
+
+class NoAnswerError(MunimentError):
+    """An engine has not answered, or not with a decision; the message says how, in one line."""
+
+
+class Evaluation(NamedTuple):
+    """An engine's answer.
+
+    Attributes:
+        response: An AuthZEN response: a boolean `decision`, and what else it has said.
+        policy: The policy that it decided by, where it says so itself.
+        ticket: What names the answer at an authority that signs it.
+    """
+
+    response: JsonObject
+    policy: PolicyRef | None = None
+    ticket: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What goes with a request, and is not part of it: headers that are passed on."""
+
+    headers: Mapping[str, str]
+
+
+class Engine(Protocol):
+    """A policy engine."""
+
+    async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:
+        """Answers an AuthZEN request; the caller bounds the time.
+
+        Raises:
+            NoAnswerError: If it does not.
+        """
+        ...
+
+    async def policy(self) -> PolicyRef | None:
+        """The policy in force, where that can be told without a request.
+
+        Raises:
+            NoAnswerError: If it cannot be told now.
+        """
+        ...
+
+
+def response_of(value: object, whose: str) -> JsonObject:
+    """Checks that a value is an AuthZEN response.
+
+    Raises:
+        NoAnswerError: If it has no boolean `decision`, or a `context` that is no object.
+    """
+    if not isinstance(value, dict):
+        raise NoAnswerError(f"{whose}: the response is no JSON object")
+    if not isinstance(value.get("decision"), bool):
+        raise NoAnswerError(f"{whose}: the response has no boolean decision")
+    if not isinstance(value.get("context", {}), dict):
+        raise NoAnswerError(f"{whose}: the context is no JSON object")
+    return value

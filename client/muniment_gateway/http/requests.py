@@ -1,0 +1,70 @@
+"""What the gateway's handlers have in common: how bodies are read, and how errors are worded."""
+
+import re
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+
+from muniment.tlog.encoding import FormatError
+from muniment_gateway.core.anyjson import parse_any
+from muniment_service.http import Handler, Problem, Request, Response
+
+MAX_BODY: Final = 4 << 20
+"""Largest request, in bytes."""
+
+REQUEST_ID: Final = "X-Request-ID"
+
+PASSED_ON: Final = (REQUEST_ID, "traceparent", "tracestate")
+"""Headers that go with a request to the engines."""
+
+_PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
+
+
+def passed_on(request: Request) -> dict[str, str]:
+    """The headers of a request that go to the engines."""
+    found = {name: request.headers.get(name) for name in PASSED_ON}
+    return {k: v for k, v in found.items() if v is not None and _PRINTABLE.fullmatch(v)}
+
+
+def with_request_id(request: Request, response: Response) -> Response:
+    """The response with the id of the request that it answers, if that has one."""
+    given = request.headers.get(REQUEST_ID)
+    if given is None:
+        return response
+    return replace(response, headers={**response.headers, REQUEST_ID: given})
+
+
+async def read_json(request: Request, most: int = MAX_BODY) -> Any:
+    """Reads a body of JSON.
+
+    Raises:
+        Problem: 400 when it is said to be of another type; and as `Request.body`.
+        FormatError: If it is not JSON.
+    """
+    media_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    body = await request.body(most)
+    if media_type != "application/json":
+        raise Problem(400, "media-type", "the Content-Type must be application/json")
+    return parse_any(body, "the body")
+
+
+def in_authzen_form(handler: Handler) -> Handler:
+    """A handler whose refusals have AuthZEN's form: an error message as a string."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except FormatError as error:
+            return _error(400, str(error), {})
+        except Problem as problem:
+            # AuthZEN knows 400, 401, 403 and 500; "not now" and "too large" are HTTP's.
+            status = 400 if problem.status == 415 else problem.status
+            return _error(status, problem.detail, dict(problem.headers))
+
+    return handle
+
+
+def _error(status: int, detail: str, headers: dict[str, str]) -> Response:
+    text = detail.encode("utf-8", "backslashreplace").decode("utf-8")
+    return Response(status, msgspec.json.encode(text), "application/json", headers)

@@ -1,0 +1,1 @@
+"""What the gateway keeps on disk besides the SDK's spool; all of its SQL."""
