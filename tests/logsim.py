@@ -116,6 +116,8 @@ class LogSim:
     published_size: int | None = None
     overrides: dict[str, bytes | int] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
+    addenda: dict[str, bytes] = field(default_factory=dict)
+    erased: dict[str, int] = field(default_factory=dict)
     drops_partial_tiles: bool = False
     receipt_changes: dict[str, object] = field(default_factory=dict)
     posts: int = 0
@@ -207,6 +209,13 @@ class LogSim:
             return _problem(override, "overridden")
         if override is not None:
             return web.Response(body=override)
+        if path.startswith("addenda/"):
+            digest = path.rpartition("/")[2]
+            if digest in self.addenda:
+                return web.Response(body=self.addenda[digest])
+            if digest in self.erased:
+                return _problem(410, "erased", index=self.erased[digest])
+            return _problem(404, "not-found")
         size = self.size if self.published_size is None else self.published_size
         if path == "checkpoint":
             if not self.publishes:

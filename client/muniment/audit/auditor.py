@@ -15,6 +15,8 @@ from functools import partial
 from operator import itemgetter
 from typing import Final
 
+from muniment.audit.asking import confirm
+from muniment.audit.events import tag_of
 from muniment.audit.evidence import check_kept, prove
 from muniment.audit.reader import examiner, in_order, read_spans
 from muniment.audit.relations import judge
@@ -57,6 +59,7 @@ class AuditOptions:
         old_vkeys: Keys that the log had before those of the policy; what a state keeps may be
             signed by them.
         tree_only: To check the tree alone, and not what the leaves are: for any log of tiles.
+        addenda: To ask the log for the addenda that the records name.
         max_age: Most seconds since the time for which a quorum vouches; None for no limit.
     """
 
@@ -66,6 +69,7 @@ class AuditOptions:
     max_age: int | None = None
     old_vkeys: tuple[VKey, ...] = ()
     tree_only: bool = False
+    addenda: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ async def audit_log(
         if new is None:
             return AuditOutcome(report, state)
         trust = await _trust(client, state, new)
-        edge, streams = await _leaves(client, options, state, new, report, progress)
+        edge, streams = await _leaves(client, options, state, trust, new, report, progress)
     except ProvenMisbehaviour as proof:
         report.origin = report.origin or (state.trust.origin if state else "")
         try:
@@ -221,6 +225,7 @@ async def _leaves(
     client: LogClient,
     options: AuditOptions,
     state: AuditState | None,
+    trust: TrustState,
     new: CosignedCheckpoint,
     report: Report,
     progress: Progress,
@@ -243,12 +248,14 @@ async def _leaves(
             vkeys=_vkeys(options, new.origin),
             pool=pool,
             tree_only=options.tree_only,
+            asks=options.addenda,
         )
         # Closed here and now: what is still being fetched must not outlive the pool.
         spans = await stack.enter_async_context(aclosing(reading))
         async for span in spans:
             if not options.tree_only:
                 relations.add(span.relations)
+                relations.add(span.addenda)
             report.warn(span.warnings)
             _tell(span.findings, streams.feed(span.runs), report)
             report.tiles += span.bundles
@@ -267,7 +274,7 @@ async def _leaves(
                 report.add(comparison.findings)
                 raise span.error
         if not options.tree_only:
-            await _relate(client, relations, report, pool, start, new.size)
+            await _relate(client, options, relations, report, pool, start, trust)
     if total:
         await comparison.compare([one for one in edge.tiles() if one[0].level])
     await comparison.finish()
@@ -305,20 +312,30 @@ def _tell(found: Sequence[Finding], told: Sequence[tuple[int, Finding]], report:
 
 async def _relate(
     client: LogClient,
+    options: AuditOptions,
     relations: RelationStore,
     report: Report,
     pool: Executor | None,
     start: int,
-    size: int,
+    trust: TrustState,
 ) -> None:
-    """Judges whether the records [start, size) fit together: seconds for millions of them."""
+    """Judges whether the records from `start` on fit together: seconds for millions of them."""
     is_whole = start == 0
     found = Judgement()
-    work = partial(judge, is_whole=is_whole)
+    work = partial(judge, is_whole=is_whole, log=tag_of(trust.origin))
     async with aclosing(in_order(pool, work, relations.partitions())) as judged:
         async for one in judged:
             found.add(one)
-    await excuse(client, found, size)
+    await excuse(client, found, trust.size)
+    report.addenda = found.addenda
+    report.addenda.was_asked = options.addenda
+    await confirm(client, options.policy, trust, found.addenda, report)
+    if found.addenda.unread:
+        sentence = (
+            f"the log gives {found.addenda.unread} addenda to nobody without a token for them, so "
+            "it was not looked at whether it has them"
+        )
+        report.found("addenda-refused", sentence, Weight.UNVERIFIED)
     await asyncio.to_thread(found.conclude, report, relations.partitions, is_whole=is_whole)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from muniment.audit.events import extract
+from muniment.audit.events import Named, extract
 from muniment.audit.relations import Warned
 from muniment.audit.report import Finding, Weight
 from muniment.records.api import parse_record
@@ -83,6 +83,9 @@ class Examined(NamedTuple):
         relations: What entries say of each other, see ``events.extract``; nothing when the tree
             alone is checked.
         error: Why what comes after cannot be examined, None as a rule.
+        named: The addenda that entries name.
+        addenda: The events of these, see ``addenda.events_of``; nothing before anybody has made
+            them.
     """
 
     end: int
@@ -94,6 +97,8 @@ class Examined(NamedTuple):
     relations: tuple[bytes, ...]
     warnings: list[Warned]
     error: Exception | None
+    named: Sequence[Named] = ()
+    addenda: tuple[bytes, ...] = ()
 
 
 def examine(
@@ -156,8 +161,9 @@ def examine(
     new = _Entries(entries[skip:], hashes[skip:], start + skip, origin, vkeys, forms)
     runs = new.runs(findings)
     findings.sort(key=lambda one: one.index or 0)
-    relations = extract(new.entries, new.plain, new.hashes, new.start, origin)
-    return Examined(end, done, roots, rest, runs, findings, relations, new.warnings, error)
+    named: list[Named] = []
+    relations = extract(new.entries, new.plain, new.hashes, new.start, origin, named)
+    return Examined(end, done, roots, rest, runs, findings, relations, new.warnings, error, named)
 
 
 def _mismatches(tile: Tile, level: Sequence[bytes], served: bytes) -> list[Finding]:

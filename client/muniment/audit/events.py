@@ -11,7 +11,7 @@ from enum import IntEnum
 from functools import lru_cache
 from hashlib import sha256
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
@@ -67,8 +67,32 @@ class Role(IntEnum):
     TO = 8
     """It is an edge to this thing, of which the log need not know."""
 
+    WITHHELD = 9
+    """It is a decision that withholds this addendum; what belongs to it, see ``addenda``."""
+
+    ERASED = 10
+    """It is an erasure of this addendum; likewise."""
+
 
 _SHIFTED: Final = {role: int(role) << INDEX_BITS for role in Role}  # enums are slow to count with
+
+
+class Named(NamedTuple):
+    """An addendum that a leaf names by its digest, in hexadecimal digits.
+
+    Attributes:
+        producer: 16 bits of whose record it is.
+        kept: Whether the record says that the log keeps it.
+        erases: Whether the record says that it was erased.
+        pointer: Which member it is; "" in an erasure.
+    """
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
+    digest: str
+    producer: bytes
+    kept: bool = False
+    erases: bool = False
+    pointer: str = ""
 
 
 class _End(Struct, gc=False):
@@ -92,6 +116,9 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     relation: str = ""
     from_: _End | None = None
     to: _End | None = None
+    addenda: dict[str, str] | None = None
+    kept: str = ""
+    digests: list[str] | None = None
 
 
 _decode: Final = Decoder(_Narrow).decode
@@ -103,6 +130,7 @@ def extract(
     hashes: Sequence[bytes],
     first: int,
     origin: str,
+    named: list[Named] | None = None,
 ) -> tuple[bytes, ...]:
     """Makes the events of consecutive leaves; what is no record makes none.
 
@@ -114,6 +142,7 @@ def extract(
         hashes: Their leaf hashes.
         first: Leaf index of the first.
         origin: The log's origin: a thing that states it is a thing of this log.
+        named: Where the addenda go that the leaves name; None when nobody wants to know.
     """
     parts: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
     put = [part.append for part in parts]
@@ -128,8 +157,12 @@ def extract(
             run, id_, producer, allows = record
         elif isinstance(record, PlainDecision):
             run, id_, producer, allows = usual(record)
+            if record.addenda is not None and named is not None:
+                named += _withheld(index, producer, record.addenda, record.kept)
         else:
-            _read(entries[index - first], index, leaf, origin, names, tails)
+            found = _read(entries[index - first], index, leaf, origin, names, tails)
+            if found is not None and named is not None:
+                named += _named(found, index)
             continue
         if producer not in tags:
             tags[producer] = _tag(producer)
@@ -147,12 +180,11 @@ def extract(
 
 def _read(
     entry: bytes, index: int, leaf: bytes, origin: str, names: list[str], tails: list[bytes]
-) -> None:
+) -> _Narrow | None:
     """Reads just as much of a leaf as its events take, valid or not."""
-    try:
-        found = _decode(entry)
-    except (DecodeError, UnicodeDecodeError, RecursionError):
-        return
+    found = _narrow(entry)
+    if found is None:
+        return None
     kind, run = found.kind, found.execution
     names.append(f"{kind}\0{found.id}")
     tails.append(index.to_bytes(8, "big") + _tag(found.producer.encode()) + leaf[:6])
@@ -167,6 +199,41 @@ def _read(
     elif run is not None and kind in ("outcome", "verification"):
         names.append(f"run\0{run}")
         tails.append(_tail(Role.OUTCOME if kind == "outcome" else Role.ACTED, index))
+    return found
+
+
+def _narrow(entry: bytes) -> _Narrow | None:
+    try:
+        return _decode(entry)
+    except (DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def named_in(entry: bytes, index: int) -> list[Named]:
+    """The addenda that one leaf names; none when it is no record."""
+    found = _narrow(entry)
+    return [] if found is None else _named(found, index)
+
+
+def tag_of(producer: str) -> int:
+    """The 16 bits by which events tell producers apart."""
+    return int.from_bytes(_tag(producer.encode()), "big")
+
+
+def _named(found: _Narrow, index: int) -> list[Named]:
+    if found.kind == "decision" and found.addenda:
+        return _withheld(index, found.producer.encode(), found.addenda, found.kept)
+    if found.kind == "erasure" and found.digests:
+        tag = _tag(found.producer.encode())
+        return [Named(index, digest, tag, erases=True) for digest in found.digests]
+    return []
+
+
+def _withheld(
+    index: int, producer: bytes, addenda: dict[str, str], kept: str | None
+) -> list[Named]:
+    tag = _tag(producer)
+    return [Named(index, addenda[at], tag, kept == "log", pointer=at) for at in addenda]
 
 
 def _edge(found: _Narrow, index: int, origin: str, names: list[str], tails: list[bytes]) -> None:

@@ -20,6 +20,8 @@ from multiprocessing.connection import wait
 from multiprocessing.util import Finalize
 from typing import Final, NamedTuple, TypeVar
 
+from muniment.audit.addenda import events_of
+from muniment.audit.asking import ask
 from muniment.audit.check import Bundle, Examined, examine
 from muniment.errors import MunimentError
 from muniment.http.logclient import LogClient
@@ -44,18 +46,32 @@ T = TypeVar("T")
 
 
 class Job(NamedTuple):
-    """A span of bundles to examine; see `check.examine`."""
+    """A span of bundles to examine; see `check.examine`.
+
+    `asks` tells whether to ask the log for the addenda that the leaves name.
+    """
 
     tiles: list[Tile]
     known: list[bytes]
     origin: str
     vkeys: tuple[str, ...]
     tree_only: bool
+    asks: bool = False
 
 
 async def examine_span(client: LogClient, job: Job, forms: Forms) -> Examined:
     """Reads the bundles of a span and examines them; an error ends it, and is in the result."""
+    found = await _examine_leaves(client, job, forms)
+    if not found.named:
+        return found
+    try:
+        said = await ask(client, [one.digest for one in found.named]) if job.asks else {}
+    except MunimentError as error:
+        return found._replace(named=(), error=found.error or error)
+    return found._replace(named=(), addenda=events_of(found.named, said))
 
+
+async def _examine_leaves(client: LogClient, job: Job, forms: Forms) -> Examined:
     async def fetch(tile: Tile) -> Bundle | MunimentError:
         try:
             data, hashes = await asyncio.gather(
@@ -168,11 +184,13 @@ async def read_spans(
     vkeys: tuple[str, ...],
     pool: Executor | None,
     tree_only: bool = False,
+    asks: bool = False,
 ) -> AsyncGenerator[Examined, None]:
     """Yields the spans of bundles that hold the leaves [start, size), examined, in order.
 
     The bundle that `start` is in may begin earlier: `known` are the hashes of its leaves before.
-    Without a pool, spans are examined here; for the rest see `check.examine`.
+    Without a pool, spans are examined here; with `asks`, the log is asked for the addenda that the
+    leaves name; for the rest see `check.examine`.
     """
     loop = asyncio.get_running_loop()
     forms = Forms()
@@ -187,7 +205,7 @@ async def read_spans(
         running: deque[asyncio.Task[Examined]] = deque()
         stack.push_async_callback(_cancel, running)
         for part in _parts(bundles_of(start, size, size)):
-            job = Job(part, known if part[0].start < start else [], origin, vkeys, tree_only)
+            job = Job(part, known if part[0].start < start else [], origin, vkeys, tree_only, asks)
             running.append(asyncio.create_task(work(job)))
             if len(running) >= flight:
                 yield await running.popleft()

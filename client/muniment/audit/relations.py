@@ -16,6 +16,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final, NamedTuple
 
+from muniment.audit.addenda import Addenda, Erased, judge_addendum
 from muniment.audit.events import CONTENT_BITS, EVENT, INDEX_BITS, INDEX_MASK, Role
 
 MAX_EDGES: Final = 1_000_000
@@ -33,7 +34,8 @@ class Warned(NamedTuple):
     """Something that a gateway should not have logged, or has not, at the leaf `index`.
 
     The kinds are ``id-reuse``, ``dangling-lineage``, ``later-lineage``, ``cyclic-lineage``,
-    ``unauthorized-execution``, ``outcome-without-decision`` and ``implausible-time``.
+    ``unauthorized-execution``, ``outcome-without-decision``, ``implausible-time``,
+    ``foreign-erasure`` and ``odd-addendum``.
     """
 
     kind: str
@@ -73,6 +75,7 @@ class Judged(NamedTuple):
         edges: Edges, by the partition of the thing that they begin at.
         turns: Things at which a cycle may close: they lead somewhere after something led to them.
         reuses: Ids that came again; the leaves have to be read to tell if more than time differs.
+        addenda: What is to be said of addenda.
     """
 
     warnings: list[Warned]
@@ -81,13 +84,16 @@ class Judged(NamedTuple):
     edges: int
     turns: list[int]
     reuses: list[Reuse]
+    addenda: Addenda
 
 
-def judge(events: bytes, *, is_whole: bool) -> Judged:
+def judge(events: bytes, *, is_whole: bool, log: int = -1) -> Judged:
     """Judges the events of one partition, of leaves in ascending order.
 
-    `is_whole` tells whether they are those of all leaves from the first on.
+    `is_whole` tells whether they are those of all leaves from the first on; `log` are the 16 bits
+    of the log's own name (`events.tag_of`), whose erasures count.
     """
+    found = Addenda()
     warnings: list[Warned] = []
     turns: list[int] = []
     reuses: list[Reuse] = []
@@ -97,8 +103,12 @@ def judge(events: bytes, *, is_whole: bool) -> Judged:
         contents: dict[int, dict[int, int]] = {}  # of each producer: content to leaf
         aims: list[int] = []
         last_from = -1
+        addendum: list[tuple[int, int]] = []
         for _, place, extra in group:
             role, index = place >> INDEX_BITS, place & INDEX_MASK
+            if role >= Role.WITHHELD:
+                addendum.append((place, extra))
+                continue
             first.setdefault(role, index)
             if role == Role.ID:
                 known_as = contents.setdefault(extra >> CONTENT_BITS, {})
@@ -111,6 +121,8 @@ def judge(events: bytes, *, is_whole: bool) -> Judged:
                 last_from = index
             elif role in (Role.TO_RECORDED, Role.TO):
                 aims.append(index)
+        if addendum:
+            judge_addendum(key, addendum, log, found, is_whole=is_whole)
         if aims and last_from > min(aims):
             turns.append(key)
         if Role.TO_RECORDED in first:
@@ -127,7 +139,7 @@ def judge(events: bytes, *, is_whole: bool) -> Judged:
             runs += 1
             if is_whole and not {Role.ALLOWED, Role.AUTHORIZED} & first.keys():
                 warnings.append(_unauthorized(first, min(acted)))
-    return Judged(warnings, unresolved, runs, edges, turns, reuses)
+    return Judged(warnings, unresolved, runs, edges, turns, reuses, found)
 
 
 def _telling(events: bytes) -> list[tuple[int, int, int]]:
@@ -211,3 +223,18 @@ def _unauthorized(first: dict[int, int], index: int) -> Warned:
         index,
         f"entry {index} tells of a run that no decision allows: {found}",
     )
+
+
+def stranger(one: Erased) -> Warned:
+    """An erasure that does not count."""
+    sentence = (
+        f"entry {one.by} says that an addendum of entry {one.entry} was erased, and is neither the "
+        "log's nor of that entry's producer: it does not count"
+    )
+    return Warned("foreign-erasure", one.by, sentence)
+
+
+def odd(entry: int) -> Warned:
+    """An addendum that nobody can read."""
+    sentence = f"an addendum of entry {entry} has its digest, and not the form of an addendum"
+    return Warned("odd-addendum", entry, sentence)

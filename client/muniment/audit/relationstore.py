@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
+from muniment.audit.addenda import Addenda
 from muniment.audit.events import PARTITIONS
-from muniment.audit.relations import MAX_EDGES, Judged, Reuse, Warned, cycles
+from muniment.audit.relations import MAX_EDGES, Judged, Reuse, Warned, cycles, odd, stranger
 from muniment.audit.report import Report
 
 BUFFER: Final = 256 * 1024
@@ -69,6 +70,7 @@ class Judgement:
 
     def __init__(self) -> None:
         self.reuses: list[Reuse] = []
+        self.addenda = Addenda()
         self._warnings: list[Warned] = []
         self._turns: list[int] = []
         self._unresolved = 0
@@ -87,6 +89,7 @@ class Judgement:
         self._unresolved += judged.unresolved
         self._runs += judged.runs
         self._edges += judged.edges
+        self.addenda.add(judged.addenda)
 
     def conclude(
         self, report: Report, partitions: Callable[[], Iterator[bytes]], *, is_whole: bool
@@ -97,6 +100,8 @@ class Judgement:
         """
         found, turns = self._warnings, self._turns
         found += [one.warning for one in self.reuses]
+        found += [stranger(one) for one in self.addenda.strangers]
+        found += [odd(entry) for entry in self.addenda.odd]
         report.unresolved, report.runs, report.edges = self._unresolved, self._runs, self._edges
         report.are_relations_whole = is_whole
         report.are_cycles_checked = not turns or report.edges <= MAX_EDGES

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, NamedTuple
 
+from muniment.audit.addenda import Addenda
 from muniment.audit.relations import Warned
 from muniment.audit.trust import Misbehaviour
 from muniment.tlog.encoding import format_base64
@@ -77,6 +78,7 @@ class Report:
         warnings: What gateways have logged and should not have, at most ``MAX_FINDINGS``. The log
             keeps its promises all the same: warnings do not touch the verdict.
         warned: Their number by kind, those beyond the limit included.
+        addenda: What became of withheld members.
     """
 
     origin: str = ""
@@ -107,6 +109,7 @@ class Report:
     are_cycles_checked: bool = False
     warnings: list[Warned] = field(default_factory=list[Warned])
     warned: Counter[str] = field(default_factory=Counter[str])
+    addenda: Addenda = field(default_factory=Addenda)
 
     def warn(self, warnings: Iterable[Warned]) -> None:
         """Adds warnings; those over the limit are counted."""
@@ -188,6 +191,19 @@ class Report:
                 "cycles_checked": self.are_cycles_checked,
                 "unresolved": self.unresolved,
                 "counts": dict(sorted(self.warned.items())),
+            },
+            "addenda": {
+                "withheld": self.addenda.withheld,
+                "kept_by_log": self.addenda.kept,
+                "erased": self.addenda.erased,
+                "asked": self.addenda.was_asked,
+                "served": self.addenda.served,
+                "not_promised": self.addenda.elsewhere,
+                "refused": self.addenda.unread,
+                "erasures": [
+                    {"entry": None if entry < 0 else entry, "by": by}
+                    for entry, by in self.addenda.erasures
+                ],
             },
             "warnings": [warning._asdict() for warning in self.warnings],
             "evidence": None

@@ -46,7 +46,7 @@ async def excuse(client: LogClient, found: Judgement, size: int) -> None:
             sentence = f"from entry {part[0].index} on {left} ids come again: too many to compare"
             found.warn(Warned("unread-id-reuse", part[0].index, sentence))
             break
-        leaves = await _leaves(client, wanted, size)
+        leaves = await read_leaves(client, wanted, size)
         kept += [one for one in part if not _is_repetition(one, leaves)]
     found.reuses = kept
 
@@ -66,7 +66,8 @@ def _bits(leaf: bytes) -> int:
     return int.from_bytes(leaf_hash(leaf)[:_HASH_BYTES], "big")
 
 
-async def _leaves(client: LogClient, wanted: set[int], size: int) -> dict[int, bytes]:
+async def read_leaves(client: LogClient, wanted: set[int], size: int) -> dict[int, bytes]:
+    """Reads leaves by their indices again, unverified."""
     leaves: dict[int, bytes] = {}
     numbers = sorted({index // TILE_WIDTH for index in wanted})
     for start in range(0, len(numbers), WINDOW):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from muniment.audit.asking import describe
 from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
 from muniment.audit.evidence import prove
 from muniment.audit.report import Verdict
@@ -56,6 +57,13 @@ WARNINGS_SHOWN = 20
     help="Check the tree alone, and not what the leaves are: for any log of tiles, also one that "
     "is not Muniment's.",
 )
+@click.option(
+    "--addenda",
+    "addenda",
+    is_flag=True,
+    help="Ask the log for each addendum that the records name, and check its digest and form. The "
+    "read token needs the scope addenda, unless the log gives them to everybody.",
+)
 @old_vkey_option
 @origin_option
 @click.option(
@@ -86,6 +94,7 @@ def audit(
     evidence_path: Path | None,
     *,
     tree_only: bool,
+    addenda: bool,
     as_json: bool,
 ) -> None:
     """Check a log from its checkpoint down to every leaf.
@@ -99,6 +108,12 @@ def audit(
     (seconds for milliseconds, say). They do not change the exit code. An audit that goes on from a
     state warns only of what the new part shows by itself.
 
+    Members that decisions withhold are counted, and which of them a record erases. With --addenda
+    the log is asked for the others: one that it said it keeps, does not have any more, and of which
+    no record says that it was erased is a finding (missing-addendum), and so is one that it gives
+    out after its erasure (served-after-erasure), or with other bytes (bad-addendum). An audit that
+    goes on from a state asks for those that the new part names; leave --state away to ask for all.
+
     A log with leaves of others, which are neither records nor manifests, is said to be one, and
     accused of nothing; that is exit code 4, as it does not promise what a log of Muniment does. Its
     tree is checked all the same; with --tree nothing else is.
@@ -111,6 +126,7 @@ def audit(
         max_age=max_age,
         old_vkeys=read_old_vkeys(old_vkeys, policy),
         tree_only=tree_only,
+        addenda=addenda,
     )
     try:
         state = None if state_path is None else load_state(state_path)
@@ -177,6 +193,13 @@ def _print(outcome: AuditOutcome, state_path: Path | None, evidence_path: Path |
             "The root is the checkpoint's."
         )
         click.echo(f"Verified {count(report.signatures, 'manifest signature')}.")
+    for sentence in describe(report.addenda):
+        click.echo(sentence)
+    for entry, by in report.addenda.erasures[:WARNINGS_SHOWN]:
+        whose = f"entry {entry}" if entry >= 0 else "an entry audited before"
+        click.echo(f"  A member of {whose}: erased by entry {by}.")
+    if report.addenda.erased > WARNINGS_SHOWN:
+        click.echo("  … --json has more of them.")
     if report.unknown_signers:
         names = ", ".join(sorted(report.unknown_signers))
         click.echo(f"Not verified, for lack of their vkeys (--gateway): manifests by {names}.")

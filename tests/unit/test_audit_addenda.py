@@ -1,0 +1,209 @@
+"""What an audit says of withheld members: withheld, erased by a record, missing without one."""
+
+import json
+from hashlib import sha256
+
+import pytest
+
+from logsim import GATEWAY, GATEWAY_SIGNER, NOW, ORIGIN, POLICY, LogSim, decision
+from muniment import Erasure, encode_record
+from muniment.audit import reader
+from muniment.audit.addenda import Addenda, Erased
+from muniment.audit.asking import describe
+from muniment.audit.auditor import AuditOptions, audit_log
+from muniment.audit.report import Report, Verdict
+from muniment.audit.statefile import AuditState
+from muniment.http.logclient import LogClient
+from muniment.records.commitments import addendum
+
+pytestmark = pytest.mark.usefixtures("impatient")
+
+OTHER = "other.example/gw"
+
+
+def withholding(number: int, *, kept: bool = True, producer: str = GATEWAY) -> tuple[bytes, str]:
+    """A decision that withholds one member, and the digest of its addendum."""
+    digest = sha256(content(number)).hexdigest()
+    members = json.loads(decision(number, producer=producer))
+    members["addenda"] = {"/request/context": digest}
+    if kept:
+        members["kept"] = "log"
+    return json.dumps(members, sort_keys=True, separators=(",", ":")).encode(), digest
+
+
+def content(number: int) -> bytes:
+    return addendum(f"{number:032x}", {"to": f"person {number}"})
+
+
+def erasure(number: int, *digests: str, producer: str = ORIGIN) -> bytes:
+    return encode_record(
+        Erasure(
+            v=1,
+            id=f"erasure-{number}",
+            time=NOW * 1000,
+            producer=producer,
+            digests=tuple(sorted(digests)),
+            by="the operator",
+        )
+    )
+
+
+def log_of(count: int, *, kept: bool = True) -> tuple[LogSim, list[str]]:
+    """A log of decisions, each with an addendum that it serves; and their digests."""
+    sim = LogSim()
+    made = [withholding(number, kept=kept) for number in range(count)]
+    sim.append([record for record, _ in made])
+    sim.addenda = {digest: content(number) for number, (_, digest) in enumerate(made)}
+    return sim, [digest for _, digest in made]
+
+
+async def check(sim: LogSim, state: AuditState | None = None, *, asks: bool = True) -> Report:
+    options = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,), addenda=asks)
+    async with sim.serve() as url, LogClient(url) as client:
+        return (await audit_log(client, options, state, now=NOW)).report
+
+
+def found(report: Report) -> list[tuple[str, int | None]]:
+    return [(one.kind, one.index) for one in report.findings]
+
+
+def counts(report: Report) -> tuple[int, int, int, int, int, int]:
+    one: Addenda = report.addenda
+    return one.withheld, one.kept, one.erased, one.served, one.elsewhere, one.unread
+
+
+@pytest.mark.parametrize("in_processes", [False, True])
+async def test_withheld_erased_and_missing_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, *, in_processes: bool
+) -> None:
+    monkeypatch.setattr(reader, "POOL_WORTH", 0 if in_processes else 1 << 60)
+    sim, digests = log_of(5)
+    sim.append([decision(9)])
+    report = await check(sim)
+    assert (report.verdict, counts(report)) == (Verdict.CLEAN, (5, 5, 0, 5, 0, 0))
+
+    sim.append_token([erasure(1, digests[1])], ORIGIN)
+    del sim.addenda[digests[1]]
+    sim.erased[digests[1]] = by = sim.size - 2
+    report = await check(sim)
+    assert (report.verdict, counts(report)) == (Verdict.CLEAN, (5, 5, 1, 4, 0, 0))
+    assert report.addenda.erasures == [Erased(1, by)]
+    assert report.as_json()["addenda"]["erasures"] == [{"entry": 1, "by": by}]
+
+    del sim.addenda[digests[3]]  # in silence
+    report = await check(sim)
+    assert (report.verdict, found(report)) == (Verdict.UNVERIFIED, [("missing-addendum", 3)])
+    assert digests[3] in report.findings[0].sentence
+    assert "/request/context" in report.findings[0].sentence
+    assert counts(report) == (5, 5, 1, 3, 0, 0)
+
+
+async def test_nothing_is_asked_unless_it_is_wanted_and_that_is_said() -> None:
+    sim, digests = log_of(3)
+    sim.addenda.clear()
+    sim.append([erasure(1, digests[0], producer=GATEWAY)])
+    report = await check(sim, asks=False)
+    assert (report.verdict, counts(report)) == (Verdict.CLEAN, (3, 3, 1, 0, 0, 0))
+    assert not [path for path in sim.reads if path.startswith("addenda/")]
+    assert any("Not looked at" in one for one in describe(report.addenda))
+    assert not describe((await check(LogSim(), asks=False)).addenda)
+
+
+async def test_what_the_log_never_promised_is_not_missing() -> None:
+    sim, _ = log_of(3, kept=False)
+    sim.addenda.popitem()
+    report = await check(sim)
+    assert (report.verdict, counts(report)) == (Verdict.CLEAN, (3, 0, 0, 2, 1, 0))
+
+
+async def test_without_access_it_is_said_that_nothing_was_looked_at() -> None:
+    sim, digests = log_of(20)
+    sim.overrides = {f"addenda/{one[:2]}/{one[2:4]}/{one}": 403 for one in digests}
+    report = await check(sim)
+    assert found(report) == [("addenda-refused", None)]
+    assert counts(report) == (20, 20, 0, 0, 0, 20)
+    assert len([path for path in sim.reads if path.startswith("addenda/")]) < 20
+
+
+async def test_an_erasure_counts_only_by_who_may_erase() -> None:
+    sim, digests = log_of(3)
+    sim.append_token([erasure(1, digests[0], producer=OTHER)], OTHER)
+    stranger = sim.size - 2
+    sim.append([erasure(2, digests[1], producer=GATEWAY)])
+    for digest in digests[:2]:
+        del sim.addenda[digest]
+    report = await check(sim)
+    assert found(report) == [("missing-addendum", 0)]
+    assert [(one.kind, one.index) for one in report.warnings] == [("foreign-erasure", stranger)]
+    assert report.addenda.erasures == [Erased(1, sim.size - 2)]
+
+
+async def test_what_is_served_after_its_erasure_or_is_something_else_is_a_finding() -> None:
+    sim, digests = log_of(3)
+    sim.append_token([erasure(1, digests[0])], ORIGIN)
+    sim.addenda[digests[1]] = b"forged"
+    report = await check(sim)
+    assert found(report) == [("bad-addendum", 1), ("served-after-erasure", sim.size - 2)]
+    again, _ = withholding(0)  # a decision that brings it again
+    sim.append([again.replace(b"d-0", b"d-9")])
+    sim.addenda[digests[1]] = content(1)
+    assert (await check(sim)).verdict is Verdict.CLEAN
+
+
+async def test_an_addendum_that_is_none_is_the_producer_s_doing() -> None:
+    members = json.loads(withholding(0)[0])
+    digest = members["addenda"]["/request/context"] = sha256(b"no addendum").hexdigest()
+    sim = LogSim()
+    sim.append([json.dumps(members, sort_keys=True, separators=(",", ":")).encode()])
+    sim.addenda[digest] = b"no addendum"
+    report = await check(sim)
+    assert report.verdict is Verdict.CLEAN
+    assert [one.kind for one in report.warnings] == ["odd-addendum"]
+
+
+async def test_what_is_erased_during_the_audit_is_not_missing() -> None:
+    sim, digests = log_of(300)
+    size = sim.size
+    del sim.addenda[digests[7]]
+    old = sim.checkpoint(size)
+    sim.append_token([erasure(1, digests[7])], ORIGIN)
+    by = sim.erased[digests[7]] = sim.size - 2
+    sim.frozen = old
+    report = await _checked_while_it_moves(sim)
+    assert report.verdict is Verdict.CLEAN, report.findings
+    assert report.size == size
+    assert report.addenda.erasures == [Erased(7, by)]
+    # A log that tells of an erasure that never comes is not believed.
+    sim.erased[digests[7]] = 10_000
+    del sim.addenda[digests[8]]
+    sim.erased[digests[8]] = 10_000
+    report = await _checked_while_it_moves(sim)
+    assert found(report) == [("missing-addendum", 8)]
+    assert "entry 10000" in report.findings[0].sentence
+
+
+async def _checked_while_it_moves(sim: LogSim) -> Report:
+    """Audits the frozen checkpoint of a log, which shows its newest one from the second on."""
+    options = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,), addenda=True)
+    sim.frozen = sim.checkpoint(301)
+
+    def thaw(_done: int, _total: int) -> None:
+        sim.frozen = None
+
+    async with sim.serve() as url, LogClient(url) as client:
+        return (await audit_log(client, options, None, now=NOW, progress=thaw)).report
+
+
+async def test_an_audit_that_goes_on_asks_for_what_the_new_part_names() -> None:
+    sim, digests = log_of(3)
+    options = AuditOptions(POLICY, gateways=(GATEWAY_SIGNER.vkey,), addenda=True)
+    async with sim.serve() as url, LogClient(url) as client:
+        state = (await audit_log(client, options, None, now=NOW)).state
+    sim.append_token([erasure(1, *digests[:2])], ORIGIN)
+    del sim.addenda[digests[0]]
+    report = await check(sim, state)
+    assert found(report) == [("served-after-erasure", sim.size - 2)]
+    assert report.addenda.erasures == [Erased(-1, sim.size - 2)] * 2
+    del sim.addenda[digests[1]], sim.addenda[digests[2]]
+    assert (await check(sim, state)).verdict is Verdict.CLEAN
+    assert found(await check(sim)) == [("missing-addendum", 2)]  # which the whole audit finds
