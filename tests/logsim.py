@@ -116,7 +116,6 @@ class LogSim:
     published_size: int | None = None
     overrides: dict[str, bytes | int] = field(default_factory=dict)
     damaged: set[str] = field(default_factory=set)
-    addenda: dict[str, bytes] = field(default_factory=dict)
     erased: dict[str, int] = field(default_factory=dict)
     drops_partial_tiles: bool = False
     receipt_changes: dict[str, object] = field(default_factory=dict)
