@@ -41,6 +41,7 @@ COMMANDS = [
     "policy",
     "prove",
     "revoke",
+    "spool",
     "submit",
     "verify",
 ]

@@ -16,7 +16,9 @@ MAX_LINE: Final = 256 * 1024
 LINGER: Final = 0.2
 """Seconds without more input until what has been read is handed out: a pipe may be live."""
 
-_TOO_LONG: Final = f"longer than {MAX_LINE} bytes"
+PART_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of lines after which a part is handed out, however few lines it has."""
+
 _CHUNK: Final = 256 * 1024
 _CHUNKS_AHEAD: Final = 4
 
@@ -39,7 +41,9 @@ class LineSource:
     process from ending when the log has refused.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, longest: int = MAX_LINE) -> None:
+        """Opens a file; a line has at most ``longest`` bytes. Raises ``InputError``."""
+        self._longest = longest
         try:
             self._file: IO[bytes] = sys.stdin.buffer if str(path) == "-" else path.open("rb")
         except OSError as error:
@@ -62,9 +66,11 @@ class LineSource:
         the input cannot be read.
         """
         part: list[Line] = []
-        while len(part) < most:
+        size = 0
+        while len(part) < most and size < PART_BYTES:
             if self._lines:
                 part.append(self._lines.popleft())
+                size += len(part[-1].data)
             elif self._failure is not None and not part:
                 raise self._failure
             elif self._ended:
@@ -96,15 +102,16 @@ class LineSource:
             self._rest.clear()
         for data in whole:
             self._number += 1
-            if self._is_long or len(data) > MAX_LINE:
+            if self._is_long or len(data) > self._longest:
                 self._is_long = False
-                self._lines.append(Line(self._number, data[:MAX_LINE], _TOO_LONG))
+                problem = f"longer than {self._longest} bytes"
+                self._lines.append(Line(self._number, data[:MAX_LINE], problem))
             elif data.strip():
                 self._lines.append(Line(self._number, data))
         if rest and not self._is_long:
             self._rest.append(rest)
             # Of a line that is too long only its beginning is kept, however long it is.
-            self._is_long = sum(map(len, self._rest)) > MAX_LINE
+            self._is_long = sum(map(len, self._rest)) > self._longest
 
     def _read(self) -> None:
         read = getattr(self._file, "read1", self._file.read)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -20,11 +20,13 @@ from muniment.cli.common import (
     read_policy,
     run,
 )
-from muniment.cli.lines import Line, LineSource
+from muniment.cli.lines import MAX_LINE, Line, LineSource
 from muniment.cli.setaside import SetAside
 from muniment.errors import FormatError, InputError, MunimentError, PartlyDone, RecordRefused
 from muniment.gateway.gateway import Gateway
-from muniment.records.api import RecordError
+from muniment.gateway.withholding import MAX_INPUT, Keep, Prepared
+from muniment.records.addenda import disclose
+from muniment.records.api import Decision, RecordError, parse_record
 from muniment.tlog.encoding import format_base64
 
 if TYPE_CHECKING:
@@ -90,6 +92,31 @@ class _Sent(NamedTuple):
     help="Set lines aside that cannot be logged, in FILE, with their number and the reason, and go "
     "on. With --resume, FILE is that of the run before: it is added to.",
 )
+@click.option(
+    "--withhold",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Keep a member of the decisions out of the log, by its JSON pointer, in which * is any "
+    "member: /request/context/*. Repeatable. With --keep and without this: context and properties.",
+)
+@click.option(
+    "--keep",
+    type=click.Choice(["log", "gateway"]),
+    help="Who keeps what is withheld: the log, beside the records, or --spool. By default the log.",
+)
+@click.option(
+    "--spool",
+    "spool_path",
+    type=FILE,
+    metavar="FILE",
+    help="The spool in which --keep gateway keeps it; see muniment spool.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Send nothing: print for each line the record that would be logged, and what is withheld.",
+)
 @passphrase_option
 @click.argument(
     "file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default="-"
@@ -104,10 +131,14 @@ def submit(  # the options of the command are its parameters
     origin: str | None,
     timeout: float,
     skip_bad: Path | None,
+    patterns: tuple[str, ...],
+    keep: Keep | None,
+    spool_path: Path | None,
     passphrase_file: Path | None,
     file: Path,
     *,
     resume: bool,
+    dry_run: bool,
 ) -> None:
     """Log records from FILE or stdin, one JSON object a line, as a signed stream.
 
@@ -118,6 +149,9 @@ def submit(  # the options of the command are its parameters
     Prints one JSON receipt a batch, in order; its "lines" are the first and the last line that it
     covers. When a line cannot be logged, the lines before it are, and nothing after them is read;
     unless --skip-bad says where to set it aside.
+
+    What is withheld is not in the records; they have a digest of it, and it may be longer than a
+    record.
     """
     signer = read_gateway_signer(key_path, passphrase_file)
     policy = None if policy_path is None else read_policy(policy_path)
@@ -132,9 +166,15 @@ def submit(  # the options of the command are its parameters
                 policy=policy,
                 batch_records=batch,
                 deadline=timeout,
+                spool=spool_path,
+                withhold=patterns or None,
+                keep=keep,
             )
         except (ValueError, FormatError) as error:
             raise InputError(str(error)) from None
+        if dry_run:
+            await _show(gateway, file)
+            return
         aside = None if skip_bad is None else SetAside(skip_bad, goes_on=resume)
         submission = _Submission(
             gateway, batch, published=wait == "published", resume=resume, aside=aside
@@ -169,7 +209,7 @@ class _Submission:
 
     async def run(self, file: Path) -> None:
         """Logs all lines of the input; ``PartlyDone`` if one failed after others were logged."""
-        source = LineSource(file)
+        source = _source(self.gateway, file)
         async with self.gateway:
             self.held = self.gateway.sequence if self.resume else 0
             # As many batches as may be in flight, so that the window stays full.
@@ -195,11 +235,11 @@ class _Submission:
             if not part:
                 self._check_passed()
                 return
-            part, entries, error = self._prepare(part)
+            part, prepared, error = self._prepare(part)
             if self.held:
-                part, entries = self._pass(part, entries)
-            if entries:
-                sending = asyncio.ensure_future(self._submit(part, entries))
+                part, prepared = self._pass(part, prepared)
+            if prepared.entries:
+                sending = asyncio.ensure_future(self._submit(part, prepared))
                 self.sent.put_nowait(_Sent(part, sending))
             else:
                 slots.release()
@@ -217,35 +257,40 @@ class _Submission:
             working.cancel()
             stopping.cancel()
 
-    def _prepare(self, part: list[Line]) -> tuple[list[Line], list[bytes], MunimentError | None]:
+    def _prepare(self, part: list[Line]) -> tuple[list[Line], Prepared, MunimentError | None]:
         """Lines that can be logged, their records, and what is wrong with the line behind them."""
         if all(line.problem is None for line in part):
             try:
                 if self.aside is None or not self.aside.knows_any_of(part):
-                    return part, self.gateway.prepare([line.data for line in part]), None
+                    return part, self.gateway.prepare_withheld([line.data for line in part]), None
             except RecordError:
                 pass  # which lines, and why, is told below
         good: list[Line] = []
         entries: list[bytes] = []
+        addenda: dict[int, Sequence[bytes]] = {}
         for line in part:
             if self.aside is not None and self.aside.knows(line):
                 continue
             reason = line.problem
             if reason is None:
                 try:
-                    entries += self.gateway.prepare([line.data])
+                    own = self.gateway.prepare_withheld([line.data])
+                    if own.addenda:
+                        addenda[len(entries)] = own.addenda[0]
+                    entries += own.entries
                     good.append(line)
                     continue
                 except RecordError as error:
                     reason = str(error).removeprefix("record 0: ")
             if self.aside is None:
-                return good, entries, InputError(f"line {line.number}: {reason}")
+                wrong = InputError(f"line {line.number}: {reason}")
+                return good, Prepared(entries, addenda), wrong
             self.aside.add(line, reason)
         if self.aside is not None:
             self.aside.sync()
-        return good, entries, None
+        return good, Prepared(entries, addenda), None
 
-    def _pass(self, part: list[Line], entries: list[bytes]) -> tuple[list[Line], list[bytes]]:
+    def _pass(self, part: list[Line], prepared: Prepared) -> tuple[list[Line], Prepared]:
         """Takes away the records that the stream holds already."""
         passed = min(self.held, len(part))
         self.held -= passed
@@ -255,7 +300,9 @@ class _Submission:
                 f"The stream holds the first {number} records, to line {part[passed - 1].number}.",
                 err=True,
             )
-        return part[passed:], entries[passed:]
+        entries, addenda = prepared
+        rest = {at - passed: own for at, own in addenda.items() if at >= passed}
+        return part[passed:], Prepared(entries[passed:], rest)
 
     def _check_passed(self) -> None:
         """Makes sure, at the end of the input, that it has the records that the stream holds."""
@@ -266,9 +313,12 @@ class _Submission:
                 "not the one that was being imported on this stream"
             )
 
-    async def _submit(self, part: list[Line], entries: list[bytes]) -> "list[Receipt]":
+    async def _submit(self, part: list[Line], prepared: Prepared) -> "list[Receipt]":
+        entries, addenda = prepared
         try:
-            return await self.gateway.submit_encoded(entries, published=self.published)
+            return await self.gateway.submit_encoded(
+                entries, published=self.published, addenda=addenda
+            )
         except RecordRefused as refusal:
             number = part[refusal.position].number
             raise InputError(f"line {number}: the log refused it: {refusal}") from None
@@ -289,6 +339,35 @@ class _Submission:
                 batch = list(group)
                 self.logged += len(batch)
                 click.echo(json.dumps(_receipt(batch)))
+
+
+def _source(gateway: Gateway, file: Path) -> LineSource:
+    return LineSource(file, MAX_LINE if gateway.withholding is None else MAX_INPUT)
+
+
+async def _show(gateway: Gateway, file: Path) -> None:
+    """Prints what would be logged of each line, and what withheld; ``InputError`` for bad ones."""
+    source = _source(gateway, file)
+    bad = 0
+    while part := await source.part(1):
+        [line] = part
+        shown: dict[str, Any] = {"line": line.number}
+        problem = line.problem
+        if problem is None:
+            try:
+                [entry], addenda = gateway.prepare_withheld([line.data])
+                record = parse_record(entry)
+                shown["record"] = json.loads(entry)
+                if isinstance(record, Decision):
+                    shown["withheld"] = disclose(record, addenda.get(0, ())).disclosed
+            except RecordError as error:
+                problem = str(error).removeprefix("record 0: ")
+        if problem is not None:
+            bad += 1
+            shown["problem"] = problem
+        click.echo(json.dumps(shown))
+    if bad:
+        raise InputError(f"{bad} of the lines cannot be logged; nothing was sent")
 
 
 def _receipt(logged: "list[tuple[Line, Receipt]]") -> dict[str, Any]:

@@ -23,6 +23,8 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import secrets
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from hashlib import sha256
@@ -38,7 +40,8 @@ from muniment.errors import (
     StreamConflict,
     StreamError,
 )
-from muniment.gateway.spoolfile import Change, Kept, KeptAddendum, SpoolFile, list_kept, read_kept
+from muniment.gateway.keptaddenda import Kept, KeptAddendum, list_kept, read_kept
+from muniment.gateway.spoolfile import Change, SpoolFile
 from muniment.gateway.spoolstore import SpoolStore
 from muniment.gateway.withholding import NO_ADDENDA, Addenda, Prepared, Withholding, prepare
 from muniment.local.backoff import Backoff
@@ -101,6 +104,30 @@ class Spool:
         self._drained = asyncio.Event()
         self._closing = False
         self._delivering: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def erase_in(
+        cls, path: Path, digests: Iterable[str], *, by: str, reason: str | None = None
+    ) -> int:
+        """As ``erase``, of a spool that no gateway has open; the next one sends the records.
+
+        Raises:
+            DatabaseError: If the file is in use, or no spool.
+            RecordError: As ``erase``.
+        """
+        store = await SpoolStore.open(path, expected="old")
+        try:
+            kept = await store.run(list_kept)
+            preparer = Preparer(
+                kept[0].producer if kept else store.file.place[1],
+                now_ms=lambda: time.time_ns() // 1_000_000,
+                new_id=lambda: f"x-{secrets.token_hex(12)}",
+            )
+            spool = cls(store, _never, preparer, (MAX_RECORDS, MAX_BYTES), None)
+            spool._home.enter(asyncio.get_running_loop())
+            return await spool.erase(digests, by=by, reason=reason)
+        finally:
+            await store.close()
 
     @classmethod
     async def open(
@@ -206,9 +233,9 @@ class Spool:
         self._check_open()
         there = {one.digest for one in await self.kept()}
         found = sorted(there & {*digests})
-        entries = self._preparer.prepare(erasures(found, by, reason))
+        entries = self._preparer.prepare(_erasures(found, by, reason))
         count = await self._store.run(partial(self._file.erase, found, entries))
-        if entries and count:
+        if count:
             self._file.changed(Change(entries))
             self._store.changed.set()
         await self._store.wipe()
@@ -411,7 +438,7 @@ class Spool:
         self._drained.set()
 
 
-def erasures(digests: Sequence[str], by: str, reason: str | None) -> list[dict[str, Any]]:
+def _erasures(digests: Sequence[str], by: str, reason: str | None) -> list[dict[str, Any]]:
     """The records that say that addenda, in the order of their digests, were erased."""
     return [
         {
@@ -424,6 +451,10 @@ def erasures(digests: Sequence[str], by: str, reason: str | None) -> list[dict[s
     ]
 
 
+def _never() -> "Gateway":
+    raise AssertionError("nothing is delivered")
+
+
 def _named(entries: Sequence[bytes], addenda: Addenda) -> list[Kept]:
     """Addenda of records as they are kept: each with the record, and where it names it."""
     found: list[Kept] = []
@@ -432,7 +463,7 @@ def _named(entries: Sequence[bytes], addenda: Addenda) -> list[Kept]:
         pointers = {digest: pointer for pointer, digest in named_digests(record).items()}
         for data in several:
             digest = sha256(data).hexdigest()
-            found.append(Kept(digest, record.id, pointers[digest], data))
+            found.append(Kept(digest, record.producer, record.id, pointers[digest], data))
     return found
 
 

@@ -10,8 +10,9 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
+from muniment.gateway.keptaddenda import Kept, erase_kept, keep, wipe
 from muniment.local.sqlitefile import UNREADABLE, DatabaseError, is_fatal
 
 APPLICATION_ID: Final = 0x4D756E53
@@ -69,9 +70,10 @@ CREATE INDEX addendum_of_entry ON addendum (position) WHERE position IS NOT NULL
 CREATE INDEX addendum_of_call ON addendum (call) WHERE call IS NOT NULL;
 
 -- Addenda that are kept here instead of in the log, until they are erased: by SHA-256; `record` is
--- the id of the record that named it last, at `pointer`.
+-- the id of the producer's record that named it last, at `pointer`.
 CREATE TABLE kept (
     digest TEXT PRIMARY KEY,
+    producer TEXT NOT NULL,
     record TEXT NOT NULL,
     pointer TEXT NOT NULL,
     data BLOB NOT NULL
@@ -87,28 +89,6 @@ Place = tuple[str, str, str]
 SENT_AT_ONCE: Final = 32 * 1024 * 1024
 """Bytes of addenda of the records that are claimed together, and so in memory; one alone may have
 more."""
-
-
-class Kept(NamedTuple):
-    """An addendum that is kept here: its SHA-256, and what names it."""
-
-    digest: str
-    record: str
-    pointer: str
-    data: bytes
-
-
-class KeptAddendum(NamedTuple):
-    """What a spool's file says of an addendum that it keeps.
-
-    ``digest`` is its SHA-256 in hexadecimal digits; ``record`` the id of the record that named it
-    last, at ``pointer``; ``size`` its bytes.
-    """
-
-    digest: str
-    record: str
-    pointer: str
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,16 +228,12 @@ class SpoolFile:
         if change.of_calls:
             db.executemany("INSERT INTO addendum (call, data) VALUES (?, ?)", change.of_calls)
         if change.kept:
-            db.executemany(
-                "INSERT INTO kept VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE"
-                " SET record = excluded.record, pointer = excluded.pointer",
-                change.kept,
-            )
+            keep(change.kept, db)
         if change.ended:
             ended = [(call,) for call in change.ended]
             db.executemany("DELETE FROM underway WHERE call = ?", ended)
             if self.has_addenda:
-                _wipe(db)
+                wipe(db)
                 db.executemany("DELETE FROM addendum WHERE call = ?", ended)
 
     def changed(self, change: Change) -> None:
@@ -316,7 +292,7 @@ class SpoolFile:
         db.execute("DELETE FROM entry WHERE position <= ?", (rows[-1][0],))
         beside = 0
         if self.has_addenda:
-            _wipe(db)
+            wipe(db)
             found = db.execute(
                 "SELECT coalesce(sum(length(data)), 0) FROM addendum"
                 " WHERE position BETWEEN 1 AND ?",
@@ -370,28 +346,10 @@ class SpoolFile:
         self, digests: Sequence[str], entries: Sequence[bytes], db: sqlite3.Connection
     ) -> int:
         """Erases addenda that are kept here, and adds the records that say so; how many it were."""
-        _wipe(db)
-        done = db.executemany("DELETE FROM kept WHERE digest = ?", [(one,) for one in digests])
-        if done.rowcount:
+        count = erase_kept(digests, db)
+        if count:
             self.change(Change(entries), db)
-        return int(done.rowcount)
-
-
-def list_kept(db: sqlite3.Connection) -> list[KeptAddendum]:
-    """What is kept, in the order in which it came."""
-    rows = db.execute("SELECT digest, record, pointer, length(data) FROM kept ORDER BY rowid")
-    return [KeptAddendum(*row) for row in rows]
-
-
-def read_kept(digest: str, db: sqlite3.Connection) -> bytes | None:
-    """An addendum that is kept; None if it is not."""
-    row = db.execute("SELECT data FROM kept WHERE digest = ?", (digest,)).fetchone()
-    return None if row is None else bytes(row[0])
-
-
-def _wipe(db: sqlite3.Connection) -> None:
-    """Has what is deleted from now on overwritten in the file."""
-    db.execute("PRAGMA secure_delete=1")
+        return count
 
 
 @dataclass(slots=True)

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from muniment.errors import SpoolFull
+from muniment.gateway.keptaddenda import Kept
 from muniment.gateway.spoolfile import (
     APPLICATION_ID,
     MIGRATIONS,
     Change,
-    Kept,
     SpareRoom,
     SpoolFile,
 )
 from muniment.gateway.withholding import NO_ADDENDA, Addenda
-from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, Writer
+from muniment.local.sqlitefile import DatabaseError, Expected, FatalDatabaseError, Writer
 from muniment.tlog.encoding import MunimentError
 
 SPARE_SUFFIX: Final = ".spare"
@@ -97,13 +97,13 @@ class SpoolStore:
         self._is_written = False  # that one, as the file says after it was opened anew
 
     @classmethod
-    async def open(cls, path: Path) -> "SpoolStore":
-        """Opens the file, or makes it; the calls of the last process are over.
+    async def open(cls, path: Path, *, expected: Expected = "either") -> "SpoolStore":
+        """Opens the file, or makes it, if that is expected; the calls of the last process are over.
 
         Raises:
             DatabaseError: If it is in use, or no spool.
         """
-        writer = await Writer.open(path, MIGRATIONS, application=APPLICATION_ID)
+        writer = await Writer.open(path, MIGRATIONS, application=APPLICATION_ID, expected=expected)
         try:
             return cls(writer, await writer.run(SpoolFile.resume))
         except BaseException:

@@ -1,0 +1,139 @@
+"""The commands that withhold, keep, disclose and erase: ``muniment submit`` and ``spool``."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import logsim
+from commands import muniment, online
+from logsim import GATEWAY_SIGNER, LogSim, lacking_addenda, lines, logged_records
+from muniment.local.keyfiles import write_key_file
+from muniment.tlog.keys.keyfile import KeyFile
+
+pytestmark = pytest.mark.usefixtures("fast_reads", "impatient")
+
+PAIR: dict[str, Any] = {
+    "request": {
+        "subject": {"type": "agent", "id": "a", "properties": {"name": "secret"}},
+        "action": {"name": "send"},
+        "resource": {"type": "tool", "id": "mail"},
+        "context": {"to": "secret"},
+    },
+    "response": {"decision": True},
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a gateway's key file and input, as working directory."""
+    monkeypatch.chdir(tmp_path)
+    key = KeyFile(logsim.private(logsim.GATEWAY), GATEWAY_SIGNER.vkey)
+    write_key_file(Path("gateway.pem"), key, None)
+    given = [json.dumps(PAIR).encode(), *lines(1)]
+    write(given)
+    return tmp_path
+
+
+def files() -> bytes:
+    return b"".join(one.read_bytes() for one in Path().glob("it.spool*"))
+
+
+def write(given: list[bytes]) -> None:
+    Path("in.ndjson").write_bytes(b"\n".join(given))
+
+
+def command(url: str, *options: str) -> list[str]:
+    return ["submit", "--log", url, "--key", "gateway.pem", *options, "in.ndjson"]
+
+
+def test_a_dry_run_shows_and_sends_nothing(place: Path) -> None:
+    nowhere = "http://127.0.0.1:1"
+    result = muniment(*command(nowhere, "--keep", "log", "--dry-run"))
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert first["line"] == 1
+    assert "secret" not in json.dumps(first["record"])
+    assert first["withheld"] == {
+        "/request/context": {"to": "secret"},
+        "/request/subject/properties": {"name": "secret"},
+    }
+    assert first["record"]["kept"] == "log"
+    assert (second["line"], second["withheld"]) == (2, {})
+    only = command(nowhere, "--withhold", "/request/context/*", "--dry-run")
+    first, _ = map(json.loads, muniment(*only).stdout.splitlines())
+    assert first["withheld"] == {"/request/context/to": "secret"}
+    write([b"{}", json.dumps(PAIR).encode()])
+    result = muniment(*command(nowhere, "--dry-run"), code=7)
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert "kind: missing" in first["problem"]
+    assert second["record"]["request"] == PAIR["request"]
+    assert "nothing was sent" in result.stderr
+
+
+def test_patterns_and_keepers_that_are_none(place: Path) -> None:
+    nowhere = "http://127.0.0.1:1"
+    for options, words in (
+        (["--withhold", "/request/subject/id"], "may not be withheld"),
+        (["--withhold", "context"], "expected a JSON pointer"),
+        (["--keep", "gateway"], "needs a spool"),
+    ):
+        assert words in muniment(*command(nowhere, *options), code=7).stderr
+
+
+@pytest.mark.parametrize("skip", [[], ["--skip-bad", "bad.ndjson"]])
+async def test_what_is_withheld_goes_beside_the_records(place: Path, skip: list[str]) -> None:
+    sim = LogSim()
+    long = {**PAIR, "request": {**PAIR["request"], "context": {"text": "secret" * 100_000}}}
+    given = [*lines(2), json.dumps(long).encode(), *lines(1), json.dumps(PAIR).encode()]
+    if skip:
+        given.insert(1, b"{}")
+    write(given)
+    async with sim.serve() as url:
+        await online(*command(url, "--keep", "log", *skip))
+        # Once more, and further: what the stream holds is passed over, with its addenda.
+        write([*given, json.dumps(PAIR).encode()])
+        await online(*command(url, "--keep", "log", "--resume", *skip))
+    assert len(logged_records(sim)) == 6
+    assert not any(b"secret" in one for one in logged_records(sim))
+    assert lacking_addenda(sim) == set()
+    assert len(sim.addenda) == 6
+
+
+async def test_a_spool_keeps_reads_and_erases(place: Path) -> None:
+    sim = LogSim()
+    keeping = ["--keep", "gateway", "--spool", "it.spool"]
+    async with sim.serve() as url:
+        await online(*command(url, *keeping))
+        assert sim.addenda == {}
+        assert b"secret" in files()
+        listed = await online("spool", "list", "it.spool")
+        found = [*map(json.loads, listed.stdout.splitlines())]
+        assert {one["pointer"] for one in found} == {
+            "/request/context",
+            "/request/subject/properties",
+        }
+        [context] = [one for one in found if one["pointer"] == "/request/context"]
+        data = (await online("spool", "read", "it.spool", context["digest"])).stdout_bytes
+        assert sha256(data).hexdigest() == context["digest"]
+        assert json.loads(data)["value"] == {"to": "secret"}
+        digest = "0" * 64
+        await online("spool", "read", "it.spool", digest, code=7)
+        await online("spool", "erase", "it.spool", digest, "--by", "me", code=7)
+        await online("spool", "erase", "it.spool", "--by", "me", code=2)
+        await online("spool", "erase", "it.spool", context["digest"], code=2)
+        of_record = ["spool", "erase", "it.spool", "--record", context["record"]]
+        assert len((await online(*of_record, "--dry-run")).stdout.splitlines()) == 2
+        await online(*of_record, "--by", "dpo", "--reason", "asked to")
+        assert (await online("spool", "list", "it.spool")).stdout == ""
+        assert b"secret" not in files()
+        await online(*of_record, "--by", "dpo")  # nothing is left of it
+        await online(*command(url, *keeping))
+    [erasure] = [one for one in map(json.loads, logged_records(sim)) if one["kind"] == "erasure"]
+    assert erasure["digests"] == sorted(one["digest"] for one in found)
+    assert (erasure["by"], erasure["reason"]) == ("dpo", "asked to")
+
+
+def test_no_spool_is_none(place: Path) -> None:
+    muniment("spool", "list", "nothing.spool", code=1)
