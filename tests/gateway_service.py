@@ -1,13 +1,14 @@
 """A real `muniment-gateway` in front of a real log, with Cedar policies or other authorities."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import processes
-from log_deployment import Answer, Deployment, ask, run
+from log_deployment import Answer, Deployment, ask, leaves_of, run
 from muniment.records.codec import parse_record
 from muniment.records.kinds import Decision
 from waiting import eventually
@@ -80,6 +81,22 @@ class Service:
         found = parse_record(ask(url).body)
         assert isinstance(found, Decision)
         return found
+
+    def counted(self) -> int:
+        """Decisions that were made, whatever came of them."""
+        text = ask(f"{self.url}/metrics").body.decode()
+        name = "muniment_gateway_decision_seconds_count"
+        found = re.findall(rf"^{name} ([0-9.]+)$", text, re.MULTILINE)
+        return int(float(found[0]))
+
+    def logged(self) -> list[Decision]:
+        """All decisions that the log has published."""
+        size = int(ask(f"{self.deployment.url}/checkpoint").body.split(b"\n")[1])
+        return [
+            record
+            for leaf in leaves_of(self.deployment.url, size)
+            if leaf.startswith(b"{") and isinstance(record := parse_record(leaf), Decision)
+        ]
 
     def is_ready(self) -> bool:
         return ask(f"{self.url}/readyz").status == 200
