@@ -14,7 +14,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,7 @@ from muniment_log.core.addenda import (
     MissingAddendumError,
     digests_of,
 )
+from muniment_log.core.erasing import Totals
 from muniment_log.errors import (
     OverloadedError,
     StorageError,
@@ -58,6 +59,9 @@ READERS: Final = 1
 SETTLE_SECONDS: Final = 1.0
 """How long an idle store keeps notes of addenda that have arrived: how far a start after a crash
 has to look back."""
+
+MOST_AT_ONCE: Final = 500
+"""Rows that a transaction of `AddendaStore.write` may add."""
 
 _GROUP_BYTES: Final = 32 << 20
 """Bytes of addenda in one transaction, unless one request alone has more."""
@@ -138,7 +142,12 @@ class _Changes:
 
 
 class AddendaStore:
-    """The addenda of one log; belongs to one event loop, and `run` is its one task."""
+    """The addenda of one log; belongs to one event loop, and `run` is its one task.
+
+    Attributes:
+        path: the file.
+        totals: how much is in it.
+    """
 
     def __init__(
         self,
@@ -159,6 +168,7 @@ class AddendaStore:
             now_ms: the clock, Unix milliseconds.
         """
         self.path = path
+        self.totals = Totals(0, 0, 0)
         self._origin = origin
         self._size = size
         self._limit = waiting_bytes
@@ -188,24 +198,28 @@ class AddendaStore:
             await self._open()
 
     async def _open(self) -> Writer:
-        def begin(db: sqlite3.Connection) -> tuple[str, int]:
+        def begin(db: sqlite3.Connection) -> tuple[str, int, Totals]:
             db.execute("PRAGMA secure_delete=ON")
             db.execute(f"PRAGMA wal_autocheckpoint={log_pages(self.path, WAL_PAGES)}")
             (origin,) = db.execute("SELECT origin FROM log").fetchone()
             (last,) = db.execute("SELECT coalesce(max(id), 0) FROM addendum").fetchone()
-            return origin, last
+            return origin, last, count(db)
 
         writer = await Writer.open(
             self.path,
             migrations(),
             application=APPLICATION_ID,
-            fill=lambda db: db.execute("INSERT INTO log VALUES (0, ?)", (self._origin,)),
+            fill=lambda db: db.execute(
+                "INSERT INTO log (one, origin) VALUES (0, ?)", (self._origin,)
+            ),
         )
         try:
             with _translated("reading the addenda"):
-                origin, last = await writer.run(begin)
+                origin, last, self.totals = await writer.run(begin)
             if origin != self._origin:
                 raise WrongIdentityError(f"{self.path} is the log {origin}, not {self._origin}")
+            # Of a process that was killed it may have pages from before an erasure.
+            await writer.truncate_log()
             self._readers = await Readers.open(self.path, READERS)
         except BaseException:
             await writer.close()
@@ -351,7 +365,7 @@ class AddendaStore:
         self._next += sum(len(one.addenda) for one in sent)
         try:
             with _translated("storing addenda"):
-                absent, new = await writer.run(
+                absent, new, self.totals = await writer.run(
                     lambda db: _commit(db, changes, sent, _Place(first, size, now)),
                     synced=bool(group or changes.lowered),
                 )
@@ -391,6 +405,45 @@ class AddendaStore:
         group, self._waiting = self._waiting, []
         return group
 
+    async def rows(self, what: str, statement: str, values: Sequence[object] = ()) -> list[Any]:
+        """Reads rows of the file, none while there is none; `what` for the error's text.
+
+        Raises:
+            StorageError: the file cannot be read.
+        """
+        if self._readers is None:
+            return []
+        with _translated(what):
+            return await self._readers.rows(statement, values)
+
+    async def write(self, what: str, work: Callable[[sqlite3.Connection, int], Totals]) -> None:
+        """Runs a durable transaction that gives the new totals; nothing while there is no file.
+
+        Args:
+            what: for the error's text.
+            work: gets the connection and an id from which on none was given out; may give out
+                MOST_AT_ONCE.
+
+        Raises:
+            StorageError: the outcome is not known; the process must end.
+        """
+        writer, first = self._writer, self._next
+        if writer is not None:
+            self._next += MOST_AT_ONCE
+            with _translated(what):
+                self.totals = await writer.run(lambda db: work(db, first))
+
+    async def cut_log(self) -> bool:
+        """Cuts the write-ahead log off; False while somebody reads the file.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        if self._writer is None:
+            return True
+        with _translated("cutting the log of the addenda"):
+            return await self._writer.truncate_log()
+
     async def sweep(self, leaves: Callable[[int], AsyncIterator[bytes]]) -> int:
         """Removes what a crash has left that no record names, before requests are taken.
 
@@ -429,30 +482,30 @@ class AddendaStore:
 
 def _commit(
     db: sqlite3.Connection, changes: _Changes, sent: Sequence[Sent], place: _Place
-) -> tuple[set[bytes], list[bytes]]:
-    """Writes changes and a group; which of what is expected is absent, and which addenda are new.
+) -> tuple[set[bytes], list[bytes], Totals]:
+    """Writes changes and a group; of a request that lacks something nothing is stored.
 
-    Of a request that lacks something nothing is stored.
+    Returns which of what is expected is absent, which addenda are new, and the totals.
     """
     _change(db, changes)
     absent: set[bytes] = set()
     if expected := [digest for one in sent for digest in one.expected]:
-        absent = {digest for (digest,) in db.execute(_ABSENT, _places(expected))}
+        absent = {digest for (digest,) in db.execute(_ABSENT, places(expected))}
         sent = [one for one in sent if absent.isdisjoint(one.expected)]
     addenda = [addendum for one in sent for addendum in one.addenda]
     if not addenda:
-        return absent, []
+        return absent, [], count(db)
     first, size, now = place
     stored = db.execute(_INSERT, (first, *_packed(addenda), now, size)).rowcount
     last = first + len(addenda) - 1
-    if stored == len(addenda):
-        new = [addendum.digest for addendum in addenda]
-    else:
+    if stored != len(addenda):
         rows = db.execute("SELECT digest FROM addendum WHERE id BETWEEN ? AND ?", (first, last))
-        new = [digest for (digest,) in rows]
-    if new:
+        by_digest = {addendum.digest: addendum for addendum in addenda}
+        addenda = [by_digest[digest] for (digest,) in rows]
+    if addenda:
         db.execute("INSERT INTO arriving VALUES (?, ?, ?)", (first, last, size))
-    return absent, new
+    more = sum(len(addendum.data) for addendum in addenda)
+    return absent, [one.digest for one in addenda], count(db, len(addenda), more)
 
 
 def _packed(addenda: Sequence[Addendum]) -> tuple[bytes, bytes, bytes, str]:
@@ -471,7 +524,7 @@ def _packed(addenda: Sequence[Addendum]) -> tuple[bytes, bytes, bytes, str]:
     )
 
 
-def _places(digests: Sequence[bytes]) -> tuple[bytes, str]:
+def places(digests: Sequence[bytes]) -> tuple[bytes, str]:
     """Digests as two values, for `json_each`."""
     return b"".join(digests), f"[0{',0' * (len(digests) - 1)}]"
 
@@ -491,11 +544,22 @@ def _change(db: sqlite3.Connection, changes: _Changes) -> None:
 
 
 def _drop(db: sqlite3.Connection, digests: Sequence[bytes]) -> None:
-    db.execute(
+    gone = db.execute(
         "DELETE FROM addendum WHERE erased IS NULL AND digest IN"
-        " (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2))",
-        _places(digests),
-    )
+        " (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2)) RETURNING length(data)",
+        places(digests),
+    ).fetchall()
+    count(db, -len(gone), -sum(size for (size,) in gone))
+
+
+def count(db: sqlite3.Connection, addenda: int = 0, size: int = 0, erased: int = 0) -> Totals:
+    """Changes the totals, within the transaction that changes what they count; the new ones."""
+    row = db.execute(
+        "UPDATE log SET addenda = addenda + ?, bytes = bytes + ?, erased = erased + ?"
+        " RETURNING addenda, bytes, erased",
+        (addenda, size, erased),
+    ).fetchone()
+    return Totals(*row)
 
 
 def _forget(db: sqlite3.Connection, digests: set[bytes]) -> None:

@@ -1,7 +1,10 @@
--- Whose addenda these are; one row.
+-- Whose addenda these are; how many are kept, their bytes, and how many were erased; one row.
 CREATE TABLE log (
     one INTEGER PRIMARY KEY CHECK (one = 0),
-    origin TEXT NOT NULL
+    origin TEXT NOT NULL,
+    addenda INTEGER NOT NULL DEFAULT 0,
+    bytes INTEGER NOT NULL DEFAULT 0,
+    erased INTEGER NOT NULL DEFAULT 0
 );
 
 -- An addendum, in the order in which they came. `subject` stands for the subject of the decision that
@@ -26,6 +29,13 @@ CREATE TABLE addendum (
 
 CREATE INDEX addendum_by_subject ON addendum (subject) WHERE subject IS NOT NULL;
 CREATE INDEX addendum_by_execution ON addendum (execution) WHERE subject IS NULL;
+
+-- Erasures that are to be carried through: the record that says so, by its id. It is logged from here
+-- if need be, then the bytes go, and with them this row.
+CREATE TABLE erasing (
+    id TEXT PRIMARY KEY,
+    record BLOB NOT NULL
+) WITHOUT ROWID;
 
 -- Rows [first, last] that are stored, for a request of which it is not known whether it was logged;
 -- if it was, then at leaf index `size` or behind.

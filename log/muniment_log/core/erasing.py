@@ -1,0 +1,367 @@
+"""Erases addenda: first the record that says so, then the bytes.
+
+An erasure is noted with its record before anything else. From then on it is carried through: a
+start after a crash logs the record, unless it is logged already, and removes the bytes. So no
+record says erased what is kept for ever, and nothing is gone of which no record says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from muniment.local.logs import event
+from muniment.records.api import Erasure, encode_record, parse_record
+from muniment.records.members import MAX_ERASED
+from muniment_log.core.repeats import Stated, request_of
+from muniment_log.core.retention import Retention, say_duration
+from muniment_log.errors import LogError, OverloadedError, StorageError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from muniment_log.core.ports import Receipt
+    from muniment_log.core.repeats import Request
+    from muniment_log.core.retention import Rule
+
+MOST: Final = 50_000
+"""Addenda that one command erases."""
+
+CHECK_SECONDS: Final = 600.0
+"""How often a running log looks for what is due."""
+
+RETRY_SECONDS: Final = 5.0
+"""After that a log tries again to complete an erasure."""
+
+_PART: Final = 5_000  # addenda looked at in one statement
+_AT_ONCE: Final = 100  # records logged in one request
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class NotErasableError(LogError):
+    """What is to be erased is not there, or must not be erased; nothing was."""
+
+
+class Selection(NamedTuple):
+    """Which addenda are to be erased: those of some digests, or those of a subject.
+
+    Attributes:
+        digests: their SHA-256.
+        subject: whose; see `addenda.subject_key`. Outcomes of the subject's runs count, too.
+        before_ms: only what the log took before, Unix milliseconds.
+    """
+
+    digests: tuple[bytes, ...] = ()
+    subject: bytes | None = None
+    before_ms: int | None = None
+
+
+class Stored(NamedTuple):
+    """An addendum that is kept.
+
+    Attributes:
+        digest: its SHA-256.
+        size: its bytes.
+        time: when the log took it, Unix milliseconds.
+        leaves: how many leaves the log had then.
+        labels: governance labels of the record that names it.
+    """
+
+    digest: bytes
+    size: int
+    time: int
+    leaves: int
+    labels: tuple[str, ...]
+
+
+class Totals(NamedTuple):
+    """How many addenda are kept, their bytes, and how many were erased."""
+
+    addenda: int
+    bytes: int
+    erased: int
+
+
+class ErasablePort(Protocol):
+    """What an eraser asks of the storage. Every call raises StorageError when that fails."""
+
+    @property
+    def totals(self) -> Totals:
+        """How much is kept."""
+        ...
+
+    async def find(self, selection: Selection, most: int) -> list[Stored]:
+        """The selected addenda that are kept, at most so many; oldest first."""
+        ...
+
+    async def after(self, id_: int, until_ms: int, most: int) -> tuple[list[Stored], int]:
+        """Of the addenda behind one, at most so many up to the first that came after a time.
+
+        Returns those that are kept, oldest first, and the last id that was looked at.
+        """
+        ...
+
+    async def begin(self, records: Mapping[str, bytes]) -> None:
+        """Notes erasures durably, by the id of each record, before they are logged."""
+        ...
+
+    async def begun(self) -> list[bytes]:
+        """The records of erasures that are not complete."""
+        ...
+
+    async def remove(self, id_: str, digests: Sequence[bytes], index: int, now_ms: int) -> None:
+        """Removes the bytes of addenda for good, and the note of the erasure.
+
+        Args:
+            id_: the id of the record that says so.
+            digests: the addenda.
+            index: where the record stands.
+            now_ms: now.
+        """
+        ...
+
+    async def forget(self) -> bool:
+        """Removes old bytes from where the storage still has them; False if it could not yet."""
+        ...
+
+
+class Erased(NamedTuple):
+    """What an erasure has done.
+
+    Attributes:
+        addenda: how many it erased.
+        bytes: of them.
+        records: leaf indices of the records that say so.
+        is_clean: False while the storage's log may still have the bytes.
+    """
+
+    addenda: int
+    bytes: int
+    records: tuple[int, ...]
+    is_clean: bool
+
+
+class Eraser:
+    """Erases on command and by schedule; `run` is its one task."""
+
+    def __init__(
+        self,
+        *,
+        origin: str,
+        addenda: ErasablePort,
+        submit: Callable[[str, Sequence[bytes], Request], Awaitable[Receipt]],
+        retention: Retention,
+        now_ms: Callable[[], int],
+        new_id: Callable[[], str],
+    ) -> None:
+        """Puts an eraser together.
+
+        Args:
+            origin: the log's: its records are of this producer.
+            addenda: the storage.
+            submit: logs records of a producer, as `SequencerPort.submit_records`.
+            retention: the rules.
+            now_ms: the clock, Unix milliseconds.
+            new_id: makes ids of records.
+        """
+        self._origin = origin
+        self._addenda = addenda
+        self._submit = submit
+        self._now_ms = now_ms
+        self._new_id = new_id
+        self._retention = retention
+        self._passed: dict[int, int] = {}  # by period: the last id that was looked at
+        self._one_at_a_time = asyncio.Lock()
+        self._pending = 0
+        self._is_clean = True
+        self._wake = asyncio.Event()
+
+    @property
+    def pending(self) -> int:
+        """Erasures that are noted and not yet complete."""
+        return self._pending
+
+    @property
+    def totals(self) -> Totals:
+        """How much is kept."""
+        return self._addenda.totals
+
+    def use(self, retention: Retention) -> None:
+        """Takes other rules."""
+        self._retention = retention
+        self._passed.clear()
+        self._wake.set()
+
+    async def select(self, selection: Selection) -> list[Stored]:
+        """What a command would erase, oldest first.
+
+        Raises:
+            NotErasableError: a digest is not kept here, there is nothing or too much, or a legal
+                minimum keeps some of it; says which.
+        """
+        found = await self._addenda.find(selection, MOST + 1)
+        if len(found) > MOST:
+            raise NotErasableError(
+                f"more than {MOST} addenda: erase them in parts, each with an earlier --before"
+            )
+        missing = set(selection.digests) - {one.digest for one in found}
+        if missing and selection.before_ms is None:
+            raise NotErasableError(
+                f"{min(missing).hex()}: this log keeps no addendum of this digest"
+                + (f", nor of {len(missing) - 1} others" if len(missing) > 1 else "")
+            )
+        if not found:
+            raise NotErasableError("this log keeps no such addendum")
+        self._check_minimum(found)
+        return found
+
+    def _check_minimum(self, found: Sequence[Stored]) -> None:
+        now = self._now_ms()
+        held: list[tuple[int, Rule, Stored]] = []
+        for one in found:
+            kept = self._retention.kept(one.labels)
+            if kept.protector is not None and one.time + kept.minimum > now:
+                held.append((one.time + kept.minimum, kept.protector, one))
+        if held:
+            until, rule, last = max(held, key=lambda one: one[0])
+            oldest = min(one.time for _, _, one in held)
+            rest = "" if len(held) == len(found) else f"; --before {_say(oldest)} leaves them out"
+            raise NotErasableError(
+                f"{len(held)} of {len(found)} addenda are not as old as the legal minimum of "
+                f"{say_duration(rule.legal_minimum)} ({rule}), which keeps {last.digest.hex()} "
+                f"until {_say(until)}: nothing was erased{rest}"
+            )
+
+    async def erase(self, found: Sequence[Stored], *, by: str, reason: str | None) -> Erased:
+        """Erases what was selected, for good.
+
+        Args:
+            found: what.
+            by: who wants it.
+            reason: why.
+
+        Raises:
+            NotErasableError: a legal minimum keeps some of it.
+            OverloadedError, UnavailableError: the records could not be logged yet; the erasure is
+                noted, and completed when they can be.
+            StorageError: it is not known what is stored; the process must end.
+        """
+        async with self._one_at_a_time:
+            self._check_minimum(found)
+            records = dict(self._records(found, by, reason))
+            # E0: a crash before this is durable. Nothing was erased.
+            await self._addenda.begin(records)
+            self._pending += len(records)
+            self._wake.set()
+            indices = await self._complete()
+        mine = tuple(sorted(indices[id_] for id_ in records))
+        event(_LOGGER, logging.INFO, "erased", addenda=len(found), by=by, records=len(mine))
+        return Erased(len(found), sum(one.size for one in found), mine, self._is_clean)
+
+    def _records(
+        self, found: Sequence[Stored], by: str, reason: str | None
+    ) -> Iterator[tuple[str, bytes]]:
+        digests = sorted({one.digest.hex() for one in found})
+        now = self._now_ms()
+        for start in range(0, len(digests), MAX_ERASED):
+            some = tuple(digests[start : start + MAX_ERASED])
+            record = Erasure(
+                v=1,
+                id=self._new_id(),
+                time=now,
+                producer=self._origin,
+                digests=some,
+                by=by,
+                reason=reason,
+            )
+            yield record.id, encode_record(record)
+
+    async def _complete(self) -> dict[str, int]:
+        """Completes all erasures that are noted; where the record of each stands, by its id."""
+        begun = await self._addenda.begun()
+        self._pending = len(begun)
+        indices: dict[str, int] = {}
+        for start in range(0, len(begun), _AT_ONCE):
+            records = begun[start : start + _AT_ONCE]
+            parsed = [_erasure(data) for data in records]
+            stated = [Stated(id=True, time=True)] * len(records)
+            members = [(one.id, one.time) for one in parsed]
+            request = request_of(records, stated, members, None)
+            # E1: a crash before this is durable. The next start logs the same records; what was
+            # logged keeps its place.
+            receipt = await self._submit(self._origin, records, request)
+            places = receipt.indices or range(receipt.first, receipt.first + receipt.count)
+            self._is_clean = False
+            for record, index in zip(parsed, places, strict=True):
+                # E2: a crash before this is durable. The next start finds the record, and removes
+                # the bytes.
+                digests = [bytes.fromhex(digest) for digest in record.digests]
+                await self._addenda.remove(record.id, digests, index, self._now_ms())
+                self._pending -= 1
+                indices[record.id] = index
+        if not self._is_clean:
+            # E3: a crash before this. The storage's own log may have the bytes; each start cuts it.
+            self._is_clean = await self._addenda.forget()
+        return indices
+
+    async def run(self) -> None:
+        """Completes what a crash has left, and erases what is due, until cancelled.
+
+        Raises:
+            StorageError: the storage failed; the process must end.
+        """
+        while True:
+            self._wake.clear()
+            try:
+                async with self._one_at_a_time:
+                    await self._complete()
+                await self.erase_due()
+                seconds = CHECK_SECONDS if self._is_clean else RETRY_SECONDS
+            except (OverloadedError, UnavailableError) as error:
+                event(_LOGGER, logging.WARNING, "erasing waits", reason=str(error))
+                seconds = RETRY_SECONDS
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def erase_due(self) -> int:
+        """Erases what has been kept as long as the rules say; how many addenda."""
+        erased = 0
+        for period in self._retention.periods:
+            while True:
+                last = self._passed.get(period, 0)
+                now = self._now_ms()
+                some, end = await self._addenda.after(last, now - period, _PART)
+                if end == last:
+                    break
+                erased += await self._erase_due(some, now)
+                self._passed[period] = end
+        return erased
+
+    async def _erase_due(self, some: Sequence[Stored], now: int) -> int:
+        by_rule: dict[Rule, list[Stored]] = {}
+        for one in some:
+            kept = self._retention.kept(one.labels)
+            if kept.eraser is not None and kept.due is not None and one.time + kept.due <= now:
+                by_rule.setdefault(kept.eraser, []).append(one)
+        for rule, due in by_rule.items():
+            reason = f"retain = {say_duration(rule.retain or 0)}"
+            await self.erase(due, by=f"retention of {rule}"[:256], reason=reason)
+        return sum(map(len, by_rule.values()))
+
+
+def _erasure(data: bytes) -> Erasure:
+    record = parse_record(data)
+    if not isinstance(record, Erasure):
+        raise StorageError("what is noted as an erasure is another record")
+    return record
+
+
+def _say(ms: int) -> str:
+    """A time as --before takes it."""
+    return f"{datetime.fromtimestamp(ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,130 @@
+"""Removes addenda from their file; the row that is left keeps the bytes from coming back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from muniment_log.core.erasing import Stored, Totals
+from muniment_log.storage.addenda import count, places
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from muniment_log.core.erasing import Selection
+    from muniment_log.storage.addenda import AddendaStore
+
+_COLUMNS: Final = "id, digest, length(data), time, size, labels"
+
+_OF_DIGESTS: Final = f"""
+SELECT {_COLUMNS} FROM addendum
+WHERE digest IN (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2))
+    AND erased IS NULL AND time < ?3
+ORDER BY id LIMIT ?4
+"""  # noqa: S608  # constants
+
+# What a subject's decisions withhold, and what the outcomes of the runs have that these allow.
+_OF_SUBJECT: Final = f"""
+SELECT {_COLUMNS} FROM addendum WHERE subject = ?1 AND erased IS NULL AND time < ?2
+UNION ALL
+SELECT {_COLUMNS} FROM addendum
+WHERE subject IS NULL AND erased IS NULL AND time < ?2 AND execution IN
+    (SELECT execution FROM addendum WHERE subject = ?1 AND execution IS NOT NULL)
+ORDER BY id LIMIT ?3
+"""  # noqa: S608  # constants
+
+_AFTER: Final = f"""
+SELECT {_COLUMNS}, erased FROM addendum WHERE id > ? ORDER BY id LIMIT ?
+"""  # noqa: S608  # constants
+
+_ERASE: Final = """
+UPDATE addendum SET data = NULL, erased = ?3, erasure = ?4
+WHERE erased IS NULL AND digest IN (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2))
+"""
+# What was removed meanwhile, because its request was refused, must not come back either.
+_BAR: Final = """
+INSERT INTO addendum (id, digest, time, size, erased, erasure)
+SELECT ?5 + key, substr(?1, key * 32 + 1, 32), ?3, 0, ?3, ?4 FROM json_each(?2) WHERE true
+ON CONFLICT (digest) DO NOTHING
+"""
+
+_EVER: Final = (1 << 63) - 1
+
+
+class ErasableAddenda:
+    """The addenda in a file, as `Eraser` wants them."""
+
+    def __init__(self, store: AddendaStore) -> None:
+        """Takes a store that is open."""
+        self._store = store
+
+    @property
+    def totals(self) -> Totals:
+        """How much is kept."""
+        return self._store.totals
+
+    async def find(self, selection: Selection, most: int) -> list[Stored]:
+        """The selected addenda, see `ErasablePort`."""
+        before = _EVER if selection.before_ms is None else selection.before_ms
+        what = "looking for addenda to erase"
+        if selection.subject is not None:
+            values = (selection.subject, before, most)
+            return [_stored(row) for row in await self._store.rows(what, _OF_SUBJECT, values)]
+        wanted = (*places(selection.digests), before, most)
+        return [_stored(row) for row in await self._store.rows(what, _OF_DIGESTS, wanted)]
+
+    async def after(self, id_: int, until_ms: int, most: int) -> tuple[list[Stored], int]:
+        """Addenda behind one, see `ErasablePort`."""
+        found: list[Stored] = []
+        for row in await self._store.rows("looking for what is due", _AFTER, (id_, most)):
+            *columns, erased = row
+            if columns[3] > until_ms:
+                break
+            id_ = columns[0]
+            if erased is None:
+                found.append(_stored(columns))
+        return found, id_
+
+    async def begin(self, records: Mapping[str, bytes]) -> None:
+        """Notes erasures, see `ErasablePort`."""
+
+        def work(db: sqlite3.Connection, _: int) -> Totals:
+            db.executemany("INSERT INTO erasing VALUES (?, ?)", records.items())
+            return count(db)
+
+        await self._store.write("noting an erasure", work)
+
+    async def begun(self) -> list[bytes]:
+        """Erasures that are not complete, see `ErasablePort`."""
+        rows = await self._store.rows("reading erasures", "SELECT record FROM erasing ORDER BY id")
+        return [record for (record,) in rows]
+
+    async def remove(self, id_: str, digests: Sequence[bytes], index: int, now_ms: int) -> None:
+        """Removes bytes, see `ErasablePort`; at most MOST_AT_ONCE digests."""
+        wanted, number = places(digests)
+
+        def work(db: sqlite3.Connection, first: int) -> Totals:
+            sizes = db.execute(
+                "SELECT length(data) FROM addendum WHERE erased IS NULL AND digest IN"
+                " (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2))",
+                (wanted, number),
+            ).fetchall()
+            db.execute(_ERASE, (wanted, number, now_ms, index))
+            barred = db.execute(_BAR, (wanted, number, now_ms, index, first)).rowcount
+            db.execute("DELETE FROM erasing WHERE id = ?", (id_,))
+            erased = len(sizes) + barred
+            return count(db, -len(sizes), -sum(size for (size,) in sizes), erased)
+
+        await self._store.write("erasing addenda", work)
+
+    async def forget(self) -> bool:
+        """Cuts the write-ahead log off, see `ErasablePort`."""
+        return await self._store.cut_log()
+
+
+def _stored(row: Sequence[object]) -> Stored:
+    _, digest, size, time, leaves, labels = row
+    read = () if labels is None else tuple(msgspec.json.decode(str(labels), type=list[str]))
+    return Stored(digest, size, time, leaves, read)  # type: ignore[arg-type]  # as the schema has it

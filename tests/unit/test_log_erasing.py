@@ -1,0 +1,430 @@
+"""Erasing addenda: the record first, then the bytes, whatever happens in between."""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing, suppress
+from hashlib import sha256
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from muniment.records.api import Erasure, parse_record
+from muniment_log.core.addenda import Addendum, Erased, Sent, subject_key
+from muniment_log.core.erasing import CHECK_SECONDS, Eraser, NotErasableError, Selection, Totals
+from muniment_log.core.ports import Receipt
+from muniment_log.core.repeats import Request
+from muniment_log.core.retention import Retention, Rule, parse_duration, say_duration
+from muniment_log.errors import OverloadedError
+from muniment_log.storage.addenda import AddendaStore
+from muniment_log.storage.erasing import ErasableAddenda
+from waiting import until
+
+ORIGIN = "log.example/x"
+DAY = 86_400_000
+START = 1_790_000_000_000
+ALICE, BOB = subject_key("user", "alice"), subject_key("user", "bob")
+
+
+def made(
+    number: int,
+    *,
+    subject: bytes | None = ALICE,
+    run: str | None = None,
+    labels: tuple[str, ...] = (),
+    size: int = 60,
+) -> Addendum:
+    data = random.Random(number).randbytes(size)
+    return Addendum(sha256(data).digest(), data, subject, run, labels)
+
+
+class Log:
+    """Takes records, each once by its id, as a sequencer does."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.problem: Exception | None = None
+
+    async def submit(self, producer: str, records: Sequence[bytes], request: Request) -> Receipt:
+        assert producer == ORIGIN
+        assert request.records == records
+        assert all(one is not None for one in request.said)
+        if self.problem is not None:
+            raise self.problem
+        new = [one for one in records if one not in self.records]
+        self.records += new
+        indices = tuple(self.records.index(one) for one in records)
+        return Receipt(indices[0], len(records), 0, 1, indices)
+
+    def erasures(self) -> list[Erasure]:
+        found = [parse_record(one) for one in self.records]
+        return [one for one in found if isinstance(one, Erasure)]
+
+
+class Bench:
+    """A store with an eraser, and the log that they belong to."""
+
+    def __init__(self, path: Path, log: Log, rules: Sequence[Rule] = ()) -> None:
+        self.log = log
+        self.now = START
+        self.path = path
+        self.store = AddendaStore(
+            path, ORIGIN, size=lambda: 7, waiting_bytes=1 << 30, now_ms=lambda: self.now
+        )
+        self.stored = ErasableAddenda(self.store)
+        ids = count(len(log.records))
+        self.eraser = Eraser(
+            origin=ORIGIN,
+            addenda=self.stored,
+            submit=log.submit,
+            retention=Retention(rules),
+            now_ms=lambda: self.now,
+            new_id=lambda: f"e-{next(ids)}",
+        )
+
+    async def keep(self, *addenda: Addendum) -> None:
+        sent = Sent(addenda, {})
+        await self.store.keep(sent)
+        await self.store.named(sent, 7)
+
+    async def erase(self, *addenda: Addendum, **selection: Any) -> Any:
+        digests = tuple(one.digest for one in addenda)
+        found = await self.eraser.select(Selection(digests, **selection))
+        return await self.eraser.erase(found, by="root", reason="asked for")
+
+    def bytes(self) -> bytes:
+        """All that is on disk."""
+        files = self.path.parent.glob(f"{self.path.name}*")
+        return b"\0".join(file.read_bytes() for file in sorted(files))
+
+
+@asynccontextmanager
+async def bench(
+    tmp_path: Path, rules: Sequence[Rule] = (), log: Log | None = None
+) -> AsyncIterator[Bench]:
+    one = Bench(tmp_path / "addenda.db", log or Log(), rules)
+    await one.store.open()
+    running = asyncio.get_running_loop().create_task(one.store.run())
+    try:
+        yield one
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await one.store.close()
+
+
+# On command
+
+
+async def test_the_bytes_are_gone_from_disk_and_the_log_says_so(tmp_path: Path) -> None:
+    one, two = made(1), made(2)
+    async with bench(tmp_path) as at:
+        await at.keep(one, two)
+        assert one.data in at.bytes()
+        done = await at.erase(one)
+        assert (done.addenda, done.bytes, done.records, done.is_clean) == (1, 60, (0,), True)
+        assert one.data not in at.bytes()
+        assert two.data in at.bytes()
+        assert await at.store.read(one.digest) == Erased(START, 0)
+        assert await at.store.read(two.digest) == two.data
+        assert at.eraser.totals == Totals(1, 60, 1)
+    assert at.log.erasures() == [
+        Erasure(
+            v=1,
+            id="e-0",
+            time=START,
+            producer=ORIGIN,
+            digests=(one.digest.hex(),),
+            by="root",
+            reason="asked for",
+        )
+    ]
+
+
+async def test_a_retry_does_not_bring_the_bytes_back(tmp_path: Path) -> None:
+    one = made(1)
+    async with bench(tmp_path) as at:
+        await at.keep(one)
+        await at.erase(one)
+        await at.keep(one, made(2))
+        assert await at.store.read(one.digest) == Erased(START, 0)
+        with pytest.raises(NotErasableError, match="keeps no addendum of this digest"):
+            await at.erase(one)
+        assert at.eraser.totals == Totals(1, 60, 1)
+    async with bench(tmp_path, log=at.log) as at:
+        assert at.store.totals == Totals(1, 60, 1)
+        assert one.data not in at.bytes()
+
+
+async def test_a_subject_is_forgotten_with_what_its_runs_made(tmp_path: Path) -> None:
+    mine = [made(1, run="run-1"), made(2), made(3, subject=None, run="run-1")]
+    others = [made(4, subject=BOB, run="run-2"), made(5, subject=None, run="run-2")]
+    async with bench(tmp_path) as at:
+        await at.keep(*mine, *others)
+        await at.erase(subject=ALICE)
+        assert [bool(at.bytes().count(one.data)) for one in (*mine, *others)] == [False] * 3 + [
+            True
+        ] * 2
+        late = made(6, subject=None, run="run-1")
+        await at.keep(late)  # an outcome from a spool
+        await at.erase(subject=ALICE)
+        assert late.data not in at.bytes()
+
+
+async def test_only_what_the_log_took_before_a_time(tmp_path: Path) -> None:
+    async with bench(tmp_path) as at:
+        await at.keep(made(1))
+        at.now += DAY
+        await at.keep(made(2))
+        await at.erase(subject=ALICE, before_ms=START + 1)
+        assert await at.store.read(made(2).digest) == made(2).data
+        with pytest.raises(NotErasableError, match="no such addendum"):
+            await at.erase(subject=ALICE, before_ms=START + 1)
+
+
+async def test_many_take_several_records_of_500_digests(tmp_path: Path) -> None:
+    many = [made(n) for n in range(1201)]
+    async with bench(tmp_path) as at:
+        await at.keep(*many)
+        done = await at.erase(subject=ALICE)
+        assert done.records == (0, 1, 2)
+        assert [len(one.digests) for one in at.log.erasures()] == [500, 500, 201]
+        assert at.eraser.totals == Totals(0, 0, 1201)
+        assert not [one for one in many if one.data in at.bytes()]
+
+
+async def test_what_is_not_kept_is_named(tmp_path: Path) -> None:
+    async with bench(tmp_path) as at:
+        with pytest.raises(NotErasableError, match="keeps no addendum of this digest, nor of 1"):
+            await at.erase(made(1), made(2))
+        with pytest.raises(NotErasableError, match="no such addendum"):
+            await at.erase(subject=ALICE)
+    assert at.log.records == []
+
+
+async def test_a_reader_keeps_old_bytes_for_as_long_as_it_reads(tmp_path: Path) -> None:
+    one = made(1)
+    async with bench(tmp_path) as at:
+        await at.keep(one)
+        with closing(sqlite3.connect(at.path)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT count(*) FROM addendum").fetchone()
+            at.store._writer._connection.execute("PRAGMA busy_timeout=1")  # type: ignore[union-attr]
+            done = await at.erase(one)
+            assert not done.is_clean
+            assert one.data in at.bytes()
+        running = asyncio.get_running_loop().create_task(at.eraser.run())
+        await until(lambda: one.data not in at.bytes())
+        running.cancel()
+
+
+# After a crash
+
+
+@pytest.mark.parametrize("step", ["begin", "submit", "remove", "forget"])
+async def test_a_crash_at_any_step_is_completed_by_the_next_start(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = made(1), made(2)
+    log = Log()
+
+    class Crash(BaseException):
+        pass
+
+    async def crash(*_: object) -> Any:
+        raise Crash
+
+    async with bench(tmp_path, log=log) as at:
+        await at.keep(one, two)
+        found = await at.eraser.select(Selection((one.digest,)))
+        if step == "submit":
+            at.eraser._submit = crash
+        else:
+            monkeypatch.setattr(ErasableAddenda, step, crash)
+        with pytest.raises(Crash):
+            await at.eraser.erase(found, by="root", reason=None)
+        monkeypatch.undo()
+    async with bench(tmp_path, log=log) as at:
+        if step == "begin":
+            assert await at.stored.begun() == []
+        running = asyncio.get_running_loop().create_task(at.eraser.run())
+        if step == "begin":
+            assert await at.store.read(one.digest) == one.data
+            assert log.records == []
+        else:
+            await until(lambda: one.data not in at.bytes())
+            await until(lambda: at.eraser.pending == 0)
+            assert await at.store.read(one.digest) == Erased(START, 0)
+            assert [one.digests for one in log.erasures()] == [(found[0].digest.hex(),)]
+        assert await at.store.read(two.digest) == two.data
+        running.cancel()
+
+
+async def test_what_could_not_be_logged_is_completed_later(tmp_path: Path) -> None:
+    one = made(1)
+    async with bench(tmp_path) as at:
+        await at.keep(one)
+        at.log.problem = OverloadedError("too much waits")
+        with pytest.raises(OverloadedError):
+            await at.erase(one)
+        assert await at.store.read(one.digest) == one.data
+        assert at.eraser.pending == 1
+        at.log.problem = None
+        running = asyncio.get_running_loop().create_task(at.eraser.run())
+        await until(lambda: one.data not in at.bytes())
+        running.cancel()
+    assert len(at.log.erasures()) == 1
+
+
+async def test_what_was_refused_meanwhile_cannot_come_later(tmp_path: Path) -> None:
+    one = made(1)
+    async with bench(tmp_path) as at:
+        await at.keep(made(2))
+        sent = Sent([one], {})
+        await at.store.keep(sent)
+        found = await at.eraser.select(Selection((one.digest,)))
+        at.store.refused(sent)
+        await at.keep(made(3))  # writes the removal, too
+        assert await at.store.read(one.digest) is None
+        await at.eraser.erase(found, by="root", reason=None)
+        await at.keep(one)
+        assert await at.store.read(one.digest) == Erased(START, 0)
+        assert at.eraser.totals == Totals(2, 120, 1)
+
+
+# By schedule
+
+
+HR = Rule("domain=hr", retain=30 * DAY)
+
+
+async def test_what_has_been_kept_long_enough_is_erased_and_the_log_says_by_which_rule(
+    tmp_path: Path,
+) -> None:
+    hr, other = made(1, labels=("domain=hr", "mesh=eu")), made(2, labels=("domain=it",))
+    async with bench(tmp_path, [HR]) as at:
+        await at.keep(hr, other)
+        at.now += 30 * DAY - 1
+        assert await at.eraser.erase_due() == 0
+        at.now += 1
+        assert await at.eraser.erase_due() == 1
+        assert hr.data not in at.bytes()
+        assert other.data in at.bytes()
+        assert await at.eraser.erase_due() == 0
+    (record,) = at.log.erasures()
+    assert (record.by, record.reason) == ("retention of label domain=hr", "retain = 30d")
+
+
+async def test_a_running_log_looks_at_its_rules_again(tmp_path: Path) -> None:
+    one = made(1, labels=("domain=hr",))
+    async with bench(tmp_path) as at:
+        await at.keep(one)
+        at.now += 30 * DAY
+        running = asyncio.get_running_loop().create_task(at.eraser.run())
+        at.eraser.use(Retention([HR]))
+        await until(lambda: one.data not in at.bytes())
+        running.cancel()
+    assert CHECK_SECONDS > 60  # so that the schedule has not come by in this test
+
+
+@pytest.mark.parametrize("rule", [Rule("domain", None, 90 * DAY), Rule(None, None, 90 * DAY)])
+async def test_nothing_is_erased_before_its_legal_minimum(tmp_path: Path, rule: Rule) -> None:
+    one = made(1, labels=("domain=hr",))
+    async with bench(tmp_path, [HR, rule]) as at:
+        await at.keep(one)
+        at.now += 90 * DAY - 1
+        assert await at.eraser.erase_due() == 0
+        with pytest.raises(NotErasableError, match=r"legal minimum of 90d .* nothing was erased"):
+            await at.erase(one)
+        with pytest.raises(NotErasableError, match=r"1 of 1 .* until 2026-12-20T14:13:20Z"):
+            await at.erase(subject=ALICE)
+        assert await at.store.read(one.digest) == one.data
+        at.now += 1
+        assert await at.eraser.erase_due() == 1
+
+
+async def test_a_command_may_leave_out_what_the_minimum_keeps(tmp_path: Path) -> None:
+    async with bench(tmp_path, [Rule(None, None, DAY)]) as at:
+        await at.keep(made(1))
+        at.now += DAY
+        await at.keep(made(2))
+        with pytest.raises(NotErasableError, match=r"--before 2026-09-22T14:13:20Z leaves"):
+            await at.erase(subject=ALICE)
+        done = await at.erase(subject=ALICE, before_ms=START + DAY)
+        assert done.addenda == 1
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+async def test_by_schedule_exactly_what_is_due_goes(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    days = st.integers(1, 9)
+    label = st.sampled_from([None, "a", "a=1", "a=2", "b"])
+    rules = [
+        Rule(one, retain and retain * DAY, minimum * DAY)
+        for one, retain, minimum in data.draw(
+            st.lists(st.tuples(label, st.none() | days, st.just(0) | days), max_size=4)
+        )
+    ]
+    labels = st.sampled_from([(), ("a=1",), ("a=2",), ("a=1", "b=x"), ("b=y",)])
+    log = Log()
+    kept: list[tuple[Addendum, int]] = []
+    place = tmp_path_factory.mktemp("schedule")
+
+    def is_due(one: Addendum, age: int) -> bool:
+        covering = [rule for rule in rules if rule.covers(one.labels)]
+        retain = min((rule.retain for rule in covering if rule.retain is not None), default=None)
+        minimum = max((rule.legal_minimum for rule in covering), default=0)
+        return retain is not None and age >= max(retain, minimum)
+
+    async with bench(place, rules, log) as at:
+        for number in range(data.draw(st.integers(1, 12))):
+            one = made(number, labels=data.draw(labels))
+            await at.keep(one)
+            kept.append((one, at.now))
+            at.now += data.draw(st.integers(0, 3)) * DAY
+            if data.draw(st.booleans()):
+                await at.eraser.erase_due()
+        await at.eraser.erase_due()
+        for one, since in kept:
+            is_kept = await at.store.read(one.digest) == one.data
+            assert is_kept is not is_due(one, at.now - since)
+
+
+def test_durations_are_written_as_they_are_read() -> None:
+    for text in ("180d", "1d", "25h", "90s"):
+        assert say_duration(parse_duration(text)) == text
+    assert say_duration(parse_duration("48h")) == "2d"
+
+
+# On disk
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+async def test_no_byte_of_what_was_erased_is_left_whatever_its_size(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """SQLite moves rows between pages as it inserts and removes: none may stay behind."""
+    sizes = st.sampled_from([40, 60, 300, 900, 3000, 4500, 20_000])
+    place = tmp_path_factory.mktemp("disk")
+    addenda = [made(n, size=data.draw(sizes)) for n in range(data.draw(st.integers(5, 60)))]
+    async with bench(place) as at:
+        left = {one.digest: one for one in addenda}
+        for start in range(0, len(addenda), 7):
+            await at.keep(*addenda[start : start + 7])
+            some = data.draw(st.sets(st.sampled_from(sorted(left)), max_size=5))
+            some &= {one.digest for one in addenda[: start + 7]}
+            if some:
+                await at.erase(*(left.pop(digest) for digest in some))
+        found = at.bytes()
+        for one in addenda:
+            piece = one.data[:40]
+            assert (piece in found) is (one.digest in left)
