@@ -85,25 +85,40 @@ class TokenEntry(Rates, frozen=True, kw_only=True):
 
 
 class ReaderEntry(Config, frozen=True):
-    """One `[[read.token]]` table: a read token's hash, who has it, and when it ends."""
+    """One `[[read.token]]` table: a read token's hash, who has it, when it ends, what it is for.
+
+    Attributes:
+        name: who has it.
+        sha256: the token's hash in lower-case hexadecimal.
+        expires: when it ends.
+        scopes: what it opens: the reads of the `log`, the `addenda`, or both.
+    """
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     expires: Time | None = None
+    scopes: Annotated[tuple[Literal["log", "addenda"], ...], Meta(min_length=1)] = ("log",)
 
 
 class ReadTable(Config, frozen=True):
     """The `[read]` table.
 
     Attributes:
-        token: the read tokens. With any, everything below `/v1` that is read and the metrics need
-            one; health and readiness do not.
+        token: the read tokens. With any for the log, everything below `/v1` that is read and the
+            metrics need one; health and readiness do not.
         tiles: whether the C2SP reads (checkpoint, tiles, entry bundles) are `open` all the same,
             or need one, too: `token`.
+        open_addenda: whether everybody may read what records withhold; otherwise it takes a token
+            with the scope `addenda`.
     """
 
     token: tuple[ReaderEntry, ...] = ()
     tiles: Literal["open", "token"] = "open"
+    open_addenda: bool = False
+
+    def entries(self, scope: str) -> list[tuple[str, str, datetime | None]]:
+        """Names, hashes and ends of the tokens of a scope."""
+        return [(e.name, e.sha256, e.expires) for e in self.token if scope in e.scopes]
 
 
 class LimitsFile(Limits, frozen=True):
@@ -278,11 +293,26 @@ class LogConfig:
         return self.file.database
 
     @property
+    def addenda(self) -> Path:
+        """The SQLite file of the addenda, beside the log's: `addenda.db` where that is `log.db`.
+
+        Raises:
+            ConfigError: The log is a cluster.
+        """
+        return addenda_beside(self.database)
+
+    @property
     def cluster(self) -> ClusterTable:
         """The cluster; ConfigError if the log is in one file."""
         if self.file.cluster is None:
             raise ConfigError("this is for a cluster, and the configuration has no [cluster]")
         return self.file.cluster
+
+
+def addenda_beside(database: Path) -> Path:
+    """The file of the addenda of the log in a database; another one for each in a folder."""
+    name = "addenda.db" if database.name == "log.db" else f"{database.stem}.addenda.db"
+    return database.with_name(name)
 
 
 def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
@@ -374,14 +404,18 @@ def admission_of(path: Path, file: LogFile) -> Admission:
     for number, entry in enumerate(file.token):
         with config_key(path, f"token[{number}].producer"):
             check_key_name(entry.producer, "producer")
-    if file.read.tiles == "token" and not file.read.token:
-        config_error(path, "read.tiles", "there is no [[read.token]]")
+    readers = file.read.entries("log")
+    if file.read.tiles == "token" and not readers:
+        config_error(path, "read.tiles", "there is no [[read.token]] for the log")
+    _tokens(path, "read.token", [(e.name, e.sha256, e.expires) for e in file.read.token])
     return Admission(
         file.origin,
         _gateways(path, file),
         _tokens(path, "token", [(e.producer, e.sha256, e.expires) for e in file.token]),
-        _tokens(path, "read.token", [(e.name, e.sha256, e.expires) for e in file.read.token]),
+        _tokens(path, "read.token", readers),
         protects_tiles=file.read.tiles == "token",
+        addenda_readers=_tokens(path, "read.token", file.read.entries("addenda")),
+        opens_addenda=file.read.open_addenda,
     )
 
 

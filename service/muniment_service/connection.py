@@ -360,11 +360,13 @@ class _Body:
         self._held = 0
         self.headers: Final = Headers(received.headers)
 
-    async def read(self, most: int) -> bytes:
-        """Reads the whole body, see `http.BodySource`."""
+    async def read(
+        self, most: int, more: int = 0, admit: Callable[[bytes], object] | None = None
+    ) -> bytes:
+        """Reads the whole body, see `http.Request.body`."""
         received = self._received
-        if (received.content_length or 0) > most:
-            raise too_large(most)
+        if (received.content_length or 0) > most + more:
+            raise too_large(most + more)
         if self.headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem(415, "content-encoding", "send the body without content encoding")
         content = received.content
@@ -375,7 +377,7 @@ class _Body:
         seconds = None if content.is_eof() else limits.body_seconds
         try:
             async with asyncio.timeout(seconds):
-                return await self._collect(content, most)
+                return await self._collect(content, most, more, admit)
         except TimeoutError:
             raise Problem(
                 408, "too-slow", f"the body did not arrive within {limits.body_seconds:g} seconds"
@@ -383,8 +385,14 @@ class _Body:
         except (web.RequestPayloadError, OSError):
             raise incomplete() from None
 
-    async def _collect(self, content: StreamReader, most: int) -> bytes:
-        pieces = []
+    async def _collect(
+        self,
+        content: StreamReader,
+        most: int,
+        more: int,
+        admit: Callable[[bytes], object] | None,
+    ) -> bytes:
+        pieces: list[bytes] = []
         if (self._received.content_length or 0) > _READ_AHEAD:
             content.set_read_chunk_size(_READ_AT_ONCE)
         expects = self.headers.get("expect", "").lower() == "100-continue"
@@ -399,9 +407,15 @@ class _Body:
             # sends nothing must not keep the others out.
             self._connection._server.budget.take(len(piece))  # noqa: SLF001
             self._held += len(piece)
-            if self._held > most:
-                raise too_large(most)
             pieces.append(piece)
+            if self._held > most:
+                most += more
+                if self._held > most:
+                    raise too_large(most)
+                more = 0
+                if admit is not None:
+                    pieces = [b"".join(pieces)]
+                    admit(pieces[0])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def release(self) -> None:

@@ -100,8 +100,8 @@ def text_response(text: str, status: int = 200, headers: Mapping[str, str] = _NO
 class BodySource(Protocol):
     """Where a request's body comes from: the server, or a test."""
 
-    async def read(self, most: int) -> bytes:
-        """Reads the whole body; raises `Problem` 413 over `most` bytes, 408, 503, or 400."""
+    async def read(self, most: int, more: int, admit: Callable[[bytes], object] | None) -> bytes:
+        """Reads the whole body, see `Request.body`."""
         ...
 
 
@@ -136,13 +136,18 @@ class Request:
         self.client = client
         self._body = body
 
-    async def body(self, most: int) -> bytes:
-        """Reads the body, of at most so many bytes.
+    async def body(
+        self, most: int, *, more: int = 0, admit: Callable[[bytes], object] | None = None
+    ) -> bytes:
+        """Reads the body, of at most `most` bytes, or `more` behind these.
+
+        A body of more than `most` bytes is read on only when `admit`, given what has come by then,
+        does not raise: what is in front may tell who sends it.
 
         Raises Problem: 413 when it is larger, 408 when it comes too slowly, 415 when it is encoded,
         503 when too much is in flight, 400 when it ends early.
         """
-        return await self._body.read(most)
+        return await self._body.read(most, more, admit)
 
     def parameters(self, *names: str) -> dict[str, str]:
         """The query's parameters; `names` are all that the resource knows.

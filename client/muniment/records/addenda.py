@@ -245,15 +245,33 @@ def read_addendum(data: bytes, what: str) -> Any:
     """
     if len(data) > MAX_ADDENDUM:
         raise FormatError(f"{what}: an addendum of {len(data)} bytes; at most {MAX_ADDENDUM}")
-    members = parse_json(data, what, most=MAX_ADDENDUM)
+    members = _parse_addendum(data, what)
+    if encode_canonical(members) != data:
+        raise FormatError(f"{what}: not canonical JSON (RFC 8785)")
+    return members["value"]
+
+
+def complete_addendum(text: bytes, what: str) -> bytes:
+    """Brings the JSON of an addendum into canonical form.
+
+    Raises:
+        FormatError: If it is not the JSON of a nonce and a value, or longer than MAX_ADDENDUM bytes
+            in either form; begins with `what`.
+    """
+    data = encode_canonical(_parse_addendum(text, what))
+    if len(data) > MAX_ADDENDUM:
+        raise FormatError(f"{what}: an addendum of {len(data)} bytes; at most {MAX_ADDENDUM}")
+    return data
+
+
+def _parse_addendum(text: bytes, what: str) -> dict[str, Any]:
+    members = parse_json(text, what, most=MAX_ADDENDUM)
     if not isinstance(members, dict) or members.keys() != {"nonce", "value"}:
         raise FormatError(f'{what}: expected {{"nonce": …, "value": …}}')
     mark = members["nonce"]
     if not isinstance(mark, str) or _NONCE.fullmatch(mark) is None:
         raise FormatError(f"{what}: nonce: expected {2 * NONCE_SIZE} lower-case hexadecimal digits")
-    if encode_canonical(members) != data:
-        raise FormatError(f"{what}: not canonical JSON (RFC 8785)")
-    return members["value"]
+    return members
 
 
 def addendum_path(digest: str) -> str:

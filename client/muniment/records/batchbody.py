@@ -30,6 +30,7 @@ class AddendumError(FormatError):
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(f"addendum {number}: {reason}")
         self.number = number
+        self.reason = reason
 
 
 def split_body(body: bytes) -> tuple[bytes, list[bytes]]:
@@ -42,25 +43,28 @@ def split_body(body: bytes) -> tuple[bytes, list[bytes]]:
             MAX_ADDENDA.
         AddendumError: If one is empty, longer than MAX_ADDENDUM bytes, or cut off.
     """
-    start = end_of_batch(body)
-    total = len(body)
-    if start == total:
-        return body, []
-    if total - start > MAX_ADDENDA_BYTES:
+    end = end_of_batch(body)
+    return (body, []) if end == len(body) else (body[:end], split_addenda(body[end:]))
+
+
+def split_addenda(section: bytes) -> list[bytes]:
+    """Splits what stands behind a batch; raises as `split_body`."""
+    total = len(section)
+    if total > MAX_ADDENDA_BYTES:
         raise FormatError(f"addenda: more than {MAX_ADDENDA_BYTES} bytes")
     addenda: list[bytes] = []
-    at = start
+    at = 0
     while at < total:
         if len(addenda) == MAX_ADDENDA:
             raise FormatError(f"addenda: more than {MAX_ADDENDA}")
         begin = at + _LENGTH
-        length = int.from_bytes(body[at:begin], "big")
+        length = int.from_bytes(section[at:begin], "big")
         at = begin + length
         if at > total:
             raise AddendumError(len(addenda), "truncated")
         _check_length(len(addenda), length)
-        addenda.append(body[begin:at])
-    return body[:start], addenda
+        addenda.append(section[begin:at])
+    return addenda
 
 
 def join_body(batch: bytes, addenda: Iterable[bytes]) -> bytes:

@@ -23,6 +23,7 @@ from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.view import PublishedView
+from muniment_log.core.addenda import NoAddenda
 from muniment_log.core.budgets import Budgets
 from muniment_log.core.sharedsequencer import SharedSequencer
 from muniment_log.core.tokens import TokenFramer
@@ -171,6 +172,7 @@ async def serve(
                 sequencer=sequencer,
                 publisher=view,
                 tiles=tiles,
+                addenda=NoAddenda(),
                 metrics=metrics,
                 index=index,
                 cluster=status.cluster,

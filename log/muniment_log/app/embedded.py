@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from muniment.local.logs import event
 from muniment_log.app.openlog import open_log
 from muniment_log.app.serving import BackgroundTask, serve_beside
 from muniment_log.core.budgets import Budgets
@@ -26,7 +27,8 @@ from muniment_log.index.supervisor import IndexFiles, IndexProcess, IndexReads
 from muniment_log.inforce import Witnesses
 from muniment_log.metrics import LogMetrics
 from muniment_log.publish.published import published_size
-from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.addenda import AddendaStore
+from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
 from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.snapshot import LogSnapshot
 from muniment_log.storage.sqlite import SQLiteStore
@@ -89,6 +91,14 @@ async def serve(
         await store.claim(file.origin, config.vkeys)
         witnesses = await closing.enter_async_context(Witnesses(config))
         storage = EmbeddedStorage(store, await store.load(), is_copy=await store.is_copy())
+        addenda = AddendaStore(
+            config.addenda,
+            file.origin,
+            size=lambda: log.tiles.edge.head.size,
+            waiting_bytes=file.limits.waiting_bytes,
+        )
+        closing.push_async_callback(addenda.close)
+        await addenda.open()
         made = await store.made()
         queue = file.limits.sequencer.queue(TokenFramer(file.origin, config.signers[0]))
         log = await open_log(
@@ -99,6 +109,9 @@ async def serve(
             is_committing=lambda: queue.is_busy,
             now=clock,
         )
+        swept = await addenda.sweep(lambda start: leaves_from(log.tiles, start))
+        if swept:
+            event(_LOGGER, logging.WARNING, "removed addenda that no record names", addenda=swept)
         publisher = log.publisher
         sequencer = Sequencer(
             order=EmbeddedOrder(store, storage.edge, log.listener, file.limits.recalled_records),
@@ -108,6 +121,7 @@ async def serve(
             cleared=log.doubts.cleared,
         )
         tasks = [
+            BackgroundTask("addenda", addenda.run),
             BackgroundTask("sequencer", sequencer.run),
             BackgroundTask("publisher", publisher.run),
         ]
@@ -141,6 +155,7 @@ async def serve(
                 sequencer=sequencer,
                 publisher=publisher,
                 tiles=log.tiles,
+                addenda=addenda,
                 metrics=metrics,
                 index=index,
             ),

@@ -210,15 +210,30 @@ def rotate_key(config: Path, add: Algorithm | None, retire: str | None) -> None:
 @main.command()
 @click.option("--producer", help="For submitting: the key name that the token's records get.")
 @click.option("--reader", metavar="NAME", help="For reading: who has the token.")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(["log", "addenda"]),
+    multiple=True,
+    help="For reading: what it opens, `log` if not given; again for both.",
+)
 @click.option("--expires", metavar="TIME", help="When it ends: 2027-01-31T00:00:00Z.")
 @click.option("--days", type=click.IntRange(1, 36_500), help="When it ends, from now.")
-def token(producer: str | None, reader: str | None, expires: str | None, days: int | None) -> None:
+def token(
+    producer: str | None,
+    reader: str | None,
+    scopes: tuple[str, ...],
+    expires: str | None,
+    days: int | None,
+) -> None:
     """Make a bearer token: print it, and on stderr the table for log.toml.
 
     The log only ever stores the hash; the token itself is shown once.
     """
     if (producer is None) == (reader is None):
         raise click.UsageError("either --producer or --reader")
+    if scopes and reader is None:
+        raise click.UsageError("--scope is for a --reader")
     if expires is not None and days is not None:
         raise click.UsageError("--expires and --days are two ways to say one thing")
     try:
@@ -231,6 +246,8 @@ def token(producer: str | None, reader: str | None, expires: str | None, days: i
         fail(EXIT_CONFIG, error)
     fresh = secrets.token_urlsafe(_TOKEN_BYTES)
     lines.append(f'sha256 = "{sha256(fresh.encode()).hexdigest()}"')
+    if scopes:
+        lines.append(f"scopes = [{', '.join(map(quoted, dict.fromkeys(scopes)))}]")
     if end is not None:
         lines.append(f"expires = {end:%Y-%m-%dT%H:%M:%SZ}")
     click.echo("\n".join(lines), err=True)

@@ -12,9 +12,12 @@ import asyncio
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from msgspec import Struct
+from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder
 
+from muniment.records.addenda import complete_addendum
+from muniment.records.batchbody import MAX_ADDENDA, AddendumError, split_addenda
+from muniment.tlog.encoding import FormatError
 from muniment_log.errors import LogError, StorageError, UnavailableError
 
 if TYPE_CHECKING:
@@ -156,6 +159,29 @@ class AddendaPort(Protocol):
         ...
 
 
+class NoAddenda:
+    """The port of a log that keeps none."""
+
+    async def keep(self, sent: Sent) -> None:
+        """Refuses the first."""
+        if sent.addenda:
+            raise BadAddendumError(0, "this log keeps no addenda")
+        digest = next(iter(sent.expected))
+        raise MissingAddendumError(sent.expected[digest], digest)
+
+    async def named(self, sent: Sent, first: int) -> None:
+        """Nothing was kept."""
+
+    def refused(self, sent: Sent) -> None:
+        """Nothing was kept."""
+
+    def abandoned(self, sent: Sent) -> None:
+        """Nothing was kept."""
+
+    async def read(self, digest: bytes) -> None:
+        """Nothing."""
+
+
 class _Subject(Struct):
     type: str
     id: str
@@ -183,6 +209,8 @@ class _Naming(Struct):
 
 
 _decode: Final = Decoder(_Naming).decode
+_members: Final = Decoder(dict[str, Raw]).decode
+_elements: Final = Decoder(list[Raw]).decode
 
 
 def subject_key(type_: str, id_: str) -> bytes:
@@ -194,6 +222,62 @@ def subject_key(type_: str, id_: str) -> bytes:
 def digests_of(record: bytes) -> list[bytes]:
     """The digests of the addenda that a valid record names."""
     return _named(_decode(record))
+
+
+def unpacked(section: bytes) -> list[bytes]:
+    """The addenda behind a batch.
+
+    Raises:
+        BadAddendumError: one is empty, too long or cut off.
+        TooManyAddendaError: they are too many, or too long together.
+    """
+    try:
+        return split_addenda(section)
+    except AddendumError as error:
+        raise BadAddendumError(error.number, error.reason) from error
+    except FormatError as error:
+        raise TooManyAddendaError(str(error)) from error
+
+
+def unwrapped(body: bytes) -> tuple[bytes, list[bytes]]:
+    """The records and the addenda of a JSON object that has both; else the body and none.
+
+    Such an object has the members `records` and `addenda`, and no record has these two alone.
+
+    Raises:
+        FormatError: it is neither that nor a record.
+        TooManyAddendaError: there are too many.
+    """
+    if b'"records"' not in body:
+        return body, []
+    try:
+        members = _members(body)
+        if "records" not in members or not members.keys() <= {"records", "addenda"}:
+            return body, []
+        addenda = _elements(members["addenda"]) if "addenda" in members else []
+    except (MsgspecError, UnicodeDecodeError, RecursionError):
+        return body, []  # whoever reads it next says what is wrong with it
+    if len(addenda) > MAX_ADDENDA:
+        raise TooManyAddendaError(f"addenda: more than {MAX_ADDENDA}")
+    records = bytes(members["records"])
+    if not records.startswith(b"["):
+        raise FormatError("records: expected an array")
+    return records, [bytes(one) for one in addenda]
+
+
+def completed(texts: Sequence[bytes]) -> list[bytes]:
+    """The addenda of which a client sent the JSON.
+
+    Raises:
+        BadAddendumError: one is none.
+    """
+    addenda: list[bytes] = []
+    for number, text in enumerate(texts):
+        try:
+            addenda.append(complete_addendum(text, "addendum"))
+        except FormatError as error:
+            raise BadAddendumError(number, str(error).removeprefix("addendum: ")) from error
+    return addenda
 
 
 def matching(

@@ -83,6 +83,8 @@ class Admission:
         tokens: of the producers that cannot sign.
         readers: tokens for reading; without any, everybody may read.
         protects_tiles: whether the C2SP reads need a read token, too.
+        addenda_readers: tokens for reading addenda.
+        opens_addenda: whether everybody may read addenda.
     """
 
     origin: str
@@ -90,6 +92,8 @@ class Admission:
     tokens: Tokens
     readers: Tokens = NONE
     protects_tiles: bool = False
+    addenda_readers: Tokens = NONE
+    opens_addenda: bool = False
 
     def knows(self, producer: str) -> bool:
         """Whether anybody may submit under a key name."""

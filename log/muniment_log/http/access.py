@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from muniment_log.core.bearer import BadTokenError, Tokens
 from muniment_service.http import Problem, Request, Response
@@ -43,6 +43,23 @@ class AccessControl:
 
         return guarded
 
+    def reading_addenda(self, handler: Handler) -> Handler:
+        """A handler that asks for a token with the scope `addenda`, unless everybody may read."""
+
+        async def guarded(request: Request) -> Response:
+            admission = self.admission
+            if not admission.opens_addenda:
+                try:
+                    _holder(request, admission.addenda_readers)
+                except Problem:
+                    _holder(request, admission.readers)
+                    raise Problem(
+                        403, "wrong-scope", "this token is not for addenda", headers=_SCOPE
+                    ) from None
+            return await handler(request)
+
+        return guarded
+
     def reading_tiles(self, handler: Handler) -> Handler:
         """The same for C2SP reads, when the log protects those, too."""
         guarded = self.reading(handler)
@@ -52,6 +69,9 @@ class AccessControl:
             return await (guarded if protected else handler)(request)
 
         return either
+
+
+_SCOPE: Final = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
 
 
 def _holder(request: Request, tokens: Tokens) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from muniment_log.http.addenda import AddendaReads
 from muniment_log.http.lookup import Lookup
 from muniment_log.http.openapi import document
 from muniment_log.http.problems import ERRORS
@@ -19,6 +20,7 @@ from muniment_service.http import App, Problem, Request, Response, text_response
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from muniment_log.core.addenda import AddendaPort
     from muniment_log.core.budgets import Budgets
     from muniment_log.core.ports import SequencerPort, TileSource
     from muniment_log.http.access import AccessControl
@@ -35,6 +37,7 @@ def build(
     sequencer: SequencerPort,
     publisher: PublishedHead,
     tiles: TileSource,
+    addenda: AddendaPort,
     metrics: Metrics,
     index: tuple[IndexProcess, IndexReads] | None = None,
     cluster: Callable[[], Mapping[str, Any]] | None = None,
@@ -52,6 +55,7 @@ def build(
         sequencer=sequencer,
         publisher=publisher,
         tiles=tiles,
+        addenda=addenda,
         metrics=metrics,
     )
     query = Query(access, sequencer, publisher, tiles)
@@ -77,6 +81,8 @@ def build(
     app.route("GET", "/openapi.json", _fixed(document(origin, version("muniment"))))
     app.route("GET", "/checkpoint", tile(reads.checkpoint))
     app.prefix("GET", "/tile/", tile(reads.tile))
+    withheld = AddendaReads(access, addenda)
+    app.prefix("GET", "/addenda/", access.reading_addenda(withheld.addendum))
     app.route("POST", "/v1/batches", submit.batches)
     app.route("POST", "/v1/records", submit.records)
     app.prefix("GET", "/v1/streams/", read(query.stream))

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from muniment.index.query import DEPTH, LIMIT, MAX_DEPTH, MAX_LIMIT, MAX_WALK
 from muniment.lineage.walk import Direction
+from muniment.records.batchbody import MAX_ADDENDA
 from muniment.records.kinds import ThingType
 from muniment.records.manifest import LABEL, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
@@ -30,7 +31,7 @@ from muniment_service.openapi import (
 _PROBLEMS: Final[dict[int, str]] = {
     400: "Malformed: the body, a parameter or a path.",
     401: "No bearer token, or not one that is known and valid now.",
-    403: "Unknown gateway, bad signature, or a batch for another log.",
+    403: "Unknown gateway, bad signature, a batch for another log, or a token of another scope.",
     404: "Not there, or beyond the published tree (`not-published-yet`, member `published`).",
     408: "The body came too slowly.",
     409: (
@@ -39,9 +40,18 @@ _PROBLEMS: Final[dict[int, str]] = {
         "`id-conflict` (member `entry`) or `idempotency-conflict`, when the id or the key stands "
         "for other content already."
     ),
+    410: (
+        "`erased`: removed for good at the time `erased`, Unix milliseconds; leaf `record` says "
+        "so, once that is logged."
+    ),
     413: "Larger than the limit.",
     415: "Not a content type or content encoding that is taken.",
-    422: "`bad-record`: a record is not acceptable (member `entry`: its number in the request).",
+    422: (
+        "`bad-record`: a record is not acceptable (member `entry`: its number in the request). "
+        "`bad-addendum`: an addendum is not (member `addendum`: its number), because no record of "
+        "the request names it, say. `missing-addendum`: a record says that the log keeps its "
+        "addenda, and one did not come (members `entry`, `digest`)."
+    ),
     429: (
         "`over-budget`: the producer, or the address, sends more than it may; see `Retry-After`."
     ),
@@ -58,6 +68,12 @@ _Limit: TypeAlias = Annotated[
     says(f"Most of them in the answer, {LIMIT} if not given."),
 ]
 _LeafIndex: TypeAlias = Annotated[Number, says("Leaf index.")]
+_RECORDS: Final = {
+    "type": "array",
+    "items": {"anyOf": [reference("Evaluation"), reference("Record")]},
+    "minItems": 1,
+    "maxItems": MAX_BATCH_RECORDS,
+}
 _Submission: TypeAlias = Annotated[
     Any,
     Meta(
@@ -65,16 +81,35 @@ _Submission: TypeAlias = Annotated[
             "anyOf": [
                 reference("Evaluation"),
                 reference("Record"),
+                _RECORDS,
                 {
-                    "type": "array",
-                    "items": {"anyOf": [reference("Evaluation"), reference("Record")]},
-                    "minItems": 1,
-                    "maxItems": MAX_BATCH_RECORDS,
+                    "type": "object",
+                    "properties": {
+                        "records": _RECORDS,
+                        "addenda": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "properties": {
+                                    "nonce": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+                                    "value": True,
+                                },
+                                "required": ["nonce", "value"],
+                                "additionalProperties": False,
+                            },
+                            "maxItems": MAX_ADDENDA,
+                        },
+                    },
+                    "required": ["records"],
+                    "additionalProperties": False,
                 },
             ]
         }
     ),
 ]
+
+
+_BYTE: Final = "[0-9a-f]{2}"
 
 
 class _Waiting(TypedDict, total=False):
@@ -100,6 +135,12 @@ class _Tile(TypedDict):
             "`<L>/<N>` or `entries/<N>`, with `.p/<W>` for a partial one (C2SP tlog-tiles).",
         ),
     ]
+
+
+class _Addendum(TypedDict):
+    s0: Annotated[str, text(_BYTE, "The digest's first byte.")]
+    s1: Annotated[str, text(_BYTE, "Its second byte.")]
+    digest: Annotated[str, text("[0-9a-f]{64}", "SHA-256 of the addendum.")]
 
 
 class _StreamKey(TypedDict):
@@ -205,10 +246,20 @@ _CALLS: Final = (
         headers=_ETAG,
         parameters=_Tile,
     ),
+    _read(
+        path="/addenda/{s0}/{s1}/{digest}",
+        name="addendum",
+        summary="What a record withholds, by its digest (C2SP draft tlog-addenda)",
+        success="Its bytes: canonical JSON of `nonce` and `value`, or what somebody else made.",
+        answer={BYTES: Binary},
+        parameters=_Addendum,
+        problems=(400, 401, 403, 404, 410, 503),
+    ),
     _submit(
         path="/v1/batches",
         name="submitBatch",
-        summary=f"Log a signed batch: up to {MAX_BATCH_RECORDS} records, {MAX_BATCH_BYTES} bytes",
+        summary=f"Log a signed batch: up to {MAX_BATCH_RECORDS} records, {MAX_BATCH_BYTES} bytes, "
+        "and behind its manifest the addenda that its records name",
         success="The records are durable. The same for every retry.",
         problems=(400, 403, 408, 409, 413, 415, 422, 429, 503),
         body={BYTES: Binary},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from muniment.local.sqlitefile import FatalDatabaseError
 from muniment_log.core import ingest
+from muniment_log.core.addenda import BadAddendumError, MissingAddendumError, TooManyAddendaError
 from muniment_log.core.repeats import BadKeyError, IdConflictError, KeyConflictError
 from muniment_log.errors import (
     DamagedTileError,
@@ -30,6 +31,9 @@ ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
     ingest.BadSignatureError: (403, "bad-signature"),
     ingest.TooManyRecordsError: (413, "too-many-records"),
     ingest.BadRecordError: (422, "bad-record"),
+    BadAddendumError: (422, "bad-addendum"),
+    MissingAddendumError: (422, "missing-addendum"),
+    TooManyAddendaError: (413, "too-many-addenda"),
     StreamGapError: (409, "stream-gap"),
     StreamConflictError: (409, "stream-conflict"),
     IdConflictError: (409, "id-conflict"),
@@ -56,7 +60,7 @@ def problem_of(error: Exception) -> Problem:
     Raises KeyError if the error is not in the table.
     """
     status, slug = ERRORS[type(error)]
-    members: dict[str, int] = {}
+    members: dict[str, int | str] = {}
     headers: Mapping[str, str] = {}
     match error:
         case StreamGapError():
@@ -65,6 +69,10 @@ def problem_of(error: Exception) -> Problem:
             members = {"first": error.first}
         case ingest.BadRecordError() | IdConflictError():
             members = {"entry": error.entry}
+        case BadAddendumError():
+            members = {"addendum": error.number}
+        case MissingAddendumError():
+            members = {"entry": error.entry, "digest": error.digest.hex()}
         case OverBudgetError() | OverloadedError():
             headers = {"Retry-After": str(error.retry_after_s)}
         case UnavailableError() | StorageError() | FatalDatabaseError() | IndexUnavailableError():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from muniment.records.batchbody import MAX_ADDENDA_BYTES, end_of_batch
 from muniment.records.forms import Forms
 from muniment.records.manifest import MAX_BATCH_BYTES
 from muniment.tlog.encoding import format_base64
 from muniment.tlog.treereader import read_inclusions
+from muniment_log.core.addenda import Keeper, completed, matching, unpacked, unwrapped
 from muniment_log.core.ingest import examine, receiving
 from muniment_log.core.repeats import parse_key
 from muniment_log.core.scheduler import StepScheduler
@@ -22,11 +25,14 @@ from muniment_log.errors import LogError, NotPublishedError, OverBudgetError
 from muniment_log.http import bodies
 from muniment_log.http.problems import ERRORS, problem_of
 from muniment_service.http import Problem, Request, Response, json_response
+from muniment_service.limits import too_large
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
+    from muniment.records.manifest import Frames
+    from muniment_log.core.addenda import AddendaPort
     from muniment_log.core.budgets import Budgets
     from muniment_log.core.ports import Receipt, SequencerPort, TileSource
     from muniment_log.http.access import AccessControl
@@ -41,6 +47,10 @@ _SECONDS: Final = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,6})?")
 _RETRY_SECONDS: Final = 1
 _FEW: Final = 8
 """Records whose proofs are made before it is known which head they must lead to."""
+
+_LONG: Final = 128 << 10
+"""Bytes of addenda in JSON that are brought into canonical form by a thread: JSON takes up to
+thirty times its size in memory, so that only one request's are at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class Submit:
         sequencer: SequencerPort,
         publisher: PublishedHead,
         tiles: TileSource,
+        addenda: AddendaPort,
         metrics: Metrics,
     ) -> None:
         """Judges by `access`, orders through the sequencer, waits at the publisher."""
@@ -82,6 +93,8 @@ class Submit:
         self._sequencer = sequencer
         self._publisher = publisher
         self._tiles = tiles
+        self._keeper = Keeper(addenda)
+        self._completing = asyncio.Lock()
         self._new_id = _Ids()
 
     async def batches(self, request: Request) -> Response:
@@ -89,15 +102,21 @@ class Submit:
         waiting = _waiting(request)
         try:
             self._budgets.check_address(request.client)
-            body = await request.body(MAX_BATCH_BYTES)
-            with self._authentic(request):
-                frames = self._access.admission.authenticate(body)
+            admitted: list[Frames] = []
+            body = await request.body(
+                MAX_BATCH_BYTES,
+                more=MAX_ADDENDA_BYTES,
+                admit=lambda begun: admitted.append(self._authenticate(request, begun)),
+            )
+            frames = admitted[0] if admitted else self._authenticate(request, body)
             producer = frames.manifest.producer
             self._check_budget(producer)
             self._budgets.charge(producer, records=len(frames.records), size=len(body))
+            addenda = [] if len(frames.body) == len(body) else unpacked(body[len(frames.body) :])
             with self._interest(waiting):
                 batch = await self._scheduler.run(examine(frames, self._forms))
-                receipt = await self._sequencer.submit(batch)
+                sent = await self._scheduler.run(matching(batch.records, addenda))
+                receipt = await self._keeper.ordered(sent, lambda: self._sequencer.submit(batch))
                 return await self._answer(receipt, waiting)
         except LogError as error:
             raise _problem(error) from error
@@ -113,8 +132,13 @@ class Submit:
             lines = _is_lines(request)
             sent_key = request.headers.get("Idempotency-Key")
             key = None if sent_key is None else parse_key(sent_key)
-            body = await request.body(MAX_BATCH_BYTES)
+            body = await request.body(MAX_BATCH_BYTES + (0 if lines else MAX_ADDENDA_BYTES))
             self._budgets.charge(producer, size=len(body))
+            texts: list[bytes] = []
+            if not lines:
+                body, texts = unwrapped(body)
+            if len(body) > MAX_BATCH_BYTES:
+                raise too_large(MAX_BATCH_BYTES)
             received = await self._scheduler.run(
                 receiving(
                     body,
@@ -129,11 +153,27 @@ class Submit:
             )
             records = received.records
             self._budgets.charge(producer, records=len(records))
+            sent = await self._scheduler.run(matching(records, await self._completed(texts)))
             with self._interest(waiting):
-                receipt = await self._sequencer.submit_records(producer, records, received)
+                receipt = await self._keeper.ordered(
+                    sent, lambda: self._sequencer.submit_records(producer, records, received)
+                )
                 return await self._answer(receipt, waiting)
         except LogError as error:
             raise _problem(error) from error
+
+    def _authenticate(self, request: Request, body: bytes) -> Frames:
+        """Whose batch it is that a body begins with."""
+        end = end_of_batch(body)
+        with self._authentic(request):
+            return self._access.admission.authenticate(body if end == len(body) else body[:end])
+
+    async def _completed(self, texts: list[bytes]) -> list[bytes]:
+        """The addenda of which a client sent the JSON, see `completed`."""
+        if sum(map(len, texts)) <= _LONG:
+            return completed(texts)
+        async with self._completing:
+            return await asyncio.to_thread(completed, texts)
 
     @contextmanager
     def _authentic(self, request: Request) -> Iterator[None]:

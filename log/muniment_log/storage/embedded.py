@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, Protocol
 
+from muniment.tlog.encoding import unframe
 from muniment.tlog.merkle import HASH_SIZE
-from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile
+from muniment.tlog.tiles import ENTRIES, TILE_HEIGHT, TILE_WIDTH, Tile, tile_at
 from muniment.tlog.treereader import is_below, place_above
 from muniment_log.core.integrate import cut_bundle
 from muniment_log.errors import DamagedTileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from muniment.tlog.treereader import Place
     from muniment_log.core.integrate import Integration, RightEdge
@@ -160,6 +161,16 @@ class EmbeddedTiles:
         self._cache.move_to_end(key)
         while len(self._cache) > CACHED_TILES:
             self._cache.popitem(last=False)
+
+
+async def leaves_from(tiles: EmbeddedTiles, start: int) -> AsyncIterator[bytes]:
+    """The leaves of the tree from an index on, a bundle at a time; the tree does not grow."""
+    size = tiles.edge.head.size
+    for index in range(start // TILE_WIDTH, -(-size // TILE_WIDTH)):
+        tile = tile_at(ENTRIES, index, size)
+        leaves = unframe((await tiles.read([tile]))[tile])
+        for leaf in leaves[max(0, start - index * TILE_WIDTH) :]:
+            yield leaf
 
 
 def _in_edge(edge: RightEdge, key: Place) -> bytes | None:
