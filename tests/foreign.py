@@ -8,6 +8,7 @@ import struct
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -131,3 +132,31 @@ class Litewitness:
 
 def _string(data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + data
+
+
+@contextlib.contextmanager
+def opa(*arguments: object, log: Path) -> Iterator[str]:
+    """OPA's server, as long as the context is open; its URL. What it says goes to a file."""
+    built = program("opa")
+    port = free_port()
+    argv = [str(built), "run", "--server", "--addr", f"127.0.0.1:{port}", *map(str, arguments)]
+    with log.open("wb") as out, subprocess.Popen(argv, stdout=out, stderr=out) as process:
+        try:
+            url = f"http://127.0.0.1:{port}"
+            deadline = time.monotonic() + READY_SECONDS
+            while not _answers(f"{url}/health"):
+                assert time.monotonic() < deadline, log.read_text()
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.05)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(READY_SECONDS)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except OSError:
+        return False

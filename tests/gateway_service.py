@@ -74,11 +74,20 @@ class Service:
         assert answer.status == 200, answer.body
         return answer.json
 
-    def record(self, index: int) -> Decision:
+    def entry(self, index: int) -> bytes:
         """What the log has at an index, once that is published."""
         url = f"{self.deployment.url}/v1/entries/{index}"
         eventually(lambda: ask(url).status == 200)
-        found = parse_record(ask(url).body)
+        return ask(url).body
+
+    def any_record(self, index: int) -> dict[str, Any]:
+        """The members of a record; none of a manifest."""
+        entry = self.entry(index)
+        return dict(json.loads(entry)) if entry.startswith(b"{") else {}
+
+    def record(self, index: int) -> Decision:
+        """The decision at an index."""
+        found = parse_record(self.entry(index))
         assert isinstance(found, Decision)
         return found
 
@@ -109,14 +118,16 @@ def admit(deployment: Deployment, vkey: str) -> None:
     run(processes.muniment_log("reload", "--config", deployment.config))
 
 
-def made(deployment: Deployment, folder: Path, tables: str = "", top: str = "") -> Service:
+def made(
+    deployment: Deployment, folder: Path, tables: str = "", top: str = "", name: str = NAME
+) -> Service:
     """A gateway's folder, by `init`; with `tables` instead of Cedar policies that allow reading."""
     policies = folder / "authz.cedar"
     folder.mkdir(exist_ok=True)
     policies.write_text(FIXTURE)
     [vkey] = run(
         processes.muniment_gateway(
-            "init", folder, "--name", NAME, "--listen", "127.0.0.1:0", "--log", deployment.url,
+            "init", folder, "--name", name, "--listen", "127.0.0.1:0", "--log", deployment.url,
             "--policy", deployment.folder / "log" / "witnesses.policy", "--cedar", policies,
         )
     )  # fmt: skip
@@ -125,6 +136,8 @@ def made(deployment: Deployment, folder: Path, tables: str = "", top: str = "") 
     if tables:
         before, _, rest = text.partition("[[authority]]")
         text = f"{before}{tables}{rest[rest.index('# Who may ask') :]}"
+    if "quorum" in top:
+        text = text.replace('quorum = "all"\n', "")
     service.config.write_text(f"{top}{text}")
     admit(deployment, vkey)
     return service

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from muniment.records.canonical import check_depth, encode_canonical
+from muniment.records.canonical import MAX_DEPTH, check_depth, encode_canonical
 from muniment.tlog.encoding import FormatError
 
 MOST_RECORDED: Final = 8 << 10
@@ -47,13 +47,28 @@ def recordable(value: Any, most: int = MOST_RECORDED) -> Any:
     Size and digest (``sha256:…``) are those of its JSON with sorted members, without white space.
     """
     try:
-        if len(encode_canonical(value)) <= most:
+        if _is_shallow(value) and len(encode_canonical(value)) <= most:
             return value
     except (FormatError, RecursionError):
         pass
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     digest = f"sha256:{sha256(text.encode()).hexdigest()}"
     return {"left_out": {"size": len(text), "digest": digest}}
+
+
+def _is_shallow(value: Any) -> bool:
+    """Whether a value leaves a record enough levels around it."""
+    level = [value]
+    for _ in range(MAX_DEPTH // 2):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -40,16 +40,19 @@ class Answer:
         """Its decision; None when it has not answered."""
         return None if self.response is None else self.response["decision"] is True
 
-    def recorded(self) -> dict[str, Any]:
-        """It as a member of the decision's record."""
+    def recorded(self, speaker: "Answer | None", most: int) -> dict[str, Any]:
+        """It as a member of the decision's record, which has the speaker's response already.
+
+        Of another one's, what is longer than `most` bytes is left out.
+        """
         told: dict[str, Any] = {"authority": self.authority}
         if self.response is None:
             told["error"] = self.error
         else:
             told["decision"] = self.allows
             others = {k: v for k, v in self.response.items() if k != "decision"}
-            if others:
-                told["response"] = recordable(others)
+            if others and self is not speaker:
+                told["response"] = recordable(others, most)
         if self.policy is not None:
             told["policy"] = {
                 "id": self.policy.id,

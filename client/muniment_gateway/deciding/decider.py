@@ -22,7 +22,7 @@ from muniment.records.canonical import encode_canonical
 from muniment.records.members import MAX_LABEL, DenialCode
 from muniment.records.reduction import record_id
 from muniment_gateway.config import GatewayConfig
-from muniment_gateway.core.anyjson import recordable
+from muniment_gateway.core.anyjson import MOST_RECORDED, recordable
 from muniment_gateway.core.authzen import OWN, own_context
 from muniment_gateway.core.quorum import Answer, Combined, combine
 from muniment_gateway.deciding.changes import Changes
@@ -139,8 +139,9 @@ class Decider:
             return await self._unasked(id_, request, call, _NO_RECORD, str(error))
         answers = await self.panel.ask(request, call.headers)
         combined = combine(answers, self.config.quorum)
+        most = MOST_RECORDED // (len(answers) or 1)
         told = {
-            "answers": [one.recorded() for one in answers],
+            "answers": [one.recorded(combined.speaker, most) for one in answers],
             "mode": self.config.file.mode,
             "quorum": str(self.config.quorum),
             "surface": call.surface,

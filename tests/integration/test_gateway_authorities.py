@@ -1,0 +1,294 @@
+"""Several policy engines behind one gateway: OPA, Cedar, programs, and authorities that sign."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import foreign
+import gateway_service
+import processes
+from gateway_service import Service, evaluation
+from log_deployment import Deployment, deployed, run
+from muniment.permit import Context, ExpectedPolicy, Permit, Trust, verify_permit
+from muniment.permit.permitfile import parse_permit
+from muniment.records.kinds import Entity
+from muniment.tlog.note import ED25519, VKey, parse_vkey
+from waiting import eventually
+
+pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
+
+REGO = """\
+package authz
+
+default decision := {"decision": false}
+
+decision := {"decision": true, "context": {"rule": "readers", "at": time.now_ns()}} if {
+  input.action.name in {"read", "write"}
+}
+
+strange := 1
+"""
+
+PROGRAM = """\
+import json, sys, time
+request = json.load(sys.stdin)
+name = request["action"]["name"]
+if name == "sleep": time.sleep(60)
+if name == "crash": sys.exit("no reason at all")
+print(json.dumps({"decision": name == "read", "context": {"program": True}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with deployed(tmp_path_factory.mktemp("log")) as made:
+        yield made
+
+
+def command(folder: Path) -> str:
+    program = folder / "decide.py"
+    program.write_text(PROGRAM)
+    argv = json.dumps([sys.executable, "-I", str(program)])
+    return (
+        f'[[authority]]\nname = "program"\nkind = "command"\ncommand = {argv}\n'
+        "deadline_seconds = 5.0\n"
+        f'[authority.policy]\nid = "decide.py"\nfiles = ["decide.py"]\n'
+    )
+
+
+CEDAR = '[[authority]]\nname = "cedar"\nkind = "cedar"\npolicies = ["authz.cedar"]\n'
+
+
+def codes(answer: dict[str, Any]) -> list[str]:
+    assert answer["decision"] is False
+    found: list[str] = answer["context"]["muniment"]["codes"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def pair(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Cedar and a program, who both have to allow."""
+    folder = tmp_path_factory.mktemp("pair")
+    name = gateway_service.NAME + "/pair"
+    service = gateway_service.made(deployment, folder, CEDAR + command(folder), name=name)
+    service.start()
+    eventually(service.is_ready)
+    yield service
+    service.stop()
+
+
+def test_all_answers_are_in_the_record_of_an_allow(pair: Service) -> None:
+    answer = pair.evaluate(evaluation())
+    assert answer["decision"] is True
+    record = pair.record(answer["context"]["muniment"]["index"])
+    told = record.response["context"]["muniment"]
+    assert [one["authority"] for one in told["answers"]] == ["cedar", "program"]
+    assert [one["decision"] for one in told["answers"]] == [True, True]
+    assert told["answers"][1]["response"] == {"context": {"program": True}}
+    assert told["quorum"] == "2 of 2"
+    assert record.artifact is not None
+    assert record.artifact.policy.id == "quorum:cedar,program"
+
+
+def test_disagreement_below_the_quorum_is_a_mismatch(pair: Service) -> None:
+    answer = pair.evaluate(evaluation("alice", "write"))  # the program denies
+    assert codes(answer) == ["policy_mismatch"]
+    record = pair.record(answer["context"]["muniment"]["index"])
+    assert record.denial is not None
+    assert record.denial.codes == ("policy_mismatch",)
+    told = record.response["context"]["muniment"]["answers"]
+    assert [one["decision"] for one in told] == [True, False]
+
+
+def test_a_program_that_fails_has_not_answered(pair: Service) -> None:
+    answer = pair.evaluate(evaluation("alice", "crash"))
+    assert codes(answer) == ["denied_by_policy", "could_not_evaluate"]
+    record = pair.record(answer["context"]["muniment"]["index"])
+    told = record.response["context"]["muniment"]["answers"]
+    assert told[1]["error"] == "program: exit code 1: no reason at all"
+
+
+def test_a_program_that_is_late_has_not_answered_and_is_ended(pair: Service) -> None:
+    before = time.monotonic()
+    answer = pair.evaluate(evaluation("alice", "sleep"))
+    assert "could_not_evaluate" in codes(answer)
+    assert time.monotonic() - before < 60  # it would sleep for so long
+
+
+def test_a_change_of_policy_is_on_record_before_it_decides(pair: Service) -> None:
+    first = pair.evaluate(evaluation())["context"]["muniment"]["index"]
+    policies = pair.folder / "authz.cedar"
+    policies.write_text(policies.read_text() + "// changed\n")
+    changed = pair.evaluate(evaluation())["context"]["muniment"]["index"]
+    decided = pair.record(changed)
+    assert decided.artifact is not None
+    told = decided.response["context"]["muniment"]["answers"][0]["policy"]
+    records = [pair.any_record(index) for index in range(first + 1, changed)]
+    [change] = [one for one in records if one.get("request", {}).get("action", {}).get("name")]
+    assert change["request"]["action"]["name"] == "muniment.change"
+    assert change["request"]["resource"] == {
+        "type": "muniment.policy",
+        "id": f"cedar@{told['digest']}",
+    }
+    [edge] = [one for one in records if one.get("relation") == "derived_from"]
+    assert edge["from"]["id"] == f"cedar@{told['digest']}"
+
+
+@dataclass
+class Signed:
+    service: Service
+    keys: list[VKey]
+    authorities: list[processes.Process]
+
+
+@pytest.fixture(scope="module")
+def signed(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
+    """Three authorities with keys of their own, of which two have to allow."""
+    folder = tmp_path_factory.mktemp("signed")
+    running, keys, tables = [], [], ""
+    for number in range(3):
+        home = folder / f"authority{number}"
+        policies = folder / "fixture.cedar"
+        policies.write_text(gateway_service.FIXTURE)
+        [vkey] = run(
+            processes.muniment_gateway(
+                "authority", "init", home, "--name", f"pdp.example/{number}",
+                "--listen", "127.0.0.1:0", "--cedar", policies,
+            )
+        )  # fmt: skip
+        process = processes.start(
+            processes.muniment_gateway("authority", "serve", "--config", home / "authority.toml")
+        )
+        running.append(process)
+        keys.append(parse_vkey(vkey))
+        tables += (
+            f'[[authority]]\nname = "pdp.example/{number}"\nkind = "authzen"\n'
+            f'url = "{process.url}"\nvkey = "{vkey}"\n'
+        )
+    name = gateway_service.NAME + "/signed"
+    service = gateway_service.made(
+        deployment, folder / "gateway", tables, top="quorum = 2\n", name=name
+    )
+    service.start()
+    eventually(service.is_ready)
+    yield Signed(service, keys, running)
+    service.stop()
+    for process in running:
+        process.kill()
+
+
+def judged(permit: Permit, deployment: Deployment, keys: list[VKey], signatures: int) -> list[str]:
+    """The codes by which a runtime denies a permit that needs so many of these signatures."""
+    decision = permit.decision
+    assert decision is not None
+    assert decision.artifact is not None
+    trust = Trust(
+        policy=deployment.policy,
+        authorities=tuple(keys),
+        signatures=signatures,
+        require_binding=False,
+        require_facts=False,
+    )
+    context = Context(
+        now=int(time.time()),
+        action="read",
+        resource=Entity("record", "record-1"),
+        execution=decision.execution,
+        policy=ExpectedPolicy(id=decision.artifact.policy.id),
+    )
+    return list(verify_permit(permit, context, trust).codes)
+
+
+def permit_of(answer: dict[str, Any]) -> Permit:
+    return parse_permit(answer["context"]["muniment"]["permit"].encode())
+
+
+def test_a_permit_carries_the_signatures_that_a_runtime_demands(signed: Signed) -> None:
+    permit = permit_of(signed.service.evaluate(evaluation()))
+    assert permit.decision is not None
+    assert permit.decision.signatures is not None
+    assert len(permit.decision.signatures) == 3
+    assert judged(permit, signed.service.deployment, signed.keys, 3) == []
+    unknown = [VKey.of("pdp.example/other", ED25519, bytes(32))]
+    assert judged(permit, signed.service.deployment, unknown, 1) == ["invalid_signature"]
+
+
+def test_with_one_authority_gone_two_of_three_still_sign(signed: Signed) -> None:
+    signed.authorities[0].kill()
+    permit = permit_of(signed.service.evaluate(evaluation()))
+    assert permit.decision is not None
+    assert len(permit.decision.signatures or ()) == 2
+    assert judged(permit, signed.service.deployment, signed.keys, 2) == []
+    assert judged(permit, signed.service.deployment, signed.keys, 3) == ["invalid_signature"]
+    signed.authorities[1].kill()
+    assert codes(signed.service.evaluate(evaluation())) == ["could_not_evaluate"]
+
+
+def test_opa_decides_and_its_policy_is_named(deployment: Deployment, tmp_path: Path) -> None:
+    policy = tmp_path / "authz.rego"
+    policy.write_text(REGO)
+    with foreign.opa(policy, log=tmp_path / "opa.log") as url:
+        tables = "".join(
+            f'[[authority]]\nname = "{name}"\nkind = "opa"\nurl = "{url}/v1/data/authz/{rule}"\n'
+            f'decision = "{pointer}"\n'
+            for name, rule, pointer in (("opa", "decision", "/decision"),)
+        )
+        name = gateway_service.NAME + "/opa"
+        service = gateway_service.made(deployment, tmp_path / "gateway", tables, name=name)
+        service.start()
+        try:
+            eventually(service.is_ready)
+            answer = service.evaluate(evaluation())
+            assert answer["decision"] is True
+            assert answer["context"]["rule"] == "readers"
+            assert answer["context"]["at"] > 2**53  # passed on; no record can hold it
+            record = service.record(answer["context"]["muniment"]["index"])
+            assert "left_out" in record.response["context"]
+            assert record.artifact is not None
+            before = record.artifact.policy
+            assert before.id == "authz/decision"
+            assert codes(service.evaluate(evaluation("alice", "delete"))) == ["denied_by_policy"]
+            text = service.config.read_text()
+            service.config.write_text(text.replace("authz/decision", "authz/strange"))
+            run(processes.muniment_gateway("reload", "--config", service.config))
+            assert codes(service.evaluate(evaluation())) == ["could_not_evaluate"]
+            service.config.write_text(text.replace("authz/decision", "authz/absent"))
+            run(processes.muniment_gateway("reload", "--config", service.config))
+            assert codes(service.evaluate(evaluation())) == ["could_not_evaluate"]
+        finally:
+            service.stop()
+
+
+def test_a_change_of_mode_is_on_record_and_observing_denies_nothing_for_the_log(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    name = gateway_service.NAME + "/mode"
+    service = gateway_service.made(deployment, tmp_path / "gateway", name=name)
+    service.start()
+    try:
+        eventually(service.is_ready)
+        first = service.evaluate(evaluation())["context"]["muniment"]["index"]
+        text = service.config.read_text()
+        service.config.write_text(text.replace('mode = "enforce"', 'mode = "observe"'))
+        run(processes.muniment_gateway("reload", "--config", service.config))
+        change = service.record(first + 2)  # a manifest is between them
+        assert (change.action, *change.resource) == ("muniment.change", "muniment.mode", "observe")
+        assert change.request["context"]["before"] == "enforce"
+        answer = service.evaluate(evaluation())
+        own = answer["context"]["muniment"]
+        assert (answer["decision"], own["mode"]) == (True, "observe")
+        assert "permit" not in own
+
+        def is_logged() -> bool:
+            return own["evaluation_id"] in {one.id for one in service.logged()}
+
+        eventually(is_logged)
+        assert service.evaluate(evaluation("bob", "write"))["decision"] is False
+    finally:
+        service.stop()
