@@ -16,6 +16,7 @@ from muniment_service.servicefile import reread_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from muniment.tlog.policy import Policy
     from muniment_log.config import LogConfig
@@ -97,21 +98,21 @@ class PolicyInForce:
             self._since = self._file.since
         self._config = config
 
-    def refused(self, reason: str) -> None:
-        """A reload was refused: what was in force stays."""
-        self._file.refused(reason)
+    def refusing(self) -> AbstractContextManager[None]:
+        """See `InForce.refusing`."""
+        return self._file.refusing()
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """As JSON values."""
         policy = self._config.policy
-        told = policy and {
+        described = policy and {
             "file": str(self._config.file.policy),
             "sha256": self._config.policy_sha256,
             "quorum": _quorum(policy),
             "witnesses": [show(witness.name) for witness in policy.witnesses],
             "since": self._since,
         }
-        return {"policy": told, "configuration": self._file.told()}
+        return {"policy": described, "configuration": self._file.describe()}
 
 
 def _quorum(policy: Policy) -> str:

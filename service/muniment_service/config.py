@@ -105,7 +105,10 @@ def config_key(path: Path, key: str) -> Iterator[None]:
     try:
         yield
     except (MunimentError, ValueError, OSError) as error:
-        raise ConfigError(f"{path}: {key}: {error}") from error
+        what = str(error)
+        if not what.startswith(f"{key}: "):  # what is wrong with a policy begins with "policy: "
+            what = f"{key}: {what}"
+        raise ConfigError(f"{path}: {what}") from error
 
 
 def config_error(path: Path, key: str, message: str) -> NoReturn:

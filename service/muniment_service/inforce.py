@@ -1,11 +1,15 @@
 """Which configuration a running service works by: since when, and what a reload has refused."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from muniment.local.logs import event
+from muniment.tlog.encoding import MunimentError
+from muniment_service.http import Problem
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -24,17 +28,27 @@ class InForce:
         self.since = _now()
         self._refused = None
 
-    def refused(self, reason: str) -> None:
-        """A reload was refused: what was in force stays. The operator is told in the log, too."""
-        event(
-            _LOGGER,
-            logging.ERROR,
-            "reload refused; what was in force stays in force",
-            reason=reason,
-        )
-        self._refused = {"at": _now(), "reason": reason}
+    @contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Answers a reload that fails with a 409, and says so in the log and the status.
 
-    def told(self) -> dict[str, Any]:
+        A MunimentError says that what was in force still is. Any other error is a fault of the
+        service, after which nothing is known of what is in force, and is answered as one.
+        """
+        try:
+            yield
+        except MunimentError as error:
+            reason = str(error)
+            self._refused = {"at": _now(), "reason": reason}
+            event(
+                _LOGGER,
+                logging.ERROR,
+                "reload refused; what was in force stays in force",
+                reason=reason,
+            )
+            raise Problem(409, "not-reloaded", reason) from error
+
+    def describe(self) -> dict[str, Any]:
         """As JSON values: `file`, `since`, and `refused` with `at` and `reason`, or null."""
         return {"file": str(self._path), "since": self.since, "refused": self._refused}
 

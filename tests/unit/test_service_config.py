@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
+from muniment.tlog.encoding import FormatError
 from muniment_service.config import (
     Address,
     Config,
@@ -103,6 +104,11 @@ def test_values_that_only_the_service_can_judge() -> None:
         config_key(path, "log[0].vkeys[1]"),
     ):
         raise ValueError("bad")
+    with (
+        pytest.raises(ConfigError, match=r"^w\.toml: policy: line 2: bad$"),
+        config_key(path, "policy"),
+    ):
+        raise FormatError("policy: line 2: bad")
     with pytest.raises(ConfigError, match=r"^w\.toml: name: twice$"):
         config_error(path, "name", "twice")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from muniment.local.logs import event
-from muniment_service.http import App, Problem, Request, Response, json_response
+from muniment_service.http import App, Request, Response, json_response
 from muniment_service.inforce import InForce
 from muniment_service.metrics import Metrics
 from muniment_service.servicefile import reread_file
@@ -118,18 +118,15 @@ class Running:
         async def status(_: Request) -> Response:
             watch = self._parts.watch
             answer = {
-                "configuration": self._in_force.told(),
+                "configuration": self._in_force.describe(),
                 "database": _describe(watch.store.past),
                 **status_of(watch),
             }
             return json_response(answer)
 
         async def reload(_: Request) -> Response:
-            try:
+            with self._in_force.refusing():
                 await self.reload()
-            except Exception as error:
-                self._in_force.refused(str(error))
-                raise Problem(409, "not-reloaded", str(error)) from error
             return json_response(
                 {
                     "logs": sorted(self._parts.config.logs),

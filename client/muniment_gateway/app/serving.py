@@ -213,14 +213,11 @@ class Running:
         app = App(Metrics(f"{PREFIX}_admin"))
 
         async def status(_: Request) -> Response:
-            return json_response({"configuration": self._in_force.told(), **self._told()})
+            return json_response({"configuration": self._in_force.describe(), **self._told()})
 
         async def reload(_: Request) -> Response:
-            try:
+            with self._in_force.refusing():
                 await self.reload()
-            except Exception as error:
-                self._in_force.refused(str(error))
-                raise Problem(409, "not-reloaded", str(error)) from error
             return json_response(self._told())
 
         app.route("GET", "/status", status)

@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import socket
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -101,27 +102,18 @@ class _Term(NamedTuple):
     witnesses: Witnesses
 
 
+@dataclass(kw_only=True, eq=False)
 class Leadership:
     """One process's part in integrating; `run` is its one task."""
 
-    def __init__(
-        self,
-        *,
-        config: LogConfig,
-        lease_seconds: float,
-        database: Database,
-        objects: ObjectStore,
-        metrics: LogMetrics,
-        clock: Callable[[], int],
-    ) -> None:
-        self._config = config
-        self._lease_seconds = lease_seconds
-        self._database = database
-        self._objects = objects
-        self._metrics = metrics
-        self._clock = clock
-        self._term: _Term | None = None
-        self._holder: str | None = None
+    config: LogConfig
+    lease_seconds: float
+    database: Database
+    objects: ObjectStore
+    metrics: LogMetrics
+    clock: Callable[[], int]
+    _term: _Term | None = field(default=None, init=False)
+    _holder: str | None = field(default=None, init=False)
 
     @property
     def holder(self) -> str | None:
@@ -142,7 +134,7 @@ class Leadership:
             await self._term.witnesses.replace(config, self._term.publisher.use)
         else:
             config.file.outgoing.access.ssl()
-        self._config = config
+        self.config = config
 
     def wake(self) -> None:
         """Something was ordered in this process."""
@@ -161,7 +153,7 @@ class Leadership:
             holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(8)}"
             lease = None
             try:
-                lease = await Lease.acquire(self._database, holder, self._lease_seconds)
+                lease = await Lease.acquire(self.database, holder, self.lease_seconds)
                 if lease is not None:
                     self._holder = holder
                     event(_LOGGER, logging.INFO, "integrating", epoch=lease.epoch)
@@ -174,7 +166,7 @@ class Leadership:
                 self._term = self._holder = None
                 if lease is not None:
                     await lease.release()
-            pause = self._lease_seconds / TRIES_IN_LEASE if lease is None else PAUSE_SECONDS
+            pause = self.lease_seconds / TRIES_IN_LEASE if lease is None else PAUSE_SECONDS
             await asyncio.sleep(pause)
 
     async def _lead(self, lease: Lease) -> None:
@@ -183,21 +175,21 @@ class Leadership:
             tasks.create_task(self._work(lease), name="work")
 
     async def _work(self, lease: Lease) -> None:
-        file, metrics = self._config.file, self._metrics
-        await check_keys(self._database, file.origin, self._config.vkeys)
-        store = TreeStore(self._database, lease.epoch)
+        file, metrics = self.config.file, self.metrics
+        await check_keys(self.database, file.origin, self.config.vkeys)
+        store = TreeStore(self.database, lease.epoch)
         stored = await store.load()
-        bucket = BucketTiles(self._objects, store)
+        bucket = BucketTiles(self.objects, store)
         storage = ClusterStorage(
             origin=file.origin,
             store=store,
-            objects=self._objects,
+            objects=self.objects,
             bucket=bucket,
             stored=stored,
             edge=await rebuild(stored, bucket),
         )
         activity = CommitActivity()
-        config = self._config
+        config = self.config
         async with Witnesses(config) as witnesses:
             log = await open_log(
                 config,
@@ -205,11 +197,11 @@ class Leadership:
                 witnesses,
                 metrics=metrics,
                 is_committing=lambda: activity.is_busy,
-                now=self._clock,
+                now=self.clock,
             )
             integrator = Integrator(
                 store=store,
-                objects=self._objects,
+                objects=self.objects,
                 heads=log.heads,
                 edge=storage.edge,
                 listener=log.listener,
@@ -217,8 +209,8 @@ class Leadership:
                 metrics=metrics,
             )
             self._term = _Term(integrator, log.publisher, witnesses)
-            if self._config is not config:  # reloaded meanwhile
-                await witnesses.replace(self._config, log.publisher.use)
+            if self.config is not config:  # reloaded meanwhile
+                await witnesses.replace(self.config, log.publisher.use)
             event(
                 _LOGGER, logging.INFO, "took over", epoch=lease.epoch, size=stored.head.size,
                 witnesses=len(witnesses.clients),

@@ -7,6 +7,7 @@ does. An integrator is ready as long as it sees the database, and could take ove
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,39 +28,34 @@ NOBODY_LEADS: Final = (
 )
 
 
+@dataclass(kw_only=True, eq=False)
 class ProcessStatus:
     """Tells how the cluster is, as this process sees it."""
 
-    def __init__(
-        self,
-        *,
-        view: PublishedView,
-        leadership: Leadership | None,
-        signers: Sequence[Signer],
-        metrics: ClusterMetrics,
-        made: datetime,
-    ) -> None:
-        self._made = made
-        self._view = view
-        self._leadership = leadership
-        self._signers = signers
-        metrics.leads.set_function(lambda: float(self._leads))
+    view: PublishedView
+    leadership: Leadership | None
+    signers: Sequence[Signer]
+    metrics: ClusterMetrics
+    made: datetime
+
+    def __post_init__(self) -> None:
+        self.metrics.leads.set_function(lambda: float(self._leads))
 
     def cluster(self) -> dict[str, Any]:
-        """What everybody may know; see `told`.
+        """What everybody may know; see `describe`.
 
         Raises Problem 503 while the database is not seen.
         """
-        told = self.told()
-        if self._view.is_blind:
+        cluster = self.describe()
+        if self.view.is_blind:
             detail = "the database cannot be seen: nothing is accepted"
-            raise Problem(503, "database-unseen", detail, members={"cluster": told})
-        return told
+            raise Problem(503, "database-unseen", detail, members={"cluster": cluster})
+        return cluster
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Whether the cluster is led, how far integration is, when it published."""
-        view = self._view
-        told: dict[str, Any] = {
+        view = self.view
+        described: dict[str, Any] = {
             "led": view.is_led,
             "epoch": view.epoch,
             "ordered": view.ordered,
@@ -68,8 +64,8 @@ class ProcessStatus:
             "published_at": _iso(view.published_time),
         }
         if not view.is_led:
-            told["notice"] = NOBODY_LEADS
-        return told
+            described["notice"] = NOBODY_LEADS
+        return described
 
     def integrator(self) -> dict[str, Any]:
         """The same at an integrator, with its own part; see `cluster`."""
@@ -77,17 +73,17 @@ class ProcessStatus:
 
     def status(self) -> dict[str, Any]:
         """What the operator may know besides: who leads, and what this process signs with."""
-        view = self._view
+        view = self.view
         return {
-            "keys": [f"{signer.vkey.key_id:08x}" for signer in self._signers],
+            "keys": [f"{signer.vkey.key_id:08x}" for signer in self.signers],
             "stalled": view.is_stalled,
-            "database": {"made": self._made.isoformat(timespec="seconds"), "by": "migrate"},
+            "database": {"made": self.made.isoformat(timespec="seconds"), "by": "migrate"},
             **self._part(),
-            "cluster": {**self.told(), "holder": view.holder, "unseen": view.is_blind},
+            "cluster": {**self.describe(), "holder": view.holder, "unseen": view.is_blind},
         }
 
     def _part(self) -> dict[str, Any]:
-        view, publisher = self._view, self._publisher
+        view, publisher = self.view, self._publisher
         return {
             "integrating": publisher is not None,
             "integrated": view.integrated.size,
@@ -97,11 +93,11 @@ class ProcessStatus:
 
     @property
     def _publisher(self) -> Publisher | None:
-        return None if self._leadership is None else self._leadership.publisher
+        return None if self.leadership is None else self.leadership.publisher
 
     @property
     def _leads(self) -> bool:
-        return self._leadership is not None and self._leadership.holder is not None
+        return self.leadership is not None and self.leadership.holder is not None
 
 
 def _iso(seconds: float | None) -> str | None:

@@ -12,7 +12,7 @@ readers of the bucket find every resource of every published size (C2SP tlog-til
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -78,33 +78,23 @@ class IntegratedHeads:
             self._shown = edge.head.size
 
 
+@dataclass(kw_only=True, eq=False)
 class Integrator:
     """Integrates what is ordered; belongs to one event loop, and `run` is its one task."""
 
-    def __init__(
-        self,
-        *,
-        store: TreeStore,
-        objects: ObjectStore,
-        heads: IntegratedHeads,
-        edge: RightEdge,
-        listener: Listener,
-        activity: CommitActivity,
-        metrics: LogMetrics,
-    ) -> None:
-        self._store = store
-        self._objects = objects
-        self._heads = heads
-        self._edge = edge
-        self._listener = listener
-        self._activity = activity
-        self._metrics = metrics
-        self._news = asyncio.Event()
+    store: TreeStore
+    objects: ObjectStore
+    heads: IntegratedHeads
+    edge: RightEdge
+    listener: Listener
+    activity: CommitActivity
+    metrics: LogMetrics
+    _news: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @property
     def head(self) -> Head:
         """The integrated head."""
-        return self._edge.head
+        return self.edge.head
 
     def wake(self) -> None:
         """Something was ordered, in this process: no need to wait for the next look."""
@@ -124,15 +114,15 @@ class Integrator:
             while True:
                 self._news.clear()
                 if reading is None:
-                    reading = asyncio.create_task(self._store.runs(self._edge.head.size))
+                    reading = asyncio.create_task(self.store.runs(self.edge.head.size))
                 runs = await reading
                 reading = None
                 if runs:
-                    reading = asyncio.create_task(self._store.runs(runs[-1].end))
+                    reading = asyncio.create_task(self.store.runs(runs[-1].end))
                     await self._step(runs)
                     pause = FIRST_POLL_SECONDS
                     continue
-                self._activity.is_busy = False
+                self.activity.is_busy = False
                 try:
                     async with asyncio.timeout(pause):
                         await self._news.wait()
@@ -145,27 +135,27 @@ class Integrator:
 
     async def _step(self, runs: Sequence[Run]) -> None:
         started = perf_counter()
-        self._activity.is_busy = True
+        self.activity.is_busy = True
         if runs[-1].end - runs[0].first >= LARGE_STEP:
-            change = await asyncio.to_thread(integrate, self._edge, runs)
+            change = await asyncio.to_thread(integrate, self.edge, runs)
         else:
-            change = integrate(self._edge, runs)
-        sign = self._listener.signer()
+            change = integrate(self.edge, runs)
+        sign = self.listener.signer()
         note = None
         if sign is None:
-            await write_tiles(self._objects, change)
+            await write_tiles(self.objects, change)
         else:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(write_tiles(self._objects, change))
-                tasks.create_task(self._heads.show(change.edge))
+                tasks.create_task(write_tiles(self.objects, change))
+                tasks.create_task(self.heads.show(change.edge))
             note = await asyncio.to_thread(sign, change.edge.head)
         # C7: a crash after tiles are stored and before the tree's row is moved. Tiles are a pure
         # function of the order, so the next integrator writes the very same, create-only.
-        await self._store.move(change, sum(len(run.body) for run in runs), note)
+        await self.store.move(change, sum(len(run.body) for run in runs), note)
         self._advance(change, note)
-        self._metrics.committed(runs[-1].end - runs[0].first, perf_counter() - started)
+        self.metrics.committed(runs[-1].end - runs[0].first, perf_counter() - started)
 
     def _advance(self, change: Integration, note: bytes | None) -> None:
-        self._edge = change.edge
-        self._activity.is_busy = False
-        self._listener.committed(change, note)
+        self.edge = change.edge
+        self.activity.is_busy = False
+        self.listener.committed(change, note)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from muniment.local.logs import event
-from muniment.tlog.encoding import MunimentError
 from muniment_log.inforce import PolicyInForce, reread
-from muniment_service.http import App, Problem, Request, Response, json_response
+from muniment_service.http import App, Request, Response, json_response
 from muniment_service.metrics import CONTENT_TYPE, Metrics
 
 if TYPE_CHECKING:
@@ -23,32 +23,25 @@ if TYPE_CHECKING:
 _LOGGER: Final = logging.getLogger(__name__)
 
 
+@dataclass(kw_only=True, eq=False)
 class Admin:
     """The handlers of the socket.
 
     Attributes:
         config: the configuration in force.
+        state: tells what `/status` shows besides.
+        apply: puts a configuration in force; raises MunimentError when it cannot, and has changed
+            nothing then.
     """
 
-    def __init__(
-        self,
-        *,
-        config: LogConfig,
-        access: AccessControl,
-        state: Callable[[], dict[str, Any]],
-        metrics: Metrics,
-        apply: Callable[[LogConfig], Awaitable[None]],
-    ) -> None:
-        """Shows what `state` tells, and puts configurations in force by `apply`.
+    config: LogConfig
+    access: AccessControl
+    state: Callable[[], dict[str, Any]]
+    metrics: Metrics
+    apply: Callable[[LogConfig], Awaitable[None]]
 
-        `apply` raises MunimentError when it cannot, and has changed nothing then.
-        """
-        self.config = config
-        self._access = access
-        self._state = state
-        self._metrics = metrics
-        self._apply = apply
-        self._in_force = PolicyInForce(config)
+    def __post_init__(self) -> None:
+        self._in_force = PolicyInForce(self.config)
         self._reloading = asyncio.Lock()
 
     def app(self) -> App:
@@ -60,29 +53,26 @@ class Admin:
         return app
 
     async def _status(self, _: Request) -> Response:
-        return json_response({"origin": self.config.file.origin, **self._state(), **self._doings()})
+        return json_response({"origin": self.config.file.origin, **self.state(), **self._doings()})
 
     async def _render(self, _: Request) -> Response:
-        return Response(200, self._metrics.render(), CONTENT_TYPE)
+        return Response(200, self.metrics.render(), CONTENT_TYPE)
 
     async def _reload(self, _: Request) -> Response:
         async with self._reloading:
-            try:
+            with self._in_force.refusing():
                 config = await asyncio.to_thread(reread, self.config)
-                await self._apply(config)
-            except MunimentError as error:
-                self._in_force.refused(str(error))
-                raise Problem(409, "not-reloaded", str(error)) from error
+                await self.apply(config)
             self.config = config
-            self._access.admission = config.admission
+            self.access.admission = config.admission
             self._in_force.accepted(config)
         event(_LOGGER, logging.INFO, "reloaded", policy=config.policy_sha256 or "none")
         return json_response(self._doings())
 
     def _doings(self) -> dict[str, Any]:
-        admission = self._access.admission
+        admission = self.access.admission
         return {
-            **self._in_force.told(),
+            **self._in_force.describe(),
             "gateways": {
                 name: [f"{verifier.vkey.key_id:08x}" for verifier in verifiers]
                 for name, verifiers in sorted(admission.gateways.items())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from muniment.local.logs import event
@@ -98,33 +99,26 @@ async def _nothing() -> None:
     """Nobody else writes the tree."""
 
 
+@dataclass(kw_only=True, eq=False)
 class PastCheck:
-    """Asks one witness for its newest checkpoint, while the log runs, and compares."""
+    """Asks one witness for its newest checkpoint, while the log runs, and compares.
 
-    def __init__(
-        self,
-        *,
-        origin: str,
-        keys: Sequence[Verifier],
-        tiles: TileSource,
-        head: Callable[[], Head],
-        still_leads: Callable[[], Awaitable[None]] = _nothing,
-    ) -> None:
-        """Compares with the tree on disk, whose head `head` gives.
+    Attributes:
+        head: gives that of the tree on disk, which `tiles` are of.
+        still_leads: raises an error of its own when another process writes the tree now: what the
+            witness has seen then is that process's.
+    """
 
-        `still_leads` raises an error of its own when another process writes the tree now: what the
-        witness has seen then is that process's.
-        """
-        self._origin = origin
-        self._keys = keys
-        self._tiles = tiles
-        self._head = head
-        self._still_leads = still_leads
+    origin: str
+    keys: Sequence[Verifier]
+    tiles: TileSource
+    head: Callable[[], Head]
+    still_leads: Callable[[], Awaitable[None]] = _nothing
 
     @property
     def size(self) -> int:
         """Leaves in the tree, now."""
-        return self._head().size
+        return self.head().size
 
     async def __call__(self, witness: WitnessClient) -> None:
         """Asks a witness.
@@ -134,14 +128,14 @@ class PastCheck:
             LogError: another process writes the tree.
         """
         try:
-            signed = await witness.latest(self._origin, self._keys)
+            signed = await witness.latest(self.origin, self.keys)
         except WitnessError:
             return
         if signed is None:
             return
-        await self._still_leads()
+        await self.still_leads()
         try:
-            await _compare(witness, signed.checkpoint, self._tiles, self._head())
+            await _compare(witness, signed.checkpoint, self.tiles, self.head())
         except DamagedTileError as error:
             event(
                 _LOGGER, logging.ERROR, "a witness's checkpoint cannot be compared",

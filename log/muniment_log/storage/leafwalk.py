@@ -125,7 +125,7 @@ def _take(state: _Walk, table: str, entries: list[bytes]) -> None:
         _up(state, 0, hashes)
     for place, (entry, leaf) in enumerate(zip(entries, hashes, strict=True)):
         if entry.startswith(MANIFEST):
-            _manifest(state, table, start + place, entry, leaf)
+            _manifest(state, table, start + place, entry=entry, leaf=leaf)
         else:
             state.open.append(leaf)
 
@@ -147,7 +147,7 @@ def _up(state: _Walk, level: int, hashes: list[bytes]) -> None:
         _up(state, above, full)
 
 
-def _manifest(state: _Walk, table: str, index: int, entry: bytes, leaf: bytes) -> None:
+def _manifest(state: _Walk, table: str, index: int, *, entry: bytes, leaf: bytes) -> None:
     covered, state.open = state.open, []
     try:
         manifest, _ = parse_manifest(entry)

@@ -177,7 +177,7 @@ class Comparer:
             result = conclude(frontier, candidate, proven)
             # A contradiction stands. All else was about the frontier before, if it moved meanwhile.
             if result is Comparison.PROVEN or _is_same_note(frontier, now):
-                await self._apply(result, candidate, cosigned, proven, source)
+                await self._apply(result, candidate, source, cosigned=cosigned, proven=proven)
                 return result
         raise UnresolvedError("the frontier moved too often")
 
@@ -185,9 +185,10 @@ class Comparer:
         self,
         result: Comparison,
         candidate: SignedHead,
+        source: str,
+        *,
         cosigned: Head,
         proven: Same | Evidence | None,
-        source: str,
     ) -> None:
         """Files evidence, or makes the head the frontier."""
         if proven is not None and not isinstance(proven, Same):

@@ -94,15 +94,21 @@ class HttpTransport:
 
     async def get(self, url: str, *, most: int = MAX_ANSWER, etag: str = "") -> TransportAnswer:
         """Reads a URL; see `Transport`."""
-        return await self._request("GET", url, None, most, {"If-None-Match": etag} if etag else {})
+        return await self._request("GET", url, {"If-None-Match": etag} if etag else {}, most=most)
 
     async def post(self, url: str, body: bytes) -> TransportAnswer:
         """Sends a body; see `Transport`."""
         headers = {"Content-Type": "application/octet-stream"}
-        return await self._request("POST", url, body, MAX_ANSWER, headers)
+        return await self._request("POST", url, headers, body=body)
 
     async def _request(
-        self, method: str, url: str, body: bytes | None, most: int, headers: dict[str, str]
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        *,
+        body: bytes | None = None,
+        most: int = MAX_ANSWER,
     ) -> TransportAnswer:
         for base, credentials in self._tokens.items():
             if url.startswith(base):
