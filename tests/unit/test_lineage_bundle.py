@@ -1,10 +1,14 @@
 """Lineage bundles and multiproofs: against the oracle, and under mutation."""
 
+from dataclasses import replace
+from hashlib import sha256
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governed import World, policy, story
+from muniment import Decision, withhold
 from muniment.lineage import (
     Bundle,
     build_bundle,
@@ -15,6 +19,7 @@ from muniment.lineage import (
     verify_bundle,
 )
 from muniment.lineage.bundle import HEADER
+from muniment.records.commitments import addendum
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.merkle import leaf_hash
 from muniment.tlog.proofs import Node, plan_inclusion
@@ -230,3 +235,40 @@ def test_an_entry_that_is_no_record_is_refused() -> None:
 def test_a_bundle_of_nothing_is_refused() -> None:
     with pytest.raises(FormatError, match="not 1 to"):
         build_bundle("call", WORLD.checkpoint(), {}, nodes(WORLD.entries()))
+
+
+# --- addenda ----------------------------------------
+
+
+def withholding() -> tuple[World, list[bytes]]:
+    world, index = story()
+    decision = world.records[index]
+    assert isinstance(decision, Decision)
+    decision.request["context"] = {"to": "ada@mail.example"}
+    decision.response["context"] = {"why": "Ada may"}
+    world.records[index], addenda = withhold(decision, ["/*/context"])
+    return world, [*addenda.values()]
+
+
+def test_a_bundle_discloses_and_one_without_addenda_is_what_it_was() -> None:
+    world, addenda = withholding()
+    plain = bundle_of(world)
+    bundle = replace(plain, addenda=tuple(sorted(addenda, key=lambda one: sha256(one).digest())))
+    data = bundle.encode()
+    assert parse_bundle(data) == bundle
+    assert parse_bundle(data).encode() == data
+    assert {*verify_bundle(bundle, POLICY).addenda.values()} == {*addenda}
+    assert verify_bundle(plain, POLICY).addenda == {}
+    assert b"addenda 2\n" in data
+    assert b"addenda 0" not in plain.encode()
+    for wrong, why in (
+        (data.replace(b"addenda 2", b"addenda 1"), "expected an empty line"),
+        (data.replace(b"addenda 2", b"addenda 3"), "ends after line"),
+        (plain.encode().replace(b"\n\n", b"\naddenda 0\n\n", 1), "no addenda"),
+    ):
+        with pytest.raises(FormatError, match=why):
+            parse_bundle(wrong)
+    with pytest.raises(FormatError, match="order of their digests"):
+        replace(bundle, addenda=bundle.addenda[::-1])
+    with pytest.raises(VerificationError, match="addendum 0: no record of it names"):
+        verify_bundle(replace(plain, addenda=(addendum("0" * 32, 1),)), POLICY)

@@ -2,9 +2,11 @@
 
 import json
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -24,6 +26,7 @@ from muniment.cli.common import (
     replica_option,
     tolerance_option,
 )
+from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_replica, replica_of
 from muniment.errors import FormatError, InputError, VerificationError
@@ -41,7 +44,10 @@ from muniment.lineage import (
 )
 from muniment.lineage import trace as traced
 from muniment.lineage.bundle import MAX_BUNDLE_SIZE
+from muniment.lineage.facts import Facts
+from muniment.lineage.withholding import Withholding, disclosed_by, withholding_of
 from muniment.local.atomicfile import read_bounded, write_atomic
+from muniment.records.addenda import named_digests
 
 if TYPE_CHECKING:
     from muniment.index.reader import IndexReader
@@ -89,6 +95,7 @@ def lineage() -> None:
     metavar="FILE",
     help="Write one file with the records and their proof, which verifies offline.",
 )
+@addendum_options
 @gateways_option
 @at_option
 @tolerance_option
@@ -103,6 +110,8 @@ def trace(
     origin: str | None,
     format_: Format,
     bundle_path: Path | None,
+    addendum_paths: tuple[Path, ...],
+    addenda_folder: Path | None,
     gateways: tuple[str, ...],
     at: int | None,
     tolerance: int,
@@ -113,6 +122,8 @@ def trace(
     """Walk from a run to the origin of its authorization, and name every break.
 
     What others say of a run than those whose word counts is shown and decides nothing.
+
+    A bundle takes addenda along that disclose withheld members of its records, when they are given.
 
     Exit code 0 means continuous: every run on the way was known, allowed when it acted, and is
     unrevoked, and every delegation came from an authorised agent. 4 means that it is not.
@@ -137,11 +148,13 @@ def trace(
             leeway=leeway,
         )
         bundle = None
+        shown = [*_disclosed(found, addendum_paths, addenda_folder, facts)]
         if verify or bundle_path is not None:
-            bundle = _bundle(reader, found)
+            bundle = _bundle(reader, found, shown)
             if verify:
                 _prove(bundle, policy)
     click.echo(render(found, format_), nl=False)
+    _show(shown, err=format_ != "tree")
     if verify and bundle is not None:
         words = count(len(bundle.entries), "record is", "records are")
         size = bundle.checkpoint.checkpoint.size
@@ -157,6 +170,7 @@ def trace(
 @policy_option
 @click.option("--run", "execution", metavar="RUN", help="The run to trace, if not the bundle's.")
 @format_option
+@addendum_options
 @gateways_option
 @at_option
 @tolerance_option
@@ -169,6 +183,8 @@ def verify_(
     policy_path: Path,
     execution: str | None,
     format_: Format,
+    addendum_paths: tuple[Path, ...],
+    addenda_folder: Path | None,
     gateways: tuple[str, ...],
     at: int | None,
     tolerance: int,
@@ -179,7 +195,8 @@ def verify_(
     """Verify a lineage bundle offline, and trace its run once more.
 
     A bundle proves that its records are in the log. It cannot prove that the log holds no others,
-    a later revocation say: for that, ask a replica.
+    a later revocation or erasure say: for that, ask a replica. Addenda in it, and those that are
+    given, are checked against its records.
     """
     policy = read_policy(policy_path)
     try:
@@ -189,19 +206,23 @@ def verify_(
         if as_json:
             click.echo(json.dumps({"verified": False, "reason": str(error)}))
         raise VerificationError(f"not verified: {error}") from None
+    facts = verified.facts
     found = traced(
         execution or verified.execution,
-        verified.facts,
+        facts,
         int(time.time()) if at is None else at,
         gateways=read_vkeys("--gateway", gateways) if gateways else None,
         tolerance=tolerance,
         leeway=leeway,
     )
+    shown = [*_disclosed(found, addendum_paths, addenda_folder, facts, verified.addenda.values())]
     if as_json:
         members = json.loads(render(found, "json"))
-        click.echo(json.dumps({"verified": True, "trace": members}))
+        told = {"addenda": [one.members() for one in shown]} if shown else {}
+        click.echo(json.dumps({"verified": True, "trace": members, **told}))
     else:
         click.echo(render(found, format_), nl=False)
+        _show(shown, err=format_ != "tree")
         click.echo(
             f"Proven: {count(len(bundle.entries), 'record is', 'records are')} in the cosigned "
             f"tree of {verified.cosigned.size} entries of {verified.cosigned.origin}.",
@@ -210,15 +231,64 @@ def verify_(
     ctx.exit(CLEAN if found.continuous else UNVERIFIED)
 
 
-def _bundle(reader: "IndexReader", found: Trace) -> Bundle:
-    """The bundle of a trace, with all nodes computed from the replica's own leaves."""
+class _Shown(NamedTuple):
+    """What a record of a trace withholds, and the addenda that disclose some of it."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
+    withholding: Withholding
+    addenda: list[bytes]
+
+    def members(self) -> dict[str, Any]:
+        return {"index": self.index, **self.withholding.members()}
+
+
+def _disclosed(
+    found: Trace,
+    paths: tuple[Path, ...],
+    folder: Path | None,
+    facts: Facts,
+    held: Iterable[bytes] = (),
+) -> Iterator[_Shown]:
+    """What each record of a trace withholds, by the addenda that are given.
+
+    Raises VerificationError if one is of none of the records.
+    """
+    names = {index: named_digests(record) for index, record in found.records.items()}
+    digests = {digest for named in names.values() for digest in named.values()}
+    given = {sha256(one).hexdigest(): one for one in (*held, *read_addenda(paths, folder, digests))}
+    if strange := given.keys() - digests:
+        raise VerificationError(f"not verified: no record of the trace names {min(strange)}")
+    for index, record in found.records.items():
+        own = [given[one] for one in names[index].values() if one in given]
+        try:
+            disclosed = disclosed_by(record, own)
+        except FormatError as error:
+            raise VerificationError(f"not verified: {error}") from None
+        withholding = withholding_of(record, disclosed, facts)
+        if withholding is not None:
+            yield _Shown(index, withholding, own)
+
+
+def _show(shown: Iterable[_Shown], *, err: bool) -> None:
+    for one in shown:
+        click.echo(f"Entry {one.index} withholds members:", err=err)
+        show_withholding(one.withholding, err=err)
+
+
+def _bundle(reader: "IndexReader", found: Trace, shown: Iterable[_Shown]) -> Bundle:
+    """The bundle of a trace, with all nodes computed from the replica's own leaves.
+
+    It has the erasures of what the records withhold.
+    """
     checkpoint = reader.state().checkpoint
     if checkpoint is None or not found.records:
         raise InputError("nothing is known of this run, so there is nothing to prove")
     size = checkpoint.checkpoint.size
-    entries = dict(reader.leaves([*found.records, *found.manifests]))
+    erasures = {index for one in shown for _, index in one.withholding.erased}
+    entries = dict(reader.leaves(sorted({*found.records, *found.manifests, *erasures})))
     hashes = nodes_of(reader, plan_multiproof(entries, size), size)
-    return build_bundle(found.execution, checkpoint, entries, hashes)
+    addenda = [addendum for one in shown for addendum in one.addenda]
+    return build_bundle(found.execution, checkpoint, entries, hashes, addenda)
 
 
 def _prove(bundle: Bundle, policy: "Policy") -> None:

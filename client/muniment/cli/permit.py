@@ -19,17 +19,18 @@ from muniment.cli.common import (
     say_time,
     tolerance_option,
 )
+from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_facts
-from muniment.errors import FormatError, InputError
-from muniment.lineage.escape import terminal
+from muniment.errors import FormatError, InputError, VerificationError
 from muniment.local.atomicfile import read_bounded
 from muniment.permit import (
     CODES,
     MAX_PERMIT_SIZE,
+    Permit,
     Trust,
     Verdict,
-    Withholding,
+    parse_permit,
     verify_permit_bytes,
 )
 from muniment.permit.contextfile import MAX_CONTEXT_SIZE, parse_context
@@ -71,6 +72,7 @@ def permit() -> None:
     metavar="VKEY|FILE",
     help="An authority whose signature the decision needs. Repeatable.",
 )
+@addendum_options
 @gateways_option
 @tolerance_option
 @leeway_option
@@ -95,6 +97,8 @@ def verify(
     context_path: Path,
     replica_path: Path | None,
     authorities: tuple[str, ...],
+    addendum_paths: tuple[Path, ...],
+    addenda_folder: Path | None,
     gateways: tuple[str, ...],
     max_age: int,
     tolerance: int,
@@ -116,7 +120,9 @@ def verify(
     """
     if (replica_path is None) != without_facts:
         raise click.UsageError("give either --replica or --without-facts")
-    data = read_bounded(permit_path, "permit", most=MAX_PERMIT_SIZE)
+    data = _with_addenda(
+        read_bounded(permit_path, "permit", most=MAX_PERMIT_SIZE), addendum_paths, addenda_folder
+    )
     named = read_vkeys("--gateway", gateways) if gateways else None
     policy = read_policy(policy_path)
     with open_facts(replica_path, policy) as facts:
@@ -150,6 +156,22 @@ def verify(
     ctx.exit(CLEAN if verdict.permitted else UNVERIFIED)
 
 
+def _with_addenda(data: bytes, paths: tuple[Path, ...], folder: Path | None) -> bytes:
+    """The permit with further addenda of its record; what is no permit stays as it is."""
+    if not paths and folder is None:
+        return data
+    try:
+        permit = parse_permit(data)
+    except FormatError:
+        return data
+    named = {} if permit.decision is None else permit.decision.addenda or {}
+    given = read_addenda(paths, folder, named.values())
+    try:
+        return Permit(permit.proof, addenda=(*permit.addenda, *given)).encode()
+    except FormatError as error:
+        raise VerificationError(f"not verified: {error}") from None
+
+
 def _print(verdict: Verdict) -> None:
     if verdict.index is not None:
         click.echo(f"The decision is leaf {verdict.index} of a tree that the quorum cosigned.")
@@ -161,19 +183,10 @@ def _print(verdict: Verdict) -> None:
     if verdict.ahead:
         click.echo(f"Warning: {say_ahead(verdict.ahead)}.")
     if verdict.withholding is not None:
-        _print_withholding(verdict.withholding)
+        show_withholding(verdict.withholding)
     for code in CODES:
         found = [finding for finding in verdict.findings if finding.code == code]
         click.echo(f"  {'FAIL' if found else 'ok  '}  {code}")
         for finding in found:
             click.echo(f"          {finding.sentence}")
     click.echo("PERMITTED." if verdict.permitted else f"DENIED: {', '.join(verdict.codes)}.")
-
-
-def _print_withholding(found: Withholding) -> None:
-    for pointer in found.disclosed:
-        click.echo(f"  disclosed  {terminal(pointer)}")
-    for pointer in found.withheld:
-        click.echo(f"  withheld   {terminal(pointer)}")
-    for pointer, index in found.erased:
-        click.echo(f"  erased     {terminal(pointer)} (by leaf {index})")

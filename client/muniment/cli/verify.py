@@ -9,9 +9,15 @@ from typing import Any, Final
 import click
 
 from muniment.cli.common import FILE, json_option, policy_option, read_policy, say_time
+from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
+from muniment.cli.facts import open_facts
 from muniment.errors import FormatError, VerificationError
+from muniment.lineage.facts import Facts
+from muniment.lineage.withholding import Withholding, disclosed_by, withholding_of
 from muniment.local.atomicfile import read_bounded
+from muniment.records.addenda import named_digests
 from muniment.records.canonical import canonicalize
+from muniment.records.codec import parse_record
 from muniment.tlog.policy import Policy, show
 from muniment.tlog.tlogproof import (
     MAX_TLOG_PROOF_SIZE,
@@ -30,11 +36,30 @@ _BOM: Final = b"\xef\xbb\xbf"
 @click.argument("proof_path", metavar="FILE.tlog-proof", type=FILE)
 @click.option("--entry", type=FILE, required=True, metavar="FILE", help="The leaf, byte for byte.")
 @policy_option
+@addendum_options
+@click.option(
+    "--replica",
+    "replica_path",
+    type=FILE,
+    metavar="FILE",
+    help="The verified replica (muniment follow) that says which withheld members were erased.",
+)
 @json_option
-def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -> None:
+def verify(
+    proof_path: Path,
+    entry: Path,
+    policy_path: Path,
+    addendum_paths: tuple[Path, ...],
+    addenda_folder: Path | None,
+    replica_path: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     """Verify a proof offline: the log's signature, the quorum, the entry's path to the root.
 
-    Nothing is fetched: the proof, the entry and the policy are all it takes.
+    Nothing is fetched: the proof, the entry and the policy are all it takes. Addenda of a record
+    that withholds members are checked against it, and shown is what is disclosed, withheld and, by
+    a replica, erased.
     """
     policy = read_policy(policy_path)
     data = read_bounded(entry, "entry", most=MAX_SPELLING)
@@ -50,6 +75,8 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
                 "or the proof were changed"
             )
             raise VerificationError(f"the checkpoint is genuine, but {reason}") from None
+        with open_facts(replica_path, policy) as facts:
+            withholding = _withholding(data, addendum_paths, addenda_folder, facts)
     except (FormatError, VerificationError) as error:
         if as_json:
             click.echo(json.dumps({"verified": False, "reason": str(error)}))
@@ -64,12 +91,16 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
             "log_keys": [str(vkey) for vkey in cosigned.log_keys],
             "witnesses": witnesses,
         }
+        if withholding is not None:
+            result["addenda"] = withholding.members()
         click.echo(json.dumps(result))
         return
     click.echo(
         f"Verified: these {len(data)} bytes are entry {proof.index} of the log {cosigned.origin}."
     )
     click.echo(f"The log signed the tree of {cosigned.size} entries that contains it.")
+    if withholding is not None:
+        show_withholding(withholding)
     if not witnesses:
         click.echo("No witness is required by the policy: the log alone vouches for that tree.")
         return
@@ -78,6 +109,23 @@ def verify(proof_path: Path, entry: Path, policy_path: Path, *, as_json: bool) -
     for name, time in cosigned.cosigners:
         when = say_time(time) if time else "states no time"
         click.echo(f"  {show(name)}  {when}{'  (in the future)' if (name, time) in ahead else ''}")
+
+
+def _withholding(
+    data: bytes, paths: tuple[Path, ...], folder: Path | None, facts: Facts | None
+) -> Withholding | None:
+    """What a verified leaf withholds, by the addenda that are given; None if nothing.
+
+    Raises VerificationError or FormatError if an addendum is not one of the leaf's.
+    """
+    try:
+        record = parse_record(data)
+    except FormatError:
+        if paths:
+            raise VerificationError("the leaf is no record, and so names no addendum") from None
+        return None
+    given = read_addenda(paths, folder, named_digests(record).values())
+    return withholding_of(record, disclosed_by(record, given), facts)
 
 
 def _other_spelling(proof: TlogProof, data: bytes, policy: Policy) -> str | None:

@@ -9,24 +9,30 @@ nodes once::
     <leaf index> <the leaf: a record>              by index
     nodes <number>
     <level> <index> <hash, base64>                 by level, then index
+    addenda <number>                               only when there are some
+    <an addendum, base64>                          by digest
     <empty line>
     <the checkpoint, a signed note>
 
 Manifests are among the leaves where a revocation of a key matters: they tell which key signed the
 records before them. They count as records.
 
+Addenda disclose what the records withhold; each is named by at least one of them.
+
 Nothing in a file is trusted: the root is computed from the records and the nodes, and the
 checkpoint must meet the reader's own policy. A bundle proves that its records are in the log. It
 cannot prove that the log holds no others, a revocation say: for that, ask a replica.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import pairwise
 from typing import Any, Final
 
 from muniment.lineage.facts import MemoryFacts, head_of
 from muniment.lineage.multiproof import plan_multiproof, root_from_multiproof
+from muniment.records.addenda import MAX_ADDENDUM, named_digests, read_addendum
 from muniment.records.codec import parse_record
 from muniment.records.kinds import Record
 from muniment.records.manifest import MANIFEST
@@ -68,6 +74,8 @@ _EXECUTION: Final = "execution "
 class Bundle:
     """A lineage bundle, unverified: entries by leaf index, 1 to MAX_RECORDS, and nodes by node.
 
+    The addenda stand by ascending digest, each once.
+
     `execution` is the run that it is about; only a hint on what to trace. Raises FormatError if a
     member cannot stand in a bundle.
     """
@@ -76,6 +84,7 @@ class Bundle:
     checkpoint: SignedCheckpoint
     entries: tuple[tuple[int, bytes], ...] = field(repr=False)
     nodes: tuple[tuple[Node, bytes], ...] = field(repr=False)
+    addenda: tuple[bytes, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         run = self.execution
@@ -93,6 +102,10 @@ class Bundle:
             raise FormatError("lineage bundle: a node is in no tree")
         if any(len(value) != HASH_SIZE for _, value in self.nodes):
             raise FormatError(f"lineage bundle: a hash is not {HASH_SIZE} bytes")
+        if not _ascends([*map(_digest, self.addenda)]):
+            raise FormatError("lineage bundle: addenda are not in the order of their digests")
+        if any(not 1 <= len(one) <= MAX_ADDENDUM for one in self.addenda):
+            raise FormatError(f"lineage bundle: an addendum of none or over {MAX_ADDENDUM} bytes")
 
     def encode(self) -> bytes:
         """The bytes of the file; `parse_bundle` gives back an equal value.
@@ -106,6 +119,9 @@ class Bundle:
             f"{node.level} {node.index} {format_base64(value)}\n".encode()
             for node, value in self.nodes
         ]
+        if self.addenda:
+            parts.append(b"addenda %d\n" % len(self.addenda))
+            parts += [f"{format_base64(one)}\n".encode() for one in self.addenda]
         data = b"".join((*parts, b"\n", self.checkpoint.encode()))
         if len(data) > MAX_BUNDLE_SIZE:
             raise FormatError(f"lineage bundle: more than {MAX_BUNDLE_SIZE} bytes")
@@ -117,13 +133,15 @@ class VerifiedBundle:
     """What a verified bundle says; only `verify_bundle` makes one.
 
     No signature covers `execution`: it is a hint. The facts are of the records by leaf index that
-    the bundle holds, not of all that the log does.
+    the bundle holds, not of all that the log does. Each of the addenda, by digest, is one that a
+    record names.
     """
 
     execution: str
     cosigned: CosignedCheckpoint
     records: Mapping[int, Record] = field(repr=False)
     facts: MemoryFacts = field(repr=False)
+    addenda: Mapping[str, bytes] = field(default_factory=dict[str, bytes], repr=False)
 
 
 def build_bundle(
@@ -131,6 +149,7 @@ def build_bundle(
     checkpoint: SignedCheckpoint,
     entries: Mapping[int, bytes],
     hashes: Mapping[Node, bytes],
+    addenda: Iterable[bytes] = (),
 ) -> Bundle:
     """Puts a bundle together; nothing is verified here.
 
@@ -140,6 +159,7 @@ def build_bundle(
         entries: The records' exact bytes by leaf index.
         hashes: At least the nodes that `multiproof.plan_multiproof` names for these leaves and the
             checkpoint's size, as of `proofs.nodes_from_tiles`.
+        addenda: What discloses members that the records withhold, in any order.
 
     Raises:
         FormatError: If there are no records or too many.
@@ -152,6 +172,7 @@ def build_bundle(
         checkpoint,
         tuple(sorted(entries.items())),
         tuple((node, hashes[node]) for node in plan),
+        tuple(sorted(set(addenda), key=_digest)),
     )
 
 
@@ -194,10 +215,18 @@ def parse_bundle(data: bytes) -> Bundle:
             raise reader.error("no node")
         node = Node(reader.number(parts[0], _MAX_LEVEL), reader.number(parts[1], MAX_SIZE))
         nodes.append((node, parse_hash(parts[2], reader.what)))
+    addenda: list[bytes] = []
+    if reader.at != len(lines) and lines[reader.at].startswith("addenda "):
+        number = reader.count("addenda", len(lines))
+        addenda += [parse_base64(reader.next(), reader.what) for _ in range(number)]
+        if not addenda:
+            raise reader.error("no addenda")
     if reader.at != len(lines):
         raise FormatError(f"lineage bundle: line {reader.at + 1}: expected an empty line")
     checkpoint = parse_signed_checkpoint(data[cut + 2 :])
-    return Bundle(execution[len(_EXECUTION) :], checkpoint, tuple(entries), tuple(nodes))
+    return Bundle(
+        execution[len(_EXECUTION) :], checkpoint, tuple(entries), tuple(nodes), tuple(addenda)
+    )
 
 
 def verify_bundle(bundle: Bundle, policy: Policy) -> VerifiedBundle:
@@ -205,8 +234,8 @@ def verify_bundle(bundle: Bundle, policy: Policy) -> VerifiedBundle:
 
     Raises:
         VerificationError: If the policy does not accept the checkpoint, or the records are not in
-            its tree.
-        FormatError: If an entry is no valid record.
+            its tree; or if no record names an addendum.
+        FormatError: If an entry is no valid record, or an addendum has not the form of one.
     """
     cosigned = policy.verify(bundle.checkpoint)
     leaves = {index: leaf_hash(entry) for index, entry in bundle.entries}
@@ -221,7 +250,24 @@ def verify_bundle(bundle: Bundle, policy: Policy) -> VerifiedBundle:
         if not entry.startswith(MANIFEST)
     }
     facts = MemoryFacts(head_of(cosigned), records.items(), manifests)
-    return VerifiedBundle(bundle.execution, cosigned, records, facts)
+    addenda = _check_addenda(bundle, records.values())
+    return VerifiedBundle(bundle.execution, cosigned, records, facts, addenda)
+
+
+def _check_addenda(bundle: Bundle, records: Iterable[Record]) -> dict[str, bytes]:
+    if not bundle.addenda:
+        return {}
+    named = {digest for record in records for digest in named_digests(record).values()}
+    found: dict[str, bytes] = {}
+    for number, data in enumerate(bundle.addenda):
+        digest = _digest(data)
+        if digest not in named:
+            raise VerificationError(
+                f"lineage bundle: addendum {number}: no record of it names {digest}"
+            )
+        read_addendum(data, f"lineage bundle: addendum {number}")
+        found[digest] = data
+    return found
 
 
 class _Lines:
@@ -257,6 +303,10 @@ class _Lines:
 def _spelled(leaf: bytes) -> bytes:
     """How a leaf stands in its line: a manifest has lines of its own, so it becomes base64."""
     return f"={format_base64(leaf)}".encode() if leaf.startswith(MANIFEST) else leaf
+
+
+def _digest(addendum: bytes) -> str:
+    return sha256(addendum).hexdigest()
 
 
 def _ascends(values: Sequence[Any]) -> bool:

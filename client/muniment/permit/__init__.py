@@ -5,6 +5,7 @@ trusts; `verify` the checks, which live in `statement`, `signatures` and `knowle
 comes out.
 """
 
+from muniment.lineage.withholding import Withholding
 from muniment.permit.context import (
     CLOCK_SKEW,
     MAX_FACTS_AGE,
@@ -14,7 +15,7 @@ from muniment.permit.context import (
     Trust,
 )
 from muniment.permit.permitfile import EXTENSION, MAX_PERMIT_SIZE, Permit, parse_permit
-from muniment.permit.verdict import CODES, Finding, Verdict, Withholding
+from muniment.permit.verdict import CODES, Finding, Verdict
 from muniment.permit.verify import verify_permit, verify_permit_bytes
 
 __all__ = [

@@ -4,7 +4,6 @@ They rest on facts that the runtime holds itself. Facts that cannot be read, are
 not hold the very decision that the permit shows, are as good as none.
 """
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Final
@@ -16,9 +15,10 @@ from muniment.lineage.model import REVOKED, BreakKind, Trace
 from muniment.lineage.reader import Reader
 from muniment.lineage.revoked import revocations_of
 from muniment.lineage.trace import trace
+from muniment.lineage.withholding import Withholding, withholding_of
 from muniment.permit.context import CLOCK_SKEW, MAX_LINEAGE, Context, Trust
 from muniment.permit.permitfile import Permit
-from muniment.permit.verdict import Finding, Withholding
+from muniment.permit.verdict import Finding
 from muniment.records.kinds import Decision, Edge
 from muniment.tlog.encoding import MunimentError
 
@@ -53,27 +53,16 @@ def check_knowledge(
     return head, findings
 
 
-def withholding_of(permit: Permit, facts: Facts | None) -> Withholding | None:
-    """What the decision withholds, and what of that the facts say to be erased; None if nothing."""
-    named = (permit.decision.addenda if permit.decision is not None else None) or {}
-    if not named:
-        return None
-    hidden = permit.withheld
-    erased: dict[str, int] = {}
-    if facts is not None and hidden:
-        # Facts that cannot be read are a finding of their own; what is erased decides nothing.
-        with contextlib.suppress(MunimentError):
-            pages = facts.erasures([named[pointer] for pointer in hidden], limit=1)
-            erased = {
-                pointer: page.entries[0].index
-                for pointer, page in zip(hidden, pages, strict=True)
-                if page.entries
-            }
-    return Withholding(
-        tuple(permit.disclosed),
-        tuple([pointer for pointer in hidden if pointer not in erased]),
-        tuple(erased.items()),
-    )
+def withholding(permit: Permit, facts: Facts | None) -> Withholding | None:
+    """What the record withholds, and what of that the facts say to be erased; None if nothing.
+
+    Facts that cannot be read are a finding of their own; what is erased decides nothing.
+    """
+    disclosed = permit.disclosed
+    try:
+        return withholding_of(permit.record, disclosed, facts)
+    except MunimentError:
+        return withholding_of(permit.record, disclosed, None)
 
 
 def _check_head(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self, get_args
 
 from muniment.lineage.facts import FactsHead
+from muniment.lineage.withholding import Withholding
 from muniment.records.members import DenialCode
 from muniment.tlog.policy import show
 
@@ -30,16 +31,6 @@ class Finding(NamedTuple):
     def sentence(self) -> str:
         """The finding as a sentence."""
         return f"{self.check}: expected {self.expected}, found {self.found}."
-
-
-class Withholding(NamedTuple):
-    """Of which members a decision has only a digest; each pointer is in one of the three."""
-
-    disclosed: tuple[str, ...]
-    """What the permit discloses."""
-    withheld: tuple[str, ...]
-    erased: tuple[tuple[str, int], ...]
-    """What it does not disclose and a record says to be erased: with that record's leaf index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +81,7 @@ class Verdict:
         found = self.withholding
         shown: dict[str, Any] = {}
         if found is not None:
-            shown["addenda"] = {
-                "disclosed": list(found.disclosed),
-                "withheld": list(found.withheld),
-                "erased": dict(found.erased),
-            }
+            shown["addenda"] = found.members()
         return {
             "permitted": self.permitted,
             "codes": list(self.codes),

@@ -14,7 +14,7 @@ All of them always run. What cannot be verified is denied.
 from muniment.lineage.escape import terminal
 from muniment.permit.arguments import check_arguments
 from muniment.permit.context import Context, Trust
-from muniment.permit.knowledge import check_knowledge, withholding_of
+from muniment.permit.knowledge import check_knowledge, withholding
 from muniment.permit.permitfile import Permit, parse_permit
 from muniment.permit.signatures import (
     check_authorities,
@@ -71,7 +71,7 @@ def verify_permit(permit: Permit, context: Context, trust: Trust) -> Verdict:
         index=permit.index,
         head=head,
         ahead=cosigned.ahead(context.now),
-        withholding=withholding_of(permit, context.facts if head is not None else None),
+        withholding=withholding(permit, context.facts if head is not None else None),
     )
 
 
