@@ -9,76 +9,67 @@ Durability and ownership, in the order they are established:
    synced. Only this connection writes and checkpoints. Readers are query-only, never checkpoint
    and close before the writer: SQLite 3.7.0 to 3.51.2 can corrupt the WAL when two connections
    write or checkpoint.
-3. A database that is not there, or has no bytes, is not a new one: whoever opens it says whether
-   one is expected. A new one gets its name when it is complete, so that a file without content is
-   never ours: something took its content away.
-4. When a commit fails nobody knows what is on disk, so the writer is broken from then on
+3. When a commit fails nobody knows what is on disk, so the writer is broken from then on
    (`FatalDatabaseError`): the process must end, and learn the truth from the file on restart.
 """
 
 import asyncio
-import errno
 import fcntl
 import os
 import sqlite3
-import stat
-import tempfile
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 
-from muniment.local.regularfile import NOT_REGULAR
+from muniment.local.sqliteerrors import (
+    UNREADABLE,
+    AbsentDatabaseError,
+    DatabaseError,
+    FatalDatabaseError,
+    UnwritableError,
+    is_fatal,
+    is_unwritable,
+    not_usable,
+    passing,
+)
+from muniment.local.sqliteopen import (
+    CACHE_KIBIBYTES,
+    READER_KIBIBYTES,
+    Expected,
+    Fill,
+    check_content,
+    check_writable,
+    connect,
+    is_there,
+    make,
+    open_reader,
+    set_up,
+    sync_folder,
+)
 from muniment.local.workthread import WorkThread
-from muniment.tlog.encoding import MunimentError
 
-BUSY_MILLISECONDS: Final = 2_000
-"""How long to wait for a lock that only a foreign tool on the file can hold (a backup, say)."""
+__all__ = [
+    "CACHE_KIBIBYTES",
+    "READER_KIBIBYTES",
+    "UNREADABLE",
+    "AbsentDatabaseError",
+    "DatabaseError",
+    "Expected",
+    "FatalDatabaseError",
+    "Fill",
+    "UnwritableError",
+    "Writer",
+    "is_fatal",
+    "is_unwritable",
+    "log_pages",
+    "not_usable",
+    "open_reader",
+]
+"""All that a store needs of a file, in one place."""
 
 PAGE_BYTES: Final = 4096 + 24
 """A page in the write-ahead log: SQLite's default size, and the header of its frame."""
-
-CACHE_KIBIBYTES: Final = 16 * 1024
-"""Page cache of a connection that writes, or looks things up by keys all over a file, in KiB."""
-
-READER_KIBIBYTES: Final = 2 * 1024
-"""Page cache of other connections: what they read is large, and is not asked for again soon."""
-
-_FATAL_CODES: Final = frozenset(
-    {
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_NOMEM,
-    }
-)
-
-_FULL: Final = "the file system is full"
-
-_PASSING_ERRORS: Final = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: "the disk quota is full",
-    errno.EROFS: "the file system is read-only",
-}
-
-_PASSING_CODES: Final = {
-    sqlite3.SQLITE_FULL: _FULL,
-    sqlite3.SQLITE_BUSY: "another program keeps it locked",
-}
-
-_DOUBTFUL_CODES: Final = frozenset(
-    {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
-)
-"""What SQLite says of a full or read-only file system as well as of a broken disk."""
-
-_PROBE_BYTES: Final = 1 << 20
-"""What a file system must take to count as writable: about the largest write of one commit."""
-
-_CAUSES: Final = 8
-"""Errors that are looked at, from the last to what caused it."""
 
 LEAST_PAGES: Final = 256
 """Pages of the write-ahead log where there is little room: 1 MiB."""
@@ -86,43 +77,7 @@ LEAST_PAGES: Final = 256
 _SHARE: Final = 4
 """The log may take so large a part of the room that there is: a checkpoint needs as much again."""
 
-UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
-"""What reading a damaged file raises: the module cannot decode an error message of SQLite that
-quotes damaged text."""
-
-Expected = Literal["old", "new", "either"]
-"""Which database is opened: one that is there, one that is made now, or whichever it is."""
-
-Fill = Callable[[sqlite3.Connection], object]
-
 _T = TypeVar("_T")
-
-
-class DatabaseError(MunimentError):
-    """A database that cannot be opened or does not fit the program; one line, names the file."""
-
-
-class AbsentDatabaseError(DatabaseError):
-    """There is no database where one was expected, or one without any content."""
-
-
-class FatalDatabaseError(MunimentError):
-    """The state on disk is unknown (I/O error, full disk, failed commit): the process must end."""
-
-
-class UnwritableError(FatalDatabaseError, DatabaseError):
-    """Nothing can be written now, which may pass: no space, read-only, or locked by others."""
-
-
-def is_unwritable(error: BaseException | None) -> bool:
-    """Whether what stopped a service is that nothing can be written now: it may start again."""
-    for _ in range(_CAUSES):
-        if isinstance(error, UnwritableError):
-            return True
-        if isinstance(error, OSError) and error.errno in _PASSING_ERRORS:
-            return True
-        error = None if error is None else error.__cause__
-    return False
 
 
 class _Owner:
@@ -230,19 +185,19 @@ class Writer:
         fill: Fill,
     ) -> "Writer":
         if expected == "old":
-            _is_there(path, expected)  # before the lock's file is made in an unmounted folder
+            is_there(path, expected)  # before the lock's file is made in an unmounted folder
         owner = _Owner(path)
         try:
-            found = _is_there(path, expected)
+            found = is_there(path, expected)
             if not found:
-                _make(path, migrations, application, fill)
-            _may_be_written(path)
-            connection = _connect(path)
+                make(path, migrations, application, fill)
+            check_writable(path)
+            connection = connect(path)
             try:
                 if found:
-                    _has_content(connection, path)
-                _set_up(connection, path, migrations, application)
-                _sync_folder(path)
+                    check_content(connection, path)
+                set_up(connection, path, migrations, application)
+                sync_folder(path)
             except BaseException:
                 connection.close()
                 raise
@@ -362,7 +317,7 @@ class Writer:
             self._break(error)
 
     def _break(self, error: BaseException) -> FatalDatabaseError:
-        reason = _passing(self.path, error)
+        reason = passing(self.path, error)
         if reason is None:
             self._broken = FatalDatabaseError(f"{self.path}: {error}")
         else:
@@ -381,40 +336,6 @@ class Writer:
             self._owner.release()
 
 
-def open_reader(
-    path: Path, *, cache: int = READER_KIBIBYTES, is_still: bool = False
-) -> sqlite3.Connection:
-    """Opens one query-only connection that never checkpoints; close it before the writer.
-
-    It may move between threads, but only one may use it at a time. Of a database that `is_still`,
-    which does not change while it is open, nothing is written beside it, and a write-ahead log is
-    not looked at. `cache` is in KiB.
-
-    Raises:
-        AbsentDatabaseError: If there is none, or an empty one.
-        DatabaseError: If it cannot be opened.
-    """
-    _is_there(path, "old")
-    try:
-        connection = _connect(path, cache, is_still=is_still)
-        try:
-            _has_content(connection, path)
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-            connection.execute("PRAGMA query_only=1")
-        except BaseException:
-            connection.close()
-            raise
-    except UNREADABLE as error:
-        raise not_usable(path, error) from error
-    return connection
-
-
-def is_fatal(error: sqlite3.Error) -> bool:
-    """Whether an error of SQLite casts doubt on the disk, rather than on the statement."""
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return code is not None and (code & 0xFF) in _FATAL_CODES
-
-
 def log_pages(path: Path, most: int) -> int:
     """How many pages the write-ahead log of a database may have until a checkpoint.
 
@@ -422,176 +343,10 @@ def log_pages(path: Path, most: int) -> int:
     DatabaseError if the file system cannot be asked.
     """
     try:
-        told = os.statvfs(path.parent)
+        system = os.statvfs(path.parent)
         wal = path.with_name(path.name + "-wal")
         own = wal.stat().st_size if wal.exists() else 0
     except OSError as error:
         raise DatabaseError(f"{path}: {error.strerror}") from error
-    room = told.f_bavail * told.f_frsize + own
+    room = system.f_bavail * system.f_frsize + own
     return max(min(most, LEAST_PAGES), min(most, room // _SHARE // PAGE_BYTES))
-
-
-def not_usable(path: Path, error: BaseException) -> DatabaseError:
-    """What to raise when a database cannot be opened or made; says when that may pass."""
-    reason = _passing(path, error)
-    text = getattr(error, "strerror", None) or error
-    return (
-        DatabaseError(f"{path}: {text}")
-        if reason is None
-        else UnwritableError(f"{path}: {reason}: {text}")
-    )
-
-
-def _passing(path: Path, error: BaseException) -> str | None:
-    """Why a file cannot be written now, when that may pass by itself; None for all other errors."""
-    if isinstance(error, OSError):
-        return _PASSING_ERRORS.get(error.errno or 0)
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code not in _DOUBTFUL_CODES:
-        return _PASSING_CODES.get(code)
-    try:
-        # The file system itself knows best: it may have quotas, and be read-only since an error.
-        with tempfile.TemporaryFile(dir=path.parent) as probe:
-            probe.write(bytes(_PROBE_BYTES))
-            probe.flush()
-            os.fsync(probe.fileno())
-    except OSError as told:
-        return _PASSING_ERRORS.get(told.errno or 0)
-    return None
-
-
-def _connect(
-    path: Path, cache: int = CACHE_KIBIBYTES, *, is_still: bool = False
-) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro&immutable=1" if is_still else path,
-        uri=is_still,
-        timeout=BUSY_MILLISECONDS / 1000,
-        isolation_level=None,  # transactions are spelled out; the module must not begin any
-        check_same_thread=False,  # each connection has one user at a time, see the callers
-    )
-    connection.execute("PRAGMA foreign_keys=1")
-    connection.execute("PRAGMA trusted_schema=0")
-    connection.execute(f"PRAGMA cache_size=-{cache}")
-    return connection
-
-
-def _sync_folder(path: Path) -> None:
-    """Makes the names of the database and of its WAL durable; both exist by now.
-
-    SQLite syncs the folder too, but takes no notice when that fails: the WAL could be gone after a
-    power cut, with all that was acknowledged from it.
-    """
-    try:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise not_usable(path.parent, error) from error
-
-
-def _is_there(path: Path, expected: Expected) -> bool:
-    """Whether a database is there to be opened; False when a new one is to be made.
-
-    Raises `AbsentDatabaseError` if one was expected, or a file is there that has no content, and
-    `DatabaseError` if none was expected.
-    """
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        size = -1
-    except OSError as error:
-        raise DatabaseError(f"{path}: {error.strerror}") from error
-    else:
-        if not stat.S_ISREG(found.st_mode):
-            raise DatabaseError(f"{path}: {NOT_REGULAR}")
-        size = found.st_size
-    wal = path.with_name(path.name + "-wal")
-    if size <= 0 and wal.exists() and wal.stat().st_size:
-        # SQLite would delete it, and with it perhaps all that there is of a database.
-        what = "no such file" if size else "empty (0 bytes)"
-        raise AbsentDatabaseError(f"{path}: {what}, but its {wal.name} is there")
-    if size > 0:
-        if expected == "new":
-            raise DatabaseError(f"{path}: exists already")
-        return True
-    if expected == "old" or (expected == "either" and size == 0):
-        raise AbsentDatabaseError(
-            f"{path}: " + ("no such database" if size else "empty (0 bytes), not a database")
-        )
-    return False
-
-
-def _may_be_written(path: Path) -> None:
-    """Raises DatabaseError about a database that this user may not write.
-
-    SQLite opens it all the same, and refuses the first commit that changes anything.
-    """
-    for end in ("", "-wal", "-shm"):
-        file = path.with_name(path.name + end)
-        if file.exists() and not os.access(file, os.R_OK | os.W_OK):
-            raise DatabaseError(f"{file}: this user may not read and write it: see its owner")
-
-
-def _has_content(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises AbsentDatabaseError about a file that is a database with nothing in it."""
-    (objects,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    if not objects and not application:
-        raise AbsentDatabaseError(f"{path}: a database without any content")
-
-
-def _make(path: Path, migrations: Sequence[str], application: int, fill: Fill) -> None:
-    """Makes a database under another name, and gives it its own when it is complete."""
-    draft = path.with_name(f".{path.name}.new")
-    files = [draft.with_name(draft.name + end) for end in ("", "-wal", "-shm")]
-    for file in files:
-        file.unlink(missing_ok=True)  # of a process that was killed; the lock is ours
-    try:
-        connection = _connect(draft)
-        try:
-            _set_up(connection, draft, migrations, application)
-            connection.execute("BEGIN IMMEDIATE")
-            fill(connection)
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
-        draft.replace(path)
-    except OSError as error:
-        raise not_usable(path, error) from error
-    finally:
-        for file in files:
-            file.unlink(missing_ok=True)
-
-
-def _set_up(
-    connection: sqlite3.Connection, path: Path, migrations: Sequence[str], application: int
-) -> None:
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    (found,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if found != application and (tables or found or version):
-        raise DatabaseError(f"{path}: the database of another program")
-    if version > len(migrations):
-        raise DatabaseError(
-            f"{path}: schema version {version} is newer than this program's {len(migrations)}"
-        )
-    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
-    if mode != "wal":
-        raise DatabaseError(f"{path}: the file system does not allow WAL (journal mode {mode})")
-    connection.execute("PRAGMA synchronous=FULL")
-    for number, script in enumerate(migrations[version:], version + 1):
-        try:
-            # One script, because executescript would commit a transaction begun before it.
-            connection.executescript(
-                f"BEGIN IMMEDIATE;\n{script};\nPRAGMA application_id={application};\n"
-                f"PRAGMA user_version={number};\nCOMMIT;"
-            )
-        except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if _passing(path, error) is not None:
-                raise
-            raise DatabaseError(f"{path}: migration {number}: {error}") from error
