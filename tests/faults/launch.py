@@ -21,7 +21,7 @@ def main(pages: int, clock_off: int, module: str, arguments: list[str]) -> None:
         seconds, nanoseconds = time.time, time.time_ns
         time.time = lambda: seconds() + clock_off
         time.time_ns = lambda: nanoseconds() + clock_off * 1_000_000_000
-    set_up = database._set_up
+    set_up = database.set_up
 
     def smaller(
         connection: sqlite3.Connection, path: Path, migrations: Sequence[str], application: int
@@ -29,7 +29,7 @@ def main(pages: int, clock_off: int, module: str, arguments: list[str]) -> None:
         set_up(connection, path, migrations, application)
         connection.execute(f"PRAGMA wal_autocheckpoint={pages}")
 
-    database._set_up = smaller
+    database.set_up = smaller
     if module == "muniment_log.cli":
         store: Any = importlib.import_module("muniment_log.storage.sqlite")
         store.WAL_PAGES = pages
