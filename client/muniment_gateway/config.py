@@ -18,6 +18,7 @@
 | `url` | optional: the URL at which PEPs reach the gateway, for its metadata |
 | `[[authority]]` | a policy engine, see `AuthorityEntry` |
 | `[[client]] name, token_file` | optional: who may ask; with any, a bearer token is needed |
+| `[opa]` | optional: an OPA that the gateway stands in front of, see `OpaTable` |
 | `[permit]` | optional: what a permit is good for, see `PermitTable` |
 | `[tls]`, `[outgoing]` | optional: serve https; how others are connected to |
 | `admin` | optional: the Unix socket for administration |
@@ -140,6 +141,34 @@ class PermitTable(Config, frozen=True):
     governance: dict[ShortName, Label] | None = None
 
 
+class OpaRule(Config, frozen=True):
+    """One `[[opa.rule]]` table: where a rule's result has its boolean.
+
+    Attributes:
+        path: The rule, as below `/v1/data/`: `authz/allow`.
+        decision: JSON pointer from its result to the boolean; empty for the result itself.
+    """
+
+    path: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.~%/-]{1,120}\Z")]
+    decision: str = ""
+
+
+class OpaTable(Config, frozen=True):
+    """The `[opa]` table: the gateway in front of an OPA.
+
+    Attributes:
+        url: The OPA's base URL; with it, `POST /v1/data/{path}` of the rules is served.
+        token_file: File with a bearer token for it.
+        deadline_seconds: How long it may take.
+        rule: The rules that are known. No other one is served, and nothing is guessed of it.
+    """
+
+    url: str | None = None
+    token_file: Path | None = None
+    deadline_seconds: Seconds = 1.0
+    rule: tuple[OpaRule, ...] = ()
+
+
 class HttpLimits(Limits, frozen=True):
     """The `[limits]` table; bodies are smaller than the log's."""
 
@@ -162,6 +191,7 @@ class GatewayFile(ServiceFile, frozen=True, kw_only=True):
     url: str | None = None
     authority: tuple[AuthorityEntry, ...] = ()
     client: tuple[ClientEntry, ...] = ()
+    opa: OpaTable = OpaTable()
     permit: PermitTable = PermitTable()
     limits: HttpLimits = HttpLimits()
 
@@ -180,7 +210,8 @@ class Authority:
 class GatewayConfig:
     """A configuration that was checked, with what its files hold.
 
-    Clients are by token. `origin` is that of the policy's log.
+    Clients are by token. `origin` is that of the policy's log. `opa` is an authority for each rule
+    of the OPA that the gateway stands in front of.
     """
 
     path: Path
@@ -192,6 +223,7 @@ class GatewayConfig:
     quorum: Quorum
     clients: dict[str, str] = field(repr=False)
     binding: Binding | None = None
+    opa: tuple[Authority, ...] = ()
 
 
 class AuthorityFile(ServiceFile, frozen=True, kw_only=True):
@@ -310,6 +342,34 @@ def checked(path: Path, file: GatewayFile, signer: Signer) -> GatewayConfig:
         quorum,
         _clients(path, file.client),
         binding,
+        _rules(path, file.opa),
+    )
+
+
+def _rules(path: Path, table: OpaTable) -> tuple[Authority, ...]:
+    """The rules of an OPA, each as an authority of its own."""
+    names = [rule.path for rule in table.rule]
+    if len(set(names)) != len(names):
+        config_error(path, "opa.rule", "two have the same path")
+    for number, rule in enumerate(table.rule):
+        if rule.decision and not rule.decision.startswith("/"):
+            config_error(path, f"opa.rule[{number}].decision", "begins with no slash")
+    if table.url is None:
+        return ()
+    return tuple(
+        _authority(
+            path,
+            "opa",
+            AuthorityEntry(
+                name=f"opa:{rule.path}",
+                kind="opa",
+                url=f"{table.url.rstrip('/')}/v1/data/{rule.path}",
+                token_file=table.token_file,
+                decision=rule.decision,
+                deadline_seconds=table.deadline_seconds,
+            ),
+        )
+        for rule in table.rule
     )
 
 

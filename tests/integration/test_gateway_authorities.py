@@ -292,3 +292,157 @@ def test_a_change_of_mode_is_on_record_and_observing_denies_nothing_for_the_log(
         assert service.evaluate(evaluation("bob", "write"))["decision"] is False
     finally:
         service.stop()
+
+
+DATA = """\
+package authz
+
+allow if input.action.name == "read"
+
+allow if input.n == 1
+
+full := {"allow": true, "at": time.now_ns()} if input.n == 1
+"""
+
+
+def test_the_data_api_of_an_opa_is_answered_when_the_log_has_it(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    policy = tmp_path / "authz.rego"
+    policy.write_text(DATA)
+    with foreign.opa(policy, log=tmp_path / "opa.log") as url:
+        tables = (
+            f'[opa]\nurl = "{url}"\n[[opa.rule]]\npath = "authz/allow"\n'
+            '[[opa.rule]]\npath = "authz/full"\ndecision = "/allow"\n'
+        )
+        name = gateway_service.NAME + "/data"
+        service = gateway_service.made(deployment, tmp_path / "gateway", tables, name=name)
+        service.start()
+        try:
+            eventually(service.is_ready)
+            answer = service.post("/v1/data/authz/allow", {"input": evaluation()}).json
+            assert answer["result"] is True
+            assert "provenance" not in answer
+            permit = parse_permit(answer["muniment"]["permit"].encode())
+            assert permit.decision is not None
+            assert permit.decision.request == evaluation()  # what was decided, exactly
+
+            answer = service.post("/v1/data/authz/full?metrics", {"input": {"n": 1}}).json
+            assert answer["result"]["allow"] is True
+            assert answer["result"]["at"] > 2**53
+            assert "metrics" in answer
+            record = service.record(answer["muniment"]["index"])
+            assert tuple(record.resource) == ("opa.rule", "authz/full")
+            assert record.request["context"] == {"input": {"n": 1}}
+
+            undefined = service.post("/v1/data/authz/allow", {"input": {"n": 2}}).json
+            assert undefined["result"] is False
+            assert undefined["muniment"]["codes"] == ["could_not_evaluate"]
+            undefined = service.post("/v1/data/authz/full", {"input": {"n": 2**53 + 1}}).json
+            assert undefined["result"] == {"allow": False}
+            assert undefined["muniment"]["codes"] == ["authorization_discontinuity"]
+
+            for path, body, status, code in (
+                ("/v1/data/authz/other", {"input": 1}, 404, "resource_not_found"),
+                ("/v1/data/authz/allow", {}, 400, "invalid_parameter"),
+                ("/v1/data/authz/allow", b"{", 400, "invalid_parameter"),
+                ("/v1/data/authz/allow?explain=full", {"input": 1}, 400, "invalid_parameter"),
+            ):
+                refused = service.post(path, body)
+                assert (refused.status, refused.json["code"]) == (status, code)
+        finally:
+            service.stop()
+
+
+def test_with_the_log_gone_everything_is_denied_at_once_and_kept(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    name = gateway_service.NAME + "/away"
+    service = gateway_service.made(deployment, tmp_path / "gateway", name=name)
+    service.start()
+    try:
+        eventually(service.is_ready)
+        deployment.log.pause()  # it still has its sockets: requests wait for it
+        try:
+            first = service.evaluate(evaluation())
+            assert codes(first) == ["governance_mesh_discontinuity"]
+            kept = [service.evaluate(evaluation()) for _ in range(20)]
+            assert {tuple(codes(one)) for one in kept} == {("governance_mesh_discontinuity",)}
+            assert not service.is_ready()
+            denied = service.evaluate(evaluation("bob", "write"))
+            assert codes(denied) == ["denied_by_policy"]
+        finally:
+            deployment.log.resume()
+        eventually(service.is_ready)
+        wanted = {one["context"]["muniment"]["evaluation_id"] for one in kept}
+
+        def are_logged() -> bool:
+            return wanted <= {one.id for one in service.logged() if not one.allowed}
+
+        eventually(are_logged)
+        assert service.evaluate(evaluation())["decision"] is True
+    finally:
+        service.stop()
+
+
+def test_a_gateway_that_starts_without_its_log_denies_and_keeps(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    name = gateway_service.NAME + "/early"
+    service = gateway_service.made(deployment, tmp_path / "gateway", name=name)
+    deployment.log.pause()
+    try:
+        service.start()
+        denied = service.evaluate(evaluation())
+        assert codes(denied) == ["governance_mesh_discontinuity"]
+        assert not service.is_ready()
+    finally:
+        deployment.log.resume()
+    try:
+        eventually(service.is_ready)
+        wanted = denied["context"]["muniment"]["evaluation_id"]
+        eventually(lambda: wanted in {one.id for one in service.logged()})
+        assert service.evaluate(evaluation())["decision"] is True
+    finally:
+        service.stop()
+
+
+def test_a_killed_gateway_goes_on_where_it_was(deployment: Deployment, tmp_path: Path) -> None:
+    name = gateway_service.NAME + "/killed"
+    service = gateway_service.made(deployment, tmp_path / "gateway", name=name)
+    for _ in range(2):
+        service.start()
+        eventually(service.is_ready)
+        assert service.evaluate(evaluation())["decision"] is True
+        assert service.process is not None
+        service.process.kill()
+    service.start()
+    try:
+        eventually(service.is_ready)
+        assert service.evaluate(evaluation())["decision"] is True
+    finally:
+        service.stop()
+
+
+def test_clients_show_their_tokens(deployment: Deployment, tmp_path: Path) -> None:
+    folder = tmp_path / "gateway"
+    folder.mkdir()
+    token = folder / "shop.token"
+    token.write_text("a-token-of-the-shop\n")
+    token.chmod(0o600)
+    tables = CEDAR + '[[client]]\nname = "shop"\ntoken_file = "shop.token"\n'
+    name = gateway_service.NAME + "/clients"
+    service = gateway_service.made(deployment, folder, tables, name=name)
+    service.start()
+    try:
+        eventually(service.is_ready)
+        for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "Basic x"}):
+            answer = service.post("/access/v1/evaluation", evaluation(), headers)
+            assert answer.status == 401
+            assert isinstance(json.loads(answer.body), str)
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        own = service.evaluate(evaluation(), Authorization="Bearer a-token-of-the-shop")
+        record = service.record(own["context"]["muniment"]["index"])
+        assert record.response["context"]["muniment"]["client"] == "shop"
+    finally:
+        service.stop()

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from muniment.http.client import HttpSession
 from muniment_gateway.config import AuthorityConfig
+from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.deciding.tickets import Tickets
 from muniment_gateway.http.access import Clients
@@ -38,7 +39,7 @@ async def serve_authority(
     access = file.outgoing.access
     async with HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http:
         metrics = Metrics(PREFIX)
-        panel = Panel((config.authority,), http, metrics)
+        panel = Panel((config.authority,), http, Counts(metrics))
 
         def is_ready() -> Mapping[str, Any]:
             if trouble := panel.troubles.get(file.name):

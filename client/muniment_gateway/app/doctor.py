@@ -12,7 +12,9 @@ from muniment.http.client import HttpError, HttpSession
 from muniment.http.logclient import LogClient
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment_gateway.config import GatewayConfig
+from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.panel import Panel
+from muniment_gateway.engines.port import Asked
 from muniment_service.metrics import Metrics
 
 ASK_TIMEOUT: Final = 5.0
@@ -101,7 +103,7 @@ def _clock(date: str | None) -> Finding:
 
 
 async def _engines(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Finding]:
-    panel = Panel(config.authorities, http, Metrics("muniment_gateway_doctor"))
+    panel = Panel(config.authorities, http, Counts(Metrics("muniment_gateway_doctor")))
     if not panel.seats:
         yield Finding("authority", "there is no [[authority]]: nobody can allow anything")
     request = {
@@ -109,7 +111,7 @@ async def _engines(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Fi
         "action": {"name": "muniment.doctor"},
         "resource": {"type": "gateway", "id": "doctor"},
     }
-    for answer in await panel.ask(request, {}):
+    for answer in await panel.ask(request, Asked({})):
         subject = f"authority {answer.authority}"
         if answer.response is None:
             yield Finding(subject, answer.error)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -12,13 +13,16 @@ from muniment.local.outside import Contained
 from muniment.records.preparation import RecordInput
 from muniment_gateway.app.metadata import EngineMetadata
 from muniment_gateway.config import GatewayConfig, GatewayFile, checked
+from muniment_gateway.core.quorum import Quorum
 from muniment_gateway.deciding.changes import Changes
+from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.decider import Decider
 from muniment_gateway.deciding.loglink import LogLink
 from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.api import GatewayHttp
 from muniment_gateway.http.authzen import AuthzenFacade
+from muniment_gateway.http.opadata import OpaDataFacade
 from muniment_gateway.store.inforce import InForceStore
 from muniment_service.config import config_error
 from muniment_service.http import App, Problem, Request, Response, json_response
@@ -39,8 +43,8 @@ CHANGE_TIMEOUT: Final = 10.0
 
 RELOADED: Final = frozenset(
     {
-        *("mode", "quorum", "authority", "client", "permit", "deadline_seconds", "most_waiting"),
-        *("url", "key_passphrase_file"),
+        *("mode", "quorum", "authority", "opa", "client", "permit", "deadline_seconds"),
+        *("most_waiting", "url", "key_passphrase_file"),
     }
 )
 """The tables and keys of the file that a reload applies; all else takes a restart."""
@@ -126,17 +130,31 @@ class Running:
 
     def _build(self, config: GatewayConfig) -> None:
         metrics = Metrics(PREFIX)
-        panel = Panel(config.authorities, self._http, metrics)
+        counts = Counts(metrics)
+        clients = Clients(config.clients)
+        panel = Panel(config.authorities, self._http, counts)
         self._config = config
         self._panel = panel
-        decider = Decider(config, panel, self._link, self._changes, metrics)
-        facade = AuthzenFacade(
-            decider,
-            Clients(config.clients),
+        authzen = AuthzenFacade(
+            Decider(config, panel, self._link, self._changes, counts),
+            clients,
             self._public_url,
             EngineMetadata(config.authorities, self._http),
         )
-        self._routes = GatewayHttp(facade, self._ready, metrics)
+        alone = replace(config, quorum=Quorum(1, 1))
+        deciders = {
+            rule.path: Decider(
+                alone,
+                Panel((authority,), self._http, counts),
+                self._link,
+                self._changes,
+                counts,
+            )
+            for rule, authority in zip(config.file.opa.rule, config.opa, strict=False)
+        }
+        pointers = {rule.path: rule.decision for rule in config.file.opa.rule}
+        facades = (authzen, OpaDataFacade(deciders, pointers, clients))
+        self._routes = GatewayHttp(facades, self._ready, metrics)
         metrics.gauge("log_away", "Whether nothing can be logged at present.").set_function(
             lambda: float(bool(self._link.away))
         )
@@ -165,10 +183,9 @@ class Running:
         if not self._changes.is_told("mode", mode):
             raise Problem(503, "mode-untold", "the log was not told the mode yet")
         silent = {name: what for name, what in self._panel.troubles.items() if what}
-        if (
-            not self._panel.seats
-            or len(silent) > len(self._panel.seats) - self._config.quorum.needed
-        ):
+        answering = len(self._panel.seats) - len(silent)
+        alone = not self._panel.seats and self._config.opa
+        if answering < self._config.quorum.needed and not alone:
             what = "; ".join(f"{name}: {why}" for name, why in silent.items())
             raise Problem(
                 503, "no-quorum", f"too few authorities answer: {what or 'there are none'}"

@@ -26,6 +26,7 @@ class Answer:
         policy: The policy that it decided by, where that is known.
         ticket: What names the answer at an authority that signs.
         took: Seconds.
+        raw: All that the engine has said, where that is more than an AuthZEN response.
     """
 
     authority: str
@@ -34,6 +35,7 @@ class Answer:
     policy: PolicyRef | None = None
     ticket: str | None = None
     took: float = field(default=0.0, compare=False)
+    raw: Any = field(default=None, compare=False)
 
     @property
     def allows(self) -> bool | None:

@@ -26,10 +26,11 @@ from muniment_gateway.core.anyjson import MOST_RECORDED, recordable
 from muniment_gateway.core.authzen import OWN, own_context
 from muniment_gateway.core.quorum import Answer, Combined, combine
 from muniment_gateway.deciding.changes import Changes
+from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.loglink import LogLink
 from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.deciding.signing import Signing
-from muniment_service.metrics import Metrics
+from muniment_gateway.engines.port import Asked
 
 _BUSY: Final[tuple[DenialCode, ...]] = ("governance_mesh_discontinuity",)
 _NO_RECORD: Final[tuple[DenialCode, ...]] = ("authorization_discontinuity",)
@@ -42,13 +43,13 @@ class Call:
     Attributes:
         client: Who asks, by its token; empty when nobody has to show one.
         surface: What was asked: `authzen`, `opa`.
-        headers: Headers that are passed on to the engines.
+        asked: What is passed on to the engines beside the request.
         traceparent: The request's W3C trace context.
     """
 
     client: str = ""
     surface: str = "authzen"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    asked: Asked = field(default_factory=lambda: Asked({}))
     traceparent: str | None = None
 
 
@@ -89,7 +90,7 @@ class Decider:
         panel: Panel,
         link: LogLink,
         changes: Changes,
-        metrics: Metrics,
+        counts: Counts,
     ) -> None:
         """Puts it together from its parts."""
         self.config = config
@@ -98,8 +99,8 @@ class Decider:
         self._changes = changes
         self._signing = Signing(panel, link.prepare)
         self._waiting = 0
-        self._decisions = metrics.counter("decisions", "Decisions.", ("decision", "code"))
-        self._seconds = metrics.histogram("decision_seconds", "Time from request to answer.")
+        self._decisions = counts.decisions
+        self._seconds = counts.decision_seconds
 
     async def decide(self, request: dict[str, Any], call: Call) -> Decided:
         """Decides a request, which `core.authzen.check_request` accepts; raises nothing."""
@@ -137,7 +138,7 @@ class Decider:
         except RecordError as error:
             # What cannot be logged as it is would be decided on other values than are on record.
             return await self._unasked(id_, request, call, _NO_RECORD, str(error))
-        answers = await self.panel.ask(request, call.headers)
+        answers = await self.panel.ask(request, call.asked)
         combined = combine(answers, self.config.quorum)
         most = MOST_RECORDED // (len(answers) or 1)
         told = {

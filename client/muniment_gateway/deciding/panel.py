@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ from muniment.local.outside import Contained
 from muniment.records.artifact import PolicyRef
 from muniment_gateway.config import Authority
 from muniment_gateway.core.quorum import Answer
+from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.engines.make import make_engine
 from muniment_gateway.engines.policyfiles import configured_policy
 from muniment_gateway.engines.port import Asked, Engine, NoAnswerError
-from muniment_service.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +38,15 @@ class Panel:
         troubles: Why an authority's last answer was none, by name; empty for one that answered.
     """
 
-    def __init__(
-        self, authorities: Sequence[Authority], http: HttpSession, metrics: Metrics
-    ) -> None:
-        """Makes their engines, and counts their answers in `metrics`."""
+    def __init__(self, authorities: Sequence[Authority], http: HttpSession, counts: Counts) -> None:
+        """Makes their engines, and counts their answers."""
         self.seats = tuple(Seat(one, make_engine(one, http)) for one in authorities)
         self.troubles: dict[str, str] = {}
-        self._answers = metrics.counter(
-            "answers", "Answers of policy engines.", ("authority", "answer")
-        )
-        self._seconds = metrics.histogram(
-            "answer_seconds", "Time in which policy engines answered.", ("authority",)
-        )
+        self._answers = counts.answers
+        self._seconds = counts.answer_seconds
 
-    async def ask(self, request: dict[str, Any], headers: Mapping[str, str]) -> list[Answer]:
+    async def ask(self, request: dict[str, Any], asked: Asked) -> list[Answer]:
         """Asks all of them; none raises."""
-        asked = Asked(headers)
         if len(self.seats) == 1:
             return [await self._ask(self.seats[0], request, asked)]
         return list(await asyncio.gather(*(self._ask(one, request, asked) for one in self.seats)))
@@ -79,7 +72,7 @@ class Panel:
             return Answer(seat.name, error=error, took=took)
         allows = found.response["decision"]
         self._answers.labels(seat.name, "allow" if allows else "deny").inc()
-        return Answer(seat.name, found.response, "", policy, found.ticket, took)
+        return Answer(seat.name, found.response, "", policy, found.ticket, took, found.raw)
 
     async def _configured(self, seat: Seat) -> PolicyRef | None:
         entry = seat.authority.entry.policy

@@ -7,6 +7,7 @@ that the record is about the request that was asked, was made now, and authorise
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from hashlib import sha256
 from secrets import token_hex
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,7 @@ from muniment_gateway.config import AuthorityConfig
 from muniment_gateway.core.authzen import OWN
 from muniment_gateway.core.quorum import Answer
 from muniment_gateway.deciding.panel import Panel
+from muniment_gateway.engines.port import Asked
 
 TICKET_SECONDS: Final = 30.0
 """How long an answer may be signed."""
@@ -53,9 +55,9 @@ class Tickets:
         self._panel = panel
         self._issued: OrderedDict[str, _Issued] = OrderedDict()
 
-    async def answer(self, request: dict[str, Any], headers: dict[str, str]) -> Answer:
+    async def answer(self, request: dict[str, Any], headers: Mapping[str, str]) -> Answer:
         """Asks the engine about a request that was checked."""
-        [answer] = await self._panel.ask(request, headers)
+        [answer] = await self._panel.ask(request, Asked(headers))
         return answer
 
     def issue(self, request: dict[str, Any], answer: Answer) -> str:

@@ -16,7 +16,9 @@ from muniment.http.client import HttpSession
 from muniment.records.artifact import PolicyRef
 from muniment.records.canonical import encode_canonical
 from muniment.records.members import MAX_LABEL
+from muniment.tlog.encoding import FormatError
 from muniment_gateway.config import Authority
+from muniment_gateway.core.authzen import check_request
 from muniment_gateway.core.pointers import resolve
 from muniment_gateway.engines.http import ask_json, bearer
 from muniment_gateway.engines.port import Asked, Evaluation, JsonObject, NoAnswerError
@@ -28,6 +30,9 @@ MAX_MODULES: Final = 32 << 20
 """Bytes of the list of all modules with their sources and syntax trees."""
 
 DATA_PREFIX: Final = "/v1/data/"
+
+RULE: Final = "opa.rule"
+"""The type of the resource of a request that is a query of a rule."""
 
 
 class OpaEngine:
@@ -53,22 +58,18 @@ class OpaEngine:
 
     async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:
         """See `Engine`."""
-        value = await self.ask(self._url, request, asked)
+        value = await self._ask(input_of(request), asked)
         if "result" not in value:
             raise NoAnswerError(f"{self._name}: the rule is undefined for this input")
         response = response_of_result(value["result"], self._decision, self._name)
-        return Evaluation(response, await self.policy_of(value))
+        return Evaluation(response, await self._policy_of(value), raw=value)
 
-    async def ask(self, url: str, input_: Any, asked: Asked) -> dict[str, Any]:
-        """Asks a rule about an input; OPA's whole answer.
-
-        Raises:
-            NoAnswerError: If there is none.
-        """
+    async def _ask(self, input_: Any, asked: Asked) -> dict[str, Any]:
+        query = "&".join(one for one in ("provenance=true", asked.query) if one)
         value = await ask_json(
             self._http,
             "POST",
-            f"{url}?provenance=true",
+            f"{self._url}?{query}",
             msgspec.json.encode({"input": input_}),
             {**asked.headers, **self._headers},
         )
@@ -85,9 +86,9 @@ class OpaEngine:
             b"{}",
             self._headers,
         )
-        return await self.policy_of(value if isinstance(value, dict) else {})
+        return await self._policy_of(value if isinstance(value, dict) else {})
 
-    async def policy_of(self, answer: dict[str, Any]) -> PolicyRef:
+    async def _policy_of(self, answer: dict[str, Any]) -> PolicyRef:
         """The policy by which OPA has given an answer."""
         revision = _revision(answer)
         known = self._digest
@@ -112,6 +113,34 @@ class OpaEngine:
         except (KeyError, TypeError, ValueError) as error:
             raise NoAnswerError(f"{self._name}: lists no policies: {error!r}") from error
         return f"sha256:{sha256(text).hexdigest()}"
+
+
+def request_of(rule: str, input_: Any, client: str) -> JsonObject:
+    """An AuthZEN request for a query of a rule; `input_of` gives the input back.
+
+    An input that is an AuthZEN request is that. Of any other one nobody can tell who asks for what,
+    so the subject is the client, and the resource the rule.
+    """
+    try:
+        request = check_request(input_)
+    except FormatError:
+        pass
+    else:
+        if request["resource"]["type"] != RULE:
+            return request
+    return {
+        "subject": {"type": "client", "id": client or "anonymous"},
+        "action": {"name": "query"},
+        "resource": {"type": RULE, "id": rule},
+        "context": {"input": input_},
+    }
+
+
+def input_of(request: JsonObject) -> Any:
+    """The input of OPA for an AuthZEN request."""
+    if request["resource"]["type"] != RULE:
+        return request
+    return request.get("context", {}).get("input")
 
 
 def response_of_result(result: Any, decision: str, whose: str) -> JsonObject:

@@ -21,18 +21,21 @@ class Evaluation(NamedTuple):
         response: An AuthZEN response: a boolean `decision`, and what else it has said.
         policy: The policy that it decided by, where it says so itself.
         ticket: What names the answer at an authority that signs it.
+        raw: All that it has said, where that is more than an AuthZEN response.
     """
 
     response: JsonObject
     policy: PolicyRef | None = None
     ticket: str | None = None
+    raw: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What goes with a request, and is not part of it: headers that are passed on."""
+    """What goes with a request, and is not part of it: headers, and a query, to be passed on."""
 
     headers: Mapping[str, str]
+    query: str = ""
 
 
 class Engine(Protocol):

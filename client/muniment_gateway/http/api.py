@@ -1,10 +1,9 @@
 """The gateway's routes, and what every answer has: the id of the request that it answers."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from muniment.local.sqlitefile import FatalDatabaseError
-from muniment_gateway.http.authzen import AuthzenFacade
 from muniment_gateway.http.requests import with_request_id
 from muniment_service.http import App, Request, Response
 from muniment_service.metrics import Metrics
@@ -14,19 +13,28 @@ ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
 }
 
 
+class Facade(Protocol):
+    """A part of what is served."""
+
+    def add_routes(self, app: App) -> None:
+        """Adds its routes."""
+        ...
+
+
 class GatewayHttp:
     """What a gateway serves to everybody."""
 
     def __init__(
         self,
-        facade: AuthzenFacade,
+        facades: Sequence[Facade],
         ready: Callable[[], Mapping[str, Any]],
         metrics: Metrics,
     ) -> None:
         """Makes the routes; `ready` as for `App.operations`."""
         self._app = App(metrics, ERRORS)
         self._app.operations(ready)
-        facade.add_routes(self._app)
+        for facade in facades:
+            facade.add_routes(self._app)
 
     async def respond(self, request: Request) -> Response:
         """Answers a request; what its sender calls it goes back with every answer."""

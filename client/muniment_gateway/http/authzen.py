@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from muniment.records.submission import is_traceparent
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import encode_any
 from muniment_gateway.core.authzen import (
@@ -22,7 +21,7 @@ from muniment_gateway.core.authzen import (
 )
 from muniment_gateway.deciding.decider import Call, Decided, Decider
 from muniment_gateway.http.access import Clients
-from muniment_gateway.http.requests import in_authzen_form, passed_on, read_json
+from muniment_gateway.http.requests import call_of, in_authzen_form, read_json
 from muniment_service.http import App, Problem, Request, Response
 
 AT_ONCE: Final = 64
@@ -56,7 +55,7 @@ class AuthzenFacade:
         app.route("GET", METADATA_PATH, self._metadata)
 
     async def _evaluation(self, request: Request) -> Response:
-        call = self.call(request)
+        call = call_of(request, self._clients)
         value = await read_json(request)
         return await self._single(value, call)
 
@@ -70,7 +69,7 @@ class AuthzenFacade:
         return _answer(decided.authzen())
 
     async def _evaluations(self, request: Request) -> Response:
-        call = self.call(request)
+        call = call_of(request, self._clients)
         value = await read_json(request)
         batch = parse_batch(value)
         if batch is None:
@@ -102,16 +101,6 @@ class AuthzenFacade:
 
     async def _metadata(self, request: Request) -> Response:
         return _answer(metadata(self._url(request), await self._of_engine()))
-
-    def call(self, request: Request, surface: str = "authzen") -> Call:
-        """What came with a request; raises `Problem` 401."""
-        trace = request.headers.get("traceparent")
-        return Call(
-            self._clients.name(request),
-            surface,
-            passed_on(request),
-            trace if is_traceparent(trace) else None,
-        )
 
 
 def _answer(value: object) -> Response:

@@ -6,8 +6,12 @@ from typing import Any, Final
 
 import msgspec
 
+from muniment.records.submission import is_traceparent
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import parse_any
+from muniment_gateway.deciding.decider import Call
+from muniment_gateway.engines.port import Asked
+from muniment_gateway.http.access import Clients
 from muniment_service.http import Handler, Problem, Request, Response
 
 MAX_BODY: Final = 4 << 20
@@ -25,6 +29,17 @@ def passed_on(request: Request) -> dict[str, str]:
     """The headers of a request that go to the engines."""
     found = {name: request.headers.get(name) for name in PASSED_ON}
     return {k: v for k, v in found.items() if v is not None and _PRINTABLE.fullmatch(v)}
+
+
+def call_of(request: Request, clients: Clients, surface: str = "authzen", query: str = "") -> Call:
+    """What came with a request, with a query for the engine; raises `Problem` 401."""
+    trace = request.headers.get("traceparent")
+    return Call(
+        clients.name(request),
+        surface,
+        Asked(passed_on(request), query),
+        trace if is_traceparent(trace) else None,
+    )
 
 
 def with_request_id(request: Request, response: Response) -> Response:

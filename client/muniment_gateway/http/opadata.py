@@ -1,0 +1,108 @@
+"""OPA's Data API in front of an OPA: `POST /v1/data/{path}`, for the rules that are configured.
+
+The only exact place to record what OPA decides: what it uploads later may be rounded, or lost. A
+denial that OPA did not say has the result that the rule would have, with false in the place of its
+boolean. Errors have OPA's form.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from muniment.tlog.encoding import FormatError
+from muniment_gateway.core.anyjson import encode_any
+from muniment_gateway.core.authzen import OWN
+from muniment_gateway.deciding.decider import Decided, Decider
+from muniment_gateway.engines.opa import DATA_PREFIX, request_of
+from muniment_gateway.http.access import Clients
+from muniment_gateway.http.requests import call_of, read_json
+from muniment_service.http import App, Handler, Problem, Request, Response
+
+_QUERY: Final = re.compile(
+    r"(?:(?:pretty|metrics|instrument|provenance|strict-builtin-errors)"
+    r"(?:=[a-z]*)?(?:&|\Z))*"
+)
+_CODES: Final = {
+    401: "unauthorized",
+    404: "resource_not_found",
+    413: "request_entity_too_large",
+    500: "internal_error",
+}
+
+
+class OpaDataFacade:
+    """The handlers of the rules of one OPA."""
+
+    def __init__(
+        self,
+        deciders: Mapping[str, Decider],
+        pointers: Mapping[str, str],
+        clients: Clients,
+    ) -> None:
+        """Takes, by the path of each rule, who decides it and where its result has its boolean."""
+        self._deciders = deciders
+        self._pointers = pointers
+        self._clients = clients
+
+    def add_routes(self, app: App) -> None:
+        """Adds the route, if there is any rule."""
+        if self._deciders:
+            app.prefix("POST", DATA_PREFIX, _in_form(self._data))
+
+    async def _data(self, request: Request) -> Response:
+        if not _QUERY.fullmatch(request.query):
+            raise Problem(400, "invalid-parameter", "a query that is not passed on")
+        call = call_of(request, self._clients, "opa", request.query)
+        rule = request.rest.strip("/")
+        decider = self._deciders.get(rule)
+        if decider is None:
+            raise Problem(404, "not-found", f"no [[opa.rule]] is configured for {rule[:200]}")
+        value = await read_json(request)
+        if not isinstance(value, dict):
+            raise FormatError("expected a JSON object")
+        # OPA takes a missing input for undefined, which is not null; rules can tell them apart.
+        if "input" not in value:
+            raise FormatError("input: missing")
+        decided = await decider.decide(request_of(rule, value["input"], call.client), call)
+        return Response(200, encode_any(self._answer(decided, rule, request.query)))
+
+    def _answer(self, decided: Decided, rule: str, query: str) -> dict[str, Any]:
+        answer = decided.answers[0] if decided.answers else None
+        if answer is not None and answer.allows is decided.decision:
+            said = dict(answer.raw)
+            if "provenance" not in query:
+                said.pop("provenance", None)
+        else:
+            said = {"result": _denying(self._pointers[rule])}
+        return {**said, OWN: decided.own}
+
+
+def _denying(pointer: str) -> Any:
+    """A result whose boolean, where the pointer says, is false."""
+    result: Any = False
+    for token in reversed(pointer.split("/")[1:]):
+        result = {token.replace("~1", "/").replace("~0", "~"): result}
+    return result
+
+
+def _in_form(handler: Handler) -> Handler:
+    """A handler whose refusals have OPA's form: a code and a message."""
+
+    async def handle(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except FormatError as error:
+            return _error(400, str(error), {})
+        except Problem as problem:
+            status = 400 if problem.status == 415 else problem.status
+            return _error(status, problem.detail, dict(problem.headers))
+
+    return handle
+
+
+def _error(status: int, detail: str, headers: dict[str, str]) -> Response:
+    text = detail.encode("utf-8", "backslashreplace").decode("utf-8")
+    value = {"code": _CODES.get(status, "invalid_parameter"), "message": text}
+    return Response(status, msgspec.json.encode(value), "application/json", headers)
