@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
@@ -20,9 +20,12 @@ from muniment.cli.facts import open_replica
 from muniment.errors import BadAnswer, InputError
 from muniment.http.logclient import FoundRecords, LogClient
 from muniment.index.query import Index
+from muniment.index.reader import IndexReader
 from muniment.index.search import Search
 from muniment.lineage.escape import terminal
 from muniment.lineage.facts import FactsError
+from muniment.records.addenda import named_digests, read_addendum
+from muniment.records.codec import parse_record
 from muniment.records.kinds import Entity
 
 _PAGE = 100  # records asked for at a time
@@ -49,6 +52,11 @@ _PAGE = 100  # records asked for at a time
     metavar="NUMBER",
     help="Most decisions.",
 )
+@click.option(
+    "--disclose",
+    is_flag=True,
+    help="Add, to --json, the withheld members whose addenda the replica has taken along.",
+)
 @json_option
 def find(
     replica_path: Path | None,
@@ -60,6 +68,7 @@ def find(
     after: int | None,
     limit: int,
     *,
+    disclose: bool,
     as_json: bool,
 ) -> None:
     """Find decisions by subject, resource and time.
@@ -69,6 +78,8 @@ def find(
     """
     if (replica_path is None) == (log_url is None):
         raise click.UsageError("give either --replica or --log")
+    if disclose and (replica_path is None or not as_json):
+        raise click.UsageError("--disclose needs --replica and --json")
     if (subject, resource, since, until) == (None, None, None, None):
         raise click.UsageError("give one of --subject, --resource, --since and --until at least")
     things = _entity("--subject", subject), _entity("--resource", resource)
@@ -76,7 +87,7 @@ def find(
 
     first = -1 if after is None else after
     if replica_path is not None:
-        found = _in_replica(replica_path, Search(*things, *times), first)
+        found = _in_replica(replica_path, Search(*things, *times), first, disclose=disclose)
     else:
         given: dict[str, str | int | None] = {
             "subject": subject,
@@ -86,19 +97,26 @@ def find(
         }
         found = _in_log(log_url or "", given, first)
     shown, last = 0, first
-    for index, record in found:
+    for index, record, disclosed in found:
         if shown == limit:
             click.echo(f"There may be more: --after {last}.", err=True)
             break
         last, shown = index, shown + 1
         click.echo(
-            json.dumps({"index": index, "record": record}) if as_json else _line(index, record)
+            json.dumps({"index": index, "record": record, **disclosed})
+            if as_json
+            else _line(index, record)
         )
     if not shown:
         click.echo("None found.", err=True)
 
 
-def _in_replica(path: Path, search: Search, after: int) -> Iterator[tuple[int, dict[str, Any]]]:
+_Members: TypeAlias = dict[str, Any]
+
+
+def _in_replica(
+    path: Path, search: Search, after: int, *, disclose: bool
+) -> Iterator[tuple[int, _Members, _Members]]:
     with open_replica(path) as reader:
         index, at = Index(reader), after
         while True:
@@ -107,15 +125,27 @@ def _in_replica(path: Path, search: Search, after: int) -> Iterator[tuple[int, d
             except FactsError as error:
                 raise InputError(f"replica {error}") from None
             for entry in answer.entries:
-                yield entry.index, json.loads(entry.data)
+                shown = {"disclosed": _disclosed(reader, entry.data)} if disclose else {}
+                yield entry.index, json.loads(entry.data), shown
             if answer.next is None:
                 return
             at = answer.next
 
 
+def _disclosed(reader: IndexReader, entry: bytes) -> _Members:
+    """The withheld members of a record that a replica can show, by pointer."""
+    named = named_digests(parse_record(entry))
+    held = reader.addenda(named.values()) if named else {}
+    return {
+        pointer: read_addendum(held[digest], digest)
+        for pointer, digest in named.items()
+        if digest in held
+    }
+
+
 def _in_log(
     url: str, given: dict[str, str | int | None], after: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
+) -> Iterator[tuple[int, _Members, _Members]]:
     parameters = {name: value for name, value in given.items() if value is not None}
 
     async def page(at: int) -> FoundRecords:
@@ -127,7 +157,7 @@ def _in_log(
     while True:
         answer = run(page(at))
         for one in answer.records:
-            yield one.index, one.record
+            yield one.index, one.record, {}
         if answer.next is None:
             return
         if answer.next <= at:

@@ -43,6 +43,7 @@ from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.encoding import format_base64
 
 if TYPE_CHECKING:
+    from muniment.index.addenda import Taken
     from muniment.index.follower import Round
     from muniment.tlog.policy import CosignedCheckpoint
 
@@ -83,6 +84,13 @@ _BAR_FROM = 10_000  # leaves; what is there in a moment needs no progress bar
     "A gateway whose word counts for those who read this replica and name no others: kept in "
     "it, instead of those of before."
 )
+@click.option(
+    "--addenda",
+    is_flag=True,
+    help="Take along what the records withhold, as far as the log keeps it and the read token has "
+    "the scope addenda. It is deleted again when a record says that it was erased, also by a "
+    "follower without this option.",
+)
 @json_option
 @click.pass_context
 def follow(
@@ -95,6 +103,7 @@ def follow(
     interval: float,
     gateways: tuple[str, ...],
     *,
+    addenda: bool,
     once: bool,
     as_json: bool,
 ) -> None:
@@ -107,7 +116,7 @@ def follow(
     """
     named = read_vkeys("--gateway", gateways) if gateways else None
     policy = read_policy(policy_path)
-    watched = Watched(log_url, policy, origin, named, read_old_vkeys(old_vkeys, policy))
+    watched = Watched(log_url, policy, origin, named, read_old_vkeys(old_vkeys, policy), addenda)
     teller = _Teller(as_json=as_json)
     try:
         stopped = run(_follow(watched, replica_path, None if once else interval, teller))
@@ -147,6 +156,7 @@ class _Teller:
         head, now = done.checkpoint, int(time.time())
         self._last_trouble = ""
         self._clocks(head, now)
+        self._addenda(done.taken)
         if self._as_json:
             if head.size != self._size:
                 self._print(
@@ -170,6 +180,18 @@ class _Teller:
                     err=True,
                 )
         self._size = head.size
+
+    def _addenda(self, taken: "Taken") -> None:
+        """Tells of addenda, where there is something to tell."""
+        if not any(taken):
+            return
+        if self._as_json:
+            self._print(event="addenda", **taken._asdict())
+            return
+        click.echo(
+            f"{count(taken.new, 'addendum', 'addenda')} taken along, {taken.absent} not there, "
+            f"{taken.erased} erased."
+        )
 
     def _clocks(self, head: "CosignedCheckpoint", now: int) -> None:
         """Tells, once, whose cosignature is of a time in the future."""

@@ -96,6 +96,12 @@ def lineage() -> None:
     help="Write one file with the records and their proof, which verifies offline.",
 )
 @addendum_options
+@click.option(
+    "--disclose",
+    is_flag=True,
+    help="Show withheld members whose addenda the replica has taken along, and put these into the "
+    "bundle.",
+)
 @gateways_option
 @at_option
 @tolerance_option
@@ -117,6 +123,7 @@ def trace(
     tolerance: int,
     leeway: int,
     *,
+    disclose: bool,
     verify: bool,
 ) -> None:
     """Walk from a run to the origin of its authorization, and name every break.
@@ -148,7 +155,8 @@ def trace(
             leeway=leeway,
         )
         bundle = None
-        shown = [*_disclosed(found, addendum_paths, addenda_folder, facts)]
+        held = reader.addenda(_digests(found)).values() if disclose else ()
+        shown = [*_disclosed(found, addendum_paths, addenda_folder, facts, held)]
         if verify or bundle_path is not None:
             bundle = _bundle(reader, found, shown)
             if verify:
@@ -253,13 +261,12 @@ def _disclosed(
 
     Raises VerificationError if one is of none of the records.
     """
-    names = {index: named_digests(record) for index, record in found.records.items()}
-    digests = {digest for named in names.values() for digest in named.values()}
+    digests = _digests(found)
     given = {sha256(one).hexdigest(): one for one in (*held, *read_addenda(paths, folder, digests))}
     if strange := given.keys() - digests:
         raise VerificationError(f"not verified: no record of the trace names {min(strange)}")
     for index, record in found.records.items():
-        own = [given[one] for one in names[index].values() if one in given]
+        own = [given[one] for one in named_digests(record).values() if one in given]
         try:
             disclosed = disclosed_by(record, own)
         except FormatError as error:
@@ -267,6 +274,12 @@ def _disclosed(
         withholding = withholding_of(record, disclosed, facts)
         if withholding is not None:
             yield _Shown(index, withholding, own)
+
+
+def _digests(found: Trace) -> set[str]:
+    """The addenda that the records of a trace name."""
+    records = found.records.values()
+    return {digest for record in records for digest in named_digests(record).values()}
 
 
 def _show(shown: Iterable[_Shown], *, err: bool) -> None:

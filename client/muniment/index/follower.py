@@ -24,6 +24,7 @@ from itertools import takewhile
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from muniment.audit.trust import ProvenMisbehaviour, TrustState, describe_root
+from muniment.index.addenda import Taken
 from muniment.index.chunk import make_chunk
 from muniment.index.schema import IndexState
 from muniment.index.store import IndexStore
@@ -73,12 +74,14 @@ class Source(Protocol):
 class Round(NamedTuple):
     """The checkpoint that the index now reflects, and how many leaves are new.
 
-    `unknown` counts the leaves of the log that are neither a record nor a manifest.
+    `unknown` counts the leaves of the log that are neither a record nor a manifest; `taken` tells
+    what became of addenda.
     """
 
     checkpoint: CosignedCheckpoint
     leaves: int
     unknown: int
+    taken: Taken = Taken()
 
 
 class Follower:

@@ -19,6 +19,7 @@ from muniment.index.keys import LOCAL_MASK, PART_BITS, ROLE_BITS, THING_SHIFT, R
 from muniment.index.known import Known
 from muniment.index.schema import (
     APPLICATION_ID,
+    HAS_ADDENDA,
     HAS_HEADS,
     HAS_SUMMARIES,
     STATE,
@@ -183,6 +184,14 @@ class IndexReader:
             return {}
         rows = self._all("SELECT * FROM summary WHERE idx >= ? AND idx < ?", (first, end))
         return {row[0]: Summary(*row) for row in rows}
+
+    def addenda(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """Those of some addenda that the replica has taken along, by digest."""
+        if not self._knows(HAS_ADDENDA):
+            return {}
+        listed = msgspec.json.encode([*digests]).decode("ascii")
+        sql = "SELECT digest, data FROM addendum WHERE digest IN (SELECT value FROM json_each(?))"
+        return dict(self._all(sql, (listed,)))
 
     def is_condemned(self) -> bool:
         """Whether the index holds proof that the log's key signed two histories."""

@@ -11,6 +11,7 @@ from muniment.audit.evidence import check_kept
 from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint
 from muniment.errors import InputError, MunimentError, VerificationError
 from muniment.http.logclient import LogClient
+from muniment.index.addenda import take_along
 from muniment.index.follower import Follower, Progress, Round
 from muniment.index.httpsource import HttpSource
 from muniment.index.store import IndexStore
@@ -33,6 +34,7 @@ class Watched(NamedTuple):
         gateways: The gateways whose word counts for who reads the replica; None leaves those that
             it keeps.
         old_vkeys: Keys that the log had before those of the policy.
+        addenda: Whether to take addenda along, too.
     """
 
     url: str
@@ -40,12 +42,25 @@ class Watched(NamedTuple):
     origin: str | None = None
     gateways: tuple[VKey, ...] | None = None
     old_vkeys: tuple[VKey, ...] = ()
+    addenda: bool = False
 
     def follower(self, store: IndexStore, client: LogClient) -> Follower:
         """Who brings a replica up to date: what that keeps must be signed by the log's keys."""
         source = HttpSource(client, self.policy, self.origin)
         check = partial(check_kept, policy=self.policy, old=self.old_vkeys)
         return Follower(store, source, check=check)
+
+    async def step(
+        self, follower: Follower, store: IndexStore, client: LogClient, progress: Progress
+    ) -> Round:
+        """Does one round, and then what there is to do about addenda.
+
+        Raises what `Follower.step` and `addenda.take_along` raise.
+        """
+        done = await follower.step(progress)
+        head = done.checkpoint
+        asked = client if self.addenda else None
+        return done._replace(taken=await take_along(store.addenda, asked, head.origin, head.size))
 
 
 async def follow_once(
@@ -69,10 +84,10 @@ async def follow_once(
             follower = watched.follower(store, client)
             for pause in client.pauses:
                 try:
-                    return await follower.step(progress)
+                    return await watched.step(follower, store, client, progress)
                 except StaleCheckpoint:
                     await asyncio.sleep(pause)  # it may come from a copy that is behind
-            return await follower.step(progress)
+            return await watched.step(follower, store, client, progress)
     finally:
         await store.close()
 
@@ -115,7 +130,7 @@ async def keep_following(
                 with Contained(
                     watched.url, (ProvenMisbehaviour, DatabaseError, InputError)
                 ) as outcome:
-                    reached(await follower.step(progress))
+                    reached(await watched.step(follower, store, client, progress))
                     pause = interval
                 if (cause := outcome.cause) is not None:
                     odd = VerificationError(f"{watched.url}: {outcome.error}")

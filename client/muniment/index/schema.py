@@ -94,13 +94,33 @@ CREATE TABLE summary (
     things BLOB NOT NULL
 )
 """,
+    """
+-- What was withheld, and taken along: by SHA-256 in hexadecimal digits, with the producer of a
+-- record that names it, who may have it erased. Only in a replica that was told to.
+CREATE TABLE IF NOT EXISTS addendum (
+    digest TEXT PRIMARY KEY,
+    producer TEXT NOT NULL,
+    data BLOB NOT NULL
+);
+
+-- Up to which leaf the log was asked for them, and erasures are carried out; and whether traces of
+-- what was erased may be left in the write-ahead log.
+CREATE TABLE IF NOT EXISTS addenda (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    taken INTEGER NOT NULL,
+    obeyed INTEGER NOT NULL,
+    unwiped INTEGER NOT NULL
+);
+INSERT OR IGNORE INTO addenda VALUES (0, 0, 0, 0)
+""",
 )
 """Schema version n is the result of the first n scripts."""
 
 HAS_HEADS: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'head'"
 HAS_SUMMARIES: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'summary'"
-"""Tell whether a file is of a version with the tables of the second and of the third script: who
-only reads a file of before makes do without them."""
+HAS_ADDENDA: Final = "SELECT 1 FROM sqlite_schema WHERE name = 'addenda'"
+"""Tell whether a file is of a version with the tables of the second, the third and the fourth
+script: who only reads a file of before makes do without them."""
 
 STATE: Final = "origin, size, peaks, note, time, pending, pending_peaks, unknown"
 """The columns of `IndexState`, in order."""

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from muniment.audit.trust import Misbehaviour, TrustState
+from muniment.index.addendatable import AddendaTable
 from muniment.index.keys import LOCAL_MASK, PART, PART_BITS
 from muniment.index.schema import APPLICATION_ID, MIGRATIONS, STATE, IndexState, state_of
 from muniment.index.summary import Summary
@@ -83,6 +84,7 @@ class IndexStore:
         """Takes over an opened writer."""
         self._writer = writer
         self.keeps_bundles: Final = keeps_bundles
+        self.addenda: Final = AddendaTable(writer)
 
     @classmethod
     async def open(cls, path: Path, *, keeps_bundles: bool) -> "IndexStore":
@@ -306,6 +308,9 @@ class IndexStore:
             for table in ("posting", "bundle", "head", "summary"):
                 db.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
             db.execute("UPDATE noted SET keys_from = 0")
+            db.execute("PRAGMA secure_delete=1")
+            db.execute("DELETE FROM addendum")
+            db.execute("UPDATE addenda SET taken = 0, obeyed = 0, unwiped = 1")
             db.execute(
                 "UPDATE state SET origin = NULL, size = 0, peaks = x'', note = NULL, time = 0,"
                 " pending = 0, pending_peaks = x'', unknown = 0"

@@ -1,0 +1,128 @@
+"""Taking addenda along into a replica, and obeying their erasures.
+
+A replica takes none unless it is told to. It then asks the log for what its verified leaves name,
+and keeps what has the right digest. An erasure among the leaves deletes what it names, whether or
+not the replica still takes addenda along: the bytes are overwritten in the file, and the
+write-ahead log, which may hold older pages, is cut off.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+from muniment.errors import Refused
+from muniment.http.logclient import LogClient
+from muniment.index.addendatable import AddendaTable
+from muniment.local.sqlitefile import DatabaseError
+from muniment.records.addenda import named_digests
+from muniment.records.codec import parse_record
+from muniment.records.kinds import Erasure, Record
+from muniment.tlog.encoding import FormatError, unframe
+from muniment.tlog.tiles import TILE_WIDTH
+
+AT_ONCE: Final = 8
+"""Addenda read at the same time: at most 128 MiB of them are in memory."""
+
+_NOT_THERE: Final = frozenset({404, 410})
+_ERASURE: Final = b'"kind":"erasure"'
+# Records that name addenda have one of these in them, as nearly all others do not.
+_NAMING: Final = (b'"addenda":{', b'"sha256:')
+
+
+class Taken(NamedTuple):
+    """What came of one round: addenda that are new, that the log does not have, and erased."""
+
+    new: int = 0
+    absent: int = 0
+    erased: int = 0
+
+
+async def take_along(
+    table: AddendaTable, client: LogClient | None, origin: str, size: int
+) -> Taken:
+    """Brings the addenda of a replica up to the verified leaves [0, size).
+
+    Without a client none are taken along, and erasures are obeyed where some were.
+
+    Raises:
+        Unreachable, Refused: If the log does not answer, or not to this reader; what was taken
+            stays.
+        BadAnswer: If what came has another digest.
+        DatabaseError, FatalDatabaseError: If the file cannot be used.
+    """
+    progress = await table.progress()
+    found = Taken()
+    if client is not None:
+        for start, end in _spans(progress.taken, size):
+            new, absent = await _take(table, client, start, end)
+            found = found._replace(new=found.new + new, absent=found.absent + absent)
+    elif not progress.taken:
+        return found
+    if progress.obeyed < size:
+        erasures: list[tuple[str, str]] = []
+        for start, end in _spans(progress.obeyed, size):
+            for record in await _records(table, start, end, (_ERASURE,)):
+                if isinstance(record, Erasure):
+                    erasures += [(digest, record.producer) for digest in record.digests]
+        found = found._replace(erased=await table.erase(erasures, origin, size))
+    if found.erased or not progress.is_wiped:
+        await table.wipe()  # if somebody reads just now, the next round tries again
+    return found
+
+
+def _spans(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Cuts the leaves [start, end) into those of one bundle each."""
+    while start < end:
+        last = min(end, (start // TILE_WIDTH + 1) * TILE_WIDTH)
+        yield start, last
+        start = last
+
+
+async def _records(
+    table: AddendaTable, start: int, end: int, marks: Sequence[bytes]
+) -> list[Record]:
+    """The records among the leaves [start, end) of one bundle that have one of some texts."""
+    number = start // TILE_WIDTH
+    data = await table.bundle(number)
+    if data is None:
+        raise DatabaseError(f"entry bundle {number} of the replica is missing")
+    if not any(mark in data for mark in marks):
+        return []
+    first = number * TILE_WIDTH
+    found: list[Record] = []
+    for entry in unframe(data, "bundle")[start - first : end - first]:
+        if any(mark in entry for mark in marks):
+            with suppress(FormatError):  # leaves that are no records name nothing
+                found.append(parse_record(entry))
+    return found
+
+
+async def _take(table: AddendaTable, client: LogClient, start: int, end: int) -> tuple[int, int]:
+    """Takes along what the leaves [start, end) of one bundle name: how many are new, and absent."""
+    wanted: dict[str, str] = {}
+    for record in await _records(table, start, end, _NAMING):
+        wanted.update(dict.fromkeys(named_digests(record).values(), record.producer))
+    digests = [*wanted]
+    new = 0
+    for at in range(0, len(digests), AT_ONCE):
+        part = digests[at : at + AT_ONCE]
+        data = await asyncio.gather(*[_read(client, digest) for digest in part])
+        rows = [
+            (digest, wanted[digest], one)
+            for digest, one in zip(part, data, strict=True)
+            if one is not None
+        ]
+        await table.keep(rows, None)
+        new += len(rows)
+    await table.keep((), end)
+    return new, len(digests) - new
+
+
+async def _read(client: LogClient, digest: str) -> bytes | None:
+    try:
+        return await client.addendum(digest)
+    except Refused as refusal:
+        if refusal.problem.status in _NOT_THERE:
+            return None
+        raise

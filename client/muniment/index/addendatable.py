@@ -1,0 +1,96 @@
+"""The addenda that a replica has taken along, in a table of its own."""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from muniment.local.sqlitefile import Writer
+
+
+class Progress(NamedTuple):
+    """How far a replica is with addenda, as leaf indices behind the last one looked at.
+
+    Attributes:
+        taken: Up to where the log was asked for what the leaves name; 0 if it never was.
+        obeyed: Up to where erasures are carried out.
+        is_wiped: Whether nothing that was erased is left in the file or beside it.
+    """
+
+    taken: int
+    obeyed: int
+    is_wiped: bool
+
+
+class AddendaTable:
+    """The table, by the writer of a replica; raises what `Writer.run` raises."""
+
+    def __init__(self, writer: Writer) -> None:
+        """Takes the writer, which stays its owner's."""
+        self._writer = writer
+
+    async def progress(self) -> Progress:
+        """How far it is."""
+
+        def work(db: sqlite3.Connection) -> Progress:
+            taken, obeyed, unwiped = db.execute(
+                "SELECT taken, obeyed, unwiped FROM addenda"
+            ).fetchone()
+            return Progress(taken, obeyed, not unwiped)
+
+        return await self._writer.run(work)
+
+    async def bundle(self, number: int) -> bytes | None:
+        """An entry bundle of the replica; None if it is not there."""
+
+        def work(db: sqlite3.Connection) -> bytes | None:
+            row = db.execute("SELECT data FROM bundle WHERE idx = ?", (number,)).fetchone()
+            return None if row is None else row[0]
+
+        return await self._writer.run(work)
+
+    async def keep(self, rows: Sequence[tuple[str, str, bytes]], taken: int | None) -> None:
+        """Keeps addenda, and notes how far they are taken; None to leave that.
+
+        Rows are digest, producer of the record that names it, and the bytes; one that is there
+        stays.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR IGNORE INTO addendum VALUES (?, ?, ?)", rows)
+            if taken is not None:
+                db.execute("UPDATE addenda SET taken = max(taken, ?)", (taken,))
+
+        await self._writer.run(work)
+
+    async def erase(self, erasures: Iterable[tuple[str, str]], origin: str, obeyed: int) -> int:
+        """Deletes what erasures name, (digest, producer), where the producer may erase it.
+
+        That are the log itself, and the producer of the record that names it. Says how many it
+        were; `wipe` removes the last traces.
+        """
+        wanted = [(digest, producer, origin) for digest, producer in erasures]
+
+        def work(db: sqlite3.Connection) -> int:
+            erased = 0
+            if wanted:
+                erased = db.executemany(
+                    "DELETE FROM addendum WHERE digest = ?1 AND ?2 IN (producer, ?3)", wanted
+                ).rowcount
+            db.execute(
+                "UPDATE addenda SET obeyed = ?, unwiped = unwiped OR ?", (obeyed, erased > 0)
+            )
+            return erased
+
+        await self._writer.run(lambda db: db.execute("PRAGMA secure_delete=1"))
+        return await self._writer.run(work)
+
+    async def wipe(self) -> bool:
+        """Cuts off the write-ahead log, which may hold what was erased; not while others read."""
+        if not await self._writer.truncate_log():
+            return False
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE addenda SET unwiped = 0")
+
+        await self._writer.run(work)
+        return True
