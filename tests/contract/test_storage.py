@@ -401,6 +401,44 @@ async def test_what_a_token_sent_before_gets_its_first_receipt(
             await send(ports, said(told("new", "r-9"), key="late"))
 
 
+async def test_what_comes_beside_a_repeat_is_logged_once_in_its_place(
+    opener: Opener, tmp_path: Path
+) -> None:
+    """The commit that recognises one of a group orders nothing; all others of it go on."""
+    stream = GatewayStream()
+    requests = {
+        (who, n): said(told(who, f"r-{n}"), told(who, f"s-{n}"))
+        for who in ("a.example", "b.example")
+        for n in range(12)
+    }
+    async with opener(tmp_path) as ports:
+
+        async def send(who: str, n: int) -> Receipt:
+            request = requests[who, n]
+            return await ports.sequencer.submit_records(who, request.records, request)
+
+        firsts = {
+            (who, n): await send(who, n) for who in ("a.example", "b.example") for n in (0, 5)
+        }
+    async with opener(tmp_path) as ports:  # nothing of them is in memory
+        signed = [ports.sequencer.submit(stream.take(3)) for _ in range(6)]
+        sent = list(requests)
+        batches, receipts = await asyncio.gather(
+            asyncio.gather(*signed), asyncio.gather(*(send(who, n) for who, n in sent))
+        )
+        found = dict(zip(sent, receipts, strict=True))
+        assert {key: found[key] for key in firsts} == firsts
+        size = max(receipt.size for receipt in (*batches, *receipts))
+        leaves = await all_entries(ports.tiles, size)
+        for key, receipt in found.items():
+            at = receipt.first
+            assert leaves[at : at + 2] == list(requests[key].records)
+        records = [leaf for leaf in leaves if leaf.startswith(b'{"id"')]
+        assert len(records) == len({*records}) == 2 * len(requests) == 48
+        assert [batch.count for batch in batches] == [3] * 6
+        assert len({batch.first for batch in batches}) == 6
+
+
 async def test_only_the_newest_of_each_producer_are_recognised(
     opener: Opener, tmp_path: Path
 ) -> None:

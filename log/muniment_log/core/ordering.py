@@ -57,15 +57,19 @@ class StreamsMovedError(LogError):
         self.states = states
 
 
+class KnownError(LogError):
+    """Nothing was committed: something of it is recognised."""
+
+
 class RecalledError(LogError):
-    """Nothing was ordered: another process has logged some of the records meanwhile.
+    """Nothing was ordered: some of the records had been logged before.
 
     Attributes:
         names: what recognises them, by stream.
     """
 
     def __init__(self, names: dict[StreamKey, frozenset[bytes]]) -> None:
-        super().__init__("another process has logged some of the records")
+        super().__init__("some of the records had been logged before")
         self.names = names
 
 
@@ -76,7 +80,8 @@ class Order(Protocol):
         """Orders batches, all or none, one after the other; the leaf index of the first record.
 
         Raises:
-            StreamsMovedError, RecalledError: nothing was ordered; only when shared.
+            RecalledError: nothing was ordered, some of it had been before.
+            StreamsMovedError: nothing was ordered; only when shared.
             OverloadedError: nothing was ordered, too much waits to be integrated.
             UnavailableError: the outcome is unknown, and this process goes on.
             StorageError: the outcome is unknown, and the process must end.

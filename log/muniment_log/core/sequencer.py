@@ -20,7 +20,7 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from muniment_log.core.claims import Claims
 from muniment_log.core.ordering import RecalledError
@@ -39,15 +39,21 @@ from muniment_log.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from muniment.records.manifest import Batch
     from muniment_log.core.claims import Claim
     from muniment_log.core.ordering import Order
     from muniment_log.core.queueing import Group
+    from muniment_log.core.recall import Recall
     from muniment_log.core.repeats import Request
     from muniment_log.core.tokens import TokenFramer
     from muniment_log.metrics import LogMetrics
+
+
+LOOKS: Final = 1000
+"""Requests of a producer that are looked up first, after one that had been logged already:
+whoever repeats one repeats others, and each that only the commit recognises costs a commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,7 @@ class Sequencer:
         self._cleared = cleared
         self._streams: OrderedDict[StreamKey, Stream] = OrderedDict()
         self._claims = Claims()
+        self._looking: dict[StreamKey, int] = {}  # one for each producer at the most
         self._held = 0  # bytes
         # Looked at when somebody asks: setting it twice a request costs more than the rest.
         metrics.waiting_bytes.set_function(lambda: self._held)
@@ -151,25 +158,31 @@ class Sequencer:
         """Orders records of a producer that cannot sign; see `SequencerPort.submit_records`."""
         key = self._queue.stream_of(producer)
         size = sum(map(len, records))
+        names = [] if request is None else request.names
+        looks = self._looking.get(key, 0) > 0
         while True:
             self._take(size)
             try:
-                names = [] if request is None else request.names
                 if request is None or not names:
                     return await self._log(key, Plan(list(records)), size, None)
-                return await self._once(key, request, names, size)
+                return await self._once(key, request, names, size, looks=looks)
             except RecalledError:
-                continue  # by now it shows what the other process has logged
+                looks = True
+                self._looking[key] = LOOKS
 
     async def _once(
-        self, key: StreamKey, request: Request, names: Sequence[bytes], size: int
+        self, key: StreamKey, request: Request, names: Sequence[bytes], size: int, *, looks: bool
     ) -> Receipt:
-        """Logs what of a request was not logged before."""
+        """Logs what of a request was not logged before.
+
+        Most requests are new, and the commit finds out when one is not; `looks` asks before.
+        """
         claim = None
         try:
             # Whoever comes with the same meanwhile waits until it is settled what became of this.
             claim = await self._claims.take([(key, name) for name in names])
-            plan = resolve(request, await self._order.recall(key, names))
+            known = await self._look(key, names) if looks else {}
+            plan = resolve(request, known)
             if plan.recalls and not plan.records:  # a new key for what is there
                 await self._order.remember(key, plan.recalls)
         except BaseException:
@@ -179,6 +192,15 @@ class Sequencer:
             return plan.receipt(await self._log(key, plan, size, claim))
         self._let_go_of(size, claim)
         return plan.receipt(None)
+
+    async def _look(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
+        """What is kept under names, of a stream on which something came again lately."""
+        known = await self._order.recall(key, names)
+        if known:
+            self._looking[key] = LOOKS
+        elif self._looking.get(key, 0) > 0:
+            self._looking[key] -= 1
+        return known
 
     async def _log(self, key: StreamKey, plan: Plan, size: int, claim: Claim | None) -> Receipt:
         """Queues records for which there is room; all is let go of when they settle."""
@@ -356,12 +378,24 @@ class Sequencer:
         leaves = sum(len(ordering.batch.offsets) for ordering in orderings)
         self._metrics.committed(leaves, perf_counter() - started)
 
-    async def _is_undone(self, group: Group, error: Exception) -> bool:  # noqa: ARG002  # as above
+    async def _is_undone(self, group: Group, error: Exception) -> bool:
         """Whether nothing of a group was ordered, and all of it has been answered or put back.
 
         Otherwise the outcome is unknown, and the sequencer stops.
         """
-        return False
+        if not isinstance(error, RecalledError):
+            return False
+        known = group.take_out(error.names)
+        self._put_back(group)
+        for waiting in known:
+            waiting.refuse(error)
+        return True
+
+    def _put_back(self, group: Group) -> None:
+        """Takes a group back of which nothing was ordered; the streams continue as committed."""
+        self._queue.put_back(group)
+        for stream, _, _ in group.framed:
+            stream.expected = stream.committed
 
     def _answer(self, group: Group, at: int) -> None:
         for pending in group.signed:

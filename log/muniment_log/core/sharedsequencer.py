@@ -11,7 +11,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from muniment_log.core.ordering import RecalledError, StreamsMovedError
+from muniment_log.core.ordering import StreamsMovedError
 from muniment_log.core.sequencer import Sequencer
 from muniment_log.core.streams import Pending, Place, Stream, refuse
 from muniment_log.errors import (
@@ -88,27 +88,21 @@ class SharedSequencer(Sequencer):
 
     async def _is_undone(self, group: Group, error: Exception) -> bool:
         if isinstance(error, StreamsMovedError):
-            await self._put_back(group, error.states)
-        elif isinstance(error, RecalledError):
-            known = group.take_out(error.names)
-            await self._put_back(group, {})
-            for waiting in known:
-                waiting.refuse(error)
+            await self._move_all(group, error.states)
         elif isinstance(error, (OverloadedError, UnavailableError, EngineRefusedError)):
             if isinstance(error, OverloadedError):
                 self._metrics.refused.labels("overload").inc()
             group.refuse(error)
             self._refuse_waiting(error)
         else:
-            return False
+            return await super()._is_undone(group, error)
         return True
 
-    async def _put_back(self, group: Group, moved: dict[StreamKey, StreamState]) -> None:
+    async def _move_all(self, group: Group, moved: dict[StreamKey, StreamState]) -> None:
         """After a group of which nothing was ordered, because another process moved streams."""
-        self._queue.put_back(group)
         for stream, _, _ in group.framed:
             stream.committed = moved.get(stream.key, stream.committed)
-            stream.expected = stream.committed
+        self._put_back(group)
         for key, state in moved.items():
             stream = self._streams[key]
             if stream.queued or stream.parked:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from muniment_log.core.integrate import integrate
-from muniment_log.core.ordering import Accepted, Commit, Kept, kept_of
+from muniment_log.core.ordering import Accepted, Commit, Kept, KnownError, RecalledError, kept_of
 from muniment_log.core.recall import KEPT
 
 if TYPE_CHECKING:
@@ -54,20 +54,31 @@ class EmbeddedOrder:
         head = change.edge.head
         # C1: a crash before this transaction is durable. Nothing of the group is on disk, and
         # nobody has a receipt: a retry logs it.
-        note = await self._store.commit(
-            Commit(
-                change,
-                streams,
-                accepted,
-                None if sign is None else lambda: sign(head),
-                kept_of(orderings, first, self._kept),
-            )
+        commit = Commit(
+            change,
+            streams,
+            accepted,
+            None if sign is None else lambda: sign(head),
+            kept_of(orderings, first, self._kept),
         )
+        try:
+            note = await self._store.commit(commit)
+        except KnownError:
+            raise RecalledError(await self._known(orderings)) from None
         # C2: a crash after it, before the receipts are given. The group is in the tree at its
         # indices, and a retry gets its first receipt again.
         self._edge = change.edge
         self._listener.committed(change, note)
         return first
+
+    async def _known(self, orderings: Sequence[Ordering]) -> dict[StreamKey, frozenset[bytes]]:
+        """What is there already of what recognises batches."""
+        known: dict[StreamKey, frozenset[bytes]] = {}
+        for key, _, _, recalls in orderings:
+            found = await self._store.recall(key, [recall.name for recall in recalls])
+            if found:
+                known[key] = known.get(key, frozenset()) | found.keys()
+        return known
 
     async def stream(self, key: StreamKey) -> StreamState:
         """Where a stream continues."""

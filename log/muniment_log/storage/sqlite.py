@@ -24,7 +24,7 @@ from muniment.local.sqlitefile import (
 )
 from muniment.tlog.heads import Head
 from muniment.tlog.tiles import TILE_WIDTH, Tile
-from muniment_log.core.ordering import MAX_REFUSED, Accepted, Commit, Kept, Loaded
+from muniment_log.core.ordering import MAX_REFUSED, Accepted, Commit, Kept, KnownError, Loaded
 from muniment_log.core.ports import NEW_STREAM, StreamKey, StreamState
 from muniment_log.core.recall import Recall, pack_runs, scope_of, unpack_runs
 from muniment_log.errors import (
@@ -480,6 +480,9 @@ def _commit(db: sqlite3.Connection, commit: Commit) -> bytes | None:
     # Few statements: after each one this thread has to win the interpreter lock back from a busy
     # event loop.
     change = commit.change
+    for kept in commit.kept:
+        if _keep(db, kept) < len(kept.recalls):
+            raise KnownError
     note = commit.sign() if commit.sign is not None else None
     moved = db.execute(
         "UPDATE tree SET size = ?, root = ? WHERE size = ? AND root = ?",
@@ -510,31 +513,32 @@ def _commit(db: sqlite3.Connection, commit: Commit) -> bytes | None:
             " ((SELECT id FROM stream WHERE gateway = ? AND label = ?), ?, ?, ?, ?)",
             [(*b.key, b.first, b.count, b.digest, b.index) for b in commit.accepted],
         )
-    for kept in commit.kept:
-        _keep(db, kept)
     if note is not None:
         _put_head(db, "signed", note)
     return note
 
 
-def _keep(db: sqlite3.Connection, kept: Kept) -> None:
-    """Stores recalls. Of the oldest, as many go as come; as many again while there are too many."""
+def _keep(db: sqlite3.Connection, kept: Kept) -> int:
+    """Stores recalls, and returns how many of them were not there.
+
+    Of the oldest, as many go as come; as many again while there are too many.
+    """
     scope = scope_of(kept.key)
-    db.executemany(
+    added = db.executemany(
         "INSERT INTO recall (stream, name, content, time, place, runs) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",  # of one whose client went away as it was being kept
+        " ON CONFLICT DO NOTHING",
         [
             (scope, one.name, one.content, one.time, kept.place, pack_runs(one.runs))
             for one in kept.recalls
         ],
-    )
-    if not kept.oldest:  # nothing is before it
-        return
-    db.execute(
-        "DELETE FROM recall WHERE stream = ?1 AND name IN (SELECT name FROM recall"
-        " WHERE stream = ?1 AND place < ?2 ORDER BY place LIMIT ?3)",
-        (scope, kept.oldest, 2 * len(kept.recalls)),
-    )
+    ).rowcount
+    if kept.oldest:  # something is before it
+        db.execute(
+            "DELETE FROM recall WHERE stream = ?1 AND name IN (SELECT name FROM recall"
+            " WHERE stream = ?1 AND place < ?2 ORDER BY place LIMIT ?3)",
+            (scope, kept.oldest, 2 * len(kept.recalls)),
+        )
+    return added
 
 
 def _put_head(db: sqlite3.Connection, kind: str, note: bytes) -> None:
