@@ -15,6 +15,7 @@
 | `[[gateway]]`, `[[token]]` … `_per_second` | optional: its own budget, see `budgets.Rates` |
 | `[limits]` | optional, see `LimitsFile` |
 | `[index]` | optional, see `IndexTable` |
+| `[[retention]] label, retain, legal_minimum` | optional: how long addenda are kept |
 | `[cluster]` | instead of `database`: PostgreSQL and an object store, see `ClusterTable` |
 | `admin` | optional: the Unix socket for administration |
 | `[tls]` | optional: serve https, see `TlsTable` |
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from muniment.records.manifest import HEADER
+from muniment.records.members import MAX_ID, MAX_LABEL
 from muniment.tlog.cosignature import MAX_NAME_SIZE, verifier_for
 from muniment.tlog.encoding import FormatError, check_key_name
 from muniment.tlog.note import (
@@ -47,6 +49,7 @@ from muniment_log.core.bearer import Token, Tokens
 from muniment_log.core.budgets import BURST_SECONDS, Rate, Rates
 from muniment_log.core.ingest import Admission
 from muniment_log.core.recall import KEPT
+from muniment_log.core.retention import Retention, Rule, parse_duration
 from muniment_log.core.sequencer import SequencerLimits
 from muniment_log.publish.pace import PublisherLimits
 from muniment_service.config import (
@@ -192,6 +195,23 @@ class LimitsFile(Limits, frozen=True):
         )
 
 
+Duration = Annotated[str, Meta(pattern="^[1-9][0-9]{0,5}[dhs]$")]
+
+
+class RetentionEntry(Config, frozen=True):
+    """One `[[retention]]` table; times count from when the log took an addendum.
+
+    Attributes:
+        label: a governance label, `name=text`, or `name` with any text; all records without it.
+        retain: after that their addenda are erased: `180d`, `12h` or `90s`.
+        legal_minimum: before that nobody erases them.
+    """
+
+    label: Annotated[str, Meta(min_length=1, max_length=MAX_ID + 1 + MAX_LABEL)] | None = None
+    retain: Duration | None = None
+    legal_minimum: Duration | None = None
+
+
 class IndexTable(Config, frozen=True):
     """The `[index]` table.
 
@@ -239,6 +259,7 @@ class LogFile(ServiceFile, frozen=True, kw_only=True):
     read: ReadTable = ReadTable()
     limits: LimitsFile = LimitsFile()
     index: IndexTable = IndexTable()
+    retention: tuple[RetentionEntry, ...] = ()
 
     @property
     def index_database(self) -> Path | None:
@@ -264,6 +285,7 @@ class LogConfig:
         policy: the witness policy; None publishes uncosigned.
         admission: who may submit.
         rates: what they may submit, by producer, where it is not what `[limits]` says.
+        retention: how long addenda are kept.
         policy_sha256: SHA-256 of the policy's file, hexadecimal; empty without a policy.
     """
 
@@ -273,6 +295,7 @@ class LogConfig:
     policy: Policy | None
     admission: Admission
     rates: Mapping[str, Rates]
+    retention: Retention
     policy_sha256: str = ""
 
     @property
@@ -346,7 +369,8 @@ def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
                 f"a checkpoint has at most {MAX_SIGNATURES} signature lines",
             )
     admission, rates = admission_of(path, file), rates_of(path, file)
-    return LogConfig(path, file, signers, policy, admission, rates, digest)
+    retention = retention_of(path, file)
+    return LogConfig(path, file, signers, policy, admission, rates, retention, digest)
 
 
 def check_origin(origin: str) -> str:
@@ -427,6 +451,32 @@ def _tokens(path: Path, key: str, entries: list[tuple[str, str, datetime | None]
         end = None if expires is None else expires.timestamp()
         tokens[digest] = Token(bytes.fromhex(digest), holder, end)
     return Tokens(tuple(tokens.values()))
+
+
+def retention_of(path: Path, file: LogFile) -> Retention:
+    """How long addenda are kept, by a file.
+
+    Raises:
+        ConfigError: If what it says contradicts itself; names file and key.
+    """
+    rules: list[Rule] = []
+    if file.retention and file.cluster is not None:
+        config_error(path, "retention", "a cluster keeps no addenda")
+    for number, entry in enumerate(file.retention):
+        retain, minimum = [
+            None if text is None else parse_duration(text)
+            for text in (entry.retain, entry.legal_minimum)
+        ]
+        if retain is None and minimum is None:
+            config_error(path, f"retention[{number}]", "give retain, legal_minimum, or both")
+        if retain is not None and minimum is not None and retain < minimum:
+            config_error(
+                path,
+                f"retention[{number}].retain",
+                f"{entry.retain} is shorter than the legal minimum of {entry.legal_minimum}",
+            )
+        rules.append(Rule(entry.label, retain, minimum or 0))
+    return Retention(rules)
 
 
 def rates_of(path: Path, file: LogFile) -> dict[str, Rates]:

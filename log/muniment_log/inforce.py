@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from muniment_log.publish.witness import WitnessClient
 
 RELOADED: Final = frozenset(
-    {"gateway", "token", "read", "policy", "outgoing", "key_passphrase_file"}
+    {"gateway", "token", "read", "policy", "outgoing", "key_passphrase_file", "retention"}
 )
 """What of the file a running log takes up; all else takes a restart."""
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from muniment.local.logs import event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from muniment_log.errors import DamagedTileError
     from muniment_service.metrics import Metrics
 
@@ -19,6 +22,7 @@ class LogMetrics:
     """What an operator watches."""
 
     def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._commit_seconds = metrics.histogram(
             "commit_seconds", "Time from taking a group of batches to its receipts."
         )
@@ -49,6 +53,22 @@ class LogMetrics:
             "publication_stalled", "1 while the newest round has not met the quorum in time."
         )
 
+    def watch_addenda(
+        self, totals: Callable[[], tuple[int, int, int]], pending: Callable[[], int]
+    ) -> None:
+        """Shows how many addenda are kept, their bytes, how many were erased and are to be."""
+        for place, (name, text) in enumerate(
+            (
+                ("addenda", "Addenda that are kept."),
+                ("addenda_bytes", "Bytes of the addenda that are kept."),
+                ("addenda_erased", "Addenda that were erased."),
+            )
+        ):
+            self._metrics.gauge(name, text).set_function(partial(_nth, totals, place))
+        self._metrics.gauge(
+            "erasures_pending", "Records of erasures whose addenda are not removed yet."
+        ).set_function(pending)
+
     def committed(self, leaves: int, seconds: float) -> None:
         """Counts one commit."""
         self._commit_leaves.observe(leaves)
@@ -66,3 +86,7 @@ class LogMetrics:
     def published(self, size: int) -> None:
         """Sets the published size."""
         self._published.set(size)
+
+
+def _nth(values: Callable[[], tuple[int, int, int]], place: int) -> int:
+    return values()[place]

@@ -75,16 +75,28 @@ def is_own_user(transport: asyncio.BaseTransport) -> bool:
     return user in {_ROOT, os.geteuid()}
 
 
-def ask(path: Path, method: str, target: str) -> dict[str, Any]:
+def ask(
+    path: Path,
+    method: str,
+    target: str,
+    *,
+    body: bytes | None = None,
+    seconds: float = ANSWER_SECONDS,
+) -> dict[str, Any]:
     """Asks a running service over its administrative socket, by GET or POST; blocks.
+
+    `body` is JSON; `seconds` is how long it waits for the answer.
 
     Raises:
         NotRunningError: If nobody listens there.
         NotDoneError: If the service refuses, or does not answer in time.
     """
-    connection = _Connection(path)
+    connection = _Connection(path, seconds)
+    headers = {"Host": "localhost", "Connection": "close"}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
     try:
-        connection.request(method, target, headers={"Host": "localhost", "Connection": "close"})
+        connection.request(method, target, body, headers)
         response = connection.getresponse()
         body = response.read(MAX_ANSWER)
     except (FileNotFoundError, ConnectionRefusedError):
@@ -116,8 +128,8 @@ def _short(path: Path) -> Iterator[str]:
 
 
 class _Connection(HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=ANSWER_SECONDS)
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:

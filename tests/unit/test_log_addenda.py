@@ -268,7 +268,9 @@ async def test_the_file_of_another_log_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "addenda.db"
     async with opened(path) as store:
         await store.keep(sent_of(content(1)))
-    other = AddendaStore(path, "log.example/other", size=lambda: 0, waiting_bytes=1)
+    other = AddendaStore(
+        path, "log.example/other", size=lambda: 0, waiting_bytes=1, now_ms=lambda: 0
+    )
     with pytest.raises(
         WrongIdentityError, match=r"is the log log.example/x, not log.example/other"
     ):
@@ -278,7 +280,9 @@ async def test_the_file_of_another_log_is_not_used(tmp_path: Path) -> None:
 async def test_a_failed_commit_stops_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = AddendaStore(tmp_path / "addenda.db", ORIGIN, size=lambda: 0, waiting_bytes=1 << 20)
+    store = AddendaStore(
+        tmp_path / "addenda.db", ORIGIN, size=lambda: 0, waiting_bytes=1 << 20, now_ms=lambda: 0
+    )
     running = asyncio.get_running_loop().create_task(store.run())
     await store.keep(sent_of(content(1)))
 

@@ -12,23 +12,27 @@ import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
 from muniment.local.logs import event
 from muniment_log.app.openlog import open_log
 from muniment_log.app.serving import BackgroundTask, serve_beside
 from muniment_log.core.budgets import Budgets
+from muniment_log.core.erasing import Eraser
 from muniment_log.core.integrate import restore
 from muniment_log.core.sequencer import Sequencer
 from muniment_log.core.tokens import TokenFramer
 from muniment_log.http.access import AccessControl
 from muniment_log.http.admin import Admin
 from muniment_log.http.api import build, state_of
+from muniment_log.http.erasing import Erasing
 from muniment_log.index.supervisor import IndexFiles, IndexProcess, IndexReads
 from muniment_log.inforce import Witnesses
 from muniment_log.metrics import LogMetrics
 from muniment_log.publish.published import published_size
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
+from muniment_log.storage.erasing import ErasableAddenda
 from muniment_log.storage.order import EmbeddedOrder
 from muniment_log.storage.snapshot import LogSnapshot
 from muniment_log.storage.sqlite import SQLiteStore
@@ -96,6 +100,7 @@ async def serve(
             file.origin,
             size=lambda: log.tiles.edge.head.size,
             waiting_bytes=file.limits.waiting_bytes,
+            now_ms=lambda: clock() * 1000,
         )
         closing.push_async_callback(addenda.close)
         await addenda.open()
@@ -120,8 +125,18 @@ async def serve(
             limits=file.limits.sequencer,
             cleared=log.doubts.cleared,
         )
+        eraser = Eraser(
+            origin=file.origin,
+            addenda=ErasableAddenda(addenda),
+            submit=sequencer.submit_records,
+            retention=config.retention,
+            now_ms=lambda: clock() * 1000,
+            new_id=lambda: str(uuid4()),
+        )
+        measured.watch_addenda(lambda: eraser.totals, lambda: eraser.pending)
         tasks = [
             BackgroundTask("addenda", addenda.run),
+            BackgroundTask("erasures", eraser.run),
             BackgroundTask("sequencer", sequencer.run),
             BackgroundTask("publisher", publisher.run),
         ]
@@ -135,6 +150,7 @@ async def serve(
         async def apply(changed: LogConfig) -> None:
             await witnesses.replace(changed, publisher.use)
             budgets.replace(changed.rates)
+            eraser.use(changed.retention)
 
         admin = Admin(
             config=config,
@@ -142,10 +158,12 @@ async def serve(
             state=lambda: {
                 "stalled": publisher.is_stalled,
                 "database": _how_made(made),
+                "addenda": {**eraser.totals._asdict(), "erasing": eraser.pending},
                 **state_of(publisher, None if index is None else index[0]),
             },
             metrics=metrics,
             apply=apply,
+            erase=Erasing(eraser, log.tiles, lambda: log.tiles.edge.head.size).erase,
         )
         await serve_beside(
             file,

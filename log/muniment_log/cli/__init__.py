@@ -17,6 +17,7 @@ from muniment.tlog.encoding import MunimentError, check_key_name
 from muniment.tlog.keys.keyfile import Algorithm
 from muniment_log.cli.cluster import frontend, import_cluster_module, integrator, migrate
 from muniment_log.cli.copy import copy
+from muniment_log.cli.erase import erase
 from muniment_log.cli.exits import (
     EXIT_CONFIG,
     EXIT_DAMAGED,
@@ -125,6 +126,7 @@ main.add_command(integrator)
 main.add_command(migrate)
 main.add_command(export)
 main.add_command(copy)
+main.add_command(erase)
 
 
 @main.command("vkeys")

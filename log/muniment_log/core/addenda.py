@@ -280,6 +280,14 @@ def completed(texts: Sequence[bytes]) -> list[bytes]:
     return addenda
 
 
+def named_at(record: bytes) -> dict[bytes, str]:
+    """By digest, the addenda that a valid record names: the JSON pointer of each.
+
+    That of an outcome's commitment leads to the commitment: it has no other place.
+    """
+    return _places(_decode(record))
+
+
 def matching(
     records: Sequence[bytes], addenda: Sequence[bytes]
 ) -> Generator[None, None, Sent | None]:
@@ -340,13 +348,22 @@ def _hashing(data: bytes) -> Generator[None, None, bytes]:
 
 
 def _named(naming: _Naming) -> list[bytes]:
+    return [*_places(naming)]
+
+
+def _places(naming: _Naming) -> dict[bytes, str]:
+    """By digest: where the record names it."""
     if naming.addenda is not None:
-        return [bytes.fromhex(digest) for digest in naming.addenda.values()]
+        return {bytes.fromhex(digest): pointer for pointer, digest in naming.addenda.items()}
     if naming.kind != "outcome":
-        return []
+        return {}
     # Salted commitments of a run: their addenda have the same form.
-    digests = [*(naming.inputs or {}).values(), *(naming.outputs or {}).values()]
-    return [bytes.fromhex(one.removeprefix(_PREFIX)) for one in digests if one.startswith(_PREFIX)]
+    return {
+        bytes.fromhex(digest.removeprefix(_PREFIX)): f"/{member}/{name}"
+        for member, digests in (("inputs", naming.inputs), ("outputs", naming.outputs))
+        for name, digest in (digests or {}).items()
+        if digest.startswith(_PREFIX)
+    }
 
 
 def _addendum(digest: bytes, data: bytes, naming: _Naming) -> Addendum:

@@ -52,11 +52,13 @@ class Selection(NamedTuple):
         digests: their SHA-256.
         subject: whose; see `addenda.subject_key`. Outcomes of the subject's runs count, too.
         before_ms: only what the log took before, Unix milliseconds.
+        is_whole: whether each of the digests has to be kept here.
     """
 
     digests: tuple[bytes, ...] = ()
     subject: bytes | None = None
     before_ms: int | None = None
+    is_whole: bool = True
 
 
 class Stored(NamedTuple):
@@ -208,7 +210,7 @@ class Eraser:
                 f"more than {MOST} addenda: erase them in parts, each with an earlier --before"
             )
         missing = set(selection.digests) - {one.digest for one in found}
-        if missing and selection.before_ms is None:
+        if missing and selection.is_whole and selection.before_ms is None:
             raise NotErasableError(
                 f"{min(missing).hex()}: this log keeps no addendum of this digest"
                 + (f", nor of {len(missing) - 1} others" if len(missing) > 1 else "")

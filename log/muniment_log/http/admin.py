@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from muniment_log.config import LogConfig
     from muniment_log.core.bearer import Tokens
     from muniment_log.http.access import AccessControl
+    from muniment_service.http import Handler
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Admin:
         state: tells what `/status` shows besides.
         apply: puts a configuration in force; raises MunimentError when it cannot, and has changed
             nothing then.
+        erase: answers requests to erase addenda, where the log keeps some.
     """
 
     config: LogConfig
@@ -39,6 +41,7 @@ class Admin:
     state: Callable[[], dict[str, Any]]
     metrics: Metrics
     apply: Callable[[LogConfig], Awaitable[None]]
+    erase: Handler | None = None
 
     def __post_init__(self) -> None:
         self._in_force = PolicyInForce(self.config)
@@ -50,6 +53,8 @@ class Admin:
         app.route("GET", "/status", self._status)
         app.route("GET", "/metrics", self._render)
         app.route("POST", "/reload", self._reload)
+        if self.erase is not None:
+            app.route("POST", "/erase", self.erase)
         return app
 
     async def _status(self, _: Request) -> Response:

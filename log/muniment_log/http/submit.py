@@ -18,7 +18,7 @@ from muniment.records.manifest import MAX_BATCH_BYTES
 from muniment.tlog.encoding import format_base64
 from muniment.tlog.treereader import read_inclusions
 from muniment_log.core.addenda import Keeper, completed, matching, unpacked, unwrapped
-from muniment_log.core.ingest import examine, receiving
+from muniment_log.core.ingest import BadRecordError, examine, receiving
 from muniment_log.core.repeats import parse_key
 from muniment_log.core.scheduler import StepScheduler
 from muniment_log.errors import LogError, NotPublishedError, OverBudgetError
@@ -28,7 +28,7 @@ from muniment_service.http import Problem, Request, Response, json_response
 from muniment_service.limits import too_large
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from muniment.records.manifest import Frames
@@ -45,6 +45,7 @@ MAX_WAIT_SECONDS: Final = 60.0
 
 _SECONDS: Final = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,6})?")
 _RETRY_SECONDS: Final = 1
+_ERASURE: Final = b'"kind":"erasure"'
 _FEW: Final = 8
 """Records whose proofs are made before it is known which head they must lead to."""
 
@@ -152,6 +153,8 @@ class Submit:
                 )
             )
             records = received.records
+            if producer == self._access.admission.origin:
+                _check_no_erasure(records)
             self._budgets.charge(producer, records=len(records))
             sent = await self._scheduler.run(matching(records, await self._completed(texts)))
             with self._interest(waiting):
@@ -238,6 +241,15 @@ class Submit:
             if index not in proofs:
                 (proofs[index],) = await read_inclusions(self._tiles, index, index + 1, size)
         return [proofs[index] for index in receipt.indices]
+
+
+def _check_no_erasure(records: Sequence[bytes]) -> None:
+    """Refuses records that would have the log itself say that it has erased something."""
+    for entry, record in enumerate(records):
+        if _ERASURE in record:
+            raise BadRecordError(
+                entry, f"record {entry}: an erasure in the log's own name is the log's to log"
+            )
 
 
 def _is_lines(request: Request) -> bool:

@@ -1,0 +1,294 @@
+"""Erasing addenda of a real log: by command and by schedule, watched, killed, and audited."""
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import decisions
+import processes
+from log_deployment import GATEWAY, ORIGIN, Answer, Deployment, ask, deployed, leaves_of
+from log_deployment import run as output
+from muniment.records.addenda import addendum_path, take_out
+from muniment.records.api import Erasure, parse_record
+from muniment.records.batchbody import join_body
+from muniment.records.canonical import encode_canonical
+from muniment.records.codec import encode_record
+from muniment.records.kinds import Decision
+from processes import muniment, muniment_log
+from waiting import SECONDS, eventually
+
+POINTER = "/request/context/arguments"
+NOW = int(time.time())
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    with deployed(tmp_path) as made:
+        open_addenda(made)
+        yield made
+
+
+def open_addenda(made: Deployment, *lines: str) -> None:
+    text = made.config.read_text().partition("\n# What this test adds")[0]
+    more = "\n".join(("[read]", "open_addenda = true", *lines))
+    made.config.write_text(f"{text}\n# What this test adds\n{more}\n")
+    output(muniment_log("reload", "--config", made.config))
+
+
+def withheld(number: int, subject: str = "alice", *labels: str) -> tuple[bytes, bytes]:
+    """A decision that withholds what only it says, and the addendum."""
+    secret = random.Random(f"{subject}{number}").randbytes(150).hex()
+    artifact: dict[str, Any] = {
+        "scope": {"actions": ["call"], "resources": [{"type": "tool", "id": "mail"}]},
+        "policy": {"id": "p", "revision": "1", "digest": "sha256:" + "0" * 64},
+        "validity": {"not_before": NOW - 3600, "not_after": NOW + 86_400},
+        "attribution": {"authority": "acme"},
+    }
+    if labels:
+        artifact["governance"] = dict(label.split("=") for label in labels)
+    record = {
+        **json.loads(decisions.decisions(1, producer=GATEWAY)[0]),
+        "id": f"{subject}-{number}",
+        "execution": f"run-{subject}-{number}",
+        "time": NOW * 1000,
+        "request": {
+            "subject": {"type": "user", "id": subject},
+            "action": {"name": "call"},
+            "resource": {"type": "tool", "id": "mail"},
+            "context": {"arguments": secret},
+        },
+        "response": {"decision": True},
+        "artifact": artifact,
+    }
+    record.pop("denial", None)
+    decision = parse_record(encode_canonical(record))
+    assert isinstance(decision, Decision)
+    logged, addenda = take_out(decision, [POINTER], lambda _: f"{random.getrandbits(128):032x}")
+    [data] = addenda.values()
+    return encode_record(logged), data
+
+
+def send(made: Deployment, pairs: Sequence[tuple[bytes, bytes]]) -> tuple[int, bytes]:
+    """The index of the first record, and the body, to send it again."""
+    body = join_body(made.stream().take([one for one, _ in pairs]), [data for _, data in pairs])
+    answer = made.post(body, "?wait=published&timeout=30")
+    assert answer.status == 200, answer.body
+    return answer.json["first"], body
+
+
+def digest_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def read(made: Deployment, data: bytes) -> Answer:
+    return ask(f"{made.url}/{addendum_path(digest_of(data))}")
+
+
+def erase(made: Deployment, *arguments: object) -> processes.Done:
+    return processes.run(muniment_log("erase", "--config", made.config, *arguments))
+
+
+def on_disk(made: Deployment, data: bytes) -> list[str]:
+    """The files of the log in which something of an addendum is found."""
+    secret = json.loads(data)["value"].encode()
+    folder = made.folder / "log"
+    return sorted(
+        file.name for file in folder.iterdir() if file.is_file() and secret in file.read_bytes()
+    )
+
+
+def status(made: Deployment) -> dict[str, Any]:
+    done = processes.run(muniment_log("status", "--config", made.config), check=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def audit(made: Deployment, *arguments: object) -> processes.Done:
+    policy = made.folder / "log" / "witnesses.policy"
+    return processes.run(
+        muniment(
+            "audit", "--log", made.url, "--policy", policy, "--gateway", made.signer.vkey,
+            "--addenda", *arguments,
+        )
+    )  # fmt: skip
+
+
+def test_erased_bytes_are_nowhere_and_everything_else_stays_valid(deployment: Deployment) -> None:
+    mine = [withheld(number) for number in range(3)]
+    others = [withheld(number, "bob") for number in range(2)]
+    first, body = send(deployment, [*mine, *others])
+    policy = deployment.folder / "log" / "witnesses.policy"
+    proof, entry = deployment.folder / "a.tlog-proof", deployment.folder / "a.json"
+    processes.run(
+        muniment(
+            "prove", "--log", deployment.url, "--index", first, "--out", proof, "--entry-out", entry
+        ),
+        check=True,
+    )
+    permit = made_permit(proof, entry)
+    assert on_disk(deployment, mine[0][1])
+
+    listed = erase(deployment, "--subject", "user", "alice", "--dry-run")
+    assert listed.returncode == 0, listed.stderr
+    assert sorted(listed.stdout.splitlines()) == sorted(
+        f"{digest_of(data)}  {POINTER}  record {first + number}  {len(data)} bytes"
+        for number, (_, data) in enumerate(mine)
+    )
+    assert "nothing was erased" in listed.stderr
+    assert read(deployment, mine[0][1]).status == 200
+    assert erase(deployment, "--subject", "user", "alice").returncode == 2  # nobody to ask
+
+    done = erase(deployment, "--record", first, "--reason", "asked for", "--by", "dpo", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"logged by record {first + 6}" in done.stdout
+    assert "backups" in done.stderr
+    done = erase(deployment, "--subject", "user", "alice", "--yes")
+    assert done.stdout.startswith("Erased 2 addenda")
+    for _, data in mine:
+        assert on_disk(deployment, data) == []
+        told = read(deployment, data).problem(410, "erased")
+        assert told["record"] >= first + 6
+    for _, data in others:
+        assert on_disk(deployment, data)
+        assert read(deployment, data).body == data
+
+    # A retry of the batch brings back nothing.
+    assert deployment.post(body).json["first"] == first
+    assert read(deployment, mine[0][1]).status == 410
+    assert on_disk(deployment, mine[0][1]) == []
+
+    # The log says so itself, and whoever looks at it finds nothing amiss.
+    assert status(deployment)["addenda"] == {
+        "addenda": 2,
+        "bytes": sum(len(data) for _, data in others),
+        "erased": 3,
+        "erasing": 0,
+    }
+    metrics = ask(f"{deployment.url}/metrics").body.decode()
+    assert "\nmuniment_log_addenda_erased 3.0\n" in metrics
+    eventually(lambda: status(deployment)["published"] == status(deployment)["integrated"])
+    leaves = leaves_of(deployment.url, status(deployment)["published"])
+    found = [parse_record(leaf) for leaf in leaves if b'"kind":"erasure"' in leaf]
+    assert isinstance(found[0], Erasure)
+    assert (found[0].producer, found[0].by, found[0].reason) == (ORIGIN, "dpo", "asked for")
+    audited = audit(deployment)
+    assert audited.returncode == 0, audited.stdout + audited.stderr
+    assert "Verdict: clean." in audited.stdout
+    assert f"A member of entry {first}: erased by entry {first + 6}." in audited.stdout
+    assert (
+        processes.run(muniment("verify", proof, "--entry", entry, "--policy", policy)).returncode
+        == 0
+    )
+    context = deployment.folder / "context.json"
+    context.write_text(
+        json.dumps(
+            {
+                "action": "call",
+                "resource": {"type": "tool", "id": "mail"},
+                "execution": "run-alice-0",
+            }
+        )
+    )
+    judged = processes.run(
+        muniment(
+            "permit", "verify", permit, "--policy", policy, "--context", context,
+            "--without-facts", "--allow-unbound", "--allow-any-policy",
+        )
+    )  # fmt: skip
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+def made_permit(proof: Path, entry: Path) -> Path:
+    """A permit of a proof: the same with the record in it."""
+    from muniment.tlog.encoding import format_base64
+
+    header, rest = proof.read_text().split("\n", 1)
+    permit = proof.with_suffix(".permit")
+    permit.write_text(f"{header}\nextra {format_base64(entry.read_bytes())}\n{rest}")
+    return permit
+
+
+def test_what_cannot_be_erased_is_refused_with_the_reason(deployment: Deployment) -> None:
+    record, data = withheld(1, "alice", "domain=hr")
+    first, _ = send(deployment, [(record, data)])
+    for arguments, reason in [
+        (("--digest", "0" * 64), "keeps no addendum of this digest"),
+        (("--record", first + 1), "names no addendum"),
+        (("--record", 99), "the log has 2 leaves"),
+        (("--subject", "user", "nobody"), "keeps no such addendum"),
+        (("--digest", "xyz"), "not a request to erase"),
+    ]:
+        done = erase(deployment, *arguments, "--yes")
+        assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
+    open_addenda(deployment, "[[retention]]", 'label = "domain=hr"', 'legal_minimum = "90d"')
+    for arguments in [("--digest", digest_of(data)), ("--record", first)]:
+        done = erase(deployment, *arguments, "--yes")
+        assert done.returncode == 1
+        assert "legal minimum of 90d (label domain=hr)" in done.stderr
+    assert read(deployment, data).body == data
+    assert b"erasure" not in b"".join(leaves_of(deployment.url, 2))
+    deployment.log.terminate()
+    done = erase(deployment, "--record", first, "--yes")
+    assert done.returncode == 9
+    assert "it takes a log that runs" in done.stderr
+
+
+def test_a_schedule_erases_what_it_covers(deployment: Deployment) -> None:
+    (labelled, hr), (plain, other) = withheld(1, "alice", "domain=hr"), withheld(2)
+    send(deployment, [(labelled, hr), (plain, other)])
+
+    def is_gone() -> bool:
+        open_addenda(deployment, "[[retention]]", 'label = "domain"', 'retain = "1s"')
+        return read(deployment, hr).status == 410
+
+    eventually(is_gone)
+    assert on_disk(deployment, hr) == []
+    assert read(deployment, other).body == other
+    eventually(lambda: status(deployment)["published"] == status(deployment)["integrated"])
+    leaves = leaves_of(deployment.url, status(deployment)["published"])
+    [record] = [parse_record(leaf) for leaf in leaves if b'"kind":"erasure"' in leaf]
+    assert isinstance(record, Erasure)
+    assert (record.by, record.reason) == ("retention of label domain", "retain = 1s")
+
+
+@pytest.mark.parametrize("removed", [0, 1, 600, 1_199])
+def test_a_kill_at_any_time_leaves_no_addendum_that_outlives_its_erasure(
+    deployment: Deployment, removed: int
+) -> None:
+    """The kills fall at the points E1 to E3 of core/erasing.py: the more is removed, the later."""
+    pairs = [withheld(number) for number in range(1_200)]
+    send(deployment, pairs)
+    everything = muniment_log(
+        "erase", "--config", deployment.config, "--subject", "user", "alice", "--yes"
+    )
+    with processes.Process(everything) as command:
+        deadline = time.monotonic() + SECONDS
+        while (seen := gauges(deployment))["erasures_pending"] + seen["addenda_erased"] <= removed:
+            assert time.monotonic() < deadline
+        deployment.log.kill()
+        command.wait()
+    deployment.start_log()
+    eventually(lambda: status(deployment)["addenda"]["erasing"] == 0)
+    eventually(lambda: status(deployment)["published"] == status(deployment)["integrated"])
+    leaves = leaves_of(deployment.url, status(deployment)["published"])
+    named = [json.loads(leaf)["digests"] for leaf in leaves if b'"kind":"erasure"' in leaf]
+    erased = {digest for digests in named for digest in digests}
+    assert len(erased) == sum(map(len, named)) == len(pairs)  # each by one record
+    for _, data in pairs[::200]:
+        assert read(deployment, data).status == 410
+        assert on_disk(deployment, data) == []
+    audited = audit(deployment)
+    assert audited.returncode == 0, audited.stdout + audited.stderr
+
+
+def gauges(made: Deployment) -> dict[str, float]:
+    """What the log shows of its addenda; it is asked often."""
+    lines = ask(f"{made.url}/metrics").body.decode().splitlines()
+    values = [line.removeprefix("muniment_log_").split(" ") for line in lines if line[0] != "#"]
+    return {name: float(value) for name, value in values if name.startswith(("addenda", "eras"))}
