@@ -101,7 +101,7 @@ GARBAGE = (
     Answer(hang_up=True),
 )
 OVERSIZED = Answer(body=b"a" * 65_536, repeat=2_000, length=False)
-SLOW = Answer(delay=60.0)
+SLOW = Answer(delay=600.0)  # longer than a test may take
 TRICKLE = Answer(body=b"a", repeat=1_000, pause=0.5)
 
 

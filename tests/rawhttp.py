@@ -2,13 +2,27 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from muniment_service.config import Address
-from muniment_service.http import App
+from muniment_service.http import App, Problem
 from muniment_service.server import Limits, serving
+
+
+class Body:
+    """A body as the server gives it to a `Request`: refused when it is too large."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+
+    async def read(self, most: int, more: int, admit: Callable[[bytes], object] | None) -> bytes:
+        if len(self.data) > most + more:
+            raise Problem(413, "too-large", "too large")
+        if len(self.data) > most and admit is not None:
+            admit(self.data[:most])
+        return self.data
 
 
 @asynccontextmanager

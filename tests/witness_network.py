@@ -27,19 +27,11 @@ from muniment_witness.app import build
 from muniment_witness.config import Gossip, LogOptions, Peer, WitnessConfig, WitnessFile
 from muniment_witness.gossip.net import TransportAnswer, UnreachableError
 from muniment_witness.judge.decide import Authentic, KnownLog, authenticate
+from rawhttp import Body
 from witness_tools import opened_store, witness_signer
 
 START = 1_700_000_000
 PERIOD = 30
-
-
-class Bytes:
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    async def read(self, most: int) -> bytes:
-        assert len(self.data) <= most
-        return self.data
 
 
 class Node:
@@ -135,7 +127,7 @@ class Node:
         self, method: str, path: str, body: bytes = b"", client: str = "", **headers: str
     ) -> Response:
         """Asks this witness; `client` is the address to come from: a node's name, or any other."""
-        return await self.app.respond(Request(method, path, headers, Bytes(body), client))
+        return await self.app.respond(Request(method, path, headers, Body(body), client))
 
     async def add(self, old: int, view: View, new: int | None = None) -> Response:
         return await self.call("POST", "/add-checkpoint", view.add_checkpoint(old, new).encode())
@@ -190,7 +182,7 @@ class Wire:
         if not node.running:
             raise UnreachableError("down")
         headers = {"If-None-Match": etag} if etag else {}
-        request = Request(method, parts.path, headers, Bytes(body), self.reader.name)
+        request = Request(method, parts.path, headers, Body(body), self.reader.name)
         response = await node.app.respond(request)
         return TransportAnswer(
             response.status, response.body, response.headers.get("ETag", ""), response.content_type

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -145,11 +144,9 @@ async def test_wrong_credentials_are_refused_at_once(bucket: engines.Bucket) -> 
 async def test_patience_with_a_store_that_does_not_answer_ends() -> None:
     with hanging_server() as environment:
         store = ObjectStore.open("s3://bucket", environment=environment, seconds=0.5)
-        began = time.monotonic()
         with pytest.raises(UnavailableError, match="get x"):
             await store.get("x")
         await store.close()
-        assert time.monotonic() - began < 30  # it ends; how fast is not measured on a busy machine
 
 
 async def test_a_store_that_restarts_is_waited_for() -> None:

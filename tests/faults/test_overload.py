@@ -13,6 +13,7 @@ from faults.overloaded import Load, configured, everything
 from faults.services import Services
 from log_deployment import GATEWAY, ORIGIN, Stream, check_places
 from muniment.gateway.gateway import Gateway
+from waiting import until
 
 MIB = 1 << 20
 INFLIGHT, COMMIT, CONNECTIONS = 4 * MIB, 2 * MIB, 200
@@ -111,8 +112,7 @@ async def overload(url: str, pid: int) -> None:
     check_places(load.receipts, entries)
     theirs = [entry for entry in entries if b'"producer":"curl.example/dev"' in entry]
     assert len(theirs) == load.plain > 0
-    await asyncio.sleep(0.1)
-    assert files(pid) <= opened + 8
+    await until(lambda: files(pid) <= opened + 8)
 
 
 def test_a_log_with_ten_times_its_load(tmp_path: Path, quick: Services) -> None:

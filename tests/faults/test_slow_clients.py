@@ -146,8 +146,7 @@ async def a_crowd_comes(url: str, pid: int) -> None:
             if number % 50 == 0:
                 await line.expect(200, "GET", "/healthz")
                 assert files(pid) <= before + MOST + 50
-        await asyncio.sleep(0.2)
-        assert files(pid) <= before + MOST + 2
+        await until(lambda: files(pid) <= before + MOST + 2)
     finally:
         for made in sockets:
             made.close()
@@ -171,13 +170,14 @@ async def no_files_left(url: str, pid: int) -> None:
         for number, record in enumerate(records):
             if number == 1:
                 _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, (files(pid) + 10, hard))
+                most = files(pid) + 10
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, hard))
                 sockets += [connected(url) for _ in range(60)]
-                await asyncio.sleep(0.5)
+                await until(lambda most=most: files(pid) >= most)  # type: ignore[misc]
             elif number == 2:
                 while sockets:
                     sockets.pop().close()
-                await asyncio.sleep(1.5)  # asyncio looks again after a second
+                await asyncio.sleep(1.5)  # asyncio looks again after a second, and tells nobody
                 line = Line(url)  # a new connection
             await line.expect(200, "POST", "/v1/batches", stream.take([record]))
     finally:

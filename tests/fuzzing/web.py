@@ -27,14 +27,10 @@ from muniment_witness.config import check_url as check_witness_url
 from muniment_witness.gossip.peers import EvidenceList
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import authentic
+from rawhttp import Body
 from signing import ORIGIN
 
 _LOG: Final = KnownLog(ORIGIN, VERIFIERS)
-
-
-class _NoBody:
-    async def read(self, most: int) -> bytes:
-        return b""
 
 
 def _app() -> App:
@@ -71,7 +67,7 @@ def _request(data: bytes) -> None:
     """A request line and one header: an answer that is no 500, whose problem is JSON."""
     head, _, value = data.partition(b"\n")
     method, _, path = text_of(head).partition(" ")
-    request = Request(method, path, {"If-None-Match": text_of(value)}, _NoBody())
+    request = Request(method, path, {"If-None-Match": text_of(value)}, Body())
     response = _now(_APP.respond(request))
     assert response.status in {200, 304, 400, 404, 405}
     if response.status >= 400:
@@ -137,7 +133,7 @@ def _address(data: bytes) -> None:
 
 @target("parameters")
 def _parameters(data: bytes) -> None:
-    request = Request("GET", "/?" + text_of(data), {}, _NoBody())
+    request = Request("GET", "/?" + text_of(data), {}, Body())
     with suppress(Problem):
         found = request.parameters("a", "wait", "timeout")
         assert set(found) <= {"a", "wait", "timeout"}

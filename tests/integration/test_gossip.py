@@ -1,6 +1,5 @@
 """Real witness processes against a log that lies: some see one history, some another."""
 
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from byzantine import ByzantineLog, View, get, post
 from muniment.tlog.evidence import parse_evidence
 from muniment.tlog.policy import parse_policy
 from muniment.tlog.proven import log_verifiers, verify_evidence
-from witness_deployment import PERIOD, Deployment
+from waiting import eventually
+from witness_deployment import Deployment
 
 ROUNDS = 8
 """Rounds that a witness may begin with a peer until it knows: in one period each side pulls its
@@ -84,7 +84,9 @@ def test_honest_witnesses_agree_through_restarts_and_say_what_they_compared(
             with deployment.running() as running:
                 for _ in range(3):
                     log.main.append(70)
-                    time.sleep(1.5 * PERIOD)  # some growth between the rounds, however many
+                    # Some growth between the rounds, however many.
+                    asked = stand.count("/checkpoint")
+                    eventually(lambda asked=asked: stand.count("/checkpoint") > asked + 2)  # type: ignore[misc]
                 for name, peer in (("w1", "w2"), ("w2", "w1")):
                     status = deployment.settle(name, log.main.size, compared=True)
                     assert status["alarms"] == []

@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import sqlite3
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -237,8 +236,10 @@ def test_stopping_answers_what_is_in_flight(folder: Path) -> None:
         connection = client._connection
         connection.putrequest("POST", "/add-checkpoint")
         connection.putheader("Content-Length", str(len(body)))
-        connection.endheaders(body[:100])
-        time.sleep(0.2)
+        connection.putheader("Expect", "100-continue")
+        connection.endheaders()
+        assert connection.sock.recv(64) == b"HTTP/1.1 100 Continue\r\n\r\n"  # it has begun
+        connection.send(body[:100])
         os.kill(process.pid, signal.SIGTERM)
         eventually(lambda: "stopping" in process.stderr)
         connection.send(body[100:])

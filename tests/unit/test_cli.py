@@ -617,7 +617,7 @@ async def test_an_import_goes_on_where_its_stream_stands(place: Path) -> None:
     assert logged_records(sim) == [*first, *rest, *first]
 
 
-BAD_LINES = [
+UNLOGGABLE = [
     (b"not json", "not JSON"),
     (b'{"request":{}}', "kind: missing"),
     (b'{"a":1,"a":2}', "comes twice"),
@@ -630,9 +630,9 @@ BAD_LINES = [
 
 async def test_lines_that_cannot_be_logged_are_set_aside_with_their_reason(place: Path) -> None:
     sim = LogSim()
-    good = whole(len(BAD_LINES) + 1)
+    good = whole(len(UNLOGGABLE) + 1)
     mixed = [good[0]]
-    for (bad, _), line in zip(BAD_LINES, good[1:], strict=True):
+    for (bad, _), line in zip(UNLOGGABLE, good[1:], strict=True):
         mixed += [bad, line]
     write("in", b"\n".join(mixed))
     async with sim.serve() as url:
@@ -642,7 +642,7 @@ async def test_lines_that_cannot_be_logged_are_set_aside_with_their_reason(place
         assert logged_records(sim) == good
         aside = [json.loads(line) for line in read("aside").splitlines()]
         assert [one["line"] for one in aside] == [2, 4, 6, 8, 10, 12, 14]
-        for one, (bad, reason) in zip(aside, BAD_LINES, strict=True):
+        for one, (bad, reason) in zip(aside, UNLOGGABLE, strict=True):
             assert reason in one["reason"]
             kept = one["text"].encode() if "text" in one else base64.b64decode(one["base64"])
             assert kept == bad[:262144]

@@ -1,7 +1,7 @@
 """The guard: no run before the replica has reached its permit, and none when it does not."""
 
 import asyncio
-import time
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from muniment.permit import Context, ExpectedPolicy, Permit, Trust
 from muniment.records.api import Decision
 from muniment.records.artifact import Validity
 from muniment.records.kinds import Entity
+from waiting import until
 
 CONTEXT = Context(
     now=logsim.NOW,
@@ -56,11 +57,17 @@ async def follow(url: str, path: Path) -> None:
 
 async def test_waits_for_the_replica_to_reach_the_permit(tmp_path: Path) -> None:
     sim, path = LogSim(), tmp_path / "replica.db"
-    guard = Guard(TRUST, path)
+    times: list[float] = []
+
+    def clock() -> float:
+        times.append(0.0)
+        return 0.0
+
+    guard = Guard(TRUST, path, clock=clock)
     async with sim.serve() as url:
         permit = await authorized(url, 1)
         judging = asyncio.create_task(guard.check(permit, CONTEXT))  # not even a file yet
-        await asyncio.sleep(0.1)
+        await until(lambda: len(times) > 3)  # it has looked, and looks again
         assert not judging.done()
         await follow(url, path)
         verdict = await judging
@@ -71,7 +78,8 @@ async def test_waits_for_the_replica_to_reach_the_permit(tmp_path: Path) -> None
 
 async def test_denies_when_the_replica_stays_behind(tmp_path: Path) -> None:
     sim, path = LogSim(), tmp_path / "replica.db"
-    guard = Guard(TRUST, path, catch_up=0.1)
+    seconds = itertools.count(step=6)
+    guard = Guard(TRUST, path, catch_up=10.0, clock=lambda: float(next(seconds)))
     async with sim.serve() as url:
         permit = await authorized(url, 1)
         with pytest.raises(Denied) as caught:  # no replica at all
@@ -110,7 +118,9 @@ def test_without_a_replica_and_without_a_loop(tmp_path: Path) -> None:
     given: Any = {"policy": POLICY, "require_facts": False}
     found = asyncio.run(permit())
     assert Guard(Trust(**given)).check_blocking(found, CONTEXT).permitted
-    began = time.monotonic()
+
+    def clock() -> float:
+        raise AssertionError("without a replica there is nothing to wait for")
+
     with pytest.raises(Denied):
-        Guard(TRUST).check_blocking(found, CONTEXT)
-    assert time.monotonic() - began < 5
+        Guard(TRUST, clock=clock).check_blocking(found, CONTEXT)

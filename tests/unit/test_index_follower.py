@@ -1,9 +1,12 @@
 """Following a log: verified, resumable, and what becomes of a log that lies."""
 
 import asyncio
+import itertools
+from collections.abc import Coroutine
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -141,15 +144,23 @@ async def test_what_was_stored_before_a_failure_is_not_read_again(tmp_path: Path
     assert source.reads[0] == "tile/entries/004"
 
 
+async def cancelled_at(
+    step: Coroutine[Any, Any, object], source: tools.MemorySource, reads: int
+) -> None:
+    """Cancels a step in its next read after some others."""
+    task = asyncio.create_task(step)
+    left = itertools.count(reads, -1)
+    source.fail = lambda _path: task.cancel() if next(left) == 0 else None
+    await asyncio.gather(task, return_exceptions=True)
+    source.fail = lambda _path: None
+
+
 async def test_a_cancelled_round_leaves_a_usable_store(tmp_path: Path) -> None:
     source = tools.MemorySource(ENTRIES)
     async with tools.opened(tmp_path / "replica") as store:
         follower = Follower(store, source)
-        for _ in range(8):
-            task = asyncio.create_task(follower.step())
-            await asyncio.sleep(0.003)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        for reads in range(8):
+            await cancelled_at(follower.step(), source, reads)
         await follower.step()
         assert (await store.state()).size == 1500
 

@@ -379,7 +379,8 @@ async def test_only_who_waits_gets_a_cosigned_head_before_it_is_stored(
         assert parse_signed_checkpoint(loaded.signed).checkpoint == early.checkpoint
         assert loaded.published == served.encode()
         reader = asyncio.create_task(log.publisher.settled())
-        await asyncio.sleep(0.02)
+        for _ in range(20):
+            await asyncio.sleep(0)
         assert not reader.done()
         go_on.set()
         await reader

@@ -23,13 +23,8 @@ from muniment_service.http import (
 )
 from muniment_service.metrics import Metrics
 from muniment_service.wire import Headers
-from rawhttp import get, post, server, talk
+from rawhttp import Body, get, post, server, talk
 from waiting import SECONDS, until
-
-
-class Nothing:
-    async def read(self, most: int) -> bytes:
-        return b""
 
 
 class SpecialError(MunimentError):
@@ -76,7 +71,7 @@ def make_app() -> App:
 async def ask(
     app: App, method: str, target: str, headers: dict[str, str] | None = None
 ) -> tuple[int, Any, dict[str, str]]:
-    response = await app.respond(Request(method, target, headers or {}, Nothing()))
+    response = await app.respond(Request(method, target, headers or {}, Body()))
     body: Any = response.body
     if response.content_type.endswith("json"):
         body = json.loads(response.body)
@@ -147,7 +142,7 @@ async def test_parameters_are_strict() -> None:
 @settings(max_examples=200)
 @given(method=st.text(max_size=8), target=st.text(max_size=30))
 def test_any_request_is_answered(method: str, target: str) -> None:
-    response = asyncio.run(make_app_once().respond(Request(method, target, {}, Nothing())))
+    response = asyncio.run(make_app_once().respond(Request(method, target, {}, Body())))
     assert response.status in {200, 304, 400, 404, 405}
 
 

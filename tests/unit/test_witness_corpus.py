@@ -14,28 +14,17 @@ from byzantine import View
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import parse_vkey
 from muniment.tlog.witnesswire import origin_hash
-from muniment_service.http import Problem, Request, Response
+from muniment_service.http import Request, Response
 from muniment_witness.gossip.receive import HEADS_BURST
 from muniment_witness.http.openapi import PATHS
 from muniment_witness.store.observations import MAX_EVIDENCE, MAX_SUSPICIONS
+from rawhttp import Body
 from witness_corpus import Case
 from witness_network import Network, Node
 
 CASES = witness_corpus.load()
 POSTS = [case for case in CASES if case.method == "POST" and "oversized" not in case.name]
 DECLARED = {200, 400, 403, 404, 405, 409, 413, 422, 501, 503}
-
-
-class Body:
-    """A body as the server gives it: refused when it is too large."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    async def read(self, most: int) -> bytes:
-        if len(self.data) > most:
-            raise Problem(413, "too-large", "too large")
-        return self.data
 
 
 def network(folder: Path) -> tuple[Network, Node]:

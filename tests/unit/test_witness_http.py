@@ -28,6 +28,7 @@ from muniment_witness.app import build
 from muniment_witness.config import LogOptions, WitnessConfig, WitnessFile
 from muniment_witness.gossip.net import transport
 from muniment_witness.judge.decide import KnownLog
+from rawhttp import Body
 from witness_tools import WITNESS, GrowingLog, log_signer, opened_store, witness_signer
 
 NOW = 1_700_000_000
@@ -41,15 +42,6 @@ class Clock:
 
     def __call__(self) -> int:
         return self.now
-
-
-class Bytes:
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    async def read(self, most: int) -> bytes:
-        assert len(self.data) <= most
-        return self.data
 
 
 @asynccontextmanager
@@ -85,7 +77,7 @@ async def witness(
 
 async def call(app: App, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return await app.respond(Request(method, path, fields, Bytes(body)))
+    return await app.respond(Request(method, path, fields, Body(body)))
 
 
 async def add(app: App, old: int, new: int, log: GrowingLog = LOG, **changes: Any) -> Response:

@@ -14,6 +14,7 @@ from muniment_witness.gossip.receive import EVIDENCE_BURST, HEADS_BURST, STRANGE
 from muniment_witness.gossip.senders import MAX_ADDRESSES, STRANGERS, Senders
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.judge.relation import SignedHead, digest_of
+from waiting import until
 from witness_network import Network
 
 MAIN = View().append(400)
@@ -50,9 +51,7 @@ def test_peers_are_told_by_the_literal_addresses_of_their_urls() -> None:
 async def test_host_names_are_looked_up() -> None:
     senders = Senders([Peer("a", (), "http://localhost:1"), Peer("b", (), "http://-.invalid")])
     task = asyncio.create_task(senders.run())
-    async with asyncio.timeout(30):
-        while senders.name_of("127.0.0.1") != "a":  # noqa: ASYNC110  # a resolver tells nobody
-            await asyncio.sleep(0.01)
+    await until(lambda: senders.name_of("127.0.0.1") == "a")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

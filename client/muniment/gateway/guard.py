@@ -8,6 +8,7 @@ the guard waits for that, not for ever, and denies when it does not come about.
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -40,24 +41,31 @@ class Guard:
 
     When ``trust`` names no gateways, those count that the replica keeps (``muniment follow
     --gateway``). Without a replica a permit is judged without facts on lineage and revocations,
-    which ``trust`` has to allow. ``catch_up`` is how many seconds it may take to reach a permit.
+    which ``trust`` has to allow. ``catch_up`` is how many seconds it may take to reach a permit, by
+    a ``clock`` that never goes back.
     """
 
     def __init__(
-        self, trust: Trust, replica: Path | str | None = None, *, catch_up: float = CATCH_UP
+        self,
+        trust: Trust,
+        replica: Path | str | None = None,
+        *,
+        catch_up: float = CATCH_UP,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.trust = trust
         self.replica = None if replica is None else Path(replica)
         self._catch_up = catch_up
+        self._clock = clock
         self._is_accepted = False  # the replica, by the policy: once, as only its follower writes
 
     async def verdict(self, permit: Permit, context: Context) -> Verdict:
         """Judges a permit; takes the facts of ``context`` from the replica."""
         if self.replica is None:
             return verify_permit(permit, context, self.trust)
-        deadline = time.monotonic() + self._catch_up
+        deadline = self._clock() + self._catch_up
         while True:
-            late = time.monotonic() >= deadline
+            late = self._clock() >= deadline
             # Reading a file is blocking work, and a trace reads many records.
             work = asyncio.to_thread(self._judge, permit, context, self.replica, late=late)
             looking = asyncio.create_task(work)
