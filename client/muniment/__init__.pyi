@@ -42,6 +42,7 @@ from muniment.gateway.runs import run_edges as run_edges
 from muniment.gateway.runs import running as running
 from muniment.gateway.salts import Salts as Salts
 from muniment.gateway.spool import Spool as Spool
+from muniment.gateway.valueform import canonical_form as canonical_form
 from muniment.gateway.withholding import withhold as withhold
 from muniment.http.access import Access as Access
 from muniment.http.logclient import LogClient as LogClient

@@ -269,7 +269,7 @@ async def test_a_governed_call_withholds_arguments_and_result(tmp_path: Path) ->
         await send("ada", text="a secret")
         await gateway.spool.drained()
     assert not tells_secrets(sim)
-    value = {"args": ["ada"], "kwargs": {"text": "a secret"}}
+    value = {"to": "ada", "text": "a secret"}
     assert asked[0]["context"] == {"arguments": value}  # the policy sees what is decided on
     [decision] = records(sim)
     [outcome] = records(sim, "outcome")
@@ -308,7 +308,7 @@ async def test_complete_gets_what_is_logged_and_may_sign_it(tmp_path: Path) -> N
     sim = LogSim()
 
     def complete(call: Call, members: dict[str, Any]) -> Decision:
-        assert call.arguments == {"args": ["secret"], "kwargs": {}}
+        assert call.arguments == {"text": "secret"}
         assert "secret" not in json.dumps(members)
         typed = parse_record(json.dumps(members, sort_keys=True, separators=(",", ":")).encode())
         assert isinstance(typed, Decision)
@@ -356,7 +356,7 @@ async def test_calls_that_do_not_run_tell_no_secrets_either(tmp_path: Path) -> N
             with pytest.raises(Denied):
                 await send("a secret")
             with pytest.raises(Denied):
-                await send({"a secret"})
+                await send(lambda: "a secret")
         await gateway.spool.drained()
     assert len(records(sim)) == 6
     assert len(records(sim, "outcome")) == 1

@@ -149,7 +149,7 @@ class Order(dict[str, Any]):
 
 @pytest.mark.parametrize(
     "value",
-    [object(), {1, 2}, b"bytes", float("nan"), 2**60, {1: 2}, Order(a=1), iter([1]), "\ud800", 1j],
+    [object(), {(1, 2): 3}, Order(a=1), iter([1]), print, 1j],
     ids=lambda value: type(value).__name__,
 )
 async def test_arguments_without_a_canonical_form_need_something_that_stands_for_them(
@@ -163,6 +163,70 @@ async def test_arguments_without_a_canonical_form_need_something_that_stands_for
         assert bench.ran == [[value]]
         [outcome] = await bench.outcomes()
     assert outcome["inputs"]["arguments"].startswith("sha256:")
+
+
+@dataclass
+class Parcel:
+    weight: int
+
+    def send(self, to: str, *more: int, **options: Any) -> str:
+        return to
+
+
+async def test_arguments_have_one_form_however_they_are_given(bench: Bench) -> None:
+    def send(to: str, cents: int = 1, /, *more: int, via: Any = None, **options: Any) -> None:
+        bench.ran.append(to)
+
+    whole = {"to": "ada", "cents": 2, "more": [3], "via": {"weight": 1}, "by": "air"}
+    parcel = Parcel(1)
+    partly = functools.partial(functools.partial(send, "ada"), 2, via=parcel)
+    del bench.ran[:]
+    async with bench.opened(keep="gateway"):
+        seen: list[Any] = []
+
+        def decide(request: Any) -> Any:
+            seen.append(request.get("context", {}).get("arguments"))
+            return {"decision": True}
+
+        def governs(function: Callable[..., Any]) -> Callable[..., Any]:
+            return bench.tool(function, decide=decide)
+
+        if bench.kind == "threads":  # the bench wraps what is awaited
+            await bench.call(governs(send), "ada", 2, 3, via=parcel, by="air")
+            await bench.call(governs(partly), 3, by="air")
+            await bench.call(governs(Parcel.send), parcel, "ada", 2, by="air")
+            await bench.call(governs(parcel.send), to="ada", by="air")
+            assert seen == [
+                whole,
+                whole,
+                {"to": "ada", "more": [2], "by": "air"},
+                {"to": "ada", "by": "air"},
+            ]
+            denial = await bench.denied(governs(send), "ada", to="eve")
+            assert "two arguments have this name" in denial.reasons[0]
+            await bench.call(governs(bench.ran.append), [1])
+            assert seen[-1] == {"object": [1]}
+        await bench.call(bench.tool(lambda *args, **kwargs: None, decide=decide), 1, b=2)
+        assert seen[-1] in ({"args": [1], "b": 2}, {"args": [1], "kwargs": {"b": 2}})
+
+
+async def test_arguments_that_are_left_out_are_told(bench: Bench) -> None:
+    def send(context: Any, to: str) -> str:
+        return to
+
+    async with bench.opened():
+        # What awaits in a bench takes anything.
+        names = {"unbound": ["context"]}
+        tool = bench.tool(send, **names)
+        if bench.kind == "threads":
+            assert await bench.call(tool, object(), "ada") == "ada"
+            [outcome] = await bench.outcomes()
+            assert outcome["unbound"] == ["inputs.arguments.context"]
+            with pytest.raises(TypeError, match="no parameter 'ctx'"):
+                bench.tool(send, unbound=["ctx"])
+        else:
+            assert await bench.call(tool, context=object(), to="ada") == "ada"
+            assert (await bench.outcomes())[0]["unbound"] == ["inputs.arguments.context"]
 
 
 async def test_what_stands_for_arguments_must_stay_the_same(bench: Bench) -> None:

@@ -114,7 +114,7 @@ class Says(dict[str, Any]):
         (MappingProxyType({"a": 1}), {"a": 1}),
         ({1: "a", DAY: "b", Colour.RED: "c"}, {"1": "a", "2026-11-29": "b", "red": "c"}),
     ],
-    ids=lambda value: repr(value)[:40].encode("ascii", "backslashreplace").decode(),
+    ids=lambda value: type(value).__name__,
 )
 def test_each_type_has_its_one_form(value: Any, form: Any) -> None:
     assert canonical_form(value) == form
@@ -136,7 +136,7 @@ def test_each_type_has_its_one_form(value: Any, form: Any) -> None:
         pytest.param(10**5000, "digits", id="long"),
         ({b"a": 1}, "name is bytes"),
     ],
-    ids=lambda value: str(value)[:20].encode("ascii", "backslashreplace").decode(),
+    ids=lambda value: type(value).__name__,
 )
 def test_what_has_none_is_named(value: Any, words: str) -> None:
     with pytest.raises(FormatError) as caught:

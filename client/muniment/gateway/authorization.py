@@ -97,6 +97,7 @@ async def authorize_call(
     prepared: Prepared,
     edges: Iterable[RecordInput],
     outcome: PendingOutcome,
+    timeout: float | None = None,  # noqa: ASYNC109 - see authorize
 ) -> Permit:
     """Authorises a governed call, whose outcome has its place already; it is over without a permit.
 
@@ -106,7 +107,7 @@ async def authorize_call(
     outcome.is_being_authorized = True
     try:
         permit = await _permit_or_outcome(
-            gateway, decision, prepared, edges, None, outcome.keep_unrun
+            gateway, decision, prepared, edges, timeout, outcome.keep_unrun
         )
     except BaseException:
         outcome.drop()

@@ -11,17 +11,20 @@ A fork of the process has no such thread, so there the gateway is closed.
 import asyncio
 import copy
 import threading
-from collections.abc import Coroutine, Iterable
-from concurrent.futures import CancelledError
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Self, TypedDict, TypeVar, Unpack
 
-from muniment.errors import Denied, GatewayClosed, MunimentError, Undelivered, WrongLoop
+from muniment.errors import Denied, GatewayClosed, MunimentError, Undelivered
 from muniment.gateway import gateway as asynchronous
 from muniment.gateway.authorization import denial_of
+from muniment.gateway.callbinding import JsonObject
+from muniment.gateway.calloptions import Decide
+from muniment.gateway.calls import CallOptions, CallScope
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT
 from muniment.gateway.outcomes import KEEPING
+from muniment.gateway.reach import GRACE, check_other_loop, wait_in_thread
 from muniment.gateway.receipts import Receipt
 from muniment.gateway.spool import DRAIN
 from muniment.gateway.withholding import Keep
@@ -31,9 +34,6 @@ from muniment.permit import Permit
 from muniment.records.preparation import RecordInput
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy
-
-GRACE: Final = 5.0
-"""Seconds that a thread waits longer than the work on the loop should take by its own deadline."""
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ class Options(TypedDict, total=False):
     publish_wait: float
     spool: Path | str | None
     access: Access | None
+    decide: Decide | None
     withhold: Iterable[str] | None
     keep: Keep | None
 
@@ -115,6 +116,18 @@ class Gateway:
         """The gateway on the loop of its thread; its coroutines are for ``run``."""
         return self._gateway
 
+    def call(
+        self,
+        tool: str,
+        arguments: Any = None,
+        *,
+        agent: str | JsonObject,
+        ids: Mapping[str, object] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> CallScope:
+        """See ``muniment.Gateway.call``; any event loop may use it, too."""
+        return self._gateway.call(tool, arguments, agent=agent, ids=ids, **options)
+
     def submit(
         self,
         records: Iterable[RecordInput],
@@ -173,37 +186,19 @@ class Gateway:
         """
         try:
             loop = self._reachable_loop()
-            future = asyncio.run_coroutine_threadsafe(work, loop)
         except BaseException:
             work.close()
             raise
-        limit = (self._gateway.deadline if timeout is None else timeout) + GRACE
-        try:
-            return future.result(limit)
-        except CancelledError:
-            raise GatewayClosed("the gateway was closed meanwhile") from None
-        except BaseException as error:
-            if isinstance(error, TimeoutError) and not future.done():
-                future.cancel()
-                raise Undelivered(
-                    f"the gateway's thread gave no answer within {limit:g} s; does an async "
-                    "decide= or check= keep its event loop from running?"
-                ) from None
-            # Ctrl-C ends the waiting of this thread; the work must not go on unseen.
-            future.cancel()
-            raise
+        return wait_in_thread(
+            loop, work, timeout=self._gateway.deadline if timeout is None else timeout
+        )
 
     def _reachable_loop(self) -> asyncio.AbstractEventLoop:
         self._home.check_process()
         loop = self._loop
         if loop is None or loop.is_closed():
             raise GatewayClosed("the gateway is not open")
-        if threading.current_thread() is self._thread:
-            raise WrongLoop(
-                "the gateway's own event loop, which runs an async decide= or check=, called the "
-                "gateway and would wait for itself: await asyncio.to_thread(...) there, or use a "
-                "muniment.Gateway"
-            )
+        check_other_loop(loop)
         return loop
 
     def close(self, timeout: float | None = None) -> None:

@@ -6,12 +6,13 @@ taken again just before the run, and must be the same.
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from inspect import Parameter
+from typing import Any, Final, Protocol, TypeAlias
 
-from muniment.records.canonical import MAX_DEPTH
+from muniment.gateway.valueform import Types, value_form
 from muniment.records.commitments import addendum, commitment_of
 from muniment.tlog.encoding import FormatError
 
@@ -20,7 +21,6 @@ JsonObject: TypeAlias = Mapping[str, Any]
 ResourceOf: TypeAlias = Callable[..., JsonObject] | JsonObject
 """A resource, or what makes it of a call's arguments."""
 
-_PLAIN: Final = (str, int, float, bool, type(None))
 _RECEIVERS: Final = frozenset({"self", "cls"})
 
 
@@ -28,30 +28,79 @@ _RECEIVERS: Final = frozenset({"self", "cls"})
 class Bound:
     """What a call is about, as it was at some moment; nobody else holds any of it.
 
-    ``addendum`` discloses the arguments, or what stands for them, and ``commitment`` is to them;
-    ``defaults`` to the defaults that stand in for arguments and can change, None if there are none,
-    or one is no JSON.
+    ``arguments`` are those, or what stands for them, in their canonical form, of which ``types``
+    tells more; ``addendum`` discloses them, and ``commitment`` is to them; ``defaults`` to the
+    defaults that stand in for arguments and can change, None if there are none, or one has no form.
     """
 
     resource: dict[str, Any]
+    arguments: Any
+    types: Types
     addendum: bytes
     commitment: str
     defaults: str | None = None
 
     def is_same(self, other: "Bound") -> bool:
         """Whether two calls are about the same; 1 is not True here, as it is not in JSON."""
-        return (self.commitment, self.defaults, repr(self.resource)) == (
+        return (self.commitment, self.types, self.defaults, repr(self.resource)) == (
             other.commitment,
+            other.types,
             other.defaults,
             repr(other.resource),
         )
+
+
+class About(Protocol):
+    """What one call is about, as its caller's objects say it at any moment."""
+
+    @property
+    def unbound(self) -> Sequence[str]:
+        """Names of arguments that nothing binds to the decision."""
+        ...
+
+    def resource(self) -> dict[str, Any]:
+        """The call's resource, now; raises what the caller's code raises."""
+        ...
+
+    def bound(self, resource: dict[str, Any], nonce: str) -> Bound:
+        """What the call is about, now; ``nonce`` is that of its commitments.
+
+        Raises:
+            FormatError: If the arguments have no canonical form and nothing stands for them.
+            Exception: What the caller's code raises.
+        """
+        ...
+
+    def parent(self) -> str | None:
+        """The run that triggers the call, as far as its caller says; raises what that does."""
+        ...
+
+
+def bind_arguments(
+    resource: dict[str, Any],
+    arguments: Any,
+    nonce: str,
+    what: str,
+    defaults: str | None = None,
+) -> Bound:
+    """Takes arguments, or what stands for them, as they are now.
+
+    Raises:
+        FormatError: Naming the part that has no canonical form.
+    """
+    form = value_form(arguments, what)
+    data = addendum(nonce, form.value)
+    return Bound(resource, form.value, form.types, data, commitment_of(data), defaults)
 
 
 class CallBinding:
     """Tells what calls of one function are about.
 
     ``resource`` is the resource, or makes it of a call's arguments; ``bind``, if there is one,
-    makes of them what stands for them.
+    makes of them what stands for them. The arguments in ``unbound`` are left out.
+
+    Raises:
+        TypeError: If one of these is no parameter of the function.
     """
 
     def __init__(
@@ -59,105 +108,136 @@ class CallBinding:
         function: Callable[..., Any],
         resource: ResourceOf,
         bind: Callable[..., Any] | None = None,
+        unbound: Sequence[str] = (),
     ) -> None:
+        self.bind = bind
+        self.unbound = tuple(unbound)
         self._resource = resource
-        self._bind = bind
         self._is_method = _is_method(function)
-        self._signature, self._defaults = _changing_defaults(function)
+        self._outer, self.defaults = _changing_defaults(function)
         self._first: tuple[Any, ...] = ()
         self._named: dict[str, Any] = {}
         while isinstance(function, functools.partial):
             self._first = (*function.args, *self._first)
             self._named = {**function.keywords, **self._named}
             function = function.func
-
-    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str) -> Bound:
-        """Takes what a call is about, now; ``nonce`` is that of its commitments.
-
-        Raises:
-            FormatError: If the arguments have no canonical form and nothing stands for them.
-            Exception: What the caller's ``resource`` and ``bind`` raise.
-        """
-        return self.bound(self.resource(args, kwargs), args, kwargs, nonce)
-
-    def bound(
-        self,
-        resource: dict[str, Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        nonce: str,
-    ) -> Bound:
-        """As ``take``, of a call whose resource was taken."""
-        data = self._addendum(args, kwargs, nonce)
-        return Bound(resource, data, commitment_of(data), self._stood_in(args, kwargs, nonce))
+        self._inner = _signature(function)
+        self._own = _signature(function, follow_wrapped=False)
+        known = {*self._inner.parameters, *self._own.parameters}
+        open_ended = any(one.kind is Parameter.VAR_KEYWORD for one in self._own.parameters.values())
+        if missing := [name for name in self.unbound if name not in known and not open_ended]:
+            raise TypeError(f"unbound: the function has no parameter {missing[0]!r}")
 
     def resource(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """The call's resource, now; raises what the caller's ``resource`` raises."""
         resource = self._resource(*args, **kwargs) if callable(self._resource) else self._resource
         return deepcopy(dict(resource))
 
-    def _addendum(self, args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str) -> bytes:
-        if self._bind is not None:
-            return strict_addendum(nonce, self._bind(*args, **kwargs), "what bind= gives")
-        # The object of a method is not an argument of the call.
-        given = (*self._first, *(args[1:] if self._is_method else args))
-        return strict_addendum(
-            nonce, {"args": given, "kwargs": {**self._named, **kwargs}}, "the call"
-        )
+    def arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by name, whether they were given by place or by name.
 
-    def _stood_in(self, args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str) -> str | None:
-        """Commitment to the defaults that a call uses and somebody could change, see ``Bound``."""
-        if self._bind is not None or not self._defaults:
-            return None
+        What ``*rest`` takes is a list of that name; what ``**others`` takes is among the arguments.
+
+        Raises:
+            FormatError: If two have one name.
+        """
+        signature = self._inner
+        args, kwargs = (*self._first, *args), {**self._named, **kwargs}
         try:
-            given = self._signature.bind(*args, **kwargs).arguments
+            given = signature.bind(*args, **kwargs).arguments
+        except TypeError:  # a wrapper takes other arguments than what it wraps
+            signature = self._own
+            given = signature.bind(*args, **kwargs).arguments
+        found: dict[str, Any] = {}
+        is_first = True
+        for name, value in given.items():
+            kind = signature.parameters[name].kind
+            more: Mapping[str, Any] = {name: value}
+            if is_first and self._is_method and kind is not Parameter.VAR_KEYWORD:
+                # The object of a method is not an argument of the call.
+                rest = value[1:] if kind is Parameter.VAR_POSITIONAL else ()
+                more = {name: rest} if rest else {}
+            elif kind is Parameter.VAR_KEYWORD:
+                more = value
+            is_first = False
+            if twice := found.keys() & more.keys():
+                raise FormatError(f"{min(twice)}: two arguments have this name")
+            found.update(more)
+        for name in self.unbound:
+            found.pop(name, None)
+        return found
+
+    def stood_in(self, args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str) -> str | None:
+        """Commitment to the defaults that a call uses and somebody could change, see ``Bound``."""
+        try:
+            given = self._outer.bind(*args, **kwargs).arguments
         except TypeError:  # a wrapper takes other arguments than what it wraps
             given = {}
         data = addendum_of_result(
-            nonce, {name: value for name, value in self._defaults.items() if name not in given}
+            nonce, {name: value for name, value in self.defaults.items() if name not in given}
         )
         return None if data is None else commitment_of(data)
 
 
-def strict_addendum(nonce: str, value: Any, what: str) -> bytes:
-    """The addendum of a value of the types that JSON has, and no others.
+class FunctionCall:
+    """What one call of a function is about."""
 
-    An object of a subclass may say more than its JSON; so it has none here.
+    def __init__(
+        self,
+        binding: CallBinding,
+        parent: Callable[..., str | None] | str | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.unbound = binding.unbound
+        self._binding = binding
+        self._parent = parent
+        self._args, self._kwargs = args, kwargs
+        self._arguments: dict[str, Any] | None = None  # by name; their values are the caller's
 
-    Raises:
-        FormatError: Naming the part that has no canonical form.
-    """
-    _check_plain(value, what, 0)
-    return addendum(nonce, value)
+    def resource(self) -> dict[str, Any]:
+        """See ``About``."""
+        return self._binding.resource(self._args, self._kwargs)
+
+    def parent(self) -> str | None:
+        """See ``About``."""
+        parent = self._parent
+        return parent(*self._args, **self._kwargs) if callable(parent) else parent
+
+    def bound(self, resource: dict[str, Any], nonce: str) -> Bound:
+        """See ``About``."""
+        binding = self._binding
+        if binding.bind is not None:
+            stands = binding.bind(*self._args, **self._kwargs)
+            return bind_arguments(resource, stands, nonce, "what bind= gives")
+        if self._arguments is None:
+            self._arguments = binding.arguments(self._args, self._kwargs)
+        defaults = None
+        if binding.defaults:
+            defaults = binding.stood_in(self._args, self._kwargs, nonce)
+        try:
+            return bind_arguments(resource, self._arguments, nonce, "the call", defaults)
+        except FormatError as error:
+            raise FormatError(
+                f"{error}, so what is decided cannot be bound to what runs: say with "
+                "governed(bind=...) what stands for the arguments, or with governed(unbound=...) "
+                "which of them are left out"
+            ) from None
 
 
 def addendum_of_result(nonce: str, result: Any) -> bytes | None:
-    """The addendum of a result; None if it has no canonical JSON."""
+    """The addendum of a result; None if it has no canonical form."""
     try:
-        return addendum(nonce, result)
+        return addendum(nonce, value_form(result, subclasses=True).value)
     except (FormatError, ValueError, TypeError, RecursionError):
         return None
 
 
-def _check_plain(value: Any, where: str, depth: int) -> None:
-    kind = type(value)
-    if kind in _PLAIN:
-        return
-    if depth > MAX_DEPTH:
-        raise FormatError(f"{where[:64]}: more than {MAX_DEPTH} levels deep")
-    if kind is dict:
-        for name, item in value.items():
-            if type(name) is not str:
-                raise FormatError(f"{where}: a member's name is {type(name).__name__}, not str")
-            _check_plain(item, f"{where}, {name}" if depth else name, depth + 1)
-    elif kind is list or kind is tuple:
-        for number, item in enumerate(value):
-            _check_plain(item, f"{where}[{number}]", depth + 1)
-    else:
-        raise FormatError(
-            f"{where}: {kind.__name__} has no canonical JSON form, so what is decided cannot be "
-            "bound to what runs: pass JSON types, or say with governed(bind=...) what stands for it"
-        )
+def _signature(function: Callable[..., Any], *, follow_wrapped: bool = True) -> inspect.Signature:
+    try:
+        return inspect.signature(function, follow_wrapped=follow_wrapped)
+    except ValueError:  # of something that is not written in Python
+        return inspect.signature(lambda *args, **kwargs: (args, kwargs))
 
 
 def _changing_defaults(function: Callable[..., Any]) -> tuple[inspect.Signature, dict[str, Any]]:

@@ -1,8 +1,8 @@
 """What a governed call is, and the options by which the calls of a function are governed."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Required, TypeAlias, TypedDict
 
 from msgspec import UNSET
@@ -61,6 +61,11 @@ class Options(TypedDict, total=False):
         check: Judges each permit, e.g. ``Guard.check`` with the runtime's context.
         bind: Makes of the call's arguments a JSON value that stands for them, when they have none
             of their own: its digest is taken at the decision, compared before the run, and logged.
+        unbound: Names of arguments that are left out, because they have no canonical form (a
+            connection, a framework's context): nothing binds them, and the outcome says so.
+        timeout: Seconds until a call is denied that has no permit; and with that it is denied at
+            once while the log is known to be away. If absent, each wait takes the gateway's
+            deadline.
         parent: The run that triggers the calls, or what makes its id of the call's arguments; if
             absent, the run inside of which the call is made.
         require_parent: Whether a call that no run triggers is denied.
@@ -74,6 +79,8 @@ class Options(TypedDict, total=False):
     complete: Complete | None
     check: Check | None
     bind: Callable[..., Any] | None
+    unbound: Sequence[str] | None
+    timeout: float | None
     parent: Callable[..., str | None] | str | None
     require_parent: bool
 
@@ -84,3 +91,49 @@ def check_options(options: Options) -> None:
         raise TypeError(f"governed() got an unexpected argument {min(unknown)!r}")
     if missing := Options.__required_keys__ - options.keys():
         raise TypeError(f"governed() is missing the argument {min(missing)!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How calls are governed; ``Options`` says more of these.
+
+    Attributes:
+        decide: The policy engine.
+        subject: The AuthZEN subject.
+        action: The action's name.
+        delegator: Who delegated to the subject.
+        complete: Adds to decisions.
+        check: Judges permits.
+        require_parent: Whether a call that no run triggers is denied.
+        timeout: Seconds until a call is denied that has no permit, and with that, whether it is
+            denied at once while the log is known to be away. If None, each wait takes the gateway's
+            deadline.
+        ids: Ids of the call, for the decision's context.
+        states_arguments: Whether decisions state the arguments also where the gateway does not
+            withhold them: as a digest.
+    """
+
+    decide: Decide
+    subject: JsonObject
+    action: str = "call"
+    delegator: str | None = None
+    complete: Complete | None = None
+    check: Check | None = None
+    require_parent: bool = False
+    timeout: float | None = None
+    ids: Mapping[str, str] = field(default_factory=dict[str, str])
+    states_arguments: bool = False
+
+
+def rules_of(options: Options) -> Rules:
+    """The options of a governed function that do not depend on its arguments."""
+    return Rules(
+        decide=options["decide"],
+        subject=options["subject"],
+        action=options.get("action", "call"),
+        delegator=options.get("delegator"),
+        complete=options.get("complete"),
+        check=options.get("check"),
+        require_parent=options.get("require_parent", False),
+        timeout=options.get("timeout"),
+    )

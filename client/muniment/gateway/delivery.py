@@ -6,7 +6,7 @@ event loop; the state changes only between two awaits.
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from muniment.errors import (
     BadAnswer,
@@ -39,6 +39,9 @@ from muniment.records.batchbody import join_body
 from muniment.records.manifest import MAX_BATCH_BYTES, MAX_MANIFEST, Batch, build_batch
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ATTEMPT_TIMEOUT: Final = 15.0
 """Seconds for one attempt to deliver a batch (besides the wait for publication)."""
@@ -88,6 +91,7 @@ class Delivery:
         flights: The batches in flight, in order.
         failure: Why nothing is taken any more; None while all is well.
         changed: Set whenever something landed or failed.
+        answered: Called when a batch is cosigned, as it should be.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class Delivery:
         self.flights: list[Flight] = []
         self.failure: MunimentError | None = None
         self.changed = asyncio.Event()
+        self.answered: Callable[[], object] = lambda: None
         self._client = client
         self._signer = signer
         self._options = options
@@ -325,6 +330,8 @@ class Delivery:
                 )
             except (BadAnswer, VerificationError, FormatError) as error:
                 failure = error
+            else:
+                self.answered()
         elif flight.published and not unpublished:
             unpublished = "the log did not send the checkpoint that it was asked for"
         batch = BatchReceipt(

@@ -18,22 +18,29 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, Unpack
 
 from muniment.errors import (
     BadAnswer,
     FormatError,
     GatewayClosed,
+    NotPublished,
     Refused,
     Undelivered,
 )
 from muniment.gateway.authorization import authorize
+from muniment.gateway.breaker import ENOUGH, Breaker
+from muniment.gateway.callbinding import JsonObject
+from muniment.gateway.calloptions import Decide
+from muniment.gateway.calls import CallOptions, CallScope, ToolCall, rules_of_call
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT, Delivery, DeliveryOptions
 from muniment.gateway.outcomes import Unfinished
+from muniment.gateway.reach import Reach, reach_of
 from muniment.gateway.receipts import Receipt
 from muniment.gateway.salts import Salts
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
@@ -95,6 +102,7 @@ class Gateway:
         spool: A file for records that must not wait for the log, delivered on the stream of
             this label with ``.spool`` appended.
         access: CA, client certificate and read token; by default the environment's.
+        decide: The policy engine of ``call``.
         withhold: JSON pointers of what is withheld from the log: see ``withhold``, and the page on
             the SDK for what governed calls withhold. If None, and ``keep`` is given, what is
             private as a rule; if both are None, nothing.
@@ -106,6 +114,8 @@ class Gateway:
         producer: The key name that records are from.
         salts: The salt of its commitments: that beside the spool; without one, nobody keeps it.
         unfinished: Outcomes that are being written.
+        breaker: Whether the log is known to be away.
+        decide: The policy engine of ``call``, if it is given none.
         withholding: What it withholds; None for nothing.
 
     Raises:
@@ -127,6 +137,7 @@ class Gateway:
         publish_wait: float = DEFAULT_PUBLISH_WAIT,
         spool: Path | str | None = None,
         access: Access | None = None,
+        decide: Decide | None = None,
         withhold: Iterable[str] | None = None,
         keep: Keep | None = None,
     ) -> None:
@@ -150,6 +161,8 @@ class Gateway:
         self.window = window
         self.deadline = deadline
         self.unfinished = Unfinished()
+        self.breaker = Breaker()
+        self.decide = decide
         self._home = Home("the gateway")
         self._publish_wait = publish_wait
         self._access = access
@@ -222,6 +235,7 @@ class Gateway:
         )
         place = (head.next, head.previous)
         self._delivery = Delivery(self._client, self._signer, options, place)
+        self._delivery.answered = self.breaker.answered
 
     async def _published_origin(self) -> str:
         """The origin that the log's checkpoint names; waits for the first one of a new log."""
@@ -382,6 +396,42 @@ class Gateway:
         """
         return await authorize(self, decision, edges, timeout, addenda)
 
+    def call(
+        self,
+        tool: str,
+        arguments: Any = None,
+        *,
+        agent: str | JsonObject,
+        ids: Mapping[str, object] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> CallScope:
+        """Governs a call that somebody else makes; see ``calls`` for what that gives.
+
+        Any event loop may use it with ``async with``, and any thread with ``with``. See
+        ``CallOptions`` for the options.
+
+        Args:
+            tool: The tool's name.
+            arguments: What it is called with; a mapping by names, as a rule.
+            agent: Who calls it: the id of an agent, or an AuthZEN subject.
+            ids: Ids of the call by the names in ``IDS``, for the decision's ``context.ids``.
+
+        Raises:
+            TypeError: If an option or an id is none, or nobody is there to decide.
+        """
+        about = ToolCall(tool, arguments, options)
+        rules = rules_of_call(agent, ids or {}, options, self.decide)
+        return CallScope(self._here, about, rules)
+
+    def _here(self, *, is_async: bool) -> tuple["Gateway", Reach]:
+        """The gateway itself, and a caller's way to it."""
+        return self, reach_of(self._home.loop, is_async=is_async)
+
+    def call_soon(self, work: Callable[[], object]) -> None:
+        """Has the gateway's loop do something, if it is still there; any thread may ask."""
+        with suppress(RuntimeError):
+            self._home.loop.call_soon_threadsafe(work)
+
     async def submit_encoded(
         self,
         entries: Sequence[bytes],
@@ -418,10 +468,15 @@ class Gateway:
                     ),
                 )
         except TimeoutError:
+            if limit >= ENOUGH:
+                self.breaker.failed(delivery.last_error())
             raise Undelivered(
                 f"no receipt within {limit:g} s ({delivery.last_error()}); the records may be "
                 "logged"
             ) from None
+        except NotPublished as error:
+            self.breaker.failed(str(error))
+            raise
 
     async def _submit(self, delivery: Delivery, submission: Submission) -> list[Receipt]:
         while delivery.queue.size >= MAX_QUEUED_BYTES and delivery.failure is None:

@@ -13,12 +13,13 @@ it. With a ``blocking.Gateway`` the callable is a plain function.
 """
 
 import functools
-from collections.abc import Awaitable, Callable, Coroutine
+import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from muniment.gateway import blocking
-from muniment.gateway.callables import is_coroutine_function
-from muniment.gateway.callbinding import JsonObject
+from muniment.gateway.callables import is_coroutine_function, tool_name
+from muniment.gateway.callbinding import CallBinding, FunctionCall, JsonObject
 from muniment.gateway.calloptions import (
     Call,
     Check,
@@ -26,16 +27,17 @@ from muniment.gateway.calloptions import (
     Decide,
     Options,
     check_options,
+    rules_of,
 )
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.governing import Governing
+from muniment.gateway.reach import OwnThread, SameLoop, at_once
 from muniment.gateway.runs import running
 
 __all__ = ["Call", "Check", "Complete", "Decide", "JsonObject", "Options", "governed"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T")
 
 
 @overload
@@ -79,17 +81,35 @@ def governed(
     return decorate
 
 
+class _Function:
+    """One governed function: what its calls are about."""
+
+    def __init__(self, function: Callable[..., Any], options: Options) -> None:
+        resource = options.get("resource") or {"type": "tool", "id": tool_name(function)}
+        unbound = options.get("unbound") or ()
+        self._binding = CallBinding(function, resource, options.get("bind"), unbound)
+        self._parent = options.get("parent")
+        try:
+            self._signature = inspect.signature(function, follow_wrapped=False)
+        except ValueError:  # of something that is not written in Python
+            self._signature = inspect.signature(lambda *_, **__: None)
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FunctionCall:
+        """One call; a ``TypeError`` if the function does not take these arguments."""
+        self._signature.bind(*args, **kwargs)
+        return FunctionCall(self._binding, self._parent, args, kwargs)
+
+
 def _asynchronous(
     function: Callable[..., Awaitable[R]], gateway: Gateway, options: Options
 ) -> Callable[..., Awaitable[R]]:
-    async def wait(work: Coroutine[Any, Any, T], _seconds: float) -> T:
-        return await work  # which has its deadline on this loop
-
-    governing = Governing(function, gateway, wait, options)
+    about, rules, reach = _Function(function, options), rules_of(options), SameLoop()
 
     @functools.wraps(function)
     async def governed_call(*args: Any, **kwargs: Any) -> R:
-        permitted = await governing.permit(args, kwargs)
+        call = about.call(args, kwargs)
+        governing = Governing(gateway, reach, rules)
+        permitted = await governing.permit(call)
         try:
             with running(permitted.call.execution):
                 result = await function(*args, **kwargs)
@@ -105,31 +125,20 @@ def _asynchronous(
 def _blocking(
     function: Callable[..., R], gateway: blocking.Gateway, options: Options
 ) -> Callable[..., R]:
-    async def wait(work: Coroutine[Any, Any, T], seconds: float) -> T:
-        return gateway.run(work, timeout=seconds)
-
-    governing = Governing(function, gateway.asynchronous, wait, options)
+    about, rules = _Function(function, options), rules_of(options)
 
     @functools.wraps(function)
     def governed_call(*args: Any, **kwargs: Any) -> R:
-        permitted = _at_once(governing.permit(args, kwargs))
+        call = about.call(args, kwargs)
+        governing = Governing(gateway.asynchronous, OwnThread(gateway.run), rules)
+        permitted = at_once(governing.permit(call))
         try:
             with running(permitted.call.execution):
                 result = function(*args, **kwargs)
         except BaseException as error:
-            _at_once(governing.keep_raised(permitted, error))
+            at_once(governing.keep_raised(permitted, error))
             raise
-        _at_once(governing.keep_result(permitted, result))
+        at_once(governing.keep_result(permitted, result))
         return result
 
     return governed_call
-
-
-def _at_once(steps: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine that waits in this thread, and so never gives way."""
-    try:
-        steps.send(None)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    raise AssertionError("a step of a blocking call gave way to an event loop")

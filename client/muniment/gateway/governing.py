@@ -6,16 +6,16 @@ The room for its outcome is on disk before anything is decided; from then on exa
 kept for what ran or was allowed, and none for what was not.
 """
 
-import asyncio
 import contextlib
 import inspect
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from muniment.errors import Denied, MunimentError
 from muniment.gateway.authorization import (
@@ -24,51 +24,25 @@ from muniment.gateway.authorization import (
     denial_of_verdict,
     note_failure,
 )
-from muniment.gateway.callables import close_unrun, is_unseen, tool_name
-from muniment.gateway.callbinding import (
-    Bound,
-    CallBinding,
-    JsonObject,
-    addendum_of_result,
-)
-from muniment.gateway.calloptions import Call, Options
-from muniment.gateway.gateway import Gateway
+from muniment.gateway.callables import close_unrun, is_unseen
+from muniment.gateway.callbinding import About, Bound, JsonObject, addendum_of_result
+from muniment.gateway.calloptions import Call, Rules
 from muniment.gateway.outcomes import KEEPING, PendingOutcome
+from muniment.gateway.reach import Reach, close_unbegun
 from muniment.gateway.refusals import denial_of_members, record_reduced
 from muniment.gateway.runs import current_run, run_edges
 from muniment.gateway.withholding import Prepared, new_nonce
-from muniment.records.addenda import disclose, read_addendum
+from muniment.permit import Permit
+from muniment.records.addenda import ARGUMENTS, MAX_ADDENDUM, Patterns, disclose, read_addendum
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import parse_record
 from muniment.records.commitments import commitment_of
 from muniment.records.kinds import Decision, Record, RunStatus
+from muniment.records.members import MAX_ID
 from muniment.tlog.encoding import FormatError
 
-T = TypeVar("T")
-
-
-class Wait(Protocol):
-    """Has the gateway's loop do some work, and waits for it, whoever calls."""
-
-    async def __call__(self, work: Coroutine[Any, Any, T], seconds: float, /) -> T:
-        """Waits for work that should take so many seconds at the most.
-
-        Raises:
-            MunimentError: If the loop cannot do it, or gives no answer.
-        """
-        ...
-
-
-async def await_within(work: Awaitable[T], seconds: float, what: str) -> T:
-    """Awaits what may not let itself be cancelled; ``TimeoutError`` after so many seconds."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task}, timeout=seconds)
-        if not task.done():
-            raise TimeoutError(f"{what}: no answer within {seconds:g} s")
-        return task.result()
-    finally:
-        task.cancel()
+if TYPE_CHECKING:
+    from muniment.gateway.gateway import Gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,56 +51,51 @@ class Permitted:
 
     call: Call
     outcome: PendingOutcome
+    permit: Permit
+    unbound: Sequence[str] = ()
+    """Of which arguments the outcome has no digest."""
 
 
 class Governing:
-    """The steps of the calls of one function; ``wait`` waits for the loop of the gateway."""
+    """The steps of one call; ``reach`` is its caller's way to the loop of the gateway."""
 
-    def __init__(
-        self, function: Callable[..., Any], gateway: Gateway, wait: Wait, options: Options
-    ) -> None:
+    def __init__(self, gateway: "Gateway", reach: Reach, rules: Rules) -> None:
         self._gateway = gateway
-        self._wait = wait
-        self._decide = options["decide"]
-        self._subject = options["subject"]
-        self._action = options.get("action", "call")
-        self._delegator = options.get("delegator")
-        self._complete = options.get("complete")
-        self._check = options.get("check")
-        self._parent = options.get("parent")
-        self._require_parent = options.get("require_parent", False)
-        resource = options.get("resource") or {"type": "tool", "id": tool_name(function)}
-        self._binding = CallBinding(function, resource, options.get("bind"))
-        try:
-            self._signature = inspect.signature(function, follow_wrapped=False)
-        except ValueError:  # of something that is not written in Python
-            self._signature = inspect.signature(lambda *_, **__: None)
+        self._reach = reach
+        self._rules = rules
+        withholding = gateway.withholding
+        self._keeps_arguments = withholding is not None and withholding.keeps_arguments
+        self._states_arguments = self._keeps_arguments or rules.states_arguments
+        self._end = None if rules.timeout is None else time.monotonic() + rules.timeout
 
-    async def permit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Permitted:
+    async def permit(self, about: About) -> Permitted:
         """Takes every step before the run.
 
         Raises:
-            TypeError: If the function does not take these arguments; nothing is decided.
             Denied: If it may not run; then its outcome is kept, if it needs one.
         """
-        self._signature.bind(*args, **kwargs)
+        try:
+            return await self._permit(about)
+        finally:
+            if self._end is not None:
+                self._gateway.breaker.released()
+
+    async def _permit(self, about: About) -> Permitted:
         execution = f"run-{secrets.token_hex(12)}"
-        withholding = self._gateway.withholding
-        is_kept = withholding is not None and withholding.keeps_arguments
+        is_kept = self._keeps_arguments
         nonce = new_nonce() if is_kept else self._gateway.salts.nonce(execution, _ARGUMENTS)
         asked: dict[str, Any] = {"id": f"d-{execution}", "execution": execution}
-        bound, parent = await self._bind(asked, args, kwargs, nonce)
+        bound, parent = await self._bind(asked, about, nonce)
         call = Call(execution, asked["request"], parent, bound.commitment)
-        if is_kept:
-            arguments = read_addendum(bound.addendum, "the arguments")
-            call = replace(call, arguments=arguments)
+        if self._states_arguments:
+            call = replace(call, arguments=bound.arguments)
         try:
-            outcome = await self._begin(call, [bound.addendum] if is_kept else [])
+            outcome = await self._begin(call, about, [bound.addendum] if is_kept else [])
         except Exception as error:
             raise denial_of(error) from error
         try:
-            await self._authorize(call, asked, outcome, nonce)
-            if not self._binding.take(args, kwargs, nonce).is_same(bound):
+            permit = await self._authorize(call, asked, outcome, bound)
+            if not about.bound(about.resource(), nonce).is_same(bound):
                 raise Denied(("authorization_discontinuity",), [_CHANGED])
             self._gateway.spool.check_there()
         except BaseException as error:
@@ -136,12 +105,12 @@ class Governing:
             if raised is error:
                 raise
             raise denial from error
-        return Permitted(call, outcome)
+        return Permitted(call, outcome, permit, _unbound(about))
 
     async def keep_raised(self, permitted: Permitted, error: BaseException) -> None:
         """Keeps the outcome of a run that raised."""
         status: RunStatus = "failed" if isinstance(error, Exception) else "aborted"
-        await note_failure(error, self._keep(permitted, status))
+        await note_failure(error, self.keep(permitted, status))
 
     async def keep_result(self, permitted: Permitted, result: object) -> None:
         """Keeps the outcome of a run that gave a result.
@@ -154,18 +123,22 @@ class Governing:
         if data is not None:
             outputs = {"result": commitment_of(data)}
             kept = [data] if is_kept else []
-            await self._keep(permitted, "completed", kept, outputs=outputs)
+            await self.keep(permitted, "completed", kept, outputs=outputs)
             return
         unrun = close_unrun(result)
         if unrun is None and not is_unseen(result):
-            await self._keep(permitted, "completed", unbound=[_RESULT])
+            await self.keep_untold(permitted)
             return
-        await self._keep(permitted, "unknown")
+        await self.keep(permitted, "unknown")
         if unrun is not None:
             raise TypeError(
                 f"a governed call gave back a {unrun}, which had not run and is closed now: it "
                 "would have run outside of the call; let the function run it to its end"
             )
+
+    async def keep_untold(self, permitted: Permitted) -> None:
+        """Keeps the outcome of a run that ended well, and whose result nobody told."""
+        await self.keep(permitted, "completed", unbound=[*permitted.unbound, _RESULT])
 
     def _addendum_of_result(
         self, permitted: Permitted, result: object
@@ -181,51 +154,62 @@ class Governing:
         salted = self._gateway.salts.nonce(permitted.call.execution, _RESULT)
         return addendum_of_result(salted, result), False
 
-    async def _keep(
+    async def keep(
         self,
         permitted: Permitted,
         status: RunStatus,
         addenda: Sequence[bytes] = (),
         **members: Any,
     ) -> None:
+        """Keeps how a run ended, and what an outcome has besides that."""
         await self._finish(partial(permitted.outcome.keep, status, addenda, **members))
 
     async def _finish(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        await self._wait(self._gateway.unfinished.finish(work, "the outcome"), KEEPING)
+        keeping = self._gateway.unfinished.finish(work, "the outcome")
+        await self._reach.on_gateway(keeping, KEEPING)
+
+    def _seconds(self) -> float:
+        """How long the next wait may take."""
+        if self._end is None:
+            return self._gateway.deadline
+        return max(self._end - time.monotonic(), _LEAST)
 
     async def _ask(self, answer: Any, what: str) -> Any:
         """What the caller's code says, which may be awaitable, and may never say it."""
         if not inspect.isawaitable(answer):
             return answer
-        seconds = self._gateway.deadline
         try:
-            return await self._wait(await_within(answer, seconds, what), seconds)
+            return await self._reach.here(answer, self._seconds(), what)
         finally:
-            if (
-                inspect.iscoroutine(answer)
-                and inspect.getcoroutinestate(answer) == inspect.CORO_CREATED
-            ):
-                answer.close()  # the gateway's loop did not even begin
+            close_unbegun(answer)  # the gateway's loop did not even begin
 
     async def _bind(
-        self, asked: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], nonce: str
+        self, asked: dict[str, Any], about: About, nonce: str
     ) -> tuple[Bound, str | None]:
         """Tells what the call is about, and which run triggers it; notes the request in ``asked``.
 
-        A ``Denied``, on record, if that cannot be told, or what runs cannot be bound to it.
+        A ``Denied``, on record, if that cannot be told, what runs cannot be bound to it, or the log
+        is known to be away.
         """
-        request = asked["request"] = {"action": {"name": self._action}}
+        rules = self._rules
+        request = asked["request"] = {"action": {"name": rules.action}}
         try:
-            request["subject"] = deepcopy(dict(self._subject))
-            request["resource"] = self._binding.resource(args, kwargs)
-            parent = self._parent(*args, **kwargs) if callable(self._parent) else self._parent
+            request["subject"] = deepcopy(dict(rules.subject))
+            request["resource"] = about.resource()
+            if rules.ids:
+                request["context"] = {"ids": dict(rules.ids)}
+            parent = about.parent()
             parent = current_run() if parent is None else parent
-            if parent is None and self._require_parent:
+            if parent is None and rules.require_parent:
                 raise Denied(("lineage_fragmentation",), [_NO_PARENT])
         except Exception as error:
             raise await self._refuse(asked, denial_of(error)) from error
         try:
-            bound = self._binding.bound(request["resource"], args, kwargs, nonce)
+            bound = about.bound(request["resource"], nonce)
+            if self._states_arguments:
+                if len(bound.addendum) > MAX_ADDENDUM:
+                    raise FormatError(f"arguments of more than {MAX_ADDENDUM} bytes")
+                request["context"] = {**request.get("context", {}), "arguments": bound.arguments}
         except Exception as error:
             denial = denial_of(error)
             try:
@@ -233,53 +217,95 @@ class Governing:
             except Denied as failed:
                 denial = failed
             raise await self._refuse(asked, denial) from error
-        withholding = self._gateway.withholding
-        if withholding is not None and withholding.keeps_arguments:
-            arguments = read_addendum(bound.addendum, "the arguments")
-            request["context"] = {"arguments": arguments}
+        if self._end is not None and (away := self._gateway.breaker.refusal()) is not None:
+            denial = Denied(("governance_mesh_discontinuity",), [away])
+            raise await self._refuse(asked, denial, later=True)
         return bound, parent
 
-    async def _refuse(self, asked: dict[str, Any], denial: Denied) -> Denied:
+    async def _refuse(
+        self, asked: dict[str, Any], denial: Denied, *, later: bool = False
+    ) -> Denied:
         """Records that a call is denied of which there will be no decision otherwise."""
         denial = denial_of_members(asked, denial)
-        work = record_reduced(self._gateway, asked, denial)
+        if self._states_arguments and not self._keeps_arguments and self._gateway.withholding:
+            # Others' patterns say what is left out of the record; arguments always are.
+            context = {**asked["request"].get("context", {})}
+            context.pop("arguments", None)
+            asked = {**asked, "request": {**asked["request"], "context": context}}
+        work = record_reduced(
+            self._gateway,
+            asked,
+            denial,
+            None if self._end is None else self._seconds(),
+            private=_STATED if self._states_arguments else None,
+            later=later,
+        )
         try:
-            return await self._wait(work, self._gateway.deadline + KEEPING)
+            return await self._reach.on_gateway(work, self._seconds() + KEEPING)
         except MunimentError as error:
             return Denied(denial.codes, [*denial.reasons, f"the denial is not recorded: {error}"])
 
-    async def _begin(self, call: Call, addenda: Sequence[bytes]) -> PendingOutcome:
+    async def _begin(self, call: Call, about: About, addenda: Sequence[bytes]) -> PendingOutcome:
         gateway = self._gateway
         if gateway.policy is None:
             raise ValueError("a gateway without a policy verifies nothing and cannot authorize")
-        members = {"execution": call.execution, "inputs": {"arguments": call.inputs}}
-        return await self._wait(PendingOutcome.begin(gateway, members, addenda), KEEPING)
+        members: dict[str, Any] = {
+            "execution": call.execution,
+            "inputs": {"arguments": call.inputs},
+        }
+        if unbound := _unbound(about):
+            members["unbound"] = unbound
+        begun: list[PendingOutcome] = []
+        is_left = False
+
+        async def begin() -> PendingOutcome:
+            outcome = await PendingOutcome.begin(gateway, members, addenda)
+            begun.append(outcome)
+            if is_left:
+                outcome.drop()
+            return outcome
+
+        try:
+            return await self._reach.on_gateway(begin(), KEEPING)
+        except BaseException:
+            is_left = True
+            if begun:  # it came in the moment in which its caller left
+                gateway.call_soon(begun[0].drop)
+            raise
 
     async def _authorize(
-        self, call: Call, asked: dict[str, Any], outcome: PendingOutcome, nonce: str
-    ) -> None:
+        self, call: Call, asked: dict[str, Any], outcome: PendingOutcome, bound: Bound
+    ) -> Permit:
         try:
             asked["response"] = await self._evaluate(call.request)
-            record, prepared = self._decision(call, asked, nonce)
+            record, prepared = self._decision(call, asked, bound)
             edges = run_edges(
                 call.execution,
                 agent=call.request["subject"]["id"],
                 parent=call.parent,
-                delegator=self._delegator,
+                delegator=self._rules.delegator,
             )
         except Exception as error:
             raise await self._refuse(asked, denial_of(error)) from error
-        work = authorize_call(self._gateway, record, prepared, edges, outcome)
-        permit = await self._wait(work, self._gateway.deadline + KEEPING)
-        if self._check is not None:
-            found = await self._ask(self._check(permit, call.copied()), "check=")
-            if found is not None and not found.permitted:
-                raise denial_of_verdict(found)
+        seconds = self._seconds()
+        limit = None if self._end is None else seconds
+        work = authorize_call(self._gateway, record, prepared, edges, outcome, limit)
+        permit = await self._reach.on_gateway(work, seconds + KEEPING)
+        await self._judge(permit, call)
+        return permit
+
+    async def _judge(self, permit: Permit, call: Call) -> None:
+        """Has the caller's ``check`` judge a permit."""
+        if self._rules.check is None:
+            return
+        found = await self._ask(self._rules.check(permit, call.copied()), "check=")
+        if found is not None and not found.permitted:
+            raise denial_of_verdict(found)
 
     async def _evaluate(self, request: JsonObject) -> dict[str, Any]:
         """The policy engine's answer, all of it copied; ``Denied`` if it gives none."""
         try:
-            said = await self._ask(self._decide(deepcopy(request)), "the policy engine")
+            said = await self._ask(self._rules.decide(deepcopy(request)), "the policy engine")
             # One copy, of which all is read: the object could say something else the next time.
             response = dict(said) if isinstance(said, Mapping) else {}
         except Exception as error:
@@ -291,7 +317,9 @@ class Governing:
         except Exception:  # noqa: BLE001 - no more than what cannot be copied can it be recorded
             return response
 
-    def _decision(self, call: Call, asked: dict[str, Any], nonce: str) -> tuple[Decision, Prepared]:
+    def _decision(
+        self, call: Call, asked: dict[str, Any], bound: Bound
+    ) -> tuple[Decision, Prepared]:
         """The decision's record, read and as it is; a ``FormatError`` if ``complete`` gave another.
 
         ``complete`` gets what is logged: an authority signs no more than that.
@@ -308,24 +336,36 @@ class Governing:
         allowed: bool = asked["response"]["decision"]
         if not allowed:
             members["denial"] = {"codes": ["denied_by_policy"]}
-        withholding, addenda = self._gateway.withholding, list[bytes]()
-        if withholding is not None:
+        shown: list[bytes] = []
+        if self._states_arguments:
+            del members["request"]["context"]["arguments"]
+            members["addenda"] = {ARGUMENTS: bound.commitment.removeprefix("sha256:")}
+            shown = [bound.addendum]
+        addenda = shown if self._keeps_arguments else []
+        if (withholding := self._gateway.withholding) is not None:
             members["response"] = deepcopy(members["response"])
-            addenda = withholding.take_call(members, nonce)
+            addenda = withholding.take_call(members, addenda)
         completed: Any = members
-        if self._complete is not None:
-            completed = self._complete(call.copied(), members)
+        if self._rules.complete is not None:
+            completed = self._rules.complete(call.copied(), members)
             if isinstance(completed, Mapping):  # for the record of a refusal
                 asked |= {name: one for name, one in completed.items() if name not in asked}
                 asked.pop("addenda", None)
         prepared = self._gateway.prepare_withheld([completed], addenda)
         record = parse_record(prepared.entries[0])
-        return _check_own(record, call, prepared.addenda.get(0, ()), allowed=allowed), prepared
+        shown = [*({*shown, *prepared.addenda.get(0, ())})]
+        return _check_own(record, call, shown, allowed=allowed), prepared
 
 
 _ARGUMENTS: Final = "inputs.arguments"
 _RESULT: Final = "outputs.result"
 """Where an outcome has its commitments."""
+
+_STATED: Final = Patterns([ARGUMENTS])
+"""Where a decision has its call's arguments, which nobody sees who reads the log."""
+
+_LEAST: Final = 0.001
+"""Seconds that a wait has whose time is over already: what is there is taken."""
 
 _CHANGED: Final = (
     "the arguments, or the resource made of them, changed between the decision and the run"
@@ -334,6 +374,10 @@ _NO_PARENT: Final = (
     "no run triggers this call, and require_parent asks for one: call it inside of a governed call "
     "or of running(RUN), give parent=, or hand the run on to another thread with carry_run"
 )
+
+
+def _unbound(about: About) -> list[str]:
+    return [f"{_ARGUMENTS}.{quote(name, safe='')}"[:MAX_ID] for name in about.unbound]
 
 
 def _check_own(record: Record, call: Call, addenda: Sequence[bytes], *, allowed: bool) -> Decision:

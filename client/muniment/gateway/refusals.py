@@ -15,7 +15,7 @@ import msgspec
 from muniment.errors import Denied, MunimentError
 from muniment.gateway.submissions import Passage
 from muniment.gateway.withholding import Prepared, new_nonce
-from muniment.records.addenda import MAX_ADDENDUM
+from muniment.records.addenda import MAX_ADDENDUM, Patterns
 from muniment.records.codec import parse_record
 from muniment.records.commitments import addendum, commitment_of
 from muniment.records.kinds import Decision
@@ -72,15 +72,23 @@ async def record_reduced(
     members: Mapping[str, Any],
     denial: Denied,
     timeout: float | None = None,  # noqa: ASYNC109 - see record_denial
+    *,
+    private: Patterns | None = None,
+    later: bool = False,
 ) -> Denied:
     """Logs a denial whose decision cannot be recorded as it is, reduced as far as it must be.
 
-    Returns the denial with its leaf index; its reasons say so when it is not recorded.
+    Returns the denial with its leaf index; its reasons say so when it is not recorded. With
+    ``later`` it leaves that to the spool at once. ``private`` is left out, and committed to, by a
+    gateway that withholds nothing itself.
     """
     try:
-        prepared = _reduced(gateway, members, denial.codes)
+        prepared = _reduced(gateway, members, denial.codes, private)
         record = parse_record(prepared.entries[0])
         assert isinstance(record, Decision)  # noqa: S101 - made so
+        if later:
+            where = await _keep(gateway, record, prepared, Passage())
+            return Denied(denial.codes, [*denial.reasons, where])
         index, trouble = await record_denial(gateway, record, prepared, timeout)
         where = trouble or f"recorded as decision {record.id}, leaf {index}"
     except Exception as error:  # noqa: BLE001 - a denial is one whatever keeps it from the log
@@ -129,7 +137,10 @@ def denial_of_members(members: Mapping[str, Any], denial: Denied) -> Denied:
 
 
 def _reduced(
-    gateway: "Gateway", members: Mapping[str, Any], codes: tuple[DenialCode, ...]
+    gateway: "Gateway",
+    members: Mapping[str, Any],
+    codes: tuple[DenialCode, ...],
+    private: Patterns | None,
 ) -> Prepared:
     """The record of a denial, without what is left out of it; of that the addenda, if any.
 
@@ -147,7 +158,6 @@ def _reduced(
         return commitment_of(data)
 
     commit: Commit | None = partial(gateway.salts.commit, id_) if gateway.has_spool else None
-    private = None
     if withholding is not None:
         commit, private = keep, withholding.patterns
     try:

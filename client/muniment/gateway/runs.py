@@ -8,8 +8,8 @@ context (``asyncio.to_thread``); to others (an executor's, ``threading.Thread``)
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
 from typing import Any, Final, ParamSpec, TypeVar
 
 from muniment.records.kinds import Relation
@@ -29,10 +29,21 @@ def current_run() -> str | None:
 @contextmanager
 def running(execution: str) -> Iterator[None]:
     """Makes a run the current one: for one that another process has started, say."""
-    token = _current.set(execution)
+    token = begin_run(execution)
     try:
         yield
     finally:
+        end_run(token)
+
+
+def begin_run(execution: str) -> Token[str | None]:
+    """Makes a run the current one, until ``end_run`` gets what this gives."""
+    return _current.set(execution)
+
+
+def end_run(token: Token[str | None]) -> None:
+    """Makes the run current again that was so before; in another task there is nothing to do."""
+    with suppress(ValueError):
         _current.reset(token)
 
 

@@ -52,9 +52,6 @@ Addenda: TypeAlias = Mapping[int, Sequence[bytes]]
 NO_ADDENDA: Final[Addenda] = MappingProxyType({})
 
 
-_ARGUMENTS: Final = Patterns([ARGUMENTS])
-
-
 class Prepared(NamedTuple):
     """Records as they are logged, and their addenda."""
 
@@ -143,13 +140,13 @@ class Withholding:
             raise FormatError(SIGNED)
         return members, [*addenda.values()]
 
-    def take_call(self, members: dict[str, Any], nonce: str) -> list[bytes]:
+    def take_call(self, members: dict[str, Any], arguments: Sequence[bytes]) -> list[bytes]:
         """As ``take``, of the JSON of a governed call's decision, in place.
 
-        Its arguments have an addendum of their own, with this nonce, which the outcome names, too.
+        Its ``arguments`` are taken out already; their addendum is kept, if there is one here.
         """
-        arguments = _ARGUMENTS.take_out(members, lambda _: nonce) if self.keeps_arguments else {}
-        addenda = [*arguments.values(), *self._take_out(members, arguments).values()]
+        before = {sha256(one).hexdigest(): one for one in arguments}
+        addenda = [*arguments, *self._take_out(members, before).values()]
         if not members["addenda"]:
             del members["addenda"]
         return addenda

@@ -24,6 +24,14 @@ class Home:
         self._loop = loop
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop; raises ``GatewayClosed`` before it is opened, and in a fork of the process."""
+        self.check_process()
+        if self._loop is None:
+            raise GatewayClosed(f"{self._what} is not open")
+        return self._loop
+
+    @property
     def is_forked(self) -> bool:
         """Whether this process is a fork of the one where it was opened."""
         return self._process not in (0, os.getpid())

@@ -55,7 +55,7 @@ ThingType: TypeAlias = Literal["run", "decision", "agent", "artifact", "policy",
 
 CheckState: TypeAlias = Literal["verified", "failed", "unknown"]
 
-RunStatus: TypeAlias = Literal["completed", "failed", "aborted", "unknown"]
+RunStatus: TypeAlias = Literal["completed", "failed", "aborted", "not_run", "unknown"]
 """How a run ended; `Outcome` says what each means."""
 
 
@@ -275,7 +275,8 @@ class Outcome(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="outco
 
     Attributes:
         status: How it ended: it ran to its end (`completed`), raised (`failed`), was stopped or
-            never began (`aborted`), or nobody saw what became of it (`unknown`).
+            not let begin (`aborted`), was allowed and its caller did not begin it (`not_run`), or
+            nobody saw what became of it (`unknown`).
         denial: Why it never began; only of an `aborted` run.
         inputs: Digests of what it read, by name; 1 to MAX_ITEMS, None for none. Those that governed
             calls make are salted commitments, see `commitments`.
