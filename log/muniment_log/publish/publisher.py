@@ -30,14 +30,14 @@ from typing import TYPE_CHECKING, Protocol
 from muniment.local.logs import event
 from muniment.tlog.addcheckpoint import AccusedError, AheadError, WitnessError
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
-from muniment.tlog.encoding import FormatError
 from muniment.tlog.treereader import read_consistency
 from muniment_log.core.ports import TileSource
 from muniment_log.errors import DamagedTileError
 from muniment_log.publish.clock import Clock
+from muniment_log.publish.cosigners import Cosigners
 from muniment_log.publish.pace import Pace
 from muniment_log.publish.published import Publication
-from muniment_log.publish.rounds import Round, Stage, Worker, Workers
+from muniment_log.publish.rounds import Round, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -72,7 +72,8 @@ class PublishedTiles(TileSource, Protocol):
 class Publisher:
     """Signs heads, collects their cosignatures, publishes. One event loop; `run` is its one task.
 
-    `Pace` computes when rounds begin and end, `Publication` holds what is published.
+    `Pace` computes when rounds begin and end, `Cosigners` asks the witnesses, and `Publication`
+    holds what is published.
     """
 
     def __init__(
@@ -100,16 +101,15 @@ class Publisher:
         self._signer = signer
         self._store = store
         self._tiles = tiles
-        self._policy = policy
         self._metrics = metrics
         self._limits = limits
         self._pace = Pace(limits)
         self._doubts = doubts
         self._clock = Clock() if clock is None else clock
         self._is_committing = is_committing
-        self._workers = self._workers_of(witnesses)
-        self._group: asyncio.TaskGroup | None = None
-        self._asking: list[asyncio.Task[None]] = []
+        self._cosigners = Cosigners(
+            self, policy=policy, witnesses=witnesses, limits=limits, clock=self._clock
+        )
         self._integrated = head
         self._round: Round | None = None
         # Also when it was published: witnesses give their cosignatures on the same head again, and
@@ -125,41 +125,18 @@ class Publisher:
         if self.published is not None:
             metrics.published(self.published.checkpoint.size)
 
-    def _workers_of(self, witnesses: Sequence[WitnessClient]) -> Workers:
-        first, longest = self._limits.backoff_first_seconds, self._limits.backoff_most_seconds
-        return Workers(
-            [
-                Worker(self, witness, first_pause=first, longest_pause=longest, clock=self._clock)
-                for witness in witnesses
-            ],
-            self._makes_quorum,
-            self._clock,
-        )
-
     def use(self, policy: Policy | None, witnesses: Sequence[WitnessClient]) -> None:
         """Publishes by another policy from now on.
 
         The newest signed head is put to its witnesses at once, also when it was published by the
         policy before; what was published stays until then.
         """
-        for task in self._asking:
-            task.cancel()
-        self._workers.hold_reserve()
-        self._policy = policy
-        self._workers = self._workers_of(witnesses)
+        self._cosigners.use(policy, witnesses)
         self._doubts.use(policy, witnesses)
-        self._ask()
         last, self._round = self._round, None
         if last is not None and self._signed is None:
             self._signed = last.own.encode()
         self._news.set()
-
-    def _ask(self) -> None:
-        if self._group is not None:
-            self._asking = [
-                self._group.create_task(worker.run(), name=f"witness {worker.client.label}")
-                for worker in self._workers
-            ]
 
     @property
     def published(self) -> SignedCheckpoint | None:
@@ -179,7 +156,7 @@ class Publisher:
             current is not None
             and not current.is_stored
             and self._is_stuck(current)
-            and not self._is_met(current)
+            and not self._cosigners.have_met(current)
         )
 
     @property
@@ -194,17 +171,8 @@ class Publisher:
 
     @property
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
-        """Each witness, the size it last cosigned, and why it fails, for readiness."""
-        return [
-            {
-                "witness": worker.client.label,
-                "size": worker.client.size,
-                "error": None if worker.failure is None else str(worker.failure),
-                # It holds evidence that this log's key signed two histories.
-                "accused": isinstance(worker.failure, AccusedError),
-            }
-            for worker in self._workers
-        ]
+        """Each witness, for readiness; see `Cosigners.witnesses`."""
+        return self._cosigners.witnesses
 
     def signer(self) -> Callable[[Head], bytes] | None:
         """Before a commit: how to sign its head, when the publisher waits for a newer one."""
@@ -257,19 +225,17 @@ class Publisher:
         """
         try:
             async with asyncio.TaskGroup() as group:
-                self._group = group
-                self._ask()
+                self._cosigners.start(group)
                 await self._publish_all()
         finally:
-            self._group = None
             self._publication.stop()
-            self._workers.hold_reserve()
+            self._cosigners.stop()
 
     async def _publish_all(self) -> None:
         while True:
             self._news.clear()
             current = self._round
-            if current is not None and not current.is_stored and self._is_met(current):
+            if current is not None and not current.is_stored and self._cosigners.have_met(current):
                 await self._publish(current)
                 continue
             if current is None or current.is_stored or self._is_stuck(current):
@@ -284,7 +250,7 @@ class Publisher:
         is_open = current is not None and not current.is_stored and not self._is_stuck(current)
         in_time = await self._clock.wait(self._news, self._seconds_to_look(current))
         if is_open and not in_time:
-            missing = self._missing(current)
+            missing = self._cosigners.missing(current)
             event(_LOGGER, logging.WARNING, "no quorum in time", waiting=missing)
 
     def _seconds_to_look(self, current: Round | None) -> float | None:
@@ -335,26 +301,12 @@ class Publisher:
     def _begin(self, signed: SignedCheckpoint) -> None:
         self._signed = None
         self._round = Round(signed, self._clock.time())
-        self._workers.wake_first()
+        self._cosigners.ask()
         self._news.set()  # the round's time counts from now; and without witnesses nobody answers
 
-    def _is_met(self, current: Round) -> bool:
-        return self._makes_quorum(current.names)
-
-    def _makes_quorum(self, names: set[str]) -> bool:
-        return self._policy is None or self._policy.is_met(names)
-
     def _is_stuck(self, current: Round) -> bool:
-        if self._pace.until_late(current, self._clock.time()) == 0:
-            return True
-        return all(
-            worker.client in current.answered or worker.failure is not None
-            for worker in self._workers
-        )
-
-    def _missing(self, current: Round | None) -> str:
-        answered = current.answered if current is not None else set()
-        return ", ".join(w.client.label for w in self._workers if w.client not in answered)
+        is_late = self._pace.until_late(current, self._clock.time()) == 0
+        return is_late or self._cosigners.have_failed(current)
 
     def _announce(self, current: Round) -> None:
         """Gives the head, whose quorum is met, to those who wait for it; readers wait."""
@@ -374,7 +326,7 @@ class Publisher:
         # Witnesses that answered while it was being stored are on the note that is served.
         current.stage = Stage.STORED
         self._publication.serve(current.signed)
-        self._workers.wake_reserve()
+        self._cosigners.ask_all()
         self._metrics.published(current.size)
         self._metrics.stalled.set(0)
         self._metrics.publish_seconds.observe(self._clock.time() - current.started)
@@ -405,19 +357,14 @@ class Publisher:
 
         Raises WitnessError if the checkpoint has no room for what it has sent.
         """
-        try:
-            current.signed = current.signed.with_signatures(cosigned.lines)
-        except FormatError as error:
-            raise WitnessError(f"its answer: {error}") from error
-        current.names |= cosigned.names
-        current.answered.add(client)
+        current.add(client, cosigned)
         self._doubts.cosigned(client)
         if self._round is current:
             if current.is_stored:
                 # Late: another cosignature only makes the published head stronger. It is not
                 # stored, a witness gives it again.
                 self._publication.serve(current.signed)
-            elif current.stage is Stage.SIGNED and self._is_met(current):
+            elif current.stage is Stage.SIGNED and self._cosigners.have_met(current):
                 self._announce(current)
             elif self._is_stuck(current):
                 self._news.set()
@@ -431,7 +378,7 @@ class Publisher:
             RolledBackError: it knows a head that the tree does not contain.
             LogError: another process writes the tree.
         """
-        self._workers.wake_reserve()
+        self._cosigners.ask_all()
         accused = isinstance(error, AccusedError)
         self._metrics.witness_requests.labels(
             client.label, "accused" if accused else "failed"

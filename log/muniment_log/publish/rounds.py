@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment.local.backoff import Backoff
 from muniment.tlog.addcheckpoint import WitnessError
+from muniment.tlog.encoding import FormatError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -72,6 +73,15 @@ class Round:
     def is_stored(self) -> bool:
         """Whether the head is served."""
         return self.stage is Stage.STORED
+
+    def add(self, client: WitnessClient, cosigned: Cosigned) -> None:
+        """Adds a witness's cosignatures; WitnessError if the checkpoint has no room for them."""
+        try:
+            self.signed = self.signed.with_signatures(cosigned.lines)
+        except FormatError as error:
+            raise WitnessError(f"its answer: {error}") from error
+        self.names |= cosigned.names
+        self.answered.add(client)
 
 
 class Rounds(Protocol):
