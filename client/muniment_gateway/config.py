@@ -161,12 +161,14 @@ class OpaTable(Config, frozen=True):
         token_file: File with a bearer token for it.
         deadline_seconds: How long it may take.
         rule: The rules that are known. No other one is served, and nothing is guessed of it.
+        sink_paths: Where OPAs upload their decision logs: `/logs`, or the `resource` of theirs.
     """
 
     url: str | None = None
     token_file: Path | None = None
     deadline_seconds: Seconds = 1.0
     rule: tuple[OpaRule, ...] = ()
+    sink_paths: tuple[Annotated[str, Meta(pattern=r"^/[!-~]{1,200}\Z")], ...] = ()
 
 
 class HttpLimits(Limits, frozen=True):

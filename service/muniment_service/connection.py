@@ -361,13 +361,18 @@ class _Body:
         self.headers: Final = Headers(received.headers)
 
     async def read(
-        self, most: int, more: int = 0, admit: Callable[[bytes], object] | None = None
+        self,
+        most: int,
+        more: int = 0,
+        admit: Callable[[bytes], object] | None = None,
+        *,
+        coded: bool = False,
     ) -> bytes:
         """Reads the whole body, see `http.Request.body`."""
         received = self._received
         if (received.content_length or 0) > most + more:
             raise too_large(most + more)
-        if self.headers.get("content-encoding", "identity").lower() != "identity":
+        if not coded and self.headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem(415, "content-encoding", "send the body without content encoding")
         content = received.content
         if content.at_eof():

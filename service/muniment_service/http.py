@@ -100,8 +100,15 @@ def text_response(text: str, status: int = 200, headers: Mapping[str, str] = _NO
 class BodySource(Protocol):
     """Where a request's body comes from: the server, or a test."""
 
-    async def read(self, most: int, more: int, admit: Callable[[bytes], object] | None) -> bytes:
-        """Reads the whole body, see `Request.body`."""
+    async def read(
+        self,
+        most: int,
+        more: int,
+        admit: Callable[[bytes], object] | None,
+        *,
+        coded: bool = False,
+    ) -> bytes:
+        """Reads the whole body, see `Request.body`; `coded`, `Request.coded_body`."""
         ...
 
 
@@ -148,6 +155,10 @@ class Request:
         503 when too much is in flight, 400 when it ends early.
         """
         return await self._body.read(most, more, admit)
+
+    async def coded_body(self, most: int) -> bytes:
+        """Reads the body as it was sent, whatever its content encoding; raises as `body`."""
+        return await self._body.read(most, 0, None, coded=True)
 
     def parameters(self, *names: str) -> dict[str, str]:
         """The query's parameters; `names` are all that the resource knows.

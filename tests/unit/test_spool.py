@@ -274,3 +274,25 @@ async def test_a_spool_that_is_made_is_told_and_an_empty_file_is_none(
         with pytest.raises(DatabaseError, match=r"s\.db: empty \(0 bytes\), not a database"):
             async with Gateway(url, GATEWAY_SIGNER, spool=tmp_path / "s.db"):
                 pass
+
+
+async def test_what_others_send_again_is_recognised_by_its_name(tmp_path: Path) -> None:
+    sim = LogSim()
+    path = tmp_path / "spool"
+    names = [bytes([number]) * 32 for number in range(6)]
+
+    def sent(start: int, stop: int) -> dict[bytes, str | bytes]:
+        return dict(zip(names[start:stop], lines(stop - start, start), strict=True))
+
+    async with sim.serve() as url:
+        async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+            assert await gateway.spool.put_once(sent(0, 3)) == 3
+            counts = await asyncio.gather(
+                *(gateway.spool.put_once(sent(start, 5)) for start in range(5))
+            )
+            assert sum(counts) == 2  # together they bring two new ones
+            await gateway.spool.drained()
+        async with Gateway(url, GATEWAY_SIGNER, spool=path) as again:
+            assert await again.spool.put_once(sent(0, 6)) == 1
+            await again.spool.drained()
+    assert resources(sim) == expected(6)

@@ -25,7 +25,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -101,6 +101,7 @@ class Spool:
         self._most_records, self._most_bytes = limits
         self._home = Home("the spool")
         self._calls = itertools.count(1)
+        self._naming = asyncio.Lock()
         self._drained = asyncio.Event()
         self._closing = False
         self._delivering: asyncio.Task[None] | None = None
@@ -202,6 +203,23 @@ class Spool:
         addenda, kept = self._kept(entries, addenda)
         self._check_limits(len(entries), sum(map(len, entries)) + _size(addenda))
         await self._store.put(entries, addenda, kept)
+
+    async def put_once(self, records: Mapping[bytes, RecordInput]) -> int:
+        """As ``put``, of records that others send, and may send again; says how many were new.
+
+        Each has the name by which it is recognised, some bytes that are the same whenever it comes.
+        The newest million of names is known, also to the next process that opens the spool.
+        """
+        self._home.check()
+        async with self._naming:  # no name may become known between the question and the writing
+            known = await self._store.run(partial(self._file.known, list(records)), synced=False)
+            new = {name: one for name, one in records.items() if name not in known}
+            entries = self._preparer.prepare(new.values())
+            self._check_open()
+            if entries:
+                self._check_limits(len(entries), sum(map(len, entries)))
+                await self._store.put(entries, names=list(new))
+        return len(entries)
 
     async def keep_addenda(self, entries: Sequence[bytes], addenda: Addenda) -> None:
         """Keeps the addenda of records that go to the log by another way; raises as ``begin``."""

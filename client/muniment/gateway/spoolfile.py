@@ -79,8 +79,20 @@ CREATE TABLE kept (
     data BLOB NOT NULL
 )
 """,
+    """
+-- Names of what others have sent for the log, and may send again; the newest ones.
+CREATE TABLE taken (
+    number INTEGER PRIMARY KEY,
+    name BLOB NOT NULL UNIQUE
+)
+""",
 )
 """Schema version n is the result of the first n scripts."""
+
+RECOGNISED: Final = 1_000_000
+"""Names, the newest, by which records are recognised that come again."""
+
+_AT_ONCE: Final = 500  # names in one question
 
 Place = tuple[str, str, str]
 """A log's origin, a gateway's key name, a stream's label."""
@@ -102,6 +114,7 @@ class Change:
         addenda: Addenda to be sent: number of the record in ``entries``, and addendum.
         of_calls: Addenda of outcomes that nobody saw: number of the call, and addendum.
         kept: Addenda to keep here.
+        names: What the records are recognised by when they come again; none is known yet.
     """
 
     entries: Sequence[bytes] = ()
@@ -110,6 +123,7 @@ class Change:
     addenda: Sequence[tuple[int, bytes]] = ()
     of_calls: Sequence[tuple[int, bytes]] = ()
     kept: Sequence[Kept] = ()
+    names: Sequence[bytes] = ()
 
 
 @dataclass(slots=True)
@@ -229,6 +243,12 @@ class SpoolFile:
             db.executemany("INSERT INTO addendum (call, data) VALUES (?, ?)", change.of_calls)
         if change.kept:
             keep(change.kept, db)
+        if change.names:
+            db.executemany("INSERT INTO taken (name) VALUES (?)", [(one,) for one in change.names])
+            db.execute(
+                "DELETE FROM taken WHERE number <= (SELECT max(number) FROM taken) - ?",
+                (RECOGNISED,),
+            )
         if change.ended:
             ended = [(call,) for call in change.ended]
             db.executemany("DELETE FROM underway WHERE call = ?", ended)
@@ -243,6 +263,16 @@ class SpoolFile:
         if change.addenda or change.of_calls:
             self.size += sum(len(data) for _, data in change.addenda)
             self.has_addenda = True
+
+    def known(self, names: Sequence[bytes], db: sqlite3.Connection) -> set[bytes]:
+        """Those of some names that records were taken by already."""
+        found: set[bytes] = set()
+        for start in range(0, len(names), _AT_ONCE):
+            some = names[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            rows = db.execute(f"SELECT name FROM taken WHERE name IN ({marks})", some)  # noqa: S608
+            found.update(name for (name,) in rows)
+        return found
 
     def claimable(self, most: int, db: sqlite3.Connection) -> int:
         """How many of the oldest rows, one at least, have addenda of SENT_AT_ONCE bytes at most."""

@@ -49,6 +49,7 @@ class _Put:
     ended: int | None = None
     addenda: Addenda = field(default_factory=lambda: NO_ADDENDA)
     kept: Sequence[Kept] = ()
+    names: Sequence[bytes] = ()
 
     @property
     def is_beginning(self) -> bool:
@@ -123,14 +124,19 @@ class SpoolStore:
         return self.file.size + waiting + sum(self.going_on.values())
 
     async def put(
-        self, entries: Sequence[bytes], addenda: Addenda = NO_ADDENDA, kept: Sequence[Kept] = ()
+        self,
+        entries: Sequence[bytes],
+        addenda: Addenda = NO_ADDENDA,
+        kept: Sequence[Kept] = (),
+        names: Sequence[bytes] = (),
     ) -> None:
         """Adds records; returns once they are synced, or raises as ``run`` if they cannot be.
 
-        ``addenda`` are sent with them, by their number; ``kept`` stay. Without records it raises as
+        ``addenda`` are sent with them, by their number; ``kept`` stay; ``names`` are those by which
+        they are recognised. Without records it raises as
         ``begin`` too.
         """
-        await self._take(_Put(_future(), entries, addenda=addenda, kept=kept))
+        await self._take(_Put(_future(), entries, addenda=addenda, kept=kept, names=names))
 
     async def begin(
         self,
@@ -346,8 +352,9 @@ def _change(taken: Sequence[_Put]) -> Change:
     entries = [entry for one in taken for entry in one.entries]
     begun = [one.begun for one in taken if one.begun is not None]
     ended = [one.ended for one in taken if one.ended is not None]
+    names = [name for one in taken for name in one.names]
     if not any(one.addenda or one.kept for one in taken):
-        return Change(entries, begun, ended)
+        return Change(entries, begun, ended, names=names)
     addenda: list[tuple[int, bytes]] = []
     before = 0
     for one in taken:
@@ -360,7 +367,7 @@ def _change(taken: Sequence[_Put]) -> Change:
         for data in one.addenda.get(0, ())
     ]
     kept = [addendum for one in taken for addendum in one.kept]
-    return Change(entries, begun, ended, addenda, of_calls, kept)
+    return Change(entries, begun, ended, addenda, of_calls, kept, names)
 
 
 def _settle(taken: Sequence[_Put], error: Exception | None = None) -> None:

@@ -18,12 +18,16 @@ from muniment_gateway.deciding.changes import Changes
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.decider import Decider
 from muniment_gateway.deciding.loglink import LogLink
+from muniment_gateway.deciding.opasink import OpaSink
 from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.api import GatewayHttp
 from muniment_gateway.http.authzen import AuthzenFacade
 from muniment_gateway.http.opadata import OpaDataFacade
+from muniment_gateway.http.opasink import OpaSinkHttp
+from muniment_gateway.store.database import open_database
 from muniment_gateway.store.inforce import InForceStore
+from muniment_gateway.store.originals import Originals
 from muniment_service.config import config_error
 from muniment_service.http import App, Problem, Request, Response, json_response
 from muniment_service.inforce import InForce
@@ -67,14 +71,16 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
     tls = server_context(file.tls)
     allow_connections(file.limits.connections)
     access = file.outgoing.access
-    store = await InForceStore.open(file.database)
+    database = await open_database(file.database)
     try:
+        store = await InForceStore.read(database)
+        originals = await Originals.read(database)
         async with (
             HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http,
             asyncio.TaskGroup() as tasks,
         ):
             link = LogLink(config, http, access)
-            running = Running(config, link, store, http)
+            running = Running(config, link, store, originals, http)
             try:
                 await link.start()
                 await running.tell()
@@ -103,7 +109,7 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
             finally:
                 await link.close()
     finally:
-        await store.close()
+        await database.close()
 
 
 class Running:
@@ -114,11 +120,17 @@ class Running:
     """
 
     def __init__(
-        self, config: GatewayConfig, link: LogLink, store: InForceStore, http: HttpSession
+        self,
+        config: GatewayConfig,
+        link: LogLink,
+        store: InForceStore,
+        originals: Originals,
+        http: HttpSession,
     ) -> None:
         """Builds what the configuration decides."""
         self.url = ""
         self._link = link
+        self._originals = originals
         self._http = http
         self._changes = Changes(config.file.name, store, self._submit)
         self._in_force = InForce(config.path)
@@ -153,7 +165,12 @@ class Running:
             for rule, authority in zip(config.file.opa.rule, config.opa, strict=False)
         }
         pointers = {rule.path: rule.decision for rule in config.file.opa.rule}
-        facades = (authzen, OpaDataFacade(deciders, pointers, clients))
+        sink = OpaSink(pointers, self._link, self._originals, metrics)
+        facades = (
+            authzen,
+            OpaDataFacade(deciders, pointers, clients),
+            OpaSinkHttp(sink, config.file.opa.sink_paths, clients),
+        )
         self._routes = GatewayHttp(facades, self._ready, metrics)
         metrics.gauge("log_away", "Whether nothing can be logged at present.").set_function(
             lambda: float(bool(self._link.away))
@@ -184,7 +201,8 @@ class Running:
             raise Problem(503, "mode-untold", "the log was not told the mode yet")
         silent = {name: what for name, what in self._panel.troubles.items() if what}
         answering = len(self._panel.seats) - len(silent)
-        alone = not self._panel.seats and self._config.opa
+        opa = self._config.file.opa
+        alone = not self._panel.seats and (opa.url is not None or opa.sink_paths)
         if answering < self._config.quorum.needed and not alone:
             what = "; ".join(f"{name}: {why}" for name, why in silent.items())
             raise Problem(

@@ -42,6 +42,7 @@ from muniment_gateway.config import (
     load,
     load_authority,
 )
+from muniment_gateway.store.originals import read_original
 from muniment_service import unixsocket
 from muniment_service.config import load_config
 from muniment_service.process import first_error, run
@@ -185,6 +186,22 @@ def status(config: Path, *, as_json: bool) -> None:
     click.echo(f"spool    {found['spool']} records wait for the log")
     for name, trouble in found["authorities"].items():
         click.echo(f"engine   {name}: {trouble or 'well, as far as it was asked'}")
+
+
+@main.command()
+@_CONFIG
+@click.argument("digest", metavar="SHA256")
+def original(config: Path, digest: str) -> None:
+    """Print what an OPA has uploaded, of which a record has the SHA-256 instead."""
+    try:
+        wanted = bytes.fromhex(digest.removeprefix("sha256:"))
+    except ValueError:
+        raise click.BadParameter("expected hexadecimal digits", param_hint="SHA256") from None
+    with _failing_on_config():
+        found = read_original(load_config(config, GatewayFile).database, wanted)
+    if found is None:
+        fail(EXIT_FAILED, f"{digest}: nothing of that digest is kept")
+    sys.stdout.buffer.write(found)
 
 
 @main.command("reload")

@@ -11,20 +11,27 @@ from typing import Any, Final
 
 import msgspec
 
-from muniment.records.canonical import MAX_DEPTH, check_depth, encode_canonical
+from muniment.records.canonical import (
+    MAX_DEPTH,
+    check_canonical,
+    check_depth,
+    encode_canonical,
+)
 from muniment.tlog.encoding import FormatError
 
 MOST_RECORDED: Final = 8 << 10
 """Longest canonical JSON, in bytes, of one value of an engine that is recorded as it is."""
 
 
-def parse_any(data: bytes, what: str) -> Any:
+def parse_any(data: bytes, what: str, *, deep: bool = False) -> Any:
     """Parses JSON text whose objects have each member once; integers of any length are exact.
 
     Raises:
-        FormatError: If it is not UTF-8, not JSON or more than MAX_DEPTH levels deep.
+        FormatError: If it is not UTF-8, not JSON or more than MAX_DEPTH levels deep; when it may be
+            `deep`, more than this Python can read.
     """
-    check_depth(data, what)
+    if not deep:
+        check_depth(data, what)
     try:
         return _DECODER.decode(data.decode("utf-8"))
     except FormatError as error:
@@ -44,14 +51,19 @@ def encode_any(value: Any) -> bytes:
 def recordable(value: Any, most: int = MOST_RECORDED) -> Any:
     """A value as a record can hold it: itself, or ``{"left_out": {size, digest}}``.
 
-    Size and digest (``sha256:…``) are those of its JSON with sorted members, without white space.
+    Size and digest (``sha256:…``) are those of its JSON with sorted members, without white space;
+    there are none of what is too deep to be written.
     """
     try:
-        if _is_shallow(value) and len(encode_canonical(value)) <= most:
+        if _is_shallow(value) and len(data := encode_canonical(value)) <= most:
+            check_canonical(data, "value")
             return value
     except (FormatError, RecursionError):
         pass
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    except RecursionError:
+        return {"left_out": {}}
     digest = f"sha256:{sha256(text.encode()).hexdigest()}"
     return {"left_out": {"size": len(text), "digest": digest}}
 

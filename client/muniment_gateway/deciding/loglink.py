@@ -251,6 +251,17 @@ class LogLink:
             reasons.append(f"the denial is not recorded: {error}")
         return Denied(codes, reasons)
 
+    async def take(self, entries: Mapping[bytes, RecordInput]) -> int:
+        """Puts records into the spool that others send, and may send again; how many were new.
+
+        Raises:
+            MunimentError: If the spool is full, broken or closed.
+        """
+        spool = self._spool()
+        if spool is None:
+            raise Unreachable("the gateway is closed")
+        return await spool.put_once(entries)
+
     async def keep(self, decision: Mapping[str, Any]) -> None:
         """Puts a decision into the spool, reduced if it cannot be recorded as it is.
 

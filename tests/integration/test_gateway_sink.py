@@ -1,0 +1,152 @@
+"""The sink of OPA's decision logs: a real OPA uploads, the gateway is killed, the log is away."""
+
+import gzip
+import json
+import shlex
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import foreign
+import gateway_service
+import processes
+from gateway_service import Service
+from log_deployment import Answer, Deployment, ask, deployed
+from muniment.records.kinds import Decision
+from waiting import eventually
+
+TABLES = """\
+[opa]
+sink_paths = ["/logs", "/any/path"]
+[[opa.rule]]
+path = "authz/allow"
+"""
+
+REGO = """\
+package authz
+
+allow if input.action.name == "read"
+"""
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with deployed(tmp_path_factory.mktemp("log")) as made:
+        yield made
+
+
+@pytest.fixture
+def service(deployment: Deployment, tmp_path: Path) -> Iterator[Service]:
+    name = f"{gateway_service.NAME}/{tmp_path.name}"
+    made = gateway_service.made(deployment, tmp_path / "gateway", TABLES, name=name)
+    made.start()
+    eventually(made.is_ready)
+    yield made
+    made.stop()
+
+
+def event(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "labels": {"id": "of-this-opa"},
+        "decision_id": f"d-{number}",
+        "path": "authz/allow",
+        "input": {"number": number},
+        "result": True,
+        "timestamp": "2026-11-28T23:47:19.777539758Z",
+        **more,
+    }
+
+
+def upload(service: Service, events: list[Any] | bytes, path: str = "/logs") -> Answer:
+    body = events if isinstance(events, bytes) else gzip.compress(json.dumps(events).encode())
+    return service.post(path, body, {"Content-Encoding": "gzip"})
+
+
+def found(service: Service) -> list[Decision]:
+    """Records of uploads by this gateway."""
+    name = f"{gateway_service.NAME}/"
+    producer = [line for line in service.config.read_text().splitlines() if name in line]
+    return [
+        one
+        for one in service.logged()
+        if f'name = "{one.producer}"' in producer
+        and one.response.get("context", {}).get("muniment", {}).get("after_the_fact")
+    ]
+
+
+def ids(service: Service) -> list[str]:
+    events = [one.response["context"]["muniment"].get("event", {}) for one in found(service)]
+    return sorted(one.get("decision_id", "") for one in events)
+
+
+def test_events_are_logged_once_however_often_they_come(service: Service) -> None:
+    for events in ([event(1), event(2)], [event(2), event(3)], [event(1), event(1)]):
+        assert upload(service, events).status == 200
+    assert upload(service, [event(4)], "/any/path").status == 200
+    eventually(lambda: ids(service) == ["d-1", "d-2", "d-3", "d-4"])
+
+
+def test_no_content_is_refused(service: Service) -> None:
+    bomb = gzip.compress(bytes(70 << 20))
+    bodies = [b"", b"no gzip", gzip.compress(b"[]")[:-3], gzip.compress(b"{}"), bomb]
+    bodies += [gzip.compress(b'[{"decision_id":"x","input":' + b"[" * 9000 + b"]" * 9000 + b"}]")]
+    for body in bodies:
+        assert upload(service, body).status == 200
+    eventually(lambda: len(found(service)) == len(bodies))
+    digests = [one.response["context"]["muniment"]["sha256"] for one in found(service)]
+    for digest in digests:
+        argv = processes.muniment_gateway("original", "--config", service.config, digest)
+        hashed = processes.run(["bash", "-c", f"{shlex.join(argv)} | sha256sum"], check=True)
+        assert hashed.stdout.split()[0] == digest
+    assert {one.denial and one.denial.codes for one in found(service)} == {("could_not_evaluate",)}
+
+
+def test_an_acknowledged_event_survives_the_gateway_and_the_log(
+    service: Service, deployment: Deployment
+) -> None:
+    deployment.log.pause()
+    try:
+        assert upload(service, [event(n) for n in range(50)]).status == 200
+        assert service.process is not None
+        service.process.kill()
+        service.start()
+        assert upload(service, [event(n) for n in range(25, 75)]).status == 200
+        service.process.kill()
+    finally:
+        deployment.log.resume()
+    service.start()
+    assert upload(service, [event(n) for n in range(100)]).status == 200
+    eventually(lambda: ids(service) == sorted(f"d-{n}" for n in range(100)))
+
+
+def test_what_a_real_opa_decides_comes_into_the_log(service: Service, tmp_path: Path) -> None:
+    policy = tmp_path / "authz.rego"
+    policy.write_text(REGO)
+    config = tmp_path / "opa.json"
+    reporting = {"trigger": "immediate", "min_delay_seconds": 1, "max_delay_seconds": 1}
+    services = {"gateway": {"url": service.url}}
+    logs = {"service": "gateway", "reporting": reporting}
+    config.write_text(json.dumps({"services": services, "decision_logs": logs}))
+    asked: dict[str, str] = {}
+    with foreign.opa("--config-file", config, policy, log=tmp_path / "opa.log") as url:
+        for number in range(30):
+            name = "read" if number % 3 else "write"
+            body = json.dumps({"input": {"action": {"name": name}, "number": number}}).encode()
+            request = urllib.request.Request(f"{url}/v1/data/authz/allow", body)
+            request.add_header("Content-Type", "application/json")
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                asked[json.load(answer)["decision_id"]] = name
+        eventually(lambda: ids(service) == sorted(asked), lambda: (len(ids(service)), len(asked)))
+    for record in found(service):
+        told = record.response["context"]["muniment"]
+        assert record.allowed is (asked[told["event"]["decision_id"]] == "read")
+        # The rule is undefined for anything else: that is no denial by the policy.
+        codes = record.denial.codes if record.denial else ()
+        assert codes == (() if record.allowed else ("could_not_evaluate",))
+
+
+def test_a_sink_alone_is_ready(service: Service) -> None:
+    assert ask(f"{service.url}/readyz").json["authorities"] == 0

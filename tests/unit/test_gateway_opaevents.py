@@ -1,0 +1,218 @@
+"""OPA's uploads as records: those that a real OPA 1.22.4 has sent, and what none would send."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muniment.records.codec import parse_record
+from muniment.records.kinds import Decision
+from muniment.records.preparation import Preparer
+from muniment.tlog.encoding import FormatError
+from muniment_gateway.core.opaevents import (
+    MAX_INFLATED,
+    inflate,
+    read_event,
+    split_events,
+    unreadable_upload,
+)
+
+RULES = {"authz/allow": "", "authz/full": "/allow", "authz/decision": "/decision"}
+
+
+def event(**more: Any) -> dict[str, Any]:
+    return {
+        "labels": {"id": "288eb15e-b291", "version": "1.22.4"},
+        "decision_id": "7ea7768d-fd17",
+        "bundles": {"pol": {"revision": "2026-11-28.1"}},
+        "path": "authz/allow",
+        "input": {"action": {"name": "read"}, "n": 1},
+        "result": True,
+        "requested_by": "127.0.0.1:36498",
+        "timestamp": "2026-11-28T23:47:19.777539758Z",
+        "metrics": {"timer_rego_query_eval_ns": 94267},
+        "req_id": 2,
+        **more,
+    }
+
+
+def recorded(value: object, client: str = "opa") -> tuple[Decision, bytes | None]:
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    made = read_event(data, client, RULES)
+    preparer = Preparer("gw.example/x", now_ms=lambda: 1_795_909_639_000, new_id=lambda: "x")
+    [entry] = preparer.prepare([made.members])
+    record = parse_record(entry)
+    assert isinstance(record, Decision)
+    assert record.response["context"]["muniment"]["after_the_fact"] is True
+    return record, made.original
+
+
+def codes(record: Decision) -> tuple[str, ...]:
+    return record.denial.codes if record.denial is not None else ()
+
+
+def test_an_event_is_recorded_at_its_own_time() -> None:
+    record, original = recorded(event())
+    assert record.time == 1_795_909_639_777
+    assert record.allowed
+    assert original is None
+    own = record.response["context"]["muniment"]
+    assert own["event"]["bundles"] == {"pol": {"revision": "2026-11-28.1"}}
+    assert (own["client"], own["source"]) == ("opa", "opa-decision-log")
+    assert "requested_by" not in json.dumps(own)
+
+
+def test_an_input_that_is_an_authzen_request_is_recorded_as_that() -> None:
+    request = {
+        "subject": {"type": "agent", "id": "planner"},
+        "action": {"name": "read"},
+        "resource": {"type": "tool", "id": "crm.search"},
+    }
+    record, _ = recorded(event(input=request))
+    assert record.request == request
+
+
+@pytest.mark.parametrize(
+    ("more", "decision", "code"),
+    [
+        ({}, True, None),
+        ({"result": False}, False, "denied_by_policy"),
+        ({"path": "/authz/allow"}, True, None),
+        ({"result": "true"}, False, "could_not_evaluate"),
+        ({"result": 1}, False, "could_not_evaluate"),
+        ({"result": {"allow": True}}, False, "could_not_evaluate"),  # never guessed
+        ({"result": {"allow": True}, "path": "authz/full"}, True, None),
+        ({"result": {"allow": False}, "path": "authz/full"}, False, "denied_by_policy"),
+        ({"result": {}, "path": "authz/full"}, False, "could_not_evaluate"),
+        ({"path": "other/rule"}, False, "could_not_evaluate"),
+        ({"path": None}, False, "could_not_evaluate"),
+        ({"error": {"code": "eval"}, "result": True}, False, "could_not_evaluate"),
+        ({"masked": ["/result"]}, False, "could_not_evaluate"),
+        ({"erased": ["/result/x"]}, False, "could_not_evaluate"),
+        ({"masked": ["/input/token"]}, True, None),
+    ],
+)
+def test_only_a_configured_boolean_is_a_decision(
+    more: dict[str, Any], *, decision: bool, code: str | None
+) -> None:
+    record, _ = recorded(event(**more))
+    assert (record.allowed, codes(record)) == (decision, (code,) if code else ())
+
+
+def test_an_undefined_result_was_not_evaluated() -> None:
+    value = event()
+    del value["result"]
+    record, _ = recorded(value)
+    assert codes(record) == ("could_not_evaluate",)
+
+
+def test_what_was_erased_or_masked_is_kept_as_that() -> None:
+    record, _ = recorded(event(erased=["/input/password"], masked=["/input/token"]))
+    told = record.response["context"]["muniment"]["event"]
+    assert (told["erased"], told["masked"]) == (["/input/password"], ["/input/token"])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"input": {"n": 2**53 + 1}},
+        {"input": {"n": 12345678901234567890123}},
+        {"input": json.loads("[" * 70 + "]" * 70)},
+        {"input": {"doc": "lorem ipsum " * 6000}},
+        {"result": {"allow": True, "at": 1795909660137383702}, "path": "authz/full"},
+        {"nd_builtin_cache": {"time.now_ns": {"[]": 1795909660137383702}}},
+    ],
+)
+def test_what_no_record_can_hold_has_its_digest_and_the_original_beside(
+    more: dict[str, Any],
+) -> None:
+    data = json.dumps(event(**more)).encode()
+    record, original = recorded(data)
+    assert original == data
+    assert "left_out" in json.dumps([record.request, record.response])
+    assert record.allowed  # the result is a boolean all the same
+
+
+def test_a_rule_that_is_too_strange_is_recorded_all_the_same() -> None:
+    for data in (b"{}", b'{"decision_id":7}', b"7", b"{", b'{"a":1,"a":2}', b"\xff", b"[]"):
+        record, _ = recorded(data)
+        assert codes(record) == ("could_not_evaluate",)
+
+
+def test_the_same_event_has_the_same_name_whoever_packs_it() -> None:
+    one = read_event(json.dumps(event()).encode(), "opa", RULES)
+    assert read_event(json.dumps(event(req_id=9)).encode(), "opa", RULES).name == one.name
+    assert read_event(json.dumps(event()).encode(), "other", RULES).name != one.name
+    assert read_event(json.dumps(event(decision_id="b")).encode(), "opa", RULES).name != one.name
+
+
+def test_events_are_told_apart_by_brackets_when_one_is_too_deep() -> None:
+    deep = b'{"decision_id":"deep","input":' + b"[" * 50_000 + b"]" * 50_000 + b"}"
+    text = json.dumps(event(input={"quoted": '}],"[{'})).encode()
+    parts = split_events(b" [" + text + b" ,\n" + deep + b"," + text + b"] ")
+    assert parts == [text, deep, text]
+    record, original = recorded(deep)
+    assert codes(record) == ("could_not_evaluate",)
+    assert original == deep
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[{}", b"[{}] x", b"[{}] []", b"[,{}{"])
+def test_what_is_no_array_is_one_error(data: bytes) -> None:
+    with pytest.raises(FormatError):
+        split_events(data)
+
+
+def test_inflation_is_bounded() -> None:
+    assert inflate(gzip.compress(b"[]"), "gzip") == b"[]"
+    with pytest.raises(FormatError, match="more than"):
+        inflate(gzip.compress(bytes(MAX_INFLATED + 1)), "gzip")
+    for body, coding in ((b"no gzip", "gzip"), (gzip.compress(b"[]")[:-4], "gzip"), (b"", "br")):
+        with pytest.raises(FormatError):
+            inflate(body, coding)
+    made = unreadable_upload(b"whatever", "opa", "no gzip")
+    assert made.original == b"whatever"
+    assert made.members["request"]["resource"]["type"] == "opa.upload"
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_have_a_record(data: bytes) -> None:
+    recorded(data)
+    try:
+        parts = split_events(data)
+    except FormatError:
+        return
+    for part in parts:
+        recorded(part)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(event())), JSON))
+def test_an_event_whose_members_are_anything_has_a_record(members: dict[str, Any]) -> None:
+    data = json.dumps({**event(), **members}, allow_nan=False).encode()
+    try:
+        recorded(data)
+    except ValueError as error:
+        pytest.fail(f"{data!r}: {error}")
+
+
+UPLOADS = sorted((Path(__file__).parents[1] / "corpus" / "opa").glob("*.json.gz"))
+
+
+@pytest.mark.parametrize("upload", UPLOADS, ids=lambda path: path.name)
+def test_what_a_real_opa_has_uploaded_is_recorded(upload: Path) -> None:
+    for text in split_events(inflate(upload.read_bytes(), "gzip")):
+        recorded(text)
