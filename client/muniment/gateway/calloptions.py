@@ -109,6 +109,7 @@ class Rules:
             denied at once while the log is known to be away. If None, each wait takes the gateway's
             deadline.
         ids: Ids of the call, for the decision's context.
+        once: A key by which the call gets the permit again that was given for it first.
         states_arguments: Whether decisions state the arguments also where the gateway does not
             withhold them: as a digest.
     """
@@ -122,6 +123,7 @@ class Rules:
     require_parent: bool = False
     timeout: float | None = None
     ids: Mapping[str, str] = field(default_factory=dict[str, str])
+    once: str | None = None
     states_arguments: bool = False
 
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 from copy import deepcopy
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypedDict, TypeVar
 from uuid import UUID
 
 from muniment.errors import MunimentError
@@ -62,6 +62,9 @@ class CallOptions(TypedDict, total=False):
         timeout: Seconds until it is denied without a permit, the policy engine's included;
             CALL_TIMEOUT if absent. None takes the gateway's deadline for each wait, and asks the
             log also while that is known to be away.
+        once: A key of the caller's: who asks with it again gets the first permit, as long as it is
+            kept (``once.KEPT_SECONDS``), also after a restart, and in another process on the
+            same folder. A denial is decided anew; the same key for another call is one.
     """
 
     decide: Decide
@@ -73,6 +76,7 @@ class CallOptions(TypedDict, total=False):
     parent: str | None
     require_parent: bool
     timeout: float | None
+    once: str | None
 
 
 class ToolCall:
@@ -128,8 +132,15 @@ def rules_of_call(
         require_parent=options.get("require_parent", False),
         timeout=timeout,
         ids=_checked_ids(ids),
+        once=_checked_key(options.get("once")),
         states_arguments=True,
     )
+
+
+def _checked_key(key: object) -> str | None:
+    if key is not None and not (isinstance(key, str) and key):
+        raise TypeError(f"once: expected a text that is not empty, got {key!a}")
+    return key
 
 
 def _checked_ids(ids: Mapping[str, object]) -> dict[str, str]:
@@ -169,14 +180,15 @@ class Run:
         lost: Why the outcome could not be kept, after the end; None if it is.
     """
 
-    def __init__(self, permitted: Permitted) -> None:
-        """Begins a run with its permit."""
+    def __init__(self, permitted: Permitted, key: str | None) -> None:
+        """Begins a run with its permit; ``key`` is that of the call."""
         self.execution: Final = permitted.call.execution
         self.permit: Final[Permit] = permitted.permit
         self.arguments: Final[Any] = permitted.call.arguments
         self.commitment: Final = permitted.call.inputs
         self.lost: MunimentError | None = None
-        self._status: RunStatus | None = None
+        self._key = key
+        self._status: RunStatus | Literal["waiting"] | None = None
         self._results: list[Any] = []
 
     def result(self, value: T) -> T:
@@ -192,6 +204,19 @@ class Run:
     def not_run(self) -> None:
         """Says that the call never began: its arguments were not valid, a result was there."""
         self._status = "not_run"
+
+    def waiting(self) -> None:
+        """Says that the call goes on later, by its key: it waits for a person, or for input.
+
+        Its outcome is still to come; it is ``unknown`` if nobody asks again before the process
+        ends.
+
+        Raises:
+            RuntimeError: If it has no key (``once=``).
+        """
+        if self._key is None:
+            raise RuntimeError("a call that waits needs a key to go on by: call(..., once=KEY)")
+        self._status = "waiting"
 
     def unknown(self) -> None:
         """Says that nobody knows how it ended: the connection broke, the client gave up."""
@@ -262,7 +287,7 @@ class CallScope:
         return self._governing
 
     def _begun(self, permitted: Permitted) -> Run:
-        self._permitted, self._run = permitted, Run(permitted)
+        self._permitted, self._run = permitted, Run(permitted, self._rules.once)
         self._token = begin_run(permitted.call.execution)
         return self._run
 
@@ -273,6 +298,8 @@ class CallScope:
         try:
             if status == "completed":
                 await governing.keep_result(permitted, run._results[0])  # noqa: SLF001
+            elif status == "waiting":
+                governing.wait(permitted)
             elif status is not None:
                 await governing.keep(permitted, status)
             elif error is not None:

@@ -39,7 +39,8 @@ from muniment.gateway.callbinding import JsonObject
 from muniment.gateway.calloptions import Decide
 from muniment.gateway.calls import CallOptions, CallScope, ToolCall, rules_of_call
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT, Delivery, DeliveryOptions
-from muniment.gateway.outcomes import Unfinished
+from muniment.gateway.once import ONCE_SUFFIX, OnceStore
+from muniment.gateway.outcomes import PendingOutcome, Unfinished
 from muniment.gateway.reach import Reach, reach_of
 from muniment.gateway.receipts import Receipt
 from muniment.gateway.salts import Salts
@@ -116,6 +117,8 @@ class Gateway:
         unfinished: Outcomes that are being written.
         breaker: Whether the log is known to be away.
         decide: The policy engine of ``call``, if it is given none.
+        once: The permits of calls that have a key; None without a spool.
+        waiting: The outcomes that are still to come, of calls that will go on, by their keys.
         withholding: What it withholds; None for nothing.
 
     Raises:
@@ -162,6 +165,8 @@ class Gateway:
         self.deadline = deadline
         self.unfinished = Unfinished()
         self.breaker = Breaker()
+        self.once = None if spool is None else OnceStore(Path(f"{spool}{ONCE_SUFFIX}"))
+        self.waiting: dict[str, PendingOutcome] = {}
         self.decide = decide
         self._home = Home("the gateway")
         self._publish_wait = publish_wait

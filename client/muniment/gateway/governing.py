@@ -6,6 +6,7 @@ The room for its outcome is on disk before anything is decided; from then on exa
 kept for what ran or was allowed, and none for what was not.
 """
 
+import asyncio
 import contextlib
 import inspect
 import secrets
@@ -14,7 +15,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote
 
 from muniment.errors import Denied, MunimentError
@@ -27,6 +29,7 @@ from muniment.gateway.authorization import (
 from muniment.gateway.callables import close_unrun, is_unseen
 from muniment.gateway.callbinding import About, Bound, JsonObject, addendum_of_result
 from muniment.gateway.calloptions import Call, Rules
+from muniment.gateway.once import Claim, Stored
 from muniment.gateway.outcomes import KEEPING, PendingOutcome
 from muniment.gateway.reach import Reach, close_unbegun
 from muniment.gateway.refusals import denial_of_members, record_reduced
@@ -36,13 +39,16 @@ from muniment.permit import Permit
 from muniment.records.addenda import ARGUMENTS, MAX_ADDENDUM, Patterns, disclose, read_addendum
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import parse_record
-from muniment.records.commitments import commitment_of
+from muniment.records.commitments import addendum, commitment_of
 from muniment.records.kinds import Decision, Record, RunStatus
 from muniment.records.members import MAX_ID
 from muniment.tlog.encoding import FormatError
+from muniment.tlog.tlogproof import verify_tlog_proof
 
 if TYPE_CHECKING:
     from muniment.gateway.gateway import Gateway
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +81,77 @@ class Governing:
             Denied: If it may not run; then its outcome is kept, if it needs one.
         """
         try:
-            return await self._permit(about)
+            if self._rules.once is None:
+                return await self._permit(about)
+            return await self._permit_once(about, self._rules.once)
         finally:
             if self._end is not None:
                 self._gateway.breaker.released()
 
-    async def _permit(self, about: About) -> Permitted:
+    async def _permit_once(self, about: About, key: str) -> Permitted:
+        """As ``permit``, for a call that somebody may have asked for before."""
+        store = self._gateway.once
+        if store is None:
+            raise Denied(("authorization_discontinuity",), [_NO_ONCE])
+        seconds = self._seconds()
+        try:
+            claim = await self._obtain(store.claim(key, seconds), Claim.release, seconds)
+        except Exception as error:
+            raise denial_of(error) from error
+        try:
+            if claim.stored is None:
+                return await self._permit(about, claim)
+            return await self._permit_again(about, key, claim.stored)
+        finally:
+            claim.release()
+
+    async def _permit_again(self, about: About, key: str, stored: Stored) -> Permitted:
+        """Gives the first permit again, verified and judged anew, if this is the same call."""
+        decision, policy = stored.permit.decision, self._gateway.policy
+        asked: dict[str, Any] = {"id": f"d-{secrets.token_hex(12)}"}
+        try:
+            if policy is None or decision is None or decision.execution is None:
+                raise FormatError(f"once: what is kept for {key[:64]!a} is no permit of a call")
+            verify_tlog_proof(stored.permit.proof, stored.permit.entry, policy)
+        except Exception as error:
+            raise denial_of(error) from error
+        bound, _ = await self._bind(asked, about, stored.nonce, asks_log=False)
+        if (stored.about, stored.arguments) != (_about(asked, stored.nonce), bound.commitment):
+            raise await self._refuse(asked, Denied(("authorization_discontinuity",), [_OTHER]))
+        permit = stored.permit
+        if self._keeps_arguments:
+            held = {sha256(bound.addendum).hexdigest(): bound.addendum}
+            permit = Permit.of(permit.entry, permit.proof, permit.record, held=held)
+        call = Call(decision.execution, asked["request"], stored.parent, bound.commitment)
+        if self._states_arguments:
+            call = replace(call, arguments=bound.arguments)
+        outcome = self._gateway.waiting.pop(key, None)
+        if outcome is None:
+            try:
+                outcome = await self._begin(call, about, ())
+            except Exception as error:
+                raise denial_of(error) from error
+            outcome.has_permit = True
+        try:
+            await self._judge(permit, call)
+            if not about.bound(about.resource(), stored.nonce).is_same(bound):
+                raise Denied(("authorization_discontinuity",), [_CHANGED])
+            self._gateway.spool.check_there()
+        except BaseException as error:
+            raised = await self._abandoned(outcome, error)
+            if raised is error:
+                raise
+            raise raised from error
+        return Permitted(call, outcome, permit, _unbound(about))
+
+    async def _abandoned(self, outcome: PendingOutcome, error: BaseException) -> BaseException:
+        """Ends a call that does not run; what to raise."""
+        denial = denial_of(error)
+        raised = denial if isinstance(error, Exception) else error
+        await note_failure(raised, self._finish(partial(outcome.abandon, denial.codes)))
+        return raised
+
+    async def _permit(self, about: About, claim: Claim | None = None) -> Permitted:
         execution = f"run-{secrets.token_hex(12)}"
         is_kept = self._keeps_arguments
         nonce = new_nonce() if is_kept else self._gateway.salts.nonce(execution, _ARGUMENTS)
@@ -98,13 +169,14 @@ class Governing:
             if not about.bound(about.resource(), nonce).is_same(bound):
                 raise Denied(("authorization_discontinuity",), [_CHANGED])
             self._gateway.spool.check_there()
+            if claim is not None:
+                stored = Stored(permit, nonce, _about(asked, nonce), bound.commitment, parent)
+                await self._reach.on_gateway(asyncio.to_thread(claim.keep, stored), KEEPING)
         except BaseException as error:
-            denial = denial_of(error)
-            raised = denial if isinstance(error, Exception) else error
-            await note_failure(raised, self._finish(partial(outcome.abandon, denial.codes)))
+            raised = await self._abandoned(outcome, error)
             if raised is error:
                 raise
-            raise denial from error
+            raise raised from error
         return Permitted(call, outcome, permit, _unbound(about))
 
     async def keep_raised(self, permitted: Permitted, error: BaseException) -> None:
@@ -135,6 +207,11 @@ class Governing:
                 f"a governed call gave back a {unrun}, which had not run and is closed now: it "
                 "would have run outside of the call; let the function run it to its end"
             )
+
+    def wait(self, permitted: Permitted) -> None:
+        """Leaves the outcome of a call to who asks for it again by its key."""
+        if self._rules.once is not None:
+            self._gateway.waiting[self._rules.once] = permitted.outcome
 
     async def keep_untold(self, permitted: Permitted) -> None:
         """Keeps the outcome of a run that ended well, and whose result nobody told."""
@@ -184,7 +261,7 @@ class Governing:
             close_unbegun(answer)  # the gateway's loop did not even begin
 
     async def _bind(
-        self, asked: dict[str, Any], about: About, nonce: str
+        self, asked: dict[str, Any], about: About, nonce: str, *, asks_log: bool = True
     ) -> tuple[Bound, str | None]:
         """Tells what the call is about, and which run triggers it; notes the request in ``asked``.
 
@@ -217,7 +294,7 @@ class Governing:
             except Denied as failed:
                 denial = failed
             raise await self._refuse(asked, denial) from error
-        if self._end is not None and (away := self._gateway.breaker.refusal()) is not None:
+        if asks_log and self._end is not None and (away := self._gateway.breaker.refusal()):
             denial = Denied(("governance_mesh_discontinuity",), [away])
             raise await self._refuse(asked, denial, later=True)
         return bound, parent
@@ -255,22 +332,31 @@ class Governing:
         }
         if unbound := _unbound(about):
             members["unbound"] = unbound
-        begun: list[PendingOutcome] = []
+        work = PendingOutcome.begin(gateway, members, addenda)
+        return await self._obtain(work, PendingOutcome.drop, KEEPING)
+
+    async def _obtain(
+        self, work: Coroutine[Any, Any, T], undo: Callable[[T], object], seconds: float
+    ) -> T:
+        """Waits for the gateway's work; undoes what comes when its caller has just left."""
+        found: list[T] = []
         is_left = False
 
-        async def begin() -> PendingOutcome:
-            outcome = await PendingOutcome.begin(gateway, members, addenda)
-            begun.append(outcome)
+        async def obtain() -> T:
+            result = await work
+            found.append(result)
             if is_left:
-                outcome.drop()
-            return outcome
+                undo(result)
+            return result
 
+        obtaining = obtain()
         try:
-            return await self._reach.on_gateway(begin(), KEEPING)
+            return await self._reach.on_gateway(obtaining, seconds)
         except BaseException:
             is_left = True
-            if begun:  # it came in the moment in which its caller left
-                gateway.call_soon(begun[0].drop)
+            close_unbegun(work)
+            if found:
+                self._gateway.call_soon(partial(undo, found[0]))
             raise
 
     async def _authorize(
@@ -370,10 +456,21 @@ _LEAST: Final = 0.001
 _CHANGED: Final = (
     "the arguments, or the resource made of them, changed between the decision and the run"
 )
+_NO_ONCE: Final = "once= needs a gateway with a spool, beside which permits are kept"
+_OTHER: Final = (
+    "once: the key was used for a call by another agent, of another tool, or with other arguments"
+)
 _NO_PARENT: Final = (
     "no run triggers this call, and require_parent asks for one: call it inside of a governed call "
     "or of running(RUN), give parent=, or hand the run on to another thread with carry_run"
 )
+
+
+def _about(asked: Mapping[str, Any], nonce: str) -> str:
+    """Commitment to whom and what a call is about, besides its arguments."""
+    request = asked["request"]
+    members = {name: request[name] for name in ("subject", "action", "resource")}
+    return commitment_of(addendum(nonce, members))
 
 
 def _unbound(about: About) -> list[str]:
