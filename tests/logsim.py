@@ -213,7 +213,7 @@ class LogSim:
             if digest in self.addenda:
                 return web.Response(body=self.addenda[digest])
             if digest in self.erased:
-                return _problem(410, "erased", index=self.erased[digest])
+                return _problem(410, "erased", record=self.erased[digest])
             return _problem(404, "not-found")
         size = self.size if self.published_size is None else self.published_size
         if path == "checkpoint":

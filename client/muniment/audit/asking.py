@@ -63,7 +63,7 @@ async def _ask(client: LogClient, digest: str) -> Said:
             return Said(Answer.REFUSED)
         if problem.status not in _NOT_THERE:
             raise
-        claimed = problem.integer("index")
+        claimed = problem.integer("record")
         return Said(_NOT_THERE[problem.status], -1 if claimed is None else claimed)
     try:
         read_addendum(data, digest)

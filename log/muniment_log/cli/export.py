@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from muniment.tlog.cosignature import verifier_for
-from muniment.tlog.encoding import MunimentError
+from muniment.tlog.encoding import FormatError, MunimentError
 from muniment.tlog.note import parse_vkey
 from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import code_of, fail
@@ -17,7 +17,7 @@ from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import LogConfig, load
 from muniment_log.export import Exported, Target
 from muniment_log.export import export as export_log
-from muniment_log.storage.snapshot import SnapshotTiles
+from muniment_log.storage.snapshot import SnapshotAddenda, SnapshotTiles
 from muniment_log.storage.staticfolder import StaticFolder
 from muniment_service.process import run
 
@@ -38,12 +38,20 @@ if TYPE_CHECKING:
     metavar="VKEY",
     help="A key that the log had before, if the target's checkpoint is by it. Repeatable.",
 )
+@click.option(
+    "--addenda",
+    is_flag=True,
+    help="Take along what records withhold and the log keeps: for everybody who can read the "
+    "target. Each later export removes what was erased, with this option or without.",
+)
 @PROGRESS
 def export(
     config: Path,
     target: str,
     old_vkeys: tuple[str, ...],
     progress: bool | None,  # noqa: FBT001  # click's way
+    *,
+    addenda: bool,
 ) -> None:
     """Write the published tree as static files, also while the log runs.
 
@@ -53,21 +61,30 @@ def export(
     """
     try:
         old = [verifier_for(parse_vkey(vkey, "--old-vkey")) for vkey in old_vkeys]
-        done = run(_export(load(config), target, old, Progress(progress)))
+        done = run(_export(load(config), target, old, Progress(progress), takes=addenda))
     except MunimentError as error:
         fail(code_of(error), error)
     click.echo(f"{target}: {done.size} leaves, {done.size - done.before} of them new", err=True)
+    if done.addenda is not None:
+        written, erased = done.addenda
+        click.echo(f"{target}: {written} addenda written, {erased} erased", err=True)
 
 
 async def _export(
-    config: LogConfig, place: str, old: Sequence[Verifier], progress: Progress
+    config: LogConfig, place: str, old: Sequence[Verifier], progress: Progress, *, takes: bool
 ) -> Exported:
     async with AsyncExitStack() as closing:
         source: TileSource
+        addenda: SnapshotAddenda | None = None
         if config.file.cluster is None:
             source = await SnapshotTiles.open(config.database)
             closing.push_async_callback(source.close)
             note = await source.checkpoint()
+            addenda = await SnapshotAddenda.open(config.addenda)
+            if addenda is not None:
+                closing.push_async_callback(addenda.close)
+        elif takes:
+            raise FormatError("--addenda: a log in a cluster keeps no addenda")
         else:
             exporting = import_cluster_module("cluster.exporting")
             store = exporting.open_bucket(config.file.cluster.object_store)
@@ -89,4 +106,6 @@ async def _export(
             target=target,
             tell=progress,
             old=old,
+            addenda=addenda,
+            takes_addenda=takes,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import CHECKPOINT
 from muniment_log.cluster.objects import ObjectStore
+from muniment_log.cluster.s3 import ERASABLE
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.core.integrate import EMPTY_EDGE
 
@@ -35,6 +36,15 @@ class BucketTarget:
     async def create_many(self, items: Iterable[tuple[str, bytes]]) -> None:
         """Writes objects that never change; see `ObjectStore.create_many`."""
         await self._store.create_many(items)
+
+    async def create_erasable(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Writes objects that no cache is to keep; see `ObjectStore.create_many`."""
+        await self._store.create_many(items, ERASABLE)
+
+    async def remove(self, keys: Iterable[str]) -> None:
+        """Deletes objects. A bucket with versions keeps them as old versions."""
+        for key in keys:
+            await self._store.delete(key)
 
     async def replace(self, key: str, data: bytes) -> None:
         """Writes an object that changes.

@@ -27,6 +27,8 @@ from muniment_service.process import first_error
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from obstore import Attributes
+
     from muniment_service.metrics import Metrics
 
 __all__ = ["DivergedError", "ObjectStore", "SwapLostError", "Version"]
@@ -133,7 +135,7 @@ class ObjectStore:
         """
         return await self._client.get(key)
 
-    async def create(self, key: str, data: bytes) -> None:
+    async def create(self, key: str, data: bytes, attributes: Attributes = IMMUTABLE) -> None:
         """Writes an object that never changes; one that is there already must be the same.
 
         Raises:
@@ -143,7 +145,7 @@ class ObjectStore:
         """
         for conflicts in range(_CONFLICTS):
             try:
-                await self._client.put(key, data, None, IMMUTABLE)
+                await self._client.put(key, data, None, attributes)
             except ConditionFailedError:
                 found = await self._client.get(key)
                 if found is None:
@@ -158,7 +160,9 @@ class ObjectStore:
             return
         raise UnavailableError(f"{self.name}: {key} is there and is not")
 
-    async def create_many(self, items: Iterable[tuple[str, bytes]]) -> None:
+    async def create_many(
+        self, items: Iterable[tuple[str, bytes]], attributes: Attributes = IMMUTABLE
+    ) -> None:
         """Writes many objects that never change, several at a time; see `create`.
 
         When one fails the others under way are given up, and which of them were written is unknown.
@@ -167,7 +171,7 @@ class ObjectStore:
 
         async def work(rest: Iterator[tuple[str, bytes]]) -> None:
             for key, data in rest:
-                await self.create(key, data)
+                await self.create(key, data, attributes)
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -179,6 +183,15 @@ class ObjectStore:
         except ExceptionGroup as group:
             # One is enough to say, and callers look at its class.
             raise first_error(group) from group
+
+    async def delete(self, key: str) -> None:
+        """Deletes an object, whether it is there or not.
+
+        Raises:
+            StorageError: the store refuses.
+            UnavailableError: it does not answer in time.
+        """
+        await self._client.delete(key)
 
     async def swap(self, key: str, data: bytes, expected: Version | None) -> Version:
         """Writes an object that changes, if it is still of the version that the caller has read.

@@ -69,6 +69,12 @@ IMMUTABLE: Final[Attributes] = {
 }
 """Of tiles and bundles, which never do."""
 
+ERASABLE: Final[Attributes] = {
+    "Content-Type": "application/octet-stream",
+    "Cache-Control": "no-store",
+}
+"""Of addenda, which may be erased."""
+
 T = TypeVar("T")
 
 _REFUSED: Final = (

@@ -7,6 +7,7 @@ writer closes.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
@@ -120,6 +121,40 @@ class SnapshotTiles:
             return [data for (data,) in await self._readers.rows(sql, values)]
         except sqlite3.Error as error:
             raise DatabaseError(f"{self._path}: {error}") from error
+
+
+class SnapshotAddenda:
+    """The addenda of a log, read beside it."""
+
+    def __init__(self, path: Path, readers: Readers) -> None:
+        """Takes over an opened connection; use `open`."""
+        self._path = path
+        self._readers = readers
+
+    @classmethod
+    async def open(cls, path: Path) -> SnapshotAddenda | None:
+        """Opens a connection to the file of addenda; None if the log has none.
+
+        Raises DatabaseError if it cannot be opened.
+        """
+        if not await asyncio.to_thread(path.is_file):
+            return None
+        return cls(path, await Readers.open(path, 1))
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._readers.close()
+
+    async def addendum(self, digest: bytes) -> bytes | None:
+        """The bytes of a digest; None if they are not there, or not any more.
+
+        Raises DatabaseError if the file cannot be read.
+        """
+        try:
+            row = await self._readers.row("SELECT data FROM addendum WHERE digest = ?", (digest,))
+        except sqlite3.Error as error:
+            raise DatabaseError(f"{self._path}: {error}") from error
+        return None if row is None else row[0]
 
 
 def _bundle_at(index: int) -> tuple[int, int, int]:

@@ -49,6 +49,14 @@ class StaticFolder:
         """
         await asyncio.to_thread(self._create_many, list(items))
 
+    async def create_erasable(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Writes files that may be removed; see `create_many`."""
+        await self.create_many(items)
+
+    async def remove(self, keys: Iterable[str]) -> None:
+        """Removes files, durably, and unfinished ones of their names; StorageError if it cannot."""
+        await asyncio.to_thread(self._remove, list(keys))
+
     async def replace(self, key: str, data: bytes) -> None:
         """Writes a file that changes; whoever reads sees the old one or the new one."""
         await asyncio.to_thread(self._replace, key, data)
@@ -86,6 +94,20 @@ class StaticFolder:
         self._make(path.parent)
         self._put(path, data)
         self._sync(path.parent)
+
+    def _remove(self, keys: list[str]) -> None:
+        folders: set[Path] = set()
+        for key in keys:
+            path = self._folder / key
+            try:
+                for left in (path, *path.parent.glob(f".{path.name}.*{_PART}")):
+                    if left.exists():
+                        left.unlink()
+                        folders.add(path.parent)
+            except OSError as error:
+                raise StorageError(f"{path}: {error.strerror}") from error
+        for folder in sorted(folders):
+            self._sync(folder)
 
     def _put(self, path: Path, data: bytes) -> None:
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_PART}")

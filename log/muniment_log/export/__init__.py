@@ -22,6 +22,7 @@ from muniment_log.core.heads import read_own_checkpoint
 from muniment_log.core.integrate import EMPTY_EDGE, edge_of, integrate
 from muniment_log.core.runs import run_of
 from muniment_log.errors import RolledBackError, StorageError
+from muniment_log.export.addenda import AddendaTarget, carry_addenda, remove_erased
 from muniment_log.storage.tilewriter import write_partials, write_tiles
 
 if TYPE_CHECKING:
@@ -32,22 +33,14 @@ if TYPE_CHECKING:
     from muniment.tlog.note import Verifier
     from muniment_log.core.integrate import RightEdge
     from muniment_log.core.ports import TileSource
+    from muniment_log.export.addenda import AddendaSource
 
 STEP: Final = 32
 """Bundles read, checked and written together: 5 MB as a rule, 512 MiB at the very most."""
 
 
-class Target(Protocol):
+class Target(AddendaTarget, Protocol):
     """Where an export goes; names are the paths of tlog-tiles."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        ...
-
-    async def get(self, key: str) -> bytes:
-        """A file; LookupError if there is none."""
-        ...
 
     async def create_many(self, items: Iterable[tuple[str, bytes]]) -> None:
         """Writes files that never change, durably; those that are there must be the same.
@@ -56,16 +49,17 @@ class Target(Protocol):
         """
         ...
 
-    async def replace(self, key: str, data: bytes) -> None:
-        """Writes a file that changes, durably and in one step."""
-        ...
-
 
 class Exported(NamedTuple):
-    """What an export did: leaves under the target's checkpoint before, and now."""
+    """What an export did: leaves under the target's checkpoint before, and now.
+
+    Attributes:
+        addenda: How many addenda were written, and how many were erased; None if there are none.
+    """
 
     before: int
     size: int
+    addenda: tuple[int, int] | None = None
 
 
 async def export(
@@ -77,12 +71,15 @@ async def export(
     target: Target,
     tell: Callable[[int, int], None] = lambda *_: None,
     old: Sequence[Verifier] = (),
+    addenda: AddendaSource | None = None,
+    takes_addenda: bool = False,
 ) -> Exported:
     """Brings a target to the published tree of a log.
 
     The target is empty, or an earlier export of the same log, complete or not; `old` verifies keys
     that the log had before, by which the target's checkpoint may be. `tell` is told now and then
-    how many leaves are done, and how many there are.
+    how many leaves are done, and how many there are. Addenda are taken along when that is wanted;
+    what was taken along is removed when it was erased.
 
     Raises:
         RolledBackError: the target holds more than the log has published, or another history.
@@ -96,8 +93,13 @@ async def export(
     before = await present(target, checkpoint, origin, keys, old=old)
     edge = await carry(source, checkpoint.head, target, tell)
     await write_partials(target, edge)
+    # Before the checkpoint, so that nobody misses the addendum of a record that is there already.
+    carried = await carry_addenda(source, addenda, target, checkpoint.size, takes=takes_addenda)
     await target.replace(CHECKPOINT, note)
-    return Exported(before, checkpoint.size)
+    if carried is None:
+        return Exported(before, checkpoint.size)
+    await remove_erased(target, carried)
+    return Exported(before, checkpoint.size, (carried.written, len(carried.erased)))
 
 
 async def carry(

@@ -1,0 +1,172 @@
+"""Addenda in an export: taken along when that is wanted, and removed when they were erased.
+
+Which there are is read from the published leaves, like everything else in an export: what a record
+names is written, as far as the log has it, and what an erasure names is removed. Up to which leaf
+both was done stands in a file of the target, so that erasures are obeyed, too, by an export that is
+not told any more to take addenda along.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from muniment.records.addenda import addendum_path
+from muniment.records.api import Erasure, parse_record
+from muniment.tlog.encoding import FormatError, unframe
+from muniment.tlog.tiles import bundles_of
+from muniment_log.core.addenda import digests_of
+from muniment_log.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from muniment_log.core.ports import TileSource
+
+PROGRESS: Final = "addenda/exported"
+"""The file that says up to which leaves addenda were taken, and erasures obeyed."""
+
+STEP_BYTES: Final = 32 << 20
+"""Bytes of addenda from which on they are written."""
+
+_NAMING: Final = (b'"addenda":{', b'"sha256:')
+_ERASURE: Final = b'"kind":"erasure"'
+
+
+class AddendaSource(Protocol):
+    """Where the bytes of addenda are."""
+
+    async def addendum(self, digest: bytes) -> bytes | None:
+        """The bytes of a digest; None if the log has them not, or not any more.
+
+        Raises DatabaseError if they cannot be read.
+        """
+        ...
+
+
+class AddendaTarget(Protocol):
+    """Where they go; names are the paths of tlog-addenda."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    async def get(self, key: str) -> bytes:
+        """A file; LookupError if there is none."""
+        ...
+
+    async def create_erasable(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Writes files that may be removed, and that no cache should keep, durably."""
+        ...
+
+    async def replace(self, key: str, data: bytes) -> None:
+        """Writes a file that changes, durably and in one step."""
+        ...
+
+    async def remove(self, keys: Iterable[str]) -> None:
+        """Removes files, durably, and what is left of them when writing was interrupted."""
+        ...
+
+
+class Carried(NamedTuple):
+    """What became of addenda: how many were written, and what is to be removed.
+
+    Attributes:
+        written: How many.
+        erased: Paths that the log has erased, to be removed when the checkpoint is there.
+        taken: Up to which leaf addenda are taken along.
+        size: Up to which leaf erasures are known.
+    """
+
+    written: int
+    erased: tuple[str, ...]
+    taken: int
+    size: int
+
+
+async def carry_addenda(
+    source: TileSource,
+    addenda: AddendaSource | None,
+    target: AddendaTarget,
+    size: int,
+    *,
+    takes: bool,
+) -> Carried | None:
+    """Writes the addenda of the published leaves [0, size), as far as that was not done before.
+
+    None if no addenda are to be taken along, and none ever were. Hand over what it returns to
+    `remove_erased`.
+
+    Raises:
+        StorageError: the log, the target or the way to one of them is damaged.
+    """
+    known = await _progress(target)
+    if known is None and not takes:
+        return None
+    taken, obeyed = known or (0, 0)
+    written = 0
+    if takes and addenda is not None:
+        waiting: dict[str, bytes] = {}
+        async for entry in _entries(source, taken, size):
+            if not any(mark in entry for mark in _NAMING):
+                continue
+            for digest in digests_of(entry):
+                data = await addenda.addendum(digest)
+                if data is None:
+                    continue
+                if sha256(data).digest() != digest:
+                    raise StorageError(f"the log's addendum {digest.hex()} is damaged")
+                waiting[addendum_path(digest.hex())] = data
+            if sum(map(len, waiting.values())) >= STEP_BYTES:
+                await target.create_erasable(waiting.items())
+                written += len(waiting)
+                waiting = {}
+        await target.create_erasable(waiting.items())
+        written += len(waiting)
+        taken = size
+    erased: dict[str, None] = {}
+    async for entry in _entries(source, obeyed, size):
+        if _ERASURE in entry:
+            erased.update(dict.fromkeys([path async for path in _erased(entry, addenda)]))
+    return Carried(written, tuple(erased), taken, size)
+
+
+async def remove_erased(target: AddendaTarget, carried: Carried) -> None:
+    """Removes what was erased, and notes how far the target is."""
+    await target.remove(carried.erased)
+    await target.replace(PROGRESS, f"{carried.taken} {carried.size}\n".encode())
+
+
+async def _erased(entry: bytes, addenda: AddendaSource | None) -> AsyncIterator[str]:
+    """The paths of what an erasure names and the log has not any more."""
+    try:
+        record = parse_record(entry)
+    except FormatError:
+        return
+    if isinstance(record, Erasure):
+        for digest in record.digests:
+            # Whose erasure counts the log has judged: what it still gives out is not erased.
+            if addenda is None or await addenda.addendum(bytes.fromhex(digest)) is None:
+                yield addendum_path(digest)
+
+
+async def _entries(source: TileSource, start: int, size: int) -> AsyncIterator[bytes]:
+    """The records among the leaves [start, size); bundles without any mark are not cut up."""
+    for tile in bundles_of(start, size, size):
+        data = (await source.read([tile]))[tile]
+        if any(mark in data for mark in (*_NAMING, _ERASURE)):
+            for index, entry in enumerate(unframe(data, tile.path), tile.start):
+                if index >= start and entry.startswith(b"{"):
+                    yield entry
+
+
+async def _progress(target: AddendaTarget) -> tuple[int, int] | None:
+    try:
+        data = await target.get(PROGRESS)
+    except LookupError:
+        return None
+    numbers = data.split()
+    if len(numbers) != 2 or not all(one.isdigit() for one in numbers):
+        raise StorageError(f"{target.name}: {PROGRESS} does not say how far addenda are exported")
+    return int(numbers[0]), int(numbers[1])
