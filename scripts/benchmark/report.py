@@ -155,6 +155,14 @@ def _cluster(one: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _erase(one: dict[str, Any]) -> list[tuple[str, str]]:
+    what = (
+        f"`erase`: {one['erased']:,} addenda of one subject among {one['addenda']:,} of 300 bytes, "
+        "the whole command"
+    )
+    return [(what, f"{one['seconds']} s")]
+
+
 ROWS = {
     "ingest": _ingest,
     "single": _single,
@@ -164,6 +172,7 @@ ROWS = {
     "audit": _audit,
     "follow": _follow,
     "recover": _recover,
+    "erase": _erase,
     "cluster": _cluster,
 }
 

@@ -7,6 +7,7 @@ Each starts what it needs, checks what it gets, and returns its figures. A figur
 from collections.abc import Callable
 from typing import Any
 
+from benchmark.erasing import erase
 from benchmark.large import LargeLog, audit, follow, growth, recover
 from benchmark.options import Options
 from benchmark.proving import proofs
@@ -17,6 +18,7 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "single": single,
     "lone": lone,
     "proofs": proofs,
+    "erase": erase,
 }
 """Those that make a log of their own."""
 

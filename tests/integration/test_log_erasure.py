@@ -239,6 +239,32 @@ def test_what_cannot_be_erased_is_refused_with_the_reason(deployment: Deployment
     assert "it takes a log that runs" in done.stderr
 
 
+def test_a_restored_copy_brings_nothing_back(deployment: Deployment) -> None:
+    (record, data), (other, kept) = withheld(1), withheld(2)
+    first, _ = send(deployment, [(record, data), (other, kept)])
+    folder = deployment.folder
+    copies = folder / "copy.db", folder / "addenda-copy.db"
+    output(muniment_log("backup", "--config", deployment.config, copies[0], "--addenda", copies[1]))
+    assert erase(deployment, "--record", first, "--yes").returncode == 0
+    deployment.log.terminate()
+    copies[1].replace(folder / "log" / "addenda.db")
+    assert on_disk(deployment, data)
+    deployment.start_log()
+    assert on_disk(deployment, data) == []
+    assert read(deployment, data).status == 410
+    assert read(deployment, kept).body == kept
+
+
+def test_nobody_else_logs_an_erasure_in_the_name_of_the_log(deployment: Deployment) -> None:
+    token = "of the log itself"
+    digest = hashlib.sha256(token.encode()).hexdigest()
+    open_addenda(deployment, "[[token]]", f'producer = "{ORIGIN}"', f'sha256 = "{digest}"')
+    erasure = {"kind": "erasure", "digests": ["0a" * 32], "by": "nobody"}
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    told = ask(f"{deployment.url}/v1/records", json.dumps(erasure).encode(), headers)
+    assert "an erasure in the log's own name" in told.problem(422, "bad-record")["detail"]
+
+
 def test_a_schedule_erases_what_it_covers(deployment: Deployment) -> None:
     (labelled, hr), (plain, other) = withheld(1, "alice", "domain=hr"), withheld(2)
     send(deployment, [(labelled, hr), (plain, other)])

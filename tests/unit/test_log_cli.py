@@ -13,6 +13,7 @@ import signing
 from muniment.tlog.note import parse_vkey
 from muniment_log.cli import main
 from muniment_log.config import ClusterTable, LimitsFile, load
+from muniment_log.core.retention import Retention, Rule
 from muniment_service.config import ConfigError
 
 ORIGIN = "log.example/decisions"
@@ -125,6 +126,34 @@ def test_a_token_may_end_and_may_be_for_reading(made: Path) -> None:
         ([], 2),
     ):
         assert muniment_log("token", *arguments).exit_code == code, arguments
+
+
+def test_rules_of_retention(made: Path) -> None:
+    config = made / "retention.toml"
+
+    def kept(*lines: str) -> Retention:
+        config.write_text("\n".join(((made / "log.toml").read_text(), *lines)))
+        return load(config).retention
+
+    entry, day = "[[retention]]", 86_400_000
+    rules = kept(
+        entry, 'label = "domain=hr"', 'retain = "180d"', 'legal_minimum = "12h"',
+        entry, 'legal_minimum = "30s"',
+    ).rules  # fmt: skip
+    assert rules == (Rule("domain=hr", 180 * day, day // 2), Rule(None, None, 30_000))
+    for lines, reason in (
+        ([entry], "retention[0]: give retain, legal_minimum, or both"),
+        (
+            [entry, 'retain = "1d"', 'legal_minimum = "25h"'],
+            "retention[0].retain: 1d is shorter than the legal minimum of 25h",
+        ),
+        ([entry, 'retain = "0d"'], "retention[0].retain: "),
+        ([entry, 'retain = "1y"'], "retention[0].retain: "),
+        ([entry, 'label = ""', 'retain = "1d"'], "retention[0].label: "),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            kept(*lines)
+        assert reason in str(caught.value)
 
 
 def test_a_config_that_cannot_be_used(made: Path) -> None:

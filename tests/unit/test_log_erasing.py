@@ -14,9 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from muniment.records.api import Erasure, parse_record
+from muniment.records.api import Erasure, encode_record, parse_record
 from muniment_log.core.addenda import Addendum, Erased, Sent, subject_key
-from muniment_log.core.erasing import CHECK_SECONDS, Eraser, NotErasableError, Selection, Totals
+from muniment_log.core.erasing import (
+    CHECK_SECONDS,
+    Eraser,
+    Mark,
+    NotErasableError,
+    Selection,
+    Totals,
+)
 from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import Request
 from muniment_log.core.retention import Retention, Rule, parse_duration, say_duration
@@ -61,6 +68,13 @@ class Log:
         indices = tuple(self.records.index(one) for one in records)
         return Receipt(indices[0], len(records), 0, 1, indices)
 
+    async def mark(self) -> Mark:
+        return Mark(len(self.records), 0)
+
+    async def leaves(self, start: int) -> AsyncIterator[bytes]:
+        for record in self.records[start:]:
+            yield record
+
     def erasures(self) -> list[Erasure]:
         found = [parse_record(one) for one in self.records]
         return [one for one in found if isinstance(one, Erasure)]
@@ -82,6 +96,7 @@ class Bench:
             origin=ORIGIN,
             addenda=self.stored,
             submit=log.submit,
+            logged=log.mark,
             retention=Retention(rules),
             now_ms=lambda: self.now,
             new_id=lambda: f"e-{next(ids)}",
@@ -296,6 +311,49 @@ async def test_what_was_refused_meanwhile_cannot_come_later(tmp_path: Path) -> N
         await at.keep(one)
         assert await at.store.read(one.digest) == Erased(START, 0)
         assert at.eraser.totals == Totals(2, 120, 1)
+
+
+async def test_an_older_copy_brings_nothing_back(tmp_path: Path) -> None:
+    old, new, kept = made(1), made(2), made(3)
+    log = Log()
+    async with bench(tmp_path, log=log) as at:
+        await at.keep(old, new, kept)
+        await at.erase(old)
+    copy = (tmp_path / "addenda.db").read_bytes()
+    async with bench(tmp_path, log=log) as at:
+        assert await at.eraser.catch_up(log.leaves) == 0
+        await at.erase(new)
+    (tmp_path / "addenda.db").write_bytes(copy)
+    async with bench(tmp_path, log=log) as at:
+        assert new.data in at.bytes()
+        log.records.append(
+            encode_record(
+                Erasure(
+                    v=1, id="x", time=START, producer="gw", digests=(kept.digest.hex(),), by="?"
+                )
+            )
+        )
+        assert await at.eraser.catch_up(log.leaves) == 1
+        assert new.data not in at.bytes()
+        assert kept.data in at.bytes()  # that was not the log's word
+        assert await at.store.read(new.digest) == Erased(START, 1)
+        assert at.eraser.totals == Totals(1, 60, 2)
+        assert await at.eraser.catch_up(log.leaves) == 0
+
+
+async def test_what_was_lost_does_not_come_back_from_a_retry(tmp_path: Path) -> None:
+    one = made(1)
+    log = Log()
+    async with bench(tmp_path, log=log) as at:
+        await at.keep(one)
+        await at.erase(one)
+    (tmp_path / "addenda.db").unlink()
+    async with bench(tmp_path, log=log) as at:
+        assert await at.eraser.catch_up(log.leaves) == 0
+        await at.keep(one)
+    async with bench(tmp_path, log=log) as at:
+        assert await at.eraser.catch_up(log.leaves) == 1
+        assert one.data not in at.bytes()
 
 
 # By schedule

@@ -18,10 +18,10 @@ from muniment.local.logs import event
 from muniment_log.app.openlog import open_log
 from muniment_log.app.serving import BackgroundTask, serve_beside
 from muniment_log.core.budgets import Budgets
-from muniment_log.core.erasing import Eraser
+from muniment_log.core.erasing import Eraser, Mark
 from muniment_log.core.integrate import restore
 from muniment_log.core.sequencer import Sequencer
-from muniment_log.core.tokens import TokenFramer
+from muniment_log.core.tokens import TokenFramer, token_key
 from muniment_log.http.access import AccessControl
 from muniment_log.http.admin import Admin
 from muniment_log.http.api import build, state_of
@@ -125,14 +125,23 @@ async def serve(
             limits=file.limits.sequencer,
             cleared=log.doubts.cleared,
         )
+        own = token_key(file.origin)
+
+        async def logged() -> Mark:
+            return Mark((await sequencer.stream(own)).next, log.tiles.edge.head.size)
+
         eraser = Eraser(
             origin=file.origin,
             addenda=ErasableAddenda(addenda),
             submit=sequencer.submit_records,
+            logged=logged,
             retention=config.retention,
             now_ms=lambda: clock() * 1000,
             new_id=lambda: str(uuid4()),
         )
+        again = await eraser.catch_up(lambda start: leaves_from(log.tiles, start))
+        if again:
+            event(_LOGGER, logging.WARNING, "an older copy of the addenda", erased_again=again)
         measured.watch_addenda(lambda: eraser.totals, lambda: eraser.pending)
         tasks = [
             BackgroundTask("addenda", addenda.run),

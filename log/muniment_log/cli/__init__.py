@@ -38,7 +38,7 @@ from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
 from muniment_log.storage.sqlite import create_database, mark_copy
 from muniment_service import unixsocket
-from muniment_service.backup import backup
+from muniment_service.backup import Mark, backup
 from muniment_service.config import ConfigError, load_config
 from muniment_service.folder import quoted
 from muniment_service.soundness import Damage
@@ -328,17 +328,26 @@ def repair_command(config: Path) -> None:
 @main.command("backup")
 @_CONFIG
 @click.argument("target", metavar="FILE", type=_PATH)
-def backup_command(config: Path, target: Path) -> None:
-    """Copy the database into the new FILE, also while the log runs."""
+@click.option("--addenda", metavar="FILE", type=_PATH, help="Copy what records withhold, too.")
+def backup_command(config: Path, target: Path, addenda: Path | None) -> None:
+    """Copy the database into the new FILE, also while the log runs.
+
+    With --addenda also the file of the addenda, afterwards. What is erased later is still in that
+    copy.
+    """
     try:
-        database = load(config).database
+        loaded = load(config)
+        copies: list[tuple[Path, Path, Mark | None]] = [(loaded.database, target, mark_copy)]
+        if addenda is not None:
+            copies.append((loaded.addenda, addenda, None))
     except MunimentError as error:
         fail(EXIT_CONFIG, error)
-    try:
-        backup(database, target, mark=mark_copy)
-    except DatabaseError as error:
-        fail(code_of(error), error)
-    click.echo(f"wrote {target}", err=True)
+    for source, copy_, mark in copies:
+        try:
+            backup(source, copy_, mark=mark)
+        except DatabaseError as error:
+            fail(code_of(error), error)
+        click.echo(f"wrote {copy_}", err=True)
 
 
 def _say(verdict: str, damage: Sequence[Damage]) -> None:

@@ -3,6 +3,9 @@
 An erasure is noted with its record before anything else. From then on it is carried through: a
 start after a crash logs the record, unless it is logged already, and removes the bytes. So no
 record says erased what is kept for ever, and nothing is gone of which no record says why.
+
+A copy of the addenda that is older than the log would bring erased bytes back. So the addenda know
+up to where the log's erasures were carried through, and a start reads those behind that again.
 """
 
 from __future__ import annotations
@@ -14,13 +17,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from muniment.local.logs import event
 from muniment.records.api import Erasure, encode_record, parse_record
+from muniment.records.manifest import MANIFEST
 from muniment.records.members import MAX_ERASED
 from muniment_log.core.repeats import Stated, request_of
 from muniment_log.core.retention import Retention, say_duration
 from muniment_log.errors import LogError, OverloadedError, StorageError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from muniment_log.core.ports import Receipt
     from muniment_log.core.repeats import Request
@@ -35,6 +39,7 @@ CHECK_SECONDS: Final = 600.0
 RETRY_SECONDS: Final = 5.0
 """After that a log tries again to complete an erasure."""
 
+_ERASURE: Final = b'"kind":"erasure"'
 _PART: Final = 5_000  # addenda looked at in one statement
 _AT_ONCE: Final = 100  # records logged in one request
 
@@ -77,6 +82,18 @@ class Stored(NamedTuple):
     time: int
     leaves: int
     labels: tuple[str, ...]
+
+
+class Mark(NamedTuple):
+    """Up to where the log's erasures were carried through.
+
+    Attributes:
+        next: number of the next record on the log's own stream, on which they stand.
+        seen: leaf index from which on those stand that are not.
+    """
+
+    next: int
+    seen: int
 
 
 class Totals(NamedTuple):
@@ -125,6 +142,14 @@ class ErasablePort(Protocol):
         """
         ...
 
+    async def mark(self) -> Mark | None:
+        """Up to where erasures were carried through; None while nothing was ever kept."""
+        ...
+
+    async def put_mark(self, mark: Mark) -> None:
+        """Notes up to where erasures were carried through."""
+        ...
+
     async def forget(self) -> bool:
         """Removes old bytes from where the storage still has them; False if it could not yet."""
         ...
@@ -155,6 +180,7 @@ class Eraser:
         origin: str,
         addenda: ErasablePort,
         submit: Callable[[str, Sequence[bytes], Request], Awaitable[Receipt]],
+        logged: Callable[[], Awaitable[Mark]],
         retention: Retention,
         now_ms: Callable[[], int],
         new_id: Callable[[], str],
@@ -165,6 +191,7 @@ class Eraser:
             origin: the log's: its records are of this producer.
             addenda: the storage.
             submit: logs records of a producer, as `SequencerPort.submit_records`.
+            logged: up to where there are erasures in the log: all that it has now.
             retention: the rules.
             now_ms: the clock, Unix milliseconds.
             new_id: makes ids of records.
@@ -172,6 +199,7 @@ class Eraser:
         self._origin = origin
         self._addenda = addenda
         self._submit = submit
+        self._logged = logged
         self._now_ms = now_ms
         self._new_id = new_id
         self._retention = retention
@@ -304,10 +332,40 @@ class Eraser:
                 await self._addenda.remove(record.id, digests, index, self._now_ms())
                 self._pending -= 1
                 indices[record.id] = index
+        if indices:
+            await self._addenda.put_mark(await self._logged())
         if not self._is_clean:
             # E3: a crash before this. The storage's own log may have the bytes; each start cuts it.
             self._is_clean = await self._addenda.forget()
         return indices
+
+    async def catch_up(self, leaves: Callable[[int], AsyncIterator[bytes]]) -> int:
+        """Erases again what an older copy of the addenda has brought back, before they are read.
+
+        Args:
+            leaves: gives the leaves of the log from an index on.
+
+        Returns:
+            How many addenda it has erased.
+
+        Raises:
+            StorageError: the storage or the log cannot be read.
+        """
+        known, now = await self._addenda.mark(), await self._logged()
+        if known is None or known.next == now.next:
+            return 0
+        before = self.totals.addenda
+        index = known.seen
+        async for leaf in leaves(known.seen):
+            if _ERASURE in leaf and not leaf.startswith(MANIFEST):
+                record = parse_record(leaf)
+                if isinstance(record, Erasure) and record.producer == self._origin:
+                    digests = [bytes.fromhex(digest) for digest in record.digests]
+                    await self._addenda.remove(record.id, digests, index, self._now_ms())
+            index += 1
+        await self._addenda.put_mark(now)
+        self._is_clean = await self._addenda.forget()
+        return before - self.totals.addenda
 
     async def run(self) -> None:
         """Completes what a crash has left, and erases what is due, until cancelled.

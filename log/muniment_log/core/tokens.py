@@ -46,6 +46,11 @@ class TokenRequest(Protocol):
 _W = TypeVar("_W", bound=TokenRequest)
 
 
+def token_key(producer: str) -> StreamKey:
+    """The stream of a producer. Its label is a hash: a key name need not be a label."""
+    return StreamKey(producer, token_stream(producer))
+
+
 class TokenFramer:
     """Builds the batches of the log's own streams."""
 
@@ -55,10 +60,10 @@ class TokenFramer:
         self._keys: dict[str, StreamKey] = {}  # producers are configured, so they are few
 
     def key(self, producer: str) -> StreamKey:
-        """The stream of a producer. Its label is a hash: a key name need not be a label."""
+        """The stream of a producer, see `token_key`."""
         key = self._keys.get(producer)
         if key is None:
-            key = self._keys[producer] = StreamKey(producer, token_stream(producer))
+            key = self._keys[producer] = token_key(producer)
         return key
 
     def split(self, waiting: Sequence[_W]) -> Iterator[list[_W]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from muniment_log.core.erasing import Stored, Totals
+from muniment_log.core.erasing import Mark, Stored, Totals
 from muniment_log.storage.addenda import count, places
 
 if TYPE_CHECKING:
@@ -118,6 +118,20 @@ class ErasableAddenda:
             return count(db, -len(sizes), -sum(size for (size,) in sizes), erased)
 
         await self._store.write("erasing addenda", work)
+
+    async def mark(self) -> Mark | None:
+        """Up to where erasures were carried through, see `ErasablePort`."""
+        rows = await self._store.rows("reading the mark", "SELECT next, seen FROM log")
+        return Mark(*rows[0]) if rows else None
+
+    async def put_mark(self, mark: Mark) -> None:
+        """Notes up to where, see `ErasablePort`."""
+
+        def work(db: sqlite3.Connection, _: int) -> Totals:
+            db.execute("UPDATE log SET next = ?, seen = ?", mark)
+            return count(db)
+
+        await self._store.write("noting the mark", work)
 
     async def forget(self) -> bool:
         """Cuts the write-ahead log off, see `ErasablePort`."""

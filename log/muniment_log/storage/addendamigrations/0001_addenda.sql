@@ -1,10 +1,14 @@
--- Whose addenda these are; how many are kept, their bytes, and how many were erased; one row.
+-- Whose addenda these are; how many are kept, their bytes, and how many were erased; one row. All
+-- erasures before number `next` of the log's own stream have been carried through here, and those
+-- behind it stand at leaf index `seen` or behind. Less than the log has shows an older copy.
 CREATE TABLE log (
     one INTEGER PRIMARY KEY CHECK (one = 0),
     origin TEXT NOT NULL,
     addenda INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0,
-    erased INTEGER NOT NULL DEFAULT 0
+    erased INTEGER NOT NULL DEFAULT 0,
+    next INTEGER NOT NULL DEFAULT 0,
+    seen INTEGER NOT NULL DEFAULT 0
 );
 
 -- An addendum, in the order in which they came. `subject` stands for the subject of the decision that
