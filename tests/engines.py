@@ -511,13 +511,13 @@ class SeaweedFS(S3Server):
 
     def is_ready(self) -> bool:
         # A write: it answers before its parts have found each other.
-        return super().is_ready() and self._filer("PUT", "ready", b"x")
+        return super().is_ready() and self.filer("PUT", "ready", b"x")
 
     def make(self, name: str) -> None:
         # A folder there is a bucket, which saves signing a request.
-        assert self._filer("POST", f"buckets/{name}/"), f"no bucket {name}\n{self.output[-4000:]}"
+        assert self.filer("POST", f"buckets/{name}/"), f"no bucket {name}\n{self.output[-4000:]}"
 
-    def _filer(self, method: str, path: str, body: bytes | None = None) -> bool:
+    def filer(self, method: str, path: str, body: bytes | None = None) -> bool:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.ports[2]}/{path}", body, method=method
         )

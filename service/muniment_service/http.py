@@ -236,6 +236,12 @@ class App:
             raise ValueError(f"{method} {prefix}* is routed twice")
         route.handlers[method] = handler
 
+    @property
+    def routes(self) -> list[tuple[str, str]]:
+        """The method and path of each route; a prefix ends in ``*``."""
+        exact = [(method, path) for path, one in self._exact.items() for method in one.handlers]
+        return exact + [(m, f"{prefix}*") for prefix, one in self._prefixes for m in one.handlers]
+
     def operations(
         self,
         ready: Callable[[], Mapping[str, Any]],

@@ -124,7 +124,7 @@ def test_a_frontend_notices_what_has_rotted_in_the_bucket(
     assert made.log.terminate() == 0
     assert made.cluster is not None
     place = f"buckets/{made.cluster.bucket.name}/tile/0/000"
-    assert s3_server._filer("PUT", place, bytes(8192))
+    assert s3_server.filer("PUT", place, bytes(8192))
     made.config.write_text(made.config.read_text().replace('database = "index.db"', ""))
     with start_log(made.config, made.cluster, "frontend") as frontend:
         for what in ("tile/0/000", "v1/proofs/inclusion?index=3"):
@@ -166,5 +166,5 @@ def test_what_contradicts_is_refused(
     made.start_log()
     made.post(made.stream().take(RECORDS[:3]), "?wait=published")
     assert made.log.terminate() == 0
-    assert s3_server._filer("PUT", f"buckets/{made.cluster.bucket.name}/tile/0/000", bytes(8192))
+    assert s3_server.filer("PUT", f"buckets/{made.cluster.bucket.name}/tile/0/000", bytes(8192))
     made.refuses("integrator", 1, "do not make the root")

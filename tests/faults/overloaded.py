@@ -58,11 +58,11 @@ class Load:
     unanswered: list[bytes] = field(default_factory=list)
     plain: int = 0
     stopped: bool = False
-    _labels: "count[int]" = field(default_factory=count)
+    labels: "count[int]" = field(default_factory=count)
 
     async def signed(self) -> None:
         """One gateway stream: the next batch as soon as the last is logged."""
-        stream = Stream(f"s{next(self._labels)}", signing.log_signer(GATEWAY))
+        stream = Stream(f"s{next(self.labels)}", signing.log_signer(GATEWAY))
         line = Line(self.url)
         number = 0
         body = b""

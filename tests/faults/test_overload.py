@@ -75,7 +75,7 @@ async def overload(url: str, pid: int) -> None:
     await stop_after([asyncio.create_task(warm.signed()) for _ in range(4)], warm, WARM_SECONDS)
     rate = warm.statuses[200] / WARM_SECONDS
     before, opened = resident(pid), files(pid)
-    load = Load(url, _labels=warm._labels)
+    load = Load(url, labels=warm.labels)
     tasks = [asyncio.create_task(load.signed()) for _ in range(40)]
     tasks += [asyncio.create_task(load.unsigned()) for _ in range(6)]
     reads = ["/healthz", "/readyz", "/checkpoint", "/tile/0/000", "/tile/entries/000"]

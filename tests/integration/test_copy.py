@@ -111,7 +111,7 @@ def test_a_log_moves_to_a_cluster(
 
 
 def objects_in(server: engines.SeaweedFS, bucket: engines.Bucket) -> bool:
-    return server._filer("GET", f"buckets/{bucket.name}/tile/entries/")
+    return server.filer("GET", f"buckets/{bucket.name}/tile/entries/")
 
 
 def test_a_cluster_of_another_log_is_refused(

@@ -33,13 +33,13 @@ class Client:
 
     def __init__(self, url: str) -> None:
         host, _, port = url.removeprefix("http://").rpartition(":")
-        self._connection = http.client.HTTPConnection(host, int(port), timeout=20)
+        self.connection = http.client.HTTPConnection(host, int(port), timeout=20)
 
     def request(
         self, method: str, path: str, body: bytes | None = None
     ) -> tuple[int, bytes, dict[str, str]]:
-        self._connection.request(method, path, body)
-        response = self._connection.getresponse()
+        self.connection.request(method, path, body)
+        response = self.connection.getresponse()
         return response.status, response.read(), dict(response.getheaders())
 
     def add(self, old: int, new: int, log: GrowingLog = LOG) -> tuple[int, bytes]:
@@ -51,7 +51,7 @@ class Client:
         return body
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_stopping_answers_what_is_in_flight(folder: Path) -> None:
     with processes.start(serve(folder)) as process:
         client = Client(process.url)
         body = LOG.request(0, 5).encode()
-        connection = client._connection
+        connection = client.connection
         connection.putrequest("POST", "/add-checkpoint")
         connection.putheader("Content-Length", str(len(body)))
         connection.putheader("Expect", "100-continue")

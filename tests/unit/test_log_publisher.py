@@ -341,7 +341,7 @@ async def test_a_head_that_cannot_be_stored_is_shown_to_nobody(
         served = log.shown
         asked = witness.requests
         monkeypatch.setattr(log.inner.store, "put_signed", broken)
-        log.publisher._wants_signature = False  # the commit does not sign, the publisher must
+        log.publisher.wants_signature = False  # the commit does not sign, the publisher must
         size = await log.add()
         with pytest.raises((UnavailableError, NotPublishedError)):
             await log.wait(size, 1)
@@ -460,7 +460,7 @@ async def test_a_lone_batch_is_signed_in_its_own_commit(tmp_path: Path) -> None:
     async with log_of(tmp_path, None) as log:
         await log.wait(0, 5)
         for _ in range(5):
-            await until(lambda: log.publisher._wants_signature)
+            await until(lambda: log.publisher.wants_signature)
             with log.publisher.interest():
                 await log.wait(await log.add(), 5)
         assert [signed is not None for _, signed in log.inner.listener.heads] == [True] * 5
@@ -495,7 +495,7 @@ async def test_a_head_is_not_forgotten_when_its_time_comes_between_two_looks(
 ) -> None:
     async with log_of(tmp_path, None) as log:
         await log.wait(0, 5)
-        await until(lambda: log.publisher._wants_signature)
+        await until(lambda: log.publisher.wants_signature)
         # The commit is too early for a signature, and so is the first look. Then the time has come,
         # or a commit that is under way comes to nothing.
         pauses, busy = [0.01, 0.01, 0.0], [is_busy]

@@ -74,6 +74,9 @@ class Publisher:
 
     `Pace` computes when rounds begin and end, `Cosigners` asks the witnesses, and `Publication`
     holds what is published.
+
+    Attributes:
+        wants_signature: whether the next commit is to sign its head.
     """
 
     def __init__(
@@ -116,7 +119,7 @@ class Publisher:
         # those that were late before the restart are added. An older one is not worth a round.
         self._signed = signed if signer.last == head else None  # newer than the round
         self._proof: tuple[tuple[int, int], Sequence[bytes]] | None = None
-        self._wants_signature = False  # of the next commit
+        self.wants_signature = False
         self._interested = 0
         self._news = asyncio.Event()
         self._publication = Publication(
@@ -176,9 +179,9 @@ class Publisher:
 
     def signer(self) -> Callable[[Head], bytes] | None:
         """Before a commit: how to sign its head, when the publisher waits for a newer one."""
-        if not self._wants_signature or self._pause() > 0:
+        if not self.wants_signature or self._pause() > 0:
             return None
-        self._wants_signature = False
+        self.wants_signature = False
         return self._signer.sign
 
     def committed(self, head: Head, signed: bytes | None) -> None:
@@ -273,12 +276,12 @@ class Publisher:
         if self._signed is not None:
             return self._signer.read(self._signed)
         # A commit that follows at once signs its own head: newer, and one sync less.
-        self._wants_signature = True
+        self.wants_signature = True
         last, now = self._round, self._clock.time()
         due = last is not None and self._pace.until_refresh(last, now) == 0
         if not (self._has_news or due) or self._pause() > 0 or self._is_committing():
             return None
-        self._wants_signature = False
+        self.wants_signature = False
         head = self.integrated
         # C3: a crash after the signature is made and before it is durable. Nobody has seen it, and
         # the head that the restart signs is the same or extends it.
@@ -313,7 +316,7 @@ class Publisher:
         self._publication.announce(current.signed)
         current.stage = Stage.MET
         self._doubts.confirmed()
-        self._wants_signature = True  # a commit before it is stored signs the next one
+        self.wants_signature = True  # a commit before it is stored signs the next one
         self._news.set()
 
     async def _publish(self, current: Round) -> None:
