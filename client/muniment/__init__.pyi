@@ -33,6 +33,8 @@ from muniment.gateway.gateway import Gateway as Gateway
 from muniment.gateway.governed import Call as Call
 from muniment.gateway.governed import governed as governed
 from muniment.gateway.guard import Guard as Guard
+from muniment.gateway.keptaddenda import KeptAddendum as KeptAddendum
+from muniment.gateway.pseudonyms import Pseudonyms as Pseudonyms
 from muniment.gateway.receipts import BatchReceipt as BatchReceipt
 from muniment.gateway.receipts import Published as Published
 from muniment.gateway.receipts import Receipt as Receipt

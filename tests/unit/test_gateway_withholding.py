@@ -233,6 +233,18 @@ async def test_a_denial_that_must_be_reduced_tells_no_secrets_either(tmp_path: P
     assert read_addendum(sim.addenda[digest], "it") == {"to": "a secret", "odd": "\\udcff"}
 
 
+async def test_a_decision_whose_edges_are_none_is_denied_with_its_addenda() -> None:
+    sim = LogSim()
+    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER, policy=POLICY, keep="log") as gw:
+        with pytest.raises(Denied):
+            await gw.authorize(PAIR, edges=[{"kind": "edge"}])
+    [denied] = records(sim)
+    assert set(denied["denial"]["reduced"]) == {one[1:].replace("/", ".") for one in POINTERS}
+    assert not tells_secrets(sim)
+    assert len(sim.addenda) == 3
+    assert lacking_addenda(sim) == set()
+
+
 async def test_a_denial_waits_in_the_spool_with_its_addenda(tmp_path: Path) -> None:
     sim = LogSim()
     denied = {**PAIR, "response": {"decision": False}}

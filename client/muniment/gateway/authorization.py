@@ -137,7 +137,8 @@ async def _permit_or_outcome(
             entries = [entry, *gateway.prepare(edges)]
         except Exception as error:
             denial = denial_of(error)
-            raise await record_reduced(gateway, json.loads(entry), denial, timeout) from error
+            held = prepared.addenda.get(0, ())
+            raise await record_reduced(gateway, json.loads(entry), denial, timeout, held) from error
         receipts = await gateway.submit_encoded(
             entries, published=True, timeout=timeout, passage=passage, addenda=prepared.addenda
         )

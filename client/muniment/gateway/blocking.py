@@ -53,6 +53,7 @@ class Options(TypedDict, total=False):
     decide: Decide | None
     withhold: Iterable[str] | None
     keep: Keep | None
+    pseudonyms: Mapping[str, Path | str] | None
 
 
 class Gateway:

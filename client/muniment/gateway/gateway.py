@@ -109,6 +109,9 @@ class Gateway:
             private as a rule; if both are None, nothing.
         keep: Who keeps the addenda: ``log``, to which they are sent with the records, or
             ``gateway``: they stay in the spool's file, which it takes; if None, the log.
+        pseudonyms: Ids that are logged as keyed pseudonyms: the pointers ``/request/subject/id``
+            (of all agents, too) and ``/request/resource/id``, each with a key file; see
+            ``Pseudonyms``.
 
     Attributes:
         sequence: Where the stream stood when the gateway was opened: its next record's number.
@@ -143,6 +146,7 @@ class Gateway:
         decide: Decide | None = None,
         withhold: Iterable[str] | None = None,
         keep: Keep | None = None,
+        pseudonyms: Mapping[str, Path | str] | None = None,
     ) -> None:
         if not 1 <= batch_records <= MAX_BATCH_RECORDS:
             raise ValueError(f"batch_records: {batch_records} is not in 1..{MAX_BATCH_RECORDS}")
@@ -151,7 +155,7 @@ class Gateway:
         seconds: object = deadline
         if not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
             raise ValueError(f"deadline: expected a number of seconds above 0, got {seconds!a}")
-        self.withholding = Withholding.of(withhold, keep)
+        self.withholding = Withholding.of(withhold, keep, pseudonyms)
         if keep == "gateway" and spool is None:
             raise ValueError("keep: 'gateway' needs a spool, in whose file addenda are kept")
         self.stream = stream

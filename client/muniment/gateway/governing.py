@@ -439,6 +439,10 @@ class Governing:
                 asked.pop("addenda", None)
         prepared = self._gateway.prepare_withheld([completed], addenda)
         record = parse_record(prepared.entries[0])
+        if withholding is not None and withholding.pseudonyms is not None:
+            own: dict[str, Any] = {"kind": "decision", "request": deepcopy(call.request)}
+            withholding.pseudonyms.replace(own)
+            call = replace(call, request=own["request"])
         shown = [*({*shown, *prepared.addenda.get(0, ())})]
         return _check_own(record, call, shown, allowed=allowed), prepared
 

@@ -6,7 +6,7 @@ name that is too long, a number that JSON readers would round.
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -72,18 +72,19 @@ async def record_reduced(
     members: Mapping[str, Any],
     denial: Denied,
     timeout: float | None = None,  # noqa: ASYNC109 - see record_denial
+    held: Iterable[bytes] = (),
     *,
     private: Patterns | None = None,
     later: bool = False,
 ) -> Denied:
     """Logs a denial whose decision cannot be recorded as it is, reduced as far as it must be.
 
-    Returns the denial with its leaf index; its reasons say so when it is not recorded. With
-    ``later`` it leaves that to the spool at once. ``private`` is left out, and committed to, by a
-    gateway that withholds nothing itself.
+    Returns the denial with its leaf index; its reasons say so when it is not recorded. ``held`` are
+    the addenda that the decision names already. With ``later`` it leaves that to the spool at once.
+    ``private`` is left out, and committed to, by a gateway that withholds nothing itself.
     """
     try:
-        prepared = _reduced(gateway, members, denial.codes, private)
+        prepared = _reduced(gateway, members, denial.codes, held, private)
         record = parse_record(prepared.entries[0])
         assert isinstance(record, Decision)  # noqa: S101 - made so
         if later:
@@ -140,6 +141,7 @@ def _reduced(
     gateway: "Gateway",
     members: Mapping[str, Any],
     codes: tuple[DenialCode, ...],
+    held: Iterable[bytes],
     private: Patterns | None,
 ) -> Prepared:
     """The record of a denial, without what is left out of it; of that the addenda, if any.
@@ -148,7 +150,7 @@ def _reduced(
     """
     id_ = record_id(members.get("id")) or f"d-{secrets.token_hex(12)}"
     withholding = gateway.withholding
-    addenda: list[bytes] = []
+    addenda = [*held]
 
     def keep(_path: str, value: Any) -> str:
         data = addendum(new_nonce(), value)
@@ -158,8 +160,11 @@ def _reduced(
         return commitment_of(data)
 
     commit: Commit | None = partial(gateway.salts.commit, id_) if gateway.has_spool else None
-    if withholding is not None:
+    if withholding is not None and withholding.keep is not None:
         commit, private = keep, withholding.patterns
+    if withholding is not None and withholding.pseudonyms is not None:
+        members, is_whole = withholding.pseudonyms.replaced(members)
+        commit = commit if is_whole else None
     try:
         reduced = reduce_decision(members, id_, codes, commit, private)
         [entry] = gateway.prepare([reduced])

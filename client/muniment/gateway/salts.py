@@ -4,24 +4,18 @@ So nothing has to be written for each call, and who is given one nonce learns no
 """
 
 import hmac
-import logging
 import secrets
 from pathlib import Path
 from typing import Any, Final, Self
 
-from muniment.errors import InputError
-from muniment.local.atomicfile import read_state, write_atomic
-from muniment.local.logs import event
-from muniment.local.privatefiles import read_private
+from muniment.gateway.secretfiles import SECRET_SIZE, make_secret, read_secret
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import NONCE_SIZE, addendum, commitment
 
 SALT_SUFFIX: Final = ".salt"
 """Appended to the name of a spool's file for its salt."""
 
-_SIZE: Final = 32
 _WHAT: Final = "salt"
-_LOGGER: Final = logging.getLogger(__name__)
 
 
 class Salts:
@@ -36,29 +30,17 @@ class Salts:
 
         Raises MunimentError if it cannot be read or made, or is damaged.
         """
-        path = _beside(spool)
-        if read_state(path, _WHAT, most=4096) is None:
-            write_atomic(path, secrets.token_hex(_SIZE).encode() + b"\n", _WHAT)
-            event(_LOGGER, logging.WARNING, "made a new salt: there was none", salt=str(path))
-        return cls.read(spool)
+        return cls(make_secret(_beside(spool), _WHAT))
 
     @classmethod
     def read(cls, spool: Path | str) -> Self:
         """Reads the salt beside a spool, which a gateway may have open; raises as ``make``."""
-        path = _beside(spool)
-        text = read_private(path, _WHAT, most=2 * _SIZE + 1)
-        try:
-            secret = bytes.fromhex(text.decode("ascii").removesuffix("\n"))
-        except ValueError:
-            secret = b""
-        if len(secret) != _SIZE or len(text) != 2 * _SIZE + 1:
-            raise InputError(f"{_WHAT} {path}: damaged: expected {2 * _SIZE} hexadecimal digits")
-        return cls(secret)
+        return cls(read_secret(_beside(spool), _WHAT))
 
     @classmethod
     def passing(cls) -> Self:
         """A salt that nobody keeps: of its commitments none can be disclosed later."""
-        return cls(secrets.token_bytes(_SIZE))
+        return cls(secrets.token_bytes(SECRET_SIZE))
 
     def nonce(self, record: str, member: str) -> str:
         """The nonce of a member of a record: 32 hexadecimal digits, always the same.

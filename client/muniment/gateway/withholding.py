@@ -7,11 +7,13 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from msgspec.structs import replace
 
+from muniment.gateway.pseudonyms import Pseudonyms
 from muniment.records.addenda import (
     ARGUMENTS,
     SIGNED,
@@ -26,7 +28,8 @@ from muniment.records.batchbody import MAX_ADDENDA_BYTES
 from muniment.records.canonical import parse_json
 from muniment.records.codec import RecordError, parse_record
 from muniment.records.commitments import NONCE_SIZE
-from muniment.records.kinds import Decision
+from muniment.records.kinds import Decision, Edge
+from muniment.records.plainvalue import plain_members
 from muniment.records.preparation import Preparer, RecordInput
 from muniment.records.submission import decision_of_evaluation
 from muniment.tlog.encoding import FormatError
@@ -85,36 +88,52 @@ def new_nonce(_pointer: str = "") -> str:
 class Withholding:
     """What one gateway withholds, and who keeps it. Make one with ``of``."""
 
-    keep: Keep
+    keep: Keep | None
+    """None when there are pseudonyms, and nothing is withheld."""
     patterns: Patterns
     keeps_arguments: bool
     """Whether governed calls have their arguments in the decision, withheld as a whole."""
     keeps_results: bool
+    pseudonyms: Pseudonyms | None
 
     @classmethod
-    def of(cls, patterns: Iterable[str] | None, keep: Keep | None) -> "Withholding | None":
-        """Reads a gateway's options; None when neither is given.
+    def of(
+        cls,
+        patterns: Iterable[str] | None,
+        keep: Keep | None,
+        pseudonyms: Mapping[str, Path | str] | None = None,
+    ) -> "Withholding | None":
+        """Reads a gateway's options; None when none is given.
 
         Raises:
             FormatError: If a pattern is not valid.
-            ValueError, TypeError: If ``keep`` is something else, or the patterns are one text.
+            ValueError, TypeError: If ``keep`` is something else, the patterns are one text, or
+                something else than an id shall have a pseudonym.
+            MunimentError: If a pseudonyms' key cannot be had.
         """
-        if patterns is None and keep is None:
+        if patterns is None and keep is None and not pseudonyms:
             return None
         if keep not in (None, "log", "gateway"):
             raise ValueError(f"keep: expected 'log' or 'gateway', got {keep!a}")
         if isinstance(patterns, str):
             raise TypeError("withhold: expected several patterns, got one text")
-        given = KEPT_AS_A_RULE if patterns is None else tuple(patterns)
+        given: tuple[str, ...] = () if keep is None else KEPT_AS_A_RULE
+        if patterns is not None:
+            given = tuple(patterns)
         found = Patterns(one for one in given if one != RESULT)
-        return cls(keep or "log", found, found.cover(ARGUMENTS), RESULT in given)
+        keep = keep or (None if patterns is None else "log")
+        return cls(
+            keep, found, found.cover(ARGUMENTS), RESULT in given, _pseudonyms(pseudonyms)
+        )
 
     def take(self, record: RecordInput) -> tuple[RecordInput, list[bytes]]:
-        """Takes out of a decision what is withheld; other records stay.
+        """Takes out of a decision what is withheld; other records stay, but for pseudonyms.
 
         Raises:
             FormatError: As ``withhold``, or if the record is text and no JSON.
         """
+        if self.pseudonyms is not None and isinstance(record, Decision | Edge):
+            record = plain_members(record)
         if isinstance(record, Decision):
             members = {
                 "request": copied_json(record.request),
@@ -131,11 +150,12 @@ class Withholding:
         if not isinstance(record, str | bytes | Mapping):
             return record, []
         members = _members(record)
-        if members.get("kind") != "decision":
+        changed = self.pseudonyms is not None and self.pseudonyms.replace(members)
+        addenda = self._take_out(members) if members.get("kind") == "decision" else {}
+        if not addenda and not changed:
             return record, []
-        addenda = self._take_out(members)
-        if not addenda:
-            return record, []
+        if members.get("addenda") is None:
+            members.pop("addenda", None)
         if members.get("signatures") is not None:
             raise FormatError(SIGNED)
         return members, [*addenda.values()]
@@ -145,6 +165,8 @@ class Withholding:
 
         Its ``arguments`` are taken out already; their addendum is kept, if there is one here.
         """
+        if self.pseudonyms is not None:
+            self.pseudonyms.replace(members)
         before = {sha256(one).hexdigest(): one for one in arguments}
         addenda = [*arguments, *self._take_out(members, before).values()]
         if not members["addenda"]:
@@ -160,6 +182,10 @@ class Withholding:
         if self.keep == "log" and named and all(one in addenda or one in before for one in named):
             members["kept"] = "log"
         return addenda
+
+
+def _pseudonyms(keys: Mapping[str, Path | str] | None) -> Pseudonyms | None:
+    return Pseudonyms(keys) if keys else None
 
 
 def prepare(
@@ -225,6 +251,7 @@ def _members(record: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
             members = decision_of_evaluation(members)
         except FormatError:
             return {}  # for the preparer to explain
-    for name in ("request", "response"):
-        members[name] = copied_json(members.get(name))
+    if members.get("kind") == "decision":
+        for name in ("request", "response"):
+            members[name] = copied_json(members.get(name))
     return members

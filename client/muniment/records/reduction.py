@@ -28,7 +28,7 @@ from muniment.records.canonical import (
     encode_canonical,
 )
 from muniment.records.kinds import Denial
-from muniment.records.members import MAX_ID, DenialCode
+from muniment.records.members import MAX_ID, AddendumDigest, DenialCode, Pointer
 from muniment.records.plainvalue import plain_value
 from muniment.records.submission import is_traceparent
 from muniment.tlog.encoding import FormatError
@@ -57,7 +57,7 @@ _LEVELS: Final = 8  # of arrays and objects that a record has around a value of 
 _OWN: Final = frozenset(
     {
         *("v", "kind", "id", "time", "producer", "execution"),
-        *("request", "response", "expected", "denial"),
+        *("request", "response", "expected", "denial", "addenda", "kept"),
     }
 )
 
@@ -101,6 +101,8 @@ def reduce_decision(
         reduced["execution"] = record_id(execution)
     elif execution is not None:
         reducer.note("execution", execution)
+    for pointer, digest in _addenda(members).items():
+        reducer.note_withheld(pointer, digest)
     for name, value in members.items():
         if name == "traceparent" and is_traceparent(value):
             reduced[name] = value
@@ -123,6 +125,14 @@ def stated_codes(members: Mapping[str, Any]) -> tuple[DenialCode, ...]:
         return tuple(dict.fromkeys(convert(members.get("denial"), Denial).codes))
     except ValidationError:
         return ()
+
+
+def _addenda(members: Mapping[str, Any]) -> dict[str, str]:
+    """What a decision withholds, as far as it says so as it should."""
+    try:
+        return convert(members.get("addenda") or {}, dict[Pointer, AddendumDigest])
+    except ValidationError:
+        return {}
 
 
 class _Reducer:
@@ -166,6 +176,14 @@ class _Reducer:
             kind = type(value).__name__
             note = {"type": kind if _ID.fullmatch(kind) else "object"}
         self.notes[path] = note
+
+    def note_withheld(self, pointer: str, digest: str) -> None:
+        """Notes what is withheld already: its addendum is that of the commitment."""
+        if len(self.notes) < MOST_NOTES:
+            path = ""
+            for name in pointer.removeprefix("/").split("/"):
+                path = _step(path, name)
+            self.notes[path] = {"digest": f"sha256:{digest}"}
 
     def note_private(self, at: tuple[str, ...], value: Any) -> None:
         """Notes what is left out because not everybody may see it; the first MOST_NOTES of it."""
