@@ -305,6 +305,8 @@ class LogSim:
         except RecordError as error:
             return _problem(422, "bad-record", entry=error.entry, detail=str(error))
         brought = {sha256(one).hexdigest(): one for one in addenda}
+        if len(brought) < len(addenda):
+            return _problem(422, "bad-addendum", detail="came before in this request")
         if (refusal := self._refusal_of_addenda(batch, brought)) is not None:
             return refusal
         while True:

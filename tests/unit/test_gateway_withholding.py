@@ -188,6 +188,20 @@ async def test_a_log_that_refuses_an_addendum_refuses_its_record_alone() -> None
     assert lacking_addenda(sim) == set()
 
 
+async def test_an_addendum_that_two_records_name_is_sent_once() -> None:
+    sim = LogSim()
+    typed = Decision(v=1, id="d", time=NOW * 1000, producer=GATEWAY_SIGNER.vkey.name, **PAIR)
+    logged, addenda = withhold(typed)
+    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+        first = asyncio.create_task(gateway.submit(lines(1)))  # the others gather behind it
+        await asyncio.sleep(0)
+        both = [gateway.submit([logged], addenda=addenda.values()) for _ in range(2)]
+        [[one], [other]] = await asyncio.gather(*both)
+        await first
+    assert one.batch == other.batch
+    assert lacking_addenda(sim) == set()
+
+
 # --- authorize, and denials on record ------------------------------------------------------
 
 

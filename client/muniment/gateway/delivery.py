@@ -5,6 +5,7 @@ event loop; the state changes only between two awaits.
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -58,9 +59,13 @@ _ROOM: Final = MAX_BATCH_BYTES - MAX_MANIFEST - 2
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """A batch on its way, from being built until the log has answered for good."""
+    """A batch on its way, from being built until the log has answered for good.
+
+    The ``body`` is the batch and its ``addenda``, each with the number of its record.
+    """
 
     batch: Batch
+    addenda: dict[bytes, int]
     body: bytes
     sequence: int
     previous: bytes
@@ -164,7 +169,7 @@ class Delivery:
 
     def _send(self, pieces: list[Piece]) -> None:
         records = [entry for piece in pieces for entry in piece.entries]
-        addenda = [one for piece in pieces for _, one in piece.addenda]
+        addenda = _addenda(pieces)
         try:
             batch = build_batch(
                 self._options.origin,
@@ -182,6 +187,7 @@ class Delivery:
             return
         flight = Flight(
             batch,
+            addenda,
             body,
             self._next,
             self._previous,
@@ -363,11 +369,19 @@ def _culprit(flight: Flight, problem: Problem) -> int | None:
     number = problem.integer("addendum")
     if number is None:
         return problem.integer("entry")
-    begin, owners = 0, list[int]()
-    for piece in flight.pieces:
-        owners += [begin + at for at, _ in piece.addenda]
+    records = [*flight.addenda.values()]
+    return records[number] if number < len(records) else None
+
+
+def _addenda(pieces: Iterable[Piece]) -> dict[bytes, int]:
+    """The addenda of a batch, each once, with the number of the first record that names it."""
+    found: dict[bytes, int] = {}
+    begin = 0
+    for piece in pieces:
+        for number, addendum in piece.addenda:
+            found.setdefault(addendum, begin + number)
         begin += len(piece)
-    return owners[number] if number < len(owners) else None
+    return found
 
 
 def _durable(flight: Flight, problem: Problem) -> LogReceipt | None:

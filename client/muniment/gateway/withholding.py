@@ -122,9 +122,7 @@ class Withholding:
             given = tuple(patterns)
         found = Patterns(one for one in given if one != RESULT)
         keep = keep or (None if patterns is None else "log")
-        return cls(
-            keep, found, found.cover(ARGUMENTS), RESULT in given, _pseudonyms(pseudonyms)
-        )
+        return cls(keep, found, found.cover(ARGUMENTS), RESULT in given, _pseudonyms(pseudonyms))
 
     def take(self, record: RecordInput) -> tuple[RecordInput, list[bytes]]:
         """Takes out of a decision what is withheld; other records stay, but for pseudonyms.

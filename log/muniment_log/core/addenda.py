@@ -195,6 +195,14 @@ class _Artifact(Struct):
     governance: dict[str, str] | None = None
 
 
+class _LeftOut(Struct):
+    digest: str = ""
+
+
+class _Denial(Struct):
+    reduced: dict[str, _LeftOut] | None = None
+
+
 class _Naming(Struct):
     """What of a record that was checked is looked at."""
 
@@ -206,6 +214,7 @@ class _Naming(Struct):
     artifact: _Artifact | None = None
     inputs: dict[str, str] | None = None
     outputs: dict[str, str] | None = None
+    denial: _Denial | None = None
 
 
 _decode: Final = Decoder(_Naming).decode
@@ -353,15 +362,20 @@ def _named(naming: _Naming) -> list[bytes]:
 
 def _places(naming: _Naming) -> dict[bytes, str]:
     """By digest: where the record names it."""
-    if naming.addenda is not None:
-        return {bytes.fromhex(digest): pointer for pointer, digest in naming.addenda.items()}
-    if naming.kind != "outcome":
-        return {}
-    # Salted commitments of a run: their addenda have the same form.
-    return {
-        bytes.fromhex(digest.removeprefix(_PREFIX)): f"/{member}/{name}"
-        for member, digests in (("inputs", naming.inputs), ("outputs", naming.outputs))
-        for name, digest in (digests or {}).items()
+    found = {bytes.fromhex(digest): pointer for pointer, digest in (naming.addenda or {}).items()}
+    # Salted commitments, of a run and of a reduced denial: their addenda have the same form.
+    commitments: dict[str, str] = {}
+    if naming.kind == "outcome":
+        for member, digests in (("inputs", naming.inputs), ("outputs", naming.outputs)):
+            commitments |= {f"/{member}/{name}": one for name, one in (digests or {}).items()}
+    elif naming.denial is not None:
+        commitments = {
+            f"/denial/reduced/{path}/digest": one.digest
+            for path, one in (naming.denial.reduced or {}).items()
+        }
+    return found | {
+        bytes.fromhex(digest.removeprefix(_PREFIX)): pointer
+        for pointer, digest in commitments.items()
         if digest.startswith(_PREFIX)
     }
 
