@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ from msgspec import convert
 
 from muniment.gateway.gateway import Gateway
 from muniment.http.client import HttpClient
+from muniment.http.logclient import LogClient
 from muniment.local.keyfiles import read_key_file
+from muniment.records.batchbody import join_body
+from muniment.records.commitments import addendum
 from muniment.records.kinds import Decision, Edge, Record, Thing
+from muniment.records.manifest import NO_PREVIOUS, build_batch
 from muniment.tlog.cosignature import signer_for
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy, parse_policy
@@ -106,6 +111,42 @@ async def ingest(job: dict[str, Any]) -> dict[str, Any]:
         "cpu_seconds": sum(resource.getrusage(resource.RUSAGE_SELF)[:2]),
         "checks": [(r.index, r.leaf_hash.hex()) for r in receipts[:: max(1, len(receipts) // 5)]],
     }
+
+
+async def withheld(job: dict[str, Any]) -> dict[str, Any]:
+    """Send batches that are made already, of decisions that withhold a member or do not.
+
+    Each addendum is of 300 bytes.
+    """
+    signer = open_key(job["key"])
+    stream = endless(signer.vkey.name, job["seed"], job["count"])
+    bodies, first, previous = [], 0, NO_PREVIOUS
+    for _ in range(job["count"] // job["batch"]):
+        records, addenda = [next(stream) for _ in range(job["batch"])], []
+        if job["withhold"]:
+            addenda = [addendum(f"{first + n:032x}", "x" * 246) for n in range(job["batch"])]
+            records = [
+                b'{"addenda":{"/request/arguments":"%b"},' % sha256(data).hexdigest().encode()
+                + record[1:]
+                for record, data in zip(records, addenda, strict=True)
+            ]
+        batch = build_batch(job["origin"], signer, job["stream"], first, previous, records)
+        bodies.append(join_body(batch.body, addenda))
+        first, previous = first + job["batch"], batch.leaf_hashes[-1]
+    left = iter(bodies)
+    async with LogClient(job["url"]) as client:
+
+        async def sender() -> None:
+            for body in left:
+                await client.submit_batch(body)
+
+        wait_for_go()
+        began = time.perf_counter()
+        await asyncio.gather(*(sender() for _ in range(job["window"])))
+        took = time.perf_counter() - began
+        if job["withhold"]:
+            await client.addendum(sha256(addendum("0" * 32, "x" * 246)).hexdigest())
+    return {"count": first, "seconds": took}
 
 
 def load_policy(path: str) -> Policy:
@@ -236,7 +277,14 @@ def wait_for_go() -> None:
     sys.stdin.readline()
 
 
-WORKERS = {"lineage": lineage, "ingest": ingest, "lone": lone, "single": single, "gets": gets}
+WORKERS = {
+    "lineage": lineage,
+    "ingest": ingest,
+    "withheld": withheld,
+    "lone": lone,
+    "single": single,
+    "gets": gets,
+}
 
 
 def main() -> None:

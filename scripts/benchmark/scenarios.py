@@ -11,10 +11,11 @@ from benchmark.erasing import erase
 from benchmark.large import LargeLog, audit, follow, growth, recover
 from benchmark.options import Options
 from benchmark.proving import proofs
-from benchmark.writing import ingest, lone, single
+from benchmark.writing import ingest, lone, single, withheld
 
 SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "ingest": ingest,
+    "withheld": withheld,
     "single": single,
     "lone": lone,
     "proofs": proofs,

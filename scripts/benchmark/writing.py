@@ -1,10 +1,13 @@
-"""The scenarios that write: ingest, single, lone."""
+"""The scenarios that write: ingest, withheld, single, lone."""
 
 import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 from typing import Any
+
+from deployment import ORIGIN
 
 from benchmark.options import Options
 from benchmark.receipts import check_receipts
@@ -47,6 +50,37 @@ def ingest(options: Options) -> dict[str, Any]:
         if not options.quick:
             rig.audit()
         return {**rounds(rates), "eight_gateways_per_s": round(together)}
+
+
+def withheld(options: Options) -> dict[str, Any]:
+    """Decisions that withhold a member of 300 bytes each, and others, in turn."""
+    count = 20_000 if options.quick else 60_000
+    runs = 2 if options.quick else 3
+    found: dict[str, Any] = {}
+    with Rig(witnesses=False, more="[read]\nopen_addenda = true\n") as rig:
+        rates: dict[bool, list[float]] = {False: [], True: []}
+        for number in range(-1, runs):  # the first is to get warm
+            for withhold, found_rates in rates.items():
+                job = rig.worker(
+                    "withheld",
+                    stream=f"withheld-{number}-{withhold}",
+                    origin=ORIGIN,
+                    seed=options.seed + 2 * number + withhold,
+                    count=count,
+                    batch=100,
+                    window=8,
+                    withhold=withhold,
+                )
+                job.go()
+                result = job.result()
+                if number >= 0:
+                    found_rates.append(result["count"] / result["seconds"])
+        found = rounds(rates[True])
+        found["without_per_s"] = round(median(rates[False]))
+        found["of_without"] = round(median(rates[True]) / median(rates[False]), 2)
+        if not options.quick:
+            rig.audit()
+    return found
 
 
 def single(options: Options) -> dict[str, Any]:

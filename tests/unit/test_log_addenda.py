@@ -73,7 +73,7 @@ def record(*withheld: bytes, **members: Any) -> bytes:
 
 
 def match(records: list[bytes], addenda: list[bytes]) -> Sent | None:
-    return in_one_go(matching(records, addenda))
+    return in_one_go(matching(records, addenda, b"".join(records)))
 
 
 # Which record names it
@@ -146,7 +146,7 @@ def test_a_record_that_says_that_the_log_keeps_them_expects_them() -> None:
 
 def test_a_long_addendum_is_hashed_in_steps() -> None:
     data = content(1, "x" * (5 << 20))
-    steps = matching([record(data)], [data])
+    steps = matching([record(data)], [data], record(data))
     assert sum(1 for _ in steps) >= 5
     sent = match([record(data)], [data])
     assert sent is not None

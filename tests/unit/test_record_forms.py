@@ -222,3 +222,73 @@ def test_long_records_are_left_to_others() -> None:
     assert len(longest) == MAX_RECORD
     assert agree(FORMS, longest)
     assert not agree(FORMS, longest.replace(b"xx", b"xxx", 1))
+
+
+# Decisions that withhold members
+
+WITHHOLDING = Forms(withholding=True)
+DIGESTS = ["0a" * 32, "1b" * 32, "2c" * 32]
+
+
+def withholding(record: dict[str, Any], *pointers: str, **members: Any) -> bytes:
+    addenda = dict(zip(pointers, DIGESTS, strict=False))
+    return encode_canonical(record | {"addenda": addenda} | members)
+
+
+def test_decisions_that_withhold_are_usual_only_where_that_is_asked_for() -> None:
+    assert read_plain(BASES, WITHHOLDING) is not None
+    for pointers in (["/request/arguments"], ["/request/context/arguments", "/request/prompt"]):
+        for kept in ({}, {"kept": "log"}):
+            for record in (SAMPLE, DENIED):
+                data = withholding(record, *pointers, **kept)
+                assert agree(WITHHOLDING, data)
+                assert not agree(FORMS, data)
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "/request/arguments",
+                "/request/context",
+                "/request/context/ip",
+                "/request/context/secret",
+                "/request/context/a/b",
+                "/request/subject",
+                "/request/subject/id",
+                "/request/properties",
+                "/response/context",
+                "/response/decision",
+                "/request/a~0b",
+                "/request/a~b",
+                "request",
+                "",
+            ]
+        ),
+        max_size=3,
+        unique=True,
+    ),
+    st.sampled_from([SAMPLE, DENIED]),
+    st.booleans(),
+    st.lists(st.sampled_from(DIGESTS), min_size=3, max_size=3),
+    st.sampled_from([{}, {"kept": "log"}, {"kept": "gateway"}]),
+    st.booleans(),
+)
+def test_whatever_is_taken_as_withheld_the_complete_check_takes_too(
+    pointers: list[str],
+    record: dict[str, Any],
+    has_context: bool,
+    digests: list[str],
+    kept: dict[str, Any],
+    is_sorted: bool,
+) -> None:
+    record = json.loads(json.dumps(record))
+    if not has_context:
+        del record["request"]["context"]
+    pairs = dict(zip(pointers, digests, strict=False))
+    data = encode_canonical(record | {"addenda": pairs} | kept)
+    if not is_sorted:
+        ordered = ",".join(f'"{name}":"{pairs[name]}"' for name in pointers)
+        data = b'{"addenda":{%b},' % ordered.encode() + encode_canonical(record | kept)[1:]
+    agree(WITHHOLDING, data)

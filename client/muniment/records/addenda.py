@@ -13,6 +13,7 @@ the run, the artifact. Without these no lineage could be traced, and no permit v
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -306,6 +307,7 @@ def check_addenda(decision: Decision) -> None:
         raise FormatError("addenda: a digest comes twice")
 
 
+@lru_cache(maxsize=256)
 def _tokens(pointer: str, where: str = "") -> _Tokens:
     if _POINTER.fullmatch(pointer) is None:
         raise FormatError(f"{where}{pointer!a}: expected a JSON pointer, as /request/context")

@@ -20,6 +20,7 @@ record that does not match is only unusual.
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeAlias, get_args
 
 from msgspec import UNSET
@@ -58,15 +59,34 @@ _CODES: Final = "|".join(get_args(DenialCode)).encode()
 
 # The decision as `shape.PlainDecision` has it, without artifact, signatures and traceparent.
 # An `%b` stands for an open object. Groups must not be possessive: early 3.11 gets these wrong.
-_DECISION: Final = (
-    rb'\{("denial":\{"codes":\["(?:' + _CODES + rb')"\]\},)?'
-    rb'(?:"execution":' + _ID + rb',)?"id":' + _ID + rb',"kind":"decision","producer":' + _KEY_NAME
-    + rb',"request":\{"action":\{"name":' + _TEXT + rb'(?:,"properties":%b)?\},(?:"context":%b,)?'
+_DENIAL: Final = rb'("denial":\{"codes":\["(?:' + _CODES + rb')"\]\},)?'
+_WHOSE: Final = rb'(?:"execution":' + _ID + rb',)?"id":' + _ID
+_REQUEST: Final = (
+    rb',"kind":"decision","producer":' + _KEY_NAME
+    + rb',"request":\{"action":\{"name":' + _TEXT + rb'(?:,"properties":%b)?\},'
+)  # fmt: skip
+_REST: Final = (
     rb'"resource":\{"id":' + _TEXT + rb',(?:"properties":%b,)?"type":' + _TEXT + rb"\},"
     rb'"subject":\{"id":' + _TEXT + rb',(?:"properties":%b,)?"type":' + _TEXT + rb"\}\},"
-    rb'"response":\{(?:"context":%b,)?"decision":(?(1)false|(?:(true)|false))\},'
-    rb'"time":' + _TIME + rb',"v":1\}'
+    rb'"response":\{(?:"context":%b,)?"decision":'
 )  # fmt: skip
+_END: Final = rb'\},"time":' + _TIME + rb',"v":1\}'
+
+_DECISION: Final = (
+    rb"\{" + _DENIAL + _WHOSE + _REQUEST + rb'(?:"context":%b,)?' + _REST
+    + rb"(?(1)false|(?:(true)|false))" + _END
+)  # fmt: skip
+
+# The same of one that withholds members of its request, or of the context of that.
+_PAIR: Final = rb'"(/request(?:/context)?/[!#-.0-\[\]-}]{1,64})":"([0-9a-f]{64})"'
+_UNGROUPED: Final = _PAIR.replace(b"(/", b"(?:/").replace(b'"([', b'"(?:[')
+_ADDENDA: Final = rb'\{"addenda":\{(%b(?:,%b){0,15})\},' % (_UNGROUPED, _UNGROUPED)
+_WITHHOLDING: Final = (
+    _ADDENDA + _DENIAL + _WHOSE + rb'(?:,"kept":"log")?' + _REQUEST + rb'("context":%b,)?' + _REST
+    + rb"(?(2)false|(?:(true)|false))" + _END
+)  # fmt: skip
+_pairs: Final = re.compile(_PAIR).findall
+_NOT_WITHHELD: Final = {b"/request/action", b"/request/resource", b"/request/subject"}
 _NONE: Final = b"(?!)"  # matches nothing
 
 
@@ -77,7 +97,10 @@ class Forms:
     learn at the same time one may do so in vain.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, withholding: bool = False) -> None:
+        """Knows none; decisions are also usual that withhold members, if that is said."""
+        self._withholding = withholding
+        self._match_withholding = re.compile(_WITHHOLDING % ((_NONE,) * 5)).fullmatch
         # One for each open object, in the order of the text; as sets that keep their order.
         self._known: list[dict[bytes, None]] = [{} for _ in range(5)]
         self._match = re.compile(_DECISION % ((_NONE,) * 5)).fullmatch
@@ -96,7 +119,29 @@ class Forms:
         if max(map(len, entries), default=0) > MAX_RECORD:
             return [None] * len(entries)
         found = [*map(self._match, entries)]
-        return [None if match is None else match.group(2, 3, 4, 5) for match in found]  # type: ignore[misc]  # as many groups
+        usual = [None if match is None else match.group(2, 3, 4, 5) for match in found]
+        if self._withholding and None in usual:
+            for at, one in enumerate(usual):
+                if one is None:
+                    usual[at] = self._read_withholding(entries[at])
+        return usual  # type: ignore[return-value]  # as many groups
+
+    def _read_withholding(self, entry: bytes) -> Usual | None:
+        """Reads a decision that withholds members, if all that it says of these is certain."""
+        match = self._match_withholding(entry)
+        if match is None:
+            return None
+        pairs = _pairs(match[1])
+        absent = _absent(tuple([pointer for pointer, _ in pairs]))
+        if absent is None or len({digest for _, digest in pairs}) != len(pairs):
+            return None
+        names, is_in_context = absent
+        if is_in_context and match[6] is None:
+            return None
+        start = match.end(1)
+        if any(entry.find(name, start) >= 0 for name in names):
+            return None
+        return match.group(3, 4, 5, 7)  # type: ignore[return-value]  # as many groups
 
     def learn(self, records: Iterable[Any]) -> None:
         """Learns from canonical, valid records; passes over others than plain decisions."""
@@ -125,6 +170,20 @@ class Forms:
             self._known = all_known
             slots = [b"(?:%b)" % b"|".join(known) if known else _NONE for known in all_known]
             self._match = re.compile(_DECISION % tuple(slots)).fullmatch
+            if self._withholding:
+                self._match_withholding = re.compile(_WITHHOLDING % tuple(slots)).fullmatch
+
+
+@lru_cache(maxsize=256)
+def _absent(pointers: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bool] | None:
+    """What must stand nowhere in a decision that withholds these; whether it needs a context.
+
+    None when the pointers may not be withheld, or are not in their order.
+    """
+    if not _NOT_WITHHELD.isdisjoint(pointers) or list(pointers) != sorted({*pointers}):
+        return None
+    names = tuple(b'"%b":' % pointer.rpartition(b"/")[2] for pointer in pointers)
+    return names, any(pointer.startswith(b"/request/context/") for pointer in pointers)
 
 
 def form_of(value: dict[str, Any]) -> bytes | None:

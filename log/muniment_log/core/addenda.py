@@ -9,6 +9,7 @@ noted as *arriving* until the outcome is known, and the next start looks for the
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -222,6 +223,7 @@ _members: Final = Decoder(dict[str, Raw]).decode
 _elements: Final = Decoder(list[Raw]).decode
 
 
+@lru_cache(maxsize=4096)
 def subject_key(type_: str, id_: str) -> bytes:
     """What stands for a subject beside its addenda: enough to find them, and not its name."""
     size = len(type_.encode()).to_bytes(4, "big")
@@ -230,7 +232,7 @@ def subject_key(type_: str, id_: str) -> bytes:
 
 def digests_of(record: bytes) -> list[bytes]:
     """The digests of the addenda that a valid record names."""
-    return _named(_decode(record))
+    return [*_places(_decode(record))]
 
 
 def unpacked(section: bytes) -> list[bytes]:
@@ -298,17 +300,17 @@ def named_at(record: bytes) -> dict[bytes, str]:
 
 
 def matching(
-    records: Sequence[bytes], addenda: Sequence[bytes]
+    records: Sequence[bytes], addenda: Sequence[bytes], text: bytes
 ) -> Generator[None, None, Sent | None]:
     """Finds for each addendum the record that names it, in steps; None where nothing is withheld.
 
-    The records are valid. Costs two microseconds a record, and nothing without addenda.
+    The records are valid, and somewhere in `text`. Costs two microseconds a record, and without
+    addenda next to nothing.
 
     Raises:
         BadAddendumError: no record names one, or it comes twice.
     """
-    keeping = any(map(_says_kept, records))
-    if not addenda and not keeping:
+    if not addenda and _KEPT not in text:
         return None
     named: dict[bytes, tuple[int, _Naming]] = {}
     expected: dict[bytes, int] = {}
@@ -321,7 +323,7 @@ def matching(
         if not addenda and not _says_kept(record):
             continue
         naming = _decode(record)
-        for digest in _named(naming):
+        for digest in _places(naming):
             named.setdefault(digest, (entry, naming))
             if naming.kept is not None:
                 expected.setdefault(digest, entry)
@@ -331,7 +333,8 @@ def matching(
             effort = 0
             yield
         effort += len(data) + 256
-        digest = yield from _hashing(data)
+        is_short = len(data) <= _EFFORT
+        digest = sha256(data).digest() if is_short else (yield from _hashing(data))
         if (named_by := named.get(digest)) is None:
             raise BadAddendumError(number, f"no record of this request names {digest.hex()}")
         if digest in found:
@@ -346,18 +349,12 @@ def _says_kept(record: bytes) -> bool:
 
 
 def _hashing(data: bytes) -> Generator[None, None, bytes]:
-    if len(data) <= _EFFORT:
-        return sha256(data).digest()
     hashing = sha256()
     with memoryview(data) as view:
         for start in range(0, len(data), _EFFORT):
             hashing.update(view[start : start + _EFFORT])
             yield
     return hashing.digest()
-
-
-def _named(naming: _Naming) -> list[bytes]:
-    return [*_places(naming)]
 
 
 def _places(naming: _Naming) -> dict[bytes, str]:
@@ -384,8 +381,9 @@ def _addendum(digest: bytes, data: bytes, naming: _Naming) -> Addendum:
     subject = None
     if naming.request is not None:
         subject = subject_key(naming.request.subject.type, naming.request.subject.id)
-    governance = naming.artifact.governance if naming.artifact is not None else None
-    labels = tuple(f"{name}={text}" for name, text in (governance or {}).items())
+    labels: tuple[str, ...] = ()
+    if naming.artifact is not None and naming.artifact.governance is not None:
+        labels = tuple(f"{name}={text}" for name, text in naming.artifact.governance.items())
     return Addendum(digest, data, subject, naming.execution, labels)
 
 

@@ -82,7 +82,7 @@ class Submit:
         self._access = access
         self._budgets = budgets
         self._scheduler = StepScheduler()
-        self._forms = Forms()
+        self._forms = Forms(withholding=True)
         self._over_budget = metrics.counter(
             "over_budget",
             "Requests refused because their producer is over its budget.",
@@ -116,7 +116,7 @@ class Submit:
             addenda = [] if len(frames.body) == len(body) else unpacked(body[len(frames.body) :])
             with self._interest(waiting):
                 batch = await self._scheduler.run(examine(frames, self._forms))
-                sent = await self._scheduler.run(matching(batch.records, addenda))
+                sent = await self._scheduler.run(matching(batch.records, addenda, batch.body))
                 receipt = await self._keeper.ordered(sent, lambda: self._sequencer.submit(batch))
                 return await self._answer(receipt, waiting)
         except LogError as error:
@@ -156,7 +156,9 @@ class Submit:
             if producer == self._access.admission.origin:
                 _check_no_erasure(records)
             self._budgets.charge(producer, records=len(records))
-            sent = await self._scheduler.run(matching(records, await self._completed(texts)))
+            sent = await self._scheduler.run(
+                matching(records, await self._completed(texts), b"\n".join(records))
+            )
             with self._interest(waiting):
                 receipt = await self._keeper.ordered(
                     sent, lambda: self._sequencer.submit_records(producer, records, received)
