@@ -51,6 +51,12 @@ def _ingest(one: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _withheld(one: dict[str, Any]) -> list[tuple[str, str]]:
+    what = "`withheld`: batches of 100, each decision with an addendum of 300 bytes"
+    share = f"{one['of_without']:.0%} of the rate without, in the same run"
+    return [(what, f"{one['rate_per_s']:,}/s; {share}")]
+
+
 def _single(one: dict[str, Any]) -> list[tuple[str, str]]:
     wrk = f"; {one['wrk_per_s']:,}/s with wrk" if "wrk_per_s" in one else ""
     what = "`single`: one record a request with a bearer token, 64 connections"
@@ -165,6 +171,7 @@ def _erase(one: dict[str, Any]) -> list[tuple[str, str]]:
 
 ROWS = {
     "ingest": _ingest,
+    "withheld": _withheld,
     "single": _single,
     "lone": _lone,
     "proofs": _proofs,

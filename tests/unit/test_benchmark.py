@@ -66,6 +66,7 @@ RESULT: dict[str, Any] = {
     "limits": {"hash_per_s": 1000, "disk_mb_per_s": 5.0, "record_bytes": 585},
     "scenarios": {
         "ingest": {**RATE, "eight_gateways_per_s": 777},
+        "withheld": {**RATE, "of_without": 0.7},
         "single": {**RATE, **LATENCY, "wrk_per_s": 888},
         "lone": {**LATENCY, "at_50_per_s": LATENCY, "at_500_per_s": LATENCY},
         "proofs": {
