@@ -4,13 +4,17 @@ import json
 from hashlib import sha256
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from logsim import GATEWAY, GATEWAY_SIGNER, NOW, ORIGIN, POLICY, LogSim, decision
 from muniment import Erasure, encode_record
 from muniment.audit import reader
-from muniment.audit.addenda import Addenda, Erased
+from muniment.audit.addenda import Addenda, Answer, Erased, Said, events_of
 from muniment.audit.asking import describe
 from muniment.audit.auditor import AuditOptions, audit_log
+from muniment.audit.events import Named, tag_of
+from muniment.audit.relations import judge
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState
 from muniment.http.logclient import LogClient
@@ -207,3 +211,49 @@ async def test_an_audit_that_goes_on_asks_for_what_the_new_part_names() -> None:
     del sim.addenda[digests[1]], sim.addenda[digests[2]]
     assert (await check(sim, state)).verdict is Verdict.CLEAN
     assert found(await check(sim)) == [("missing-addendum", 2)]  # which the whole audit finds
+
+
+PRODUCERS = (ORIGIN, GATEWAY, OTHER)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[Named], dict[str, Said]]:
+    """What leaves say of a few addenda, in their order, and what the log answers."""
+    digests = [f"{number:064x}" for number in range(draw(st.integers(1, 4)))]
+    named: list[Named] = []
+    for index in range(draw(st.integers(0, 12))):
+        producer = tag_of(draw(st.sampled_from(PRODUCERS))).to_bytes(2, "big")
+        erases = draw(st.booleans())
+        kept = not erases and draw(st.booleans())
+        named.append(Named(index, draw(st.sampled_from(digests)), producer, kept, erases))
+    answers = st.builds(Said, st.sampled_from(Answer), st.integers(-1, 20))
+    return named, {digest: draw(answers) for digest in digests}
+
+
+@settings(max_examples=300, deadline=None)
+@given(histories())
+def test_each_addendum_is_in_one_of_the_three_states(
+    history: tuple[list[Named], dict[str, Said]],
+) -> None:
+    named, said = history
+    total = Addenda()
+    for events in events_of(named, said):
+        total.add(judge(events, is_whole=True, log=tag_of(ORIGIN)).addenda)
+    missing: set[tuple[str, int]] = set()
+    erased = withheld = 0
+    for digest, answer in said.items():
+        decisions = [one for one in named if one.digest == digest and not one.erases]
+        if not decisions:
+            continue
+        withheld += 1
+        may = {tag_of(ORIGIN).to_bytes(2, "big"), *(one.producer for one in decisions)}
+        erasures = [one for one in named if one.digest == digest and one.erases]
+        if any(one.producer in may for one in erasures):
+            erased += 1
+        elif answer.answer in (Answer.ABSENT, Answer.ERASED):
+            promised = [one.index for one in decisions if one.kept]
+            if promised or answer.answer is Answer.ERASED:
+                missing.add((digest, (promised or [decisions[0].index])[0]))
+    assert (total.withheld, total.erased) == (withheld, erased)
+    found = [one.index for one in total.suspects if one.kind == "missing-addendum"]
+    assert sorted(found) == sorted(index for _, index in missing)

@@ -28,6 +28,7 @@ _KNOWN: Final = frozenset(
 _CONTENT: Final = (1 << CONTENT_BITS) - 1
 # From this role on events tell something even alone; of `Role.TO` that is not so, and harmless.
 _LONE_FROM: Final = Role.OUTCOME << INDEX_BITS
+_ADDENDUM: Final = int(Role.WITHHELD)  # this role and the later one; enums are slow to compare
 
 
 class Warned(NamedTuple):
@@ -106,7 +107,7 @@ def judge(events: bytes, *, is_whole: bool, log: int = -1) -> Judged:
         addendum: list[tuple[int, int]] = []
         for _, place, extra in group:
             role, index = place >> INDEX_BITS, place & INDEX_MASK
-            if role >= Role.WITHHELD:
+            if role >= _ADDENDUM:
                 addendum.append((place, extra))
                 continue
             first.setdefault(role, index)

@@ -118,6 +118,8 @@ def audit(
     accused of nothing; that is exit code 4, as it does not promise what a log of Muniment does. Its
     tree is checked all the same; with --tree nothing else is.
     """
+    if addenda and tree_only:
+        raise click.UsageError("--addenda is about what the leaves are, --tree does not look at it")
     policy = read_policy(policy_path)
     options = AuditOptions(
         policy=policy,
