@@ -24,7 +24,6 @@ from muniment.errors import Denied, StreamError
 from muniment.gateway import spool, spoolstore
 from muniment.gateway.governed import governed
 from muniment.gateway.runs import carry_run, current_run
-from muniment.local import sqlitefile as database
 from muniment.local.sqlitefile import Writer
 from muniment.permit import Finding, Verdict
 from waiting import until
@@ -775,7 +774,7 @@ async def test_the_outcomes_of_calls_that_run_when_the_disk_gets_full_are_kept(
 async def test_an_outcome_waits_for_who_has_locked_the_file(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "BUSY_MILLISECONDS", 20)
+    monkeypatch.setattr("muniment.local.sqliteopen.BUSY_MILLISECONDS", 20)
 
     def lock() -> None:
         other.execute("BEGIN IMMEDIATE")

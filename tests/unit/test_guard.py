@@ -1,11 +1,13 @@
 """The guard: no run before the replica has reached its permit, and none when it does not."""
 
 import asyncio
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import logsim
 from decisions import request
@@ -32,8 +34,12 @@ CONTEXT = Context(
 TRUST = Trust(policy=POLICY, allow_unlogged_delegation=True)
 
 
-async def authorized(url: str, number: int) -> Permit:
-    decision = Decision(
+def replace_context(**members: Any) -> Context:
+    return dataclasses.replace(CONTEXT, **members)
+
+
+def decision(number: int) -> Decision:
+    return Decision(
         v=1,
         id=f"d-{number}",
         time=logsim.NOW * 1000,
@@ -47,8 +53,11 @@ async def authorized(url: str, number: int) -> Permit:
             governance=None,
         ),
     )
+
+
+async def authorized(url: str, number: int) -> Permit:
     async with Gateway(url, GATEWAY_SIGNER, policy=POLICY) as gateway:
-        return await gateway.authorize(decision)
+        return await gateway.authorize(decision(number))
 
 
 async def follow(url: str, path: Path) -> None:
@@ -124,3 +133,23 @@ def test_without_a_replica_and_without_a_loop(tmp_path: Path) -> None:
 
     with pytest.raises(Denied):
         Guard(TRUST, clock=clock).check_blocking(found, CONTEXT)
+
+
+async def test_compares_the_arguments_that_the_runtime_wants(tmp_path: Path) -> None:
+    sim, path = LogSim(), tmp_path / "replica.db"
+    wanted = {"to": "ada", "amount": 100}
+    guard = Guard(TRUST, path)
+    async with sim.serve() as url:
+        async with Gateway(url, GATEWAY_SIGNER, policy=POLICY, keep="log") as gateway:
+            asked = request("sub", "read", ("document", "7")) | {"context": {"arguments": wanted}}
+            stated = replace(decision(1), request=asked)
+            withheld = await gateway.authorize(stated)
+        await follow(url, path)
+    shown = withheld.disclose(["/request/context"])
+    verdict = await guard.check(shown, replace_context(arguments=wanted))
+    assert verdict.withholding is not None
+    assert verdict.withholding.disclosed == ("/request/context",)
+    for permit, arguments in ((shown, {**wanted, "amount": 101}), (withheld, wanted)):
+        with pytest.raises(Denied, match="arguments: expected /request/context") as denied:
+            await guard.check(permit, replace_context(arguments=arguments))
+        assert denied.value.codes == ("authorization_discontinuity",)
