@@ -27,7 +27,7 @@ from muniment_log.core.erasing import (
 from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import Request
 from muniment_log.core.retention import Retention, Rule, parse_duration, say_duration
-from muniment_log.errors import OverloadedError
+from muniment_log.errors import OverloadedError, StorageError
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.erasing import ErasableAddenda
 from waiting import until
@@ -230,7 +230,7 @@ async def test_a_reader_keeps_old_bytes_for_as_long_as_it_reads(tmp_path: Path) 
         with closing(sqlite3.connect(at.path)) as other:
             other.execute("BEGIN")
             other.execute("SELECT count(*) FROM addendum").fetchone()
-            at.store._writer._connection.execute("PRAGMA busy_timeout=1")  # type: ignore[union-attr]
+
             done = await at.erase(one)
             assert not done.is_clean
             assert one.data in at.bytes()
@@ -295,6 +295,25 @@ async def test_what_could_not_be_logged_is_completed_later(tmp_path: Path) -> No
         await until(lambda: one.data not in at.bytes())
         running.cancel()
     assert len(at.log.erasures()) == 1
+
+
+@pytest.mark.parametrize("step", ["begin", "remove", "forget"])
+async def test_a_storage_that_fails_ends_the_process(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = made(1)
+
+    async def fail(*_: object) -> Any:
+        raise StorageError("the disk is full")
+
+    async with bench(tmp_path) as at:
+        await at.keep(one)
+        monkeypatch.setattr(ErasableAddenda, step, fail)
+        running = asyncio.get_running_loop().create_task(at.eraser.run())
+        with pytest.raises(StorageError, match="full"):
+            await at.erase(one)
+        with pytest.raises(StorageError, match="full"):
+            await running
 
 
 async def test_what_was_refused_meanwhile_cannot_come_later(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from muniment.local.sqliteerrors import (
     passing,
 )
 from muniment.local.sqliteopen import (
+    BUSY_MILLISECONDS,
     CACHE_KIBIBYTES,
     READER_KIBIBYTES,
     Expected,
@@ -75,6 +76,8 @@ LEAST_PAGES: Final = 256
 """Pages of the write-ahead log where there is little room: 1 MiB."""
 
 _SHARE: Final = 4
+
+_TRUNCATE_MILLISECONDS: Final = 200  # for readers to end before the write-ahead log is cut off
 """The log may take so large a part of the room that there is: a checkpoint needs as much again."""
 
 _T = TypeVar("_T")
@@ -271,8 +274,14 @@ class Writer:
     def _truncate(self) -> bool:
         if self._broken is not None:
             raise type(self._broken)(f"unusable since: {self._broken}")
+        connection = self._connection
         try:
-            (busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # What waits to be written waits for this, too.
+            connection.execute(f"PRAGMA busy_timeout={_TRUNCATE_MILLISECONDS}")
+            try:
+                (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
         except sqlite3.Error as error:
             if is_fatal(error):
                 raise self._break(error) from error

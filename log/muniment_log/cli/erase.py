@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-import sys
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +65,7 @@ def erase(
     """
     if bool(digests) + (record is not None) + (subject is not None) != 1:
         raise click.UsageError("give --digest, --record or --subject")
-    ask: dict[str, Any] = {"by": by or getpass.getuser(), "dry_run": True}
+    ask: dict[str, Any] = {"by": by or _account(), "dry_run": True}
     if digests:
         ask["digests"] = digests
     if record is not None:
@@ -79,8 +79,6 @@ def erase(
             ask["before"] = parse_time(before)
         except FormatError as error:
             raise click.UsageError(f"--before: {error}") from None
-    if not (dry_run or yes) and not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked here: give --yes, or --dry-run")
     if dry_run or not yes:
         listed = _ask(config, ask)["addenda"]
         for one in listed:
@@ -109,6 +107,13 @@ def erase(
     click.echo(_BACKUPS, err=True)
 
 
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"user {os.getuid()}"
+
+
 def _ask(config: Path, ask: dict[str, Any]) -> dict[str, Any]:
     try:
         file = load_config(config, LogFile)
@@ -116,7 +121,10 @@ def _ask(config: Path, ask: dict[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"{config}: cluster: a cluster keeps no addenda")
         if file.admin is None:
             raise ConfigError(f"{config}: admin: there is no socket to ask at")
-        body = msgspec.json.encode(ask)
+        try:
+            body = msgspec.json.encode(ask)
+        except UnicodeEncodeError:
+            raise click.UsageError("an argument is not UTF-8") from None
         return unixsocket.ask(file.admin, "POST", "/erase", body=body, seconds=ERASE_SECONDS)
     except unixsocket.NotRunningError as error:
         fail(EXIT_UNREACHABLE, f"{error}; an erasure is logged, so it takes a log that runs")

@@ -206,6 +206,7 @@ class Eraser:
         self._passed: dict[int, int] = {}  # by period: the last id that was looked at
         self._one_at_a_time = asyncio.Lock()
         self._pending = 0
+        self._failure: StorageError | None = None
         self._is_clean = True
         self._wake = asyncio.Event()
 
@@ -282,11 +283,15 @@ class Eraser:
         async with self._one_at_a_time:
             self._check_minimum(found)
             records = dict(self._records(found, by, reason))
-            # E0: a crash before this is durable. Nothing was erased.
-            await self._addenda.begin(records)
-            self._pending += len(records)
             self._wake.set()
-            indices = await self._complete()
+            try:
+                # E0: a crash before this is durable. Nothing was erased.
+                await self._addenda.begin(records)
+                self._pending += len(records)
+                indices = await self._complete()
+            except StorageError as error:
+                self._failure = error
+                raise
         mine = tuple(sorted(indices[id_] for id_ in records))
         event(_LOGGER, logging.INFO, "erased", addenda=len(found), by=by, records=len(mine))
         return Erased(len(found), sum(one.size for one in found), mine, self._is_clean)
@@ -377,6 +382,8 @@ class Eraser:
             self._wake.clear()
             try:
                 async with self._one_at_a_time:
+                    if self._failure is not None:
+                        raise self._failure
                     await self._complete()
                 await self.erase_due()
                 seconds = CHECK_SECONDS if self._is_clean else RETRY_SECONDS
