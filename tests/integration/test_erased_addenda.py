@@ -1,11 +1,8 @@
 """Addenda of a real log that are erased, or lost: the audit, a replica and an export of it."""
 
 import contextlib
-import functools
-import http.server
 import json
 import sqlite3
-import threading
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +19,7 @@ from muniment.records.batchbody import join_body
 from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import addendum
 from processes import muniment, muniment_log
+from staticserver import static
 
 POINTER = "/request/context"
 
@@ -83,24 +81,6 @@ def lose(log: Deployment, number: int) -> None:
             "DELETE FROM addendum WHERE digest = ?", (bytes.fromhex(digest(number)),)
         )
         assert found.rowcount == 1
-
-
-@contextlib.contextmanager
-def static(folder: Path) -> Iterator[str]:
-    """A web server that knows nothing but files."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def traces(folder: Path, number: int) -> list[str]:

@@ -1,11 +1,7 @@
 """`muniment-log export`, of a log in one file and of a cluster: what a plain file server serves."""
 
-import contextlib
-import functools
-import http.server
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +11,7 @@ import processes
 from log_deployment import Deployment, ask, cluster_for, deployed
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
+from staticserver import static
 
 
 @pytest.fixture(params=["sqlite", "cluster"], scope="module")
@@ -74,24 +71,6 @@ def served(log: Deployment, size: int) -> dict[str, bytes]:
     tiles = [*tiles_of(size), *bundles_of(0, size, size)]
     paths = ["checkpoint", *(tile.path for tile in tiles)]
     return without_signatures({path: ask(f"{log.url}/{path}").body for path in paths})
-
-
-@contextlib.contextmanager
-def static(folder: Path) -> Iterator[str]:
-    """A web server that knows nothing but files."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_what_is_exported_is_what_the_log_serves(log: Deployment, tmp_path: Path) -> None:
