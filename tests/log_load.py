@@ -2,14 +2,53 @@
 
 import asyncio
 import random
+import sqlite3
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
 
 import aiohttp
 
 import decisions
 from log_deployment import GATEWAY, TOKEN, Deployment, Stream
+from muniment.records.batchbody import join_body, split_body
+from muniment.records.commitments import addendum
+from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import unframe
+from muniment_log.core.addenda import digests_of
 
 RECORDS = decisions.decisions(2_000, producer=GATEWAY)
+
+
+def withholding(records: list[bytes], first: int) -> tuple[list[bytes], list[bytes]]:
+    """The records with an addendum each, which the log keeps; their nonces count from a number."""
+    addenda = [addendum(f"{first + n:032x}", "x" * (n % 7)) for n in range(len(records))]
+    withheld = [
+        (b'{"addenda":{"/request/arguments":"%b"},' % sha256(data).hexdigest().encode())
+        + record[1:].replace(b'"kind":', b'"kept":"log","kind":', 1)
+        for record, data in zip(records, addenda, strict=True)
+    ]
+    return withheld, addenda
+
+
+def entries_of(body: bytes) -> list[bytes]:
+    """The entries of a batch, whatever stands behind it."""
+    return unframe(split_body(body)[0])
+
+
+def check_addenda(log: Path, entries: list[bytes]) -> int:
+    """All addenda that records of a log name are in its file, and no others; how many."""
+    named = {
+        digest
+        for entry in entries
+        if not entry.startswith(MANIFEST) and b'"kept":"log"' in entry
+        for digest in digests_of(entry)
+    }
+    with closing(sqlite3.connect(log / "addenda.db")) as db:
+        found = dict(db.execute("SELECT digest, data FROM addendum"))
+    assert all(sha256(data).digest() == digest for digest, data in found.items())
+    assert found.keys() == named
+    return len(named)
 
 
 class Load:
@@ -22,6 +61,7 @@ class Load:
         self.plain: list[int] = []
         self.streams: list[Stream] = [deployment.stream() for _ in range(4)]
         self.unanswered: dict[str, list[bytes]] = {}
+        self.withheld = 0
 
     async def gateway(self, session: aiohttp.ClientSession, stream: Stream) -> None:
         url = f"{self.deployment.url}/v1/batches"
@@ -30,7 +70,11 @@ class Load:
             if not waiting:
                 at = self.random.randrange(len(RECORDS) - 300)
                 records = RECORDS[at : at + self.random.choice([1, 20, 300])]
-                waiting = [stream.take(records)]
+                addenda: list[bytes] = []
+                if self.random.random() < 0.5:
+                    records, addenda = withholding(records, self.withheld)
+                    self.withheld += len(records)
+                waiting = [join_body(stream.take(records), addenda)]
             body = waiting[0]
             try:
                 async with session.post(url, data=body) as response:
@@ -41,7 +85,7 @@ class Load:
                 self.unanswered[stream.label] = waiting
                 return
             waiting = []
-            entries = unframe(body)
+            entries = entries_of(body)
             assert receipt["manifest"] == receipt["first"] + len(entries) - 1
             self.receipts.append((receipt["first"], entries))
 

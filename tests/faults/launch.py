@@ -33,6 +33,8 @@ def main(pages: int, clock_off: int, module: str, arguments: list[str]) -> None:
     if module == "muniment_log.cli":
         store: Any = importlib.import_module("muniment_log.storage.sqlite")
         store.WAL_PAGES = pages
+        addenda: Any = importlib.import_module("muniment_log.storage.addenda")
+        addenda.WAL_PAGES = pages
     importlib.import_module(module).main(arguments)
 
 

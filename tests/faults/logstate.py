@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import signing
@@ -23,7 +24,8 @@ from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.treereader import read_consistency, read_root
 from muniment.tlog.witnesswire import AddCheckpoint
 from muniment_log.core.integrate import restore
-from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.addenda import AddendaStore
+from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, State, decide
 
@@ -63,11 +65,13 @@ class Found:
         size: leaves.
         signed: size of the newest signed checkpoint; -1 without one.
         published: size of the published one; -1 without one.
+        addenda: digests of what the next start keeps of the addenda.
     """
 
     size: int
     signed: int
     published: int
+    addenda: frozenset[bytes] = frozenset()
 
 
 async def look(path: Path, history: History, cosigned: Sequence[int] = ()) -> Found:
@@ -99,7 +103,21 @@ async def look(path: Path, history: History, cosigned: Sequence[int] = ()) -> Fo
             sizes.append(known.size)
         for size in cosigned:
             await _witness_accepts(tiles, history.head(size), head)
-        return Found(head.size, *sizes)
+        return Found(head.size, *sizes, await _addenda(path.with_name("addenda.db"), tiles))
+    finally:
+        await store.close()
+
+
+async def _addenda(path: Path, tiles: EmbeddedTiles) -> frozenset[bytes]:
+    """What a start finds of addenda, and keeps; all of it is as it was sent."""
+    store = AddendaStore(path, ORIGIN, size=lambda: 0, waiting_bytes=1, now_ms=lambda: 0)
+    try:
+        await store.open()
+        await store.sweep(lambda start: leaves_from(tiles, start))
+        rows = await store.rows("reading", "SELECT digest, data FROM addendum")
+        assert all(sha256(data).digest() == digest for digest, data in rows)
+        assert not await store.rows("reading", "SELECT * FROM arriving")
+        return frozenset(digest for digest, _ in rows)
     finally:
         await store.close()
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from faults.services import services
 from log_deployment import GATEWAY, ORIGIN, ask, check_places, deployed, leaves_of, verify_leaf
-from log_load import Load
-from muniment.tlog.encoding import unframe
+from log_load import Load, check_addenda, entries_of
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.witnesswire import origin_hash
 from waiting import eventually
@@ -33,7 +32,7 @@ def tell(text: str) -> None:
 
 
 def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> None:
-    """At any of the crash points C1, C2, C3, C4 and C5."""
+    """At any of the crash points C1, C2, C3, C4 and C5, and A1, A2 and A3."""
     tell(f"MUNIMENT_KILL_SEED={SEED} MUNIMENT_KILL_ROUNDS={ROUNDS}")
     dice = random.Random(SEED)
     with services() as quick, deployed(tmp_path) as made:
@@ -49,7 +48,7 @@ def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> Non
             for body in load.unanswered.pop(stream.label, []):
                 answer = made.post(body)
                 assert answer.status == 200, answer.body
-                load.receipts.append((answer.json["first"], unframe(body)))
+                load.receipts.append((answer.json["first"], entries_of(body)))
             state = ask(f"{made.url}/v1/streams/{GATEWAY}/{stream.label}").json
             assert state["next"] == stream.next
         last = made.post(made.stream().take([load.receipts[0][1][0]]), "?wait=published").json
@@ -68,6 +67,7 @@ def test_log_killed_at_random_moments_keeps_every_receipt(tmp_path: Path) -> Non
         entries = leaves_of(made.url, size)
         assert CompactRange.EMPTY.extend(leaf_hashes(entries)).root() == cosigned.root
         check_places(load.receipts, entries)
+        assert check_addenda(made.config.parent, entries)
         # Nothing of the gateways but what they hold receipts for: no duplicate, no loss.
         manifests = [entry for entry in entries if entry.startswith(b"muniment/manifest/v1\n")]
         theirs = [m for m in manifests if GATEWAY.encode() + b" s" in m]

@@ -21,8 +21,11 @@ from faults import launch, strace, witnessstate
 from faults.cuts import Cuts
 from faults.logstate import Found, History, look
 from log_deployment import GATEWAY, ORIGIN, Deployment, Stream, ask, deployed, leaves_of
+from log_load import withholding
 from log_tools import all_entries
-from muniment.records.manifest import parse_batch
+from muniment.records.batchbody import join_body, split_body
+from muniment.records.manifest import MANIFEST, parse_batch
+from muniment_log.core.addenda import digests_of
 
 SAMPLES = int(os.environ.get("MUNIMENT_POWER_SAMPLES", "1"))
 PAGES = 32
@@ -44,12 +47,14 @@ class Recorded:
     Attributes:
         trace: its calls.
         history: its leaves in the end.
+        named: the digests of the addenda that each leaf names.
         sent: each batch, as sent, and the index that its receipt gave it.
         made: the database before it, in the place where the log finds it.
     """
 
     trace: list[strace.Call] = field(default_factory=list)
     history: History = field(default_factory=lambda: History([]))
+    named: list[frozenset[bytes]] = field(default_factory=list[frozenset[bytes]])
     sent: list[tuple[bytes, int]] = field(default_factory=list)
     made: dict[str, bytes] = field(default_factory=dict)
 
@@ -63,19 +68,32 @@ class Recorded:
         records = decisions.decisions(260, seed, producer=GATEWAY)
         at = 0
         for turn, count in enumerate([1, 2, 30, 1, 60, 1]):
-            body = streams[turn % 2].take(records[at : at + count])
+            some, addenda = records[at : at + count], list[bytes]()
             at += count
+            if turn % 2:
+                some, addenda = withholding(some, 1000 * seed + at)
+            body = join_body(streams[turn % 2].take(some), addenda)
             self.post(made, body, "?wait=published" if turn % 3 == 0 else "")
             if turn == 3:
                 assert ask(f"{made.url}/checkpoint").status == 200
         with ThreadPoolExecutor(3) as together:
-            bodies = [stream.take(records[at + 5 * n :][:5]) for n, stream in enumerate(streams)]
+            parts = [
+                withholding(records[at + 5 * n :][:5], 1000 * seed + 500 + 5 * n) for n in range(3)
+            ]
+            bodies = [
+                join_body(stream.take(some), addenda)
+                for stream, (some, addenda) in zip(streams, parts, strict=True)
+            ]
             list(together.map(lambda body: self.post(made, body), bodies))
         self.post(made, made.stream().take(records[:1]), "?wait=published")
 
     def read_leaves(self, made: Deployment) -> None:
         size = int(ask(f"{made.url}/checkpoint").body.split(b"\n")[1])
         self.history = History(leaves_of(made.url, size))
+        self.named = [
+            frozenset(() if leaf.startswith(MANIFEST) else digests_of(leaf))
+            for leaf in self.history.leaves
+        ]
 
 
 def record_log(folder: Path) -> Recorded:
@@ -106,6 +124,7 @@ def record_log(folder: Path) -> Recorded:
 class ToldByLog:
     """What the world knows of a log: sizes of trees, -1 for no head."""
 
+    named: list[frozenset[bytes]]
     durable: int = 0
     signed: int = -1
     published: int = -1
@@ -127,6 +146,12 @@ class ToldByLog:
         assert found.size >= self.durable, "an acknowledged record is missing"
         assert found.size >= found.signed >= self.signed, "a head that was shown is lost"
         assert found.published >= self.published, "the published head went back"
+        assert found.addenda >= frozenset[bytes]().union(*self.named[: self.durable]), (
+            "an acknowledged record has lost its addendum"
+        )
+        assert found.addenda <= frozenset[bytes]().union(*self.named[: found.size]), (
+            "an addendum without a record outlived a start"
+        )
 
 
 async def goes_on(path: Path, recorded: Recorded) -> None:
@@ -134,7 +159,7 @@ async def goes_on(path: Path, recorded: Recorded) -> None:
     async with log_tools.embedded(path) as log:
         before = log.head.size
         for body, first in recorded.sent:
-            batch = parse_batch(body)
+            batch = parse_batch(split_body(body)[0])
             receipt = await log.sequencer.submit(batch)
             if first < before:
                 assert receipt.first == first
@@ -151,7 +176,7 @@ async def test_log_keeps_its_word_through_any_power_cut(tmp_path: Path) -> None:
         call.name == "sync" and call.path.endswith("log.db") for call in recorded.trace
     )
     assert checkpoints >= 4
-    told = ToldByLog()
+    told = ToldByLog(recorded.named)
     opened = 0
 
     async def open_it(folder: Path) -> Found:

@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 import decisions
+import processes
 import signing
 from log_deployment import (
     GATEWAY,
@@ -36,6 +37,7 @@ from muniment.records.codec import encode_record, parse_record
 from muniment.records.commitments import addendum
 from muniment.records.kinds import Decision
 from muniment.records.manifest import MAX_BATCH_BYTES, NO_PREVIOUS, build_batch
+from muniment_log.cli.exits import EXIT_DAMAGED
 from processes import muniment_log
 
 READ_TOKEN = "for addenda"
@@ -288,3 +290,37 @@ def test_many_at_once_are_all_there(deployment: Deployment) -> None:
     assert {answer.status for answer in asyncio.run(post_all())} == {200}
     for _, data in batches[0] + batches[7]:
         assert read(deployment, data).body == data
+
+
+def test_a_check_finds_what_is_missing_or_rotten(deployment: Deployment) -> None:
+    if deployment.cluster is not None:
+        pytest.skip("a cluster is checked as its engines are")
+    record, data = withheld(290, kept="log")
+    receipt = deployment.post(join_body(deployment.stream().take([record]), [data])).json
+    deployment.log.terminate()
+    check = muniment_log("check", "--config", deployment.config)
+    try:
+        assert processes.run(check).returncode == 0
+        file = deployment.config.with_name("addenda.db")
+        digest = hashlib.sha256(data).digest()
+        for statement, told in [
+            ("UPDATE addendum SET data = x'00' WHERE digest = ?", "other bytes than those of its"),
+            (
+                "DELETE FROM addendum WHERE digest = ?",
+                f"missing; leaf {receipt['first']} says that the log has it",
+            ),
+        ]:
+            with closing(sqlite3.connect(file)) as db, db:
+                db.execute(statement, (digest,))
+            done = processes.run(check)
+            assert done.returncode == EXIT_DAMAGED
+            assert f"damaged addendum: {digest.hex()}: {told}" in done.stdout
+            assert f"{file}: damaged" in done.stderr
+        assert processes.run([*check, "--quick"]).returncode == 0
+        file.rename(file.with_suffix(".away"))
+        done = processes.run(check)
+        assert done.returncode == EXIT_DAMAGED
+        assert "missing, with all of addenda.db" in done.stdout
+    finally:
+        file.with_suffix(".away").rename(file)
+        deployment.start_log()

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import decisions
 from log_deployment import GATEWAY, ORIGIN, ask, check_places, deployed, leaves_of, verify_leaf
-from log_load import Load
-from muniment.tlog.encoding import unframe
+from log_load import Load, check_addenda, entries_of
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 
 ROUNDS = 3
@@ -14,7 +13,7 @@ RECORDS = decisions.decisions(2_000, producer=GATEWAY)
 
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    """The kills fall at any of the crash points C1 to C5 of the embedded log."""
+    """The kills fall at any of the crash points C1 to C5 of the embedded log, and A1 to A3."""
     with deployed(tmp_path) as made:
         load = Load(made, seed=2)
         for number in range(ROUNDS):
@@ -25,7 +24,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         for stream in load.streams:
             for body in load.unanswered.pop(stream.label, []):
                 receipt = made.post(body).json
-                load.receipts.append((receipt["first"], unframe(body)))
+                load.receipts.append((receipt["first"], entries_of(body)))
             state = ask(f"{made.url}/v1/streams/{GATEWAY}/{stream.label}").json
             assert state["next"] == stream.next
         last = made.post(made.stream().take(RECORDS[:1]), "?wait=published&timeout=30").json
@@ -38,6 +37,7 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         assert CompactRange.EMPTY.extend(leaf_hashes(entries)).root() == cosigned.root
 
         check_places(load.receipts, entries)
+        assert check_addenda(made.config.parent, entries)
         assert len(set(load.plain)) == len(load.plain)
         for first in load.plain:
             assert b'"producer":"curl.example/dev"' in entries[first]

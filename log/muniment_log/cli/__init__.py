@@ -34,6 +34,7 @@ from muniment_log.cli.setup import CONFIG_NAME, init
 from muniment_log.config import LogConfig, LogFile, load
 from muniment_log.errors import StorageError
 from muniment_log.http.adminsockets import ask_all
+from muniment_log.storage.addendacheck import check_addenda
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
 from muniment_log.storage.sqlite import create_database, mark_copy
@@ -277,7 +278,7 @@ def _end(expires: str | None, days: int | None) -> datetime | None:
 @_CONFIG
 @click.option("--quick", is_flag=True, help="Only what a start reads, not every leaf.")
 def check_command(config: Path, quick: bool) -> None:  # noqa: FBT001  # click's way
-    """Check the database against its own leaves, also while the log runs.
+    """Check the database against its own leaves, also while the log runs, and the addenda.
 
     Prints each damage on a line of its own: the table, and what is wrong there.
     """
@@ -287,14 +288,18 @@ def check_command(config: Path, quick: bool) -> None:  # noqa: FBT001  # click's
         fail(EXIT_CONFIG, error)
     try:
         database = loaded.database
-        report = check(database, loaded.file.origin, loaded.verifiers, full=not quick)
+        origin = loaded.file.origin
+        report = check(database, origin, loaded.verifiers, full=not quick)
+        addenda = check_addenda(loaded.addenda, origin, database, full=not quick)
     except ConfigError as error:
         fail(EXIT_CONFIG, error)
     except DatabaseError as error:
         fail(code_of(error), error)
-    _say("damaged", report.damage)
+    _say("damaged", [*report.damage, *addenda.damage])
     if report.damage:
         fail(EXIT_DAMAGED, f"{database}: damaged")
+    if addenda.damage:
+        fail(EXIT_DAMAGED, f"{loaded.addenda}: damaged")
     click.echo(f"{database}: sound, {report.size} leaves", err=True)
 
 

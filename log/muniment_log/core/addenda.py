@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
     from muniment_log.core.ports import Receipt
 
+KEPT: Final = b'"kept":"log"'
+"""What stands in a record that says that the log keeps its addenda; elsewhere, too."""
+
 SUBJECT_SIZE: Final = 16
 """Bytes that stand for a subject, see `subject_key`."""
 
-_KEPT: Final = b'"kept":"log"'
 _EFFORT: Final = 1 << 20  # bytes of addenda that are hashed in one step: a millisecond
 _RECORD_EFFORT: Final = 4096  # what reading a record counts for
 _PREFIX: Final = "sha256:"
@@ -235,6 +237,14 @@ def digests_of(record: bytes) -> list[bytes]:
     return [*_places(_decode(record))]
 
 
+def kept_by(record: bytes) -> list[bytes]:
+    """The digests of the addenda of which a valid record says that the log keeps them."""
+    if KEPT not in record:
+        return []
+    naming = _decode(record)
+    return [] if naming.kept is None else [*_places(naming)]
+
+
 def unpacked(section: bytes) -> list[bytes]:
     """The addenda behind a batch.
 
@@ -310,7 +320,7 @@ def matching(
     Raises:
         BadAddendumError: no record names one, or it comes twice.
     """
-    if not addenda and _KEPT not in text:
+    if not addenda and KEPT not in text:
         return None
     named: dict[bytes, tuple[int, _Naming]] = {}
     expected: dict[bytes, int] = {}
@@ -345,7 +355,7 @@ def matching(
 
 
 def _says_kept(record: bytes) -> bool:
-    return _KEPT in record
+    return KEPT in record
 
 
 def _hashing(data: bytes) -> Generator[None, None, bytes]:

@@ -1,0 +1,88 @@
+"""Checks the file of the addenda: against itself, and against the records that rely on it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from muniment.local.sqlitefile import AbsentDatabaseError, open_reader
+from muniment.records.manifest import MANIFEST
+from muniment.tlog.encoding import FormatError, unframe
+from muniment_log.core.addenda import KEPT, kept_by
+from muniment_log.storage.addenda import migrations
+from muniment_service.soundness import Findings, check_schema, check_structure, inspect_file
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TABLE: Final = "addendum"
+
+
+def check_addenda(path: Path, origin: str, log: Path, *, full: bool) -> Findings:
+    """Checks the addenda of the log in a database; neither has to stand still.
+
+    A full check rereads every addendum, and looks for those of which a record says that the log
+    keeps them. A log that never had any has no file, and that is sound.
+
+    Raises:
+        DatabaseError: a file cannot be opened.
+    """
+    findings = Findings()
+    # First the log's: what a record of it names was stored before.
+    wanted = [*_kept_by(log)] if full else []
+
+    def work(db: sqlite3.Connection) -> None:
+        check_schema(db, migrations(), findings)
+        (owner,) = db.execute("SELECT origin FROM log").fetchone()
+        if owner != origin:
+            findings.add("log", f"these are the addenda of {owner}, not of {origin}")
+        if full:
+            check_structure(db, findings)
+            for digest, data in db.execute(
+                "SELECT digest, data FROM addendum WHERE erased IS NULL"
+            ):
+                if data is None or sha256(data).digest() != digest:
+                    findings.add(TABLE, f"{digest.hex()}: other bytes than those of its digest")
+        for leaf, digest in wanted:
+            if db.execute("SELECT 1 FROM addendum WHERE digest = ?", (digest,)).fetchone() is None:
+                findings.add(
+                    TABLE, f"{digest.hex()}: missing; leaf {leaf} says that the log has it"
+                )
+
+    try:
+        inspect_file(path, findings, work)
+    except AbsentDatabaseError:
+        if path.exists():
+            raise
+        for leaf, digest in wanted:
+            findings.add(
+                TABLE, f"{digest.hex()}: missing, with all of {path.name}; leaf {leaf} names it"
+            )
+    return findings
+
+
+def _kept_by(log: Path) -> Iterator[tuple[int, bytes]]:
+    """Leaf index and digest of each addendum of which a record says that the log keeps it."""
+    with closing(open_reader(log)) as db:
+        db.execute("BEGIN")
+        index = 0
+        for (data,) in db.execute(
+            "SELECT data FROM (SELECT data FROM bundle ORDER BY idx)"
+            " UNION ALL SELECT data FROM (SELECT data FROM tail ORDER BY first)"
+        ):
+            leaves = _leaves(data)
+            if KEPT in data:
+                for place, leaf in enumerate(leaves):
+                    if not leaf.startswith(MANIFEST):
+                        yield from ((index + place, digest) for digest in kept_by(leaf))
+            index += len(leaves)
+
+
+def _leaves(data: bytes) -> list[bytes]:
+    try:
+        return unframe(data)
+    except FormatError:
+        return []  # the check of the log itself says so
