@@ -280,9 +280,10 @@ async def test_what_others_send_again_is_recognised_by_its_name(tmp_path: Path) 
     sim = LogSim()
     path = tmp_path / "spool"
     names = [bytes([number]) * 32 for number in range(6)]
+    entries = Gateway("http://log.example", GATEWAY_SIGNER).prepare(lines(6))
 
-    def sent(start: int, stop: int) -> dict[bytes, str | bytes]:
-        return dict(zip(names[start:stop], lines(stop - start, start), strict=True))
+    def sent(start: int, stop: int) -> dict[bytes, bytes]:
+        return dict(zip(names[start:stop], entries[start:stop], strict=True))
 
     async with sim.serve() as url:
         async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:

@@ -204,22 +204,22 @@ class Spool:
         self._check_limits(len(entries), sum(map(len, entries)) + _size(addenda))
         await self._store.put(entries, addenda, kept)
 
-    async def put_once(self, records: Mapping[bytes, RecordInput]) -> int:
+    async def put_once(self, records: Mapping[bytes, bytes]) -> int:
         """As ``put``, of records that others send, and may send again; says how many were new.
 
-        Each has the name by which it is recognised, some bytes that are the same whenever it comes.
-        The newest million of names is known, also to the next process that opens the spool.
+        They are complete, as ``Gateway.prepare`` makes them. Each has the name by which it is
+        recognised, some bytes that are the same whenever it comes. The newest million of names is
+        known, also to the next process that opens the spool.
         """
         self._home.check()
         async with self._naming:  # no name may become known between the question and the writing
             known = await self._store.run(partial(self._file.known, list(records)), synced=False)
-            new = {name: one for name, one in records.items() if name not in known}
-            entries = self._preparer.prepare(new.values())
+            new = {name: entry for name, entry in records.items() if name not in known}
             self._check_open()
-            if entries:
-                self._check_limits(len(entries), sum(map(len, entries)))
-                await self._store.put(entries, names=list(new))
-        return len(entries)
+            if new:
+                self._check_limits(len(new), sum(map(len, new.values())))
+                await self._store.put(list(new.values()), names=list(new))
+        return len(new)
 
     async def keep_addenda(self, entries: Sequence[bytes], addenda: Addenda) -> None:
         """Keeps the addenda of records that go to the log by another way; raises as ``begin``."""

@@ -13,6 +13,7 @@ import msgspec
 
 from muniment.records.canonical import (
     MAX_DEPTH,
+    MAX_SAFE_INTEGER,
     check_canonical,
     check_depth,
     encode_canonical,
@@ -21,6 +22,9 @@ from muniment.tlog.encoding import FormatError
 
 MOST_RECORDED: Final = 8 << 10
 """Longest canonical JSON, in bytes, of one value of an engine that is recorded as it is."""
+
+
+_FEW_LEVELS: Final = 8
 
 
 def parse_any(data: bytes, what: str, *, deep: bool = False) -> Any:
@@ -54,6 +58,8 @@ def recordable(value: Any, most: int = MOST_RECORDED) -> Any:
     Size and digest (``sha256:…``) are those of its JSON with sorted members, without white space;
     there are none of what is too deep to be written.
     """
+    if _is_simple(value, most):
+        return value
     try:
         if _is_shallow(value) and len(data := encode_canonical(value)) <= most:
             check_canonical(data, "value")
@@ -66,6 +72,40 @@ def recordable(value: Any, most: int = MOST_RECORDED) -> Any:
         return {"left_out": {}}
     digest = f"sha256:{sha256(text.encode()).hexdigest()}"
     return {"left_out": {"size": len(text), "digest": digest}}
+
+
+def _is_simple(value: Any, most: int) -> bool:
+    """Whether a value is surely recordable: ASCII texts, small integers, few levels, short.
+
+    Nearly every answer is, and this is a tenth of the work of making sure by writing it.
+    """
+    level, left = [value], most
+    for _ in range(_FEW_LEVELS):
+        inner: list[Any] = []
+        for one in level:
+            kind = type(one)
+            left -= 8
+            if kind is str:
+                if not (one.isascii() and one.isprintable()):
+                    return False
+                left -= 2 * len(one)
+            elif kind is dict:
+                inner += one
+                inner += one.values()
+            elif kind is list:
+                inner += one
+            elif kind is int:
+                if not -MAX_SAFE_INTEGER <= one <= MAX_SAFE_INTEGER:
+                    return False
+                left -= 16
+            elif kind is not bool and one is not None:
+                return False
+        if left < 0:
+            return False
+        if not inner:
+            return True
+        level = inner
+    return False
 
 
 def _is_shallow(value: Any) -> bool:

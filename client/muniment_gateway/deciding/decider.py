@@ -7,9 +7,10 @@ allowed, in either mode.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import count
 from secrets import token_hex
 from typing import Any, Final
 
@@ -45,12 +46,14 @@ class Call:
         surface: What was asked: `authzen`, `opa`.
         asked: What is passed on to the engines beside the request.
         traceparent: The request's W3C trace context.
+        is_exact: Whether a record can surely hold the request as it is.
     """
 
     client: str = ""
     surface: str = "authzen"
     asked: Asked = field(default_factory=lambda: Asked({}))
     traceparent: str | None = None
+    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +102,14 @@ class Decider:
         self._changes = changes
         self._signing = Signing(panel, link.prepare)
         self._waiting = 0
+        self._ids = counted_ids("e")
         self._decisions = counts.decisions
         self._seconds = counts.decision_seconds
 
     async def decide(self, request: dict[str, Any], call: Call) -> Decided:
         """Decides a request, which `core.authzen.check_request` accepts; raises nothing."""
         started = time.perf_counter()
-        id_ = f"e-{token_hex(12)}"
+        id_ = self._ids()
         if self._waiting >= self.config.file.most_waiting:
             decided = await self._unasked(
                 id_, request, call, _BUSY, "too many decisions are under way"
@@ -124,9 +128,7 @@ class Decider:
     async def refuse(self, request: object, call: Call, reason: str) -> Decided:
         """Denies what is no request, and records that as far as it can be."""
         shown = request if isinstance(request, dict) else {}
-        return await self._unasked(
-            f"e-{token_hex(12)}", shown, call, ("could_not_evaluate",), reason
-        )
+        return await self._unasked(self._ids(), shown, call, ("could_not_evaluate",), reason)
 
     async def _decide(self, id_: str, request: dict[str, Any], call: Call) -> Decided:
         if not self._changes.is_told("mode", self.config.file.mode):
@@ -134,7 +136,8 @@ class Decider:
             return await self._unasked(id_, request, call, _BUSY, reason)
         execution = record_id(own_context(request).get("execution")) or id_
         try:
-            self._link.prepare(_members(id_, execution, request, call, {"answers": []}))
+            if not call.is_exact:
+                self._link.prepare(_members(id_, execution, request, call, {"answers": []}))
         except RecordError as error:
             # What cannot be logged as it is would be decided on other values than are on record.
             return await self._unasked(id_, request, call, _NO_RECORD, str(error))
@@ -269,6 +272,12 @@ class Decider:
         if file.permit.governance:
             artifact["governance"] = dict(file.permit.governance)
         return artifact
+
+
+def counted_ids(kind: str) -> Callable[[], str]:
+    """Makes ids of one process: unique by a random prefix, then counted."""
+    prefix, numbers = token_hex(8), count(1)
+    return lambda: f"{kind}-{prefix}-{next(numbers)}"
 
 
 def joint_policy(answers: Sequence[Answer]) -> PolicyRef | None:

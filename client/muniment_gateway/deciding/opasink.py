@@ -65,12 +65,11 @@ class OpaSink:
         except FormatError as error:
             event = unreadable_upload(body, client, str(error))
             return [(event, self._link.prepare(event.members))]
-        return [self._event(text, client) for text in texts]
-
-    def _event(self, text: bytes, client: str) -> tuple[Event, bytes]:
-        event = read_event(text, client, self._rules)
-        try:
-            return event, self._link.prepare(event.members)
-        except RecordError as error:
-            event = unreadable_event(text, client, str(error))
-            return event, self._link.prepare(event.members)
+        events = [read_event(text, client, self._rules) for text in texts]
+        while True:
+            try:
+                entries = self._link.prepare_all([event.members for event in events])
+                return list(zip(events, entries, strict=True))
+            except RecordError as error:
+                at = error.entry
+                events[at] = unreadable_event(texts[at], client, str(error))

@@ -8,6 +8,7 @@ that fails, and one that was skipped may have been the one that forbids.
 
 import asyncio
 import json
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,6 +19,7 @@ from muniment_gateway.config import Authority
 from muniment_gateway.engines.policyfiles import policy_of, read_files
 from muniment_gateway.engines.port import Asked, Evaluation, JsonObject, NoAnswerError
 
+_LOOK_AGAIN: Final = 0.1  # seconds between two looks at the files
 _TOLD: Final = 300  # characters of an error of cedarpy
 
 
@@ -41,6 +43,7 @@ class CedarEngine:
         self._schema = entry.schema
         self._id = entry.policy.id if entry.policy is not None else entry.name
         self._loaded: _Loaded | None = None
+        self._looked = 0.0
 
     async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:  # noqa: ARG002
         """See `Engine`."""
@@ -52,7 +55,10 @@ class CedarEngine:
         return (await self._load()).ref
 
     async def _load(self) -> _Loaded:
-        loaded = self._loaded
+        loaded, now = self._loaded, time.monotonic()
+        if loaded is not None and now - self._looked < _LOOK_AGAIN:
+            return loaded
+        self._looked = now
         if loaded is None or loaded.stamp != self._stamp():
             loaded = self._loaded = await asyncio.to_thread(self._read)
         return loaded

@@ -44,7 +44,7 @@ class AuthorityHttp:
 
     async def _evaluation(self, request: Request) -> Response:
         self._clients.name(request)
-        asked = check_request(await read_json(request))
+        asked = check_request((await read_json(request))[0])
         answer = await self._tickets.answer(asked, passed_on(request))
         if answer.response is None:
             # Not a denial: nobody has decided.
@@ -57,7 +57,7 @@ class AuthorityHttp:
 
     async def _sign(self, request: Request) -> Response:
         self._clients.name(request)
-        ticket, record = check_ticket(await read_json(request))
+        ticket, record = check_ticket((await read_json(request))[0])
         return json_response(msgspec.to_builtins(await self._tickets.sign(ticket, record)))
 
     async def _policy(self, request: Request) -> Response:

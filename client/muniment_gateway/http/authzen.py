@@ -5,6 +5,7 @@ Errors have the form of AuthZEN, an error message as a string; a denial is a 200
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from muniment.tlog.encoding import FormatError
@@ -56,7 +57,8 @@ class AuthzenFacade:
 
     async def _evaluation(self, request: Request) -> Response:
         call = call_of(request, self._clients)
-        value = await read_json(request)
+        value, is_exact = await read_json(request)
+        call = replace(call, is_exact=is_exact)
         return await self._single(value, call)
 
     async def _single(self, value: Any, call: Call) -> Response:
@@ -70,7 +72,8 @@ class AuthzenFacade:
 
     async def _evaluations(self, request: Request) -> Response:
         call = call_of(request, self._clients)
-        value = await read_json(request)
+        value, is_exact = await read_json(request)
+        call = replace(call, is_exact=is_exact)
         batch = parse_batch(value)
         if batch is None:
             return await self._single(single_of(value), call)

@@ -7,6 +7,7 @@ boolean. Errors have OPA's form.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -59,13 +60,14 @@ class OpaDataFacade:
         decider = self._deciders.get(rule)
         if decider is None:
             raise Problem(404, "not-found", f"no [[opa.rule]] is configured for {rule[:200]}")
-        value = await read_json(request)
+        value, is_exact = await read_json(request)
         if not isinstance(value, dict):
             raise FormatError("expected a JSON object")
         # OPA takes a missing input for undefined, which is not null; rules can tell them apart.
         if "input" not in value:
             raise FormatError("input: missing")
-        decided = await decider.decide(request_of(rule, value["input"], call.client), call)
+        asked = request_of(rule, value["input"], call.client)
+        decided = await decider.decide(asked, replace(call, is_exact=is_exact))
         return Response(200, encode_any(self._answer(decided, rule, request.query)))
 
     def _answer(self, decided: Decided, rule: str, query: str) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """What the gateway's handlers have in common: how bodies are read, and how errors are worded."""
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
+from muniment.records.canonical import parse_json
 from muniment.records.submission import is_traceparent
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import parse_any
@@ -16,6 +18,9 @@ from muniment_service.http import Handler, Problem, Request, Response
 
 MAX_BODY: Final = 4 << 20
 """Largest request, in bytes."""
+
+MOST_SURE: Final = 24 << 10
+"""Bytes of a body that has room in a record beside the answers."""
 
 REQUEST_ID: Final = "X-Request-ID"
 
@@ -50,8 +55,8 @@ def with_request_id(request: Request, response: Response) -> Response:
     return replace(response, headers={**response.headers, REQUEST_ID: given})
 
 
-async def read_json(request: Request, most: int = MAX_BODY) -> Any:
-    """Reads a body of JSON.
+async def read_json(request: Request, most: int = MAX_BODY) -> tuple[Any, bool]:
+    """Reads a body of JSON; also tells whether a record can surely hold all of it.
 
     Raises:
         Problem: 400 when it is said to be of another type; and as `Request.body`.
@@ -61,7 +66,10 @@ async def read_json(request: Request, most: int = MAX_BODY) -> Any:
     body = await request.body(most)
     if media_type != "application/json":
         raise Problem(400, "media-type", "the Content-Type must be application/json")
-    return parse_any(body, "the body")
+    if len(body) <= MOST_SURE:
+        with suppress(FormatError):
+            return parse_json(body, "the body"), True
+    return parse_any(body, "the body"), False
 
 
 def in_authzen_form(handler: Handler) -> Handler:
