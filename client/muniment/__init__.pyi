@@ -34,6 +34,7 @@ from muniment.gateway.governed import Call as Call
 from muniment.gateway.governed import governed as governed
 from muniment.gateway.guard import Guard as Guard
 from muniment.gateway.keptaddenda import KeptAddendum as KeptAddendum
+from muniment.gateway.process import ProcessGateway as ProcessGateway
 from muniment.gateway.pseudonyms import Pseudonyms as Pseudonyms
 from muniment.gateway.receipts import BatchReceipt as BatchReceipt
 from muniment.gateway.receipts import Published as Published

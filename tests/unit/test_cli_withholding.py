@@ -108,7 +108,7 @@ async def test_a_spool_keeps_reads_and_erases(place: Path) -> None:
         await online(*command(url, *keeping))
         assert sim.addenda == {}
         assert b"secret" in files()
-        listed = await online("spool", "list", "it.spool")
+        listed = await online("spool", "addenda", "it.spool")
         found = [*map(json.loads, listed.stdout.splitlines())]
         assert {one["pointer"] for one in found} == {
             "/request/context",
@@ -126,7 +126,7 @@ async def test_a_spool_keeps_reads_and_erases(place: Path) -> None:
         of_record = ["spool", "erase", "it.spool", "--record", context["record"]]
         assert len((await online(*of_record, "--dry-run")).stdout.splitlines()) == 2
         await online(*of_record, "--by", "dpo", "--reason", "asked to")
-        assert (await online("spool", "list", "it.spool")).stdout == ""
+        assert (await online("spool", "addenda", "it.spool")).stdout == ""
         assert b"secret" not in files()
         await online(*of_record, "--by", "dpo")  # nothing is left of it
         await online(*command(url, *keeping))
@@ -136,4 +136,4 @@ async def test_a_spool_keeps_reads_and_erases(place: Path) -> None:
 
 
 def test_no_spool_is_none(place: Path) -> None:
-    muniment("spool", "list", "nothing.spool", code=1)
+    muniment("spool", "addenda", "nothing.spool", code=1)

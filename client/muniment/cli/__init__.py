@@ -28,7 +28,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "policy": ("policy", "policy", "Explain trust policies."),
     "prove": ("prove", "prove", "Write a leaf's proof to a file that verifies offline."),
     "revoke": ("revoke", "revoke", "Take an authorization back."),
-    "spool": ("spool", "spool", "Read and erase what a gateway keeps instead of the log."),
+    "spool": ("spool", "spool", "Deliver what gateways left; read and erase what they keep."),
     "submit": ("submit", "submit", "Log records, one JSON object a line, as a signed stream."),
     "verify": ("verify", "verify", "Verify a proof, offline."),
 }

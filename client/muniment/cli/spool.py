@@ -3,27 +3,127 @@
 import asyncio
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from muniment.cli.common import FILE
+from muniment.cli.common import (
+    FILE,
+    count,
+    gateway_key,
+    json_option,
+    log_option,
+    passphrase_option,
+    read_gateway_signer,
+    run,
+)
 from muniment.cli.exits import describe_exits
-from muniment.errors import InputError
+from muniment.errors import FormatError, InputError, Undelivered
+from muniment.gateway.gateway import Gateway
 from muniment.gateway.keptaddenda import list_kept, read_kept, reading
-from muniment.gateway.spool import Spool
+from muniment.gateway.spool import SPOOL_SUFFIX, Spool
+from muniment.gateway.spoolfolder import SpoolState, find_spools
+from muniment.tlog.note import Signer
 
 _spool = click.argument("spool_path", metavar="SPOOL", type=FILE)
+_spools = click.argument(
+    "paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 
 
 @click.group()
 def spool() -> None:
-    """Read, and erase, what a gateway keeps instead of the log: addenda in its spool's file."""
+    """Deliver what gateways left in their spools; read and erase addenda that these keep."""
 
 
 @spool.command("list", epilog=describe_exits())
+@_spools
+@json_option
+def list_(paths: tuple[Path, ...], *, as_json: bool) -> None:
+    """List spools, and what the log has not acknowledged of them.
+
+    A PATH is a spool, or a folder of them. They may be in use. Those that are not, and hold records
+    or calls, are what "muniment spool deliver" is for.
+    """
+    for one in map(SpoolState.read, find_spools(paths)):
+        if as_json:
+            click.echo(json.dumps({**asdict(one), "path": str(one.path)}))
+            continue
+        use = "in use" if one.in_use else "empty" if one.is_empty else "orphaned"
+        click.echo(
+            f"{click.format_filename(one.path)}: {use}, {count(one.records, 'record')} to deliver, "
+            f"{count(one.calls, 'outcome')} to come, {one.refused} refused; stream {one.stream}"
+        )
+
+
+@spool.command(epilog=describe_exits())
+@_spools
+@log_option
+@gateway_key("The key of the gateway that left the spools.")
+@click.option("--origin", metavar="ORIGIN", help="The log's origin, if not the one it claims.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to go on trying with each spool.",
+)
+@passphrase_option
+def deliver(
+    paths: tuple[Path, ...],
+    log_url: str,
+    key_path: Path,
+    origin: str | None,
+    timeout: float,
+    passphrase_file: Path | None,
+) -> None:
+    """Deliver what processes that have ended left in their spools.
+
+    A PATH is a spool, or a folder of them. Those in use are passed over. Calls that were going on
+    get the outcome "unknown". What the log will never take stays in the file, and is counted.
+    """
+    signer = read_gateway_signer(key_path, passphrase_file)
+    for path in find_spools(paths):
+        state = SpoolState.read(path)
+        if state.in_use:
+            click.echo(f"{click.format_filename(path)}: in use, passed over", err=True)
+        elif not state.is_empty:
+            refused = run(_deliver(state, log_url, signer, origin, seconds=timeout)) - state.refused
+            done = state.records + state.calls - refused
+            name = click.format_filename(path)
+            click.echo(f"{name}: {count(done, 'record')} delivered, {refused} refused")
+
+
+async def _deliver(
+    state: SpoolState, log_url: str, signer: Signer, origin: str | None, *, seconds: float
+) -> int:
+    """Delivers one spool; returns how many records of it were ever refused."""
+    label = state.stream.removesuffix(SPOOL_SUFFIX)
+    try:
+        gateway = Gateway(
+            log_url, signer, stream=label, origin=origin, deadline=seconds, spool=state.path
+        )
+    except (ValueError, FormatError) as error:
+        raise InputError(str(error)) from None
+    async with gateway:
+        try:
+            async with asyncio.timeout(seconds):
+                await gateway.spool.drained()
+        except TimeoutError:
+            raise Undelivered(
+                f"{state.path}: {count(gateway.spool.pending, 'record')} not delivered within "
+                f"{seconds:g} s"
+            ) from None
+        if gateway.spool.failure is not None:
+            raise gateway.spool.failure
+        return await gateway.spool.refused()
+
+
+@spool.command(epilog=describe_exits())
 @_spool
-def list_(spool_path: Path) -> None:
+def addenda(spool_path: Path) -> None:
     """List the addenda, one JSON object a line: digest, producer, record, pointer, size.
 
     "record" is the id of the producer's record that named it last, at "pointer". A gateway may have
@@ -84,5 +184,5 @@ def erase(
         click.echo(json.dumps(one._asdict()))
     if by is not None and not dry_run:
         names = [one.digest for one in chosen]
-        count = asyncio.run(Spool.erase_in(spool_path, names, by=by, reason=reason))
-        click.echo(f"{count} erased", err=True)
+        erased = asyncio.run(Spool.erase_in(spool_path, names, by=by, reason=reason))
+        click.echo(f"{erased} erased", err=True)

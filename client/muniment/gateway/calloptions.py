@@ -126,6 +126,12 @@ class Rules:
     once: str | None = None
     states_arguments: bool = False
 
+    def after(self, seconds: float) -> "Rules":
+        """The rules of a call that has waited already."""
+        if self.timeout is None:
+            return self
+        return replace(self, timeout=max(self.timeout - seconds, 0.0))
+
 
 def rules_of(options: Options) -> Rules:
     """The options of a governed function that do not depend on its arguments."""

@@ -8,14 +8,17 @@ event loop ``async with``, and both may use one gateway. How the block ends is h
 unless the block says otherwise. The steps are those of governed functions, see ``governing``.
 """
 
+import asyncio
 import logging
+import time
 from collections.abc import Mapping
+from concurrent.futures import Future, wait
 from copy import deepcopy
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypedDict, TypeVar
 from uuid import UUID
 
-from muniment.errors import MunimentError
+from muniment.errors import MunimentError, Unreachable
 from muniment.gateway.authorization import denial_of
 from muniment.gateway.callbinding import Bound, JsonObject, bind_arguments
 from muniment.gateway.calloptions import Check, Complete, Decide, Rules
@@ -41,6 +44,8 @@ IDS: Final = frozenset({"approval", "call", "session", "turn", "user"})
 that of one run of the agent in it, ``user`` the person's for whom it runs, ``approval`` that of an
 approval on which the call rests.
 """
+
+_OPENING: Final = 30.0  # seconds that a call waits for a gateway to be opened, without a deadline
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -158,13 +163,14 @@ def _checked_ids(ids: Mapping[str, object]) -> dict[str, str]:
     return found
 
 
-class Here(Protocol):
-    """Finds the gateway for a caller, and the caller's way to it."""
+class Source(Protocol):
+    """Where the calls of a process have their gateway."""
 
-    def __call__(self, *, is_async: bool) -> "tuple[Gateway, Reach]":
-        """``is_async`` tells whether the caller awaits; raises ``MunimentError`` if there is none.
+    def find(self) -> "Gateway | Future[Gateway]":
+        """The gateway, or what waits for it while it is being opened in another thread.
 
-        It may block, also for one who awaits; then it is called in another thread.
+        Raises:
+            MunimentError: If it cannot be opened.
         """
         ...
 
@@ -226,9 +232,9 @@ class Run:
 class CallScope:
     """A call, as a context manager of either kind; it is entered once."""
 
-    def __init__(self, here: Here, about: ToolCall, rules: Rules) -> None:
+    def __init__(self, source: Source, about: ToolCall, rules: Rules) -> None:
         """See ``Gateway.call``."""
-        self._here = here
+        self._source = source
         self._about = about
         self._rules = rules
         self._governing: Governing | None = None
@@ -242,11 +248,19 @@ class CallScope:
         Raises:
             Denied: If there is none, whatever the reason.
         """
+        rules, began = self._rules, time.monotonic()
         try:
-            gateway, reach = self._here(is_async=True)
+            found = self._source.find()
+            if isinstance(found, Future):
+                waiting = asyncio.wrap_future(found)
+                waiting.add_done_callback(lambda one: one.cancelled() or one.exception())
+                await asyncio.wait({waiting}, timeout=rules.timeout or _OPENING)
+                found = _gateway_of(found)
+                rules = rules.after(time.monotonic() - began)
+            reach = found.reach(is_async=True)
         except MunimentError as error:
             raise denial_of(error) from error
-        return self._begun(await self._governs(gateway, reach).permit(self._about))
+        return self._begun(await self._governs(found, reach, rules).permit(self._about))
 
     async def __aexit__(
         self,
@@ -262,11 +276,17 @@ class CallScope:
 
     def __enter__(self) -> Run:
         """As ``__aenter__``, for a thread that may block."""
+        rules, began = self._rules, time.monotonic()
         try:
-            gateway, reach = self._here(is_async=False)
+            found = self._source.find()
+            if isinstance(found, Future):
+                wait({found}, timeout=rules.timeout or _OPENING)
+                found = _gateway_of(found)
+                rules = rules.after(time.monotonic() - began)
+            reach = found.reach(is_async=False)
         except MunimentError as error:
             raise denial_of(error) from error
-        return self._begun(at_once(self._governs(gateway, reach).permit(self._about)))
+        return self._begun(at_once(self._governs(found, reach, rules).permit(self._about)))
 
     def __exit__(
         self,
@@ -280,10 +300,10 @@ class CallScope:
             end_run(token)
             at_once(self._keep(error))
 
-    def _governs(self, gateway: "Gateway", reach: Reach) -> Governing:
+    def _governs(self, gateway: "Gateway", reach: Reach, rules: Rules) -> Governing:
         if self._governing is not None:
             raise RuntimeError("a call is entered once: make another one")
-        self._governing = Governing(gateway, reach, self._rules)
+        self._governing = Governing(gateway, reach, rules)
         return self._governing
 
     def _begun(self, permitted: Permitted) -> Run:
@@ -310,3 +330,10 @@ class CallScope:
             # The call has run: who heard now that it failed would perhaps run it again.
             run.lost = lost
             event(_LOGGER, logging.ERROR, "an outcome is lost", run=run.execution, reason=str(lost))
+
+
+def _gateway_of(opening: "Future[Gateway]") -> "Gateway":
+    """The gateway that should be open by now; raises why it is not."""
+    if not opening.done():
+        raise Unreachable("the gateway is not open in time; it is still being opened")
+    return opening.result()

@@ -29,8 +29,10 @@ from muniment.errors import (
     BadAnswer,
     FormatError,
     GatewayClosed,
+    MunimentError,
     NotPublished,
     Refused,
+    StreamError,
     Undelivered,
 )
 from muniment.gateway.authorization import authorize
@@ -430,11 +432,27 @@ class Gateway:
         """
         about = ToolCall(tool, arguments, options)
         rules = rules_of_call(agent, ids or {}, options, self.decide)
-        return CallScope(self._here, about, rules)
+        return CallScope(self, about, rules)
 
-    def _here(self, *, is_async: bool) -> tuple["Gateway", Reach]:
-        """The gateway itself, and a caller's way to it."""
-        return self, reach_of(self._home.loop, is_async=is_async)
+    def find(self) -> "Gateway":
+        """The gateway itself, which its owner opens: see ``calls.Source``."""
+        return self
+
+    def reach(self, *, is_async: bool) -> Reach:
+        """The way to the gateway's loop, for a caller who awaits or one who blocks.
+
+        Raises:
+            GatewayClosed: If the gateway is not open in this process.
+        """
+        return reach_of(self._home.loop, is_async=is_async)
+
+    @property
+    def failure(self) -> MunimentError | None:
+        """Why nothing is taken any more, here or by the spool; None while all is well."""
+        if self._delivery is not None and self._delivery.failure is not None:
+            return self._delivery.failure
+        failure = None if self._spool is None else self._spool.failure
+        return failure if isinstance(failure, StreamError) else None
 
     def call_soon(self, work: Callable[[], object]) -> None:
         """Has the gateway's loop do something, if it is still there; any thread may ask."""

@@ -163,6 +163,11 @@ class Spool:
         return self._store.file  # another one after an error of the disk
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return self._store.path
+
+    @property
     def failure(self) -> MunimentError | None:
         """Why nothing is delivered; None while all is well.
 

@@ -54,6 +54,10 @@ class DatabaseError(MunimentError):
     """A database that cannot be opened or does not fit the program; one line, names the file."""
 
 
+class InUseError(DatabaseError):
+    """A database that another process has open."""
+
+
 class AbsentDatabaseError(DatabaseError):
     """There is no database where one was expected, or one without any content."""
 

@@ -27,6 +27,7 @@ from muniment.local.sqliteerrors import (
     AbsentDatabaseError,
     DatabaseError,
     FatalDatabaseError,
+    InUseError,
     UnwritableError,
     is_fatal,
     is_unwritable,
@@ -97,7 +98,7 @@ class _Owner:
         except OSError as error:
             holder = os.read(self._file, 32).decode("ascii", "replace").strip()
             os.close(self._file)
-            raise DatabaseError(
+            raise InUseError(
                 f"{database}: in use by another process" + (f" ({holder})" if holder else "")
             ) from error
         try:
