@@ -28,13 +28,12 @@ from aiohttp.streams import StreamReader
 
 from muniment.local.logs import event
 from muniment_service.answers import Answer
+from muniment_service.bodies import READ_AHEAD, Body, incomplete
 from muniment_service.http import Problem, Request, Responder, Response
-from muniment_service.limits import Budget, Limits, too_large
+from muniment_service.limits import Budget, Limits
 from muniment_service.wire import (
-    CONTINUE,
     MAX_HEAD,
     MAX_HEADERS,
-    Headers,
     check_head,
     head_too_large,
 )
@@ -44,13 +43,6 @@ _LOGGER: Final = logging.getLogger(__name__)
 LINGER_SECONDS: Final = 2.0
 """How long what a client still sends is thrown away after its refusal: closing at once could take
 the response from it."""
-
-_READ_AHEAD: Final = 32 << 10
-"""Bytes of a body that aiohttp reads before a handler asks for it; it stops at twice that."""
-
-_READ_AT_ONCE: Final = 256 << 10
-"""The same of a large body that a handler is reading: it takes what has come in each turn of the
-event loop, and pausing the socket in between would cost more than the reading."""
 
 _UNPARSED: Final = "UNKNOWN"
 """The method that aiohttp gives to what was no request; the parser knows no such method."""
@@ -134,7 +126,7 @@ class Server(web.Server):
     async def _answer(self, received: web.BaseRequest) -> web.StreamResponse:
         connection = received.protocol
         assert isinstance(connection, Connection)  # noqa: S101  # made above
-        body = _Body(connection, received)
+        body = Body(connection, received, self.limits, self.budget)
         connection.begin(received.content)
         goes_on, is_request = False, True
         try:
@@ -190,7 +182,7 @@ class Connection(web.RequestHandler):
             max_line_size=MAX_HEAD,
             max_field_size=MAX_HEAD,
             max_headers=MAX_HEADERS + 1,
-            read_bufsize=_READ_AHEAD,
+            read_bufsize=READ_AHEAD,
         )
         self.client = ""
         self.deadline = inf
@@ -349,86 +341,6 @@ class Connection(web.RequestHandler):
         return answer
 
 
-class _Body:
-    """The body of one request, bounded in size, time and memory; see `http.BodySource`."""
-
-    __slots__ = ("_connection", "_held", "_received", "headers")
-
-    def __init__(self, connection: Connection, received: web.BaseRequest) -> None:
-        self._connection = connection
-        self._received = received
-        self._held = 0
-        self.headers: Final = Headers(received.headers)
-
-    async def read(
-        self,
-        most: int,
-        more: int = 0,
-        admit: Callable[[bytes], object] | None = None,
-        *,
-        coded: bool = False,
-    ) -> bytes:
-        """Reads the whole body, see `http.Request.body`."""
-        received = self._received
-        if (received.content_length or 0) > most + more:
-            raise too_large(most + more)
-        if not coded and self.headers.get("content-encoding", "identity").lower() != "identity":
-            raise Problem(415, "content-encoding", "send the body without content encoding")
-        content = received.content
-        if content.at_eof():
-            return b""
-        limits = self._connection._server.limits  # noqa: SLF001  # two halves of one thing
-        # Most bodies have come with their head; a timer would be a twentieth of a small request.
-        seconds = None if content.is_eof() else limits.body_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._collect(content, most, more, admit)
-        except TimeoutError:
-            raise Problem(
-                408, "too-slow", f"the body did not arrive within {limits.body_seconds:g} seconds"
-            ) from None
-        except (web.RequestPayloadError, OSError):
-            raise incomplete() from None
-
-    async def _collect(
-        self,
-        content: StreamReader,
-        most: int,
-        more: int,
-        admit: Callable[[bytes], object] | None,
-    ) -> bytes:
-        pieces: list[bytes] = []
-        if (self._received.content_length or 0) > _READ_AHEAD:
-            content.set_read_chunk_size(_READ_AT_ONCE)
-        expects = self.headers.get("expect", "").lower() == "100-continue"
-        while not content.at_eof():
-            if not content.is_eof() and self._connection.has_ended:
-                raise incomplete()
-            if expects and not self._held and self._received.transport is not None:
-                expects = False
-                self._received.transport.write(CONTINUE)
-            piece = await content.readany()
-            # What has arrived counts, not what was announced: a client that announces much and
-            # sends nothing must not keep the others out.
-            self._connection._server.budget.take(len(piece))  # noqa: SLF001
-            self._held += len(piece)
-            pieces.append(piece)
-            if self._held > most:
-                most += more
-                if self._held > most:
-                    raise too_large(most)
-                more = 0
-                if admit is not None:
-                    pieces = [b"".join(pieces)]
-                    admit(pieces[0])
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def release(self) -> None:
-        """Gives the share of the budget back; the response is ready, or will never be."""
-        self._connection._server.budget.give(self._held)  # noqa: SLF001
-        self._held = 0
-
-
 class _LastAnswer(Answer):
     """The refusal of what is no request, which aiohttp writes by itself."""
 
@@ -440,11 +352,6 @@ class _LastAnswer(Answer):
         """Sends it, and lingers."""
         await super().write_eof(data)
         await self._connection.linger()
-
-
-def incomplete() -> Problem:
-    """The refusal of a body that will not come whole."""
-    return Problem(400, "incomplete-body", "the body ended early or is malformed")
 
 
 async def drain(server: Server) -> None:

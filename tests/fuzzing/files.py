@@ -21,6 +21,7 @@ from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.keys.foreign import parse_foreign_key
 from muniment.tlog.keys.keyfile import format_key_file, parse_key_file, public_bytes
 from muniment_log import config as log_config
+from muniment_log.logfile import LogFile
 from muniment_service.config import ConfigError, load_config
 from muniment_witness import config as witness_config
 from signing import NOW
@@ -88,7 +89,7 @@ def _log_config(data: bytes) -> None:
     path = _file("config.toml")
     path.write_bytes(data)
     with suppress(ConfigError):
-        file = load_config(path, log_config.LogFile)
+        file = load_config(path, LogFile)
         log_config.admission_of(path, file)
         log_config.rates_of(path, file)
 

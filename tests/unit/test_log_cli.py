@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 import signing
 from muniment.tlog.note import parse_vkey
 from muniment_log.cli import main
-from muniment_log.config import ClusterTable, LimitsFile, load
+from muniment_log.config import load
 from muniment_log.core.retention import Retention, Rule
+from muniment_log.logfile import ClusterTable, LimitsFile
 from muniment_service.config import ConfigError
 
 ORIGIN = "log.example/decisions"

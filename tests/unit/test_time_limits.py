@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from muniment.cli import cli
-from muniment_log.config import LimitsFile
 from muniment_log.core.sequencer import SequencerLimits
+from muniment_log.logfile import LimitsFile
 from muniment_log.publish.pace import PublisherLimits
 
 ROOT = Path(__file__).parent.parent.parent

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from ssl import SSLContext
 
-    from muniment_log.config import LogFile
+    from muniment_log.logfile import LogFile
     from muniment_service.config import Address
     from muniment_service.http import App
 

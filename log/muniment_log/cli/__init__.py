@@ -31,9 +31,10 @@ from muniment_log.cli.exits import (
 from muniment_log.cli.export import export
 from muniment_log.cli.rotate import own_keys
 from muniment_log.cli.setup import CONFIG_NAME, init
-from muniment_log.config import LogConfig, LogFile, load
+from muniment_log.config import LogConfig, load
 from muniment_log.errors import StorageError
 from muniment_log.http.adminsockets import ask_all
+from muniment_log.logfile import LogFile
 from muniment_log.storage.addendacheck import check_addenda
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair

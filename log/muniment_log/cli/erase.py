@@ -14,7 +14,7 @@ from muniment.lineage.escape import terminal
 from muniment.records.timetext import parse_time
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment_log.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_UNREACHABLE, fail
-from muniment_log.config import LogFile
+from muniment_log.logfile import LogFile
 from muniment_service import unixsocket
 from muniment_service.config import ConfigError, load_config
 

@@ -18,7 +18,7 @@ from muniment_log.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from muniment_log.config import ClusterTable
+    from muniment_log.logfile import ClusterTable
 
 T = TypeVar("T")
 

@@ -1,0 +1,117 @@
+"""The body of a request on its way in: bounded in size, time and memory."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from aiohttp import web
+from aiohttp.streams import StreamReader
+
+from muniment_service.http import Problem
+from muniment_service.limits import Budget, Limits, too_large
+from muniment_service.wire import CONTINUE, Headers
+
+READ_AHEAD: Final = 32 << 10
+"""Bytes of a body that aiohttp reads before a handler asks for it; it stops at twice that."""
+
+_READ_AT_ONCE: Final = 256 << 10
+"""The same of a large body that a handler is reading: it takes what has come in each turn of the
+event loop, and pausing the socket in between would cost more than the reading."""
+
+
+class Client(Protocol):
+    """Who sends the body: the connection."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the client sends no more."""
+        ...
+
+
+class Body:
+    """The body of one request, bounded in size, time and memory; see `http.BodySource`."""
+
+    __slots__ = ("_budget", "_client", "_held", "_limits", "_received", "headers")
+
+    def __init__(
+        self, client: Client, received: web.BaseRequest, limits: Limits, budget: Budget
+    ) -> None:
+        self._client = client
+        self._received = received
+        self._limits = limits
+        self._budget = budget
+        self._held = 0
+        self.headers: Final = Headers(received.headers)
+
+    async def read(
+        self,
+        most: int,
+        more: int = 0,
+        admit: Callable[[bytes], object] | None = None,
+        *,
+        coded: bool = False,
+    ) -> bytes:
+        """Reads the whole body, see `http.Request.body`."""
+        received = self._received
+        if (received.content_length or 0) > most + more:
+            raise too_large(most + more)
+        if not coded and self.headers.get("content-encoding", "identity").lower() != "identity":
+            raise Problem(415, "content-encoding", "send the body without content encoding")
+        content = received.content
+        if content.at_eof():
+            return b""
+        limits = self._limits
+        # Most bodies have come with their head; a timer would be a twentieth of a small request.
+        seconds = None if content.is_eof() else limits.body_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._collect(content, most, more, admit)
+        except TimeoutError:
+            raise Problem(
+                408, "too-slow", f"the body did not arrive within {limits.body_seconds:g} seconds"
+            ) from None
+        except (web.RequestPayloadError, OSError):
+            raise incomplete() from None
+
+    async def _collect(
+        self,
+        content: StreamReader,
+        most: int,
+        more: int,
+        admit: Callable[[bytes], object] | None,
+    ) -> bytes:
+        pieces: list[bytes] = []
+        if (self._received.content_length or 0) > READ_AHEAD:
+            content.set_read_chunk_size(_READ_AT_ONCE)
+        expects = self.headers.get("expect", "").lower() == "100-continue"
+        while not content.at_eof():
+            if not content.is_eof() and self._client.has_ended:
+                raise incomplete()
+            if expects and not self._held and self._received.transport is not None:
+                expects = False
+                self._received.transport.write(CONTINUE)
+            piece = await content.readany()
+            # What has arrived counts, not what was announced: a client that announces much and
+            # sends nothing must not keep the others out.
+            self._budget.take(len(piece))
+            self._held += len(piece)
+            pieces.append(piece)
+            if self._held > most:
+                most += more
+                if self._held > most:
+                    raise too_large(most)
+                more = 0
+                if admit is not None:
+                    pieces = [b"".join(pieces)]
+                    admit(pieces[0])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def release(self) -> None:
+        """Gives the share of the budget back; the response is ready, or will never be."""
+        self._budget.give(self._held)
+        self._held = 0
+
+
+def incomplete() -> Problem:
+    """The refusal of a body that will not come whole."""
+    return Problem(400, "incomplete-body", "the body ended early or is malformed")
