@@ -26,16 +26,16 @@ async def serve_until_signal(
     ready: Callable[[str], None],
     logger: logging.Logger,
     line: str,
-    **told: Any,
+    **fields: Any,
 ) -> None:
     """Serves `api` at an address until SIGTERM or SIGINT; requests in flight finish first.
 
     `admin` is served at the administrative socket, if there is one. Once requests are taken, the
-    service logs a line, with the URL and what else is told, and `ready` is called with the URL.
+    service logs a line, with the URL and the other fields, and `ready` is called with the URL.
     Raises OSError if the address cannot be bound.
     """
     async with serving_unix(admin, admin_path), serving(api, listen, limits, tls) as url:
-        event(logger, logging.INFO, line, url=url, **told)
+        event(logger, logging.INFO, line, url=url, **fields)
         freeze_startup_objects()
         stop = stop_requested()
         ready(url)

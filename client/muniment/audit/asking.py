@@ -185,12 +185,12 @@ def describe(found: Addenda) -> Sequence[str]:
     if not found.withheld and not found.erased:
         return ()
     kept = f"of which the log keeps {found.kept}"
-    told = [f"Withheld members: {found.withheld}, {kept}; erased by a record: {found.erased}."]
+    sentences = [f"Withheld members: {found.withheld}, {kept}; erased by a record: {found.erased}."]
     if not found.was_asked:
-        told.append("Not looked at: whether the log still has the others (--addenda).")
+        sentences.append("Not looked at: whether the log still has the others (--addenda).")
     else:
-        told.append(
+        sentences.append(
             f"Asked the log for them: {found.served} given out, {found.elsewhere} never promised "
             f"and not there, {found.unread} not for this reader."
         )
-    return told
+    return sentences

@@ -109,7 +109,7 @@ class Streams:
         Each with the leaf index at which it shows: the manifest's, though the finding may be about
         a record before it.
         """
-        told: list[tuple[int, Finding]] = []
+        placed: list[tuple[int, Finding]] = []
         for run in runs:
             self.records += run.stop - run.start
             batch = OpenBatch.begun(run) if self.open is None else self.open.extended(run)
@@ -124,8 +124,8 @@ class Streams:
                 self._close(batch, run.seen, run.stop, run.manifest, findings)
             else:
                 _name_strangers(batch, batch.producer, findings)
-            told += [(run.stop, finding) for finding in findings]
-        return told
+            placed += [(run.stop, finding) for finding in findings]
+        return placed
 
     def conclude(self) -> list[Finding]:
         """What is wrong at the end of the tree: records that no manifest covers."""

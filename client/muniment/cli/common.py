@@ -255,9 +255,9 @@ def say_time(seconds: int) -> str:
 
 def say_ahead(ahead: Sequence[tuple[str, int]]) -> str:
     """Says, by name, whose cosignatures are of a time in the future."""
-    told = ", ".join(f"{show(name)} ({say_time(stated)})" for name, stated in ahead)
+    times = ", ".join(f"{show(name)} ({say_time(stated)})" for name, stated in ahead)
     return (
-        f"in the future, by this machine's clock, is the time of the cosignature by {told}; "
+        f"in the future, by this machine's clock, is the time of the cosignature by {times}; "
         "it does not count"
     )
 

@@ -199,8 +199,8 @@ class _Teller:
         names = frozenset(name for name, _ in ahead)
         if names - self._ahead:
             if self._as_json:
-                told = [{"witness": name, "time": stated} for name, stated in ahead]
-                self._print(event="future", cosigners=told, now=now)
+                times = [{"witness": name, "time": stated} for name, stated in ahead]
+                self._print(event="future", cosigners=times, now=now)
             else:
                 click.echo(f"muniment: {say_ahead(ahead)}", err=True)
         self._ahead = names

@@ -226,8 +226,8 @@ def verify_(
     shown = [*_disclosed(found, addendum_paths, addenda_folder, facts, verified.addenda.values())]
     if as_json:
         members = json.loads(render(found, "json"))
-        told = {"addenda": [one.members() for one in shown]} if shown else {}
-        click.echo(json.dumps({"verified": True, "trace": members, **told}))
+        addenda = {"addenda": [one.members() for one in shown]} if shown else {}
+        click.echo(json.dumps({"verified": True, "trace": members, **addenda}))
     else:
         click.echo(render(found, format_), nl=False)
         _show(shown, err=format_ != "tree")

@@ -154,8 +154,8 @@ class ReplicaFacts(Facts):
             raise ValueError("a limit is at least 1")
         if after >= 0:
             return self._read_pages(role, keys, after, limit)
-        told = self._known.pages[role]
-        found = [told.get(key) for key in keys]
+        kept = self._known.pages[role]
+        found = [kept.get(key) for key in keys]
         missing = [
             key
             for key, page in zip(keys, found, strict=True)
@@ -163,10 +163,10 @@ class ReplicaFacts(Facts):
         ]
         if not missing:
             return found  # type: ignore[return-value]  # no None is left
-        if len(told) > CACHED_RECORDS:
-            told.clear()
+        if len(kept) > CACHED_RECORDS:
+            kept.clear()
         pages = self._read_pages(role, missing, after, limit)
-        told.update((key, page) for key, page in zip(missing, pages, strict=True) if not page.more)
+        kept.update((key, page) for key, page in zip(missing, pages, strict=True) if not page.more)
         if len(missing) == len(keys):
             return pages
         fresh = iter(pages)

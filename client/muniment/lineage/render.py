@@ -87,17 +87,17 @@ def render_tree(trace: Trace) -> str:
 
 def _ended(state: RunState) -> str:
     """How a run ended, by whom, and what verifiers found."""
-    told = [
+    parts = [
         f"{outcome.status}{_unbegun(outcome)} #{index} by {escape.terminal(outcome.producer)}"
         for index, outcome in state.outcomes
     ]
-    told += [
+    parts += [
         f"verification {found.state} #{index} by {escape.terminal(found.producer)}"
         for index, found in state.verifications
     ]
     if not state.outcomes:
-        told.insert(0, state.ended)
-    return ", ".join(told)
+        parts.insert(0, state.ended)
+    return ", ".join(parts)
 
 
 def _unbegun(outcome: Outcome) -> str:

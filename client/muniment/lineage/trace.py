@@ -138,9 +138,9 @@ def _implausible(runs: Mapping[str, Run], moments: Mapping[int, Moment]) -> Iter
 
 def _state(run: Run) -> RunState:
     issuers = tuple(sorted({one.record.producer for one in run.decisions}))
-    told = [outcome.status for _, outcome in run.outcomes]
-    certain = [status for status in told if status != "unknown"]
-    ended = (certain or told or [NOT_TOLD])[0]
+    statuses = [outcome.status for _, outcome in run.outcomes]
+    certain = [status for status in statuses if status != "unknown"]
+    ended = (certain or statuses or [NOT_TOLD])[0]
     return RunState(run.id, run.depth, issuers, ended, run.outcomes, run.verifications)
 
 

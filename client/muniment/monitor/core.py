@@ -221,8 +221,8 @@ class Core:
             if party == EARLIER:
                 continue
             if late := ahead(head.stated, now):
-                told = ", ".join(f"{show(name)} states {say(time)}" for name, time in late)
-                wrong("future", party, f"a cosignature is of a time in the future: {told}")
+                stated = ", ".join(f"{show(name)} states {say(time)}" for name, time in late)
+                wrong("future", party, f"a cosignature is of a time in the future: {stated}")
             if party == LOG:
                 if not head.has_quorum:
                     wrong("no-quorum", party, "its head is not cosigned by the policy's quorum")

@@ -189,7 +189,7 @@ async def serve(
             admin_path=None if file.admin is None else socket_of(file.admin, role),
             tls=tls,
             ready=ready,
-            told={
+            fields={
                 "frontend": is_frontend,
                 "integrator": is_integrator,
                 "gateways": len(config.admission.gateways),

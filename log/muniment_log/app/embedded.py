@@ -192,7 +192,7 @@ async def serve(
             admin_path=file.admin,
             tls=tls,
             ready=ready,
-            told={
+            fields={
                 "size": storage.stored.head.size,
                 "gateways": len(config.admission.gateways),
                 "witnesses": len(witnesses.clients),

@@ -37,7 +37,7 @@ async def serve_beside(
     admin_path: Path | None,
     tls: SSLContext | None,
     ready: Callable[[str], None],
-    told: Mapping[str, Any],
+    fields: Mapping[str, Any],
 ) -> None:
     """Serves as `serve_until_signal` does; the tasks are cancelled when no request is in flight.
 
@@ -58,7 +58,7 @@ async def serve_beside(
             logger=_LOGGER,
             line="log is ready",
             origin=file.origin,
-            **told,
+            **fields,
         )
         for task in running:
             task.cancel()

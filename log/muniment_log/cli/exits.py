@@ -125,8 +125,8 @@ def run_service(config: Path, start: Callable[[LogConfig], Coroutine[Any, Any, N
         # that the address is taken, that nothing can be written, that history went back and that a
         # key was retired have codes of their own.
         cause = first_error(group)
-        told = isinstance(cause, (OSError, RolledBackError, WrongIdentityError))
-        told = told or is_unwritable(cause)
-        fail(code_of(cause) if told else EXIT_FAILED, cause)
+        has_code = isinstance(cause, (OSError, RolledBackError, WrongIdentityError))
+        has_code = has_code or is_unwritable(cause)
+        fail(code_of(cause) if has_code else EXIT_FAILED, cause)
     except KeyboardInterrupt:
         fail(EXIT_FAILED, "interrupted")

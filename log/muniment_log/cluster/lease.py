@@ -85,11 +85,11 @@ class Lease:
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + self._seconds
-        due, told = 0.0, b""
+        due, sent = 0.0, b""
         while True:
             await asyncio.sleep(NEWS_SECONDS)
             before, news = loop.time(), status()
-            if before < due and news == told:
+            if before < due and news == sent:
                 continue
             try:
                 async with asyncio.timeout_at(until):
@@ -101,7 +101,7 @@ class Lease:
             else:
                 if mine is None:
                     raise LeaseLostError("another integrator has taken over")
-                until, told = before + self._seconds, news
+                until, sent = before + self._seconds, news
             due = before + self._seconds / RENEWALS
 
     async def _renew(self, news: bytes) -> int | None:

@@ -69,7 +69,7 @@ class Startup:
         Raises UnavailableError if what it needs did not answer in time.
         """
         loop = asyncio.get_running_loop()
-        told = float("-inf")
+        logged = float("-inf")
         while True:
             try:
                 return await work()
@@ -77,10 +77,10 @@ class Startup:
                 now = loop.time()
                 if now + PAUSE_SECONDS >= self._deadline:
                     raise
-                if now - told >= TELL_SECONDS:
+                if now - logged >= TELL_SECONDS:
                     event(
                         _LOGGER, logging.WARNING, f"waiting for {what}",
                         seconds=round(self._deadline - now, 1), error=str(error),
                     )  # fmt: skip
-                    told = now
+                    logged = now
             await asyncio.sleep(PAUSE_SECONDS)

@@ -141,10 +141,10 @@ class PublishedView:
     def doubt(self) -> str:
         """Why no records are taken; an empty log has some time to hear that it may be empty."""
         late = monotonic() >= self._until
-        return self._told if late or not self._is_unheard else ""
+        return self._refusal if late or not self._is_unheard else ""
 
     @property
-    def _told(self) -> str:
+    def _refusal(self) -> str:
         doubt = self._status.doubt if self.is_led else ""
         return doubt or (NOBODY_HEARD if self._is_unheard else "")
 
@@ -167,8 +167,8 @@ class PublishedView:
                     while self._is_unheard:
                         self._looked.clear()
                         await self._looked.wait()
-        if told := self._told:
-            raise UnavailableError(told)
+        if refusal := self._refusal:
+            raise UnavailableError(refusal)
 
     @property
     def witnesses(self) -> Sequence[dict[str, Any]]:

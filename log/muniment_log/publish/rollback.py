@@ -233,9 +233,9 @@ class Doubts:
     def _said(self) -> str:
         if not self._saying or (self._confirmed and not self._are_needed):
             return ""
-        told = "; ".join(f"{each.label}: {what}" for each, what in self._saying.items())
+        said = "; ".join(f"{each.label}: {what}" for each, what in self._saying.items())
         return (
-            f"witnesses say that they know more than this log, and no quorum speaks for it ({told})"
+            f"witnesses say that they know more than this log, and no quorum speaks for it ({said})"
             ": was the database restored from an old copy? Then put the newest one back; otherwise "
             "take these witnesses out of the policy"
         )
