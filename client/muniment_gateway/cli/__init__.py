@@ -27,6 +27,7 @@ from muniment_gateway.cli.exits import (
     code_of,
     fail,
 )
+from muniment_gateway.cli.mcp import mcp_command
 from muniment_gateway.cli.setup import (
     AUTHORITY_NAME,
     CONFIG_NAME,
@@ -59,6 +60,9 @@ _CONFIG: Final = click.option(
 @click.version_option(package_name="muniment")
 def main() -> None:
     """Run a gateway: policy engines decide, the log has it, and only then is anybody answered."""
+
+
+main.add_command(mcp_command)
 
 
 @main.command("init")

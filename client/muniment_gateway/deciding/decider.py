@@ -17,11 +17,14 @@ from typing import Any, Final
 import msgspec
 
 from muniment.errors import Denied, MunimentError
+from muniment.gateway.withholding import new_nonce
+from muniment.records.addenda import Patterns, copied_json
 from muniment.records.api import RecordError
 from muniment.records.artifact import Binding, PolicyRef
 from muniment.records.canonical import encode_canonical
 from muniment.records.members import MAX_LABEL, DenialCode
 from muniment.records.reduction import record_id
+from muniment.tlog.encoding import FormatError
 from muniment_gateway.config import GatewayConfig
 from muniment_gateway.core.anyjson import MOST_RECORDED, recordable
 from muniment_gateway.core.authzen import OWN, own_context
@@ -47,6 +50,7 @@ class Call:
         asked: What is passed on to the engines beside the request.
         traceparent: The request's W3C trace context.
         is_exact: Whether a record can surely hold the request as it is.
+        withheld: JSON pointers of what the record has only a digest of; the permit discloses it.
     """
 
     client: str = ""
@@ -54,6 +58,7 @@ class Call:
     asked: Asked = field(default_factory=lambda: Asked({}))
     traceparent: str | None = None
     is_exact: bool = False
+    withheld: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,9 @@ class Decider:
         execution = record_id(own_context(request).get("execution")) or id_
         try:
             if not call.is_exact:
-                self._link.prepare(_members(id_, execution, request, call, {"answers": []}))
-        except RecordError as error:
+                members = _members(id_, execution, request, call, {"answers": []})
+                self._link.prepare(_withhold(members, call)[0])
+        except (RecordError, FormatError) as error:
             # What cannot be logged as it is would be decided on other values than are on record.
             return await self._unasked(id_, request, call, _NO_RECORD, str(error))
         answers = await self.panel.ask(request, call.asked)
@@ -156,12 +162,23 @@ class Decider:
             artifact = self._artifact(request, answers)
             if artifact is not None:
                 record["artifact"] = artifact
+        record, addenda = _withhold(record, call)
         if self.config.file.mode == "observe":
-            return await self._observe(id_, record, combined, answers)
-        return await self._enforce(id_, record, combined, answers)
+            return await self._observe(id_, record, combined, answers, addenda)
+        return await self._enforce(id_, record, combined, answers, addenda)
+
+    async def would_allow(self, request: dict[str, Any], call: Call) -> bool:
+        """What the engines say of a request; nothing is authorised by it, and nothing logged."""
+        answers = await self.panel.ask(request, call.asked)
+        return combine(answers, self.config.quorum).decision
 
     async def _enforce(
-        self, id_: str, record: dict[str, Any], combined: Combined, answers: Sequence[Answer]
+        self,
+        id_: str,
+        record: dict[str, Any],
+        combined: Combined,
+        answers: Sequence[Answer],
+        addenda: Sequence[bytes],
     ) -> Decided:
         seconds = self.config.file.deadline_seconds
         began = time.monotonic()
@@ -178,15 +195,16 @@ class Decider:
                 if combined.codes:  # somebody who was needed did not sign
                     record = denial_of(record, combined.codes)
             permit = await self._link.authorize(
-                record, max(0.05, seconds - (time.monotonic() - began))
+                record, max(0.05, seconds - (time.monotonic() - began)), addenda
             )
+            permit = permit.disclose(record.get("addenda", ()), addenda)
         except Denied as denied:
             codes, reasons, index = tuple(denied.codes), [*denied.reasons], denied.index
         except (MunimentError, TimeoutError) as error:
             # The policy is not on record, so nothing is decided by it.
             codes, reasons = _BUSY, [str(error) or f"not within {seconds:g} s"]
             try:
-                await self._link.keep(denial_of(record, codes))
+                await self._link.keep(denial_of(record, codes), addenda)
             except MunimentError as lost:
                 reasons.append(f"the denial is not recorded: {lost}")
         own: dict[str, Any] = {"evaluation_id": id_, "execution": record["execution"]}
@@ -199,7 +217,12 @@ class Decider:
         return self._counted(Decided(permit is not None, None, own, answers), combined)
 
     async def _observe(
-        self, id_: str, record: dict[str, Any], combined: Combined, answers: Sequence[Answer]
+        self,
+        id_: str,
+        record: dict[str, Any],
+        combined: Combined,
+        answers: Sequence[Answer],
+        addenda: Sequence[bytes],
     ) -> Decided:
         own: dict[str, Any] = {
             "evaluation_id": id_,
@@ -209,7 +232,7 @@ class Decider:
         if combined.codes:
             own["codes"] = list(combined.codes)
         try:
-            await self._link.keep(record)
+            await self._link.keep(record, addenda)
         except MunimentError as error:
             own["unrecorded"] = str(error)
         return self._counted(Decided(combined.decision, None, own, answers), combined)
@@ -227,7 +250,8 @@ class Decider:
         record = denial_of(_members(id_, id_, request, call, told), codes)
         reasons = [reason]
         try:
-            await self._link.keep(record)
+            record, addenda = _withhold(record, call)
+            await self._link.keep(record, addenda)
         except (MunimentError, ValueError, TypeError, RecursionError) as error:
             reasons.append(f"the denial is not recorded: {error}")
         decided = _denied(id_, codes, reasons)
@@ -333,6 +357,21 @@ def _members(
     if combined is not None and combined.codes:
         record["denial"] = {"codes": list(combined.codes)}
     return record
+
+
+def _withhold(record: dict[str, Any], call: Call) -> tuple[dict[str, Any], list[bytes]]:
+    """A record without what it withholds, and the addenda, which the log keeps.
+
+    Raises:
+        FormatError: If a member is too long, or has no canonical JSON.
+    """
+    if not call.withheld:
+        return record, []
+    members = {**record, "request": copied_json(record["request"])}
+    addenda = Patterns(call.withheld).take_out(members, new_nonce)
+    if addenda:
+        return {**members, "kept": "log"}, [*addenda.values()]
+    return record, []
 
 
 def _binding(request: Mapping[str, Any]) -> Binding | None:

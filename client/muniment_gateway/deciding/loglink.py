@@ -16,6 +16,7 @@ import msgspec
 
 from muniment.errors import Denied, MunimentError, Unreachable
 from muniment.gateway.gateway import Gateway
+from muniment.gateway.outcomes import PendingOutcome
 from muniment.gateway.spool import SPOOL_SUFFIX, Spool
 from muniment.http.access import Access
 from muniment.http.client import HttpError, HttpSession, TooLongError
@@ -235,23 +236,42 @@ class LogLink:
         except (ValueError, TypeError, RecursionError, msgspec.MsgspecError):
             return members
 
-    async def authorize(self, decision: Mapping[str, Any], seconds: float) -> Permit:
+    async def begin_outcome(self, execution: str) -> PendingOutcome | None:
+        """Sets room aside for the outcome of a run; None while there is no log to have decided it.
+
+        Raises:
+            MunimentError: If no outcome can be kept now.
+        """
+        if self._gateway is None or self.away:
+            return None
+        try:
+            return await PendingOutcome.begin(self._gateway, {"execution": execution})
+        except TimeoutError:
+            raise Unreachable("the spool's disk gives no answer") from None
+
+    async def authorize(
+        self, decision: Mapping[str, Any], seconds: float, addenda: Sequence[bytes] = ()
+    ) -> Permit:
         """Logs a decision and has it cosigned; see ``Gateway.authorize``.
 
         Raises:
             Denied: In every case but one; at once while the log is away.
         """
         if self._gateway is None or self.away:
-            raise await self._deny_at_once(decision)
+            raise await self._deny_at_once(decision, addenda)
         try:
-            return await self._gateway.authorize(self._encoded(decision), timeout=seconds)
+            return await self._gateway.authorize(
+                self._encoded(decision), timeout=seconds, addenda=addenda
+            )
         except Denied as denied:
             cause = denied.__cause__
             if isinstance(cause, MunimentError) and set(denied.codes) == set(_AWAY):
                 self.mark_away(str(cause))
             raise
 
-    async def _deny_at_once(self, decision: Mapping[str, Any]) -> Denied:
+    async def _deny_at_once(
+        self, decision: Mapping[str, Any], addenda: Sequence[bytes] = ()
+    ) -> Denied:
         reasons = [self.away or "the gateway is closed"]
         codes = _AWAY
         if decision["response"]["decision"] is False:
@@ -265,7 +285,7 @@ class LogLink:
             decision.pop("signatures", None)
             decision.pop("artifact", None)
         try:
-            await self.keep(decision)
+            await self.keep(decision, addenda)
         except MunimentError as error:
             reasons.append(f"the denial is not recorded: {error}")
         return Denied(codes, reasons)
@@ -281,7 +301,7 @@ class LogLink:
             raise Unreachable("the gateway is closed")
         return await spool.put_once(entries)
 
-    async def keep(self, decision: Mapping[str, Any]) -> None:
+    async def keep(self, decision: Mapping[str, Any], addenda: Sequence[bytes] = ()) -> None:
         """Puts a decision into the spool, reduced if it cannot be recorded as it is.
 
         Raises:
@@ -291,7 +311,7 @@ class LogLink:
         if spool is None:
             raise Unreachable("the gateway is closed")
         try:
-            await spool.put([decision])
+            await spool.put([decision], addenda)
         except RecordError:
             codes = stated_codes(decision) or ("authorization_discontinuity",)
             id_ = record_id(decision.get("id")) or f"d-{token_hex(12)}"

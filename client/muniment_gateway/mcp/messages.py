@@ -4,6 +4,7 @@ A gate decides on what it has read, and passes on what came: so a message that t
 read in two ways is none. Batches were part of one revision alone (2025-03-26) and are refused.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -150,11 +151,11 @@ def with_meta(message: Message, key: str, value: dict[str, Any] | None) -> bytes
 
 
 def encode(value: object) -> bytes:
-    """JSON text of one line."""
+    """JSON text of one line; a lone surrogate stays the escape that it came as."""
     try:
         return encode_any(value)
     except UnicodeEncodeError:
-        raise MessageError(INVALID_PARAMS, "text with a lone surrogate") from None
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def error_answer(id_: Id | None, code: int, message: str, data: object = None) -> bytes:

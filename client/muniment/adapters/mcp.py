@@ -1,0 +1,200 @@
+"""The tool's own side of MCP: a server that runs what has a permit, and nothing else.
+
+    guard = Guard(Trust(policy=…, gateways=…), replica="replica.db")
+    server = MCPServer("crm")                            # of the package `mcp`
+    server.middleware.append(PermitMiddleware(guard))
+    fast = FastMCP("crm")                                # of the package `fastmcp`
+    fast.add_middleware(fastmcp_middleware(guard))
+
+The gate (`muniment-gateway mcp`) puts the permit into a request's `_meta`. Here it is verified on
+what the server received: the tool, its arguments, the run. Each permit is good for one request.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Final, TypedDict, Unpack
+
+from msgspec import UNSET
+
+from muniment.errors import Denied, MunimentError
+from muniment.gateway.authorization import denial_of
+from muniment.gateway.guard import Guard
+from muniment.gateway.valueform import value_form
+from muniment.permit import Context
+from muniment.permit.meta import META_KEY, read_meta
+from muniment.records.kinds import Entity
+
+GUARDED: Final[Mapping[str, tuple[str, str]]] = {
+    "tools/call": ("tool", "name"),
+    "resources/read": ("resource", "uri"),
+    "prompts/get": ("prompt", "name"),
+}
+"""Methods that need a permit: the type of what they are about, and the parameter that names it."""
+
+DENIED: Final = -32001
+"""The JSON-RPC error of a denial, for methods whose results cannot say it."""
+
+MOST_USED: Final = 100_000
+"""Most runs remembered as used; while there are more whose permits hold, everything is denied."""
+
+USED_SECONDS: Final = 86_400
+"""How long a run is remembered whose permit states no end; no artifact of a gateway is longer."""
+
+Scope = Callable[[str, Mapping[str, Any]], Sequence[tuple[str, Entity]]]
+"""What a request asks for, by its method and parameters: action and resource of each permit."""
+
+
+class Known(TypedDict, total=False):
+    """What the server knows of itself; see `muniment.permit.Context`."""
+
+    subject: Entity | None
+    spiffe_id: str | None
+    thumbprint: str | None
+    measurements: Mapping[str, str]
+    governance: Mapping[str, str]
+
+
+def default_scope(method: str, params: Mapping[str, Any]) -> Sequence[tuple[str, Entity]]:
+    """The scope of COAZ's default mappings: one permit, the method on what it names."""
+    kind, member = GUARDED[method]
+    return [(method, Entity(kind, str(params.get(member))))]
+
+
+class ToolSide:
+    """Verifies the permits of one server's requests."""
+
+    def __init__(self, guard: Guard, scope: Scope = default_scope, **known: Unpack[Known]) -> None:
+        """Verifies by `guard`; `scope` says what tools' declared mappings ask for."""
+        self._guard = guard
+        self._scope = scope
+        self._known = known
+        self._used: dict[str, int] = {}
+
+    async def check(self, method: str, params: Mapping[str, Any], meta: object) -> None:
+        """Verifies the permits in a request's `_meta`, each for this once.
+
+        Raises:
+            Denied: If one is missing, was used, or is not for this; whatever goes wrong.
+        """
+        try:
+            await self._check(method, params, meta)
+        except Denied:
+            raise
+        except (MunimentError, ValueError, TypeError, LookupError, RecursionError) as error:
+            raise denial_of(error) from error
+
+    async def _check(self, method: str, params: Mapping[str, Any], meta: object) -> None:
+        travelling = read_meta(meta)
+        wanted = self._scope(method, params)
+        if not wanted or len(wanted) != len(travelling.permits):
+            raise _denied(f"{len(travelling.permits)} permits where {len(wanted)} are needed")
+        arguments: Any = UNSET
+        if method == "tools/call":
+            arguments = value_form(dict(params.get("arguments") or {}), "arguments").value
+        now = int(time.time())
+        for (action, resource), permit, execution in zip(
+            wanted, travelling.permits, travelling.executions, strict=True
+        ):
+            context = Context(
+                now=now,
+                action=action,
+                resource=resource,
+                execution=execution,
+                arguments=arguments,
+                **self._known,
+            )
+            await self._guard.check(permit, context)
+            artifact = permit.decision.artifact if permit.decision is not None else None
+            self._use(execution, now, artifact.validity.not_after if artifact else None)
+
+    def _use(self, execution: str, now: int, until: int | None) -> None:
+        """Notes a run as used; between here and the look before it nothing else runs."""
+        if self._used.get(execution, now - 1) >= now:
+            raise _denied(f"the permit of run {execution} was used already")
+        if len(self._used) >= MOST_USED:
+            self._used = {run: end for run, end in self._used.items() if end >= now}
+            if len(self._used) >= MOST_USED:
+                raise _denied("too many permits that hold were used")
+        self._used[execution] = now + USED_SECONDS if until is None else until
+
+
+class PermitMiddleware:
+    """A middleware for servers of the package `mcp`, which runs before anything of theirs."""
+
+    def __init__(self, guard: Guard, scope: Scope = default_scope, **known: Unpack[Known]) -> None:
+        """As `ToolSide`."""
+        self._side = ToolSide(guard, scope, **known)
+
+    async def __call__(self, ctx: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Verifies a request of a method in GUARDED, and lets everything else pass."""
+        if ctx.method not in GUARDED:
+            return await call_next(ctx)
+        params = ctx.params or {}
+        try:
+            await self._side.check(ctx.method, params, params.get("_meta"))
+        except Denied as denied:
+            if ctx.method != "tools/call":
+                raise _mcp_error(denied) from denied
+            return {
+                "content": [{"type": "text", "text": text_of(denied)}],
+                "isError": True,
+                "resultType": "complete",
+                "_meta": {META_KEY: {"codes": list(denied.codes)}},
+            }
+        return await call_next(ctx)
+
+
+def fastmcp_middleware(guard: Guard, scope: Scope = default_scope, **known: Unpack[Known]) -> Any:
+    """A middleware for servers of the package `fastmcp`; as `ToolSide`."""
+    tool_error: Any = import_module("fastmcp.exceptions").ToolError
+    base: Any = import_module("fastmcp.server.middleware").Middleware
+    side = ToolSide(guard, scope, **known)
+
+    async def check(method: str, params: Mapping[str, Any], context: Any) -> None:
+        of_request = getattr(context.fastmcp_context, "request_context", None)
+        await side.check(method, params, getattr(of_request, "meta", None))
+
+    class FastMcpPermits(base):  # type: ignore[misc]  # its package need not be here
+        """Verifies the permits of calls, reads and prompts."""
+
+        async def on_call_tool(self, context: Any, call_next: Any) -> Any:
+            message = context.message
+            params = {"name": message.name, "arguments": message.arguments or {}}
+            try:
+                await check("tools/call", params, context)
+            except Denied as denied:
+                raise tool_error(text_of(denied)) from denied
+            return await call_next(context)
+
+        async def on_read_resource(self, context: Any, call_next: Any) -> Any:
+            try:
+                await check("resources/read", {"uri": str(context.message.uri)}, context)
+            except Denied as denied:
+                raise _mcp_error(denied) from denied
+            return await call_next(context)
+
+        async def on_get_prompt(self, context: Any, call_next: Any) -> Any:
+            try:
+                await check("prompts/get", {"name": context.message.name}, context)
+            except Denied as denied:
+                raise _mcp_error(denied) from denied
+            return await call_next(context)
+
+    return FastMcpPermits()
+
+
+def text_of(denied: Denied) -> str:
+    """What the model reads of a denial."""
+    return f"Denied ({', '.join(denied.codes)}): {'; '.join(denied.reasons)}"
+
+
+def _mcp_error(denied: Denied) -> Exception:
+    error: Exception = import_module("mcp.shared.exceptions").MCPError(
+        DENIED, text_of(denied), {META_KEY: {"codes": list(denied.codes)}}
+    )
+    return error
+
+
+def _denied(reason: str) -> Denied:
+    return Denied(("authorization_discontinuity",), [reason])

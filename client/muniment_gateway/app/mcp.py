@@ -1,0 +1,200 @@
+"""Builds a gate for MCP and runs it: on stdio, or as a proxy in front of a server's URL.
+
+Hosts start as many gates as they like from one configuration. Each takes a place of its own, the
+first that is free: a stream in the log, a spool and a database, beside those of the service. What
+a gate has left in its spool, the next one in its place delivers.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from muniment.errors import MunimentError
+from muniment.http.client import HttpSession
+from muniment.local.lifecycle import stop_requested
+from muniment.local.outside import Contained
+from muniment.records.addenda import ARGUMENTS
+from muniment.records.preparation import RecordInput
+from muniment_gateway.config import GatewayConfig
+from muniment_gateway.deciding.changes import Changes
+from muniment_gateway.deciding.counts import Counts
+from muniment_gateway.deciding.decider import Call, Decider
+from muniment_gateway.deciding.loglink import LogLink
+from muniment_gateway.deciding.panel import Panel
+from muniment_gateway.mcp.gate import Gate, Rules
+from muniment_gateway.mcp.mapping import Caller, Declared
+from muniment_gateway.mcp.stdio import serve_stdio
+from muniment_gateway.store.database import open_database
+from muniment_gateway.store.inforce import InForceStore
+from muniment_service.metrics import Metrics
+
+MOST_PLACES: Final = 64
+"""Most gates on one machine from one configuration."""
+
+TELL_SECONDS: Final = 5.0
+"""How long telling the log what is in force may take, and the time between two looks at it."""
+
+STOPPED: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class McpOptions:
+    """What the command line says of a gate.
+
+    Attributes:
+        subject: For whom the client acts.
+        agent: What the client is; None when that is not told.
+        server: The server's name, in the policy.
+        passed, ask_unknown, filters: See `gate.Rules`.
+        declared: Whether the mappings that the server declares count.
+    """
+
+    subject: str
+    server: str
+    agent: str | None = None
+    passed: frozenset[str] = frozenset()
+    ask_unknown: bool = False
+    declared: bool = False
+    filters: bool = False
+
+    def caller(self, subject: str | None = None) -> Caller:
+        """Who asks: the claims that mappings know as `token`."""
+        claims = {"sub": subject or self.subject, "aud": self.server}
+        if self.agent is not None:
+            claims["client_id"] = self.agent
+        return Caller(claims)
+
+    def rules(self, config: GatewayConfig) -> Rules:
+        """How the gate judges."""
+        signed = any(one.vkey is not None for one in config.authorities)
+        return Rules(
+            passed=self.passed,
+            ask_unknown=self.ask_unknown,
+            declared=Declared() if self.declared else None,
+            filters=self.filters,
+            # Who signs what it was asked would sign nothing that is withheld.
+            withheld=() if signed else (ARGUMENTS,),
+        )
+
+
+async def run_stdio(config: GatewayConfig, options: McpOptions, command: Sequence[str]) -> int:
+    """Runs a server behind a gate, until it or its client ends, or SIGTERM; an exit code.
+
+    Raises:
+        MunimentError: If the gate cannot be built.
+        OSError: If the server cannot be started.
+    """
+    async with gate_of(config, options) as gate:
+        call = Call(options.subject, "mcp", withheld=options.rules(config).withheld)
+        return await until_stopped(
+            lambda: serve_stdio(gate, options.caller(), call, command), STOPPED
+        )
+
+
+async def until_stopped(work: Callable[[], Awaitable[int]], stopped: int) -> int:
+    """Does work until it is done, or a signal ends it."""
+    stop = stop_requested()
+    doing = asyncio.ensure_future(work())
+    try:
+        both: set[asyncio.Future[Any]] = {stop, doing}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        return doing.result() if doing.done() else stopped
+    finally:
+        if not doing.done():
+            doing.cancel()
+            with suppress(asyncio.CancelledError):
+                await doing
+        stop.cancel()
+
+
+@asynccontextmanager
+async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[Gate]:
+    """Builds a gate in a place of its own.
+
+    Raises:
+        MunimentError: If no place is free, or its files cannot be used.
+    """
+    access = config.file.outgoing.access
+    async with HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http:
+        with _place(config) as own:
+            database = await open_database(own.file.database)
+            link = LogLink(own, http, access)
+            try:
+                store = await InForceStore.read(database)
+                await link.start()
+
+                async def submit(records: Sequence[RecordInput]) -> int:
+                    return await link.submit(records, TELL_SECONDS)
+
+                changes = Changes(own.file.name, store, submit)
+                counts = Counts(Metrics("muniment_mcp"))
+                panel = Panel(own.authorities, http, counts)
+                decider = Decider(own, panel, link, changes, counts)
+                await _tell(link, changes, panel, own.file.mode)
+                work = [
+                    asyncio.create_task(link.run()),
+                    asyncio.create_task(_keep_telling(link, changes, panel, own.file.mode)),
+                ]
+                try:
+                    yield Gate(decider, link, options.rules(own))
+                finally:
+                    for task in work:
+                        task.cancel()
+                    await asyncio.gather(*work, return_exceptions=True)
+            finally:
+                await link.close()
+                await database.close()
+
+
+@contextmanager
+def _place(config: GatewayConfig) -> Iterator[GatewayConfig]:
+    """The configuration with stream, spool and database of the first place that is free."""
+    file = config.file
+    for number in range(MOST_PLACES):
+        suffix = f"mcp-{number}"
+        spool = file.spool.with_name(f"{file.spool.stem}.{suffix}{file.spool.suffix}")
+        lock = os.open(_beside(spool, ".place"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        try:
+            database = file.database.with_name(
+                f"{file.database.stem}.{suffix}{file.database.suffix}"
+            )
+            own: Any = msgspec.structs.replace(
+                file, stream=f"{file.stream}-{suffix}", spool=spool, database=database
+            )
+            yield replace(config, file=own)
+        finally:
+            os.close(lock)
+        return
+    raise MunimentError(f"{MOST_PLACES} gates of this configuration run already")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+async def _keep_telling(link: LogLink, changes: Changes, panel: Panel, mode: str) -> None:
+    while True:
+        await asyncio.sleep(TELL_SECONDS if changes.is_told("mode", mode) else 0.2)
+        await _tell(link, changes, panel, mode)
+
+
+async def _tell(link: LogLink, changes: Changes, panel: Panel, mode: str) -> None:
+    """Tells the log what is in force, as far as it can be told now."""
+    with Contained("what is in force"):
+        if not link.away:
+            await changes.tell_mode(mode)
+        for name, policy in (await panel.policies()).items():
+            if not link.away:
+                await changes.tell_policy(name, policy)

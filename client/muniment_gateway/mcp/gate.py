@@ -1,0 +1,265 @@
+"""The gate between one client and one server: who may ask what, and what becomes of it.
+
+A request is decided on as it was read, and passed on with its permit or refused. Responses say how
+a run ended, and what the server declares. Transports carry the bytes: `stdio` and `proxy`.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Any, Final, Protocol
+
+from muniment.errors import MunimentError
+from muniment.gateway.outcomes import PendingOutcome
+from muniment.gateway.valueform import value_form
+from muniment.permit.meta import META_KEY, meta_of
+from muniment.records.addenda import ARGUMENTS
+from muniment.records.kinds import RunStatus
+from muniment.tlog.encoding import FormatError
+from muniment_gateway.core.authzen import OWN
+from muniment_gateway.deciding.decider import Call, Decided
+from muniment_gateway.mcp.mapping import PASSED, Caller, Declared, MappingError, requests_of
+from muniment_gateway.mcp.messages import (
+    DENIED,
+    INVALID_PARAMS,
+    Message,
+    MessageError,
+    encode,
+    error_answer,
+    read_message,
+    with_meta,
+)
+from muniment_gateway.mcp.refusals import refusal
+
+LISTED: Final[Mapping[str, tuple[str, str, str]]] = {
+    "tools/list": ("tools", "tools/call", "name"),
+    "prompts/list": ("prompts", "prompts/get", "name"),
+    "resources/list": ("resources", "resources/read", "uri"),
+}
+"""Listings that can be filtered: their member, and the method that it is good for, by what."""
+
+MOST_LISTED: Final = 10_000
+"""Most entries of a listing that is filtered; the others are left out."""
+
+_AT_ONCE: Final = 32
+
+
+class Deciding(Protocol):
+    """What decides; see `deciding.decider.Decider`."""
+
+    async def decide(self, request: dict[str, Any], call: Call) -> Decided:
+        """Decides a request, and logs that."""
+        ...
+
+    async def refuse(self, request: object, call: Call, reason: str) -> Decided:
+        """Denies what is no request, and logs that."""
+        ...
+
+    async def would_allow(self, request: dict[str, Any], call: Call) -> bool:
+        """What would be decided, without a log."""
+        ...
+
+
+class Outcomes(Protocol):
+    """What keeps outcomes; see `deciding.loglink.LogLink`."""
+
+    async def begin_outcome(self, execution: str) -> PendingOutcome | None:
+        """Sets room aside for the outcome of a run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a gate judges.
+
+    Attributes:
+        passed: Methods that pass without a decision, besides those of the binding.
+        ask_unknown: Whether the policy is asked about methods that have no row; else denied.
+        declared: The server's own mappings, where they count.
+        filters: Whether listings are filtered to what is allowed.
+        withheld: What the records have only a digest of.
+    """
+
+    passed: frozenset[str] = frozenset()
+    ask_unknown: bool = False
+    declared: Declared | None = None
+    filters: bool = False
+    withheld: tuple[str, ...] = (ARGUMENTS,)
+
+
+@dataclass(slots=True)
+class Passage:
+    """A message that may pass.
+
+    Attributes:
+        message: What came.
+        data: What goes on.
+    """
+
+    message: Message
+    data: bytes
+    caller: Caller
+    outcomes: list[PendingOutcome] = field(default_factory=list)
+
+    async def end(self, status: RunStatus) -> None:
+        """Says how the runs ended that this has begun; the first word counts."""
+        outcomes, self.outcomes = self.outcomes, []
+        for one in outcomes:
+            with suppress(MunimentError):  # it is `unknown` on disk, and stays so
+                await one.keep(status)
+
+
+class Gate:
+    """Judges what one server is asked."""
+
+    def __init__(self, decider: Deciding, outcomes: Outcomes, rules: Rules) -> None:
+        """Takes what decides, what keeps outcomes, and how to judge."""
+        self._decider = decider
+        self._outcomes = outcomes
+        self._rules = rules
+
+    async def judge(self, message: Message, caller: Caller, call: Call) -> Passage | bytes:
+        """Decides on a message: what passes, or the answer that refuses it."""
+        is_free = message.method in PASSED or message.method in self._rules.passed
+        if message.kind != "request" or is_free:
+            data = (
+                message.data if message.kind == "response" else with_meta(message, META_KEY, None)
+            )
+            return Passage(message, data, caller)
+        try:
+            asked = requests_of(
+                message, caller, self._rules.declared, ask_unknown=self._rules.ask_unknown
+            )
+        except MappingError as error:
+            return await self._unmapped(message, caller, call, str(error))
+        try:
+            stated = self._context(message, caller)
+        except FormatError as error:
+            decided = await self._decider.refuse(_bare(asked[0]), call, str(error))
+            return refusal(message, decided.own)
+        return await self._decide(message, caller, call, asked, stated)
+
+    async def _decide(
+        self,
+        message: Message,
+        caller: Caller,
+        call: Call,
+        asked: list[dict[str, Any]],
+        stated: dict[str, Any],
+    ) -> Passage | bytes:
+        passage = Passage(message, message.data, caller)
+        permits: list[tuple[str, str]] = []
+        is_done = False
+        try:
+            for one in asked:
+                execution = f"run-{token_hex(12)}"
+                context = {**one.get("context", {}), **stated, OWN: {"execution": execution}}
+                try:
+                    outcome = await self._outcomes.begin_outcome(execution)
+                except MunimentError as error:
+                    decided = await self._decider.refuse(_bare(one), call, str(error))
+                    return refusal(message, decided.own)
+                decided = await self._decided({**one, "context": context}, call, outcome)
+                if not decided.decision:
+                    return refusal(message, decided.own)
+                if outcome is not None:
+                    passage.outcomes.append(outcome)
+                if "permit" in decided.own:
+                    permits.append((decided.own["execution"], decided.own["permit"]))
+            meta = meta_of(permits) if permits else None
+            passage.data = with_meta(message, META_KEY, meta)
+            is_done = True
+        finally:
+            if not is_done:  # what was allowed by then does not run
+                await passage.end("aborted")
+        return passage
+
+    async def _decided(
+        self, request: dict[str, Any], call: Call, outcome: PendingOutcome | None
+    ) -> Decided:
+        allowed = False
+        try:
+            decided = await self._decider.decide(request, call)
+            allowed = decided.decision
+            return decided
+        finally:
+            if not allowed and outcome is not None:
+                outcome.drop()
+
+    async def _unmapped(
+        self, message: Message, caller: Caller, call: Call, reason: str
+    ) -> Passage | bytes:
+        """Refuses what nothing can be asked about, and records that it was asked for."""
+        shown = {
+            "subject": {"type": "identity", "id": str(caller.claims.get("sub", ""))},
+            "action": {"name": message.method[:256]},
+            "resource": {"type": "mcp_server", "id": str(caller.claims.get("aud", ""))},
+        }
+        decided = await self._decider.refuse(shown, call, reason)
+        code = DENIED if "there is no mapping" in reason else INVALID_PARAMS
+        codes = {META_KEY: {"codes": decided.own.get("codes", [])}}
+        return error_answer(message.id, code, f"COAZ mapping error: {reason}", codes)
+
+    def _context(self, message: Message, caller: Caller) -> dict[str, Any]:
+        """What every request about a message has in its context; FormatError if it has no form."""
+        ids = {"call": str(message.id)}
+        if caller.session is not None:
+            ids["session"] = caller.session
+        stated: dict[str, Any] = {"ids": ids}
+        if message.method == "tools/call":
+            given = message.params.get("arguments")
+            if not isinstance(given, dict | None):
+                raise FormatError("params.arguments: expected an object")
+            stated["arguments"] = value_form(given or {}, "arguments").value
+        return stated
+
+    async def answered(self, passage: Passage, response: Message) -> bytes:
+        """What the client is told: a response as it came, but for a listing that is filtered."""
+        result = response.value.get("result")
+        failed = not isinstance(result, dict) or result.get("isError") is True
+        if self._rules.declared is not None and passage.message.method == "tools/list":
+            self._rules.declared.learn(result)
+        data = response.data
+        listing = LISTED.get(passage.message.method)
+        if self._rules.filters and listing is not None and isinstance(result, dict):
+            data = encode({**response.value, "result": await self._filtered(passage, result)})
+        await passage.end("failed" if failed else "completed")
+        return data
+
+    async def _filtered(self, passage: Passage, result: dict[str, Any]) -> dict[str, Any]:
+        member, method, by = LISTED[passage.message.method]
+        listed = result.get(member)
+        if not isinstance(listed, list):
+            return result
+        shown: list[Any] = []
+        for start in range(0, min(len(listed), MOST_LISTED), _AT_ONCE):
+            some = listed[start : start + _AT_ONCE]
+            allowed = await asyncio.gather(
+                *(self._is_allowed(passage.caller, method, by, one) for one in some)
+            )
+            shown += [one for one, is_allowed in zip(some, allowed, strict=True) if is_allowed]
+        return {**result, member: shown}
+
+    async def _is_allowed(self, caller: Caller, method: str, by: str, entry: Any) -> bool:
+        name = entry.get(by) if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            return False
+        value = {"jsonrpc": "2.0", "id": 0, "method": method, "params": {by: name, "arguments": {}}}
+        try:
+            asked = requests_of(read_message(encode(value)), caller, self._rules.declared)
+        except MappingError:
+            return True  # it cannot be told without arguments: the call itself is decided
+        except MessageError:
+            return False
+        call = Call(caller.claims.get("sub", ""), "mcp")
+        for one in asked:
+            if not await self._decider.would_allow(one, call):
+                return False
+        return True
+
+
+def _bare(request: dict[str, Any]) -> dict[str, Any]:
+    """A request without what may be too much for a record."""
+    return {name: one for name, one in request.items() if name != "context"}

@@ -1,0 +1,114 @@
+"""The MCP gate between the SDK's own clients and servers, with a real log and its witnesses."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import mcp_tools
+from log_deployment import Deployment, ask, deployed
+from mcp_tools import Side
+from muniment.permit.meta import META_KEY
+from muniment.records.codec import parse_record
+from muniment.records.kinds import Decision, Outcome, Record
+from muniment.tlog.encoding import FormatError
+from waiting import eventually
+
+pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
+
+ADD = ["call", "add", {"a": 2, "b": 3}]
+DENIED = ["call", "send", {"to": "eve"}]
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    mcp_tools.python()
+    with deployed(tmp_path_factory.mktemp("log")) as made:
+        yield made
+
+
+@pytest.fixture
+def side(deployment: Deployment, tmp_path: Path) -> Side:
+    return Side(mcp_tools.made(deployment, tmp_path / "gateway"), tmp_path)
+
+
+def records(deployment: Deployment) -> list[Record]:
+    found: list[Record] = []
+    index = 0
+    while (answer := ask(f"{deployment.url}/v1/entries/{index}")).status == 200:
+        index += 1
+        with suppress(FormatError):  # a manifest
+            found.append(parse_record(answer.body))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["mcp", "fastmcp"])
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_call_runs_with_a_permit_and_a_denied_one_never(side: Side, kind: str, mode: str) -> None:
+    side.kind = kind
+    allowed, denied, read = side.ask(ADD, DENIED, ["read", "note://one"], mode=mode)
+    assert (allowed["text"], allowed["isError"]) == ("5", False), allowed
+    assert denied["isError"] is True
+    assert denied["text"].startswith("Denied (denied_by_policy)")
+    assert denied["meta"][META_KEY]["codes"] == ["denied_by_policy"]
+    assert read == {"text": "a note"}
+    assert side.ran == ["add 2 3", "note"]
+
+
+@pytest.mark.parametrize("kind", ["mcp", "fastmcp"])
+def test_going_round_the_gate_gets_nothing(side: Side, kind: str) -> None:
+    side.kind = kind
+    forged = {META_KEY: {"permits": [{"execution": "run-1", "permit": "none"}]}}
+    plain, lying, read = side.ask(
+        ADD, [*ADD, forged], ["read", "note://one"], command=side.server(), env=side.env()
+    )
+    assert plain["isError"] is True
+    assert "no permit" in plain["text"]
+    assert lying["isError"] is True
+    assert "error" in read
+    assert side.ran == []
+
+
+def test_what_ran_is_on_record_without_its_arguments(deployment: Deployment, side: Side) -> None:
+    [sent] = side.ask(["call", "send", {"to": "ada", "secret": 2**70}])
+    assert sent["text"] == "sent to ada"
+
+    def found() -> tuple[Decision, Outcome] | None:
+        known = records(deployment)
+        runs = {one.execution: one for one in known if isinstance(one, Outcome)}
+        for one in known:
+            if isinstance(one, Decision) and one.allowed and one.resource == ("tool", "send"):
+                outcome = runs.get(one.execution or "")
+                return None if outcome is None else (one, outcome)
+        return None
+
+    eventually(lambda: found() is not None)
+    decision, outcome = found() or pytest.fail("nothing")
+    assert outcome.status == "completed"
+    assert decision.subject.id == "alice"
+    assert [*(decision.addenda or {})] == ["/request/context/arguments"]
+    assert "arguments" not in decision.request["context"]
+    assert decision.request["context"]["ids"] == {"call": "2"}
+    assert (decision.artifact is not None, decision.kept) == (True, "log")
+
+
+def test_without_the_log_everything_is_denied_and_nothing_runs(side: Side) -> None:
+    text = side.service.config.read_text()
+    side.service.config.write_text(text.replace(side.service.deployment.url, "http://127.0.0.1:9"))
+    side.options = (*side.options, "--pass", "server/discover", "--pass", "tools/list")
+    denied, listed = side.ask(ADD, ["list"])
+    assert denied["isError"] is True
+    assert "governance_mesh_discontinuity" in denied["text"]
+    assert "add" in listed
+    assert side.ran == []
+
+
+def test_unknown_methods_and_listings_follow_the_policy(side: Side) -> None:
+    side.options = (*side.options, "--filter")
+    side.service.folder.joinpath("authz.cedar").write_text(
+        'permit(principal, action, resource == mcp_server::"tests");\n'
+        'permit(principal, action, resource == tool::"add");\n'
+    )
+    [listed] = side.ask(["list"])
+    assert listed == ["add"]
