@@ -269,7 +269,8 @@ class Governing:
         is known to be away.
         """
         rules = self._rules
-        request = asked["request"] = {"action": {"name": rules.action}}
+        request: dict[str, Any] = {"action": {"name": rules.action}}
+        asked["request"] = request
         try:
             request["subject"] = deepcopy(dict(rules.subject))
             request["resource"] = about.resource()
