@@ -77,9 +77,9 @@ LEAST_PAGES: Final = 256
 """Pages of the write-ahead log where there is little room: 1 MiB."""
 
 _SHARE: Final = 4
+"""The log may take so large a part of the room that there is: a checkpoint needs as much again."""
 
 _TRUNCATE_MILLISECONDS: Final = 200  # for readers to end before the write-ahead log is cut off
-"""The log may take so large a part of the room that there is: a checkpoint needs as much again."""
 
 _T = TypeVar("_T")
 
