@@ -292,7 +292,7 @@ def test_a_schedule_erases_what_it_covers(deployment: Deployment) -> None:
 def test_a_kill_at_any_time_leaves_no_addendum_that_outlives_its_erasure(
     deployment: Deployment, removed: int
 ) -> None:
-    """The kills fall at the points E1 to E3 of core/erasing.py: the more is removed, the later."""
+    """The kills fall at E1, E2 and E3, the more is removed the later. Of E0 nothing is seen."""
     pairs = [withheld(number) for number in range(1_200)]
     send(deployment, pairs)
     everything = muniment_log(

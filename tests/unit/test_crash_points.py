@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-POINT = re.compile(r"# ([AC][0-9]+): a crash")
-NAMED = re.compile(r"\b[AC][0-9]\b")
+POINT = re.compile(r"# ([ACE][0-9]+): a crash")
+NAMED = re.compile(r"\b[ACE][0-9]\b")
 KILLS = (
     "tests/integration/test_log_crash.py",
+    "tests/integration/test_log_erasure.py",
     "tests/faults/test_kill.py",
     "tests/cluster/test_chaos.py",
 )
@@ -16,6 +17,10 @@ KILLS = (
 def test_each_crash_point_is_named_by_a_test_that_kills() -> None:
     source = [path.read_text() for path in (ROOT / "log" / "muniment_log").rglob("*.py")]
     points = sorted(point for text in source for point in POINT.findall(text))
-    assert points == ["A1", "A2", "A3", *(f"C{number}" for number in range(1, 9))]
+    assert points == [
+        *("A1", "A2", "A3"),
+        *(f"C{number}" for number in range(1, 9)),
+        *("E0", "E1", "E2", "E3"),
+    ]
     named = {name for path in KILLS for name in NAMED.findall((ROOT / path).read_text())}
     assert named == set(points)
