@@ -119,8 +119,7 @@ class Process:
     def wait_ready(self, seconds: float = READY_SECONDS) -> "Process":
         """Waits for the ready line.
 
-        Raises:
-            ProcessFailedError: If the process ends or the time passes before it.
+        Raises ProcessFailedError if the process ends or the time passes before it.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -167,8 +166,7 @@ class Process:
     def wait(self, seconds: float = STOP_SECONDS) -> int:
         """Waits for the end; the exit code.
 
-        Raises:
-            ProcessFailedError: If it did not end in time (it has been killed then).
+        Raises ProcessFailedError if it did not end in time (it has been killed then).
         """
         try:
             code = self._popen.wait(seconds)
@@ -228,8 +226,7 @@ def start(
 ) -> Process:
     """Starts a service and waits for its ready line; use the result as a context manager.
 
-    Raises:
-        ProcessFailedError: If it is not ready in time; nothing is left running.
+    Raises ProcessFailedError if it is not ready in time; nothing is left running.
     """
     process = Process(argv, cwd, environment)
     try:

@@ -86,8 +86,7 @@ class LogConfig:
     def addenda(self) -> Path:
         """The SQLite file of the addenda, beside the log's: `addenda.db` where that is `log.db`.
 
-        Raises:
-            ConfigError: The log is a cluster.
+        Raises ConfigError if the log is a cluster.
         """
         return addenda_beside(self.database)
 
@@ -223,8 +222,7 @@ def _tokens(path: Path, key: str, entries: list[tuple[str, str, datetime | None]
 def retention_of(path: Path, file: LogFile) -> Retention:
     """How long addenda are kept, by a file.
 
-    Raises:
-        ConfigError: If what it says contradicts itself; names file and key.
+    Raises ConfigError if what it says contradicts itself; names file and key.
     """
     rules: list[Rule] = []
     if file.retention and file.cluster is not None:

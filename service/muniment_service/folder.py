@@ -31,6 +31,9 @@ def make_folder(
 ) -> tuple[VKey, ...]:
     """Writes a service's keys, database and configuration into a folder, made when absent.
 
+    Raises MunimentError if a file exists already or cannot be written, or `listen` is malformed; or
+    what `prepare` raises.
+
     Args:
         config: Where the configuration shall be; its folder is the service's.
         template: Its text, with `$name`, `$listen`, `$database`, `$vkeys`, `$keys`,
@@ -45,10 +48,6 @@ def make_folder(
         more: Other texts for the template.
         prepare: Makes what belongs to the keys from their beginning: the database. Called with
             their vkeys before the configuration is written.
-
-    Raises:
-        MunimentError: If a file exists already or cannot be written, or `listen` is malformed; or
-            what `prepare` raises.
     """
     try:
         Address(listen)

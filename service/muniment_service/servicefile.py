@@ -42,15 +42,14 @@ def reread_file(
 ) -> _T:
     """Reads the configuration file of a running service again, with its keys and TLS files.
 
+    Raises ConfigError if it cannot be used, or something else in it has changed; names it.
+
     Args:
         path: The file.
         now: What is in force.
         signers: The keys in force, which only a restart changes.
         use: What signs.
         taken: The members that a reload takes up; all else takes a restart.
-
-    Raises:
-        ConfigError: If it cannot be used, or something else in it has changed; names it.
     """
     file = load_config(path, type(now))
     for name in now.__struct_fields__:

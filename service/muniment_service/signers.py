@@ -20,6 +20,9 @@ def read_signers(
 ) -> tuple[Signer, ...]:
     """Reads the key files of the members `keys` and `key_passphrase_file`, in their order.
 
+    Raises ConfigError if a file cannot be used, its vkey line is another key's, or it holds a key
+    that another one holds.
+
     Args:
         config: The configuration file, for messages.
         name: The key name that each must sign with.
@@ -27,10 +30,6 @@ def read_signers(
         passphrase_file: Holds the passphrase of those that are encrypted; without it the
             terminal is asked, if there is one.
         use: What signs.
-
-    Raises:
-        ConfigError: A file cannot be used, its vkey line is another key's, or it holds a key that
-            another one holds.
     """
     passphrase, ask = None, asking()
     if passphrase_file is not None:

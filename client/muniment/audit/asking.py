@@ -37,8 +37,7 @@ _NOT_THERE: Final = {404: Answer.ABSENT, 410: Answer.ERASED}
 async def ask(client: LogClient, digests: Iterable[str]) -> dict[str, Said]:
     """Asks for addenda by their digests; when one may not be read, the others are taken alike.
 
-    Raises:
-        Unreachable, Refused: If the log cannot answer now, or in another way.
+    Raises Unreachable or Refused if the log cannot answer now, or in another way.
     """
     said: dict[str, Said] = {}
     waiting = iter(dict.fromkeys(digests))

@@ -46,8 +46,7 @@ def read_addenda(
 ) -> list[bytes]:
     """Reads the addenda of the files, and those of the folder that have one of these digests.
 
-    Raises:
-        InputError: If a file or the folder cannot be read.
+    Raises InputError if a file or the folder cannot be read.
     """
     given = [read_bounded(path, "addendum", most=MAX_ADDENDUM) for path in paths]
     if folder is not None:

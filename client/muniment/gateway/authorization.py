@@ -101,8 +101,7 @@ async def authorize_call(
 ) -> Permit:
     """Authorises a governed call, whose outcome has its place already; it is over without a permit.
 
-    Raises:
-        Denied: In every case but one.
+    Raises Denied in every case but one.
     """
     outcome.is_being_authorized = True
     try:
@@ -193,10 +192,8 @@ def denial_of_verdict(verdict: Verdict) -> Denied:
 def permit_of(receipt: Receipt, decision: Decision, addenda: Iterable[bytes] = ()) -> Permit:
     """The permit of a decision whose inclusion was verified against a quorum's checkpoint.
 
-    It can disclose the ``addenda``, and discloses none.
-
-    Raises:
-        VerificationError: If it was not: nobody may act on such a receipt.
+    It can disclose the ``addenda``, and discloses none. Raises VerificationError if it was not:
+    nobody may act on such a receipt.
     """
     published = receipt.batch.published
     if published is None or published.cosigned is None:

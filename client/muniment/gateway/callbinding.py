@@ -85,8 +85,7 @@ def bind_arguments(
 ) -> Bound:
     """Takes arguments, or what stands for them, as they are now.
 
-    Raises:
-        FormatError: Naming the part that has no canonical form.
+    Raises FormatError, naming the part that has no canonical form.
     """
     form = value_form(arguments, what)
     data = addendum(nonce, form.value)
@@ -97,10 +96,8 @@ class CallBinding:
     """Tells what calls of one function are about.
 
     ``resource`` is the resource, or makes it of a call's arguments; ``bind``, if there is one,
-    makes of them what stands for them. The arguments in ``unbound`` are left out.
-
-    Raises:
-        TypeError: If one of these is no parameter of the function.
+    makes of them what stands for them. The arguments in ``unbound`` are left out. Raises TypeError
+    if one of these is no parameter of the function.
     """
 
     def __init__(
@@ -137,9 +134,7 @@ class CallBinding:
         """The arguments by name, whether they were given by place or by name.
 
         What ``*rest`` takes is a list of that name; what ``**others`` takes is among the arguments.
-
-        Raises:
-            FormatError: If two have one name.
+        Raises FormatError if two have one name.
         """
         signature = self._inner
         args, kwargs = (*self._first, *args), {**self._named, **kwargs}

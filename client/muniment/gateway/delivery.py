@@ -259,8 +259,7 @@ class Delivery:
     async def _was_early(self, flight: Flight, problem: Problem) -> bool:
         """Waits for the batch before; True when it landed, so that this one may go again.
 
-        Raises:
-            StreamGap: If none is before it: the log has lost what it acknowledged.
+        Raises StreamGap if none is before it: the log has lost what it acknowledged.
         """
         before = self._before(flight)
         if before is not None:

@@ -89,6 +89,8 @@ class Gateway:
 
     Concurrent callers share batches: a batch leaves at once when none is in flight, and what
     arrives meanwhile is gathered into the next; full batches leave up to ``window`` at a time.
+    Raises ValueError if an argument is out of range, the URL is not one, or a pattern of
+    ``withhold`` is not valid.
 
     Args:
         log_url: The log's base URL.
@@ -125,10 +127,6 @@ class Gateway:
         once: The permits of calls that have a key; None without a spool.
         waiting: The outcomes that are still to come, of calls that will go on, by their keys.
         withholding: What it withholds; None for nothing.
-
-    Raises:
-        ValueError: If an argument is out of range, the URL is not one, or a pattern of ``withhold``
-            is not valid.
     """
 
     def __init__(
@@ -281,8 +279,7 @@ class Gateway:
     def spool(self) -> Spool:
         """The durable spool; its ``put`` never waits for the log.
 
-        Raises:
-            RuntimeError: If the gateway has none, or is not open.
+        Raises RuntimeError if the gateway has none, or is not open.
         """
         if self._spool is None:
             raise RuntimeError("the gateway has no open spool: Gateway(..., spool=PATH)")
@@ -292,10 +289,7 @@ class Gateway:
         """Delivers what was accepted from callers, then closes; safe to call twice.
 
         What is undelivered after ``timeout`` seconds, or the gateway's deadline, fails with
-        ``GatewayClosed``; the spool keeps its own.
-
-        Raises:
-            WrongLoop: If another event loop has it.
+        ``GatewayClosed``; the spool keeps its own. Raises WrongLoop if another event loop has it.
         """
         if self._home.is_forked:
             return  # all there is to close is its parent's
@@ -329,10 +323,8 @@ class Gateway:
     def prepare(self, records: Iterable[RecordInput]) -> list[bytes]:
         """Completes and checks records, as ``submit`` does before it sends them.
 
-        What the gateway withholds is not in them, see ``prepare_withheld``.
-
-        Raises:
-            RecordError: For the first one that is no record, with its number from 0.
+        What the gateway withholds is not in them, see ``prepare_withheld``. Raises RecordError for
+        the first one that is no record, with its number from 0.
         """
         return self.prepare_withheld(records).entries
 
@@ -419,16 +411,14 @@ class Gateway:
         """Governs a call that somebody else makes; see ``calls`` for what that gives.
 
         Any event loop may use it with ``async with``, and any thread with ``with``. See
-        ``CallOptions`` for the options.
+        ``CallOptions`` for the options. Raises TypeError if an option or an id is none, or nobody
+        is there to decide.
 
         Args:
             tool: The tool's name.
             arguments: What it is called with; a mapping by names, as a rule.
             agent: Who calls it: the id of an agent, or an AuthZEN subject.
             ids: Ids of the call by the names in ``IDS``, for the decision's ``context.ids``.
-
-        Raises:
-            TypeError: If an option or an id is none, or nobody is there to decide.
         """
         about = ToolCall(tool, arguments, options)
         rules = rules_of_call(agent, ids or {}, options, self.decide)
@@ -441,8 +431,7 @@ class Gateway:
     def reach(self, *, is_async: bool) -> Reach:
         """The way to the gateway's loop, for a caller who awaits or one who blocks.
 
-        Raises:
-            GatewayClosed: If the gateway is not open in this process.
+        Raises GatewayClosed if the gateway is not open in this process.
         """
         return reach_of(self._home.loop, is_async=is_async)
 

@@ -73,8 +73,7 @@ def wipe(db: sqlite3.Connection) -> None:
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Opens a spool's file to read what it keeps, also while a gateway has it.
 
-    Raises:
-        DatabaseError: If it is none, or of a version that kept no addenda.
+    Raises DatabaseError if it is none, or of a version that kept no addenda.
     """
     db = open_reader(path)
     try:

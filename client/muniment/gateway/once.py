@@ -64,8 +64,7 @@ class Claim:
     def keep(self, stored: Stored) -> None:
         """Keeps the permit; returns once it is on disk.
 
-        Raises:
-            InputError: If it cannot be written.
+        Raises InputError if it cannot be written.
         """
         data = encode_canonical(
             {

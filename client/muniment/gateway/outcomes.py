@@ -32,8 +32,7 @@ class Unfinished:
     async def finish(self, work: Callable[[], Coroutine[Any, Any, None]], what: str) -> None:
         """Waits for the work, for KEEPING seconds; raises what it raises.
 
-        Raises:
-            Undelivered: If it takes longer; it goes on.
+        Raises Undelivered if it takes longer; it goes on.
         """
         task = asyncio.create_task(work())
         self._tasks.add(task)

@@ -150,8 +150,7 @@ class ProcessGateway:
     def find(self) -> "Gateway | Future[Gateway]":
         """The gateway of this process; if it is not open, or its streams are not well, opens one.
 
-        Raises:
-            Unreachable: If that has just failed.
+        Raises Unreachable if that has just failed.
         """
         gateway = self._gateway
         if gateway is not None and gateway.asynchronous.failure is None:

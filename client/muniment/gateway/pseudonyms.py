@@ -47,8 +47,7 @@ class Pseudonyms:
     def subject(self, id_: str) -> str:
         """The pseudonym of a subject or agent; its name in edges, if those have none.
 
-        Raises:
-            FormatError: If the id holds a lone surrogate.
+        Raises FormatError if the id holds a lone surrogate.
         """
         return _pseudonym(self._subject, thing_name(id_))
 

@@ -25,8 +25,7 @@ class Reach(Protocol):
     async def on_gateway(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """Has the gateway's loop do some work that takes so many seconds at the most.
 
-        Raises:
-            MunimentError: If the loop cannot do it, or gives no answer.
+        Raises MunimentError if the loop cannot do it, or gives no answer.
         """
         ...
 

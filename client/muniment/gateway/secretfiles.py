@@ -19,8 +19,7 @@ _LOGGER: Final = logging.getLogger(__name__)
 def make_secret(path: Path, what: str) -> bytes:
     """Reads a secret, or makes it when there is none yet; ``what`` names it.
 
-    Raises:
-        MunimentError: If it cannot be read or made, or is damaged.
+    Raises MunimentError if it cannot be read or made, or is damaged.
     """
     if read_state(path, what, most=4096) is None:
         write_atomic(path, secrets.token_hex(SECRET_SIZE).encode() + b"\n", what)

@@ -34,11 +34,7 @@ class SpoolFolder:
     """The spools in one folder, which is made when it is needed."""
 
     def __init__(self, path: Path, stream: str) -> None:
-        """Names the streams after ``stream``.
-
-        Raises:
-            FormatError: If streams cannot be named so.
-        """
+        """Names the streams after ``stream``; FormatError if streams cannot be named so."""
         check_stream_label(f"{stream}-{8 * '0'}-{MAX_SPOOLS}{SPOOL_SUFFIX}")
         self.path = path
         self._stream = stream
@@ -46,10 +42,8 @@ class SpoolFolder:
     def free(self) -> Iterator[tuple[str, Path]]:
         """The labels and files of spools that nobody has open, those that are there first.
 
-        Between this look and the opening somebody may take one: then the next one is tried.
-
-        Raises:
-            InputError: If the folder cannot be used.
+        Between this look and the opening somebody may take one: then the next one is tried. Raises
+        InputError if the folder cannot be used.
         """
         prefix = f"{self._stream}-{self._mark()}"
         for number in range(1, MAX_SPOOLS + 1):
@@ -126,8 +120,7 @@ class SpoolState:
 def find_spools(paths: Sequence[Path]) -> list[Path]:
     """The files of spools: those given, and those in the folders that are.
 
-    Raises:
-        InputError: If something is not there.
+    Raises InputError if something is not there.
     """
     found: list[Path] = []
     for path in paths:

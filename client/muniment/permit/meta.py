@@ -31,11 +31,7 @@ def meta_of(permits: Iterable[tuple[str, str]]) -> dict[str, Any]:
 
 
 def read_meta(meta: object) -> Travelling:
-    """Reads the permits in a request's `_meta`.
-
-    Raises:
-        FormatError: If there is none, or something else.
-    """
+    """Reads the permits in a request's `_meta`; FormatError if there is none, or something else."""
     own = meta.get(META_KEY) if isinstance(meta, dict) else None
     if own is None:
         raise FormatError(f"no permit: _meta has no {META_KEY}")

@@ -82,6 +82,10 @@ class Disclosure(NamedTuple):
 def take_out(decision: Decision, patterns: Iterable[str], nonce: Callable[[str], str]) -> Withheld:
     """Takes members out of a decision.
 
+    Raises FormatError if a pattern is no pointer, names what may not be withheld or an element of a
+    list; if the decision is signed, or a value has no canonical JSON or is longer than MAX_ADDENDUM
+    bytes. Names the pattern or pointer.
+
     Args:
         decision: The decision; it may withhold members already.
         patterns: JSON pointers into the record, in which a token ``*`` is any member (or element)
@@ -89,11 +93,6 @@ def take_out(decision: Decision, patterns: Iterable[str], nonce: Callable[[str],
             pattern without a match takes nothing.
         nonce: Makes the nonce for a pointer, 32 lower-case hexadecimal digits, never twice the
             same.
-
-    Raises:
-        FormatError: If a pattern is no pointer, names what may not be withheld or an element of a
-            list; if the decision is signed, or a value has no canonical JSON or is longer than
-            MAX_ADDENDUM bytes. Names the pattern or pointer.
     """
     members: dict[str, Any] = {
         "request": copied_json(decision.request),
@@ -148,8 +147,7 @@ class Patterns:
     def take_out(self, members: dict[str, Any], nonce: Callable[[str], str]) -> dict[str, bytes]:
         """As `pop`, for a decision: puts the digests into its `addenda`, and returns the addenda.
 
-        Raises:
-            FormatError: As the function `take_out`.
+        Raises FormatError as the function `take_out`.
         """
         digests, addenda = dict(members.get("addenda") or {}), dict[str, bytes]()
         for at, value in self.pop(members, digests):
@@ -240,9 +238,8 @@ def named_digests(record: Record) -> dict[str, str]:
 def read_addendum(data: bytes, what: str) -> Any:
     """The value in an addendum.
 
-    Raises:
-        FormatError: If it is too long or not the canonical JSON of a nonce and a value; begins with
-            `what`.
+    Raises FormatError if it is too long or not the canonical JSON of a nonce and a value; begins
+    with `what`.
     """
     if len(data) > MAX_ADDENDUM:
         raise FormatError(f"{what}: an addendum of {len(data)} bytes; at most {MAX_ADDENDUM}")
@@ -255,9 +252,8 @@ def read_addendum(data: bytes, what: str) -> Any:
 def complete_addendum(text: bytes, what: str) -> bytes:
     """Brings the JSON of an addendum into canonical form.
 
-    Raises:
-        FormatError: If it is not the JSON of a nonce and a value, or longer than MAX_ADDENDUM bytes
-            in either form; begins with `what`.
+    Raises FormatError if it is not the JSON of a nonce and a value, or longer than MAX_ADDENDUM
+    bytes in either form; begins with `what`.
     """
     data = encode_canonical(_parse_addendum(text, what))
     if len(data) > MAX_ADDENDUM:
@@ -278,8 +274,7 @@ def _parse_addendum(text: bytes, what: str) -> dict[str, Any]:
 def addendum_path(digest: str) -> str:
     """Where a log serves the addendum of a digest, without a slash before it (C2SP tlog-addenda).
 
-    Raises:
-        FormatError: If the digest is not 64 lower-case hexadecimal digits.
+    Raises FormatError if the digest is not 64 lower-case hexadecimal digits.
     """
     if _DIGEST.fullmatch(digest) is None:
         raise FormatError(f"{digest!a}: expected the SHA-256 of an addendum, 64 hexadecimal digits")
@@ -289,9 +284,8 @@ def addendum_path(digest: str) -> str:
 def check_addenda(decision: Decision) -> None:
     """Checks what a decision says that it withholds.
 
-    Raises:
-        FormatError: If a pointer is no JSON pointer, leads to what may not be withheld, to a member
-            that is present, or into something that is no object; or if a digest comes twice.
+    Raises FormatError if a pointer is no JSON pointer, leads to what may not be withheld, to a
+    member that is present, or into something that is no object; or if a digest comes twice.
     """
     if decision.addenda is None:
         return

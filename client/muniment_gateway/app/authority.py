@@ -31,8 +31,7 @@ async def serve_authority(
 ) -> None:
     """Serves until SIGTERM or SIGINT; `ready` is called with the URL.
 
-    Raises:
-        OSError: If the address cannot be bound.
+    Raises OSError if the address cannot be bound.
     """
     file = config.file
     allow_connections(file.limits.connections)

@@ -35,6 +35,8 @@ def init(
 ) -> VKey:
     """Writes a key and gateway.toml into a folder, which is made when absent.
 
+    Raises MunimentError if a file exists already or cannot be written, or something is malformed.
+
     Args:
         folder: The folder.
         name: The gateway's key name.
@@ -44,9 +46,6 @@ def init(
         authorities: Texts of `[[authority]]` tables, see `authority_table`.
         passphrase_file: Holds `passphrase`, to be named in the configuration.
         passphrase: Encrypts the key.
-
-    Raises:
-        MunimentError: If a file exists already or cannot be written, or something is malformed.
     """
     try:
         split_url(log)

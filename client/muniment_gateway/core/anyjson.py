@@ -30,9 +30,8 @@ _FEW_LEVELS: Final = 8
 def parse_any(data: bytes, what: str, *, deep: bool = False) -> Any:
     """Parses JSON text whose objects have each member once; integers of any length are exact.
 
-    Raises:
-        FormatError: If it is not UTF-8, not JSON or more than MAX_DEPTH levels deep; when it may be
-            `deep`, more than this Python can read.
+    Raises FormatError if it is not UTF-8, not JSON or more than MAX_DEPTH levels deep; when it may
+    be `deep`, more than this Python can read.
     """
     if not deep:
         check_depth(data, what)

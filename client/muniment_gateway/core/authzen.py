@@ -46,8 +46,7 @@ class Batch(NamedTuple):
 def check_request(request: object) -> dict[str, Any]:
     """Checks an Access Evaluation request, section "Access Evaluation API".
 
-    Raises:
-        FormatError: If a required member is missing, or one has the wrong type; names it.
+    Raises FormatError if a required member is missing, or one has the wrong type; names it.
     """
     if not isinstance(request, dict):
         raise FormatError("expected a JSON object")
@@ -69,10 +68,8 @@ def parse_batch(request: object) -> Batch | None:
     """The evaluations of an Access Evaluations request; None when it is a single evaluation.
 
     An entity of an evaluation replaces the default of its name as a whole. What is wrong with one
-    evaluation is not looked at here: it is the answer to that one.
-
-    Raises:
-        FormatError: If the request itself is malformed; names the member.
+    evaluation is not looked at here: it is the answer to that one. Raises FormatError if the
+    request itself is malformed; names the member.
     """
     if not isinstance(request, dict):
         raise FormatError("expected a JSON object")

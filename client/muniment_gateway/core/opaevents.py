@@ -62,8 +62,7 @@ class Event:
 def inflate(body: bytes, coding: str) -> bytes:
     """The upload without its content coding.
 
-    Raises:
-        FormatError: If the coding is unknown, the data are damaged, or more than MAX_INFLATED.
+    Raises FormatError if the coding is unknown, the data are damaged, or more than MAX_INFLATED.
     """
     if coding in {"", "identity"}:
         return body
@@ -84,8 +83,7 @@ def inflate(body: bytes, coding: str) -> bytes:
 def split_events(data: bytes) -> list[bytes]:
     """The bytes of each event of an upload, which is a JSON array.
 
-    Raises:
-        FormatError: If it is none, so that nobody can tell where one ends.
+    Raises FormatError if it is none, so that nobody can tell where one ends.
     """
     try:
         return [bytes(one) for one in msgspec.json.decode(data, type=list[msgspec.Raw])]

@@ -46,8 +46,7 @@ class Changes:
     async def tell_mode(self, mode: str) -> None:
         """Logs the mode, unless it was the last one that was logged.
 
-        Raises:
-            MunimentError: If it is not in the log for certain: it must not take effect.
+        Raises MunimentError if it is not in the log for certain: it must not take effect.
         """
         await self._tell("mode", mode, "muniment.mode", mode, [])
 

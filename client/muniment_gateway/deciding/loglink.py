@@ -73,8 +73,7 @@ class LogLink:
     async def start(self) -> None:
         """Opens the gateway if the log answers now, and else its spool.
 
-        Raises:
-            DatabaseError: If the spool cannot be used.
+        Raises DatabaseError if the spool cannot be used.
         """
         if not await self._try_to_open():
             await self._open_early()
@@ -207,8 +206,7 @@ class LogLink:
     async def submit(self, records: Sequence[RecordInput], seconds: float) -> int:
         """Logs records; the index of the first one.
 
-        Raises:
-            MunimentError: If they are not in the log for certain.
+        Raises MunimentError if they are not in the log for certain.
         """
         if self._gateway is None or self.away:
             raise Unreachable(self.away)
@@ -254,8 +252,7 @@ class LogLink:
     ) -> Permit:
         """Logs a decision and has it cosigned; see ``Gateway.authorize``.
 
-        Raises:
-            Denied: In every case but one; at once while the log is away.
+        Raises Denied in every case but one; at once while the log is away.
         """
         if self._gateway is None or self.away:
             raise await self._deny_at_once(decision, addenda)
@@ -293,8 +290,7 @@ class LogLink:
     async def take(self, entries: Mapping[bytes, bytes]) -> int:
         """Puts records into the spool that others send, and may send again; how many were new.
 
-        Raises:
-            MunimentError: If the spool is full, broken or closed.
+        Raises MunimentError if the spool is full, broken or closed.
         """
         spool = self._spool()
         if spool is None:
@@ -304,8 +300,7 @@ class LogLink:
     async def keep(self, decision: Mapping[str, Any], addenda: Sequence[bytes] = ()) -> None:
         """Puts a decision into the spool, reduced if it cannot be recorded as it is.
 
-        Raises:
-            MunimentError: If the spool is full, broken or closed.
+        Raises MunimentError if the spool is full, broken or closed.
         """
         spool = self._spool()
         if spool is None:

@@ -44,8 +44,7 @@ class OpaSink:
     async def take(self, body: bytes, coding: str, client: str) -> None:
         """Takes an upload; returns when all of it is on disk.
 
-        Raises:
-            MunimentError: If it cannot be written now.
+        Raises MunimentError if it cannot be written now.
         """
         found = await asyncio.to_thread(self._read, body, coding, client)
         originals = [event.original for event, _ in found if event.original is not None]

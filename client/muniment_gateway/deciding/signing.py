@@ -46,10 +46,7 @@ class Signing:
         """Adds the signatures of those whose answers agree with the decision.
 
         Who has a key and does not sign has not answered. The record and the combination are others
-        then, if that was needed: a denial.
-
-        Raises:
-            MunimentError: If the members are no record.
+        then, if that was needed: a denial. Raises MunimentError if the members are no record.
         """
         wanted = [
             (self._signers[one.authority], one)

@@ -61,11 +61,7 @@ class Tickets:
         return answer
 
     def issue(self, request: dict[str, Any], answer: Answer) -> str:
-        """A ticket for an answer to a request.
-
-        Raises:
-            FormatError: If the request cannot be in a record.
-        """
+        """A ticket for an answer to a request; FormatError if the request cannot be in a record."""
         ticket = token_hex(16)
         if answer.allows:
             digest = sha256(encode_canonical(request)).digest()

@@ -65,8 +65,7 @@ class AuthzenEngine:
     async def sign(self, ticket: str, record: bytes) -> Signature:
         """Has the authority sign the record of a decision; the signature is not verified here.
 
-        Raises:
-            NoAnswerError: If it does not.
+        Raises NoAnswerError if it does not.
         """
         body = msgspec.json.encode({"ticket": ticket, "record": record.decode("utf-8")})
         value = await ask_json(self._http, "POST", self._url + SIGN_PATH, body, self._headers)

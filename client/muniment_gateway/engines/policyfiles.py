@@ -19,8 +19,7 @@ _REVISION: Final = 12  # hexadecimal digits of the digest
 def read_files(paths: Sequence[Path]) -> list[bytes]:
     """Reads the files of a policy.
 
-    Raises:
-        NoAnswerError: If one cannot be read, or they are too long; names it.
+    Raises NoAnswerError if one cannot be read, or they are too long; names it.
     """
     found: list[bytes] = []
     left = MAX_FILES_BYTES
@@ -57,8 +56,7 @@ def policy_of(id_: str, files: Sequence[bytes], revision: str | None = None) -> 
 def configured_policy(entry: PolicyEntry) -> PolicyRef:
     """The reference to a policy that the configuration names, as its files are now.
 
-    Raises:
-        NoAnswerError: If one of them cannot be read.
+    Raises NoAnswerError if one of them cannot be read.
     """
     if entry.digest is not None:
         short = entry.digest.partition(":")[2][:_REVISION]

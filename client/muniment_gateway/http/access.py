@@ -16,8 +16,7 @@ class Clients:
     def name(self, request: Request) -> str:
         """The client that a request's token is of; empty when nobody has to show one.
 
-        Raises:
-            Problem: 401.
+        Raises Problem 401 without a token of the configuration.
         """
         if not self._tokens:
             return ""

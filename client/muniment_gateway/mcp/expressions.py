@@ -49,12 +49,11 @@ class ExpressionError(FormatError):
 def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
     """The value of an expression: JSON, or ABSENT.
 
+    Raises ExpressionError if it has none.
+
     Args:
         expression: The expression, without the ``$`` before it.
         variables: `params` and `token`: objects of JSON.
-
-    Raises:
-        ExpressionError: If it has none.
     """
     if len(expression) > MAX_EXPRESSION:
         raise ExpressionError(f"an expression of more than {MAX_EXPRESSION} characters")

@@ -34,10 +34,8 @@ _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 def check_headers(message: Message, headers: Iterable[tuple[str, str]]) -> None:
     """Checks the headers of a request or notification, as they came, against its body.
 
-    A request of before 2026-07-28 need not have them; those that it has must be right.
-
-    Raises:
-        MessageError: If one is missing, there twice, or says something else.
+    A request of before 2026-07-28 need not have them; those that it has must be right. Raises
+    MessageError if one is missing, there twice, or says something else.
     """
     found: dict[str, str] = {}
     for name, value in headers:

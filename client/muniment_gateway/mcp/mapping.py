@@ -105,15 +105,14 @@ def requests_of(
 ) -> list[dict[str, Any]]:
     """The AuthZEN requests about a request: all must be allowed. At least one.
 
+    Raises MappingError if there is no mapping, or it cannot be resolved.
+
     Args:
         message: A request.
         caller: Who asks.
         declared: The mappings that the server declares, where these count: then a call of a tool
             that was in no listing cannot be mapped.
         ask_unknown: Whether the policy is asked about methods that have no row.
-
-    Raises:
-        MappingError: If there is no mapping, or it cannot be resolved.
     """
     variables = {"params": message.params, "token": caller.claims}
     template = None

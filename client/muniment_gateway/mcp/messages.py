@@ -87,11 +87,7 @@ class Message:
 
 
 def read_message(data: bytes, most: int = MAX_MESSAGE) -> Message:
-    """Reads one message of at most so many bytes.
-
-    Raises:
-        MessageError: If it is none.
-    """
+    """Reads one message of at most so many bytes; MessageError if it is none."""
     if len(data) > most:
         raise MessageError(INVALID_REQUEST, f"a message of more than {most} bytes")
     data = data.strip(b" \t\r\n")

@@ -31,7 +31,6 @@ MIGRATIONS: Final = (
 async def open_database(path: Path) -> Writer:
     """Opens the database of a gateway, or makes it.
 
-    Raises:
-        DatabaseError: If it is in use, damaged, or another program's.
+    Raises DatabaseError if it is in use, damaged, or another program's.
     """
     return await Writer.open(path, MIGRATIONS, application=APPLICATION)

@@ -57,8 +57,7 @@ class Originals:
 def read_original(path: Path, digest: bytes) -> bytes | None:
     """An original by its SHA-256, also while a gateway runs; None when there is none.
 
-    Raises:
-        DatabaseError: If the database cannot be read.
+    Raises DatabaseError if the database cannot be read.
     """
     try:
         with closing(open_reader(path)) as db:

@@ -229,9 +229,8 @@ class Eraser:
     async def select(self, selection: Selection) -> list[Stored]:
         """What a command would erase, oldest first.
 
-        Raises:
-            NotErasableError: a digest is not kept here, there is nothing or too much, or a legal
-                minimum keeps some of it; says which.
+        Raises NotErasableError if a digest is not kept here, there is nothing or too much, or a
+        legal minimum keeps some of it; says which.
         """
         found = await self._addenda.find(selection, MOST + 1)
         if len(found) > MOST:
@@ -347,14 +346,13 @@ class Eraser:
     async def catch_up(self, leaves: Callable[[int], AsyncIterator[bytes]]) -> int:
         """Erases again what an older copy of the addenda has brought back, before they are read.
 
+        Raises StorageError if the storage or the log cannot be read.
+
         Args:
             leaves: gives the leaves of the log from an index on.
 
         Returns:
             How many addenda it has erased.
-
-        Raises:
-            StorageError: the storage or the log cannot be read.
         """
         known, now = await self._addenda.mark(), await self._logged()
         if known is None or known.next == now.next:
@@ -375,8 +373,7 @@ class Eraser:
     async def run(self) -> None:
         """Completes what a crash has left, and erases what is due, until cancelled.
 
-        Raises:
-            StorageError: the storage failed; the process must end.
+        Raises StorageError if the storage failed; the process must end.
         """
         while True:
             self._wake.clear()

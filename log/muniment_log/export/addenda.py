@@ -96,10 +96,8 @@ async def carry_addenda(
     """Writes the addenda of the published leaves [0, size), as far as that was not done before.
 
     None if no addenda are to be taken along, and none ever were. Hand over what it returns to
-    `remove_erased`.
-
-    Raises:
-        StorageError: the log, the target or the way to one of them is damaged.
+    `remove_erased`. Raises StorageError if the log, the target or the way to one of them is
+    damaged.
     """
     known = await _progress(target)
     if known is None and not takes:

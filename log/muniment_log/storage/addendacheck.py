@@ -25,10 +25,8 @@ def check_addenda(path: Path, origin: str, log: Path, *, full: bool) -> Findings
     """Checks the addenda of the log in a database; neither has to stand still.
 
     A full check rereads every addendum, and looks for those of which a record says that the log
-    keeps them. A log that never had any has no file, and that is sound.
-
-    Raises:
-        DatabaseError: a file cannot be opened.
+    keeps them. A log that never had any has no file, and that is sound. Raises DatabaseError if a
+    file cannot be opened.
     """
     findings = Findings()
     # First the log's: what a record of it names was stored before.

@@ -59,8 +59,7 @@ class Readers:
     async def row(self, statement: str, values: Sequence[object] = ()) -> Any | None:
         """Runs one statement for its first row; None when there is none.
 
-        Raises:
-            sqlite3.Error: as `rows`.
+        Raises sqlite3.Error as `rows`.
         """
         rows = await self.rows(statement, values)
         return rows[0] if rows else None
