@@ -18,7 +18,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from muniment.records.addenda import named_digests
-from muniment.records.api import Decision, RecordError, check_records, parse_record
+from muniment.records.api import Decision, Outcome, RecordError, check_records, parse_record
 from muniment.records.batchbody import split_body
 from muniment.records.manifest import (
     NO_PREVIOUS,
@@ -337,8 +337,9 @@ class LogSim:
             if digest not in named:
                 return _problem(422, "bad-addendum", addendum=number)
         for number, record in enumerate(records):
-            if isinstance(record, Decision) and record.kept == "log":
-                lacking = {*(record.addenda or {}).values()} - brought.keys() - self.addenda.keys()
+            if isinstance(record, Decision | Outcome) and record.kept == "log":
+                named = {*named_digests(record).values()}
+                lacking = named - brought.keys() - self.addenda.keys()
                 if lacking:
                     return _problem(422, "bad-record", entry=number, detail=min(lacking))
         return None

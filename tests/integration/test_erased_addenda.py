@@ -14,6 +14,8 @@ import decisions
 import processes
 from log_deployment import GATEWAY, Deployment, deployed
 from log_deployment import run as output
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.governed import governed
 from muniment.records.addenda import addendum_path
 from muniment.records.batchbody import join_body
 from muniment.records.canonical import encode_canonical
@@ -151,3 +153,33 @@ def test_an_export_and_a_replica_obey_an_erasure(log: Deployment, tmp_path: Path
         told = audit(log, url)
     assert told["verdict"] == "clean", told["findings"]
     assert (told["addenda"]["served"], told["addenda"]["erased"]) == (2, 1)
+
+
+async def test_what_a_governed_call_sends_is_held_and_its_loss_is_found(
+    log: Deployment, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"policy": log.policy, "spool": tmp_path / "spool", "keep": "log"}
+
+    def evaluate(_: Any) -> dict[str, Any]:
+        return {"decision": True}
+
+    async with Gateway(log.url, log.signer, **options) as gateway:
+
+        @governed(gateway, subject={"type": "agent", "id": "planner"}, decide=evaluate)
+        async def send(text: str) -> str:
+            return f"{text}: sent"
+
+        assert await send("a secret") == "a secret: sent"
+        await gateway.spool.drained()
+    plain = log.stream().take(decisions.decisions(1, producer=GATEWAY))
+    log.post(plain, "?wait=published&timeout=30")
+    told = audit(log, log.url)
+    assert told["verdict"] == "clean", told["findings"]
+    # The outcome names the arguments of the decision, and the result.
+    assert (told["addenda"]["kept_by_log"], told["addenda"]["served"]) == (2, 2)
+    file = log.folder / "log" / "addenda.db"
+    with contextlib.closing(sqlite3.connect(file)) as db, db:
+        db.execute("DELETE FROM addendum WHERE instr(data, 'a secret: sent')")
+    [finding] = audit(log, log.url, code=4)["findings"]
+    assert finding["kind"] == "missing-addendum"
+    assert "/outputs/result" in finding["sentence"]

@@ -23,6 +23,7 @@ from muniment import (
 )
 from muniment.records.addenda import MAX_ADDENDUM, read_addendum, take_out
 from muniment.records.api import RecordError, check_records, complete_record
+from muniment.records.canonical import encode_canonical
 from muniment.records.forms import Forms
 
 PRODUCER = "gw.example/edge"
@@ -336,3 +337,21 @@ def test_a_decision_says_whether_the_log_keeps_its_addenda() -> None:
             parse_record(data)
         with pytest.raises(RecordError, match=why):
             check_records([data], PRODUCER, forms=Forms())
+
+
+def test_an_outcome_says_whether_the_log_keeps_its_addenda() -> None:
+    outcome: dict[str, Any] = {
+        "v": 1, "kind": "outcome", "id": "o-1", "time": 1_800_000_000_000, "producer": PRODUCER,
+        "execution": "run-1", "status": "completed", "kept": "log",
+        "outputs": {"result": f"sha256:{'0' * 64}"},
+    }  # fmt: skip
+    parse_record(encode_canonical(outcome))
+    check_records([encode_canonical(outcome)], PRODUCER)
+    for outputs, why in (
+        (None, "kept: there are no addenda to keep"),
+        ({"result": f"sha384:{'0' * 96}"}, "kept: an addendum is named by its SHA-256"),
+    ):
+        wrong = outcome | {"outputs": outputs}
+        data = encode_canonical({name: one for name, one in wrong.items() if one is not None})
+        with pytest.raises(FormatError, match=why):
+            parse_record(data)

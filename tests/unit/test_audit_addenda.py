@@ -2,6 +2,7 @@
 
 import json
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from muniment.audit.relations import judge
 from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import AuditState
 from muniment.http.logclient import LogClient
+from muniment.records.canonical import encode_canonical
 from muniment.records.commitments import addendum
 
 pytestmark = pytest.mark.usefixtures("impatient")
@@ -118,6 +120,23 @@ async def test_what_the_log_never_promised_is_not_missing() -> None:
     sim.addenda.popitem()
     report = await check(sim)
     assert (report.verdict, counts(report)) == (Verdict.CLEAN, (3, 0, 0, 2, 1, 0))
+
+
+async def test_what_an_outcome_commits_to_is_looked_at_when_it_says_that_the_log_keeps_it() -> None:
+    digest = sha256(content(1)).hexdigest()
+    outcome: dict[str, Any] = {
+        "v": 1, "kind": "outcome", "id": "o-1", "time": NOW * 1000, "producer": GATEWAY,
+        "execution": "run-1", "status": "completed", "outputs": {"result": f"sha256:{digest}"},
+    }  # fmt: skip
+    sim = LogSim()
+    sim.append([encode_canonical(outcome)])
+    assert counts(await check(sim)) == (0, 0, 0, 0, 0, 0)
+    sim.append([encode_canonical(outcome | {"id": "o-2", "kept": "log"})])
+    report = await check(sim)
+    assert found(report) == [("missing-addendum", 2)]
+    assert "/outputs/result" in report.findings[0].sentence
+    sim.addenda[digest] = content(1)
+    assert counts(await check(sim)) == (1, 1, 0, 1, 0, 0)
 
 
 async def test_without_access_it_is_said_that_nothing_was_looked_at() -> None:

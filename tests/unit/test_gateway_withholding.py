@@ -304,6 +304,7 @@ async def test_a_governed_call_withholds_arguments_and_result(tmp_path: Path) ->
     # One addendum is that of the arguments, for decision and outcome alike.
     assert outcome["inputs"]["arguments"] == f"sha256:{decision['addenda'][ARGUMENTS]}"
     assert lacking_addenda(sim) == set()
+    assert outcome["kept"] == "log"
     result = outcome["outputs"]["result"].removeprefix("sha256:")
     assert read_addendum(sim.addenda[result], "it") == {"sent": "secret"}
     [(permit, call)] = permits
@@ -341,7 +342,7 @@ async def test_complete_gets_what_is_logged_and_may_sign_it(tmp_path: Path) -> N
         return sign_decision(typed, "pdp.example", ed25519("authority"))
 
     def meddle(call: Call, members: dict[str, Any]) -> dict[str, Any]:
-        return {**members, "request": call.request | {"context": {"arguments": "others"}}}
+        return {**members, "request": {**call.request, "context": {"arguments": "others"}}}
 
     async with sim.serve() as url, opened(url, tmp_path, keep="log") as gateway:
         rules: dict[str, Any] = {"decide": secretive, "subject": AGENT}

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
+from muniment.records.addenda import escape_token
 from muniment.records.forms import Usual, usual
 from muniment.records.shape import PlainDecision, Shaped
 
@@ -119,6 +120,8 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     addenda: dict[str, str] | None = None
     kept: str = ""
     digests: list[str] | None = None
+    inputs: dict[str, str] | None = None
+    outputs: dict[str, str] | None = None
 
 
 _decode: Final = Decoder(_Narrow).decode
@@ -223,6 +226,14 @@ def tag_of(producer: str) -> int:
 def _named(found: _Narrow, index: int) -> list[Named]:
     if found.kind == "decision" and found.addenda:
         return _withheld(index, found.producer.encode(), found.addenda, found.kept)
+    if found.kind == "outcome" and found.kept == "log":
+        # Of others it is not said whether their digests are those of addenda.
+        digests = {
+            f"/{member}/{escape_token(name)}": digest.removeprefix("sha256:")
+            for member, named in (("inputs", found.inputs), ("outputs", found.outputs))
+            for name, digest in (named or {}).items()
+        }
+        return _withheld(index, found.producer.encode(), digests, found.kept)
     if found.kind == "erasure" and found.digests:
         tag = _tag(found.producer.encode())
         return [Named(index, digest, tag, erases=True) for digest in found.digests]

@@ -195,7 +195,11 @@ class Governing:
         if data is not None:
             outputs = {"result": commitment_of(data)}
             kept = [data] if is_kept else []
-            await self.keep(permitted, "completed", kept, outputs=outputs)
+            more: dict[str, Any] = {}
+            withholding = self._gateway.withholding
+            if is_kept and self._keeps_arguments and withholding and withholding.keep == "log":
+                more["kept"] = "log"  # the arguments it has with the decision
+            await self.keep(permitted, "completed", kept, outputs=outputs, **more)
             return
         unrun = close_unrun(result)
         if unrun is None and not is_unseen(result):

@@ -247,6 +247,12 @@ def _check_outcome(record: Outcome) -> None:
         _check_distinct(record.denial.codes, "denial.codes")
     if record.unbound is not None:
         _check_distinct(record.unbound, "unbound")
+    if record.kept is not None:
+        digests = [*(record.inputs or {}).values(), *(record.outputs or {}).values()]
+        if not digests:
+            raise FormatError("kept: there are no addenda to keep")
+        if not all(one.startswith("sha256:") for one in digests):
+            raise FormatError("kept: an addendum is named by its SHA-256")
 
 
 def _check_revocation(record: Revocation) -> None:

@@ -284,6 +284,8 @@ class Outcome(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="outco
         unbound: Of which inputs and outputs there is no digest, because they have no canonical
             JSON, e.g. ``outputs.result``; each once.
         traceparent: W3C trace context of the run.
+        kept: ``log`` when the digests are salted commitments whose addenda the log keeps, see
+            `Decision`.
     """
 
     execution: Id
@@ -299,6 +301,7 @@ class Outcome(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="outco
         None
     )
     traceparent: Traceparent | None = None
+    kept: Literal["log"] | None = None
 
 
 class Revocation(
