@@ -1,9 +1,11 @@
 """The MCP SDK's servers and clients behind a real gate, where scripts/mcp has installed them."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import processes
 from gateway_service import Service
 from log_deployment import Deployment
 from muniment_gateway.mcp.mapping import KNOWN
+from waiting import eventually
+from witness_deployment import free_port
 
 ROOT = Path(__file__).parent.parent
 SIDE = Path(__file__).parent / "mcpside"
@@ -45,6 +49,12 @@ def made(deployment: Deployment, folder: Path, top: str = "") -> Service:
     text = service.config.read_text()
     service.config.write_text(f'{text}\n[permit]\nspiffe_id = "{SPIFFE}"\n')
     return service
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 @dataclass
@@ -85,6 +95,28 @@ class Side:
         argv = processes.muniment_gateway("mcp", "--config", self.service.config, *self.options)
         return [*map(str, argv), "--", *self.server()]
 
+    @contextlib.contextmanager
+    def proxied(self) -> Iterator[str]:
+        """The URL of a gate in front of the server, both on HTTP."""
+        port = free_port()
+        upstream = f"http://127.0.0.1:{port}/mcp"
+        with (self.folder / "server.log").open("wb") as log:
+            server = subprocess.Popen(
+                self.server(), env={**self.env(), "PORT": str(port)}, stdout=log, stderr=log
+            )
+        try:
+            eventually(lambda: _listens(port))
+            argv = processes.muniment_gateway(
+                "mcp", "--config", self.service.config, *self.options,
+                "--upstream", upstream, "--listen", "127.0.0.1:0",
+            )  # fmt: skip
+            with processes.start(argv) as gate:
+                yield gate.url
+                assert gate.terminate() == 0, gate.stderr
+        finally:
+            server.kill()
+            server.wait(SECONDS)
+
     def env(self) -> dict[str, str]:
         return {**os.environ, "RAN": str(self.folder / "ran"), **self.environment}
 
@@ -100,6 +132,6 @@ class Side:
             input=json.dumps({"mode": mode, "steps": steps, **target}),
             capture_output=True, text=True, timeout=SECONDS, check=False,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr[:3000]
+        assert done.returncode == 0, done.stderr[-1500:]
         found: list[Any] = json.loads(done.stdout)
         return found

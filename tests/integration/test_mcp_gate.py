@@ -1,5 +1,7 @@
 """The MCP gate between the SDK's own clients and servers, with a real log and its witnesses."""
 
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -70,6 +72,28 @@ def test_going_round_the_gate_gets_nothing(side: Side, kind: str) -> None:
     assert side.ran == []
 
 
+def test_a_permit_is_good_for_one_call_and_for_what_was_decided(side: Side) -> None:
+    """The gate's own words, said to the tool again, and for another call."""
+    words = side.folder / "words"
+    tee = [sys.executable, str(mcp_tools.SIDE / "tee.py"), str(words)]
+    gate = side.gate()
+    behind = gate.index("--") + 1
+    [first] = side.ask(ADD, command=[*gate[:behind], *tee, *gate[behind:]], env=side.env())
+    assert first["text"] == "5"
+    [call] = [one for one in map(json.loads, words.read_text().splitlines())
+              if one["method"] == "tools/call"]  # fmt: skip
+    meta = {META_KEY: call["params"]["_meta"][META_KEY]}
+    other, mine, again, send = side.ask(
+        ["call", "add", {"a": 2, "b": 4}, meta], [*ADD, meta], [*ADD, meta],
+        ["call", "send", {"to": "ada"}, meta],
+        command=side.server(), env=side.env(),
+    )  # fmt: skip
+    assert (other["isError"], mine["isError"], again["isError"]) == (True, False, True)
+    assert "used already" in again["text"]
+    assert send["isError"] is True
+    assert side.ran == ["add 2 3", "add 2 3"]
+
+
 def test_what_ran_is_on_record_without_its_arguments(deployment: Deployment, side: Side) -> None:
     [sent] = side.ask(["call", "send", {"to": "ada", "secret": 2**70}])
     assert sent["text"] == "sent to ada"
@@ -112,3 +136,53 @@ def test_unknown_methods_and_listings_follow_the_policy(side: Side) -> None:
     )
     [listed] = side.ask(["list"])
     assert listed == ["add"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_on_http_a_call_runs_with_a_permit_and_what_lies_is_refused(side: Side, mode: str) -> None:
+    with side.proxied() as url:
+        allowed, denied, read, many = side.ask(
+            ADD, DENIED, ["read", "note://one"], ["together", *[ADD] * 4], mode=mode, url=url
+        )
+        assert (allowed["text"], denied["isError"], read) == ("5", True, {"text": "a note"})
+        assert [one["text"] for one in many] == ["5"] * 4
+        _refuse_lies(url)
+    assert side.ran == ["add 2 3", "note", *["add 2 3"] * 4]
+
+
+def _refuse_lies(url: str) -> None:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    call = {
+        "jsonrpc": "2.0", "id": 7, "method": "tools/call",
+        "params": {"name": "add", "arguments": {"a": 1, "b": 1}, "_meta": meta},
+    }  # fmt: skip
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": "other",
+    }
+    body = json.dumps(call).encode()
+    for sent, more, status, code in (
+        (body, {}, 400, -32020),
+        (body, {"Mcp-Method": "tools/list"}, 400, -32020),
+        (b"[]", {}, 400, -32600),
+        (b"{", {}, 400, -32700),
+        (b"x" * (5 << 20), {}, 400, -32600),
+        (body, {"Content-Type": "text/plain"}, 400, -32600),
+        (body, {"Origin": "http://evil.example"}, 403, -32600),
+        (body, {"Host": "evil.example"}, 421, -32600),
+        (body, {"Mcp-Session-Id": "another"}, 404, -32600),
+    ):
+        answer = ask(url, sent, {**headers, **more})
+        assert (answer.status, answer.json["error"]["code"]) == (status, code), answer.body
+    unknown = {**call, "method": "tools/explode"}
+    answer = ask(url, json.dumps(unknown).encode(), {**headers, "Mcp-Method": "tools/explode"})
+    assert answer.json["error"]["code"] == -32020  # it names no Mcp-Name
+    del headers["Mcp-Name"]
+    answer = ask(url, json.dumps(unknown).encode(), {**headers, "Mcp-Method": "tools/explode"})
+    assert (answer.status, answer.json["id"], answer.json["error"]["code"]) == (200, 7, -32001)

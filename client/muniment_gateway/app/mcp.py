@@ -8,13 +8,17 @@ a gate has left in its spool, the next one in its place delivers.
 import asyncio
 import fcntl
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+import aiohttp
 import msgspec
+from aiohttp import web
 
 from muniment.errors import MunimentError
 from muniment.http.client import HttpSession
@@ -28,18 +32,27 @@ from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.decider import Call, Decider
 from muniment_gateway.deciding.loglink import LogLink
 from muniment_gateway.deciding.panel import Panel
+from muniment_gateway.http.access import Clients
 from muniment_gateway.mcp.gate import Gate, Rules
 from muniment_gateway.mcp.mapping import Caller, Declared
+from muniment_gateway.mcp.messages import MAX_MESSAGE
+from muniment_gateway.mcp.proxy import CONNECT_SECONDS, McpProxy
 from muniment_gateway.mcp.stdio import serve_stdio
 from muniment_gateway.store.database import open_database
 from muniment_gateway.store.inforce import InForceStore
+from muniment_service.config import Address
 from muniment_service.metrics import Metrics
+from muniment_service.process import print_ready
+from muniment_service.tls import server_context
 
 MOST_PLACES: Final = 64
 """Most gates on one machine from one configuration."""
 
 TELL_SECONDS: Final = 5.0
 """How long telling the log what is in force may take, and the time between two looks at it."""
+
+STOP_SECONDS: Final = 5.0
+"""How long a proxy that stops lets requests under way finish."""
 
 STOPPED: Final = 0
 
@@ -96,6 +109,76 @@ async def run_stdio(config: GatewayConfig, options: McpOptions, command: Sequenc
         return await until_stopped(
             lambda: serve_stdio(gate, options.caller(), call, command), STOPPED
         )
+
+
+async def run_http(
+    config: GatewayConfig,
+    options: McpOptions,
+    upstream: str,
+    listen: Address,
+    hosts: Sequence[str] = (),
+    ready: Callable[[str], None] = print_ready,
+) -> int:
+    """Serves a gate in front of a server's URL, until SIGTERM or SIGINT; an exit code.
+
+    Args:
+        config: The gateway's configuration; its clients may ask.
+        options: How to judge; the subject is the client's name, if there are clients.
+        upstream: The server's URL.
+        listen: Where to listen.
+        hosts: More names, with ports, that clients know this server by.
+        ready: Is called with the URL once requests are taken.
+
+    Raises:
+        MunimentError: If the gate cannot be built.
+        OSError: If the address cannot be bound.
+    """
+    clients = Clients(config.clients)
+    tls = server_context(config.file.tls)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+    stop = stop_requested()
+    async with (
+        gate_of(config, options) as gate,
+        aiohttp.ClientSession(
+            timeout=timeout, auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar()
+        ) as http,
+    ):
+        with socket.create_server(
+            (listen.host, listen.port), family=_family(listen.host), backlog=128
+        ) as server:
+            port = server.getsockname()[1]
+            own = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]", listen.host)}
+            proxy = McpProxy(
+                gate,
+                upstream,
+                http,
+                named=lambda request: clients.find(request.headers.get("Authorization", "")),
+                caller=lambda client: options.caller(client or None),
+                hosts=frozenset({*own, *hosts}),
+                withheld=options.rules(config).withheld,
+            )
+            app = web.Application(client_max_size=MAX_MESSAGE)
+            app.router.add_route("*", "/{path:.*}", proxy.handle)
+            runner = web.AppRunner(
+                app, access_log=None, handler_cancellation=True, shutdown_timeout=STOP_SECONDS
+            )
+            await runner.setup()
+            try:
+                await web.SockSite(runner, server, ssl_context=tls).start()
+                scheme = "https" if tls is not None else "http"
+                ready(f"{scheme}://{_bracketed(listen.host)}:{port}{urlsplit(upstream).path}")
+                await stop
+            finally:
+                await runner.cleanup()
+    return STOPPED
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 async def until_stopped(work: Callable[[], Awaitable[int]], stopped: int) -> int:

@@ -18,19 +18,34 @@ class Clients:
 
         Raises Problem 401 without a token of the configuration.
         """
+        given = request.headers.get("Authorization", "")
+        found = self.find(given)
+        if found is None:
+            bad = "" if not _token(given) else ' error="invalid_token"'
+            slug, text = (
+                ("bad-token", "the bearer token is not known")
+                if bad
+                else ("no-token", "a bearer token is needed")
+            )
+            raise Problem(401, slug, text, headers={"WWW-Authenticate": f"Bearer{bad}"})
+        return found
+
+    def find(self, authorization: str) -> str | None:
+        """The client that a header Authorization is of; empty without clients, None for nobody."""
         if not self._tokens:
             return ""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            challenge = {"WWW-Authenticate": "Bearer"}
-            raise Problem(401, "no-token", "a bearer token is needed", headers=challenge)
-        given = token.strip().encode("utf-8", "surrogateescape")
-        found = ""
+        token = _token(authorization)
+        if not token:
+            return None
+        given = token.encode("utf-8", "surrogateescape")
+        found = None
         # All are compared, each in constant time: neither hit nor place shows in the duration.
         for known, name in self._tokens.items():
             if hmac.compare_digest(known, given):
                 found = name
-        if not found:
-            challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-            raise Problem(401, "bad-token", "the bearer token is not known", headers=challenge)
         return found
+
+
+def _token(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,65 @@
+"""Server-sent events as they pass: each whole, its bytes as they came."""
+
+from typing import Final
+
+MAX_EVENT: Final = 96 << 20
+"""Longest event, in bytes: a message of the longest kind, and a line end within it for each."""
+
+
+class EventTooLongError(Exception):
+    """An event that never ends."""
+
+
+class Events:
+    """Cuts a stream into events; what is behind the last empty line is not one yet."""
+
+    def __init__(self, most: int = MAX_EVENT) -> None:
+        """Takes events of at most so many bytes."""
+        self._most = most
+        self._held = b""
+        self._parts: list[bytes] = []
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that are whole now, each with the empty line at its end.
+
+        Raises:
+            EventTooLongError: If one is too long.
+        """
+        found: list[bytes] = []
+        *lines, self._held = (self._held + chunk).splitlines(keepends=True) or [b""]
+        # A line that ends with a carriage return may go on with a line feed.
+        if self._held.endswith(b"\n"):
+            lines.append(self._held)
+            self._held = b""
+        for line in lines:
+            self._parts.append(line)
+            if line in (b"\n", b"\r\n", b"\r"):
+                found.append(b"".join(self._parts))
+                self._parts = []
+        if sum(map(len, self._parts)) + len(self._held) > self._most:
+            raise EventTooLongError
+        return found
+
+    def rest(self) -> bytes:
+        """What is left at the end of the stream."""
+        return b"".join(self._parts) + self._held
+
+
+def data_of(event: bytes) -> bytes:
+    """The data of an event; empty when it has none."""
+    found = [
+        line[5:].removeprefix(b" ")
+        for line in event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        if line.startswith(b"data:")
+    ]
+    return b"\n".join(found)
+
+
+def with_data(event: bytes, data: bytes) -> bytes:
+    """An event with other data, on one line."""
+    others = [
+        line
+        for line in event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        if line and not line.startswith(b"data:")
+    ]
+    return b"\n".join([*others, b"data: " + data.replace(b"\n", b" "), b"", b""])
