@@ -1,4 +1,4 @@
-"""Both services against their own OpenAPI documents, by schemathesis.
+"""The services against their own OpenAPI documents, by schemathesis.
 
 It sends what the documents allow and what they do not, hundreds of requests by one seed, and
 compares each answer with what is promised: status, media type, headers, schema; that nothing is a
@@ -21,6 +21,7 @@ from schemathesis.engine import events, from_schema
 from schemathesis.generation import GenerationMode
 
 import decisions
+import gateway_service
 import processes
 from byzantine import View
 from log_deployment import GATEWAY, PRODUCER, TOKEN, Deployment, ask, deployed
@@ -28,6 +29,7 @@ from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment.tlog.witnesswire import SignSubtree, origin_hash
 from processes import muniment_witness
+from waiting import eventually
 from witness_deployment import configure
 
 MAX_EXAMPLES = 8  # for each call and phase
@@ -190,6 +192,31 @@ def test_the_log_does_what_its_document_says(deployment: Deployment) -> None:
     assert deployment.post(driver.stream.take(RECORDS[:1])).status == 200
     assert ask(f"{deployment.url}/v1/streams/{PRODUCER}/x").status == 200
     assert "unhandled exception" not in deployment.log.stderr
+
+
+class GatewayDriver(Driver):
+    """What the document allows is enough."""
+
+    def arrange(self, case: Any, turn: int) -> None:
+        pass
+
+
+def test_the_gateway_does_what_its_document_says(deployment: Deployment, tmp_path: Path) -> None:
+    pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
+    service = gateway_service.made(deployment, tmp_path / "gateway")
+    service.start()
+    try:
+        eventually(service.is_ready)
+        document = ask(f"{service.url}/openapi.json").json
+        found = check(document, service.url, GatewayDriver(), {}, [])
+        calls = {label for label, _ in found}
+        assert {label for label, status in found if status == 200} == calls
+        assert found["POST /access/v1/evaluation", 400]
+        assert service.evaluate(gateway_service.evaluation())["decision"] is True
+        assert service.process is not None
+        assert "unhandled exception" not in service.process.stderr
+    finally:
+        service.stop()
 
 
 class WitnessDriver(Driver):

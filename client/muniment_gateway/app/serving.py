@@ -171,7 +171,7 @@ class Running:
             OpaDataFacade(deciders, pointers, clients),
             OpaSinkHttp(sink, config.file.opa.sink_paths, clients),
         )
-        self._routes = GatewayHttp(facades, self._ready, metrics)
+        self._routes = GatewayHttp(facades, self._ready, metrics, config.file.name)
         metrics.gauge("log_away", "Whether nothing can be logged at present.").set_function(
             lambda: float(bool(self._link.away))
         )

@@ -14,7 +14,7 @@ from muniment_gateway.core.quorum import Answer
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.engines.make import make_engine
 from muniment_gateway.engines.policyfiles import configured_policy
-from muniment_gateway.engines.port import Asked, Engine, NoAnswerError
+from muniment_gateway.engines.port import Asked, Engine, NoAnswerError, UnfitError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Panel:
 
     Attributes:
         seats: In their configured order.
-        troubles: Why an authority's last answer was none, by name; empty for one that answered.
+        troubles: Why an authority does not answer, by name; empty for one that does.
     """
 
     def __init__(self, authorities: Sequence[Authority], http: HttpSession, counts: Counts) -> None:
@@ -65,7 +65,8 @@ class Panel:
         if outcome.error:
             found, error = None, outcome.error
         took = time.perf_counter() - started
-        self.troubles[seat.name] = error
+        # What one request is too strange for says nothing of the next one.
+        self.troubles[seat.name] = "" if isinstance(outcome.cause, UnfitError) else error
         self._seconds.labels(seat.name).observe(took)
         if found is None:
             self._answers.labels(seat.name, "none").inc()

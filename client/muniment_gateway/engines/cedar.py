@@ -17,7 +17,13 @@ from muniment.records.artifact import PolicyRef
 from muniment.records.canonical import MAX_SAFE_INTEGER
 from muniment_gateway.config import Authority
 from muniment_gateway.engines.policyfiles import policy_of, read_files
-from muniment_gateway.engines.port import Asked, Evaluation, JsonObject, NoAnswerError
+from muniment_gateway.engines.port import (
+    Asked,
+    Evaluation,
+    JsonObject,
+    NoAnswerError,
+    UnfitError,
+)
 
 _LOOK_AGAIN: Final = 0.1  # seconds between two looks at the files
 _TOLD: Final = 300  # characters of an error of cedarpy
@@ -106,11 +112,11 @@ class CedarEngine:
                 question, loaded.policies, entities, schema=loaded.schema
             )
         except Exception as error:  # what is no policy raises; whatever it is, it is no answer
-            raise NoAnswerError(f"{self._name}: {_line(str(error))}") from error
+            raise UnfitError(f"{self._name}: {_line(str(error))}") from error
         errors = [str(one) for one in result.diagnostics.errors]
         word = result.decision.value
         if errors or word not in {"Allow", "Deny"}:
-            raise NoAnswerError(f"{self._name}: {_line(errors[0]) if errors else word}")
+            raise UnfitError(f"{self._name}: {_line(errors[0]) if errors else word}")
         reasons = sorted(str(one) for one in result.diagnostics.reasons)
         response: JsonObject = {"decision": word == "Allow"}
         if reasons:
@@ -167,14 +173,14 @@ def _value(value: Any, path: str) -> Any:
     """
     if value is None or isinstance(value, float):
         what = "null" if value is None else "a number that is no integer"
-        raise NoAnswerError(f"{path}: Cedar has no {what}")
+        raise UnfitError(f"{path}: Cedar has no {what}")
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_SAFE_INTEGER:
-        raise NoAnswerError(f"{path}: an integer beyond ±(2^53 - 1)")
+        raise UnfitError(f"{path}: an integer beyond ±(2^53 - 1)")
     if isinstance(value, list):
         return [_value(one, f"{path}[{at}]") for at, one in enumerate(value)]
     if isinstance(value, dict):
         for name in ("__entity", "__extn", "__expr"):
             if name in value:
-                raise NoAnswerError(f"{path}: a member {name}")
+                raise UnfitError(f"{path}: a member {name}")
         return {name: _value(one, f"{path}.{name}") for name, one in value.items()}
     return value

@@ -12,7 +12,14 @@ from muniment.records.artifact import PolicyRef
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.config import Authority
 from muniment_gateway.core.anyjson import parse_any
-from muniment_gateway.engines.port import Asked, Evaluation, JsonObject, NoAnswerError, response_of
+from muniment_gateway.engines.port import (
+    Asked,
+    Evaluation,
+    JsonObject,
+    NoAnswerError,
+    UnfitError,
+    response_of,
+)
 
 MAX_OUTPUT: Final = 1 << 20
 """Largest response, in bytes."""
@@ -63,7 +70,7 @@ class CommandEngine:
                 await asyncio.shield(process.wait())
         if code != 0:
             last = errors.decode("utf-8", "replace").strip().rpartition("\n")[2][:_TOLD]
-            raise NoAnswerError(f"{self._name}: exit code {code}{': ' + last if last else ''}")
+            raise UnfitError(f"{self._name}: exit code {code}{': ' + last if last else ''}")
         if len(output) > MAX_OUTPUT:
             raise NoAnswerError(f"{self._name}: more than {MAX_OUTPUT} bytes of output")
         return output

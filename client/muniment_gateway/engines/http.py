@@ -6,10 +6,13 @@ from typing import Any, Final
 from muniment.http.client import HttpError, HttpSession, TooLongError
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import parse_any
-from muniment_gateway.engines.port import NoAnswerError
+from muniment_gateway.engines.port import NoAnswerError, UnfitError
 
 MAX_ANSWER: Final = 1 << 20
 """Largest answer of an engine, in bytes."""
+
+_UNFIT: Final = frozenset({400, 413, 422})
+"""Statuses that say that it is the request."""
 
 NO_DEADLINE: Final = 3600.0
 """Seconds; whoever asks an engine bounds the whole of it."""
@@ -37,7 +40,8 @@ async def ask_json(
     except (HttpError, TooLongError) as error:
         raise NoAnswerError(f"{url}: {error}") from error
     if answer.status != 200:
-        raise NoAnswerError(f"{url}: status {answer.status}")
+        kind = UnfitError if answer.status in _UNFIT else NoAnswerError
+        raise kind(f"{url}: status {answer.status}")
     try:
         return parse_any(answer.body, "the answer")
     except FormatError as error:

@@ -21,7 +21,13 @@ from muniment_gateway.config import Authority
 from muniment_gateway.core.authzen import check_request
 from muniment_gateway.core.pointers import resolve
 from muniment_gateway.engines.http import ask_json, bearer
-from muniment_gateway.engines.port import Asked, Evaluation, JsonObject, NoAnswerError
+from muniment_gateway.engines.port import (
+    Asked,
+    Evaluation,
+    JsonObject,
+    NoAnswerError,
+    UnfitError,
+)
 
 POLICY_SECONDS: Final = 30.0
 """How long a digest of the modules is believed while the revisions stay the same."""
@@ -60,7 +66,7 @@ class OpaEngine:
         """See `Engine`."""
         value = await self._ask(input_of(request), asked)
         if "result" not in value:
-            raise NoAnswerError(f"{self._name}: the rule is undefined for this input")
+            raise UnfitError(f"{self._name}: the rule is undefined for this input")
         response = response_of_result(value["result"], self._decision, self._name)
         return Evaluation(response, await self._policy_of(value), raw=value)
 
@@ -147,14 +153,14 @@ def response_of_result(result: Any, decision: str, whose: str) -> JsonObject:
     """The AuthZEN response of a rule's result, whose boolean is where the pointer says.
 
     Raises:
-        NoAnswerError: If there is no boolean.
+        UnfitError: If there is no boolean.
     """
     try:
         found = resolve(result, decision)
     except LookupError:
-        raise NoAnswerError(f"{whose}: the result has nothing at {decision}") from None
+        raise UnfitError(f"{whose}: the result has nothing at {decision}") from None
     if not isinstance(found, bool):
-        raise NoAnswerError(f"{whose}: {decision or 'the result'} is not a boolean")
+        raise UnfitError(f"{whose}: {decision or 'the result'} is not a boolean")
     response: JsonObject = {"decision": found}
     context = result.get("context") if isinstance(result, dict) else None
     if isinstance(context, dict):

@@ -14,6 +14,10 @@ class NoAnswerError(MunimentError):
     """An engine has not answered, or not with a decision; the message says how, in one line."""
 
 
+class UnfitError(NoAnswerError):
+    """An engine cannot evaluate this request: it may well answer another one."""
+
+
 class Evaluation(NamedTuple):
     """An engine's answer.
 

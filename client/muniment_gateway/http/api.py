@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from muniment.local.sqlitefile import FatalDatabaseError
+from muniment_gateway.http.openapi import document
 from muniment_gateway.http.requests import with_request_id
-from muniment_service.http import App, Request, Response
+from muniment_service.http import App, Request, Response, json_response
 from muniment_service.metrics import Metrics
 
 ERRORS: Final[dict[type[Exception], tuple[int, str]]] = {
@@ -29,12 +30,18 @@ class GatewayHttp:
         facades: Sequence[Facade],
         ready: Callable[[], Mapping[str, Any]],
         metrics: Metrics,
+        name: str,
     ) -> None:
-        """Makes the routes; `ready` as for `App.operations`."""
+        """Makes the routes; `ready` as for `App.operations`, `name` the gateway's."""
         self._app = App(metrics, ERRORS)
         self._app.operations(ready)
+        self._document = json_response(document(name))
+        self._app.route("GET", "/openapi.json", self._openapi)
         for facade in facades:
             facade.add_routes(self._app)
+
+    async def _openapi(self, _: Request) -> Response:
+        return self._document
 
     async def respond(self, request: Request) -> Response:
         """Answers a request; what its sender calls it goes back with every answer."""

@@ -1,0 +1,140 @@
+"""The OpenAPI 3.1 document of a gateway: AuthZEN 1.0, and what every service has.
+
+OPA's Data API and the paths of its uploads are OPA's to describe.
+"""
+
+from importlib.metadata import version
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from muniment_gateway.core.authzen import (
+    EVALUATION_PATH,
+    EVALUATIONS_PATH,
+    METADATA_PATH,
+    MOST_EVALUATIONS,
+    Semantic,
+)
+from muniment_service import openapi
+from muniment_service.openapi import JSON, OPERATIONS, Call, paths_and_schemas
+
+
+class Entity(Struct, omit_defaults=True):
+    """A subject or resource."""
+
+    type: str
+    id: str
+    properties: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Action(Struct, omit_defaults=True):
+    """An action."""
+
+    name: str
+    properties: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class EvaluationRequest(Struct, omit_defaults=True):
+    """Whether a subject may do something; the context's `muniment` is for the gateway."""
+
+    subject: Entity
+    action: Action
+    resource: Entity
+    context: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class EvaluationOptions(Struct, omit_defaults=True):
+    """How several evaluations are made."""
+
+    evaluations_semantic: Semantic = "execute_all"
+
+
+class EvaluationsRequest(EvaluationRequest, omit_defaults=True):
+    """Several evaluations, with defaults beside them; what is wrong with one is its own answer."""
+
+    evaluations: Annotated[list[Any], Meta(max_length=MOST_EVALUATIONS)] = msgspec.field(
+        default_factory=list
+    )
+    options: EvaluationOptions = msgspec.field(default_factory=EvaluationOptions)
+
+
+class EvaluationResponse(Struct):
+    """The decision; the context's `muniment` is the gateway's: see docs/gateway.md."""
+
+    decision: bool
+    context: dict[str, Any]
+
+
+class EvaluationsAnswer(Struct, omit_defaults=True):
+    """The decisions, in the order of the evaluations; or that of a single one."""
+
+    evaluations: list[EvaluationResponse] = msgspec.field(default_factory=list)
+    decision: bool | msgspec.UnsetType = msgspec.UNSET
+    context: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class PdpMetadata(Struct):
+    """Where the gateway is; and what else the engine behind it tells of itself."""
+
+    policy_decision_point: str
+    access_evaluation_endpoint: str
+    access_evaluations_endpoint: str
+
+
+def _says(what: str) -> dict[str, Any]:
+    return {"description": what, "content": {JSON: {"schema": {"type": "string"}}}}
+
+
+_REFUSALS: Final = {
+    400: _says("Malformed: what is wrong."),
+    401: _says("No bearer token of a client, where one is needed."),
+    408: _says("The body came too slowly."),
+    413: _says("Larger than the limit."),
+    503: _says("Not now: too much is in flight."),
+}
+
+_CALLS: Final = (
+    Call(
+        method="post",
+        path=EVALUATION_PATH,
+        name="evaluation",
+        summary="Decide one request (AuthZEN 1.0)",
+        success="The decision: an allow or a denial.",
+        answer={JSON: EvaluationResponse},
+        others=_REFUSALS,
+        body={JSON: EvaluationRequest},
+    ),
+    Call(
+        method="post",
+        path=EVALUATIONS_PATH,
+        name="evaluations",
+        summary="Decide several requests (AuthZEN 1.0); one, when there are no evaluations",
+        success="The decisions.",
+        answer={JSON: EvaluationsAnswer},
+        others=_REFUSALS,
+        body={JSON: EvaluationsRequest},
+    ),
+    Call(
+        path=METADATA_PATH,
+        name="metadata",
+        summary="The metadata of this policy decision point (AuthZEN 1.0)",
+        success="The metadata.",
+        answer={JSON: PdpMetadata},
+    ),
+    *OPERATIONS,
+)
+
+PATHS, _SCHEMAS = paths_and_schemas(_CALLS, {503: "Not now."})
+
+
+def document(name: str) -> dict[str, Any]:
+    """Makes the document of the gateway of a name."""
+    return openapi.document(
+        f"Muniment gateway {name}",
+        version("muniment"),
+        "Decides through policy engines, logs the decision, and answers when a quorum of witnesses "
+        "has cosigned it.",
+        PATHS,
+        _SCHEMAS,
+    )
