@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+import schemathesis.hooks
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.generation import GenerationMode

@@ -10,7 +10,13 @@ from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.deciding.tickets import NotSignedError, Tickets, check_ticket
 from muniment_gateway.engines.authzen import POLICY_PATH, SIGN_PATH
 from muniment_gateway.http.access import Clients
-from muniment_gateway.http.requests import in_authzen_form, passed_on, read_json, with_request_id
+from muniment_gateway.http.requests import (
+    as_message,
+    in_form,
+    passed_on,
+    read_json,
+    with_request_id,
+)
 from muniment_service.http import App, Problem, Request, Response, json_response
 from muniment_service.metrics import Metrics
 
@@ -34,7 +40,7 @@ class AuthorityHttp:
         self._clients = clients
         self._app = App(metrics, ERRORS)
         self._app.operations(ready)
-        self._app.route("POST", EVALUATION_PATH, in_authzen_form(self._evaluation))
+        self._app.route("POST", EVALUATION_PATH, in_form(self._evaluation, as_message))
         self._app.route("POST", SIGN_PATH, self._sign)
         self._app.route("GET", POLICY_PATH, self._policy)
 

@@ -22,7 +22,7 @@ from muniment_gateway.core.authzen import (
 )
 from muniment_gateway.deciding.decider import Call, Decided, Decider
 from muniment_gateway.http.access import Clients
-from muniment_gateway.http.requests import call_of, in_authzen_form, read_json
+from muniment_gateway.http.requests import as_message, call_of, in_form, read_json
 from muniment_service.http import App, Problem, Request, Response
 
 AT_ONCE: Final = 64
@@ -51,8 +51,8 @@ class AuthzenFacade:
 
     def add_routes(self, app: App) -> None:
         """Adds the routes."""
-        app.route("POST", EVALUATION_PATH, in_authzen_form(self._evaluation))
-        app.route("POST", EVALUATIONS_PATH, in_authzen_form(self._evaluations))
+        app.route("POST", EVALUATION_PATH, in_form(self._evaluation, as_message))
+        app.route("POST", EVALUATIONS_PATH, in_form(self._evaluations, as_message))
         app.route("GET", METADATA_PATH, self._metadata)
 
     async def _evaluation(self, request: Request) -> Response:

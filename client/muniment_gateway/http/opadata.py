@@ -10,16 +10,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import msgspec
-
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import encode_any
 from muniment_gateway.core.authzen import OWN
 from muniment_gateway.deciding.decider import Decided, Decider
 from muniment_gateway.engines.opa import DATA_PREFIX, request_of
 from muniment_gateway.http.access import Clients
-from muniment_gateway.http.requests import call_of, read_json
-from muniment_service.http import App, Handler, Problem, Request, Response
+from muniment_gateway.http.requests import call_of, in_form, read_json
+from muniment_service.http import App, Problem, Request, Response
 
 _QUERY: Final = re.compile(
     r"(?:(?:pretty|metrics|instrument|provenance|strict-builtin-errors)"
@@ -50,7 +48,7 @@ class OpaDataFacade:
     def add_routes(self, app: App) -> None:
         """Adds the route, if there is any rule."""
         if self._deciders:
-            app.prefix("POST", DATA_PREFIX, _in_form(self._data))
+            app.prefix("POST", DATA_PREFIX, in_form(self._data, _worded))
 
     async def _data(self, request: Request) -> Response:
         if not _QUERY.fullmatch(request.query):
@@ -89,22 +87,6 @@ def _denying(pointer: str) -> Any:
     return result
 
 
-def _in_form(handler: Handler) -> Handler:
-    """A handler whose refusals have OPA's form: a code and a message."""
-
-    async def handle(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except FormatError as error:
-            return _error(400, str(error), {})
-        except Problem as problem:
-            status = 400 if problem.status == 415 else problem.status
-            return _error(status, problem.detail, dict(problem.headers))
-
-    return handle
-
-
-def _error(status: int, detail: str, headers: dict[str, str]) -> Response:
-    text = detail.encode("utf-8", "backslashreplace").decode("utf-8")
-    value = {"code": _CODES.get(status, "invalid_parameter"), "message": text}
-    return Response(status, msgspec.json.encode(value), "application/json", headers)
+def _worded(status: int, text: str) -> dict[str, str]:
+    """OPA's form of an error."""
+    return {"code": _CODES.get(status, "invalid_parameter"), "message": text}

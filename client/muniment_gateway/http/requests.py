@@ -1,11 +1,10 @@
 """What the gateway's handlers have in common: how bodies are read, and how errors are worded."""
 
 import re
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
-
-import msgspec
 
 from muniment.records.canonical import parse_json
 from muniment.records.submission import is_traceparent
@@ -14,7 +13,7 @@ from muniment_gateway.core.anyjson import parse_any
 from muniment_gateway.deciding.decider import Call
 from muniment_gateway.engines.port import Asked
 from muniment_gateway.http.access import Clients
-from muniment_service.http import Handler, Problem, Request, Response
+from muniment_service.http import Handler, Problem, Request, Response, json_response
 
 MAX_BODY: Final = 4 << 20
 """Largest request, in bytes."""
@@ -72,22 +71,26 @@ async def read_json(request: Request, most: int = MAX_BODY) -> tuple[Any, bool]:
     return parse_any(body, "the body"), False
 
 
-def in_authzen_form(handler: Handler) -> Handler:
-    """A handler whose refusals have AuthZEN's form: an error message as a string."""
+def in_form(handler: Handler, worded: Callable[[int, str], object]) -> Handler:
+    """A handler whose refusals have a protocol's form, made of status and text by `worded`."""
+
+    def refused(status: int, detail: str, headers: Mapping[str, str]) -> Response:
+        text = detail.encode("utf-8", "backslashreplace").decode("utf-8")
+        return json_response(worded(status, text), status, headers)
 
     async def handle(request: Request) -> Response:
         try:
             return await handler(request)
         except FormatError as error:
-            return _error(400, str(error), {})
+            return refused(400, str(error), {})
         except Problem as problem:
-            # AuthZEN knows 400, 401, 403 and 500; "not now" and "too large" are HTTP's.
+            # A content coding is a bad request to AuthZEN; "not now" and "too large" are HTTP's.
             status = 400 if problem.status == 415 else problem.status
-            return _error(status, problem.detail, dict(problem.headers))
+            return refused(status, problem.detail, problem.headers)
 
     return handle
 
 
-def _error(status: int, detail: str, headers: dict[str, str]) -> Response:
-    text = detail.encode("utf-8", "backslashreplace").decode("utf-8")
-    return Response(status, msgspec.json.encode(text), "application/json", headers)
+def as_message(_status: int, text: str) -> str:
+    """AuthZEN's form of an error: a message."""
+    return text
