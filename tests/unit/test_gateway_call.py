@@ -183,17 +183,17 @@ async def test_a_denial_on_record_tells_nothing_of_the_arguments(bench: Bench) -
 
 
 async def test_wrong_options_are_told_before_anything_is_decided(bench: Bench) -> None:
-    for rules, words in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"colour": 1}, "unexpected argument 'colour'"),
         ({"ids": {"callId": "1"}}, "'callId' is none; the ids of a call are approval, call"),
         ({"ids": {"call": 1.5}}, "call: expected text, got float"),
         ({"decide": None}, "no policy engine"),
         ({"timeout": -1}, "timeout"),
-    ):
+    ]
+    for given, words in cases:
+        rules: dict[str, Any] = {"agent": "planner", "decide": yes, **given}
         with pytest.raises(TypeError, match=words):
-            Gateway(bench.url, GATEWAY_SIGNER, policy=POLICY).call(
-                "send", **{"agent": "planner", "decide": yes, **rules}
-            )
+            Gateway(bench.url, GATEWAY_SIGNER, policy=POLICY).call("send", **rules)
     gateway = Gateway(bench.url, GATEWAY_SIGNER, policy=POLICY, decide=yes)
     with pytest.raises(Denied, match="not open"):
         await in_task(gateway)

@@ -83,7 +83,12 @@ async def test_another_call_with_the_key_is_denied_on_record(tmp_path: Path) -> 
     sim, engine = LogSim(), Engine()
     async with sim.serve() as url, opened(url, tmp_path, engine) as gateway:
         await ask(gateway)
-        for other in ({"tool": "erase"}, {"arguments": {"to": ["a", "b", 1]}}, {"agent": "eve"}):
+        others: list[dict[str, Any]] = [
+            {"tool": "erase"},
+            {"arguments": {"to": ["a", "b", 1]}},
+            {"agent": "eve"},
+        ]
+        for other in others:
             with pytest.raises(Denied, match="the key was used") as caught:
                 await ask(gateway, **other)
             assert caught.value.index is not None

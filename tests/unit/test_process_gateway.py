@@ -10,6 +10,8 @@ from bench import yes
 from logsim import GATEWAY_SIGNER, POLICY, LogSim
 from muniment.errors import Denied, FormatError, InputError
 from muniment.gateway import spoolfolder
+from muniment.gateway.gateway import Gateway
+from muniment.gateway.governed import governed
 from muniment.gateway.process import ProcessGateway
 from muniment.gateway.spoolfolder import SpoolFolder
 
@@ -21,8 +23,8 @@ def made(url: str, path: Path, **options: Any) -> ProcessGateway:
     return ProcessGateway(url, GATEWAY_SIGNER, **options)
 
 
-def called(gateway: ProcessGateway, **options: Any) -> str:
-    with gateway.call("tool", agent="planner", **{"timeout": 20, **options}) as run:
+def called(gateway: ProcessGateway, once: str | None = None) -> str:
+    with gateway.call("tool", agent="planner", timeout=20, once=once) as run:
         return run.result(run.execution)
 
 
@@ -39,12 +41,29 @@ async def test_it_opens_when_it_is_needed_and_closes_for_a_while(tmp_path: Path)
         assert len([*(tmp_path / "spools").glob("*.spool")]) == 1
 
 
+async def test_it_governs_functions_of_either_kind(tmp_path: Path) -> None:
+    sim = LogSim()
+    async with sim.serve() as url, made(url, tmp_path) as gateway:
+        rules: Any = {"decide": yes, "subject": {"type": "agent", "id": "planner"}}
+
+        @governed(gateway, **rules)
+        def plain(value: int) -> int:
+            return value
+
+        @governed(gateway, timeout=20, **rules)
+        async def awaited(value: int) -> int:
+            return value
+
+        assert await asyncio.to_thread(plain, 1) == 1
+        assert await awaited(2) == 2
+        assert await asyncio.to_thread(lambda: asyncio.run(awaited(3))) == 3
+
+
 async def test_several_at_once_have_streams_of_their_own(tmp_path: Path) -> None:
     sim = LogSim()
     async with sim.serve() as url, made(url, tmp_path) as one, made(url, tmp_path) as other:
-        keys = {"once": "k"}
-        first = await asyncio.to_thread(called, one, **keys)
-        assert await asyncio.to_thread(called, other, **keys) == first
+        first = await asyncio.to_thread(called, one, "k")
+        assert await asyncio.to_thread(called, other, "k") == first
         await asyncio.gather(*[asyncio.to_thread(called, each) for each in (one, other)])
     labels = {stream for _, stream in sim.streams}
     assert len(labels) == 4  # with those of the spools
@@ -56,7 +75,7 @@ async def test_another_writer_on_its_stream_costs_one_call(tmp_path: Path) -> No
     async with sim.serve() as url, made(url, tmp_path) as gateway:
         await asyncio.to_thread(called, gateway)
         own = gateway.find()
-        assert not isinstance(own, asyncio.Future)
+        assert isinstance(own, Gateway)
         [label] = [label for _, label in sim.streams if not label.endswith(".spool")]
         name = (GATEWAY_SIGNER.vkey.name, label)
         sim.streams[name] = (sim.streams[name][0] + 5, b"x" * 32)

@@ -37,6 +37,11 @@ class Breaker:
         self._pause = 0.0
         self._is_probing = False
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the log is known to be away."""
+        return bool(self._pause)
+
     def refusal(self) -> str | None:
         """Why a call is denied at once; None if it may ask the log, as a probe perhaps."""
         if not self._pause:

@@ -248,19 +248,8 @@ class CallScope:
         Raises:
             Denied: If there is none, whatever the reason.
         """
-        rules, began = self._rules, time.monotonic()
-        try:
-            found = self._source.find()
-            if isinstance(found, Future):
-                waiting = asyncio.wrap_future(found)
-                waiting.add_done_callback(lambda one: one.cancelled() or one.exception())
-                await asyncio.wait({waiting}, timeout=rules.timeout or _OPENING)
-                found = _gateway_of(found)
-                rules = rules.after(time.monotonic() - began)
-            reach = found.reach(is_async=True)
-        except MunimentError as error:
-            raise denial_of(error) from error
-        return self._begun(await self._governs(found, reach, rules).permit(self._about))
+        gateway, reach, rules = await find(self._source, self._rules)
+        return self._begun(await self._governs(gateway, reach, rules).permit(self._about))
 
     async def __aexit__(
         self,
@@ -276,17 +265,8 @@ class CallScope:
 
     def __enter__(self) -> Run:
         """As ``__aenter__``, for a thread that may block."""
-        rules, began = self._rules, time.monotonic()
-        try:
-            found = self._source.find()
-            if isinstance(found, Future):
-                wait({found}, timeout=rules.timeout or _OPENING)
-                found = _gateway_of(found)
-                rules = rules.after(time.monotonic() - began)
-            reach = found.reach(is_async=False)
-        except MunimentError as error:
-            raise denial_of(error) from error
-        return self._begun(at_once(self._governs(found, reach, rules).permit(self._about)))
+        gateway, reach, rules = find_blocking(self._source, self._rules)
+        return self._begun(at_once(self._governs(gateway, reach, rules).permit(self._about)))
 
     def __exit__(
         self,
@@ -330,6 +310,38 @@ class CallScope:
             # The call has run: who heard now that it failed would perhaps run it again.
             run.lost = lost
             event(_LOGGER, logging.ERROR, "an outcome is lost", run=run.execution, reason=str(lost))
+
+
+async def find(source: Source, rules: Rules) -> "tuple[Gateway, Reach, Rules]":
+    """The gateway of a caller who awaits, the way to it, and the rules in the time that is left.
+
+    Raises:
+        Denied: If there is none in time.
+    """
+    began = time.monotonic()
+    try:
+        found = source.find()
+        if isinstance(found, Future):
+            waiting = asyncio.wrap_future(found)
+            waiting.add_done_callback(lambda one: one.cancelled() or one.exception())
+            await asyncio.wait({waiting}, timeout=rules.timeout or _OPENING)
+            found, rules = _gateway_of(found), rules.after(time.monotonic() - began)
+        return found, found.reach(is_async=True), rules
+    except MunimentError as error:
+        raise denial_of(error) from error
+
+
+def find_blocking(source: Source, rules: Rules) -> "tuple[Gateway, Reach, Rules]":
+    """As ``find``, for a thread that may block."""
+    began = time.monotonic()
+    try:
+        found = source.find()
+        if isinstance(found, Future):
+            wait({found}, timeout=rules.timeout or _OPENING)
+            found, rules = _gateway_of(found), rules.after(time.monotonic() - began)
+        return found, found.reach(is_async=False), rules
+    except MunimentError as error:
+        raise denial_of(error) from error
 
 
 def _gateway_of(opening: "Future[Gateway]") -> "Gateway":

@@ -6,7 +6,7 @@
 Every call becomes an AuthZEN request, gets the policy engine's answer, and runs only with a
 permit. Its outcome, with digests of what went in and came out, goes to the gateway's spool, so
 that a log that is away afterwards costs nothing. A call inside of a governed call is triggered by
-it. With a ``blocking.Gateway`` the callable is a plain function.
+it. With a ``blocking.Gateway`` the callable is a plain function, with a ``ProcessGateway`` either.
 
 ``callables`` says what may be governed, ``calloptions`` how, ``callbinding`` what a call is about;
 ``governing`` has the steps, which are the same with either gateway.
@@ -26,12 +26,15 @@ from muniment.gateway.calloptions import (
     Complete,
     Decide,
     Options,
+    Rules,
     check_options,
     rules_of,
 )
+from muniment.gateway.calls import find, find_blocking
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.governing import Governing
-from muniment.gateway.reach import OwnThread, SameLoop, at_once
+from muniment.gateway.process import ProcessGateway
+from muniment.gateway.reach import OwnThread, Reach, SameLoop, at_once
 from muniment.gateway.runs import running
 
 __all__ = ["Call", "Check", "Complete", "Decide", "JsonObject", "Options", "governed"]
@@ -48,13 +51,18 @@ def governed(
 def governed(
     gateway: blocking.Gateway, **options: Unpack[Options]
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+@overload
 def governed(
-    gateway: Gateway | blocking.Gateway, **options: Unpack[Options]
+    gateway: ProcessGateway, **options: Unpack[Options]
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def governed(
+    gateway: Gateway | blocking.Gateway | ProcessGateway, **options: Unpack[Options]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Makes a decorator: calls of what it decorates run with a permit, or raise ``Denied``.
 
-    The gateway must be open, with a policy and a spool, by the time of the first call. See
-    ``Options``, of which ``decide`` and ``subject`` are required.
+    The gateway must be open, with a policy and a spool, by the time of the first call; but a
+    ``ProcessGateway`` opens itself, and takes functions of either kind. See ``Options``, of which
+    ``decide`` and ``subject`` are required.
 
     Raises (decorating):
         TypeError: If an option is missing or unknown, a call of the function would not run it (a
@@ -72,13 +80,29 @@ def governed(
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         is_async = is_coroutine_function(function)
+        about, rules = _Function(function, options), rules_of(options)
+        if isinstance(gateway, ProcessGateway):
+            source = gateway
+            if is_async:
+                return _asynchronous(function, about, lambda: find(source, rules))
+            return _blocking(function, about, lambda: find_blocking(source, rules))
         if is_async == isinstance(gateway, blocking.Gateway):
             raise TypeError("a coroutine function needs a Gateway, a function a blocking.Gateway")
         if isinstance(gateway, blocking.Gateway):
-            return _blocking(function, gateway, options)
-        return _asynchronous(function, gateway, options)
+            threads = gateway.asynchronous, OwnThread(gateway.run), rules
+            return _blocking(function, about, lambda: threads)
+        tasks = gateway, SameLoop(), rules
+
+        async def found() -> Found:
+            return tasks
+
+        return _asynchronous(function, about, found)
 
     return decorate
+
+
+Found = tuple[Gateway, Reach, Rules]
+"""The gateway of one call, its way there, and how it is governed."""
 
 
 class _Function:
@@ -101,14 +125,14 @@ class _Function:
 
 
 def _asynchronous(
-    function: Callable[..., Awaitable[R]], gateway: Gateway, options: Options
+    function: Callable[..., Awaitable[R]],
+    about: _Function,
+    found: Callable[[], Awaitable[Found]],
 ) -> Callable[..., Awaitable[R]]:
-    about, rules, reach = _Function(function, options), rules_of(options), SameLoop()
-
     @functools.wraps(function)
     async def governed_call(*args: Any, **kwargs: Any) -> R:
         call = about.call(args, kwargs)
-        governing = Governing(gateway, reach, rules)
+        governing = Governing(*await found())
         permitted = await governing.permit(call)
         try:
             with running(permitted.call.execution):
@@ -123,14 +147,12 @@ def _asynchronous(
 
 
 def _blocking(
-    function: Callable[..., R], gateway: blocking.Gateway, options: Options
+    function: Callable[..., R], about: _Function, found: Callable[[], Found]
 ) -> Callable[..., R]:
-    about, rules = _Function(function, options), rules_of(options)
-
     @functools.wraps(function)
     def governed_call(*args: Any, **kwargs: Any) -> R:
         call = about.call(args, kwargs)
-        governing = Governing(gateway.asynchronous, OwnThread(gateway.run), rules)
+        governing = Governing(*found())
         permitted = at_once(governing.permit(call))
         try:
             with running(permitted.call.execution):
