@@ -195,19 +195,21 @@ class Spool:
             WrongLoop: If another event loop has it.
             FatalDatabaseError: If the disk failed; whether they were taken is not known.
         """
-        self._home.check()
         await self.put_prepared(prepare(self._preparer, self._withholding, records, addenda))
 
-    async def put_prepared(self, prepared: Prepared) -> None:
-        """As ``put``, of records that are complete."""
+    async def put_prepared(self, prepared: Prepared, names: Sequence[bytes] = ()) -> None:
+        """As ``put``, of records that are complete; ``names`` are as those of ``put_once``."""
         self._home.check()
         self._check_open()
         entries, addenda = prepared
         if not entries:
             return
-        addenda, kept = self._kept(entries, addenda)
-        self._check_limits(len(entries), sum(map(len, entries)) + _size(addenda))
-        await self._store.put(entries, addenda, kept)
+        size, kept = sum(map(len, entries)), list[Kept]()
+        if addenda:
+            addenda, kept = self._kept(entries, addenda)
+            size += _size(addenda)
+        self._check_limits(len(entries), size)
+        await self._store.put(entries, addenda, kept, names)
 
     async def put_once(self, records: Mapping[bytes, bytes]) -> int:
         """As ``put``, of records that others send, and may send again; says how many were new.
@@ -220,17 +222,14 @@ class Spool:
         async with self._naming:  # no name may become known between the question and the writing
             known = await self._store.run(partial(self._file.known, list(records)), synced=False)
             new = {name: entry for name, entry in records.items() if name not in known}
-            self._check_open()
-            if new:
-                self._check_limits(len(new), sum(map(len, new.values())))
-                await self._store.put(list(new.values()), names=list(new))
+            await self.put_prepared(Prepared(list(new.values())), list(new))
         return len(new)
 
     async def keep_addenda(self, entries: Sequence[bytes], addenda: Addenda) -> None:
         """Keeps the addenda of records that go to the log by another way; raises as ``begin``."""
         self._home.check()
         self._check_open()
-        await self._store.put([], kept=_named(entries, addenda))
+        await self._store.put((), kept=_named(entries, addenda))
 
     async def kept(self) -> list[KeptAddendum]:
         """What addenda the file keeps, in the order in which they came."""
@@ -281,8 +280,11 @@ class Spool:
         self._check_open()
         if self._failure is not None:
             raise StreamError(f"{self._store.path}: nothing is delivered: {self._failure}")
-        sent, kept = self._kept([entry], {0: addenda} if addenda else NO_ADDENDA)
-        size = len(entry) + _OUTCOME_ROOM + _size(sent)
+        size = len(entry) + _OUTCOME_ROOM
+        sent, kept = NO_ADDENDA, list[Kept]()
+        if addenda:
+            sent, kept = self._kept([entry], {0: addenda})
+            size += _size(sent)
         self._check_limits(1, size)
         call = next(self._calls)
         await self._store.begin(call, entry, size, sent.get(0, ()), kept)
@@ -299,7 +301,9 @@ class Spool:
         self._home.check()
         (entry,) = self._preparer.prepare([outcome])
         self._check_open()
-        sent, kept = self._kept([entry], {0: addenda} if addenda else NO_ADDENDA)
+        sent, kept = NO_ADDENDA, list[Kept]()
+        if addenda:
+            sent, kept = self._kept([entry], {0: addenda})
         await self._store.end(call, entry, sent.get(0, ()), kept)
 
     def check_there(self) -> None:

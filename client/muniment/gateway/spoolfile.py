@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from muniment.gateway.keptaddenda import Kept, erase_kept, keep, wipe
 from muniment.local.sqlitefile import UNREADABLE, DatabaseError, is_fatal
@@ -103,8 +103,7 @@ SENT_AT_ONCE: Final = 32 * 1024 * 1024
 more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What one transaction does to the rows.
 
     Attributes:

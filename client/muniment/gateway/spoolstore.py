@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
@@ -23,7 +23,7 @@ from muniment.gateway.spoolfile import (
     SpareRoom,
     SpoolFile,
 )
-from muniment.gateway.withholding import NO_ADDENDA, Addenda
+from muniment.gateway.withholding import Addenda
 from muniment.local.sqlitefile import DatabaseError, Expected, FatalDatabaseError, Writer
 from muniment.tlog.encoding import MunimentError
 
@@ -39,7 +39,7 @@ _Inode: TypeAlias = tuple[int, int] | None
 """Device and inode of a file; None if it is not there, or was cut off."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Put:
     """What one caller has to write; ``addenda`` of a call that begins are at number 0."""
 
@@ -47,25 +47,22 @@ class _Put:
     entries: Sequence[bytes] = ()
     begun: tuple[int, bytes] | None = None
     ended: int | None = None
-    addenda: Addenda = field(default_factory=lambda: NO_ADDENDA)
+    addenda: Addenda | None = None
     kept: Sequence[Kept] = ()
     names: Sequence[bytes] = ()
-
-    @property
-    def is_beginning(self) -> bool:
-        """Whether something is to begin that may as well not: it does not need the spare room."""
-        return self.begun is not None or (bool(self.kept) and not self.entries)
+    is_beginning: bool = False
+    """Whether something is to begin that may as well not: it does not need the spare room."""
 
     @property
     def size(self) -> int:
         """Bytes of the records, and of their addenda to be sent."""
-        beside = sum(len(data) for _, data in self.of_entries) if self.addenda else 0
-        return sum(map(len, self.entries)) + beside
+        size = sum(map(len, self.entries))
+        return size + sum(len(data) for _, data in self.of_entries) if self.addenda else size
 
     @property
     def of_entries(self) -> list[tuple[int, bytes]]:
         """The addenda of the records, with the record's number."""
-        if self.begun is not None:
+        if self.begun is not None or self.addenda is None:
             return []
         return [(at, data) for at, several in self.addenda.items() for data in several]
 
@@ -126,17 +123,17 @@ class SpoolStore:
     async def put(
         self,
         entries: Sequence[bytes],
-        addenda: Addenda = NO_ADDENDA,
+        addenda: Addenda | None = None,
         kept: Sequence[Kept] = (),
         names: Sequence[bytes] = (),
     ) -> None:
         """Adds records; returns once they are synced, or raises as ``run`` if they cannot be.
 
         ``addenda`` are sent with them, by their number; ``kept`` stay; ``names`` are those by which
-        they are recognised. Without records it raises as
-        ``begin`` too.
+        they are recognised. Without records it raises as ``begin`` too.
         """
-        await self._take(_Put(_future(), entries, addenda=addenda, kept=kept, names=names))
+        put = _Put(_future(), entries, None, None, addenda, kept, names, not entries)
+        await self._take(put)
 
     async def begin(
         self,
@@ -156,8 +153,9 @@ class SpoolStore:
         """
         self.going_on[call] = size
         try:
-            own = {0: addenda} if addenda else NO_ADDENDA
-            await self._take(_Put(_future(), begun=(call, unseen), addenda=own, kept=kept))
+            own = {0: addenda} if addenda else None
+            begun = (call, unseen)
+            await self._take(_Put(_future(), (), begun, None, own, kept, is_beginning=True))
         except BaseException:
             self.forget(call)
             raise
@@ -166,7 +164,7 @@ class SpoolStore:
         self, call: int, outcome: bytes, addenda: Sequence[bytes] = (), kept: Sequence[Kept] = ()
     ) -> None:
         """Adds the outcome of a call, see ``put``; returns once it is synced."""
-        own = {0: addenda} if addenda else NO_ADDENDA
+        own = {0: addenda} if addenda else None
         await self._take(_Put(_future(), [outcome], ended=call, addenda=own, kept=kept))
 
     def forget(self, call: int) -> None:
@@ -352,9 +350,13 @@ def _change(taken: Sequence[_Put]) -> Change:
     entries = [entry for one in taken for entry in one.entries]
     begun = [one.begun for one in taken if one.begun is not None]
     ended = [one.ended for one in taken if one.ended is not None]
-    names = [name for one in taken for name in one.names]
-    if not any(one.addenda or one.kept for one in taken):
-        return Change(entries, begun, ended, names=names)
+    names: list[bytes] = []
+    has_addenda = False
+    for one in taken:
+        names += one.names
+        has_addenda = has_addenda or bool(one.addenda or one.kept)
+    if not has_addenda:
+        return Change(entries, begun, ended, (), (), (), names)
     addenda: list[tuple[int, bytes]] = []
     before = 0
     for one in taken:
@@ -363,7 +365,7 @@ def _change(taken: Sequence[_Put]) -> Change:
     of_calls = [
         (one.begun[0], data)
         for one in taken
-        if one.begun is not None
+        if one.begun is not None and one.addenda is not None
         for data in one.addenda.get(0, ())
     ]
     kept = [addendum for one in taken for addendum in one.kept]

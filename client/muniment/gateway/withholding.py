@@ -198,6 +198,9 @@ def prepare(
         RecordError: For the first record that is none, or of which too much is withheld.
         FormatError: If a given addendum is none, or no record names it; with its number.
     """
+    given = tuple(given)
+    if withholding is None and not given:
+        return Prepared(preparer.prepare(records))
     found: dict[int, list[bytes]] = {}
     if withholding is not None:
         records = list(records)
@@ -209,7 +212,7 @@ def prepare(
             if addenda:
                 found[number] = addenda
     entries = preparer.prepare(records)
-    if given := list(given):
+    if given:
         _assign(entries, given, found)
     for number, addenda in found.items():
         if sum(len(one) + 4 for one in addenda) > MAX_ADDENDA_BYTES:
