@@ -170,6 +170,8 @@ class Submit:
     def _authenticate(self, request: Request, body: bytes) -> Frames:
         """Whose batch it is that a body begins with."""
         end = end_of_batch(body)
+        if end > MAX_BATCH_BYTES:  # what comes behind a batch may be larger, not the batch
+            raise too_large(MAX_BATCH_BYTES)
         with self._authentic(request):
             return self._access.admission.authenticate(body if end == len(body) else body[:end])
 
