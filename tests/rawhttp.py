@@ -17,7 +17,14 @@ class Body:
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
 
-    async def read(self, most: int, more: int, admit: Callable[[bytes], object] | None) -> bytes:
+    async def read(
+        self,
+        most: int,
+        more: int,
+        admit: Callable[[bytes], object] | None,
+        *,
+        coded: bool = False,
+    ) -> bytes:
         if len(self.data) > most + more:
             raise Problem(413, "too-large", "too large")
         if len(self.data) > most and admit is not None:

@@ -11,6 +11,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ import gateway_service
 import processes
 from byzantine import View
 from log_deployment import GATEWAY, PRODUCER, TOKEN, Deployment, ask, deployed
+from muniment.records.batchbody import join_body
+from muniment.records.canonical import encode_canonical
+from muniment.records.commitments import addendum
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment.tlog.witnesswire import SignSubtree, origin_hash
@@ -36,6 +40,8 @@ from witness_deployment import configure
 MAX_EXAMPLES = 8  # for each call and phase
 TILE = "/tile/{level}/{index}.p/{width}"
 RECORDS = decisions.decisions(300, producer=GATEWAY)
+ADDENDUM = addendum("0" * 32, {"to": "alice"})
+DIGEST = sha256(ADDENDUM).hexdigest()
 
 
 class Driver:
@@ -143,8 +149,14 @@ class LogDriver(Driver):
                 case.body = self.stream.take([RECORDS[turn % len(RECORDS)]])
             case "POST /v1/records" if case.media_type == "application/x-ndjson":
                 case.body = b"\n".join([json.dumps(_evaluation()).encode()] * (1 + turn % 3))
-            case "POST /v1/records" if turn % 2:
+            case "POST /v1/records" if turn % 4 == 1:
                 case.body = [_evaluation()] * (1 + turn % 3)
+            case "POST /v1/records" if turn % 4 == 3:
+                evaluation = _evaluation() | {"addenda": {"/request/arguments": DIGEST}}
+                sent = [json.loads(ADDENDUM)] * (turn % 8 == 3)
+                case.body = {"records": [evaluation], "addenda": sent}
+            case "GET /addenda/{s0}/{s1}/{digest}" if turn % 2:
+                case.path_parameters = {"s0": DIGEST[:2], "s1": DIGEST[2:4], "digest": DIGEST}
             case "GET /v1/streams/{gateway}/{stream}" if turn % 2:
                 case.path_parameters = {"gateway": GATEWAY, "stream": self.stream.label}
             case "GET /v1/decisions/{id}" | "GET /v1/executions/{id}" if turn % 2:
@@ -172,11 +184,19 @@ def _evaluation() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     with deployed(tmp_path_factory.mktemp("deployment")) as made:
+        with made.config.open("a") as file:
+            file.write("[read]\nopen_addenda = true\n")
+        processes.run(processes.muniment_log("reload", "--config", made.config), check=True)
         yield made
 
 
 def test_the_log_does_what_its_document_says(deployment: Deployment) -> None:
     assert deployment.post(deployment.stream().take(RECORDS), "?wait=published").status == 200
+    withheld = encode_canonical(
+        json.loads(RECORDS[0]) | {"addenda": {"/request/arguments": DIGEST}}
+    )
+    body = join_body(deployment.stream().take([withheld]), [ADDENDUM])
+    assert deployment.post(body).status == 200
     document = spelled_out(ask(f"{deployment.url}/openapi.json").json)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     driver = LogDriver(deployment)

@@ -209,6 +209,37 @@ async def test_a_body_over_the_limit_is_413_and_read_no_further() -> None:
             assert b"urn:muniment:problem:too-large" in answer
 
 
+async def test_more_of_a_body_is_read_only_when_its_beginning_is_admitted() -> None:
+    begun: list[bytes] = []
+
+    def admit(data: bytes) -> None:
+        begun.append(data)
+        if not data.startswith(b"known"):
+            raise Problem(403, "unknown", "who is this?")
+
+    async def take(request: Request) -> Response:
+        return Response(200, b"%d" % len(await request.body(100, more=200, admit=admit)))
+
+    app = App(Metrics("test"))
+    app.route("POST", "/echo", take)
+    async with server(app) as where:
+        short = b"anybody" * 10
+        assert (await talk(where, post(short))).endswith(b"\r\n\r\n70")
+        assert begun == []
+        assert (await talk(where, post(b"known" * 60))).endswith(b"\r\n\r\n300")
+        assert len(begun) == 1
+        # The rest has not come, and is not waited for.
+        answer = await talk(where, post(b"stranger" * 20, length=250))
+        assert answer.startswith(b"HTTP/1.1 403")
+        for request in (
+            post(b"", length=301),
+            post(b"12d\r\n" + b"known" + b"x" * 296 + b"\r\n", b"Transfer-Encoding: chunked"),
+        ):
+            answer = await talk(where, request)
+            assert answer.startswith(b"HTTP/1.1 413")
+            assert b'"limit":300' in answer
+
+
 async def test_a_slow_body_is_408_in_time() -> None:
     async with server(make_app(), body_seconds=0.2) as where:
         answer = await talk(where, post(b"", length=5), b"x")

@@ -131,16 +131,20 @@ class Forms:
         match = self._match_withholding(entry)
         if match is None:
             return None
-        pairs = _pairs(match[1])
-        absent = _absent(tuple([pointer for pointer, _ in pairs]))
-        if absent is None or len({digest for _, digest in pairs}) != len(pairs):
-            return None
-        names, is_in_context = absent
-        if is_in_context and match[6] is None:
+        text: bytes = match[1]
+        if b'","' not in text:  # one, as most have; behind it `":"`, 64 digits, `"`
+            absent = _absent((text[1:-68],))
+        else:
+            pairs = _pairs(text)
+            absent = _absent(tuple([pointer for pointer, _ in pairs]))
+            if len({digest for _, digest in pairs}) != len(pairs):
+                return None
+        if absent is None or (absent[1] and match.start(6) < 0):
             return None
         start = match.end(1)
-        if any(entry.find(name, start) >= 0 for name in names):
-            return None
+        for name in absent[0]:
+            if entry.find(name, start) >= 0:
+                return None
         return match.group(3, 4, 5, 7)  # type: ignore[return-value]  # as many groups
 
     def learn(self, records: Iterable[Any]) -> None:

@@ -22,7 +22,7 @@ from muniment.tlog.encoding import FormatError
 from muniment_log.errors import LogError, StorageError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 
     from muniment_log.core.ports import Receipt
 
@@ -65,7 +65,7 @@ class MissingAddendumError(LogError):
         self.digest = digest
 
 
-class Addendum(NamedTuple):
+class Addendum(Struct, frozen=True, gc=False):
     """An addendum that a record of its request names, with what finds it when it is to be erased.
 
     Attributes:
@@ -185,16 +185,16 @@ class NoAddenda:
         """Nothing."""
 
 
-class _Subject(Struct):
+class _Subject(Struct, gc=False):
     type: str
     id: str
 
 
-class _Request(Struct):
+class _Request(Struct, gc=False):
     subject: _Subject
 
 
-class _Artifact(Struct):
+class _Artifact(Struct, gc=False):
     governance: dict[str, str] | None = None
 
 
@@ -206,7 +206,7 @@ class _Denial(Struct):
     reduced: dict[str, _LeftOut] | None = None
 
 
-class _Naming(Struct):
+class _Naming(Struct, gc=False):
     """What of a record that was checked is looked at."""
 
     kind: str
@@ -322,8 +322,8 @@ def matching(
     """
     if not addenda and KEPT not in text:
         return None
-    named: dict[bytes, tuple[int, _Naming]] = {}
-    expected: dict[bytes, int] = {}
+    named: dict[str, _Naming] = {}  # by digest in hexadecimal digits
+    expected: dict[str, int] = {}
     effort = 0
     for entry, record in enumerate(records):
         if effort > _EFFORT:
@@ -333,11 +333,11 @@ def matching(
         if not addenda and not _says_kept(record):
             continue
         naming = _decode(record)
-        for digest in _places(naming):
-            named.setdefault(digest, (entry, naming))
+        for name in _digests(naming):
+            named.setdefault(name, naming)
             if naming.kept is not None:
-                expected.setdefault(digest, entry)
-    found: dict[bytes, Addendum] = {}
+                expected.setdefault(name, entry)
+    found: dict[str, Addendum] = {}
     for number, data in enumerate(addenda):
         if effort > _EFFORT:
             effort = 0
@@ -345,13 +345,14 @@ def matching(
         effort += len(data) + 256
         is_short = len(data) <= _EFFORT
         digest = sha256(data).digest() if is_short else (yield from _hashing(data))
-        if (named_by := named.get(digest)) is None:
-            raise BadAddendumError(number, f"no record of this request names {digest.hex()}")
-        if digest in found:
+        name = digest.hex()
+        if (named_by := named.get(name)) is None:
+            raise BadAddendumError(number, f"no record of this request names {name}")
+        if name in found:
             raise BadAddendumError(number, "came before in this request")
-        found[digest] = _addendum(digest, data, named_by[1])
-        expected.pop(digest, None)
-    return Sent([*found.values()], expected) if found or expected else None
+        found[name] = _addendum(digest, data, named_by)
+    absent = {bytes.fromhex(name): at for name, at in expected.items() if name not in found}
+    return Sent([*found.values()], absent) if found or absent else None
 
 
 def _says_kept(record: bytes) -> bool:
@@ -365,6 +366,13 @@ def _hashing(data: bytes) -> Generator[None, None, bytes]:
             hashing.update(view[start : start + _EFFORT])
             yield
     return hashing.digest()
+
+
+def _digests(naming: _Naming) -> Iterable[str]:
+    """The digests that a record names, in hexadecimal digits."""
+    if naming.addenda is not None:
+        return naming.addenda.values()
+    return [digest.hex() for digest in _places(naming)]
 
 
 def _places(naming: _Naming) -> dict[bytes, str]:
@@ -388,9 +396,9 @@ def _places(naming: _Naming) -> dict[bytes, str]:
 
 
 def _addendum(digest: bytes, data: bytes, naming: _Naming) -> Addendum:
-    subject = None
-    if naming.request is not None:
-        subject = subject_key(naming.request.subject.type, naming.request.subject.id)
+    request, subject = naming.request, None
+    if request is not None:
+        subject = subject_key(request.subject.type, request.subject.id)
     labels: tuple[str, ...] = ()
     if naming.artifact is not None and naming.artifact.governance is not None:
         labels = tuple(f"{name}={text}" for name, text in naming.artifact.governance.items())
