@@ -74,8 +74,7 @@ class ToolSide:
     async def check(self, method: str, params: Mapping[str, Any], meta: object) -> None:
         """Verifies the permits in a request's `_meta`, each for this once.
 
-        Raises:
-            Denied: If one is missing, was used, or is not for this; whatever goes wrong.
+        Raises Denied if one is missing, was used, or is not for this; whatever goes wrong.
         """
         try:
             await self._check(method, params, meta)

@@ -116,8 +116,7 @@ def rules_of_call(
 ) -> Rules:
     """Checks the options of a call; ``decide`` is its gateway's policy engine.
 
-    Raises:
-        TypeError: If an option or an id is none, or nobody is there to decide.
+    Raises TypeError if an option or an id is none, or nobody is there to decide.
     """
     if unknown := options.keys() - CallOptions.__annotations__.keys():
         raise TypeError(f"call() got an unexpected argument {min(unknown)!r}")
@@ -169,8 +168,7 @@ class Source(Protocol):
     def find(self) -> "Gateway | Future[Gateway]":
         """The gateway, or what waits for it while it is being opened in another thread.
 
-        Raises:
-            MunimentError: If it cannot be opened.
+        Raises MunimentError if it cannot be opened.
         """
         ...
 
@@ -215,10 +213,7 @@ class Run:
         """Says that the call goes on later, by its key: it waits for a person, or for input.
 
         Its outcome is still to come; it is ``unknown`` if nobody asks again before the process
-        ends.
-
-        Raises:
-            RuntimeError: If it has no key (``once=``).
+        ends. Raises RuntimeError if it has no key (``once=``).
         """
         if self._key is None:
             raise RuntimeError("a call that waits needs a key to go on by: call(..., once=KEY)")
@@ -243,11 +238,7 @@ class CallScope:
         self._token: Token[str | None] | None = None
 
     async def __aenter__(self) -> Run:
-        """Decides, logs, waits for the permit.
-
-        Raises:
-            Denied: If there is none, whatever the reason.
-        """
+        """Decides, logs, waits for the permit; Denied if there is none, whatever the reason."""
         gateway, reach, rules = await find(self._source, self._rules)
         return self._begun(await self._governs(gateway, reach, rules).permit(self._about))
 
@@ -315,8 +306,7 @@ class CallScope:
 async def find(source: Source, rules: Rules) -> "tuple[Gateway, Reach, Rules]":
     """The gateway of a caller who awaits, the way to it, and the rules in the time that is left.
 
-    Raises:
-        Denied: If there is none in time.
+    Raises Denied if there is none in time.
     """
     began = time.monotonic()
     try:

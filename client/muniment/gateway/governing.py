@@ -77,8 +77,7 @@ class Governing:
     async def permit(self, about: About) -> Permitted:
         """Takes every step before the run.
 
-        Raises:
-            Denied: If it may not run; then its outcome is kept, if it needs one.
+        Raises Denied if it may not run; then its outcome is kept, if it needs one.
         """
         try:
             if self._rules.once is None:

@@ -145,10 +145,8 @@ class Spool:
 
         Calls that were going on when the last process ended have an outcome then: ``unknown``.
         ``connect`` makes an unopened gateway on the spool's own stream; ``withholding`` says what
-        is taken out of records, and whether their addenda are sent with them or stay.
-
-        Raises:
-            DatabaseError: If the file is in use, which one process at a time has, or no spool.
+        is taken out of records, and whether their addenda are sent with them or stay. Raises
+        DatabaseError if the file is in use, which one process at a time has, or no spool.
         """
         store = await SpoolStore.open(path)
         if store.is_new:

@@ -98,8 +98,7 @@ class SpoolStore:
     async def open(cls, path: Path, *, expected: Expected = "either") -> "SpoolStore":
         """Opens the file, or makes it, if that is expected; the calls of the last process are over.
 
-        Raises:
-            DatabaseError: If it is in use, or no spool.
+        Raises DatabaseError if it is in use, or no spool.
         """
         writer = await Writer.open(path, MIGRATIONS, application=APPLICATION_ID, expected=expected)
         try:
@@ -182,8 +181,7 @@ class SpoolStore:
     async def wipe(self) -> None:
         """Has what was deleted disappear from the write-ahead log, too.
 
-        Raises:
-            DatabaseError: If another program reads the file: then it may be in the log still.
+        Raises DatabaseError if another program reads the file: then it may be in the log still.
         """
         if self._writer is not None and not await self._writer.truncate_log():
             raise DatabaseError(
@@ -195,10 +193,8 @@ class SpoolStore:
         """Checks that what is written is where the next process to open the spool looks for it.
 
         What a file system did with an open file that was deleted, replaced or cut off, nobody sees
-        by writing to it.
-
-        Raises:
-            DatabaseError: If the file, or its write-ahead log, is not what was opened.
+        by writing to it. Raises DatabaseError if the file, or its write-ahead log, is not what was
+        opened.
         """
         file, log = _identity(self.path)
         # The log of a broken file is another one once that was opened anew.

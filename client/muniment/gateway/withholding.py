@@ -65,16 +65,15 @@ class Prepared(NamedTuple):
 def withhold(decision: Decision, patterns: Iterable[str] = WITHHELD_AS_A_RULE) -> Withheld:
     """Takes members out of a decision; withhold first, then sign, submit or prove.
 
+    Raises FormatError if a pattern is no pointer, names what may not be withheld or an element of a
+    list; if the decision is signed, or a value has no canonical JSON or is longer than 16 MiB.
+    Names the pattern or pointer.
+
     Args:
         decision: The decision; it may withhold members already.
         patterns: JSON pointers into the record, in which a token ``*`` is any member (or element)
             that may be withheld. Of two matches, one inside the other, the outer one is taken. A
             pattern without a match takes nothing.
-
-    Raises:
-        FormatError: If a pattern is no pointer, names what may not be withheld or an element of a
-            list; if the decision is signed, or a value has no canonical JSON or is longer than
-            16 MiB. Names the pattern or pointer.
     """
     return take_out(decision, patterns, new_nonce)
 
@@ -127,8 +126,7 @@ class Withholding:
     def take(self, record: RecordInput) -> tuple[RecordInput, list[bytes]]:
         """Takes out of a decision what is withheld; other records stay, but for pseudonyms.
 
-        Raises:
-            FormatError: As ``withhold``, or if the record is text and no JSON.
+        Raises FormatError as ``withhold``, or if the record is text and no JSON.
         """
         if self.pseudonyms is not None and isinstance(record, Decision | Edge):
             record = plain_members(record)

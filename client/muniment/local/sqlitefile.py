@@ -226,10 +226,8 @@ class Writer:
         connection usable) even when the caller is cancelled while it runs.
 
         One that is not `synced` may be lost with the machine's power, though not with this process;
-        the next that is synced makes it durable, too.
-
-        Raises:
-            FatalDatabaseError: On an I/O error, and always after one.
+        the next that is synced makes it durable, too. Raises FatalDatabaseError on an I/O error,
+        and always after one.
         """
         if synced:
             return await self._thread.run(lambda: self._transact(work))
@@ -265,10 +263,8 @@ class Writer:
     async def truncate_log(self) -> bool:
         """Moves the write-ahead log into the file and cuts it off, so that no old page is in it.
 
-        Says whether it could: not while another program reads the file.
-
-        Raises:
-            FatalDatabaseError: On an I/O error, and always after one.
+        Says whether it could: not while another program reads the file. Raises FatalDatabaseError
+        on an I/O error, and always after one.
         """
         return await self._thread.run(self._truncate)
 

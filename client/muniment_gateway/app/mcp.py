@@ -201,8 +201,7 @@ async def until_stopped(work: Callable[[], Awaitable[int]], stopped: int) -> int
 async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[Gate]:
     """Builds a gate in a place of its own.
 
-    Raises:
-        MunimentError: If no place is free, or its files cannot be used.
+    Raises MunimentError if no place is free, or its files cannot be used.
     """
     access = config.file.outgoing.access
     async with HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http:

@@ -362,8 +362,7 @@ def _members(
 def _withhold(record: dict[str, Any], call: Call) -> tuple[dict[str, Any], list[bytes]]:
     """A record without what it withholds, and the addenda, which the log keeps.
 
-    Raises:
-        FormatError: If a member is too long, or has no canonical JSON.
+    Raises FormatError if a member is too long, or has no canonical JSON.
     """
     if not call.withheld:
         return record, []

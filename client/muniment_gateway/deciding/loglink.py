@@ -237,8 +237,7 @@ class LogLink:
     async def begin_outcome(self, execution: str) -> PendingOutcome | None:
         """Sets room aside for the outcome of a run; None while there is no log to have decided it.
 
-        Raises:
-            MunimentError: If no outcome can be kept now.
+        Raises MunimentError if no outcome can be kept now.
         """
         if self._gateway is None or self.away:
             return None

@@ -29,8 +29,7 @@ async def ask_json(
 ) -> Any:
     """Makes a request; the JSON of a 200.
 
-    Raises:
-        NoAnswerError: If there is none, or another status.
+    Raises NoAnswerError if there is none, or another status.
     """
     more = {} if body is None else {"Content-Type": "application/json"}
     try:

@@ -152,8 +152,7 @@ def input_of(request: JsonObject) -> Any:
 def response_of_result(result: Any, decision: str, whose: str) -> JsonObject:
     """The AuthZEN response of a rule's result, whose boolean is where the pointer says.
 
-    Raises:
-        UnfitError: If there is no boolean.
+    Raises UnfitError if there is no boolean.
     """
     try:
         found = resolve(result, decision)

@@ -48,16 +48,14 @@ class Engine(Protocol):
     async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:
         """Answers an AuthZEN request; the caller bounds the time.
 
-        Raises:
-            NoAnswerError: If it does not.
+        Raises NoAnswerError if it does not.
         """
         ...
 
     async def policy(self) -> PolicyRef | None:
         """The policy in force, where that can be told without a request.
 
-        Raises:
-            NoAnswerError: If it cannot be told now.
+        Raises NoAnswerError if it cannot be told now.
         """
         ...
 
@@ -65,8 +63,7 @@ class Engine(Protocol):
 def response_of(value: object, whose: str) -> JsonObject:
     """Checks that a value is an AuthZEN response.
 
-    Raises:
-        NoAnswerError: If it has no boolean `decision`, or a `context` that is no object.
+    Raises NoAnswerError if it has no boolean `decision`, or a `context` that is no object.
     """
     if not isinstance(value, dict):
         raise NoAnswerError(f"{whose}: the response is no JSON object")

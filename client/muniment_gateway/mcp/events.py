@@ -22,8 +22,7 @@ class Events:
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that are whole now, each with the empty line at its end.
 
-        Raises:
-            EventTooLongError: If one is too long.
+        Raises EventTooLongError if one is too long.
         """
         found: list[bytes] = []
         *lines, self._held = (self._held + chunk).splitlines(keepends=True) or [b""]

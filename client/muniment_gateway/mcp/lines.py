@@ -22,8 +22,7 @@ class Lines:
     async def next(self) -> bytes | None:
         """The next line that is not empty; None for one that is too long.
 
-        Raises:
-            EOFError: At the end; what has no line end by then is no message.
+        Raises EOFError at the end; what has no line end by then is no message.
         """
         while not self._ready:
             if self._is_over:

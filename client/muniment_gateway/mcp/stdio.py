@@ -195,8 +195,7 @@ async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
 async def serve_stdio(gate: Gate, caller: Caller, call: Call, command: Sequence[str]) -> int:
     """Runs a server behind the gate until it ends or its client does; the server's exit code.
 
-    Raises:
-        OSError: If the server cannot be started.
+    Raises OSError if the server cannot be started.
     """
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
