@@ -1,13 +1,21 @@
 """The signing keys that a service's configuration names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from muniment.local.keyfiles import asking, is_encrypted, read_key_file
 from muniment.local.privatefiles import read_secret
 from muniment.tlog.cosignature import Use, signer_for
 from muniment.tlog.note import Signer
 from muniment_service.config import config_error, config_key
+
+_CHANGE: Final[Mapping[Use, str]] = {
+    "log": "`muniment-log rotate-key` and a restart",
+    "witness": "`muniment-witness rotate-key` and a restart",
+    "gateway": "a restart, when the log knows the new one",
+    "authority": "a restart, when gateways and runtimes know the new one",
+}
 
 
 def read_signers(
@@ -73,5 +81,5 @@ def check_signers(
             config,
             "keys",
             "a file holds another key than the one in force: own keys are changed by "
-            f"`muniment-{use} rotate-key` and a restart",
+            + _CHANGE[use],
         )
