@@ -156,8 +156,7 @@ class AddendaPort(Protocol):
     async def read(self, digest: bytes) -> bytes | Erased | None:
         """The bytes of a digest, or what became of them; None for what was never there.
 
-        Raises:
-            StorageError: the storage cannot be read.
+        Raises StorageError if the storage cannot be read.
         """
         ...
 
@@ -287,11 +286,7 @@ def unwrapped(body: bytes) -> tuple[bytes, list[bytes]]:
 
 
 def completed(texts: Sequence[bytes]) -> list[bytes]:
-    """The addenda of which a client sent the JSON.
-
-    Raises:
-        BadAddendumError: one is none.
-    """
+    """The addenda of which a client sent the JSON; BadAddendumError if one is none."""
     addenda: list[bytes] = []
     for number, text in enumerate(texts):
         try:
@@ -315,10 +310,7 @@ def matching(
     """Finds for each addendum the record that names it, in steps; None where nothing is withheld.
 
     The records are valid, and somewhere in `text`. Costs two microseconds a record, and without
-    addenda next to nothing.
-
-    Raises:
-        BadAddendumError: no record names one, or it comes twice.
+    addenda next to nothing. Raises BadAddendumError if no record names one, or it comes twice.
     """
     if not addenda and KEPT not in text:
         return None

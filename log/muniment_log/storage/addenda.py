@@ -411,8 +411,7 @@ class AddendaStore:
     async def rows(self, what: str, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """Reads rows of the file, none while there is none; `what` for the error's text.
 
-        Raises:
-            StorageError: the file cannot be read.
+        Raises StorageError if the file cannot be read.
         """
         if self._readers is None:
             return []
@@ -422,13 +421,12 @@ class AddendaStore:
     async def write(self, what: str, work: Callable[[sqlite3.Connection, int], Totals]) -> None:
         """Runs a durable transaction that gives the new totals; nothing while there is no file.
 
+        Raises StorageError if the outcome is not known; the process must end.
+
         Args:
             what: for the error's text.
             work: gets the connection and an id from which on none was given out; may give out
                 MOST_AT_ONCE.
-
-        Raises:
-            StorageError: the outcome is not known; the process must end.
         """
         writer, first = self._writer, self._next
         if writer is not None:
@@ -439,8 +437,7 @@ class AddendaStore:
     async def cut_log(self) -> bool:
         """Cuts the write-ahead log off; False while somebody reads the file.
 
-        Raises:
-            StorageError: the file cannot be written.
+        Raises StorageError if the file cannot be written.
         """
         if self._writer is None:
             return True
@@ -450,14 +447,13 @@ class AddendaStore:
     async def sweep(self, leaves: Callable[[int], AsyncIterator[bytes]]) -> int:
         """Removes what a crash has left that no record names, before requests are taken.
 
+        Raises StorageError if the file or the log cannot be read.
+
         Args:
             leaves: gives the leaves of the log from an index on.
 
         Returns:
             How many addenda it has removed.
-
-        Raises:
-            StorageError: the file or the log cannot be read.
         """
         writer = self._writer
         if writer is None:
