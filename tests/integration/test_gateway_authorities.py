@@ -453,3 +453,28 @@ def test_clients_show_their_tokens(deployment: Deployment, tmp_path: Path) -> No
         assert record.response["context"]["muniment"]["client"] == "shop"
     finally:
         service.stop()
+
+
+def test_beyond_its_capacity_a_gateway_denies_at_once_and_says_so(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gateway"
+    folder.mkdir()
+    name = gateway_service.NAME + "/busy"
+    service = gateway_service.made(
+        deployment, folder, command(folder), top="most_waiting = 1\n", name=name
+    )
+    service.start()
+    try:
+        eventually(service.is_ready)
+        batch = {**evaluation(), "evaluations": [{}] * 20}
+        answers = service.post("/access/v1/evaluations", batch).json["evaluations"]
+        denied = [one for one in answers if not one["decision"]]
+        assert len(denied) == 19  # they come at the same time, and one program runs
+        for one in denied:
+            assert codes(one) == ["governance_mesh_discontinuity"]
+            assert one["context"]["muniment"]["reasons"] == ["too many decisions are under way"]
+        wanted = {one["context"]["muniment"]["evaluation_id"] for one in denied}
+        eventually(lambda: wanted <= {one.id for one in service.logged()})
+    finally:
+        service.stop()
