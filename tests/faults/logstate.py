@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import NoReturn
 
 import signing
 from log_deployment import ORIGIN
@@ -23,9 +24,13 @@ from muniment.tlog.heads import Head as WitnessHead
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.treereader import read_consistency, read_root
 from muniment.tlog.witnesswire import AddCheckpoint
+from muniment_log.core.erasing import Eraser, Mark
 from muniment_log.core.integrate import restore
+from muniment_log.core.retention import Retention
+from muniment_log.core.tokens import token_key
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
+from muniment_log.storage.erasing import ErasableAddenda
 from muniment_log.storage.sqlite import SQLiteStore
 from muniment_witness.judge.decide import NEVER, Acceptance, KnownLog, State, decide
 
@@ -65,13 +70,15 @@ class Found:
         size: leaves.
         signed: size of the newest signed checkpoint; -1 without one.
         published: size of the published one; -1 without one.
-        addenda: digests of what the next start keeps of the addenda.
+        addenda: digests of what the next start keeps of the addenda, or knows to be erased.
+        readable: those of them of which it has the bytes.
     """
 
     size: int
     signed: int
     published: int
     addenda: frozenset[bytes] = frozenset()
+    readable: frozenset[bytes] = frozenset()
 
 
 async def look(path: Path, history: History, cosigned: Sequence[int] = ()) -> Found:
@@ -103,21 +110,45 @@ async def look(path: Path, history: History, cosigned: Sequence[int] = ()) -> Fo
             sizes.append(known.size)
         for size in cosigned:
             await _witness_accepts(tiles, history.head(size), head)
-        return Found(head.size, *sizes, await _addenda(path.with_name("addenda.db"), tiles))
+        own = (await store.stream(token_key(ORIGIN))).next
+        mark = Mark(own, head.size)
+        signed, published = sizes
+        kept, readable = await _addenda(path.with_name("addenda.db"), tiles, mark)
+        return Found(head.size, signed, published, kept, readable)
     finally:
         await store.close()
 
 
-async def _addenda(path: Path, tiles: EmbeddedTiles) -> frozenset[bytes]:
-    """What a start finds of addenda, and keeps; all of it is as it was sent."""
+async def _addenda(
+    path: Path, tiles: EmbeddedTiles, mark: Mark
+) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """What a start keeps of addenda, and of which it has the bytes: those that were sent."""
+
+    async def logged() -> Mark:
+        return mark
+
+    async def submit(*_: object) -> NoReturn:
+        raise AssertionError("nothing is logged")
+
     store = AddendaStore(path, ORIGIN, size=lambda: 0, waiting_bytes=1, now_ms=lambda: 0)
     try:
         await store.open()
         await store.sweep(lambda start: leaves_from(tiles, start))
+        eraser = Eraser(
+            origin=ORIGIN,
+            addenda=ErasableAddenda(store),
+            submit=submit,
+            logged=logged,
+            retention=Retention(),
+            now_ms=lambda: 0,
+            new_id=str,
+        )
+        await eraser.catch_up(lambda start: leaves_from(tiles, start))
         rows = await store.rows("reading", "SELECT digest, data FROM addendum")
-        assert all(sha256(data).digest() == digest for digest, data in rows)
+        readable = frozenset(digest for digest, data in rows if data is not None)
+        assert all(data is None or sha256(data).digest() == digest for digest, data in rows)
         assert not await store.rows("reading", "SELECT * FROM arriving")
-        return frozenset(digest for digest, _ in rows)
+        return frozenset(digest for digest, _ in rows), readable
     finally:
         await store.close()
 

@@ -8,10 +8,12 @@ been told by then. MUNIMENT_POWER_SAMPLES is how many random states are tried at
 """
 
 import asyncio
+import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import decisions
@@ -35,6 +37,9 @@ GO_ON_EVERY = 40
 """One in so many states is also gone on with."""
 
 _RECEIPT = re.compile(rb'"manifest":(\d+),"size":(\d+)')
+_ERASED = re.compile(rb'"records":\[(\d+)\],"is_clean":true')
+ERASURE = b'"kind":"erasure"'
+_OWN = re.compile(rb'"kind":"erasure"|\n%b token:' % re.escape(ORIGIN.encode()))
 _HEAD = re.compile(
     ORIGIN.encode() + rb"(?:\n|\\n)(\d+)(?:\n|\\n)[A-Za-z0-9+/]{43}=(?:\n|\\n)(?:\n|\\n)"
 )
@@ -48,6 +53,8 @@ class Recorded:
         trace: its calls.
         history: its leaves in the end.
         named: the digests of the addenda that each leaf names.
+        erasures: the digests of the addenda that each leaf says to be erased.
+        addenda: all that were sent, by digest.
         sent: each batch, as sent, and the index that its receipt gave it.
         made: the database before it, in the place where the log finds it.
     """
@@ -55,6 +62,8 @@ class Recorded:
     trace: list[strace.Call] = field(default_factory=list)
     history: History = field(default_factory=lambda: History([]))
     named: list[frozenset[bytes]] = field(default_factory=list[frozenset[bytes]])
+    erasures: list[frozenset[bytes]] = field(default_factory=list[frozenset[bytes]])
+    addenda: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes])
     sent: list[tuple[bytes, int]] = field(default_factory=list)
     made: dict[str, bytes] = field(default_factory=dict)
 
@@ -62,6 +71,7 @@ class Recorded:
         answer = made.post(body, query)
         assert answer.status == 200, answer.body
         self.sent.append((body, answer.json["first"]))
+        self.addenda |= {sha256(data).digest(): data for data in split_body(body)[1]}
 
     def drive(self, made: Deployment, streams: list[Stream], seed: int) -> None:
         """Commits of all sizes, alone and together, waiting for publication or not."""
@@ -85,6 +95,11 @@ class Recorded:
                 for stream, (some, addenda) in zip(streams, parts, strict=True)
             ]
             list(together.map(lambda body: self.post(made, body), bodies))
+        withheld = next(first for body, first in self.sent[-3:] if split_body(body)[1])
+        erase = processes.muniment_log(
+            "erase", "--config", made.config, "--record", withheld, "--yes"
+        )
+        assert "Erased 1 addenda" in processes.run(erase, check=True).stdout
         self.post(made, made.stream().take(records[:1]), "?wait=published")
 
     def read_leaves(self, made: Deployment) -> None:
@@ -92,6 +107,10 @@ class Recorded:
         self.history = History(leaves_of(made.url, size))
         self.named = [
             frozenset(() if leaf.startswith(MANIFEST) else digests_of(leaf))
+            for leaf in self.history.leaves
+        ]
+        self.erasures = [
+            frozenset(map(bytes.fromhex, json.loads(leaf)["digests"] if ERASURE in leaf else ()))
             for leaf in self.history.leaves
         ]
 
@@ -116,7 +135,7 @@ def record_log(folder: Path) -> Recorded:
             recorded.drive(made, streams, run)
             recorded.read_leaves(made)
             assert made.log.terminate() == 0
-            recorded.trace += strace.read(output, str(home))
+            recorded.trace += strace.read(output, home)
     return recorded
 
 
@@ -125,14 +144,18 @@ class ToldByLog:
     """What the world knows of a log: sizes of trees, -1 for no head."""
 
     named: list[frozenset[bytes]]
+    erasures: list[frozenset[bytes]]
     durable: int = 0
     signed: int = -1
     published: int = -1
+    erased: int = 0
     heads: list[int] = field(default_factory=list)
 
     def hear(self, data: bytes) -> None:
         for receipt in _RECEIPT.finditer(data):
             self.durable = max(self.durable, int(receipt[2]))
+        for done in _ERASED.finditer(data):
+            self.erased = max(self.erased, int(done[1]) + 1)
         for head in _HEAD.finditer(data):
             size = int(head[1])
             self.signed = max(self.signed, size)
@@ -152,6 +175,10 @@ class ToldByLog:
         assert found.addenda <= frozenset[bytes]().union(*self.named[: found.size]), (
             "an addendum without a record outlived a start"
         )
+        erased = frozenset[bytes]().union(*self.erasures[: found.size])
+        assert not found.readable & erased, "an addendum outlived its erasure"
+        assert found.addenda <= found.readable | erased, "an addendum went without an erasure"
+        assert self.erased <= found.size, "an erasure that was acknowledged is lost"
 
 
 async def goes_on(path: Path, recorded: Recorded) -> None:
@@ -166,7 +193,15 @@ async def goes_on(path: Path, recorded: Recorded) -> None:
         size = log.head.size
         leaves = await all_entries(log.tiles, size)
     assert leaves[:before] == recorded.history.leaves[:before]
-    assert sorted(leaves) == sorted(recorded.history.leaves)
+    # What the log itself had not logged by then, nobody sends again.
+    there = [leaf for leaf in leaves if not _OWN.search(leaf)]
+    assert sorted(there) == sorted(
+        leaf for leaf in recorded.history.leaves if not _OWN.search(leaf)
+    )
+
+
+def on_disk(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir() if file.is_file())
 
 
 async def test_log_keeps_its_word_through_any_power_cut(tmp_path: Path) -> None:
@@ -176,7 +211,7 @@ async def test_log_keeps_its_word_through_any_power_cut(tmp_path: Path) -> None:
         call.name == "sync" and call.path.endswith("log.db") for call in recorded.trace
     )
     assert checkpoints >= 4
-    told = ToldByLog(recorded.named)
+    told = ToldByLog(recorded.named, recorded.erasures)
     opened = 0
 
     async def open_it(folder: Path) -> Found:
@@ -184,6 +219,9 @@ async def test_log_keeps_its_word_through_any_power_cut(tmp_path: Path) -> None:
         opened += 1
         path = folder / "log.db"
         found = await look(path, recorded.history, sorted(set(told.heads[-2:])))
+        there = on_disk(folder)
+        for digest in frozenset[bytes]().union(*recorded.erasures[: found.size]):
+            assert recorded.addenda[digest] not in there, "the bytes outlived their erasure"
         if opened % GO_ON_EVERY == 0:
             await goes_on(path, recorded)
         return found
@@ -191,6 +229,7 @@ async def test_log_keeps_its_word_through_any_power_cut(tmp_path: Path) -> None:
     cuts = Cuts(told.hear, open_it, told.judge, SAMPLES, recorded.made)
     counts = await cuts.run(recorded.trace, seed=6)
     assert told.durable == len(recorded.history.leaves)
+    assert told.erased
     assert counts.opened > 500, counts
 
 

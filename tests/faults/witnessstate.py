@@ -63,7 +63,7 @@ def record(folder: Path, pages: int) -> Recorded:
                     assert _ask(client, "GET", f"/{origin_hash(log.origin)}/checkpoint") == 200
             client.close()
             assert process.terminate() == 0
-        recorded.trace += strace.read(output, str(folder / "w"))
+        recorded.trace += strace.read(output, folder / "w")
     return recorded
 
 
