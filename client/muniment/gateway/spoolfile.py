@@ -1,6 +1,6 @@
 """The file of a spool (SQLite): what is in it, and how each step changes it.
 
-Every change is one transaction of ``service.database.Writer``. The methods that change the file
+Every change is one transaction of ``local.sqlitefile.Writer``. The methods that change the file
 take its connection last; the ones in the past tense then bring the counts in memory up to date, so
 that these never run ahead of the disk.
 """
