@@ -1,6 +1,7 @@
 """The MCP gate between the SDK's own clients and servers, with a real log and its witnesses."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -126,6 +127,41 @@ def test_without_the_log_everything_is_denied_and_nothing_runs(side: Side) -> No
     assert "governance_mesh_discontinuity" in denied["text"]
     assert "add" in listed
     assert side.ran == []
+
+
+def test_a_call_that_runs_when_the_gate_is_killed_has_the_outcome_unknown(
+    deployment: Deployment, side: Side
+) -> None:
+    """The next gate in its place says so."""
+    side.guarded = False
+    call = {
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "killed", "arguments": {}},
+    }  # fmt: skip
+    noted = side.folder / "noted"
+    argv = side.gate()
+    argv[argv.index("--") + 1 :] = [
+        sys.executable, str(mcp_tools.SIDE / "tee.py"), str(noted), "sleep", "60",
+    ]  # fmt: skip
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as gate:
+        assert gate.stdin is not None
+        gate.stdin.write(json.dumps(call).encode() + b"\n")
+        gate.stdin.flush()
+        eventually(lambda: noted.exists() and noted.stat().st_size > 0)
+        gate.kill()
+    [line] = noted.read_bytes().splitlines()
+    [permit] = json.loads(line)["params"]["_meta"][META_KEY]["permits"]
+    argv[argv.index("--") + 1 :] = ["true"]
+    subprocess.run(argv, input=b"", stdout=subprocess.PIPE, timeout=60, check=True)
+
+    def status() -> str | None:
+        for one in records(deployment):
+            if isinstance(one, Outcome) and one.execution == permit["execution"]:
+                return one.status
+        return None
+
+    eventually(lambda: status() is not None)
+    assert status() == "unknown"
 
 
 def test_unknown_methods_and_listings_follow_the_policy(side: Side) -> None:

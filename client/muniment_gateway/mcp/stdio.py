@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from muniment.errors import MunimentError
 from muniment.local.logs import event
 from muniment_gateway.deciding.decider import Call
 from muniment_gateway.mcp.gate import Gate, Passage
@@ -195,14 +196,21 @@ async def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
 async def serve_stdio(gate: Gate, caller: Caller, call: Call, command: Sequence[str]) -> int:
     """Runs a server behind the gate until it ends or its client does; the server's exit code.
 
-    Raises OSError if the server cannot be started.
+    Raises:
+        OSError: If the server cannot be started.
+        MunimentError: If our own stdin or stdout is a file.
     """
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - pipes
     try:
-        client = await _standard_streams()
+        try:
+            client = await _standard_streams()
+        except ValueError:
+            raise MunimentError(
+                "stdin and stdout: expected pipes, as MCP hosts give them"
+            ) from None
         await StdioGate(gate, caller, call, client, (process.stdout, process.stdin)).run()
     finally:
         code = await _end(process)
