@@ -16,8 +16,9 @@ class Events:
     def __init__(self, most: int = MAX_EVENT) -> None:
         """Takes events of at most so many bytes."""
         self._most = most
-        self._held = b""
+        self._held: list[bytes] = []  # of the line that is not whole
         self._parts: list[bytes] = []
+        self._size = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that are whole now, each with the empty line at its end.
@@ -25,23 +26,30 @@ class Events:
         Raises EventTooLongError if one is too long.
         """
         found: list[bytes] = []
-        *lines, self._held = (self._held + chunk).splitlines(keepends=True) or [b""]
-        # A line that ends with a carriage return may go on with a line feed.
-        if self._held.endswith(b"\n"):
-            lines.append(self._held)
-            self._held = b""
-        for line in lines:
+        for line in self._lines(chunk):
             self._parts.append(line)
             if line in (b"\n", b"\r\n", b"\r"):
                 found.append(b"".join(self._parts))
-                self._parts = []
-        if sum(map(len, self._parts)) + len(self._held) > self._most:
+                self._parts, self._size = [], sum(map(len, self._held))
+        if self._size > self._most:
             raise EventTooLongError
         return found
 
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        """The lines that are whole now; the rest is not put together before it is one."""
+        self._size += len(chunk)
+        self._held.append(chunk)
+        # A line that ends with a carriage return may go on with a line feed.
+        ends = b"\n" in chunk or b"\r" in chunk or self._held[-2:][0].endswith(b"\r")
+        if not ends:
+            return []
+        lines = b"".join(self._held).splitlines(keepends=True)
+        self._held = [] if not lines or lines[-1].endswith(b"\n") else [lines.pop()]
+        return lines
+
     def rest(self) -> bytes:
         """What is left at the end of the stream."""
-        return b"".join(self._parts) + self._held
+        return b"".join([*self._parts, *self._held])
 
 
 def data_of(event: bytes) -> bytes:
