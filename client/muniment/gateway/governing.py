@@ -133,15 +133,19 @@ class Governing:
             outcome.has_permit = True
         try:
             await self._judge(permit, call)
-            if not about.bound(about.resource(), stored.nonce).is_same(bound):
-                raise Denied(("authorization_discontinuity",), [_CHANGED])
-            self._gateway.spool.check_there()
+            self._check_still(about, bound, stored.nonce)
         except BaseException as error:
             raised = await self._abandoned(outcome, error)
             if raised is error:
                 raise
             raise raised from error
         return Permitted(call, outcome, permit, _unbound(about))
+
+    def _check_still(self, about: About, bound: Bound, nonce: str) -> None:
+        """The last step, after which nothing waits: the call is the one that was decided."""
+        if not about.bound(about.resource(), nonce).is_same(bound):
+            raise Denied(("authorization_discontinuity",), [_CHANGED])
+        self._gateway.spool.check_there()
 
     async def _abandoned(self, outcome: PendingOutcome, error: BaseException) -> BaseException:
         """Ends a call that does not run; what to raise."""
@@ -165,12 +169,10 @@ class Governing:
             raise denial_of(error) from error
         try:
             permit = await self._authorize(call, asked, outcome, bound)
-            if not about.bound(about.resource(), nonce).is_same(bound):
-                raise Denied(("authorization_discontinuity",), [_CHANGED])
-            self._gateway.spool.check_there()
             if claim is not None:
                 stored = Stored(permit, nonce, _about(asked, nonce), bound.commitment, parent)
                 await self._reach.on_gateway(asyncio.to_thread(claim.keep, stored), KEEPING)
+            self._check_still(about, bound, nonce)
         except BaseException as error:
             raised = await self._abandoned(outcome, error)
             if raised is error:
