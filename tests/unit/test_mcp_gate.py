@@ -177,7 +177,7 @@ async def test_a_cancellation_of_what_is_being_decided_is_held_back_with_it() ->
         assert (await server.hear())["params"] == {"requestId": 2}
         server.say({"jsonrpc": "2.0", "id": 2, "error": {"code": 0, "message": "cancelled"}})
         assert (await client.hear())["error"]["message"] == "cancelled"
-    assert sorted(policy.outcomes) == ["aborted", "unknown"]
+    assert sorted(policy.outcomes) == ["not_run", "unknown"]
 
 
 async def test_an_id_of_a_request_under_way_is_refused() -> None:

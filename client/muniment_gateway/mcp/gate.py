@@ -173,7 +173,7 @@ class Gate:
             is_done = True
         finally:
             if not is_done:  # what was allowed by then does not run
-                await passage.end("aborted")
+                await passage.end("not_run")
         return passage
 
     async def _decided(

@@ -141,7 +141,7 @@ class McpProxy:
         if isinstance(judged, bytes):
             return web.Response(body=judged, content_type=_JSON)
         if is_cancelled:
-            await judged.end("aborted")
+            await judged.end("not_run")
             told = error_answer(message.id, DENIED, "cancelled by its client")
             return web.Response(body=told, content_type=_JSON)
         try:

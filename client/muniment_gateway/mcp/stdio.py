@@ -118,7 +118,7 @@ class StdioGate:
             judged = await self._gate.judge(message, self._caller, self._call)
             if key in self._cancelled:
                 if isinstance(judged, Passage):
-                    await judged.end("aborted")
+                    await judged.end("not_run")
             elif isinstance(judged, bytes):
                 await self._tell_client(judged)
             else:
