@@ -207,7 +207,9 @@ def test_more_than_a_batch_is_read_only_for_a_known_gateway(deployment: Deployme
 
 def post_records(deployment: Deployment, body: object) -> Answer:
     headers = {"Content-Type": "application/json", **bearing(TOKEN)}
-    return ask(f"{deployment.url}/v1/records", json.dumps(body).encode(), headers)
+    # Entries are read of what is published.
+    url = f"{deployment.url}/v1/records?wait=published"
+    return ask(url, json.dumps(body).encode(), headers)
 
 
 def test_a_client_with_a_token_sends_them_as_json(deployment: Deployment) -> None:
