@@ -301,9 +301,9 @@ def test_a_check_finds_what_is_missing_or_rotten(deployment: Deployment) -> None
     receipt = deployment.post(join_body(deployment.stream().take([record]), [data])).json
     deployment.log.terminate()
     check = muniment_log("check", "--config", deployment.config)
+    file = deployment.config.with_name("addenda.db")
     try:
         assert processes.run(check).returncode == 0
-        file = deployment.config.with_name("addenda.db")
         digest = hashlib.sha256(data).digest()
         for statement, told in [
             ("UPDATE addendum SET data = x'00' WHERE digest = ?", "other bytes than those of its"),
