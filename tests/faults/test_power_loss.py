@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+import pytest
+
 import decisions
 import log_tools
 import processes
@@ -28,6 +30,9 @@ from log_tools import all_entries
 from muniment.records.batchbody import join_body, split_body
 from muniment.records.manifest import MANIFEST, parse_batch
 from muniment_log.core.addenda import digests_of
+
+# Hundreds of states are opened, each with files of its own: a minute alone on a machine.
+pytestmark = pytest.mark.timeout(900)
 
 SAMPLES = int(os.environ.get("MUNIMENT_POWER_SAMPLES", "1"))
 PAGES = 32

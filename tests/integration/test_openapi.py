@@ -229,7 +229,8 @@ def test_the_gateway_does_what_its_document_says(deployment: Deployment, tmp_pat
     try:
         eventually(service.is_ready)
         document = ask(f"{service.url}/openapi.json").json
-        found = check(document, service.url, GatewayDriver(), {}, [])
+        taken = ["POST /access/v1/evaluations"]  # what it needs hangs on whether it has evaluations
+        found = check(document, service.url, GatewayDriver(), {}, taken)
         calls = {label for label, _ in found}
         assert {label for label, status in found if status == 200} == calls
         assert found["POST /access/v1/evaluation", 400]

@@ -117,6 +117,8 @@ def edits(draw: st.DrawFn) -> bytes:
         try:
             for step in path[:-1]:
                 holder = holder[step]
+            if isinstance(holder, dict) and not isinstance(path[-1], str):
+                continue  # an edit before has put it in a list's place
             if draw(st.booleans()):
                 holder[path[-1]] = draw(VALUES)
             else:

@@ -50,9 +50,17 @@ class EvaluationOptions(Struct, omit_defaults=True):
     evaluations_semantic: Semantic = "execute_all"
 
 
-class EvaluationsRequest(EvaluationRequest, omit_defaults=True):
-    """Several evaluations, with defaults beside them; what is wrong with one is its own answer."""
+class EvaluationsRequest(Struct, omit_defaults=True):
+    """Several evaluations, with defaults beside them; what is wrong with one is its own answer.
 
+    A default that every evaluation replaces may be anything. Without evaluations, the request is
+    one evaluation, and its members are needed.
+    """
+
+    subject: Any = None
+    action: Any = None
+    resource: Any = None
+    context: Any = None
     evaluations: Annotated[list[Any], Meta(max_length=MOST_EVALUATIONS)] = msgspec.field(
         default_factory=list
     )
