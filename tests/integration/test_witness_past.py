@@ -13,6 +13,7 @@ import processes
 from byzantine import ByzantineLog, get, post
 from muniment_witness.cli.exits import EXIT_CONFIG, EXIT_DATABASE
 from processes import muniment_witness
+from waiting import eventually
 from witness_deployment import Deployment, free_port
 
 
@@ -126,6 +127,8 @@ def test_a_witness_begins_anew_by_command_and_asks_before_it_signs(
         made.configure("w1", stand.url(), [])
         with running(made):
             made.settle("w1", 31)
+            # It shows what it was told a moment before it signs again.
+            eventually(lambda: ask(made, log.main.fork(7, 40))[0] != 503)
             assert ask(made, log.main.fork(7, 40)) == (409, b"31\n")
     made.configure("w1", f"http://127.0.0.1:{free_port()}", [])
     with running(made):
