@@ -19,7 +19,15 @@ from muniment.index.replica import Watched, follow_once
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.tiles import ENTRIES, Tile, parse_tile_path
 
-pytestmark = pytest.mark.usefixtures("impatient")
+# Commands give up in the middle of connecting here, beside the server that accepts them: on a busy
+# machine aiohttp's test server has lost sight of such a connection, and of it alone.
+pytestmark = [
+    pytest.mark.usefixtures("impatient"),
+    pytest.mark.filterwarnings(
+        "ignore:Exception ignored in. <(function _SelectorTransport.__del__|socket.socket fd)"
+        ":pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 
 
 @dataclass
