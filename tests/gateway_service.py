@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import processes
 from log_deployment import Answer, Deployment, ask, leaves_of, run
@@ -106,6 +107,16 @@ class Service:
             for leaf in leaves_of(self.deployment.url, size)
             if leaf.startswith(b"{") and isinstance(record := parse_record(leaf), Decision)
         ]
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Starts it, waits until it is ready, and stops it at the end."""
+        self.start()
+        try:
+            eventually(self.is_ready)
+            yield self
+        finally:
+            self.stop()
 
     def is_ready(self) -> bool:
         return ask(f"{self.url}/readyz").status == 200

@@ -277,9 +277,7 @@ def test_a_change_of_mode_is_on_record_and_observing_denies_nothing_for_the_log(
 ) -> None:
     name = gateway_service.NAME + "/mode"
     service = gateway_service.made(deployment, tmp_path / "gateway", name=name)
-    service.start()
-    try:
-        eventually(service.is_ready)
+    with service.running():
         first = service.evaluate(evaluation())["context"]["muniment"]["index"]
         text = service.config.read_text()
         service.config.write_text(text.replace('mode = "enforce"', 'mode = "observe"'))
@@ -297,8 +295,6 @@ def test_a_change_of_mode_is_on_record_and_observing_denies_nothing_for_the_log(
 
         eventually(is_logged)
         assert service.evaluate(evaluation("bob", "write"))["decision"] is False
-    finally:
-        service.stop()
 
 
 DATA = """\
@@ -366,9 +362,7 @@ def test_with_the_log_gone_everything_is_denied_at_once_and_kept(
 ) -> None:
     name = gateway_service.NAME + "/away"
     service = gateway_service.made(deployment, tmp_path / "gateway", name=name)
-    service.start()
-    try:
-        eventually(service.is_ready)
+    with service.running():
         deployment.log.pause()  # it still has its sockets: requests wait for it
         try:
             first = service.evaluate(evaluation())
@@ -388,8 +382,6 @@ def test_with_the_log_gone_everything_is_denied_at_once_and_kept(
 
         eventually(are_logged)
         assert service.evaluate(evaluation())["decision"] is True
-    finally:
-        service.stop()
 
 
 def test_a_gateway_that_starts_without_its_log_denies_and_keeps(
@@ -423,12 +415,8 @@ def test_a_killed_gateway_goes_on_where_it_was(deployment: Deployment, tmp_path:
         assert service.evaluate(evaluation())["decision"] is True
         assert service.process is not None
         service.process.kill()
-    service.start()
-    try:
-        eventually(service.is_ready)
+    with service.running():
         assert service.evaluate(evaluation())["decision"] is True
-    finally:
-        service.stop()
 
 
 def test_clients_show_their_tokens(deployment: Deployment, tmp_path: Path) -> None:
@@ -440,9 +428,7 @@ def test_clients_show_their_tokens(deployment: Deployment, tmp_path: Path) -> No
     tables = CEDAR + '[[client]]\nname = "shop"\ntoken_file = "shop.token"\n'
     name = gateway_service.NAME + "/clients"
     service = gateway_service.made(deployment, folder, tables, name=name)
-    service.start()
-    try:
-        eventually(service.is_ready)
+    with service.running():
         for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "Basic x"}):
             answer = service.post("/access/v1/evaluation", evaluation(), headers)
             assert answer.status == 401
@@ -451,8 +437,6 @@ def test_clients_show_their_tokens(deployment: Deployment, tmp_path: Path) -> No
         own = service.evaluate(evaluation(), Authorization="Bearer a-token-of-the-shop")
         record = service.record(own["context"]["muniment"]["index"])
         assert record.response["context"]["muniment"]["client"] == "shop"
-    finally:
-        service.stop()
 
 
 def test_beyond_its_capacity_a_gateway_denies_at_once_and_says_so(
@@ -464,9 +448,7 @@ def test_beyond_its_capacity_a_gateway_denies_at_once_and_says_so(
     service = gateway_service.made(
         deployment, folder, command(folder), top="most_waiting = 1\n", name=name
     )
-    service.start()
-    try:
-        eventually(service.is_ready)
+    with service.running():
         batch = {**evaluation(), "evaluations": [{}] * 20}
         answers = service.post("/access/v1/evaluations", batch).json["evaluations"]
         denied = [one for one in answers if not one["decision"]]
@@ -476,5 +458,3 @@ def test_beyond_its_capacity_a_gateway_denies_at_once_and_says_so(
             assert one["context"]["muniment"]["reasons"] == ["too many decisions are under way"]
         wanted = {one["context"]["muniment"]["evaluation_id"] for one in denied}
         eventually(lambda: wanted <= {one.id for one in service.logged()})
-    finally:
-        service.stop()

@@ -31,10 +31,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 @pytest.fixture(scope="module")
 def service(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     made = gateway_service.made(deployment, tmp_path_factory.mktemp("gateway"))
-    made.start()
-    eventually(made.is_ready)
-    yield made
-    made.stop()
+    with made.running():
+        yield made
 
 
 def entity(kind: str, id_: str, **properties: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import processes
 from gateway_service import Service, evaluation
 from log_deployment import Deployment, ask, deployed
 from muniment.permit.permitfile import parse_permit
-from waiting import eventually
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 
@@ -23,10 +22,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 @pytest.fixture(scope="module")
 def service(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     made = gateway_service.made(deployment, tmp_path_factory.mktemp("gateway"))
-    made.start()
-    eventually(made.is_ready)
-    yield made
-    made.stop()
+    with made.running():
+        yield made
 
 
 def test_an_allowed_request_has_a_permit_that_verifies(service: Service) -> None:

@@ -42,10 +42,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 def service(deployment: Deployment, tmp_path: Path) -> Iterator[Service]:
     name = f"{gateway_service.NAME}/{tmp_path.name}"
     made = gateway_service.made(deployment, tmp_path / "gateway", TABLES, name=name)
-    made.start()
-    eventually(made.is_ready)
-    yield made
-    made.stop()
+    with made.running():
+        yield made
 
 
 def event(number: int, **more: Any) -> dict[str, Any]:

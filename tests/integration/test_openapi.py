@@ -34,7 +34,6 @@ from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment.tlog.witnesswire import SignSubtree, origin_hash
 from processes import muniment_witness
-from waiting import eventually
 from witness_deployment import configure
 
 MAX_EXAMPLES = 8  # for each call and phase
@@ -225,9 +224,7 @@ class GatewayDriver(Driver):
 def test_the_gateway_does_what_its_document_says(deployment: Deployment, tmp_path: Path) -> None:
     pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
     service = gateway_service.made(deployment, tmp_path / "gateway")
-    service.start()
-    try:
-        eventually(service.is_ready)
+    with service.running():
         document = ask(f"{service.url}/openapi.json").json
         taken = ["POST /access/v1/evaluations"]  # what it needs hangs on whether it has evaluations
         found = check(document, service.url, GatewayDriver(), {}, taken)
@@ -237,8 +234,6 @@ def test_the_gateway_does_what_its_document_says(deployment: Deployment, tmp_pat
         assert service.evaluate(gateway_service.evaluation())["decision"] is True
         assert service.process is not None
         assert "unhandled exception" not in service.process.stderr
-    finally:
-        service.stop()
 
 
 class WitnessDriver(Driver):
