@@ -279,6 +279,7 @@ def test_a_schedule_erases_what_it_covers(deployment: Deployment) -> None:
         return read(deployment, hr).status == 410
 
     eventually(is_gone)
+    eventually(lambda: status(deployment)["addenda"]["erasing"] == 0)
     assert on_disk(deployment, hr) == []
     assert read(deployment, other).body == other
     eventually(lambda: status(deployment)["published"] == status(deployment)["integrated"])

@@ -212,8 +212,8 @@ class Eraser:
 
     @property
     def pending(self) -> int:
-        """Erasures that are noted and not yet complete."""
-        return self._pending
+        """Erasures that are noted and not yet complete; 1 while the storage may have old bytes."""
+        return self._pending or int(not self._is_clean)
 
     @property
     def totals(self) -> Totals:
