@@ -296,6 +296,7 @@ def test_a_kill_at_any_time_leaves_no_addendum_that_outlives_its_erasure(
     """The kills fall at E1, E2 and E3, the more is removed the later. Of E0 nothing is seen."""
     pairs = [withheld(number) for number in range(1_200)]
     send(deployment, pairs)
+    eventually(lambda: gauges(deployment)["erasures_pending"] == 0)
     everything = muniment_log(
         "erase", "--config", deployment.config, "--subject", "user", "alice", "--yes"
     )

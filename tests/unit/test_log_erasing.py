@@ -398,6 +398,47 @@ async def test_what_has_been_kept_long_enough_is_erased_and_the_log_says_by_whic
     assert (record.by, record.reason) == ("retention of label domain=hr", "retain = 30d")
 
 
+async def test_what_an_outcome_withholds_has_the_labels_of_the_decisions_on_its_run(
+    tmp_path: Path,
+) -> None:
+    decided = made(1, run="run-1", labels=("domain=hr",))
+    again = made(2, subject=BOB, run="run-1", labels=("mesh=eu", "domain=hr"))
+    result = made(3, subject=None, run="run-1")
+    others = [
+        made(4, run="run-2", labels=("domain=it",)),
+        made(5, subject=None, run="run-2"),
+        made(6, subject=None, run="run-3"),
+        made(7, subject=None),
+        made(8, run="run-1"),  # a decision says itself how it is labelled
+    ]
+    async with bench(tmp_path, [Rule("mesh", None, 20 * DAY)]) as at:
+        await at.keep(decided)
+        await at.keep(again, result, *others)
+        at.now += DAY
+        labels = {one.digest: one.labels for one in (await at.stored.after(0, at.now, 9))[0]}
+        assert sorted(labels.pop(result.digest)) == ["domain=hr", "mesh=eu"]
+        assert labels == {
+            one.digest: (("domain=it",) if one is others[1] else one.labels)
+            for one in (decided, again, *others)
+        }
+        with pytest.raises(NotErasableError, match="legal minimum of 20d"):
+            await at.erase(result)
+        await at.erase(decided)
+        at.now += 30 * DAY
+        at.eraser.use(Retention([HR]))
+        assert await at.eraser.erase_due() == 2  # what was erased still has its labels
+        assert result.data not in at.bytes()
+        assert all(one.data in at.bytes() for one in others)
+
+
+async def test_until_it_has_looked_an_eraser_may_have_something_to_do(tmp_path: Path) -> None:
+    async with bench(tmp_path) as at:
+        assert at.eraser.pending == 1
+        running = asyncio.get_running_loop().create_task(at.eraser.run())
+        await until(lambda: at.eraser.pending == 0)
+        running.cancel()
+
+
 async def test_a_running_log_looks_at_its_rules_again(tmp_path: Path) -> None:
     one = made(1, labels=("domain=hr",))
     async with bench(tmp_path) as at:

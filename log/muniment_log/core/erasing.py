@@ -74,7 +74,8 @@ class Stored(NamedTuple):
         size: its bytes.
         time: when the log took it, Unix milliseconds.
         leaves: how many leaves the log had then.
-        labels: governance labels of the record that names it.
+        labels: governance labels of the decision that names it; of an outcome's addendum those of
+            all decisions on its run that have an addendum here, or had one that was erased.
     """
 
     digest: bytes
@@ -205,14 +206,17 @@ class Eraser:
         self._retention = retention
         self._passed: dict[int, int] = {}  # by period: the last id that was looked at
         self._one_at_a_time = asyncio.Lock()
-        self._pending = 0
+        self._pending = 1  # what a crash has left is not known yet
         self._failure: StorageError | None = None
         self._is_clean = True
         self._wake = asyncio.Event()
 
     @property
     def pending(self) -> int:
-        """Erasures that are noted and not yet complete; 1 while the storage may have old bytes."""
+        """Erasures that are noted and not yet complete.
+
+        Also 1 while the storage may have old bytes, and from a start until `run` has looked.
+        """
         return self._pending or int(not self._is_clean)
 
     @property

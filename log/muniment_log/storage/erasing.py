@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from muniment_log.core.erasing import Selection
     from muniment_log.storage.addenda import AddendaStore
 
-_COLUMNS: Final = "id, digest, length(data), time, size, labels"
+# An outcome states no labels: its addenda have those of the decisions on its run.
+_LABELS: Final = """
+CASE WHEN subject IS NULL AND labels IS NULL AND execution IS NOT NULL THEN
+    (SELECT json_group_array(DISTINCT label.value)
+    FROM addendum AS decision, json_each(decision.labels) AS label
+    WHERE decision.execution = addendum.execution AND decision.labels IS NOT NULL)
+ELSE labels END
+"""
+_COLUMNS: Final = f"id, digest, length(data), time, size, {_LABELS}"
 
 _OF_DIGESTS: Final = f"""
 SELECT {_COLUMNS} FROM addendum
