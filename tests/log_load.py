@@ -15,7 +15,7 @@ from muniment.records.batchbody import join_body, split_body
 from muniment.records.commitments import addendum
 from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import unframe
-from muniment_log.core.addenda import digests_of
+from muniment_log.core.naming import digests_of
 
 RECORDS = decisions.decisions(2_000, producer=GATEWAY)
 

@@ -12,7 +12,8 @@ from deployment import ORIGIN, Deployment
 
 from benchmark.options import Options
 from benchmark.rig import BenchError, timed_command
-from muniment_log.core.addenda import Addendum, Sent, subject_key
+from muniment_log.core.addenda import Addendum, Sent
+from muniment_log.core.naming import subject_key
 from muniment_log.storage.addenda import AddendaStore
 
 _BYTES = 300  # of an addendum

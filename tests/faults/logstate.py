@@ -24,7 +24,8 @@ from muniment.tlog.heads import Head as WitnessHead
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.treereader import read_consistency, read_root
 from muniment.tlog.witnesswire import AddCheckpoint
-from muniment_log.core.erasing import Eraser, Mark
+from muniment_log.core.erasable import Mark
+from muniment_log.core.erasing import Eraser
 from muniment_log.core.integrate import restore
 from muniment_log.core.retention import Retention
 from muniment_log.core.tokens import token_key

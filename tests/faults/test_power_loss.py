@@ -29,7 +29,7 @@ from log_load import withholding
 from log_tools import all_entries
 from muniment.records.batchbody import join_body, split_body
 from muniment.records.manifest import MANIFEST, parse_batch
-from muniment_log.core.addenda import digests_of
+from muniment_log.core.naming import digests_of
 
 # Hundreds of states are opened, each with files of its own: a minute alone on a machine.
 pytestmark = pytest.mark.timeout(900)

@@ -22,10 +22,9 @@ from muniment_log.core.addenda import (
     Keeper,
     MissingAddendumError,
     Sent,
-    digests_of,
-    matching,
-    subject_key,
 )
+from muniment_log.core.matching import matching
+from muniment_log.core.naming import digests_of, subject_key
 from muniment_log.core.ports import Receipt
 from muniment_log.errors import (
     OverloadedError,
@@ -34,7 +33,7 @@ from muniment_log.errors import (
     UnavailableError,
     WrongIdentityError,
 )
-from muniment_log.storage import addenda as storage
+from muniment_log.storage import addendarows
 from muniment_log.storage.addenda import AddendaStore
 from waiting import until
 
@@ -289,7 +288,7 @@ async def test_a_failed_commit_stops_the_store(
     def fail(*_: object) -> None:
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(storage, "_commit", fail)
+    monkeypatch.setattr(addendarows, "commit", fail)
     with pytest.raises(UnavailableError):
         await store.keep(sent_of(content(2)))
     with pytest.raises(StorageError, match="storing addenda"):
@@ -315,7 +314,7 @@ async def crashed(path: Path, *steps: Callable[[AddendaStore], Any]) -> None:
             done = step(store)
             if done is not None:
                 await done
-        store._changes = storage._Changes()
+        store._arriving.take_changes()
 
 
 async def test_a_start_finds_the_records_of_what_was_arriving(tmp_path: Path) -> None:
@@ -344,7 +343,7 @@ async def test_what_was_logged_long_before_its_addendum_is_found(tmp_path: Path)
         await store.keep(sent_of(data, content(2)))
         await store.keep(sent_of(data))
         await store.named(sent_of(data), 40)
-        store._changes = storage._Changes()
+        store._arriving.take_changes()
     async with opened(path) as store:
         assert await store.sweep(lambda start: leaves_of({40: record(data)}, start)) == 1
         assert await store.read(digest_of(data)) == data
@@ -448,7 +447,7 @@ async def test_what_is_acknowledged_is_there_whatever_else_happens(
             await store.named(sent, at)
             acknowledged |= {*numbers}
         if data.draw(st.booleans(), "crash"):
-            store._changes = storage._Changes()
+            store._arriving.take_changes()
     async with opened(path) as store:
         await store.sweep(lambda start: leaves_of(log, start))
         for number in range(5):

@@ -15,15 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from muniment.records.api import Erasure, encode_record, parse_record
-from muniment_log.core.addenda import Addendum, Erased, Sent, subject_key
-from muniment_log.core.erasing import (
-    CHECK_SECONDS,
-    Eraser,
-    Mark,
-    NotErasableError,
-    Selection,
-    Totals,
-)
+from muniment_log.core.addenda import Addendum, Erased, Sent
+from muniment_log.core.erasable import Mark, Selection, Totals
+from muniment_log.core.erasing import CHECK_SECONDS, Eraser, NotErasableError
+from muniment_log.core.naming import subject_key
 from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import Request
 from muniment_log.core.retention import Retention, Rule, parse_duration, say_duration

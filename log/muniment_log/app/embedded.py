@@ -18,7 +18,8 @@ from muniment.local.logs import event
 from muniment_log.app.openlog import open_log
 from muniment_log.app.serving import BackgroundTask, serve_beside
 from muniment_log.core.budgets import Budgets
-from muniment_log.core.erasing import Eraser, Mark
+from muniment_log.core.erasable import Mark
+from muniment_log.core.erasing import Eraser
 from muniment_log.core.integrate import restore
 from muniment_log.core.sequencer import Sequencer
 from muniment_log.core.tokens import TokenFramer, token_key

@@ -15,7 +15,7 @@ from muniment.records.addenda import addendum_path
 from muniment.records.api import Erasure, parse_record
 from muniment.tlog.encoding import FormatError, unframe
 from muniment.tlog.tiles import bundles_of
-from muniment_log.core.addenda import digests_of
+from muniment_log.core.naming import digests_of
 from muniment_log.errors import StorageError
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from muniment.records.manifest import MANIFEST
 from muniment.records.members import MAX_LABEL, MAX_REASON, AddendumDigest
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
 from muniment.tlog.treereader import read_entry
-from muniment_log.core.addenda import named_at, subject_key
-from muniment_log.core.erasing import MOST, Eraser, NotErasableError, Selection, Stored
+from muniment_log.core.erasable import Selection, Stored
+from muniment_log.core.erasing import MOST, Eraser, NotErasableError
+from muniment_log.core.naming import named_at, subject_key
 from muniment_log.errors import LogError
 from muniment_service.http import Problem, Request, Response, json_response
 

@@ -17,8 +17,9 @@ from muniment.records.forms import Forms
 from muniment.records.manifest import MAX_BATCH_BYTES
 from muniment.tlog.encoding import format_base64
 from muniment.tlog.treereader import read_inclusions
-from muniment_log.core.addenda import Keeper, completed, matching, unpacked, unwrapped
+from muniment_log.core.addenda import Keeper
 from muniment_log.core.ingest import BadRecordError, examine, receiving
+from muniment_log.core.matching import completed, matching, unpacked, unwrapped
 from muniment_log.core.repeats import parse_key
 from muniment_log.core.scheduler import StepScheduler
 from muniment_log.errors import LogError, NotPublishedError, OverBudgetError

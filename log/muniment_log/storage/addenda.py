@@ -9,13 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import msgspec
 
 from muniment.local.sqlitefile import (
     FatalDatabaseError,
@@ -24,13 +19,9 @@ from muniment.local.sqlitefile import (
     log_pages,
 )
 from muniment.records.manifest import MANIFEST
-from muniment_log.core.addenda import (
-    SUBJECT_SIZE,
-    Erased,
-    MissingAddendumError,
-    digests_of,
-)
-from muniment_log.core.erasing import Totals
+from muniment_log.core.addenda import Erased, MissingAddendumError
+from muniment_log.core.erasable import Totals
+from muniment_log.core.naming import digests_of
 from muniment_log.errors import (
     OverloadedError,
     StorageError,
@@ -38,13 +29,16 @@ from muniment_log.errors import (
     UnwritableStorageError,
     WrongIdentityError,
 )
+from muniment_log.storage import addendarows
+from muniment_log.storage.addendarows import Place
+from muniment_log.storage.arriving import Arriving
 from muniment_log.storage.readers import Readers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
-    from muniment_log.core.addenda import Addendum, Sent
+    from muniment_log.core.addenda import Sent
 
 APPLICATION_ID: Final = 0x4D756E41
 """``MunA`` in the file's header."""
@@ -65,24 +59,6 @@ MOST_AT_ONCE: Final = 500
 _GROUP_BYTES: Final = 32 << 20
 """Bytes of addenda in one transaction, unless one request alone has more."""
 
-_NO_SUBJECT: Final = bytes(SUBJECT_SIZE)
-
-# One statement for all rows: after each statement the writer's thread has to win the interpreter
-# lock back from a busy event loop.
-_INSERT: Final = f"""
-INSERT INTO addendum (id, digest, subject, execution, time, size, labels, data)
-SELECT ?1 + key, substr(?2, key * 32 + 1, 32),
-    nullif(substr(?3, key * {SUBJECT_SIZE} + 1, {SUBJECT_SIZE}), zeroblob({SUBJECT_SIZE})),
-    json_extract(value, '$[2]'), ?6, ?7, json_extract(value, '$[3]'),
-    substr(?4, json_extract(value, '$[0]'), json_extract(value, '$[1]'))
-FROM json_each(?5) WHERE true
-ON CONFLICT (digest) DO NOTHING
-"""  # noqa: S608  # constants
-_ABSENT: Final = """
-SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2)
-WHERE NOT EXISTS (SELECT 1 FROM addendum WHERE digest = substr(?1, key * 32 + 1, 32))
-"""
-
 
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
@@ -97,47 +73,6 @@ def _translated(what: str) -> Iterator[None]:
 class _Waiting(NamedTuple):
     sent: Sent
     done: asyncio.Future[None]
-
-
-class _Place(NamedTuple):
-    """Where a transaction stores: from which row on, at what size of the log, when."""
-
-    first: int
-    size: int
-    now_ms: int
-
-
-@dataclass(slots=True, eq=False)
-class _Group:
-    """What one transaction has stored, as long as it is noted as arriving.
-
-    Attributes:
-        first: its row in `arriving`.
-        size: where the records that name it stand, or behind.
-        left: addenda of it of whose requests it is not known whether they are logged.
-    """
-
-    first: int
-    size: int
-    left: int
-
-
-@dataclass(slots=True)
-class _Changes:
-    """What the next transaction writes besides what waits.
-
-    Attributes:
-        arrived: first ids of groups that need not be noted any more.
-        lowered: groups whose records stand further to the front.
-        dropped: digests of what goes.
-    """
-
-    arrived: list[int] = field(default_factory=list[int])
-    lowered: dict[int, int] = field(default_factory=dict[int, int])
-    dropped: list[bytes] = field(default_factory=list[bytes])
-
-    def __bool__(self) -> bool:
-        return bool(self.arrived or self.lowered or self.dropped)
 
 
 class AddendaStore:
@@ -177,10 +112,7 @@ class AddendaStore:
         self._next = 0
         self._wake = asyncio.Event()
         self._waiting: list[_Waiting] = []
-        self._held = 0  # bytes
-        self._users: Counter[bytes] = Counter()  # requests at work, by digest
-        self._arriving: dict[bytes, _Group] = {}
-        self._changes = _Changes()
+        self._arriving = Arriving()
         self._written: list[asyncio.Future[None]] = []  # who waits for the changes
         self._timer: asyncio.TimerHandle | None = None
         self._failure: BaseException | None = None
@@ -202,11 +134,11 @@ class AddendaStore:
             db.execute(f"PRAGMA wal_autocheckpoint={log_pages(self.path, WAL_PAGES)}")
             (origin,) = db.execute("SELECT origin FROM log").fetchone()
             (last,) = db.execute("SELECT coalesce(max(id), 0) FROM addendum").fetchone()
-            return origin, last, count(db)
+            return origin, last, addendarows.count(db)
 
         writer = await Writer.open(
             self.path,
-            migrations(),
+            addendarows.migrations(),
             application=APPLICATION_ID,
             fill=lambda db: db.execute(
                 "INSERT INTO log (one, origin) VALUES (0, ?)", (self._origin,)
@@ -239,9 +171,9 @@ class AddendaStore:
         try:
             if readers is not None:
                 await readers.close()
-            if self._changes and not writer.is_broken:
-                changes = self._changes
-                await writer.run(lambda db: _change(db, changes))
+            if self._arriving.has_changes and not writer.is_broken:
+                changes = self._arriving.take_changes()
+                await writer.run(lambda db: addendarows.change(db, changes))
         finally:
             await writer.close()
 
@@ -249,10 +181,9 @@ class AddendaStore:
         """Stores addenda durably, see `AddendaPort.keep`."""
         if self._failure is not None:
             raise _unavailable()
-        if self._held + sent.size > self._limit:
+        if self._arriving.size + sent.size > self._limit:
             raise OverloadedError("too many addenda wait to be written")
-        self._held += sent.size
-        self._users.update(sent.digests)
+        self._arriving.enter(sent)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(sent, done))
         self._wake.set()
@@ -267,14 +198,7 @@ class AddendaStore:
 
     async def named(self, sent: Sent, first: int) -> None:
         """The request is logged, see `AddendaPort.named`."""
-        self._leave(sent)
-        is_before = False
-        for digest in sent.digests:
-            group = self._resolve(digest)
-            if group is not None and first < group.size:
-                group.size = self._changes.lowered[group.first] = first
-                is_before = True
-        if is_before:
+        if self._arriving.named(sent, first):
             # The next start would not find the record from where the group was noted.
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._written.append(done)
@@ -284,39 +208,16 @@ class AddendaStore:
 
     def refused(self, sent: Sent) -> None:
         """Nothing of the request is logged, see `AddendaPort.refused`."""
-        for digest in self._leave(sent):
-            if self._resolve(digest) is not None:
-                self._changes.dropped.append(digest)
+        self._arriving.refused(sent)
         self._change_soon()
 
     def abandoned(self, sent: Sent) -> None:
         """It is not known whether the request is logged, see `AddendaPort.abandoned`."""
-        self._leave(sent)
-
-    def _leave(self, sent: Sent) -> list[bytes]:
-        """A request is done with its addenda; those that no other one is at work with."""
-        self._held -= sent.size
-        last: list[bytes] = []
-        users = self._users
-        for digest in sent.digests:
-            if (others := users.pop(digest) - 1) > 0:
-                users[digest] = others
-            else:
-                last.append(digest)
-        return last
-
-    def _resolve(self, digest: bytes) -> _Group | None:
-        """It is known what became of an addendum; its group, if it was still arriving."""
-        group = self._arriving.pop(digest, None)
-        if group is not None:
-            group.left -= 1
-            if not group.left:
-                self._changes.arrived.append(group.first)
-        return group
+        self._arriving.leave(sent)
 
     def _change_soon(self) -> None:
         """Has the changes written with the next addenda, or when none come."""
-        if self._changes and self._timer is None:
+        if self._arriving.has_changes and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._wake.set)
 
     async def read(self, digest: bytes) -> bytes | Erased | None:
@@ -345,7 +246,7 @@ class AddendaStore:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                if self._waiting or self._changes:
+                if self._waiting or self._arriving.has_changes:
                     await self._write(await self._open() if self._writer is None else self._writer)
         except BaseException as error:
             self._failure = error
@@ -361,15 +262,15 @@ class AddendaStore:
             self._timer.cancel()
             self._timer = None
         group = self._gather()
-        changes, self._changes = self._changes, _Changes()
+        changes = self._arriving.take_changes()
         written, self._written = self._written, []
         sent = [waiting.sent for waiting in group]
-        first, size, now = self._next, self._size(), self._now_ms()
+        place = Place(self._next, self._size(), self._now_ms())
         self._next += sum(len(one.addenda) for one in sent)
         try:
             with _translated("storing addenda"):
                 absent, new, self.totals = await writer.run(
-                    lambda db: _commit(db, changes, sent, _Place(first, size, now)),
+                    lambda db: addendarows.commit(db, changes, sent, place),
                     synced=bool(group or changes.lowered),
                 )
         except BaseException:
@@ -378,9 +279,7 @@ class AddendaStore:
             for done in written:
                 _fail(done)
             raise
-        if new:
-            noted = _Group(first, size, len(new))
-            self._arriving.update(dict.fromkeys(new, noted))
+        self._arriving.stored(new, place)
         for done in written:
             if not done.done():
                 done.set_result(None)
@@ -475,96 +374,8 @@ class AddendaStore:
             async for leaf in leaves(size):
                 unknown.difference_update(() if leaf.startswith(MANIFEST) else digests_of(leaf))
         with _translated("removing addenda without a record"):
-            await writer.run(lambda db: _forget(db, unknown))
+            await writer.run(lambda db: addendarows.forget(db, unknown))
         return len(unknown)
-
-
-def _commit(
-    db: sqlite3.Connection, changes: _Changes, sent: Sequence[Sent], place: _Place
-) -> tuple[set[bytes], list[bytes], Totals]:
-    """Writes changes and a group; of a request that lacks something nothing is stored.
-
-    Returns which of what is expected is absent, which addenda are new, and the totals.
-    """
-    _change(db, changes)
-    absent: set[bytes] = set()
-    if expected := [digest for one in sent for digest in one.expected]:
-        absent = {digest for (digest,) in db.execute(_ABSENT, places(expected))}
-        sent = [one for one in sent if absent.isdisjoint(one.expected)]
-    addenda = [addendum for one in sent for addendum in one.addenda]
-    if not addenda:
-        return absent, [], count(db)
-    first, size, now = place
-    stored = db.execute(_INSERT, (first, *_packed(addenda), now, size)).rowcount
-    last = first + len(addenda) - 1
-    if stored != len(addenda):
-        rows = db.execute("SELECT digest FROM addendum WHERE id BETWEEN ? AND ?", (first, last))
-        by_digest = {addendum.digest: addendum for addendum in addenda}
-        addenda = [by_digest[digest] for (digest,) in rows]
-    if addenda:
-        db.execute("INSERT INTO arriving VALUES (?, ?, ?)", (first, last, size))
-    more = sum(len(addendum.data) for addendum in addenda)
-    return absent, [one.digest for one in addenda], count(db, len(addenda), more)
-
-
-def _packed(addenda: Sequence[Addendum]) -> tuple[bytes, bytes, bytes, str]:
-    """The rows of addenda as four values, for one statement."""
-    rows: list[tuple[object, ...]] = []
-    at = 1  # SQLite counts bytes from 1
-    for one in addenda:
-        labels = msgspec.json.encode(one.labels).decode() if one.labels else None
-        rows.append((at, len(one.data), one.execution, labels))
-        at += len(one.data)
-    return (
-        b"".join([one.digest for one in addenda]),
-        b"".join([one.subject or _NO_SUBJECT for one in addenda]),
-        b"".join([one.data for one in addenda]),
-        msgspec.json.encode(rows).decode(),
-    )
-
-
-def places(digests: Sequence[bytes]) -> tuple[bytes, str]:
-    """Digests as two values, for `json_each`."""
-    return b"".join(digests), f"[0{',0' * (len(digests) - 1)}]"
-
-
-def _change(db: sqlite3.Connection, changes: _Changes) -> None:
-    if changes.lowered:
-        db.executemany(
-            "UPDATE arriving SET size = min(size, ?2) WHERE first = ?1", changes.lowered.items()
-        )
-    if changes.dropped:
-        _drop(db, changes.dropped)
-    if changes.arrived:
-        db.execute(
-            "DELETE FROM arriving WHERE first IN (SELECT value FROM json_each(?))",
-            (msgspec.json.encode(changes.arrived).decode(),),
-        )
-
-
-def _drop(db: sqlite3.Connection, digests: Sequence[bytes]) -> None:
-    gone = db.execute(
-        "DELETE FROM addendum WHERE erased IS NULL AND digest IN"
-        " (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2)) RETURNING length(data)",
-        places(digests),
-    ).fetchall()
-    count(db, -len(gone), -sum(size for (size,) in gone))
-
-
-def count(db: sqlite3.Connection, addenda: int = 0, size: int = 0, erased: int = 0) -> Totals:
-    """Changes the totals, within the transaction that changes what they count; the new ones."""
-    row = db.execute(
-        "UPDATE log SET addenda = addenda + ?, bytes = bytes + ?, erased = erased + ?"
-        " RETURNING addenda, bytes, erased",
-        (addenda, size, erased),
-    ).fetchone()
-    return Totals(*row)
-
-
-def _forget(db: sqlite3.Connection, digests: set[bytes]) -> None:
-    if digests:
-        _drop(db, [*digests])
-    db.execute("DELETE FROM arriving")
 
 
 def _fail(done: asyncio.Future[None]) -> None:
@@ -575,10 +386,3 @@ def _fail(done: asyncio.Future[None]) -> None:
 
 def _unavailable() -> UnavailableError:
     return UnavailableError("the log has stopped; ask again when it is back")
-
-
-def migrations() -> list[str]:
-    """The schema's changes, oldest first, for `Writer.open`."""
-    folder = resources.files("muniment_log.storage") / "addendamigrations"
-    scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(folder / name).read_text("utf-8") for name in scripts]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from muniment.local.sqlitefile import AbsentDatabaseError, open_reader
 from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import FormatError, unframe
-from muniment_log.core.addenda import KEPT, kept_by
-from muniment_log.storage.addenda import migrations
+from muniment_log.core.naming import KEPT, kept_by
+from muniment_log.storage.addendarows import migrations
 from muniment_service.soundness import Findings, check_schema, check_structure, inspect_file
 
 if TYPE_CHECKING:

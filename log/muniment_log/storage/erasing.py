@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from muniment_log.core.erasing import Mark, Stored, Totals
-from muniment_log.storage.addenda import count, places
+from muniment_log.core.erasable import Mark, Stored, Totals
+from muniment_log.storage.addendarows import count, places
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from muniment_log.core.erasing import Selection
+    from muniment_log.core.erasable import Selection
     from muniment_log.storage.addenda import AddendaStore
 
 # An outcome states no labels: its addenda have those of the decisions on its run.

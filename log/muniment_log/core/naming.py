@@ -1,0 +1,115 @@
+"""What a record says of its addenda: which it names, whose they are, and who keeps them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+from msgspec.json import Decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+KEPT: Final = b'"kept":"log"'
+"""What stands in a record that says that the log keeps its addenda; elsewhere, too."""
+
+SUBJECT_SIZE: Final = 16
+"""Bytes that stand for a subject, see `subject_key`."""
+
+_PREFIX: Final = "sha256:"
+
+
+class _Subject(Struct, gc=False):
+    type: str
+    id: str
+
+
+class _Request(Struct, gc=False):
+    subject: _Subject
+
+
+class _Artifact(Struct, gc=False):
+    governance: dict[str, str] | None = None
+
+
+class _LeftOut(Struct):
+    digest: str = ""
+
+
+class _Denial(Struct):
+    reduced: dict[str, _LeftOut] | None = None
+
+
+class Naming(Struct, gc=False):
+    """What of a record that was checked is looked at."""
+
+    kind: str
+    execution: str | None = None
+    addenda: dict[str, str] | None = None
+    kept: str | None = None
+    request: _Request | None = None
+    artifact: _Artifact | None = None
+    inputs: dict[str, str] | None = None
+    outputs: dict[str, str] | None = None
+    denial: _Denial | None = None
+
+
+read_naming: Final = Decoder(Naming).decode
+"""Reads a valid record; raises nothing then."""
+
+
+@lru_cache(maxsize=4096)
+def subject_key(type_: str, id_: str) -> bytes:
+    """What stands for a subject beside its addenda: enough to find them, and not its name."""
+    size = len(type_.encode()).to_bytes(4, "big")
+    return sha256(size + type_.encode() + id_.encode()).digest()[:SUBJECT_SIZE]
+
+
+def digests_of(record: bytes) -> list[bytes]:
+    """The digests of the addenda that a valid record names."""
+    return [*_places(read_naming(record))]
+
+
+def kept_by(record: bytes) -> list[bytes]:
+    """The digests of the addenda of which a valid record says that the log keeps them."""
+    if KEPT not in record:
+        return []
+    naming = read_naming(record)
+    return [] if naming.kept is None else [*_places(naming)]
+
+
+def named_at(record: bytes) -> dict[bytes, str]:
+    """By digest, the addenda that a valid record names: the JSON pointer of each.
+
+    That of an outcome's commitment leads to the commitment: it has no other place.
+    """
+    return _places(read_naming(record))
+
+
+def names_of(naming: Naming) -> Iterable[str]:
+    """The digests that a record names, in hexadecimal digits."""
+    if naming.addenda is not None:
+        return naming.addenda.values()
+    return [digest.hex() for digest in _places(naming)]
+
+
+def _places(naming: Naming) -> dict[bytes, str]:
+    """By digest: where the record names it."""
+    found = {bytes.fromhex(digest): pointer for pointer, digest in (naming.addenda or {}).items()}
+    # Salted commitments, of a run and of a reduced denial: their addenda have the same form.
+    commitments: dict[str, str] = {}
+    if naming.kind == "outcome":
+        for member, digests in (("inputs", naming.inputs), ("outputs", naming.outputs)):
+            commitments |= {f"/{member}/{name}": one for name, one in (digests or {}).items()}
+    elif naming.denial is not None:
+        commitments = {
+            f"/denial/reduced/{path}/digest": one.digest
+            for path, one in (naming.denial.reduced or {}).items()
+        }
+    return found | {
+        bytes.fromhex(digest.removeprefix(_PREFIX)): pointer
+        for pointer, digest in commitments.items()
+        if digest.startswith(_PREFIX)
+    }

@@ -1,0 +1,159 @@
+"""The rows of addenda in their file: all that a transaction of `AddendaStore` does there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from muniment_log.core.erasable import Totals
+from muniment_log.core.naming import SUBJECT_SIZE
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from muniment_log.core.addenda import Addendum, Sent
+
+_NO_SUBJECT: Final = bytes(SUBJECT_SIZE)
+
+# One statement for all rows: after each statement the writer's thread has to win the interpreter
+# lock back from a busy event loop.
+_INSERT: Final = f"""
+INSERT INTO addendum (id, digest, subject, execution, time, size, labels, data)
+SELECT ?1 + key, substr(?2, key * 32 + 1, 32),
+    nullif(substr(?3, key * {SUBJECT_SIZE} + 1, {SUBJECT_SIZE}), zeroblob({SUBJECT_SIZE})),
+    json_extract(value, '$[2]'), ?6, ?7, json_extract(value, '$[3]'),
+    substr(?4, json_extract(value, '$[0]'), json_extract(value, '$[1]'))
+FROM json_each(?5) WHERE true
+ON CONFLICT (digest) DO NOTHING
+"""  # noqa: S608  # constants
+_ABSENT: Final = """
+SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2)
+WHERE NOT EXISTS (SELECT 1 FROM addendum WHERE digest = substr(?1, key * 32 + 1, 32))
+"""
+
+
+class Place(NamedTuple):
+    """Where a transaction stores: from which row on, at what size of the log, when."""
+
+    first: int
+    size: int
+    now_ms: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """What the next transaction writes besides what waits.
+
+    Attributes:
+        arrived: first ids of groups that need not be noted any more.
+        lowered: groups whose records stand further to the front.
+        dropped: digests of what goes.
+    """
+
+    arrived: list[int] = field(default_factory=list[int])
+    lowered: dict[int, int] = field(default_factory=dict[int, int])
+    dropped: list[bytes] = field(default_factory=list[bytes])
+
+    def __bool__(self) -> bool:
+        return bool(self.arrived or self.lowered or self.dropped)
+
+
+def commit(
+    db: sqlite3.Connection, changes: Changes, sent: Sequence[Sent], place: Place
+) -> tuple[set[bytes], list[bytes], Totals]:
+    """Writes changes and a group; of a request that lacks something nothing is stored.
+
+    Returns which of what is expected is absent, which addenda are new, and the totals.
+    """
+    change(db, changes)
+    absent: set[bytes] = set()
+    if expected := [digest for one in sent for digest in one.expected]:
+        absent = {digest for (digest,) in db.execute(_ABSENT, places(expected))}
+        sent = [one for one in sent if absent.isdisjoint(one.expected)]
+    addenda = [addendum for one in sent for addendum in one.addenda]
+    if not addenda:
+        return absent, [], count(db)
+    first, size, now = place
+    stored = db.execute(_INSERT, (first, *_packed(addenda), now, size)).rowcount
+    last = first + len(addenda) - 1
+    if stored != len(addenda):
+        rows = db.execute("SELECT digest FROM addendum WHERE id BETWEEN ? AND ?", (first, last))
+        by_digest = {addendum.digest: addendum for addendum in addenda}
+        addenda = [by_digest[digest] for (digest,) in rows]
+    if addenda:
+        db.execute("INSERT INTO arriving VALUES (?, ?, ?)", (first, last, size))
+    more = sum(len(addendum.data) for addendum in addenda)
+    return absent, [one.digest for one in addenda], count(db, len(addenda), more)
+
+
+def _packed(addenda: Sequence[Addendum]) -> tuple[bytes, bytes, bytes, str]:
+    """The rows of addenda as four values, for one statement."""
+    rows: list[tuple[object, ...]] = []
+    at = 1  # SQLite counts bytes from 1
+    for one in addenda:
+        labels = msgspec.json.encode(one.labels).decode() if one.labels else None
+        rows.append((at, len(one.data), one.execution, labels))
+        at += len(one.data)
+    return (
+        b"".join([one.digest for one in addenda]),
+        b"".join([one.subject or _NO_SUBJECT for one in addenda]),
+        b"".join([one.data for one in addenda]),
+        msgspec.json.encode(rows).decode(),
+    )
+
+
+def places(digests: Sequence[bytes]) -> tuple[bytes, str]:
+    """Digests as two values, for `json_each`."""
+    return b"".join(digests), f"[0{',0' * (len(digests) - 1)}]"
+
+
+def change(db: sqlite3.Connection, changes: Changes) -> None:
+    """Writes what became known of addenda that were arriving."""
+    if changes.lowered:
+        db.executemany(
+            "UPDATE arriving SET size = min(size, ?2) WHERE first = ?1", changes.lowered.items()
+        )
+    if changes.dropped:
+        _drop(db, changes.dropped)
+    if changes.arrived:
+        db.execute(
+            "DELETE FROM arriving WHERE first IN (SELECT value FROM json_each(?))",
+            (msgspec.json.encode(changes.arrived).decode(),),
+        )
+
+
+def _drop(db: sqlite3.Connection, digests: Sequence[bytes]) -> None:
+    gone = db.execute(
+        "DELETE FROM addendum WHERE erased IS NULL AND digest IN"
+        " (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2)) RETURNING length(data)",
+        places(digests),
+    ).fetchall()
+    count(db, -len(gone), -sum(size for (size,) in gone))
+
+
+def count(db: sqlite3.Connection, addenda: int = 0, size: int = 0, erased: int = 0) -> Totals:
+    """Changes the totals, within the transaction that changes what they count; the new ones."""
+    row = db.execute(
+        "UPDATE log SET addenda = addenda + ?, bytes = bytes + ?, erased = erased + ?"
+        " RETURNING addenda, bytes, erased",
+        (addenda, size, erased),
+    ).fetchone()
+    return Totals(*row)
+
+
+def forget(db: sqlite3.Connection, digests: set[bytes]) -> None:
+    """Removes addenda that no record names; nothing is arriving any more."""
+    if digests:
+        _drop(db, [*digests])
+    db.execute("DELETE FROM arriving")
+
+
+def migrations() -> list[str]:
+    """The schema's changes, oldest first, for `Writer.open`."""
+    folder = resources.files("muniment_log.storage") / "addendamigrations"
+    scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [(folder / name).read_text("utf-8") for name in scripts]
