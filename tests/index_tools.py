@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import logsim
 from decisions import request
@@ -17,12 +18,14 @@ from muniment.index.store import IndexStore
 from muniment.lineage.facts import FactsHead, MemoryFacts
 from muniment.records.api import (
     ENDPOINTS,
+    Approval,
     Decision,
     Edge,
     Erasure,
     Outcome,
     Record,
     Revocation,
+    SignedApproval,
     Target,
     Thing,
     Verification,
@@ -67,19 +70,35 @@ ODD = (
 """Leaves that a log with all its checks would not have taken."""
 
 
+def _approval(random: Random, common: dict[str, Any]) -> Approval:
+    said = SignedApproval(
+        id=common["id"],
+        request="arq-1",
+        gateway=common["producer"],
+        call=f"sha256:{random.choice(ADDENDA)}",
+        decision=random.random() < 0.8,
+        approver="alice",
+        at=NOW,
+        not_after=NOW + 60,
+        key=KEYS[0],
+        signature="AAAA",
+    )
+    return Approval(**common, approval=said)
+
+
 def make_record(random: Random, *, ids: int = 12) -> Record:
     """A valid record about one of a few things, so that records meet."""
 
     def name() -> str:
         return str(random.randrange(ids))
 
-    common = {
+    common: dict[str, Any] = {
         "v": 1,
         "id": name(),
         "time": NOW * 1000 + random.randrange(10),
         "producer": random.choice(PRODUCERS),
     }
-    match random.randrange(9):
+    match random.randrange(10):
         case 0 | 1:
             return Decision(
                 **common,
@@ -103,6 +122,8 @@ def make_record(random: Random, *, ids: int = 12) -> Record:
         case 5:
             erased = tuple(sorted(random.sample(ADDENDA, random.randrange(1, 4))))
             return Erasure(**common, digests=erased, by="operator")
+        case 6:
+            return _approval(random, common)
     relation = random.choice(list(ENDPOINTS))
     sources, targets = ENDPOINTS[relation]
     while True:
@@ -118,7 +139,7 @@ def make_record(random: Random, *, ids: int = 12) -> Record:
         return edge
 
 
-def _elsewhere(random: Random) -> dict[str, object]:
+def _elsewhere(random: Random) -> dict[str, Any]:
     if random.random() < 0.7:
         return {}
     origin = random.choice([ORIGIN, "other.example/log"])

@@ -60,6 +60,7 @@ from muniment.records.addenda import Disclosure as Disclosure
 from muniment.records.addenda import Withheld as Withheld
 from muniment.records.addenda import disclose as disclose
 from muniment.records.api import Actor as Actor
+from muniment.records.api import Approval as Approval
 from muniment.records.api import Artifact as Artifact
 from muniment.records.api import Attribution as Attribution
 from muniment.records.api import Binding as Binding
@@ -74,6 +75,7 @@ from muniment.records.api import Record as Record
 from muniment.records.api import ResourceScope as ResourceScope
 from muniment.records.api import Revocation as Revocation
 from muniment.records.api import Scope as Scope
+from muniment.records.api import SignedApproval as SignedApproval
 from muniment.records.api import Target as Target
 from muniment.records.api import Thing as Thing
 from muniment.records.api import Validity as Validity

@@ -19,7 +19,15 @@ from muniment.index.keys import (
 )
 from muniment.lineage.facts import ref_of, targets_of
 from muniment.records.api import encode_record
-from muniment.records.kinds import Decision, Edge, Erasure, Outcome, Revocation, Verification
+from muniment.records.kinds import (
+    Approval,
+    Decision,
+    Edge,
+    Erasure,
+    Outcome,
+    Revocation,
+    Verification,
+)
 
 
 def expected(index: int, record: object) -> set[int]:
@@ -48,6 +56,8 @@ def expected(index: int, record: object) -> set[int]:
         case Erasure():
             things.append((thing_hash("erasure", record.id), Role.ID))
             things += [(thing_hash("addendum", one), Role.ERASED) for one in record.digests]
+        case Approval():
+            things.append((thing_hash("approval", record.id), Role.ID))
     return {posting(thing, role, index) for thing, role in things}
 
 

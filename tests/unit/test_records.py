@@ -141,6 +141,25 @@ ERASURE: dict[str, Any] = COMMON | {
     "by": "retention of domain=hr",
     "reason": "180 days are over",
 }
+APPROVAL: dict[str, Any] = COMMON | {
+    "kind": "approval",
+    "approval": {
+        "id": COMMON["id"],
+        "request": "arq-1",
+        "gateway": COMMON["producer"],
+        "call": DIGEST,
+        "decision": True,
+        "approver": "alice@example.com",
+        "at": 1_790_000_000,
+        "not_after": 1_790_000_300,
+        "reason": "it is the ticket of the customer",
+        "key": "people.example/alice+01234567",
+        "signature": "AA" * 42 + "AA==",
+    },
+}
+APPROVED: dict[str, Any] = DECISION | {
+    "artifact": DECISION["artifact"] | {"approval": APPROVAL["approval"]}
+}
 EXAMPLES = {
     "decision": DECISION,
     "denied": DENIED,
@@ -151,6 +170,8 @@ EXAMPLES = {
     "unknown": UNKNOWN,
     "revocation": REVOCATION,
     "erasure": ERASURE,
+    "approval": APPROVAL,
+    "approved": APPROVED,
 }
 ABSENT = object()
 
@@ -413,6 +434,21 @@ BAD = [
     (ERASURE, "by", "", "by: expected str of length >= 1"),
     (ERASURE, "reason", "x" * 1025, "reason: expected str of length <= 1024"),
     (ERASURE, "execution", "run-1", "object contains unknown field execution"),
+    (APPROVAL, "approval", ABSENT, "object missing required field approval"),
+    (APPROVAL, "approval/id", "other", "approval.id: expected the id of the record"),
+    (APPROVAL, "approval/gateway", "gw.example/b", "approval.gateway: expected the producer"),
+    (APPROVAL, "approval/call", "x", "approval.call: expected str matching"),
+    (APPROVAL, "approval/decision", "yes", "approval.decision: expected bool"),
+    (APPROVAL, "approval/approver", "", "approval.approver: expected str of length >= 1"),
+    (APPROVAL, "approval/not_after", 1_790_000_000, "approval.not_after: must be later"),
+    (APPROVAL, "approval/reason", None, "approval.reason: null; leave"),
+    (APPROVAL, "approval/key", "people.example/alice", "approval.key: expected str matching"),
+    (APPROVAL, "approval/signature", "AB==", "approval.signature: "),
+    (APPROVAL, "approval/request", "a b", "approval.request: expected visible ASCII"),
+    (APPROVAL, "approval/more", 1, "approval: object contains unknown field more"),
+    (APPROVED, "artifact/approval/decision", False, "artifact.approval.decision: nothing is"),
+    (APPROVED, "artifact/approval/not_after", 1, "artifact.approval.not_after: must be later"),
+    (APPROVED, "artifact/approval", None, "artifact.approval: null; leave"),
 ]
 
 
@@ -457,6 +493,8 @@ def test_what_breaks_a_rule_is_named(
         (REVOCATION, "target", {"key": DIGEST}),
         (ERASURE, "digests", [f"{n:064x}" for n in range(500)]),
         (ERASURE, "reason", ABSENT),
+        (APPROVAL, "approval/reason", ABSENT),
+        (APPROVAL, "approval/decision", False),
     ],
 )
 def test_what_is_allowed(record: dict[str, Any], path: str, value: Any) -> None:

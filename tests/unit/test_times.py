@@ -54,6 +54,22 @@ KINDS: dict[str, dict[str, Any]] = {
     "outcome": {**RUN, "kind": "outcome", "status": "completed"},
     "verification": {**RUN, "kind": "verification", "state": "verified", "checks": []},
     "erasure": {**COMMON, "kind": "erasure", "digests": ["0a" * 32], "by": "operator"},
+    "approval": {
+        **COMMON,
+        "kind": "approval",
+        "approval": {
+            "id": COMMON["id"],
+            "request": "arq-1",
+            "gateway": COMMON["producer"],
+            "call": "sha256:" + "0" * 64,
+            "decision": False,
+            "approver": "alice",
+            "at": NOW,
+            "not_after": NOW + 60,
+            "key": "people.example/alice+01234567",
+            "signature": "AAAA",
+        },
+    },
     "revocation": {
         **COMMON,
         "kind": "revocation",
@@ -69,6 +85,7 @@ CASES += [
         ("revocation", "since"),
         ("artifact", "artifact.validity.not_before"),
         ("artifact", "artifact.validity.not_after"),
+        ("approval", "approval.not_after"),
     )
     for value in (NOW_MS, EARLIEST - 1, LATEST, 2**53 - 2)
     if (member, value) != ("artifact.validity.not_before", NOW_MS)
@@ -86,7 +103,8 @@ def with_time(kind: str, path: str, value: int) -> dict[str, Any]:
     if path.endswith("not_before"):
         inner["not_after"] = max(inner["not_after"], value + 1)
     if path.endswith("not_after"):
-        inner["not_before"] = min(inner["not_before"], value - 1)
+        first = "not_before" if "not_before" in inner else "at"
+        inner[first] = min(inner[first], value - 1)
     return record
 
 

@@ -42,7 +42,7 @@ LOCAL_MASK: Final = PART - 1
 THING_SHIFT: Final = ROLE_BITS + PART_BITS
 """A posting shifted right by this is the hash of its thing."""
 
-KINDS: Final = ("decision", "edge", "erasure", "outcome", "revocation", "verification")
+KINDS: Final = ("approval", "decision", "edge", "erasure", "outcome", "revocation", "verification")
 """The kinds of record; each is the type of the thing that a record of the kind itself is."""
 
 
@@ -68,7 +68,8 @@ class Role(IntEnum):
     """It revokes this decision, run, key, or all keys of this key name."""
 
     SIGNED = 6
-    """It is a manifest that this key signed, or a decision that has this key's signature."""
+    """It is a manifest that this key signed, or a decision that has this key's signature, or rests
+    on an approval by it."""
 
     ERASED = 7
     """It says that the addendum of this digest was erased."""
@@ -127,6 +128,14 @@ class _Signature(Struct, gc=False):
     key: str
 
 
+class _Approval(Struct, gc=False):
+    key: str
+
+
+class _Artifact(Struct, gc=False):
+    approval: _Approval | None = None
+
+
 class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     kind: str
     id: str
@@ -138,6 +147,7 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     request: _Request | None = None
     signatures: list[_Signature] | None = None
     digests: list[str] | None = None
+    artifact: _Artifact | None = None
 
 
 _decode: Final = Decoder(_Narrow).decode
@@ -212,6 +222,9 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
         if found.signatures is not None:
             names += [f"key\0{one.key}".encode() for one in found.signatures]
             lows += [_SIGNED | local] * len(found.signatures)
+        if found.artifact is not None and found.artifact.approval is not None:
+            names.append(f"key\0{found.artifact.approval.key}".encode())
+            lows.append(_SIGNED | local)
         if kind == "edge":
             if found.from_ is not None and found.to is not None:
                 near.append(_spell_end(found.from_, origin))

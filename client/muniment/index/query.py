@@ -17,6 +17,7 @@ from muniment.index.search import MAX_EFFORT, Search, find_decisions
 from muniment.lineage.facts import Found, Ref, ref_of, signed_by
 from muniment.lineage.walk import Direction, steps
 from muniment.records.kinds import (
+    Approval,
     Decision,
     Edge,
     Erasure,
@@ -262,7 +263,7 @@ def _is_about(record: Record, thing: Ref, origin: str) -> bool:
                 Ref("decision", target.decision or ""),
                 Ref("run", target.execution or ""),
             )
-        case Erasure():
+        case Erasure() | Approval():
             return False
 
 

@@ -294,6 +294,7 @@ _POSTED: Final[Mapping[facts.Role, tuple[Role, Callable[[Any], int]]]] = {
     "outcome": (Role.OUTCOME, _of_run),
     "verification": (Role.VERIFICATION, _of_run),
     "revocation": (Role.REVOKED, _of_target),
+    "approval": (Role.ID, lambda id_: thing_hash("approval", id_)),
     "erasure": (Role.ERASED, lambda digest: thing_hash("addendum", digest)),
 }
 """How the index has each role: as which role of a posting, and under what hash of a key."""

@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 from msgspec.json import Encoder
 
 from muniment.records.kinds import (
+    Approval,
     Decision,
     Edge,
     Erasure,
@@ -42,7 +43,15 @@ TargetKind: TypeAlias = Literal["decision", "execution", "key", "key_name"]
 
 
 Role: TypeAlias = Literal[
-    "from", "to", "decision", "decision of", "outcome", "verification", "revocation", "erasure"
+    "from",
+    "to",
+    "decision",
+    "decision of",
+    "outcome",
+    "verification",
+    "revocation",
+    "erasure",
+    "approval",
 ]
 """What a record is to the key that it is found by, see `ROLES`."""
 
@@ -188,6 +197,12 @@ class Facts(ABC):
         """Erasures of the addendum, by its SHA-256 in hexadecimal digits, by whomever."""
         return self.find("erasure", digests, after, limit)
 
+    def approvals(
+        self, ids: Sequence[str], *, after: int = -1, limit: int = PAGE
+    ) -> Sequence[Page[Approval]]:
+        """The records of approvals, by their ids, by whomever they were logged."""
+        return self.find("approval", ids, after, limit)
+
 
 def signed_by(manifest: bytes, index: int) -> tuple[int, Signed] | None:
     """Reads who signed a manifest leaf, whose signature somebody else verifies.
@@ -248,6 +263,7 @@ ROLES: Final[Mapping[Role, tuple[type[Any], Callable[[Any, str], Sequence[Any]]]
     "verification": (Verification, lambda verification, _: (verification.execution,)),
     "revocation": (Revocation, lambda revocation, _: targets_of(revocation)),
     "erasure": (Erasure, lambda erasure, _: erasure.digests),
+    "approval": (Approval, lambda approval, _: (approval.id,)),
 }
 """The kind of record that plays a role, and for which keys it does, in the log of an origin."""
 

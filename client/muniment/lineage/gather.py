@@ -15,6 +15,7 @@ from muniment.lineage.issuers import ANYBODY, Gateways, Issuers, counts
 from muniment.lineage.model import Unheard
 from muniment.lineage.reader import Reader
 from muniment.records.kinds import (
+    Approval,
     Decision,
     Edge,
     Erasure,
@@ -117,6 +118,8 @@ def unheard(subject: Ref, index: int, record: Record) -> Unheard:
             said = f"revoked since {record.since}"
         case Erasure():  # relates to nothing, and so is never asked about
             said = f"erased {len(record.digests)} addenda"
+        case Approval():  # nor is this: its decision names it
+            said = f"approval {record.id}: {'allow' if record.approval.decision else 'deny'}"
     return Unheard(index, subject, record.producer, terminal(said))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from muniment.lineage.facts import Ref
 from muniment.lineage.model import NOT_TOLD, Trace, TraceWarning, Unheard
-from muniment.records.kinds import Thing
+from muniment.records.kinds import Decision, Thing
 from muniment.records.thingnames import thing_id
 
 
@@ -42,6 +42,7 @@ def trace_members(trace: Trace) -> dict[str, Any]:
                 "id": decision.id,
                 "allowed": decision.allowed,
                 "producer": decision.producer,
+                **_approval(decision),
             }
             for index, decision in trace.decisions
         ],
@@ -84,6 +85,12 @@ def trace_members(trace: Trace) -> dict[str, Any]:
 
 def _about_thing(one: TraceWarning | Unheard) -> dict[str, Any]:
     return {**one._asdict(), "subject": _thing(one.subject)}
+
+
+def _approval(decision: Decision) -> dict[str, Any]:
+    """Which approval a decision rests on, and whose; only of one that does."""
+    approval = decision.artifact.approval if decision.artifact else None
+    return {} if approval is None else {"approval": approval.id, "approver": approval.approver}
 
 
 def _producer(trace: Trace, index: int | None) -> str | None:

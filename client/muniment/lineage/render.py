@@ -14,7 +14,7 @@ from muniment.lineage.facts import Ref
 from muniment.lineage.jsonform import render_json
 from muniment.lineage.model import Hop, RunState, Trace
 from muniment.lineage.prov import render_prov
-from muniment.records.kinds import Outcome
+from muniment.records.kinds import Decision, Outcome
 from muniment.records.thingnames import thing_id
 
 Format: TypeAlias = Literal["tree", "dot", "mermaid", "json", "prov-json"]
@@ -67,7 +67,7 @@ def render_tree(trace: Trace) -> str:
         if hop.target.type == "decision" and hop.external is None:
             details = "".join(
                 f" [{'allow' if decision.allowed else 'deny'} #{index}"
-                f" {escape.terminal(decision.producer)}]"
+                f" {escape.terminal(decision.producer)}{_approved(decision)}]"
                 for index, decision in decisions[hop.target.id]
             )
         elif hop.target in states:
@@ -83,6 +83,12 @@ def render_tree(trace: Trace) -> str:
             stack += [(below, level + 1) for below in reversed(links.get(hop.target, []))]
     lines += [f"  {text}" for rest in notes.values() for text in rest]
     return "\n".join([*lines, *_unheard(trace), ""])
+
+
+def _approved(decision: Decision) -> str:
+    """Who has approved a call, as the decision itself says."""
+    approval = decision.artifact.approval if decision.artifact else None
+    return "" if approval is None else f", approved by {escape.terminal(approval.approver)}"
 
 
 def _ended(state: RunState) -> str:

@@ -1,8 +1,8 @@
 """Which revocations are in force, and what they hit.
 
-A decision falls with a revocation of itself, of its run, of a key that signed it, of the gateway's
-key that signed its batch, or of the runtime key that it is bound to; and with a `revoked_by` edge,
-which says the same in the words of lineage.
+A decision falls with a revocation of itself, of its run, of a key that signed it or the approval
+that it rests on, of the gateway's key that signed its batch, or of the runtime key that it is bound
+to; and with a `revoked_by` edge, which says the same in the words of lineage.
 
 Who may revoke: a run or a decision, its issuers and the gateways that the verifier has named. A
 key, the same; and where no gateways are named, every gateway that signs for itself, because whoever
@@ -209,6 +209,9 @@ def revocations_of(
 def key_targets(decision: Decision) -> list[TargetRef]:
     """The keys that a decision rests on beside its gateway's, as targets of revocations."""
     targets = [TargetRef("key", one.key) for one in decision.signatures or ()]
+    approval = decision.artifact.approval if decision.artifact else None
+    if approval is not None:
+        targets.append(TargetRef("key", approval.key))
     binding = decision.artifact.binding if decision.artifact else None
     if binding is not None and binding.thumbprint is not None:
         targets.append(TargetRef("key", binding.thumbprint))

@@ -6,6 +6,13 @@
 - `authority`: signatures by authorities.
 """
 
+from muniment.records.approval import (
+    SignedApproval,
+    approver_vkey,
+    call_digest,
+    sign_approval,
+    verify_approval,
+)
 from muniment.records.artifact import (
     Actor,
     Artifact,
@@ -26,6 +33,7 @@ from muniment.records.authority import (
 from muniment.records.check import ENDPOINTS
 from muniment.records.codec import RecordError, check_records, encode_record, parse_record
 from muniment.records.kinds import (
+    Approval,
     Check,
     CheckState,
     Decision,
@@ -50,6 +58,7 @@ from muniment.records.submission import complete_record, decision_of_evaluation
 __all__ = [
     "ENDPOINTS",
     "Actor",
+    "Approval",
     "Artifact",
     "Attribution",
     "Binding",
@@ -71,19 +80,24 @@ __all__ = [
     "RunStatus",
     "Scope",
     "Signature",
+    "SignedApproval",
     "Target",
     "Thing",
     "ThingType",
     "Validity",
     "Verification",
+    "approver_vkey",
     "authority_vkey",
+    "call_digest",
     "check_records",
     "complete_record",
     "decision_of_evaluation",
     "encode_record",
     "key_reference",
     "parse_record",
+    "sign_approval",
     "sign_decision",
     "signing_input",
+    "verify_approval",
     "verify_signatures",
 ]

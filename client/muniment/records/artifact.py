@@ -9,6 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from muniment.records.approval import SignedApproval
 from muniment.records.members import (
     MAX_ITEMS,
     Digest,
@@ -114,6 +115,8 @@ class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
         binding: The runtime that may execute; None leaves it open.
         environment: Required measurements: name to digest, 1 to MAX_ITEMS; None requires none.
         governance: Labels (name to text) of the governance domain, 1 to MAX_ITEMS; None for none.
+        approval: What a person has said of the call, as its own record has it; None when nobody was
+            asked.
     """
 
     scope: Scope
@@ -127,3 +130,4 @@ class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
     governance: (
         Annotated[dict[ShortName, Label], Meta(min_length=1, max_length=MAX_ITEMS)] | None
     ) = None
+    approval: SignedApproval | None = None

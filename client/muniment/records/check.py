@@ -10,8 +10,10 @@ from typing import Any, Final, cast
 from msgspec import UNSET, Struct, UnsetType, ValidationError, convert
 
 from muniment.records.addenda import check_addenda
+from muniment.records.approval import SignedApproval
 from muniment.records.artifact import Artifact
 from muniment.records.kinds import (
+    Approval,
     Decision,
     Edge,
     Erasure,
@@ -113,6 +115,10 @@ def time_problem(record: Record | Shaped) -> str | None:
     elif isinstance(record, Revocation):
         problem = seconds_problem(record.since)
         return None if problem is None else f"since: {problem}"
+    elif isinstance(record, Approval):
+        for member, value in (("at", record.approval.at), ("not_after", record.approval.not_after)):
+            if (problem := seconds_problem(value)) is not None:
+                return f"approval.{member}: {problem}"
     return None
 
 
@@ -208,6 +214,10 @@ def _check_artifact(artifact: Artifact) -> None:
         raise FormatError("artifact.binding: expected spiffe_id, thumbprint or both")
     if validity.not_after <= validity.not_before:
         raise FormatError("artifact.validity: not_after must be later than not_before")
+    if artifact.approval is not None:
+        _check_signed_approval(artifact.approval, "artifact.approval")
+        if not artifact.approval.decision:
+            raise FormatError("artifact.approval.decision: nothing is authorised by a no")
 
 
 def _check_edge(record: Edge) -> None:
@@ -271,6 +281,23 @@ def _check_erasure(record: Erasure) -> None:
             raise FormatError(f"digests[{number}]: expected in ascending order, each once")
 
 
+def _check_approval(record: Approval) -> None:
+    approval = record.approval
+    _check_signed_approval(approval, "approval")
+    if approval.id != record.id:
+        raise FormatError("approval.id: expected the id of the record")
+    if approval.gateway != record.producer:
+        raise FormatError("approval.gateway: expected the producer of the record")
+
+
+def _check_signed_approval(approval: SignedApproval, member: str) -> None:
+    _check_id(approval.id, f"{member}.id")
+    _check_id(approval.request, f"{member}.request")
+    parse_base64(approval.signature, f"{member}.signature")
+    if approval.not_after <= approval.at:
+        raise FormatError(f"{member}.not_after: must be later than at")
+
+
 def _check_distinct(values: tuple[str, ...] | list[str], member: str) -> None:
     if len(set(values)) != len(values):
         raise FormatError(f"{member}: a value comes twice")
@@ -286,5 +313,6 @@ _RULES: Final = cast(
         Outcome: _check_outcome,
         Revocation: _check_revocation,
         Erasure: _check_erasure,
+        Approval: _check_approval,
     },
 )

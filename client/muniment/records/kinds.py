@@ -1,4 +1,4 @@
-"""The six kinds of record, typed.
+"""The seven kinds of record, typed.
 
 Common to all: `v`, the version of these formats, 1; `id`, unique for its producer; `time`, Unix
 milliseconds by the producer's clock; `producer`, the gateway's key name. A value made in Python is
@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from msgspec import Meta, Struct
 
+from muniment.records.approval import SignedApproval
 from muniment.records.artifact import Artifact
 from muniment.records.canonical import MAX_SAFE_INTEGER
 from muniment.records.members import (
@@ -339,7 +340,20 @@ class Erasure(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="erasu
     reason: Reason | None = None
 
 
-Record: TypeAlias = Decision | Edge | Verification | Outcome | Revocation | Erasure
+class Approval(_Common, frozen=True, kw_only=True, omit_defaults=True, tag="approval", gc=False):
+    """A person's word on a call that a gateway holds: it may run, or not.
+
+    Its `id` is that of `approval`, and its producer the gateway that is named in it. The decision
+    that follows has the same `approval` in its artifact.
+
+    Attributes:
+        approval: What the person has signed.
+    """
+
+    approval: SignedApproval
+
+
+Record: TypeAlias = Decision | Edge | Verification | Outcome | Revocation | Erasure | Approval
 """Any record; which kind is told by the JSON member ``kind``."""
 
 

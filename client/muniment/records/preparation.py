@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, cast
 import msgspec
 
 from muniment.records.api import (
+    Approval,
     Decision,
     Edge,
     Erasure,
@@ -38,7 +39,7 @@ RecordInput: TypeAlias = Record | bytes | str | Mapping[str, Any]
 _encode = msgspec.json.Encoder(order="sorted").encode
 # How a complete record ends in canonical form, where members are sorted; the check decides.
 _COMPLETE = b',"v":1}'
-_TYPED = (Decision, Edge, Verification, Outcome, Revocation, Erasure)
+_TYPED = (Decision, Edge, Verification, Outcome, Revocation, Erasure, Approval)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,15 @@ from typing import Any, TypeAlias
 
 from msgspec import UNSET, Struct, UnsetType
 
-from muniment.records.kinds import Decision, Edge, Erasure, Outcome, Revocation, Verification
+from muniment.records.kinds import (
+    Approval,
+    Decision,
+    Edge,
+    Erasure,
+    Outcome,
+    Revocation,
+    Verification,
+)
 
 _Object: TypeAlias = dict[str, Any] | UnsetType
 
@@ -48,5 +56,5 @@ class PlainDecision(
     response: _Response  # type: ignore[assignment]  # likewise
 
 
-Shaped: TypeAlias = PlainDecision | Edge | Verification | Outcome | Revocation | Erasure
+Shaped: TypeAlias = PlainDecision | Edge | Verification | Outcome | Revocation | Erasure | Approval
 """A record as the check reads it."""
