@@ -33,17 +33,25 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta
 
-from muniment.http.access import check_token_url, read_token
+from muniment.http.access import read_token
 from muniment.http.urls import split_url
 from muniment.local.keyfiles import read_key_file
 from muniment.local.privatefiles import read_secret
 from muniment.records.artifact import Binding
 from muniment.records.authority import authority_vkey
-from muniment.records.members import Digest, Label, Name, ShortName, SpiffeId
+from muniment.records.members import Digest, Label, ShortName, SpiffeId
 from muniment.tlog.encoding import check_key_name
 from muniment.tlog.keys.keyfile import PrivateKey
-from muniment.tlog.note import Signer, VKey, parse_vkey
+from muniment.tlog.note import Signer, VKey
 from muniment.tlog.policy import Policy, parse_policy
+from muniment_gateway.authorities import (
+    MAX_AUTHORITIES,
+    Authority,
+    AuthorityEntry,
+    EngineTable,
+    Seconds,
+    check_authority,
+)
 from muniment_gateway.core.quorum import Quorum
 from muniment_service.config import Config, config_error, config_key, load_config, read_file
 from muniment_service.limits import Count, Limits
@@ -53,69 +61,8 @@ from muniment_service.signers import read_signers
 MAX_POLICY_BYTES: Final = 1 << 20
 """Largest tlog-policy file, in bytes; 256 post-quantum keys fit."""
 
-MAX_AUTHORITIES: Final = 16
-"""Most authorities: as many as may sign a decision."""
-
 Mode: TypeAlias = Literal["enforce", "observe"]
 """What becomes of what is not provably logged: it is denied, or the engines' word is passed on."""
-
-Seconds = Annotated[float, Meta(ge=0.01, le=300)]
-
-
-class PolicyEntry(Config, frozen=True):
-    """`[authority.policy]`: the policy, where an engine does not name it itself.
-
-    Attributes:
-        id: Its name.
-        revision: Its revision; without one, the beginning of its digest.
-        digest: Its digest, when its files are not here.
-        files: Its files; their digest is that of the policy.
-    """
-
-    id: Name
-    revision: Label | None = None
-    digest: Digest | None = None
-    files: tuple[Path, ...] = ()
-
-
-class EngineTable(Config, frozen=True):
-    """A policy engine: `[engine]` of an authority, and most of an `[[authority]]`.
-
-    Attributes:
-        kind: `authzen`: a PDP, at its base `url`. `opa`: OPA's Data API, `url` of the rule
-            (`http://127.0.0.1:8181/v1/data/authz/allow`). `cedar`: Cedar policies, decided in this
-            process. `command`: a program that is run for each request.
-        deadline_seconds: How long it may take.
-        url: Where it is; for `authzen` and `opa`.
-        token_file: File with a bearer token for it.
-        decision: For `opa`: JSON pointer from the result to its boolean; empty for the result.
-        policies, entities, schema: For `cedar`: files of policies; entities and schema as JSON.
-        command: For `command`: program and arguments; gets the request, gives the response.
-        policy: The policy, where the engine does not name it.
-    """
-
-    kind: Literal["authzen", "opa", "cedar", "command"]
-    deadline_seconds: Seconds = 1.0
-    url: str | None = None
-    token_file: Path | None = None
-    decision: str = ""
-    policies: tuple[Path, ...] = ()
-    entities: Path | None = None
-    schema: Path | None = None
-    command: tuple[str, ...] = ()
-    policy: PolicyEntry | None = None
-
-
-class AuthorityEntry(EngineTable, frozen=True, kw_only=True):
-    """One `[[authority]]` table: an engine that is asked about every request.
-
-    Attributes:
-        name: Its name in decisions; with `vkey`, the name of that key.
-        vkey: Its key, when it signs its answers: `muniment-gateway authority serve`.
-    """
-
-    name: ShortName
-    vkey: str | None = None
 
 
 class ClientEntry(Config, frozen=True):
@@ -199,16 +146,6 @@ class GatewayFile(ServiceFile, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Authority:
-    """An authority that was checked: the URL has no final slash; token and key as read."""
-
-    entry: AuthorityEntry
-    url: str = ""
-    token: str | None = field(default=None, repr=False)
-    vkey: VKey | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """A configuration that was checked, with what its files hold.
 
@@ -284,7 +221,7 @@ def load_authority(path: Path) -> AuthorityConfig:
         file,
         private,
         authority_vkey(file.name, private),
-        _authority(path, "engine", entry),
+        check_authority(path, "engine", entry),
         _clients(path, file.client),
     )
 
@@ -320,7 +257,7 @@ def checked(path: Path, file: GatewayFile, signer: Signer) -> GatewayConfig:
             if parts.query or parts.fragment:
                 raise ValueError("the URL of a policy decision point has no query or fragment")
     authorities = tuple(
-        _authority(path, f"authority[{number}]", entry)
+        check_authority(path, f"authority[{number}]", entry)
         for number, entry in enumerate(file.authority)
     )
     names = [one.entry.name for one in authorities]
@@ -359,7 +296,7 @@ def _rules(path: Path, table: OpaTable) -> tuple[Authority, ...]:
     if table.url is None:
         return ()
     return tuple(
-        _authority(
+        check_authority(
             path,
             "opa",
             AuthorityEntry(
@@ -384,50 +321,3 @@ def _clients(path: Path, entries: Sequence[ClientEntry]) -> dict[str, str]:
                 raise ValueError("the token of another client")
             clients[token] = entry.name
     return clients
-
-
-_NEEDS: Final = {
-    "authzen": ("url",),
-    "opa": ("url",),
-    "cedar": ("policies",),
-    "command": ("command",),
-}
-_TAKES: Final = {
-    "authzen": {"url", "token_file", "vkey"},
-    "opa": {"url", "token_file", "decision"},
-    "cedar": {"policies", "entities", "schema"},
-    "command": {"command"},
-}
-_OWN: Final = ("url", "token_file", "decision", "policies", "entities", "schema", "command", "vkey")
-
-
-def _authority(path: Path, table: str, entry: AuthorityEntry) -> Authority:
-    for member in _NEEDS[entry.kind]:
-        if not getattr(entry, member):
-            config_error(path, f"{table}.{member}", f"missing: an authority of kind {entry.kind}")
-    for member in _OWN:
-        if getattr(entry, member) and member not in _TAKES[entry.kind]:
-            config_error(path, f"{table}.{member}", f"not of an authority of kind {entry.kind}")
-    url, token, vkey = "", None, None
-    if entry.url is not None:
-        with config_key(path, f"{table}.url"):
-            parts = split_url(entry.url)
-            if parts.query or parts.fragment:
-                raise ValueError("a query or fragment")
-            url = entry.url.rstrip("/")
-    if entry.token_file is not None:
-        with config_key(path, f"{table}.token_file"):
-            check_token_url(url)
-            token = read_token(entry.token_file)
-    if entry.decision:
-        with config_key(path, f"{table}.decision"):
-            if not entry.decision.startswith("/"):
-                raise ValueError("a JSON pointer begins with a slash")
-    if entry.vkey is not None:
-        with config_key(path, f"{table}.vkey"):
-            vkey = parse_vkey(entry.vkey)
-            if vkey.name != entry.name:
-                raise ValueError(f"the key of {vkey.name}, not of {entry.name}")
-    if entry.policy is not None and (entry.policy.digest is None) == (not entry.policy.files):
-        config_error(path, f"{table}.policy", "expected its digest or its files")
-    return Authority(entry, url, token, vkey)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from muniment.http.client import HttpSession
 from muniment.local.outside import Contained
-from muniment_gateway.config import Authority
+from muniment_gateway.authorities import Authority
 from muniment_gateway.core.authzen import METADATA_PATH
 from muniment_gateway.engines.http import ask_json, bearer
 

@@ -9,7 +9,7 @@ from typing import Any
 from muniment.http.client import HttpSession
 from muniment.local.outside import Contained
 from muniment.records.artifact import PolicyRef
-from muniment_gateway.config import Authority
+from muniment_gateway.authorities import Authority
 from muniment_gateway.core.quorum import Answer
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.engines.make import make_engine

@@ -7,7 +7,7 @@ import msgspec
 from muniment.http.client import HttpSession
 from muniment.records.artifact import PolicyRef
 from muniment.records.kinds import Signature
-from muniment_gateway.config import Authority
+from muniment_gateway.authorities import Authority
 from muniment_gateway.core.authzen import EVALUATION_PATH, OWN
 from muniment_gateway.engines.http import ask_json, bearer
 from muniment_gateway.engines.port import Asked, Evaluation, JsonObject, NoAnswerError, response_of

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from muniment.records.artifact import PolicyRef
 from muniment.records.canonical import MAX_SAFE_INTEGER
-from muniment_gateway.config import Authority
+from muniment_gateway.authorities import Authority
 from muniment_gateway.engines.policyfiles import policy_of, read_files
 from muniment_gateway.engines.port import (
     Asked,

@@ -10,7 +10,7 @@ import msgspec
 
 from muniment.records.artifact import PolicyRef
 from muniment.tlog.encoding import FormatError
-from muniment_gateway.config import Authority
+from muniment_gateway.authorities import Authority
 from muniment_gateway.core.anyjson import parse_any
 from muniment_gateway.engines.port import (
     Asked,

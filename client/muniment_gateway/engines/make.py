@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from muniment.http.client import HttpSession
-from muniment_gateway.config import Authority
+from muniment_gateway.authorities import Authority
 from muniment_gateway.engines.authzen import AuthzenEngine
 from muniment_gateway.engines.cedar import CedarEngine
 from muniment_gateway.engines.command import CommandEngine

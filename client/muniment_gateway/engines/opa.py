@@ -17,7 +17,7 @@ from muniment.records.artifact import PolicyRef
 from muniment.records.canonical import encode_canonical
 from muniment.records.members import MAX_LABEL
 from muniment.tlog.encoding import FormatError
-from muniment_gateway.config import Authority
+from muniment_gateway.authorities import Authority
 from muniment_gateway.core.authzen import check_request
 from muniment_gateway.core.pointers import resolve
 from muniment_gateway.engines.http import ask_json, bearer

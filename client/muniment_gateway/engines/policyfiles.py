@@ -7,7 +7,7 @@ from typing import Final
 
 from muniment.local.regularfile import open_regular
 from muniment.records.artifact import PolicyRef
-from muniment_gateway.config import PolicyEntry
+from muniment_gateway.authorities import PolicyEntry
 from muniment_gateway.engines.port import NoAnswerError
 
 MAX_FILES_BYTES: Final = 16 << 20

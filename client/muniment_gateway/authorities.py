@@ -1,0 +1,132 @@
+"""The authorities of a configuration: the tables that describe them, and what is checked."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
+
+from muniment.http.access import check_token_url, read_token
+from muniment.http.urls import split_url
+from muniment.records.members import Digest, Label, Name, ShortName
+from muniment.tlog.note import VKey, parse_vkey
+from muniment_service.config import Config, config_error, config_key
+
+MAX_AUTHORITIES: Final = 16
+"""Most authorities: as many as may sign a decision."""
+
+Seconds = Annotated[float, Meta(ge=0.01, le=300)]
+
+
+class PolicyEntry(Config, frozen=True):
+    """`[authority.policy]`: the policy, where an engine does not name it itself.
+
+    Attributes:
+        id: Its name.
+        revision: Its revision; without one, the beginning of its digest.
+        digest: Its digest, when its files are not here.
+        files: Its files; their digest is that of the policy.
+    """
+
+    id: Name
+    revision: Label | None = None
+    digest: Digest | None = None
+    files: tuple[Path, ...] = ()
+
+
+class EngineTable(Config, frozen=True):
+    """A policy engine: `[engine]` of an authority, and most of an `[[authority]]`.
+
+    Attributes:
+        kind: `authzen`: a PDP, at its base `url`. `opa`: OPA's Data API, `url` of the rule
+            (`http://127.0.0.1:8181/v1/data/authz/allow`). `cedar`: Cedar policies, decided in this
+            process. `command`: a program that is run for each request.
+        deadline_seconds: How long it may take.
+        url: Where it is; for `authzen` and `opa`.
+        token_file: File with a bearer token for it.
+        decision: For `opa`: JSON pointer from the result to its boolean; empty for the result.
+        policies, entities, schema: For `cedar`: files of policies; entities and schema as JSON.
+        command: For `command`: program and arguments; gets the request, gives the response.
+        policy: The policy, where the engine does not name it.
+    """
+
+    kind: Literal["authzen", "opa", "cedar", "command"]
+    deadline_seconds: Seconds = 1.0
+    url: str | None = None
+    token_file: Path | None = None
+    decision: str = ""
+    policies: tuple[Path, ...] = ()
+    entities: Path | None = None
+    schema: Path | None = None
+    command: tuple[str, ...] = ()
+    policy: PolicyEntry | None = None
+
+
+class AuthorityEntry(EngineTable, frozen=True, kw_only=True):
+    """One `[[authority]]` table: an engine that is asked about every request.
+
+    Attributes:
+        name: Its name in decisions; with `vkey`, the name of that key.
+        vkey: Its key, when it signs its answers: `muniment-gateway authority serve`.
+    """
+
+    name: ShortName
+    vkey: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """An authority that was checked: the URL has no final slash; token and key as read."""
+
+    entry: AuthorityEntry
+    url: str = ""
+    token: str | None = field(default=None, repr=False)
+    vkey: VKey | None = None
+
+
+_NEEDS: Final = {
+    "authzen": ("url",),
+    "opa": ("url",),
+    "cedar": ("policies",),
+    "command": ("command",),
+}
+_TAKES: Final = {
+    "authzen": {"url", "token_file", "vkey"},
+    "opa": {"url", "token_file", "decision"},
+    "cedar": {"policies", "entities", "schema"},
+    "command": {"command"},
+}
+_OWN: Final = ("url", "token_file", "decision", "policies", "entities", "schema", "command", "vkey")
+
+
+def check_authority(path: Path, table: str, entry: AuthorityEntry) -> Authority:
+    """Checks an engine's table and reads the files that it names; a `ConfigError` names the key."""
+    for member in _NEEDS[entry.kind]:
+        if not getattr(entry, member):
+            config_error(path, f"{table}.{member}", f"missing: an authority of kind {entry.kind}")
+    for member in _OWN:
+        if getattr(entry, member) and member not in _TAKES[entry.kind]:
+            config_error(path, f"{table}.{member}", f"not of an authority of kind {entry.kind}")
+    url, token, vkey = "", None, None
+    if entry.url is not None:
+        with config_key(path, f"{table}.url"):
+            parts = split_url(entry.url)
+            if parts.query or parts.fragment:
+                raise ValueError("a query or fragment")
+            url = entry.url.rstrip("/")
+    if entry.token_file is not None:
+        with config_key(path, f"{table}.token_file"):
+            check_token_url(url)
+            token = read_token(entry.token_file)
+    if entry.decision:
+        with config_key(path, f"{table}.decision"):
+            if not entry.decision.startswith("/"):
+                raise ValueError("a JSON pointer begins with a slash")
+    if entry.vkey is not None:
+        with config_key(path, f"{table}.vkey"):
+            vkey = parse_vkey(entry.vkey)
+            if vkey.name != entry.name:
+                raise ValueError(f"the key of {vkey.name}, not of {entry.name}")
+    if entry.policy is not None and (entry.policy.digest is None) == (not entry.policy.files):
+        config_error(path, f"{table}.policy", "expected its digest or its files")
+    return Authority(entry, url, token, vkey)
