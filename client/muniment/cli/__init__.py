@@ -19,6 +19,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "audit": ("audit", "audit", "Check a log from its checkpoint down to every leaf."),
     "disclose": ("disclose", "disclose", "Disclose a value that a log has a commitment to."),
     "evidence": ("evidence", "evidence", "Verify and explain evidence against a log, offline."),
+    "export": ("export", "export", "Export a replica's records to a SIEM, a collector, a file."),
     "find": ("find", "find", "Find decisions by subject, resource and time."),
     "follow": ("follow", "follow", "Keep a verified replica of a log, to ask instead of it."),
     "keygen": ("keygen", "keygen", "Make a key; prints its public half, the vkey."),

@@ -1,0 +1,141 @@
+"""Where exported events go: the standard output, a file, or an endpoint (`endpoint`)."""
+
+import fcntl
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, NamedTuple, Protocol, Self
+
+from muniment.errors import InputError
+from muniment.export.forms import Form
+
+_BACK: Final = 1 << 20
+"""Bytes read at a time to find the last line end of a file."""
+
+
+class Event(NamedTuple):
+    """One record in the form of the export, with its leaf index."""
+
+    index: int  # type: ignore[assignment]  # hides tuple.index, of no use here
+    data: bytes
+
+
+class Destination(Protocol):
+    """A receiver. Use it as an async context manager."""
+
+    async def __aenter__(self) -> Self:
+        """Opens it."""
+        ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes it."""
+        ...
+
+    async def put(self, events: Sequence[Event]) -> None:
+        """Hands events over; returns when all are acknowledged, or told as refused for good.
+
+        Raises MunimentError when they are not; some may have been taken.
+        """
+        ...
+
+
+class Lines:
+    """Writes lines to a file, or to the standard output.
+
+    A regular file's lines are on disk before `put` returns. A pipe acknowledges nothing: what its
+    reader had not read when it died is lost.
+    """
+
+    def __init__(self, form: Form, to: Path | BinaryIO) -> None:
+        """Takes the path of a file to append to, or an open stream, which stays open."""
+        self._form = form
+        self._to = to
+        self._file = to if not isinstance(to, Path) else None
+        self._name = str(to) if isinstance(to, Path) else "the standard output"
+
+    async def __aenter__(self) -> Self:
+        if isinstance(self._to, Path):
+            self._file = _opened(self._to)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(self._to, Path) and self._file is not None:
+            self._file.close()
+
+    async def put(self, events: Sequence[Event]) -> None:
+        """Writes whole lines. Raises InputError if that fails."""
+        file = self._file
+        if file is None:
+            raise AssertionError("not opened")
+        try:
+            file.write(self._form.lines([event.data for event in events]))
+            file.flush()
+            _sync(file)
+        except OSError as error:
+            raise InputError(f"{self._name}: {error.strerror}") from None
+
+
+def _sync(file: BinaryIO) -> None:
+    try:
+        number = file.fileno()
+    except OSError:
+        return  # not a file of the system
+    if stat.S_ISREG(os.fstat(number).st_mode):
+        os.fsync(number)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Opens a file to append to, for this process alone, and cuts off a line without an end.
+
+    Such a line is what a process wrote that was killed: it was never acknowledged.
+    """
+    try:
+        # What a log records may be confidential.
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError(f"{path}: not a regular file")
+        _cut(file, path)
+    except BlockingIOError:
+        file.close()
+        raise InputError(f"{path}: another process exports to it") from None
+    except OSError as error:
+        file.close()
+        raise InputError(f"{path}: {error.strerror}") from None
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _cut(file: BinaryIO, path: Path) -> None:
+    end = size = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _BACK)
+        file.seek(start)
+        at = file.read(end - start).rfind(b"\n")
+        end = start + at + 1
+        if at >= 0:
+            break
+    if end != size:
+        file.seek(end)
+        # Only what an export may have begun is cut off.
+        if file.read(1) != b"{":
+            raise InputError(f"{path}: does not end with a line of an export; name another file")
+        file.truncate(end)
+    file.seek(end)
