@@ -164,10 +164,18 @@ def denial_of_decision(decision: Decision, index: int | None, trouble: str = "")
     """The denial that a decision of false states; ``trouble`` says where it is without a leaf."""
     codes = decision.denial.codes if decision.denial is not None else _PLAIN_NO
     where = f", leaf {index}" if index is not None else ""
-    reasons = [f"decision {decision.id} is false{where}"]
+    reasons = [f"decision {decision.id} is false{where}", *_stated_reasons(decision)]
     if trouble:
         reasons.append(trouble)
     return Denied(codes, reasons, index=index)
+
+
+def _stated_reasons(decision: Decision) -> list[str]:
+    """What the policy engine says to the subject, in AuthZEN's ``reason_user``, in any language."""
+    context = decision.response.get("context")
+    reason = context.get("reason_user") if isinstance(context, dict) else None
+    found = list(reason.values()) if isinstance(reason, dict) else [reason]
+    return [text for text in found if isinstance(text, str) and text]
 
 
 def denial_of(error: BaseException) -> Denied:

@@ -1,0 +1,102 @@
+# pyright: reportMissingImports=false
+"""Pydantic AI, for the kit."""
+
+from typing import Any
+
+from kit import AGENT, Call, Script, World
+from pydantic_ai import (
+    Agent,
+    ApprovalRequired,
+    DeferredToolRequests,
+    DeferredToolResults,
+    RunContext,
+)
+from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models.function import FunctionModel
+
+from muniment.adapters.core import Gate
+from muniment.adapters.pydantic_ai import govern
+
+PACKAGE = "pydantic-ai-slim"
+
+
+def model_of(world: World, script: Script) -> FunctionModel:
+    turns = iter(script)
+
+    def answer(messages: Any, info: Any) -> ModelResponse:
+        for part in messages[-1].parts:
+            if part.part_kind in ("tool-return", "retry-prompt"):
+                world.heard.append(str(part.content))
+        calls = next(turns, ())
+        return ModelResponse(
+            parts=[ToolCallPart(one.tool, dict(one.arguments), one.id) for one in calls]
+            or [TextPart("done")]
+        )
+
+    return FunctionModel(answer)
+
+
+class Edits(AbstractCapability[Any]):
+    """Edits as late as capabilities can: what the gate is said to be innermost of."""
+
+    def __init__(self, edit: dict[str, Any]) -> None:
+        self.edit = edit
+
+    async def before_tool_execute(self, ctx: Any, *, call: Any, tool_def: Any, args: Any) -> Any:
+        return {**args, **self.edit}
+
+
+def agent_of(gate: Gate, world: World, script: Script, name: str, **more: Any) -> Any:
+    capabilities = [govern(gate), *more.pop("capabilities", ())]
+    tools = [world.send, world.broken, world.hang, *more.pop("tools", ())]
+    model = model_of(world, script)
+    return Agent(model, name=name, tools=tools, capabilities=capabilities, **more)
+
+
+async def play(
+    gate: Gate,
+    world: World,
+    script: Script,
+    *,
+    edit: dict[str, Any] | None = None,
+    retry: bool = False,
+    helper: Script | None = None,
+    handoff: Script | None = None,
+) -> None:
+    more: dict[str, Any] = {}
+    if edit is not None:
+        more["capabilities"] = [Edits(edit)]
+    if helper is not None:
+        inner = agent_of(gate, world, helper, "helper")
+
+        async def help_(input: str) -> str:  # noqa: A002
+            """Helps."""
+            return str((await inner.run(input)).output)
+
+        help_.__name__ = "helper"
+        more["tools"] = [help_]
+    await agent_of(gate, world, script, AGENT, **more).run("go")
+    if handoff is not None:
+        await agent_of(gate, world, handoff, "clerk").run("go on")
+
+
+async def resume(gate: Gate, world: World, call: Call) -> None:
+    async def send(ctx: RunContext[Any], to: str) -> str:
+        if not ctx.tool_call_approved:
+            raise ApprovalRequired
+        return world.send(to)
+
+    agent: Any = Agent(
+        model_of(world, [[call]]),
+        name=AGENT,
+        tools=[send],
+        capabilities=[govern(gate)],
+        output_type=[str, DeferredToolRequests],
+    )
+    waiting = await agent.run("go")
+    assert world.ran == []
+    await agent.run(
+        message_history=waiting.all_messages(),
+        deferred_tool_results=DeferredToolResults(approvals={call.id: True}),
+    )
