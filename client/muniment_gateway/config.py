@@ -19,6 +19,7 @@
 | `[[authority]]` | a policy engine, see `AuthorityEntry` |
 | `[[client]] name, token_file` | optional: who may ask; with any, a bearer token is needed |
 | `[opa]` | optional: an OPA that the gateway stands in front of, see `OpaTable` |
+| `[[proxy]]` | optional: a proxy that asks before it lets a request pass, see `ProxyTable` |
 | `[permit]` | optional: what a permit is good for, see `PermitTable` |
 | `[tls]`, `[outgoing]` | optional: serve https; how others are connected to |
 | `admin` | optional: the Unix socket for administration |
@@ -53,6 +54,7 @@ from muniment_gateway.authorities import (
     check_authority,
 )
 from muniment_gateway.core.quorum import Quorum
+from muniment_gateway.proxytable import Proxy, ProxyTable, checked_proxies
 from muniment_service.config import Config, config_error, config_key, load_config, read_file
 from muniment_service.limits import Count, Limits
 from muniment_service.servicefile import ServiceFile
@@ -141,6 +143,7 @@ class GatewayFile(ServiceFile, frozen=True, kw_only=True):
     authority: tuple[AuthorityEntry, ...] = ()
     client: tuple[ClientEntry, ...] = ()
     opa: OpaTable = OpaTable()
+    proxy: tuple[ProxyTable, ...] = ()
     permit: PermitTable = PermitTable()
     limits: HttpLimits = HttpLimits()
 
@@ -163,6 +166,7 @@ class GatewayConfig:
     clients: dict[str, str] = field(repr=False)
     binding: Binding | None = None
     opa: tuple[Authority, ...] = ()
+    proxies: tuple[Proxy, ...] = ()
 
 
 class AuthorityFile(ServiceFile, frozen=True, kw_only=True):
@@ -271,6 +275,7 @@ def checked(path: Path, file: GatewayFile, signer: Signer) -> GatewayConfig:
     binding = None
     if permit.spiffe_id is not None or permit.thumbprint is not None:
         binding = Binding(spiffe_id=permit.spiffe_id, thumbprint=permit.thumbprint)
+    clients = _clients(path, file.client)
     return GatewayConfig(
         path,
         file,
@@ -279,9 +284,10 @@ def checked(path: Path, file: GatewayFile, signer: Signer) -> GatewayConfig:
         policy.origins[0],
         authorities,
         quorum,
-        _clients(path, file.client),
+        clients,
         binding,
         _rules(path, file.opa),
+        checked_proxies(path, file.proxy, clients.values()),
     )
 
 

@@ -24,6 +24,9 @@ PROBLEM_PREFIX: Final = "urn:muniment:problem:"
 PROBLEM_TYPE: Final = "application/problem+json"
 MAX_PARAMETERS: Final = 16
 
+ANY: Final = "*"
+"""The method of a route that takes every one, HEAD as itself."""
+
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -272,7 +275,7 @@ class App:
         route = self._find(request)
         method = request.method
         try:
-            if method == "HEAD":
+            if method == "HEAD" and (route is None or ANY not in route.handlers):
                 request.method = "GET"
             response = await self._handler(route, request)(request)
             if response.status == 200 and "ETag" in response.headers:
@@ -301,7 +304,7 @@ class App:
     def _handler(self, route: _Route | None, request: Request) -> Handler:
         if route is None:
             raise Problem(404, "not-found", "there is nothing at this path")
-        handler = route.handlers.get(request.method)
+        handler = route.handlers.get(request.method) or route.handlers.get(ANY)
         if handler is None:
             allow = sorted(route.handlers) + ["HEAD"] * ("GET" in route.handlers)
             raise Problem(

@@ -20,9 +20,11 @@ from muniment_gateway.deciding.decider import Decider
 from muniment_gateway.deciding.loglink import LogLink
 from muniment_gateway.deciding.opasink import OpaSink
 from muniment_gateway.deciding.panel import Panel
+from muniment_gateway.deciding.proxied import Desk
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.api import GatewayHttp
 from muniment_gateway.http.authzen import AuthzenFacade
+from muniment_gateway.http.forward import ForwardHttp
 from muniment_gateway.http.opadata import OpaDataFacade
 from muniment_gateway.http.opasink import OpaSinkHttp
 from muniment_gateway.store.database import open_database
@@ -47,7 +49,7 @@ CHANGE_TIMEOUT: Final = 10.0
 
 RELOADED: Final = frozenset(
     {
-        *("mode", "quorum", "authority", "opa", "client", "permit", "deadline_seconds"),
+        *("mode", "quorum", "authority", "opa", "client", "permit", "proxy", "deadline_seconds"),
         *("most_waiting", "url", "key_passphrase_file"),
     }
 )
@@ -170,6 +172,7 @@ class Running:
             authzen,
             OpaDataFacade(deciders, pointers, clients),
             OpaSinkHttp(sink, config.file.opa.sink_paths, clients),
+            ForwardHttp(self._desks(config, counts), clients),
         )
         self._routes = GatewayHttp(facades, self._ready, metrics, config.file.name)
         metrics.gauge("log_away", "Whether nothing can be logged at present.").set_function(
@@ -184,6 +187,17 @@ class Running:
         silent = metrics.gauge("engine_silent", "Whether the last answer was none.", ("authority",))
         for seat in panel.seats:
             silent.labels(seat.name).set_function(partial(_is_silent, panel, seat.name))
+
+    def _desks(self, config: GatewayConfig, counts: Counts) -> list[Desk]:
+        """One for each proxy; its engines and the log share its deadline."""
+        signed = any(one.vkey is not None for one in config.authorities)
+        desks = []
+        for proxy in config.proxies:
+            within = proxy.table.deadline_seconds
+            panel = self._panel.within(within)
+            decider = Decider(config, panel, self._link, self._changes, counts, within)
+            desks.append(Desk(proxy, decider, counts, signed=signed))
+        return desks
 
     def _public_url(self, request: Request) -> str:
         del request  # what a client says of itself is no base for URLs

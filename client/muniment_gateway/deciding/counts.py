@@ -20,3 +20,12 @@ class Counts:
         self.decision_seconds: Final = metrics.histogram(
             "decision_seconds", "Time from a request to its answer."
         )
+        self.proxied: Final = metrics.counter(
+            "proxied", "Answers to proxies: allow, deny, refused.", ("proxy", "answer")
+        )
+        self.proxied_seconds: Final = metrics.histogram(
+            "proxied_seconds", "Time in which proxies were answered.", ("proxy",)
+        )
+        self.permits_too_long: Final = metrics.counter(
+            "permits_too_long", "Permits that were too long for a header.", ("proxy",)
+        )

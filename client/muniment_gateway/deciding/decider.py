@@ -36,6 +36,9 @@ from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.deciding.signing import Signing
 from muniment_gateway.engines.port import Asked
 
+_LEAST: Final = 0.02
+"""Seconds that the log has in any case, which is for one that answers at once."""
+
 _BUSY: Final[tuple[DenialCode, ...]] = ("governance_mesh_discontinuity",)
 _NO_RECORD: Final[tuple[DenialCode, ...]] = ("authorization_discontinuity",)
 
@@ -99,10 +102,16 @@ class Decider:
         link: LogLink,
         changes: Changes,
         counts: Counts,
+        within: float | None = None,
     ) -> None:
-        """Puts it together from its parts."""
+        """Puts it together from its parts.
+
+        With `within`, answers come in so many seconds, the engines' time included; without, the
+        configured deadline is that of the log alone.
+        """
         self.config = config
         self.panel = panel
+        self._within = within
         self._link = link
         self._changes = changes
         self._signing = Signing(panel, link.prepare)
@@ -139,6 +148,7 @@ class Decider:
         if not self._changes.is_told("mode", self.config.file.mode):
             reason = "the log was not told the mode yet"
             return await self._unasked(id_, request, call, _BUSY, reason)
+        began = time.monotonic()
         execution = record_id(own_context(request).get("execution")) or id_
         try:
             if not call.is_exact:
@@ -165,7 +175,10 @@ class Decider:
         record, addenda = _withhold(record, call)
         if self.config.file.mode == "observe":
             return await self._observe(id_, record, combined, answers, addenda)
-        return await self._enforce(id_, record, combined, answers, addenda)
+        seconds = self.config.file.deadline_seconds
+        if self._within is not None:
+            seconds = max(_LEAST, self._within - (time.monotonic() - began))
+        return await self._enforce(id_, record, combined, answers, addenda, seconds)
 
     async def would_allow(self, request: dict[str, Any], call: Call) -> bool:
         """What the engines say of a request; nothing is authorised by it, and nothing logged."""
@@ -179,8 +192,8 @@ class Decider:
         combined: Combined,
         answers: Sequence[Answer],
         addenda: Sequence[bytes],
+        seconds: float,
     ) -> Decided:
-        seconds = self.config.file.deadline_seconds
         began = time.monotonic()
         permit = None
         codes: tuple[DenialCode, ...] = ()
@@ -195,7 +208,10 @@ class Decider:
                 if combined.codes:  # somebody who was needed did not sign
                     record = denial_of(record, combined.codes)
             permit = await self._link.authorize(
-                record, max(0.05, seconds - (time.monotonic() - began)), addenda
+                record,
+                max(_LEAST, seconds - (time.monotonic() - began)),
+                addenda,
+                patient=self._within is None,
             )
             permit = permit.disclose(record.get("addenda", ()), addenda)
         except Denied as denied:

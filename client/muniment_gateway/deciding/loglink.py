@@ -247,9 +247,17 @@ class LogLink:
             raise Unreachable("the spool's disk gives no answer") from None
 
     async def authorize(
-        self, decision: Mapping[str, Any], seconds: float, addenda: Sequence[bytes] = ()
+        self,
+        decision: Mapping[str, Any],
+        seconds: float,
+        addenda: Sequence[bytes] = (),
+        *,
+        patient: bool = True,
     ) -> Permit:
         """Logs a decision and has it cosigned; see ``Gateway.authorize``.
+
+        Who is not `patient` has waited too shortly for the log to be taken for away: then somebody
+        looks.
 
         Raises Denied in every case but one; at once while the log is away.
         """
@@ -262,7 +270,10 @@ class LogLink:
         except Denied as denied:
             cause = denied.__cause__
             if isinstance(cause, MunimentError) and set(denied.codes) == set(_AWAY):
-                self.mark_away(str(cause))
+                if patient:
+                    self.mark_away(str(cause))
+                else:
+                    self._wake.set()
             raise
 
     async def _deny_at_once(

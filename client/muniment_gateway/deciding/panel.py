@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from muniment.http.client import HttpSession
@@ -36,14 +38,23 @@ class Panel:
     Attributes:
         seats: In their configured order.
         troubles: Why an authority does not answer, by name; empty for one that does.
+        most_seconds: What an authority has at most, whatever its own deadline.
     """
 
     def __init__(self, authorities: Sequence[Authority], http: HttpSession, counts: Counts) -> None:
         """Makes their engines, and counts their answers."""
         self.seats = tuple(Seat(one, make_engine(one, http)) for one in authorities)
         self.troubles: dict[str, str] = {}
+        self.most_seconds = inf
         self._answers = counts.answers
         self._seconds = counts.answer_seconds
+
+    def within(self, seconds: float) -> "Panel":
+        """The same engines, each with no more than some seconds; its troubles are its own."""
+        hasty = copy(self)
+        hasty.troubles = {}
+        hasty.most_seconds = seconds
+        return hasty
 
     async def ask(self, request: dict[str, Any], asked: Asked) -> list[Answer]:
         """Asks all of them; none raises."""
@@ -53,7 +64,7 @@ class Panel:
 
     async def _ask(self, seat: Seat, request: dict[str, Any], asked: Asked) -> Answer:
         started = time.perf_counter()
-        seconds = seat.authority.entry.deadline_seconds
+        seconds = min(seat.authority.entry.deadline_seconds, self.most_seconds)
         found, policy, error = None, None, ""
         with Contained(seat.name) as outcome:
             try:

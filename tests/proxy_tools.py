@@ -1,0 +1,197 @@
+"""Real proxies in front of an upstream of tests, which notes what reaches it."""
+
+import contextlib
+import http.client
+import http.server
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import gateway_service
+from gateway_service import Service
+from log_deployment import Answer, Deployment
+from waiting import eventually
+from witness_deployment import free_port
+
+SECONDS = 60.0  # only a failure waits so long
+
+POLICIES = """\
+permit(principal == user::"ada", action == Action::"GET", resource == route::"/todos");
+permit(principal == user::"spiffe://tests/ada", action == Action::"GET", resource);
+permit(principal, action == Action::"call", resource == tool::"search");
+permit(principal, action == Action::"pay", resource == account::"1")
+  when { context has arguments && context.arguments.amount <= 10 };
+"""
+
+
+@dataclass
+class Reached:
+    """A request that has reached the upstream; headers by name in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, list[str]]
+    body: bytes
+
+
+@dataclass
+class Upstream:
+    """What stands behind a proxy.
+
+    Attributes:
+        port: Where, on loopback.
+        reached: What has come, in order.
+    """
+
+    port: int
+    reached: list[Reached] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def upstream() -> Iterator[Upstream]:
+    """Serves an upstream that answers every request with 200."""
+
+    class Noting(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            headers: dict[str, list[str]] = {}
+            for name, value in self.headers.items():
+                headers.setdefault(name.lower(), []).append(value)
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            made.reached.append(Reached(self.command, self.path, headers, body))
+            self.send_response(200)
+            self.send_header("Content-Length", "3")
+            self.end_headers()
+            self.wfile.write(b"ran")
+
+        do_GET = do_POST = do_DELETE = answer  # noqa: N815  # names of the library
+
+        def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Noting) as server:
+        made = Upstream(server.server_address[1])
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield made
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def ask(
+    url: str,
+    method: str,
+    target: str,
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+    body: bytes | None = None,
+) -> Answer:
+    """A request with a target that is sent as it is, and headers that may come twice."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
+    given = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+    try:
+        connection.putrequest(
+            method, target, skip_host=any(name.lower() == "host" for name, _ in given),
+            skip_accept_encoding=True,
+        )  # fmt: skip
+        for name, value in given:
+            connection.putheader(name, value)
+        if body is not None:
+            connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        return Answer(answer.status, dict(answer.headers), answer.read())
+    finally:
+        connection.close()
+
+
+def made(deployment: Deployment, folder: Path, tables: str, name: str) -> Service:
+    """The folder of a gateway with policies for the proxies of tests."""
+    service = gateway_service.made(deployment, folder, name=f"{gateway_service.NAME}/{name}")
+    (folder / "authz.cedar").write_text(POLICIES)
+    service.config.write_text(f"{service.config.read_text()}\n{tables}")
+    return service
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def running(argv: Sequence[str | Path], port: int, folder: Path) -> Iterator[str]:
+    """Runs a proxy that listens at a port; its URL."""
+    told = folder / f"{Path(argv[0]).name}.log"
+    with told.open("wb") as log:
+        process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=folder)
+    try:
+        eventually(lambda: listens(port) or process.poll() is not None, told.read_text)
+        assert process.poll() is None, told.read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+
+
+NGINX = """\
+daemon off; master_process off; pid nginx.pid; error_log stderr warn;
+events {{ }}
+http {{
+  access_log off;
+  client_body_temp_path temp; proxy_temp_path temp; fastcgi_temp_path temp;
+  uwsgi_temp_path temp; scgi_temp_path temp;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      set $who $arg_as;
+      auth_request /_decide;
+      auth_request_set $permit $upstream_http_muniment_permit;
+      auth_request_set $evaluation $upstream_http_muniment_evaluation;
+      proxy_set_header Muniment-Permit $permit;
+      proxy_set_header Muniment-Evaluation $evaluation;
+      proxy_set_header Muniment-Client "";
+      proxy_set_header X-User "";
+      proxy_pass http://127.0.0.1:{upstream};
+    }}
+    location = /_decide {{
+      internal;
+      proxy_pass {gateway}/proxy/nginx;
+      proxy_pass_request_body off;
+      proxy_buffer_size 32k; proxy_buffers 4 32k; proxy_busy_buffers_size 64k;
+      proxy_set_header Content-Length "";
+      proxy_set_header X-Original-Method $request_method;
+      proxy_set_header X-Original-URI $request_uri;
+      proxy_set_header X-Original-Host $host;
+      proxy_set_header X-User $who;
+      proxy_set_header Muniment-Client "";
+    }}
+  }}
+}}
+"""
+"""That of docs/gateway.md; whom nginx has authenticated is what the query says."""
+
+
+@contextlib.contextmanager
+def nginx(service: Service, behind: Upstream, folder: Path) -> Iterator[str]:
+    """Runs the real nginx before an upstream; its URL. Skips the test when there is none."""
+    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        pytest.skip("nginx is not installed")
+    (folder / "temp").mkdir(parents=True)
+    port = free_port()
+    told = NGINX.format(port=port, upstream=behind.port, gateway=service.url)
+    (folder / "nginx.conf").write_text(told)
+    argv = [found, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"]
+    with running(argv, port, folder) as url:
+        yield url
