@@ -13,10 +13,10 @@ from muniment.index.keys import (
     PART_BITS,
     THING_SHIFT,
     Role,
-    extract,
     posting,
     thing_hash,
 )
+from muniment.index.postings import extract
 from muniment.lineage.facts import ref_of, targets_of
 from muniment.records.api import encode_record
 from muniment.records.kinds import (

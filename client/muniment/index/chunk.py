@@ -6,7 +6,7 @@ hashed before, which the peaks of the compact range tell.
 
 from collections.abc import Sequence
 
-from muniment.index.keys import extract
+from muniment.index.postings import extract
 from muniment.index.store import Chunk
 from muniment.index.summary import Summary
 from muniment.tlog.encoding import VerificationError

@@ -44,11 +44,14 @@ class Summary(NamedTuple):
 
 
 def filter_of(subjects: Iterable[tuple[str, str]], resources: Iterable[tuple[str, str]]) -> bytes:
-    """The filter of things, each a type and an id."""
+    """The filter of things, each a type and an id, of records that were decoded."""
     digits = bytearray(b"0" * (1 << BITS))  # a byte for each bit: quick to set
     for role, things in (("subject", subjects), ("resource", resources)):
+        begun: dict[str, int] = {}  # by type, the checksum of what is before the id
         for type_, id_ in things:
-            code = crc32(f"{role}\0{type_}\0{id_}".encode("utf-8", "surrogatepass"))
+            if (start := begun.get(type_)) is None:
+                start = begun[type_] = crc32(f"{role}\0{type_}\0".encode())
+            code = crc32(id_.encode(), start)
             digits[code & _MASK] = digits[code >> BITS & _MASK] = _ONE
     return int(digits, 2).to_bytes(1 << BITS >> 3, "big")
 

@@ -91,7 +91,11 @@ def join_body(batch: bytes, addenda: Iterable[bytes]) -> bytes:
 
 def end_of_batch(body: bytes) -> int:
     """Where the batch ends in a body: behind the manifest's frame, or where the body ends."""
-    at = body.find(MANIFEST)
+    # The first line end is that of the manifest, but where a frame's length has that byte: looking
+    # for a byte takes a twentieth of the time.
+    at = body.find(b"\n") + 1 - len(MANIFEST)
+    if not body.startswith(MANIFEST, max(at, 0)):
+        at = body.find(MANIFEST)
     if at < _FRAME:
         return len(body)
     return min(len(body), at + int.from_bytes(body[at - _FRAME : at], "big"))
