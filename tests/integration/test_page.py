@@ -20,7 +20,7 @@ from muniment.tlog.evidence import fork, same_size
 from muniment.tlog.note import SignatureLine, ed25519_check
 from muniment.tlog.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness, format_policy
 from muniment.tlog.tlogproof import TlogProof, parse_tlog_proof
-from page_cases import Case
+from page_cases import Case, same
 from signing import NOW, ORIGIN, log_mldsa44, log_signer, witness, witness_mldsa44
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,20 +29,8 @@ VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[browser.Page]:
-    with browser.page() as opened:
-        opened.open(page_cases.PAGE.as_uri())
+    with page_cases.opened() as opened:
         yield opened
-        assert opened.problems == []
-
-
-def same(page: browser.Page, folder: Path, cases: list[Case]) -> list[dict[str, Any]]:
-    """What both say of the cases, which has to be the same."""
-    said = [page_cases.say(case, folder) for case in cases]
-    for case, told, shown in zip(cases, said, page_cases.ask(page, cases), strict=True):
-        # Of each alone: a file of kilobytes in an assertion would take pytest minutes to compare.
-        for name in sorted({*shown, *told}):
-            assert shown.get(name) == told.get(name), (case.kind, name)
-    return said
 
 
 LEAVES = [b"leaf %d" % number for number in range(20)]

@@ -203,7 +203,9 @@ def read_vkeys(option: str, given: tuple[str, ...]) -> tuple[VKey, ...]:
             data = read_bounded(Path(value), "keys", most=1024 * 1024)
             lines = data.decode().split("\n")
             keys += [parse_vkey(line, value) for line in lines if line and not line.startswith("#")]
-        except (FormatError, UnicodeDecodeError) as error:
+        except UnicodeDecodeError:
+            raise InputError(f"{option}: {value}: not UTF-8") from None
+        except FormatError as error:
             raise InputError(f"{option}: {error}") from None
     return tuple(dict.fromkeys(keys))
 

@@ -10,6 +10,7 @@ from muniment.lineage.facts import Facts
 from muniment.permit.context import Context, ExpectedPolicy
 from muniment.records.addenda import MAX_ADDENDUM
 from muniment.records.canonical import parse_json
+from muniment.records.check import explain
 from muniment.records.kinds import Entity
 from muniment.records.members import Digest, Id, Label, Name, Seconds, ShortName, SpiffeId
 from muniment.records.times import check_seconds
@@ -33,7 +34,9 @@ class _Policy(Struct, frozen=True, forbid_unknown_fields=True):
     digest: Digest | None = None
 
 
-class _Members(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Members(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The object as it is written; `Context` says what its members mean."""
+
     action: _Text
     resource: _Entity
     now: Seconds | None = None
@@ -57,9 +60,9 @@ def parse_context(data: bytes, *, now: int, facts: Facts | None) -> Context:
     """
     value = parse_json(data, "context", most=MAX_CONTEXT_SIZE)
     try:
-        given = msgspec.convert(value, _Members)
+        given = msgspec.convert(value, Members)
     except msgspec.ValidationError as error:
-        raise FormatError(f"context: {error}") from None
+        raise FormatError(f"context: {explain(error)}") from None
     if given.now is not None:
         check_seconds(given.now, "context: now")
     policy = given.policy

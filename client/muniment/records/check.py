@@ -68,14 +68,18 @@ class _Action(Struct, frozen=True):
     properties: dict[str, Any] | UnsetType = UNSET
 
 
-class _Request(Struct, frozen=True):
+class EvaluationRequest(Struct, frozen=True):
+    """What AuthZEN wants a request to have; it may have more."""
+
     subject: _Entity
     action: _Action
     resource: _Entity
     context: dict[str, Any] | UnsetType = UNSET
 
 
-class _Response(Struct, frozen=True):
+class EvaluationResponse(Struct, frozen=True):
+    """What AuthZEN wants a response to have; it may have more."""
+
     decision: bool
     context: dict[str, Any] | UnsetType = UNSET
 
@@ -198,7 +202,10 @@ def _check_authorization(record: Decision, *, allowed: bool) -> None:
 
 def _explain_evaluation(request: dict[str, Any], response: dict[str, Any]) -> None:
     """Finds what is wrong with an AuthZEN pair that `_check_decision` has found wanting."""
-    for member, value, type_ in (("request", request, _Request), ("response", response, _Response)):
+    for member, value, type_ in (
+        ("request", request, EvaluationRequest),
+        ("response", response, EvaluationResponse),
+    ):
         try:
             convert(value, type_)
         except ValidationError as error:

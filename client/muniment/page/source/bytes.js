@@ -133,8 +133,7 @@ export function parseBase64(text, what, size = null) {
 export const parseHash = (text, what) => parseBase64(text, what, HASH_SIZE);
 
 // Python's white space: JavaScript's \s lacks U+0085 and has U+FEFF.
-const SPACES = '\\x00-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
-export const KEY_NAME = `[^${SPACES}+]`;
+export const SPACES = '\\x00-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 
 export function checkKeyName(name, what) {
   if (!name) throw new FormatError(`${what}: empty key name`);
@@ -153,13 +152,17 @@ export function terminal(text) {
   return ascii(text).slice(1, -1);
 }
 
-// Python's ascii(): a string in quotes, with escapes for all but printable ASCII.
-export function ascii(text) {
+// Python's ascii() and repr() of a string: in quotes, with escapes for all but printable ASCII, or
+// for all that is not printed.
+export const ascii = (text) => quoted(text, (char) => char >= ' ' && char <= '~');
+export const repr = (text) => quoted(text, isPrintable);
+
+function quoted(text, isPlain) {
   const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
   const named = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\\': '\\\\', [quote]: `\\${quote}` };
   const shown = [...text].map((char) => {
-    if (char in named) return named[char];
-    if (char >= ' ' && char <= '~') return char;
+    if (Object.hasOwn(named, char)) return named[char];
+    if (isPlain(char)) return char;
     const code = char.codePointAt(0).toString(16);
     if (code.length <= 2) return `\\x${code.padStart(2, '0')}`;
     return code.length <= 4 ? `\\u${code.padStart(4, '0')}` : `\\U${code.padStart(8, '0')}`;

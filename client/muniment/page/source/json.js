@@ -110,7 +110,8 @@ class Parser {
     if (Math.abs(value) > MAX_SAFE && (isInteger || Math.abs(value) < 1e21))
       throw new FormatError(`${this.#what}: ${isInteger ? 'integer' : 'number'} ` +
         `${shorten(number[0])} is beyond ±${MAX_SAFE}`);
-    return value;
+    // 1.0 is written as 1, and yet is no integer where one is wanted.
+    return isInteger || !Number.isInteger(value) ? value : new Number(value);
   }
 
   #string() {
@@ -126,7 +127,7 @@ class Parser {
       if (escape === undefined) throw this.#error('unterminated string starting at', start);
       if (escape === 'u') {
         const digits = this.#take(/[0-9a-fA-F]{4}/y);
-        if (!digits) throw this.#error('invalid \\uxxxx escape', this.#at);
+        if (!digits) throw this.#error('invalid \\uxxxx escape', this.#at - 1);
         value += String.fromCharCode(parseInt(digits[0], 16));
       } else if (escape in ESCAPES) value += ESCAPES[escape];
       else throw this.#error('invalid \\escape', this.#at - 2);

@@ -8,7 +8,7 @@ import {
 
 const MAX_POLICY_SIZE = 2 * 1024 * 1024;
 const MOST = 256; // logs, witnesses, groups
-const CLOCK_SKEW = 60n;
+export const CLOCK_SKEW = 60n;
 
 // Octets that are no UTF-8 stand in a policy as lone surrogates, as in Python.
 const escape = (byte) => String.fromCharCode(0xdc00 + byte);

@@ -1,17 +1,22 @@
 // From files to a verdict, in the words of the commands `muniment verify` and `muniment evidence`.
 import {
-  base64, FormatError, hex, latin1, sha256, startsWith, utf8, VerificationError,
+  base64, decode, FormatError, hex, latin1, sha256, startsWith, terminal, utf8, VerificationError,
 } from './bytes.js';
+import { disclosedBy, withholdingOf } from './addenda.js';
 import * as evidence from './evidence.js';
 import { canonical, parseJson } from './json.js';
+import { parseVkey } from './note.js';
+import * as permits from './permit.js';
 import { parsePolicy, show } from './policy.js';
 import { parseTlogProof, verifyTlogProof } from './proof.js';
+import { parseRecord } from './record.js';
 
 const MAX_SPELLING = 1024 * 1024;
 
 // Says what the bytes of a file are, by how they begin.
 export function kindOf(data) {
   if (startsWith(data, `${evidence.HEADER}\n`)) return 'evidence';
+  if (startsWith(data, `${permits.HEADER}\n`)) return 'permit';
   return 'proof';
 }
 
@@ -20,15 +25,14 @@ const isRefusal = (error) => error instanceof FormatError || error instanceof Ve
 // Verifies what a file says. Returns a report: `members` are those of the command's --json.
 export async function verify(input) {
   try {
-    const kind = input.kind ?? kindOf(input.file);
-    return kind === 'evidence' ? await verifyEvidence(input) : await verifyProof(input);
+    return await VERIFIERS[input.kind ?? kindOf(input.file)](input);
   } catch (error) {
     if (!isRefusal(error)) throw error;
     return { members: { verified: false, reason: error.message } };
   }
 }
 
-async function verifyProof({ file, policy: text, entry }) {
+async function verifyProof({ file, policy: text, entry, addenda = [] }) {
   const policy = parsePolicy(text);
   const proof = parseTlogProof(file);
   await policy.verify(proof.checkpoint);
@@ -45,7 +49,61 @@ async function verifyProof({ file, policy: text, entry }) {
   const { size, origin, logKeys, cosigners } = cosigned;
   const witnesses = [...cosigners].map(([name, time]) => ({ name: show(name), time }));
   const members = { verified: true, index: proof.index, size, origin, log_keys: logKeys, witnesses };
-  return { members };
+  const withholding = withholdingOfLeaf(entry, addenda);
+  return { members: withholding ? { ...members, addenda: withholding } : members };
+}
+
+function withholdingOfLeaf(entry, addenda) {
+  let record;
+  try {
+    record = parseRecord(entry);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    if (!addenda.length) return null;
+    throw new VerificationError('the leaf is no record, and so names no addendum');
+  }
+  return withholdingOf(record, disclosedBy(record, addenda));
+}
+
+// The vkeys of a text, one a line; `option` is what the command calls them.
+function parseVkeys(data, option, name) {
+  try {
+    const text = decode(data, () => {
+      throw new FormatError(`${name}: not UTF-8`);
+    });
+    const lines = text.split('\n');
+    const keys = lines.filter((line) => line && !line.startsWith('#'))
+      .map((line) => parseVkey(line, name));
+    return [...new Map(keys.map((vkey) => [vkey.text, vkey])).values()];
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    throw new FormatError(`${option}: ${error.message}`);
+  }
+}
+
+async function verifyPermit(input) {
+  const { file, policy, context, authorities, gateways, addenda = [], now } = input;
+  let permit = null;
+  let reason;
+  try {
+    permit = permits.parsePermit(file);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    reason = error.message;
+  }
+  if (permit && addenda.length) permit = permits.parsePermit(file, addenda);
+  const trust = {
+    gateways: gateways ? parseVkeys(gateways, '--gateway', 'gateways') : null,
+    policy: parsePolicy(policy),
+    authorities: authorities ? parseVkeys(authorities, '--authority', 'authorities') : [],
+    allowUnbound: input.allowUnbound,
+    allowAnyPolicy: input.allowAnyPolicy,
+  };
+  permits.checkAuthorityKeys(trust.authorities);
+  const wanted = permits.parseContext(context, now ?? Math.floor(Date.now() / 1000));
+  if (permit) return { members: await permits.verifyPermit(permit, wanted, trust) };
+  const none = { code: 'authorization_discontinuity', check: 'permit', expected: 'a permit' };
+  return { members: permits.verdict([{ ...none, found: terminal(reason) }]) };
 }
 
 // Says so when an entry is the right one but for how it is written; null when it is not.
@@ -97,3 +155,5 @@ async function verifyEvidence({ file, policy: text }) {
     ...(reason === undefined ? {} : { reason }),
   } };
 }
+
+const VERIFIERS = { proof: verifyProof, permit: verifyPermit, evidence: verifyEvidence };
