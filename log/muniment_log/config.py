@@ -225,8 +225,6 @@ def retention_of(path: Path, file: LogFile) -> Retention:
     Raises ConfigError if what it says contradicts itself; names file and key.
     """
     rules: list[Rule] = []
-    if file.retention and file.cluster is not None:
-        config_error(path, "retention", "a cluster keeps no addenda")
     for number, entry in enumerate(file.retention):
         retain, minimum = [
             None if text is None else parse_duration(text)

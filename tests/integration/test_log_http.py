@@ -38,7 +38,6 @@ from muniment.tlog.note import Ed25519Signer
 from muniment.tlog.proofs import verify_consistency, verify_inclusion
 from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
 from muniment_log.config import load
-from muniment_log.core.addenda import NoAddenda
 from muniment_log.core.budgets import Budgets
 from muniment_log.http.access import AccessControl
 from muniment_log.http.api import build
@@ -415,7 +414,7 @@ def test_the_openapi_document_is_complete_and_true(deployment: Deployment) -> No
         sequencer=None,  # type: ignore[arg-type]
         publisher=_Unasked(),  # type: ignore[arg-type]
         tiles=None,  # type: ignore[arg-type]
-        addenda=NoAddenda(),
+        addenda=None,  # type: ignore[arg-type]
         metrics=Metrics("test"),
     )
     routes = {(method.lower(), path) for method, path in app.routes}

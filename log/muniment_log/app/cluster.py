@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 from muniment_log.app.leadership import Leadership
 from muniment_log.app.processstatus import ProcessStatus
 from muniment_log.app.serving import BackgroundTask, serve_beside
+from muniment_log.cluster.addenda import ClusterAddenda
+from muniment_log.cluster.addendaobjects import AddendaObjects
 from muniment_log.cluster.bucket import check_bucket
 from muniment_log.cluster.keys import check_keys, claim
 from muniment_log.cluster.metrics import ClusterMetrics
@@ -23,7 +25,6 @@ from muniment_log.cluster.order import Backlog, PostgresOrder
 from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.view import PublishedView
-from muniment_log.core.addenda import NoAddenda
 from muniment_log.core.budgets import Budgets
 from muniment_log.core.sharedsequencer import SharedSequencer
 from muniment_log.core.tokens import TokenFramer
@@ -100,20 +101,33 @@ async def serve(
             metrics=metrics,
         )
         closing.push_async_callback(objects.close)
-        leadership = None
+        seen = ClusterMetrics(metrics)
+        view = PublishedView(
+            database, measured, seen, lambda: check_keys(database, file.origin, vkeys)
+        )
+        leadership: Leadership | None = None
+        sequencer = SharedSequencer(
+            order=PostgresOrder(
+                database,
+                Backlog(cluster.backlog_leaves, cluster.backlog_bytes),
+                lambda: None if leadership is None else leadership.wake(),
+                file.limits.recalled_records,
+            ),
+            queue=file.limits.sequencer.queue(TokenFramer(file.origin, config.signers[0])),
+            metrics=measured,
+            limits=file.limits.sequencer,
+            cleared=view.cleared,
+        )
         if is_integrator:
             leadership = Leadership(
                 config=config,
                 lease_seconds=cluster.lease_seconds,
                 database=database,
                 objects=objects,
+                sequencer=sequencer,
                 metrics=measured,
                 clock=clock,
             )
-        seen = ClusterMetrics(metrics)
-        view = PublishedView(
-            database, measured, seen, lambda: check_keys(database, file.origin, vkeys)
-        )
         if is_frontend:
             # An integrator compares all of it, and more, whenever it takes over.
             await check_bucket(objects, view, file.origin, config.verifiers)
@@ -136,29 +150,24 @@ async def serve(
             budgets.replace(changed.rates)
 
         admin = Admin(
-            config=config, access=access, state=status.status, metrics=metrics, apply=apply
+            config=config,
+            access=access,
+            state=status.status,
+            metrics=metrics,
+            apply=apply,
+            erase=None if leadership is None else leadership.erase,
         )
-        tasks = [BackgroundTask("view of the cluster", view.run)]
+        tasks = [
+            BackgroundTask("view of the cluster", view.run),
+            BackgroundTask("sequencer", sequencer.run),
+        ]
         if leadership is not None:
+            _watch_addenda(measured, leadership)
             tasks.append(BackgroundTask("integration", leadership.run))
         if is_frontend:
-            backlog = Backlog(cluster.backlog_leaves, cluster.backlog_bytes)
-            order = PostgresOrder(
-                database,
-                backlog,
-                _nothing if leadership is None else leadership.wake,
-                file.limits.recalled_records,
-            )
-            framer = TokenFramer(file.origin, config.signers[0])
-            sequencer = SharedSequencer(
-                order=order,
-                queue=file.limits.sequencer.queue(framer),
-                metrics=measured,
-                limits=file.limits.sequencer,
-                cleared=view.cleared,
-            )
             tiles = ObjectTiles(objects, lambda: view.tree, damaged=measured.damaged_tile)
-            tasks.append(BackgroundTask("sequencer", sequencer.run))
+            addenda = ClusterAddenda(database, AddendaObjects(objects), file.limits.waiting_bytes)
+            closing.push_async_callback(addenda.close)
             index = None
             if file.index_database is not None:
                 index = bucket_index(
@@ -172,7 +181,7 @@ async def serve(
                 sequencer=sequencer,
                 publisher=view,
                 tiles=tiles,
-                addenda=NoAddenda(),
+                addenda=addenda,
                 metrics=metrics,
                 index=index,
                 cluster=status.cluster,
@@ -197,5 +206,12 @@ async def serve(
         )
 
 
-def _nothing() -> None:
-    """No integrator runs in this process."""
+def _watch_addenda(metrics: LogMetrics, leadership: Leadership) -> None:
+    """Shows what the one that leads knows of addenda; the others show zeros."""
+
+    def totals() -> tuple[int, int, int]:
+        return (0, 0, 0) if leadership.eraser is None else leadership.eraser.totals
+
+    metrics.watch_addenda(
+        totals, lambda: 0 if leadership.eraser is None else leadership.eraser.pending
+    )

@@ -168,7 +168,7 @@ async def serve(
             state=lambda: {
                 "stalled": publisher.is_stalled,
                 "database": _how_made(made),
-                "addenda": {**eraser.totals._asdict(), "erasing": eraser.pending},
+                "addenda": eraser.describe(),
                 **state_of(publisher, None if index is None else index[0]),
             },
             metrics=metrics,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from muniment.local.logs import event
+from muniment_log.app.addendakeeping import AddendaKeeping
 from muniment_log.app.openlog import open_log
 from muniment_log.cluster.integrator import CommitActivity, IntegratedHeads, Integrator
 from muniment_log.cluster.keys import check_keys
@@ -30,6 +31,7 @@ from muniment_log.errors import EngineRefusedError, UnavailableError
 from muniment_log.inforce import Witnesses
 from muniment_log.publish.publisher import Publisher
 from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_service.http import Problem, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
     from muniment_log.cluster.objects import ObjectStore
     from muniment_log.cluster.treestore import StoredTree
     from muniment_log.config import LogConfig
+    from muniment_log.core.erasing import Eraser
     from muniment_log.core.integrate import RightEdge
     from muniment_log.core.ports import TileSource
+    from muniment_log.core.sequencer import Sequencer
     from muniment_log.metrics import LogMetrics
     from muniment_log.publish.publisher import Publisher
     from muniment_log.storage.embedded import EmbeddedTiles
@@ -100,6 +104,7 @@ class _Term(NamedTuple):
     integrator: Integrator
     publisher: Publisher
     witnesses: Witnesses
+    addenda: AddendaKeeping
 
 
 @dataclass(kw_only=True, eq=False)
@@ -110,6 +115,7 @@ class Leadership:
     lease_seconds: float
     database: Database
     objects: ObjectStore
+    sequencer: Sequencer
     metrics: LogMetrics
     clock: Callable[[], int]
     _term: _Term | None = field(default=None, init=False)
@@ -125,6 +131,22 @@ class Leadership:
         """The publisher while this process integrates; None while it stands by."""
         return None if self._term is None else self._term.publisher
 
+    @property
+    def eraser(self) -> Eraser | None:
+        """Erases addenda while this process integrates."""
+        return None if self._term is None else self._term.addenda.eraser
+
+    async def erase(self, request: Request) -> Response:
+        """Answers a request to erase addenda; only who leads can.
+
+        Raises Problem 503 while it does not, and what the request deserves.
+        """
+        if self._term is None:
+            raise Problem(
+                503, "not-leading", "this process does not integrate; ask the one that does"
+            )
+        return await self._term.addenda.erasing.erase(request)
+
     async def use(self, config: LogConfig) -> None:
         """Takes another policy and other connections, now and for terms to come.
 
@@ -132,6 +154,7 @@ class Leadership:
         """
         if self._term is not None:
             await self._term.witnesses.replace(config, self._term.publisher.use)
+            self._term.addenda.eraser.use(config.retention)
         else:
             config.file.outgoing.access.ssl()
         self.config = config
@@ -208,7 +231,16 @@ class Leadership:
                 activity=activity,
                 metrics=metrics,
             )
-            self._term = _Term(integrator, log.publisher, witnesses)
+            addenda = AddendaKeeping(
+                self.config,
+                database=self.database,
+                objects=self.objects,
+                sequencer=self.sequencer,
+                tiles=log.tiles,
+                still_leads=storage.still_leads,
+                clock=self.clock,
+            )
+            self._term = _Term(integrator, log.publisher, witnesses, addenda)
             if self.config is not config:  # reloaded meanwhile
                 await witnesses.replace(self.config, log.publisher.use)
             event(
@@ -218,6 +250,7 @@ class Leadership:
             async with asyncio.TaskGroup() as inner:
                 inner.create_task(integrator.run(), name="integrator")
                 inner.create_task(log.publisher.run(), name="publisher")
+                inner.create_task(addenda.run(), name="addenda")
 
     def _status(self) -> bytes:
         publisher = self.publisher

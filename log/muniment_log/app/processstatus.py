@@ -74,12 +74,14 @@ class ProcessStatus:
     def status(self) -> dict[str, Any]:
         """What the operator may know besides: who leads, and what this process signs with."""
         view = self.view
+        eraser = None if self.leadership is None else self.leadership.eraser
         return {
             "keys": [f"{signer.vkey.key_id:08x}" for signer in self.signers],
             "stalled": view.is_stalled,
             "database": {"made": self.made.isoformat(timespec="seconds"), "by": "migrate"},
             **self._part(),
             "cluster": {**self.describe(), "holder": view.holder, "unseen": view.is_blind},
+            **({} if eraser is None else {"addenda": eraser.describe()}),
         }
 
     def _part(self) -> dict[str, Any]:

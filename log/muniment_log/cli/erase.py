@@ -14,6 +14,7 @@ from muniment.lineage.escape import terminal
 from muniment.records.timetext import parse_time
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment_log.cli.exits import EXIT_CONFIG, EXIT_FAILED, EXIT_UNREACHABLE, fail
+from muniment_log.http.adminsockets import ask_leader
 from muniment_log.logfile import LogFile
 from muniment_service import unixsocket
 from muniment_service.config import ConfigError, load_config
@@ -21,6 +22,16 @@ from muniment_service.config import ConfigError, load_config
 ERASE_SECONDS: Final = 600.0
 """How long the command waits for the log; the log goes on when it does not."""
 
+_NOT_CLEAN: Final = (
+    "They may still be where the log writes what has no place yet: in a write-ahead log while "
+    "another program reads the file of the addenda, or in the object of a cluster's request that "
+    "is not finished. The log removes that as soon as it can; see `erasing` in "
+    "`muniment-log status`."
+)
+_VERSIONS: Final = (
+    "Not erased: the old versions above, of objects and (arriving/...) of those in which they "
+    "came. The bucket keeps versions; delete these, or have its lifecycle rules do it."
+)
 _BACKUPS: Final = (
     "Not erased: what backups, snapshots of the file system, mirrors, replicas and bundles hold "
     "that took these addenda along, and what gateways keep; see docs/operations.md."
@@ -61,7 +72,8 @@ def erase(
     The log first logs a record that names the digests, the reason and who wanted it; then it
     removes the bytes. Decisions, proofs and permits stay valid. A retry of the batch does not bring
     the bytes back. Prints what it has erased; with --dry-run a line for each addendum: digest,
-    pointer, record, size. Needs `admin` in the configuration.
+    pointer, record, size. Needs `admin` in the configuration. Of a cluster the process that
+    integrates does it: run it on that machine.
     """
     if bool(digests) + (record is not None) + (subject is not None) != 1:
         raise click.UsageError("give --digest, --record or --subject")
@@ -99,11 +111,11 @@ def erase(
     )
     click.echo(f"Erased {done['addenda']} addenda, {done['bytes']} bytes; logged by {said}.")
     if not done["is_clean"]:
-        click.echo(
-            "Another program reads the file of the addenda: its write-ahead log may still hold "
-            "them. The log cuts it off when that program is done.",
-            err=True,
-        )
+        click.echo(_NOT_CLEAN, err=True)
+    for version in done["held"]:
+        click.echo(f"held by the bucket: {version}")
+    if done["held"]:
+        click.echo(_VERSIONS, err=True)
     click.echo(_BACKUPS, err=True)
 
 
@@ -117,15 +129,14 @@ def _account() -> str:
 def _ask(config: Path, ask: dict[str, Any]) -> dict[str, Any]:
     try:
         file = load_config(config, LogFile)
-        if file.cluster is not None:
-            raise ConfigError(f"{config}: cluster: a cluster keeps no addenda")
         if file.admin is None:
             raise ConfigError(f"{config}: admin: there is no socket to ask at")
         try:
             body = msgspec.json.encode(ask)
         except UnicodeEncodeError:
             raise click.UsageError("an argument is not UTF-8") from None
-        return unixsocket.ask(file.admin, "POST", "/erase", body=body, seconds=ERASE_SECONDS)
+        ask_process = unixsocket.ask if file.cluster is None else ask_leader
+        return ask_process(file.admin, "POST", "/erase", body=body, seconds=ERASE_SECONDS)
     except unixsocket.NotRunningError as error:
         fail(EXIT_UNREACHABLE, f"{error}; an erasure is logged, so it takes a log that runs")
     except unixsocket.NotDoneError as error:

@@ -48,11 +48,11 @@ it; a commit that waits for a standby is no wait for a lock, and goes on."""
 SETTLERS: Final = 8
 """Transactions at most that wait in `settle` for a standby, however often somebody asks again."""
 
-_LOCK_CLASS: Final = 0x6D756E69
+LOCK_CLASS: Final = 0x6D756E69
 """Tells our advisory locks from others': "muni"."""
 
 SETTLING: Final = (
-    f"SELECT pg_advisory_xact_lock({_LOCK_CLASS}, {{}}), "
+    f"SELECT pg_advisory_xact_lock({LOCK_CLASS}, {{}}), "
     "pg_logical_emit_message(true, 'muniment', '') AS message "
     "WHERE current_setting('synchronous_standby_names') <> ''"
 )

@@ -160,6 +160,20 @@ class ObjectStore:
             return
         raise UnavailableError(f"{self.name}: {key} is there and is not")
 
+    async def create_new(self, key: str, data: bytes, attributes: Attributes) -> None:
+        """Writes an object by one request, under a key that nobody used before.
+
+        After an error that request may still be under way.
+
+        Raises:
+            StorageError: the store refuses.
+            UnavailableError: it failed, or the key is used; whether it is written is unknown.
+        """
+        try:
+            await self._client.put(key, data, None, attributes, is_repeated=False)
+        except ConditionFailedError as error:
+            raise UnavailableError(f"{self.name}: put {key}: {error}") from error
+
     async def create_many(
         self, items: Iterable[tuple[str, bytes]], attributes: Attributes = IMMUTABLE
     ) -> None:
@@ -193,7 +207,9 @@ class ObjectStore:
         """
         await self._client.delete(key)
 
-    async def swap(self, key: str, data: bytes, expected: Version | None) -> Version:
+    async def swap(
+        self, key: str, data: bytes, expected: Version | None, attributes: Attributes = NOTE
+    ) -> Version:
         """Writes an object that changes, if it is still of the version that the caller has read.
 
         Returns the new version; None expects that there is no object. One that holds `data` already
@@ -206,7 +222,7 @@ class ObjectStore:
         """
         for conflicts in range(_CONFLICTS):
             try:
-                return await self._client.put(key, data, expected, NOTE)
+                return await self._client.put(key, data, expected, attributes)
             except ConditionFailedError:
                 found = await self._client.get(key)
                 if found is not None and found[0] == data:

@@ -153,9 +153,17 @@ class S3Client:
         return await self._attempt("get", key, work)
 
     async def put(
-        self, key: str, data: bytes, expected: Version | None, attributes: Attributes
+        self,
+        key: str,
+        data: bytes,
+        expected: Version | None,
+        attributes: Attributes,
+        *,
+        is_repeated: bool = True,
     ) -> Version:
         """Writes an object that is absent, or that still is of the version expected.
+
+        Unless it is repeated, no second request for the same may still be under way afterwards.
 
         Raises:
             ConditionFailedError: it is not; or it is, and an earlier attempt has made it so.
@@ -187,7 +195,7 @@ class S3Client:
             except FileNotFoundError as error:
                 raise StorageError(f"{self.name}: writing {key}: {_text(error)}") from error
 
-        done = await self._attempt("put", key, work)
+        done = await self._attempt("put", key, work, is_repeated=is_repeated)
         return Version(done["e_tag"], done["version"])
 
     async def delete(self, key: str) -> None:
@@ -214,7 +222,14 @@ class S3Client:
         if not future.cancelled():
             future.exception()  # seen, even if nobody waits any more
 
-    async def _attempt(self, operation: str, key: str, work: Callable[[], Awaitable[T]]) -> T:
+    async def _attempt(
+        self,
+        operation: str,
+        key: str,
+        work: Callable[[], Awaitable[T]],
+        *,
+        is_repeated: bool = True,
+    ) -> T:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._seconds
         backoff = Backoff(FIRST_PAUSE, MAX_PAUSE)
@@ -243,7 +258,7 @@ class S3Client:
                         f"docs/scale.md. It answered {key}: {_text(error)}"
                     ) from error
                 self._count(operation, "failed", started)
-                if loop.time() + backoff.pause >= deadline:
+                if not is_repeated or loop.time() + backoff.pause >= deadline:
                     raise UnavailableError(
                         f"{self.name}: {operation} {key}: {_text(error)}"
                     ) from error

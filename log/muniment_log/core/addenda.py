@@ -145,29 +145,6 @@ class AddendaPort(Protocol):
         ...
 
 
-class NoAddenda:
-    """The port of a log that keeps none."""
-
-    async def keep(self, sent: Sent) -> None:
-        """Refuses the first."""
-        if sent.addenda:
-            raise BadAddendumError(0, "this log keeps no addenda")
-        digest = next(iter(sent.expected))
-        raise MissingAddendumError(sent.expected[digest], digest)
-
-    async def named(self, sent: Sent, first: int) -> None:
-        """Nothing was kept."""
-
-    def refused(self, sent: Sent) -> None:
-        """Nothing was kept."""
-
-    def abandoned(self, sent: Sent) -> None:
-        """Nothing was kept."""
-
-    async def read(self, digest: bytes) -> None:
-        """Nothing."""
-
-
 class Keeper:
     """Has a request's addenda stored before its records are ordered."""
 

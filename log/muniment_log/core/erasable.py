@@ -90,7 +90,9 @@ class ErasablePort(Protocol):
         """The records of erasures that are not complete."""
         ...
 
-    async def remove(self, id_: str, digests: Sequence[bytes], index: int, now_ms: int) -> None:
+    async def remove(
+        self, id_: str, digests: Sequence[bytes], index: int, now_ms: int
+    ) -> Sequence[str]:
         """Removes the bytes of addenda for good, and the note of the erasure.
 
         Args:
@@ -98,6 +100,10 @@ class ErasablePort(Protocol):
             digests: the addenda.
             index: where the record stands.
             now_ms: now.
+
+        Returns:
+            The old versions that the storage keeps of them by itself, and that only its operator
+            can remove.
         """
         ...
 

@@ -21,7 +21,13 @@ from muniment.records.manifest import MANIFEST
 from muniment.records.members import MAX_ERASED
 from muniment_log.core.repeats import Stated, request_of
 from muniment_log.core.retention import Retention, say_duration
-from muniment_log.errors import LogError, OverloadedError, StorageError, UnavailableError
+from muniment_log.errors import (
+    EngineRefusedError,
+    LogError,
+    OverloadedError,
+    StorageError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -58,13 +64,15 @@ class Erased(NamedTuple):
         addenda: how many it erased.
         bytes: of them.
         records: leaf indices of the records that say so.
-        is_clean: False while the storage's log may still have the bytes.
+        is_clean: False while the bytes may still be where the storage writes before their place.
+        held: old versions that the storage keeps by itself, see `ErasablePort.remove`.
     """
 
     addenda: int
     bytes: int
     records: tuple[int, ...]
     is_clean: bool
+    held: tuple[str, ...] = ()
 
 
 class Eraser:
@@ -118,6 +126,10 @@ class Eraser:
     def totals(self) -> Totals:
         """How much is kept."""
         return self._addenda.totals
+
+    def describe(self) -> dict[str, int]:
+        """What a status shows."""
+        return {**self.totals._asdict(), "erasing": self.pending}
 
     def use(self, retention: Retention) -> None:
         """Takes other rules."""
@@ -174,8 +186,8 @@ class Eraser:
 
         Raises:
             NotErasableError: a legal minimum keeps some of it.
-            OverloadedError, UnavailableError: the records could not be logged yet; the erasure is
-                noted, and completed when they can be.
+            OverloadedError, UnavailableError, EngineRefusedError: the records could not be logged
+                yet, or the bytes not removed; the erasure is noted, and completed later.
             StorageError: it is not known what is stored; the process must end.
         """
         async with self._one_at_a_time:
@@ -186,13 +198,16 @@ class Eraser:
                 # E0: a crash before this is durable. Nothing was erased.
                 await self._addenda.begin(records)
                 self._pending += len(records)
-                indices = await self._complete()
+                indices, held = await self._complete()
+            except EngineRefusedError:
+                raise  # tried again by `run`
             except StorageError as error:
                 self._failure = error
                 raise
         mine = tuple(sorted(indices[id_] for id_ in records))
         event(_LOGGER, logging.INFO, "erased", addenda=len(found), by=by, records=len(mine))
-        return Erased(len(found), sum(one.size for one in found), mine, self._is_clean)
+        size = sum(one.size for one in found)
+        return Erased(len(found), size, mine, self._is_clean, tuple(held))
 
     def _records(
         self, found: Sequence[Stored], by: str, reason: str | None
@@ -212,11 +227,15 @@ class Eraser:
             )
             yield record.id, encode_record(record)
 
-    async def _complete(self) -> dict[str, int]:
-        """Completes all erasures that are noted; where the record of each stands, by its id."""
+    async def _complete(self) -> tuple[dict[str, int], list[str]]:
+        """Completes all erasures that are noted.
+
+        Returns where the record of each stands, by its id, and what the storage still holds.
+        """
         begun = await self._addenda.begun()
         self._pending = len(begun)
         indices: dict[str, int] = {}
+        held: list[str] = []
         for start in range(0, len(begun), _AT_ONCE):
             records = begun[start : start + _AT_ONCE]
             parsed = [_erasure(data) for data in records]
@@ -232,7 +251,7 @@ class Eraser:
                 # E2: a crash before this is durable. The next start finds the record, and removes
                 # the bytes.
                 digests = [bytes.fromhex(digest) for digest in record.digests]
-                await self._addenda.remove(record.id, digests, index, self._now_ms())
+                held += await self._addenda.remove(record.id, digests, index, self._now_ms())
                 self._pending -= 1
                 indices[record.id] = index
         if indices:
@@ -240,7 +259,9 @@ class Eraser:
         if not self._is_clean:
             # E3: a crash before this. The storage's own log may have the bytes; each start cuts it.
             self._is_clean = await self._addenda.forget()
-        return indices
+        if held:
+            event(_LOGGER, logging.WARNING, "old versions hold erased addenda", versions=len(held))
+        return indices, held
 
     async def catch_up(self, leaves: Callable[[int], AsyncIterator[bytes]]) -> int:
         """Erases again what an older copy of the addenda has brought back, before they are read.
@@ -283,7 +304,7 @@ class Eraser:
                     await self._complete()
                 await self.erase_due()
                 seconds = CHECK_SECONDS if self._is_clean else RETRY_SECONDS
-            except (OverloadedError, UnavailableError) as error:
+            except (OverloadedError, UnavailableError, EngineRefusedError) as error:
                 event(_LOGGER, logging.WARNING, "erasing waits", reason=str(error))
                 seconds = RETRY_SECONDS
             try:

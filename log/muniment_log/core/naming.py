@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.json import Decoder
 
+from muniment.records.manifest import MANIFEST
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
 KEPT: Final = b'"kept":"log"'
 """What stands in a record that says that the log keeps its addenda; elsewhere, too."""
@@ -86,6 +88,16 @@ def named_at(record: bytes) -> dict[bytes, str]:
     That of an outcome's commitment leads to the commitment: it has no other place.
     """
     return _places(read_naming(record))
+
+
+async def unnamed(leaves: AsyncIterator[bytes], digests: Iterable[bytes]) -> set[bytes]:
+    """Those of the digests that no record among some leaves names."""
+    left = set(digests)
+    async for leaf in leaves:
+        if not left:
+            break
+        left.difference_update(() if leaf.startswith(MANIFEST) else digests_of(leaf))
+    return left
 
 
 def names_of(naming: Naming) -> Iterable[str]:

@@ -52,6 +52,25 @@ def ask_all(admin: Path, method: str, target: str) -> tuple[dict[str, Any], dict
     return answers, refusals
 
 
+def ask_leader(
+    admin: Path, method: str, target: str, *, body: bytes, seconds: float
+) -> dict[str, Any]:
+    """Asks the process that integrates; blocks. See `unixsocket.ask`.
+
+    Raises:
+        NotRunningError: nobody listens.
+        NotDoneError: it refuses, or none that listens here integrates.
+    """
+    answers, _ = ask_all(admin, "GET", "/status")
+    for name, answer in answers.items():
+        if answer["integrating"]:
+            path = admin.with_name(f"{admin.stem}-{name}{admin.suffix}")
+            return unixsocket.ask(path, method, target, body=body, seconds=seconds)
+    holders = {answer["cluster"]["holder"] for answer in answers.values()} - {""}
+    who = f"; {holders.pop()} (machine, process) does" if holders else ", and nobody does now"
+    raise unixsocket.NotDoneError(f"no process of the cluster on this machine integrates{who}")
+
+
 def _sockets(admin: Path) -> list[Path]:
     pattern = f"{glob.escape(admin.stem)}-*-*{glob.escape(admin.suffix)}"
     return sorted(admin.parent.glob(pattern))

@@ -18,10 +18,9 @@ from muniment.local.sqlitefile import (
     Writer,
     log_pages,
 )
-from muniment.records.manifest import MANIFEST
 from muniment_log.core.addenda import Erased, MissingAddendumError
 from muniment_log.core.erasable import Totals
-from muniment_log.core.naming import digests_of
+from muniment_log.core.naming import unnamed
 from muniment_log.errors import (
     OverloadedError,
     StorageError,
@@ -371,8 +370,7 @@ class AddendaStore:
         if size is None:
             return 0
         if unknown:
-            async for leaf in leaves(size):
-                unknown.difference_update(() if leaf.startswith(MANIFEST) else digests_of(leaf))
+            unknown = await unnamed(leaves(size), unknown)
         with _translated("removing addenda without a record"):
             await writer.run(lambda db: addendarows.forget(db, unknown))
         return len(unknown)

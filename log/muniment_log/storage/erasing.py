@@ -109,7 +109,9 @@ class ErasableAddenda:
         rows = await self._store.rows("reading erasures", "SELECT record FROM erasing ORDER BY id")
         return [record for (record,) in rows]
 
-    async def remove(self, id_: str, digests: Sequence[bytes], index: int, now_ms: int) -> None:
+    async def remove(
+        self, id_: str, digests: Sequence[bytes], index: int, now_ms: int
+    ) -> tuple[()]:
         """Removes bytes, see `ErasablePort`; at most MOST_AT_ONCE digests."""
         wanted, number = places(digests)
 
@@ -126,6 +128,7 @@ class ErasableAddenda:
             return count(db, -len(sizes), -sum(size for (size,) in sizes), erased)
 
         await self._store.write("erasing addenda", work)
+        return ()
 
     async def mark(self) -> Mark | None:
         """Up to where erasures were carried through, see `ErasablePort`."""
