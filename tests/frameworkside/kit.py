@@ -91,9 +91,10 @@ class Side(Protocol):
     """What the module of a framework has.
 
     `play` runs an agent AGENT with the tools of the world through a gate. `edit` has the framework
-    change the arguments of `send`, where it can, as late as it lets anybody but the gate; `retry`
-    has it call a tool that failed a second time; `helper` adds a tool "helper" that is an agent
-    with tools of its own and that script; `handoff` lets the agent hand over to an agent "clerk".
+    change the arguments of `send`, where it can: before the gate, or, `late`, as far behind it as
+    anybody gets; `retry` has it call a tool that failed a second time; `helper` adds a tool
+    "helper" that is an agent with tools of its own and that script; `handoff` lets the agent hand
+    over to an agent "clerk".
     """
 
     PACKAGE: str
@@ -105,10 +106,15 @@ class Side(Protocol):
         script: Script,
         *,
         edit: dict[str, Any] | None = None,
+        late: bool = False,
         retry: bool = False,
         helper: Script | None = None,
         handoff: Script | None = None,
     ) -> None: ...
+
+    def play_in_threads(self, gate: Gate, world: World, script: Script) -> None:
+        """As `play`, where the framework has a way without an event loop."""
+        ...
 
     async def resume(self, gate: Gate, world: World, call: Call) -> None:
         """Plays one call that waits for an approval, and the resume after it."""
@@ -200,6 +206,11 @@ async def edited_to_denied(stage: Stage, world: World) -> None:
     await stage.side.play(gate, world, [[send("ada")]], edit={"to": "eve"})
 
 
+async def edited_late(stage: Stage, world: World) -> None:
+    gate = stage.gate(world, "edited_late")
+    await stage.side.play(gate, world, [[send("ada")]], edit={"to": "eve"}, late=True)
+
+
 async def asked_again(stage: Stage, world: World) -> None:
     """The model tries again what it did."""
     gate = stage.gate(world, "asked_again")
@@ -224,6 +235,13 @@ async def resumed(stage: Stage, world: World) -> None:
 async def parallel(stage: Stage, world: World) -> None:
     calls = [send(to, f"c-{to}") for to in ("ada", "eve", "bob", "cy")]
     await stage.side.play(stage.gate(world, "parallel"), world, [calls])
+
+
+async def threads(stage: Stage, world: World) -> None:
+    """As `parallel`, without an event loop."""
+    calls = [send(to, f"c-{to}") for to in ("ada", "eve", "bob", "cy")]
+    gate = stage.gate(world, "threads")
+    await asyncio.to_thread(stage.side.play_in_threads, gate, world, [calls])
 
 
 async def failing_tool(stage: Stage, world: World) -> None:
@@ -260,11 +278,13 @@ CASES: dict[str, Callable[[Stage, World], Awaitable[None]]] = {
         cancelled_tool,
         edited,
         edited_to_denied,
+        edited_late,
         asked_again,
         same_id,
         retried,
         resumed,
         parallel,
+        threads,
         failing_tool,
         helped,
         handed_over,

@@ -69,7 +69,7 @@ class Edits(AgentMiddleware):
 def agent_of(
     gate: Gate, world: World, script: Script, name: str, tools: Any = (), **more: Any
 ) -> Any:
-    middleware = [*more.pop("middleware", ()), govern(gate)]
+    middleware = [*more.pop("middleware", ()), govern(gate), *more.pop("behind", ())]
     model = Scripted(world=world, turns=list(script))
     tools = [*tools_of(world), *tools]
     return create_agent(model, tools, name=name, middleware=middleware, **more)
@@ -81,13 +81,15 @@ async def play(
     script: Script,
     *,
     edit: dict[str, Any] | None = None,
+    late: bool = False,
     retry: bool = False,
     helper: Script | None = None,
     handoff: Script | None = None,
 ) -> None:
     middleware: list[Any] = []
+    behind: list[Any] = []
     if edit is not None:
-        middleware.append(Edits(edit))
+        (behind if late else middleware).append(Edits(edit))
     if retry:
         middleware.append(ToolRetryMiddleware(max_retries=1, initial_delay=0, jitter=False))
     tools = []
@@ -101,12 +103,16 @@ async def play(
             return str(said["messages"][-1].content)
 
         tools.append(help_)
-    agent = agent_of(gate, world, script, AGENT, tools, middleware=middleware)
+    agent = agent_of(gate, world, script, AGENT, tools, middleware=middleware, behind=behind)
     await agent.ainvoke({"messages": [HumanMessage("go")]})
     if handoff is not None:
         # A handoff is a step of a graph: the next agent goes on with the messages.
         clerk = agent_of(gate, world, handoff, "clerk")
         await clerk.ainvoke({"messages": [HumanMessage("go on")]})
+
+
+def play_in_threads(gate: Gate, world: World, script: Script) -> None:
+    agent_of(gate, world, script, AGENT).invoke({"messages": [HumanMessage("go")]})
 
 
 async def resume(gate: Gate, world: World, call: Call) -> None:

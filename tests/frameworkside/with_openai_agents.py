@@ -59,6 +59,7 @@ async def play(
     script: Script,
     *,
     edit: dict[str, Any] | None = None,
+    late: bool = False,
     retry: bool = False,
     helper: Script | None = None,
     handoff: Script | None = None,

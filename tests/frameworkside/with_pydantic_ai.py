@@ -12,6 +12,7 @@ from pydantic_ai import (
     RunContext,
 )
 from pydantic_ai.capabilities import AbstractCapability
+from pydantic_ai.capabilities.abstract import CapabilityOrdering
 from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import FunctionModel
 
@@ -47,6 +48,16 @@ class Edits(AbstractCapability[Any]):
         return {**args, **self.edit}
 
 
+class EditsInnermost(Edits):
+    def get_ordering(self) -> Any:
+        return CapabilityOrdering(position="innermost")
+
+    async def wrap_tool_execute(
+        self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Any
+    ) -> Any:
+        return await handler({**args, **self.edit})
+
+
 def agent_of(gate: Gate, world: World, script: Script, name: str, **more: Any) -> Any:
     capabilities = [govern(gate), *more.pop("capabilities", ())]
     tools = [world.send, world.broken, world.hang, *more.pop("tools", ())]
@@ -60,13 +71,14 @@ async def play(
     script: Script,
     *,
     edit: dict[str, Any] | None = None,
+    late: bool = False,
     retry: bool = False,
     helper: Script | None = None,
     handoff: Script | None = None,
 ) -> None:
     more: dict[str, Any] = {}
     if edit is not None:
-        more["capabilities"] = [Edits(edit)]
+        more["capabilities"] = [(EditsInnermost if late else Edits)(edit)]
     if helper is not None:
         inner = agent_of(gate, world, helper, "helper")
 

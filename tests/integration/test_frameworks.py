@@ -27,8 +27,8 @@ PYTHON = ROOT / ".venv" / "frameworks" / "bin" / "python"
 
 CASES = (
     "allowed", "denied", "failing_policy", "failing_check", "failing_gate", "away",
-    "cancelled_gate", "cancelled_tool", "edited", "edited_to_denied", "asked_again", "same_id",
-    "retried", "resumed", "parallel", "failing_tool", "helped", "handed_over",
+    "cancelled_gate", "cancelled_tool", "edited", "edited_to_denied", "edited_late", "asked_again",
+    "same_id", "retried", "resumed", "parallel", "threads", "failing_tool", "helped", "handed_over",
 )  # fmt: skip
 
 LACKING: dict[str, dict[str, str]] = {
@@ -36,9 +36,19 @@ LACKING: dict[str, dict[str, str]] = {
     "openai_agents": {
         "edited": "nothing edits a call's arguments",
         "edited_to_denied": "nothing edits a call's arguments",
+        "edited_late": "nothing edits a call's arguments",
         "retried": "it calls no tool again by itself",
+        "threads": "all of it runs in event loops",
     },
-    "pydantic_ai": {"retried": "it calls no tool again by itself"},
+    "pydantic_ai": {
+        "retried": "it calls no tool again by itself",
+        "threads": "all of it runs in event loops",
+    },
+    "google_adk": {
+        "retried": "it calls no tool again by itself",
+        "threads": "all of it runs in event loops",
+    },
+    "agent_framework": {"threads": "all of it runs in event loops"},
 }
 """What a framework has not got, and so cannot be asked to do."""
 
@@ -220,6 +230,14 @@ def _edited_to_denied(seen: Seen) -> None:
     assert seen.ran == []
 
 
+def _edited_late(seen: Seen) -> None:
+    """What comes behind the gate is decided as well, or stopped by the framework."""
+    assert seen.ran == []
+    if [one["to"] for one in seen.asked] == ["ada"]:
+        assert seen.statuses == ["not_run"]
+        assert "MiddlewareFailure" in (seen.error or "")
+
+
 def _asked_again(seen: Seen) -> None:
     assert seen.recipients == ["ada", "ada"]
     assert len({one.execution for one in seen.decisions}) == 2
@@ -253,6 +271,10 @@ def _parallel(seen: Seen) -> None:
     assert sorted(one for one in seen.heard if one.startswith("sent")) == [
         "sent to ada", "sent to bob", "sent to cy",
     ]  # fmt: skip
+
+
+def _threads(seen: Seen) -> None:
+    _parallel(seen)
 
 
 def _failing_tool(seen: Seen) -> None:

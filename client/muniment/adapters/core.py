@@ -84,7 +84,8 @@ class Gate:
         """
         if unfit := {"once", "parent"} & options.keys():
             raise TypeError(f"{min(unfit)}: each call has its own")
-        self._gateway, self._agent, self._user, self._options = gateway, agent, user, options
+        self._gateway, self._agent, self._options = gateway, agent, options
+        self.user = user
         self._attempts = _Attempts()
 
     async def run(
@@ -142,7 +143,7 @@ class Gate:
 
     def begin(self, asked: Asked) -> CallScope:
         """The scope of a call, keyed if it has a place of its own."""
-        ids = {"user": self._user, **{name: one for name, one in asked.ids.items() if one}}
+        ids = {"user": self.user, **{name: one for name, one in asked.ids.items() if one}}
         options: CallOptions = {**self._options}
         if asked.place:
             options["once"] = encode_canonical([str(one) for one in asked.place]).decode()

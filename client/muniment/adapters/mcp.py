@@ -17,6 +17,7 @@ from typing import Any, Final, TypedDict, Unpack
 
 from msgspec import UNSET
 
+from muniment.adapters.core import text_of
 from muniment.errors import Denied, MunimentError
 from muniment.gateway.authorization import denial_of
 from muniment.gateway.guard import Guard
@@ -181,11 +182,6 @@ def fastmcp_middleware(guard: Guard, scope: Scope = default_scope, **known: Unpa
             return await call_next(context)
 
     return FastMcpPermits()
-
-
-def text_of(denied: Denied) -> str:
-    """What the model reads of a denial."""
-    return f"Denied ({', '.join(denied.codes)}): {'; '.join(denied.reasons)}"
 
 
 def _mcp_error(denied: Denied) -> Exception:
