@@ -19,6 +19,8 @@ from muniment.export.endpoint import PATIENCE_SECONDS, Endpoint
 from muniment.export.exporter import MAX_BATCH, Exporter
 from muniment.export.forms import JSON_LINES
 from muniment.export.headers import read_headers
+from muniment.export.ocsf import OCSF
+from muniment.export.otlp import OTLP
 from muniment.export.refused import RefusedFile
 from muniment.export.source import Source
 from muniment.http.access import Access, check_token_url
@@ -28,7 +30,7 @@ from muniment.local.lifecycle import stop_requested
 if TYPE_CHECKING:
     from muniment.tlog.policy import Policy
 
-_FORMS: Final = {form.name: form for form in (JSON_LINES, CLOUD_EVENTS)}
+_FORMS: Final = {form.name: form for form in (OTLP, CLOUD_EVENTS, OCSF, JSON_LINES)}
 _BAR_FROM: Final = 10_000  # leaves; what is there in a moment needs no progress bar
 
 

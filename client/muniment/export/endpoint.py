@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from muniment.errors import Problem, Refused, Unreachable
+from muniment.errors import BadAnswer, FormatError, Problem, Refused, Unreachable
 from muniment.export.destination import Event
 from muniment.export.forms import Form
 from muniment.export.refused import RefusedFile
@@ -103,6 +103,7 @@ class Endpoint:
         Raises:
             Unreachable: If the receiver does not take them in time.
             Refused: If it refuses one, and nothing is set aside.
+            BadAnswer: If what it calls a success is none in the form's protocol.
         """
         waiting = [events]
         while waiting:
@@ -120,7 +121,10 @@ class Endpoint:
         """Reads out of a success what the receiver did not take of it all the same."""
         if self._form.rejected is None:
             return
-        rejected = self._form.rejected(answer.body)
+        try:
+            rejected = self._form.rejected(answer.body)
+        except FormatError as error:
+            raise BadAnswer(f"{self._host}: {error}") from None
         words = _words(rejected.words.encode(errors="replace"))
         if rejected.count:
             # Which ones it does not say, and the same request must not be sent again.

@@ -1,7 +1,7 @@
 """How records are written for others: one JSON value a record, and what a request is made of them.
 
 Nothing in an event comes from the time or the way of the export, so that an event that is sent
-again is the same event, byte for byte.
+again is the same event.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,8 @@ class Form:
         retriable: HTTP statuses after which the same request is sent again.
         path: What is put behind an endpoint's URL that has no path of its own.
         rejected: Reads, out of the body of an answer that is a success, how many events the
-            receiver did not take, and its words; None where the protocol has no such thing.
+            receiver did not take, and its words; FormatError if it is no such answer. None where
+            the protocol has no such thing.
     """
 
     name: str
