@@ -34,8 +34,8 @@ SPAN: Final = 16
 AHEAD: Final = 2
 """Spans in flight for each process, so that none waits for work."""
 
-POOL_WORTH: Final = 100_000
-"""Entries from which on other processes pay for their start of about 0.6 s."""
+POOL_WORTH: Final = 200_000
+"""Entries from which on other processes pay for their start, of about a second on two cores."""
 
 MOST_PROCESSES: Final = 16
 """More than this one process, which puts the spans together, can keep busy."""
