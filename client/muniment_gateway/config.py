@@ -52,7 +52,9 @@ from muniment_gateway.authorities import (
     EngineTable,
     Seconds,
     check_authority,
+    people_of,
 )
+from muniment_gateway.core.approvals import People
 from muniment_gateway.core.quorum import Quorum
 from muniment_gateway.proxytable import Proxy, ProxyTable, checked_proxies
 from muniment_service.config import Config, config_error, config_key, load_config, read_file
@@ -153,7 +155,9 @@ class GatewayConfig:
     """A configuration that was checked, with what its files hold.
 
     Clients are by token. `origin` is that of the policy's log. `opa` is an authority for each rule
-    of the OPA that the gateway stands in front of.
+    of the OPA that the gateway stands in front of. `people` are the authorities of kind `approval`:
+    the first that a request is for decides on it. `held_database` is the file of the calls that
+    wait for them, in all processes of this configuration.
     """
 
     path: Path
@@ -167,6 +171,8 @@ class GatewayConfig:
     binding: Binding | None = None
     opa: tuple[Authority, ...] = ()
     proxies: tuple[Proxy, ...] = ()
+    people: tuple[People, ...] = ()
+    held_database: Path = Path()
 
 
 class AuthorityFile(ServiceFile, frozen=True, kw_only=True):
@@ -260,17 +266,22 @@ def checked(path: Path, file: GatewayFile, signer: Signer) -> GatewayConfig:
             parts = split_url(file.url)
             if parts.query or parts.fragment:
                 raise ValueError("the URL of a policy decision point has no query or fragment")
+    tables = [(f"authority[{number}]", entry) for number, entry in enumerate(file.authority)]
     authorities = tuple(
-        check_authority(path, f"authority[{number}]", entry)
-        for number, entry in enumerate(file.authority)
+        check_authority(path, table, entry) for table, entry in tables if entry.kind != "approval"
     )
-    names = [one.entry.name for one in authorities]
+    people = tuple(
+        people_of(path, table, entry) for table, entry in tables if entry.kind == "approval"
+    )
+    names = [entry.name for entry in file.authority]
     if len(set(names)) != len(names):
         config_error(path, "authority", "two have the same name")
     if len(names) > MAX_AUTHORITIES:
         config_error(path, "authority", f"more than {MAX_AUTHORITIES}")
     with config_key(path, "quorum"):
         quorum = Quorum.of(file.quorum, len(authorities))
+    if people and not authorities:
+        config_error(path, "authority", "people are asked about what an engine allows: name one")
     permit = file.permit
     binding = None
     if permit.spiffe_id is not None or permit.thumbprint is not None:
@@ -288,6 +299,8 @@ def checked(path: Path, file: GatewayFile, signer: Signer) -> GatewayConfig:
         binding,
         _rules(path, file.opa),
         checked_proxies(path, file.proxy, clients.values()),
+        people,
+        file.database.with_name(f"{file.database.stem}.approvals{file.database.suffix}"),
     )
 
 

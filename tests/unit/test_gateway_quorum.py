@@ -11,7 +11,7 @@ from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import encode_any, parse_any, recordable
 from muniment_gateway.core.pointers import resolve
 from muniment_gateway.core.quorum import Answer, Quorum, combine
-from muniment_gateway.deciding.decider import joint_policy
+from muniment_gateway.deciding.decisions import joint_policy
 
 ALLOW, DENY, SILENT = "allow", "deny", "silent"
 

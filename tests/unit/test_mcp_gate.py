@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from muniment.gateway.outcomes import PendingOutcome
 from muniment.permit.meta import META_KEY
-from muniment_gateway.deciding.decider import Call, Decided
+from muniment_gateway.deciding.decisions import Call, Decided
 from muniment_gateway.mcp.events import Events, EventTooLongError, data_of, with_data
 from muniment_gateway.mcp.gate import Gate, Rules
 from muniment_gateway.mcp.lines import Lines

@@ -16,6 +16,7 @@ from muniment.tlog.encoding import MunimentError
 
 # name: (module, attribute, one line for the overview)
 _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "approve": ("approve", "approve", "Decide on calls that a gateway holds for a person."),
     "audit": ("audit", "audit", "Check a log from its checkpoint down to every leaf."),
     "disclose": ("disclose", "disclose", "Disclose a value that a log has a commitment to."),
     "evidence": ("evidence", "evidence", "Verify and explain evidence against a log, offline."),

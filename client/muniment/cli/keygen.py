@@ -25,7 +25,7 @@ from muniment.tlog.keys.keyfile import KeyFile, PrivateKey, algorithm_of, genera
 @click.option("--name", required=True, help="The key name: a URL without a scheme, as a rule.")
 @click.option(
     "--use",
-    type=click.Choice(["log", "witness", "gateway"]),
+    type=click.Choice(["log", "witness", "gateway", "approver"]),
     required=True,
     help="What the key will sign; part of the vkey.",
 )
@@ -34,8 +34,8 @@ from muniment.tlog.keys.keyfile import KeyFile, PrivateKey, algorithm_of, genera
     type=click.Choice(["ed25519", "mldsa44"]),
     default="ed25519",
     show_default=True,
-    help="Ed25519, or the post-quantum ML-DSA-44. Gateways need Ed25519. With --from, what a seed "
-    "is for; other keys tell it themselves.",
+    help="Ed25519, or the post-quantum ML-DSA-44. Gateways and approvers need Ed25519. With "
+    "--from, what a seed is for; other keys tell it themselves.",
 )
 @click.option(
     "--from",
@@ -60,7 +60,7 @@ from muniment.tlog.keys.keyfile import KeyFile, PrivateKey, algorithm_of, genera
 )
 def keygen(
     name: str,
-    use: Literal["log", "witness", "gateway"],
+    use: Literal["log", "witness", "gateway", "approver"],
     algorithm: Literal["ed25519", "mldsa44"],
     source: Path | None,
     from_passphrase_file: Path | None,

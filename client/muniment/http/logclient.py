@@ -344,7 +344,7 @@ class LogClient:
         except HttpError as error:
             raise Unreachable(f"{self.url}{path}: {error}") from None
         if answer.status != 200:
-            raise _refusal(answer, path)
+            raise refusal_of(answer, path)
         return answer.body
 
 
@@ -373,7 +373,8 @@ def _decode(data: bytes, kind: type[T], what: str) -> T:
         raise BadAnswer(str(error)) from None
 
 
-def _refusal(answer: Answer, path: str) -> Refused | BadAnswer:
+def refusal_of(answer: Answer, path: str) -> Refused | BadAnswer:
+    """The error that an answer to a request for `path` comes to, which is not the expected one."""
     status = answer.status
     if status < 400:
         return BadAnswer(f"{path}: HTTP {status} where 200 or an error was expected")

@@ -4,7 +4,8 @@ Durability and ownership, in the order they are established:
 
 1. `<database>.lock` is locked with flock(2) before the file is opened, and for as long as it is
    open: a second process on the same database refuses to start. The kernel drops the lock with the
-   process, however it ends, so there is nothing to clean up.
+   process, however it ends, so there is nothing to clean up. A file that several processes share
+   is locked so for each transaction instead.
 2. The writer runs WAL with `synchronous=FULL`: when `Writer.run` returns, the transaction has been
    synced. Only this connection writes and checkpoints. Readers are query-only, never checkpoint
    and close before the writer: SQLite 3.7.0 to 3.51.2 can corrupt the WAL when two connections
@@ -17,8 +18,10 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -81,6 +84,8 @@ _SHARE: Final = 4
 
 _TRUNCATE_MILLISECONDS: Final = 200  # for readers to end before the write-ahead log is cut off
 
+_SHARED_PAUSE: Final = 0.005  # seconds between two looks at a lock that another process has
+
 _T = TypeVar("_T")
 
 
@@ -131,6 +136,27 @@ def _disown() -> None:
 os.register_at_fork(after_in_child=_disown)
 
 
+def _shared_owner(database: Path) -> _Owner:
+    """The right to a database that others write to as well; waits for their transactions."""
+    until = time.monotonic() + BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            return _Owner(database)
+        except InUseError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_SHARED_PAUSE)
+
+
+@contextmanager
+def _lent(database: Path) -> Iterator[None]:
+    owner = _shared_owner(database)
+    try:
+        yield
+    finally:
+        owner.release()
+
+
 class Writer:
     """The one connection that writes, on its own thread.
 
@@ -142,7 +168,7 @@ class Writer:
     ) -> None:
         self.path: Final = path
         self.is_new: Final = is_new
-        self._owner = owner
+        self._owner: _Owner | None = owner  # None while other processes may have it
         self._connection = connection
         self._thread = WorkThread("database-writer")
         self._broken: FatalDatabaseError | None = None
@@ -157,6 +183,7 @@ class Writer:
         application: int,
         expected: Expected = "either",
         fill: Fill = lambda _: None,
+        shared: bool = False,
     ) -> "Writer":
         """Locks, opens and migrates a database, or makes a new one (but not its folder).
 
@@ -171,13 +198,17 @@ class Writer:
                 file.
             fill: Writes what a new database holds from its beginning; gets its connection, within
                 a transaction.
+            shared: Whether other processes of this program may write to it, too: then it is locked
+                only while it is opened, and for each transaction.
 
         Raises:
             AbsentDatabaseError: If none is there, or an empty one, and none may be made.
             DatabaseError: If it is in use, not a database, another program's, newer than this
                 program (the message names both schema versions), or there although it must not be.
         """
-        return await asyncio.to_thread(cls._open, path, migrations, application, expected, fill)
+        return await asyncio.to_thread(
+            cls._open, path, migrations, application, expected, fill, shared=shared
+        )
 
     @classmethod
     def _open(
@@ -187,10 +218,12 @@ class Writer:
         application: int,
         expected: Expected,
         fill: Fill,
+        *,
+        shared: bool,
     ) -> "Writer":
         if expected == "old":
             is_there(path, expected)  # before the lock's file is made in an unmounted folder
-        owner = _Owner(path)
+        owner = _shared_owner(path) if shared else _Owner(path)
         try:
             found = is_there(path, expected)
             if not found:
@@ -211,7 +244,10 @@ class Writer:
         except BaseException:
             owner.release()
             raise
-        return cls(path, owner, connection, is_new=not found)
+        writer = cls(path, owner, connection, is_new=not found)
+        if shared:
+            writer._share()
+        return writer
 
     @property
     def is_broken(self) -> bool:
@@ -243,6 +279,12 @@ class Writer:
     def _transact(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         if self._broken is not None:
             raise type(self._broken)(f"unusable since: {self._broken}")
+        if self._owner is not None:
+            return self._transact_alone(work)
+        with _lent(self.path):
+            return self._transact_alone(work)
+
+    def _transact_alone(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -336,10 +378,24 @@ class Writer:
             return
         self._closed = True
         try:
-            await self._thread.run(self._connection.close)
+            await self._thread.run(self._close)
         finally:
             self._thread.close()
+            if self._owner is not None:
+                self._owner.release()
+
+    def _share(self) -> None:
+        """Lets other processes have the file between transactions."""
+        if self._owner is not None:
             self._owner.release()
+            self._owner = None
+
+    def _close(self) -> None:
+        if self._owner is not None:
+            self._connection.close()
+            return
+        with _lent(self.path):  # closing checkpoints
+            self._connection.close()
 
 
 def log_pages(path: Path, most: int) -> int:

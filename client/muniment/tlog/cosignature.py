@@ -34,7 +34,7 @@ from muniment.tlog.note import (
     ed25519_sign,
 )
 
-Use: TypeAlias = Literal["log", "witness", "gateway", "authority"]
+Use: TypeAlias = Literal["log", "witness", "gateway", "authority", "approver"]
 
 MAX_TIMESTAMP: Final = 2**63 - 1
 """Latest time a cosignature may state, in Unix seconds."""
@@ -270,14 +270,15 @@ def verify_subtree_cosignature(
 def signer_for(name: str, private: PrivateKey, *, use: Use) -> Signer:
     """Makes the signer that a role needs.
 
-    A witness cosigns with either key. A log signs checkpoints with either key. Gateways and
-    authorities sign other texts, which ML-DSA-44 cosignatures cannot. Raises FormatError if the
-    name is no key name; MunimentError if a gateway or authority is given an ML-DSA-44 key.
+    A witness cosigns with either key. A log signs checkpoints with either key. Gateways,
+    authorities and approvers sign other texts, which ML-DSA-44 cosignatures cannot. Raises
+    FormatError if the name is no key name; MunimentError if another one than these two is given an
+    ML-DSA-44 key.
     """
     if isinstance(private, Ed25519PrivateKey):
         if use == "witness":
             return Ed25519Cosigner(name, private)
         return Ed25519Signer(name, private)
-    if use in {"gateway", "authority"}:
-        raise MunimentError(f"a {use} needs an Ed25519 key: ML-DSA-44 signs checkpoints only")
+    if use in {"gateway", "authority", "approver"}:
+        raise MunimentError(f"use {use} needs an Ed25519 key: ML-DSA-44 signs checkpoints only")
     return MLDSA44Cosigner(name, private)

@@ -10,7 +10,7 @@ import fcntl
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -27,18 +27,22 @@ from muniment.local.outside import Contained
 from muniment.records.addenda import ARGUMENTS
 from muniment.records.preparation import RecordInput
 from muniment_gateway.config import GatewayConfig
+from muniment_gateway.deciding.approvals import Approvals
 from muniment_gateway.deciding.changes import Changes
 from muniment_gateway.deciding.counts import Counts
-from muniment_gateway.deciding.decider import Call, Decider
+from muniment_gateway.deciding.decider import Decider
+from muniment_gateway.deciding.decisions import Call
 from muniment_gateway.deciding.loglink import LogLink
+from muniment_gateway.deciding.notices import Notices
 from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.http.access import Clients
-from muniment_gateway.mcp.gate import Gate, Rules
+from muniment_gateway.mcp.gate import PATIENCE, Gate, Rules
 from muniment_gateway.mcp.mapping import Caller, Declared
 from muniment_gateway.mcp.messages import MAX_MESSAGE
 from muniment_gateway.mcp.proxy import CONNECT_SECONDS, McpProxy
 from muniment_gateway.mcp.stdio import serve_stdio
 from muniment_gateway.store.database import open_database
+from muniment_gateway.store.held import HeldCalls
 from muniment_gateway.store.inforce import InForceStore
 from muniment_service.config import Address
 from muniment_service.metrics import Metrics
@@ -105,7 +109,8 @@ async def run_stdio(config: GatewayConfig, options: McpOptions, command: Sequenc
         OSError: If the server cannot be started.
     """
     async with gate_of(config, options) as gate:
-        call = Call(options.subject, "mcp", withheld=options.rules(config).withheld)
+        withheld = options.rules(config).withheld
+        call = Call(options.subject, "mcp", withheld=withheld, patience=PATIENCE)
         return await until_stopped(
             lambda: serve_stdio(gate, options.caller(), call, command), STOPPED
         )
@@ -204,35 +209,57 @@ async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[G
     Raises MunimentError if no place is free, or its files cannot be used.
     """
     access = config.file.outgoing.access
-    async with HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http:
-        with _place(config) as own:
-            database = await open_database(own.file.database)
-            link = LogLink(own, http, access)
+    async with (
+        HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http,
+        AsyncExitStack() as resources,
+    ):
+        own = resources.enter_context(_place(config))
+        database = await open_database(own.file.database)
+        link = LogLink(own, http, access)
+        try:
+            store = await InForceStore.read(database)
+            await link.start()
+
+            async def submit(records: Sequence[RecordInput]) -> int:
+                return await link.submit(records, TELL_SECONDS)
+
+            changes = Changes(own.file.name, store, submit)
+            counts = Counts(Metrics("muniment_mcp"))
+            panel = Panel(own.authorities, http, counts)
+            approvals = await resources.enter_async_context(approvals_of(own, submit))
+            decider = Decider(own, panel, link, changes, counts, approvals)
+            await _tell(link, changes, panel, own.file.mode)
+            work = [
+                asyncio.create_task(link.run()),
+                asyncio.create_task(_keep_telling(link, changes, panel, own.file.mode)),
+            ]
             try:
-                store = await InForceStore.read(database)
-                await link.start()
-
-                async def submit(records: Sequence[RecordInput]) -> int:
-                    return await link.submit(records, TELL_SECONDS)
-
-                changes = Changes(own.file.name, store, submit)
-                counts = Counts(Metrics("muniment_mcp"))
-                panel = Panel(own.authorities, http, counts)
-                decider = Decider(own, panel, link, changes, counts)
-                await _tell(link, changes, panel, own.file.mode)
-                work = [
-                    asyncio.create_task(link.run()),
-                    asyncio.create_task(_keep_telling(link, changes, panel, own.file.mode)),
-                ]
-                try:
-                    yield Gate(decider, link, options.rules(own))
-                finally:
-                    for task in work:
-                        task.cancel()
-                    await asyncio.gather(*work, return_exceptions=True)
+                yield Gate(decider, link, options.rules(own))
             finally:
-                await link.close()
-                await database.close()
+                for task in work:
+                    task.cancel()
+                await asyncio.gather(*work, return_exceptions=True)
+        finally:
+            await link.close()
+            await database.close()
+
+
+@asynccontextmanager
+async def approvals_of(
+    config: GatewayConfig, submit: Callable[[Sequence[RecordInput]], Awaitable[int]]
+) -> AsyncIterator[Approvals | None]:
+    """The calls that wait for people, whom the gateway's service asks; None when nobody decides."""
+    if not config.people:
+        yield None
+        return
+    calls = await HeldCalls.open(config.held_database)
+    notices = Notices()
+    try:
+        await notices.take_up(config.people)
+        yield Approvals(config.file.name, config.people, calls, submit, notices.tell)
+    finally:
+        await notices.close()
+        await calls.close()
 
 
 @contextmanager

@@ -14,20 +14,25 @@ from muniment.records.preparation import RecordInput
 from muniment_gateway.app.metadata import EngineMetadata
 from muniment_gateway.config import GatewayConfig, GatewayFile, checked
 from muniment_gateway.core.quorum import Quorum
+from muniment_gateway.deciding.approvals import Approvals
 from muniment_gateway.deciding.changes import Changes
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.decider import Decider
 from muniment_gateway.deciding.loglink import LogLink
+from muniment_gateway.deciding.notices import Notices
 from muniment_gateway.deciding.opasink import OpaSink
 from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.deciding.proxied import Desk
 from muniment_gateway.http.access import Clients
-from muniment_gateway.http.api import GatewayHttp
+from muniment_gateway.http.accessrequests import AccessRequestsHttp
+from muniment_gateway.http.api import Facade, GatewayHttp
+from muniment_gateway.http.approvers import ApproversHttp
 from muniment_gateway.http.authzen import AuthzenFacade
 from muniment_gateway.http.forward import ForwardHttp
 from muniment_gateway.http.opadata import OpaDataFacade
 from muniment_gateway.http.opasink import OpaSinkHttp
 from muniment_gateway.store.database import open_database
+from muniment_gateway.store.held import HeldCalls
 from muniment_gateway.store.inforce import InForceStore
 from muniment_gateway.store.originals import Originals
 from muniment_service.config import config_error
@@ -84,6 +89,7 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
             link = LogLink(config, http, access)
             running = Running(config, link, store, originals, http)
             try:
+                await running.start()
                 await link.start()
                 await running.tell()
                 work = [tasks.create_task(link.run()), tasks.create_task(running.run())]
@@ -109,6 +115,7 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
                 for task in work:
                     task.cancel()
             finally:
+                await running.close()
                 await link.close()
     finally:
         await database.close()
@@ -137,6 +144,24 @@ class Running:
         self._changes = Changes(config.file.name, store, self._submit)
         self._in_force = InForce(config.path)
         self._reloading = asyncio.Lock()
+        self._calls: HeldCalls | None = None
+        self._notices = Notices()
+        self._config = config
+
+    async def start(self) -> None:
+        """Opens what the configuration needs; DatabaseError if it cannot be used."""
+        await self._take_up(self._config)
+
+    async def close(self) -> None:
+        """Closes what it has opened."""
+        await self._notices.close()
+        if self._calls is not None:
+            await self._calls.close()
+
+    async def _take_up(self, config: GatewayConfig) -> None:
+        if config.people and self._calls is None:
+            self._calls = await HeldCalls.open(config.held_database)
+        await self._notices.take_up(config.people)
         self._build(config)
 
     async def _submit(self, records: Sequence[RecordInput]) -> int:
@@ -149,11 +174,13 @@ class Running:
         panel = Panel(config.authorities, self._http, counts)
         self._config = config
         self._panel = panel
+        approvals = self._approvals(config)
         authzen = AuthzenFacade(
-            Decider(config, panel, self._link, self._changes, counts),
+            Decider(config, panel, self._link, self._changes, counts, approvals),
             clients,
             self._public_url,
             EngineMetadata(config.authorities, self._http),
+            takes_requests=approvals is not None,
         )
         alone = replace(config, quorum=Quorum(1, 1))
         deciders = {
@@ -168,12 +195,17 @@ class Running:
         }
         pointers = {rule.path: rule.decision for rule in config.file.opa.rule}
         sink = OpaSink(pointers, self._link, self._originals, metrics)
-        facades = (
+        facades: list[Facade] = [
             authzen,
             OpaDataFacade(deciders, pointers, clients),
             OpaSinkHttp(sink, config.file.opa.sink_paths, clients),
-            ForwardHttp(self._desks(config, counts), clients),
-        )
+            ForwardHttp(self._desks(config, counts, approvals), clients),
+        ]
+        if approvals is not None:
+            facades += [
+                AccessRequestsHttp(approvals, clients, self._public_url),
+                ApproversHttp(approvals, self._public_url),
+            ]
         self._routes = GatewayHttp(facades, self._ready, metrics, config.file.name)
         metrics.gauge("log_away", "Whether nothing can be logged at present.").set_function(
             lambda: float(bool(self._link.away))
@@ -188,16 +220,25 @@ class Running:
         for seat in panel.seats:
             silent.labels(seat.name).set_function(partial(_is_silent, panel, seat.name))
 
-    def _desks(self, config: GatewayConfig, counts: Counts) -> list[Desk]:
+    def _desks(
+        self, config: GatewayConfig, counts: Counts, approvals: Approvals | None
+    ) -> list[Desk]:
         """One for each proxy; its engines and the log share its deadline."""
         signed = any(one.vkey is not None for one in config.authorities)
         desks = []
         for proxy in config.proxies:
             within = proxy.table.deadline_seconds
             panel = self._panel.within(within)
-            decider = Decider(config, panel, self._link, self._changes, counts, within)
+            decider = Decider(config, panel, self._link, self._changes, counts, approvals, within)
             desks.append(Desk(proxy, decider, counts, signed=signed))
         return desks
+
+    def _approvals(self, config: GatewayConfig) -> Approvals | None:
+        """What people decide on; None when they decide on nothing."""
+        if self._calls is None or not config.people:
+            return None
+        name = config.file.name
+        return Approvals(name, config.people, self._calls, self._submit, self._notices.tell)
 
     def _public_url(self, request: Request) -> str:
         del request  # what a client says of itself is no base for URLs
@@ -253,7 +294,7 @@ class Running:
         async with self._reloading:
             config = await asyncio.to_thread(_reread, self._config)
             await self._changes.tell_mode(config.file.mode)
-            self._build(config)
+            await self._take_up(config)
             self._in_force.accepted()
         event(_LOGGER, logging.INFO, "reloaded", mode=config.file.mode)
 

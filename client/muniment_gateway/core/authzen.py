@@ -11,6 +11,10 @@ from muniment.tlog.encoding import FormatError
 EVALUATION_PATH: Final = "/access/v1/evaluation"
 EVALUATIONS_PATH: Final = "/access/v1/evaluations"
 METADATA_PATH: Final = "/.well-known/authzen-configuration"
+REQUESTS_PATH: Final = "/access/v1/requests"
+
+ACCESS_REQUEST: Final = "urn:openid:authzen:capability:access-request"
+"""The capability of whoever takes access requests."""
 
 OWN: Final = "muniment"
 """The member of a context, in a request or a response, that is ours."""
@@ -102,7 +106,9 @@ def _semantic(request: Mapping[str, Any]) -> Semantic:
     return cast("Semantic", semantic)
 
 
-def metadata(url: str, of_engine: Mapping[str, Any]) -> dict[str, Any]:
+def metadata(
+    url: str, of_engine: Mapping[str, Any], *, takes_requests: bool = False
+) -> dict[str, Any]:
     """The metadata of a PDP at a URL, in front of one that tells these.
 
     Its URLs are ours, and there are those only of what we serve. What else the engine tells stays,
@@ -116,12 +122,22 @@ def metadata(url: str, of_engine: Mapping[str, Any]) -> dict[str, Any]:
         and not name.endswith(("_endpoint", "_uri"))
         and value not in (None, [], {})
     }
-    return {
+    told = {
         **kept,
         "policy_decision_point": url,
         "access_evaluation_endpoint": url + EVALUATION_PATH,
         "access_evaluations_endpoint": url + EVALUATIONS_PATH,
     }
+    given = kept.get("capabilities")
+    others = [one for one in given if one != ACCESS_REQUEST] if isinstance(given, list) else []
+    if takes_requests:  # those that come to us are for our people, whatever the engine takes
+        told["access_request_endpoint"] = url + REQUESTS_PATH
+        others.append(ACCESS_REQUEST)
+    if others:
+        told["capabilities"] = others
+    else:
+        told.pop("capabilities", None)
+    return told
 
 
 def own_context(request: Mapping[str, Any]) -> Mapping[str, Any]:

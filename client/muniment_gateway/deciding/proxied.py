@@ -18,7 +18,8 @@ from muniment.records.submission import is_traceparent
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.proxied import Proxied
 from muniment_gateway.deciding.counts import Counts
-from muniment_gateway.deciding.decider import Call, Decided, Decider
+from muniment_gateway.deciding.decider import Decider
+from muniment_gateway.deciding.decisions import Call, Decided
 from muniment_gateway.engines.port import Asked
 from muniment_gateway.proxytable import Proxy
 from muniment_service.http import PROBLEM_PREFIX
@@ -113,6 +114,7 @@ class Desk:
             Asked(passed),
             trace if is_traceparent(trace) else None,
             withheld=self._withheld,
+            patience=0.0,  # a proxy's clients ask again, and have no access requests
         )
 
     def _allow(self, decided: Decided) -> Answer:
@@ -133,6 +135,8 @@ class Desk:
         self._answers.labels(self.proxy.table.name, "deny").inc()
         told: dict[str, Any] = {"evaluation_id": decided.own["evaluation_id"]}
         told["codes"] = decided.own.get("codes", [])
+        if "approval" in decided.own:
+            told["approval"] = decided.own["approval"]
         detail = detail or "the request is not allowed, or nobody could decide it"
         return Answer(allows=False, headers=_PROBLEM, body=_problem(slug, detail, told))
 

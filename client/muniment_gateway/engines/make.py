@@ -22,4 +22,6 @@ def make_engine(authority: Authority, http: HttpSession) -> Engine:
             return CedarEngine(authority)
         case "command":
             return CommandEngine(authority)
+        case "approval":
+            raise AssertionError("people are no engine")  # the configuration was checked
     assert_never(authority.entry.kind)

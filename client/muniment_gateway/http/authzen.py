@@ -20,7 +20,8 @@ from muniment_gateway.core.authzen import (
     parse_batch,
     single_of,
 )
-from muniment_gateway.deciding.decider import Call, Decided, Decider
+from muniment_gateway.deciding.decider import Decider
+from muniment_gateway.deciding.decisions import Call, Decided
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.requests import as_message, call_of, in_form, read_json
 from muniment_service.http import App, Problem, Request, Response
@@ -38,16 +39,20 @@ class AuthzenFacade:
         clients: Clients,
         url: Callable[[Request], str],
         of_engine: Callable[[], Awaitable[dict[str, Any]]],
+        *,
+        takes_requests: bool = False,
     ) -> None:
         """Decides by `decider`.
 
         `url` tells the gateway's URL as a client reaches it, `of_engine` gives the metadata of the
-        PDP behind it, as far as there are any.
+        PDP behind it, as far as there are any. `takes_requests` says whether access requests are
+        served, too.
         """
         self._decider = decider
         self._clients = clients
         self._url = url
         self._of_engine = of_engine
+        self._takes_requests = takes_requests
 
     def add_routes(self, app: App) -> None:
         """Adds the routes."""
@@ -103,7 +108,9 @@ class AuthzenFacade:
         return await self._decider.decide(checked, call)
 
     async def _metadata(self, request: Request) -> Response:
-        return _answer(metadata(self._url(request), await self._of_engine()))
+        of_engine = await self._of_engine()
+        told = metadata(self._url(request), of_engine, takes_requests=self._takes_requests)
+        return _answer(told)
 
 
 def _answer(value: object) -> Response:

@@ -13,7 +13,8 @@ from typing import Any, Final
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import encode_any
 from muniment_gateway.core.authzen import OWN
-from muniment_gateway.deciding.decider import Decided, Decider
+from muniment_gateway.deciding.decider import Decider
+from muniment_gateway.deciding.decisions import Decided
 from muniment_gateway.engines.opa import DATA_PREFIX, request_of
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.requests import call_of, in_form, read_json

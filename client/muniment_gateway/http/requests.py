@@ -10,7 +10,7 @@ from muniment.records.canonical import parse_json
 from muniment.records.submission import is_traceparent
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import parse_any
-from muniment_gateway.deciding.decider import Call
+from muniment_gateway.deciding.decisions import Call
 from muniment_gateway.engines.port import Asked
 from muniment_gateway.http.access import Clients
 from muniment_service.http import Handler, Problem, Request, Response, json_response

@@ -19,7 +19,7 @@ from muniment.records.addenda import ARGUMENTS
 from muniment.records.kinds import RunStatus
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.authzen import OWN
-from muniment_gateway.deciding.decider import Call, Decided
+from muniment_gateway.deciding.decisions import Call, Decided
 from muniment_gateway.mcp.mapping import PASSED, Caller, Declared, MappingError, requests_of
 from muniment_gateway.mcp.messages import (
     DENIED,
@@ -32,6 +32,7 @@ from muniment_gateway.mcp.messages import (
     with_meta,
 )
 from muniment_gateway.mcp.refusals import refusal
+from muniment_gateway.mcp.waiting import asked_again
 
 LISTED: Final[Mapping[str, tuple[str, str, str]]] = {
     "tools/list": ("tools", "tools/call", "name"),
@@ -39,6 +40,10 @@ LISTED: Final[Mapping[str, tuple[str, str, str]]] = {
     "resources/list": ("resources", "resources/read", "uri"),
 }
 """Listings that can be filtered: their member, and the method that it is good for, by what."""
+
+PATIENCE: Final = 300.0
+"""Seconds that clients of MCP can be held at the most, while a person decides: see `hold_seconds`
+of an authority."""
 
 MOST_LISTED: Final = 10_000
 """Most entries of a listing that is filtered; the others are left out."""
@@ -122,6 +127,7 @@ class Gate:
 
     async def judge(self, message: Message, caller: Caller, call: Call) -> Passage | bytes:
         """Decides on a message: what passes, or the answer that refuses it."""
+        message = asked_again(message)
         is_free = message.method in PASSED or message.method in self._rules.passed
         if message.kind != "request" or is_free:
             data = (

@@ -15,9 +15,9 @@ import aiohttp
 from aiohttp import web
 
 from muniment.local.logs import event
-from muniment_gateway.deciding.decider import Call
+from muniment_gateway.deciding.decisions import Call
 from muniment_gateway.mcp.events import Events, EventTooLongError, data_of, with_data
-from muniment_gateway.mcp.gate import Gate, Passage
+from muniment_gateway.mcp.gate import PATIENCE, Gate, Passage
 from muniment_gateway.mcp.headers import check_headers
 from muniment_gateway.mcp.mapping import Caller
 from muniment_gateway.mcp.messages import (
@@ -132,7 +132,9 @@ class McpProxy:
             self._deciding.add(key)
         try:
             judged = await self._gate.judge(
-                message, self._of(client, session), Call(client, "mcp", withheld=self._withheld)
+                message,
+                self._of(client, session),
+                Call(client, "mcp", withheld=self._withheld, patience=PATIENCE),
             )
             is_cancelled = key in self._cancelled
         finally:

@@ -16,12 +16,16 @@ from muniment_gateway.mcp.messages import (
     encode,
     error_answer,
 )
+from muniment_gateway.mcp.waiting import waiting
 
 _NOT_DECIDED: Final = frozenset({"could_not_evaluate", "governance_mesh_discontinuity"})
 
 
 def refusal(message: Message, told: Mapping[str, Any]) -> bytes:
     """The answer to a request that is denied; `told` is what the gateway says of the decision."""
+    approval = told.get("approval", {})
+    if approval.get("status") == "pending":
+        return waiting(message, told)
     codes: Sequence[str] = told.get("codes") or ("denied_by_policy",)
     reasons: Sequence[str] = told.get("reasons") or ()
     text = f"Denied ({', '.join(codes)})"

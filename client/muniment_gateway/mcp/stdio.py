@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from muniment.errors import MunimentError
 from muniment.local.logs import event
-from muniment_gateway.deciding.decider import Call
+from muniment_gateway.deciding.decisions import Call
 from muniment_gateway.mcp.gate import Gate, Passage
 from muniment_gateway.mcp.lines import Lines
 from muniment_gateway.mcp.mapping import Caller

@@ -1,0 +1,291 @@
+"""``muniment approve``: a person's word on calls that a gateway holds."""
+
+import base64
+import binascii
+import json
+import time
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Final, NoReturn, TypeVar
+
+import click
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from muniment.cli.common import FILE, json_option, passphrase_option, read_key, run
+from muniment.cli.exits import describe_exits
+from muniment.errors import BadAnswer, InputError
+from muniment.http.approvals import ApproverClient
+from muniment.lineage.escape import terminal
+from muniment.records.addenda import copied_json, read_addendum
+from muniment.records.approval import call_digest, sign_approval
+from muniment.records.canonical import encode_canonical
+from muniment.tlog.encoding import FormatError
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_SHOWN: Final = 20_000  # characters of a value on a terminal
+
+_gateway = click.option(
+    "--gateway",
+    "url",
+    metavar="URL",
+    required=True,
+    envvar="MUNIMENT_GATEWAY",
+    show_envvar=True,
+    help="The gateway's URL, as its configuration has it.",
+)
+_key = click.option(
+    "--key",
+    "key_path",
+    type=FILE,
+    metavar="FILE",
+    required=True,
+    envvar="MUNIMENT_APPROVER_KEY",
+    show_envvar=True,
+    help="Your key file, of muniment keygen --use approver.",
+)
+
+
+def _options(command: _F) -> _F:
+    """The options of every command of the group."""
+    for option in (json_option, passphrase_option, _key, _gateway):
+        command = option(command)
+    return command
+
+
+@click.group(epilog=describe_exits())
+def approve() -> None:
+    """Decide on calls that a gateway holds until a person has decided.
+
+    What you say is signed with your key, and bound to the one call that you were shown, arguments
+    included. It is logged before it counts, is good for one decision, and expires.
+    """
+
+
+@approve.command("list", epilog=describe_exits())
+@_options
+def list_command(url: str, key_path: Path, passphrase_file: Path | None, *, as_json: bool) -> None:
+    """List the calls that wait for you, the oldest first."""
+    found = _asked(url, key_path, passphrase_file, lambda client: client.waiting())
+    waiting = found.get("approvals")
+    if not isinstance(waiting, list):
+        raise BadAnswer(f"{url}: approvals: expected a list")
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for one in waiting:
+        click.echo(f"{_text(one, 'request')}  until {_text(one, 'expires_at')}  {_deed(one)}")
+    if not waiting:
+        click.echo("Nothing waits for you.")
+
+
+@approve.command("show", epilog=describe_exits())
+@click.argument("request", metavar="REQUEST")
+@_options
+def show_command(
+    request: str, url: str, key_path: Path, passphrase_file: Path | None, *, as_json: bool
+) -> None:
+    """Show all of one call: who wants to do what, with which arguments, and why."""
+    found = _asked(url, key_path, passphrase_file, lambda client: client.show(request))
+    _check_shown(found)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    _print(found)
+
+
+@approve.command("allow", epilog=describe_exits())
+@click.argument("request", metavar="REQUEST")
+@click.option("--reason", metavar="TEXT", help="Why; it is logged.")
+@click.option(
+    "--seconds",
+    type=click.IntRange(min=1, max=86_400),
+    metavar="SECONDS",
+    help="How long the call may be decided on by it; the longest that the gateway takes, without.",
+)
+@click.option(
+    "--call",
+    metavar="DIGEST",
+    help="Only if this is the call, as show has shown it; else what is asked for now is shown.",
+)
+@_options
+def allow_command(
+    request: str,
+    url: str,
+    key_path: Path,
+    passphrase_file: Path | None,
+    reason: str | None,
+    seconds: int | None,
+    call: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Let one call run, once: sign that, and have it logged."""
+    _decide(
+        request, url, key_path, passphrase_file, reason, seconds, call,
+        decision=True, as_json=as_json,
+    )  # fmt: skip
+
+
+@approve.command("deny", epilog=describe_exits())
+@click.argument("request", metavar="REQUEST")
+@click.option("--reason", metavar="TEXT", help="Why; it is logged, and told to who asked.")
+@_options
+def deny_command(
+    request: str,
+    url: str,
+    key_path: Path,
+    passphrase_file: Path | None,
+    reason: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Say no to one call: sign that, and have it logged."""
+    _decide(
+        request, url, key_path, passphrase_file, reason, None, None,
+        decision=False, as_json=as_json,
+    )  # fmt: skip
+
+
+def _decide(
+    request: str,
+    url: str,
+    key_path: Path,
+    passphrase_file: Path | None,
+    reason: str | None,
+    seconds: int | None,
+    call: str | None,
+    *,
+    decision: bool,
+    as_json: bool,
+) -> None:
+    name, private = _read_key(key_path, passphrase_file)
+
+    async def work(client: ApproverClient) -> dict[str, Any]:
+        found = await client.show(request)
+        _check_shown(found)
+        if call is not None and call != found["call"]:
+            raise InputError(f"--call: {request} is about another call, {found['call']}")
+        if not as_json:
+            _print(found)
+        most = found.get("use_seconds")
+        now = int(time.time())
+        until = now + (seconds or (most if isinstance(most, int) and most > 0 else 300))
+        try:
+            signed = sign_approval(
+                id_=f"apr-{token_hex(16)}",
+                request=request,
+                gateway=_text(found, "gateway"),
+                call=found["call"],
+                decision=decision,
+                approver=_text(found, "approver"),
+                at=now,
+                not_after=until,
+                name=name,
+                private=private,
+                reason=reason,
+            )
+        except FormatError as error:
+            raise InputError(str(error)) from None
+        answer = await client.answer(signed)
+        return {**answer, "approval": msgspec.to_builtins(signed)}
+
+    done = run(_with_client(url, name, private, work))
+    if as_json:
+        click.echo(json.dumps(done))
+        return
+    word = "Allowed, once" if decision else "Denied"
+    click.echo(f"{word}: {request}, leaf {done.get('leaf')} of the log.")
+
+
+def _read_key(path: Path, passphrase_file: Path | None) -> tuple[str, Ed25519PrivateKey]:
+    key = read_key(path, passphrase_file)
+    if key.vkey is None:
+        raise InputError(f"{path}: has no vkey line, which names the key")
+    if not isinstance(key.private, Ed25519PrivateKey):
+        raise InputError(f"{path}: an approver's key is for Ed25519")
+    return key.vkey.name, key.private
+
+
+def _asked(
+    url: str,
+    key_path: Path,
+    passphrase_file: Path | None,
+    ask: Callable[[ApproverClient], Awaitable[dict[str, Any]]],
+) -> dict[str, Any]:
+    name, private = _read_key(key_path, passphrase_file)
+    return run(_with_client(url, name, private, ask))
+
+
+async def _with_client(
+    url: str,
+    name: str,
+    private: Ed25519PrivateKey,
+    ask: Callable[[ApproverClient], Awaitable[dict[str, Any]]],
+) -> dict[str, Any]:
+    async with ApproverClient(url, name, private) as client:
+        return await ask(client)
+
+
+def _check_shown(found: dict[str, Any]) -> None:
+    """Checks that what a gateway shows is the call whose digest it wants to have signed."""
+    request = copied_json(found.get("evaluation"))
+    if not isinstance(request, dict):
+        raise BadAnswer("evaluation: expected an object")
+    try:
+        digests = _withheld(request, found)
+        if call_digest(request, digests) != found.get("call"):
+            _differs()
+    except (FormatError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadAnswer(f"what the gateway shows is no call: {error}") from None
+
+
+def _withheld(request: dict[str, Any], found: dict[str, Any]) -> dict[str, str]:
+    """Takes what records withhold out of a request: each has to be the value of its addendum."""
+    digests: dict[str, str] = {}
+    for pointer, text in found.get("addenda", {}).items():
+        try:
+            data = base64.b64decode(text, validate=True)
+        except binascii.Error as error:
+            raise FormatError(str(error)) from None
+        parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[2:]]
+        inner: Any = request
+        for part in parts[:-1]:
+            inner = inner[part]
+        value = inner.pop(parts[-1])
+        if encode_canonical(read_addendum(data, pointer)) != encode_canonical(value):
+            _differs()
+        digests[pointer] = sha256(data).hexdigest()
+    return digests
+
+
+def _differs() -> NoReturn:
+    raise BadAnswer("the gateway shows another call than it wants to have signed")
+
+
+def _print(found: dict[str, Any]) -> None:
+    for name in ("request", "status", "authority", "client", "made_at", "expires_at", "call"):
+        if found.get(name):
+            click.echo(f"{name:12} {_text(found, name)}")
+    click.echo(f"{'deed':12} {_deed(found)}")
+    for name in ("context", "asked", "approval"):
+        if found.get(name):
+            shown = json.dumps(found[name], indent=2, ensure_ascii=True)
+            click.echo(f"{name}:\n{shown[:_SHOWN]}")
+            if len(shown) > _SHOWN:
+                click.echo(f"… {len(shown) - _SHOWN} characters more; --json has all of it")
+
+
+def _deed(one: dict[str, Any]) -> str:
+    subject, action, resource = (one.get(name) or {} for name in ("subject", "action", "resource"))
+    return (
+        f"{_text(subject, 'type')} {_text(subject, 'id')} wants {_text(action, 'name')} on "
+        f"{_text(resource, 'type')} {_text(resource, 'id')}"
+    )
+
+
+def _text(holder: Any, name: str) -> str:
+    value = holder.get(name) if isinstance(holder, dict) else None
+    return terminal(value) if isinstance(value, str) else "?"

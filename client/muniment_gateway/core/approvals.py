@@ -1,0 +1,206 @@
+"""Calls that wait for a person: what each of them may become, and whose word makes it so. Pure.
+
+A call is *requestable* once it was denied for want of an approval, and *pending* once people were
+asked. A person's word makes it *approved* or *denied*; one decision makes an approved one *used*.
+Time makes it *expired* before, and *lapsed* after an approval that nobody has used. Nothing leads
+back.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, Final, Literal, TypeAlias
+
+from muniment.records.approval import SignedApproval, call_digest, is_own, verify_approval
+from muniment.records.artifact import ResourceScope
+from muniment.tlog.encoding import MunimentError, VerificationError
+from muniment.tlog.note import VKey
+
+Status: TypeAlias = Literal[
+    "requestable", "pending", "approved", "denied", "used", "expired", "lapsed"
+]
+
+MOST_APART: Final = 60
+"""Seconds that the clocks of a gateway and an approver may differ."""
+
+
+class RefusedError(MunimentError):
+    """A person's word, or a use, that does not count.
+
+    Attributes:
+        slug: Why, for programs: `unknown-approver`, `bad-signature`, `other-call`,
+            `self-approval`, `bad-times`, `not-pending`, `expired`, `not-approved`.
+    """
+
+    def __init__(self, slug: str, text: str) -> None:
+        """Takes the slug, and the reason for people."""
+        super().__init__(text)
+        self.slug = slug
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class People:
+    """Who decides on which calls, and how: an authority of kind `approval`.
+
+    Attributes:
+        name: The authority's name.
+        approvers: The key of each person, and what subjects call this person.
+        actions: Of which actions; empty for all.
+        resources: Of which resources; empty for all.
+        request_seconds: How long a call waits for a person.
+        use_seconds: How long an approval may be used at the most.
+        hold_seconds: How long a caller is held who can wait.
+        most_waiting: Most calls of one client that people may be asked about at one time.
+        allow_self: Whether who wants a call may approve it.
+        webhook: The URL that is told of what waits; None for none.
+    """
+
+    name: str
+    approvers: Mapping[VKey, str]
+    actions: frozenset[str] = frozenset()
+    resources: tuple[ResourceScope, ...] = ()
+    request_seconds: int
+    use_seconds: int
+    hold_seconds: float
+    most_waiting: int
+    allow_self: bool = False
+    webhook: str | None = field(default=None, repr=False)
+
+    def decide_on(self, request: Mapping[str, Any]) -> bool:
+        """Whether a request needs their word."""
+        if self.actions and request["action"]["name"] not in self.actions:
+            return False
+        resource = request["resource"]
+        return not self.resources or any(
+            one.covers(resource["type"], resource["id"]) for one in self.resources
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A call that waits, or has waited, for a person.
+
+    Attributes:
+        id: What the gateway calls it: unguessable.
+        key: Which call of which client it is, see `key_of`.
+        client: Who asked; empty when nobody has to show a token.
+        authority: Whose word it needs.
+        evaluation: The id of the decision that denied it first.
+        request: The request, with all that its record withholds.
+        withheld: Pointers of what its record withholds.
+        salt: What the nonces of its addenda are made of: 32 hexadecimal digits.
+        call: Its digest as records have it, see `records.approval.call_digest`.
+        made: When it was denied first, Unix seconds.
+        expires: Until when a person may decide.
+        asked: What came with the access request; None while people were not asked.
+        approval: The person's word.
+        leaf: Leaf index of the record of that.
+        used: The id of the decision that has used it.
+    """
+
+    id: str
+    key: bytes
+    client: str
+    authority: str
+    evaluation: str
+    request: dict[str, Any]
+    withheld: tuple[str, ...]
+    salt: str = field(repr=False)
+    call: str
+    made: int
+    expires: int
+    asked: dict[str, Any] | None = None
+    approval: SignedApproval | None = None
+    leaf: int | None = None
+    used: str | None = None
+
+    def status(self, now: int) -> Status:
+        """What it is at a time in Unix seconds."""
+        if self.approval is not None:
+            if not self.approval.decision:
+                return "denied"
+            if self.used is not None:
+                return "used"
+            return "approved" if now < self.approval.not_after else "lapsed"
+        if now >= self.expires:
+            return "expired"
+        return "requestable" if self.asked is None else "pending"
+
+    def is_live(self, now: int) -> bool:
+        """Whether who asks for the call again is told of this one, and no other one is begun."""
+        status = self.status(now)
+        return status in {"requestable", "pending", "approved"} or (
+            status == "denied" and now < self.expires  # a no is not asked about again at once
+        )
+
+    def nonce(self, pointer: str) -> str:
+        """The nonce of the addendum of a withheld member: the same in every record of the call."""
+        return sha256(f"{self.salt}{pointer}".encode()).hexdigest()[:32]
+
+    def asked_about(self, now: int, asked: Mapping[str, Any]) -> "Held":
+        """It after people were asked; as it is, if they were asked already.
+
+        Raises RefusedError if that is too late.
+        """
+        if self.status(now) == "expired":
+            raise RefusedError("expired", "the denial cannot be requested any more")
+        return self if self.asked is not None else replace(self, asked=dict(asked))
+
+    def answered(self, approval: SignedApproval, people: People, now: int) -> "Held":
+        """It after a person's word, which `check_word` accepts, has been logged."""
+        check_word(self, approval, people, now)
+        return replace(self, approval=approval)
+
+    def used_by(self, decision: str, people: People, now: int) -> "Held":
+        """It after a decision by its approval; RefusedError if there is none to be used."""
+        status = self.status(now)
+        if status != "approved" or self.approval is None:
+            raise RefusedError("not-approved", f"the approval cannot be used: {status}")
+        check_author(self, self.approval, people)  # who may approve may have changed meanwhile
+        return replace(self, used=decision)
+
+
+def check_word(held: Held, approval: SignedApproval, people: People, now: int) -> None:
+    """Checks that a person's word on a call counts now; RefusedError tells why not."""
+    status = held.status(now)
+    if status == "expired":
+        raise RefusedError("expired", f"too late: the call waited until {held.expires}")
+    if status != "pending":
+        raise RefusedError("not-pending", f"the call does not wait for anybody: {status}")
+    check_author(held, approval, people)
+    if abs(now - approval.at) > people.use_seconds + MOST_APART:
+        raise RefusedError("bad-times", f"signed at {approval.at}, and it is {now} here")
+    if approval.not_after - approval.at > people.use_seconds:
+        text = f"valid for more than {people.use_seconds} seconds"
+        raise RefusedError("bad-times", text)
+    if now >= approval.not_after or approval.at > now + MOST_APART:
+        raise RefusedError("bad-times", f"not valid now: it is {now} here")
+
+
+def check_author(held: Held, approval: SignedApproval, people: People) -> None:
+    """Checks that one of the people has signed about this call; RefusedError tells why not."""
+    try:
+        vkey = verify_approval(approval, people.approvers)
+    except VerificationError as error:
+        raise RefusedError("bad-signature", str(error)) from error
+    if vkey is None:
+        raise RefusedError(
+            "unknown-approver", f"{approval.key} is no approver of {people.name} here"
+        )
+    if approval.approver != people.approvers[vkey]:
+        raise RefusedError("unknown-approver", f"{approval.key} is not {approval.approver} here")
+    if (approval.request, approval.call) != (held.id, held.call):
+        raise RefusedError("other-call", "another call than this was signed")
+    if approval.decision and not people.allow_self and is_own(approval, held.request):
+        raise RefusedError("self-approval", f"{approval.approver} cannot approve their own call")
+
+
+def key_of(
+    request: Mapping[str, Any], client: str, authority: str, withheld: Sequence[str]
+) -> bytes:
+    """Tells calls apart: by whom, for whose word, and in what form they are on record.
+
+    Raises FormatError if a request has no canonical JSON.
+    """
+    parts = [call_digest(request), client, authority, *sorted(withheld)]
+    return sha256("\0".join(parts).encode()).digest()

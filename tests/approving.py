@@ -1,0 +1,68 @@
+"""People who approve: their keys, the table of a gateway that asks them, and their command."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import processes
+from gateway_service import Service
+from log_deployment import run
+
+
+@dataclass(frozen=True)
+class Person:
+    """One approver: a key file, its vkey, and what subjects call this person."""
+
+    key: Path
+    vkey: str
+    subject: str
+
+    def table(self) -> str:
+        return f'[[authority.approver]]\nvkey = "{self.vkey}"\nsubject = "{self.subject}"\n'
+
+    def command(self, url: str, *words: str) -> processes.Done:
+        """Runs `muniment approve` at a gateway."""
+        what, *rest = words
+        argv = processes.muniment(
+            "approve", what, *rest, "--gateway", url, "--key", self.key, "--json"
+        )
+        return processes.run(argv)
+
+    def approve(self, service: Service, *words: str) -> dict[str, Any]:
+        """The same at a service, and what it prints."""
+        done = self.command(service.url, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def only(self, service: Service) -> str:
+        """The one request that waits for this person."""
+        [one] = self.approve(service, "list")["approvals"]
+        return str(one["request"])
+
+
+def person(folder: Path, name: str) -> Person:
+    """Makes a person's key with `muniment keygen`."""
+    key = folder / f"{name}.key"
+    [vkey] = run(
+        processes.muniment(
+            "keygen", "--name", f"people.example/{name}", "--use", "approver", "--out", key
+        )
+    )
+    return Person(key, vkey, name)
+
+
+def table(people: Sequence[Person], *lines: str) -> str:
+    """An authority of kind `approval`: who may approve, and other lines of its table."""
+    more = "\n".join(lines)
+    head = f'[[authority]]\nname = "people"\nkind = "approval"\n{more}\n'
+    return head + "".join(one.table() for one in people)
+
+
+def ask_people(service: Service, people: Sequence[Person], *lines: str) -> None:
+    """Has a gateway ask people beside the engines that it has."""
+    text = service.config.read_text()
+    before, mark, rest = text.partition("# Who may ask")
+    service.config.write_text(f"{before}{table(people, *lines)}\n{mark}{rest}")

@@ -1,0 +1,243 @@
+"""What may become of a call that waits for a person, and the file in which calls wait."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decisions import request
+from muniment.records.approval import SignedApproval, approver_vkey, call_digest, sign_approval
+from muniment.records.artifact import ResourceScope
+from muniment_gateway.core.approvals import Held, People, RefusedError, check_word, key_of
+from muniment_gateway.deciding.approvals import recorded_request
+from muniment_gateway.store.held import HeldCalls, TooManyError
+
+NOW = 1_790_000_000
+KEYS = {name: Ed25519PrivateKey.from_private_bytes(name[:1].encode() * 32) for name in
+        ("carol", "dave", "mallory", "planner")}  # fmt: skip
+VKEYS = {name: approver_vkey(f"people.example/{name}", key) for name, key in KEYS.items()}
+PEOPLE = People(
+    name="people",
+    approvers={VKEYS[name]: name for name in ("carol", "dave", "planner")},
+    request_seconds=900,
+    use_seconds=300,
+    hold_seconds=20.0,
+    most_waiting=3,
+)
+ASKED = {**request("planner"), "context": {"arguments": {"amount": 10}}}
+
+
+def held(id_: str = "arq-1", client: str = "", asked: bool = True, **changes: Any) -> Held:
+    made = Held(
+        id=id_,
+        key=key_of(changes.get("request", ASKED), client, "people", ()),
+        client=client,
+        authority="people",
+        evaluation=f"e-{id_}",
+        request=ASKED,
+        withheld=("/request/context/arguments",),
+        salt="0a" * 16,
+        call="",
+        made=NOW,
+        expires=NOW + 900,
+        asked={} if asked else None,
+    )
+    made = replace(made, **changes)
+    recorded, digests, _ = recorded_request(made)
+    return replace(made, call=call_digest(recorded, digests))
+
+
+def word(of: Held, by: str = "carol", **changes: Any) -> SignedApproval:
+    said: dict[str, Any] = {
+        "id_": f"apr-{by}",
+        "request": of.id,
+        "gateway": "gw.example/edge",
+        "call": of.call,
+        "decision": True,
+        "approver": by,
+        "at": NOW,
+        "not_after": NOW + 300,
+        "name": f"people.example/{by}",
+        "private": KEYS[by],
+    }
+    return sign_approval(**(said | changes))
+
+
+@pytest.mark.parametrize(
+    ("by", "changes", "now", "slug"),
+    [
+        ("mallory", {}, NOW, "unknown-approver"),
+        ("carol", {"private": KEYS["mallory"]}, NOW, "unknown-approver"),
+        ("carol", {"approver": "dave"}, NOW, "unknown-approver"),
+        ("carol", {"request": "arq-2"}, NOW, "other-call"),
+        ("carol", {"call": "sha256:" + "0b" * 32}, NOW, "other-call"),
+        ("planner", {}, NOW, "self-approval"),
+        ("carol", {}, NOW + 900, "expired"),
+        ("carol", {}, NOW + 300, "bad-times"),
+        ("carol", {"at": NOW + 61, "not_after": NOW + 100}, NOW, "bad-times"),
+        ("carol", {"not_after": NOW + 301}, NOW, "bad-times"),
+        ("carol", {"at": NOW - 400, "not_after": NOW - 100}, NOW, "bad-times"),
+    ],
+)
+def test_a_word_that_does_not_count_says_why(
+    by: str, changes: dict[str, Any], now: int, slug: str
+) -> None:
+    with pytest.raises(RefusedError) as refused:
+        check_word(held(), word(held(), by, **changes), PEOPLE, now)
+    assert refused.value.slug == slug
+
+
+def test_a_signature_that_does_not_verify_does_not_count() -> None:
+
+    said = msgspec.structs.replace(word(held()), reason="another one")
+    with pytest.raises(RefusedError) as refused:
+        check_word(held(), said, PEOPLE, NOW)
+    assert refused.value.slug == "bad-signature"
+
+
+def test_whoever_asks_may_approve_only_where_that_is_allowed_and_may_always_say_no() -> None:
+    waiting = held()
+    own = word(waiting, "planner")
+    assert waiting.answered(own, replace(PEOPLE, allow_self=True), NOW).status(NOW) == "approved"
+    no = word(waiting, "planner", decision=False)
+    assert waiting.answered(no, PEOPLE, NOW).status(NOW) == "denied"
+
+
+def test_who_is_no_approver_any_more_has_approved_nothing() -> None:
+    approved = held().answered(word(held()), PEOPLE, NOW)
+    gone = replace(PEOPLE, approvers={VKEYS["dave"]: "dave"})
+    with pytest.raises(RefusedError):
+        approved.used_by("e-2", gone, NOW)
+
+
+def test_which_requests_people_decide_on() -> None:
+    some = replace(
+        PEOPLE, actions=frozenset({"call"}), resources=(ResourceScope(type="tool", id="x"),)
+    )
+    assert PEOPLE.decide_on(request())
+    assert some.decide_on(request())
+    assert not some.decide_on(request(action="read"))
+    assert not some.decide_on(request(resource=("tool", "y")))
+    assert not some.decide_on(request(resource=("file", "x")))
+
+
+_STEPS = st.sampled_from(["ask", "allow", "deny", "forged", "self", "other", "use"])
+
+
+@given(
+    st.lists(st.tuples(_STEPS, st.integers(0, 500)), max_size=12),
+    st.booleans(),
+)
+@settings(max_examples=300)
+def test_whatever_comes_in_whatever_order_a_call_is_used_once_and_by_a_word_that_counts(
+    steps: list[tuple[str, int]], asked: bool
+) -> None:
+    """The machine against what it is for: one use, by one person's yes, in time; nothing back."""
+    call, now = held(asked=asked), NOW
+    first = call
+    used: list[str] = []
+    said: list[SignedApproval] = []
+    for number, (step, seconds) in enumerate(steps):
+        now += seconds
+        before = call.status(now)
+        by = {"forged": "mallory", "self": "planner"}.get(step, "carol")
+        mine = word(
+            first, by, id_=f"apr-{number}", decision=step != "deny", at=now, not_after=now + 300,
+            **({"call": "sha256:" + "0c" * 32} if step == "other" else {}),
+        )  # fmt: skip
+        try:
+            if step == "ask":
+                call = call.asked_about(now, {"n": number})
+            elif step == "use":
+                call = call.used_by(f"e-{number}", PEOPLE, now)
+                used.append(f"e-{number}")
+            else:
+                call = call.answered(mine, PEOPLE, now)
+                said.append(mine)
+        except RefusedError:
+            assert call.status(now) == before
+        else:
+            assert step in {"ask", "allow", "deny", "use"}
+        after = call.status(now)
+        if before in {"denied", "used", "expired", "lapsed"}:
+            assert after == before
+    assert len(said) <= 1
+    assert len(used) <= 1
+    assert replace(call, asked=None, approval=None, used=None) == replace(first, asked=None)
+    if used:
+        assert call.used == used[0]
+        assert said[0].decision
+        assert call.approval == said[0]
+
+
+async def opened(folder: Path) -> HeldCalls:
+    return await HeldCalls.open(folder / "held.db")
+
+
+async def test_the_same_call_waits_once_and_another_one_beside_it(tmp_path: Path) -> None:
+    calls = await opened(tmp_path)
+    one = await calls.seek(held(), NOW, 3)
+    again = await calls.seek(held("arq-2"), NOW + 1, 3)
+    assert (one.id, again.id) == ("arq-1", "arq-1")
+    other = {**ASKED, "context": {"arguments": {"amount": 11}}}
+    assert (await calls.seek(held("arq-3", request=other), NOW, 3)).id == "arq-3"
+    assert [one.id for one in await calls.pending(NOW, 10)] == ["arq-1", "arq-3"]
+    found = await calls.of_evaluation("e-arq-2")
+    assert found is not None
+    assert found.id == "arq-1"
+    assert await calls.of_evaluation("e-arq-9") is None
+    await calls.close()
+
+
+async def test_so_many_wait_and_no_more(tmp_path: Path) -> None:
+    calls = await opened(tmp_path)
+
+    def number(n: int, client: str = "", **changes: Any) -> Held:
+        asked = {**ASKED, "context": {"arguments": n}}
+        return held(f"arq-{client}{n}", client, request=asked, **changes)
+
+    for n in range(3):
+        await calls.seek(number(n), NOW, 3)
+    with pytest.raises(TooManyError, match="3 calls of this client wait for people already"):
+        await calls.seek(number(3), NOW, 3)
+    assert (await calls.seek(number(2), NOW, 3)).id == "arq-2"  # waits already
+    await calls.seek(number(3, "shop"), NOW, 3)  # another client
+    late = number(4, made=NOW + 900, expires=NOW + 1800)
+    assert (await calls.seek(late, NOW + 900, 3)).id == "arq-4"  # the others are over
+    denied = number(5, asked=False)
+    await calls.seek(denied, NOW, 3)  # nobody was asked yet
+    with pytest.raises(TooManyError):
+        await calls.ask("arq-5", lambda one: one.asked_about(NOW, {}), NOW, 3)
+    await calls.close()
+
+
+async def test_two_processes_on_one_file_use_an_approval_once(tmp_path: Path) -> None:
+    """Each connection is its own, as that of another process is."""
+    first, second = await opened(tmp_path), await opened(tmp_path)
+    waiting = await first.seek(held(), NOW, 3)
+    await second.change(waiting.id, lambda one: one.answered(word(waiting), PEOPLE, NOW))
+
+    def use(by: str) -> Callable[[Held], Held]:
+        return lambda one: one.used_by(by, PEOPLE, NOW)
+
+    ended = await asyncio.gather(
+        *(calls.change(waiting.id, use(f"e-{n}")) for n, calls in enumerate([first, second] * 8)),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in ended].count(Held) == 1
+    assert [type(one) for one in ended].count(RefusedError) == 15
+    await first.close()
+    await second.close()
+    third = await opened(tmp_path)
+    found = await third.get(waiting.id)
+    assert found is not None
+    assert found.status(NOW) == "used"
+    assert found.request == ASKED
+    await third.close()
