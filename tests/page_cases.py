@@ -20,6 +20,7 @@ PAGE: Final = Path(__file__).parent.parent / "client" / "muniment" / "page" / "v
 COMMANDS: Final = {
     "proof": ("verify",),
     "evidence": ("evidence", "verify"),
+    "lineage": ("lineage", "verify"),
     "permit": ("permit", "verify", "--without-facts"),
 }
 OPTIONS: Final = {

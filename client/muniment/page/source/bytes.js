@@ -103,9 +103,9 @@ export const base64 = (data) => btoa(latin1(data));
 
 // Whether a lenient decoder, which skips what is no base64, comes out even: which of two messages.
 function isEven(text) {
+  if (/[^\x00-\x7f]/.test(text)) return false;
   let [quad, pads] = [0, 0];
   for (const char of text) {
-    if (char > '\x7f') return false;
     if (char === '=') {
       pads += 1;
       if (quad >= 2 && quad + pads >= 4) return true;

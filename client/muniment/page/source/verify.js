@@ -2,9 +2,11 @@
 import {
   base64, decode, FormatError, hex, latin1, sha256, startsWith, terminal, utf8, VerificationError,
 } from './bytes.js';
-import { disclosedBy, withholdingOf } from './addenda.js';
+import { digestOf, disclosedBy, namedDigests, withholdingOf } from './addenda.js';
+import * as bundles from './bundle.js';
 import * as evidence from './evidence.js';
 import { canonical, parseJson } from './json.js';
+import { trace } from './lineage.js';
 import { parseVkey } from './note.js';
 import * as permits from './permit.js';
 import { parsePolicy, show } from './policy.js';
@@ -17,6 +19,7 @@ const MAX_SPELLING = 1024 * 1024;
 export function kindOf(data) {
   if (startsWith(data, `${evidence.HEADER}\n`)) return 'evidence';
   if (startsWith(data, `${permits.HEADER}\n`)) return 'permit';
+  if (startsWith(data, `${bundles.HEADER}\n`)) return 'lineage';
   return 'proof';
 }
 
@@ -156,4 +159,36 @@ async function verifyEvidence({ file, policy: text }) {
   } };
 }
 
-const VERIFIERS = { proof: verifyProof, permit: verifyPermit, evidence: verifyEvidence };
+async function verifyLineage({ file, policy: text, gateways, run, addenda = [], now }) {
+  const policy = parsePolicy(text);
+  const bundle = await bundles.verifyBundle(bundles.parseBundle(file), policy);
+  const { facts, members } = trace(run || bundle.execution, bundle,
+    now ?? Math.floor(Date.now() / 1000),
+    gateways ? parseVkeys(gateways, '--gateway', 'gateways') : null);
+  const given = new Map([...bundle.addenda, ...addenda].map((one) => [digestOf(one), one]));
+  const consulted = [...facts.read].sort(([one], [other]) => (one < other ? -1 : 1));
+  const named = new Set(consulted.flatMap(([, record]) => [...namedDigests(record).values()]));
+  const strange = [...given.keys()].filter((digest) => !named.has(digest)).sort();
+  if (strange.length)
+    throw new VerificationError(`no record of the trace names ${strange[0]}`);
+  const shown = [];
+  for (const [index, record] of consulted) {
+    const own = [...namedDigests(record).values()].filter((digest) => given.has(digest))
+      .map((digest) => given.get(digest));
+    const mayErase = [members.head.origin, record.get('producer')];
+    const erasures = new Map();
+    for (const digest of namedDigests(record).values()) {
+      const by = facts.peek(`erasure ${digest}`).find((one) =>
+        mayErase.includes(one.record.get('producer')));
+      if (by) erasures.set(digest, by.index);
+    }
+    const found = withholdingOf(record, disclosedBy(record, own), erasures);
+    if (found) shown.push({ index, ...found });
+  }
+  return { count: bundle.records.size + bundle.batches.length,
+    members: { verified: true, trace: members, ...(shown.length ? { addenda: shown } : {}) } };
+}
+
+const VERIFIERS = {
+  proof: verifyProof, permit: verifyPermit, lineage: verifyLineage, evidence: verifyEvidence,
+};
