@@ -12,7 +12,7 @@ first permit, one that ended has none.
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeVar, Unpack
 
 from muniment.errors import Denied
@@ -52,6 +52,7 @@ class Asked:
         arguments: Those that run, by name.
         agent: The name of the agent that calls; None if the framework has none.
         ids: Of call, session, turn and user, what there is.
+        parent: The run that triggers the call, where it is another than the one that is going on.
         place: What stands for this one call, the same when it is resumed and never for another one;
             empty if the framework has nothing of the kind: then a resume is a new decision.
     """
@@ -60,6 +61,7 @@ class Asked:
     arguments: Any
     agent: str | None = None
     ids: Mapping[str, object] = field(default_factory=dict)
+    parent: str | None = None
     place: tuple[object, ...] = ()
 
 
@@ -104,19 +106,16 @@ class Gate:
             waits: Exceptions by which a call says that it goes on later.
         """
         passage = Passage(self, waits)
-        try:
-            run = await passage.enter(ask).__aenter__()
-        except BaseException as error:  # noqa: BLE001 - `refused` raises what is no refusal
-            return refuse(passage.refused(error))
+        if (refusal := await passage.begin(ask)) is not None:
+            return refuse(refusal)
         raised: BaseException | None = None
         try:
-            return await execute(run)
+            return await execute(passage.run)
         except BaseException as error:
-            passage.raised(run, raised := error)
+            raised = error
             raise
         finally:
-            await passage.scope.__aexit__(type(raised) if raised else None, raised, None)
-            passage.left()
+            await passage.end(raised)
 
     def run_blocking(
         self,
@@ -127,76 +126,93 @@ class Gate:
     ) -> T:
         """As ``run``, in a thread that may block."""
         passage = Passage(self, waits)
-        try:
-            run = passage.enter(ask).__enter__()
-        except BaseException as error:  # noqa: BLE001 - as above
-            return refuse(passage.refused(error))
+        if (refusal := passage.begin_blocking(ask)) is not None:
+            return refuse(refusal)
         raised: BaseException | None = None
         try:
-            return execute(run)
+            return execute(passage.run)
         except BaseException as error:
-            passage.raised(run, raised := error)
+            raised = error
             raise
         finally:
-            passage.scope.__exit__(type(raised) if raised else None, raised, None)
-            passage.left()
+            passage.end_blocking(raised)
 
-    def begin(self, asked: Asked) -> CallScope:
+    def scope(self, asked: Asked) -> CallScope:
         """The scope of a call, keyed if it has a place of its own."""
         ids = {"user": self.user, **{name: one for name, one in asked.ids.items() if one}}
         options: CallOptions = {**self._options}
         if asked.place:
             options["once"] = encode_canonical([str(one) for one in asked.place]).decode()
+        if asked.parent is not None:
+            options["parent"] = asked.parent
         agent = asked.agent or self._agent
         return self._gateway.call(asked.tool, asked.arguments, agent=agent, ids=ids, **options)
 
 
 class Passage:
-    """One call on its way through a gate."""
+    """One call on its way through a gate, for hooks before and after it; see `Gate.run`.
 
-    scope: CallScope
+    Attributes:
+        run: The call's run, once it has begun.
+    """
+
+    run: Run
 
     def __init__(self, gate: Gate, waits: tuple[type[BaseException], ...] = ()) -> None:
-        """Enters nothing yet."""
+        """Begins nothing yet."""
         self._gate = gate
         self._attempts = gate._attempts  # noqa: SLF001 - of this module
         self._waits = waits
         self._place: tuple[object, ...] = ()
-        self._is_waiting = False
 
-    def enter(self, ask: Callable[[], Asked]) -> CallScope:
-        """The call's scope, to be entered; raises whatever ``ask`` does."""
+    async def begin(self, ask: Callable[[], Asked]) -> str | None:
+        """Decides; what the model reads of a call that may not run, None of one that may."""
+        try:
+            self._scope = self._entered(ask)
+            self.run = await self._scope.__aenter__()
+        except BaseException as error:  # noqa: BLE001 - it raises what is no refusal
+            return self._refused(error)
+        return None
+
+    def begin_blocking(self, ask: Callable[[], Asked]) -> str | None:
+        """As `begin`, in a thread that may block."""
+        try:
+            self._scope = self._entered(ask)
+            self.run = self._scope.__enter__()
+        except BaseException as error:  # noqa: BLE001 - it raises what is no refusal
+            return self._refused(error)
+        return None
+
+    async def end(self, raised: BaseException | None = None) -> None:
+        """Keeps the outcome of a call that has begun, and has told its run or raised."""
+        waits = self._is_waiting(raised)
+        await self._scope.__aexit__(type(raised) if raised else None, raised, None)
+        self._attempts.end(self._place, is_over=not waits)
+
+    def end_blocking(self, raised: BaseException | None = None) -> None:
+        """As `end`, in a thread that may block."""
+        waits = self._is_waiting(raised)
+        self._scope.__exit__(type(raised) if raised else None, raised, None)
+        self._attempts.end(self._place, is_over=not waits)
+
+    def _entered(self, ask: Callable[[], Asked]) -> CallScope:
         asked = ask()
         if asked.place:
             self._place = (*asked.place, self._attempts.begin(asked.place))
-        self.scope = self._gate.begin(
-            Asked(asked.tool, asked.arguments, asked.agent, asked.ids, self._place)
-        )
-        return self.scope
+        return self._gate.scope(replace(asked, place=self._place))
 
-    def refused(self, error: BaseException) -> str:
-        """What the model reads of a call that has no permit; raises what is no refusal."""
+    def _refused(self, error: BaseException) -> str:
         self._attempts.end(self._place, is_over=False)
         if not isinstance(error, Exception):
             raise error
         return text_of(denial_of(error))
 
-    def raised(self, run: Run, error: BaseException) -> None:
-        """Notes that a run raised, which may be its way to wait."""
-        if self._place and isinstance(error, self._waits):
-            self.waits(run)
-
-    def waits(self, run: Run) -> None:
-        """Notes that a call goes on later; without a place of its own it never ran."""
-        if self._place:
-            run.waiting()
-            self._is_waiting = True
-        else:
-            run.not_run()
-
-    def left(self) -> None:
-        """Notes that a run has ended; a later one at its place is another attempt."""
-        self._attempts.end(self._place, is_over=not self._is_waiting)
+    def _is_waiting(self, raised: BaseException | None) -> bool:
+        """Whether an exception is a call's way to wait for who asks again at its place."""
+        waits = bool(self._place) and isinstance(raised, self._waits)
+        if waits:
+            self.run.waiting()
+        return waits
 
 
 class _Attempts:
