@@ -18,6 +18,7 @@ from muniment.records.forms import (
     MOST_VALUES,
     Forms,
     Usual,
+    Withheld,
     form_of,
 )
 from muniment.records.kinds import Decision
@@ -228,6 +229,14 @@ def test_long_records_are_left_to_others() -> None:
 
 WITHHOLDING = Forms(withholding=True)
 DIGESTS = ["0a" * 32, "1b" * 32, "2c" * 32]
+NO_DIGESTS = ["0A" * 32, "0 " * 32, "0a" * 31, 'x","/request/x":"' + "0a" * 24, "é" + "0" * 62]
+LEFT_OUT = [
+    "/request/context",
+    "/request/action/properties",
+    "/request/resource/properties",
+    "/request/subject/properties",
+    "/response/context",
+]
 
 
 def withholding(record: dict[str, Any], *pointers: str, **members: Any) -> bytes:
@@ -237,7 +246,11 @@ def withholding(record: dict[str, Any], *pointers: str, **members: Any) -> bytes
 
 def test_decisions_that_withhold_are_usual_only_where_that_is_asked_for() -> None:
     assert read_plain(BASES, WITHHOLDING) is not None
-    for pointers in (["/request/arguments"], ["/request/context/arguments", "/request/prompt"]):
+    for pointers in (
+        ["/request/arguments"],
+        ["/request/context/arguments", "/request/prompt"],
+        ["/request/context/arguments", "/request/context/prompt"],
+    ):
         for kept in ({}, {"kept": "log"}):
             for record in (SAMPLE, DENIED):
                 data = withholding(record, *pointers, **kept)
@@ -258,6 +271,9 @@ def test_decisions_that_withhold_are_usual_only_where_that_is_asked_for() -> Non
                 "/request/subject",
                 "/request/subject/id",
                 "/request/properties",
+                "/request/action/properties",
+                "/request/resource/properties",
+                "/request/subject/properties",
                 "/response/context",
                 "/response/decision",
                 "/request/a~0b",
@@ -270,25 +286,69 @@ def test_decisions_that_withhold_are_usual_only_where_that_is_asked_for() -> Non
         unique=True,
     ),
     st.sampled_from([SAMPLE, DENIED]),
-    st.booleans(),
-    st.lists(st.sampled_from(DIGESTS), min_size=3, max_size=3),
+    st.sets(st.sampled_from([*LEFT_OUT])),
+    st.lists(st.sampled_from([*DIGESTS, *NO_DIGESTS]), min_size=3, max_size=3),
     st.sampled_from([{}, {"kept": "log"}, {"kept": "gateway"}]),
     st.booleans(),
 )
 def test_whatever_is_taken_as_withheld_the_complete_check_takes_too(
     pointers: list[str],
     record: dict[str, Any],
-    has_context: bool,
+    left_out: set[str],
     digests: list[str],
     kept: dict[str, Any],
     is_sorted: bool,
 ) -> None:
     record = json.loads(json.dumps(record))
-    if not has_context:
-        del record["request"]["context"]
+    for pointer in left_out:
+        parent: dict[str, Any] = record
+        for name in pointer.split("/")[1:-1]:
+            parent = parent[name]
+        parent.pop(pointer.rpartition("/")[2], None)
     pairs = dict(zip(pointers, digests, strict=False))
     data = encode_canonical(record | {"addenda": pairs} | kept)
     if not is_sorted:
         ordered = ",".join(f'"{name}":"{pairs[name]}"' for name in pointers)
         data = b'{"addenda":{%b},' % ordered.encode() + encode_canonical(record | kept)[1:]
-    agree(WITHHOLDING, data)
+    withheld: dict[int, Withheld] = {}
+    if agree(WITHHOLDING, data) and pairs:
+        assert WITHHOLDING.read([data], withheld, 7) == [usual_of(data)]
+        found = "".join(pairs[pointer] for pointer in sorted(pairs))
+        subject = record["request"]["subject"]
+        assert withheld == {
+            7: (
+                bytes.fromhex(found),
+                subject["type"].encode(),
+                subject["id"].encode(),
+                b'"log"' if kept else None,
+                b"run-1",
+            )
+        }
+
+
+def test_what_gateways_withhold_by_default_is_usual() -> None:
+    record = {
+        **SAMPLE,
+        "request": {
+            "subject": {"type": "user", "id": "zoë"},
+            "action": {"name": "can_read"},
+            "resource": {"type": "todo", "id": "7"},
+        },
+        "response": {"decision": True},
+    }
+    assert agree(WITHHOLDING, withholding(record, "/request/context", "/response/context"))
+    assert agree(WITHHOLDING, withholding(record, *LEFT_OUT[1:4]))
+    assert not agree(WITHHOLDING, withholding(SAMPLE, "/request/context"))
+
+
+def test_what_stands_where_a_digest_does_is_looked_at() -> None:
+    data = withholding(SAMPLE, "/request/arguments", "/request/prompt")
+    assert agree(WITHHOLDING, data)
+    for other in (
+        b"0A" * 32,
+        b"0 " * 32,
+        b"g" * 64,
+        b'","/request/x":"' + b"0a" * 24 + b'"',
+        b"\n" * 64,
+    ):
+        assert not agree(WITHHOLDING, data.replace(b"0a" * 32, other[:64]))

@@ -62,7 +62,8 @@ def split_addenda(section: bytes) -> list[bytes]:
         at = begin + length
         if at > total:
             raise AddendumError(len(addenda), "truncated")
-        _check_length(len(addenda), length)
+        if not 0 < length <= MAX_ADDENDUM:
+            _check_length(len(addenda), length)
         addenda.append(section[begin:at])
     return addenda
 

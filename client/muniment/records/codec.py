@@ -22,7 +22,7 @@ from muniment.records.check import (
     explain,
     time_problem,
 )
-from muniment.records.forms import Forms, Usual
+from muniment.records.forms import Forms, Usual, Withheld
 from muniment.records.guards import ENCODER, UNDECIDED, needs_care, plain_float
 from muniment.records.kinds import Record
 from muniment.records.plainvalue import plain_members
@@ -152,19 +152,21 @@ def check_records(
 
 def checking(
     entries: Sequence[bytes], producer: str, *, are_new: bool = False, forms: Forms | None = None
-) -> Generator[None, None, None]:
+) -> Generator[None, None, dict[int, Withheld]]:
     """Does `check_records` in steps, and yields between them.
 
     A step is two or three milliseconds, or a single record: one of 64 KB that was made to take long
-    takes a tenth of a second.
+    takes a tenth of a second. Returns what `Forms.read` tells of those of the records, by their
+    numbers, that withhold members and are usual.
     """
+    withheld: dict[int, Withheld] = {}
     check_key_name(producer, "producer")
     effort = 0
     for start in range(0, len(entries), AT_ONCE):
         piece = entries[start : start + AT_ONCE]
         size = sum(map(len, piece)) + len(piece) * _RECORD_EFFORT
         if size <= _EFFORT:
-            plain = read_plain(piece, forms)
+            plain = read_plain(piece, forms, withheld, start)
             if plain is not None and _are_fit(plain, producer, are_new=are_new):
                 effort += size
                 if effort > _EFFORT:
@@ -172,6 +174,7 @@ def checking(
                     yield
                 continue
         effort = yield from _checking_each(piece, start, producer, effort, are_new=are_new)
+    return withheld
 
 
 def _checking_each(

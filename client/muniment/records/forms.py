@@ -20,14 +20,34 @@ record that does not match is only unusual.
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import Any, Final, TypeAlias, get_args
+from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET
 
 from muniment.records.canonical import MAX_RECORD
-from muniment.records.members import MAX_ID, MAX_KEY_NAME, DenialCode
+from muniment.records.patterns import (
+    BEGIN,
+    BETWEEN,
+    DECISION,
+    HEX,
+    NONE,
+    NOTHING,
+    NUMBER,
+    OPEN,
+    SIZE,
+    TEXT,
+    TEXTS,
+    WITHHOLDING,
+    absent_of,
+    absent_of_all,
+    is_without,
+    told,
+)
 from muniment.records.shape import PlainDecision
+
+Withheld: TypeAlias = tuple[bytes, bytes, bytes, bytes | None, bytes | None]
+"""What a usual decision withholds: the digests of the addenda, 32 bytes each, one after the other;
+the subject's type and id, b'"log"' if it says that the log keeps them, and the run."""
 
 Usual: TypeAlias = tuple[bytes | None, bytes, bytes, bytes | None]
 """A usual decision: its run, its id, its producer, and b"true" if it allows, None if not."""
@@ -46,49 +66,6 @@ LEARN_LAST: Final = 65_536
 """Records between two times of learning, at first and, doubled each time, in the end: a producer
 that never repeats itself costs the others less than a microsecond a record."""
 
-_TEXT: Final = rb'"[^"\\\x00-\x1f]*+"'
-_TEXTS: Final = rb"\[(?:%b(?:,%b)*)?\]" % (_TEXT, _TEXT)
-_NUMBER: Final = (
-    rb"(?:-(?!0[,\]}]))?(?:0|[1-9][0-9]{0,14}+)(?:\.(?<![0-9]{10}\.)[0-9]{1,6}+(?<!0))?"
-)
-# From February 2000 to December 2099: a usual decision states no time that would be refused.
-_TIME: Final = rb"(?:9[5-9][0-9]{10}|[1-3][0-9]{12}|40[0-9]{11})"
-_ID: Final = rb'"([!#-\[\]-~]{1,%d}+)"' % MAX_ID
-_KEY_NAME: Final = rb'"([!#-*,-\[\]-~]{1,%d}+)"' % MAX_KEY_NAME
-_CODES: Final = "|".join(get_args(DenialCode)).encode()
-
-# The decision as `shape.PlainDecision` has it, without artifact, signatures and traceparent.
-# An `%b` stands for an open object. Groups must not be possessive: early 3.11 gets these wrong.
-_DENIAL: Final = rb'("denial":\{"codes":\["(?:' + _CODES + rb')"\]\},)?'
-_WHOSE: Final = rb'(?:"execution":' + _ID + rb',)?"id":' + _ID
-_REQUEST: Final = (
-    rb',"kind":"decision","producer":' + _KEY_NAME
-    + rb',"request":\{"action":\{"name":' + _TEXT + rb'(?:,"properties":%b)?\},'
-)  # fmt: skip
-_REST: Final = (
-    rb'"resource":\{"id":' + _TEXT + rb',(?:"properties":%b,)?"type":' + _TEXT + rb"\},"
-    rb'"subject":\{"id":' + _TEXT + rb',(?:"properties":%b,)?"type":' + _TEXT + rb"\}\},"
-    rb'"response":\{(?:"context":%b,)?"decision":'
-)  # fmt: skip
-_END: Final = rb'\},"time":' + _TIME + rb',"v":1\}'
-
-_DECISION: Final = (
-    rb"\{" + _DENIAL + _WHOSE + _REQUEST + rb'(?:"context":%b,)?' + _REST
-    + rb"(?(1)false|(?:(true)|false))" + _END
-)  # fmt: skip
-
-# The same of one that withholds members of its request, or of the context of that.
-_PAIR: Final = rb'"(/request(?:/context)?/[!#-.0-\[\]-}]{1,64})":"([0-9a-f]{64})"'
-_UNGROUPED: Final = _PAIR.replace(b"(/", b"(?:/").replace(b'"([', b'"(?:[')
-_ADDENDA: Final = rb'\{"addenda":\{(%b(?:,%b){0,15})\},' % (_UNGROUPED, _UNGROUPED)
-_WITHHOLDING: Final = (
-    _ADDENDA + _DENIAL + _WHOSE + rb'(?:,"kept":"log")?' + _REQUEST + rb'("context":%b,)?' + _REST
-    + rb"(?(2)false|(?:(true)|false))" + _END
-)  # fmt: skip
-_pairs: Final = re.compile(_PAIR).findall
-_NOT_WITHHELD: Final = {b"/request/action", b"/request/resource", b"/request/subject"}
-_NONE: Final = b"(?!)"  # matches nothing
-
 
 class Forms:
     """The forms of decisions that were met so far, at most MOST_FORMS for each open object.
@@ -100,15 +77,20 @@ class Forms:
     def __init__(self, *, withholding: bool = False) -> None:
         """Knows none; decisions are also usual that withhold members, if that is said."""
         self._withholding = withholding
-        self._match_withholding = re.compile(_WITHHOLDING % ((_NONE,) * 5)).fullmatch
+        self._match_withholding = re.compile(WITHHOLDING % ((NONE,) * len(OPEN))).fullmatch
         # One for each open object, in the order of the text; as sets that keep their order.
-        self._known: list[dict[bytes, None]] = [{} for _ in range(5)]
-        self._match = re.compile(_DECISION % ((_NONE,) * 5)).fullmatch
+        self._known: list[dict[bytes, None]] = [{} for _ in OPEN]
+        self._match = re.compile(DECISION % ((NONE,) * len(OPEN))).fullmatch
         self._pause = LEARN_FIRST
         self._since = LEARN_FIRST
 
-    def read(self, entries: Sequence[bytes]) -> list[Usual | None]:
-        """Reads the usual decisions among some entries: None for what is not usual, good or bad."""
+    def read(
+        self, entries: Sequence[bytes], withheld: dict[int, Withheld] | None = None, first: int = 0
+    ) -> list[Usual | None]:
+        """Reads the usual decisions among some entries: None for what is not usual, good or bad.
+
+        What those withhold that do so is put into `withheld`, by their numbers from `first` on.
+        """
         self._since += len(entries)
         # UTF-8 that is broken inside an entry stays so between newlines.
         wide = [entry for entry in entries if not entry.isascii()]
@@ -118,34 +100,59 @@ class Forms:
             return [None] * len(entries)
         if max(map(len, entries), default=0) > MAX_RECORD:
             return [None] * len(entries)
-        found = [*map(self._match, entries)]
-        usual = [None if match is None else match.group(2, 3, 4, 5) for match in found]
-        if self._withholding and None in usual:
-            for at, one in enumerate(usual):
-                if one is None:
-                    usual[at] = self._read_withholding(entries[at])
-        return usual  # type: ignore[return-value]  # as many groups
-
-    def _read_withholding(self, entry: bytes) -> Usual | None:
-        """Reads a decision that withholds members, if all that it says of these is certain."""
-        match = self._match_withholding(entry)
-        if match is None:
-            return None
-        text: bytes = match[1]
-        if b'","' not in text:  # one, as most have; behind it `":"`, 64 digits, `"`
-            absent = _absent((text[1:-68],))
+        usual: list[Any] = [None] * len(entries)
+        begins = self._withholding and bool(entries) and entries[0].startswith(BEGIN)
+        if begins:
+            self._read_withholding(entries, usual, withheld, first)
+        if not begins:
+            found = [*map(self._match, entries)]
+            usual = [None if match is None else match.group(2, 3, 4, 5) for match in found]
         else:
-            pairs = _pairs(text)
-            absent = _absent(tuple([pointer for pointer, _ in pairs]))
-            if len({digest for _, digest in pairs}) != len(pairs):
-                return None
-        if absent is None or (absent[1] and match.start(6) < 0):
-            return None
-        start = match.end(1)
-        for name in absent[0]:
-            if entry.find(name, start) >= 0:
-                return None
-        return match.group(3, 4, 5, 7)  # type: ignore[return-value]  # as many groups
+            for at, entry in enumerate(entries):
+                if usual[at] is None and (match := self._match(entry)) is not None:
+                    usual[at] = match.group(2, 3, 4, 5)
+        if self._withholding and not begins and None in usual:
+            self._read_withholding(entries, usual, withheld, first)
+        return usual
+
+    def _read_withholding(
+        self,
+        entries: Sequence[bytes],
+        usual: list[Any],
+        withheld: dict[int, Withheld] | None,
+        first: int,
+    ) -> None:
+        """Reads decisions that withhold members, if all that they say of these is certain."""
+        match_one, between = self._match_withholding, BETWEEN
+        found: list[tuple[int, int, re.Match[bytes]]] = []
+        digests: list[bytes] = []
+        named: Sequence[bytes]
+        for at, entry in enumerate(entries):
+            if usual[at] is not None or (match := match_one(entry)) is None:
+                continue
+            text: bytes = match[1]
+            if between not in text:  # one member, as most have
+                absent, named = absent_of(text[1 : -4 - HEX]), (text[-1 - HEX : -1],)
+            else:
+                absent, named = absent_of_all(text)
+            if absent is NOTHING or (absent is not None and is_without(match, absent)):
+                found.append((at, len(named), match))
+                digests += named
+        joined = b"".join(digests).decode("latin-1")
+        try:
+            raw = bytes.fromhex(joined)
+        except ValueError:
+            return
+        if raw.hex() != joined:  # that it reads spaces and capitals, too
+            return
+        begin = 0
+        for at, number, match in found:
+            end = begin + SIZE * number
+            values = told(match)
+            usual[at] = values[:4]
+            if withheld is not None:
+                withheld[first + at] = (raw[begin:end], *values[4:], values[0])
+            begin = end
 
     def learn(self, records: Iterable[Any]) -> None:
         """Learns from canonical, valid records; passes over others than plain decisions."""
@@ -172,22 +179,10 @@ class Forms:
             self._since, self._pause = 0, min(2 * self._pause, LEARN_LAST)
         if all_known != self._known:
             self._known = all_known
-            slots = [b"(?:%b)" % b"|".join(known) if known else _NONE for known in all_known]
-            self._match = re.compile(_DECISION % tuple(slots)).fullmatch
+            slots = [b"(?:%b)" % b"|".join(known) if known else NONE for known in all_known]
+            self._match = re.compile(DECISION % tuple(slots)).fullmatch
             if self._withholding:
-                self._match_withholding = re.compile(_WITHHOLDING % tuple(slots)).fullmatch
-
-
-@lru_cache(maxsize=256)
-def _absent(pointers: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bool] | None:
-    """What must stand nowhere in a decision that withholds these; whether it needs a context.
-
-    None when the pointers may not be withheld, or are not in their order.
-    """
-    if not _NOT_WITHHELD.isdisjoint(pointers) or list(pointers) != sorted({*pointers}):
-        return None
-    names = tuple(b'"%b":' % pointer.rpartition(b"/")[2] for pointer in pointers)
-    return names, any(pointer.startswith(b"/request/context/") for pointer in pointers)
+                self._match_withholding = re.compile(WITHHOLDING % tuple(slots)).fullmatch
 
 
 def form_of(value: dict[str, Any]) -> bytes | None:
@@ -212,16 +207,16 @@ def _form(value: Any, names: list[str], seen: list[None]) -> bytes:
     if len(seen) > MOST_VALUES:
         raise _Unusual
     if isinstance(value, str):
-        return _TEXT
+        return TEXT
     if isinstance(value, bool):
         return b"(?:true|false)"
     if value is None:
         return b"null"
     if isinstance(value, int | float):
-        return _NUMBER
+        return NUMBER
     if isinstance(value, list):
         if all(isinstance(item, str) for item in value):
-            return _TEXTS
+            return TEXTS
         return rb"\[%b\]" % b",".join([_form(item, names, seen) for item in value])
     members: list[bytes] = []
     for name, item in value.items():

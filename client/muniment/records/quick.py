@@ -13,7 +13,7 @@ from typing import Final
 from msgspec.json import Decoder
 
 from muniment.records.check import check_rules
-from muniment.records.forms import Forms, Usual
+from muniment.records.forms import Forms, Usual, Withheld
 from muniment.records.guards import ENCODER, UNDECIDED, needs_care, plain_float
 from muniment.records.shape import PlainDecision, Shaped
 from muniment.tlog.encoding import FormatError, check_key_name
@@ -24,16 +24,22 @@ AT_ONCE: Final = 64
 _decode_lines: Final = Decoder(Shaped, float_hook=plain_float).decode_lines
 
 
-def read_plain(entries: Sequence[bytes], forms: Forms | None) -> list[Usual | Shaped] | None:
+def read_plain(
+    entries: Sequence[bytes],
+    forms: Forms | None,
+    withheld: dict[int, Withheld] | None = None,
+    first: int = 0,
+) -> list[Usual | Shaped] | None:
     """Reads entries that are all canonical, valid records, as most are.
 
     Whose records they are, the caller compares, see `producers`. `forms` is what whoever checks has
-    learned of usual decisions, and learns more of here. Returns the records, in order; None when
-    that is not certain, for one of them at least: then nothing is said of any.
+    learned of usual decisions, and learns more of here; `withheld` and `first` are for
+    `Forms.read`. Returns the records, in order; None when that is not certain, for one of them at
+    least: then nothing is said of any.
     """
     found: list[Usual | Shaped | None] = [None] * len(entries)
     if forms is not None:
-        found = [*forms.read(entries)]
+        found = [*forms.read(entries, withheld, first)]
     rest = [at for at, one in enumerate(found) if one is None]
     for start in range(0, len(rest), AT_ONCE):
         places = rest[start : start + AT_ONCE]

@@ -9,6 +9,7 @@ noted as *arriving* until the outcome is known, and the next start looks for the
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -67,27 +68,26 @@ class Addendum(Struct, frozen=True, gc=False):
     labels: tuple[str, ...]
 
 
-class Sent(NamedTuple):
+@dataclass(slots=True)
+class Sent:
     """The addenda that came with a request.
 
     Attributes:
         addenda: what came; no digest twice.
         expected: what did not come and has to be there already: for the digest of each, the number
             of a record that says so.
+        digests: all that have to be there when the request is acknowledged.
+        size: bytes of what came.
     """
 
     addenda: Sequence[Addendum]
     expected: dict[bytes, int]
+    digests: list[bytes] = field(init=False, compare=False)
+    size: int = field(init=False, compare=False)
 
-    @property
-    def digests(self) -> list[bytes]:
-        """All digests that have to be there when the request is acknowledged."""
-        return [*(one.digest for one in self.addenda), *self.expected]
-
-    @property
-    def size(self) -> int:
-        """Bytes of what came."""
-        return sum(len(one.data) for one in self.addenda)
+    def __post_init__(self) -> None:
+        self.digests = [*[one.digest for one in self.addenda], *self.expected]
+        self.size = sum([len(one.data) for one in self.addenda])
 
 
 class Erased(NamedTuple):

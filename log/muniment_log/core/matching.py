@@ -12,15 +12,25 @@ from muniment.records.addenda import complete_addendum
 from muniment.records.batchbody import MAX_ADDENDA, AddendumError, split_addenda
 from muniment.tlog.encoding import FormatError
 from muniment_log.core.addenda import Addendum, BadAddendumError, Sent, TooManyAddendaError
-from muniment_log.core.naming import KEPT, names_of, read_naming, subject_key
+from muniment_log.core.naming import (
+    KEPT,
+    Naming,
+    digests_in,
+    read_naming,
+    subject_key,
+    subject_key_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
-    from muniment_log.core.naming import Naming
+    from muniment.records.forms import Withheld
 
+_SIZE: Final = 32  # bytes of a digest
 _EFFORT: Final = 1 << 20  # bytes of addenda that are hashed in one step: a millisecond
 _RECORD_EFFORT: Final = 4096  # what reading a record counts for
+_USUAL_EFFORT: Final = 512  # if the check has read it
+_NONE: Final[Mapping[int, Withheld]] = {}
 
 _members: Final = Decoder(dict[str, Raw]).decode
 _elements: Final = Decoder(list[Raw]).decode
@@ -79,31 +89,45 @@ def completed(texts: Sequence[bytes]) -> list[bytes]:
 
 
 def matching(
-    records: Sequence[bytes], addenda: Sequence[bytes], text: bytes
+    records: Sequence[bytes],
+    addenda: Sequence[bytes],
+    text: bytes,
+    withheld: Mapping[int, Withheld] = _NONE,
 ) -> Generator[None, None, Sent | None]:
     """Finds for each addendum the record that names it, in steps; None where nothing is withheld.
 
-    The records are valid, and somewhere in `text`. Costs two microseconds a record, and without
+    The records are valid, and somewhere in `text`. `withheld` is what the check of them told, so
+    that they need not be read again; by their numbers. Costs a microsecond a record, and without
     addenda next to nothing. Raises BadAddendumError if no record names one, or it comes twice.
     """
-    if not addenda and KEPT not in text:
+    may_keep = KEPT in text
+    if not addenda and not may_keep:
         return None
-    named: dict[str, Naming] = {}  # by digest in hexadecimal digits
-    expected: dict[str, int] = {}
+    named: dict[bytes, Naming | Withheld] = {}  # by digest
+    expected: dict[bytes, int] = {}
     effort = 0
     for entry, record in enumerate(records):
         if effort > _EFFORT:
             effort = 0
             yield
-        effort += _RECORD_EFFORT
-        if not addenda and not _says_kept(record):
+        if (usual := withheld.get(entry)) is not None:
+            effort += _USUAL_EFFORT
+            digests: Iterable[bytes] = (usual[0],)
+            if len(usual[0]) != _SIZE:
+                digests = [usual[0][at : at + _SIZE] for at in range(0, len(usual[0]), _SIZE)]
+            is_kept = usual[3] is not None
+            by: Naming | Withheld = usual
+        elif addenda or KEPT in record:
+            effort += _RECORD_EFFORT
+            by = read_naming(record)
+            digests, is_kept = digests_in(by), by.kept is not None
+        else:
             continue
-        naming = read_naming(record)
-        for name in names_of(naming):
-            named.setdefault(name, naming)
-            if naming.kept is not None:
-                expected.setdefault(name, entry)
-    found: dict[str, Addendum] = {}
+        for digest in digests:
+            named.setdefault(digest, by)
+            if is_kept:
+                expected.setdefault(digest, entry)
+    found: dict[bytes, Addendum] = {}
     for number, data in enumerate(addenda):
         if effort > _EFFORT:
             effort = 0
@@ -111,18 +135,13 @@ def matching(
         effort += len(data) + 256
         is_short = len(data) <= _EFFORT
         digest = sha256(data).digest() if is_short else (yield from _hashing(data))
-        name = digest.hex()
-        if (named_by := named.get(name)) is None:
-            raise BadAddendumError(number, f"no record of this request names {name}")
-        if name in found:
+        if (named_by := named.get(digest)) is None:
+            raise BadAddendumError(number, f"no record of this request names {digest.hex()}")
+        if digest in found:
             raise BadAddendumError(number, "came before in this request")
-        found[name] = _addendum(digest, data, named_by)
-    absent = {bytes.fromhex(name): at for name, at in expected.items() if name not in found}
+        found[digest] = _addendum(digest, data, named_by)
+    absent = {digest: at for digest, at in expected.items() if digest not in found}
     return Sent([*found.values()], absent) if found or absent else None
-
-
-def _says_kept(record: bytes) -> bool:
-    return KEPT in record
 
 
 def _hashing(data: bytes) -> Generator[None, None, bytes]:
@@ -134,11 +153,15 @@ def _hashing(data: bytes) -> Generator[None, None, bytes]:
     return hashing.digest()
 
 
-def _addendum(digest: bytes, data: bytes, naming: Naming) -> Addendum:
-    request, subject = naming.request, None
+def _addendum(digest: bytes, data: bytes, named_by: Naming | Withheld) -> Addendum:
+    if isinstance(named_by, tuple):
+        _, type_, id_, _, run = named_by
+        execution = None if run is None else run.decode()
+        return Addendum(digest, data, subject_key_of(type_, id_), execution, ())
+    request, subject = named_by.request, None
     if request is not None:
         subject = subject_key(request.subject.type, request.subject.id)
     labels: tuple[str, ...] = ()
-    if naming.artifact is not None and naming.artifact.governance is not None:
-        labels = tuple(f"{name}={text}" for name, text in naming.artifact.governance.items())
-    return Addendum(digest, data, subject, naming.execution, labels)
+    if named_by.artifact is not None and named_by.artifact.governance is not None:
+        labels = tuple(f"{name}={text}" for name, text in named_by.artifact.governance.items())
+    return Addendum(digest, data, subject, named_by.execution, labels)

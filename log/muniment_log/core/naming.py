@@ -62,11 +62,15 @@ read_naming: Final = Decoder(Naming).decode
 """Reads a valid record; raises nothing then."""
 
 
-@lru_cache(maxsize=4096)
 def subject_key(type_: str, id_: str) -> bytes:
     """What stands for a subject beside its addenda: enough to find them, and not its name."""
-    size = len(type_.encode()).to_bytes(4, "big")
-    return sha256(size + type_.encode() + id_.encode()).digest()[:SUBJECT_SIZE]
+    return subject_key_of(type_.encode(), id_.encode())
+
+
+@lru_cache(maxsize=16_384)  # 4 MB
+def subject_key_of(type_: bytes, id_: bytes) -> bytes:
+    """The same, of what is encoded already."""
+    return sha256(len(type_).to_bytes(4, "big") + type_ + id_).digest()[:SUBJECT_SIZE]
 
 
 def digests_of(record: bytes) -> list[bytes]:
@@ -100,11 +104,9 @@ async def unnamed(leaves: AsyncIterator[bytes], digests: Iterable[bytes]) -> set
     return left
 
 
-def names_of(naming: Naming) -> Iterable[str]:
-    """The digests that a record names, in hexadecimal digits."""
-    if naming.addenda is not None:
-        return naming.addenda.values()
-    return [digest.hex() for digest in _places(naming)]
+def digests_in(naming: Naming) -> Iterable[bytes]:
+    """The digests that a record names."""
+    return _places(naming)
 
 
 def _places(naming: Naming) -> dict[bytes, str]:

@@ -116,8 +116,10 @@ class Submit:
             self._budgets.charge(producer, records=len(frames.records), size=len(body))
             addenda = [] if len(frames.body) == len(body) else unpacked(body[len(frames.body) :])
             with self._interest(waiting):
-                batch = await self._scheduler.run(examine(frames, self._forms))
-                sent = await self._scheduler.run(matching(batch.records, addenda, batch.body))
+                batch, found = await self._scheduler.run(examine(frames, self._forms))
+                sent = await self._scheduler.run(
+                    matching(batch.records, addenda, batch.body, found)
+                )
                 receipt = await self._keeper.ordered(sent, lambda: self._sequencer.submit(batch))
                 return await self._answer(receipt, waiting)
         except LogError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from muniment_log.storage.addendarows import Changes
@@ -43,7 +44,8 @@ class Arriving:
 
     def __init__(self) -> None:
         self.size = 0
-        self._users: Counter[bytes] = Counter()  # requests at work, by digest
+        self._used: set[bytes] = set()  # digests that requests are at work with
+        self._more: Counter[bytes] = Counter()  # how many more than one of these there are
         self._groups: dict[bytes, _Group] = {}
         self._changes = Changes()
 
@@ -64,7 +66,8 @@ class Arriving:
     def enter(self, sent: Sent) -> None:
         """A request begins."""
         self.size += sent.size
-        self._users.update(sent.digests)
+        self._more.update(self._used.intersection(sent.digests))
+        self._used.update(sent.digests)
 
     def stored(self, digests: Sequence[bytes], place: Place) -> None:
         """A transaction has stored addenda that were not there before."""
@@ -72,40 +75,40 @@ class Arriving:
             noted = _Group(place.first, place.size, len(digests))
             self._groups.update(dict.fromkeys(digests, noted))
 
-    def leave(self, sent: Sent) -> list[bytes]:
+    def leave(self, sent: Sent) -> Sequence[bytes]:
         """A request is done with its addenda; those that no other one is at work with."""
         self.size -= sent.size
-        last: list[bytes] = []
-        users = self._users
-        for digest in sent.digests:
-            if (others := users.pop(digest) - 1) > 0:
-                users[digest] = others
-            else:
-                last.append(digest)
+        last = sent.digests
+        if more := self._more:
+            last = [digest for digest in last if digest not in more]
+            more -= Counter(more.keys() & sent.digests)
+        self._used.difference_update(last)
         return last
 
     def named(self, sent: Sent, first: int) -> bool:
         """A request is logged from a leaf index on; whether that has to be written at once."""
         self.leave(sent)
         is_before = False
-        for digest in sent.digests:
-            group = self._resolve(digest)
-            if group is not None and first < group.size:
+        for group in self._resolve(sent.digests):
+            if first < group.size:
                 group.size = self._changes.lowered[group.first] = first
                 is_before = True
         return is_before
 
     def refused(self, sent: Sent) -> None:
         """Nothing of a request is logged: what only it has brought is to go."""
-        for digest in self.leave(sent):
-            if self._resolve(digest) is not None:
-                self._changes.dropped.append(digest)
+        stored = [digest for digest in self.leave(sent) if digest in self._groups]
+        self._resolve(stored)
+        self._changes.dropped += stored
 
-    def _resolve(self, digest: bytes) -> _Group | None:
-        """It is known what became of an addendum; its group, if it was still arriving."""
-        group = self._groups.pop(digest, None)
-        if group is not None:
-            group.left -= 1
-            if not group.left:
-                self._changes.arrived.append(group.first)
-        return group
+    def _resolve(self, digests: Sequence[bytes]) -> list[_Group]:
+        """It is known what became of addenda; the groups of those that were still arriving."""
+        found = Counter(map(self._groups.pop, digests, repeat(None)))
+        groups: list[_Group] = []
+        for group, number in found.items():
+            if group is not None:
+                group.left -= number
+                if not group.left:
+                    self._changes.arrived.append(group.first)
+                groups.append(group)
+        return groups
