@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,21 +9,15 @@ from typing import Any
 
 import pytest
 
-import decisions
 import processes
-from log_deployment import GATEWAY, ORIGIN, Answer, Deployment, ask, deployed, leaves_of
+from log_deployment import ORIGIN, Answer, Deployment, ask, deployed, leaves_of
 from log_deployment import run as output
-from muniment.records.addenda import addendum_path, take_out
+from muniment.records.addenda import addendum_path
 from muniment.records.api import Erasure, parse_record
 from muniment.records.batchbody import join_body
-from muniment.records.canonical import encode_canonical
-from muniment.records.codec import encode_record
-from muniment.records.kinds import Decision
 from processes import muniment, muniment_log
 from waiting import SECONDS, eventually
-
-POINTER = "/request/context/arguments"
-NOW = int(time.time())
+from withholding import POINTER, digest_of, withheld
 
 
 @pytest.fixture
@@ -41,49 +34,12 @@ def open_addenda(made: Deployment, *lines: str) -> None:
     output(muniment_log("reload", "--config", made.config))
 
 
-def withheld(number: int, subject: str = "alice", *labels: str) -> tuple[bytes, bytes]:
-    """A decision that withholds what only it says, and the addendum."""
-    secret = random.Random(f"{subject}{number}").randbytes(150).hex()
-    artifact: dict[str, Any] = {
-        "scope": {"actions": ["call"], "resources": [{"type": "tool", "id": "mail"}]},
-        "policy": {"id": "p", "revision": "1", "digest": "sha256:" + "0" * 64},
-        "validity": {"not_before": NOW - 3600, "not_after": NOW + 86_400},
-        "attribution": {"authority": "acme"},
-    }
-    if labels:
-        artifact["governance"] = dict(label.split("=") for label in labels)
-    record = {
-        **json.loads(decisions.decisions(1, producer=GATEWAY)[0]),
-        "id": f"{subject}-{number}",
-        "execution": f"run-{subject}-{number}",
-        "time": NOW * 1000,
-        "request": {
-            "subject": {"type": "user", "id": subject},
-            "action": {"name": "call"},
-            "resource": {"type": "tool", "id": "mail"},
-            "context": {"arguments": secret},
-        },
-        "response": {"decision": True},
-        "artifact": artifact,
-    }
-    record.pop("denial", None)
-    decision = parse_record(encode_canonical(record))
-    assert isinstance(decision, Decision)
-    logged, addenda = take_out(decision, [POINTER], lambda _: f"{random.getrandbits(128):032x}")
-    [data] = addenda.values()
-    return encode_record(logged), data
-
-
 def send(made: Deployment, pairs: Sequence[tuple[bytes, bytes]]) -> tuple[int, bytes]:
     """The index of the first record, and the body, to send it again."""
     body = join_body(made.stream().take([one for one, _ in pairs]), [data for _, data in pairs])
     answer = made.post(body, "?wait=published&timeout=30")
     assert answer.status == 200, answer.body
     return answer.json["first"], body
-
-
-def digest_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def read(made: Deployment, data: bytes) -> Answer:
