@@ -55,19 +55,19 @@ class Authority:
         )
 
     def issue(
-        self, name: str, *, days: int = 1, passphrase: bytes | None = None
+        self, name: str, *, days: int = 1, passphrase: bytes | None = None, uri: str = ""
     ) -> tuple[Path, Path]:
         """A certificate for 127.0.0.1 and its key, as files; `days` below 0 for an expired one."""
+        names: list[x509.GeneralName] = [x509.IPAddress(IPv4Address("127.0.0.1"))]
+        if uri:
+            names.append(x509.UniformResourceIdentifier(uri))
         key = generate_private_key(SECP256R1())
         both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         made = (
             self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), days)
             .public_key(key.public_key())
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]),
-                critical=False,
-            )
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.ExtendedKeyUsage(both), critical=False)
             .add_extension(issuer, critical=False)
             .sign(self._key, SHA256())

@@ -3,14 +3,17 @@
 import contextlib
 import http.client
 import http.server
+import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -94,10 +97,15 @@ def ask(
     target: str,
     headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     body: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """A request with a target that is sent as it is, and headers that may come twice."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
+    host, port = parts.hostname or "", parts.port
+    if tls is None:
+        connection = http.client.HTTPConnection(host, port, timeout=SECONDS)
+    else:
+        connection = http.client.HTTPSConnection(host, port, timeout=SECONDS, context=tls)
     given = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
     try:
         connection.putrequest(
@@ -193,5 +201,117 @@ def nginx(service: Service, behind: Upstream, folder: Path) -> Iterator[str]:
     told = NGINX.format(port=port, upstream=behind.port, gateway=service.url)
     (folder / "nginx.conf").write_text(told)
     argv = [found, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"]
+    with running(argv, port, folder) as url:
+        yield url
+
+
+ENVOY = Path(__file__).parent.parent / ".venv" / "envoy" / "bin" / "envoy"
+_KIND = "type.googleapis.com/envoy.extensions"
+
+
+def _cluster(
+    name: str, port: int, *, http2: bool = False, tls: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    made: dict[str, Any] = {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "30s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+    }
+    if http2:
+        options = f"{_KIND}.upstreams.http.v3.HttpProtocolOptions"
+        made["typed_extension_protocol_options"] = {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": options,
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        }
+    if tls is not None:
+        made["transport_socket"] = _transport("UpstreamTlsContext", tls)
+    return made
+
+
+def _transport(kind: str, tls: Mapping[str, Any]) -> dict[str, Any]:
+    context = {"@type": f"{_KIND}.transport_sockets.tls.v3.{kind}", **tls}
+    return {"name": "envoy.transport_sockets.tls", "typed_config": context}
+
+
+@contextlib.contextmanager
+def envoy(
+    asks: Mapping[str, Any],
+    gateway: int,
+    behind: Upstream,
+    folder: Path,
+    *,
+    tls: Mapping[str, Any] | None = None,
+    gateway_tls: Mapping[str, Any] | None = None,
+    http2: bool = True,
+    before: Sequence[Mapping[str, Any]] = (),
+    of_route: Mapping[str, Any] | None = None,
+) -> Iterator[str]:
+    """Runs the real Envoy before an upstream; its URL. Skips the test when there is none.
+
+    Args:
+        asks: Its ext_authz filter, whose service is the cluster `gateway`.
+        gateway: That one's port.
+        behind: The upstream.
+        folder: For its configuration and log.
+        tls: The TLS of its listener, as a DownstreamTlsContext.
+        gateway_tls: How it connects to the gateway, as an UpstreamTlsContext.
+        http2: Whether the service speaks HTTP/2.
+        before: Filters that come before ext_authz.
+        of_route: What the route says of the filter, as an ExtAuthzPerRoute.
+    """
+    if not ENVOY.exists():
+        pytest.skip("Envoy is not installed: scripts/envoy does it")
+    folder.mkdir(parents=True)
+    port = free_port()
+    authz = {"@type": f"{_KIND}.filters.http.ext_authz.v3.ExtAuthz", **asks}
+    router = {"@type": f"{_KIND}.filters.http.router.v3.Router"}
+    manager = f"{_KIND}.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    route: dict[str, Any] = {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}
+    if of_route is not None:
+        kind = f"{_KIND}.filters.http.ext_authz.v3.ExtAuthzPerRoute"
+        route["typed_per_filter_config"] = {
+            "envoy.filters.http.ext_authz": {"@type": kind, **of_route}
+        }
+    chain: dict[str, Any] = {
+        "filters": [
+            {
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": {
+                    "@type": manager,
+                    "stat_prefix": "tests",
+                    "route_config": {
+                        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]
+                    },
+                    "http_filters": [
+                        *before,
+                        {"name": "envoy.filters.http.ext_authz", "typed_config": authz},
+                        {"name": "envoy.filters.http.router", "typed_config": router},
+                    ],
+                },
+            }
+        ]
+    }
+    if tls is not None:
+        chain["transport_socket"] = _transport("DownstreamTlsContext", tls)
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    configuration = {
+        "static_resources": {
+            "listeners": [{"name": "tests", "address": address, "filter_chains": [chain]}],
+            "clusters": [
+                _cluster("gateway", gateway, http2=http2, tls=gateway_tls),
+                _cluster("upstream", behind.port),
+            ],
+        }
+    }
+    (folder / "envoy.json").write_text(json.dumps(configuration))
+    argv = [ENVOY, "-c", folder / "envoy.json", "--log-level", "warning", "--use-dynamic-base-id",
+            "--concurrency", "1"]  # fmt: skip
     with running(argv, port, folder) as url:
         yield url

@@ -15,6 +15,8 @@ from muniment_gateway.config import GatewayConfig
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.engines.port import Asked
+from muniment_gateway.envoy.messages import Messages
+from muniment_gateway.proxytable import Proxy
 from muniment_service.metrics import Metrics
 
 ASK_TIMEOUT: Final = 5.0
@@ -27,6 +29,7 @@ OLDEST_HEAD: Final = 300
 """Oldest cosigned head, in seconds: an idle log has its head cosigned every two minutes."""
 
 _SMALL: Final = 64 << 10
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Finding(NamedTuple):
@@ -38,13 +41,15 @@ class Finding(NamedTuple):
 
 
 async def examine(config: GatewayConfig) -> AsyncIterator[Finding]:
-    """Checks the log, its witnesses, the engines, the key at the log, the clocks and the files."""
+    """Checks the log, its witnesses, key and clock, the engines, the proxies and the files."""
     access = config.file.outgoing.access
     async with HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http:
         async for finding in _log(config, http):
             yield finding
         async for finding in _engines(config, http):
             yield finding
+    for proxy in config.proxies:
+        yield _proxy(config, proxy)
     for path, what in ((config.file.spool, "spool"), (config.file.database, "database")):
         yield await asyncio.to_thread(_place, path, what)
 
@@ -125,6 +130,24 @@ async def _engines(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Fi
         yield Finding(
             subject, "", f"answers ({word} a test) in {answer.took * 1000:.0f} ms; {named}"
         )
+
+
+def _proxy(config: GatewayConfig, proxy: Proxy) -> Finding:
+    table, subject = proxy.table, f"proxy {proxy.table.name}"
+    try:
+        if table.kind == "envoy":
+            Messages()
+    except MunimentError as error:
+        return Finding(subject, str(error))
+    address = table.listen or config.file.listen
+    certified = config.file.tls is not None and config.file.tls.client_ca is not None
+    if not config.clients and not certified and address.host not in _LOOPBACK:
+        return Finding(
+            subject,
+            f"who reaches {address} can ask in anybody's name: add a [[client]], or client_ca to "
+            "[tls]",
+        )
+    return Finding(subject, "", f"is answered within {table.deadline_seconds:g} s")
 
 
 def _place(path: Path, what: str) -> Finding:

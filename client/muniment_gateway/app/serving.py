@@ -11,6 +11,7 @@ from muniment.http.client import HttpSession
 from muniment.local.logs import event
 from muniment.local.outside import Contained
 from muniment.records.preparation import RecordInput
+from muniment_gateway.app.envoy import Envoys, listeners
 from muniment_gateway.app.metadata import EngineMetadata
 from muniment_gateway.config import GatewayConfig, GatewayFile, checked
 from muniment_gateway.core.quorum import Quorum
@@ -98,20 +99,21 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
                     running.url = url
                     ready(url)
 
-                await serve_until_signal(
-                    running,
-                    running.admin(),
-                    listen=file.listen,
-                    admin_path=file.admin,
-                    limits=file.limits,
-                    tls=tls,
-                    ready=told,
-                    logger=_LOGGER,
-                    line="gateway is ready",
-                    name=file.name,
-                    mode=file.mode,
-                    authorities=len(config.authorities),
-                )
+                async with running.envoys.serving(file):
+                    await serve_until_signal(
+                        running,
+                        running.admin(),
+                        listen=file.listen,
+                        admin_path=file.admin,
+                        limits=file.limits,
+                        tls=tls,
+                        ready=told,
+                        logger=_LOGGER,
+                        line="gateway is ready",
+                        name=file.name,
+                        mode=file.mode,
+                        authorities=len(config.authorities),
+                    )
                 for task in work:
                     task.cancel()
             finally:
@@ -126,6 +128,7 @@ class Running:
 
     Attributes:
         url: Where it listens; empty before it does.
+        envoys: What answers proxies that ask over gRPC.
     """
 
     def __init__(
@@ -147,6 +150,7 @@ class Running:
         self._calls: HeldCalls | None = None
         self._notices = Notices()
         self._config = config
+        self.envoys = Envoys()
 
     async def start(self) -> None:
         """Opens what the configuration needs; DatabaseError if it cannot be used."""
@@ -195,17 +199,19 @@ class Running:
         }
         pointers = {rule.path: rule.decision for rule in config.file.opa.rule}
         sink = OpaSink(pointers, self._link, self._originals, metrics)
+        desks = self._desks(config, counts, approvals)
         facades: list[Facade] = [
             authzen,
             OpaDataFacade(deciders, pointers, clients),
             OpaSinkHttp(sink, config.file.opa.sink_paths, clients),
-            ForwardHttp(self._desks(config, counts, approvals), clients),
+            ForwardHttp(desks, clients),
         ]
         if approvals is not None:
             facades += [
                 AccessRequestsHttp(approvals, clients, self._public_url),
                 ApproversHttp(approvals, self._public_url),
             ]
+        self.envoys.take(desks, clients)
         self._routes = GatewayHttp(facades, self._ready, metrics, config.file.name)
         metrics.gauge("log_away", "Whether nothing can be logged at present.").set_function(
             lambda: float(bool(self._link.away))
@@ -336,4 +342,6 @@ def _reread(now: GatewayConfig) -> GatewayConfig:
     config = checked(now.path, file, now.signer)
     if config.policy != now.policy:
         config_error(now.path, "policy", "has changed; that takes a restart")
+    if listeners(file) != listeners(now.file):
+        config_error(now.path, "proxy", "a `listen` has changed; that takes a restart")
     return config

@@ -30,7 +30,7 @@ _HOST: Final = re.compile(r"[!-~]{1,255}")
 _NAME: Final = re.compile(r"[!-+\--~](?:[ -+\--~]{0,1022}[!-+\--~])?")
 _VISIBLE: Final = re.compile(r"[\x20-\x7e]*")
 _MCP_FILTER: Final = "envoy.filters.http.mcp"
-_BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_BODILESS: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
 
 
 @dataclass(frozen=True, slots=True)
