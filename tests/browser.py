@@ -83,6 +83,23 @@ class Page:
         """Calls a function of the page with JSON values."""
         return self.evaluate(f"({function})(...{json.dumps(values)})")
 
+    def wait_until(self, condition: str) -> None:
+        """Waits until an expression is true in the page, looked at after each change of it."""
+        self.evaluate(
+            f"""new Promise((resolve) => {{
+              const look = () => {{ if ({condition}) resolve(true); }};
+              const options = {{ subtree: true, childList: true, characterData: true }};
+              new MutationObserver(look).observe(document, options);
+              look();
+            }})"""
+        )
+
+    def drop(self, *paths: Path) -> None:
+        """Drops files on the page."""
+        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.send("Input.dispatchDragEvent", type=kind, x=50, y=50, data=data)
+
     def choose(self, selector: str, *paths: Path) -> None:
         """Chooses files for a file input."""
         root = self.send("DOM.getDocument")["root"]["nodeId"]

@@ -1,6 +1,8 @@
-// What the page does with files, and what other pages and tests may ask of it.
+// Starts the page, and gives other pages and tests what it is made of.
 import { verifyEd25519 } from './note.js';
+import { start } from './page.js';
 import { verifyConsistency, verifyInclusion } from './tree.js';
 import { verify } from './verify.js';
 
 globalThis.muniment = { verify, verifyConsistency, verifyEd25519, verifyInclusion };
+start();

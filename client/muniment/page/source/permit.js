@@ -66,7 +66,7 @@ function open(proof, addenda) {
       const ordered = new Map(addenda.map((one) => [digestOf(one), one]));
       found = disclose(decision, [...ordered.keys()].sort().map((digest) => ordered.get(digest)));
     }
-    return { proof, record, decision, ...found };
+    return { proof, record, decision, addenda, ...found };
   } catch (error) {
     if (!(error instanceof FormatError || error instanceof VerificationError)) throw error;
     throw new FormatError(`permit: ${error.message}`);

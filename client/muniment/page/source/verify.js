@@ -15,29 +15,53 @@ import { parseRecord } from './record.js';
 
 const MAX_SPELLING = 1024 * 1024;
 
-// Says what the bytes of a file are, by how they begin.
-export function kindOf(data) {
-  if (startsWith(data, `${evidence.HEADER}\n`)) return 'evidence';
-  if (startsWith(data, `${permits.HEADER}\n`)) return 'permit';
-  if (startsWith(data, `${bundles.HEADER}\n`)) return 'lineage';
-  return 'proof';
+// Says what the bytes of a file are: by how they begin, else by the file's name. A permit is a proof
+// that holds its record; without a context it is only verified as one.
+export function kindOf(data, name = '', hasContext = false) {
+  if (startsWith(data, `${evidence.HEADER}\n`) || name.endsWith('.evidence')) return 'evidence';
+  if (startsWith(data, `${bundles.HEADER}\n`) || name.endsWith('.lineage')) return 'lineage';
+  return hasContext ? 'permit' : 'proof';
+}
+
+// Says what a file that was dropped is for.
+export function roleOf(data, name) {
+  const begin = latin1(data.subarray(0, 400));
+  if (/^(c2sp\.org\/tlog-proof@|muniment\/(evidence|lineage-bundle|disclosing-permit)\/)/.test(begin))
+    return 'file';
+  if (/^\s*(#|(log|witness|group|quorum)[ \t])/.test(begin)) return 'policy';
+  if (/^\{"nonce":"[0-9a-f]{32}","value":/.test(begin)) return 'addenda';
+  if (/\.(tlog-proof|permit|lineage|evidence)$/.test(name)) return 'file';
+  try {
+    const value = parseJson(data, name, MAX_SPELLING);
+    if (value instanceof Map && value.has('action') && value.has('resource')) return 'context';
+  } catch {
+    // no JSON: a leaf may be anything
+  }
+  return 'entry';
 }
 
 const isRefusal = (error) => error instanceof FormatError || error instanceof VerificationError;
 
-// Verifies what a file says. Returns a report: `members` are those of the command's --json.
+// Verifies what a file says, offline. Takes `file` and `policy`, of a proof `entry`, of a permit
+// `context`, and what else the commands take; all bytes. Returns a report: its `members` are those
+// of the command's --json, or of what cannot be read, `verified` false and the reason.
 export async function verify(input) {
+  const kind = input.kind ?? kindOf(input.file, '', Boolean(input.context));
   try {
-    return await VERIFIERS[input.kind ?? kindOf(input.file)](input);
+    return { kind, ...await VERIFIERS[kind](input) };
   } catch (error) {
     if (!isRefusal(error)) throw error;
-    return { members: { verified: false, reason: error.message } };
+    return { kind, members: { verified: false, reason: error.message } };
   }
 }
 
-async function verifyProof({ file, policy: text, entry, addenda = [] }) {
+async function verifyProof({ file, policy: text, entry: leaf, addenda: more = [] }) {
   const policy = parsePolicy(text);
-  const proof = parseTlogProof(file);
+  const isDisclosing = startsWith(file, `${permits.HEADER}\n`);
+  const { proof, addenda } = !leaf && isDisclosing ? permits.parsePermit(file, more)
+    : { proof: parseTlogProof(file), addenda: more };
+  const entry = leaf ?? proof.extra;
+  if (!entry) throw new FormatError('the proof does not hold its entry: give it, too');
   await policy.verify(proof.checkpoint);
   let cosigned;
   try {
@@ -53,7 +77,8 @@ async function verifyProof({ file, policy: text, entry, addenda = [] }) {
   const witnesses = [...cosigners].map(([name, time]) => ({ name: show(name), time }));
   const members = { verified: true, index: proof.index, size, origin, log_keys: logKeys, witnesses };
   const withholding = withholdingOfLeaf(entry, addenda);
-  return { members: withholding ? { ...members, addenda: withholding } : members };
+  return { size: entry.length, leaf: entry,
+    members: withholding ? { ...members, addenda: withholding } : members };
 }
 
 function withholdingOfLeaf(entry, addenda) {
@@ -104,7 +129,8 @@ async function verifyPermit(input) {
   };
   permits.checkAuthorityKeys(trust.authorities);
   const wanted = permits.parseContext(context, now ?? Math.floor(Date.now() / 1000));
-  if (permit) return { members: await permits.verifyPermit(permit, wanted, trust) };
+  if (permit)
+    return { leaf: permit.proof.extra, members: await permits.verifyPermit(permit, wanted, trust) };
   const none = { code: 'authorization_discontinuity', check: 'permit', expected: 'a permit' };
   return { members: permits.verdict([{ ...none, found: terminal(reason) }]) };
 }

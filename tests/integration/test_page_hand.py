@@ -1,0 +1,117 @@
+"""The page verify.html as people use it: files dropped, chosen and pasted, by keyboard, narrow."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import browser
+import page_cases
+from governed import World, artifact, policy
+from muniment.lineage import build_bundle
+from muniment.page import content_security_policy
+from muniment.tlog.policy import format_policy
+from signing import NOW
+
+HOSTILE = "<img src=x onerror=alert(1)>\u202e\u0007" + "long" * 400
+RECORD = "document.querySelector('#report')"
+
+
+@pytest.fixture
+def page() -> Iterator[browser.Page]:
+    with page_cases.opened() as opened:
+        yield opened
+
+
+def report(page: browser.Page, words: str) -> str:
+    """What the page reports, once its verdict begins with these words."""
+    verdict = f"{RECORD}.querySelector('h2')?.textContent"
+    page.wait_until(f"({verdict} ?? '').startsWith({json.dumps(words)})")
+    text: str = page.evaluate(f"{RECORD}.innerText")
+    return text
+
+
+def files(folder: Path, world: World, index: int) -> tuple[Path, Path, Path]:
+    """A permit, a policy and a context that wants what the decision is about."""
+    paths = folder / "it.permit", folder / "trust.policy", folder / "context.json"
+    paths[0].write_bytes(world.permit(index).encode())
+    paths[1].write_bytes(format_policy(policy()))
+    wanted = {"now": NOW, "action": "read", "resource": {"type": "document", "id": "7"}}
+    paths[2].write_text(json.dumps({**wanted, "execution": "call"}))
+    return paths
+
+
+def test_files_are_dropped(page: browser.Page, tmp_path: Path) -> None:
+    world = World()
+    permit, trusted, context = files(tmp_path, world, world.decide("call", artifact=artifact()))
+    page.drop(permit)
+    assert "Give the policy" in report(page, "Not verified yet")
+    page.drop(trusted)
+    told = report(page, "Verified")
+    assert "What was not checked" in told
+    page.drop(context)
+    told = report(page, "DENIED: runtime_identity_mismatch")
+    assert "----  revoked_authorization" in told
+    spoiled = tmp_path / "spoiled.tlog-proof"
+    spoiled.write_bytes(permit.read_bytes()[:-3] + b"A=\n")
+    page.drop(spoiled)
+    report(page, "DENIED: ")
+
+
+def test_everything_can_be_done_by_keyboard(page: browser.Page, tmp_path: Path) -> None:
+    world = World()
+    permit, trusted, _ = files(tmp_path, world, world.decide("call"))
+    for number, path in enumerate((permit, trusted)):
+        page.press("Tab")
+        page.press("Tab")
+        assert page.evaluate("document.activeElement.tagName") == "TEXTAREA", number
+        # Pasted without the newline at its end, as it often is.
+        page.send("Input.insertText", text=path.read_text().rstrip("\n"))
+    for name in ("SUMMARY", "BUTTON"):
+        page.press("Tab")
+        assert page.evaluate("document.activeElement.tagName") == name
+    page.press("Enter", "\r")
+    report(page, "Verified")
+    assert page.evaluate("document.activeElement.id") == "report"
+
+
+def test_hostile_records_show_as_text(page: browser.Page, tmp_path: Path) -> None:
+    world = World()
+    with world.speaking_as("gw.example/<b>x</b>\u202e"):
+        index = world.decide("call", subject=HOSTILE)
+    permit, trusted, _ = files(tmp_path, world, index)
+    page.resize(390, 844)
+    page.choose("#file", permit)
+    page.choose("#policy", trusted)
+    told = report(page, "Verified")
+    assert "<img src=x onerror=alert(1)>" in told
+    assert "\u202e" not in told
+    assert page.evaluate(f"{RECORD}.querySelectorAll('img, b, script').length") == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_ten_thousand_edges_break_nothing(page: browser.Page, tmp_path: Path) -> None:
+    world = World()
+    world.decide("call")
+    for number in range(10_000):
+        world.edge("triggered_by", "run:call", f"run:{number}")
+    entries = dict(enumerate(world.entries()))
+    bundle = tmp_path / "it.lineage"
+    bundle.write_bytes(build_bundle("call", world.checkpoint(), entries, {}).encode())
+    trusted = tmp_path / "trust.policy"
+    trusted.write_bytes(format_policy(policy()))
+    page.drop(bundle, trusted)
+    told = report(page, "run call: 10000 break(s)")
+    assert "10001 records proven" in told
+    assert "and 9800 more" in told
+
+
+def test_the_page_can_ask_nobody() -> None:
+    """Its own policy refuses every request, also one that a fault in it would make."""
+    with browser.page() as opened:
+        opened.open(page_cases.PAGE.as_uri())
+        asked = "fetch('https://example.org/').then(() => 'sent', (error) => error.name)"
+        assert opened.evaluate(asked) == "TypeError"
+        assert any("Content Security Policy" in one for one in opened.problems)
+    assert content_security_policy().startswith("default-src 'none'; script-src 'sha256-")
