@@ -1,6 +1,7 @@
 """The embedded sequencer against a simple model, and every storage step failing in both ways."""
 
 import asyncio
+import contextlib
 import shutil
 import sqlite3
 import tempfile
@@ -280,7 +281,8 @@ async def test_a_tree_that_somebody_else_moved_is_never_extended(
     stream = GatewayStream()
     async with log_tools.embedded(tmp_path / "log.db") as log:
         await log.sequencer.submit(stream.take(3))
-        await log.store._writer.run(lambda db: db.execute(f"UPDATE tree SET {column}"))
+        with contextlib.closing(sqlite3.connect(log.store.path)) as other, other:
+            other.execute(f"UPDATE tree SET {column}")
         with pytest.raises(UnavailableError):
             await log.sequencer.submit(stream.take(1))
         with pytest.raises(StorageError, match="something else wrote"):
@@ -362,8 +364,8 @@ def test_no_head_is_signed_that_contradicts_an_earlier_one() -> None:
 
 
 async def until_parked(log: Embedded, count: int) -> None:
-    streams = log.sequencer._streams
-    await until(lambda: sum(len(one.parked) for one in streams.values()) >= count, seconds=10.0)
+    streams = log.sequencer.remembered
+    await until(lambda: sum(len(one.parked) for one in streams) >= count, seconds=10.0)
 
 
 # Bounds
@@ -436,12 +438,12 @@ async def test_records_of_a_client_that_went_away_are_logged_and_their_room_is_g
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert sequencer._held > 0  # it is still on its way
+        assert sequencer.waiting_bytes > 0  # it is still on its way
         assert (await sequencer.submit_records("p.example", [record("y")])).first in {3, 4}
         leaves = await all_entries(log.tiles, log.head.size)
         assert [leaf for leaf in leaves if leaf.startswith(b"{")] == list(map(record, "wxy"))
-        assert sequencer._held == 0
-        assert all(stream.is_idle for stream in sequencer._streams.values())
+        assert sequencer.waiting_bytes == 0
+        assert all(stream.is_idle for stream in sequencer.remembered)
 
 
 async def test_memory_of_streams_is_bounded(tmp_path: Path) -> None:
@@ -451,8 +453,8 @@ async def test_memory_of_streams_is_bounded(tmp_path: Path) -> None:
         await asyncio.gather(*(log.sequencer.submit(stream.take(1)) for stream in streams))
         for stream in streams:
             await log.sequencer.submit(stream.take(1))
-        assert len(log.sequencer._streams) <= 8
-        assert log.sequencer._held == 0
+        assert len(log.sequencer.remembered) <= 8
+        assert log.sequencer.waiting_bytes == 0
         for stream in streams:
             assert (await log.sequencer.stream(StreamKey(GATEWAY, stream.label))).next == 2
 

@@ -17,18 +17,18 @@ it.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from muniment_log.core.claims import Claims
 from muniment_log.core.ordering import RecalledError
 from muniment_log.core.ports import Receipt, StreamKey, StreamState
 from muniment_log.core.queueing import Queue, Records
 from muniment_log.core.recall import KEPT
-from muniment_log.core.repeats import Plan, resolve
+from muniment_log.core.recognizer import Recognizer
+from muniment_log.core.repeats import Plan
 from muniment_log.core.streams import Pending, Place, Stream, digest_of, new_future, refuse
+from muniment_log.core.streamtable import StreamTable
 from muniment_log.errors import (
     EngineRefusedError,
     OverloadedError,
@@ -39,21 +39,15 @@ from muniment_log.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from muniment.records.manifest import Batch
     from muniment_log.core.claims import Claim
     from muniment_log.core.ordering import Order
     from muniment_log.core.queueing import Group
-    from muniment_log.core.recall import Recall
     from muniment_log.core.repeats import Request
     from muniment_log.core.tokens import TokenFramer
     from muniment_log.metrics import LogMetrics
-
-
-LOOKS: Final = 1000
-"""Requests of a producer that are looked up first, after one that had been logged already:
-whoever repeats one repeats others, and each that only the commit recognises costs a commit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +83,11 @@ async def _at_once() -> None:
 
 
 class Sequencer:
-    """Orders records over an `Order`; belongs to one event loop, and `run` is its one task."""
+    """Orders records over an `Order`; belongs to one event loop, and `run` is its one task.
+
+    Attributes:
+        remembered: what is known of streams; for others only to look at.
+    """
 
     def __init__(
         self,
@@ -114,9 +112,8 @@ class Sequencer:
         self._metrics = metrics
         self._limits = limits
         self._cleared = cleared
-        self._streams: OrderedDict[StreamKey, Stream] = OrderedDict()
-        self._claims = Claims()
-        self._looking: dict[StreamKey, int] = {}  # one for each producer at the most
+        self.remembered = StreamTable(limits.streams)
+        self._recognizer = Recognizer(order)
         self._held = 0  # bytes
         # Looked at when somebody asks: setting it twice a request costs more than the rest.
         metrics.waiting_bytes.set_function(lambda: self._held)
@@ -128,6 +125,11 @@ class Sequencer:
     def is_busy(self) -> bool:
         """Whether a commit is under way, or follows at once."""
         return self._queue.is_busy
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of what was accepted and is not yet durable."""
+        return self._held
 
     @property
     def failure(self) -> BaseException | None:
@@ -150,7 +152,7 @@ class Sequencer:
             self._metrics.refused.labels("gap").inc()
             raise
         finally:
-            self._let_go(stream)
+            self.remembered.let_go(stream)
 
     async def submit_records(
         self, producer: str, records: Sequence[bytes], request: Request | None = None
@@ -159,7 +161,7 @@ class Sequencer:
         key = self._queue.stream_of(producer)
         size = sum(map(len, records))
         names = [] if request is None else request.names
-        looks = self._looking.get(key, 0) > 0
+        looks = self._recognizer.is_repeating(key)
         while True:
             self._take(size)
             try:
@@ -168,39 +170,21 @@ class Sequencer:
                 return await self._once(key, request, names, size, looks=looks)
             except RecalledError:
                 looks = True
-                self._looking[key] = LOOKS
+                self._recognizer.note_repeat(key)
 
     async def _once(
         self, key: StreamKey, request: Request, names: Sequence[bytes], size: int, *, looks: bool
     ) -> Receipt:
-        """Logs what of a request was not logged before.
-
-        Most requests are new, and the commit finds out when one is not; `looks` asks before.
-        """
-        claim = None
+        """Logs what of a request was not logged before; see `Recognizer.claim` for `looks`."""
         try:
-            # Whoever comes with the same meanwhile waits until it is settled what became of this.
-            claim = await self._claims.take([(key, name) for name in names])
-            known = await self._look(key, names) if looks else {}
-            plan = resolve(request, known)
-            if plan.recalls and not plan.records:  # a new key for what is there
-                await self._order.remember(key, plan.recalls)
+            plan, claim = await self._recognizer.claim(key, request, names, looks=looks)
         except BaseException:
-            self._let_go_of(size, claim)
+            self._give(size)
             raise
         if plan.records:
             return plan.receipt(await self._log(key, plan, size, claim))
         self._let_go_of(size, claim)
         return plan.receipt(None)
-
-    async def _look(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
-        """What is kept under names, of a stream on which something came again lately."""
-        known = await self._order.recall(key, names)
-        if known:
-            self._looking[key] = LOOKS
-        elif self._looking.get(key, 0) > 0:
-            self._looking[key] -= 1
-        return known
 
     async def _log(self, key: StreamKey, plan: Plan, size: int, claim: Claim | None) -> Receipt:
         """Queues records for which there is room; all is let go of when they settle."""
@@ -224,7 +208,7 @@ class Sequencer:
 
     async def stream(self, key: StreamKey) -> StreamState:
         """Where a stream continues, as committed."""
-        known = self._streams.get(key)
+        known = self.remembered.get(key)
         return await self._order.stream(key) if known is None else known.committed
 
     async def run(self) -> None:
@@ -320,27 +304,13 @@ class Sequencer:
     async def _hold(self, key: StreamKey) -> Stream:
         """The stream's state in memory, read from the store when it is not there."""
         self._check()
-        stream = self._streams.get(key)
+        stream = self.remembered.get(key)
         if stream is None:
             state = await self._order.stream(key)
-            # Somebody else may have loaded it meanwhile, and may already have moved it.
-            stream = self._streams.setdefault(key, Stream(key, state, state))
+            stream = self.remembered.add(key, state)
             self._check()
-        self._streams.move_to_end(key)
-        stream.users += 1
+        self.remembered.hold(stream)
         return stream
-
-    def _let_go(self, stream: Stream) -> None:
-        stream.users -= 1
-        # The oldest idle ones go; a few looks a time keep this O(1).
-        for _ in range(2):
-            if len(self._streams) <= self._limits.streams:
-                return
-            key, oldest = next(iter(self._streams.items()))
-            if oldest.is_idle:
-                del self._streams[key]
-            else:
-                self._streams.move_to_end(key)
 
     def _take(self, size: int) -> None:
         self._check()
@@ -354,7 +324,7 @@ class Sequencer:
 
     def _settled(self, waiting: Records) -> None:
         self._let_go_of(waiting.size, waiting.claim)
-        self._let_go(waiting.stream)
+        self.remembered.let_go(waiting.stream)
 
     async def _commit(self, group: Group) -> None:
         started = perf_counter()
@@ -400,7 +370,7 @@ class Sequencer:
     def _answer(self, group: Group, at: int) -> None:
         for pending in group.signed:
             count = pending.batch.manifest.count
-            self._streams[pending.key].settled(pending)
+            self.remembered[pending.key].settled(pending)
             end = at + count
             pending.done.set_result(Receipt(at, count, end, end + 1))
             at = end + 1
@@ -439,11 +409,11 @@ class Sequencer:
     def _refuse_waiting(self, error: Exception) -> None:
         """Refuses all that waits; what is remembered of streams may have come to nothing."""
         self._refuse_all(error)
-        self._streams.clear()
+        self.remembered.clear()
 
     def _refuse_all(self, error: Exception) -> None:
         """Refuses all that waits."""
         self._queue.refuse(error)
-        for stream in self._streams.values():
+        for stream in self.remembered:
             for pending in (*stream.queued.values(), *stream.parked.values()):
                 refuse(pending, error)

@@ -46,9 +46,9 @@ class SharedSequencer(Sequencer):
         """Looks for the batches that early ones wait for, in case another process ordered them."""
         while True:
             await self._parked.wait()
-            waiting = [s for s in self._streams.values() if s.parked and not s.queued]
+            waiting = [s for s in self.remembered if s.parked and not s.queued]
             if not waiting:
-                if not any(stream.parked for stream in self._streams.values()):
+                if not any(stream.parked for stream in self.remembered):
                     self._parked.clear()
             else:
                 began = asyncio.get_running_loop().time()
@@ -104,7 +104,7 @@ class SharedSequencer(Sequencer):
             stream.committed = moved.get(stream.key, stream.committed)
         self._put_back(group)
         for key, state in moved.items():
-            stream = self._streams[key]
+            stream = self.remembered[key]
             if stream.queued or stream.parked:
                 await self._move(stream, state)
 

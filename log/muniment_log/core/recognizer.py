@@ -1,0 +1,77 @@
+"""Tells what of a request was logged before, of producers that cannot sign.
+
+Most requests are new, so nothing is asked before the commit, which finds out when one is not. Who
+repeats one request repeats others, and each that only the commit recognises costs a commit: after
+one that came again, the next requests of its producer are looked up first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from muniment_log.core.claims import Claims
+from muniment_log.core.repeats import Plan, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from muniment_log.core.claims import Claim
+    from muniment_log.core.ordering import Order
+    from muniment_log.core.ports import StreamKey
+    from muniment_log.core.recall import Recall
+    from muniment_log.core.repeats import Request
+
+LOOKS: Final = 1000
+"""Requests of a producer that are looked up first, after one that had been logged already."""
+
+
+class Claimed(NamedTuple):
+    """What of a request is to be logged, and the claim to release when that has settled."""
+
+    plan: Plan
+    claim: Claim
+
+
+class Recognizer:
+    """Recognises requests that come again; belongs to one event loop."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._claims = Claims()
+        self._looking: dict[StreamKey, int] = {}  # one for each producer at the most
+
+    def is_repeating(self, key: StreamKey) -> bool:
+        """Whether something came again lately on a stream, so that requests are looked up first."""
+        return self._looking.get(key, 0) > 0
+
+    def note_repeat(self, key: StreamKey) -> None:
+        """Has the next requests on a stream looked up first."""
+        self._looking[key] = LOOKS
+
+    async def claim(
+        self, key: StreamKey, request: Request, names: Sequence[bytes], *, looks: bool
+    ) -> Claimed:
+        """Tells what of a request is to be logged, when nobody else is at work on the same.
+
+        Whoever comes with the same meanwhile waits until the claim is released. Without `looks` all
+        of it is to be logged, if the commit does not know better. Raises what `resolve` and the
+        order do; nothing is claimed then.
+        """
+        claim = await self._claims.take([(key, name) for name in names])
+        try:
+            known = await self._look(key, names) if looks else {}
+            plan = resolve(request, known)
+            if plan.recalls and not plan.records:  # a new key for what is there
+                await self._order.remember(key, plan.recalls)
+        except BaseException:
+            claim.release()
+            raise
+        return Claimed(plan, claim)
+
+    async def _look(self, key: StreamKey, names: Sequence[bytes]) -> Mapping[bytes, Recall]:
+        known = await self._order.recall(key, names)
+        if known:
+            self.note_repeat(key)
+        elif self.is_repeating(key):
+            self._looking[key] -= 1
+        return known
