@@ -16,7 +16,7 @@ from muniment.records.manifest import (
 )
 from muniment.tlog import quorum
 from muniment.tlog.checkpoint import Checkpoint, parse_checkpoint, parse_signed_checkpoint
-from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.cosignature import MLDSA44Verifier, verifier_for
 from muniment.tlog.encoding import FormatError, VerificationError, frame, unframe
 from muniment.tlog.evidence import describe, explain, parse_evidence, verify_evidence
 from muniment.tlog.note import parse_note, parse_signature_line, parse_vkey, verify_note
@@ -52,7 +52,7 @@ POLICY: Final = Policy(
     "w",
 )
 GOVERNED: Final = governed.policy()
-OWN: Final = tuple(verifier_for(one.vkey) for one in (witness("w"), witness_mldsa44("q")))
+OWN: Final = (MLDSA44Verifier(witness_mldsa44("q").vkey),)
 GATEWAY: Final = log_signer("gw.example/edge")
 LEAVES: Final = [b"leaf %d" % number for number in range(20)]
 """The tree of the seeds of add-checkpoint and sign-subtree."""
@@ -162,8 +162,8 @@ def _add_checkpoint(data: bytes) -> None:
 def _sign_subtree(data: bytes) -> None:
     request = parsed(parse_sign_subtree, lambda request: request.encode(), data)
     if request is not None:
-        refused = decide_subtree(OWN, known=True, request=request)
-        if refused is None:
+        judged = decide_subtree(OWN, known=True, request=request)
+        if not isinstance(judged, Refusal):
             assert request.hash == MTH(LEAVES[request.start : request.end])
 
 

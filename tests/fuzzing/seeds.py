@@ -90,7 +90,9 @@ def notes() -> Iterator[tuple[str, bytes]]:
     path = tuple(rfc6962.SUBTREE_PROOF(4, 8, LEAVES))
     yield (
         "sign-subtree",
-        SignSubtree(4, 8, rfc6962.MTH(LEAVES[4:8]), path, head(20)).encode(),
+        SignSubtree(
+            4, 8, rfc6962.MTH(LEAVES[4:8]), path, head(20, LEAVES, witness_mldsa44("q"))
+        ).encode(),
     )
     lists = [LEAVES, [*LEAVES[:4], *(b"other %d" % n for n in range(16))]]
     other = [head(size, lists[1], log_signer()) for size in (7, 20)]

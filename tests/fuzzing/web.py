@@ -10,7 +10,7 @@ from fuzzing.law import parsed, target, text_of
 from fuzzing.notes import VERIFIERS
 from muniment.errors import BadAnswer, Refused
 from muniment.http.client import Answer
-from muniment.http.logclient import LogReceipt, StreamHead, _decode, _refusal, _retry_after
+from muniment.http.logclient import LogReceipt, StreamHead, _decode, _retry_after, refusal_of
 from muniment.http.typedjson import decode_json
 from muniment.http.urls import check_url
 from muniment.monitor.webhook import check_webhook
@@ -87,7 +87,7 @@ def _answer(data: bytes) -> None:
         with suppress(BadAnswer):
             _decode(body, kind, "answer")
     headers = {"content-type": "application/problem+json", "retry-after": after}
-    found = _refusal(Answer(404 if len(status) % 2 else 503, headers, body), "/")
+    found = refusal_of(Answer(404 if len(status) % 2 else 503, headers, body), "/")
     assert isinstance(found, Refused)
     str(found.problem)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from byzantine import NOT_FOUND, Answer, ByzantineLog
 from muniment.errors import BadAnswer, Refused
 from muniment.http.client import Answer as Refusal
-from muniment.http.logclient import StreamHead, _decode, _refusal
+from muniment.http.logclient import StreamHead, _decode, refusal_of
 from muniment.http.typedjson import decode_json
 from muniment.tlog.encoding import FormatError
 from muniment_witness.cli.remote import lines_of, read_all
@@ -84,7 +84,7 @@ def test_typed_json_is_a_value_or_a_format_error(data: bytes) -> None:
 @given(st.integers(100, 999), st.sampled_from(NASTY) | st.binary(max_size=50), st.text(max_size=12))
 def test_a_refusal_is_read_whatever_it_says(status: int, data: bytes, after: str) -> None:
     headers = {"content-type": "application/problem+json", "retry-after": after}
-    found = _refusal(Refusal(status, headers, data), "/path")
+    found = refusal_of(Refusal(status, headers, data), "/path")
     assert isinstance(found, Refused if status >= 400 else BadAnswer)
 
 

@@ -20,7 +20,6 @@ from muniment.tlog.cosignature import (
     cosigned_message,
     signer_for,
     verifier_for,
-    verify_subtree_cosignature,
 )
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
 from muniment.tlog.keys.keyfile import public_bytes
@@ -30,7 +29,6 @@ from muniment.tlog.note import (
     ED25519,
     Ed25519Verifier,
     Signer,
-    UnverifiedNote,
     Verifier,
     VKey,
     verify_note,
@@ -52,6 +50,7 @@ CHECKPOINT = Checkpoint(ORIGIN, 20852163, HASH, ("extension",))
 TEXT = CHECKPOINT.text
 W4, W6 = witness("w.example/4"), witness_mldsa44("w.example/6")
 COSIGNERS = [W4, W6]
+VERIFIER = MLDSA44Verifier(W6.vkey)
 each_cosigner = pytest.mark.parametrize("cosigner", COSIGNERS, ids=["ed25519", "mldsa44"])
 
 
@@ -248,12 +247,11 @@ class TestMLDSA44:
 
 class TestSubtrees:
     def test_sign_and_verify(self):
-        """tlog-witness "sign-subtree": the timestamp MUST be zero."""
-        line = W6.sign_subtree(ORIGIN, 8, 13, HASH)
-        assert line.signature[:8] == bytes(8)
+        """tlog-witness "sign-subtree": the signature alone, of the struct with timestamp zero."""
+        signature = W6.sign_subtree(ORIGIN, 8, 13, HASH)
         message = spec_struct(W6.vkey.name, 0, ORIGIN, 8, 13, HASH)
-        assert holds(W6.vkey.public, line.signature[8:], message)
-        assert verify_subtree_cosignature(W6.vkey, ORIGIN, 8, 13, HASH, line) == 0
+        assert holds(W6.vkey.public, signature, message)
+        VERIFIER.verify_subtree(ORIGIN, 8, 13, HASH, signature)
 
     @pytest.mark.parametrize(
         "members",
@@ -265,40 +263,30 @@ class TestSubtrees:
         ],
     )
     def test_other_subtrees_do_not_verify(self, members):
-        line = W6.sign_subtree(ORIGIN, 8, 13, HASH)
+        origin, start, end, root = members
+        signature = W6.sign_subtree(ORIGIN, 8, 13, HASH)
         with pytest.raises(VerificationError):
-            verify_subtree_cosignature(W6.vkey, *members, line)
+            VERIFIER.verify_subtree(origin, start, end, root, signature)
 
     def test_prefix_is_the_checkpoint(self):
-        """A subtree that starts at zero is the tree: the cosignature serves both."""
-        line = W6.sign_subtree(ORIGIN, 0, CHECKPOINT.size, HASH)
-        assert verify_note(UnverifiedNote(TEXT, (line,)), [verifier_for(W6.vkey)]).signatures == (
-            (W6.vkey, 0),
-        )
+        """A subtree that starts at zero is the tree, at no stated time."""
+        signature = W6.sign_subtree(ORIGIN, 0, CHECKPOINT.size, HASH)
+        assert VERIFIER.verify(TEXT, bytes(8) + signature) == 0
+        with pytest.raises(VerificationError):
+            VERIFIER.verify(TEXT, u64(NOW) + signature)
+
+    def test_a_time_is_not_of_a_subtree(self):
         line = W6.sign(TEXT, NOW)
-        assert verify_subtree_cosignature(W6.vkey, ORIGIN, 0, CHECKPOINT.size, HASH, line) == NOW
-
-    def test_timestamp_on_an_inner_subtree(self):
-        """If start is not zero, the timestamp MUST be zero."""
-        message = spec_struct(W6.vkey.name, NOW, ORIGIN, 8, 13, HASH)
-        signature = u64(NOW) + mldsa44(W6.vkey.name).sign(message)
-        line = replace(W6.sign_subtree(ORIGIN, 8, 13, HASH), signature=signature)
-        with pytest.raises(VerificationError, match="timestamp"):
-            verify_subtree_cosignature(W6.vkey, ORIGIN, 8, 13, HASH, line)
-
-    def test_line_of_another_key(self):
-        line = W6.sign_subtree(ORIGIN, 8, 13, HASH)
-        for other in (replace(line, name="x"), replace(line, key_id=line.key_id ^ 1)):
-            with pytest.raises(VerificationError, match="another key"):
-                verify_subtree_cosignature(W6.vkey, ORIGIN, 8, 13, HASH, other)
+        with pytest.raises(VerificationError):
+            VERIFIER.verify_subtree(ORIGIN, 0, CHECKPOINT.size, HASH, line.signature[8:])
 
     def test_empty_subtree(self):
         with pytest.raises(FormatError, match="empty subtree"):
             W6.sign_subtree(ORIGIN, 8, 8, HASH)
 
-    def test_ed25519_cannot(self):
-        with pytest.raises(ValueError, match="not an ML-DSA-44"):
-            verify_subtree_cosignature(W4.vkey, ORIGIN, 0, 1, HASH, W4.sign(TEXT, NOW))
+    def test_a_subtree_that_cannot_be_signed(self):
+        with pytest.raises(VerificationError, match="cannot sign"):
+            VERIFIER.verify_subtree("", 0, 1, HASH, bytes(2420))
 
 
 class TestChoice:

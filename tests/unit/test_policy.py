@@ -425,14 +425,24 @@ class TestVerify:
         result = POLICY.verify(cosigned("X1", "X2", "Y1").with_signatures(extra))
         assert result.cosigners == (("X1", NOW + 5), ("X2", NOW), ("Y1", NOW))
 
-    def test_timestamp_zero_is_told(self):
-        """An ML-DSA-44 witness that does not claim the newest tree still vouches for this one."""
-        m = witness_mldsa44("m")
+    @pytest.mark.parametrize("make", [witness, witness_mldsa44])
+    def test_time_zero_does_not_count(self, make):
+        """tlog-cosignature v1.1.0: signatures of checkpoints require a time other than zero."""
+        m = make("m")
         policy = parse(f"{LOG}witness m {m.vkey}\nquorum m\n")
-        checkpoint = signed()
-        members = checkpoint.checkpoint
-        line = m.sign_subtree(ORIGIN, 0, members.size, members.root)
-        assert policy.verify(checkpoint.with_signatures([line])).cosigners == (("m", 0),)
+        text = signed().note.text
+        with pytest.raises(VerificationError, match="no quorum"):
+            policy.verify(signed().with_signatures([m.sign(text, 0)]))
+        lines = [m.sign(text, 0), m.sign(text, 7)]
+        assert policy.verify(signed().with_signatures(lines)).stated == (("m", 7),)
+
+    def test_time_zero_of_a_log_does_not_count(self):
+        log = log_mldsa44()
+        policy = parse(f"log {log.vkey}\nquorum none\n")
+        checkpoint = sign_checkpoint(signed().checkpoint, [log], 0)
+        with pytest.raises(VerificationError, match="states no time"):
+            policy.verify(checkpoint)
+        assert policy.verify(sign_checkpoint(signed().checkpoint, [log], 1)).log_keys == (log.vkey,)
 
     def test_not_a_checkpoint(self):
         with pytest.raises(FormatError):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.checkpoint import SignedCheckpoint
+from muniment.tlog.cosignature import MLDSA44Verifier
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import SignatureLine, UnverifiedNote
 from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree
@@ -222,35 +223,41 @@ def test_accepts_exactly_what_extends_the_head(
 
 # sign-subtree
 
-OWN = [witness_signer("mldsa44"), witness_signer("ed25519")]
-VERIFIERS = tuple(verifier_for(signer.vkey) for signer in OWN)
+OWN = [witness_signer("mldsa44"), witness_signer("mldsa44"), witness_signer("ed25519")]
+VERIFIERS = tuple(MLDSA44Verifier(signer.vkey) for signer in OWN[:2])
 
 
 def subtree_status(request: SignSubtree, *, known: bool = True) -> int:
     """Of the refusal."""
     outcome = decide_subtree(VERIFIERS, known=known, request=request)
-    assert outcome is not None
+    assert isinstance(outcome, Refusal)
     return outcome.status
 
 
-def cosigned(size: int, number: int = 0) -> SignatureLine:
-    return OWN[number].sign(LOG.checkpoint(size).note.text, NOW)
+def cosigned(size: int, number: int = 0, *, time: int = NOW) -> SignatureLine:
+    return OWN[number].sign(LOG.checkpoint(size).note.text, time)
+
+
+def reference(size: int, *lines: SignatureLine) -> SignedCheckpoint:
+    """A checkpoint with these signatures and no others."""
+    checkpoint = LOG.checkpoint(size)
+    return SignedCheckpoint(
+        checkpoint.checkpoint, UnverifiedNote(checkpoint.note.text, lines or (cosigned(size),))
+    )
 
 
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize(("start", "end", "size"), [(8, 13, 14), (0, 14, 14), (4, 6, 9), (0, 1, 1)])
 def test_valid_subtree_requests(start: int, end: int, size: int, number: int) -> None:
-    """tlog-witness, sign-subtree: a cosignature "from one of its own keys", any, is enough."""
-    reference = LOG.checkpoint(size, more=[cosigned(size, number)])
-    request = LOG.subtree_request(start, end, reference)
-    assert decide_subtree(VERIFIERS, known=True, request=request) is None
+    """tlog-witness v1.1.0, sign-subtree: the key that signed the checkpoint cosigns."""
+    request = LOG.subtree_request(start, end, reference(size, cosigned(size, number)))
+    assert decide_subtree(VERIFIERS, known=True, request=request) == OWN[number].vkey
 
 
 @pytest.mark.parametrize(("start", "end"), [(1, 3), (4, 9), (3, 3), (5, 4), (0, 0), (8, 16)])
 def test_invalid_range_is_400(start: int, end: int) -> None:
     """tlog-witness, sign-subtree: [start, end) "MUST be a valid subtree" within the checkpoint."""
-    reference = LOG.checkpoint(14, more=[cosigned(14)])
-    request = LOG.subtree_request(start, end, reference, hash_=OTHER_HASH)
+    request = LOG.subtree_request(start, end, reference(14), hash_=OTHER_HASH)
     # Even for an unknown origin.
     for known in (True, False):
         assert subtree_status(request, known=known) == 400
@@ -258,21 +265,30 @@ def test_invalid_range_is_400(start: int, end: int) -> None:
 
 def test_subtree_of_unknown_origin_is_404() -> None:
     """tlog-witness, sign-subtree: "If the checkpoint origin is unknown", MUST 404."""
-    request = LOG.subtree_request(8, 13, LOG.checkpoint(14, more=[cosigned(14)]))
+    request = LOG.subtree_request(8, 13, reference(14))
     assert subtree_status(request, known=False) == 404
 
 
-def test_subtree_without_own_cosignature_is_403() -> None:
-    """tlog-witness, sign-subtree: if it "can't verify the checkpoint", MUST 403."""
+def test_subtree_without_one_own_cosignature_is_403() -> None:
+    """tlog-witness v1.1.0, sign-subtree: "exactly one" signature, and it MUST verify; else 403."""
     stranger = witness_signer("mldsa44").sign(LOG.checkpoint(14).note.text, NOW)
-    for more in ([], [stranger], [spoiled(cosigned(14))], [cosigned(14), spoiled(cosigned(14))]):
-        request = LOG.subtree_request(8, 13, LOG.checkpoint(14, more=more))
-        assert subtree_status(request) == 403
+    log = LOG.checkpoint(14).note.signatures[0]
+    for lines in (
+        [stranger],
+        [log],
+        [spoiled(cosigned(14))],
+        [cosigned(14), spoiled(cosigned(14))],
+        [cosigned(14), cosigned(14, 1)],
+        [log, cosigned(14)],
+        [cosigned(14, 2)],  # an Ed25519 key, which cannot cosign subtrees
+        [cosigned(14, time=0)],
+    ):
+        assert subtree_status(LOG.subtree_request(8, 13, reference(14, *lines))) == 403
 
 
 def test_subtree_proof_that_fails_is_422() -> None:
     """tlog-witness, sign-subtree: "If the Merkle Consistency Proof doesn't verify", MUST 422."""
-    good = LOG.subtree_request(8, 13, LOG.checkpoint(14, more=[cosigned(14)]))
+    good = LOG.subtree_request(8, 13, reference(14))
     for bad in (
         replace(good, hash=OTHER_HASH),
         replace(good, proof=()),

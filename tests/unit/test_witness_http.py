@@ -1,6 +1,7 @@
 """The witness over HTTP, in process: bodies, statuses and content types of tlog-witness."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,14 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from muniment.tlog.checkpoint import parse_signed_checkpoint
-from muniment.tlog.cosignature import verifier_for, verify_subtree_cosignature
-from muniment.tlog.note import Signer, verify_note
+from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
+from muniment.tlog.cosignature import MLDSA44Verifier, verifier_for
+from muniment.tlog.note import Signer, UnverifiedNote, verify_note
 from muniment.tlog.witnesswire import (
     SIZE_CONTENT_TYPE,
     origin_hash,
     parse_cosignatures,
     parse_size,
+    parse_subtree_signature,
 )
 from muniment_service.config import Address
 from muniment_service.http import App, Request, Response
@@ -184,21 +186,24 @@ async def test_extension_lines_and_foreign_signatures(tmp_path: Path) -> None:
 
 
 async def test_sign_subtree(tmp_path: Path) -> None:
-    """tlog-witness, sign-subtree: ML-DSA-44 signatures whose "timestamp MUST be zero"."""
+    """tlog-witness v1.1.0, sign-subtree: the signature alone, in base64."""
     async with witness(tmp_path) as app:
         lines = parse_cosignatures((await add(app, 0, 14)).body)
-        reference = LOG.checkpoint(14).with_signatures(lines)
+        [line] = [one for one in lines if one.key_id == MLDSA44.vkey.key_id]
+        whole = LOG.checkpoint(14).with_signatures(lines)
+        reference = SignedCheckpoint(whole.checkpoint, UnverifiedNote(whole.note.text, (line,)))
         request = LOG.subtree_request(8, 13, reference)
         response = await call(app, "POST", "/sign-subtree", request.encode())
         assert response.status == 200
-        [line] = parse_cosignatures(response.body)
-        assert verify_subtree_cosignature(MLDSA44.vkey, LOG.origin, 8, 13, request.hash, line) == 0
+        signature = parse_subtree_signature(response.body, MLDSA44.vkey)
+        assert response.body == base64.b64encode(signature) + b"\n"
+        MLDSA44Verifier(MLDSA44.vkey).verify_subtree(LOG.origin, 8, 13, request.hash, signature)
 
         async def ask(bad: Any) -> tuple[int, str]:
             return problem(await call(app, "POST", "/sign-subtree", bad.encode()))
 
         assert await ask(replace(request, end=15)) == (400, "bad-range")
-        assert await ask(LOG.subtree_request(8, 13, LOG.checkpoint(14))) == (403, "bad-signature")
+        assert await ask(LOG.subtree_request(8, 13, whole)) == (403, "bad-signature")
         assert await ask(replace(request, proof=())) == (422, "bad-proof")
         other = GrowingLog("unknown.example")
         assert await ask(other.subtree_request(8, 13, other.checkpoint(14))) == (

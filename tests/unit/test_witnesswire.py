@@ -16,11 +16,13 @@ from muniment.tlog.witnesswire import (
     SignSubtree,
     format_cosignatures,
     format_size,
+    format_subtree_signature,
     origin_hash,
     parse_add_checkpoint,
     parse_cosignatures,
     parse_sign_subtree,
     parse_size,
+    parse_subtree_signature,
 )
 from signing import log_mldsa44, log_signer, mutations, signed, witness, witness_mldsa44
 
@@ -217,6 +219,29 @@ class TestResponses:
         """Each starting with U+2014 and ending with a newline."""
         with pytest.raises(FormatError):
             parse_cosignatures(body.encode())
+
+    def test_subtree_signature(self):
+        """tlog-witness v1.1.0, sign-subtree: the signature in base64 and a newline, no more."""
+        vkey = witness_mldsa44("w").vkey
+        body = format_subtree_signature(b"signature")
+        assert body == base64.b64encode(b"signature") + b"\n"
+        assert parse_subtree_signature(body, vkey) == b"signature"
+        for bad in (body[:-1], body + body, b"", b"\n", b"AB==\n", b"!\n", b"AA AA\n"):
+            with pytest.raises(FormatError):
+                parse_subtree_signature(bad, vkey)
+
+    def test_subtree_signature_as_it_was_before(self):
+        """Signature lines, as witnesses of before tlog-witness v1.1.0 answer."""
+        vkey = witness_mldsa44("w").vkey
+
+        def line(signature: bytes, key_id: int = vkey.key_id) -> bytes:
+            return SignatureLine("w", key_id, signature).line.encode()
+
+        for body in (line(bytes(8) + b"s"), line(bytes(8) + b"t", 1) + line(bytes(8) + b"s")):
+            assert parse_subtree_signature(body, vkey) == b"s"
+        for bad in (line(bytes(7) + b"\1s"), line(bytes(8) + b"s", 1), b"\xe2\x80\x94 w !\n"):
+            with pytest.raises(FormatError):
+                parse_subtree_signature(bad, vkey)
 
     def test_bounds(self):
         line = SignatureLine("n", 1, b"s")

@@ -158,16 +158,15 @@ class MLDSA44Cosigner:
         message = _checkpoint_message(self.vkey.name, now, text)
         return _line(self.vkey, now, self._private.sign(message))
 
-    def sign_subtree(self, origin: str, start: int, end: int, root: bytes) -> SignatureLine:
-        """Cosigns the subtree over leaves [start, end), with timestamp zero.
+    def sign_subtree(self, origin: str, start: int, end: int, root: bytes) -> bytes:
+        """Cosigns the subtree over leaves [start, end): the signature alone, which states no time.
 
         Whether the range is a valid subtree and consistent is for the caller to have checked.
         Raises FormatError if the range is empty or a member does not fit the struct.
         """
         if start >= end:
             raise FormatError("cosignature: empty subtree")
-        message = cosigned_message(self.vkey.name, 0, origin, start, end, root)
-        return _line(self.vkey, 0, self._private.sign(message))
+        return self._private.sign(cosigned_message(self.vkey.name, 0, origin, start, end, root))
 
 
 def _line(vkey: VKey, timestamp: int, signature: bytes) -> SignatureLine:
@@ -222,18 +221,16 @@ class MLDSA44Verifier:
 
     def verify_subtree(
         self, origin: str, start: int, end: int, root: bytes, signature: bytes
-    ) -> int:
-        """Checks a cosignature of the subtree over leaves [start, end); returns its timestamp.
+    ) -> None:
+        """Checks a signature of the subtree over leaves [start, end).
 
-        Raises VerificationError if it does not hold, or states a time though start is not zero.
+        Raises VerificationError if it does not hold, or the subtree cannot be signed.
         """
-        timestamp, raw = _split(self.vkey, signature, _MLDSA44_SIZE)
         try:
-            message = cosigned_message(self.vkey.name, timestamp, origin, start, end, root)
+            message = cosigned_message(self.vkey.name, 0, origin, start, end, root)
         except FormatError as error:
             raise VerificationError(f"{self.vkey.name}: cannot sign this: {error}") from None
-        self._check(message, raw)
-        return timestamp
+        self._check(message, signature)
 
     def _check(self, message: bytes, signature: bytes) -> None:
         try:
@@ -251,20 +248,6 @@ def verifier_for(vkey: VKey) -> Verifier:
     if vkey.algorithm == COSIGNATURE_MLDSA44:
         return MLDSA44Verifier(vkey)
     raise FormatError(f"{vkey.name}: unknown signature type {vkey.algorithm:#04x}")
-
-
-def verify_subtree_cosignature(
-    vkey: VKey, origin: str, start: int, end: int, root: bytes, line: SignatureLine
-) -> int:
-    """Returns the time of one line of a sign-subtree reply; tlog-witness demands 0 here.
-
-    Raises VerificationError if the line is not a valid cosignature of that key and subtree;
-    ValueError if the key is not an ML-DSA-44 cosignature key.
-    """
-    verifier = MLDSA44Verifier(vkey)
-    if (line.name, line.key_id) != (vkey.name, vkey.key_id):
-        raise VerificationError(f"{vkey.name}: the signature line is that of another key")
-    return verifier.verify_subtree(origin, start, end, root, line.signature)
 
 
 def signer_for(name: str, private: PrivateKey, *, use: Use) -> Signer:

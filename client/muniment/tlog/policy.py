@@ -167,10 +167,10 @@ class Policy:
     ) -> CosignedCheckpoint:
         """Verifies that a trusted log signed a checkpoint and a quorum of witnesses cosigned it.
 
-        Every signature of a known key must hold, also one that is not needed. No statement is made
-        on the age of the cosignatures. `origin` is the log that it must be of; None for any of the
-        policy. Raises FormatError if the data is not a checkpoint; VerificationError, which tells
-        what is missing, if it is not verified.
+        Every signature of a known key must hold, also one that is not needed; one that states time
+        0 does not count. No statement is made on the age of the cosignatures. `origin` is the log
+        that it must be of; None for any of the policy. Raises FormatError if the data is not a
+        checkpoint; VerificationError, which tells what is missing, if it is not verified.
         """
         signed = parse_signed_checkpoint(data) if isinstance(data, bytes) else data
         found = signed.checkpoint.origin
@@ -178,13 +178,18 @@ class Policy:
             raise VerificationError(f"checkpoint: of log {found}, expected {origin}")
         if not any(log.vkey.name == found for log in self.logs):
             raise VerificationError(f"checkpoint: the policy does not list log {found}")
-        signatures = self._verify(signed)
+        # Time 0 is that of a subtree's signature, which does not say that this tree is the newest
+        # (tlog-cosignature v1.1.0: signatures of checkpoints state a time).
+        every = self._verify(signed)
+        signatures = [(known, time) for known, time in every if time != 0]
         log_keys = _log_keys(signatures, found)
         stated = tuple((known.witness, time or 0) for known, time in signatures if known.witness)
         cosigners: dict[str, int] = {}
         for name, time in stated:
             cosigners[name] = max(time, cosigners.get(name, 0))
         if not log_keys:
+            if _log_keys(every, found):
+                raise VerificationError("checkpoint: the log's signature states no time")
             raise VerificationError(f"checkpoint: {_by_others(signed)}")
         if not self.is_met(cosigners):
             raise VerificationError(self._explain(cosigners))

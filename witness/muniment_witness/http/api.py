@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from muniment.local.sqlitefile import FatalDatabaseError
-from muniment.tlog.cosignature import MLDSA44Cosigner, verifier_for
+from muniment.tlog.cosignature import MLDSA44Cosigner, MLDSA44Verifier
 from muniment.tlog.encoding import VerificationError
-from muniment.tlog.note import SignatureLine
 from muniment.tlog.witnesswire import (
     MAX_REQUEST_SIZE,
     SIZE_CONTENT_TYPE,
     SignSubtree,
     format_cosignatures,
     format_size,
+    format_subtree_signature,
     origin_hash,
     parse_add_checkpoint,
     parse_sign_subtree,
@@ -62,8 +62,9 @@ class WitnessHttp:
         self._watch = watch
         self._name = config.file.name
         self._logs = config.logs
-        self._own = tuple(verifier_for(signer.vkey) for signer in config.signers)
-        self._subtree_signers = tuple(s for s in config.signers if isinstance(s, MLDSA44Cosigner))
+        signers = [one for one in config.signers if isinstance(one, MLDSA44Cosigner)]
+        self._subtree_signers = {one.vkey: one for one in signers}
+        self._own = tuple(MLDSA44Verifier(one.vkey) for one in signers)
         self._store = watch.store
         self._cosigner = watch.cosigner
         self._subtrees = 0
@@ -123,24 +124,21 @@ class WitnessHttp:
             raise overloaded("busy", "too many subtrees are being signed; try again")
         self._subtrees += 1
         try:
-            # On another thread: a reference can carry many ML-DSA-44 cosignatures to verify, and
-            # signing takes a millisecond. add-checkpoint shall not wait for either.
+            # On another thread: signing takes a millisecond, and add-checkpoint shall not wait.
             outcome = await asyncio.to_thread(self._cosign_subtree, call)
         finally:
             self._subtrees -= 1
         if isinstance(outcome, Refusal):
             return _refusal(outcome)
-        return Response(200, format_cosignatures(outcome), _TEXT)
+        return Response(200, format_subtree_signature(outcome), _TEXT)
 
-    def _cosign_subtree(self, call: SignSubtree) -> tuple[SignatureLine, ...] | Refusal:
+    def _cosign_subtree(self, call: SignSubtree) -> bytes | Refusal:
         origin = call.reference.checkpoint.origin
-        refused = decide_subtree(self._own, known=origin in self._logs, request=call)
-        if refused is not None:
-            return refused
-        return tuple(
-            signer.sign_subtree(origin, call.start, call.end, call.hash)
-            for signer in self._subtree_signers
-        )
+        judged = decide_subtree(self._own, known=origin in self._logs, request=call)
+        if isinstance(judged, Refusal):
+            return judged
+        signer = self._subtree_signers[judged]
+        return signer.sign_subtree(origin, call.start, call.end, call.hash)
 
     def _monitoring(self, origin: str) -> Handler:
         async def checkpoint(_: Request) -> Response:

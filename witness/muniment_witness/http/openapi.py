@@ -155,7 +155,7 @@ _CALLS: Final = (
         name="signSubtree",
         summary="Cosign a subtree of a checkpoint that this witness has cosigned "
         "(C2SP tlog-witness)",
-        success="Cosignature lines.",
+        success="The signature by the key that signed the checkpoint, in base64, and a newline.",
         answer={TEXT: str},
         problems=(*_REFUSALS, 403, 404, 422, 501),
         body={TEXT: str},

@@ -29,10 +29,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from muniment.tlog.checkpoint import Checkpoint
+from muniment.tlog.cosignature import MLDSA44Verifier
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.heads import EMPTY, Head
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment.tlog.note import SignatureLine, UnverifiedNote, Verifier, lines_of, verify_note
+from muniment.tlog.note import (
+    SignatureLine,
+    UnverifiedNote,
+    Verifier,
+    VKey,
+    lines_of,
+    verify_note,
+)
 from muniment.tlog.proofs import is_subtree, verify_consistency, verify_subtree
 from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree
 
@@ -182,15 +190,19 @@ def advance(head: Head, signed: int, request: Authentic, now: int) -> Acceptance
     return Acceptance(request, head, now)
 
 
-def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree) -> Refusal | None:
-    """Judges a sign-subtree request; None means that the subtree is to be cosigned.
+def decide_subtree(
+    own: Sequence[MLDSA44Verifier], *, known: bool, request: SignSubtree
+) -> VKey | Refusal:
+    """Judges a sign-subtree request: the key that is to cosign the subtree, or why none is.
 
     The rules, in order:
 
     1. The range is a valid subtree, not empty (tlog-witness has no spelling for an end of zero, and
        a cosignature of nothing says nothing), and ends within the checkpoint: 400.
     2. The checkpoint's origin is known: 404.
-    3. The checkpoint has a cosignature by one of the witness's own keys, and none that fails: 403.
+    3. The checkpoint has exactly one signature, a valid cosignature by one of the witness's own
+       keys that can cosign subtrees, with a time: 403. That key cosigns: the answer, a signature
+       alone, does not name it.
     4. The proof shows that the subtree is part of the checkpoint's tree: 422.
     """
     reference = request.reference.checkpoint
@@ -201,10 +213,20 @@ def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree
     if not known:
         return Refusal(404, "unknown-origin", "this witness does not know the checkpoint's origin")
     note = request.reference.note
+    if len(note.signatures) != 1:
+        said = f"the checkpoint has {len(note.signatures)} signatures, not one: {_WHOSE}"
+        return Refusal(403, "bad-signature", said)
+    [line] = note.signatures
+    signer = next((one for one in own if (line.name, line.key_id) == _of(one)), None)
+    if signer is None:
+        said = f"the checkpoint is signed by {line.name}+{line.key_id:08x}: {_WHOSE}"
+        return Refusal(403, "bad-signature", said)
     try:
-        verify_note(UnverifiedNote(note.text, tuple(dict.fromkeys(note.signatures))), own)
+        time = signer.verify(note.text, line.signature)
     except VerificationError as error:
         return Refusal(403, "bad-signature", str(error))
+    if time == 0:
+        return Refusal(403, "bad-signature", "the checkpoint's cosignature states no time")
     try:
         verify_subtree(
             request.start,
@@ -216,4 +238,11 @@ def decide_subtree(own: Sequence[Verifier], *, known: bool, request: SignSubtree
         )
     except VerificationError as error:
         return Refusal(422, "bad-proof", str(error))
-    return None
+    return signer.vkey
+
+
+_WHOSE: Final = "send that of the ML-DSA-44 key of this witness that is to cosign the subtree"
+
+
+def _of(verifier: MLDSA44Verifier) -> tuple[str, int]:
+    return verifier.vkey.name, verifier.vkey.key_id
