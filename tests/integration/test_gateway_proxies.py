@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+import processes
 import proxy_tools
 from gateway_service import Service
 from log_deployment import Answer, Deployment, deployed
-from muniment.permit.header import parse_header
+from muniment import Denied, Guard, Trust
+from muniment.adapters.http import RequestSide
+from muniment.permit.header import format_header, parse_header
 from muniment.records.kinds import Entity
+from muniment_gateway.config import load
 from proxy_tools import ask
 from waiting import eventually
 
@@ -55,6 +59,8 @@ path = "/accounts/{account}/pay"
 action = "pay"
 resource_type = "account"
 resource_id = "{account}"
+[permit]
+spiffe_id = "spiffe://tests/upstream"
 """
 TOKEN = {"Muniment-Client": "Bearer edge-token-0123456789"}
 ADA = {"X-User": "ada", **TOKEN}
@@ -211,6 +217,41 @@ def test_a_body_is_decided_on_when_it_is_all_there(service: Service) -> None:
         assert denied(answer, "malformed") == ["could_not_evaluate"]
 
 
+async def test_the_upstream_verifies_the_permit_on_what_it_has_received(service: Service) -> None:
+    config = load(service.config)
+    trust = Trust(
+        policy=service.deployment.policy,
+        gateways=(config.signer.vkey,),
+        require_policy=False,
+        require_facts=False,
+    )
+
+    def pay() -> str:
+        headers = {**ADA, "x-envoy-auth-partial-body": "false"}
+        answer = ask(service.url, "POST", "/proxy/envoy/accounts/1/pay", headers, b'{"amount": 10}')
+        return answer.headers["Muniment-Permit"]
+
+    account = Entity("account", "1")
+    side = RequestSide(Guard(trust), spiffe_id="spiffe://tests/upstream")
+    value = pay()
+    assert (await side.check(value, "pay", account, {"amount": 10})).permitted
+    with pytest.raises(Denied, match="used already"):
+        await side.check(value, "pay", account, {"amount": 10})
+    run, _, packed = pay().partition(".")
+    for header, action, resource, amount in (
+        (None, "pay", account, 10),
+        ("forged", "pay", account, 10),
+        (f"{run}.{packed[:-8]}AAAAAAAA", "pay", account, 10),
+        (f"{format_header('other', '').partition('.')[0]}.{packed}", "pay", account, 10),
+        (f"{run}.{packed}", "pay", Entity("account", "2"), 10),
+        (f"{run}.{packed}", "read", account, 10),
+        (f"{run}.{packed}", "pay", account, 1000),
+    ):
+        with pytest.raises(Denied):
+            await side.check(header, action, resource, {"amount": amount})
+    assert (await side.check(f"{run}.{packed}", "pay", account, {"amount": 10})).permitted
+
+
 def test_a_permit_that_is_too_long_for_a_header_is_left_out(
     deployment: Deployment, tmp_path: Path
 ) -> None:
@@ -257,6 +298,19 @@ subject = "header:X-User"
             deployment.log.resume()
         eventually(lambda: ask(service.url, "GET", "/proxy/nginx", headers).status == 200)
         recorded(service, answers[0])
+
+
+def test_doctor_says_where_anybody_could_ask_in_anybodys_name(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    table = '[[proxy]]\nname = "nginx"\nkind = "nginx"\npath = "/p"\nsubject = "header:X-User"\n'
+    service = proxy_tools.made(deployment, tmp_path / "gateway", table, "doctor")
+    text = service.config.read_text()
+    for listen, code, word in (("127.0.0.1:0", 0, "ok   "), ("0.0.0.0:0", 8, "wrong")):
+        service.config.write_text(text.replace("127.0.0.1:0", listen))
+        done = processes.run(processes.muniment_gateway("doctor", "--config", service.config))
+        assert done.returncode == code, done.stdout + done.stderr
+        assert f"{word}  proxy nginx: " in done.stdout
 
 
 def test_nginx_lets_through_what_is_allowed_with_our_headers_alone(

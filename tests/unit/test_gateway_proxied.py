@@ -1,6 +1,7 @@
 """From what a proxy tells of a request to the question about it; and the permit in a header."""
 
 import string
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from muniment.permit.header import MAX_HEADER, MAX_INFLATED, format_header, pars
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.proxied import Identity, Proxied, Rules
 from muniment_gateway.core.targets import DEFAULT, Asks, Route, read_target
+from muniment_gateway.proxytable import ProxyTable, RouteTable, checked_proxies
+from muniment_service.config import Address, ConfigError
 
 
 def call(**more: Any) -> Proxied:
@@ -231,3 +234,42 @@ def test_a_header_that_is_no_permit_is_refused(data: bytes) -> None:
 def test_a_header_beyond_its_bounds_is_refused(value: str) -> None:
     with pytest.raises(FormatError):
         parse_header(value)
+
+
+EDGE: dict[str, Any] = {
+    "name": "edge",
+    "kind": "nginx",
+    "path": "/proxy/edge",
+    "subject": "header:X-User",
+}
+
+
+@pytest.mark.parametrize(
+    ("members", "named"),
+    [
+        ({"kind": "envoy"}, "listen: missing"),
+        ({"path": None}, "path: missing"),
+        ({"kind": "envoy", "listen": Address("127.0.0.1:1")}, "path: not of a proxy"),
+        ({"listen": Address("127.0.0.1:1")}, "listen: not of a proxy"),
+        ({"path": "/access/v1"}, "path: is in use"),
+        ({"path": "/v1"}, "path: is in use"),
+        ({"client": "shop"}, "client: there is no"),
+        ({"body": "json"}, "body: a proxy of kind nginx sends no bodies"),
+        ({"subject": "principal"}, "subject: a proxy of kind nginx says it in a header"),
+        ({"subject": "user"}, "subject: expected principal"),
+        ({"route": (RouteTable(path="x"),)}, r"route\[0\]: a path begins with a slash"),
+    ],
+)
+def test_a_table_that_cannot_be_is_refused_by_its_key(members: dict[str, Any], named: str) -> None:
+    table = ProxyTable(**{**EDGE, **members})
+    with pytest.raises(ConfigError, match=named):
+        checked_proxies(Path("gateway.toml"), [table], ["edge"])
+
+
+def test_two_proxies_are_told_apart() -> None:
+    table = ProxyTable(**EDGE)
+    [proxy] = checked_proxies(Path("gateway.toml"), [table], [])
+    assert proxy.rules.identity == Identity("header", "x-user")
+    for other in ({"name": "other"}, {"path": "/proxy/other"}):
+        with pytest.raises(ConfigError, match="two have the same"):
+            checked_proxies(Path("gateway.toml"), [table, ProxyTable(**{**EDGE, **other})], [])

@@ -18,6 +18,7 @@ from typing import Any, Final, TypedDict, Unpack
 from msgspec import UNSET
 
 from muniment.adapters.core import text_of
+from muniment.adapters.used import Used, unauthorized
 from muniment.errors import Denied, MunimentError
 from muniment.gateway.authorization import denial_of
 from muniment.gateway.guard import Guard
@@ -35,12 +36,6 @@ GUARDED: Final[Mapping[str, tuple[str, str]]] = {
 
 DENIED: Final = -32001
 """The JSON-RPC error of a denial, for methods whose results cannot say it."""
-
-MOST_USED: Final = 100_000
-"""Most runs remembered as used; while there are more whose permits hold, everything is denied."""
-
-USED_SECONDS: Final = 86_400
-"""How long a run is remembered whose permit states no end; no artifact of a gateway is longer."""
 
 Scope = Callable[[str, Mapping[str, Any]], Sequence[tuple[str, Entity]]]
 """What a request asks for, by its method and parameters: action and resource of each permit."""
@@ -70,7 +65,7 @@ class ToolSide:
         self._guard = guard
         self._scope = scope
         self._known = known
-        self._used: dict[str, int] = {}
+        self._used = Used()
 
     async def check(self, method: str, params: Mapping[str, Any], meta: object) -> None:
         """Verifies the permits in a request's `_meta`, each for this once.
@@ -88,7 +83,7 @@ class ToolSide:
         travelling = read_meta(meta)
         wanted = self._scope(method, params)
         if not wanted or len(wanted) != len(travelling.permits):
-            raise _denied(f"{len(travelling.permits)} permits where {len(wanted)} are needed")
+            raise unauthorized(f"{len(travelling.permits)} permits where {len(wanted)} are needed")
         arguments: Any = UNSET
         if method == "tools/call":
             arguments = value_form(dict(params.get("arguments") or {}), "arguments").value
@@ -105,18 +100,7 @@ class ToolSide:
                 **self._known,
             )
             await self._guard.check(permit, context)
-            artifact = permit.decision.artifact if permit.decision is not None else None
-            self._use(execution, now, artifact.validity.not_after if artifact else None)
-
-    def _use(self, execution: str, now: int, until: int | None) -> None:
-        """Notes a run as used; between here and the look before it nothing else runs."""
-        if self._used.get(execution, now - 1) >= now:
-            raise _denied(f"the permit of run {execution} was used already")
-        if len(self._used) >= MOST_USED:
-            self._used = {run: end for run, end in self._used.items() if end >= now}
-            if len(self._used) >= MOST_USED:
-                raise _denied("too many permits that hold were used")
-        self._used[execution] = now + USED_SECONDS if until is None else until
+            self._used.use(execution, permit, now)
 
 
 class PermitMiddleware:
@@ -189,7 +173,3 @@ def _mcp_error(denied: Denied) -> Exception:
         DENIED, text_of(denied), {META_KEY: {"codes": list(denied.codes)}}
     )
     return error
-
-
-def _denied(reason: str) -> Denied:
-    return Denied(("authorization_discontinuity",), [reason])

@@ -1,0 +1,70 @@
+"""The upstream's own side of a proxy: a server that answers what has a permit, and nothing else.
+
+    guard = Guard(Trust(policy=…, gateways=…), replica="replica.db")
+    side = RequestSide(guard)
+    await side.check(request.headers.get(PERMIT_HEADER), "GET", Entity("route", "/todos"))
+
+The gateway gives a proxy the permit for the header `Muniment-Permit`. Here it is verified on what
+the server itself has received, so that going round the proxy gets nothing.
+"""
+
+import time
+from typing import Any, Unpack
+
+from msgspec import UNSET
+
+from muniment.adapters.mcp import Known
+from muniment.adapters.used import Used, unauthorized
+from muniment.errors import Denied, MunimentError
+from muniment.gateway.authorization import denial_of
+from muniment.gateway.guard import Guard
+from muniment.permit import Context, Verdict
+from muniment.permit.header import PERMIT_HEADER, parse_header
+from muniment.records.kinds import Entity
+
+__all__ = ["PERMIT_HEADER", "RequestSide"]
+
+
+class RequestSide:
+    """Verifies the permits of one server's requests; each is good for one."""
+
+    def __init__(self, guard: Guard, **known: Unpack[Known]) -> None:
+        """Verifies by `guard`; what the server knows of itself is as in `Context`."""
+        self._guard = guard
+        self._known = known
+        self._used = Used()
+
+    async def check(
+        self, header: str | None, action: str, resource: Entity, arguments: Any = UNSET
+    ) -> Verdict:
+        """Verifies a request's permit; gives the verdict, which permits.
+
+        Raises Denied if there is none, it was used, or is not for this; whatever goes wrong.
+
+        Args:
+            header: The value of the header `Muniment-Permit`.
+            action: What the request does, as the gateway's configuration maps it.
+            resource: What it does that to.
+            arguments: The body's members, where the gateway is told to decide on bodies
+                (`body = "json"`); those decided on have to be the same.
+        """
+        try:
+            if not header:
+                raise unauthorized(f"no permit: the request has no header {PERMIT_HEADER}")
+            permit, execution = parse_header(header)
+            now = int(time.time())
+            context = Context(
+                now=now,
+                action=action,
+                resource=resource,
+                execution=execution,
+                arguments=arguments,
+                **self._known,
+            )
+            verdict = await self._guard.check(permit, context)
+            self._used.use(execution, permit, now)
+        except Denied:
+            raise
+        except (MunimentError, ValueError, TypeError, LookupError, RecursionError) as error:
+            raise denial_of(error) from error
+        return verdict
