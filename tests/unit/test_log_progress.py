@@ -12,8 +12,20 @@ def test_a_line_at_once_and_then_every_few_seconds(capsys: pytest.CaptureFixture
         progress(done, 20_000)
     assert capsys.readouterr().err.splitlines() == [
         "1,000 of 20,000 leaves",
-        "7,000 of 20,000 leaves, 1,000 a second",
-        "12,000 of 20,000 leaves, 1,000 a second",
+        "7,000 of 20,000 leaves, 1,000 a second, 13 s left",
+        "12,000 of 20,000 leaves, 1,000 a second, 8 s left",
+    ]
+
+
+def test_what_is_left_has_two_units_at_most(capsys: pytest.CaptureFixture[str]) -> None:
+    times = iter([0.0, 10.0, 20.0, 30.0])
+    progress = Progress(True, lambda: next(times))
+    for done, total in ((0, 1), (10, 135), (20, 10_000), (20, 20)):
+        progress(done, total)
+    assert [line.split(", ")[-1] for line in capsys.readouterr().err.splitlines()[1:]] == [
+        "2 min 5 s left",
+        "2 h 46 min left",
+        "0 s left",
     ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from muniment.cli.exits import INTERRUPTED, describe_exits, exit_code
 from muniment.tlog.encoding import MunimentError
@@ -21,7 +22,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "disclose": ("disclose", "disclose", "Disclose a value that a log has a commitment to."),
     "evidence": ("evidence", "evidence", "Verify and explain evidence against a log, offline."),
     "export": ("export", "export", "Export a replica's records to a SIEM, a collector, a file."),
-    "find": ("find", "find", "Find decisions by subject, resource and time."),
+    "find": ("find", "find", "Find decisions by what they say."),
     "follow": ("follow", "follow", "Keep a verified replica of a log, to ask instead of it."),
     "keygen": ("keygen", "keygen", "Make a key; prints its public half, the vkey."),
     "lineage": ("lineage", "lineage", "Trace who allowed what, through every delegation."),
@@ -32,6 +33,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "revoke": ("revoke", "revoke", "Take an authorization back."),
     "spool": ("spool", "spool", "Deliver what gateways left; read and erase what they keep."),
     "submit": ("submit", "submit", "Log records, one JSON object a line, as a signed stream."),
+    "tail": ("tail", "tail", "Show records as they come, live and verified."),
     "verify": ("verify", "verify", "Verify a proof, offline."),
 }
 
@@ -59,6 +61,15 @@ class MunimentGroup(click.Group):
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, words) for name, (_, _, words) in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Completes names and options without importing a command: it is waited for."""
+        names = [
+            CompletionItem(name, help=words)
+            for name, (_, _, words) in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; turns the errors it may raise into one line and an exit code."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from muniment.errors import FormatError, InputError, MunimentError
 from muniment.http.urls import check_url
 from muniment.local.atomicfile import read_bounded
 from muniment.local.keyfiles import asking, read_key_file
+from muniment.local.lifecycle import stop_requested
 from muniment.local.memory import protect_memory
 from muniment.local.privatefiles import read_secret
 from muniment.records.times import MAX_ALLOWANCE, MAX_DURATION
@@ -156,6 +158,23 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
+async def until_stopped(main: Coroutine[Any, Any, None]) -> bool:
+    """Runs a coroutine until SIGTERM or SIGINT asks to stop; tells whether one did."""
+    stop = stop_requested()
+    task = asyncio.create_task(main)
+    try:
+        either: list[asyncio.Future[Any]] = [task, stop]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.cancel()
+        task.cancel()
+        await asyncio.wait([task])
+    if task.cancelled():
+        return True
+    task.result()
+    return False
+
+
 def read_policy(path: Path) -> Policy:
     """Reads a policy file; an ``InputError`` names it."""
     try:
@@ -224,21 +243,41 @@ def read_old_vkeys(given: tuple[str, ...], policy: Policy) -> tuple[VKey, ...]:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr when that is a terminal; yields a function of (done, total)."""
+def progress(
+    label: str, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr when that is a terminal; yields a function of (done, total).
+
+    It shows how far it is, how many a second, and for how long it will go on.
+    """
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
     bar: Any = None
+    began = (0.0, 0)
+
+    def speed(rate: Any) -> str | None:
+        return None if rate is None else str(rate)
 
     def show(done: int, total: int) -> None:
-        nonlocal bar
+        nonlocal bar, began
         if bar is None:
             if not total:
                 return
-            bar = click.progressbar(length=total, label=label, file=sys.stderr, show_pos=True)
+            bar = click.progressbar(
+                length=total,
+                label=label,
+                file=sys.stderr,
+                show_pos=True,
+                item_show_func=speed,
+            )
             bar.__enter__()
-        bar.update(done - bar.pos)
+            began = clock(), done
+        if total > bar.length:
+            bar.length = total
+        seconds = clock() - began[0]
+        rate = f"{(done - began[1]) / seconds:,.0f} a second" if seconds else None
+        bar.update(done - bar.pos, rate)
 
     try:
         yield show

@@ -5,12 +5,20 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
-from muniment.cli.common import FILE, count, optional_policy, progress, read_policy, run
-from muniment.cli.exits import INTERRUPTED, REFUSED, describe_exits
+from muniment.cli.common import (
+    FILE,
+    count,
+    optional_policy,
+    progress,
+    read_policy,
+    run,
+    until_stopped,
+)
+from muniment.cli.exits import REFUSED, describe_exits
 from muniment.cli.facts import open_replica
 from muniment.export.cloudevents import CLOUD_EVENTS
 from muniment.export.cursor import CursorFile
@@ -25,7 +33,6 @@ from muniment.export.refused import RefusedFile
 from muniment.export.source import Source
 from muniment.http.access import Access, check_token_url
 from muniment.http.urls import split_url
-from muniment.local.lifecycle import stop_requested
 
 if TYPE_CHECKING:
     from muniment.tlog.policy import Policy
@@ -170,11 +177,10 @@ def export(
     cursor = None if cursor_path is None else CursorFile(cursor_path)
     exporter = Exporter(found, destination, cursor, batch)
     policy = None if policy_path is None else read_policy(policy_path)
-    stopped = run(_export(exporter, replica_path, policy, interval if follows else None))
+    work = _rounds(exporter, replica_path, policy, interval if follows else None)
+    run(until_stopped(work) if follows else work)
     if target is not None:
         click.echo(_summary(exporter), err=True)
-    if stopped and not follows:
-        ctx.exit(INTERRUPTED)
     if refused is not None and refused.count:
         ctx.exit(REFUSED)
 
@@ -191,25 +197,6 @@ def _tell(words: str) -> None:
 def _standard_output() -> BinaryIO:
     sys.stdout.flush()
     return sys.stdout.buffer
-
-
-async def _export(
-    exporter: Exporter, path: Path, policy: "Policy | None", interval: float | None
-) -> bool:
-    """Exports once, or until stopped; tells whether it was stopped."""
-    stop = stop_requested()
-    task = asyncio.create_task(_rounds(exporter, path, policy, interval))
-    try:
-        either: list[asyncio.Future[Any]] = [task, stop]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stop.cancel()
-        task.cancel()
-        await asyncio.wait([task])
-    if task.cancelled():
-        return True
-    task.result()
-    return False
 
 
 async def _rounds(

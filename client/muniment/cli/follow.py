@@ -1,6 +1,5 @@
 """``muniment follow``."""
 
-import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from muniment.cli.common import (
     read_vkeys,
     run,
     say_ahead,
+    until_stopped,
 )
 from muniment.cli.exits import INTERRUPTED, MISBEHAVIOUR, describe_exits
 from muniment.errors import (
@@ -38,7 +38,6 @@ from muniment.errors import (
 from muniment.http.urls import check_url
 from muniment.index.replica import Watched, follow_once, keep_following
 from muniment.lineage.facts import head_of
-from muniment.local.lifecycle import stop_requested
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.encoding import format_base64
 
@@ -235,7 +234,6 @@ def _kind(error: MunimentError) -> str:
 
 async def _follow(watched: Watched, path: Path, interval: float | None, teller: _Teller) -> bool:
     """Follows once or until stopped; tells whether it was stopped."""
-    stop = stop_requested()
     first_use = partial(teller.first_use, path)
 
     async def work(show: Callable[[int, int], None]) -> None:
@@ -258,15 +256,4 @@ async def _follow(watched: Watched, path: Path, interval: float | None, teller: 
             if total >= _BAR_FROM:
                 bar(done, total)
 
-        task = asyncio.create_task(work(show))
-        try:
-            either: list[asyncio.Future[Any]] = [task, stop]
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop.cancel()
-            task.cancel()
-            await asyncio.wait([task])
-    if task.cancelled():
-        return True
-    task.result()
-    return False
+        return await until_stopped(work(show))

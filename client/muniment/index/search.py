@@ -1,4 +1,4 @@
-"""Decisions by subject, resource and time: one bundle after another, but for those summed up."""
+"""Decisions by what they say: one bundle after another, but for those summed up as without any."""
 
 from typing import Final, NamedTuple
 
@@ -16,15 +16,35 @@ _SUMMARIES: Final = 4096  # read together: 4 MB, a million records
 
 
 class Search(NamedTuple):
-    """What decisions are looked for: who asked, to what, and when; None leaves a part open.
+    """What decisions are looked for; None leaves a part open.
 
-    [since, until) is in Unix milliseconds by the producer's clock.
+    Attributes:
+        subject: Who asked.
+        resource: To what.
+        since: Made then or later, Unix milliseconds by the producer's clock.
+        until: Made before.
+        id: The decision's id.
+        run: The run that it authorises.
+        action: The name of the action.
+        producer: Who logged it.
+        allowed: The answer.
+        code: A code of its denial.
+        policy: The id of the policy by which it was decided.
+        trace: The trace id of its `traceparent`, 32 hexadecimal digits.
     """
 
     subject: Entity | None = None
     resource: Entity | None = None
     since: int | None = None
     until: int | None = None
+    id: str | None = None
+    run: str | None = None
+    action: str | None = None
+    producer: str | None = None
+    allowed: bool | None = None
+    code: str | None = None
+    policy: str | None = None
+    trace: str | None = None
 
     def may_be_in(self, summary: Summary) -> bool:
         """Whether a bundle may hold what is looked for."""
@@ -47,7 +67,29 @@ class Search(NamedTuple):
             and self.resource in (None, record.resource)
             and (self.since is None or record.time >= self.since)
             and (self.until is None or record.time < self.until)
+            and (self[_INDEXED:] == _OPEN or self._has_all(record))
         )
+
+    def _has_all(self, record: Decision) -> bool:
+        """Whether a decision has those parts that no index knows."""
+        codes = record.denial.codes if record.denial is not None else ()
+        artifact, trace = record.artifact, record.traceparent
+        return (
+            self.id in (None, record.id)
+            and self.run in (None, record.execution)
+            and self.action in (None, record.action)
+            and self.producer in (None, record.producer)
+            and self.allowed in (None, record.allowed)
+            and (self.code is None or self.code in codes)
+            and (
+                self.policy is None or (artifact is not None and artifact.policy.id == self.policy)
+            )
+            and (self.trace is None or (trace is not None and trace.split("-")[1] == self.trace))
+        )
+
+
+_INDEXED: Final = 4
+_OPEN: Final = Search()[_INDEXED:]
 
 
 def find_decisions(

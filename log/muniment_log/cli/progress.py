@@ -42,5 +42,16 @@ class Progress:
         else:
             rate = (done - self._began[1]) / (now - self._began[0])
             line += f", {rate:,.0f} a second"
+            if rate:
+                line += f", {_duration((total - done) / rate)} left"
         self._last = now
         click.echo(line, err=True)
+
+
+def _duration(seconds: float) -> str:
+    """A duration in the two largest units that say something."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -63,11 +63,11 @@ class Lookup:
     async def find(self, request: Request) -> Response:
         """``GET /v1/decisions?subject=&resource=&since=&until=&after=&limit=``: a search."""
         parameters = request.parameters("subject", "resource", "since", "until", "after", "limit")
-        search = Search(
-            _entity(parameters, "subject"),
-            _entity(parameters, "resource"),
-            *(_decimal(parameters, name) if name in parameters else None for name in _TIMES),
-        )
+        since, until = [
+            _decimal(parameters, name) if name in parameters else None for name in _TIMES
+        ]
+        things = _entity(parameters, "subject"), _entity(parameters, "resource")
+        search = Search(*things, since, until)
         after = _decimal(parameters, "after") if "after" in parameters else -1
         limit = _number(parameters, "limit", LIMIT, MAX_LIMIT)
         answer: Answer = await self._ask(lambda index: index.find(search, after=after, limit=limit))

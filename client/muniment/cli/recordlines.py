@@ -1,0 +1,133 @@
+"""Records as lines of a terminal, and the options by which decisions are looked for."""
+
+import os
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, get_args
+
+import click
+
+from muniment.cli.common import TIME, say_time
+from muniment.index.search import Search
+from muniment.lineage.escape import terminal
+from muniment.records.kinds import (
+    Decision,
+    Edge,
+    Entity,
+    Erasure,
+    Outcome,
+    Record,
+    Revocation,
+    Verification,
+)
+from muniment.records.members import DenialCode
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_COLOURS: Final = {
+    "allow": "green",
+    "deny": "red",
+    "completed": "green",
+    "failed": "red",
+    "aborted": "yellow",
+    "revocation": "yellow",
+}
+_TRACE_ID: Final = 32  # hexadecimal digits
+_OPTIONS: Final = (
+    click.option("--subject", metavar="TYPE:ID", help="Who asked, as agent:planner."),
+    click.option("--resource", metavar="TYPE:ID", help="To what, as tool:crm.search."),
+    click.option("--action", metavar="NAME", help="What they wanted to do."),
+    click.option("--producer", metavar="NAME", help="Who logged it: a gateway's key name."),
+    click.option("--id", "id_", metavar="ID", help="The decision of this id."),
+    click.option("--run", "run_id", metavar="ID", help="Decisions on this run."),
+    click.option("--code", type=click.Choice(get_args(DenialCode)), help="A code of its denial."),
+    click.option("--policy-id", metavar="ID", help="The policy by which it was decided."),
+    click.option("--trace", metavar="TRACE", help="A trace id, or a traceparent."),
+    click.option("--allowed/--denied", default=None, help="The answer."),
+    click.option(
+        "--since",
+        type=TIME,
+        metavar="TIME",
+        help="Made then or later: 2027-01-31T00:00:00Z, or Unix seconds; by the producer's clock.",
+    ),
+    click.option("--until", type=TIME, metavar="TIME", help="Made before."),
+)
+
+
+def search_options(command: F) -> F:
+    """Adds the options of `search_of` to a command, which takes them as ``**found``."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def search_of(given: dict[str, Any]) -> Search:
+    """What `search_options` asks for."""
+    trace = given["trace"]
+    if trace is not None:
+        parts = trace.split("-")
+        trace = (parts[1] if len(parts) == 4 else trace).lower()
+        if len(trace) != _TRACE_ID:
+            raise click.UsageError("--trace: expected 32 hexadecimal digits, or a traceparent")
+    since, until = given["since"], given["until"]
+    return Search(
+        subject=_entity("--subject", given["subject"]),
+        resource=_entity("--resource", given["resource"]),
+        since=None if since is None else since * 1000,
+        until=None if until is None else until * 1000,
+        id=given["id_"],
+        run=given["run_id"],
+        action=given["action"],
+        producer=given["producer"],
+        allowed=given["allowed"],
+        code=given["code"],
+        policy=given["policy_id"],
+        trace=trace,
+    )
+
+
+def _entity(option: str, text: str | None) -> Entity | None:
+    if text is None:
+        return None
+    type_, colon, id_ = text.partition(":")
+    if not (type_ and colon and id_):
+        raise click.UsageError(f"{option}: expected TYPE:ID, as agent:planner")
+    return Entity(type_, id_)
+
+
+def echo_line(line: str) -> None:
+    """Prints a line, in colour on a terminal whose user has not set NO_COLOR (no-color.org)."""
+    click.echo(line, color=False if os.environ.get("NO_COLOR") else None)
+
+
+def record_line(index: int, record: Record) -> str:
+    """A record in one line; what strangers chose is escaped, what matters most is in colour."""
+    word, rest = _words(record)
+    styled = click.style(word, fg=_COLOURS[word]) if word in _COLOURS else word
+    when = say_time(record.time // 1000)
+    return f"#{index}  {when}  {terminal(record.producer)}: {styled} {terminal(rest)}"
+
+
+def _words(record: Record) -> tuple[str, str]:
+    match record:
+        case Decision():
+            subject, resource = record.subject, record.resource
+            run = f", run {record.execution}" if record.execution is not None else ""
+            return (
+                "allow" if record.allowed else "deny",
+                f"{subject.type} {subject.id} {record.action} {resource.type} {resource.id}{run}",
+            )
+        case Outcome():
+            return record.status, f"run {record.execution}"
+        case Edge():
+            from_, to = record.from_, record.to
+            return "edge", f"{from_.type} {from_.id} {record.relation} {to.type} {to.id}"
+        case Verification():
+            return "verification", f"{record.state}, run {record.execution}"
+        case Revocation():
+            target = record.target
+            of = target.decision or target.execution or target.key or ""
+            return "revocation", f"of {of}: {record.reason}"
+        case Erasure():
+            return "erasure", f"of {len(record.digests)} addenda, by {record.by}"
+        case _:
+            return type(record).__name__.lower(), record.id

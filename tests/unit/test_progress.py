@@ -1,0 +1,36 @@
+"""The progress bar of the commands: how far, how fast, how long still."""
+
+import io
+import sys
+
+import pytest
+
+from muniment.cli.common import progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_has_position_rate_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr("click._termui_impl.time.time", iter(range(1000)).__next__)
+    times = iter([0.0, 0.0, 2.0, 4.0])
+    with progress("Auditing", lambda: next(times)) as show:
+        show(0, 0)  # not known yet: no bar
+        assert terminal.getvalue() == ""
+        for done in (0, 2000, 4000):
+            show(done, 10_000)
+    shown = terminal.getvalue()
+    assert "Auditing" in shown
+    assert "4000/10000" in shown
+    assert "00:00:" in shown
+    assert "1,000 a second" in shown
+
+
+def test_nothing_is_shown_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("Auditing") as show:
+        show(1, 2)
+    assert capsys.readouterr().err == ""
