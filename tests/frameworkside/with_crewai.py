@@ -1,0 +1,119 @@
+# pyright: reportMissingImports=false
+"""CrewAI, for the kit."""
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+os.environ |= {
+    "CREWAI_DISABLE_TELEMETRY": "true",
+    "CREWAI_DISABLE_TRACKING": "true",
+    "CREWAI_TRACING_ENABLED": "false",
+    "CREWAI_STORAGE_DIR": tempfile.mkdtemp(),
+    "OTEL_SDK_DISABLED": "true",
+}
+
+from crewai import Agent, BaseLLM, Crew, Task
+from crewai.hooks.dispatch import InterceptionPoint, register, unregister
+from crewai.tools import tool
+from kit import AGENT, Call, Script, World
+from pydantic import Field
+
+from muniment.adapters.core import Gate
+from muniment.adapters.crewai import governed
+
+PACKAGE = "crewai"
+
+
+class Scripted(BaseLLM):
+    """Says what the script has, and notes what it reads."""
+
+    model: str = "scripted"
+    world: Any = None
+    turns: list[Any] = Field(default_factory=list)
+
+    def call(self, messages: Any, tools: Any = None, **_: Any) -> Any:
+        for one in messages:
+            if isinstance(one, dict) and one.get("role") == "tool" and not one.get("seen"):
+                one["seen"] = True
+                self.world.heard.append(str(one["content"]))
+        if not self.turns:
+            return "done"
+        return [
+            {
+                "id": one.id,
+                "type": "function",
+                "function": {"name": one.tool, "arguments": json.dumps(one.arguments)},
+            }
+            for one in self.turns.pop(0)
+        ]
+
+    def supports_function_calling(self) -> bool:
+        return True
+
+
+def agent_of(world: World, script: Script, role: str, **more: Any) -> Agent:
+    tools = [tool(one) for one in (world.send, world.broken)]
+    model = Scripted(model="scripted", world=world, turns=list(script))
+    return Agent(role=role, goal="g", backstory="b", llm=model, tools=tools, **more)
+
+
+@contextmanager
+def editing(edit: dict[str, Any] | None) -> Iterator[None]:
+    def edits(context: Any) -> None:
+        context.tool_input.update(edit or {})
+
+    if edit is None:
+        yield
+        return
+    register(InterceptionPoint.PRE_TOOL_CALL, edits)
+    try:
+        yield
+    finally:
+        unregister(InterceptionPoint.PRE_TOOL_CALL, edits)
+
+
+def run(
+    gate: Gate,
+    world: World,
+    script: Script,
+    edit: dict[str, Any] | None = None,
+    late: bool = False,
+    helper: Script | None = None,
+    handoff: Script | None = None,
+) -> None:
+    agents = [agent_of(world, script, AGENT, allow_delegation=helper is not None)]
+    tasks = [Task(description="go", expected_output="done", agent=agents[0])]
+    if helper is not None:
+        agents.append(agent_of(world, helper, "helper"))
+    if handoff is not None:
+        agents.append(agent_of(world, handoff, "clerk"))
+        tasks.append(Task(description="go on", expected_output="done", agent=agents[1]))
+    crew = Crew(agents=agents, tasks=tasks, verbose=False)
+    with editing(None if late else edit), governed(gate), editing(edit if late else None):
+        crew.kickoff()
+
+
+async def play(
+    gate: Gate,
+    world: World,
+    script: Script,
+    *,
+    edit: dict[str, Any] | None = None,
+    late: bool = False,
+    retry: bool = False,
+    helper: Script | None = None,
+    handoff: Script | None = None,
+) -> None:
+    if helper is not None:
+        asked = {"task": "help", "context": "none", "coworker": "helper"}
+        script = [[Call("delegate_work_to_coworker", asked, "c-1")]]
+    await asyncio.to_thread(run, gate, world, script, edit, late, helper, handoff)
+
+
+def play_in_threads(gate: Gate, world: World, script: Script) -> None:
+    run(gate, world, script)
