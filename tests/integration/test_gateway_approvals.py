@@ -1,5 +1,6 @@
 """Calls that wait for a person: a gateway with Cedar's engine, a real log, and the commands."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ import pytest
 import approving
 import gateway_service
 from approving import Person
+from byzantine import Answer as Heard
+from byzantine import Stand
 from gateway_service import Service, evaluation
 from log_deployment import Deployment, ask, deployed
 from muniment.permit.permitfile import parse_permit
 from muniment.records.api import Approval, parse_record
+from waiting import eventually
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 
@@ -131,3 +135,149 @@ def test_a_call_waits_for_a_person_and_runs_once(service: Service, carol: Person
         "approval_expired", "request",
     )  # fmt: skip
     assert [one.id for one in published(service, Approval)].count(record.id) == 1
+
+
+def test_a_no_is_on_record_and_is_not_asked_about_again(service: Service, carol: Person) -> None:
+    task = requested(service, write("record-2"))
+    done = carol.approve(service, "deny", task, "--reason", "not this one")
+    assert done["status"] == "denied"
+    denied = service.evaluate(write("record-2"))
+    own = denied["context"]["muniment"]
+    assert own["codes"] == ["denied_by_policy"]
+    assert "carol has denied it: not this one" in own["reasons"][0]
+    assert denied["context"]["next_action"] == "none"
+    assert "access_request" not in denied["context"]
+    record = service.record(own["index"])
+    assert record.response["context"]["muniment"]["approval"]["request"] == task
+
+
+def test_nobody_approves_their_own_call_nor_by_another_url(service: Service, alice: Person) -> None:
+    task = requested(service, write("record-3"))
+    own = alice.command(service.url, "allow", task)
+    assert (own.returncode, "cannot approve their own call" in own.stderr) == (6, True)
+    assert alice.approve(service, "show", task)["status"] == "pending"
+    other = alice.command(service.url.replace("127.0.0.1", "localhost"), "list")
+    assert (other.returncode, "is that its URL?" in other.stderr) == (6, True)
+
+
+def test_what_was_approved_is_this_call_by_this_client(service: Service, carol: Person) -> None:
+    task = requested(service, write("record-4"))
+    carol.approve(service, "allow", task)
+    approval = ask(f"{service.url}/access/v1/requests/{task}").json["result"]["approval"]
+    other = write("record-4", approval=approval)
+    other["context"]["arguments"] = {"text": "something else"}
+    denied = service.evaluate(other)
+    assert denied["decision"] is False
+    swapped = service.evaluate(write("record-4", approval={"id": "apr-" + "0" * 32}))
+    assert (swapped["decision"], swapped["context"]["reason"]) == (False, "approval_unverifiable")
+    assert service.evaluate(write("record-4", approval=approval))["decision"] is True
+
+
+def test_what_the_profile_refuses(service: Service) -> None:
+    asked = write("record-5")
+    denied = service.evaluate(asked)
+    context = denied["context"]
+    denial = {
+        "evaluation_id": context["evaluation_id"],
+        "expires_at": context["access_request"]["expires_at"],
+    }
+
+    def refused(value: dict[str, Any], **headers: str) -> tuple[int, str]:
+        answer = service.post("/access/v1/requests", value, headers)
+        assert answer.headers["Content-Type"] == "application/problem+json", answer.body
+        return answer.status, answer.json["type"].rpartition(":")[2]
+
+    binding = (400, "invalid_denial_binding")
+    assert refused({**asked, "denial": {**denial, "evaluation_id": "e-1"}}) == binding
+    assert refused({**asked, "denial": {"evaluation_id": denial["evaluation_id"]}}) == binding
+    assert refused({**write("record-6"), "denial": denial}) == binding
+    assert refused({**asked, "context": {"arguments": {"text": "x"}}, "denial": denial}) == binding
+    assert refused({**asked, "context": {}, "denial": denial}) == binding
+    assert refused({"subject": asked["subject"], "items": [], "denial": denial}) == binding
+    long = {**asked["context"], "why": "x" * 20_000}
+    assert refused({**asked, "context": long, "denial": denial}) == binding
+    headers = {"Idempotency-Key": "k-1"}
+    first = service.post("/access/v1/requests", {**asked, "denial": denial}, headers)
+    again = service.post("/access/v1/requests", {**asked, "denial": denial}, headers)
+    assert first.json == again.json
+    assert first.headers["Location"] == first.json["task"]["status_endpoint"]
+    more = {**asked, "denial": denial, "requested_access": {}}
+    assert refused(more, **headers) == (409, "duplicate_request")
+    unknown = ask(f"{service.url}/access/v1/requests/arq-0")
+    assert (unknown.status, unknown.json["type"].rpartition(":")[2]) == (404, "unknown_task")
+
+
+def test_a_lost_log_denies_and_what_waits_survives_kill_9(
+    deployment: Deployment, tmp_path: Path, carol: Person
+) -> None:
+    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/killed")
+    approving.ask_people(service, [carol], *WRITES)
+    service.start()
+    eventually(service.is_ready)
+    first, second = (requested(service, write(f"kept-{n}")) for n in range(2))
+    carol.approve(service, "allow", first)
+    assert service.process is not None
+    service.process.kill()
+    with service.running():
+        assert carol.only(service) == second
+        deployment.log.pause()
+        try:
+            away = carol.command(service.url, "allow", second)
+            assert away.returncode == 3, away.stdout + away.stderr
+            assert "not logged, and so not taken" in away.stderr
+            eventually(lambda: not service.is_ready())
+            denied = service.evaluate(write("kept-0"))
+            assert denied["decision"] is False
+        finally:
+            deployment.log.resume()
+        eventually(service.is_ready)
+        assert carol.approve(service, "show", second)["status"] == "pending"
+        assert service.evaluate(write("kept-0"))["decision"] is True
+        assert service.evaluate(write("kept-0"))["decision"] is False
+        assert carol.approve(service, "allow", second)["status"] == "approved"
+        assert service.evaluate(write("kept-1"))["decision"] is True
+
+
+def test_a_flood_is_bounded_and_told(deployment: Deployment, tmp_path: Path, carol: Person) -> None:
+    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/flooded")
+    approving.ask_people(service, [carol], *WRITES, "most_waiting = 2")
+    with service.running():
+        for n in range(2):
+            requested(service, write(f"many-{n}"))
+        asked = write("many-2")
+        answer = submit(service, service.evaluate(asked), asked)
+        assert answer.status == 429
+        assert "2 calls of this client wait for people already" in answer.json["detail"]
+        assert len(carol.approve(service, "list")["approvals"]) == 2
+
+
+def test_an_approval_after_the_request_has_expired_is_refused(
+    deployment: Deployment, tmp_path: Path, carol: Person
+) -> None:
+    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/late")
+    approving.ask_people(service, [carol], *WRITES, "request_seconds = 1")
+    with service.running():
+        task = requested(service, write())
+        eventually(lambda: carol.approve(service, "show", task)["status"] == "expired")
+        late = carol.command(service.url, "allow", task)
+        assert (late.returncode, "too late" in late.stderr) == (6, True)
+        assert ask(f"{service.url}/access/v1/requests/{task}").json["task"]["status"] == "expired"
+
+
+def test_people_are_told_by_a_webhook_and_never_the_arguments(
+    deployment: Deployment, tmp_path: Path, carol: Person
+) -> None:
+    with Stand(lambda _: Heard(204)).serve() as hook:
+        service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/hook")
+        approving.ask_people(service, [carol], *WRITES, f'webhook = "{hook.url()}"')
+        with service.running():
+            task = requested(service, write("record-7"))
+            eventually(lambda: len(hook.asked) == 1)
+            carol.approve(service, "allow", task)
+            eventually(lambda: len(hook.asked) == 2)
+        heard = [asked.body for asked in hook.asked]
+        waiting, approved = map(json.loads, heard)
+        assert (waiting["status"], waiting["request"]) == ("waiting", task)
+        assert waiting["resource"] == {"type": "record", "id": "record-7"}
+        assert (approved["status"], approved["approver"]) == ("approved", "carol")
+        assert b"new" not in b"".join(heard)

@@ -27,6 +27,7 @@ def guard(policy: str, vkey: str) -> Guard:
         Trust(
             policy=parse_policy(Path(policy).read_bytes()),
             gateways=(parse_vkey(vkey),),
+            approvers=tuple(map(parse_vkey, os.environ.get("APPROVERS", "").split())),
             require_policy=False,
             require_facts=False,
         )

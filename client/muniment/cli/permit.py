@@ -72,6 +72,16 @@ def permit() -> None:
     metavar="VKEY|FILE",
     help="An authority whose signature the decision needs. Repeatable.",
 )
+@click.option(
+    "--approver",
+    "approvers",
+    multiple=True,
+    metavar="VKEY|FILE",
+    help="A person whose approval counts, where a decision rests on one. Repeatable.",
+)
+@click.option(
+    "--require-approval", is_flag=True, help="Take only decisions that an approver has approved."
+)
 @addendum_options
 @gateways_option
 @tolerance_option
@@ -97,6 +107,7 @@ def verify(
     context_path: Path,
     replica_path: Path | None,
     authorities: tuple[str, ...],
+    approvers: tuple[str, ...],
     addendum_paths: tuple[Path, ...],
     addenda_folder: Path | None,
     gateways: tuple[str, ...],
@@ -104,6 +115,7 @@ def verify(
     tolerance: int,
     leeway: int,
     *,
+    require_approval: bool,
     without_facts: bool,
     allow_unbound: bool,
     allow_any_policy: bool,
@@ -130,6 +142,8 @@ def verify(
             trust = Trust(
                 policy=policy,
                 authorities=read_vkeys("--authority", authorities),
+                approvers=read_vkeys("--approver", approvers),
+                require_approval=require_approval,
                 gateways=named if named is not None or facts is None else facts.gateways,
                 max_facts_age=max_age,
                 require_facts=not without_facts,
@@ -139,7 +153,8 @@ def verify(
                 not_before_leeway=leeway,
             )
         except ValueError as error:
-            raise InputError(f"--authority: {error}") from None
+            option = "--approver" if str(error).startswith("approvers") else "--authority"
+            raise InputError(f"{option}: {error}") from None
         try:
             context = parse_context(
                 read_bounded(context_path, "context", most=MAX_CONTEXT_SIZE),

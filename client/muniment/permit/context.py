@@ -87,13 +87,17 @@ class Trust:
 
     Raises ValueError if an authority's key cannot sign decisions, or two keys have one name and key
     ID, or more signatures are asked for than there are authorities, or the gateways are no keys, or
-    an age, a tolerance or a leeway is none.
+    approvers are no people, or an approval is required and there are none, or an age, a tolerance
+    or a leeway is none.
 
     Attributes:
         authorities: Keys of the authorities whose signatures count. With none, a decision needs no
             signature, and one that has signatures is denied: nobody can check them.
         signatures: How many authorities, told apart by key name, must have signed; None stands for
             one when there are authorities.
+        approvers: Keys of the people whose approvals count. A decision that rests on an approval is
+            denied when that is by nobody of these: also when there are none, unless
+            `allow_unknown_approvals`.
         gateways: Keys of the gateways whose word counts: for decisions, and for every fact of their
             lineage. None for all that the log admits: then each run's own producer speaks for it,
             and decisions of one run by two of them deny it.
@@ -105,9 +109,11 @@ class Trust:
         require_environment: Whether the artifact must require measurements.
         require_policy: Whether the runtime must expect a policy.
         require_facts: Whether lineage and revocations must be known.
+        require_approval: Whether a person must have approved the call.
         require_arguments: Whether the runtime must state with what arguments it wants to call.
         exact_request: Whether action and resource must also be those of the request, when the scope
             is wider.
+        allow_self_approval: Whether who asks may be who approves.
         allow_unlogged_delegation: Whether links of the artifact's delegation chain may lack their
             `delegated_by` edge.
         external_logs: Origins of other logs whose word on lineage is taken without proof.
@@ -119,6 +125,7 @@ class Trust:
     policy: Policy
     authorities: tuple[VKey, ...] = ()
     signatures: int | None = None
+    approvers: tuple[VKey, ...] = ()
     gateways: tuple[VKey, ...] | None = None
     max_facts_age: int | None = MAX_FACTS_AGE
     max_checkpoint_age: int | None = None
@@ -128,10 +135,13 @@ class Trust:
     require_environment: bool = False
     require_policy: bool = True
     require_facts: bool = True
+    require_approval: bool = False
     require_arguments: bool = False
     exact_request: bool = False
     allow_unknown_signatures: bool = False
     allow_unknown_labels: bool = False
+    allow_unknown_approvals: bool = False
+    allow_self_approval: bool = False
     allow_unlogged_delegation: bool = False
     external_logs: frozenset[str] = frozenset()
     clock_tolerance: int = TOLERANCE
@@ -143,6 +153,12 @@ class Trust:
             raise ValueError("two authorities have the same key name and key ID")
         if any(vkey.algorithm not in (ED25519, COSIGNATURE_MLDSA44) for vkey in self.authorities):
             raise ValueError("an authority's key is not of a type that signs decisions")
+        if any(vkey.algorithm != ED25519 for vkey in self.approvers):
+            raise ValueError("approvers: a person's key is an Ed25519 key")
+        if len({key_reference(vkey) for vkey in self.approvers}) != len(set(self.approvers)):
+            raise ValueError("approvers: two have the same key name and key ID")
+        if self.require_approval and not self.approvers:
+            raise ValueError("approvers: an approval is required, and nobody's would count")
         if not 0 <= self.signatures_needed <= len({vkey.name for vkey in self.authorities}):
             raise ValueError("more signatures are needed than there are authorities")
         gateways: object = self.gateways  # who checks no types may give names, or a single key

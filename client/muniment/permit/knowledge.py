@@ -16,6 +16,7 @@ from muniment.lineage.reader import Reader
 from muniment.lineage.revoked import revocations_of
 from muniment.lineage.trace import trace
 from muniment.lineage.withholding import Withholding, withholding_of
+from muniment.permit.approval import check_approval_record
 from muniment.permit.context import CLOCK_SKEW, MAX_LINEAGE, Context, Trust
 from muniment.permit.permitfile import Permit
 from muniment.permit.verdict import Finding
@@ -45,6 +46,7 @@ def check_knowledge(
         if permit.decision is not None and head.origin == permit.proof.checkpoint.checkpoint.origin:
             if head.size > permit.index:
                 findings += _check_presence(permit, permit.decision, facts)
+                findings += check_approval_record(permit.decision, permit.index, facts)
             found = Found(permit.index, permit.decision)
             findings += _check_lineage(permit.decision, facts, context, trust)
             findings += _check_revocation(found, facts, context, trust)

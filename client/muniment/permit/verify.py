@@ -2,8 +2,9 @@
 
 The checks, in their order, which is that of the denial codes:
 
-1. authorization: the decision allows; artifact, scope, subject, run, validity, arguments;
-2. signatures: log, witnesses and inclusion; authorities; gateway;
+1. authorization: the decision allows; artifact, scope, subject, run, validity, arguments,
+   approval;
+2. signatures: log, witnesses and inclusion; authorities; gateway; approver;
 3. runtime identity; 4. policy; 5. environment;
 6. governance mesh: labels, age of the checkpoint, the facts and their age;
 7. lineage; 8. revocation.
@@ -12,6 +13,7 @@ All of them always run. What cannot be verified is denied.
 """
 
 from muniment.lineage.escape import terminal
+from muniment.permit.approval import check_approval
 from muniment.permit.arguments import check_arguments
 from muniment.permit.context import Context, Trust
 from muniment.permit.knowledge import check_knowledge, withholding
@@ -58,6 +60,7 @@ def verify_permit(permit: Permit, context: Context, trust: Trust) -> Verdict:
         findings += check_arguments(permit, context, trust)
         findings += check_authorities(decision, trust)
         findings += check_gateway(decision, trust)
+        findings += check_approval(decision, trust)
         findings += check_identity(artifact, context, trust)
         findings += check_policy(artifact, context, trust)
         findings += check_environment(artifact, context, trust)

@@ -1,0 +1,159 @@
+"""Permits of calls that a person has approved: what a runtime checks of that."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+
+from decisions import request
+from governed import GATEWAY, World, artifact, policy
+from muniment.lineage import Head, MemoryFacts
+from muniment.permit import Context, Trust, verify_permit
+from muniment.permit.verdict import Verdict
+from muniment.records.api import (
+    Approval,
+    SignedApproval,
+    approver_vkey,
+    call_digest,
+    key_reference,
+    sign_approval,
+)
+from muniment.records.kinds import Entity
+from signing import NOW, ORIGIN, ed25519
+
+CAROL = approver_vkey("people.example/carol", ed25519("carol"))
+DAVE = approver_vkey("people.example/dave", ed25519("dave"))
+CALL = call_digest(request("sub", "read", ("document", "7")))
+AT = NOW - 600
+
+
+def approval(by: str = "carol", key: str | None = None, **changes: Any) -> SignedApproval:
+    said: dict[str, Any] = {
+        "id_": "apr-1",
+        "request": "arq-1",
+        "gateway": GATEWAY,
+        "call": CALL,
+        "decision": True,
+        "approver": by,
+        "at": AT,
+        "not_after": AT + 300,
+        "name": f"people.example/{by}",
+        "private": ed25519(key or by),
+    }
+    return sign_approval(**(said | changes))
+
+
+@dataclass
+class Setup:
+    """A permit that is good as it stands, and the ways to spoil it."""
+
+    approval: SignedApproval | None = field(default_factory=approval)
+    logged: bool = True
+    subject: str = "sub"
+    trust: dict[str, Any] = field(default_factory=dict)
+    after: Callable[[World], object] = lambda _: None
+
+    def verdict(self, *, facts: bool = True) -> Verdict:
+        world = World()
+        if self.approval is not None and self.logged:
+            common: dict[str, Any] = {**world.common("x"), "id": self.approval.id}
+            world.add(Approval(**common, approval=self.approval))
+        index = world.decide(
+            "call", subject=self.subject, artifact=artifact(approval=self.approval)
+        )
+        self.after(world)
+        known = MemoryFacts(Head(ORIGIN, len(world.records), NOW), list(enumerate(world.records)))
+        context = Context(
+            now=NOW,
+            action="read",
+            resource=Entity("document", "7"),
+            execution="call",
+            spiffe_id="spiffe://example.org/agent/sub",
+            measurements={"image": "sha256:" + "ab" * 32},
+            governance={"region": "eu"},
+            facts=known if facts else None,
+        )
+        trust: dict[str, Any] = {
+            "approvers": (CAROL, DAVE),
+            "require_approval": True,
+            "require_policy": False,
+            "require_facts": facts,
+            "allow_unlogged_delegation": True,
+        }
+        return verify_permit(
+            world.permit(index), context, Trust(policy=policy(), **(trust | self.trust))
+        )
+
+
+def found(verdict: Verdict) -> list[str]:
+    return [one.sentence for one in verdict.findings]
+
+
+def test_an_approved_call_is_permitted_with_the_log_and_without() -> None:
+    assert found(Setup().verdict()) == []
+    assert found(Setup().verdict(facts=False)) == []
+    assert found(Setup(logged=False).verdict(facts=False)) == []
+
+
+CASES: dict[str, tuple[Setup, str]] = {
+    "none, and one is required": (Setup(approval=None), "found none"),
+    "by nobody who is known": (
+        Setup(approval=approval("eve")), "found one by people.example/eve+",
+    ),
+    "by another key of a known name": (
+        Setup(approval=approval("carol", "thief")), "an approval by a known approver",
+    ),
+    "nobody is known": (
+        Setup(trust={"approvers": (), "require_approval": False}), "by a known approver",
+    ),
+    "of another call": (
+        Setup(approval=approval(call="sha256:" + "0a" * 32)), "found one of another call",
+    ),
+    "of another subject's call": (Setup(subject="other"), "found one of another call"),
+    "for another gateway": (
+        Setup(approval=approval(gateway="gateway.example/two"), logged=False),
+        "one for gateway.example/two",
+    ),
+    "used after its end": (
+        Setup(approval=approval(at=AT - 1000, not_after=AT)), "expected a decision in [",
+    ),
+    "used before it was given": (
+        Setup(approval=approval(at=NOW, not_after=NOW + 9)), "expected a decision in [",
+    ),
+    "by who asks": (
+        Setup(approval=approval(approver="sub")), "by somebody else than who asks",
+    ),
+    "not in the log": (Setup(logged=False), "found no record of it"),
+    "by a key that is revoked": (
+        Setup(after=lambda world: world.revoke(key=key_reference(CAROL))), "a revocation at leaf",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_no_approval_of_this_call_denies(case: str) -> None:
+    setup, words = CASES[case]
+    verdict = setup.verdict()
+    assert not verdict.permitted
+    assert any(words in one for one in found(verdict)), found(verdict)
+
+
+def test_a_signature_that_does_not_verify_denies() -> None:
+    forged = approval("carol", "thief")
+    own = Setup(approval=msgspec.structs.replace(forged, key=key_reference(CAROL)))
+    assert any("the approver's signature does not verify" in one for one in found(own.verdict()))
+
+
+def test_what_is_lenient_has_to_be_said() -> None:
+    unknown = {"approvers": (), "require_approval": False, "allow_unknown_approvals": True}
+    assert found(Setup(trust=unknown).verdict()) == []
+    own = Setup(approval=approval(approver="sub"), trust={"allow_self_approval": True})
+    assert found(own.verdict()) == []
+    assert found(Setup(approval=None, trust={"require_approval": False}).verdict()) == []
+
+
+def test_trust_that_cannot_be_meant_is_refused() -> None:
+    with pytest.raises(ValueError, match="nobody's would count"):
+        Trust(policy=policy(), require_approval=True)
