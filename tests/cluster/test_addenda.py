@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from hashlib import sha256
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from muniment.tlog.note import Ed25519Signer
 from muniment_log.cluster import addendarows
 from muniment_log.cluster.addenda import ClusterAddenda
 from muniment_log.cluster.addendaobjects import GONE, AddendaObjects
+from muniment_log.cluster.adoptaddenda import copy_addenda
 from muniment_log.cluster.database import Connection, Database
 from muniment_log.cluster.erasing import ClusterErasable
 from muniment_log.cluster.migrate import migrate
@@ -41,7 +43,9 @@ from muniment_log.errors import (
     StorageError,
     StreamGapError,
     UnavailableError,
+    WrongIdentityError,
 )
+from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.embedded import leaves_from
 from signing import ORIGIN
 from waiting import until
@@ -670,6 +674,47 @@ async def test_whatever_happens_in_between_nothing_outlives_its_erasure(at: Benc
         elif one.digest in acknowledged:
             assert found == one.data
         assert at.places(one) == ([addendum_path(one.digest.hex())] if found == one.data else [])
+
+
+# Out of a file
+
+
+async def test_what_a_crash_has_left_in_a_file_is_copied_only_if_a_record_names_it(
+    at: Bench, tmp_path: Path
+) -> None:
+    path = tmp_path / "addenda.db"
+    store = AddendaStore(path, ORIGIN, size=lambda: 0, waiting_bytes=1 << 20, now_ms=lambda: 7)
+    running = asyncio.get_running_loop().create_task(store.run())
+    kept, found, orphan = made(labels=("domain=hr",), run="r"), made(), made()
+    sent = Sent([kept], {})
+    await store.keep(sent)
+    await store.named(sent, 0)
+    for one in (found, orphan):
+        sent = Sent([one], {})
+        await store.keep(sent)
+        store.abandoned(sent)
+    running.cancel()
+    await store.close()
+
+    async def leaves(start: int) -> AsyncIterator[bytes]:
+        assert start == 0
+        yield named(found)
+
+    async def copy(origin: str = ORIGIN) -> int:
+        return await copy_addenda(
+            path, origin, database=at.database, objects=at.objects, leaves=leaves
+        )
+
+    with pytest.raises(WrongIdentityError):
+        await copy("log.example/other")
+    assert [await copy() for _ in range(2)] == [2, 2]
+    assert await at.read(kept) == kept.data
+    assert await at.read(found) == found.data
+    assert (await at.read(orphan), at.places(orphan)) == (None, [])
+    await at.stored.look()
+    assert at.stored.totals == Totals(2, 120, 0)
+    [stored] = await at.stored.find(Selection((kept.digest,)), 2)
+    assert (stored.time, stored.labels, stored.size) == (7, ("domain=hr",), 60)
 
 
 # Databases of before

@@ -1,6 +1,8 @@
 """`muniment-log copy`: a log in one file becomes a cluster, and nobody outside can tell."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]  # it ships no types
@@ -108,6 +110,31 @@ def test_a_log_moves_to_a_cluster(
         # What the cluster has logged by itself is not copied over.
         code, stderr = copy(log, config, cluster)
         assert code == 7, stderr
+
+
+def test_the_head_that_was_signed_last_can_be_read_when_it_is_published(
+    tmp_path: Path, database: str, bucket: engines.Bucket, s3_server: engines.SeaweedFS
+) -> None:
+    cluster = Cluster(database, bucket)
+    with deployed(tmp_path) as log:
+        assert log.post(log.stream().take([record("a")]), "?wait=published").status == 200
+        for witness in log.witnesses:
+            witness.kill()
+        log.post(log.stream().take([record(f"b{i}") for i in range(5)]))
+        path = log.folder / "log" / "log.db"
+
+        def signed() -> int:
+            with closing(sqlite3.connect(path)) as db:
+                (note,) = db.execute("SELECT note FROM head WHERE kind = 'signed'").fetchone()
+            return parse_signed_checkpoint(note).checkpoint.size
+
+        eventually(lambda: signed() == 8)
+        log.log.terminate()
+        code, stderr = copy(log, cluster_config(log, cluster), cluster)
+        assert (code, "8 leaves, 2 of them published" in stderr) == (0, True), stderr
+        for size in (2, 8):
+            partial = f"buckets/{bucket.name}/tile/entries/000.p/{size}"
+            assert s3_server.filer("GET", partial)
 
 
 def objects_in(server: engines.SeaweedFS, bucket: engines.Bucket) -> bool:

@@ -296,7 +296,7 @@ def test_many_at_once_are_all_there(deployment: Deployment) -> None:
 
 def test_a_check_finds_what_is_missing_or_rotten(deployment: Deployment) -> None:
     if deployment.cluster is not None:
-        pytest.skip("a cluster is checked as its engines are")
+        pytest.skip("cluster/test_addenda_moved.py has the one of a cluster")
     record, data = withheld(290, kept="log")
     receipt = deployment.post(join_body(deployment.stream().take([record]), [data])).json
     deployment.log.terminate()

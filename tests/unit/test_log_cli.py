@@ -311,16 +311,6 @@ def test_the_commented_cluster_table_is_the_default(made: Path) -> None:
     assert {name: shown[name] for name in names} == {name: getattr(table, name) for name in names}
 
 
-def test_a_log_that_keeps_addenda_is_copied_without_them_only_when_told_to(tmp_path: Path) -> None:
-    (tmp_path / "log.db").write_bytes(b"a log")
-    (tmp_path / "addenda.db").write_bytes(b"its addenda")
-    command = ("copy", "--from", tmp_path / "log.db", "--to", tmp_path / "cluster.toml")
-    result = muniment_log(*command)
-    assert result.exit_code == 4
-    assert "addenda.db: a cluster keeps no addenda" in result.stderr
-    assert "cluster.toml" in muniment_log(*command, "--without-addenda").stderr
-
-
 def test_a_read_token_is_for_what_it_says() -> None:
     result = muniment_log("token", "--reader", "auditor", "--scope", "log", "--scope", "addenda")
     assert result.exit_code == 0, result.output

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import secrets
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +14,7 @@ from muniment.local.keyfiles import new_passphrase
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.encoding import MunimentError, check_key_name
 from muniment.tlog.keys.keyfile import Algorithm
+from muniment_log.cli.checkcluster import check_cluster_command
 from muniment_log.cli.cluster import frontend, import_cluster_module, integrator, migrate
 from muniment_log.cli.copy import copy
 from muniment_log.cli.erase import erase
@@ -27,6 +27,7 @@ from muniment_log.cli.exits import (
     end_with,
     fail,
     run_service,
+    say_damage,
 )
 from muniment_log.cli.export import export
 from muniment_log.cli.rotate import own_keys
@@ -43,7 +44,6 @@ from muniment_service import unixsocket
 from muniment_service.backup import Mark, backup
 from muniment_service.config import ConfigError, load_config
 from muniment_service.folder import quoted
-from muniment_service.soundness import Damage
 
 _TOKEN_BYTES: Final = 32
 
@@ -281,12 +281,16 @@ def _end(expires: str | None, days: int | None) -> datetime | None:
 def check_command(config: Path, quick: bool) -> None:  # noqa: FBT001  # click's way
     """Check the database against its own leaves, also while the log runs, and the addenda.
 
-    Prints each damage on a line of its own: the table, and what is wrong there.
+    Of a cluster, the published tree and the addenda. Prints each damage on a line of its own: the
+    table, and what is wrong there.
     """
     try:
         loaded = load(config)
     except MunimentError as error:
         fail(EXIT_CONFIG, error)
+    if loaded.file.cluster is not None:
+        check_cluster_command(loaded, quick=quick)
+        return
     try:
         database = loaded.database
         origin = loaded.file.origin
@@ -296,7 +300,7 @@ def check_command(config: Path, quick: bool) -> None:  # noqa: FBT001  # click's
         fail(EXIT_CONFIG, error)
     except DatabaseError as error:
         fail(code_of(error), error)
-    _say("damaged", [*report.damage, *addenda.damage])
+    say_damage("damaged", [*report.damage, *addenda.damage])
     if report.damage:
         fail(EXIT_DAMAGED, f"{database}: damaged")
     if addenda.damage:
@@ -324,8 +328,8 @@ def repair_command(config: Path) -> None:
         fail(code_of(error), error)
     except StorageError as error:
         fail(EXIT_DAMAGED, error)
-    _say("rebuilt", done.rebuilt)
-    _say("damaged", done.after.damage)
+    say_damage("rebuilt", done.rebuilt)
+    say_damage("damaged", done.after.damage)
     if done.after.damage:
         fail(EXIT_DAMAGED, f"{database}: this cannot be rebuilt from leaves")
     click.echo(f"{database}: sound, {done.after.size} leaves", err=True)
@@ -354,11 +358,6 @@ def backup_command(config: Path, target: Path, addenda: Path | None) -> None:
         except DatabaseError as error:
             fail(code_of(error), error)
         click.echo(f"wrote {copy_}", err=True)
-
-
-def _say(verdict: str, damage: Sequence[Damage]) -> None:
-    for table, what in damage:
-        click.echo(f"{verdict} {table}: {what}")
 
 
 def program() -> None:

@@ -30,24 +30,20 @@ def copy(
     """Copy a log from one file to a cluster: same origin, same keys, same checkpoint.
 
     The log must not run, neither on the file nor on the cluster, and never again on the file
-    afterwards. Every leaf is verified on the way. Run it again after it was interrupted. A cluster
-    keeps no addenda: those of the log stay behind, and only if you say so.
+    afterwards. Every leaf and every addendum is verified on the way. Run it again after it was
+    interrupted.
     """
     if not source.is_file():
         fail(EXIT_DATABASE, f"{source}: no such database")
-    addenda = addenda_beside(source)
-    if addenda.exists() and not without_addenda:
-        fail(
-            EXIT_DATABASE,
-            f"{addenda}: a cluster keeps no addenda, and records may say that this log keeps them; "
-            "--without-addenda leaves them behind",
-        )
+    beside = addenda_beside(source)
+    addenda = beside if beside.exists() and not without_addenda else None
     try:
-        loaded = load(config)
-        done = run(import_cluster_module("cluster.adopt").copy(source, loaded, Progress(progress)))
+        copying = import_cluster_module("cluster.adopt").copy
+        done = run(copying(source, load(config), Progress(progress), addenda))
     except MunimentError as error:
         fail(code_of(error), error)
     what = "copied" if done.is_new else "was copied already"
+    more = "" if done.addenda is None else f"; {done.addenda} addenda"
     click.echo(
-        f"{source}: {what}, {done.size} leaves, {done.published} of them published", err=True
+        f"{source}: {what}, {done.size} leaves, {done.published} of them published{more}", err=True
     )

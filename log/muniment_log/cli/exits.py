@@ -38,8 +38,10 @@ from muniment_log.errors import (
 from muniment_service.process import first_error, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
+
+    from muniment_service.soundness import Damage
 
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 3
@@ -130,3 +132,9 @@ def run_service(config: Path, start: Callable[[LogConfig], Coroutine[Any, Any, N
         fail(code_of(cause) if has_code else EXIT_FAILED, cause)
     except KeyboardInterrupt:
         fail(EXIT_FAILED, "interrupted")
+
+
+def say_damage(verdict: str, damage: Sequence[Damage]) -> None:
+    """Prints each damage on a line of its own."""
+    for table, what in damage:
+        click.echo(f"{verdict} {table}: {what}")

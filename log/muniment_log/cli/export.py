@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from muniment.tlog.cosignature import verifier_for
-from muniment.tlog.encoding import FormatError, MunimentError
+from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import parse_vkey
 from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import code_of, fail
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from muniment.tlog.note import Verifier
     from muniment_log.core.ports import TileSource
+    from muniment_log.export.addenda import AddendaSource
 
 
 @click.command()
@@ -75,21 +76,20 @@ async def _export(
 ) -> Exported:
     async with AsyncExitStack() as closing:
         source: TileSource
-        addenda: SnapshotAddenda | None = None
+        addenda: AddendaSource | None = None
         if config.file.cluster is None:
             source = await SnapshotTiles.open(config.database)
             closing.push_async_callback(source.close)
             note = await source.checkpoint()
-            addenda = await SnapshotAddenda.open(config.addenda)
-            if addenda is not None:
-                closing.push_async_callback(addenda.close)
-        elif takes:
-            raise FormatError("--addenda: a log in a cluster keeps no addenda")
+            addenda = beside = await SnapshotAddenda.open(config.addenda)
+            if beside is not None:
+                closing.push_async_callback(beside.close)
         else:
             exporting = import_cluster_module("cluster.exporting")
             store = exporting.open_bucket(config.file.cluster.object_store)
             closing.push_async_callback(store.close)
             source, note = await exporting.published_tree(store)
+            addenda = exporting.BucketAddenda(store)
         target: Target
         if place.startswith("s3://"):
             exporting = import_cluster_module("cluster.exporting")

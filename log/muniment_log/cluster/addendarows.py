@@ -198,6 +198,26 @@ async def done(database: Database, keys: Sequence[str]) -> None:
     )
 
 
+async def known(database: Database, digests: Sequence[bytes]) -> frozenset[bytes]:
+    """Those of the digests that are kept, or were erased."""
+    rows = await database.read(
+        lambda db: db.fetch("SELECT digest FROM addendum WHERE digest = ANY($1::bytea[])", digests),
+        "looking for addenda",
+    )
+    return frozenset(row["digest"] for row in rows)
+
+
+async def page(database: Database, after: int, most: int) -> list[tuple[int, bytes]]:
+    """Id and digest of the addenda behind an id, at most so many."""
+    rows = await database.read(
+        lambda db: db.fetch(
+            "SELECT id, digest FROM addendum WHERE id > $1 ORDER BY id LIMIT $2", after, most
+        ),
+        "reading addenda",
+    )
+    return [(row["id"], row["digest"]) for row in rows]
+
+
 async def totals(database: Database) -> Totals:
     """How many addenda are kept, their bytes, and how many were erased."""
     row = await database.read(

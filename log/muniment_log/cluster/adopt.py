@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.heads import Head
 from muniment.tlog.tiles import CHECKPOINT, TILE_WIDTH, Tile, bundles_of, tiles_of
+from muniment_log.cluster.addendaobjects import AddendaObjects
+from muniment_log.cluster.adoptaddenda import copy_addenda
 from muniment_log.cluster.exporting import BucketTarget, open_bucket
 from muniment_log.cluster.keys import claim
 from muniment_log.cluster.migrate import check_schema
@@ -24,7 +26,7 @@ from muniment_log.core.runs import Row, rows_of, run_of
 from muniment_log.errors import RolledBackError
 from muniment_log.export import carry, present
 from muniment_log.storage.contents import Contents
-from muniment_log.storage.embedded import EmbeddedTiles
+from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
 from muniment_log.storage.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
@@ -80,20 +82,25 @@ class Copied(NamedTuple):
         size: leaves in the tree.
         published: leaves under the published checkpoint.
         is_new: whether the database was not complete before.
+        addenda: how many were copied; None if none were to be, or all was copied before.
     """
 
     size: int
     published: int
     is_new: bool
+    addenda: int | None = None
 
 
 async def copy(
-    path: Path, config: LogConfig, tell: Callable[[int, int], None] = lambda *_: None
+    path: Path,
+    config: LogConfig,
+    tell: Callable[[int, int], None] = lambda *_: None,
+    addenda: Path | None = None,
 ) -> Copied:
     """Copies the log in a file to the cluster of a configuration with the same origin and keys.
 
     The file is locked meanwhile, and not changed. `tell` is told now and then how many leaves are
-    done, and how many there are.
+    done, and how many there are. With the file of its addenda these come along.
 
     Raises:
         DatabaseError: the file is in use, or a database cannot be used.
@@ -113,7 +120,7 @@ async def copy(
         database = await Startup(config.cluster).database(2)
         await check_schema(database)
         await claim(database, origin, vkeys)
-        await database.transact(lambda db: _close(db, loaded.head), "preparing the copy")
+        is_there = await database.transact(lambda db: _close(db, loaded.head), "preparing the copy")
         objects = open_bucket(config.cluster.object_store)
         await objects.probe()
         target = BucketTarget(objects)
@@ -123,16 +130,27 @@ async def copy(
             published = checkpoint.size
             before = await present(target, checkpoint, origin, keys)
         await carry(tiles, loaded.head, target, tell)
-        partial = [tile for tile in _resources(published) if tile.is_partial]
-        found = await tiles.read(partial)
-        await target.create_many((tile.path, data) for tile, data in found.items())
+        # Also of the head that was signed last: the cluster publishes it as soon as it is cosigned.
+        for note in filter(None, (loaded.published, loaded.signed)):
+            size = parse_signed_checkpoint(note).checkpoint.size
+            found = await tiles.read([tile for tile in _resources(size) if tile.is_partial])
+            await target.create_many((tile.path, data) for tile, data in found.items())
+        copied = None
+        if addenda is not None and not is_there:
+            copied = await copy_addenda(
+                addenda,
+                origin,
+                database=database,
+                objects=AddendaObjects(objects),
+                leaves=lambda start: leaves_from(tiles, start),
+            )
         contents = Contents(path)
         is_new = await database.transact(
             lambda db: _adopt(db, loaded, edge, contents), "copying streams and receipts"
         )
         if before < published and loaded.published is not None:
             await target.replace(CHECKPOINT, loaded.published)
-        return Copied(loaded.head.size, published, is_new)
+        return Copied(loaded.head.size, published, is_new, copied)
     finally:
         if objects is not None:
             await objects.close()
@@ -161,9 +179,12 @@ async def _state(db: Connection, head: Head) -> bool:
     )
 
 
-async def _close(db: Connection, head: Head) -> None:
-    if not await _state(db, head):
+async def _close(db: Connection, head: Head) -> bool:
+    """Lets the cluster take nothing, unless it has the tree already; whether it does."""
+    is_there = await _state(db, head)
+    if not is_there:
         await db.execute("UPDATE coordinator SET bytes = $1 WHERE id = 0", CLOSED_BYTES)
+    return is_there
 
 
 async def _adopt(db: Connection, loaded: Loaded, edge: RightEdge, contents: Contents) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import CHECKPOINT
+from muniment_log.cluster.addendaobjects import AddendaObjects
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.s3 import ERASABLE
 from muniment_log.cluster.tiles import ObjectTiles
@@ -53,6 +54,18 @@ class BucketTarget:
         """
         found = await self._store.get_versioned(key)
         await self._store.swap(key, data, None if found is None else found[1])
+
+
+class BucketAddenda:
+    """A cluster's addenda, as its bucket has them."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        """Takes the bucket."""
+        self._objects = AddendaObjects(store)
+
+    async def addendum(self, digest: bytes) -> bytes | None:
+        """The bytes of a digest; see `AddendaObjects.get`."""
+        return await self._objects.get(digest)
 
 
 def open_bucket(url: str) -> ObjectStore:

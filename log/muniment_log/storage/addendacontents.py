@@ -1,0 +1,109 @@
+"""What a file of addenda holds: for copying it to a cluster, while nobody writes to it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from muniment.local.sqlitefile import open_reader
+from muniment_log.core.erasable import Mark
+from muniment_log.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CHUNK: Final = 500
+"""Rows given out together, and how many of them have their bytes."""
+
+CHUNK_BYTES: Final = 16 << 20
+"""Bytes of addenda given out together, unless one alone has more."""
+
+
+class Row(NamedTuple):
+    """An addendum, or what is left of one; see the schema (0001_addenda.sql).
+
+    Attributes:
+        labels: JSON.
+        size: its bytes.
+    """
+
+    id: int
+    digest: bytes
+    subject: bytes | None
+    execution: str | None
+    time: int
+    leaves: int
+    labels: str | None
+    size: int
+    erased: int | None
+    erasure: int | None
+
+
+class AddendaContents:
+    """The rows of one file; StorageError wherever it cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def log(self) -> tuple[str, Mark]:
+        """Whose addenda these are, and up to where erasures were carried through."""
+        ((origin, *mark),) = self._all("SELECT origin, next, seen FROM log")
+        return origin, Mark(*mark)
+
+    def erasing(self) -> list[tuple[str, bytes]]:
+        """The records of erasures that are not complete, by their ids."""
+        return self._all("SELECT id, record FROM erasing")
+
+    def arriving(self) -> tuple[int, frozenset[bytes]]:
+        """What a crash has left of which it is not known whether a record names it.
+
+        Returns the leaf index from which on the records stand, and the digests.
+        """
+        rows = self._all(
+            "SELECT digest, arriving.size FROM arriving, addendum"
+            " WHERE id BETWEEN first AND last AND erased IS NULL"
+        )
+        return min((size for _, size in rows), default=0), frozenset(one for one, _ in rows)
+
+    def chunks(self) -> Iterator[list[Row]]:
+        """All rows without the bytes, oldest first."""
+        last = 0
+        while rows := [
+            Row(*row)
+            for row in self._all(
+                "SELECT id, digest, subject, execution, time, size, labels,"
+                " coalesce(length(data), 0), erased, erasure FROM addendum"
+                " WHERE id > ? ORDER BY id LIMIT ?",
+                last,
+                CHUNK,
+            )
+        ]:
+            yield rows
+            last = rows[-1].id
+
+    def data(self, rows: list[Row]) -> Iterator[list[tuple[bytes, bytes | None]]]:
+        """Digest and bytes of those of a chunk that have some, a part at a time."""
+        kept = [row for row in rows if row.erased is None]
+        while kept:
+            size, part = 0, list[Row]()
+            while kept and (not part or size + kept[0].size <= CHUNK_BYTES):
+                size += kept[0].size
+                part.append(kept.pop(0))
+            marks = ",".join("?" * len(part))
+            yield self._all(
+                f"SELECT digest, data FROM addendum WHERE id IN ({marks})",  # noqa: S608  # marks
+                *(row.id for row in part),
+            )
+
+    def _all(self, sql: str, *values: object) -> list[Any]:
+        with self._translated(), closing(open_reader(self._path)) as db:
+            return db.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StorageError(f"{self._path}: {error}") from error
