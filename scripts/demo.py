@@ -4,46 +4,17 @@ Everything it does, a user can do by hand: it only runs the three commands and p
 """
 
 import argparse
-import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from deployment import BIN, COMMAND_WITHIN, WITNESSES, Deployment, DeploymentError
+from deployment import BIN, DeploymentError
+from telling import Demo, folder, say, short, step
 
 HERE = Path(__file__).resolve().parent
-
-
-def say(text: str = "") -> None:
-    print(text, flush=True)
-
-
-def short(text: str) -> str:
-    """The two ends of a text too long for a line: keys are 60 to 1,800 characters."""
-    return text if len(text) <= 90 else f"{text[:60]}…{text[-24:]}"
-
-
-def step(title: str) -> None:
-    say(f"\n\033[1m{title}\033[0m" if sys.stdout.isatty() else f"\n{title}")
-
-
-class Demo(Deployment):
-    """A deployment that shows each command before it runs."""
-
-    def command(
-        self, *argv: str | Path, fails: bool = False, within: float = COMMAND_WITHIN
-    ) -> str:
-        """Print a command as a user types it, run it, return its stdout (stderr if it fails)."""
-        line = " ".join(map(str, argv))
-        # A post-quantum key is 1,800 characters.
-        say(f"  $ {line if len(line) < 200 else line[:110] + '…'}")
-        return super().command(*argv, fails=fails, within=within)
 
 
 def decisions(demo: Demo, given: Path) -> int:
@@ -61,16 +32,10 @@ def start_everything(demo: Demo) -> None:
     """Make the keys and config files; start three witnesses and the log."""
     step("1. Keys. Every party makes its own; only the public halves (vkeys) are shared.")
     log_keys = demo.make_log()
-    witness_keys = {
-        name: demo.make_witness(name, algorithm, log_keys) for name, algorithm in WITNESSES.items()
-    }
     gateway_key = demo.make_gateway()
 
     step("2. Three witnesses start, each its own process, database and keys.")
-    for name, algorithm in WITNESSES.items():
-        url = demo.start_witness(name)
-        signs = "ed25519 and mldsa44" if algorithm == "both" else algorithm
-        say(f"  {name} at {url}, signs with {signs}")
+    witness_keys = demo.start_witnesses(log_keys)
 
     step("3. The policy says whom to believe: this log, when two of the three witnesses agree.")
     for line in demo.write_policy(log_keys, witness_keys, 2).splitlines():
@@ -145,19 +110,10 @@ def explain_keep(demo: Demo) -> None:
   then: rm -r {demo.place}""")
 
 
-@contextlib.contextmanager
-def folder(*, keep: bool) -> Iterator[Path]:
-    """A new folder for keys and databases, removed at the end unless everything is kept."""
-    place = Path(tempfile.mkdtemp(prefix="muniment-demo-"))
-    try:
-        yield place
-    finally:
-        if not keep:
-            shutil.rmtree(place)
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--keep", action="store_true", help="leave everything running")
     parser.add_argument(
         "--decisions",
@@ -166,14 +122,27 @@ def main() -> int:
         metavar="FILE",
         help="AuthZEN interop decisions to log instead of the demo's own",
     )
+    parser.add_argument(
+        "--agent",
+        action="store_true",
+        help="an agent and its tools, with the gate between them, instead",
+    )
     options = parser.parse_args()
+    if options.agent and options.keep:
+        parser.error("--keep: the tools of --agent end with their agent")
     os.umask(0o077)
     began = time.perf_counter()
     with folder(keep=options.keep) as place:
         demo = Demo(place, outlives=options.keep)
         finished = False
         try:
-            story(demo, options.decisions)
+            if options.agent:
+                # Needs the package `mcp`, which the environment of scripts/demo --agent has.
+                from agentdemo import story as agents_story  # noqa: PLC0415
+
+                agents_story(demo)
+            else:
+                story(demo, options.decisions)
             finished = True
         except (DeploymentError, subprocess.TimeoutExpired, OSError, ValueError, KeyError) as error:
             print(f"the demo failed: {error}", file=sys.stderr)
@@ -186,7 +155,8 @@ def main() -> int:
             explain_keep(demo)
         else:
             took = time.perf_counter() - began
-            say(f"\nDone in {took:.1f} s. All is stopped and removed; --keep leaves it running.")
+            kept = "" if options.agent else "; --keep leaves it running"
+            say(f"\nDone in {took:.1f} s. All is stopped and removed{kept}.")
     return 0
 
 

@@ -98,6 +98,25 @@ class Deployment:
             time.sleep(0.01)
         raise DeploymentError(f"{name} did not start:\n{err.read_text()}")
 
+    def run_beside(self, name: str, *argv: str | Path) -> None:
+        """Run a program that is no server until it is ended, or everything is."""
+        with (self.place / f"{name}.err").open("wb") as stderr:
+            self.processes[name] = subprocess.Popen(
+                [BIN / argv[0], *argv[1:]],
+                cwd=self.place,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+                preexec_fn=None if self.outlives else tie_to_parent,  # noqa: PLW1509  # one thread
+            )
+
+    def end(self, name: str) -> None:
+        """Ask one program to end, and wait for it."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=STOP_WITHIN)
+
     def stop(self) -> None:
         """Ask every server to stop, last started first; kill what does not."""
         for process in reversed(self.processes.values()):

@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
+import mcp_tools
 from waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 INTEROP = ROOT.parent / "shared" / "data" / "authzen-todo-decisions.json"
 
 
-def run_demo(tmp_path: Path, *options: str) -> str:
+def run_demo(tmp_path: Path, *options: str, python: str | Path = sys.executable) -> str:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "demo.py", *options],
+        [python, ROOT / "scripts" / "demo.py", *options],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         timeout=110,
         capture_output=True,
@@ -48,6 +49,25 @@ def test_the_demo_proves_verifies_audits_and_catches_the_changed_byte(tmp_path: 
     last = out[out.index("9. Somebody changes one byte") :]
     assert "not verified" in last
     assert "are not entry 17" in last
+    assert list(tmp_path.iterdir()) == []
+    if Path("/proc/self/cwd").exists():
+        assert demo_processes(tmp_path) == []
+
+
+def test_the_demo_with_an_agent_runs_what_has_a_permit_and_nothing_else(tmp_path: Path) -> None:
+    out = run_demo(tmp_path, "--agent", python=mcp_tools.python())
+    steps = re.split(r"\n\n(?=\d\. )", out)
+    assert len(steps) == 9
+    heard = ["\n".join(re.findall(r"model reads: (.*)", step)) for step in steps]
+    assert heard[3].startswith("Ada: customer 7")
+    assert heard[4].count("Denied (denied_by_policy)") == 2
+    assert heard[5].startswith("Denied (authorization_discontinuity): no permit")
+    assert heard[6].startswith("Denied (revoked_authorization)")
+    assert heard[7].count("Denied (governance_mesh_discontinuity)") == 2
+    ran = re.findall(r"ran: (.*)", steps[8])
+    assert ran == ["find_customer(Ada)", "send_invoice(7, 80)"]
+    answers = re.findall(r"gw.example/edge: (\w+) identity planner tools/call", steps[8])
+    assert answers == ["allow", "allow", "deny", "deny", "allow"]
     assert list(tmp_path.iterdir()) == []
     if Path("/proc/self/cwd").exists():
         assert demo_processes(tmp_path) == []
