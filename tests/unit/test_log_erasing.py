@@ -3,6 +3,7 @@
 import asyncio
 import random
 import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from hashlib import sha256
@@ -23,7 +24,9 @@ from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import Request
 from muniment_log.core.retention import Retention, Rule, parse_duration, say_duration
 from muniment_log.errors import OverloadedError, StorageError
-from muniment_log.storage.addenda import AddendaStore
+from muniment_log.storage.addenda import APPLICATION_ID, AddendaStore
+from muniment_log.storage.addendacheck import check_addenda
+from muniment_log.storage.addendarows import migrations
 from muniment_log.storage.erasing import ErasableAddenda
 from waiting import until
 
@@ -31,6 +34,7 @@ ORIGIN = "log.example/x"
 DAY = 86_400_000
 START = 1_790_000_000_000
 ALICE, BOB = subject_key("user", "alice"), subject_key("user", "bob")
+TWISTED = ALICE[8:] + ALICE[:8]  # is found in two of ALICE, one after the other
 
 
 def made(
@@ -185,6 +189,79 @@ async def test_a_subject_is_forgotten_with_what_its_runs_made(tmp_path: Path) ->
         await at.keep(late)  # an outcome from a spool
         await at.erase(subject=ALICE)
         assert late.data not in at.bytes()
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.lists(st.sampled_from([ALICE, BOB, TWISTED, None]), min_size=1), max_size=4),
+    st.integers(1, 5),
+)
+async def test_all_of_a_subject_is_found_and_nothing_else(
+    tmp_path: Path, requests: list[list[bytes | None]], most: int
+) -> None:
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
+    numbers = count()
+    groups = [[made(next(numbers), subject=one) for one in request] for request in requests]
+    async with bench(folder) as at:
+        for group in groups:
+            await at.keep(*group)
+        for subject in (ALICE, BOB, TWISTED):
+            mine = [one.digest for group in groups for one in group if one.subject == subject]
+            found = await at.stored.find(Selection(subject=subject), 1000)
+            assert [one.digest for one in found] == mine
+            found = await at.stored.find(Selection(subject=subject), most)
+            assert len(found) == min(most, len(mine))
+            assert {one.digest for one in found} <= {*mine}
+        if at.path.exists():
+            assert damage_of(at.path) == []
+
+
+def damage_of(path: Path) -> list[str]:
+    """What a check finds wrong with a file of addenda, of a log without records."""
+    log = path.with_name("log.db")
+    with closing(sqlite3.connect(log)) as db:
+        db.executescript("CREATE TABLE bundle (idx, data); CREATE TABLE tail (first, data)")
+    damage = check_addenda(path, ORIGIN, log, full=True).damage
+    log.unlink()
+    return [one.what for one in damage]
+
+
+async def test_a_check_sees_what_a_subject_would_not_find(tmp_path: Path) -> None:
+    one, two = made(1), made(2)
+    async with bench(tmp_path) as at:
+        await at.keep(one)
+        await at.keep(two)
+        assert damage_of(at.path) == []
+    with closing(sqlite3.connect(at.path)) as db:
+        db.execute("DELETE FROM subjects WHERE first = 2")
+        db.commit()
+    assert damage_of(at.path) == [f"{two.digest.hex()}: not found by its subject"]
+
+
+async def test_a_file_of_before_is_searched_for_subjects_too(tmp_path: Path) -> None:
+    mine, other, later = made(1), made(2, subject=None), made(3)
+    path = tmp_path / "addenda.db"
+    with closing(sqlite3.connect(path)) as db:
+        for script in migrations()[:2]:
+            db.executescript(script)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("INSERT INTO log (one, origin) VALUES (0, ?)", (ORIGIN,))
+        db.executemany(
+            "INSERT INTO addendum (digest, subject, time, size, data) VALUES (?, ?, ?, 0, ?)",
+            [(one.digest, one.subject, START, one.data) for one in (other, mine)],
+        )
+        db.commit()
+    async with bench(tmp_path) as at:
+        await at.keep(later)
+        await at.erase(subject=ALICE)
+        assert (
+            await at.store.read(mine.digest)
+            == await at.store.read(later.digest)
+            == Erased(START, 0)
+        )
+        assert await at.store.read(other.digest) == other.data
 
 
 async def test_only_what_the_log_took_before_a_time(tmp_path: Path) -> None:

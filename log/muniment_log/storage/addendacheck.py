@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from muniment.local.sqlitefile import AbsentDatabaseError, open_reader
 from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import FormatError, unframe
-from muniment_log.core.naming import KEPT, kept_by
+from muniment_log.core.naming import KEPT, SUBJECT_SIZE, kept_by
 from muniment_log.storage.addendarows import migrations
 from muniment_service.soundness import Findings, check_schema, check_structure, inspect_file
 
@@ -44,6 +44,7 @@ def check_addenda(path: Path, origin: str, log: Path, *, full: bool) -> Findings
             ):
                 if data is None or sha256(data).digest() != digest:
                     findings.add(TABLE, f"{digest.hex()}: other bytes than those of its digest")
+            _check_subjects(db, findings)
         for leaf, digest in wanted:
             if db.execute("SELECT 1 FROM addendum WHERE digest = ?", (digest,)).fetchone() is None:
                 findings.add(
@@ -60,6 +61,23 @@ def check_addenda(path: Path, origin: str, log: Path, *, full: bool) -> Findings
                 TABLE, f"{digest.hex()}: missing, with all of {path.name}; leaf {leaf} names it"
             )
     return findings
+
+
+def _check_subjects(db: sqlite3.Connection, findings: Findings) -> None:
+    """Looks for addenda that an erasure of their subject would not find."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'subjects'").fetchone() is None:
+        return  # of an older version, which has an index instead
+    groups = db.execute("SELECT first, keys FROM subjects ORDER BY first")
+    first, keys, following = 0, b"", groups.fetchone()
+    rows = db.execute(
+        "SELECT id, digest, subject FROM addendum WHERE subject IS NOT NULL ORDER BY id"
+    )
+    for number, digest, subject in rows:
+        while following is not None and following[0] <= number:
+            (first, keys), following = following, groups.fetchone()
+        at = (number - first) * SUBJECT_SIZE
+        if keys[at : at + SUBJECT_SIZE] != subject:
+            findings.add("subjects", f"{digest.hex()}: not found by its subject")
 
 
 def _kept_by(log: Path) -> Iterator[tuple[int, bytes]]:

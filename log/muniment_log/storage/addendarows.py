@@ -13,7 +13,7 @@ from muniment_log.core.naming import SUBJECT_SIZE
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from muniment_log.core.addenda import Addendum, Sent
 
@@ -78,7 +78,11 @@ def commit(
     if not addenda:
         return absent, [], count(db)
     first, size, now = place
-    stored = db.execute(_INSERT, (first, *_packed(addenda), now, size)).rowcount
+    packed = _packed(addenda)
+    stored = db.execute(_INSERT, (first, *packed, now, size)).rowcount
+    if any(packed[1]):
+        # There is one of this number if all of its rows are gone.
+        db.execute("INSERT OR REPLACE INTO subjects VALUES (?, ?)", (first, packed[1]))
     last = first + len(addenda) - 1
     if stored != len(addenda):
         rows = db.execute("SELECT digest FROM addendum WHERE id BETWEEN ? AND ?", (first, last))
@@ -104,6 +108,15 @@ def _packed(addenda: Sequence[Addendum]) -> tuple[bytes, bytes, bytes, str]:
         b"".join([one.data for one in addenda]),
         msgspec.json.encode(rows).decode(),
     )
+
+
+def numbers_of(subject: bytes, first: int, keys: bytes) -> Iterator[int]:
+    """The rows that a row of `subjects` says to be of a subject."""
+    at = keys.find(subject)
+    while at >= 0:
+        if at % SUBJECT_SIZE == 0:
+            yield first + at // SUBJECT_SIZE
+        at = keys.find(subject, at + 1)
 
 
 def places(digests: Sequence[bytes]) -> tuple[bytes, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from muniment_log.core.erasable import Mark, Stored, Totals
-from muniment_log.storage.addendarows import count, places
+from muniment_log.storage.addendarows import count, numbers_of, places
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,14 +33,19 @@ WHERE digest IN (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2))
 ORDER BY id LIMIT ?4
 """  # noqa: S608  # constants
 
+_SUBJECTS: Final = """
+SELECT first, keys FROM subjects WHERE first > ?1 AND instr(keys, ?2) ORDER BY first LIMIT 64
+"""
 # What a subject's decisions withhold, and what the outcomes of the runs have that these allow.
 _OF_SUBJECT: Final = f"""
-SELECT {_COLUMNS} FROM addendum WHERE subject = ?1 AND erased IS NULL AND time < ?2
+SELECT {_COLUMNS} FROM addendum
+WHERE id IN (SELECT value FROM json_each(?3)) AND subject = ?1 AND erased IS NULL AND time < ?2
 UNION ALL
 SELECT {_COLUMNS} FROM addendum
 WHERE subject IS NULL AND erased IS NULL AND time < ?2 AND execution IN
-    (SELECT execution FROM addendum WHERE subject = ?1 AND execution IS NOT NULL)
-ORDER BY id LIMIT ?3
+    (SELECT execution FROM addendum
+    WHERE id IN (SELECT value FROM json_each(?3)) AND subject = ?1 AND execution IS NOT NULL)
+LIMIT ?4
 """  # noqa: S608  # constants
 
 _AFTER: Final = f"""
@@ -58,6 +63,7 @@ SELECT ?5 + key, substr(?1, key * 32 + 1, 32), ?3, 0, ?3, ?4 FROM json_each(?2) 
 ON CONFLICT (digest) DO NOTHING
 """
 
+_NUMBERS: Final = 10_000  # rows that one statement looks at
 _EVER: Final = (1 << 63) - 1
 
 
@@ -78,10 +84,25 @@ class ErasableAddenda:
         before = _EVER if selection.before_ms is None else selection.before_ms
         what = "looking for addenda to erase"
         if selection.subject is not None:
-            values = (selection.subject, before, most)
-            return [_stored(row) for row in await self._store.rows(what, _OF_SUBJECT, values)]
+            return await self._find_subject(what, selection.subject, before, most)
         wanted = (*places(selection.digests), before, most)
         return [_stored(row) for row in await self._store.rows(what, _OF_DIGESTS, wanted)]
+
+    async def _find_subject(
+        self, what: str, subject: bytes, before: int, most: int
+    ) -> list[Stored]:
+        found: dict[int, Stored] = {}
+        last = -1
+        while groups := await self._store.rows(what, _SUBJECTS, (last, subject)):
+            numbers = [one for group in groups for one in numbers_of(subject, *group)]
+            for start in range(0, len(numbers), _NUMBERS):
+                some = msgspec.json.encode(numbers[start : start + _NUMBERS]).decode()
+                rows = await self._store.rows(what, _OF_SUBJECT, (subject, before, some, most))
+                found.update((row[0], _stored(row)) for row in rows)
+            if len(found) >= most:
+                break
+            last = groups[-1][0]
+        return [found[number] for number in sorted(found)[:most]]
 
     async def after(self, id_: int, until_ms: int, most: int) -> tuple[list[Stored], int]:
         """Addenda behind one, see `ErasablePort`."""
