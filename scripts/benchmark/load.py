@@ -121,10 +121,14 @@ async def withheld(job: dict[str, Any]) -> dict[str, Any]:
     signer = open_key(job["key"])
     stream = endless(signer.vkey.name, job["seed"], job["count"])
     bodies, first, previous = [], 0, NO_PREVIOUS
+
+    def nonce(number: int) -> str:
+        return f"{(job['seed'] << 64) + number:032x}"  # what the log has already it need not store
+
     for _ in range(job["count"] // job["batch"]):
         records, addenda = [next(stream) for _ in range(job["batch"])], []
         if job["withhold"]:
-            addenda = [addendum(f"{first + n:032x}", "x" * 246) for n in range(job["batch"])]
+            addenda = [addendum(nonce(first + n), "x" * 246) for n in range(job["batch"])]
             records = [
                 b'{"addenda":{"/request/arguments":"%b"},' % sha256(data).hexdigest().encode()
                 + record[1:]
@@ -145,7 +149,7 @@ async def withheld(job: dict[str, Any]) -> dict[str, Any]:
         await asyncio.gather(*(sender() for _ in range(job["window"])))
         took = time.perf_counter() - began
         if job["withhold"]:
-            await client.addendum(sha256(addendum("0" * 32, "x" * 246)).hexdigest())
+            await client.addendum(sha256(addendum(nonce(0), "x" * 246)).hexdigest())
     return {"count": first, "seconds": took}
 
 

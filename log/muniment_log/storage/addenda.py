@@ -130,6 +130,9 @@ class AddendaStore:
     async def _open(self) -> Writer:
         def begin(db: sqlite3.Connection) -> tuple[str, int, Totals]:
             db.execute("PRAGMA secure_delete=ON")
+            # A statement that adds many rows keeps the pages of before, with addenda on them: not
+            # in a file of the system's, from which nobody erases anything.
+            db.execute("PRAGMA temp_store=MEMORY")
             db.execute(f"PRAGMA wal_autocheckpoint={log_pages(self.path, WAL_PAGES)}")
             (origin,) = db.execute("SELECT origin FROM log").fetchone()
             (last,) = db.execute("SELECT coalesce(max(id), 0) FROM addendum").fetchone()
