@@ -30,7 +30,7 @@ from muniment.tlog.policy import Policy, parse_policy
 from muniment_service.process import run
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
-from decisions import decisions
+from decisions import decisions  # pyright: ignore[reportMissingImports]  # of the tests
 
 POOL = 20_000  # distinct decisions; beyond them only the ids are new
 
