@@ -14,6 +14,7 @@ from muniment.tlog.encoding import MAX_SIZE
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
+HTML: Final = "text/html"
 BYTES: Final = "application/octet-stream"
 
 Binary: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "binary"})]

@@ -15,6 +15,7 @@ import page_cases
 import rfc6962
 from fuzzing import corpus
 from governed import WITNESSES
+from muniment.page import page_digest
 from muniment.tlog.checkpoint import Checkpoint, sign_checkpoint
 from muniment.tlog.evidence import fork, same_size
 from muniment.tlog.note import SignatureLine, ed25519_check
@@ -226,3 +227,15 @@ def test_the_page_is_what_its_sources_make() -> None:
     command = [ROOT / "scripts" / "page", "--check"]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
+
+
+def test_the_docs_state_the_digest_of_the_page() -> None:
+    stated = f"{page_digest()}  {page_cases.PAGE.name}\n"
+    assert stated in (ROOT / "docs" / "page.md").read_text()
+
+
+def test_what_everything_rests_on_is_small_enough_to_be_read() -> None:
+    names = ("bytes", "tree", "note", "policy", "proof", "evidence")
+    source = page_cases.PAGE.parent / "source"
+    assert sum(len((source / f"{name}.js").read_text().splitlines()) for name in names) < 1200
+    assert all(len(path.read_text().splitlines()) <= 400 for path in source.glob("*.js"))

@@ -2,15 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 import browser
+import decisions
 import page_cases
+from commands import muniment
 from governed import World, artifact, policy
+from log_deployment import GATEWAY, ask, deployed
 from muniment.lineage import build_bundle
-from muniment.page import content_security_policy
+from muniment.page import content_security_policy, read_page
 from muniment.tlog.policy import format_policy
 from signing import NOW
 
@@ -115,3 +119,27 @@ def test_the_page_can_ask_nobody() -> None:
         assert opened.evaluate(asked) == "TypeError"
         assert any("Content Security Policy" in one for one in opened.problems)
     assert content_security_policy().startswith("default-src 'none'; script-src 'sha256-")
+
+
+def test_the_log_serves_the_page(tmp_path: Path) -> None:
+    """With its own policy as a header; there it verifies what that log has proven."""
+    proof, entry, trusted = (tmp_path / name for name in ("it.tlog-proof", "it.json", "it.policy"))
+    with deployed(tmp_path / "log") as deployment, browser.page() as opened:
+        answer = ask(f"{deployment.url}/verify.html")
+        assert answer.body == read_page()
+        assert answer.headers["Content-Security-Policy"] == content_security_policy()
+        batch = deployment.stream().take(decisions.decisions(3, producer=GATEWAY))
+        assert deployment.post(batch, "?wait=published").status == 200
+        written = ("--out", str(proof), "--entry-out", str(entry))
+        muniment("prove", "--log", deployment.url, "--index", "1", *written)
+        trusted.write_bytes(format_policy(deployment.policy))
+        opened.open(f"{deployment.url}/verify.html")
+        opened.drop(proof, trusted, entry)
+        assert "are entry 1 of the log" in report(opened, "Verified")
+        assert opened.problems == []
+
+
+def test_the_command_says_where_the_page_is() -> None:
+    told = muniment("verify", "--page")
+    assert Path(told.stdout.strip()).read_bytes() == read_page()
+    assert sha256(read_page()).hexdigest() in told.stderr

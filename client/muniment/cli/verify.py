@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from muniment import page
 from muniment.cli.common import FILE, json_option, policy_option, read_policy, say_time
 from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
 from muniment.cli.facts import open_facts
@@ -32,6 +33,14 @@ MAX_SPELLING: Final = 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
 
 
+def _show_page(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's
+    """Prints where the page is, and its digest, and ends the command."""
+    if value:
+        click.echo(page.PATH)
+        click.echo(f"SHA-256 {page.page_digest()}", err=True)
+        ctx.exit()
+
+
 @click.command()
 @click.argument("proof_path", metavar="FILE.tlog-proof", type=FILE)
 @click.option("--entry", type=FILE, required=True, metavar="FILE", help="The leaf, byte for byte.")
@@ -43,6 +52,14 @@ _BOM: Final = b"\xef\xbb\xbf"
     type=FILE,
     metavar="FILE",
     help="The verified replica (muniment follow) that says which withheld members were erased.",
+)
+@click.option(
+    "--page",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_page,
+    help="Print the path of the page that verifies in a browser, and its SHA-256, and end.",
 )
 @json_option
 def verify(

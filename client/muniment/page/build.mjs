@@ -29,7 +29,8 @@ if (/<\/script|<!--/i.test(script)) throw new Error('the script would end its ow
 
 const notices = ['@noble/post-quantum', '@noble/curves', '@noble/hashes'].map((name) => {
   const folder = join(modules, 'node_modules', name);
-  return `${name} ${JSON.parse(read(folder, 'package.json')).version}\n\n${read(folder, 'LICENSE')}`;
+  const { version } = JSON.parse(read(folder, 'package.json'));
+  return `${name} ${version}\n\n${read(folder, 'LICENSE')}`;
 }).join('\n').replaceAll('--', '- -');
 const style = read(source, 'page.css');
 const csp = `default-src 'none'; script-src ${hash(script)}; style-src ${hash(style)}; ` +

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from muniment.page import content_security_policy, page_digest, read_page
 from muniment_log.http.addenda import AddendaReads
 from muniment_log.http.lookup import Lookup
 from muniment_log.http.openapi import document
@@ -79,6 +80,7 @@ def build(
     app.operations(_readiness(publisher, indexing, cluster), metrics=read)
     app.route("GET", "/", settled(_front(origin, publisher)))
     app.route("GET", "/openapi.json", _fixed(document(origin, version("muniment"))))
+    app.route("GET", "/verify.html", _page())
     app.route("GET", "/checkpoint", tile(reads.checkpoint))
     app.prefix("GET", "/tile/", tile(reads.tile))
     withheld = AddendaReads(access, addenda)
@@ -143,3 +145,22 @@ def _fixed(value: dict[str, Any]) -> Callable[[Request], Any]:
         return Response(200, body)
 
     return fixed
+
+
+def _page() -> Callable[[Request], Any]:
+    """The page that verifies in a browser; who does not trust the log takes it from the release."""
+    response = Response(
+        200,
+        read_page(),
+        "text/html; charset=utf-8",
+        {
+            "Content-Security-Policy": content_security_policy(),
+            "Cache-Control": "public, max-age=3600",
+            "ETag": f'"{page_digest()[:32]}"',
+        },
+    )
+
+    async def page(_: Request) -> Response:
+        return response
+
+    return page

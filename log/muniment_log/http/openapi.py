@@ -16,6 +16,7 @@ from muniment_log.http import bodies
 from muniment_service import openapi
 from muniment_service.openapi import (
     BYTES,
+    HTML,
     JSON,
     OPERATIONS,
     TEXT,
@@ -226,6 +227,14 @@ _CALLS: Final = (
         summary="Which log this is",
         success="A line of text.",
         answer={TEXT: str},
+    ),
+    Call(
+        path="/verify.html",
+        name="page",
+        summary="A page that verifies proofs, permits, lineage and evidence in a browser, offline",
+        success="One file with all that it needs.",
+        answer={HTML: str},
+        headers=_ETAG,
     ),
     Call(
         path="/checkpoint",

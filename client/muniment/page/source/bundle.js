@@ -1,8 +1,8 @@
 // The lineage bundle: records with their leaf indices, and one proof for all of them.
 import { digestOf, MAX_ADDENDUM, namedDigests, readAddendum } from './addenda.js';
 import {
-  checkKeyName, equal, FormatError, indexOf, MAX_SIZE, parseBase64, parseDecimal, parseHash, parseText, splitLines,
-  startsWith, utf8, VerificationError,
+  checkKeyName, equal, FormatError, indexOf, MAX_SIZE, parseBase64, parseDecimal, parseHash,
+  parseText, splitLines, startsWith, utf8, VerificationError,
 } from './bytes.js';
 import { MAX_NOTE_SIZE, parseNote, parseSignedCheckpoint } from './note.js';
 import { parseRecord } from './record.js';

@@ -133,7 +133,8 @@ export function parseBase64(text, what, size = null) {
 export const parseHash = (text, what) => parseBase64(text, what, HASH_SIZE);
 
 // Python's white space: JavaScript's \s lacks U+0085 and has U+FEFF.
-export const SPACES = '\\x00-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
+export const SPACES =
+  '\\x00-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
 
 export function checkKeyName(name, what) {
   if (!name) throw new FormatError(`${what}: empty key name`);

@@ -1,7 +1,7 @@
 // The evidence file (docs/formats.md), which shows that a log's key signed two histories.
 import {
-  base64, compareBytes, concat, equal, FormatError, hex, indexOf, isPrintable, parseDecimal,
-  parseHash, parseText, sha256, splitLines, utf8, VerificationError,
+  base64, compareBytes, equal, FormatError, hex, indexOf, isPrintable, parseDecimal, parseHash,
+  parseText, sha256, splitLines, utf8, VerificationError,
 } from './bytes.js';
 import {
   ED25519, keyReference, MAX_NOTE_SIZE, ML_DSA_44, parseSignedCheckpoint, verifyLine,
@@ -43,7 +43,8 @@ export function parseEvidence(data) {
     checkPair(notes);
     checkLength(claim.proofs);
     if (notes[0].size >= notes[1].size) throw wrong('fork: the first tree is not the smaller one');
-    if (equal(notes[0].root, claim.implied)) throw wrong('fork: the newer tree implies the older root');
+    if (equal(notes[0].root, claim.implied))
+      throw wrong('fork: the newer tree implies the older root');
   } else if (kind === 'leaf' && lines[0]?.startsWith('index ') && notes.length === 2) {
     parseLeaf(claim, lines[0].slice(6), lines.slice(1));
   } else if (kind === 'empty-root' && !lines.length && notes.length === 1) {
@@ -149,7 +150,8 @@ const printable = (text) => [...text].map((char) => (isPrintable(char) ? char : 
 // What an evidence file claims, and who signed it when it is verified, in sentences.
 export function explain({ kind, notes, proofs, leaves, index, implied }, signed = null) {
   const lines = [`Log ${printable(notes[0].origin)}: ${SENTENCES[kind]}.`];
-  const names = notes.map((_, at) => (notes.length > 1 ? `Checkpoint ${at + 1}` : 'The checkpoint'));
+  const names = notes.map((_, at) =>
+    notes.length > 1 ? `Checkpoint ${at + 1}` : 'The checkpoint');
   notes.forEach(({ size, root }, at) => lines.push(`${names[at]}: a tree of ${size} ` +
     `${size === 1n ? 'leaf' : 'leaves'}, root ${base64(root)}.`));
   if (kind === 'same-size') {
@@ -169,8 +171,8 @@ export function explain({ kind, notes, proofs, leaves, index, implied }, signed 
       `key ${printable(vkey.name)}+${vkey.id}${time ? `, stating the time ${time}` : ''}.`)));
   if (signed.length === 2 && !signed[0].some(([one]) => signed[1].some(([two]) => one === two)))
     lines.push('No single key signed both checkpoints; all of these keys are known as the log\'s.');
-  lines.push('A log that keeps one history never signs this. Whoever holds the log\'s key did: the ' +
-    'log, or a thief of its key. Which history is the true one, this does not say.');
+  lines.push("A log that keeps one history never signs this. Whoever holds the log's key did: " +
+    'the log, or a thief of its key. Which history is the true one, this does not say.');
   return lines;
 }
 

@@ -1,4 +1,5 @@
-// What the records of a bundle say of runs and agents, and whose word counts: muniment.lineage.gather.
+// What the records of a bundle say of runs and agents, and whose word counts:
+// muniment.lineage.gather.
 import { at } from './record.js';
 import { canonical } from './json.js';
 import { terminal } from './bytes.js';

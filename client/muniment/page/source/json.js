@@ -2,7 +2,7 @@
 // twice, round integers and put "10" before "9". Objects are Map, in the order of the text.
 import { ascii, decode, FormatError, latin1, startsWith, utf8 } from './bytes.js';
 
-export const MAX_RECORD = 65_535;
+const MAX_RECORD = 65_535;
 const MAX_DEPTH = 64;
 const MAX_SAFE = Number.MAX_SAFE_INTEGER;
 const EXCERPT = 24;
@@ -181,7 +181,8 @@ export function canonical(value) {
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
   if (!(value instanceof Map)) return JSON.stringify(value);
   const names = [...value.keys()].sort();
-  return `{${names.map((name) => `${JSON.stringify(name)}:${canonical(value.get(name))}`).join(',')}}`;
+  const members = names.map((name) => `${JSON.stringify(name)}:${canonical(value.get(name))}`);
+  return `{${members.join(',')}}`;
 }
 
 export function checkCanonical(data, what) {

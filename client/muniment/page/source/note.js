@@ -1,9 +1,8 @@
 // C2SP signed-note, tlog-checkpoint and tlog-cosignature: texts, and who signed them.
 import { ml_dsa44 } from '@noble/post-quantum/ml-dsa.js';
 import {
-  ascii, base64, bigEndian, checkKeyName, compareBytes, concat, decode, equal, FormatError, indexOf,
-  MAX_SIZE, parseBase64, parseDecimal, parseHash, parseText, sha256, splitLines, uint64, utf8,
-  VerificationError,
+  bigEndian, checkKeyName, concat, FormatError, MAX_SIZE, parseBase64, parseDecimal, parseHash,
+  parseText, sha256, splitLines, uint64, utf8, VerificationError,
 } from './bytes.js';
 
 export const [ED25519, COSIGNATURE_ED25519, ML_DSA_44] = [1, 4, 6];
@@ -134,7 +133,7 @@ export function parseNote(data) {
   return { text: content.slice(0, split + 1), signatures };
 }
 
-export function parseCheckpoint(text) {
+function parseCheckpoint(text) {
   const lines = splitLines(text);
   if (lines.length < 3) throw new FormatError('checkpoint: fewer than three lines');
   const [origin, stated, hash, ...extensions] = lines;

@@ -23,7 +23,8 @@ function take(role, one) {
   if (element(`${role}-text`)) element(`${role}-text`).value = '';
   const names = role === 'addenda' ? chosen.addenda : [one];
   const shown = element(`${role}-name`) ?? element('file-name');
-  shown.textContent = visible(names.map(({ name, data }) => `${name}: ${data.length} bytes`).join(', '));
+  const words = names.map(({ name, data }) => `${name}: ${data.length} bytes`);
+  shown.textContent = visible(words.join(', '));
   if (!['file', 'policy'].includes(role)) element('more').open = true;
 }
 
@@ -35,7 +36,8 @@ function given(role) {
 }
 
 async function run() {
-  const input = { addenda: chosen.addenda.map(({ data }) => data), now: Math.floor(Date.now() / 1000) };
+  const now = Math.floor(Date.now() / 1000);
+  const input = { addenda: chosen.addenda.map(({ data }) => data), now };
   for (const role of new Set([...FILES, ...TEXTS])) input[role] = given(role);
   if (!input.file || !input.policy) {
     show('Not verified yet', null, [`Give ${input.file ? 'the policy' : 'what to verify'}, too.`]);

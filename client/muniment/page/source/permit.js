@@ -2,8 +2,8 @@
 // --without-facts` says it. What the log holds besides (lineage, revocations) takes a replica.
 import { digestOf, disclose, escapeToken, MAX_ADDENDUM, withholdingOf } from './addenda.js';
 import {
-  compareBytes, FormatError, hex, indexOf, parseBase64, parseText, sha256, splitLines, startsWith,
-  terminal, utf8, VerificationError,
+  compareBytes, FormatError, indexOf, parseBase64, parseText, splitLines, startsWith, terminal,
+  utf8, VerificationError,
 } from './bytes.js';
 import { canonical, parseJson } from './json.js';
 import { ED25519, keyReference, ML_DSA_44, verifyEd25519, verifyMldsa44 } from './note.js';
@@ -91,8 +91,8 @@ const orNone = (text) => (text === undefined || text === null ? 'none' : termina
 const entity = (value) => `${terminal(value.get('type'))} ${terminal(value.get('id'))}`;
 const isSame = (one, other) => ['type', 'id'].every((name) => one.get(name) === other.get(name));
 
-// Says whether a runtime may do what it wants to do. `trust` has policy, authorities, gateways (null
-// for all) and what the runtime takes: allowUnbound, allowAnyPolicy.
+// Says whether a runtime may do what it wants to do. `trust` has policy, authorities, gateways
+// (null for all) and what the runtime takes: allowUnbound, allowAnyPolicy.
 export async function verifyPermit(permit, context, trust) {
   const findings = [];
   const now = BigInt(context.get('now'));
@@ -145,7 +145,8 @@ export function verdict(findings, { index = null, future = [], withholding = nul
 
 function checkAge(cosigned, now) {
   if (timeOf(cosigned) <= now + CLOCK_SKEW || timeOf(cosigned, now)) return [];
-  const found = ahead(cosigned, now).map(([name, time]) => `${terminal(show(name))} states ${time}`);
+  const found = ahead(cosigned, now).map(([name, time]) =>
+    `${terminal(show(name))} states ${time}`);
   return [finding('governance_mesh_discontinuity', 'checkpoint age',
     `a quorum's time up to ${now}`, found.join(', '))];
 }
@@ -178,12 +179,14 @@ function* checkAuthorization(decision, artifact, context) {
     (!one.has('id') || one.get('id') === resource.get('id'))))) {
     const resources = scope.get('resources').map((one) =>
       `${terminal(one.get('type'))} ${one.has('id') ? terminal(one.get('id')) : '(any)'}`);
-    yield discontinuity('scope', `one of the actions ${scope.get('actions').map(terminal).join(', ')}` +
-      ` on one of ${resources.join(', ')}`, deed(action, resource));
+    const actions = scope.get('actions').map(terminal).join(', ');
+    yield discontinuity('scope', `one of the actions ${actions} on one of ${resources.join(', ')}`,
+      deed(action, resource));
   }
   const requested = at(request, 'action', 'name');
   if (!artifact && !(action === requested && isSame(resource, request.get('resource'))))
-    yield discontinuity('request', deed(requested, request.get('resource')), deed(action, resource));
+    yield discontinuity('request', deed(requested, request.get('resource')),
+      deed(action, resource));
   const subject = context.get('subject') ?? null;
   if (subject && !isSame(subject, request.get('subject')))
     yield discontinuity('subject', `subject ${entity(request.get('subject'))}`, entity(subject));
@@ -228,8 +231,8 @@ function* differences(wanted, stated, pointer) {
   } else if (Array.isArray(wanted) && Array.isArray(stated) && wanted.length === stated.length) {
     for (const [number, one] of wanted.entries())
       yield* differences(one, stated[number], `${pointer}/${number}`);
-  } else if (wanted === undefined || stated === undefined || canonical(wanted) !== canonical(stated))
-    yield pointer;
+  } else if (wanted === undefined || stated === undefined ||
+    canonical(wanted) !== canonical(stated)) yield pointer;
 }
 
 async function checkAuthorities(decision, authorities) {

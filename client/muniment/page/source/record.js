@@ -1,5 +1,5 @@
 // Records: canonical JSON of one of the types in schema.json, and the rules that types cannot say.
-import { ascii, checkKeyName, FormatError, parseBase64, repr, SPACES } from './bytes.js';
+import { checkKeyName, FormatError, parseBase64, repr, SPACES } from './bytes.js';
 import { checkAddenda } from './addenda.js';
 import { checkCanonical } from './json.js';
 import schema from './schema.json';

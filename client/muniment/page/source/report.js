@@ -13,7 +13,7 @@ const REVOKED = 'whether something was revoked or erased since: that takes a rep
   'follow), which reads the whole log';
 const FRESH = 'whether the log shows the same checkpoint to others, and is still there';
 
-export const sayTime = (seconds) => {
+const sayTime = (seconds) => {
   const date = new Date(Number(seconds) * 1000);
   return Number.isNaN(date.getTime()) ? `${seconds}`
     : date.toISOString().replace('T', ' ').replace(/\.\d+Z$/, ' UTC').replace('Z', ' UTC');
@@ -56,7 +56,8 @@ const SAY = {
       checked: [...checkpoint, "the entry's path to the root of the tree (RFC 6962)",
         'that each addendum is one that the record names'],
       unchecked: [
-        'whether the decision permits what a runtime wants: that takes its context', REVOKED, FRESH],
+        'whether the decision permits what a runtime wants: that takes its context',
+        REVOKED, FRESH],
     };
   },
   permit({ members }) {
@@ -99,8 +100,8 @@ const SAY = {
         ...addenda.flatMap((one) =>
           [`Entry ${one.index} withholds members:`, ...withholdingLines(one)])],
       checked: [...checkpoint, 'that every record is in the tree, at its index (RFC 6962)',
-        'every run back to the origin of its authorization: decisions, delegations, order, times, ' +
-          'the revocations that the bundle has'],
+        'every run back to the origin of its authorization: decisions, delegations, order, ' +
+          'times, the revocations that the bundle has'],
       unchecked: ['whether the log holds records that the bundle leaves out, a later revocation ' +
         'say: that takes a replica (muniment follow)', FRESH],
     };

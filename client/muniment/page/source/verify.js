@@ -10,13 +10,13 @@ import { trace } from './lineage.js';
 import { parseVkey } from './note.js';
 import * as permits from './permit.js';
 import { parsePolicy, show } from './policy.js';
-import { parseTlogProof, verifyTlogProof } from './proof.js';
+import { HEADER as proofHeader, parseTlogProof, verifyTlogProof } from './proof.js';
 import { parseRecord } from './record.js';
 
 const MAX_SPELLING = 1024 * 1024;
 
-// Says what the bytes of a file are: by how they begin, else by the file's name. A permit is a proof
-// that holds its record; without a context it is only verified as one.
+// Says what the bytes of a file are: by how they begin, else by the file's name. A permit is a
+// proof that holds its record; without a context it is only verified as one.
 export function kindOf(data, name = '', hasContext = false) {
   if (startsWith(data, `${evidence.HEADER}\n`) || name.endsWith('.evidence')) return 'evidence';
   if (startsWith(data, `${bundles.HEADER}\n`) || name.endsWith('.lineage')) return 'lineage';
@@ -26,8 +26,8 @@ export function kindOf(data, name = '', hasContext = false) {
 // Says what a file that was dropped is for.
 export function roleOf(data, name) {
   const begin = latin1(data.subarray(0, 400));
-  if (/^(c2sp\.org\/tlog-proof@|muniment\/(evidence|lineage-bundle|disclosing-permit)\/)/.test(begin))
-    return 'file';
+  const headers = [proofHeader, permits.HEADER, bundles.HEADER, evidence.HEADER];
+  if (headers.some((header) => begin.startsWith(`${header}\n`))) return 'file';
   if (/^\s*(#|(log|witness|group|quorum)[ \t])/.test(begin)) return 'policy';
   if (/^\{"nonce":"[0-9a-f]{32}","value":/.test(begin)) return 'addenda';
   if (/\.(tlog-proof|permit|lineage|evidence)$/.test(name)) return 'file';
@@ -75,7 +75,8 @@ async function verifyProof({ file, policy: text, entry: leaf, addenda: more = []
   }
   const { size, origin, logKeys, cosigners } = cosigned;
   const witnesses = [...cosigners].map(([name, time]) => ({ name: show(name), time }));
-  const members = { verified: true, index: proof.index, size, origin, log_keys: logKeys, witnesses };
+  const { index } = proof;
+  const members = { verified: true, index, size, origin, log_keys: logKeys, witnesses };
   const withholding = withholdingOfLeaf(entry, addenda);
   return { size: entry.length, leaf: entry,
     members: withholding ? { ...members, addenda: withholding } : members };
@@ -155,8 +156,8 @@ async function otherSpelling(proof, entry, policy) {
       continue;
     }
     return `the file is entry ${proof.index} in another form: same ${what}, other spelling ` +
-      `(${entry.length} bytes, the leaf has ${candidate.length}). Nothing in it was changed; take ` +
-      "the leaf's exact bytes, as `muniment prove --entry-out` writes them";
+      `(${entry.length} bytes, the leaf has ${candidate.length}). Nothing in it was changed; ` +
+      "take the leaf's exact bytes, as `muniment prove --entry-out` writes them";
   }
   return null;
 }
