@@ -21,7 +21,8 @@ from muniment_log.core.tokens import TokenFramer
 from muniment_log.metrics import LogMetrics
 from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.order import EmbeddedOrder
-from muniment_log.storage.sqlite import SQLiteStore, create_database
+from muniment_log.storage.schema import create_database
+from muniment_log.storage.sqlite import SQLiteStore
 from muniment_service.metrics import Metrics
 
 ORIGIN = signing.ORIGIN

@@ -16,7 +16,7 @@ from muniment_log.core.heads import HeadSigner
 from muniment_log.errors import StorageError
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
-from muniment_log.storage.sqlite import create_database
+from muniment_log.storage.schema import create_database
 
 SIGNER = signing.log_signer(ORIGIN)
 KEYS = [verifier_for(SIGNER.vkey)]

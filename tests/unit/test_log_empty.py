@@ -7,7 +7,7 @@ from aiohttp import web
 
 from log_tools import GatewayStream
 from muniment_log.errors import UnavailableError
-from muniment_log.storage.sqlite import mark_copy
+from muniment_log.storage.schema import mark_copy
 from muniment_service.backup import backup
 from publishing import FakeWitness, honest, log_of, policy_of, serving, trio
 from waiting import SECONDS, until

@@ -256,19 +256,19 @@ async def test_a_statement_that_fails_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = GatewayStream()
-    original = store_module._commit
+    original = store_module.write
 
     def broken(db: sqlite3.Connection, commit: store_module.Commit) -> bytes | None:
         original(db, commit)
         raise sqlite3.OperationalError("database or disk is full")
 
     async with log_tools.embedded(tmp_path / "log.db") as log:
-        monkeypatch.setattr(store_module, "_commit", broken)
+        monkeypatch.setattr(store_module, "write", broken)
         with pytest.raises(UnavailableError):
             await log.sequencer.submit(stream.peek(5))
         with pytest.raises(StorageError, match="full"):
             await log.task
-        monkeypatch.setattr(store_module, "_commit", original)
+        monkeypatch.setattr(store_module, "write", original)
     async with log_tools.embedded(tmp_path / "log.db") as log:
         assert log.head.size == 0
         assert (await log.sequencer.submit(stream.take(5))).first == 0

@@ -14,7 +14,8 @@ from muniment.records.manifest import NO_PREVIOUS, build_batch
 from muniment.tlog.tiles import Tile, parse_tile_path
 from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
 from muniment_log.storage import embedded as embedded_module
-from muniment_log.storage.sqlite import SQLiteStore, create_database
+from muniment_log.storage.schema import create_database
+from muniment_log.storage.sqlite import SQLiteStore
 
 
 async def test_a_database_belongs_to_one_origin_and_its_keys(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from muniment_log.core.ordering import Loaded
     from muniment_log.core.ports import TileSource
     from muniment_log.storage.embedded import EmbeddedTiles
-    from muniment_log.storage.sqlite import Made
+    from muniment_log.storage.schema import Made
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -39,7 +39,7 @@ from muniment_log.logfile import LogFile
 from muniment_log.storage.addendacheck import check_addenda
 from muniment_log.storage.check import check
 from muniment_log.storage.repair import repair
-from muniment_log.storage.sqlite import create_database, mark_copy
+from muniment_log.storage.schema import create_database, mark_copy
 from muniment_service import unixsocket
 from muniment_service.backup import Mark, backup
 from muniment_service.config import ConfigError, load_config

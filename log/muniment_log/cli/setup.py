@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from muniment.tlog.encoding import MunimentError
 from muniment_log.config import check_origin
-from muniment_log.storage.sqlite import create_database
+from muniment_log.storage.schema import create_database
 from muniment_service.folder import make_folder
 from muniment_service.process import run
 

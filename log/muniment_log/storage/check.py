@@ -23,7 +23,8 @@ from muniment_log.core.integrate import restore
 from muniment_log.core.ports import StreamKey, StreamState
 from muniment_log.errors import StorageError
 from muniment_log.storage.leafwalk import Walked, walk
-from muniment_log.storage.sqlite import migrations, read_loaded
+from muniment_log.storage.schema import migrations
+from muniment_log.storage.sqlite import read_loaded
 from muniment_service.soundness import (
     MAX_NAMED,
     Findings,

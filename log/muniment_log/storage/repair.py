@@ -15,7 +15,7 @@ from muniment.local.sqlitefile import FatalDatabaseError, UnwritableError, Write
 from muniment_log.errors import StorageError
 from muniment_log.storage.check import REBUILT, Report, examine, need_sound
 from muniment_log.storage.leafwalk import walk
-from muniment_log.storage.sqlite import APPLICATION_ID, migrations
+from muniment_log.storage.schema import APPLICATION_ID, migrations
 from muniment_service.soundness import FILE
 
 if TYPE_CHECKING:

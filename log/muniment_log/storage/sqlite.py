@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file, and all SQL of the log service.
+"""The embedded store: one SQLite file.
 
 One transaction commits a whole group of batches: bundles, hash tiles, streams, tree. The rules that
 keep the file sound (one writing connection, WAL with ``synchronous=FULL``, query-only readers) are
@@ -8,43 +8,29 @@ once, and the partial one is a row per commit until it is full.
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-import time
-from contextlib import contextmanager
-from importlib import resources
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from muniment.local.sqlitefile import (
-    AbsentDatabaseError,
-    FatalDatabaseError,
-    UnwritableError,
-    Writer,
-    log_pages,
-)
+from muniment.local.sqlitefile import AbsentDatabaseError, Writer, log_pages
 from muniment.tlog.heads import Head
 from muniment.tlog.tiles import TILE_WIDTH, Tile
-from muniment_log.core.ordering import MAX_REFUSED, Accepted, Commit, Kept, KnownError, Loaded
+from muniment_log.core.ordering import MAX_REFUSED, Accepted, Commit, Kept, Loaded
 from muniment_log.core.ports import NEW_STREAM, StreamKey, StreamState
-from muniment_log.core.recall import Recall, pack_runs, scope_of, unpack_runs
-from muniment_log.errors import (
-    DamagedTileError,
-    StorageError,
-    UnwritableStorageError,
-    WrongIdentityError,
-)
+from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
+from muniment_log.storage.committing import keep, not_alone, put_head, write
 from muniment_log.storage.identity import check_identity, check_signed
 from muniment_log.storage.readers import Readers
+from muniment_log.storage.recalling import Recalls
+from muniment_log.storage.reporting import reported
+from muniment_log.storage.schema import APPLICATION_ID, Made, bind, migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    import sqlite3
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from muniment.tlog.note import VKey
+    from muniment_log.core.recall import Recall
 
-
-APPLICATION_ID: Final = 0x4D756E4C
-"""``MunL`` in the file's header: SQLite and file(1) show whose database it is."""
 
 WAL_PAGES: Final = 8192
 """Pages in the write-ahead log before a commit checkpoints it: 32 MiB, where there is room for it.
@@ -53,81 +39,12 @@ Fewer, larger checkpoints cost less under load; the size bounds the file and the
 READERS: Final = 2
 """Connections that read: reading tiles for proofs and auditors needs no more threads than cores."""
 
-_COPIES: Final = 4
-"""The schema's first version that can say that a file is a copy."""
-
 _NO_IDENTITY: Final = "{}: the database is of no log: it has no identity"
 
-_RECALL: Final = "SELECT name, content, time, runs FROM recall WHERE stream = ? AND name IN ({})"
-
-_NAMES: Final = 512
 _PLACES: Final = 256
-"""Names and tiles that one statement asks for: SQLite joins up to 500 selects."""
+"""Tiles that one statement asks for: SQLite joins up to 500 selects."""
 
 _BUNDLE_LEVEL: Final = -1  # as in formats.tiles.ENTRIES
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except UnwritableError as error:
-        raise UnwritableStorageError(f"{what}: {error}") from error
-    except (FatalDatabaseError, sqlite3.Error) as error:
-        raise StorageError(f"{what}: {error}") from error
-
-
-class Made(NamedTuple):
-    """How a log's database came to be.
-
-    Attributes:
-        time: when, Unix seconds.
-        command: `init` with the log's keys, or what made it anew under keys that existed.
-    """
-
-    time: int
-    command: str
-
-
-async def create_database(path: Path, origin: str, keys: Sequence[str], command: str) -> None:
-    """Makes the database of a log that has logged nothing, and records by which command.
-
-    Raises DatabaseError if there is one, or it cannot be written.
-
-    Args:
-        path: where; there must be none.
-        origin: the log's origin.
-        keys: its vkeys.
-        command: see `Made`.
-    """
-
-    def fill(db: sqlite3.Connection) -> None:
-        _bind(db, origin, keys)
-        db.execute("INSERT INTO made VALUES (0, ?, ?)", (int(time.time()), command))
-
-    writer = await Writer.open(
-        path, migrations(), application=APPLICATION_ID, expected="new", fill=fill
-    )
-    await writer.close()
-
-
-def mark_copy(copy: sqlite3.Connection) -> None:
-    """Notes in a copy of a log's database that it is one, for `backup`.
-
-    One of an older version has no place for that, and is copied as it is.
-    """
-    (version,) = copy.execute("PRAGMA user_version").fetchone()
-    if version >= _COPIES:
-        copy.execute(
-            "INSERT OR REPLACE INTO copied SELECT 0, ?, size FROM tree", (int(time.time()),)
-        )
-
-
-class _Asked(NamedTuple):
-    """What requests that came together ask to recall, and the task that reads it."""
-
-    names: set[bytes]
-    reading: asyncio.Task[dict[bytes, Recall]]
 
 
 class SQLiteStore:
@@ -138,8 +55,7 @@ class SQLiteStore:
         self._writer = writer
         self._readers = readers
         self._tree: Head | None = None  # as loaded or committed; only the writer's thread uses it
-        self._asked: dict[bytes, _Asked] = {}
-        self._recalling = asyncio.Lock()
+        self._recalls = Recalls(readers)
 
     @classmethod
     async def open(cls, path: Path) -> SQLiteStore:
@@ -163,7 +79,7 @@ class SQLiteStore:
 
         Raises StorageError if the file cannot be written.
         """
-        with _translated("lengthening the write-ahead log"):
+        with reported("lengthening the write-ahead log"):
             await self._writer.lengthen_log()
 
     @property
@@ -190,7 +106,7 @@ class SQLiteStore:
         def work(db: sqlite3.Connection) -> dict[str, str]:
             return dict(db.execute("SELECT vkey, origin FROM identity").fetchall())
 
-        with _translated("reading the database's identity"):
+        with reported("reading the database's identity"):
             owned = await self._writer.run(work)
         if not owned:
             raise AbsentDatabaseError(_NO_IDENTITY.format(self.path))
@@ -206,7 +122,7 @@ class SQLiteStore:
             row = db.execute("SELECT time, command FROM made").fetchone()
             return None if row is None else Made(*row)
 
-        with _translated("reading how the database came to be"):
+        with reported("reading how the database came to be"):
             return await self._writer.run(work)
 
     async def is_copy(self) -> bool:
@@ -219,7 +135,7 @@ class SQLiteStore:
             row = db.execute("SELECT 1 FROM copied, tree WHERE copied.size = tree.size").fetchone()
             return row is not None
 
-        with _translated("reading whether the database is a copy"):
+        with reported("reading whether the database is a copy"):
             return await self._writer.run(work)
 
     async def rebind(self, origin: str, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
@@ -245,7 +161,7 @@ class SQLiteStore:
             if row is not None and owned.keys() - set(map(str, keys)):
                 check_signed(row[0], list(map(str, keys)))
             db.execute("DELETE FROM identity")
-            _bind(db, origin, [str(key) for key in keys])
+            bind(db, origin, [str(key) for key in keys])
             commit()
 
         await self._writer.run(work)
@@ -261,7 +177,7 @@ class SQLiteStore:
             self._tree = loaded.head
             return loaded
 
-        with _translated("reading the tree"):
+        with reported("reading the tree"):
             return await self._writer.run(work)
 
     async def check_alone(self) -> None:
@@ -271,7 +187,7 @@ class SQLiteStore:
         stopped on another machine that shares the folder. Raises StorageError if another process
         has extended the tree, or the file cannot be read.
         """
-        with _translated("reading the tree"):
+        with reported("reading the tree"):
             await self._writer.run(self._check_alone)
 
     def _check_alone(self, db: sqlite3.Connection) -> None:
@@ -279,7 +195,7 @@ class SQLiteStore:
             return
         row = db.execute("SELECT size, root FROM tree").fetchone()
         if row is None or Head(*row) != self._tree:
-            raise _not_alone(self._tree)
+            raise not_alone(self._tree)
 
     async def commit(self, commit: Commit) -> bytes | None:
         """Makes a group of batches durable, in one transaction.
@@ -293,11 +209,11 @@ class SQLiteStore:
         """
 
         def work(db: sqlite3.Connection) -> bytes | None:
-            note = _commit(db, commit)
+            note = write(db, commit)
             self._tree = commit.change.edge.head
             return note
 
-        with _translated("commit"):
+        with reported("commit"):
             return await self._writer.run(work)
 
     async def put_signed(self, sign: Callable[[], bytes]) -> bytes:
@@ -310,10 +226,10 @@ class SQLiteStore:
         def work(db: sqlite3.Connection) -> bytes:
             self._check_alone(db)
             note = sign()
-            _put_head(db, "signed", note)
+            put_head(db, "signed", note)
             return note
 
-        with _translated("storing a signed checkpoint"):
+        with reported("storing a signed checkpoint"):
             return await self._writer.run(work)
 
     async def put_published(self, note: bytes) -> None:
@@ -325,9 +241,9 @@ class SQLiteStore:
 
         def work(db: sqlite3.Connection) -> None:
             self._check_alone(db)
-            _put_head(db, "published", note)
+            put_head(db, "published", note)
 
-        with _translated("storing the published checkpoint"):
+        with reported("storing the published checkpoint"):
             await self._writer.run(work)
 
     async def keep_refused(self, key: StreamKey, first: int, note: bytes) -> None:
@@ -343,7 +259,7 @@ class SQLiteStore:
                 (*key, first, note, MAX_REFUSED),
             )
 
-        with _translated("storing a refused manifest"):
+        with reported("storing a refused manifest"):
             await self._writer.run(work)
 
     async def refused(self, key: StreamKey) -> list[tuple[int, bytes]]:
@@ -351,7 +267,7 @@ class SQLiteStore:
 
         Raises StorageError if the file cannot be read.
         """
-        with _translated("reading refused manifests"):
+        with reported("reading refused manifests"):
             return await self._readers.rows(
                 "SELECT first, note FROM refused WHERE gateway = ? AND label = ?"
                 " ORDER BY first, note",
@@ -360,7 +276,7 @@ class SQLiteStore:
 
     async def stream(self, key: StreamKey) -> StreamState:
         """Where a stream continues; StorageError if the file cannot be read."""
-        with _translated("reading a stream"):
+        with reported("reading a stream"):
             row = await self._readers.row(
                 "SELECT next, manifest FROM stream WHERE gateway = ? AND label = ?", key
             )
@@ -371,7 +287,7 @@ class SQLiteStore:
 
         Raises StorageError if the file cannot be read.
         """
-        with _translated("reading a batch"):
+        with reported("reading a batch"):
             row = await self._readers.row(
                 "SELECT first, count, digest, idx FROM batch WHERE first = ? AND stream ="
                 " (SELECT id FROM stream WHERE gateway = ? AND label = ?)",
@@ -384,37 +300,15 @@ class SQLiteStore:
 
         Raises StorageError if the file cannot be read.
         """
-        scope = scope_of(key)
-        asked = self._asked.get(scope)
-        if asked is None:
-            reading = asyncio.get_running_loop().create_task(self._recall_all(scope))
-            reading.add_done_callback(lambda task: task.cancelled() or task.exception())
-            asked = self._asked[scope] = _Asked(set(), reading)
-        asked.names.update(names)
-        found = await asyncio.shield(asked.reading)  # others may wait for it, too
-        return {name: found[name] for name in names if name in found}
-
-    async def _recall_all(self, scope: bytes) -> dict[bytes, Recall]:
-        """Reads for all who have asked by the time that the reading before is done."""
-        found: dict[bytes, Recall] = {}
-        async with self._recalling:
-            names = list(self._asked.pop(scope).names)
-            with _translated("reading what was sent before"):
-                for start in range(0, len(names), _NAMES):
-                    some = names[start : start + _NAMES]
-                    statement = _RECALL.format(", ".join("?" * len(some)))
-                    rows = await self._readers.rows(statement, (scope, *some))
-                    for name, content, time_, runs in rows:
-                        found[name] = Recall(name, content, time_, unpack_runs(runs))
-        return found
+        return await self._recalls.read(key, names)
 
     async def remember(self, kept: Kept) -> None:
         """Keeps recalls of records that have their indices already.
 
         Raises StorageError if they are not known to be stored.
         """
-        with _translated("storing what recognises a request"):
-            await self._writer.run(lambda db: _keep(db, kept))
+        with reported("storing what recognises a request"):
+            await self._writer.run(lambda db: keep(db, kept))
 
     async def tiles(self, wanted: Sequence[tuple[int, int]]) -> list[bytes]:
         """The full tiles at (level, index), level -1 for entry bundles, in the order asked for.
@@ -423,7 +317,7 @@ class SQLiteStore:
             DamagedTileError: one is not stored.
             StorageError: the file cannot be read.
         """
-        with _translated("reading tiles"):
+        with reported("reading tiles"):
             rows = [
                 row
                 for start in range(0, len(wanted), _PLACES)
@@ -463,92 +357,6 @@ def _set_up(db: sqlite3.Connection, path: Path) -> None:
     db.execute(f"PRAGMA wal_autocheckpoint={log_pages(path, WAL_PAGES)}")
 
 
-def _bind(db: sqlite3.Connection, origin: str, keys: Sequence[str]) -> None:
-    db.executemany(
-        "INSERT INTO identity (vkey, origin) VALUES (?, ?)", [(key, origin) for key in keys]
-    )
-
-
-def _not_alone(tree: Head) -> StorageError:
-    return StorageError(
-        f"the stored tree is not the one of size {tree.size} that this process extends: "
-        "something else wrote to the database"
-    )
-
-
-def _commit(db: sqlite3.Connection, commit: Commit) -> bytes | None:
-    # Few statements: after each one this thread has to win the interpreter lock back from a busy
-    # event loop.
-    change = commit.change
-    for kept in commit.kept:
-        if _keep(db, kept) < len(kept.recalls):
-            raise KnownError
-    note = commit.sign() if commit.sign is not None else None
-    moved = db.execute(
-        "UPDATE tree SET size = ?, root = ? WHERE size = ? AND root = ?",
-        (*change.edge.head, *change.before),
-    ).rowcount
-    if moved != 1:
-        raise _not_alone(change.before)
-    if change.bundles:
-        db.executemany("INSERT INTO bundle (idx, data) VALUES (?, ?)", change.bundles)
-        db.execute("DELETE FROM tail")
-    if change.fragment is not None:
-        db.execute("INSERT INTO tail (first, data) VALUES (?, ?)", change.fragment)
-    if change.tiles:
-        db.executemany(
-            "INSERT INTO tile (level, idx, data) VALUES (?, ?, ?)"
-            " ON CONFLICT (level, idx) DO UPDATE SET data = excluded.data",
-            change.tiles,
-        )
-    db.executemany(
-        "INSERT INTO stream (gateway, label, next, manifest) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (gateway, label)"
-        " DO UPDATE SET next = excluded.next, manifest = excluded.manifest",
-        [(*key, *state) for key, state in commit.streams.items()],
-    )
-    if commit.accepted:
-        db.executemany(
-            "INSERT INTO batch (stream, first, count, digest, idx) VALUES"
-            " ((SELECT id FROM stream WHERE gateway = ? AND label = ?), ?, ?, ?, ?)",
-            [(*b.key, b.first, b.count, b.digest, b.index) for b in commit.accepted],
-        )
-    if note is not None:
-        _put_head(db, "signed", note)
-    return note
-
-
-def _keep(db: sqlite3.Connection, kept: Kept) -> int:
-    """Stores recalls, and returns how many of them were not there.
-
-    Of the oldest, as many go as come; as many again while there are too many.
-    """
-    scope = scope_of(kept.key)
-    added = db.executemany(
-        "INSERT INTO recall (stream, name, content, time, place, runs) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO NOTHING",
-        [
-            (scope, one.name, one.content, one.time, kept.place, pack_runs(one.runs))
-            for one in kept.recalls
-        ],
-    ).rowcount
-    if kept.oldest:  # something is before it
-        db.execute(
-            "DELETE FROM recall WHERE stream = ?1 AND name IN (SELECT name FROM recall"
-            " WHERE stream = ?1 AND place < ?2 ORDER BY place LIMIT ?3)",
-            (scope, kept.oldest, 2 * len(kept.recalls)),
-        )
-    return added
-
-
-def _put_head(db: sqlite3.Connection, kind: str, note: bytes) -> None:
-    db.execute(
-        "INSERT INTO head (kind, note) VALUES (?, ?)"
-        " ON CONFLICT (kind) DO UPDATE SET note = excluded.note",
-        (kind, note),
-    )
-
-
 def _select_tiles(places: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
     """One statement for the tiles at (level, index), in order; NULL for what is not there."""
     return (
@@ -564,10 +372,3 @@ def _select_tiles(places: Sequence[tuple[int, int]]) -> tuple[str, list[int]]:
             for value in ((index,) if level == _BUNDLE_LEVEL else (level, index))
         ],
     )
-
-
-def migrations() -> list[str]:
-    """The schema's changes, oldest first, for `Writer.open`."""
-    folder = resources.files("muniment_log.storage") / "migrations"
-    scripts = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(folder / name).read_text("utf-8") for name in scripts]

@@ -1,0 +1,65 @@
+"""Reads what was sent before, in one statement for all requests that ask while one is read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from muniment_log.core.recall import Recall, scope_of, unpack_runs
+from muniment_log.storage.reporting import reported
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from muniment_log.core.ports import StreamKey
+    from muniment_log.storage.readers import Readers
+
+_RECALL: Final = "SELECT name, content, time, runs FROM recall WHERE stream = ? AND name IN ({})"
+
+_NAMES: Final = 512
+"""Names that one statement asks for."""
+
+
+class _Asked(NamedTuple):
+    """What requests that came together ask to recall, and the task that reads it."""
+
+    names: set[bytes]
+    reading: asyncio.Task[dict[bytes, Recall]]
+
+
+class Recalls:
+    """What is kept under names; belongs to one event loop."""
+
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
+        self._asked: dict[bytes, _Asked] = {}
+        self._reading = asyncio.Lock()
+
+    async def read(self, key: StreamKey, names: Sequence[bytes]) -> dict[bytes, Recall]:
+        """What is kept under names of a stream of the log's own.
+
+        Raises StorageError if the file cannot be read.
+        """
+        scope = scope_of(key)
+        asked = self._asked.get(scope)
+        if asked is None:
+            reading = asyncio.get_running_loop().create_task(self._recall_all(scope))
+            reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+            asked = self._asked[scope] = _Asked(set(), reading)
+        asked.names.update(names)
+        found = await asyncio.shield(asked.reading)  # others may wait for it, too
+        return {name: found[name] for name in names if name in found}
+
+    async def _recall_all(self, scope: bytes) -> dict[bytes, Recall]:
+        """Reads for all who have asked by the time that the reading before is done."""
+        found: dict[bytes, Recall] = {}
+        async with self._reading:
+            names = list(self._asked.pop(scope).names)
+            with reported("reading what was sent before"):
+                for start in range(0, len(names), _NAMES):
+                    some = names[start : start + _NAMES]
+                    statement = _RECALL.format(", ".join("?" * len(some)))
+                    rows = await self._readers.rows(statement, (scope, *some))
+                    for name, content, time_, runs in rows:
+                        found[name] = Recall(name, content, time_, unpack_runs(runs))
+        return found
