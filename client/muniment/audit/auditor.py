@@ -42,6 +42,9 @@ from muniment.tlog.rightedge import TileEdge
 from muniment.tlog.tiles import Tile
 from muniment.tlog.treereader import read_prefix
 
+OUTCOME_AGE: Final = 3600
+"""From which age on, in seconds, a decision lacks the outcome that it promised, unless told."""
+
 TILE_WINDOW: Final = 32
 """Upper-level tiles fetched at the same time; there is one for 65,536 leaves."""
 
@@ -60,6 +63,8 @@ class AuditOptions:
             signed by them.
         tree_only: To check the tree alone, and not what the leaves are: for any log of tiles.
         addenda: To ask the log for the addenda that the records name.
+        approvers: Keys of people, to verify their approvals; without any, these are not verified.
+        outcome_age: From which age on, in seconds, a decision lacks the outcome that it promised.
         max_age: Most seconds since the time for which a quorum vouches; None for no limit.
     """
 
@@ -70,6 +75,8 @@ class AuditOptions:
     old_vkeys: tuple[VKey, ...] = ()
     tree_only: bool = False
     addenda: bool = False
+    approvers: tuple[VKey, ...] = ()
+    outcome_age: int = OUTCOME_AGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,8 @@ async def audit_log(
         since=state.trust.size if state else 0,
         is_first_use=state is None,
         is_tree_only=options.tree_only,
+        outcome_age=options.outcome_age,
+        knows_approvers=bool(options.approvers),
     )
     try:
         if state is not None and state.trust.misbehaviour is not None:
@@ -118,7 +127,8 @@ async def audit_log(
         if new is None:
             return AuditOutcome(report, state)
         trust = await _trust(client, state, new)
-        edge, streams = await _leaves(client, options, state, trust, new, report, progress)
+        before = (now - options.outcome_age) * 1000
+        edge, streams = await _leaves(client, options, state, trust, new, report, progress, before)
     except ProvenMisbehaviour as proof:
         report.origin = report.origin or (state.trust.origin if state else "")
         try:
@@ -229,6 +239,7 @@ async def _leaves(
     new: CosignedCheckpoint,
     report: Report,
     progress: Progress,
+    before: int,
 ) -> tuple[TileEdge, Streams]:
     """Reads, checks and rehashes every leaf since the state, and every tile above them."""
     edge = state.tile_edge() if state else TileEdge()
@@ -249,6 +260,7 @@ async def _leaves(
             pool=pool,
             tree_only=options.tree_only,
             asks=options.addenda,
+            approvers=tuple(map(str, options.approvers)),
         )
         # Closed here and now: what is still being fetched must not outlive the pool.
         spans = await stack.enter_async_context(aclosing(reading))
@@ -274,7 +286,7 @@ async def _leaves(
                 report.add(comparison.findings)
                 raise span.error
         if not options.tree_only:
-            await _relate(client, options, relations, report, pool, start, trust)
+            await _relate(client, options, relations, report, pool, start, trust, before)
     if total:
         await comparison.compare([one for one in edge.tiles() if one[0].level])
     await comparison.finish()
@@ -318,11 +330,12 @@ async def _relate(
     pool: Executor | None,
     start: int,
     trust: TrustState,
+    before: int,
 ) -> None:
     """Judges whether the records from `start` on fit together: seconds for millions of them."""
     is_whole = start == 0
     found = Judgement()
-    work = partial(judge, is_whole=is_whole, log=tag_of(trust.origin))
+    work = partial(judge, is_whole=is_whole, log=tag_of(trust.origin), before=before)
     async with aclosing(in_order(pool, work, relations.partitions())) as judged:
         async for one in judged:
             found.add(one)

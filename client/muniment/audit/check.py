@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from muniment.audit.approvals import judge_approval
 from muniment.audit.events import Named, extract
 from muniment.audit.relations import Warned
 from muniment.audit.report import Finding, Weight
@@ -108,6 +109,7 @@ def examine(
     vkeys: tuple[str, ...],
     *,
     tree_only: bool = False,
+    approvers: tuple[str, ...] = (),
     forms: "Forms | None" = None,
 ) -> Examined:
     """Checks entry bundles: framing, leaf hashes, records and manifests.
@@ -119,6 +121,7 @@ def examine(
         origin: The log's origin.
         vkeys: Keys whose manifests can be verified.
         tree_only: Not to look at what the entries are.
+        approvers: Keys of people whose approvals count; without any they are not verified.
         forms: What this process has learned of usual decisions.
     """
     start = bundles[0].tile.start
@@ -158,7 +161,8 @@ def examine(
     if tree_only:
         return Examined(end, done, roots, rest, [], findings, (), [], error)
     skip = min(len(known), len(entries))
-    new = _Entries(entries[skip:], hashes[skip:], start + skip, origin, vkeys, forms)
+    keys = vkeys, approvers
+    new = _Entries(entries[skip:], hashes[skip:], start + skip, origin, keys, forms)
     runs = new.runs(findings)
     findings.sort(key=lambda one: one.index or 0)
     named: list[Named] = []
@@ -203,7 +207,7 @@ class _Entries:
         hashes: list[bytes],
         start: int,
         origin: str,
-        vkeys: tuple[str, ...],
+        keys: tuple[tuple[str, ...], tuple[str, ...]],
         forms: "Forms | None",
     ) -> None:
         self.entries = entries
@@ -213,7 +217,7 @@ class _Entries:
         self.warnings: list[Warned] = []
         self.odd: list[Finding] = []
         self._origin = origin
-        self._vkeys = vkeys
+        self._vkeys, self._approvers = keys
         self._forms = forms
 
     def runs(self, findings: list[Finding]) -> list[Run]:
@@ -286,11 +290,17 @@ class _Entries:
         return producers
 
     def _warn(self, records: "Sequence[Usual | Shaped | Record]", start: int) -> None:
-        """Warns of times that a log would not take any more; usual decisions state none."""
+        """Warns of times that a log would not take any more, and of approvals that do not hold.
+
+        Usual decisions have neither.
+        """
         for index, record in enumerate(records, start):
-            if not isinstance(record, tuple) and (problem := time_problem(record)) is not None:
+            if isinstance(record, tuple):
+                continue
+            if (problem := time_problem(record)) is not None:
                 sentence = f"entry {index}: {problem}"
                 self.warnings.append(Warned("implausible-time", index, sentence))
+            self.warnings += judge_approval(record, index, self._approvers)
 
     def _manifest(self, at: int, findings: list[Finding]) -> SeenManifest | None:
         def wrong(sentence: str) -> None:

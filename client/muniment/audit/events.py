@@ -5,6 +5,7 @@ belongs to the role. Events are made wherever a bundle is examined, in PARTITION
 ``relations`` can look at everything about one thing together.
 """
 
+import re
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
@@ -68,14 +69,37 @@ class Role(IntEnum):
     TO = 8
     """It is an edge to this thing, of which the log need not know."""
 
-    WITHHELD = 9
+    PROMISED = 9
+    """It is a decision that allows this run and promises its outcome; with the decision's time."""
+
+    TOLD = 10
+    """It is an outcome of this run that does not say that anything ran."""
+
+    APPROVED = 11
+    """It is a decision that rests on this approval; with a hash of its id and producer."""
+
+    WITHHELD = 12
     """It is a decision that withholds this addendum; what belongs to it, see ``addenda``."""
 
-    ERASED = 10
+    ERASED = 13
     """It is an erasure of this addendum; likewise."""
 
 
 _SHIFTED: Final = {role: int(role) << INDEX_BITS for role in Role}  # enums are slow to count with
+
+
+_PROMISED: Final = re.compile(rb"run-[0-9a-f]{24}")
+_TIME: Final = b'"time":'
+_AFTER_TIME: Final = len(b',"v":1}')
+
+
+def promises(run: bytes) -> bool:
+    """Whether a decision on a run of this id promises its outcome.
+
+    Who sets room aside for an outcome, before anything is decided, calls the run so: governed
+    calls of the SDK, and gates for MCP.
+    """
+    return len(run) == 28 and _PROMISED.fullmatch(run) is not None
 
 
 class Named(NamedTuple):
@@ -106,6 +130,14 @@ class _Response(Struct, gc=False):
     decision: bool = False
 
 
+class _Approval(Struct, gc=False):
+    id: str
+
+
+class _Artifact(Struct, gc=False):
+    approval: _Approval | None = None
+
+
 class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     kind: str
     id: str
@@ -122,9 +154,12 @@ class _Narrow(Struct, rename={"from_": "from"}, gc=False):
     digests: list[str] | None = None
     inputs: dict[str, str] | None = None
     outputs: dict[str, str] | None = None
+    artifact: _Artifact | None = None
+    time: int = 0
 
 
 _decode: Final = Decoder(_Narrow).decode
+_UNRUN: Final = frozenset({"unknown", "not_run"})
 
 
 def extract(
@@ -153,6 +188,7 @@ def extract(
     tails: list[bytes] = []  # role, leaf, and what belongs to it
     hash_, identity, event = sha256, _IDENTITY.pack, _EVENT.pack
     allowed, refused, shift = _SHIFTED[Role.ALLOWED], _SHIFTED[Role.REFUSED], _PARTITION_SHIFT
+    promised = _SHIFTED[Role.PROMISED]
     tags: dict[bytes, bytes] = {}
     for index, record, leaf in zip(count(first), plain, hashes, strict=False):
         # Nearly all are usual decisions, so these go by the shortest way: most of it two hashes.
@@ -160,6 +196,9 @@ def extract(
             run, id_, producer, allows = record
         elif isinstance(record, PlainDecision):
             run, id_, producer, allows = usual(record)
+            artifact = record.artifact
+            if artifact is not None and artifact.approval is not None:
+                _approved(artifact.approval.id, id_, producer, index, names, tails)
             if record.addenda is not None and named is not None:
                 named += _withheld(index, producer, record.addenda, record.kept)
         else:
@@ -175,6 +214,9 @@ def extract(
             thing = hash_(b"run\0" + run).digest()
             role = refused if allows is None else allowed
             put[thing[0] >> shift](event(thing, role | index, b""))
+            if allows is not None and promises(run):
+                time = _time_of(entries[index - first])
+                put[thing[0] >> shift](event(thing, promised | index, time))
     for name, tail in zip(names, tails, strict=True):
         thing = hash_(name.encode()).digest()
         put[thing[0] >> shift](thing[:8] + tail)
@@ -191,18 +233,43 @@ def _read(
     kind, run = found.kind, found.execution
     names.append(f"{kind}\0{found.id}")
     tails.append(index.to_bytes(8, "big") + _tag(found.producer.encode()) + leaf[:6])
+    if found.artifact is not None and found.artifact.approval is not None:
+        id_, producer = found.id.encode(), found.producer.encode()
+        _approved(found.artifact.approval.id, id_, producer, index, names, tails)
     if kind == "edge":
         _edge(found, index, origin, names, tails)
     elif kind == "decision" and run is not None:
         allows = found.response is not None and found.response.decision
         names.append(f"run\0{run}")
         tails.append(_tail(Role.ALLOWED if allows else Role.REFUSED, index))
-    elif kind == "outcome" and (found.status == "unknown" or found.denial is not None):
-        pass  # nobody says that anything ran
+        if allows and promises(run.encode()):
+            names.append(f"run\0{run}")
+            tails.append(_tail(Role.PROMISED, index, _packed(found.time)))
+    elif kind == "outcome" and (found.status in _UNRUN or found.denial is not None):
+        if run is not None:  # nobody says that anything ran
+            names.append(f"run\0{run}")
+            tails.append(_tail(Role.TOLD, index))
     elif run is not None and kind in ("outcome", "verification"):
         names.append(f"run\0{run}")
         tails.append(_tail(Role.OUTCOME if kind == "outcome" else Role.ACTED, index))
     return found
+
+
+def _approved(
+    approval: str, id_: bytes, producer: bytes, index: int, names: list[str], tails: list[bytes]
+) -> None:
+    names.append(f"approval\0{approval}")
+    tails.append(_tail(Role.APPROVED, index, sha256(id_ + b"\0" + producer).digest()[:8]))
+
+
+def _time_of(entry: bytes) -> bytes:
+    """The time of a canonical record, whose last members are `time` and `v`."""
+    at = entry.rfind(_TIME)
+    return _packed(int(entry[at + len(_TIME) : -_AFTER_TIME]))
+
+
+def _packed(time: int) -> bytes:
+    return max(0, min(time, 2**63)).to_bytes(8, "big")
 
 
 def _narrow(entry: bytes) -> _Narrow | None:

@@ -57,6 +57,7 @@ class Job(NamedTuple):
     vkeys: tuple[str, ...]
     tree_only: bool
     asks: bool = False
+    approvers: tuple[str, ...] = ()
 
 
 async def examine_span(client: LogClient, job: Job, forms: Forms) -> Examined:
@@ -87,6 +88,7 @@ async def _examine_leaves(client: LogClient, job: Job, forms: Forms) -> Examined
         origin=job.origin,
         vkeys=job.vkeys,
         tree_only=job.tree_only,
+        approvers=job.approvers,
         forms=forms,
     )
     bundles: list[Bundle] = []
@@ -185,6 +187,7 @@ async def read_spans(
     pool: Executor | None,
     tree_only: bool = False,
     asks: bool = False,
+    approvers: tuple[str, ...] = (),
 ) -> AsyncGenerator[Examined, None]:
     """Yields the spans of bundles that hold the leaves [start, size), examined, in order.
 
@@ -205,7 +208,8 @@ async def read_spans(
         running: deque[asyncio.Task[Examined]] = deque()
         stack.push_async_callback(_cancel, running)
         for part in _parts(bundles_of(start, size, size)):
-            job = Job(part, known if part[0].start < start else [], origin, vkeys, tree_only, asks)
+            before = known if part[0].start < start else []
+            job = Job(part, before, origin, vkeys, tree_only, asks, approvers)
             running.append(asyncio.create_task(work(job)))
             if len(running) >= flight:
                 yield await running.popleft()

@@ -36,7 +36,8 @@ class Warned(NamedTuple):
 
     The kinds are ``id-reuse``, ``dangling-lineage``, ``later-lineage``, ``cyclic-lineage``,
     ``unauthorized-execution``, ``outcome-without-decision``, ``implausible-time``,
-    ``foreign-erasure`` and ``odd-addendum``.
+    ``foreign-erasure`` and ``odd-addendum``; of approvals ``approval-reuse``,
+    ``unlogged-approval`` and those of ``approvals``.
     """
 
     kind: str
@@ -77,6 +78,9 @@ class Judged(NamedTuple):
         turns: Things at which a cycle may close: they lead somewhere after something led to them.
         reuses: Ids that came again; the leaves have to be read to tell if more than time differs.
         addenda: What is to be said of addenda.
+        promised: Decisions that promise the outcome of their run.
+        unended: Those of them that are old enough and whose run has no outcome.
+        approved: Decisions that rest on an approval.
     """
 
     warnings: list[Warned]
@@ -86,25 +90,32 @@ class Judged(NamedTuple):
     turns: list[int]
     reuses: list[Reuse]
     addenda: Addenda
+    promised: int = 0
+    unended: Sequence[int] = ()
+    approved: int = 0
 
 
-def judge(events: bytes, *, is_whole: bool, log: int = -1) -> Judged:
+def judge(events: bytes, *, is_whole: bool, log: int = -1, before: int = 0) -> Judged:
     """Judges the events of one partition, of leaves in ascending order.
 
     `is_whole` tells whether they are those of all leaves from the first on; `log` are the 16 bits
-    of the log's own name (`events.tag_of`), whose erasures count.
+    of the log's own name (`events.tag_of`), whose erasures count; `before` is the time, in Unix
+    milliseconds, at which a decision is old enough that its promised outcome is missed.
     """
     found = Addenda()
     warnings: list[Warned] = []
     turns: list[int] = []
     reuses: list[Reuse] = []
-    unresolved = runs = edges = 0
+    unresolved = runs = edges = promised = approved = 0
+    unended: list[int] = []
     for key, group in groupby(_telling(events), itemgetter(0)):
         first: dict[int, int] = {}
         contents: dict[int, dict[int, int]] = {}  # of each producer: content to leaf
         aims: list[int] = []
         last_from = -1
         addendum: list[tuple[int, int]] = []
+        resting: dict[int, int] = {}  # on this approval: decision to leaf
+        due: list[tuple[int, int]] = []
         for _, place, extra in group:
             role, index = place >> INDEX_BITS, place & INDEX_MASK
             if role >= _ADDENDUM:
@@ -122,6 +133,10 @@ def judge(events: bytes, *, is_whole: bool, log: int = -1) -> Judged:
                 last_from = index
             elif role in (Role.TO_RECORDED, Role.TO):
                 aims.append(index)
+            elif role == Role.PROMISED:
+                due.append((extra, index))
+            elif role == Role.APPROVED:
+                resting.setdefault(extra, index)
         if addendum:
             judge_addendum(key, addendum, log, found, is_whole=is_whole)
         if aims and last_from > min(aims):
@@ -135,12 +150,30 @@ def judge(events: bytes, *, is_whole: bool, log: int = -1) -> Judged:
                 warnings.append(_dangling(at))
             elif known > at and is_whole:
                 warnings.append(_later(at, known))
+        promised += len(due)
+        if due and not {Role.OUTCOME, Role.TOLD} & first.keys():
+            unended += [index for time, index in due if time < before]
+        if resting:
+            approved += len(resting)
+            warnings += _resting(sorted(resting.values()), first.get(Role.ID), is_whole=is_whole)
         acted = [first[role] for role in (Role.OUTCOME, Role.ACTED) if role in first]
         if acted:
             runs += 1
             if is_whole and not {Role.ALLOWED, Role.AUTHORIZED} & first.keys():
                 warnings.append(_unauthorized(first, min(acted)))
-    return Judged(warnings, unresolved, runs, edges, turns, reuses, found)
+    return Judged(
+        warnings, unresolved, runs, edges, turns, reuses, found, promised, unended, approved
+    )
+
+
+def _resting(leaves: Sequence[int], logged: int | None, *, is_whole: bool) -> Iterator[Warned]:
+    """What is wrong with the decisions that rest on one approval."""
+    for index in leaves[1:]:
+        sentence = f"entry {index} rests on the approval that entry {leaves[0]} has used"
+        yield Warned("approval-reuse", index, sentence)
+    if is_whole and (logged is None or logged > leaves[0]):
+        sentence = f"entry {leaves[0]} rests on an approval that the log did not have by then"
+        yield Warned("unlogged-approval", leaves[0], sentence)
 
 
 def _telling(events: bytes) -> list[tuple[int, int, int]]:

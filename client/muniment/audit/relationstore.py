@@ -8,7 +8,7 @@ from typing import IO, Any, Final, Self
 from muniment.audit.addenda import Addenda
 from muniment.audit.events import PARTITIONS
 from muniment.audit.relations import MAX_EDGES, Judged, Reuse, Warned, cycles, odd, stranger
-from muniment.audit.report import Report
+from muniment.audit.report import MAX_FINDINGS, Report
 
 BUFFER: Final = 256 * 1024
 """Bytes of one partition kept in memory before they go to disk: 16 MiB for all."""
@@ -76,6 +76,9 @@ class Judgement:
         self._unresolved = 0
         self._runs = 0
         self._edges = 0
+        self._promised = 0
+        self._unended: list[int] = []
+        self._approved = 0
 
     def warn(self, warning: Warned) -> None:
         """Takes a warning about several partitions."""
@@ -89,6 +92,9 @@ class Judgement:
         self._unresolved += judged.unresolved
         self._runs += judged.runs
         self._edges += judged.edges
+        self._promised += judged.promised
+        self._unended += judged.unended
+        self._approved += judged.approved
         self.addenda.add(judged.addenda)
 
     def conclude(
@@ -103,6 +109,9 @@ class Judgement:
         found += [stranger(one) for one in self.addenda.strangers]
         found += [odd(entry) for entry in self.addenda.odd]
         report.unresolved, report.runs, report.edges = self._unresolved, self._runs, self._edges
+        report.promised, report.approved = self._promised, self._approved
+        report.unended = len(self._unended)
+        report.unended_entries = sorted(self._unended)[:MAX_FINDINGS]
         report.are_relations_whole = is_whole
         report.are_cycles_checked = not turns or report.edges <= MAX_EDGES
         if turns and report.are_cycles_checked:

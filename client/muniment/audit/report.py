@@ -79,6 +79,11 @@ class Report:
             keeps its promises all the same: warnings do not touch the verdict.
         warned: Their number by kind, those beyond the limit included.
         addenda: What became of withheld members.
+        promised: Decisions that promise the outcome of the run that they allow.
+        unended: Those of them that are older than `outcome_age` seconds and have none.
+        unended_entries: Their leaf indices, the first ``MAX_FINDINGS``.
+        approved: Decisions that rest on a person's approval.
+        knows_approvers: Whether approvals' signatures were verified, by keys that were given.
     """
 
     origin: str = ""
@@ -110,6 +115,12 @@ class Report:
     warnings: list[Warned] = field(default_factory=list[Warned])
     warned: Counter[str] = field(default_factory=Counter[str])
     addenda: Addenda = field(default_factory=Addenda)
+    promised: int = 0
+    unended: int = 0
+    unended_entries: list[int] = field(default_factory=list[int])
+    outcome_age: int = 0
+    approved: int = 0
+    knows_approvers: bool = False
 
     def warn(self, warnings: Iterable[Warned]) -> None:
         """Adds warnings; those over the limit are counted."""
@@ -205,6 +216,13 @@ class Report:
                     for entry, by in self.addenda.erasures
                 ],
             },
+            "outcomes": {
+                "promised": self.promised,
+                "missing": self.unended,
+                "age": self.outcome_age,
+                "entries": self.unended_entries,
+            },
+            "approvals": {"decisions": self.approved, "verified": self.knows_approvers},
             "warnings": [warning._asdict() for warning in self.warnings],
             "evidence": None
             if proof is None

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from muniment.audit.asking import describe
-from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
+from muniment.audit.auditor import OUTCOME_AGE, AuditOptions, AuditOutcome, audit_log
 from muniment.audit.evidence import prove
-from muniment.audit.report import Verdict
+from muniment.audit.report import Report, Verdict
 from muniment.audit.statefile import load_state, save_state
 from muniment.cli.common import (
     DURATION,
@@ -64,6 +64,21 @@ WARNINGS_SHOWN = 20
     help="Ask the log for each addendum that the records name, and check its digest and form. The "
     "read token needs the scope addenda, unless the log gives them to everybody.",
 )
+@click.option(
+    "--approver",
+    "approvers",
+    multiple=True,
+    metavar="VKEY|FILE",
+    help="A person whose approvals count: all approvals are verified then. Repeatable.",
+)
+@click.option(
+    "--outcome-age",
+    type=DURATION,
+    default=OUTCOME_AGE,
+    show_default=True,
+    metavar="SECONDS",
+    help="From which age on a decision that promised an outcome, and has none, is counted.",
+)
 @old_vkey_option
 @origin_option
 @click.option(
@@ -88,6 +103,8 @@ def audit(
     policy_path: Path,
     state_path: Path | None,
     gateways: tuple[str, ...],
+    approvers: tuple[str, ...],
+    outcome_age: int,
     old_vkeys: tuple[str, ...],
     origin: str | None,
     max_age: int | None,
@@ -107,6 +124,11 @@ def audit(
     nowhere, ahead or in circles, runs without an allowing decision, times that cannot be meant
     (seconds for milliseconds, say). They do not change the exit code. An audit that goes on from a
     state warns only of what the new part shows by itself.
+
+    Governed calls and gates promise the outcome of what they let run. Decisions that are older than
+    --outcome-age and have none are counted, with their entries: nobody says what became of them.
+    Approvals that were used twice, outside their time, of another call, before they were logged, or
+    by who asked are warnings; with --approver also those by anybody else.
 
     Members that decisions withhold are counted, and which of them a record erases. With --addenda
     the log is asked for the others: one that it said it keeps, does not have any more, and of which
@@ -129,6 +151,8 @@ def audit(
         old_vkeys=read_old_vkeys(old_vkeys, policy),
         tree_only=tree_only,
         addenda=addenda,
+        approvers=read_vkeys("--approver", approvers),
+        outcome_age=outcome_age,
     )
     try:
         state = None if state_path is None else load_state(state_path)
@@ -157,6 +181,19 @@ def audit(
         Verdict.MISBEHAVIOUR: MISBEHAVIOUR,
     }
     ctx.exit(codes[outcome.report.verdict])
+
+
+def _outcomes(report: Report) -> str:
+    """How many runs were let begin of which nobody has told what became."""
+    said = (
+        f"Outcomes: {count(report.promised, 'decision')} promised one; {report.unended} that are "
+        f"older than {report.outcome_age} s have none"
+    )
+    if report.unended:
+        shown = ", ".join(map(str, report.unended_entries[:WARNINGS_SHOWN]))
+        more = ", …" if report.unended > WARNINGS_SHOWN else ""
+        said += f" (entries {shown}{more})"
+    return f"{said}." if report.are_relations_whole else f"{said}, in the new part only."
 
 
 def _write_evidence(outcome: AuditOutcome, options: AuditOptions, path: Path | None) -> bool:
@@ -210,6 +247,11 @@ def _print(outcome: AuditOutcome, state_path: Path | None, evidence_path: Path |
             f"Followed {count(report.edges, 'lineage edge')} of {count(report.runs, 'run')}"
             + ("." if report.are_relations_whole else ", in the new part only.")
         )
+    if report.promised:
+        click.echo(_outcomes(report))
+    if report.approved:
+        checked = "verified" if report.knows_approvers else "not verified, for lack of --approver"
+        click.echo(f"Approved by people: {count(report.approved, 'decision')}; {checked}.")
     for kind, number in sorted(report.warned.items()):
         click.echo(f"Warning, about what gateways have logged: {kind}, {count(number, 'time')}.")
     for warning in report.warnings[:WARNINGS_SHOWN]:

@@ -49,6 +49,7 @@ MOST_LISTED: Final = 10_000
 """Most entries of a listing that is filtered; the others are left out."""
 
 _AT_ONCE: Final = 32
+_LATE: Final = "governance_mesh_discontinuity"
 
 
 class Deciding(Protocol):
@@ -185,14 +186,18 @@ class Gate:
     async def _decided(
         self, request: dict[str, Any], call: Call, outcome: PendingOutcome | None
     ) -> Decided:
-        allowed = False
+        decided: Decided | None = None
         try:
             decided = await self._decider.decide(request, call)
-            allowed = decided.decision
             return decided
         finally:
-            if not allowed and outcome is not None:
-                outcome.drop()
+            if outcome is not None and (decided is None or not decided.decision):
+                if decided is None or _LATE in decided.own.get("codes", ()):
+                    # The log may have an allow, or may get it: whose run never began.
+                    with suppress(MunimentError):
+                        await outcome.keep("not_run")
+                else:
+                    outcome.drop()
 
     async def _unmapped(
         self, message: Message, caller: Caller, call: Call, reason: str
