@@ -138,11 +138,18 @@ def listens(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def running(argv: Sequence[str | Path], port: int, folder: Path) -> Iterator[str]:
+def running(
+    argv: Sequence[str | Path],
+    port: int,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[str]:
     """Runs a proxy that listens at a port; its URL."""
     told = folder / f"{Path(argv[0]).name}.log"
     with told.open("wb") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen(
+            argv, stdout=log, stderr=log, cwd=folder, env={**os.environ, **(environment or {})}
+        )
     try:
         eventually(lambda: listens(port) or process.poll() is not None, told.read_text)
         assert process.poll() is None, told.read_text()
@@ -202,6 +209,43 @@ def nginx(service: Service, behind: Upstream, folder: Path) -> Iterator[str]:
     (folder / "nginx.conf").write_text(told)
     argv = [found, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"]
     with running(argv, port, folder) as url:
+        yield url
+
+
+CADDY = """\
+{{
+  admin off
+  auto_https off
+}}
+http://127.0.0.1:{port} {{
+  forward_auth {gateway} {{
+    uri /proxy/traefik
+    header_up X-User {{http.request.uri.query.as}}
+    header_up Muniment-Client "Bearer {token}"
+    copy_headers Muniment-Permit Muniment-Evaluation
+  }}
+  request_header -Muniment-Client
+  reverse_proxy 127.0.0.1:{upstream}
+}}
+"""
+"""Its forward_auth asks as Traefik's ForwardAuth does."""
+
+
+@contextlib.contextmanager
+def caddy(service: Service, token: str, behind: Upstream, folder: Path) -> Iterator[str]:
+    """Runs the real Caddy before an upstream; its URL. Skips the test when there is none."""
+    found = shutil.which("caddy")
+    if found is None:
+        pytest.skip("Caddy is not installed")
+    folder.mkdir(parents=True)
+    port = free_port()
+    told = CADDY.format(
+        port=port, gateway=urlsplit(service.url).netloc, token=token, upstream=behind.port
+    )
+    (folder / "Caddyfile").write_text(told)
+    argv = [found, "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"]
+    home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    with running(argv, port, folder, home) as url:
         yield url
 
 

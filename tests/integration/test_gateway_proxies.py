@@ -1,8 +1,10 @@
 """Proxies that ask over HTTP: nginx itself where it is installed, and what others send."""
 
+import http.client
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -344,3 +346,48 @@ def test_nginx_lets_through_what_is_allowed_with_our_headers_alone(
         ):
             assert ask(url, method, target, forged).status == 403
         assert len(behind.reached) == 1
+
+
+def test_caddy_asks_as_traefik_does_and_lets_through_what_is_allowed(
+    service: Service, tmp_path: Path
+) -> None:
+    forged = [("X-User", "ada"), ("Muniment-Permit", "forged"), ("Muniment-Client", "forged"),
+              ("X-Forwarded-Uri", "/todos"), ("X-Forwarded-Method", "GET"),
+              ("X-Forwarded-Host", "other.example")]  # fmt: skip
+    with (
+        proxy_tools.upstream() as behind,
+        proxy_tools.caddy(service, "edge-token-0123456789", behind, tmp_path / "caddy") as url,
+    ):
+        assert ask(url, "POST", "/tools/search/call?as=ada", forged, b"{}").status == 200
+        [reached] = behind.reached
+        [value] = reached.headers["muniment-permit"]
+        permit, _ = parse_header(value)
+        assert permit.decision is not None
+        assert permit.decision.resource == Entity("tool", "search")
+        assert permit.decision.subject == Entity("user", "ada")
+        assert "muniment-client" not in reached.headers
+        answer = ask(url, "POST", "/tools/other/call?as=ada", forged, b"{}")
+        assert denied(answer) == ["denied_by_policy"]
+        assert denied(ask(url, "GET", "/todos", forged), "malformed") == ["could_not_evaluate"]
+        assert len(behind.reached) == 1
+
+
+def test_a_body_that_comes_too_slowly_is_a_denial_on_record(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    table = TABLES[TABLES.index('[[proxy]]\nname = "envoy"') : TABLES.index("[permit]")]
+    limits = "[limits]\nbody_seconds = 0.2\n"
+    service = proxy_tools.made(deployment, tmp_path / "gateway", f"{table}{limits}", "slow")
+    with service.running():
+        host, port = urlsplit(service.url).hostname, urlsplit(service.url).port
+        connection = http.client.HTTPConnection(host or "", port, timeout=60)
+        connection.putrequest("POST", "/proxy/envoy/accounts/1/pay")
+        for name, value in (("X-User", "ada"), ("x-envoy-auth-partial-body", "false"),
+                            ("Content-Length", "14")):  # fmt: skip
+            connection.putheader(name, value)
+        connection.endheaders(b'{"amount"')
+        response = connection.getresponse()
+        answer = Answer(response.status, dict(response.headers), response.read())
+        connection.close()
+        assert denied(answer, "malformed") == ["could_not_evaluate"]
+        recorded(service, answer)
