@@ -10,7 +10,8 @@ from fuzzing.law import parsed, target, text_of
 from fuzzing.notes import VERIFIERS
 from muniment.errors import BadAnswer, Refused
 from muniment.http.client import Answer
-from muniment.http.logclient import LogReceipt, StreamHead, _decode, _retry_after, refusal_of
+from muniment.http.logclient import MAX_RETRY_AFTER, LogReceipt, StreamHead, _decode, refusal_of
+from muniment.http.retryafter import retry_after
 from muniment.http.typedjson import decode_json
 from muniment.http.urls import check_url
 from muniment.monitor.webhook import check_webhook
@@ -81,7 +82,7 @@ def _answer(data: bytes) -> None:
     """An answer of a log: a status, a header, and a body."""
     head, _, body = data.partition(b"\n")
     status, _, after = text_of(head).partition(" ")
-    wait = _retry_after(after)
+    wait = retry_after(after, 0.0, MAX_RETRY_AFTER)
     assert wait is None or wait >= 0
     for kind in (StreamHead, LogReceipt):
         with suppress(BadAnswer):

@@ -146,22 +146,6 @@ async def test_batches_are_tried_once() -> None:
     assert caught.value.retry_after == 7.0
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("7", 7.0),
-        ("0", 0.0),
-        ("86400", 60.0),
-        ("-1", None),
-        ("1.5", None),
-        ("soon", None),
-        ("١", None),
-    ],
-)
-def test_retry_after_is_bounded(value: str, seconds: float | None) -> None:
-    assert logclient._retry_after(value) == seconds
-
-
 async def test_problems_are_decoded() -> None:
     answer = web.Response(
         status=409,

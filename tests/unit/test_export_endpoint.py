@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from email.utils import formatdate
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +15,7 @@ from commands import muniment
 from muniment.errors import InputError, Refused, Unreachable
 from muniment.export.cloudevents import CLOUD_EVENTS
 from muniment.export.destination import Event
-from muniment.export.endpoint import LONGEST_PAUSE, MAX_RETRY_AFTER, Endpoint, retry_after
+from muniment.export.endpoint import LONGEST_PAUSE, Endpoint
 from muniment.export.forms import JSON_LINES, Form
 from muniment.export.headers import read_headers
 from muniment.export.refused import RefusedFile
@@ -105,27 +104,6 @@ async def test_patience_ends() -> None:
         await put(lambda _: Answer(503), patience=60.0)
     with pytest.raises(Unreachable, match="HTTP 429"):
         await put(scripted(Answer(429, headers={"Retry-After": "120"})), patience=60.0)
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("0", 0),
-        ("7", 7),
-        ("99999", MAX_RETRY_AFTER),
-        ("9" * 400, MAX_RETRY_AFTER),
-        (formatdate(1_000_090, usegmt=True), 90),
-        (formatdate(999_000, usegmt=True), 0),
-        ("", 0),
-        ("-3", 0),
-        ("1.5", 0),
-        ("²", 0),
-        ("soon", 0),
-        ("Mon, 99 Foo 99999 00:00:00 GMT", 0),
-    ],
-)
-def test_the_forms_of_retry_after(value: str, seconds: float) -> None:
-    assert retry_after(value, 1_000_000.0) == seconds
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

@@ -294,6 +294,31 @@ async def test_an_idle_log_has_its_head_cosigned_anew(tmp_path: Path) -> None:
         assert log.shown.checkpoint.size > size
 
 
+async def test_a_witness_is_not_asked_sooner_than_it_asks_for(tmp_path: Path) -> None:
+    """RFC 9110 section 10.2.3; of a log that comes sooner, a public witness may take no more."""
+    witness = FakeWitness("a", [signing.witness("w.example/a")])
+
+    async def busy(*_: object) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": "30"})
+
+    clock = ManualClock()
+    async with witnessed(tmp_path, witness, limits=PublisherLimits(), clock=clock) as log:
+        await log.wait(await log.add(), 5)
+        witness.answer, asked = busy, witness.requests
+        size = await log.add()
+        clock.advance(PublisherLimits().pace_seconds)
+        await until(lambda: any(30 <= timer.at - clock.now <= 45 for timer in clock.timers))
+        witness.answer = honest
+        clock.advance(29)
+        assert witness.requests == asked + 1
+
+        def is_shown() -> bool:
+            clock.advance(1)
+            return log.shown.checkpoint.size == size
+
+        await until(is_shown)
+
+
 async def test_a_refresh_that_gets_no_quorum_shows_and_leaves_the_published_head(
     tmp_path: Path,
 ) -> None:

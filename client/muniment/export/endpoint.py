@@ -8,7 +8,6 @@ it is known which event that is; then it is set aside, or ends the export. No re
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from muniment.export.destination import Event
 from muniment.export.forms import Form
 from muniment.export.refused import RefusedFile
 from muniment.http.client import Answer, HttpError, HttpSession
+from muniment.http.retryafter import retry_after
 from muniment.local.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -158,7 +158,8 @@ class Endpoint:
                 if answer.status not in self._form.retriable:
                     return answer
                 reason = f"HTTP {answer.status}"
-                asked = retry_after(answer.headers.get("retry-after", ""), time.time())
+                wanted = answer.headers.get("retry-after", "")
+                asked = retry_after(wanted, time.time(), MAX_RETRY_AFTER) or 0.0
             except TimeoutError:
                 reason = f"no answer within {SECONDS:g} s"
             except HttpError as error:
@@ -168,20 +169,6 @@ class Endpoint:
                 raise Unreachable(f"{self._host}: {reason}")
             self._tell(f"{self._host}: {reason}; trying again in {pause:.0f} s")
             await self._sleep(pause)
-
-
-def retry_after(value: str, now: float) -> float:
-    """Seconds that a ``Retry-After`` asks for (RFC 9110 section 10.2.3), at most MAX_RETRY_AFTER.
-
-    0 for what is none, or in the past. `now` is Unix seconds.
-    """
-    if value.isascii() and value.isdecimal():
-        return min(float(value[:9]), MAX_RETRY_AFTER)
-    try:
-        seconds = parsedate_to_datetime(value).timestamp() - now
-    except (ValueError, OverflowError):
-        return 0.0
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
 
 
 def _words(body: bytes) -> str:

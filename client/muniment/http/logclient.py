@@ -6,6 +6,7 @@ not); errors come as the types of ``muniment.errors`` and as nothing else.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from types import TracebackType
@@ -17,6 +18,7 @@ import msgspec
 from muniment.errors import BadAnswer, Problem, Refused, Unreachable
 from muniment.http.access import Access
 from muniment.http.client import Answer, HttpClient, HttpError, TooLongError
+from muniment.http.retryafter import retry_after
 from muniment.http.servedtiles import ServedTiles
 from muniment.http.typedjson import decode_json
 from muniment.http.urls import check_url
@@ -396,11 +398,5 @@ def refusal_of(answer: Answer, path: str) -> Refused | BadAnswer:
         detail=text("detail") or ("" if members else path),
         members=members,
     )
-    return Refused(problem, _retry_after(answer.headers.get("retry-after", "")))
-
-
-def _retry_after(value: str) -> float | None:
-    # The date form is allowed by RFC 9110 but needs an agreed clock; back-off covers it.
-    if not (value.isascii() and value.isdecimal() and len(value) < 10):
-        return None
-    return min(float(value), MAX_RETRY_AFTER)
+    wanted = answer.headers.get("retry-after", "")
+    return Refused(problem, retry_after(wanted, time.time(), MAX_RETRY_AFTER))

@@ -22,7 +22,14 @@ T = TypeVar("T")
 
 
 class WitnessError(MunimentError):
-    """A witness did not answer, or not with what the protocol demands."""
+    """A witness did not answer, or not with what the protocol demands.
+
+    `retry_after` is for how many seconds it asked not to be asked again.
+    """
+
+    def __init__(self, what: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(what)
+        self.retry_after = retry_after
 
 
 class AccusedError(WitnessError):
@@ -42,11 +49,15 @@ class AheadError(WitnessError):
 
 
 class Reply(NamedTuple):
-    """A witness's HTTP answer; the media type is without parameters."""
+    """A witness's HTTP answer; the media type is without parameters.
+
+    `retry_after` is what its header asks for, in seconds.
+    """
 
     status: int
     media_type: str
     body: bytes
+    retry_after: float = 0.0
 
 
 class Added(NamedTuple, Generic[T]):
@@ -106,7 +117,7 @@ def _size_of_conflict(reply: Reply, old: int, new: int) -> int:
     if status == 422 and old > 0:
         raise differs
     if status != 409 or (reply.media_type != SIZE_CONTENT_TYPE and old < new):
-        raise WitnessError(f"status {status}: {excerpt(body)}")
+        raise WitnessError(f"status {status}: {excerpt(body)}", retry_after=reply.retry_after)
     try:
         size = parse_size(body)
     except MunimentError as error:

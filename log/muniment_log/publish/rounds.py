@@ -160,7 +160,8 @@ class Worker:
                 first, self.failure = self.failure is None, error
                 await self._rounds.failed(self.client, error, first=first)
                 # Jitter: witnesses that failed together should not all be asked again together.
-                await self._clock.sleep(self._backoff.next())
+                # And of a log that comes sooner than it was asked to, a witness may take no more.
+                await self._clock.sleep(self._backoff.next(error.retry_after))
                 self._woken.set()
             else:
                 self.failure = None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from muniment.http.access import ANYBODY, Access
 from muniment.http.client import HttpClient
+from muniment.http.retryafter import retry_after
 from muniment.local.logs import event
 from muniment.tlog.addcheckpoint import Exchange, Reply, WitnessError, excerpt
 from muniment.tlog.checkpoint import parse_signed_checkpoint
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 LONG_REQUEST: Final = 10 << 10
 """Bytes of a request that all witnesses take; litewitness refuses more, omniwitness from 16 KiB on.
 A proof and the signatures of two ML-DSA-44 and two Ed25519 keys are below it."""
+
+MAX_RETRY_AFTER: Final = 600.0
+"""Seconds; a longer ``Retry-After`` is cut, so that no witness is lost for a day by one answer."""
 
 _LOGGER: Final = logging.getLogger(__name__)
 _MAX_RESPONSE: Final = MAX_NOTE_SIZE
@@ -109,7 +113,9 @@ class WitnessClient:
                 bytes=len(request),
                 some_take=LONG_REQUEST,
             )
-        return Reply(answer.status, answer.media_type, answer.body)
+        wanted = answer.headers.get("retry-after", "")
+        asked = retry_after(wanted, time.time(), MAX_RETRY_AFTER) or 0.0
+        return Reply(answer.status, answer.media_type, answer.body, asked)
 
     async def latest(self, origin: str, log: Sequence[Verifier]) -> SignedCheckpoint | None:
         """The newest checkpoint of a log that the witness shows, its log signature verified.
