@@ -10,6 +10,7 @@ import pytest
 import logsim
 from commands import muniment, online
 from logsim import GATEWAY_SIGNER, LogSim, lacking_addenda, lines, logged_records
+from muniment.gateway.pseudonyms import RESOURCE_ID, SUBJECT_ID, Pseudonyms
 from muniment.local.keyfiles import write_key_file
 from muniment.tlog.keys.keyfile import KeyFile
 
@@ -137,3 +138,43 @@ async def test_a_spool_keeps_reads_and_erases(place: Path) -> None:
 
 def test_no_spool_is_none(place: Path) -> None:
     muniment("spool", "addenda", "nothing.spool", code=1)
+
+
+async def test_ids_are_logged_as_the_pseudonyms_that_gateways_log(place: Path) -> None:
+    subjects, resources = "subjects.key", "resources.key"
+    options = [f"--pseudonym=/request/subject/id={subjects}"]
+    sim = LogSim()
+    async with sim.serve() as url:
+        await online(*command(url, *options))
+        again = [*options, f"--pseudonym=/request/resource/id={resources}", "--stream", "more"]
+        await online(*command(url, *again))
+    made = Pseudonyms({SUBJECT_ID: subjects, RESOURCE_ID: resources})
+    first, _, second, _ = [json.loads(one)["request"] for one in logged_records(sim)]
+    assert first["subject"]["id"] == second["subject"]["id"] == made.subject("a")
+    assert (first["resource"]["id"], second["resource"]["id"]) == ("mail", made.resource("mail"))
+    for id_ in ("a", made.subject("a")):
+        printed = await online("pseudonym", "--key", subjects, id_)
+        assert printed.stdout.strip() == made.subject("a")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--pseudonym", "/request/action/name=x.key"], "expected /request/subject/id=FILE or"),
+        (["--pseudonym", "/request/subject/id="], "expected /request/subject/id=FILE or"),
+        (["--pseudonym", "/request/subject/id"], "expected /request/subject/id=FILE or"),
+        (["--pseudonym", "/request/subject/id=a", "--pseudonym", "/request/subject/id=b"], "twice"),
+        (["--pseudonym", "/request/subject/id=in.ndjson"], "damaged"),
+        (["--pseudonym", "/request/subject/id=none/x.key"], "none"),
+    ],
+)
+def test_what_shall_have_no_pseudonym_is_named(place: Path, given: list[str], said: str) -> None:
+    Path("in.ndjson").chmod(0o600)
+    result = muniment(*command("http://127.0.0.1:1", *given, "--dry-run"), code=7)
+    assert said in result.stderr
+
+
+def test_a_pseudonym_takes_a_key_that_is_there(place: Path) -> None:
+    result = muniment("pseudonym", "--key", "none.key", "a", code=7)
+    assert "none.key: no such file" in result.stderr
+    assert not Path("none.key").exists()

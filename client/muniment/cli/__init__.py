@@ -30,6 +30,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "permit": ("permit", "permit", "Say whether a runtime may do what it wants to do."),
     "policy": ("policy", "policy", "Explain trust policies."),
     "prove": ("prove", "prove", "Write a leaf's proof to a file that verifies offline."),
+    "pseudonym": ("pseudonym", "pseudonym", "Print the pseudonym under which an id is logged."),
     "revoke": ("revoke", "revoke", "Take an authorization back."),
     "spool": ("spool", "spool", "Deliver what gateways left; read and erase what they keep."),
     "submit": ("submit", "submit", "Log records, one JSON object a line, as a signed stream."),

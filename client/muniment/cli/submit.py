@@ -21,6 +21,7 @@ from muniment.cli.common import (
     run,
 )
 from muniment.cli.lines import MAX_LINE, Line, LineSource
+from muniment.cli.pseudonym import pseudonym_keys
 from muniment.cli.setaside import SetAside
 from muniment.errors import FormatError, InputError, MunimentError, PartlyDone, RecordRefused
 from muniment.gateway.gateway import Gateway
@@ -113,6 +114,15 @@ class _Sent(NamedTuple):
     help="The spool in which --keep gateway keeps it; see muniment spool.",
 )
 @click.option(
+    "--pseudonym",
+    "pseudonyms",
+    multiple=True,
+    metavar="POINTER=KEY",
+    help="Log an id as its pseudonym under the key in the file KEY, which is made if there is "
+    "none: /request/subject/id=FILE (agents, too) or /request/resource/id=FILE. Repeatable; see "
+    "muniment pseudonym.",
+)
+@click.option(
     "--dry-run",
     is_flag=True,
     help="Send nothing: print for each line the record that would be logged, and what is withheld.",
@@ -134,6 +144,7 @@ def submit(  # the options of the command are its parameters
     patterns: tuple[str, ...],
     keep: Keep | None,
     spool_path: Path | None,
+    pseudonyms: tuple[str, ...],
     passphrase_file: Path | None,
     file: Path,
     *,
@@ -169,6 +180,7 @@ def submit(  # the options of the command are its parameters
                 spool=spool_path,
                 withhold=patterns or None,
                 keep=keep,
+                pseudonyms=pseudonym_keys(pseudonyms),
             )
         except (ValueError, FormatError) as error:
             raise InputError(str(error)) from None
