@@ -17,7 +17,7 @@ from muniment.tlog.tiles import Tile
 from muniment_log.cluster.exporting import BucketTarget, open_bucket
 from muniment_log.errors import StorageError
 from muniment_log.export import Exported, Target, export
-from muniment_log.export.addenda import PROGRESS
+from muniment_log.export.addenda import ABSENT, PROGRESS
 from muniment_log.storage.staticfolder import StaticFolder
 
 
@@ -111,6 +111,27 @@ async def test_what_was_erased_is_removed_by_the_next_export(
     assert not half.exists()
     assert (await source.export(target, takes=True)).addenda == (int(not takes), 0)
     assert held(tmp_path) == {1, 3, 4}
+
+
+async def test_what_comes_with_a_later_retry_is_taken_along(tmp_path: Path) -> None:
+    source, target = Source(), StaticFolder(tmp_path)
+    source.log(1, 2, 3)
+    late = {digest(number): source.sim.addenda.pop(digest(number)) for number in (2, 3)}
+    assert (await source.export(target, takes=True)).addenda == (1, 0)
+    assert (tmp_path / ABSENT).read_text() == f"{digest(2)}\n{digest(3)}\n"
+    source.log(4)
+    assert (await source.export(target, takes=True)).addenda == (1, 0)
+    source.erase(3)  # before it came
+    source.sim.addenda[digest(2)] = late[digest(2)]
+    assert (await source.export(target, takes=False)).addenda == (0, 1)
+    assert (await source.export(target, takes=True)).addenda == (1, 0)
+    assert held(tmp_path) == {1, 2, 4}
+    source.erase(2)
+    assert (await source.export(target, takes=True)).addenda == (0, 1)
+    assert held(tmp_path) == {1, 4}
+    (tmp_path / ABSENT).write_text("much")
+    with pytest.raises(StorageError, match="no list of digests; remove it"):
+        await source.export(target, takes=True)
 
 
 async def test_what_is_not_there_or_is_damaged(tmp_path: Path) -> None:

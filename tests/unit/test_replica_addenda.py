@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -97,6 +98,49 @@ async def test_a_replica_goes_on_where_it_was_and_takes_what_is_there(tmp_path: 
     assert len([one for one in sim.reads if one.startswith("addenda/")]) == 10
     assert held(path) == {*range(610)} - {7}
     assert await follow(sim, path) == Taken()
+
+
+async def test_what_comes_with_a_later_retry_is_taken_along(tmp_path: Path) -> None:
+    sim, path = log_of(4), tmp_path / "replica.db"
+    late = [sim.addenda.pop(digest_of(number)) for number in (1, 2, 3)]
+    assert await follow(sim, path) == Taken(new=1, absent=3)
+    sim.addenda[digest_of(1)] = late[0]
+    assert await follow(sim, path) == Taken()  # not yet
+    _make_due(path)
+    assert await follow(sim, path) == Taken(new=1)
+    assert held(path) == {0, 1}
+    erase(sim, 2)
+    assert await follow(sim, path) == Taken()
+    sim.addenda |= {digest_of(number): content(number) for number in (2, 3)}
+    _make_due(path)
+    assert await follow(sim, path, addenda=False) == Taken()
+    assert await follow(sim, path) == Taken(new=1)
+    assert held(path) == {0, 1, 3}
+    assert _absent(path) == []
+
+
+async def test_what_is_absent_is_asked_for_less_and_less(tmp_path: Path) -> None:
+    sim, path = log_of(1), tmp_path / "replica.db"
+    sim.addenda.clear()
+    pauses = []
+    for _ in range(13):
+        await follow(sim, path)
+        [(_, pause)] = _absent(path)
+        pauses.append(pause)
+        _make_due(path)
+    assert pauses[:3] == [60, 120, 240]
+    assert pauses[-2:] == [86_400, 86_400]
+
+
+def _absent(path: Path) -> list[tuple[str, int]]:
+    with closing(open_reader(path)) as db:
+        return db.execute("SELECT digest, pause FROM absent").fetchall()
+
+
+def _make_due(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("UPDATE absent SET again = 0")
+        db.commit()
 
 
 @pytest.mark.parametrize("still_takes", [True, False])

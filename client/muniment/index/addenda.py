@@ -1,19 +1,21 @@
 """Taking addenda along into a replica, and obeying their erasures.
 
 A replica takes none unless it is told to. It then asks the log for what its verified leaves name,
-and keeps what has the right digest. An erasure among the leaves deletes what it names, whether or
+and keeps what has the right digest. What the log has not it is asked for again later: it may come
+with a retry of its batch. An erasure among the leaves deletes what it names, whether or
 not the replica still takes addenda along: the bytes are overwritten in the file, and the
 write-ahead log, which may hold older pages, is cut off.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 from muniment.errors import Refused
 from muniment.http.logclient import LogClient
-from muniment.index.addendatable import AddendaTable
+from muniment.index.addendatable import Absent, AddendaTable
 from muniment.local.sqlitefile import DatabaseError
 from muniment.records.addenda import named_digests
 from muniment.records.codec import parse_record
@@ -24,7 +26,10 @@ from muniment.tlog.tiles import TILE_WIDTH
 AT_ONCE: Final = 8
 """Addenda read at the same time: at most 128 MiB of them are in memory."""
 
-_NOT_THERE: Final = frozenset({404, 410})
+AGAIN_AT_ONCE: Final = 256
+"""Addenda that one round asks for again."""
+
+_ABSENT, _GONE = 404, 410
 _ERASURE: Final = b'"kind":"erasure"'
 # Records that name addenda have one of these in them, as nearly all others do not.
 _NAMING: Final = (b'"addenda":{', b'"sha256:')
@@ -57,6 +62,8 @@ async def take_along(
         for start, end in _spans(progress.taken, size):
             new, absent = await _take(table, client, start, end)
             found = found._replace(new=found.new + new, absent=found.absent + absent)
+        again = await table.due(int(time.time()), AGAIN_AT_ONCE)
+        found = found._replace(new=found.new + await _ask(table, client, again))
     elif not progress.taken:
         return found
     if progress.obeyed < size:
@@ -99,30 +106,39 @@ async def _records(
 
 
 async def _take(table: AddendaTable, client: LogClient, start: int, end: int) -> tuple[int, int]:
-    """Takes along what the leaves [start, end) of one bundle name: how many are new, and absent."""
+    """Takes along what the leaves [start, end) of one bundle name: how many are new, and not."""
     wanted: dict[str, str] = {}
     for record in await _records(table, start, end, _NAMING):
         wanted.update(dict.fromkeys(named_digests(record).values(), record.producer))
-    digests = [*wanted]
+    new = await _ask(table, client, [Absent(*one, pause=0) for one in wanted.items()])
+    await table.keep((), taken=end)
+    return new, len(wanted) - new
+
+
+async def _ask(table: AddendaTable, client: LogClient, wanted: Sequence[Absent]) -> int:
+    """Asks the log for addenda, and keeps what it has: how many."""
     new = 0
-    for at in range(0, len(digests), AT_ONCE):
-        part = digests[at : at + AT_ONCE]
-        data = await asyncio.gather(*[_read(client, digest) for digest in part])
-        rows = [
-            (digest, wanted[digest], one)
-            for digest, one in zip(part, data, strict=True)
-            if one is not None
-        ]
-        await table.keep(rows, None)
+    for at in range(0, len(wanted), AT_ONCE):
+        part = wanted[at : at + AT_ONCE]
+        found = await asyncio.gather(*[_read(client, one.digest) for one in part])
+        rows, absent, gone = [], [], []
+        for one, data in zip(part, found, strict=True):
+            if isinstance(data, bytes):
+                rows.append((one.digest, one.producer, data))
+            elif data == _ABSENT:
+                absent.append(one)
+            else:
+                gone.append(one.digest)
+        await table.keep(rows, absent=absent, gone=gone, now=int(time.time()))
         new += len(rows)
-    await table.keep((), end)
-    return new, len(digests) - new
+    return new
 
 
-async def _read(client: LogClient, digest: str) -> bytes | None:
+async def _read(client: LogClient, digest: str) -> bytes | int:
+    """The bytes, or the status of the answer that there are none."""
     try:
         return await client.addendum(digest)
     except Refused as refusal:
-        if refusal.problem.status in _NOT_THERE:
-            return None
+        if (status := refusal.problem.status) in (_ABSENT, _GONE):
+            return status
         raise

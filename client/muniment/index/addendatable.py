@@ -2,9 +2,30 @@
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from muniment.local.sqlitefile import Writer
+
+FIRST_PAUSE: Final = 60
+LAST_PAUSE: Final = 86_400
+"""Seconds until an addendum that was not there is asked for again: at first, and at most."""
+
+MOST_ABSENT: Final = 100_000
+"""Addenda that are asked for again, the newest: where gateways keep their own, all are absent."""
+
+
+class Absent(NamedTuple):
+    """An addendum that the log did not have.
+
+    Attributes:
+        digest: In hexadecimal digits.
+        producer: Of the record that names it.
+        pause: Seconds before it was asked for the last time.
+    """
+
+    digest: str
+    producer: str
+    pause: int
 
 
 class Progress(NamedTuple):
@@ -48,19 +69,61 @@ class AddendaTable:
 
         return await self._writer.run(work)
 
-    async def keep(self, rows: Sequence[tuple[str, str, bytes]], taken: int | None) -> None:
+    async def keep(
+        self,
+        rows: Sequence[tuple[str, str, bytes]],
+        *,
+        taken: int | None = None,
+        absent: Iterable[Absent] = (),
+        gone: Iterable[str] = (),
+        now: int = 0,
+    ) -> None:
         """Keeps addenda, and notes how far they are taken; None to leave that.
 
-        Rows are digest, producer of the record that names it, and the bytes; one that is there
-        stays.
+        Args:
+            rows: Digest, producer of the record that names it, and the bytes; what is there stays.
+            taken: Up to which leaf.
+            absent: What was not there, to be asked for again.
+            gone: What need not be asked for again, by digest; what is kept is not, either.
+            now: Unix seconds.
         """
+        waiting = [
+            (one.digest, one.producer, pause, now + pause)
+            for one in absent
+            for pause in [min(max(FIRST_PAUSE, 2 * one.pause), LAST_PAUSE)]
+        ]
+        over = [(digest,) for digest in (*gone, *(digest for digest, _, _ in rows))]
 
         def work(db: sqlite3.Connection) -> None:
             db.executemany("INSERT OR IGNORE INTO addendum VALUES (?, ?, ?)", rows)
+            db.executemany("DELETE FROM absent WHERE digest = ?", over)
+            if waiting:
+                db.executemany(
+                    "INSERT INTO absent (digest, producer, pause, again) VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (digest) DO UPDATE SET pause = ?3, again = ?4",
+                    waiting,
+                )
+                db.execute(
+                    "DELETE FROM absent WHERE id <= (SELECT max(id) FROM absent) - ?",
+                    (MOST_ABSENT,),
+                )
             if taken is not None:
                 db.execute("UPDATE addenda SET taken = max(taken, ?)", (taken,))
 
         await self._writer.run(work)
+
+    async def due(self, now: int, most: int) -> list[Absent]:
+        """What is to be asked for again, at most so many; `now` in Unix seconds."""
+
+        def work(db: sqlite3.Connection) -> list[Absent]:
+            rows = db.execute(
+                "SELECT digest, producer, pause FROM absent WHERE again <= ?"
+                " ORDER BY again LIMIT ?",
+                (now, most),
+            )
+            return [Absent(*row) for row in rows]
+
+        return await self._writer.run(work)
 
     async def erase(self, erasures: Iterable[tuple[str, str]], origin: str, obeyed: int) -> int:
         """Deletes what erasures name, (digest, producer), where the producer may erase it.
@@ -76,6 +139,9 @@ class AddendaTable:
                 erased = db.executemany(
                     "DELETE FROM addendum WHERE digest = ?1 AND ?2 IN (producer, ?3)", wanted
                 ).rowcount
+                db.executemany(
+                    "DELETE FROM absent WHERE digest = ?1 AND ?2 IN (producer, ?3)", wanted
+                )
             db.execute(
                 "UPDATE addenda SET obeyed = ?, unwiped = unwiped OR ?", (obeyed, erased > 0)
             )

@@ -113,6 +113,18 @@ CREATE TABLE IF NOT EXISTS addenda (
 );
 INSERT OR IGNORE INTO addenda VALUES (0, 0, 0, 0)
 """,
+    """
+-- What the log did not have when it was asked: it may come with a later retry of its batch. It is
+-- asked for again at `again` (Unix seconds), after pauses that double.
+CREATE TABLE IF NOT EXISTS absent (
+    id INTEGER PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    producer TEXT NOT NULL,
+    pause INTEGER NOT NULL,
+    again INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS absent_by_time ON absent (again)
+""",
 )
 """Schema version n is the result of the first n scripts."""
 

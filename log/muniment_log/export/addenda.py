@@ -3,7 +3,8 @@
 Which there are is read from the published leaves, like everything else in an export: what a record
 names is written, as far as the log has it, and what an erasure names is removed. Up to which leaf
 both was done stands in a file of the target, so that erasures are obeyed, too, by an export that is
-not told any more to take addenda along.
+not told any more to take addenda along. What the log did not have stands in a file beside it, and
+is looked for again by each export: it may come with a later retry of its batch.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 PROGRESS: Final = "addenda/exported"
 """The file that says up to which leaves addenda were taken, and erasures obeyed."""
+
+ABSENT: Final = "addenda/absent"
+"""The digests that the log did not have, a line each."""
+
+MOST_ABSENT: Final = 100_000
+"""Digests in that file, the newest: where gateways keep their own addenda, all are absent."""
 
 STEP_BYTES: Final = 32 << 20
 """Bytes of addenda from which on they are written."""
@@ -77,12 +84,14 @@ class Carried(NamedTuple):
         erased: Paths that the log has erased, to be removed when the checkpoint is there.
         taken: Up to which leaf addenda are taken along.
         size: Up to which leaf erasures are known.
+        absent: What the log has not; None if that is as it was.
     """
 
     written: int
     erased: tuple[str, ...]
     taken: int
     size: int
+    absent: tuple[bytes, ...] | None
 
 
 async def carry_addenda(
@@ -104,18 +113,19 @@ async def carry_addenda(
         return None
     taken, obeyed = known or (0, 0)
     written = 0
+    before: tuple[bytes, ...] = ()
+    absent: dict[bytes, None] = {}
     if takes and addenda is not None:
+        before = await _absent(target)
         waiting: dict[str, bytes] = {}
-        async for entry in _entries(source, taken, size):
-            if not any(mark in entry for mark in _NAMING):
+        async for digest in _wanted(before, source, taken, size):
+            data = await addenda.addendum(digest)
+            if data is None:
+                absent[digest] = None
                 continue
-            for digest in digests_of(entry):
-                data = await addenda.addendum(digest)
-                if data is None:
-                    continue
-                if sha256(data).digest() != digest:
-                    raise StorageError(f"the log's addendum {digest.hex()} is damaged")
-                waiting[addendum_path(digest.hex())] = data
+            if sha256(data).digest() != digest:
+                raise StorageError(f"the log's addendum {digest.hex()} is damaged")
+            waiting[addendum_path(digest.hex())] = data
             if sum(map(len, waiting.values())) >= STEP_BYTES:
                 await target.create_erasable(waiting.items())
                 written += len(waiting)
@@ -126,18 +136,46 @@ async def carry_addenda(
     erased: dict[str, None] = {}
     async for entry in _entries(source, obeyed, size):
         if _ERASURE in entry:
-            erased.update(dict.fromkeys([path async for path in _erased(entry, addenda)]))
-    return Carried(written, tuple(erased), taken, size)
+            for digest in [one async for one in _erased(entry, addenda)]:
+                erased[addendum_path(digest.hex())] = None
+                absent.pop(digest, None)
+    left = tuple(absent)[-MOST_ABSENT:]
+    return Carried(written, tuple(erased), taken, size, None if left == before else left)
 
 
 async def remove_erased(target: AddendaTarget, carried: Carried) -> None:
     """Removes what was erased, and notes how far the target is."""
     await target.remove(carried.erased)
+    if carried.absent is not None:
+        lines = [digest.hex().encode() + b"\n" for digest in carried.absent]
+        await target.replace(ABSENT, b"".join(lines))
     await target.replace(PROGRESS, f"{carried.taken} {carried.size}\n".encode())
 
 
-async def _erased(entry: bytes, addenda: AddendaSource | None) -> AsyncIterator[str]:
-    """The paths of what an erasure names and the log has not any more."""
+async def _wanted(
+    before: Iterable[bytes], source: TileSource, start: int, size: int
+) -> AsyncIterator[bytes]:
+    """What was absent before, and what the records among the leaves [start, size) name."""
+    for digest in before:
+        yield digest
+    async for entry in _entries(source, start, size):
+        if any(mark in entry for mark in _NAMING):
+            for digest in digests_of(entry):
+                yield digest
+
+
+async def _absent(target: AddendaTarget) -> tuple[bytes, ...]:
+    try:
+        data = await target.get(ABSENT)
+        return tuple([bytes.fromhex(line.decode()) for line in data.split()])
+    except LookupError:
+        return ()
+    except ValueError:
+        raise StorageError(f"{target.name}: {ABSENT} is no list of digests; remove it") from None
+
+
+async def _erased(entry: bytes, addenda: AddendaSource | None) -> AsyncIterator[bytes]:
+    """The digests of what an erasure names and the log has not any more."""
     try:
         record = parse_record(entry)
     except FormatError:
@@ -145,8 +183,9 @@ async def _erased(entry: bytes, addenda: AddendaSource | None) -> AsyncIterator[
     if isinstance(record, Erasure):
         for digest in record.digests:
             # Whose erasure counts the log has judged: what it still gives out is not erased.
-            if addenda is None or await addenda.addendum(bytes.fromhex(digest)) is None:
-                yield addendum_path(digest)
+            name = bytes.fromhex(digest)
+            if addenda is None or await addenda.addendum(name) is None:
+                yield name
 
 
 async def _entries(source: TileSource, start: int, size: int) -> AsyncIterator[bytes]:
