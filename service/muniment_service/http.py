@@ -9,7 +9,8 @@ table from domain error to status; anything else is a defect, answered with a ba
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl
@@ -28,6 +29,7 @@ ANY: Final = "*"
 """The method of a route that takes every one, HEAD as itself."""
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOGGER: Final = logging.getLogger(__name__)
 
 _NOTHING: Final[Mapping[str, str]] = {}
@@ -194,6 +196,17 @@ class _Route:
     handlers: dict[str, Handler] = field(default_factory=dict)
 
 
+async def _permitted(methods: str, _: Request) -> Response:
+    """Answers OPTIONS: what a page of another origin may ask (Fetch, "CORS-preflight request")."""
+    headers = {
+        "Allow": f"{methods}, OPTIONS",
+        "Access-Control-Allow-Methods": "GET, HEAD",
+        "Access-Control-Allow-Headers": "If-None-Match",
+        "Access-Control-Max-Age": "86400",
+    }
+    return Response(204, headers=headers)
+
+
 class Responder(Protocol):
     """What a server serves: an `App`, or what stands before one."""
 
@@ -206,14 +219,20 @@ class App:
     """Routes requests to handlers, turns what they raise into problems, and counts answers."""
 
     def __init__(
-        self, metrics: Metrics, errors: Mapping[type[Exception], tuple[int, str]] | None = None
+        self,
+        metrics: Metrics,
+        errors: Mapping[type[Exception], tuple[int, str]] | None = None,
+        *,
+        for_pages: bool = False,
     ) -> None:
         """Makes an app without routes.
 
         `errors` is the service's one table: domain error to HTTP status and problem slug. The most
-        derived class of an error wins. FormatError is 400 `malformed` by default.
+        derived class of an error wins. FormatError is 400 `malformed` by default. With `for_pages`,
+        web pages of any origin may read what GET answers.
         """
         self.metrics: Final = metrics
+        self._for_pages: Final = for_pages
         self._errors: Final[dict[type, tuple[int, str]]] = {FormatError: (400, "malformed")}
         self._errors.update(errors or {})
         self._exact: Final[dict[str, _Route]] = {}
@@ -284,6 +303,9 @@ class App:
             response = problem.response()
         except Exception as error:  # noqa: BLE001  # the outermost handler: all must be answered
             response = self._failed(request, error)
+        if self._for_pages and method in _READS:
+            headers = {**response.headers, "Access-Control-Allow-Origin": "*"}
+            response = replace(response, headers=headers)
         self.metrics.answered(
             route.label if route else "other",
             method if method in _METHODS else "other",
@@ -307,6 +329,8 @@ class App:
         handler = route.handlers.get(request.method) or route.handlers.get(ANY)
         if handler is None:
             allow = sorted(route.handlers) + ["HEAD"] * ("GET" in route.handlers)
+            if self._for_pages and request.method == "OPTIONS":
+                return partial(_permitted, ", ".join(allow))
             raise Problem(
                 405,
                 "method-not-allowed",

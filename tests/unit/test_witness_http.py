@@ -173,6 +173,24 @@ async def test_monitoring_returns_the_very_cosignatures(tmp_path: Path) -> None:
         assert (await call(app, "GET", MONITORING.upper())).status == 404
 
 
+async def test_web_pages_may_read_what_a_witness_serves(tmp_path: Path) -> None:
+    """Fetch, "CORS protocol": a browser that verifies a log asks the log's witnesses itself."""
+    async with witness(tmp_path) as app:
+        await add(app, 0, 5)
+        for path, status in ((MONITORING, 200), ("/status.json", 200), ("/nothing", 404)):
+            for method in ("GET", "HEAD"):
+                answer = await call(app, method, path)
+                assert answer.status == status
+                assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        asked = await call(app, "OPTIONS", MONITORING)
+        assert (asked.status, asked.body) == (204, b"")
+        assert asked.headers["Access-Control-Allow-Origin"] == "*"
+        assert asked.headers["Access-Control-Allow-Methods"] == "GET, HEAD"
+        assert asked.headers["Allow"] == "GET, HEAD, OPTIONS"
+        # A page may not have a witness sign.
+        assert "Access-Control-Allow-Origin" not in (await add(app, 5, 6)).headers
+
+
 async def test_extension_lines_and_foreign_signatures(tmp_path: Path) -> None:
     """Extensions are served as signed; signature lines that the witness did not verify are not."""
     stranger = witness_signer("ed25519", "stranger.example")

@@ -75,7 +75,7 @@ class WitnessHttp:
 
     def app(self) -> App:
         """Makes the routes."""
-        app = App(self._metrics, ERRORS)
+        app = App(self._metrics, ERRORS, for_pages=True)
         app.operations(self._ready)
         add_routes(app, self._watch)
         app.route("GET", "/openapi.json", self._openapi)
