@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import processes
 from gateway_service import Service
 from log_deployment import Deployment
 from muniment_gateway.mcp.mapping import KNOWN
-from waiting import eventually
+from waiting import eventually, listens
 from witness_deployment import free_port
 
 ROOT = Path(__file__).parent.parent
@@ -49,12 +48,6 @@ def made(deployment: Deployment, folder: Path, top: str = "") -> Service:
     text = service.config.read_text()
     service.config.write_text(f'{text}\n[permit]\nspiffe_id = "{SPIFFE}"\n')
     return service
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
 
 
 @dataclass
@@ -105,7 +98,7 @@ class Side:
                 self.server(), env={**self.env(), "PORT": str(port)}, stdout=log, stderr=log
             )
         try:
-            eventually(lambda: _listens(port))
+            eventually(lambda: listens(port))
             argv = processes.muniment_gateway(
                 "mcp", "--config", self.service.config, *self.options,
                 "--upstream", upstream, "--listen", "127.0.0.1:0",

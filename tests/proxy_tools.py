@@ -6,7 +6,6 @@ import http.server
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import threading
@@ -21,7 +20,7 @@ import pytest
 import gateway_service
 from gateway_service import Service
 from log_deployment import Answer, Deployment
-from waiting import eventually
+from waiting import eventually, listens
 from witness_deployment import free_port
 
 SECONDS = 60.0  # only a failure waits so long
@@ -129,12 +128,6 @@ def made(deployment: Deployment, folder: Path, tables: str, name: str) -> Servic
     (folder / "authz.cedar").write_text(POLICIES)
     service.config.write_text(f"{service.config.read_text()}\n{tables}")
     return service
-
-
-def listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
 
 
 @contextlib.contextmanager

@@ -1,8 +1,10 @@
 """Waiting for what no event tells of: a state of another process, or of the way there."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from aiohttp import web
@@ -38,6 +40,13 @@ async def until(is_true: Callable[[], bool], *, seconds: float = SECONDS) -> Non
     while not is_true():
         assert time.monotonic() < deadline, "it did not come about"
         await asyncio.sleep(_STEP)
+
+
+def listens(port: int) -> bool:
+    """Whether something listens at a port of loopback."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 async def close_runner(runner: web.BaseRunner) -> None:

@@ -298,7 +298,7 @@ def checked(path: Path, file: GatewayFile, signer: Signer) -> GatewayConfig:
         clients,
         binding,
         _rules(path, file.opa),
-        checked_proxies(path, file.proxy, clients.values()),
+        checked_proxies(path, file.proxy, clients.values(), file.opa.sink_paths),
         people,
         file.database.with_name(f"{file.database.stem}.approvals{file.database.suffix}"),
     )

@@ -17,7 +17,9 @@ Kind: TypeAlias = Literal["envoy", "envoy-http", "traefik", "nginx"]
 MOST_PROXIES: Final = 64
 """Most `[[proxy]]` tables."""
 
-_OWN_PATHS: Final = ("/access/", "/v1/", "/.well-known/")
+_BELOW: Final = "/proxy/"
+"""Where proxies ask: nothing else is served there, for whatever answers 200 lets a request pass."""
+
 _HeaderName = Annotated[str, Meta(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}\Z")]
 
 
@@ -50,7 +52,7 @@ class ProxyTable(Config, frozen=True):
         subject: Where it says who asks: `principal` (the client's certificate), `header:NAME`,
             `extension:NAME`, `metadata:/POINTER`; headers alone where it asks over HTTP.
         subject_type: The type of subjects.
-        path: The path below which it asks: `/proxy/edge`.
+        path: The path below which it asks, itself below `/proxy`: `/proxy/edge`.
         listen: `host:port` for gRPC.
         client: The `[[client]]` whose token it must show; without one, any client's.
         headers: Headers of requests that the engines are told, as the client's word.
@@ -87,15 +89,30 @@ class Proxy:
 
 
 def checked_proxies(
-    path: Path, tables: Sequence[ProxyTable], clients: Collection[str]
+    path: Path, tables: Sequence[ProxyTable], clients: Collection[str], served: Collection[str]
 ) -> tuple[Proxy, ...]:
-    """Checks the tables of the file at a path; a `ConfigError` names table and key."""
+    """Checks the tables of the file at a path; a `ConfigError` names table and key.
+
+    Args:
+        path: The file.
+        tables: Its tables.
+        clients: The names of its clients.
+        served: Paths at which it has something else served.
+    """
     if len(tables) > MOST_PROXIES:
         config_error(path, "proxy", f"more than {MOST_PROXIES}")
     for member in ("name", "path"):
         given = [value for one in tables if (value := getattr(one, member)) is not None]
         if len(set(given)) != len(given):
             config_error(path, "proxy", f"two have the same {member}")
+    paths = [one.path for one in tables if one.path is not None]
+    for one in paths:
+        if any(other.startswith(f"{one}/") for other in paths):
+            config_error(
+                path, "proxy", f"another one's path is below {one}: its requests are both's"
+            )
+        if any(f"{other}/".startswith(f"{one}/") for other in served):
+            config_error(path, "proxy", f"something else is served at or below {one}")
     return tuple(_proxy(path, f"proxy[{at}]", one, clients) for at, one in enumerate(tables))
 
 
@@ -105,8 +122,8 @@ def _proxy(path: Path, key: str, table: ProxyTable, clients: Collection[str]) ->
         config_error(path, f"{key}.{needs}", f"missing: a proxy of kind {table.kind}")
     if getattr(table, other) is not None:
         config_error(path, f"{key}.{other}", f"not of a proxy of kind {table.kind}")
-    if table.path is not None and f"{table.path}/".startswith(_OWN_PATHS):
-        config_error(path, f"{key}.path", "is in use; take one such as /proxy/edge")
+    if table.path is not None and not table.path.startswith(_BELOW):
+        config_error(path, f"{key}.path", f"is not below {_BELOW}, as in /proxy/edge")
     if table.client is not None and table.client not in clients:
         config_error(path, f"{key}.client", "there is no [[client]] of that name")
     if table.body != "none" and not table.kind.startswith("envoy"):

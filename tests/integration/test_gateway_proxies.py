@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import gateway_service
 import processes
 import proxy_tools
 from gateway_service import Service
@@ -305,7 +306,9 @@ subject = "header:X-User"
 def test_doctor_says_where_anybody_could_ask_in_anybodys_name(
     deployment: Deployment, tmp_path: Path
 ) -> None:
-    table = '[[proxy]]\nname = "nginx"\nkind = "nginx"\npath = "/p"\nsubject = "header:X-User"\n'
+    table = (
+        '[[proxy]]\nname = "nginx"\nkind = "nginx"\npath = "/proxy/p"\nsubject = "header:X-User"\n'
+    )
     service = proxy_tools.made(deployment, tmp_path / "gateway", table, "doctor")
     text = service.config.read_text()
     for listen, code, word in (("127.0.0.1:0", 0, "ok   "), ("0.0.0.0:0", 8, "wrong")):
@@ -346,6 +349,32 @@ def test_nginx_lets_through_what_is_allowed_with_our_headers_alone(
         ):
             assert ask(url, method, target, forged).status == 403
         assert len(behind.reached) == 1
+
+
+def test_engines_have_no_longer_than_the_proxy_waits(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """The engine's own deadline is that of a minute; nobody has decided, so it is a denial."""
+    authority = """\
+[[authority]]
+name = "slow"
+kind = "command"
+command = ["/bin/sleep", "600"]
+deadline_seconds = 60
+"""
+    table = (
+        '[[proxy]]\nname = "nginx"\nkind = "nginx"\npath = "/proxy/p"\nsubject = "header:X-User"\n'
+    )
+    name = f"{gateway_service.NAME}/engine"
+    service = gateway_service.made(deployment, tmp_path / "gateway", authority, name=name)
+    service.config.write_text(f"{service.config.read_text()}\n{table}")
+    service.start()
+    try:
+        answer = ask(service.url, "GET", "/proxy/p", {"X-User": "ada", **nginx()})
+        assert denied(answer) == ["could_not_evaluate"]
+        recorded(service, answer)
+    finally:
+        service.stop()
 
 
 def test_caddy_asks_as_traefik_does_and_lets_through_what_is_allowed(

@@ -251,8 +251,8 @@ EDGE: dict[str, Any] = {
         ({"path": None}, "path: missing"),
         ({"kind": "envoy", "listen": Address("127.0.0.1:1")}, "path: not of a proxy"),
         ({"listen": Address("127.0.0.1:1")}, "listen: not of a proxy"),
-        ({"path": "/access/v1"}, "path: is in use"),
-        ({"path": "/v1"}, "path: is in use"),
+        ({"path": "/healthz"}, "path: is not below /proxy/"),
+        ({"path": "/proxying/edge"}, "path: is not below /proxy/"),
         ({"client": "shop"}, "client: there is no"),
         ({"body": "json"}, "body: a proxy of kind nginx sends no bodies"),
         ({"subject": "principal"}, "subject: a proxy of kind nginx says it in a header"),
@@ -263,13 +263,44 @@ EDGE: dict[str, Any] = {
 def test_a_table_that_cannot_be_is_refused_by_its_key(members: dict[str, Any], named: str) -> None:
     table = ProxyTable(**{**EDGE, **members})
     with pytest.raises(ConfigError, match=named):
-        checked_proxies(Path("gateway.toml"), [table], ["edge"])
+        checked_proxies(Path("gateway.toml"), [table], ["edge"], [])
 
 
 def test_two_proxies_are_told_apart() -> None:
     table = ProxyTable(**EDGE)
-    [proxy] = checked_proxies(Path("gateway.toml"), [table], [])
+    [proxy] = checked_proxies(Path("gateway.toml"), [table], [], ["/logs"])
     assert proxy.rules.identity == Identity("header", "x-user")
     for other in ({"name": "other"}, {"path": "/proxy/other"}):
         with pytest.raises(ConfigError, match="two have the same"):
-            checked_proxies(Path("gateway.toml"), [table, ProxyTable(**{**EDGE, **other})], [])
+            checked_proxies(Path("gateway.toml"), [table, ProxyTable(**{**EDGE, **other})], [], [])
+
+
+def test_nothing_else_is_served_where_a_proxy_asks() -> None:
+    """A path of the client's behind it would lead to that, and whatever is 200 lets it pass."""
+    table = ProxyTable(**EDGE)
+    for served in ("/proxy/edge", "/proxy/edge/logs"):
+        with pytest.raises(ConfigError, match="something else is served"):
+            checked_proxies(Path("gateway.toml"), [table], [], [served])
+    below = ProxyTable(**{**EDGE, "name": "other", "path": "/proxy/edge/b"})
+    with pytest.raises(ConfigError, match="another one's path is below /proxy/edge"):
+        checked_proxies(Path("gateway.toml"), [table, below], [], [])
+
+
+@pytest.mark.parametrize(
+    "host", ["API.example", "api.example.", "api.example:443", "API.EXAMPLE.:8443"]
+)
+def test_one_host_has_one_name(host: str) -> None:
+    request = rules().request(call(host=host))
+    assert request["resource"]["properties"] == {"host": "api.example"}
+
+
+@pytest.mark.parametrize(
+    ("method", "host"),
+    [
+        ("delete", "h"), ("", "h"), ("GET ", "h"), ("G" * 33, "h"),
+        *(("GET", h) for h in ("", ".", "a..b", "u@h", "h/x", "h:x", "h:443:1", "ä", "a" * 256)),
+    ],
+)  # fmt: skip
+def test_what_is_no_method_or_host_is_refused(method: str, host: str) -> None:
+    with pytest.raises(FormatError, match="the proxy names no"):
+        rules().request(call(method=method, host=host))

@@ -25,8 +25,10 @@ MOST_NAME: Final = 1024
 Body: TypeAlias = Literal["none", "digest", "json"]
 """What is asked about a body: nothing, its digest, or its members as the call's arguments."""
 
-_METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
-_HOST: Final = re.compile(r"[!-~]{1,255}")
+_METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]{1,32}")  # "delete" is no method of HTTP's
+_HOST: Final = re.compile(
+    r"(?=.{1,255}\Z)(\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)\.?(?::[0-9]{1,5})?"
+)
 _NAME: Final = re.compile(r"[!-+\--~](?:[ -+\--~]{0,1022}[!-+\--~])?")
 _VISIBLE: Final = re.compile(r"[\x20-\x7e]*")
 _MCP_FILTER: Final = "envoy.filters.http.mcp"
@@ -136,9 +138,10 @@ class Rules:
         """
         if not _METHOD.fullmatch(call.method):
             raise FormatError("the proxy names no method")
-        host = call.host.lower()
-        if not _HOST.fullmatch(host):
+        named = _HOST.fullmatch(call.host.lower())
+        if named is None:
             raise FormatError("the proxy names no host")
+        host = named[1]
         target = read_target(call.target, exact=self.exact_paths)
         asks = None
         for route in (*self.routes, DEFAULT):

@@ -78,7 +78,6 @@ async def _of_envoy(request: Request) -> Proxied:
         request.rest + query,
         headers.get("host", ""),
         headers,
-        source=headers.get("x-envoy-external-address", ""),
         body=body,
     )
 
