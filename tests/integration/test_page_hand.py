@@ -13,10 +13,13 @@ import page_cases
 from commands import muniment
 from governed import World, artifact, policy
 from log_deployment import GATEWAY, ask, deployed
+from muniment import withhold
 from muniment.lineage import build_bundle
 from muniment.page import content_security_policy, read_page
+from muniment.records.addenda import ARGUMENTS
+from muniment.records.kinds import Decision
 from muniment.tlog.policy import format_policy
-from signing import NOW
+from signing import NOW, log_signer
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\u0007" + "long" * 400
 RECORD = "document.querySelector('#report')"
@@ -60,7 +63,7 @@ def test_files_are_dropped(page: browser.Page, tmp_path: Path) -> None:
     spoiled = tmp_path / "spoiled.tlog-proof"
     spoiled.write_bytes(permit.read_bytes()[:-3] + b"A=\n")
     page.drop(spoiled)
-    report(page, "DENIED: ")
+    report(page, "DENIED: authorization_discontinuity")
 
 
 def test_everything_can_be_done_by_keyboard(page: browser.Page, tmp_path: Path) -> None:
@@ -93,6 +96,31 @@ def test_hostile_records_show_as_text(page: browser.Page, tmp_path: Path) -> Non
     assert "\u202e" not in told
     assert page.evaluate(f"{RECORD}.querySelectorAll('img, b, script').length") == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_what_is_disclosed_is_shown_and_what_is_in_no_log_is_not(
+    page: browser.Page, tmp_path: Path
+) -> None:
+    world = World()
+    index = world.decide("call")
+    decision = world.records[index]
+    assert isinstance(decision, Decision)
+    decision.request["context"] = {"arguments": {"to": "ada"}}
+    world.records[index], addenda = withhold(decision, (ARGUMENTS,))
+    permit, trusted, context = files(tmp_path, world, index)
+    addendum = tmp_path / "it.json"
+    [data] = addenda.values()
+    addendum.write_bytes(data)
+    page.drop(permit, trusted, addendum)
+    told = report(page, "Verified")
+    assert f"disclosed  {ARGUMENTS}" in told
+    assert '"to": "ada"' in told
+    stranger = World()
+    permit.write_bytes(stranger.permit(stranger.decide("other", subject="nobody")).encode())
+    page.evaluate("document.querySelector('[type=reset]').click()")
+    trusted.write_text(f"log {log_signer('other.example').vkey}\nquorum none\n")
+    page.drop(permit, trusted, context)
+    assert "nobody" not in report(page, "DENIED: ")
 
 
 def test_ten_thousand_edges_break_nothing(page: browser.Page, tmp_path: Path) -> None:

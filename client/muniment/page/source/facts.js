@@ -12,7 +12,6 @@ export const isAllowed = (record) => at(record, 'response', 'decision') === true
 // A record and its leaf index, `found` everywhere here, by what it can be looked up by.
 export class Facts {
   read = new Map(); // every record that was looked at, by leaf index
-  manifests = new Set();
   #found = new Map();
   #batches;
 
@@ -65,9 +64,14 @@ export class Facts {
 
   // The key that signed the manifest of the record at a leaf; null when the bundle does not tell.
   signer(index) {
-    const batch = this.#batches.find(({ first, manifest }) => first <= index && index < manifest);
-    if (batch) this.manifests.add(batch.manifest);
-    return batch?.key ?? null;
+    let [low, high] = [0, this.#batches.length]; // the first manifest behind the record
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#batches[middle].manifest > index) high = middle;
+      else low = middle + 1;
+    }
+    const batch = this.#batches[low];
+    return batch && batch.first <= index ? batch.key : null;
   }
 }
 

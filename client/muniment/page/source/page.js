@@ -8,6 +8,7 @@ const element = (id) => document.getElementById(id);
 const FILES = ['file', 'policy', 'entry', 'context'];
 const TEXTS = ['file', 'policy', 'context', 'authorities', 'gateways'];
 let chosen = { addenda: [] };
+let turn = 0;
 
 // Text with what is not printed as escapes: controls, and what would turn the direction of a line.
 const visible = (text) => text.replace(/[^\P{C}\n]|[\u2028\u2029]/gu, (char) =>
@@ -36,6 +37,7 @@ function given(role) {
 }
 
 async function run() {
+  const own = ++turn;
   const now = Math.floor(Date.now() / 1000);
   const input = { addenda: chosen.addenda.map(({ data }) => data), now };
   for (const role of new Set([...FILES, ...TEXTS])) input[role] = given(role);
@@ -49,8 +51,12 @@ async function run() {
   input.run = element('run').value.trim();
   try {
     const report = await verify(input);
+    if (own !== turn) return; // other files were given meanwhile
     const { verdict, isGood, lines, checked, unchecked } = sayReport(report, input.now);
-    show(verdict, isGood, lines, checked, unchecked, report.leaf);
+    const leaves = (report.disclosed ?? []).map(([pointer, data]) =>
+      [`Disclosed: ${pointer}`, data]);
+    if (report.leaf) leaves.unshift(['The entry', report.leaf]);
+    show(verdict, isGood, lines, checked, unchecked, leaves);
   } catch (error) {
     const why = globalThis.crypto?.subtle ? `${error.name}: ${error.message}`
       : 'this browser has no WebCrypto here: open the file from disk, or by https';
@@ -58,7 +64,7 @@ async function run() {
   }
 }
 
-function show(verdict, isGood, lines, checked = [], unchecked = [], leaf = null) {
+function show(verdict, isGood, lines, checked = [], unchecked = [], leaves = []) {
   const add = (name, text, kind = '') => {
     const made = document.createElement(name);
     made.textContent = visible(text);
@@ -72,14 +78,14 @@ function show(verdict, isGood, lines, checked = [], unchecked = [], leaf = null)
     return [add('h3', title), made];
   };
   const kind = isGood === null ? '' : isGood ? 'good' : 'bad';
-  const record = leaf === null ? [] : [add('h3', 'The entry'), add('pre', pretty(leaf))];
+  const texts = leaves.flatMap(([title, data]) => [add('h3', title), add('pre', pretty(data))]);
   element('report').replaceChildren(add('h2', verdict, kind), add('pre', lines.join('\n')),
-    ...list('What was checked', checked), ...list('What was not checked', unchecked), ...record);
+    ...list('What was checked', checked), ...list('What was not checked', unchecked), ...texts);
 }
 
-// A verified leaf for reading. Its exact bytes are canonical JSON, on one line.
-function pretty(leaf) {
-  const text = decode(leaf, () => '\ufffd').slice(0, 1 << 20);
+// A verified leaf or addendum for reading; its exact bytes are canonical JSON, on one line.
+function pretty(data) {
+  const text = decode(data, () => '\ufffd').slice(0, 1 << 20);
   try {
     return JSON.stringify(JSON.parse(text), null, 2);
   } catch {
@@ -99,6 +105,7 @@ export function start() {
     run().then(() => element('report').focus());
   });
   element('form').addEventListener('reset', () => {
+    turn += 1;
     chosen = { addenda: [] };
     document.querySelectorAll('output').forEach((one) => one.replaceChildren());
     element('report').replaceChildren();

@@ -13,8 +13,15 @@ class Mismatch extends Error {
   }
 }
 
-// A Python pattern as JavaScript has it.
-const patternOf = (text) => new RegExp(text.replaceAll('\\Z', '$').replaceAll('\\s', SPACES), 'u');
+// A Python pattern as JavaScript has it; compiled once, there may be 100,000 records.
+const patterns = new Map();
+function patternOf(text) {
+  if (!patterns.has(text)) {
+    const translated = text.replaceAll('\\Z', '$').replaceAll('\\s', SPACES);
+    patterns.set(text, new RegExp(translated, 'u'));
+  }
+  return patterns.get(text);
+}
 
 function typeName(value) {
   if (value === null) return 'null';

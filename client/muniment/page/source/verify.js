@@ -77,21 +77,24 @@ async function verifyProof({ file, policy: text, entry: leaf, addenda: more = []
   const witnesses = [...cosigners].map(([name, time]) => ({ name: show(name), time }));
   const { index } = proof;
   const members = { verified: true, index, size, origin, log_keys: logKeys, witnesses };
-  const withholding = withholdingOfLeaf(entry, addenda);
-  return { size: entry.length, leaf: entry,
+  const shown = { size: entry.length, leaf: entry };
+  const record = recordOf(entry, addenda);
+  if (!record) return { ...shown, members };
+  const disclosed = disclosedBy(record, addenda);
+  const withholding = withholdingOf(record, disclosed);
+  return { ...shown, disclosed: [...disclosed],
     members: withholding ? { ...members, addenda: withholding } : members };
 }
 
-function withholdingOfLeaf(entry, addenda) {
-  let record;
+// The record that a leaf is; null if it is none, which it may be unless addenda are given.
+function recordOf(entry, addenda) {
   try {
-    record = parseRecord(entry);
+    return parseRecord(entry);
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
     if (!addenda.length) return null;
     throw new VerificationError('the leaf is no record, and so names no addendum');
   }
-  return withholdingOf(record, disclosedBy(record, addenda));
 }
 
 // The vkeys of a text, one a line; `option` is what the command calls them.
@@ -130,8 +133,12 @@ async function verifyPermit(input) {
   };
   permits.checkAuthorityKeys(trust.authorities);
   const wanted = permits.parseContext(context, now ?? Math.floor(Date.now() / 1000));
-  if (permit)
-    return { leaf: permit.proof.extra, members: await permits.verifyPermit(permit, wanted, trust) };
+  if (permit) {
+    const members = await permits.verifyPermit(permit, wanted, trust);
+    if (members.index === null) return { members }; // what is in no log is not shown
+    const disclosed = [...disclosedBy(permit.record, permit.addenda)];
+    return { leaf: permit.proof.extra, disclosed, members };
+  }
   const none = { code: 'authorization_discontinuity', check: 'permit', expected: 'a permit' };
   return { members: permits.verdict([{ ...none, found: terminal(reason) }]) };
 }
