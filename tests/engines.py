@@ -10,6 +10,7 @@ missing.
 """
 
 import contextlib
+import hmac
 import itertools
 import json
 import os
@@ -25,6 +26,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -453,6 +456,38 @@ class S3Server(Engine):
     def make(self, name: str) -> None:
         """Makes a bucket of this name."""
         raise NotImplementedError
+
+    def keep_versions(self, bucket: Bucket) -> None:
+        """Turns the bucket's versioning on: a request that is signed by hand (AWS Signature V4)."""
+        body = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+        now = datetime.now(UTC)
+        scope = (f"{now:%Y%m%d}", "us-east-1", "s3", "aws4_request")
+        headers = {
+            "host": f"127.0.0.1:{self.port}",
+            "x-amz-content-sha256": sha256(body).hexdigest(),
+            "x-amz-date": f"{now:%Y%m%dT%H%M%SZ}",
+        }
+        lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
+        names = ";".join(headers)
+        asked = f"PUT\n/{bucket.name}\nversioning=\n{lines}\n{names}\n{sha256(body).hexdigest()}"
+        text = "\n".join(
+            ("AWS4-HMAC-SHA256", headers["x-amz-date"], "/".join(scope),
+             sha256(asked.encode()).hexdigest())
+        )  # fmt: skip
+        key = f"AWS4{self.SECRET}".encode()
+        for part in (*scope, text):
+            key = hmac.digest(key, part.encode(), "sha256")
+        request = urllib.request.Request(
+            f"http://{headers['host']}/{bucket.name}?versioning=", body, headers, method="PUT"
+        )
+        request.add_header("Content-Type", "application/xml")
+        request.add_header(
+            "Authorization",
+            f"AWS4-HMAC-SHA256 Credential={self.KEY}/{'/'.join(scope)}, SignedHeaders={names}, "
+            f"Signature={key.hex()}",
+        )
+        with urllib.request.urlopen(request, timeout=READY_SECONDS):
+            pass
 
     def is_ready(self) -> bool:
         """Whether it answers, if only that nobody may do this without a signature."""

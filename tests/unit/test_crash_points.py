@@ -12,6 +12,7 @@ KILLS = (
     "tests/faults/test_kill.py",
     "tests/cluster/test_chaos.py",
     "tests/cluster/test_addenda.py",
+    "tests/cluster/test_addenda_erased.py",
 )
 
 

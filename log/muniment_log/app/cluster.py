@@ -11,6 +11,7 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
+from muniment.local.logs import event
 from muniment_log.app.leadership import Leadership
 from muniment_log.app.processstatus import ProcessStatus
 from muniment_log.app.serving import BackgroundTask, serve_beside
@@ -22,6 +23,7 @@ from muniment_log.cluster.metrics import ClusterMetrics
 from muniment_log.cluster.migrate import check_schema, made_when
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.order import Backlog, PostgresOrder
+from muniment_log.cluster.privacy import find_public
 from muniment_log.cluster.startup import Startup
 from muniment_log.cluster.tiles import ObjectTiles
 from muniment_log.cluster.view import PublishedView
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from muniment_log.config import LogConfig
+    from muniment_log.logfile import ClusterTable
     from muniment_service.config import Address
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -166,7 +169,12 @@ async def serve(
             tasks.append(BackgroundTask("integration", leadership.run))
         if is_frontend:
             tiles = ObjectTiles(objects, lambda: view.tree, damaged=measured.damaged_tile)
-            addenda = ClusterAddenda(database, AddendaObjects(objects), file.limits.waiting_bytes)
+            addenda = ClusterAddenda(
+                database,
+                AddendaObjects(objects),
+                file.limits.waiting_bytes,
+                "" if config.admission.opens_addenda else await _refusal(cluster, objects),
+            )
             closing.push_async_callback(addenda.close)
             index = None
             if file.index_database is not None:
@@ -204,6 +212,20 @@ async def serve(
                 "gateways": len(config.admission.gateways),
             },
         )
+
+
+async def _refusal(cluster: ClusterTable, objects: ObjectStore) -> str:
+    """Why no addenda are taken; empty if some are."""
+    key = await find_public(cluster.object_store, objects)
+    if key is None:
+        return ""
+    event(
+        _LOGGER,
+        logging.WARNING,
+        "no addenda are taken: everybody can read them in the bucket",
+        readable=f"{objects.name}/{key}",
+    )
+    return "everybody can read this log's bucket, and in it what records withhold"
 
 
 def _watch_addenda(metrics: LogMetrics, leadership: Leadership) -> None:

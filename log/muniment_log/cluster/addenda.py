@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from muniment.local.logs import event
 from muniment_log.cluster import addendarows
 from muniment_log.cluster.addendaobjects import ARRIVING
-from muniment_log.core.addenda import Erased, MissingAddendumError
+from muniment_log.core.addenda import BadAddendumError, Erased, MissingAddendumError
 from muniment_log.errors import LogError, OverloadedError, StorageError, UnavailableError
 
 if TYPE_CHECKING:
@@ -65,9 +65,21 @@ class ClusterAddenda:
     """The addenda of one log as a frontend has them, one of any number; see `AddendaPort`."""
 
     def __init__(
-        self, database: Database, objects: AddendaObjects, waiting_bytes: int = 64 << 20
+        self,
+        database: Database,
+        objects: AddendaObjects,
+        waiting_bytes: int = 64 << 20,
+        refusal: str = "",
     ) -> None:
-        """Takes the two; `waiting_bytes` of addenda may be on their way at one time."""
+        """Takes the two.
+
+        Args:
+            database: where the rows are.
+            objects: where the bytes are.
+            waiting_bytes: of addenda may be on their way at one time.
+            refusal: why no addenda are taken, if so.
+        """
+        self._refusal = refusal
         self._database = database
         self._objects = objects
         self._limit = waiting_bytes
@@ -85,6 +97,8 @@ class ClusterAddenda:
 
         Raises UnavailableError or StorageError if the outcome is unknown; only the request failed.
         """
+        if self._refusal and sent.addenda:
+            raise BadAddendumError(0, self._refusal)
         if self._held + sent.size > self._limit:
             raise OverloadedError("too many addenda wait to be stored")
         self._held += sent.size

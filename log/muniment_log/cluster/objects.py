@@ -78,6 +78,7 @@ class ObjectStore:
         environment: Mapping[str, str] | None = None,
         seconds: float = TOTAL_SECONDS,
         allow_http: bool = False,
+        is_anonymous: bool = False,
         metrics: Metrics | None = None,
     ) -> ObjectStore:
         """A store by its URL; nothing is asked of it yet.
@@ -92,6 +93,7 @@ class ObjectStore:
             seconds: how long a request is repeated; less than the lease of an integrator.
             allow_http: allow an endpoint without TLS that is not on this machine;
                 `AWS_ALLOW_HTTP=true` does the same.
+            is_anonymous: ask without any credentials.
             metrics: where to count requests.
         """
         return cls(
@@ -100,6 +102,7 @@ class ObjectStore:
                 environment=environment,
                 seconds=seconds,
                 allow_http=allow_http,
+                is_anonymous=is_anonymous,
                 metrics=metrics,
             )
         )

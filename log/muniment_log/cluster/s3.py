@@ -280,6 +280,7 @@ def open_client(
     environment: Mapping[str, str] | None,
     seconds: float,
     allow_http: bool,
+    is_anonymous: bool,
     metrics: Metrics | None,
 ) -> S3Client:
     """A client of a bucket; see `objects.ObjectStore.open`."""
@@ -293,7 +294,7 @@ def open_client(
             f"object store: {endpoint} is not encrypted; AWS_ALLOW_HTTP=true allows that"
         )
     key, secret = given.get("AWS_ACCESS_KEY_ID"), given.get("AWS_SECRET_ACCESS_KEY")
-    if not (key and secret) and given.get(ROLE_VARIABLE) != "role":
+    if not is_anonymous and not (key and secret) and given.get(ROLE_VARIABLE) != "role":
         # Without them the library would ask the machine's metadata service, wherever that is.
         raise FormatError(
             f"object store {url}: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set; "
@@ -303,9 +304,11 @@ def open_client(
     config: S3Config = {}
     if endpoint is not None:
         config["endpoint"] = endpoint.rstrip("/")
-    if key and secret:
+    if is_anonymous:
+        config["skip_signature"] = True
+    elif key and secret:
         config["access_key_id"], config["secret_access_key"] = key, secret
-    if "AWS_SESSION_TOKEN" in given:
+    if "AWS_SESSION_TOKEN" in given and not is_anonymous:
         config["session_token"] = given["AWS_SESSION_TOKEN"]
     region = given.get("AWS_REGION") or given.get("AWS_DEFAULT_REGION")
     if region is not None:
