@@ -4,7 +4,7 @@
 | --- | --- |
 | `name` | the gateway's key name: the producer of its records |
 | `listen` | `host:port`; port 0 lets the system choose |
-| `keys` | one PKCS#8 PEM file, Ed25519, which signs the batches |
+| `keys` | a PKCS#8 PEM file, Ed25519, which signs the batches; a second one is to follow it |
 | `key_passphrase_file` | optional: file with the passphrase of an encrypted key |
 | `log` | the log's base URL |
 | `policy` | the tlog-policy file: which log and witnesses are believed |
@@ -157,7 +157,8 @@ class GatewayConfig:
     Clients are by token. `origin` is that of the policy's log. `opa` is an authority for each rule
     of the OPA that the gateway stands in front of. `people` are the authorities of kind `approval`:
     the first that a request is for decides on it. `held_database` is the file of the calls that
-    wait for them, in all processes of this configuration.
+    wait for them, in all processes of this configuration. `signers` are all keys that are listed;
+    the gateway signs with the first.
     """
 
     path: Path
@@ -173,6 +174,7 @@ class GatewayConfig:
     proxies: tuple[Proxy, ...] = ()
     people: tuple[People, ...] = ()
     held_database: Path = Path()
+    signers: tuple[Signer, ...] = ()
 
 
 class AuthorityFile(ServiceFile, frozen=True, kw_only=True):
@@ -248,13 +250,13 @@ def load(path: Path) -> GatewayConfig:
         passphrase_file=file.key_passphrase_file,
         use="gateway",
     )
-    if len(signers) != 1:
-        config_error(path, "keys", "a gateway signs with one key: two would be two gateways")
-    return checked(path, file, signers[0])
+    if len(signers) > 2:
+        config_error(path, "keys", "a gateway has one key, and one that is to follow it")
+    return checked(path, file, signers)
 
 
-def checked(path: Path, file: GatewayFile, signer: Signer) -> GatewayConfig:
-    """Checks a file's members and reads what it names, its key apart."""
+def checked(path: Path, file: GatewayFile, signers: Sequence[Signer]) -> GatewayConfig:
+    """Checks a file's members and reads what it names, its keys apart."""
     with config_key(path, "log"):
         split_url(file.log)
     with config_key(path, "policy"):
@@ -290,7 +292,7 @@ def checked(path: Path, file: GatewayFile, signer: Signer) -> GatewayConfig:
     return GatewayConfig(
         path,
         file,
-        signer,
+        signers[0],
         policy,
         policy.origins[0],
         authorities,
@@ -301,6 +303,7 @@ def checked(path: Path, file: GatewayFile, signer: Signer) -> GatewayConfig:
         checked_proxies(path, file.proxy, clients.values(), file.opa.sink_paths),
         people,
         file.database.with_name(f"{file.database.stem}.approvals{file.database.suffix}"),
+        tuple(signers),
     )
 
 

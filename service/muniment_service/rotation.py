@@ -2,8 +2,9 @@
 
 The database says which keys are the service's, and refuses others at start. A new key is written to
 a file, recorded in the database, and listed in the configuration; the last two in one transaction.
-While two keys are listed the service signs with both. Verifiers take the new one up meanwhile, and
-then the old one is retired. Its file stays: deleting it is the operator's decision.
+While two keys are listed the service signs with both (a gateway, with the first). Verifiers take
+the new one up meanwhile, and then the old one is retired. Its file stays: deleting it is the
+operator's decision.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ class Own:
         config: Path,
         *,
         name: str,
-        use: Literal["log", "witness"],
+        use: Literal["log", "witness", "gateway"],
         keys: Sequence[Path],
         passphrase_file: Path | None,
         check: Callable[[Path], object],
@@ -63,7 +64,7 @@ class Own:
         self.vkeys = [signer.vkey for signer in found]
         self._config = config
         self._name = name
-        self._use: Literal["log", "witness"] = use
+        self._use: Literal["log", "witness", "gateway"] = use
         self._passphrase_file = passphrase_file
         self._is_encrypted = any(map(is_encrypted, keys))
         self._check = check

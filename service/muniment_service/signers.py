@@ -13,7 +13,7 @@ from muniment_service.config import config_error, config_key
 _CHANGE: Final[Mapping[Use, str]] = {
     "log": "`muniment-log rotate-key` and a restart",
     "witness": "`muniment-witness rotate-key` and a restart",
-    "gateway": "a restart, when the log knows the new one",
+    "gateway": "`muniment-gateway rotate-key` and a restart",
     "authority": "a restart, when gateways and runtimes know the new one",
 }
 

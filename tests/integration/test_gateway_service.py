@@ -1,13 +1,14 @@
 """The gateway service with Cedar's own engine, a real log and its witnesses."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import gateway_service
 import processes
 from gateway_service import Service, evaluation
-from log_deployment import Deployment, ask, deployed
+from log_deployment import Deployment, ask, deployed, run
 from muniment.permit.permitfile import parse_permit
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
@@ -68,3 +69,36 @@ def test_metrics_and_health_are_served(service: Service) -> None:
     metrics = ask(f"{service.url}/metrics").body.decode()
     assert 'muniment_gateway_decisions_total{code="",decision="allow"}' in metrics
     assert ask(f"{service.url}/healthz").status == 200
+
+
+def test_the_gateways_key_is_changed_in_two_steps_and_that_is_on_record(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/rotating")
+    rotate = ("rotate-key", "--config", service.config)
+    [old] = run(processes.muniment_gateway("vkey", "--config", service.config))
+    with service.running():
+        busy = processes.run(processes.muniment_gateway(*rotate, "--add"))
+        assert (busy.returncode, "in use" in busy.stderr) == (4, True)
+    [new] = run(processes.muniment_gateway(*rotate, "--add"))
+    assert (new.split("+")[0], new != old) == ("gw.example/rotating", True)
+    again = processes.run(processes.muniment_gateway(*rotate, "--add"))
+    assert (again.returncode, "is to follow already" in again.stderr) == (3, True)
+    with service.running():
+        [signing] = run(processes.muniment_gateway("vkey", "--config", service.config))
+        assert signing == old
+        assert service.evaluate(evaluation())["decision"] is True
+        run(processes.muniment_gateway("reload", "--config", service.config))
+    gateway_service.admit(deployment, new)
+    run(processes.muniment_gateway(*rotate, "--retire", old))
+    last = processes.run(processes.muniment_gateway(*rotate, "--retire", new))
+    assert (last.returncode, "the only key" in last.stderr) == (3, True)
+    with service.running():
+        [signing] = run(processes.muniment_gateway("vkey", "--config", service.config))
+        assert signing == new
+        permit = parse_permit(
+            service.evaluate(evaluation())["context"]["muniment"]["permit"].encode()
+        )
+        assert permit.index > 0
+        [change] = [one for one in service.logged() if one.resource == ("muniment.key", new)]
+        assert change.request["context"] == {"subject": "key", "before": old, "now": new}

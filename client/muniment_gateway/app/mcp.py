@@ -228,10 +228,10 @@ async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[G
             panel = Panel(own.authorities, http, counts)
             approvals = await resources.enter_async_context(approvals_of(own, submit))
             decider = Decider(own, panel, link, changes, counts, approvals)
-            await _tell(link, changes, panel, own.file.mode)
+            await _tell(link, changes, panel, own)
             work = [
                 asyncio.create_task(link.run()),
-                asyncio.create_task(_keep_telling(link, changes, panel, own.file.mode)),
+                asyncio.create_task(_keep_telling(link, changes, panel, own)),
             ]
             try:
                 yield Gate(decider, link, options.rules(own))
@@ -293,17 +293,21 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-async def _keep_telling(link: LogLink, changes: Changes, panel: Panel, mode: str) -> None:
+async def _keep_telling(
+    link: LogLink, changes: Changes, panel: Panel, config: GatewayConfig
+) -> None:
     while True:
-        await asyncio.sleep(TELL_SECONDS if changes.is_told("mode", mode) else 0.2)
-        await _tell(link, changes, panel, mode)
+        is_told = changes.is_told("mode", config.file.mode)
+        await asyncio.sleep(TELL_SECONDS if is_told else 0.2)
+        await _tell(link, changes, panel, config)
 
 
-async def _tell(link: LogLink, changes: Changes, panel: Panel, mode: str) -> None:
+async def _tell(link: LogLink, changes: Changes, panel: Panel, config: GatewayConfig) -> None:
     """Tells the log what is in force, as far as it can be told now."""
     with Contained("what is in force"):
         if not link.away:
-            await changes.tell_mode(mode)
+            await changes.tell_mode(config.file.mode)
+            await changes.tell_key(str(config.signer.vkey))
         for name, policy in (await panel.policies()).items():
             if not link.away:
                 await changes.tell_policy(name, policy)

@@ -282,6 +282,7 @@ class Running:
         with Contained("what is in force"):
             if not self._link.away:
                 await self._changes.tell_mode(self._config.file.mode)
+                await self._changes.tell_key(str(self._config.signer.vkey))
             for name, policy in (await self._panel.policies()).items():
                 if not self._link.away:
                     await self._changes.tell_policy(name, policy)
@@ -338,8 +339,8 @@ def _is_silent(panel: Panel, name: str) -> float:
 
 
 def _reread(now: GatewayConfig) -> GatewayConfig:
-    file: GatewayFile = reread_file(now.path, now.file, [now.signer], use="gateway", taken=RELOADED)
-    config = checked(now.path, file, now.signer)
+    file: GatewayFile = reread_file(now.path, now.file, now.signers, use="gateway", taken=RELOADED)
+    config = checked(now.path, file, now.signers)
     if config.policy != now.policy:
         config_error(now.path, "policy", "has changed; that takes a restart")
     if listeners(file) != listeners(now.file):

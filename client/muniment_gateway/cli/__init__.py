@@ -35,6 +35,7 @@ from muniment_gateway.cli.setup import (
     engine_table,
     init,
     init_authority,
+    own_keys,
 )
 from muniment_gateway.config import (
     AuthorityConfig,
@@ -150,6 +151,32 @@ def vkey_command(config: Path) -> None:
     with _failing_on_config():
         loaded = load(config)
     click.echo(str(loaded.signer.vkey))
+
+
+@main.command("rotate-key")
+@_CONFIG
+@click.option("--add", is_flag=True, help="Make the key that is to follow; prints its vkey.")
+@click.option("--retire", metavar="KEYID", help="Sign no more with this key, but with the other.")
+def rotate_key(config: Path, *, add: bool, retire: str | None) -> None:
+    """Change the gateway's key, in two steps, while the gateway is stopped.
+
+    It signs with the first of its keys. Add the new one, start the gateway, have the log take the
+    new vkey up beside the old one, and then retire the old one. Its file stays. The change is
+    logged when the gateway starts, by the new key.
+    """
+    if add == (retire is not None):
+        raise click.UsageError("either --add or --retire")
+    try:
+        own = own_keys(config)
+        if retire is not None:
+            own.retire(retire)
+        else:
+            if len(own.vkeys) > 1:
+                raise MunimentError(f"{own.vkeys[1]} is to follow already: retire the one in force")
+            click.echo(str(own.add("ed25519")))
+    except (MunimentError, OSError) as error:
+        fail(code_of(error), error)
+    click.echo("changed; start the gateway again", err=True)
 
 
 @main.command()

@@ -1,7 +1,8 @@
 """Makes the folder of a new gateway: its key, and a commented gateway.toml."""
 
+import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -9,7 +10,10 @@ from typing import Final
 from muniment.http.urls import split_url
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import VKey
+from muniment_gateway.config import load
+from muniment_gateway.store.database import open_database
 from muniment_service.folder import make_folder, quoted
+from muniment_service.rotation import Own
 
 CONFIG_NAME: Final = "gateway.toml"
 AUTHORITY_NAME: Final = "authority.toml"
@@ -117,3 +121,32 @@ def _engine(kind: str, value: str, folder: Path) -> str:
 def _relative(path: Path, folder: Path) -> str:
     """A path of the command line as the configuration has it: from its own folder."""
     return os.path.relpath(path, folder)
+
+
+def own_keys(config: Path) -> Own:
+    """The gateway's own keys, to add the one that is to follow, or to retire the one in force.
+
+    Raises ConfigError if the configuration or a key cannot be used.
+    """
+    file = load(config).file
+
+    async def commit_stopped(commit: Callable[[], None]) -> None:
+        database = await open_database(file.database)  # is refused while the service runs
+        try:
+            commit()
+        finally:
+            await database.close()
+
+    def record(keys: Sequence[VKey], commit: Callable[[], None]) -> None:
+        del keys  # which one is in force, the log is told at the next start
+        asyncio.run(commit_stopped(commit))
+
+    return Own(
+        config,
+        name=file.name,
+        use="gateway",
+        keys=file.keys,
+        passphrase_file=file.key_passphrase_file,
+        check=load,
+        record=record,
+    )

@@ -1,7 +1,8 @@
-"""Changes of what is in force, the gateway's mode and the policies: logged before they take effect.
+"""Changes of what is in force (mode, key, policies): logged before they take effect.
 
 A change is a decision of the gateway about itself: subject the gateway, action
-``muniment.change``, resource ``muniment.mode`` or ``muniment.policy`` with the new one as its id;
+``muniment.change``, resource ``muniment.mode``, ``muniment.key`` or ``muniment.policy`` with the
+new one as its id;
 the context has what was before, and what is now. A policy that follows another one has an edge
 ``derived_from`` beside it. What the log was told last is in the store, and is not told again.
 """
@@ -49,6 +50,17 @@ class Changes:
         Raises MunimentError if it is not in the log for certain: it must not take effect.
         """
         await self._tell("mode", mode, "muniment.mode", mode, [])
+
+    async def tell_key(self, vkey: str) -> None:
+        """Logs the gateway's key when it is another one than before, likewise.
+
+        The first that a database knows is no change.
+        """
+        async with self._lock:
+            if "key" not in self._store.told:
+                await self._store.tell("key", vkey, "")
+                return
+        await self._tell("key", vkey, "muniment.key", vkey, [])
 
     async def tell_policy(self, authority: str, policy: PolicyRef) -> None:
         """Logs the policy of an authority, likewise."""

@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document of a gateway: AuthZEN 1.0, and what every service has.
 
-OPA's Data API and the paths of its uploads are OPA's to describe.
+OPA's Data API and the paths of its uploads are OPA's to describe. Access requests, which are served
+where people approve, are as AuthZEN's profile has them; see docs/gateway.md.
 """
 
 from importlib.metadata import version
