@@ -63,7 +63,7 @@ def test_files_are_dropped(page: browser.Page, tmp_path: Path) -> None:
     spoiled = tmp_path / "spoiled.tlog-proof"
     spoiled.write_bytes(permit.read_bytes()[:-3] + b"A=\n")
     page.drop(spoiled)
-    report(page, "DENIED: authorization_discontinuity")
+    report(page, "DENIED: invalid_signature")
 
 
 def test_everything_can_be_done_by_keyboard(page: browser.Page, tmp_path: Path) -> None:
