@@ -6,8 +6,11 @@ tests/integration/test_frameworks.py.
 
 import asyncio
 import contextlib
+import json
+import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from muniment import ProcessGateway, current_run
@@ -94,7 +97,8 @@ class Side(Protocol):
     change the arguments of `send`, where it can: before the gate, or, `late`, as far behind it as
     anybody gets; `retry` has it call a tool that failed a second time; `helper` adds a tool
     "helper" that is an agent with tools of its own and that script; `handoff` lets the agent hand
-    over to an agent "clerk".
+    over to an agent "clerk"; `server` has the agent's tools from an MCP server of Python with
+    these arguments.
     """
 
     PACKAGE: str
@@ -110,6 +114,7 @@ class Side(Protocol):
         retry: bool = False,
         helper: Script | None = None,
         handoff: Script | None = None,
+        server: list[str] | None = None,
     ) -> None: ...
 
     def play_in_threads(self, gate: Gate, world: World, script: Script) -> None:
@@ -244,6 +249,17 @@ async def threads(stage: Stage, world: World) -> None:
     await asyncio.to_thread(stage.side.play_in_threads, gate, world, [calls])
 
 
+async def from_mcp(stage: Stage, world: World) -> None:
+    """The tools are those of an MCP server, which is another process."""
+    gate = stage.gate(world, "from_mcp")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ran"
+        file.touch()
+        server = [str(Path(__file__).parent / "mcp_server.py"), str(file)]
+        await stage.side.play(gate, world, [[send("ada"), send("eve", "c-2")]], server=server)
+        world.ran += [(tool, arguments) for tool, arguments in map(json.loads, file.open())]
+
+
 async def failing_tool(stage: Stage, world: World) -> None:
     gate = stage.gate(world, "failing_tool")
     await stage.side.play(gate, world, [[Call("broken", {"to": "ada"}, "c-1")]])
@@ -285,6 +301,7 @@ CASES: dict[str, Callable[[Stage, World], Awaitable[None]]] = {
         resumed,
         parallel,
         threads,
+        from_mcp,
         failing_tool,
         helped,
         handed_over,

@@ -1,7 +1,9 @@
 # pyright: reportMissingImports=false
 """Microsoft Agent Framework, for the kit."""
 
+import contextlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ from agent_framework import (
     Content,
     FunctionInvocationContext,
     FunctionInvocationLayer,
+    MCPStdioTool,
     Message,
     function_middleware,
     tool,
@@ -58,7 +61,9 @@ class Scripted(FunctionInvocationLayer, BaseChatClient):
 
 
 def agent_of(gate: Gate, world: World, script: Script, name: str, **more: Any) -> Agent:
-    tools = [world.send, world.broken, world.hang, *more.pop("tools", ())]
+    tools: list[Any] = [world.send, world.broken, world.hang, *more.pop("tools", ())]
+    if "server" in more:
+        tools = [more.pop("server")]
     middleware = [*more.pop("middleware", ()), govern(gate, name)]
     client = Scripted(world, script)
     return Agent(client, name=name, tools=tools, middleware=middleware, **more)
@@ -74,6 +79,7 @@ async def play(
     retry: bool = False,
     helper: Script | None = None,
     handoff: Script | None = None,
+    server: list[str] | None = None,
 ) -> None:
     more: dict[str, Any] = {}
     behind: list[Any] = []
@@ -101,7 +107,11 @@ async def play(
     if helper is not None:
         inner = agent_of(gate, world, helper, "helper", description="Helps.")
         more["tools"] = [inner.as_tool(name="helper", arg_name="input")]
-    await agent_of(gate, world, script, AGENT, **more).run("go", middleware=behind)
+    async with contextlib.AsyncExitStack() as stack:
+        if server is not None:
+            found = MCPStdioTool("tests", sys.executable, args=server)
+            more["server"] = await stack.enter_async_context(found)
+        await agent_of(gate, world, script, AGENT, **more).run("go", middleware=behind)
     if handoff is not None:
         await agent_of(gate, world, handoff, "clerk").run("go on")
 

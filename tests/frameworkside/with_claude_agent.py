@@ -124,6 +124,7 @@ async def play(
     retry: bool = False,
     helper: Script | None = None,
     handoff: Script | None = None,
+    server: list[str] | None = None,
 ) -> None:
     hooks: dict[Any, Any] = {}
     if edit is not None:

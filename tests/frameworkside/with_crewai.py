@@ -4,6 +4,7 @@
 import asyncio
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ os.environ |= {
 
 from crewai import Agent, BaseLLM, Crew, Task
 from crewai.hooks.dispatch import InterceptionPoint, register, unregister
+from crewai.mcp import MCPServerStdio
 from crewai.tools import tool
 from kit import AGENT, Call, Script, World
 from pydantic import Field
@@ -43,11 +45,16 @@ class Scripted(BaseLLM):
                 self.world.heard.append(str(one["content"]))
         if not self.turns:
             return "done"
+        names = [one["function"]["name"] for one in tools or ()]
         return [
             {
                 "id": one.id,
                 "type": "function",
-                "function": {"name": one.tool, "arguments": json.dumps(one.arguments)},
+                # Those of MCP servers are named after the server's command line.
+                "function": {
+                    "name": names[0] if len(names) == 1 else one.tool,
+                    "arguments": json.dumps(one.arguments),
+                },
             }
             for one in self.turns.pop(0)
         ]
@@ -57,7 +64,7 @@ class Scripted(BaseLLM):
 
 
 def agent_of(world: World, script: Script, role: str, **more: Any) -> Agent:
-    tools = [tool(one) for one in (world.send, world.broken)]
+    tools = [] if "mcps" in more else [tool(one) for one in (world.send, world.broken)]
     model = Scripted(model="scripted", world=world, turns=list(script))
     return Agent(role=role, goal="g", backstory="b", llm=model, tools=tools, **more)
 
@@ -85,8 +92,12 @@ def run(
     late: bool = False,
     helper: Script | None = None,
     handoff: Script | None = None,
+    server: list[str] | None = None,
 ) -> None:
-    agents = [agent_of(world, script, AGENT, allow_delegation=helper is not None)]
+    more: dict[str, Any] = {}
+    if server is not None:
+        more["mcps"] = [MCPServerStdio(command=sys.executable, args=server)]
+    agents = [agent_of(world, script, AGENT, allow_delegation=helper is not None, **more)]
     tasks = [Task(description="go", expected_output="done", agent=agents[0])]
     if helper is not None:
         agents.append(agent_of(world, helper, "helper"))
@@ -108,11 +119,12 @@ async def play(
     retry: bool = False,
     helper: Script | None = None,
     handoff: Script | None = None,
+    server: list[str] | None = None,
 ) -> None:
     if helper is not None:
         asked = {"task": "help", "context": "none", "coworker": "helper"}
         script = [[Call("delegate_work_to_coworker", asked, "c-1")]]
-    await asyncio.to_thread(run, gate, world, script, edit, late, helper, handoff)
+    await asyncio.to_thread(run, gate, world, script, edit, late, helper, handoff, server)
 
 
 def play_in_threads(gate: Gate, world: World, script: Script) -> None:

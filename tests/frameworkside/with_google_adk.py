@@ -1,14 +1,17 @@
 # pyright: reportMissingImports=false
 """Google ADK, for the kit."""
 
+import sys
 from typing import Any
 
 from google.adk.agents import LlmAgent
 from google.adk.models import BaseLlm, LlmResponse
 from google.adk.runners import InMemoryRunner
 from google.adk.tools import AgentTool, FunctionTool
+from google.adk.tools.mcp_tool import McpToolset, StdioConnectionParams
 from google.genai import types
-from kit import AGENT, Call, Script, World
+from kit import AGENT, SECONDS, Call, Script, World
+from mcp import StdioServerParameters
 
 from muniment.adapters.core import Gate
 from muniment.adapters.google_adk import govern
@@ -48,9 +51,11 @@ class Scripted(BaseLlm):
         yield LlmResponse(content=types.Content(role="model", parts=parts))
 
 
-def agent_of(world: World, script: Script, name: str, tools: Any = (), **more: Any) -> LlmAgent:
+def agent_of(
+    world: World, script: Script, name: str, tools: Any = (), toolset: Any = None, **more: Any
+) -> LlmAgent:
     model = Scripted(world=world, turns=list(script), handoff=more.pop("handoff", None))
-    tools = [world.send, world.broken, world.hang, *tools]
+    tools = [toolset] if toolset else [world.send, world.broken, world.hang, *tools]
     return LlmAgent(name=name, model=model, tools=tools, **more)
 
 
@@ -81,6 +86,7 @@ async def play(
     retry: bool = False,
     helper: Script | None = None,
     handoff: Script | None = None,
+    server: list[str] | None = None,
 ) -> None:
     more: dict[str, Any] = {}
     tools: list[Any] = []
@@ -96,9 +102,16 @@ async def play(
     if handoff is not None:
         more["sub_agents"] = [agent_of(world, handoff, "clerk")]
         more["handoff"] = "clerk"
-    agent = govern(gate, agent_of(world, script, AGENT, tools, **more))
+    toolset = None
+    if server is not None:
+        params = StdioServerParameters(command=sys.executable, args=server)
+        connection = StdioConnectionParams(server_params=params, timeout=SECONDS)
+        toolset = McpToolset(connection_params=connection)
+    agent = govern(gate, agent_of(world, script, AGENT, tools, toolset, **more))
     runner, session = await start(agent, gate.user)
     await run(runner, session, types.Part(text="go"))
+    if toolset is not None:
+        await toolset.close()
 
 
 async def resume(gate: Gate, world: World, call: Call) -> None:

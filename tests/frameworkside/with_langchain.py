@@ -85,6 +85,7 @@ async def play(
     retry: bool = False,
     helper: Script | None = None,
     handoff: Script | None = None,
+    server: list[str] | None = None,
 ) -> None:
     middleware: list[Any] = []
     behind: list[Any] = []

@@ -1,10 +1,13 @@
 # pyright: reportMissingImports=false
 """The OpenAI Agents SDK, for the kit."""
 
+import contextlib
 import json
+import sys
 from typing import Any
 
 from agents import Agent, RunConfig, Runner, function_tool, set_trace_processors
+from agents.mcp import MCPServerStdio
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
 from kit import AGENT, Call, Script, World
 
@@ -47,7 +50,7 @@ def agent_of(gate: Gate, world: World, script: Script, name: str, **more: Any) -
     agent = Agent(
         name=name,
         model=model_of(world, script, handoff),
-        tools=[*tools_of(world), *more.pop("tools", ())],
+        tools=[] if "mcp_servers" in more else [*tools_of(world), *more.pop("tools", ())],
         **more,
     )
     return govern(gate, agent)
@@ -63,6 +66,7 @@ async def play(
     retry: bool = False,
     helper: Script | None = None,
     handoff: Script | None = None,
+    server: list[str] | None = None,
 ) -> None:
     more: dict[str, Any] = {}
     if helper is not None:
@@ -71,8 +75,12 @@ async def play(
     if handoff is not None:
         more["handoffs"] = [agent_of(gate, world, handoff, "clerk")]
         more["handoff"] = "clerk"
-    agent = agent_of(gate, world, script, AGENT, **more)
-    await Runner.run(agent, "go", run_config=RunConfig(group_id="s-1"))
+    async with contextlib.AsyncExitStack() as stack:
+        if server is not None:
+            params: Any = {"command": sys.executable, "args": server}
+            more["mcp_servers"] = [await stack.enter_async_context(MCPServerStdio(params))]
+        agent = agent_of(gate, world, script, AGENT, **more)
+        await Runner.run(agent, "go", run_config=RunConfig(group_id="s-1"))
 
 
 async def resume(gate: Gate, world: World, call: Call) -> None:

@@ -1,8 +1,10 @@
 # pyright: reportMissingImports=false
 """Pydantic AI, for the kit."""
 
+import sys
 from typing import Any
 
+from fastmcp.client.transports import StdioTransport
 from kit import AGENT, Call, Script, World
 from pydantic_ai import (
     Agent,
@@ -13,6 +15,7 @@ from pydantic_ai import (
 )
 from pydantic_ai.capabilities import AbstractCapability
 from pydantic_ai.capabilities.abstract import CapabilityOrdering
+from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import FunctionModel
 
@@ -61,6 +64,8 @@ class EditsInnermost(Edits):
 def agent_of(gate: Gate, world: World, script: Script, name: str, **more: Any) -> Any:
     capabilities = [govern(gate), *more.pop("capabilities", ())]
     tools = [world.send, world.broken, world.hang, *more.pop("tools", ())]
+    if "toolsets" in more:
+        tools = []
     model = model_of(world, script)
     return Agent(model, name=name, tools=tools, capabilities=capabilities, **more)
 
@@ -75,6 +80,7 @@ async def play(
     retry: bool = False,
     helper: Script | None = None,
     handoff: Script | None = None,
+    server: list[str] | None = None,
 ) -> None:
     more: dict[str, Any] = {}
     if edit is not None:
@@ -88,6 +94,8 @@ async def play(
 
         help_.__name__ = "helper"
         more["tools"] = [help_]
+    if server is not None:
+        more["toolsets"] = [MCPToolset(StdioTransport(sys.executable, server))]
     await agent_of(gate, world, script, AGENT, **more).run("go")
     if handoff is not None:
         await agent_of(gate, world, handoff, "clerk").run("go on")

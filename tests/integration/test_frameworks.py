@@ -27,11 +27,12 @@ SIDE = ROOT / "tests" / "frameworkside"
 CASES = (
     "allowed", "denied", "failing_policy", "failing_check", "failing_gate", "away",
     "cancelled_gate", "cancelled_tool", "edited", "edited_to_denied", "edited_late", "asked_again",
-    "same_id", "retried", "resumed", "parallel", "threads", "failing_tool", "helped", "handed_over",
+    "same_id", "retried", "resumed", "parallel", "threads", "from_mcp",
+    "failing_tool", "helped", "handed_over",
 )  # fmt: skip
 
 LACKING: dict[str, dict[str, str]] = {
-    "langchain": {},
+    "langchain": {"from_mcp": "what attaches MCP servers to it does not fit with the others"},
     "openai_agents": {
         "edited": "nothing edits a call's arguments",
         "edited_to_denied": "nothing edits a call's arguments",
@@ -49,6 +50,7 @@ LACKING: dict[str, dict[str, str]] = {
     },
     "agent_framework": {"threads": "all of it runs in event loops"},
     "claude_agent": {
+        "from_mcp": "all its tools here are those of an MCP server",
         "edited": "what could edit is refused",
         "edited_to_denied": "what could edit is refused",
         "retried": "it calls no tool again by itself",
@@ -158,9 +160,10 @@ class Stage:
         for case, members in said.items():
             user = f"{framework}/{case}"
             decisions = [one for one in records if isinstance(one, Decision) and _user(one) == user]
-            if framework in OUTSIDE:
+            if framework in OUTSIDE or case == "from_mcp":
+                tools = TOOLS if framework in OUTSIDE else {_tool(one) for one in decisions}
                 members["runs"] = [
-                    one.execution for one in decisions if one.allowed and _tool(one) in TOOLS
+                    one.execution for one in decisions if one.allowed and _tool(one) in tools
                 ]
             found[case] = Seen(
                 framework, **members, decisions=decisions, outcomes=outcomes, parents=parents
@@ -170,7 +173,7 @@ class Stage:
 
 def _tool(decision: Decision) -> str:
     """The name of a tool, without that of an MCP server before it."""
-    return str(decision.request["resource"]["id"]).removeprefix("mcp__t__")
+    return str(decision.request["resource"]["id"]).rpartition("_")[2]
 
 
 def _user(decision: Decision) -> str | None:
@@ -315,6 +318,14 @@ def _parallel(seen: Seen) -> None:
 
 def _threads(seen: Seen) -> None:
     _parallel(seen)
+
+
+def _from_mcp(seen: Seen) -> None:
+    assert seen.recipients == ["ada"]
+    assert [one["to"] for one in seen.asked] == ["ada", "eve"]
+    assert seen.statuses == ["completed"]
+    assert any("sent to ada" in one for one in seen.heard)
+    assert any("eve is not on the list" in one for one in seen.heard)
 
 
 def _failing_tool(seen: Seen) -> None:

@@ -66,7 +66,7 @@ class _Calls:
         passage, is_cached, _ = self._open.pop(id(context.tool_input), (None, False, None))
         if passage is not None:
             result = context.raw_tool_result
-            if is_cached:
+            if is_cached or context.tool is None:  # the model made its name up
                 passage.run.not_run()
             elif isinstance(result, str) and result.startswith(_FAILED):
                 passage.run.failed()
