@@ -37,17 +37,26 @@ class OutgoingTable(Config, frozen=True):
     """The `[outgoing]` table: how a service connects to others; PEM files.
 
     `ca` has the only CAs to believe, instead of the system's; the certificate is what the service
-    shows. The key is of mode 0600 and not encrypted.
+    shows. The key is of mode 0600 and not encrypted. `contact`, ``mailto:…`` or
+    an https URL, is in the User-Agent.
     """
 
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    contact: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if the contact is none."""
+        try:
+            Access(contact=self.contact)
+        except MunimentError as error:
+            raise ValueError(str(error)) from None
 
     @property
     def access(self) -> Access:
         """The same as clients take it."""
-        return Access(self.ca, self.certificate, self.key)
+        return Access(self.ca, self.certificate, self.key, contact=self.contact)
 
 
 def server_context(table: TlsTable | None) -> ssl.SSLContext | None:

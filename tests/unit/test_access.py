@@ -3,12 +3,14 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from certificates import Authority
 from muniment.errors import InputError
 from muniment.http.access import Access
 from muniment.http.logclient import LogClient
+from muniment_service.tls import OutgoingTable
 
 TOKEN = "a-read-token"
 
@@ -100,3 +102,21 @@ def test_a_ca_that_is_no_regular_file_keeps_nobody_waiting(tmp_path: Path) -> No
         access.ssl()
     with pytest.raises(InputError, match="not a regular file"):
         access.fingerprint()
+
+
+@pytest.mark.parametrize("contact", ["mailto:ops@example.org", "https://example.org/ops"])
+def test_a_contact(contact: str) -> None:
+    assert Access(contact=contact).agent("muniment-log") == f"muniment-log ({contact})"
+    table = msgspec.convert({"contact": contact}, OutgoingTable)
+    assert table.access == Access(contact=contact)
+
+
+@pytest.mark.parametrize(
+    "contact",
+    ["ops@example.org", "mailto:", "mailto:a\r\nb: c", "mailto:a(b", "http://a.example", ""],
+)
+def test_no_contact(contact: str) -> None:
+    with pytest.raises(InputError, match="contact: expected mailto:"):
+        Access(contact=contact)
+    with pytest.raises(msgspec.ValidationError, match="contact: expected mailto:"):
+        msgspec.convert({"contact": contact}, OutgoingTable)

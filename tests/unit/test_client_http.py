@@ -52,6 +52,21 @@ def answering(*answers: web.Response) -> AbstractAsyncContextManager[LogClient]:
     return served(handler)
 
 
+async def test_the_contact_is_in_the_user_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 9110 section 10.1.5; public logs write to it before they block a client."""
+    seen: list[str] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers["User-Agent"])
+        return web.Response(body=b"x")
+
+    for contact in ("", "mailto:ops@example.org"):
+        monkeypatch.setenv("MUNIMENT_CONTACT", contact)
+        async with served(handler) as client:
+            await client.checkpoint()
+    assert seen == ["muniment", "muniment (mailto:ops@example.org)"]
+
+
 @pytest.mark.parametrize(
     "url",
     [

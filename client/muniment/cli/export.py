@@ -160,7 +160,7 @@ def export(
     found = _FORMS[form]
     destination: Destination
     if isinstance(target, str):
-        headers = {"User-Agent": "muniment", **read_headers(headers_path)}
+        headers = {"User-Agent": Access.from_environment().agent(), **read_headers(headers_path)}
         if headers_path is not None:
             check_token_url(target)
         destination = Endpoint(

@@ -1,4 +1,4 @@
-"""How a client connects: whom it believes (CA), who it is (certificate), what it may read (token).
+"""How a client connects: whom it believes (CA), who it is (certificate, contact), what it may read.
 
 Nothing of it is ever given on a command line, where every user of the machine could read it. The
 commands and the SDK take it from the environment unless they are told otherwise:
@@ -9,9 +9,11 @@ commands and the SDK take it from the environment unless they are told otherwise
 | `MUNIMENT_TLS_CERTIFICATE`, `MUNIMENT_TLS_KEY` | PEM files: the client's certificate and key |
 | `MUNIMENT_READ_TOKEN_FILE` | file with a read token of the log |
 | `MUNIMENT_READ_TOKEN` | the token itself, where files are not at hand |
+| `MUNIMENT_CONTACT` | ``mailto:…`` or an https URL, for the User-Agent |
 """
 
 import os
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -33,6 +35,12 @@ READ_TOKEN: Final = "MUNIMENT_READ_TOKEN"  # noqa: S105 - the name of a variable
 READ_TOKEN_FILE: Final = "MUNIMENT_READ_TOKEN_FILE"  # noqa: S105 - the name of a variable
 
 
+CONTACT: Final = "MUNIMENT_CONTACT"
+
+_CONTACT: Final = re.compile(r"(?:mailto:|https://)[!#-'*-\[\]-~]{3,200}")
+"""A URI that fits into a comment of a header (RFC 9110 section 5.6.5)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """What a client shows and believes; each part may be None.
@@ -42,12 +50,22 @@ class Access:
         certificate: PEM file with the client's certificate and its chain.
         key: PEM file with the private key of `certificate`, of mode 0600.
         token: A read token of the log. Never part of the repr.
+        contact: Whom the operator of a service may write to: a ``mailto:`` or ``https:`` URI. Some
+            public logs allow those who say so more requests.
     """
 
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
     token: str | None = field(default=None, repr=False)
+    contact: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises InputError if the contact is none."""
+        if self.contact is not None and not _CONTACT.fullmatch(self.contact):
+            raise InputError(
+                f"contact: expected mailto:ADDRESS or an https URL, got {self.contact!a}"
+            )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -65,7 +83,12 @@ class Access:
             raise InputError(f"{READ_TOKEN} and {READ_TOKEN_FILE}: set one of them")
         if file is not None:
             token = read_token(file)
-        return cls(path(TLS_CA), path(TLS_CERTIFICATE), path(TLS_KEY), token)
+        contact = environment.get(CONTACT) or None
+        return cls(path(TLS_CA), path(TLS_CERTIFICATE), path(TLS_KEY), token, contact)
+
+    def agent(self, product: str = "muniment") -> str:
+        """The User-Agent of a product, with the contact (RFC 9110 section 10.1.5)."""
+        return product if self.contact is None else f"{product} ({self.contact})"
 
     def without_token(self) -> Self:
         """The same for parties that are not the log."""

@@ -98,7 +98,7 @@ class ApproverClient:
         self._name = name
         self._private = private
         access = access or Access.from_environment()
-        self._http = HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl())
+        self._http = HttpSession(headers={"User-Agent": access.agent()}, tls=access.ssl())
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()

@@ -166,7 +166,7 @@ class LogClient:
         self._http = HttpClient(
             self.url,
             headers={
-                "User-Agent": "muniment",
+                "User-Agent": self._access.agent(),
                 "Accept-Encoding": self._encodings(),
                 **self._headers,
             },

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from muniment.errors import RETRIABLE
+from muniment.http.access import ANYBODY
 from muniment.http.client import HttpError, HttpSession
 from muniment.http.urls import split_url
 from muniment.local.backoff import Backoff
@@ -102,7 +103,7 @@ class Webhook:
         return True
 
     async def _run(self) -> None:
-        async with HttpSession(headers={"User-Agent": "muniment"}) as session:
+        async with HttpSession(headers={"User-Agent": ANYBODY.agent()}) as session:
             while True:
                 body = await self._queue.get()
                 try:

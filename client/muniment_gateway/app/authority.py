@@ -36,7 +36,7 @@ async def serve_authority(
     file = config.file
     allow_connections(file.limits.connections)
     access = file.outgoing.access
-    async with HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http:
+    async with HttpSession(headers={"User-Agent": access.agent()}, tls=access.ssl()) as http:
         metrics = Metrics(PREFIX)
         panel = Panel((config.authority,), http, Counts(metrics))
 

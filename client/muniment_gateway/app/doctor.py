@@ -43,7 +43,7 @@ class Finding(NamedTuple):
 async def examine(config: GatewayConfig) -> AsyncIterator[Finding]:
     """Checks the log, its witnesses, key and clock, the engines, the proxies and the files."""
     access = config.file.outgoing.access
-    async with HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http:
+    async with HttpSession(headers={"User-Agent": access.agent()}, tls=access.ssl()) as http:
         async for finding in _log(config, http):
             yield finding
         async for finding in _engines(config, http):

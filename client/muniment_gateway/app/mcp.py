@@ -210,7 +210,7 @@ async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[G
     """
     access = config.file.outgoing.access
     async with (
-        HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http,
+        HttpSession(headers={"User-Agent": access.agent()}, tls=access.ssl()) as http,
         AsyncExitStack() as resources,
     ):
         own = resources.enter_context(_place(config))

@@ -84,7 +84,7 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
         store = await InForceStore.read(database)
         originals = await Originals.read(database)
         async with (
-            HttpSession(headers={"User-Agent": "muniment"}, tls=access.ssl()) as http,
+            HttpSession(headers={"User-Agent": access.agent()}, tls=access.ssl()) as http,
             asyncio.TaskGroup() as tasks,
         ):
             link = LogLink(config, http, access)

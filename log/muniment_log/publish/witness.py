@@ -187,6 +187,7 @@ class Session:
     def __init__(self, seconds: float, access: Access) -> None:
         self.seconds: Final = seconds
         self._tls: SSLContext | Literal[True] = access.ssl()
+        self._agent = access.agent("muniment-log")
         self._clients: list[HttpClient] = []
 
     def client(self, url: str) -> HttpClient:
@@ -194,7 +195,7 @@ class Session:
 
         Raises ValueError if the URL is none; a policy may hold any text.
         """
-        headers = {"User-Agent": "muniment-log"}
+        headers = {"User-Agent": self._agent}
         self._clients.append(HttpClient(url, headers=headers, tls=self._tls))
         return self._clients[-1]
 

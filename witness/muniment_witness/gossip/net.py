@@ -147,7 +147,7 @@ async def transport(
 
 def _session(access: Access) -> HttpSession:
     return HttpSession(
-        headers={"User-Agent": "muniment-witness", "Accept-Encoding": "identity"},
+        headers={"User-Agent": access.agent("muniment-witness"), "Accept-Encoding": "identity"},
         tls=access.ssl(),
         connections=MAX_CONNECTIONS,
     )
