@@ -216,6 +216,47 @@ def test_a_restored_copy_brings_nothing_back(deployment: Deployment) -> None:
     assert read(deployment, kept).body == kept
 
 
+def test_a_start_notices_that_the_addenda_are_lost_or_older(deployment: Deployment) -> None:
+    (record, data), (other, kept) = withheld(1), withheld(2)
+    first, body = send(deployment, [(record, data)])
+    folder = deployment.folder
+    file = folder / "log" / "addenda.db"
+    old = folder / "addenda-copy.db"
+    copy = folder / "copy.db"
+    output(muniment_log("backup", "--config", deployment.config, copy, "--addenda", old))
+    send(deployment, [(other, kept)])
+    assert erase(deployment, "--record", first, "--yes").returncode == 0
+    deployment.log.terminate()
+    newest = file.read_bytes()
+    serve = muniment_log("serve", "--config", deployment.config)
+
+    for lost, said in ((False, "an older copy, or another file"), (True, "missing")):
+        file.unlink()
+        if not lost:
+            file.write_bytes(old.read_bytes())
+        done = processes.run(serve)
+        assert done.returncode == 7, done.stderr
+        assert f"{said}: the log has acknowledged the addendum {digest_of(kept)}" in done.stderr
+        assert "muniment-log new-addenda" in done.stderr
+
+    file.write_bytes(newest)
+    deployment.start_log()
+    assert read(deployment, kept).body == kept
+    made_anew = muniment_log("new-addenda", "--config", deployment.config)
+    running = processes.run(made_anew)
+    assert running.returncode == 4, running.stderr
+    deployment.log.terminate()
+
+    # There is no copy: the log goes on, and what was erased does not come back with a retry.
+    file.unlink()
+    assert processes.run(made_anew).returncode == 0
+    deployment.start_log()
+    assert read(deployment, kept).status == 404
+    assert deployment.post(body).json["first"] == first
+    assert read(deployment, data).status == 410
+    assert on_disk(deployment, data) == []
+
+
 def test_nobody_else_logs_an_erasure_in_the_name_of_the_log(deployment: Deployment) -> None:
     token = "of the log itself"
     digest = hashlib.sha256(token.encode()).hexdigest()

@@ -32,6 +32,7 @@ from muniment_log.inforce import Witnesses
 from muniment_log.metrics import LogMetrics
 from muniment_log.publish.published import published_size
 from muniment_log.storage.addenda import AddendaStore
+from muniment_log.storage.addendanote import check_addenda_there
 from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
 from muniment_log.storage.erasing import ErasableAddenda
 from muniment_log.storage.order import EmbeddedOrder
@@ -79,7 +80,7 @@ async def serve(
         AbsentDatabaseError: there is no database.
         DatabaseError: it is in use, or not this program's.
         WrongIdentityError: it belongs to another log.
-        RolledBackError: a witness knows more than it holds.
+        RolledBackError: a witness knows more than it holds, or it more than the addenda's file.
         StorageError: it is damaged.
         OSError: the address cannot be bound.
         ExceptionGroup: a background task failed.
@@ -102,9 +103,11 @@ async def serve(
             size=lambda: log.tiles.edge.head.size,
             waiting_bytes=file.limits.waiting_bytes,
             now_ms=lambda: clock() * 1000,
+            note=store.note_addendum,
         )
         closing.push_async_callback(addenda.close)
         await addenda.open()
+        await check_addenda_there(store, addenda)
         made = await store.made()
         queue = file.limits.sequencer.queue(TokenFramer(file.origin, config.signers[0]))
         log = await open_log(

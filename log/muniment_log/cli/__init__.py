@@ -14,6 +14,7 @@ from muniment.local.keyfiles import new_passphrase
 from muniment.local.sqlitefile import DatabaseError
 from muniment.tlog.encoding import MunimentError, check_key_name
 from muniment.tlog.keys.keyfile import Algorithm
+from muniment_log.cli.addenda import new_addenda
 from muniment_log.cli.checkcluster import check_cluster_command
 from muniment_log.cli.cluster import frontend, import_cluster_module, integrator, migrate
 from muniment_log.cli.copy import copy
@@ -129,6 +130,7 @@ main.add_command(migrate)
 main.add_command(export)
 main.add_command(copy)
 main.add_command(erase)
+main.add_command(new_addenda)
 
 
 @main.command("vkeys")

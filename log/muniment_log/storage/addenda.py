@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from muniment.local.sqlitefile import (
@@ -34,7 +34,7 @@ from muniment_log.storage.arriving import Arriving
 from muniment_log.storage.readers import Readers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from muniment_log.core.addenda import Sent
@@ -51,6 +51,9 @@ READERS: Final = 1
 SETTLE_SECONDS: Final = 1.0
 """How long an idle store keeps notes of addenda that have arrived: how far a start after a crash
 has to look back."""
+
+NOTE_SECONDS: Final = 600.0
+"""How often the log's database learns which addendum is the newest."""
 
 MOST_AT_ONCE: Final = 500
 """Rows that a transaction of `AddendaStore.write` may add."""
@@ -90,6 +93,7 @@ class AddendaStore:
         size: Callable[[], int],
         waiting_bytes: int,
         now_ms: Callable[[], int],
+        note: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> None:
         """Opens nothing yet.
 
@@ -99,6 +103,7 @@ class AddendaStore:
             size: leaves that are in the log now.
             waiting_bytes: bytes of addenda that may be on their way at one time.
             now_ms: the clock, Unix milliseconds.
+            note: notes elsewhere, durably, that an addendum is here.
         """
         self.path = path
         self.totals = Totals(0, 0, 0)
@@ -106,6 +111,9 @@ class AddendaStore:
         self._size = size
         self._limit = waiting_bytes
         self._now_ms = now_ms
+        self._note = note
+        self._note_at = 0  # when the next is noted
+        self._newest: bytes | None = None  # that is not noted yet
         self._writer: Writer | None = None
         self._readers: Readers | None = None
         self._next = 0
@@ -126,6 +134,15 @@ class AddendaStore:
         """
         if await asyncio.to_thread(self.path.exists):
             await self._open()
+
+    async def make(self) -> None:
+        """Opens the file, and makes it if there is none; raises as `open`."""
+        await self._open()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file."""
+        return self._writer is not None
 
     async def _open(self) -> Writer:
         def begin(db: sqlite3.Connection) -> tuple[str, int, Totals]:
@@ -176,6 +193,9 @@ class AddendaStore:
             if self._arriving.has_changes and not writer.is_broken:
                 changes = self._arriving.take_changes()
                 await writer.run(lambda db: addendarows.change(db, changes))
+            if self._note is not None and self._newest is not None and not writer.is_broken:
+                with suppress(StorageError):  # its file has failed, and whoever owns that says so
+                    await self._note(self._newest)
         finally:
             await writer.close()
 
@@ -207,6 +227,12 @@ class AddendaStore:
             self._wake.set()
             await done
         self._change_soon()
+        if self._note is not None:
+            self._newest = sent.digests[-1]
+            if self._now_ms() >= self._note_at:
+                self._note_at = self._now_ms() + int(NOTE_SECONDS * 1000)
+                newest, self._newest = self._newest, None
+                await self._note(newest)
 
     def refused(self, sent: Sent) -> None:
         """Nothing of the request is logged, see `AddendaPort.refused`."""

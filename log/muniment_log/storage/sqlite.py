@@ -138,6 +138,33 @@ class SQLiteStore:
         with reported("reading whether the database is a copy"):
             return await self._writer.run(work)
 
+    async def newest_addendum(self) -> bytes | None:
+        """The digest of an addendum that the file of the addenda has; None if it may have none.
+
+        Raises StorageError if the file cannot be read.
+        """
+
+        def work(db: sqlite3.Connection) -> bytes | None:
+            row = db.execute("SELECT newest FROM addenda").fetchone()
+            return None if row is None else bytes(row[0])
+
+        with reported("reading what is known of the addenda"):
+            return await self._writer.run(work)
+
+    async def note_addendum(self, digest: bytes | None) -> None:
+        """Notes durably that the file of the addenda has one; None that nothing is known of it.
+
+        Raises StorageError if it is not known whether that is noted; the process must end.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM addenda")
+            if digest is not None:
+                db.execute("INSERT INTO addenda VALUES (0, ?)", (digest,))
+
+        with reported("noting an addendum"):
+            await self._writer.run(work)
+
     async def rebind(self, origin: str, keys: Sequence[VKey], commit: Callable[[], None]) -> None:
         """Binds the database to other keys of its log; see `muniment_service.rotation.Record`.
 
