@@ -11,12 +11,16 @@ from typing import Any
 
 from benchmark import machine
 from benchmark.cluster import cluster
+from benchmark.gateway import gateway
 from benchmark.large import LargeLog
 from benchmark.load import decisions
 from benchmark.options import Options
 from benchmark.scenarios import LARGE, SCENARIOS
 
-ASKED: dict[str, Callable[[Options], dict[str, Any]]] = {"cluster": cluster}
+ASKED: dict[str, Callable[[Options], dict[str, Any]]] = {
+    "cluster": cluster,
+    "gateway": gateway,
+}
 """Run only when named: they need more than this program."""
 
 LIMIT_RECORDS = 100_000  # hashed in memory, and written and synced, for the two limits
