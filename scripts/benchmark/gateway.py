@@ -190,7 +190,7 @@ def _events(serial: Any) -> bytes:
         "req_id": 2,
     }
     events = [{**event, "decision_id": f"{next(serial)}-bench"} for _ in range(EVENTS)]
-    return gzip.compress(json.dumps(events).encode(), 1)
+    return gzip.compress(json.dumps(events, separators=(",", ":")).encode(), 1)
 
 
 def _alone(rig: Rig, decisions: Rounds, sink: Rounds, uploads: Sequence[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from muniment.records.codec import parse_record
 from muniment.records.kinds import Decision
 from muniment.records.preparation import Preparer
 from muniment.tlog.encoding import FormatError
+from muniment_gateway.core.anyjson import parse_any, read_any, recordable
 from muniment_gateway.core.opaevents import (
     MAX_INFLATED,
     inflate,
@@ -216,3 +218,52 @@ UPLOADS = sorted((Path(__file__).parents[1] / "corpus" / "opa").glob("*.json.gz"
 def test_what_a_real_opa_has_uploaded_is_recorded(upload: Path) -> None:
     for text in split_events(inflate(upload.read_bytes(), "gzip")):
         recorded(text)
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.integers(2**53 - 2, 2**53 + 2)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.sampled_from(["1234567890123456", '":1.5', "a,12.5", "\x7f", "\\", "\ud800"]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), JSON), st.booleans(), st.sampled_from([8, 64, 2048]))
+def test_the_quick_reading_is_the_careful_one(
+    event: dict[str, Any], compact: bool, most: int
+) -> None:
+    text = json.dumps(event, separators=(",", ":") if compact else None, ensure_ascii=compact)
+    data = text.encode("utf-8", "surrogatepass")
+    try:
+        expected = parse_any(data, "it", deep=True)
+    except FormatError:
+        with pytest.raises(FormatError):
+            read_any(data, "it")
+        return
+    value, kept = read_any(data, "it")
+    assert json.dumps(value) == json.dumps(expected)  # 1 and 1.0 are two
+    for one in (value, *value.values()):
+        assert kept(one, most) == recordable(one, most)
+    assert kept.is_cut == any(recordable(one, most) is not one for one in (value, *value.values()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a":1,"a":1}', '{"a":{"b":1,"b":2}}', '{"a":NaN}', '{"a":1e400}', '{"a":', '["\\ud800"', ""],
+)
+def test_what_is_no_json_is_none_for_both(text: str) -> None:
+    for read in (read_any, partial(parse_any, deep=True)):
+        with pytest.raises(FormatError):
+            read(text.encode(), "it")
+
+
+def test_what_is_too_deep_is_so_for_both() -> None:
+    for levels in range(1, 70):
+        data = b"[" * levels + b"]" * levels
+        value, kept = read_any(data, "it")
+        assert kept(value, 2048) == recordable(value, 2048)

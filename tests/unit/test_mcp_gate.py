@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniment.errors import SpoolFull
 from muniment.gateway.outcomes import PendingOutcome
 from muniment.permit.meta import META_KEY
 from muniment_gateway.deciding.decisions import Call, Decided
@@ -146,7 +147,7 @@ async def test_what_is_denied_is_answered_and_never_reaches_the_server() -> None
         "method 'tools/explode': there is no mapping for it",
         "params.arguments: expected an object",
     ]
-    assert policy.outcomes == ["dropped", "unknown"]
+    assert policy.outcomes == ["unknown"]  # of what passed; no room was taken for the other
 
 
 @pytest.mark.parametrize(
@@ -178,6 +179,39 @@ async def test_a_cancellation_of_what_is_being_decided_is_held_back_with_it() ->
         server.say({"jsonrpc": "2.0", "id": 2, "error": {"code": 0, "message": "cancelled"}})
         assert (await client.hear())["error"]["message"] == "cancelled"
     assert sorted(policy.outcomes) == ["not_run", "unknown"]
+
+
+async def test_nothing_runs_whose_outcome_cannot_be_kept() -> None:
+    class Full(Policy):
+        async def begin_outcome(self, execution: str) -> PendingOutcome | None:
+            raise SpoolFull("no room")
+
+    policy = Full()
+    async with gated(policy) as (client, server):
+        client.say(call("add"))
+        assert (await client.hear())["result"]["isError"] is True
+        client.say({"jsonrpc": "2.0", "id": 2, "method": "ping"})
+        assert (await server.hear())["method"] == "ping"
+    assert [reason for _, reason in policy.refused] == ["no room"]
+    assert policy.outcomes == []
+
+
+async def test_room_that_comes_after_the_decision_is_waited_for() -> None:
+    class Slow(Policy):
+        async def begin_outcome(self, execution: str) -> PendingOutcome | None:
+            await self.go.wait()
+            return await super().begin_outcome(execution)
+
+    policy = Slow()
+    async with gated(policy) as (client, server):
+        client.say(call("deny"))
+        assert (await client.hear())["result"]["isError"] is True  # that waits for nothing
+        client.say(call("add", 2))
+        client.say({"jsonrpc": "2.0", "id": 3, "method": "ping"})
+        assert (await server.hear())["method"] == "ping"
+        policy.go.set()
+        assert (await server.hear())["method"] == "tools/call"
+    assert policy.outcomes == ["unknown"]
 
 
 async def test_an_id_of_a_request_under_way_is_refused() -> None:

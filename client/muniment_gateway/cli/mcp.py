@@ -1,6 +1,5 @@
 """The command `muniment-gateway mcp`: a gate in front of one server."""
 
-import asyncio
 import getpass
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from muniment.tlog.encoding import MunimentError
 from muniment_gateway.cli.exits import code_of, fail
 from muniment_gateway.config import load
 from muniment_service.config import Address
+from muniment_service.process import run
 
 
 @click.command("mcp")
@@ -88,7 +88,7 @@ def mcp_command(
             work = run_stdio(loaded, options, command)
         else:
             work = run_http(loaded, options, upstream, address, hosts)
-        code = asyncio.run(work)
+        code = run(work)
     except (MunimentError, OSError) as error:
         fail(code_of(error), error)
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ a record is I-JSON, so it has the digest of such a member instead.
 """
 
 import json
+import re
 from hashlib import sha256
 from math import isfinite
 from typing import Any, Final
@@ -25,6 +26,18 @@ MOST_RECORDED: Final = 8 << 10
 
 
 _FEW_LEVELS: Final = 8
+_FEW_BRACKETS: Final = MAX_DEPTH // 2 - 2
+"""Fewer make no value that is too deep, see `_is_shallow`."""
+
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{16}")
+"""Digits that may be those of an integer that no record holds; or part of a text."""
+
+
+def _no_fraction(digits: str) -> float:
+    raise ValueError(digits)
+
+
+_WITHOUT_FRACTIONS: Final = msgspec.json.Decoder(float_hook=_no_fraction)
 
 
 def parse_any(data: bytes, what: str, *, deep: bool = False) -> Any:
@@ -41,6 +54,33 @@ def parse_any(data: bytes, what: str, *, deep: bool = False) -> Any:
         raise FormatError(f"{what}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{what}: not JSON: {error}") from None
+
+
+def read_any(data: bytes, what: str) -> tuple[Any, "Recordable"]:
+    """As `parse_any` when it may be deep, and what makes the value's parts fit for a record.
+
+    Compact JSON text, as OPA sends it, takes a fifth of the time: what C libraries read and write
+    back byte for byte has no member twice, and no number that was changed.
+    """
+    try:
+        value = _WITHOUT_FRACTIONS.decode(data)
+        if msgspec.json.encode(value) == data:
+            return value, Recordable(data, is_simple=_is_simple_text(data))
+    except (ValueError, RecursionError):
+        pass
+    value = parse_any(data, what, deep=True)
+    return value, Recordable(data, is_simple=_is_simple(value, 8 * len(data)))
+
+
+def _is_simple_text(data: bytes) -> bool:
+    """Whether compact JSON text has nothing but what `_is_simple` knows, and few brackets."""
+    return (
+        data.isascii()
+        and b"\\" not in data
+        and b"\x7f" not in data
+        and data.count(b"{") + data.count(b"[") <= _FEW_BRACKETS
+        and _LONG_NUMBER.search(data) is None
+    )
 
 
 def encode_any(value: Any) -> bytes:
@@ -71,6 +111,33 @@ def recordable(value: Any, most: int = MOST_RECORDED) -> Any:
         return {"left_out": {}}
     digest = f"sha256:{sha256(text.encode()).hexdigest()}"
     return {"left_out": {"size": len(text), "digest": digest}}
+
+
+class Recordable:
+    """The members of one JSON text as a record can hold them, see `recordable`.
+
+    Whether they are simple is looked at once for all of them, and no canonical JSON of simple
+    values is longer than the text that they came in.
+
+    Attributes:
+        is_cut: Whether something was left out so far.
+    """
+
+    __slots__ = ("_is_simple", "_size", "is_cut")
+
+    def __init__(self, data: bytes, *, is_simple: bool) -> None:
+        """Takes the text, and whether all its values are simple."""
+        self._is_simple = is_simple
+        self._size = len(data)
+        self.is_cut = False
+
+    def __call__(self, value: Any, most: int) -> Any:
+        """A value of the text, as `recordable` gives it."""
+        if self._is_simple and (self._size <= most or len(encode_any(value)) <= most):
+            return value
+        found = recordable(value, most)
+        self.is_cut |= found is not value
+        return found
 
 
 def _is_simple(value: Any, most: int) -> bool:

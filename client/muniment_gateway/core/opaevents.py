@@ -19,7 +19,7 @@ from muniment.records.canonical import BRACKET_OR_STRING
 from muniment.records.submission import is_traceparent
 from muniment.records.times import EARLIEST, LATEST
 from muniment.tlog.encoding import FormatError
-from muniment_gateway.core.anyjson import parse_any, recordable
+from muniment_gateway.core.anyjson import Recordable, read_any
 from muniment_gateway.core.authzen import OWN, check_request
 from muniment_gateway.core.pointers import resolve
 
@@ -126,14 +126,14 @@ def read_event(data: bytes, client: str, rules: Mapping[str, str]) -> Event:
     """
     digest = sha256(data).hexdigest()
     try:
-        event = parse_any(data, "the event", deep=True)
+        event, kept = read_any(data, "the event")
         if not isinstance(event, dict):
             raise FormatError("the event: not an object")
     except FormatError as error:
         return unreadable_event(data, client, str(error))
     name = _name(event, client) or sha256(data).digest()
     decision, reason = _decision(event, rules)
-    told = {key: recordable(event[key], MOST_OTHERS) for key in _TOLD if key in event}
+    told = {key: kept(event[key], MOST_OTHERS) for key in _TOLD if key in event}
     own: dict[str, Any] = {"source": SOURCE, "after_the_fact": True, "event": told}
     own["sha256"] = digest
     if client:
@@ -141,9 +141,9 @@ def read_event(data: bytes, client: str, rules: Mapping[str, str]) -> Event:
     if reason:
         own["reason"] = reason
     if "result" in event:
-        own["result"] = recordable(event["result"], MOST_RESULT)
-    request = _request(event)
-    context = {**_context(event), OWN: own}
+        own["result"] = kept(event["result"], MOST_RESULT)
+    request = _request(event, kept)
+    context = {**_context(event, kept), OWN: own}
     members: dict[str, Any] = {
         "kind": "decision",
         "id": f"opa-{name.hex()[:48]}",
@@ -155,10 +155,11 @@ def read_event(data: bytes, client: str, rules: Mapping[str, str]) -> Event:
         members["denial"] = {"codes": [code]}
     if (time := _milliseconds(event.get("timestamp"))) is not None:
         members["time"] = time
-    trace = f"00-{event.get('trace_id')}-{event.get('span_id')}-01"
-    if is_traceparent(trace):
-        members["traceparent"] = trace
-    return Event(name, members, data if _is_cut([request, context]) else None)
+    if "trace_id" in event:
+        trace = f"00-{event['trace_id']}-{event.get('span_id')}-01"
+        if is_traceparent(trace):
+            members["traceparent"] = trace
+    return Event(name, members, data if kept.is_cut else None)
 
 
 def unreadable_upload(data: bytes, client: str, reason: str) -> Event:
@@ -202,8 +203,8 @@ def _name(event: Mapping[str, Any], client: str) -> bytes | None:
     own = labels.get("id") if isinstance(labels, dict) else None
     if not isinstance(id_, str) or not id_:
         return None
-    parts = (client, own if isinstance(own, str) else "", id_)
-    text = "".join(f"{len(part)}:{part}" for part in parts)
+    own = own if isinstance(own, str) else ""
+    text = f"{len(client)}:{client}{len(own)}:{own}{len(id_)}:{id_}"
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -230,7 +231,7 @@ def _decision(event: Mapping[str, Any], rules: Mapping[str, str]) -> tuple[bool 
     return found, ""
 
 
-def _request(event: Mapping[str, Any]) -> dict[str, Any]:
+def _request(event: Mapping[str, Any], kept: Recordable) -> dict[str, Any]:
     given = event.get("input")
     if isinstance(given, dict):
         try:
@@ -238,17 +239,17 @@ def _request(event: Mapping[str, Any]) -> dict[str, Any]:
         except FormatError:
             pass
         else:
-            if recordable(request, MOST_INPUT) is request:
+            if kept(request, MOST_INPUT) is request:
                 return dict(request)
             return {
                 "subject": _entity(request["subject"]),
                 "action": {"name": _text(request["action"]["name"])},
                 "resource": _entity(request["resource"]),
-                "context": {"input": recordable(request, MOST_INPUT)},
+                "context": {"input": kept(request, MOST_INPUT)},
             }
     path = event.get("path")
     rule = path.strip("/") if isinstance(path, str) else "query"
-    context = {"input": recordable(given, MOST_INPUT)} if "input" in event else {}
+    context = {"input": kept(given, MOST_INPUT)} if "input" in event else {}
     return {
         "subject": {"type": "client", "id": "unknown"},
         "action": {"name": "query"},
@@ -266,14 +267,14 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")[:256]
 
 
-def _context(event: Mapping[str, Any]) -> dict[str, Any]:
+def _context(event: Mapping[str, Any], kept: Recordable) -> dict[str, Any]:
     """The context that a result has, as AuthZEN's."""
     result = event.get("result")
     context = result.get("context") if isinstance(result, dict) else None
     if not isinstance(context, dict):
         return {}
-    kept: dict[str, Any] = recordable(context, MOST_OTHERS)
-    return kept
+    found: dict[str, Any] = kept(context, MOST_OTHERS)
+    return found
 
 
 def _milliseconds(text: object) -> int | None:
@@ -281,7 +282,7 @@ def _milliseconds(text: object) -> int | None:
     if not isinstance(text, str):
         return None
     try:
-        moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d*", r"\1", text))
+        moment = datetime.fromisoformat(text)  # what is finer than microseconds is dropped
         seconds = moment.timestamp()
     except (ValueError, OverflowError):
         return None
@@ -296,17 +297,3 @@ def _list(value: object) -> Sequence[object]:
 
 def _within(path: str, place: str) -> bool:
     return path == place or path.startswith(place + "/")
-
-
-def _is_cut(value: Any) -> bool:
-    """Whether something was left out of a value, or of what is in it."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            if "left_out" in one and len(one) == 1:
-                return True
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
-    return False

@@ -164,11 +164,12 @@ class Gate:
                 execution = f"run-{token_hex(12)}"
                 context = {**one.get("context", {}), **stated, OWN: {"execution": execution}}
                 try:
-                    outcome = await self._outcomes.begin_outcome(execution)
+                    decided, outcome = await self._decided(
+                        {**one, "context": context}, call, execution
+                    )
                 except MunimentError as error:
                     decided = await self._decider.refuse(_bare(one), call, str(error))
                     return refusal(message, decided.own)
-                decided = await self._decided({**one, "context": context}, call, outcome)
                 if not decided.decision:
                     return refusal(message, decided.own)
                 if outcome is not None:
@@ -184,20 +185,27 @@ class Gate:
         return passage
 
     async def _decided(
-        self, request: dict[str, Any], call: Call, outcome: PendingOutcome | None
-    ) -> Decided:
+        self, request: dict[str, Any], call: Call, execution: str
+    ) -> tuple[Decided, PendingOutcome | None]:
+        """Decides, and sets room aside for the outcome at the same time: both before the run.
+
+        Raises MunimentError if no outcome can be kept; nothing runs then, whatever was decided.
+        """
+        beginning = asyncio.create_task(self._outcomes.begin_outcome(execution))
         decided: Decided | None = None
+        is_allowed = False
         try:
             decided = await self._decider.decide(request, call)
-            return decided
+            outcome = await beginning if decided.decision else None
+            is_allowed = decided.decision
+            return decided, outcome
         finally:
-            if outcome is not None and (decided is None or not decided.decision):
-                if decided is None or _LATE in decided.own.get("codes", ()):
-                    # The log may have an allow, or may get it: whose run never began.
-                    with suppress(MunimentError):
-                        await outcome.keep("not_run")
-                else:
-                    outcome.drop()
+            if not is_allowed:
+                # The log may have an allow, or may get it: whose run never began.
+                is_open = (
+                    decided is None or decided.decision or _LATE in decided.own.get("codes", ())
+                )
+                await _end_unrun(beginning, is_open=is_open)
 
     async def _unmapped(
         self, message: Message, caller: Caller, call: Call, reason: str
@@ -269,6 +277,18 @@ class Gate:
             if not await self._decider.would_allow(one, call):
                 return False
         return True
+
+
+async def _end_unrun(beginning: "asyncio.Task[PendingOutcome | None]", *, is_open: bool) -> None:
+    """Ends what does not run: by an outcome if it may be allowed, else the room is given back."""
+    if not is_open:
+        beginning.cancel()
+    with suppress(MunimentError, asyncio.CancelledError):
+        outcome = await beginning
+        if outcome is not None and is_open:
+            await outcome.keep("not_run")
+        elif outcome is not None:
+            outcome.drop()
 
 
 def _bare(request: dict[str, Any]) -> dict[str, Any]:
