@@ -58,7 +58,7 @@ def load() -> dict[str, Any]:
     """Loads the targets with their code instrumented."""
     import atheris  # only the environment of scripts/fuzz has it
 
-    include = ["muniment", "muniment_log", "muniment_witness"]
+    include = ["muniment", "muniment_gateway", "muniment_log", "muniment_witness"]
     with atheris.instrument_imports(include=include, enable_loader_override=False):
         from fuzzing.targets import TARGETS
     return dict(TARGETS)

@@ -18,6 +18,7 @@ from muniment.audit.statefile import AuditState, format_state
 from muniment.audit.streams import OpenBatch, StreamPlace
 from muniment.audit.trust import TrustState
 from muniment.lineage import build_bundle
+from muniment.permit.header import format_header
 from muniment.records.authority import sign_decision
 from muniment.records.kinds import Decision
 from muniment.records.manifest import NO_PREVIOUS, build_batch
@@ -156,6 +157,7 @@ def files() -> Iterator[tuple[str, bytes]]:
     world, index = story()
     yield "permit", world.permit(index).encode()
     yield "permit", world.permit(index, post_quantum=True).encode()
+    yield "permit-header", format_header("call", world.permit(index).encode().decode()).encode()
     entries = world.entries()
     chosen = {index: entries[index], 0: entries[0]}
     yield (
@@ -238,6 +240,9 @@ def web() -> Iterator[tuple[str, bytes]]:
         yield "url", url
     for address in (b"127.0.0.1:8100", b"[::1]:0"):
         yield "address", address
+    yield "proxied", b"GET /files/a%20b?x=1\nfiles.example:443\nx-user:ada\naccept:*/*\n\n"
+    whole = b"content-length:2\nx-envoy-auth-partial-body:false"
+    yield "proxied", b"POST /tools/x/call\n[::1]\nx-user:ada\n" + whole + b"\n\n{}"
     yield "parameters", b"a=1&wait=published&timeout=%31"
 
 
