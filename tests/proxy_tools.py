@@ -5,6 +5,7 @@ import http.client
 import http.server
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
@@ -128,6 +129,17 @@ def made(deployment: Deployment, folder: Path, tables: str, name: str) -> Servic
     (folder / "authz.cedar").write_text(POLICIES)
     service.config.write_text(f"{service.config.read_text()}\n{tables}")
     return service
+
+
+def grpc_port(service: Service) -> int:
+    """Where a running gateway answers its Envoy, which the system has chosen."""
+    process = service.process
+    assert process is not None
+    told = re.compile(r"Envoy is answered .*port=(\d+)")
+    eventually(lambda: told.search(process.stderr) is not None, lambda: process.stderr)
+    found = told.search(process.stderr)
+    assert found is not None
+    return int(found[1])
 
 
 @contextlib.contextmanager

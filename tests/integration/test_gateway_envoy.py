@@ -19,7 +19,7 @@ from muniment.permit.header import parse_header
 from muniment.records.kinds import Entity
 from muniment_gateway.envoy.messages import METHOD, PERMISSION_DENIED, Messages
 from muniment_gateway.envoy.service import MAX_CHECK
-from proxy_tools import Upstream, ask
+from proxy_tools import Upstream, ask, grpc_port
 from waiting import eventually, until
 from witness_deployment import free_port
 
@@ -35,7 +35,7 @@ FORGED = [
 ]
 
 
-def tables(port: int) -> str:
+def tables(port: int = 0) -> str:
     return f"""\
 [[client]]
 name = "edge"
@@ -80,17 +80,15 @@ def gateway(deployment: Deployment, folder: Path, text: str, name: str) -> Servi
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    return free_port()
+def service(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    made = gateway(deployment, tmp_path_factory.mktemp("gateway"), tables(), "envoy")
+    with made.running():
+        yield made
 
 
 @pytest.fixture(scope="module")
-def service(
-    deployment: Deployment, tmp_path_factory: pytest.TempPathFactory, port: int
-) -> Iterator[Service]:
-    made = gateway(deployment, tmp_path_factory.mktemp("gateway"), tables(port), "envoy")
-    with made.running():
-        yield made
+def port(service: Service) -> int:
+    return grpc_port(service)
 
 
 @pytest.fixture(scope="module")
@@ -240,16 +238,16 @@ def test_with_the_log_stopped_it_is_the_gateway_that_denies_in_time(
     deployment: Deployment, behind: Upstream, tmp_path: Path
 ) -> None:
     """By its own deadline, which is below Envoy's 200 ms, and not by that of the other callers."""
-    port = free_port()
     text = (
-        tables(port)
-        .partition('[[proxy]]\nname = "http"')[0]
-        .replace("seconds = 30", "seconds = 0.15")
+        tables().partition('[[proxy]]\nname = "http"')[0].replace("seconds = 30", "seconds = 0.15")
     )
     service = gateway(deployment, tmp_path / "gateway", text, "stopped")
     service.config.write_text(f"deadline_seconds = 60\n{service.config.read_text()}")
     headers = {"x-user": "ada"}
-    with service.running(), proxy_tools.envoy(over_grpc(), port, behind, tmp_path / "e") as url:
+    with (
+        service.running(),
+        proxy_tools.envoy(over_grpc(), grpc_port(service), behind, tmp_path / "e") as url,
+    ):
         eventually(lambda: ask(url, "GET", "/todos", headers).status == 200)
         before = len(behind.reached)
         deployment.log.pause()  # it still has its sockets: requests wait for it
@@ -299,12 +297,11 @@ def test_the_principal_of_the_clients_certificate_is_the_subject(
     authority = Authority(tmp_path / "tls")
     edge = authority.issue("edge")
     own = authority.issue("gateway")
-    port = free_port()
     text = f"""\
 [[proxy]]
 name = "grpc"
 kind = "envoy"
-listen = "127.0.0.1:{port}"
+listen = "127.0.0.1:0"
 subject = "principal"
 deadline_seconds = 30
 [tls]
@@ -319,6 +316,7 @@ client_ca = "{authority.file}"
     before = len(behind.reached)
     service.start()
     try:
+        port = grpc_port(service)
         with proxy_tools.envoy(
             asks, port, behind, tmp_path / "envoy", tls=outside, gateway_tls=inside
         ) as url:
@@ -347,12 +345,11 @@ client_ca = "{authority.file}"
 def test_the_subject_is_what_envoys_configuration_or_its_filters_say(
     deployment: Deployment, behind: Upstream, tmp_path: Path, source: str
 ) -> None:
-    port = free_port()
     text = f"""\
 [[proxy]]
 name = "grpc"
 kind = "envoy"
-listen = "127.0.0.1:{port}"
+listen = "127.0.0.1:0"
 subject = "{source}"
 deadline_seconds = 30
 """
@@ -370,7 +367,9 @@ deadline_seconds = 30
     folder = tmp_path / "envoy"
     with (
         service.running(),
-        proxy_tools.envoy(asks, port, behind, folder, before=filters, of_route=of_route) as url,
+        proxy_tools.envoy(
+            asks, grpc_port(service), behind, folder, before=filters, of_route=of_route
+        ) as url,
     ):
         forged = {"who": "mallory", "x-user": "mallory"}
         eventually(lambda: ask(url, "GET", "/todos", forged).status == 200)
@@ -405,7 +404,6 @@ async def test_what_is_no_question_is_denied_in_the_protocols_form(
 async def test_what_envoy_no_longer_waits_for_is_decided_and_on_record(
     deployment: Deployment, tmp_path: Path
 ) -> None:
-    port = free_port()
     begun, go_on = tmp_path / "begun", tmp_path / "go-on"
     os.mkfifo(go_on)
     program = f"touch {begun}; cat {go_on} >/dev/null; echo '{{\"decision\": true}}'"
@@ -418,11 +416,11 @@ deadline_seconds = 60
 """
     name = f"{gateway_service.NAME}/patient"
     service = gateway_service.made(deployment, tmp_path / "gateway", authority, name=name)
-    text = f"""
+    text = """
 [[proxy]]
 name = "grpc"
 kind = "envoy"
-listen = "127.0.0.1:{port}"
+listen = "127.0.0.1:0"
 subject = "header:x-user"
 deadline_seconds = 60
 """
@@ -433,6 +431,7 @@ deadline_seconds = 60
     http.headers["x-user"] = "ada"
     service.start()
     try:
+        port = grpc_port(service)
         async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             call = channel.unary_unary(METHOD)(request.SerializeToString())
             await until(begun.exists)
