@@ -28,6 +28,7 @@ OPTIONS: Final = {
     "entry": "--entry",
     "context": "--context",
     "authorities": "--authority",
+    "approvers": "--approver",
     "gateways": "--gateway",
 }
 

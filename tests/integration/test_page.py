@@ -39,7 +39,11 @@ LEAVES = [b"leaf %d" % number for number in range(20)]
 
 def proofs() -> list[Case]:
     """Good proofs: by Ed25519 and by ML-DSA-44, of a first, a middle and the last leaf."""
-    cases: list[Case] = []
+    return [*proofs_at(NOW)]
+
+
+def proofs_at(now: int) -> Iterator[Case]:
+    """Proofs whose checkpoints are signed and cosigned at a time."""
     for log, cosigner in ((log_signer(), witness), (log_mldsa44(), witness_mldsa44)):
         cosigners = [cosigner(name) for name in WITNESSES]
         trusted = Policy(
@@ -49,7 +53,7 @@ def proofs() -> list[Case]:
             "quorum",
         )
         head = Checkpoint(ORIGIN, len(LEAVES), rfc6962.MTH(LEAVES))
-        checkpoint = sign_checkpoint(head, [log, *cosigners[:2]], NOW)
+        checkpoint = sign_checkpoint(head, [log, *cosigners[:2]], now)
         for index in (0, 5, 19):
             proof = TlogProof(index, tuple(rfc6962.PATH(index, LEAVES)), checkpoint)
             files = {
@@ -57,8 +61,7 @@ def proofs() -> list[Case]:
                 "policy": format_policy(trusted),
                 "entry": LEAVES[index],
             }
-            cases.append(Case("proof", files))
-    return cases
+            yield Case("proof", files)
 
 
 def evidence() -> list[Case]:
@@ -85,6 +88,11 @@ def kept() -> list[Case]:
 def test_good_files_are_verified(page: browser.Page, tmp_path: Path) -> None:
     said = same(page, tmp_path, [*proofs(), *evidence()])
     assert all(one["verified"] for one in said)
+
+
+def test_a_signature_without_a_time_does_not_count(page: browser.Page, tmp_path: Path) -> None:
+    said = same(page, tmp_path, [*proofs_at(0)])
+    assert not any(one["verified"] for one in said)
 
 
 def test_the_kept_corpus_gets_the_same_verdicts(page: browser.Page, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ import pytest
 
 import browser
 import page_cases
+from decisions import request
 from fuzzing import corpus
-from governed import DIGEST, World, artifact, policy, story
+from governed import DIGEST, GATEWAY, World, artifact, policy, story
 from muniment import withhold
 from muniment.page import schema
 from muniment.permit import Permit
 from muniment.records.addenda import ARGUMENTS
+from muniment.records.approval import approver_vkey, call_digest, sign_approval
 from muniment.records.authority import authority_vkey, sign_decision
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import encode_record
@@ -158,6 +160,51 @@ def test_each_decision_gets_the_same_reasons(page: browser.Page, tmp_path: Path)
         cases.append(plain.with_file("gateways", keys))
     cases += [plain.with_file("file", data) for data in corpus.load("permit")]
     same(page, tmp_path, cases)
+
+
+def test_approvals_get_the_same_reasons(page: browser.Page, tmp_path: Path) -> None:
+    """By whom, of which call, in time, and not by who asks, whatever they say of themselves."""
+    carol = approver_vkey("people.example/carol", ed25519("carol"))
+    cases: list[Case] = []
+    hidden = {"/request/context/x": "aa" * 32, "/request/context/ids/call": "bb" * 32}
+    for changed, context, addenda in (
+        ({}, None, None),
+        ({}, {"ids": {"user": "carol"}, "time": 1}, None),
+        ({}, {"ids": {"user": ["carol"]}, "muniment": 1}, None),
+        ({}, {"ids": {"user": {"carol": 1}}, "x": [1.5, {"é": None}]}, None),
+        ({}, {"ids": {}, "x2": 1}, hidden),
+        ({"call": DIGEST}, None, None),
+        ({"at": NOW - 9000, "not_after": NOW - 8000}, None, None),
+        ({"gateway": "gateway.example/two"}, None, None),
+        ({"approver": "sub"}, None, None),
+        ({"private": ed25519("thief")}, None, None),
+    ):
+        asked = request("sub", "read", ("document", "7")) | (
+            {"context": context} if context else {}
+        )
+        said: dict[str, Any] = {
+            "id_": "apr-1",
+            "request": "arq-1",
+            "gateway": GATEWAY,
+            "call": call_digest(asked, addenda),
+            "decision": True,
+            "approver": "carol",
+            "at": NOW - 600,
+            "not_after": NOW,
+            "name": "people.example/carol",
+            "private": ed25519("carol"),
+        }
+        world = World()
+        approval = sign_approval(**(said | changed))
+        index = world.decide("call", artifact=artifact(approval=approval), addenda=addenda)
+        decision = world.records[index]
+        assert isinstance(decision, Decision)
+        decision.request.update(asked)
+        made = case(world.permit(index))
+        people = (carol, authority_vkey("people.example/dave", ed25519("dave")), SECOND)
+        cases += [made, *(made.with_file("approvers", f"{one}\n".encode()) for one in people)]
+    said_of = same(page, tmp_path, cases)
+    assert sum(one.get("permitted", False) for one in said_of) == 4
 
 
 def test_addenda_are_checked(page: browser.Page, tmp_path: Path) -> None:

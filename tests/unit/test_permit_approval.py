@@ -20,7 +20,7 @@ from muniment.records.api import (
     key_reference,
     sign_approval,
 )
-from muniment.records.kinds import Entity
+from muniment.records.kinds import Decision, Entity
 from signing import NOW, ORIGIN, ed25519
 
 CAROL = approver_vkey("people.example/carol", ed25519("carol"))
@@ -157,3 +157,16 @@ def test_what_is_lenient_has_to_be_said() -> None:
 def test_trust_that_cannot_be_meant_is_refused() -> None:
     with pytest.raises(ValueError, match="nobody's would count"):
         Trust(policy=policy(), require_approval=True)
+
+
+@pytest.mark.parametrize("user", [[], {}, ["carol"], 1.5, None, True])
+def test_a_user_that_is_no_name_is_somebody_else(user: Any) -> None:
+    """Whatever JSON a record has there, it is judged, and nothing is raised."""
+    asked = request("sub", "read", ("document", "7")) | {"context": {"ids": {"user": user}}}
+
+    def add(world: World) -> None:
+        decision = world.records[-1]
+        assert isinstance(decision, Decision)
+        decision.request.update(asked)
+
+    assert found(Setup(after=add).verdict()) == []

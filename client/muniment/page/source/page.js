@@ -6,7 +6,7 @@ import { kindOf, roleOf, verify } from './verify.js';
 
 const element = (id) => document.getElementById(id);
 const FILES = ['file', 'policy', 'entry', 'context'];
-const TEXTS = ['file', 'policy', 'context', 'authorities', 'gateways'];
+const TEXTS = ['file', 'policy', 'context', 'authorities', 'approvers', 'gateways'];
 let chosen = { addenda: [] };
 let turn = 0;
 
@@ -48,6 +48,7 @@ async function run() {
   input.kind = kindOf(input.file, chosen.file?.name ?? '', Boolean(input.context));
   input.allowUnbound = element('allow-unbound').checked;
   input.allowAnyPolicy = element('allow-any-policy').checked;
+  input.requireApproval = element('require-approval').checked;
   input.run = element('run').value.trim();
   try {
     const report = await verify(input);

@@ -1,6 +1,7 @@
 // Permits: what a decision states against what a runtime is and wants, as `muniment permit verify
 // --without-facts` says it. What the log holds besides (lineage, revocations) takes a replica.
 import { digestOf, disclose, escapeToken, MAX_ADDENDUM, withholdingOf } from './addenda.js';
+import { checkApproval } from './approval.js';
 import {
   compareBytes, FormatError, indexOf, parseBase64, parseText, splitLines, startsWith, terminal,
   utf8, VerificationError,
@@ -91,8 +92,9 @@ const orNone = (text) => (text === undefined || text === null ? 'none' : termina
 const entity = (value) => `${terminal(value.get('type'))} ${terminal(value.get('id'))}`;
 const isSame = (one, other) => ['type', 'id'].every((name) => one.get(name) === other.get(name));
 
-// Says whether a runtime may do what it wants to do. `trust` has policy, authorities, gateways
-// (null for all) and what the runtime takes: allowUnbound, allowAnyPolicy.
+// Says whether a runtime may do what it wants to do. `trust` has policy, authorities, approvers,
+// gateways (null for all) and what the runtime takes: allowUnbound, allowAnyPolicy,
+// requireApproval.
 export async function verifyPermit(permit, context, trust) {
   const findings = [];
   const now = BigInt(context.get('now'));
@@ -112,6 +114,8 @@ export async function verifyPermit(permit, context, trust) {
     findings.push(...checkArguments(permit, context));
     findings.push(...await checkAuthorities(decision, trust.authorities));
     findings.push(...checkGateway(decision, trust.gateways));
+    for (const [code, ...rest] of await checkApproval(decision, trust))
+      findings.push(finding(code, 'approval', ...rest));
     findings.push(...checkIdentity(artifact, context, trust));
     findings.push(...checkPolicy(artifact, context, trust));
     findings.push(...checkEnvironment(artifact, context));
@@ -260,12 +264,19 @@ async function checkAuthorities(decision, authorities) {
   return found;
 }
 
-// What can be wrong with the keys of authorities themselves.
-export function checkAuthorityKeys(authorities) {
+// What can be wrong with the keys of authorities and approvers themselves.
+export function checkKeys({ authorities, approvers, requireApproval }) {
   if (new Set(authorities.map(keyReference)).size !== authorities.length)
     throw new FormatError('--authority: two authorities have the same key name and key ID');
   if (authorities.some(({ type }) => ![ED25519, ML_DSA_44].includes(type)))
     throw new FormatError("--authority: an authority's key is not of a type that signs decisions");
+  const wrong = (problem) => new FormatError(`--approver: approvers: ${problem}`);
+  if (approvers.some(({ type }) => type !== ED25519))
+    throw wrong("a person's key is an Ed25519 key");
+  if (new Set(approvers.map(keyReference)).size !== approvers.length)
+    throw wrong('two have the same key name and key ID');
+  if (requireApproval && !approvers.length)
+    throw wrong("an approval is required, and nobody's would count");
 }
 
 function* checkGateway(decision, gateways) {

@@ -135,16 +135,24 @@ class Policy {
       throw new VerificationError(`checkpoint: the policy does not list log ${origin}`);
     const signers = new Set();
     const stated = [];
+    let isTimeless = false;
     for (const line of signatures) {
       const vkey = this.#keys.get(keyReference(line));
       if (!vkey) continue;
       const time = await verifyLine(vkey, text, line.signature);
-      if (vkey.name === origin && this.logs.some((log) => log.text === vkey.text))
-        signers.add(vkey.text);
+      const isLog = vkey.name === origin && this.logs.some((log) => log.text === vkey.text);
+      if (time === 0n) {
+        // That of a subtree's signature, which does not say that this tree is the newest.
+        isTimeless ||= isLog;
+        continue;
+      }
+      if (isLog) signers.add(vkey.text);
       for (const [name, witness] of this.witnesses)
         if (witness.text === vkey.text) stated.push([name, time ?? 0n]);
     }
-    if (!signers.size) throw new VerificationError(`checkpoint: ${byOthers(checkpoint)}`);
+    if (!signers.size)
+      throw new VerificationError(`checkpoint: ${isTimeless
+        ? "the log's signature states no time" : byOthers(checkpoint)}`);
     const cosigners = new Map();
     for (const [name, time] of stated)
       cosigners.set(name, time > (cosigners.get(name) ?? 0n) ? time : cosigners.get(name) ?? 0n);

@@ -75,7 +75,7 @@ const SAY = {
           ...cut(failed(code).map(({ sentence }) => `          ${sentence}`))])],
       checked: [...checkpoint, "the decision's path to the root of the tree (RFC 6962)",
         'what the decision states (scope, subject, run, time, runtime, policy, measurements, ' +
-          'labels, arguments) against the context', "the authorities' signatures",
+          'labels, arguments) against the context', "the authorities' signatures, and the approval that it may rest on",
         'that disclosed addenda are those that the decision names'],
       unchecked: ['the lineage of the run, and so what has ---- above', REVOKED, FRESH],
     };

@@ -114,7 +114,7 @@ function parseVkeys(data, option, name) {
 }
 
 async function verifyPermit(input) {
-  const { file, policy, context, authorities, gateways, addenda = [], now } = input;
+  const { file, policy, context, authorities, approvers, gateways, addenda = [], now } = input;
   let permit = null;
   let reason;
   try {
@@ -128,10 +128,12 @@ async function verifyPermit(input) {
     gateways: gateways ? parseVkeys(gateways, '--gateway', 'gateways') : null,
     policy: parsePolicy(policy),
     authorities: authorities ? parseVkeys(authorities, '--authority', 'authorities') : [],
+    approvers: approvers ? parseVkeys(approvers, '--approver', 'approvers') : [],
+    requireApproval: input.requireApproval,
     allowUnbound: input.allowUnbound,
     allowAnyPolicy: input.allowAnyPolicy,
   };
-  permits.checkAuthorityKeys(trust.authorities);
+  permits.checkKeys(trust);
   const wanted = permits.parseContext(context, now ?? Math.floor(Date.now() / 1000));
   if (permit) {
     const members = await permits.verifyPermit(permit, wanted, trust);

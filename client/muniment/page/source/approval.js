@@ -1,0 +1,61 @@
+// The approval that a decision rests on: by whom, of what, and when (muniment.permit.approval).
+import { hex, parseBase64, sha256, terminal, utf8 } from './bytes.js';
+import { canonical } from './json.js';
+import { keyReference, verifyEd25519 } from './note.js';
+import { CLOCK_SKEW } from './policy.js';
+import { at } from './record.js';
+
+// Members of a request's context that are not part of the call.
+const UNBOUND = ['approval', 'ids', 'muniment', 'time'];
+
+const without = (map, ...names) => new Map([...map].filter(([name]) => !names.includes(name)));
+
+// Names a call by the request of its decision, and by what that withholds.
+function callDigest(request, addenda) {
+  const bound = without(request, 'context');
+  const context = request.get('context');
+  const kept = context instanceof Map ? without(context, ...UNBOUND) : new Map();
+  if (kept.size) bound.set('context', kept);
+  const withheld = new Map([...addenda].filter(([pointer]) => {
+    const [, first, second, third] = pointer.split('/');
+    return first === 'request' && !(second === 'context' && UNBOUND.includes(third));
+  }));
+  const named = new Map([['request', bound], ['withheld', withheld]]);
+  return `sha256:${hex(sha256(utf8(`muniment/call/v1\n${canonical(named)}`)))}`;
+}
+
+// What is wrong with the approval of a decision: [code, expected, found] each.
+export async function checkApproval(decision, { approvers, requireApproval }) {
+  const found = [];
+  const differ = (...rest) => found.push(['authorization_discontinuity', ...rest]);
+  const invalid = (...rest) => found.push(['invalid_signature', ...rest]);
+  const approval = at(decision, 'artifact', 'approval');
+  if (!approval) {
+    if (requireApproval) differ('an approval by a known approver', 'none');
+    return found;
+  }
+  const [key, approver] = [approval.get('key'), approval.get('approver')];
+  const vkey = approvers.find((one) => keyReference(one) === key);
+  if (!vkey) invalid('an approval by a known approver', `one by ${terminal(key)}`);
+  else {
+    const unsigned = canonical(without(approval, 'signature'));
+    const signature = parseBase64(approval.get('signature'), `signature of ${key}`);
+    if (!await verifyEd25519(vkey.bytes, utf8(`muniment/approval/v1\n${unsigned}`), signature))
+      invalid("an approver's signature that verifies",
+        terminal(`${key}: the approver's signature does not verify`));
+  }
+  const [gateway, producer] = [approval.get('gateway'), decision.get('producer')];
+  if (gateway !== producer)
+    differ(`an approval for ${terminal(producer)}`, `one for ${terminal(gateway)}`);
+  const request = decision.get('request');
+  if (callDigest(request, decision.get('addenda') ?? []) !== approval.get('call'))
+    differ('an approval of this call', 'one of another call');
+  const [begin, end] = [approval.get('at'), approval.get('not_after')];
+  const decided = Math.floor(decision.get('time') / 1000);
+  if (!(begin - Number(CLOCK_SKEW) <= decided && decided < end))
+    differ(`a decision in [${begin}, ${end})`, `one at ${decided}`);
+  const asking = [at(request, 'subject', 'id'), at(request, 'context', 'ids', 'user')];
+  if (asking.includes(approver) || asking.includes(key.split('+')[0]))
+    differ('an approval by somebody else than who asks', `one by ${terminal(approver)}`);
+  return found;
+}
