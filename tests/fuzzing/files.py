@@ -12,7 +12,8 @@ from fuzzing.law import parsed, target
 from fuzzing.notes import GOVERNED
 from fuzzing.records import AUTHORITIES
 from muniment.audit.statefile import format_state, parse_state
-from muniment.gateway.spoolfile import APPLICATION_ID, MIGRATIONS, Change, SpoolFile
+from muniment.gateway.spoolfile import Change, SpoolFile
+from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
 from muniment.lineage import parse_bundle, trace, verify_bundle
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, Writer
 from muniment.permit import Context, Trust, parse_permit, verify_permit_bytes

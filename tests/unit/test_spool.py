@@ -12,7 +12,8 @@ from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, logged_records
 from muniment.errors import GatewayClosed, SpoolFull, StreamError
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.spool import Spool
-from muniment.gateway.spoolfile import APPLICATION_ID, MIGRATIONS, SpoolFile
+from muniment.gateway.spoolfile import SpoolFile
+from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
 from muniment.local.sqlitefile import DatabaseError, Writer
 from muniment.records.api import RecordError
 

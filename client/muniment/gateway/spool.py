@@ -1,16 +1,7 @@
 """A durable queue for records that must not wait for the log: outcomes, edges.
 
 ``put`` returns once the records are on this disk; a task delivers them, in order, on a stream of
-their own. Delivered exactly once, whatever ends this process or the log's, because the file and
-the log count alike: the oldest row of the file has the sequence number ``base`` on the stream.
-
-- Rows are deleted, and ``base`` moves on, in one transaction and only after the log has answered.
-- How many rows may be on their way (``claimed``) is on disk before the first of them leaves. After
-  a restart the log says how far the stream is: rows below that are delivered. Further than what was
-  claimed means that somebody else wrote to the stream: delivery stops and ``failure`` says why.
-- The rows claimed before a crash leave first, and alone: cut as before, they make the same batches
-  byte for byte, so that late copies of both runs meet at the log as one.
-- A record that the log will never take is put aside in the table ``refused``, with the reason.
+their own, exactly once: see ``spooldelivery``.
 
 No call runs whose outcome could not be kept. ``begin`` writes the outcome that the call has if
 nobody sees how it ends, before anything is decided: a spool that is broken, full, or on a full disk
@@ -20,7 +11,6 @@ itself when there is room again.
 """
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import secrets
@@ -34,20 +24,17 @@ from typing import TYPE_CHECKING, Any, Final
 from muniment.errors import (
     GatewayClosed,
     MunimentError,
-    RecordRefused,
-    Refused,
     SpoolFull,
-    StreamConflict,
     StreamError,
 )
 from muniment.gateway.keptaddenda import Kept, KeptAddendum, list_kept, read_kept
+from muniment.gateway.spooldelivery import SpoolDelivery
 from muniment.gateway.spoolfile import Change, SpoolFile
 from muniment.gateway.spoolstore import SpoolStore
 from muniment.gateway.withholding import NO_ADDENDA, Addenda, Prepared, Withholding, prepare
 from muniment.local.backoff import Backoff
 from muniment.local.home import Home
 from muniment.local.logs import event
-from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
 from muniment.records.addenda import named_digests
 from muniment.records.codec import parse_record
 from muniment.records.members import MAX_ERASED
@@ -65,9 +52,6 @@ MAX_RECORDS: Final = 1_000_000
 MAX_BYTES: Final = 512 * 1024 * 1024
 """Bytes of records in a spool; the file is larger by a fraction."""
 
-CLAIM: Final = 4000
-"""Most records on their way: as many as a gateway's window of batches holds."""
-
 DRAIN: Final = 2.0
 """Seconds that ``close`` gives the delivery; what is left waits for the next start."""
 
@@ -76,8 +60,6 @@ LONGEST_PAUSE: Final = 10.0
 """Seconds between attempts to reach the log: doubled, half of it jitter."""
 
 _LOGGER: Final = logging.getLogger(__name__)
-_NO_DEADLINE: Final = 10_000_000.0
-
 _OUTCOME_ROOM: Final = 1024
 """Bytes by which an outcome may be longer than the one that nobody saw: codes and digests."""
 
@@ -94,15 +76,13 @@ class Spool:
         withholding: Withholding | None,
     ) -> None:
         self._store = store
-        self._failure: MunimentError | None = None
-        self._connect = connect
+        self._delivery = SpoolDelivery(store, connect, Backoff(FIRST_PAUSE, LONGEST_PAUSE))
         self._preparer = preparer
         self._withholding = withholding
         self._most_records, self._most_bytes = limits
         self._home = Home("the spool")
         self._calls = itertools.count(1)
         self._naming = asyncio.Lock()
-        self._drained = asyncio.Event()
         self._closing = False
         self._delivering: asyncio.Task[None] | None = None
 
@@ -153,7 +133,7 @@ class Spool:
             event(_LOGGER, logging.WARNING, "made a new spool: there was none", spool=str(path))
         spool = cls(store, connect, preparer, (max_records, max_bytes), withholding)
         spool._home.enter(asyncio.get_running_loop())
-        spool._delivering = asyncio.create_task(spool._deliver())
+        spool._delivering = asyncio.create_task(spool._delivery.run())
         return spool
 
     @property
@@ -172,7 +152,7 @@ class Spool:
         Records are still taken, and kept. A ``StreamError`` is for good; of others the spool
         recovers by itself.
         """
-        return self._failure or self._store.failure
+        return self._delivery.failure or self._store.failure
 
     @property
     def pending(self) -> int:
@@ -276,8 +256,8 @@ class Spool:
         self._home.check()
         (entry,) = self._preparer.prepare([outcome])
         self._check_open()
-        if self._failure is not None:
-            raise StreamError(f"{self._store.path}: nothing is delivered: {self._failure}")
+        if (failure := self._delivery.failure) is not None:
+            raise StreamError(f"{self._store.path}: nothing is delivered: {failure}")
         size = len(entry) + _OUTCOME_ROOM
         sent, kept = NO_ADDENDA, list[Kept]()
         if addenda:
@@ -321,9 +301,7 @@ class Spool:
     async def drained(self) -> None:
         """Waits until everything is delivered, or nothing can be any more."""
         self._home.check()
-        while self._file.records and self.failure is None:
-            self._drained.clear()
-            await self._drained.wait()
+        await self._delivery.drained()
 
     async def close(self, drain: float = DRAIN) -> None:
         """Delivers for ``drain`` seconds, and ends; what is left stays for the next start."""
@@ -362,105 +340,6 @@ class Spool:
                 f"{store.path}: holds {store.file.records} records, and the outcomes of "
                 f"{len(store.going_on)} calls are to come"
             )
-
-    # Delivering
-
-    async def _deliver(self) -> None:
-        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
-        conflicts = 0
-        while not isinstance(self._failure, StreamError):
-            before = self._file.base
-            try:
-                if self._store.is_broken:
-                    await self._store.mend()
-                gateway = await self._connect().__aenter__()
-                try:
-                    await self._resume(gateway)
-                    self._failure = None
-                    await self._drain(gateway)
-                finally:
-                    # At once: what is on its way then is claimed, and the next attempt asks.
-                    await gateway.close(timeout=0)
-            except StreamConflict as error:
-                # Perhaps a late copy of what an earlier run sent: the log knows how far it is.
-                conflicts = 1 if self._file.base > before else conflicts + 1
-                if conflicts > 1:
-                    self._fail(error)
-            except StreamError as error:
-                self._fail(error)
-            except (FatalDatabaseError, DatabaseError) as error:
-                self._store.fail(error)
-                self._drained.set()
-            except Refused as error:
-                if not error.is_retriable and error.problem.slug != "not-published-yet":
-                    self._fail(error)  # for now: the log may let the gateway in later
-            except MunimentError:
-                pass  # nobody answered, or not as a log does: try again, for ever
-            except Exception as error:
-                self._fail(StreamError(f"internal error: {error!r}"))
-                raise
-            if self._file.base > before:
-                backoff.reset()
-            await asyncio.sleep(backoff.next())
-
-    def _fail(self, error: MunimentError) -> None:
-        self._failure = error
-        self._drained.set()
-
-    async def _resume(self, gateway: "Gateway") -> None:
-        """Deletes what the log has taken already, and claims the rest of what was on its way."""
-        here = (gateway.origin, gateway.producer, gateway.stream)
-        next_ = gateway.sequence
-        if not self._file.is_bound:
-            await self._store.run(partial(self._file.bind, here, next_))
-            self._file.bound(here, next_)
-        if self._file.place != here:
-            raise StreamError(f"{self._store.path}: belongs to stream {' '.join(self._file.place)}")
-        if not self._file.base <= next_ <= self._file.base + self._file.claimed:
-            raise StreamError(
-                f"stream {gateway.stream}: the log expects record {next_}, the spool has sent "
-                f"{self._file.base} to {self._file.base + self._file.claimed}"
-            )
-        await self._delivered(next_ - self._file.base)
-
-    async def _drain(self, gateway: "Gateway") -> None:
-        """Delivers rows for as long as the stream is well."""
-        while True:
-            while not self._file.records:
-                self._store.changed.clear()
-                self._drained.set()
-                await self._store.changed.wait()
-            if not self._file.claimed:
-                count = min(self._file.records, CLAIM)
-                if self._file.has_addenda:
-                    count = await self._store.run(partial(self._file.claimable, count))
-                await self._store.run(partial(self._file.claim, count))
-                self._file.claimed = count
-            rows = await self._store.run(partial(self._file.oldest, self._file.claimed))
-            addenda: Addenda = NO_ADDENDA
-            if self._file.has_addenda:
-                addenda = await self._store.run(partial(self._file.addenda_of, rows))
-            try:
-                await gateway.submit_encoded(
-                    [data for _, data in rows], timeout=_NO_DEADLINE, addenda=addenda
-                )
-            except RecordRefused as refusal:
-                # What stood before it in other batches is logged; the stream says how much.
-                position, reason = rows[refusal.position][0], str(refusal)
-                size = await self._store.run(partial(self._file.refuse, position, reason))
-                self._file.refused(size)
-                return
-            await self._delivered(len(rows))
-            if addenda and not self._file.records:
-                with contextlib.suppress(DatabaseError):  # the next ones are wiped with these
-                    await self._store.wipe()
-
-    async def _delivered(self, count: int) -> None:
-        if not count:
-            return
-        size = await self._store.run(partial(self._file.delete, count))
-        self._file.deleted(count, size)
-        self._drained.set()
 
 
 def _erasures(digests: Sequence[str], by: str, reason: str | None) -> list[dict[str, Any]]:

@@ -5,89 +5,13 @@ take its connection last; the ones in the past tense then bring the counts in me
 that these never run ahead of the disk.
 """
 
-import os
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from muniment.gateway.keptaddenda import Kept, erase_kept, keep, wipe
 from muniment.local.sqlitefile import UNREADABLE, DatabaseError, is_fatal
-
-APPLICATION_ID: Final = 0x4D756E53
-"""``MunS`` in the file's header."""
-
-SPARE: Final = 256 * 1024
-"""Bytes of disk that are kept for outcomes of calls that were going on when the disk got full: a
-thousand of them, which share transactions of a few pages."""
-
-MIGRATIONS: Final[Sequence[str]] = (
-    """
--- The stream that the records go to, once it is known; `base` is the sequence number, there, of the
--- oldest row of `entry`; the oldest `claimed` rows may be on their way.
-CREATE TABLE state (
-    id INTEGER PRIMARY KEY CHECK (id = 0),
-    origin TEXT,
-    producer TEXT,
-    stream TEXT,
-    base INTEGER NOT NULL,
-    claimed INTEGER NOT NULL
-);
-INSERT INTO state VALUES (0, NULL, NULL, NULL, 0, 0);
-
--- Records that the log has not acknowledged, oldest first. AUTOINCREMENT: numbers never come back.
-CREATE TABLE entry (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    data BLOB NOT NULL
-);
-
--- Records that the log will never take, and what it said.
-CREATE TABLE refused (
-    position INTEGER PRIMARY KEY,
-    data BLOB NOT NULL,
-    reason TEXT NOT NULL
-)
-""",
-    """
--- For each call that is going on: its outcome, should nobody see how it ends.
-CREATE TABLE underway (
-    call INTEGER PRIMARY KEY,
-    data BLOB NOT NULL
-)
-""",
-    """
--- Addenda that are to be sent with a record: that at `position` of `entry` (of `refused`, if it is
--- negative), or the outcome of a `call` of `underway`.
-CREATE TABLE addendum (
-    number INTEGER PRIMARY KEY,
-    position INTEGER,
-    call INTEGER,
-    data BLOB NOT NULL,
-    CHECK ((position IS NULL) <> (call IS NULL))
-);
-CREATE INDEX addendum_of_entry ON addendum (position) WHERE position IS NOT NULL;
-CREATE INDEX addendum_of_call ON addendum (call) WHERE call IS NOT NULL;
-
--- Addenda that are kept here instead of in the log, until they are erased: by SHA-256; `record` is
--- the id of the producer's record that named it last, at `pointer`.
-CREATE TABLE kept (
-    digest TEXT PRIMARY KEY,
-    producer TEXT NOT NULL,
-    record TEXT NOT NULL,
-    pointer TEXT NOT NULL,
-    data BLOB NOT NULL
-)
-""",
-    """
--- Names of what others have sent for the log, and may send again; the newest ones.
-CREATE TABLE taken (
-    number INTEGER PRIMARY KEY,
-    name BLOB NOT NULL UNIQUE
-)
-""",
-)
-"""Schema version n is the result of the first n scripts."""
 
 RECOGNISED: Final = 1_000_000
 """Names, the newest, by which records are recognised that come again."""
@@ -379,43 +303,3 @@ class SpoolFile:
         if count:
             self.change(Change(entries), db)
         return count
-
-
-@dataclass(slots=True)
-class SpareRoom:
-    """A file beside the spool that does nothing but fill ``SPARE`` bytes of the disk.
-
-    When the disk is full, it goes, and the outcomes of the calls that are going on take its place.
-    """
-
-    path: Path
-    _is_made: bool = field(default=False, init=False)
-
-    @property
-    def is_there(self) -> bool:
-        """Whether it holds the room now; somebody may have deleted it."""
-        try:
-            return self._is_made and self.path.stat().st_size >= SPARE
-        except OSError:
-            return False
-
-    def make(self) -> None:
-        """Fills the room, unless that is done; an ``OSError`` if the disk has not so much."""
-        if self.is_there:
-            return
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if os.fstat(file).st_blocks * 512 < SPARE:
-                os.posix_fallocate(file, 0, SPARE)
-                os.fsync(file)
-        except OSError:
-            self.path.unlink()
-            raise
-        finally:
-            os.close(file)
-        self._is_made = True
-
-    def spend(self) -> None:
-        """Gives the room away."""
-        self._is_made = False
-        self.path.unlink(missing_ok=True)

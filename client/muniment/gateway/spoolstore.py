@@ -16,13 +16,9 @@ from typing import Final, TypeAlias, TypeVar
 
 from muniment.errors import SpoolFull
 from muniment.gateway.keptaddenda import Kept
-from muniment.gateway.spoolfile import (
-    APPLICATION_ID,
-    MIGRATIONS,
-    Change,
-    SpareRoom,
-    SpoolFile,
-)
+from muniment.gateway.spareroom import SpareRoom
+from muniment.gateway.spoolfile import Change, SpoolFile
+from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
 from muniment.gateway.withholding import Addenda
 from muniment.local.sqlitefile import DatabaseError, Expected, FatalDatabaseError, Writer
 from muniment.tlog.encoding import MunimentError
