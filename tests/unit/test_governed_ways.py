@@ -630,7 +630,7 @@ class Unkept:
         return passes
 
     def failed(self) -> Callable[[], None] | None:
-        self.spool._failure = StreamError("somebody else writes to the stream")
+        self.spool._delivery.failure = StreamError("somebody else writes to the stream")
         return None
 
     def broken(self) -> Callable[[], None]:

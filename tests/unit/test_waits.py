@@ -11,7 +11,7 @@ import pytest
 from bench import gateway_of
 from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, lines
 from muniment.errors import Denied, GatewayClosed, Undelivered, WrongLoop
-from muniment.gateway import blocking, governing, guard
+from muniment.gateway import blocking, governing, guard, outcomekeeping
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.governed import governed
 from muniment.gateway.guard import Guard
@@ -126,7 +126,8 @@ async def test_a_loop_that_gives_no_answer_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocking, "GRACE", 0.05)
-    monkeypatch.setattr(governing, "KEEPING", 0.05)
+    for module in (governing, outcomekeeping):
+        monkeypatch.setattr(module, "KEEPING", 0.05)
     free = threading.Event()
 
     async def blocks(_: Any) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from muniment.errors import MunimentError, Unreachable
 from muniment.gateway.authorization import denial_of
 from muniment.gateway.callbinding import Bound, JsonObject, bind_arguments
 from muniment.gateway.calloptions import Check, Complete, Decide, Rules
-from muniment.gateway.governing import Governing, Permitted
+from muniment.gateway.governing import Governing
+from muniment.gateway.outcomekeeping import Permitted
 from muniment.gateway.reach import Reach, at_once
 from muniment.gateway.runs import begin_run, end_run
 from muniment.local.logs import event
@@ -288,15 +289,15 @@ class CallScope:
         status = run._status  # noqa: SLF001 - the run tells it to its scope alone
         try:
             if status == "completed":
-                await governing.keep_result(permitted, run._results[0])  # noqa: SLF001
+                await governing.outcomes.keep_result(permitted, run._results[0])  # noqa: SLF001
             elif status == "waiting":
-                governing.wait(permitted)
+                governing.outcomes.wait(permitted)
             elif status is not None:
-                await governing.keep(permitted, status)
+                await governing.outcomes.keep(permitted, status)
             elif error is not None:
-                await governing.keep_raised(permitted, error)
+                await governing.outcomes.keep_raised(permitted, error)
             else:
-                await governing.keep_untold(permitted)
+                await governing.outcomes.keep_untold(permitted)
         except MunimentError as lost:
             # The call has run: who heard now that it failed would perhaps run it again.
             run.lost = lost

@@ -138,9 +138,9 @@ def _asynchronous(
             with running(permitted.call.execution):
                 result = await function(*args, **kwargs)
         except BaseException as error:
-            await governing.keep_raised(permitted, error)
+            await governing.outcomes.keep_raised(permitted, error)
             raise
-        await governing.keep_result(permitted, result)
+        await governing.outcomes.keep_result(permitted, result)
         return result
 
     return governed_call
@@ -158,9 +158,9 @@ def _blocking(
             with running(permitted.call.execution):
                 result = function(*args, **kwargs)
         except BaseException as error:
-            at_once(governing.keep_raised(permitted, error))
+            at_once(governing.outcomes.keep_raised(permitted, error))
             raise
-        at_once(governing.keep_result(permitted, result))
+        at_once(governing.outcomes.keep_result(permitted, result))
         return result
 
     return governed_call

@@ -7,13 +7,12 @@ kept for what ran or was allowed, and none for what was not.
 """
 
 import asyncio
-import contextlib
 import inspect
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -26,21 +25,19 @@ from muniment.gateway.authorization import (
     denial_of_verdict,
     note_failure,
 )
-from muniment.gateway.callables import close_unrun, is_unseen
-from muniment.gateway.callbinding import About, Bound, JsonObject, addendum_of_result
+from muniment.gateway.callbinding import About, Bound, JsonObject
 from muniment.gateway.calloptions import Call, Rules
+from muniment.gateway.decisionrecord import record_decision
 from muniment.gateway.once import Claim, Stored
+from muniment.gateway.outcomekeeping import ARGUMENTS_DIGEST, OutcomeKeeping, Permitted
 from muniment.gateway.outcomes import KEEPING, PendingOutcome
 from muniment.gateway.reach import Reach, close_unbegun
 from muniment.gateway.refusals import denial_of_members, record_reduced
 from muniment.gateway.runs import current_run, run_edges
-from muniment.gateway.withholding import Prepared, new_nonce
+from muniment.gateway.withholding import new_nonce
 from muniment.permit import Permit
-from muniment.records.addenda import ARGUMENTS, MAX_ADDENDUM, Patterns, disclose, read_addendum
-from muniment.records.canonical import encode_canonical
-from muniment.records.codec import parse_record
+from muniment.records.addenda import ARGUMENTS, MAX_ADDENDUM, Patterns
 from muniment.records.commitments import addendum, commitment_of
-from muniment.records.kinds import Decision, Record, RunStatus
 from muniment.records.members import MAX_ID
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.tlogproof import verify_tlog_proof
@@ -51,19 +48,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Permitted:
-    """A call that may run, and now must have an outcome."""
-
-    call: Call
-    outcome: PendingOutcome
-    permit: Permit
-    unbound: Sequence[str] = ()
-    """Of which arguments the outcome has no digest."""
-
-
 class Governing:
-    """The steps of one call; ``reach`` is its caller's way to the loop of the gateway."""
+    """The steps of one call; ``reach`` is its caller's way to the loop of the gateway.
+
+    Attributes:
+        outcomes: Keeps how the call ended, once it may run.
+    """
 
     def __init__(self, gateway: "Gateway", reach: Reach, rules: Rules) -> None:
         self._gateway = gateway
@@ -72,6 +62,7 @@ class Governing:
         withholding = gateway.withholding
         self._keeps_arguments = withholding is not None and withholding.keeps_arguments
         self._states_arguments = self._keeps_arguments or rules.states_arguments
+        self.outcomes: Final = OutcomeKeeping(gateway, reach, rules)
         self._end = None if rules.timeout is None else time.monotonic() + rules.timeout
 
     async def permit(self, about: About) -> Permitted:
@@ -151,13 +142,13 @@ class Governing:
         """Ends a call that does not run; what to raise."""
         denial = denial_of(error)
         raised = denial if isinstance(error, Exception) else error
-        await note_failure(raised, self._finish(partial(outcome.abandon, denial.codes)))
+        await note_failure(raised, self.outcomes.finish(partial(outcome.abandon, denial.codes)))
         return raised
 
     async def _permit(self, about: About, claim: Claim | None = None) -> Permitted:
         execution = f"run-{secrets.token_hex(12)}"
         is_kept = self._keeps_arguments
-        nonce = new_nonce() if is_kept else self._gateway.salts.nonce(execution, _ARGUMENTS)
+        nonce = new_nonce() if is_kept else self._gateway.salts.nonce(execution, ARGUMENTS_DIGEST)
         asked: dict[str, Any] = {"id": f"d-{execution}", "execution": execution}
         bound, parent = await self._bind(asked, about, nonce)
         call = Call(execution, asked["request"], parent, bound.commitment)
@@ -179,76 +170,6 @@ class Governing:
                 raise
             raise raised from error
         return Permitted(call, outcome, permit, _unbound(about))
-
-    async def keep_raised(self, permitted: Permitted, error: BaseException) -> None:
-        """Keeps the outcome of a run that raised."""
-        status: RunStatus = "failed" if isinstance(error, Exception) else "aborted"
-        await note_failure(error, self.keep(permitted, status))
-
-    async def keep_result(self, permitted: Permitted, result: object) -> None:
-        """Keeps the outcome of a run that gave a result.
-
-        Raises:
-            TypeError: If the result is something that would run only now.
-            MunimentError: If the outcome cannot be kept.
-        """
-        data, is_kept = self._addendum_of_result(permitted, result)
-        if data is not None:
-            outputs = {"result": commitment_of(data)}
-            kept = [data] if is_kept else []
-            more: dict[str, Any] = {}
-            withholding = self._gateway.withholding
-            if is_kept and self._keeps_arguments and withholding and withholding.keep == "log":
-                more["kept"] = "log"  # the arguments it has with the decision
-            await self.keep(permitted, "completed", kept, outputs=outputs, **more)
-            return
-        unrun = close_unrun(result)
-        if unrun is None and not is_unseen(result):
-            await self.keep_untold(permitted)
-            return
-        await self.keep(permitted, "unknown")
-        if unrun is not None:
-            raise TypeError(
-                f"a governed call gave back a {unrun}, which had not run and is closed now: it "
-                "would have run outside of the call; let the function run it to its end"
-            )
-
-    def wait(self, permitted: Permitted) -> None:
-        """Leaves the outcome of a call to who asks for it again by its key."""
-        if self._rules.once is not None:
-            self._gateway.waiting[self._rules.once] = permitted.outcome
-
-    async def keep_untold(self, permitted: Permitted) -> None:
-        """Keeps the outcome of a run that ended well, and whose result nobody told."""
-        await self.keep(permitted, "completed", unbound=[*permitted.unbound, _RESULT])
-
-    def _addendum_of_result(
-        self, permitted: Permitted, result: object
-    ) -> tuple[bytes | None, bool]:
-        """The addendum of a result, None if that is no JSON, and whether it is kept."""
-        withholding = self._gateway.withholding
-        if withholding is not None and withholding.keeps_results:
-            data = addendum_of_result(new_nonce(), result)
-            with contextlib.suppress(FormatError):  # too long, say: then it is only committed to
-                if data is not None:
-                    read_addendum(data, "the result")
-                    return data, True
-        salted = self._gateway.salts.nonce(permitted.call.execution, _RESULT)
-        return addendum_of_result(salted, result), False
-
-    async def keep(
-        self,
-        permitted: Permitted,
-        status: RunStatus,
-        addenda: Sequence[bytes] = (),
-        **members: Any,
-    ) -> None:
-        """Keeps how a run ended, and what an outcome has besides that."""
-        await self._finish(partial(permitted.outcome.keep, status, addenda, **members))
-
-    async def _finish(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        keeping = self._gateway.unfinished.finish(work, "the outcome")
-        await self._reach.on_gateway(keeping, KEEPING)
 
     def _seconds(self) -> float:
         """How long the next wait may take."""
@@ -370,7 +291,15 @@ class Governing:
     ) -> Permit:
         try:
             asked["response"] = await self._evaluate(call.request)
-            record, prepared = self._decision(call, asked, bound)
+            record, prepared = record_decision(
+                self._gateway,
+                self._rules,
+                call,
+                asked,
+                bound,
+                states_arguments=self._states_arguments,
+                keeps_arguments=self._keeps_arguments,
+            )
             edges = run_edges(
                 call.execution,
                 agent=call.request["subject"]["id"],
@@ -409,53 +338,6 @@ class Governing:
         except Exception:  # noqa: BLE001 - no more than what cannot be copied can it be recorded
             return response
 
-    def _decision(
-        self, call: Call, asked: dict[str, Any], bound: Bound
-    ) -> tuple[Decision, Prepared]:
-        """The decision's record, read and as it is; a ``FormatError`` if ``complete`` gave another.
-
-        ``complete`` gets what is logged: an authority signs no more than that.
-        """
-        members: dict[str, Any] = {
-            "v": 1,
-            "kind": "decision",
-            "time": time.time_ns() // 1_000_000,
-            "producer": self._gateway.producer,
-            **asked,
-            "request": deepcopy(call.request),
-            "response": dict(asked["response"]),
-        }
-        allowed: bool = asked["response"]["decision"]
-        if not allowed:
-            members["denial"] = {"codes": ["denied_by_policy"]}
-        shown: list[bytes] = []
-        if self._states_arguments:
-            del members["request"]["context"]["arguments"]
-            members["addenda"] = {ARGUMENTS: bound.commitment.removeprefix("sha256:")}
-            shown = [bound.addendum]
-        addenda = shown if self._keeps_arguments else []
-        if (withholding := self._gateway.withholding) is not None:
-            members["response"] = deepcopy(members["response"])
-            addenda = withholding.take_call(members, addenda)
-        completed: Any = members
-        if self._rules.complete is not None:
-            completed = self._rules.complete(call.copied(), members)
-            if isinstance(completed, Mapping):  # for the record of a refusal
-                asked |= {name: one for name, one in completed.items() if name not in asked}
-                asked.pop("addenda", None)
-        prepared = self._gateway.prepare_withheld([completed], addenda)
-        record = parse_record(prepared.entries[0])
-        if withholding is not None and withholding.pseudonyms is not None:
-            own: dict[str, Any] = {"kind": "decision", "request": deepcopy(call.request)}
-            withholding.pseudonyms.replace(own)
-            call = replace(call, request=own["request"])
-        shown = [*({*shown, *prepared.addenda.get(0, ())})]
-        return _check_own(record, call, shown, allowed=allowed), prepared
-
-
-_ARGUMENTS: Final = "inputs.arguments"
-_RESULT: Final = "outputs.result"
-"""Where an outcome has its commitments."""
 
 _STATED: Final = Patterns([ARGUMENTS])
 """Where a decision has its call's arguments, which nobody sees who reads the log."""
@@ -484,24 +366,4 @@ def _about(asked: Mapping[str, Any], nonce: str) -> str:
 
 
 def _unbound(about: About) -> list[str]:
-    return [f"{_ARGUMENTS}.{quote(name, safe='')}"[:MAX_ID] for name in about.unbound]
-
-
-def _check_own(record: Record, call: Call, addenda: Sequence[bytes], *, allowed: bool) -> Decision:
-    """Checks that what ``complete`` may have made is still the decision of this call."""
-    if not isinstance(record, Decision):
-        raise FormatError("complete= gave back another kind of record than a decision")
-    request = disclose(record, addenda).decision.request if addenda else record.request
-    pairs: list[tuple[str, Any, Any]] = [("execution", record.execution, call.execution)]
-    for member in sorted(request.keys() | call.request.keys()):
-        name = f"request.{member}"
-        pairs.append((name, request.get(member), call.request.get(member)))
-    for name, found, expected in pairs:
-        if encode_canonical(found) != encode_canonical(expected):
-            raise FormatError(
-                f"complete= gave back a decision with another {name} than the call's own: it may "
-                "add an artifact, signatures and ids of its own, and change nothing"
-            )
-    if record.allowed and not allowed:
-        raise FormatError("complete= made an allowing decision of the policy engine's no")
-    return record
+    return [f"{ARGUMENTS_DIGEST}.{quote(name, safe='')}"[:MAX_ID] for name in about.unbound]
