@@ -41,7 +41,6 @@ from muniment.local.privatefiles import read_secret
 from muniment.records.artifact import Binding
 from muniment.records.authority import authority_vkey
 from muniment.records.members import Digest, Label, ShortName, SpiffeId
-from muniment.tlog.encoding import check_key_name
 from muniment.tlog.keys.keyfile import PrivateKey
 from muniment.tlog.note import Signer, VKey
 from muniment.tlog.policy import Policy, parse_policy
@@ -57,10 +56,9 @@ from muniment_gateway.authorities import (
 from muniment_gateway.core.approvals import People
 from muniment_gateway.core.quorum import Quorum
 from muniment_gateway.proxytable import Proxy, ProxyTable, checked_proxies
-from muniment_service.config import Config, config_error, config_key, load_config, read_file
+from muniment_service.config import Config, config_error, config_key, read_file
 from muniment_service.limits import Count, Limits
-from muniment_service.servicefile import ServiceFile
-from muniment_service.signers import read_signers
+from muniment_service.servicefile import NamedFile, read_named
 
 MAX_POLICY_BYTES: Final = 1 << 20
 """Largest tlog-policy file, in bytes; 256 post-quantum keys fit."""
@@ -128,10 +126,9 @@ class HttpLimits(Limits, frozen=True):
     inflight_bytes: Count = 64 << 20
 
 
-class GatewayFile(ServiceFile, frozen=True, kw_only=True):
+class GatewayFile(NamedFile, frozen=True, kw_only=True):
     """gateway.toml as it stands."""
 
-    name: str
     log: str
     policy: Path
     stream: ShortName = "default"
@@ -177,7 +174,7 @@ class GatewayConfig:
     signers: tuple[Signer, ...] = ()
 
 
-class AuthorityFile(ServiceFile, frozen=True, kw_only=True):
+class AuthorityFile(NamedFile, frozen=True, kw_only=True):
     """authority.toml as it stands: an engine, and the key that signs what it says.
 
     Attributes:
@@ -188,7 +185,6 @@ class AuthorityFile(ServiceFile, frozen=True, kw_only=True):
         most_seconds: Longest validity of an artifact that it signs.
     """
 
-    name: str
     engine: EngineTable
     client: tuple[ClientEntry, ...] = ()
     gateways: tuple[str, ...] = ()
@@ -210,16 +206,7 @@ class AuthorityConfig:
 
 def load_authority(path: Path) -> AuthorityConfig:
     """Reads authority.toml and the files that it names; a `ConfigError` names file and key."""
-    file = load_config(path, AuthorityFile)
-    with config_key(path, "name"):
-        check_key_name(file.name, "key name")
-    read_signers(
-        path,
-        name=file.name,
-        keys=file.keys,
-        passphrase_file=file.key_passphrase_file,
-        use="authority",
-    )
+    file, _ = read_named(path, AuthorityFile, use="authority")
     if len(file.keys) != 1:
         config_error(path, "keys", "an authority signs with one key")
     passphrase = None
@@ -240,16 +227,7 @@ def load_authority(path: Path) -> AuthorityConfig:
 
 def load(path: Path) -> GatewayConfig:
     """Reads gateway.toml and the files that it names; a `ConfigError` names file and key."""
-    file = load_config(path, GatewayFile)
-    with config_key(path, "name"):
-        check_key_name(file.name, "key name")
-    signers = read_signers(
-        path,
-        name=file.name,
-        keys=file.keys,
-        passphrase_file=file.key_passphrase_file,
-        use="gateway",
-    )
+    file, signers = read_named(path, GatewayFile, use="gateway")
     if len(signers) > 2:
         config_error(path, "keys", "a gateway has one key, and one that is to follow it")
     return checked(path, file, signers)

@@ -29,7 +29,7 @@ from muniment_service.config import (
     load_config,
     read_file,
 )
-from muniment_service.signers import read_signers
+from muniment_service.servicefile import signers_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,13 +151,7 @@ def check_origin(origin: str) -> str:
 
 
 def _signers(path: Path, file: LogFile) -> tuple[Signer, ...]:
-    found = read_signers(
-        path,
-        name=file.origin,
-        keys=file.keys,
-        passphrase_file=file.key_passphrase_file,
-        use="log",
-    )
+    found = signers_of(path, file, file.origin, use="log")
     algorithms = {signer.vkey.algorithm for signer in found}
     if ED25519 not in algorithms:
         config_error(path, "keys", "an Ed25519 key is needed (C2SP tlog-tiles, Checkpoints)")

@@ -8,10 +8,11 @@ from msgspec import Meta
 
 from muniment.local.logs import LogFormat, LogLevel
 from muniment.tlog.cosignature import Use
+from muniment.tlog.encoding import check_key_name
 from muniment.tlog.note import Signer
-from muniment_service.config import Address, Config, config_error, load_config
+from muniment_service.config import Address, Config, config_error, config_key, load_config
 from muniment_service.limits import Limits
-from muniment_service.signers import check_signers
+from muniment_service.signers import check_signers, read_signers
 from muniment_service.tls import OutgoingTable, TlsTable, server_context
 
 
@@ -29,7 +30,32 @@ class ServiceFile(Config, frozen=True):
     log_format: LogFormat = "text"
 
 
+class NamedFile(ServiceFile, frozen=True, kw_only=True):
+    """The configuration file of a service that signs under a name of its own."""
+
+    name: str
+
+
 _T = TypeVar("_T", bound=ServiceFile)
+_N = TypeVar("_N", bound=NamedFile)
+
+
+def read_named(path: Path, kind: type[_N], *, use: Use) -> tuple[_N, tuple[Signer, ...]]:
+    """Reads a service's configuration file, and the keys that it names.
+
+    Raises ConfigError if the name is no key name, or a file cannot be used; names file and key.
+    """
+    file = load_config(path, kind)
+    with config_key(path, "name"):
+        check_key_name(file.name, "key name")
+    return file, signers_of(path, file, file.name, use=use)
+
+
+def signers_of(path: Path, file: ServiceFile, name: str, *, use: Use) -> tuple[Signer, ...]:
+    """Reads the keys that a service's file names, see `read_signers`."""
+    return read_signers(
+        path, name=name, keys=file.keys, passphrase_file=file.key_passphrase_file, use=use
+    )
 
 
 def reread_file(

@@ -2,39 +2,36 @@
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from ssl import SSLContext
 from typing import Any
 
 from muniment.local.lifecycle import stop_requested
 from muniment.local.logs import event
-from muniment_service.config import Address
 from muniment_service.http import App, Responder
-from muniment_service.limits import Limits
 from muniment_service.process import freeze_startup_objects
 from muniment_service.server import serving, serving_unix
+from muniment_service.servicefile import ServiceFile
 
 
 async def serve_until_signal(
     api: Responder,
     admin: App,
+    file: ServiceFile,
     *,
-    listen: Address,
-    admin_path: Path | None,
-    limits: Limits,
     tls: SSLContext | None,
     ready: Callable[[str], None],
     logger: logging.Logger,
     line: str,
     **fields: Any,
 ) -> None:
-    """Serves `api` at an address until SIGTERM or SIGINT; requests in flight finish first.
+    """Serves `api` at a file's address until SIGTERM or SIGINT; requests in flight finish first.
 
-    `admin` is served at the administrative socket, if there is one. Once requests are taken, the
-    service logs a line, with the URL and the other fields, and `ready` is called with the URL.
+    `admin` is served at the file's administrative socket, if there is one. Once requests are taken,
+    the service logs a line, with the URL and the other fields, and `ready` is called with the URL.
     Raises OSError if the address cannot be bound.
     """
-    async with serving_unix(admin, admin_path), serving(api, listen, limits, tls) as url:
+    public = serving(api, file.listen, file.limits, tls)
+    async with serving_unix(admin, file.admin), public as url:
         event(logger, logging.INFO, line, url=url, **fields)
         freeze_startup_objects()
         stop = stop_requested()

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from muniment.records.codec import parse_record
 from muniment.records.kinds import Decision
 from muniment.records.preparation import Preparer
+from muniment.tlog.contentcoding import decode_content
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import parse_any, read_any, recordable
 from muniment_gateway.core.opaevents import (
     MAX_INFLATED,
-    inflate,
     read_event,
     split_events,
     unreadable_upload,
@@ -169,12 +169,12 @@ def test_what_is_no_array_is_one_error(data: bytes) -> None:
 
 
 def test_inflation_is_bounded() -> None:
-    assert inflate(gzip.compress(b"[]"), "gzip") == b"[]"
+    assert decode_content(gzip.compress(b"[]"), "gzip", MAX_INFLATED) == b"[]"
     with pytest.raises(FormatError, match="more than"):
-        inflate(gzip.compress(bytes(MAX_INFLATED + 1)), "gzip")
+        decode_content(gzip.compress(bytes(MAX_INFLATED + 1)), "gzip", MAX_INFLATED)
     for body, coding in ((b"no gzip", "gzip"), (gzip.compress(b"[]")[:-4], "gzip"), (b"", "br")):
         with pytest.raises(FormatError):
-            inflate(body, coding)
+            decode_content(body, coding, MAX_INFLATED)
     made = unreadable_upload(b"whatever", "opa", "no gzip")
     assert made.original == b"whatever"
     assert made.members["request"]["resource"]["type"] == "opa.upload"
@@ -216,7 +216,7 @@ UPLOADS = sorted((Path(__file__).parents[1] / "corpus" / "opa").glob("*.json.gz"
 
 @pytest.mark.parametrize("upload", UPLOADS, ids=lambda path: path.name)
 def test_what_a_real_opa_has_uploaded_is_recorded(upload: Path) -> None:
-    for text in split_events(inflate(upload.read_bytes(), "gzip")):
+    for text in split_events(decode_content(upload.read_bytes(), "gzip", MAX_INFLATED)):
         recorded(text)
 
 

@@ -89,9 +89,7 @@ async def serve(
             await serve_until_signal(
                 running,
                 running.admin(),
-                listen=file.listen,
-                admin_path=file.admin,
-                limits=file.limits,
+                file,
                 tls=tls,
                 ready=ready,
                 logger=_LOGGER,

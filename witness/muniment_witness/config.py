@@ -37,7 +37,6 @@ from muniment.tlog.cosignature import (
     MLDSA44Cosigner,
     verifier_for,
 )
-from muniment.tlog.encoding import check_key_name
 from muniment.tlog.note import (
     COSIGNATURE_ED25519,
     COSIGNATURE_MLDSA44,
@@ -51,11 +50,9 @@ from muniment_service.config import (
     Config,
     config_error,
     config_key,
-    load_config,
 )
 from muniment_service.limits import Count, Limits
-from muniment_service.servicefile import ServiceFile
-from muniment_service.signers import read_signers
+from muniment_service.servicefile import NamedFile, read_named
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.store.heads import HISTORY
 
@@ -121,10 +118,9 @@ class HttpLimits(Limits, frozen=True):
     inflight_bytes: Count = 64 << 20
 
 
-class WitnessFile(ServiceFile, frozen=True, kw_only=True):
+class WitnessFile(NamedFile, frozen=True, kw_only=True):
     """witness.toml as it stands."""
 
-    name: str
     database: Path
     log: tuple[LogEntry, ...] = ()
     peer: tuple[PeerEntry, ...] = ()
@@ -175,16 +171,7 @@ class WitnessConfig:
 
 def load(path: Path) -> WitnessConfig:
     """Reads witness.toml and the key files that it names; a `ConfigError` names file and key."""
-    file = load_config(path, WitnessFile)
-    with config_key(path, "name"):
-        check_key_name(file.name, "key name")
-    signers = read_signers(
-        path,
-        name=file.name,
-        keys=file.keys,
-        passphrase_file=file.key_passphrase_file,
-        use="witness",
-    )
+    file, signers = read_named(path, WitnessFile, use="witness")
     return WitnessConfig(path, file, signers, *watched(path, file, signers))
 
 

@@ -12,13 +12,13 @@ recognises.
 import asyncio
 import os
 import ssl
-import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self
 
 from muniment.http.urls import check_url
-from muniment.tlog.encoding import MunimentError
+from muniment.tlog.contentcoding import ContentTooLong, decode_content
+from muniment.tlog.encoding import FormatError, MunimentError
 
 if TYPE_CHECKING:
     import aiohttp
@@ -38,7 +38,6 @@ KEEP_SECONDS: Final = 300.0
 _LARGE: Final = 64 << 10
 """Bytes of a body that is sent in pieces."""
 
-_GZIP: Final = 16 + zlib.MAX_WBITS
 _NOTHING: Final[Mapping[str, str]] = {}
 
 
@@ -254,17 +253,9 @@ def _words(error: Exception) -> str:
 
 def _decoded(body: bytes, coding: str, limit: int) -> bytes:
     """Undoes the content coding, to `limit` bytes."""
-    if coding.lower() in {"", "identity"}:
-        return body
-    if coding.lower() != "gzip":
-        raise HttpError("a content coding that was not asked for")
-    decoder = zlib.decompressobj(_GZIP)
     try:
-        data = decoder.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise HttpError(f"the answer is no gzip: {error}") from None
-    if len(data) > limit:
-        raise TooLongError(f"the answer is longer than {limit} bytes")
-    if not decoder.eof:
-        raise HttpError("the answer's gzip ends early")
-    return data
+        return decode_content(body, coding, limit)
+    except ContentTooLong:
+        raise TooLongError(f"the answer is longer than {limit} bytes") from None
+    except FormatError as error:
+        raise HttpError(f"the answer: {error}") from None

@@ -6,11 +6,11 @@ its form; see `logtiles` for tiles that are.
 """
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Sequence
 from typing import Final, Protocol
 
 from muniment.errors import BadAnswer, Refused, Unreachable
+from muniment.tlog.contentcoding import gunzip
 from muniment.tlog.encoding import FormatError, MunimentError, frame
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.staticct import data_path, leaves_of
@@ -142,9 +142,9 @@ class ServedTiles:
             if data.startswith(_GZIP):
                 # As Sunlight stores it; a plain web server does not say so. No tile begins like
                 # this: the first bytes of a time in milliseconds are 0.
-                data = zlib.decompressobj(wbits=31).decompress(data, _MAX_DATA)
+                data = gunzip(data, _MAX_DATA)
             return frame(leaves_of(data, most=tile.width))
-        except (FormatError, ValueError, zlib.error) as error:
+        except (FormatError, ValueError) as error:
             raise BadAnswer(f"{data_path(tile)}: {error}") from None
 
 

@@ -59,9 +59,7 @@ async def serve_authority(
             await serve_until_signal(
                 routes,
                 App(Metrics(f"{PREFIX}_admin")),
-                listen=file.listen,
-                admin_path=file.admin,
-                limits=file.limits,
+                file,
                 tls=server_context(file.tls),
                 ready=ready,
                 logger=_LOGGER,

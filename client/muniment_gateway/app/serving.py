@@ -103,9 +103,7 @@ async def serve(config: GatewayConfig, *, ready: Callable[[str], None] = print_r
                     await serve_until_signal(
                         running,
                         running.admin(),
-                        listen=file.listen,
-                        admin_path=file.admin,
-                        limits=file.limits,
+                        file,
                         tls=tls,
                         ready=told,
                         logger=_LOGGER,

@@ -6,7 +6,6 @@ taken for one. What no record can hold is left out of it, with its size and dige
 """
 
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,7 +33,6 @@ MOST_OTHERS: Final = 2 << 10
 """Bytes of canonical JSON of an input, a result, and each other member that is recorded as it is:
 all of them together are less than a record may have."""
 
-_GZIP: Final = 16 + zlib.MAX_WBITS
 _TOLD: Final = (
     *("decision_id", "labels", "path", "query", "bundles", "revision", "error"),
     *("erased", "masked", "timestamp", "trace_id", "span_id", "req_id", "nd_builtin_cache"),
@@ -57,27 +55,6 @@ class Event:
     name: bytes
     members: dict[str, Any]
     original: bytes | None
-
-
-def inflate(body: bytes, coding: str) -> bytes:
-    """The upload without its content coding.
-
-    Raises FormatError if the coding is unknown, the data are damaged, or more than MAX_INFLATED.
-    """
-    if coding in {"", "identity"}:
-        return body
-    if coding not in {"gzip", "x-gzip"}:
-        raise FormatError("a content coding other than gzip")
-    decoder = zlib.decompressobj(_GZIP)
-    try:
-        data = decoder.decompress(body, MAX_INFLATED + 1)
-    except zlib.error as error:
-        raise FormatError(f"no gzip: {error}") from None
-    if len(data) > MAX_INFLATED:
-        raise FormatError(f"more than {MAX_INFLATED} bytes")
-    if not decoder.eof:
-        raise FormatError("the gzip ends early")
-    return data
 
 
 def split_events(data: bytes) -> list[bytes]:

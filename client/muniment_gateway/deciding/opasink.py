@@ -11,10 +11,11 @@ from typing import Any
 
 from muniment.local.logs import event as log_event
 from muniment.records.api import RecordError
+from muniment.tlog.contentcoding import decode_content
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.opaevents import (
+    MAX_INFLATED,
     Event,
-    inflate,
     read_event,
     split_events,
     unreadable_event,
@@ -60,7 +61,7 @@ class OpaSink:
 
     def _read(self, body: bytes, coding: str, client: str) -> list[tuple[Event, bytes]]:
         try:
-            texts = split_events(inflate(body, coding))
+            texts = split_events(decode_content(body, coding, MAX_INFLATED))
         except FormatError as error:
             event = unreadable_upload(body, client, str(error))
             return [(event, self._link.prepare(event.members))]

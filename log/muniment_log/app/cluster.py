@@ -11,6 +11,8 @@ import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from muniment.local.logs import event
 from muniment_log.app.leadership import Leadership
 from muniment_log.app.processstatus import ProcessStatus
@@ -197,13 +199,12 @@ async def serve(
         else:
             api = App(metrics, ERRORS)
             api.operations(status.integrator)
+        admin_path = None if file.admin is None else socket_of(file.admin, role)
         await serve_beside(
-            file,
+            structs.replace(file, listen=listen or file.listen, admin=admin_path),
             api,
             admin.app(),
             tasks,
-            listen=listen or file.listen,
-            admin_path=None if file.admin is None else socket_of(file.admin, role),
             tls=tls,
             ready=ready,
             fields={

@@ -192,8 +192,6 @@ async def serve(
             ),
             admin.app(),
             tasks,
-            listen=file.listen,
-            admin_path=file.admin,
             tls=tls,
             ready=ready,
             fields={

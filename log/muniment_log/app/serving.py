@@ -10,11 +10,9 @@ from muniment_service.serving import serve_until_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
-    from pathlib import Path
     from ssl import SSLContext
 
     from muniment_log.logfile import LogFile
-    from muniment_service.config import Address
     from muniment_service.http import App
 
 _LOGGER: Final = logging.getLogger("muniment_log.app")
@@ -33,8 +31,6 @@ async def serve_beside(
     admin: App,
     tasks: Sequence[BackgroundTask],
     *,
-    listen: Address,
-    admin_path: Path | None,
     tls: SSLContext | None,
     ready: Callable[[str], None],
     fields: Mapping[str, Any],
@@ -50,9 +46,7 @@ async def serve_beside(
         await serve_until_signal(
             api,
             admin,
-            listen=listen,
-            admin_path=admin_path,
-            limits=file.limits,
+            file,
             tls=tls,
             ready=ready,
             logger=_LOGGER,
