@@ -13,7 +13,7 @@ from approving import Person
 from byzantine import Answer as Heard
 from byzantine import Stand
 from gateway_service import Service, evaluation
-from log_deployment import Deployment, ask, deployed
+from log_deployment import Deployment, ask
 from muniment.permit.permitfile import parse_permit
 from muniment.records.api import Approval, parse_record
 from waiting import eventually
@@ -21,12 +21,6 @@ from waiting import eventually
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 
 WRITES = ('actions = ["write"]',)
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("log")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

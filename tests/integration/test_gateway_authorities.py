@@ -14,7 +14,7 @@ import foreign
 import gateway_service
 import processes
 from gateway_service import Service, evaluation
-from log_deployment import Deployment, deployed, run
+from log_deployment import Deployment, run
 from muniment.permit import Context, ExpectedPolicy, Permit, Trust, verify_permit
 from muniment.permit.permitfile import parse_permit
 from muniment.records.kinds import Entity
@@ -43,12 +43,6 @@ if name == "sleep": time.sleep(60)
 if name == "crash": sys.exit("no reason at all")
 print(json.dumps({"decision": name == "read", "context": {"program": True}}))
 """
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("log")) as made:
-        yield made
 
 
 def command(folder: Path) -> str:

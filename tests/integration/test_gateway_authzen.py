@@ -5,14 +5,12 @@ certification/authorization-api-1_0-scenario.md (``c-…``). Behind it decides C
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import gateway_service
 from gateway_service import Service, evaluation
-from log_deployment import Deployment, ask, deployed
+from log_deployment import ask
 from waiting import eventually
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
@@ -20,19 +18,6 @@ pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 SINGLE = "/access/v1/evaluation"
 BATCH = "/access/v1/evaluations"
 METADATA = "/.well-known/authzen-configuration"
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("log")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def service(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    made = gateway_service.made(deployment, tmp_path_factory.mktemp("gateway"))
-    with made.running():
-        yield made
 
 
 def entity(kind: str, id_: str, **properties: Any) -> dict[str, Any]:

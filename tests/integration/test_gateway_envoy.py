@@ -14,7 +14,7 @@ import gateway_service
 import proxy_tools
 from certificates import Authority
 from gateway_service import Service
-from log_deployment import Answer, Deployment, deployed
+from log_deployment import Answer, Deployment
 from muniment.permit.header import parse_header
 from muniment.records.kinds import Entity
 from muniment_gateway.envoy.messages import METHOD, PERMISSION_DENIED, Messages
@@ -64,12 +64,6 @@ subject = "header:x-user"
 deadline_seconds = 30
 permit_header_bytes = 16000
 """
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("log")) as made:
-        yield made
 
 
 def gateway(deployment: Deployment, folder: Path, text: str, name: str) -> Service:

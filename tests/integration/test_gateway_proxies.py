@@ -12,7 +12,7 @@ import gateway_service
 import processes
 import proxy_tools
 from gateway_service import Service
-from log_deployment import Answer, Deployment, deployed
+from log_deployment import Answer, Deployment
 from muniment import Denied, Guard, Trust
 from muniment.adapters.http import RequestSide
 from muniment.permit.header import format_header, parse_header
@@ -67,12 +67,6 @@ spiffe_id = "spiffe://tests/upstream"
 """
 TOKEN = {"Muniment-Client": "Bearer edge-token-0123456789"}
 ADA = {"X-User": "ada", **TOKEN}
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("log")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The gateway service with Cedar's own engine, a real log and its witnesses."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,23 +7,10 @@ import pytest
 import gateway_service
 import processes
 from gateway_service import Service, evaluation
-from log_deployment import Deployment, ask, deployed, run
+from log_deployment import Deployment, ask, run
 from muniment.permit.permitfile import parse_permit
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("log")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def service(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    made = gateway_service.made(deployment, tmp_path_factory.mktemp("gateway"))
-    with made.running():
-        yield made
 
 
 def test_an_allowed_request_has_a_permit_that_verifies(service: Service) -> None:

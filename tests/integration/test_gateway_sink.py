@@ -14,7 +14,7 @@ import foreign
 import gateway_service
 import processes
 from gateway_service import Service
-from log_deployment import Answer, Deployment, ask, deployed
+from log_deployment import Answer, Deployment, ask
 from muniment.records.kinds import Decision
 from waiting import eventually
 
@@ -30,12 +30,6 @@ package authz
 
 allow if input.action.name == "read"
 """
-
-
-@pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("log")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,0 +1,22 @@
+"""What the modules of one folder start alike: a log with its witnesses, and a gateway at it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+import gateway_service
+from gateway_service import Service
+from log_deployment import Deployment, deployed
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with deployed(tmp_path_factory.mktemp("log")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def service(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    made = gateway_service.made(deployment, tmp_path_factory.mktemp("gateway"))
+    with made.running():
+        yield made
