@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import rfc6962
 import signing
@@ -106,6 +108,12 @@ async def open_store(path: Path) -> SQLiteStore:
     with contextlib.suppress(DatabaseError):  # it exists
         await create_database(path, ORIGIN, [str(signing.log_signer().vkey)], "init")
     return await SQLiteStore.open(path)
+
+
+def by_hand(path: Path, statement: str) -> list[Any]:
+    """What another program finds in a database, or does to it."""
+    with contextlib.closing(sqlite3.connect(path)) as other, other:
+        return other.execute(statement).fetchall()
 
 
 @contextlib.asynccontextmanager

@@ -101,10 +101,7 @@ def _witness_config(data: bytes) -> None:
     path.write_bytes(data)
     with suppress(ConfigError):
         file = load_config(path, witness_config.WitnessFile)
-        logs = witness_config._logs(path, file, ())
-        for number in range(len(logs)):
-            witness_config._options(path, file, number)
-        witness_config._peers(path, file, ())
+        witness_config.watched(path, file, ())
 
 
 @target("spool")

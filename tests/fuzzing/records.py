@@ -77,7 +77,7 @@ def _same(one: Any, other: Any) -> bool:
 @target("record")
 def _record(data: bytes) -> None:
     """The quick reading against the plain one: the same record, or the same words of refusal."""
-    plain = _outcome(recordcodec._examine, data)
+    plain = _outcome(recordcodec.examine, data)
     quick = _outcome(parse_record, data)
     assert quick == plain
     batch = _outcome(_checked, data)

@@ -203,6 +203,6 @@ async def test_old_permits_go_and_claimed_ones_stay(
     monkeypatch.setattr(once, "MAX_KEPT", 1)
     (await OnceStore(folder, clock).claim("f", 1)).release()
     left = [*folder.iterdir()]
-    assert claim._path in left
+    assert claim.path in left
     assert len(left) <= 3
     claim.release()

@@ -547,9 +547,9 @@ async def test_addenda_count_for_the_limits_of_the_spool(tmp_path: Path) -> None
     async with sim.serve() as url, opened(url, tmp_path, keep="log") as gateway:
         sim.script.extend(["drop"] * 1000)
         spool = gateway.spool
-        before = spool._store.size
+        before = spool.size
         await spool.put([long])
-        assert spool._store.size - before > 10_000
+        assert spool.size - before > 10_000
         sim.script.clear()
         await spool.drained()
-        assert spool._store.size == before == 0
+        assert spool.size == before == 0

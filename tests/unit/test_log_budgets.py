@@ -112,7 +112,7 @@ def test_an_address_may_fail_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
     made.check_address("10.0.0.1")
     for number in range(1000):
         made.failed(f"10.0.1.{number}")  # of which 744 are no addresses
-    assert len(made._failed) == 50
+    assert made.failing_addresses == 50
 
 
 def configured(folder: Path, more: str) -> Path:

@@ -1,7 +1,6 @@
 """The embedded sequencer against a simple model, and every storage step failing in both ways."""
 
 import asyncio
-import contextlib
 import shutil
 import sqlite3
 import tempfile
@@ -281,8 +280,7 @@ async def test_a_tree_that_somebody_else_moved_is_never_extended(
     stream = GatewayStream()
     async with log_tools.embedded(tmp_path / "log.db") as log:
         await log.sequencer.submit(stream.take(3))
-        with contextlib.closing(sqlite3.connect(log.store.path)) as other, other:
-            other.execute(f"UPDATE tree SET {column}")
+        log_tools.by_hand(log.store.path, f"UPDATE tree SET {column}")
         with pytest.raises(UnavailableError):
             await log.sequencer.submit(stream.take(1))
         with pytest.raises(StorageError, match="something else wrote"):

@@ -8,12 +8,13 @@ import pytest
 import decisions
 import log_tools
 import signing
-from log_tools import GATEWAY, GatewayStream
+from log_tools import GATEWAY, GatewayStream, by_hand
 from muniment.local.sqlitefile import DatabaseError
 from muniment.records.manifest import NO_PREVIOUS, build_batch
 from muniment.tlog.tiles import Tile, parse_tile_path
 from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
 from muniment_log.storage import embedded as embedded_module
+from muniment_log.storage.embedded import EmbeddedTiles
 from muniment_log.storage.schema import create_database
 from muniment_log.storage.sqlite import SQLiteStore
 
@@ -55,17 +56,16 @@ async def test_another_programs_database_is_refused(tmp_path: Path) -> None:
 async def test_rows_that_are_missing_are_named(tmp_path: Path) -> None:
     async with log_tools.embedded(tmp_path / "log.db") as log:
         await log.sequencer.submit(GatewayStream().take(600))
-        await log.store._writer.run(lambda db: db.execute("DELETE FROM bundle WHERE idx = 1"))
-        await log.store._writer.run(lambda db: db.execute("DELETE FROM tile WHERE idx = 1"))
+        by_hand(log.store.path, "DELETE FROM bundle WHERE idx = 1")
+        by_hand(log.store.path, "DELETE FROM tile WHERE idx = 1")
         bundle, tile = (parse_tile_path(path) for path in ("tile/entries/001", "tile/0/001"))
         # The hash tile is still in memory.
         with pytest.raises(DamagedTileError, match="tile/entries/001 is missing"):
             await log.tiles.read([bundle])
         assert tile in await log.tiles.read([tile])
-        log.tiles._cache.clear()
         with pytest.raises(DamagedTileError, match="tile/0/001 is missing"):
-            await log.tiles.read([tile])
-        await log.store._writer.run(lambda db: db.execute("DELETE FROM tree"))
+            await EmbeddedTiles(log.store, log.tiles.edge, None).read([tile])
+        by_hand(log.store.path, "DELETE FROM tree")
     store = await log_tools.open_store(tmp_path / "log.db")
     with pytest.raises(StorageError, match="tree state"):
         await store.load()
@@ -88,7 +88,7 @@ async def test_the_cache_of_tiles_is_bounded_and_true(
         again = await log.tiles.read(list(first))
         assert again == first
         assert len(set(first.values())) == 8
-        assert len(log.tiles._cache) == 2
+        assert len(log.tiles.cached) == 2
 
 
 async def test_stored_bytes_beyond_the_records_are_few(tmp_path: Path) -> None:
@@ -113,13 +113,9 @@ async def test_a_commit_of_one_record_does_not_rewrite_the_partial_bundle(tmp_pa
     async with log_tools.embedded(tmp_path / "log.db") as log:
         await log.sequencer.submit(stream.take(200))
         await log.sequencer.submit(stream.take(1))
-        rows = await log.store._writer.run(
-            lambda db: db.execute("SELECT first, length(data) FROM tail ORDER BY first").fetchall()
-        )
+        rows = by_hand(log.store.path, "SELECT first, length(data) FROM tail ORDER BY first")
         assert [first for first, _ in rows] == [0, 201]
         assert rows[1][1] < 600
         await log.sequencer.submit(stream.take(60))
-        rows = await log.store._writer.run(
-            lambda db: db.execute("SELECT first FROM tail").fetchall()
-        )
+        rows = by_hand(log.store.path, "SELECT first FROM tail")
         assert rows == [(256,)]

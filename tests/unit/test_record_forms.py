@@ -56,7 +56,7 @@ FORMS = taught(BASES)
 
 def usual_of(data: bytes) -> Usual:
     """What the complete check finds in a decision; it raises where that refuses."""
-    record = recordcodec._examine(data)
+    record = recordcodec.examine(data)
     assert isinstance(record, Decision)
     run = None if record.execution is None else record.execution.encode()
     allows = b"true" if record.allowed else None
@@ -188,7 +188,7 @@ def test_what_is_learned_is_bounded() -> None:
     assert form_of({'"': 1}) is form_of({"é": 1}) is form_of({"\\": 1}) is None
     objects = [with_open("context", {f"member-{number}": 1}) for number in range(60)]
     forms = taught(objects)
-    assert max(map(len, forms._known)) == MOST_FORMS
+    assert max(forms.learned) == MOST_FORMS
     # The last ones are known, and nothing more is learned before some records have passed.
     assert [agree(forms, data) for data in objects] == [False] * (60 - MOST_FORMS) + [
         True
@@ -213,7 +213,7 @@ def test_many_threads_learn_and_read_at_the_same_time() -> None:
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(work, seed) for seed in range(4)]:
             done.result()
-    assert max(map(len, forms._known)) == MOST_FORMS
+    assert max(forms.learned) == MOST_FORMS
     for entry in objects:
         agree(forms, entry)
 

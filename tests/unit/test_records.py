@@ -207,7 +207,7 @@ def outcome_of_fast(data: bytes) -> str | None:
 def outcome_of_slow(data: bytes) -> str | None:
     """What the complete check alone says."""
     try:
-        record = recordcodec._examine(data)
+        record = recordcodec.examine(data)
     except FormatError as error:
         return str(error).removeprefix("record: ")
     if record.producer != PRODUCER:
@@ -220,7 +220,7 @@ def test_each_kind_comes_back(name: str) -> None:
     data = encode_canonical(EXAMPLES[name])
     record = parse_record(data)
     assert encode_record(record) == data
-    assert record == recordcodec._examine(data)
+    assert record == recordcodec.examine(data)
     check_records([data] * 3, PRODUCER)
 
 
@@ -740,7 +740,7 @@ def agree(data: bytes) -> None:
     assert outcome_of_fast(data) == slow
     if slow is None:
         record = parse_record(data)
-        assert record == recordcodec._examine(data)
+        assert record == recordcodec.examine(data)
         assert encode_record(record) == data
 
 
@@ -767,7 +767,7 @@ def test_what_is_read_at_once_is_what_is_read_one_by_one(
         plain = read_plain(entries, Forms())
         if plain is None:
             continue
-        slow = [recordcodec._examine(entry) for entry in entries]
+        slow = [recordcodec.examine(entry) for entry in entries]
         found = [
             (one[1].decode(), one[2].decode()) if isinstance(one, tuple) else (one.id, one.producer)
             for one in plain

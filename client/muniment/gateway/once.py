@@ -57,7 +57,7 @@ class Claim:
     def __init__(self, file: int, path: Path) -> None:
         """Takes the locked file."""
         self._file = file
-        self._path = path
+        self.path = path
         self.stored = _read(file)
         _CLAIMS.add(self)
 
@@ -81,13 +81,13 @@ class Claim:
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, digest + b"\n" + data, 0)
             os.fsync(self._file)
-            folder = os.open(self._path.parent, os.O_RDONLY)
+            folder = os.open(self.path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
         except OSError as error:
-            raise InputError(f"{self._path}: {error.strerror}") from None
+            raise InputError(f"{self.path}: {error.strerror}") from None
 
     def release(self) -> None:
         """Lets others ask; safe to call twice."""

@@ -159,6 +159,11 @@ class Spool:
         """Records that the log has not acknowledged yet."""
         return self._file.records
 
+    @property
+    def size(self) -> int:
+        """Bytes of these records, of their addenda, and set aside for outcomes that are to come."""
+        return self._store.size
+
     async def put(self, records: Iterable[RecordInput], addenda: Iterable[bytes] = ()) -> None:
         """Takes records, in order, completed and checked as by ``Gateway.submit``.
 

@@ -57,7 +57,7 @@ def parse_record(data: bytes) -> Record:
     """
     record = _quickly_read(data)
     if record is None:
-        return _examine(data)
+        return examine(data)
     try:
         check_rules(record)
         check_producer(record)
@@ -200,7 +200,7 @@ def _checking_each(
                 record = _quickly_read(entry)
             if record is None:
                 effort += _SLOWER * (len(entry) + _RECORD_EFFORT)
-                record = _examine(entry)
+                record = examine(entry)
             else:
                 check(record)
             if are_new:
@@ -243,8 +243,11 @@ def _quickly(record: Record) -> bytes | None:
         return None
 
 
-def _examine(data: bytes) -> Record:
-    """The slow path: parses a record with the complete canonical check, whatever it costs."""
+def examine(data: bytes) -> Record:
+    """The slow path: parses a record with the complete canonical check, whatever it costs.
+
+    Raises FormatError if it is not valid.
+    """
     value = check_canonical(data, "record")
     try:
         record: Record = convert(value, Record)

@@ -84,6 +84,11 @@ class Forms:
         self._pause = LEARN_FIRST
         self._since = LEARN_FIRST
 
+    @property
+    def learned(self) -> list[int]:
+        """How many forms of each open object are known."""
+        return [len(known) for known in self._known]
+
     def read(
         self, entries: Sequence[bytes], withheld: dict[int, Withheld] | None = None, first: int = 0
     ) -> list[Usual | None]:

@@ -23,6 +23,9 @@ class Lag:
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()  # when, and up to which leaf
 
+    def __len__(self) -> int:
+        return len(self._seen)
+
     def look(self, now: float, ordered: int, integrated: int) -> float:
         """Takes a look, and says for how many seconds the oldest leaf outside the tree has waited.
 

@@ -149,6 +149,11 @@ class EmbeddedTiles:
             raise
         return checked
 
+    @property
+    def cached(self) -> list[Place]:
+        """The level and index of each tile that is in memory besides the right edge."""
+        return list(self._cache)
+
     def _cached(self, tile: Tile) -> bytes | None:
         data = self._cache.get((tile.level, tile.index))
         if data is None:
