@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from muniment.gateway.keptaddenda import Kept, erase_kept, keep, wipe
+from muniment.gateway.spareroom import SPARE, SpareRoom  # noqa: F401 - 0.1.0 had them here
+from muniment.gateway.spoolschema import (  # noqa: F401 - 0.1.0 had them here
+    APPLICATION_ID,
+    MIGRATIONS,
+)
 from muniment.local.sqlitefile import UNREADABLE, DatabaseError, is_fatal
 
 RECOGNISED: Final = 1_000_000
