@@ -32,12 +32,15 @@ from log_deployment import (
     leaves_of,
     verify_leaf,
 )
+from muniment.records.addenda import addendum_path
+from muniment.records.batchbody import join_body
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import unframe
 from muniment.tlog.merkle import CompactRange, leaf_hashes
 from muniment.tlog.witnesswire import origin_hash
 from processes import Process
 from tcpproxy import Proxy
+from withholding import digest_of, withheld
 
 ROUNDS = int(os.environ.get("MUNIMENT_CHAOS_ROUNDS", "5"))
 SEED = int(os.environ.get("MUNIMENT_CHAOS_SEED", time.time_ns() % 1_000_000))
@@ -114,6 +117,7 @@ class Gateway(threading.Thread):
         super().__init__(daemon=True)
         self.stream = stream
         self.receipts: list[tuple[int, list[bytes]]] = []
+        self.kept: list[bytes] = []  # addenda that a receipt covers
         self.failure: str | None = None
         self.stopping = threading.Event()
         self._chaos = chaos
@@ -123,12 +127,18 @@ class Gateway(threading.Thread):
         while not self.stopping.is_set() and self.failure is None:
             stream, count = self.stream, self._dice.randint(1, 60)
             names = [f"{stream.label}-{stream.next + i}" for i in range(count)]
-            body = stream.take([record(name) for name in names])
+            records, addenda = [record(name) for name in names], list[bytes]()
+            if self._dice.random() < 0.3:
+                records[0], data = withheld(stream.next, stream.label, kept="log")
+                addenda.append(data)
+            framed = stream.take(records)
+            body = join_body(framed, addenda)
             while (first := self._submit(body)) is None and self.failure is None:
                 if self.stopping.wait(0.05) and time.monotonic() > self._chaos.deadline:
                     self.failure = "no receipt in time"
             if first is not None:
-                self.receipts.append((first, unframe(body)))
+                self.receipts.append((first, unframe(framed)))
+                self.kept += addenda
 
     def _submit(self, body: bytes) -> int | None:
         url = self._dice.choice(self._chaos.frontends).url
@@ -173,7 +183,8 @@ class Chaos:
         text = self.made.config.read_text()
         text = text.replace(f":{self.postgres.port}/", f":{member.postgres.port}/")
         text = text.replace("lease_seconds = 6.0", f"lease_seconds = {LEASE_SECONDS}")
-        config.write_text(text.replace('database = "index.db"', "enabled = false"))
+        text = text.replace('database = "index.db"', "enabled = false")
+        config.write_text(f"{text}\n[read]\nopen_addenda = true\n")
         return config
 
     def rest(self, seconds: float) -> None:
@@ -357,4 +368,7 @@ def test_every_receipt_holds_and_there_is_one_history(chaos: Chaos) -> None:
     for gateway in chaos.gateways:
         state = ask(f"{url}/v1/streams/{GATEWAY}/{gateway.stream.label}").json
         assert state["next"] == gateway.stream.next
+    kept = [data for gateway in chaos.gateways for data in gateway.kept]
+    for data in dice.sample(kept, min(100, len(kept))):
+        assert ask(f"{url}/{addendum_path(digest_of(data))}").body == data
     tell(f"{len(receipts)} batches acknowledged, {size} leaves, {ROUNDS} rounds")

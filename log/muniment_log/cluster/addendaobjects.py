@@ -150,12 +150,7 @@ class AddendaObjects:
                 except DivergedError:
                     continue
                 return None
-            if found[0] == GONE:
-                return None
-            try:
-                return _decode(found[0])
-            except msgspec.DecodeError as error:
-                raise StorageError(f"{self._objects.name}: {key} is damaged: {error}") from error
+            return None if found[0] == GONE else self._unpack(key, found[0])
         raise UnavailableError(f"{self._objects.name}: {key} is there and is not")
 
     async def find_arriving(self, key: str, digest: bytes) -> bytes | None:
@@ -163,7 +158,14 @@ class AddendaObjects:
         found = await self._objects.get_versioned(key)
         if found is None or found[0] == GONE:
             return None
-        return next((one.data for one in _decode(found[0]) if one.digest == digest), None)
+        came = self._unpack(key, found[0])
+        return next((one.data for one in came if one.digest == digest), None)
+
+    def _unpack(self, key: str, data: bytes) -> list[Addendum]:
+        try:
+            return _decode(data)
+        except msgspec.DecodeError as error:
+            raise StorageError(f"{self._objects.name}: {key} is damaged: {error}") from error
 
     async def clear(self, key: str) -> None:
         """Deletes what came with a request, which was stored by one request that has ended.

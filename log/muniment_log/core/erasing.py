@@ -111,7 +111,7 @@ class Eraser:
         self._one_at_a_time = asyncio.Lock()
         self._pending = 1  # what a crash has left is not known yet
         self._failure: StorageError | None = None
-        self._is_clean = True
+        self._is_clean = False  # likewise
         self._wake = asyncio.Event()
 
     @property

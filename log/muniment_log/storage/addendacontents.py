@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from muniment.local.sqlitefile import open_reader
 from muniment_log.core.erasable import Mark
-from muniment_log.errors import StorageError
+from muniment_log.storage.contents import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,12 +95,5 @@ class AddendaContents:
             )
 
     def _all(self, sql: str, *values: object) -> list[Any]:
-        with self._translated(), closing(open_reader(self._path)) as db:
+        with reading(self._path) as db:
             return db.execute(sql, values).fetchall()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StorageError(f"{self._path}: {error}") from error

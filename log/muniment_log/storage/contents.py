@@ -53,14 +53,17 @@ class Contents:
             yield [(row[0], *row[1:]) for row in rows]
 
     def _chunks(self, sql: str) -> Iterator[list[tuple[Any, ...]]]:
-        with self._translated(), closing(open_reader(self._path)) as db:
+        with reading(self._path) as db:
             cursor = db.execute(sql)
             while rows := cursor.fetchmany(CHUNK):
                 yield rows
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StorageError(f"{self._path}: {error}") from error
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A query-only connection to a file; StorageError if that cannot be read meanwhile."""
+    try:
+        with closing(open_reader(path)) as db:
+            yield db
+    except sqlite3.Error as error:
+        raise StorageError(f"{path}: {error}") from error
