@@ -32,7 +32,7 @@ CASES = (
 )  # fmt: skip
 
 LACKING: dict[str, dict[str, str]] = {
-    "langchain": {"from_mcp": "what attaches MCP servers to it does not fit with the others"},
+    "langchain": {"from_mcp": "its package for MCP wants another version of the SDK than others"},
     "openai_agents": {
         "edited": "nothing edits a call's arguments",
         "edited_to_denied": "nothing edits a call's arguments",

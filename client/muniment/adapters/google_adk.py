@@ -33,7 +33,7 @@ def govern(gate: Gate, agent: Any) -> Any:
     return agent
 
 
-def _governed(gate: Gate, tool: Any) -> Any:
+def _governed(gate: Gate, tool: Any, prefix: str = "") -> Any:
     kinds: Any = import_module("google.adk.tools")
     toolset: Any = import_module("google.adk.tools.base_toolset").BaseToolset
     if getattr(tool, _GOVERNED, None) is not None:
@@ -49,7 +49,7 @@ def _governed(gate: Gate, tool: Any) -> Any:
     if isinstance(tool, import_module("google.adk.tools.agent_tool").AgentTool):
         govern(gate, tool.agent)
     governed = copy.copy(tool)
-    governed.run_async = _Runs(gate, tool)
+    governed.run_async = _Runs(gate, tool, prefix + tool.name)
     setattr(governed, _GOVERNED, gate)
     return governed
 
@@ -58,7 +58,9 @@ def _governed_toolset(gate: Gate, toolset: Any) -> Any:
     governed = copy.copy(toolset)
 
     async def get_tools(readonly_context: Any = None) -> list[Any]:
-        return [_governed(gate, one) for one in await toolset.get_tools(readonly_context)]
+        # The framework puts the prefix before the names of what this gives.
+        prefix = f"{toolset.tool_name_prefix}_" if toolset.tool_name_prefix else ""
+        return [_governed(gate, one, prefix) for one in await toolset.get_tools(readonly_context)]
 
     governed.get_tools = get_tools
     setattr(governed, _GOVERNED, gate)
@@ -68,9 +70,10 @@ def _governed_toolset(gate: Gate, toolset: Any) -> Any:
 class _Runs:
     """What runs a tool, once it has a permit."""
 
-    def __init__(self, gate: Gate, tool: Any) -> None:
+    def __init__(self, gate: Gate, tool: Any, name: str) -> None:
         self._gate = gate
         self._tool = tool
+        self._name = name
 
     async def __call__(self, *, args: dict[str, Any], tool_context: Any) -> Any:
         """See `BaseTool.run_async`."""
@@ -84,7 +87,7 @@ class _Runs:
                 raise ValueError("; ".join(map(str, errors)))
             decided.update(arguments)
             return Asked(
-                self._tool.name,
+                self._name,
                 decided,
                 agent=tool_context.agent_name,
                 ids={
