@@ -33,6 +33,27 @@ Script = Sequence[Sequence[Call]]
 """What the model asks for in each of its turns; after the last one it says "done"."""
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a case wants of a framework, besides that an agent calls tools.
+
+    Attributes:
+        edit: It changes the arguments of `send` so, where it can, before the gate.
+        late: It does that as far behind the gate as anybody gets.
+        retry: It calls a tool that failed a second time.
+        helper: There is a tool "helper" that is an agent with tools of its own, and this script.
+        handoff: The agent hands over to an agent "clerk" with this script.
+        server: The tools are those of an MCP server: Python with these arguments.
+    """
+
+    edit: dict[str, Any] | None = None
+    late: bool = False
+    retry: bool = False
+    helper: Script | None = None
+    handoff: Script | None = None
+    server: list[str] | None = None
+
+
 @dataclass
 class World:
     """What happens in one case.
@@ -93,29 +114,12 @@ class World:
 class Side(Protocol):
     """What the module of a framework has.
 
-    `play` runs an agent AGENT with the tools of the world through a gate. `edit` has the framework
-    change the arguments of `send`, where it can: before the gate, or, `late`, as far behind it as
-    anybody gets; `retry` has it call a tool that failed a second time; `helper` adds a tool
-    "helper" that is an agent with tools of its own and that script; `handoff` lets the agent hand
-    over to an agent "clerk"; `server` has the agent's tools from an MCP server of Python with
-    these arguments.
+    `play` runs an agent AGENT with the tools of the world through a gate.
     """
 
     PACKAGE: str
 
-    async def play(
-        self,
-        gate: Gate,
-        world: World,
-        script: Script,
-        *,
-        edit: dict[str, Any] | None = None,
-        late: bool = False,
-        retry: bool = False,
-        helper: Script | None = None,
-        handoff: Script | None = None,
-        server: list[str] | None = None,
-    ) -> None: ...
+    async def play(self, gate: Gate, world: World, script: Script, wanted: Wanted) -> None: ...
 
     def play_in_threads(self, gate: Gate, world: World, script: Script) -> None:
         """As `play`, where the framework has a way without an event loop."""
@@ -148,15 +152,15 @@ def send(to: str, id: str = "c-1", **more: Any) -> Call:  # noqa: A002
 
 async def allowed(stage: Stage, world: World) -> None:
     gate = stage.gate(world, "allowed")
-    await stage.side.play(gate, world, [[send("ada", copies=2)]])
+    await stage.side.play(gate, world, [[send("ada", copies=2)]], Wanted())
 
 
 async def denied(stage: Stage, world: World) -> None:
-    await stage.side.play(stage.gate(world, "denied"), world, [[send("eve")]])
+    await stage.side.play(stage.gate(world, "denied"), world, [[send("eve")]], Wanted())
 
 
 async def failing_policy(stage: Stage, world: World) -> None:
-    await stage.side.play(stage.gate(world, "failing_policy"), world, [[send("failure")]])
+    await stage.side.play(stage.gate(world, "failing_policy"), world, [[send("failure")]], Wanted())
 
 
 async def failing_check(stage: Stage, world: World) -> None:
@@ -164,31 +168,31 @@ async def failing_check(stage: Stage, world: World) -> None:
         raise RuntimeError("the check broke")
 
     gate = stage.gate(world, "failing_check", check=check)
-    await stage.side.play(gate, world, [[send("ada")]])
+    await stage.side.play(gate, world, [[send("ada")]], Wanted())
 
 
 async def away(stage: Stage, world: World) -> None:
     with stage.gateway(url="http://127.0.0.1:9") as gateway:  # nobody listens there
         gate = Gate(gateway, decide=world.decide, timeout=1)
-        await stage.side.play(gate, world, [[send("ada")]])
+        await stage.side.play(gate, world, [[send("ada")]], Wanted())
 
 
 async def failing_gate(stage: Stage, world: World) -> None:
     """An error that no gateway raises: an option that there is none of."""
     gate = stage.gate(world, "failing_gate", nonsense=True)
-    await stage.side.play(gate, world, [[send("ada")]])
+    await stage.side.play(gate, world, [[send("ada")]], Wanted())
 
 
 async def cancelled_gate(stage: Stage, world: World) -> None:
     world.stalls = True
     gate = stage.gate(world, "cancelled_gate")
-    await _cancelled(stage.side.play(gate, world, [[send("ada")]]), world)
+    await _cancelled(stage.side.play(gate, world, [[send("ada")]], Wanted()), world)
 
 
 async def cancelled_tool(stage: Stage, world: World) -> None:
     gate = stage.gate(world, "cancelled_tool")
     script = [[Call("hang", {"to": "ada"}, "c-1")]]
-    await _cancelled(stage.side.play(gate, world, script), world)
+    await _cancelled(stage.side.play(gate, world, script, Wanted()), world)
 
 
 async def _cancelled(play: Awaitable[None], world: World) -> None:
@@ -203,34 +207,34 @@ async def _cancelled(play: Awaitable[None], world: World) -> None:
 
 async def edited(stage: Stage, world: World) -> None:
     gate = stage.gate(world, "edited")
-    await stage.side.play(gate, world, [[send("ada")]], edit={"to": "bob"})
+    await stage.side.play(gate, world, [[send("ada")]], Wanted(edit={"to": "bob"}))
 
 
 async def edited_to_denied(stage: Stage, world: World) -> None:
     gate = stage.gate(world, "edited_to_denied")
-    await stage.side.play(gate, world, [[send("ada")]], edit={"to": "eve"})
+    await stage.side.play(gate, world, [[send("ada")]], Wanted(edit={"to": "eve"}))
 
 
 async def edited_late(stage: Stage, world: World) -> None:
     gate = stage.gate(world, "edited_late")
-    await stage.side.play(gate, world, [[send("ada")]], edit={"to": "eve"}, late=True)
+    await stage.side.play(gate, world, [[send("ada")]], Wanted(edit={"to": "eve"}, late=True))
 
 
 async def asked_again(stage: Stage, world: World) -> None:
     """The model tries again what it did."""
     gate = stage.gate(world, "asked_again")
-    await stage.side.play(gate, world, [[send("ada")], [send("ada", "c-2")]])
+    await stage.side.play(gate, world, [[send("ada")], [send("ada", "c-2")]], Wanted())
 
 
 async def same_id(stage: Stage, world: World) -> None:
     """As `asked_again`, and the model gives both calls one id: two calls all the same."""
     gate = stage.gate(world, "same_id")
-    await stage.side.play(gate, world, [[send("ada")], [send("ada")]])
+    await stage.side.play(gate, world, [[send("ada")], [send("ada")]], Wanted())
 
 
 async def retried(stage: Stage, world: World) -> None:
     gate = stage.gate(world, "retried")
-    await stage.side.play(gate, world, [[Call("broken", {"to": "ada"}, "c-1")]], retry=True)
+    await stage.side.play(gate, world, [[Call("broken", {"to": "ada"}, "c-1")]], Wanted(retry=True))
 
 
 async def resumed(stage: Stage, world: World) -> None:
@@ -239,7 +243,7 @@ async def resumed(stage: Stage, world: World) -> None:
 
 async def parallel(stage: Stage, world: World) -> None:
     calls = [send(to, f"c-{to}") for to in ("ada", "eve", "bob", "cy")]
-    await stage.side.play(stage.gate(world, "parallel"), world, [calls])
+    await stage.side.play(stage.gate(world, "parallel"), world, [calls], Wanted())
 
 
 async def threads(stage: Stage, world: World) -> None:
@@ -255,20 +259,20 @@ async def from_mcp(stage: Stage, world: World) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ran"
         file.touch()
-        server = [str(Path(__file__).parent / "mcp_server.py"), str(file)]
-        await stage.side.play(gate, world, [[send("ada"), send("eve", "c-2")]], server=server)
+        wanted = Wanted(server=[str(Path(__file__).parent / "mcp_server.py"), str(file)])
+        await stage.side.play(gate, world, [[send("ada"), send("eve", "c-2")]], wanted)
         world.ran += [(tool, arguments) for tool, arguments in map(json.loads, file.open())]
 
 
 async def failing_tool(stage: Stage, world: World) -> None:
     gate = stage.gate(world, "failing_tool")
-    await stage.side.play(gate, world, [[Call("broken", {"to": "ada"}, "c-1")]])
+    await stage.side.play(gate, world, [[Call("broken", {"to": "ada"}, "c-1")]], Wanted())
 
 
 async def helped(stage: Stage, world: World) -> None:
     gate = stage.gate(world, "helped")
     script = [[Call("helper", {"input": "help"}, "c-1")]]
-    await stage.side.play(gate, world, script, helper=[[send("ada", "h-1")]])
+    await stage.side.play(gate, world, script, Wanted(helper=[[send("ada", "h-1")]]))
 
 
 async def handed_over(stage: Stage, world: World) -> None:
@@ -276,7 +280,7 @@ async def handed_over(stage: Stage, world: World) -> None:
     gate = stage.gate(world, "handed_over")
     job = stage.shared.call("job", agent="host", timeout=SECONDS, decide=world.decide)
     async with job as run:
-        await stage.side.play(gate, world, [[send("ada")]], handoff=[[send("bob", "c-2")]])
+        await stage.side.play(gate, world, [[send("ada")]], Wanted(handoff=[[send("bob", "c-2")]]))
         run.result(None)
     world.runs.append(run.execution)
 

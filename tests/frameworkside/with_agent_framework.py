@@ -20,7 +20,7 @@ from agent_framework import (
     function_middleware,
     tool,
 )
-from kit import AGENT, Call, Script, World
+from kit import AGENT, Call, Script, Wanted, World
 
 from muniment.adapters.agent_framework import govern
 from muniment.adapters.core import Gate
@@ -69,32 +69,21 @@ def agent_of(gate: Gate, world: World, script: Script, name: str, **more: Any) -
     return Agent(client, name=name, tools=tools, middleware=middleware, **more)
 
 
-async def play(
-    gate: Gate,
-    world: World,
-    script: Script,
-    *,
-    edit: dict[str, Any] | None = None,
-    late: bool = False,
-    retry: bool = False,
-    helper: Script | None = None,
-    handoff: Script | None = None,
-    server: list[str] | None = None,
-) -> None:
+async def play(gate: Gate, world: World, script: Script, wanted: Wanted) -> None:
     more: dict[str, Any] = {}
     behind: list[Any] = []
-    if edit is not None:
+    if wanted.edit is not None:
 
         @function_middleware
         async def edits(context: FunctionInvocationContext, call_next: Any) -> None:
-            context.arguments = {**context.arguments, **edit}
+            context.arguments = {**context.arguments, **wanted.edit}
             await call_next()
 
-        if late:
+        if wanted.late:
             behind.append(edits)
         else:
             more["middleware"] = [edits]
-    if retry:
+    if wanted.retry:
 
         @function_middleware
         async def again(context: FunctionInvocationContext, call_next: Any) -> None:
@@ -104,16 +93,16 @@ async def play(
                 await call_next()
 
         more["middleware"] = [again]
-    if helper is not None:
-        inner = agent_of(gate, world, helper, "helper", description="Helps.")
+    if wanted.helper is not None:
+        inner = agent_of(gate, world, wanted.helper, "helper", description="Helps.")
         more["tools"] = [inner.as_tool(name="helper", arg_name="input")]
     async with contextlib.AsyncExitStack() as stack:
-        if server is not None:
-            found = MCPStdioTool("tests", sys.executable, args=server)
+        if wanted.server is not None:
+            found = MCPStdioTool("tests", sys.executable, args=wanted.server)
             more["server"] = await stack.enter_async_context(found)
         await agent_of(gate, world, script, AGENT, **more).run("go", middleware=behind)
-    if handoff is not None:
-        await agent_of(gate, world, handoff, "clerk").run("go on")
+    if wanted.handoff is not None:
+        await agent_of(gate, world, wanted.handoff, "clerk").run("go on")
 
 
 async def resume(gate: Gate, world: World, call: Call) -> None:

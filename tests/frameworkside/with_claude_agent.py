@@ -17,7 +17,7 @@ from claude_agent_sdk import (
     query,
     tool,
 )
-from kit import AGENT, Call, Script, World
+from kit import AGENT, Call, Script, Wanted, World
 
 from muniment.adapters.claude_agent import governed
 from muniment.adapters.core import Gate
@@ -114,23 +114,12 @@ def tool_of(function: Callable[..., Any]) -> Any:
     return called
 
 
-async def play(
-    gate: Gate,
-    world: World,
-    script: Script,
-    *,
-    edit: dict[str, Any] | None = None,
-    late: bool = False,
-    retry: bool = False,
-    helper: Script | None = None,
-    handoff: Script | None = None,
-    server: list[str] | None = None,
-) -> None:
+async def play(gate: Gate, world: World, script: Script, wanted: Wanted) -> None:
     hooks: dict[Any, Any] = {}
-    if edit is not None:
+    if wanted.edit is not None:
 
         async def edits(said: Any, *_: Any) -> Any:
-            changed = {**said["tool_input"], **edit}
+            changed = {**said["tool_input"], **wanted.edit}
             answer = {"hookEventName": "PreToolUse", "updatedInput": changed}
             return {"hookSpecificOutput": answer}
 
@@ -139,7 +128,7 @@ async def play(
         "t", tools=list(map(tool_of, (world.send, world.broken, world.hang)))
     )
     agents = {"helper": AgentDefinition(description="Helps.", prompt=HELPER)}
-    async with served(Model(world, script, helper)) as url:
+    async with served(Model(world, script, wanted.helper)) as url:
         with tempfile.TemporaryDirectory() as home:
             options = ClaudeAgentOptions(
                 mcp_servers={"t": server},

@@ -22,7 +22,7 @@ from crewai import Agent, BaseLLM, Crew, Task
 from crewai.hooks.dispatch import InterceptionPoint, register, unregister
 from crewai.mcp import MCPServerStdio
 from crewai.tools import tool
-from kit import AGENT, Call, Script, World
+from kit import AGENT, Call, Script, Wanted, World
 from pydantic import Field
 
 from muniment.adapters.core import Gate
@@ -84,48 +84,30 @@ def editing(edit: dict[str, Any] | None) -> Iterator[None]:
         unregister(InterceptionPoint.PRE_TOOL_CALL, edits)
 
 
-def run(
-    gate: Gate,
-    world: World,
-    script: Script,
-    edit: dict[str, Any] | None = None,
-    late: bool = False,
-    helper: Script | None = None,
-    handoff: Script | None = None,
-    server: list[str] | None = None,
-) -> None:
+def run(gate: Gate, world: World, script: Script, wanted: Wanted) -> None:
     more: dict[str, Any] = {}
-    if server is not None:
-        more["mcps"] = [MCPServerStdio(command=sys.executable, args=server)]
-    agents = [agent_of(world, script, AGENT, allow_delegation=helper is not None, **more)]
+    if wanted.server is not None:
+        more["mcps"] = [MCPServerStdio(command=sys.executable, args=wanted.server)]
+    if wanted.helper is not None:
+        asked = {"task": "help", "context": "none", "coworker": "helper"}
+        script = [[Call("delegate_work_to_coworker", asked, "c-1")]]
+        more["allow_delegation"] = True
+    agents = [agent_of(world, script, AGENT, **more)]
     tasks = [Task(description="go", expected_output="done", agent=agents[0])]
-    if helper is not None:
-        agents.append(agent_of(world, helper, "helper"))
-    if handoff is not None:
-        agents.append(agent_of(world, handoff, "clerk"))
+    if wanted.helper is not None:
+        agents.append(agent_of(world, wanted.helper, "helper"))
+    if wanted.handoff is not None:
+        agents.append(agent_of(world, wanted.handoff, "clerk"))
         tasks.append(Task(description="go on", expected_output="done", agent=agents[1]))
     crew = Crew(agents=agents, tasks=tasks, verbose=False)
-    with editing(None if late else edit), governed(gate), editing(edit if late else None):
+    before, behind = (None, wanted.edit) if wanted.late else (wanted.edit, None)
+    with editing(before), governed(gate), editing(behind):
         crew.kickoff()
 
 
-async def play(
-    gate: Gate,
-    world: World,
-    script: Script,
-    *,
-    edit: dict[str, Any] | None = None,
-    late: bool = False,
-    retry: bool = False,
-    helper: Script | None = None,
-    handoff: Script | None = None,
-    server: list[str] | None = None,
-) -> None:
-    if helper is not None:
-        asked = {"task": "help", "context": "none", "coworker": "helper"}
-        script = [[Call("delegate_work_to_coworker", asked, "c-1")]]
-    await asyncio.to_thread(run, gate, world, script, edit, late, helper, handoff, server)
+async def play(gate: Gate, world: World, script: Script, wanted: Wanted) -> None:
+    await asyncio.to_thread(run, gate, world, script, wanted)
 
 
 def play_in_threads(gate: Gate, world: World, script: Script) -> None:
-    run(gate, world, script)
+    run(gate, world, script, Wanted())

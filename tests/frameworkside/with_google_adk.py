@@ -10,7 +10,7 @@ from google.adk.runners import InMemoryRunner
 from google.adk.tools import AgentTool, FunctionTool
 from google.adk.tools.mcp_tool import McpToolset, StdioConnectionParams
 from google.genai import types
-from kit import AGENT, SECONDS, Call, Script, World
+from kit import AGENT, SECONDS, Call, Script, Wanted, World
 from mcp import StdioServerParameters
 
 from muniment.adapters.core import Gate
@@ -76,35 +76,24 @@ async def start(agent: LlmAgent, user: str | None) -> tuple[Any, Any]:
     return runner, session
 
 
-async def play(
-    gate: Gate,
-    world: World,
-    script: Script,
-    *,
-    edit: dict[str, Any] | None = None,
-    late: bool = False,
-    retry: bool = False,
-    helper: Script | None = None,
-    handoff: Script | None = None,
-    server: list[str] | None = None,
-) -> None:
+async def play(gate: Gate, world: World, script: Script, wanted: Wanted) -> None:
     more: dict[str, Any] = {}
     tools: list[Any] = []
-    if edit is not None:
+    if wanted.edit is not None:
 
         def edits(tool: Any, args: dict[str, Any], tool_context: Any) -> None:
-            args.update(edit)
+            args.update(wanted.edit)
 
         more["before_tool_callback"] = edits  # nothing comes later
-    if helper is not None:
-        inner = agent_of(world, helper, "helper", description="Helps.")
+    if wanted.helper is not None:
+        inner = agent_of(world, wanted.helper, "helper", description="Helps.")
         tools.append(AgentTool(inner))
-    if handoff is not None:
-        more["sub_agents"] = [agent_of(world, handoff, "clerk")]
+    if wanted.handoff is not None:
+        more["sub_agents"] = [agent_of(world, wanted.handoff, "clerk")]
         more["handoff"] = "clerk"
     toolset = None
-    if server is not None:
-        params = StdioServerParameters(command=sys.executable, args=server)
+    if wanted.server is not None:
+        params = StdioServerParameters(command=sys.executable, args=wanted.server)
         connection = StdioConnectionParams(server_params=params, timeout=SECONDS)
         toolset = McpToolset(connection_params=connection)
     agent = govern(gate, agent_of(world, script, AGENT, tools, toolset, **more))

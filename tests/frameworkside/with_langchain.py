@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from kit import AGENT, Call, Script, World
+from kit import AGENT, Call, Script, Wanted, World
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, ToolRetryMiddleware
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -75,27 +75,16 @@ def agent_of(
     return create_agent(model, tools, name=name, middleware=middleware, **more)
 
 
-async def play(
-    gate: Gate,
-    world: World,
-    script: Script,
-    *,
-    edit: dict[str, Any] | None = None,
-    late: bool = False,
-    retry: bool = False,
-    helper: Script | None = None,
-    handoff: Script | None = None,
-    server: list[str] | None = None,
-) -> None:
+async def play(gate: Gate, world: World, script: Script, wanted: Wanted) -> None:
     middleware: list[Any] = []
     behind: list[Any] = []
-    if edit is not None:
-        (behind if late else middleware).append(Edits(edit))
-    if retry:
+    if wanted.edit is not None:
+        (behind if wanted.late else middleware).append(Edits(wanted.edit))
+    if wanted.retry:
         middleware.append(ToolRetryMiddleware(max_retries=1, initial_delay=0, jitter=False))
     tools = []
-    if helper is not None:
-        inner = agent_of(gate, world, helper, "helper")
+    if wanted.helper is not None:
+        inner = agent_of(gate, world, wanted.helper, "helper")
 
         @tool("helper")
         async def help_(input: str) -> str:  # noqa: A002
@@ -106,9 +95,9 @@ async def play(
         tools.append(help_)
     agent = agent_of(gate, world, script, AGENT, tools, middleware=middleware, behind=behind)
     await agent.ainvoke({"messages": [HumanMessage("go")]})
-    if handoff is not None:
+    if wanted.handoff is not None:
         # A handoff is a step of a graph: the next agent goes on with the messages.
-        clerk = agent_of(gate, world, handoff, "clerk")
+        clerk = agent_of(gate, world, wanted.handoff, "clerk")
         await clerk.ainvoke({"messages": [HumanMessage("go on")]})
 
 

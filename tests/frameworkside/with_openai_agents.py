@@ -9,7 +9,7 @@ from typing import Any
 from agents import Agent, RunConfig, Runner, function_tool, set_trace_processors
 from agents.mcp import MCPServerStdio
 from agents.testing import ModelStep, ScriptedModel, assistant_message, function_call
-from kit import AGENT, Call, Script, World
+from kit import AGENT, Call, Script, Wanted, World
 
 from muniment.adapters.core import Gate
 from muniment.adapters.openai_agents import govern
@@ -56,28 +56,17 @@ def agent_of(gate: Gate, world: World, script: Script, name: str, **more: Any) -
     return govern(gate, agent)
 
 
-async def play(
-    gate: Gate,
-    world: World,
-    script: Script,
-    *,
-    edit: dict[str, Any] | None = None,
-    late: bool = False,
-    retry: bool = False,
-    helper: Script | None = None,
-    handoff: Script | None = None,
-    server: list[str] | None = None,
-) -> None:
+async def play(gate: Gate, world: World, script: Script, wanted: Wanted) -> None:
     more: dict[str, Any] = {}
-    if helper is not None:
-        inner = agent_of(gate, world, helper, "helper")
+    if wanted.helper is not None:
+        inner = agent_of(gate, world, wanted.helper, "helper")
         more["tools"] = [inner.as_tool("helper", "Helps.")]
-    if handoff is not None:
-        more["handoffs"] = [agent_of(gate, world, handoff, "clerk")]
+    if wanted.handoff is not None:
+        more["handoffs"] = [agent_of(gate, world, wanted.handoff, "clerk")]
         more["handoff"] = "clerk"
     async with contextlib.AsyncExitStack() as stack:
-        if server is not None:
-            params: Any = {"command": sys.executable, "args": server}
+        if wanted.server is not None:
+            params: Any = {"command": sys.executable, "args": wanted.server}
             more["mcp_servers"] = [await stack.enter_async_context(MCPServerStdio(params))]
         agent = agent_of(gate, world, script, AGENT, **more)
         await Runner.run(agent, "go", run_config=RunConfig(group_id="s-1"))

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from fastmcp.client.transports import StdioTransport
-from kit import AGENT, Call, Script, World
+from kit import AGENT, Call, Script, Wanted, World
 from pydantic_ai import (
     Agent,
     ApprovalRequired,
@@ -70,23 +70,12 @@ def agent_of(gate: Gate, world: World, script: Script, name: str, **more: Any) -
     return Agent(model, name=name, tools=tools, capabilities=capabilities, **more)
 
 
-async def play(
-    gate: Gate,
-    world: World,
-    script: Script,
-    *,
-    edit: dict[str, Any] | None = None,
-    late: bool = False,
-    retry: bool = False,
-    helper: Script | None = None,
-    handoff: Script | None = None,
-    server: list[str] | None = None,
-) -> None:
+async def play(gate: Gate, world: World, script: Script, wanted: Wanted) -> None:
     more: dict[str, Any] = {}
-    if edit is not None:
-        more["capabilities"] = [(EditsInnermost if late else Edits)(edit)]
-    if helper is not None:
-        inner = agent_of(gate, world, helper, "helper")
+    if wanted.edit is not None:
+        more["capabilities"] = [(EditsInnermost if wanted.late else Edits)(wanted.edit)]
+    if wanted.helper is not None:
+        inner = agent_of(gate, world, wanted.helper, "helper")
 
         async def help_(input: str) -> str:  # noqa: A002
             """Helps."""
@@ -94,11 +83,11 @@ async def play(
 
         help_.__name__ = "helper"
         more["tools"] = [help_]
-    if server is not None:
-        more["toolsets"] = [MCPToolset(StdioTransport(sys.executable, server))]
+    if wanted.server is not None:
+        more["toolsets"] = [MCPToolset(StdioTransport(sys.executable, wanted.server))]
     await agent_of(gate, world, script, AGENT, **more).run("go")
-    if handoff is not None:
-        await agent_of(gate, world, handoff, "clerk").run("go on")
+    if wanted.handoff is not None:
+        await agent_of(gate, world, wanted.handoff, "clerk").run("go on")
 
 
 async def resume(gate: Gate, world: World, call: Call) -> None:
