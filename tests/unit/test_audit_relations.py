@@ -14,7 +14,7 @@ from governed import World, artifact, story
 from logsim import GATEWAY, NOW, POLICY, LogSim
 from muniment.audit import relations, relationstore, reuse
 from muniment.audit.auditor import AuditOptions, AuditOutcome, audit_log
-from muniment.audit.events import EVENT, INDEX_BITS, PARTITIONS, Role, extract
+from muniment.audit.events import EVENT, INDEX_BITS, PARTITIONS, EventRole, extract
 from muniment.audit.relations import judge
 from muniment.audit.relationstore import Judgement, RelationStore
 from muniment.audit.report import Report, Verdict
@@ -164,11 +164,11 @@ def test_cycles_are_found_exactly_where_a_search_finds_them(
 
 @settings(max_examples=200)
 @given(
-    said=st.lists(st.tuples(st.integers(0, 5), st.sampled_from(Role), st.integers(0, 2))),
+    said=st.lists(st.tuples(st.integers(0, 5), st.sampled_from(EventRole), st.integers(0, 2))),
     is_whole=st.booleans(),
 )
 def test_what_is_left_out_as_telling_nothing_changes_no_judgement(
-    said: list[tuple[int, Role, int]], is_whole: bool
+    said: list[tuple[int, EventRole, int]], is_whole: bool
 ) -> None:
     events = [(key, role << INDEX_BITS | at, extra) for at, (key, role, extra) in enumerate(said)]
     data = b"".join([EVENT.pack(*event) for event in events])

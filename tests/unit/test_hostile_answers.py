@@ -26,8 +26,8 @@ from muniment.http import logclient
 from muniment.http.logclient import LogClient
 from muniment.index import replica
 from muniment.monitor import watch, webhook
-from muniment.monitor.core import Core, Limits
-from muniment.monitor.heads import LOG, Reader
+from muniment.monitor.core import AlarmLimits, Core
+from muniment.monitor.heads import LOG, HeadReader
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.tiles import Tile
 from muniment_log.index import supervisor as index
@@ -244,7 +244,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("impatient")
 async def test_a_monitor(hostile: Hostile) -> None:
     url = hostile.stand.url()
-    core = Core(Reader(logsim.POLICY, logsim.ORIGIN), (f"{url}/w1",), Limits(), {})
+    core = Core(HeadReader(logsim.POLICY, logsim.ORIGIN), (f"{url}/w1",), AlarmLimits(), {})
     async with watch.Watcher(url, core) as watcher:
         for hostile.name in ALL:
             result = await watcher.round()

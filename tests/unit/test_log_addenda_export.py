@@ -16,7 +16,7 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.tiles import Tile
 from muniment_log.cluster.exporting import BucketTarget, open_bucket
 from muniment_log.errors import StorageError
-from muniment_log.export import Exported, Target, export
+from muniment_log.export import ExportResult, ExportTarget, export
 from muniment_log.export.addenda import ABSENT, PROGRESS
 from muniment_log.storage.staticfolder import StaticFolder
 
@@ -48,7 +48,7 @@ class Source:
             for one in digests:
                 self.sim.addenda.pop(one, None)
 
-    async def export(self, target: Target, *, takes: bool) -> Exported:
+    async def export(self, target: ExportTarget, *, takes: bool) -> ExportResult:
         return await export(
             self, self.sim.checkpoint(), origin=ORIGIN, keys=[verifier_for(LOG_SIGNER.vkey)],
             target=target, addenda=self, takes_addenda=takes,
@@ -79,7 +79,7 @@ def held(folder: Path) -> set[int]:
 async def test_nothing_is_taken_along_unless_it_is_told(tmp_path: Path) -> None:
     source, target = Source(), StaticFolder(tmp_path)
     source.log(1, 2)
-    assert await source.export(target, takes=False) == Exported(0, 3)
+    assert await source.export(target, takes=False) == ExportResult(0, 3)
     assert not (tmp_path / "addenda").exists()
     # Later, what older records name is taken along, too; then only what is new is looked at.
     assert (await source.export(target, takes=True)).addenda == (2, 0)

@@ -13,7 +13,7 @@ from muniment.tlog.encoding import in_one_go
 from muniment_log.core.claims import Claims
 from muniment_log.core.ingest import receiving
 from muniment_log.core.ports import Receipt
-from muniment_log.core.recall import NEW, Recall, Run, joined, pack_runs, unpack_runs
+from muniment_log.core.recall import NEW, Recall, RecordSpan, joined, pack_runs, unpack_runs
 from muniment_log.core.repeats import (
     BadKeyError,
     IdConflictError,
@@ -236,11 +236,11 @@ def test_what_is_no_key_is_refused(text: str) -> None:
         parse_key(text)
 
 
-RUNS = st.lists(st.builds(Run, st.integers(0, 9), st.integers(1, 3), st.integers(10, 12)))
+RUNS = st.lists(st.builds(RecordSpan, st.integers(0, 9), st.integers(1, 3), st.integers(10, 12)))
 
 
 @given(RUNS)
-def test_runs_come_back_and_are_joined_without_loss(runs: list[Run]) -> None:
+def test_runs_come_back_and_are_joined_without_loss(runs: list[RecordSpan]) -> None:
     assert list(unpack_runs(pack_runs(runs))) == runs
 
     def places(some: Any) -> list[tuple[int, int]]:
@@ -255,8 +255,8 @@ def test_runs_come_back_and_are_joined_without_loss(runs: list[Run]) -> None:
 
 
 def test_places_of_new_records_move_with_their_batch() -> None:
-    recall = Recall(b"", b"", 0, (Run(0, 2, NEW), Run(7, 1, 9)))
-    assert recall.moved(3).placed(100, 110).runs == (Run(103, 2, 110), Run(7, 1, 9))
+    recall = Recall(b"", b"", 0, (RecordSpan(0, 2, NEW), RecordSpan(7, 1, 9)))
+    assert recall.moved(3).placed(100, 110).runs == (RecordSpan(103, 2, 110), RecordSpan(7, 1, 9))
 
 
 async def test_claims_wait_for_each_other_and_for_nobody_else() -> None:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from byzantine import View, bad_signature, cosigned, poisoned, unsigned
 from muniment.errors import FormatError, VerificationError
-from muniment.monitor.core import MAX_PROVEN, Core, Limits, Missing, Tiles
-from muniment.monitor.heads import EARLIER, LOG, Reader, ShownHead, compare, pairs_of
-from muniment.monitor.report import CAVEAT, Round, Weight
+from muniment.monitor.core import MAX_PROVEN, AlarmLimits, Core, Missing, Tiles
+from muniment.monitor.heads import EARLIER, LOG, HeadReader, ShownHead, compare, pairs_of
+from muniment.monitor.report import CAVEAT, AlarmWeight, MonitorRound
 from muniment.tlog.cosignature import signer_for
 from muniment.tlog.heads import Prefix
 from muniment.tlog.keys.keyfile import generate
@@ -39,9 +39,9 @@ POLICY = parse_policy(
 
 def core(**limits: int) -> Core:
     return Core(
-        Reader(POLICY, LOG_VIEW.origin),
+        HeadReader(POLICY, LOG_VIEW.origin),
         (ONE, TWO, THREE),
-        Limits(**limits),
+        AlarmLimits(**limits),
         {ONE: frozenset({"w1"}), TWO: frozenset({"w2"})},
     )
 
@@ -61,7 +61,7 @@ def one_round(
     now: int = NOW,
     views: tuple[View, ...] = (LOG_VIEW, OTHER),
     withheld: bool = False,
-) -> Round:
+) -> MonitorRound:
     """A round in which the tiles of the newer head's own view are found."""
     heads, alarms, pairs = it.heads(answers)
     tiles: dict[object, Tiles] = {}
@@ -77,7 +77,7 @@ def one_round(
     return it.conclude(heads, alarms, pairs, tiles, now)  # type: ignore[arg-type]
 
 
-def kinds(result: Round) -> set[str]:
+def kinds(result: MonitorRound) -> set[str]:
     return {alarm.kind for alarm in result.alarms}
 
 
@@ -112,7 +112,7 @@ def test_the_log_behind_its_witnesses_is_compared_in_the_other_direction() -> No
 
 def test_two_roots_of_one_size_are_proven() -> None:
     result = one_round(core(), {**honest(), TWO: held(W2, 40, OTHER)})
-    assert result.weight is Weight.PROVEN
+    assert result.weight is AlarmWeight.PROVEN
     alarm = result.alarms[0]
     assert (alarm.kind, alarm.evidence is not None) == ("proven-same-size", True)
     assert TWO not in result.agreeing
@@ -137,7 +137,7 @@ def test_withheld_tiles_are_suspicion_only() -> None:
     """A failed proof or a missing tile is never said to be a proof against the log."""
     answers = {**honest(40), TWO: held(W2, 25, OTHER)}
     result = one_round(core(), answers, withheld=True)
-    assert result.weight is Weight.UNVERIFIED
+    assert result.weight is AlarmWeight.UNVERIFIED
     assert "not-compared" in kinds(result)
     assert all(alarm.evidence is None for alarm in result.alarms)
 
@@ -168,7 +168,7 @@ def test_what_was_proven_stays() -> None:
     assert [alarm.kind for alarm in first.raised] == ["proven-same-size"]
     assert again.raised == ()
     assert healed.raised == healed.cleared == ()
-    assert healed.weight is Weight.PROVEN
+    assert healed.weight is AlarmWeight.PROVEN
 
 
 def test_a_log_that_forks_for_ever_makes_a_bounded_noise() -> None:
@@ -176,7 +176,7 @@ def test_a_log_that_forks_for_ever_makes_a_bounded_noise() -> None:
     raised = 0
     for size in range(11, 40):
         answers = {**honest(), LOG: log_head(size), TWO: held(W2, size, OTHER)}
-        raised += sum(a.weight is Weight.PROVEN for a in one_round(it, answers).raised)
+        raised += sum(a.weight is AlarmWeight.PROVEN for a in one_round(it, answers).raised)
     assert raised == MAX_PROVEN
 
 
@@ -208,7 +208,7 @@ def test_who_does_not_answer_is_named() -> None:
     over = one_round(it, honest())
     assert set(over.cleared) == {("unreachable", ONE), ("bad-answer", TWO)}
     nobody = one_round(it, dict.fromkeys((LOG, ONE, TWO, THREE), Missing("unreachable", "x")))
-    assert nobody.weight is Weight.UNREACHABLE
+    assert nobody.weight is AlarmWeight.UNREACHABLE
 
 
 @pytest.mark.parametrize("spoil", [bad_signature, unsigned, poisoned])
@@ -329,7 +329,7 @@ def test_every_split_view_among_who_answered_is_proven(data: st.DataObject) -> N
     }
     result = one_round(core(), answers)
     split = len({id(view) for view in views}) > 1
-    assert (result.weight is Weight.PROVEN) == split
+    assert (result.weight is AlarmWeight.PROVEN) == split
     for party, view in zip((ONE, TWO, THREE), views[1:], strict=True):
         assert party not in result.agreeing or view is views[0]
 
@@ -340,19 +340,19 @@ def test_any_bytes_are_an_alarm_and_nothing_else(data: bytes) -> None:
     result = one_round(core(), {**honest(), TWO: data})
     assert kinds(result) == {"bad-checkpoint"}
     with pytest.raises((FormatError, VerificationError)):
-        Reader(POLICY, LOG_VIEW.origin).read(TWO, data)
+        HeadReader(POLICY, LOG_VIEW.origin).read(TWO, data)
 
 
 def test_the_reader_knows_its_log() -> None:
     with pytest.raises(ValueError, match="does not list"):
-        Reader(POLICY, "other.example")
+        HeadReader(POLICY, "other.example")
     stranger = View("other.example").append(3)
     with pytest.raises(VerificationError, match=r"other\.example"):
-        Reader(POLICY, LOG_VIEW.origin).read(LOG, stranger.checkpoint().encode())
+        HeadReader(POLICY, LOG_VIEW.origin).read(LOG, stranger.checkpoint().encode())
     alone = W1.sign(LOG_VIEW.checkpoint().note.text, NOW)
     only_witness = LOG_VIEW.checkpoint().note.text + "\n" + alone.line
     with pytest.raises(VerificationError, match="not signed by a key of log"):
-        Reader(POLICY, LOG_VIEW.origin).read(LOG, only_witness.encode())
+        HeadReader(POLICY, LOG_VIEW.origin).read(LOG, only_witness.encode())
 
 
 def test_pairs() -> None:

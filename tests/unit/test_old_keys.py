@@ -24,8 +24,8 @@ from muniment.cli import cli
 from muniment.errors import Denied, InputError
 from muniment.http.logclient import LogClient
 from muniment.index.replica import Watched, follow_once
-from muniment.monitor.core import Core, Limits
-from muniment.monitor.heads import EARLIER, LOG, Reader
+from muniment.monitor.core import AlarmLimits, Core
+from muniment.monitor.heads import EARLIER, LOG, HeadReader
 from muniment.permit import Context
 from muniment.records.kinds import Entity
 from muniment.tlog.checkpoint import Checkpoint, parse_signed_checkpoint, sign_checkpoint
@@ -196,7 +196,7 @@ async def test_an_old_key_that_is_none(key: str, place: Path) -> None:
 
 
 def monitored(policy: Policy, **how: object) -> Core:
-    return Core(Reader(policy, ORIGIN, **how), ("http://w1",), Limits(), {})  # type: ignore[arg-type]
+    return Core(HeadReader(policy, ORIGIN, **how), ("http://w1",), AlarmLimits(), {})  # type: ignore[arg-type]
 
 
 def test_a_monitors_memory_outlives_the_log_s_keys() -> None:
@@ -235,6 +235,12 @@ class Exported:
 
     async def create_many(self, items: object) -> None:
         raise AssertionError(items)
+
+    async def create_erasable(self, items: object) -> None:
+        raise AssertionError(items)
+
+    async def remove(self, keys: object) -> None:
+        raise AssertionError(keys)
 
     async def replace(self, key: str, data: bytes) -> None:
         raise AssertionError(key, data)

@@ -16,7 +16,7 @@ from enum import IntEnum
 from hashlib import sha256
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from muniment.audit.events import EVENT, INDEX_BITS, INDEX_MASK, PARTITIONS, Named, Role
+from muniment.audit.events import EVENT, INDEX_BITS, INDEX_MASK, PARTITIONS, EventRole, Named
 
 MAX_LISTED: Final = 1000
 """Erased members, and suspects, that are kept one by one; more are only counted."""
@@ -25,7 +25,7 @@ _TAG_BITS: Final = 48  # the producer's 16 bits stand above
 _ANSWER_BITS: Final = 45
 _KEPT: Final = 1 << 44
 _CLAIM_MASK: Final = _KEPT - 1
-_ERASED: Final = Role.ERASED << INDEX_BITS
+_ERASED: Final = EventRole.ERASED << INDEX_BITS
 _PARTITION_SHIFT: Final = 64 - (PARTITIONS.bit_length() - 1)
 
 
@@ -137,7 +137,7 @@ def events_of(named: Iterable[Named], said: dict[str, Said]) -> tuple[bytes, ...
     for one in named:
         answer, claimed = said.get(one.digest, UNASKED)
         key = key_of(one.digest)
-        role = Role.ERASED if one.erases else Role.WITHHELD
+        role = EventRole.ERASED if one.erases else EventRole.WITHHELD
         extra = int.from_bytes(one.producer, "big") << _TAG_BITS | answer << _ANSWER_BITS
         extra |= (_KEPT if one.kept else 0) | min(claimed + 1, _CLAIM_MASK)
         place = role << INDEX_BITS | one.index
@@ -183,7 +183,7 @@ def judge_addendum(
             bool(extra & _KEPT),
             (extra & _CLAIM_MASK) - 1,
         )
-        (names if place >> INDEX_BITS == Role.WITHHELD else erasures).append(one)
+        (names if place >> INDEX_BITS == EventRole.WITHHELD else erasures).append(one)
     may_erase = {log, *(one.producer for one in names)}
     counting = [one for one in erasures if one.producer in may_erase]
     kept = [one.index for one in names if one.is_kept]

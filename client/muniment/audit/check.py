@@ -32,7 +32,7 @@ PIECE: Final = 512
 """Records read at once: enough to save time, few enough that even the largest take 32 MiB."""
 
 
-class Bundle(NamedTuple):
+class ServedBundle(NamedTuple):
     """A bundle as the log serves it, and the level-0 hash tile of the same place and width."""
 
     tile: Tile
@@ -48,7 +48,7 @@ class SeenManifest(NamedTuple):
     is_verified: bool
 
 
-class Run(NamedTuple):
+class RecordRange(NamedTuple):
     """Consecutive records, up to a manifest or the end of what was examined together.
 
     Attributes:
@@ -93,7 +93,7 @@ class Examined(NamedTuple):
     bundles: int
     roots: list[bytes]
     rest: list[bytes]
-    runs: list[Run]
+    runs: list[RecordRange]
     findings: list[Finding]
     relations: tuple[bytes, ...]
     warnings: list[Warned]
@@ -103,7 +103,7 @@ class Examined(NamedTuple):
 
 
 def examine(
-    bundles: Sequence[Bundle],
+    bundles: Sequence[ServedBundle],
     known: Sequence[bytes],
     origin: str,
     vkeys: tuple[str, ...],
@@ -220,9 +220,9 @@ class _Entries:
         self._vkeys, self._approvers = keys
         self._forms = forms
 
-    def runs(self, findings: list[Finding]) -> list[Run]:
+    def runs(self, findings: list[Finding]) -> list[RecordRange]:
         ends = [at for at, entry in enumerate(self.entries) if entry.startswith(MANIFEST)]
-        runs: list[Run] = []
+        runs: list[RecordRange] = []
         begin = 0
         for end in ends:
             producers = self._producers(begin, end, findings)
@@ -242,10 +242,10 @@ class _Entries:
         producers: tuple[tuple[int, str], ...],
         manifest: bytes | None,
         seen: SeenManifest | None,
-    ) -> Run:
+    ) -> RecordRange:
         hashes = self.hashes[begin:end]
         leaves = CompactRange.EMPTY.extend(hashes) if begin else hashes
-        run = Run(self.start + begin, self.start + end, leaves, producers, manifest, seen)
+        run = RecordRange(self.start + begin, self.start + end, leaves, producers, manifest, seen)
         if not self.odd:
             return run
         odd, self.odd = tuple(self.odd), []

@@ -36,10 +36,10 @@ INDEX_BITS: Final = 56
 INDEX_MASK: Final = (1 << INDEX_BITS) - 1
 
 CONTENT_BITS: Final = 48
-"""Bits of the leaf hash in an event of ``Role.ID``; above them stand 16 of its producer."""
+"""Bits of the leaf hash in an event of ``EventRole.ID``; above them stand 16 of its producer."""
 
 
-class Role(IntEnum):
+class EventRole(IntEnum):
     """What a leaf says of a thing."""
 
     ID = 0
@@ -85,7 +85,9 @@ class Role(IntEnum):
     """It is an erasure of this addendum; likewise."""
 
 
-_SHIFTED: Final = {role: int(role) << INDEX_BITS for role in Role}  # enums are slow to count with
+_SHIFTED: Final = {
+    role: int(role) << INDEX_BITS for role in EventRole
+}  # enums are slow to count with
 
 
 _PROMISED: Final = re.compile(rb"run-[0-9a-f]{24}")
@@ -187,8 +189,12 @@ def extract(
     names: list[str] = []  # of things that unusual leaves speak of, and in step with them:
     tails: list[bytes] = []  # role, leaf, and what belongs to it
     hash_, identity, event = sha256, _IDENTITY.pack, _EVENT.pack
-    allowed, refused, shift = _SHIFTED[Role.ALLOWED], _SHIFTED[Role.REFUSED], _PARTITION_SHIFT
-    promised = _SHIFTED[Role.PROMISED]
+    allowed, refused, shift = (
+        _SHIFTED[EventRole.ALLOWED],
+        _SHIFTED[EventRole.REFUSED],
+        _PARTITION_SHIFT,
+    )
+    promised = _SHIFTED[EventRole.PROMISED]
     tags: dict[bytes, bytes] = {}
     for index, record, leaf in zip(count(first), plain, hashes, strict=False):
         # Nearly all are usual decisions, so these go by the shortest way: most of it two hashes.
@@ -241,17 +247,17 @@ def _read(
     elif kind == "decision" and run is not None:
         allows = found.response is not None and found.response.decision
         names.append(f"run\0{run}")
-        tails.append(_tail(Role.ALLOWED if allows else Role.REFUSED, index))
+        tails.append(_tail(EventRole.ALLOWED if allows else EventRole.REFUSED, index))
         if allows and promises(run.encode()):
             names.append(f"run\0{run}")
-            tails.append(_tail(Role.PROMISED, index, _packed(found.time)))
+            tails.append(_tail(EventRole.PROMISED, index, _packed(found.time)))
     elif kind == "outcome" and (found.status in _UNRUN or found.denial is not None):
         if run is not None:  # nobody says that anything ran
             names.append(f"run\0{run}")
-            tails.append(_tail(Role.TOLD, index))
+            tails.append(_tail(EventRole.TOLD, index))
     elif run is not None and kind in ("outcome", "verification"):
         names.append(f"run\0{run}")
-        tails.append(_tail(Role.OUTCOME if kind == "outcome" else Role.ACTED, index))
+        tails.append(_tail(EventRole.OUTCOME if kind == "outcome" else EventRole.ACTED, index))
     return found
 
 
@@ -259,7 +265,7 @@ def _approved(
     approval: str, id_: bytes, producer: bytes, index: int, names: list[str], tails: list[bytes]
 ) -> None:
     names.append(f"approval\0{approval}")
-    tails.append(_tail(Role.APPROVED, index, sha256(id_ + b"\0" + producer).digest()[:8]))
+    tails.append(_tail(EventRole.APPROVED, index, sha256(id_ + b"\0" + producer).digest()[:8]))
 
 
 def _time_of(entry: bytes) -> bytes:
@@ -324,12 +330,12 @@ def _edge(found: _Narrow, index: int, origin: str, names: list[str], tails: list
     if start.type == "run":
         names.append(source)
         authorized = found.relation == "authorized_by"
-        tails.append(_tail(Role.AUTHORIZED if authorized else Role.ACTED, index))
+        tails.append(_tail(EventRole.AUTHORIZED if authorized else EventRole.ACTED, index))
     if target is not None:
         names += [source, target]
-        tails.append(_tail(Role.FROM, index, sha256(target.encode()).digest()[:8]))
+        tails.append(_tail(EventRole.FROM, index, sha256(target.encode()).digest()[:8]))
         recorded = end.type in ("run", "decision")
-        tails.append(_tail(Role.TO_RECORDED if recorded else Role.TO, index))
+        tails.append(_tail(EventRole.TO_RECORDED if recorded else EventRole.TO, index))
 
 
 @lru_cache(maxsize=4096)
@@ -337,7 +343,7 @@ def _tag(producer: bytes) -> bytes:
     return sha256(producer).digest()[:2]
 
 
-def _tail(role: Role, index: int, extra: bytes = bytes(8)) -> bytes:
+def _tail(role: EventRole, index: int, extra: bytes = bytes(8)) -> bytes:
     return (_SHIFTED[role] | index).to_bytes(8, "big") + extra
 
 

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from muniment.audit.addenda import events_of
 from muniment.audit.asking import ask
-from muniment.audit.check import Bundle, Examined, examine
+from muniment.audit.check import Examined, ServedBundle, examine
 from muniment.errors import MunimentError
 from muniment.http.logclient import LogClient
 from muniment.records.forms import Forms
@@ -73,14 +73,14 @@ async def examine_span(client: LogClient, job: Job, forms: Forms) -> Examined:
 
 
 async def _examine_leaves(client: LogClient, job: Job, forms: Forms) -> Examined:
-    async def fetch(tile: Tile) -> Bundle | MunimentError:
+    async def fetch(tile: Tile) -> ServedBundle | MunimentError:
         try:
             data, hashes = await asyncio.gather(
                 client.tile(tile), client.tile(tile._replace(level=0))
             )
         except MunimentError as error:
             return error
-        return Bundle(tile, data, hashes)
+        return ServedBundle(tile, data, hashes)
 
     check = partial(
         examine,
@@ -91,9 +91,9 @@ async def _examine_leaves(client: LogClient, job: Job, forms: Forms) -> Examined
         approvers=job.approvers,
         forms=forms,
     )
-    bundles: list[Bundle] = []
+    bundles: list[ServedBundle] = []
     for fetched in await asyncio.gather(*map(fetch, job.tiles)):
-        if not isinstance(fetched, Bundle):
+        if not isinstance(fetched, ServedBundle):
             if not bundles:
                 at = job.tiles[0].start
                 return Examined(at, 0, [], [], [], [], (), [], fetched)

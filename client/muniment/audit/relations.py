@@ -17,18 +17,25 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from muniment.audit.addenda import Addenda, Erased, judge_addendum
-from muniment.audit.events import CONTENT_BITS, EVENT, INDEX_BITS, INDEX_MASK, Role
+from muniment.audit.events import CONTENT_BITS, EVENT, INDEX_BITS, INDEX_MASK, EventRole
 
 MAX_EDGES: Final = 1_000_000
 """Edges among which cycles are looked for: all are in memory for that, 200 bytes each."""
 
 _KNOWN: Final = frozenset(
-    {Role.ID, Role.ALLOWED, Role.REFUSED, Role.AUTHORIZED, Role.OUTCOME, Role.ACTED}
+    {
+        EventRole.ID,
+        EventRole.ALLOWED,
+        EventRole.REFUSED,
+        EventRole.AUTHORIZED,
+        EventRole.OUTCOME,
+        EventRole.ACTED,
+    }
 )
 _CONTENT: Final = (1 << CONTENT_BITS) - 1
-# From this role on events tell something even alone; of `Role.TO` that is not so, and harmless.
-_LONE_FROM: Final = Role.OUTCOME << INDEX_BITS
-_ADDENDUM: Final = int(Role.WITHHELD)  # this role and the later one; enums are slow to compare
+# From this role on events tell something even alone; `EventRole.TO` does not, and is harmless here.
+_LONE_FROM: Final = EventRole.OUTCOME << INDEX_BITS
+_ADDENDUM: Final = int(EventRole.WITHHELD)  # this role and the later one; enums are slow to compare
 
 
 class Warned(NamedTuple):
@@ -122,27 +129,27 @@ def judge(events: bytes, *, is_whole: bool, log: int = -1, before: int = 0) -> J
                 addendum.append((place, extra))
                 continue
             first.setdefault(role, index)
-            if role == Role.ID:
+            if role == EventRole.ID:
                 known_as = contents.setdefault(extra >> CONTENT_BITS, {})
                 if extra not in known_as and known_as:
                     before, known_content = min((at, known) for known, at in known_as.items())
                     reuses.append(Reuse(index, before, extra & _CONTENT, known_content & _CONTENT))
                 known_as.setdefault(extra, index)
-            elif role == Role.FROM:
+            elif role == EventRole.FROM:
                 edges += 1
                 last_from = index
-            elif role in (Role.TO_RECORDED, Role.TO):
+            elif role in (EventRole.TO_RECORDED, EventRole.TO):
                 aims.append(index)
-            elif role == Role.PROMISED:
+            elif role == EventRole.PROMISED:
                 due.append((extra, index))
-            elif role == Role.APPROVED:
+            elif role == EventRole.APPROVED:
                 resting.setdefault(extra, index)
         if addendum:
             judge_addendum(key, addendum, log, found, is_whole=is_whole)
         if aims and last_from > min(aims):
             turns.append(key)
-        if Role.TO_RECORDED in first:
-            at = first[Role.TO_RECORDED]
+        if EventRole.TO_RECORDED in first:
+            at = first[EventRole.TO_RECORDED]
             known = min((first[role] for role in _KNOWN if role in first), default=None)
             if known is None and not is_whole:
                 unresolved += 1
@@ -151,15 +158,17 @@ def judge(events: bytes, *, is_whole: bool, log: int = -1, before: int = 0) -> J
             elif known > at and is_whole:
                 warnings.append(_later(at, known))
         promised += len(due)
-        if due and not {Role.OUTCOME, Role.TOLD} & first.keys():
+        if due and not {EventRole.OUTCOME, EventRole.TOLD} & first.keys():
             unended += [index for time, index in due if time < before]
         if resting:
             approved += len(resting)
-            warnings += _resting(sorted(resting.values()), first.get(Role.ID), is_whole=is_whole)
-        acted = [first[role] for role in (Role.OUTCOME, Role.ACTED) if role in first]
+            warnings += _resting(
+                sorted(resting.values()), first.get(EventRole.ID), is_whole=is_whole
+            )
+        acted = [first[role] for role in (EventRole.OUTCOME, EventRole.ACTED) if role in first]
         if acted:
             runs += 1
-            if is_whole and not {Role.ALLOWED, Role.AUTHORIZED} & first.keys():
+            if is_whole and not {EventRole.ALLOWED, EventRole.AUTHORIZED} & first.keys():
                 warnings.append(_unauthorized(first, min(acted)))
     return Judged(
         warnings, unresolved, runs, edges, turns, reuses, found, promised, unended, approved
@@ -203,7 +212,7 @@ def cycles(partitions: Iterable[bytes], turns: Sequence[int]) -> Iterator[Warned
     edges: dict[int, dict[int, int]] = {}
     for events in partitions:
         for key, place, target in EVENT.iter_unpack(events):
-            if place >> INDEX_BITS == Role.FROM:
+            if place >> INDEX_BITS == EventRole.FROM:
                 edges.setdefault(key, {}).setdefault(target, place & INDEX_MASK)
     done: set[int] = set()
     for start in turns:
@@ -245,13 +254,13 @@ def _later(index: int, known: int) -> Warned:
 
 
 def _unauthorized(first: dict[int, int], index: int) -> Warned:
-    if Role.OUTCOME in first and Role.REFUSED not in first:
+    if EventRole.OUTCOME in first and EventRole.REFUSED not in first:
         return Warned(
             "outcome-without-decision",
-            first[Role.OUTCOME],
-            f"entry {first[Role.OUTCOME]} is the outcome of a run that no decision authorises",
+            first[EventRole.OUTCOME],
+            f"entry {first[EventRole.OUTCOME]} is the outcome of a run that no decision authorises",
         )
-    found = "the decision denies it" if Role.REFUSED in first else "there is no decision"
+    found = "the decision denies it" if EventRole.REFUSED in first else "there is no decision"
     return Warned(
         "unauthorized-execution",
         index,

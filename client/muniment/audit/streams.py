@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self
 
-from muniment.audit.check import Run, SeenManifest
+from muniment.audit.check import RecordRange, SeenManifest
 from muniment.audit.report import Finding, Weight
 from muniment.records.manifest import MAX_BATCH_RECORDS, NO_PREVIOUS
 from muniment.tlog.encoding import format_base64
@@ -43,11 +43,11 @@ class OpenBatch:
     ours: CompactRange | None = None
 
     @classmethod
-    def begun(cls, run: Run) -> Self:
+    def begun(cls, run: RecordRange) -> Self:
         """The batch that begins with a run."""
         return cls(run.start, CompactRange.EMPTY, None).extended(run)
 
-    def extended(self, run: Run) -> Self:
+    def extended(self, run: RecordRange) -> Self:
         """The batch with the records of a run after it."""
         if isinstance(run.leaves, CompactRange):
             if self.leaves.size:
@@ -103,7 +103,7 @@ class Streams:
     foreign: int = 0
     first_foreign: int | None = None
 
-    def feed(self, runs: Sequence[Run]) -> list[tuple[int, Finding]]:
+    def feed(self, runs: Sequence[RecordRange]) -> list[tuple[int, Finding]]:
         """Takes the runs that come next, and returns what is wrong with batches that end in them.
 
         Each with the leaf index at which it shows: the manifest's, though the finding may be about

@@ -43,7 +43,7 @@ from muniment.tlog.encoding import format_base64
 
 if TYPE_CHECKING:
     from muniment.index.addenda import Taken
-    from muniment.index.follower import Round
+    from muniment.index.follower import FollowRound
     from muniment.tlog.policy import CosignedCheckpoint
 
 
@@ -151,7 +151,7 @@ class _Teller:
         words = "a new replica; the log's checkpoint is trusted on first use"
         click.echo(f"muniment: {path}: {words}", err=True)
 
-    def reached(self, done: "Round") -> None:
+    def reached(self, done: "FollowRound") -> None:
         head, now = done.checkpoint, int(time.time())
         self._last_trouble = ""
         self._clocks(head, now)

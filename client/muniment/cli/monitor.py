@@ -26,9 +26,9 @@ from muniment.errors import FormatError, InputError, VerificationError
 from muniment.http.urls import check_url
 from muniment.local.atomicfile import read_state
 from muniment.local.logs import configure, event
-from muniment.monitor.core import Core, Limits
-from muniment.monitor.heads import Reader
-from muniment.monitor.report import Round, Weight
+from muniment.monitor.core import AlarmLimits, Core
+from muniment.monitor.heads import HeadReader
+from muniment.monitor.report import AlarmWeight, MonitorRound
 from muniment.monitor.watch import Watcher, tell
 from muniment.monitor.webhook import Webhook, check_webhook
 from muniment.tlog.note import MAX_NOTE_SIZE
@@ -147,16 +147,16 @@ def monitor(  # the options of the command are its parameters
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     core = Core(
-        Reader(policy, _origin(policy, origin, log_url), read_old_vkeys(old_vkeys, policy)),
+        HeadReader(policy, _origin(policy, origin, log_url), read_old_vkeys(old_vkeys, policy)),
         witnesses,
-        Limits(max_lag, max_age, 0 if once else grace),
+        AlarmLimits(max_lag, max_age, 0 if once else grace),
         {url: names for url in witnesses if (names := _names(policy, url))},
     )
     configure("info", log_format)
     if state_path is not None:
         _recall(core, state_path)
 
-    async def work() -> Round | None:
+    async def work() -> MonitorRound | None:
         async with AsyncExitStack() as stack:
             hooks = [Webhook(url) for url in [webhook] if url is not None]
             for hook in hooks:
@@ -171,7 +171,7 @@ def monitor(  # the options of the command are its parameters
                 if once:
                     for hook in hooks:
                         await hook.drain()
-                    if watcher.unsaved is not None and result.weight is not Weight.PROVEN:
+                    if watcher.unsaved is not None and result.weight is not AlarmWeight.PROVEN:
                         raise watcher.unsaved
                     return result
         raise AssertionError("the rounds have no end")
@@ -179,9 +179,9 @@ def monitor(  # the options of the command are its parameters
     result = run(work() if once else _until_stopped(work()))
     codes = {
         None: CLEAN,
-        Weight.UNREACHABLE: UNREACHABLE,
-        Weight.UNVERIFIED: UNVERIFIED,
-        Weight.PROVEN: MISBEHAVIOUR,
+        AlarmWeight.UNREACHABLE: UNREACHABLE,
+        AlarmWeight.UNVERIFIED: UNVERIFIED,
+        AlarmWeight.PROVEN: MISBEHAVIOUR,
     }
     ctx.exit(CLEAN if result is None else codes[result.weight])
 
@@ -206,7 +206,7 @@ def _recall(core: Core, path: Path) -> None:
         ) from None
 
 
-async def _until_stopped(work: "Coroutine[Any, Any, Round | None]") -> Round | None:
+async def _until_stopped(work: "Coroutine[Any, Any, MonitorRound | None]") -> MonitorRound | None:
     """Runs until it ends by itself or by a signal; None then."""
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(work)
@@ -249,6 +249,6 @@ def _names(policy: "Policy", url: str) -> frozenset[str]:
     )
 
 
-def _print(result: Round, *, as_json: bool) -> None:
+def _print(result: MonitorRound, *, as_json: bool) -> None:
     lines = [json.dumps(result.as_json())] if as_json else result.lines()
     click.echo("\n".join(lines))

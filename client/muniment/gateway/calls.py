@@ -163,7 +163,7 @@ def _checked_ids(ids: Mapping[str, object]) -> dict[str, str]:
     return found
 
 
-class Source(Protocol):
+class GatewaySource(Protocol):
     """Where the calls of a process have their gateway."""
 
     def find(self) -> "Gateway | Future[Gateway]":
@@ -228,7 +228,7 @@ class Run:
 class CallScope:
     """A call, as a context manager of either kind; it is entered once."""
 
-    def __init__(self, source: Source, about: ToolCall, rules: Rules) -> None:
+    def __init__(self, source: GatewaySource, about: ToolCall, rules: Rules) -> None:
         """See ``Gateway.call``."""
         self._source = source
         self._about = about
@@ -304,7 +304,7 @@ class CallScope:
             event(_LOGGER, logging.ERROR, "an outcome is lost", run=run.execution, reason=str(lost))
 
 
-async def find(source: Source, rules: Rules) -> "tuple[Gateway, Reach, Rules]":
+async def find(source: GatewaySource, rules: Rules) -> "tuple[Gateway, Reach, Rules]":
     """The gateway of a caller who awaits, the way to it, and the rules in the time that is left.
 
     Raises Denied if there is none in time.
@@ -322,7 +322,7 @@ async def find(source: Source, rules: Rules) -> "tuple[Gateway, Reach, Rules]":
         raise denial_of(error) from error
 
 
-def find_blocking(source: Source, rules: Rules) -> "tuple[Gateway, Reach, Rules]":
+def find_blocking(source: GatewaySource, rules: Rules) -> "tuple[Gateway, Reach, Rules]":
     """As ``find``, for a thread that may block."""
     began = time.monotonic()
     try:

@@ -28,7 +28,7 @@ from muniment.gateway.authorization import (
 from muniment.gateway.callbinding import About, Bound, JsonObject
 from muniment.gateway.calloptions import Call, Rules
 from muniment.gateway.decisionrecord import record_decision
-from muniment.gateway.once import Claim, Stored
+from muniment.gateway.once import KeyClaim, StoredPermit
 from muniment.gateway.outcomekeeping import ARGUMENTS_DIGEST, OutcomeKeeping, Permitted
 from muniment.gateway.outcomes import KEEPING, PendingOutcome
 from muniment.gateway.reach import Reach, close_unbegun
@@ -85,7 +85,7 @@ class Governing:
             raise Denied(("authorization_discontinuity",), [_NO_ONCE])
         seconds = self._seconds()
         try:
-            claim = await self._obtain(store.claim(key, seconds), Claim.release, seconds)
+            claim = await self._obtain(store.claim(key, seconds), KeyClaim.release, seconds)
         except Exception as error:
             raise denial_of(error) from error
         try:
@@ -95,7 +95,7 @@ class Governing:
         finally:
             claim.release()
 
-    async def _permit_again(self, about: About, key: str, stored: Stored) -> Permitted:
+    async def _permit_again(self, about: About, key: str, stored: StoredPermit) -> Permitted:
         """Gives the first permit again, verified and judged anew, if this is the same call."""
         decision, policy = stored.permit.decision, self._gateway.policy
         asked: dict[str, Any] = {"id": f"d-{secrets.token_hex(12)}"}
@@ -145,7 +145,7 @@ class Governing:
         await note_failure(raised, self.outcomes.finish(partial(outcome.abandon, denial.codes)))
         return raised
 
-    async def _permit(self, about: About, claim: Claim | None = None) -> Permitted:
+    async def _permit(self, about: About, claim: KeyClaim | None = None) -> Permitted:
         execution = f"run-{secrets.token_hex(12)}"
         is_kept = self._keeps_arguments
         nonce = new_nonce() if is_kept else self._gateway.salts.nonce(execution, ARGUMENTS_DIGEST)
@@ -161,7 +161,7 @@ class Governing:
         try:
             permit = await self._authorize(call, asked, outcome, bound)
             if claim is not None:
-                stored = Stored(permit, nonce, _about(asked, nonce), bound.commitment, parent)
+                stored = StoredPermit(permit, nonce, _about(asked, nonce), bound.commitment, parent)
                 await self._reach.on_gateway(asyncio.to_thread(claim.keep, stored), KEEPING)
             self._check_still(about, bound, nonce)
         except BaseException as error:

@@ -38,7 +38,7 @@ _VERSION: Final = 1
 _MAX_FILE: Final = 2 * MAX_PERMIT_SIZE
 
 
-class Stored(NamedTuple):
+class StoredPermit(NamedTuple):
     """The first permit of a key."""
 
     permit: Permit
@@ -51,7 +51,7 @@ class Stored(NamedTuple):
     parent: str | None
 
 
-class Claim:
+class KeyClaim:
     """The exclusive right to decide the call of a key, until it is released."""
 
     def __init__(self, file: int, path: Path) -> None:
@@ -61,7 +61,7 @@ class Claim:
         self.stored = _read(file)
         _CLAIMS.add(self)
 
-    def keep(self, stored: Stored) -> None:
+    def keep(self, stored: StoredPermit) -> None:
         """Keeps the permit; returns once it is on disk.
 
         Raises InputError if it cannot be written.
@@ -96,7 +96,7 @@ class Claim:
             os.close(file)
 
 
-_CLAIMS: Final[weakref.WeakSet[Claim]] = weakref.WeakSet()
+_CLAIMS: Final[weakref.WeakSet[KeyClaim]] = weakref.WeakSet()
 
 
 def _disclaim() -> None:
@@ -117,7 +117,7 @@ class OnceStore:
         self._clock = clock
         self._claims = 0
 
-    async def claim(self, key: str, seconds: float) -> Claim:
+    async def claim(self, key: str, seconds: float) -> KeyClaim:
         """Waits, so many seconds at the most, until nobody else decides the call of a key.
 
         Raises:
@@ -141,7 +141,7 @@ class OnceStore:
                 )
             await asyncio.sleep(LOOK_PAUSE)
 
-    def _claim(self, key: str) -> Claim | None:
+    def _claim(self, key: str) -> KeyClaim | None:
         """The claim, if nobody has it."""
         path = self._folder / sha256(key.encode(errors="surrogatepass")).hexdigest()
         try:
@@ -156,7 +156,7 @@ class OnceStore:
                     if _is_at(file, path):
                         if os.fstat(file).st_mtime < self._clock() - KEPT_SECONDS:
                             os.ftruncate(file, 0)
-                        return Claim(file, path)
+                        return KeyClaim(file, path)
                 except BlockingIOError:
                     os.close(file)
                     return None
@@ -183,7 +183,7 @@ class OnceStore:
             _remove(Path(name))
 
 
-def _give_back(work: "asyncio.Future[Claim | None]") -> None:
+def _give_back(work: "asyncio.Future[KeyClaim | None]") -> None:
     """Releases a claim whose caller has left."""
     if not work.cancelled() and work.exception() is None and (claim := work.result()) is not None:
         claim.release()
@@ -213,7 +213,7 @@ def _remove(path: Path) -> None:
         os.close(file)
 
 
-def _read(file: int) -> Stored | None:
+def _read(file: int) -> StoredPermit | None:
     """What a file says; None if it says nothing whole."""
     size = os.fstat(file).st_size
     if not 0 < size <= _MAX_FILE:
@@ -226,7 +226,7 @@ def _read(file: int) -> Stored | None:
         if members["v"] != _VERSION:
             return None
         permit = parse_permit(base64.b64decode(members["permit"]))
-        return Stored(
+        return StoredPermit(
             permit, members["nonce"], members["about"], members["arguments"], members["parent"]
         )
     except (FormatError, MunimentError, KeyError, TypeError, ValueError):

@@ -52,7 +52,7 @@ MAX_DIGITS: Final = 4096
 Types = tuple[tuple[str, str], ...]
 
 
-class Form(NamedTuple):
+class ValueForm(NamedTuple):
     """A value's JSON, and where in it stands what is of another type than that says.
 
     `types` has the path and the type of each such value: two values are the same only if these are.
@@ -75,7 +75,7 @@ _TAG: Final = re.compile(r"\$+(?:integer|float|bytes|text)")
 _SPECIAL: Final = re.compile("[\\\\\ud800-\udfff]")
 
 
-def value_form(value: Any, what: str = "value", *, subclasses: bool = False) -> Form:
+def value_form(value: Any, what: str = "value", *, subclasses: bool = False) -> ValueForm:
     """Brings a value into its form; nobody else holds any of what it returns.
 
     Raises FormatError if it has no form; names the part that has none.
@@ -91,7 +91,7 @@ def value_form(value: Any, what: str = "value", *, subclasses: bool = False) -> 
         formed = former.form(value, what, 0)
     except RecursionError:
         raise FormatError(f"{what}: more than {MAX_DEPTH} levels deep") from None
-    return Form(formed, tuple(former.types))
+    return ValueForm(formed, tuple(former.types))
 
 
 def canonical_form(value: Any) -> Any:

@@ -48,7 +48,7 @@ Progress = Callable[[int, int], None]
 T = TypeVar("T")
 
 
-class Source(Protocol):
+class LogSource(Protocol):
     """Where the log is read from.
 
     Each read raises `Unreachable` if it cannot be done now, and `VerificationError`, `FormatError`
@@ -71,7 +71,7 @@ class Source(Protocol):
         ...
 
 
-class Round(NamedTuple):
+class FollowRound(NamedTuple):
     """The checkpoint that the index now reflects, and how many leaves are new.
 
     `unknown` counts the leaves of the log that are neither a record nor a manifest; `taken` tells
@@ -90,7 +90,7 @@ class Follower:
     def __init__(
         self,
         store: IndexStore,
-        source: Source,
+        source: LogSource,
         *,
         clock: Callable[[], float] = time.time,
         check: Callable[[TrustState], None] = lambda _: None,
@@ -106,7 +106,7 @@ class Follower:
         self._check = check
         self._seen: tuple[int, int] | None = None  # the newest head, and when it was shown last
 
-    async def step(self, progress: Progress = lambda _done, _total: None) -> Round:
+    async def step(self, progress: Progress = lambda _done, _total: None) -> FollowRound:
         """Does one round.
 
         Raises:
@@ -147,7 +147,7 @@ class Follower:
         await self._store.advance(new, int(self._clock()), seen=self._seen)
         self._seen = new.size, asked
         unknown = (await self._store.state()).unknown
-        return Round(new, new.size - state.size, unknown)
+        return FollowRound(new, new.size - state.size, unknown)
 
     async def _catch_up(
         self, state: IndexState, new: CosignedCheckpoint, progress: Progress

@@ -12,7 +12,7 @@ from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint
 from muniment.errors import InputError, MunimentError, VerificationError
 from muniment.http.logclient import LogClient
 from muniment.index.addenda import take_along
-from muniment.index.follower import Follower, Progress, Round
+from muniment.index.follower import Follower, FollowRound, Progress
 from muniment.index.httpsource import HttpSource
 from muniment.index.store import IndexStore
 from muniment.local.outside import Contained
@@ -52,7 +52,7 @@ class Watched(NamedTuple):
 
     async def step(
         self, follower: Follower, store: IndexStore, client: LogClient, progress: Progress
-    ) -> Round:
+    ) -> FollowRound:
         """Does one round, and then what there is to do about addenda.
 
         Raises what `Follower.step` and `addenda.take_along` raise.
@@ -69,7 +69,7 @@ async def follow_once(
     *,
     progress: Progress,
     first_use: Callable[[], object] = lambda: None,
-) -> Round:
+) -> FollowRound:
     """Brings a replica, created when absent, up to the log's checkpoint, once.
 
     `first_use` is called when the replica knows no checkpoint yet, so that the log's is trusted.
@@ -97,7 +97,7 @@ async def keep_following(
     path: Path,
     *,
     interval: float,
-    reached: Callable[[Round], None],
+    reached: Callable[[FollowRound], None],
     trouble: Callable[[MunimentError], None],
     progress: Progress,
     first_use: Callable[[], object] = lambda: None,

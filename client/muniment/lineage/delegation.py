@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from muniment.lineage.facts import Facts, Found, Ref, ref_of
-from muniment.lineage.gather import Link, Run, unheard
+from muniment.lineage.gather import Link, RunFacts, unheard
 from muniment.lineage.issuers import ANYBODY, Issuers, counts
 from muniment.lineage.judge import cycles
 from muniment.lineage.model import Break, Unheard
-from muniment.lineage.reader import Reader
+from muniment.lineage.reader import BudgetedReader
 from muniment.records.kinds import Edge
 from muniment.records.thingnames import thing_name
 
@@ -36,7 +36,7 @@ class Delegations:
     unheard: list[Unheard] = field(default_factory=list)
 
 
-def named_agents(runs: Mapping[str, Run]) -> set[str]:
+def named_agents(runs: Mapping[str, RunFacts]) -> set[str]:
     """The agents that the allowing decisions of a lineage name."""
     named: set[str] = set()
     for run in runs.values():
@@ -51,7 +51,7 @@ def named_agents(runs: Mapping[str, Run]) -> set[str]:
     return named
 
 
-def judge_agents(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> Delegations:
+def judge_agents(runs: Mapping[str, RunFacts], facts: Facts, reader: BudgetedReader) -> Delegations:
     """Follows the delegations behind the agents that performed the runs.
 
     Only the first page of an agent's delegations is read in which somebody speaks whose word

@@ -13,7 +13,7 @@ from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts, Found, Ref, is_same, ref_of
 from muniment.lineage.issuers import ANYBODY, Gateways, Issuers, counts
 from muniment.lineage.model import Unheard
-from muniment.lineage.reader import Reader
+from muniment.lineage.reader import BudgetedReader
 from muniment.records.kinds import (
     Approval,
     Decision,
@@ -49,7 +49,7 @@ class Link(NamedTuple):
 
 
 @dataclass(slots=True)
-class Run:
+class RunFacts:
     """What the log says of one run, by those whose word counts for it.
 
     Attributes:
@@ -123,14 +123,16 @@ def unheard(subject: Ref, index: int, record: Record) -> Unheard:
     return Unheard(index, subject, record.producer, terminal(said))
 
 
-def gather(execution: str, facts: Facts, reader: Reader, gateways: Gateways) -> dict[str, Run]:
+def gather(
+    execution: str, facts: Facts, reader: BudgetedReader, gateways: Gateways
+) -> dict[str, RunFacts]:
     """Reads a run and all runs that it descends from, with their decisions and outcomes.
 
     Returns:
         The runs by id, nearest first; the traced run is the first, also when nothing is known.
     """
     origin = facts.head.origin
-    runs = {execution: Run(execution, 0, None)}
+    runs = {execution: RunFacts(execution, 0, None)}
     frontier = [execution]
     while frontier:
         level, frontier = frontier, []
@@ -145,7 +147,7 @@ def gather(execution: str, facts: Facts, reader: Reader, gateways: Gateways) -> 
             _bind(run, own, decisions, named, gateways)
             for index, _, parent in run.triggered_by:
                 if parent.origin is None and parent.id not in runs:
-                    runs[parent.id] = Run(parent.id, run.depth + 1, index)
+                    runs[parent.id] = RunFacts(parent.id, run.depth + 1, index)
                     frontier.append(parent.id)
     _find_namesakes(runs, facts, reader)
     ids = list(runs)
@@ -171,7 +173,7 @@ def _named(
     links: Sequence[Sequence[Link]],
     stated: Sequence[Sequence[Found[Decision]]],
     facts: Facts,
-    reader: Reader,
+    reader: BudgetedReader,
 ) -> Mapping[str, tuple[Found[Decision], ...]]:
     """The decisions that `authorized_by` edges claim, by id; those that state the run are known."""
     claimed: dict[str, None] = {}
@@ -191,7 +193,7 @@ def _named(
 
 
 def _bind(
-    run: Run,
+    run: RunFacts,
     links: Sequence[Link],
     stated: Sequence[Found[Decision]],
     named: Mapping[str, tuple[Found[Decision], ...]],
@@ -262,7 +264,7 @@ def _meant(edge: Edge, found: tuple[Found[Decision], ...]) -> tuple[Found[Decisi
     return own or found
 
 
-def _find_namesakes(runs: Mapping[str, Run], facts: Facts, reader: Reader) -> None:
+def _find_namesakes(runs: Mapping[str, RunFacts], facts: Facts, reader: BudgetedReader) -> None:
     """Finds decisions that share id and producer with one that counts, and differ from it."""
     ids = dict.fromkeys(one.record.id for run in runs.values() for one in run.decisions)
     named = dict(zip(ids, reader.all(facts.decisions, list(ids)), strict=True))

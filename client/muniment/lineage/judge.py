@@ -9,15 +9,15 @@ from collections.abc import Collection, Iterator, Mapping
 
 from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Ref
-from muniment.lineage.gather import Run
+from muniment.lineage.gather import RunFacts
 from muniment.lineage.model import Break
 from muniment.lineage.moments import Moment
 from muniment.lineage.revoked import Revocations
 
 
 def judge_run(
-    run: Run,
-    runs: Mapping[str, Run],
+    run: RunFacts,
+    runs: Mapping[str, RunFacts],
     revocations: Revocations,
     moments: Mapping[int, Moment],
     leeway: int,
@@ -40,7 +40,7 @@ def judge_run(
         yield from revocations.of_decision(found, run.issuers, ended)
 
 
-def _unknown(run: Run, subject: Ref) -> Break:
+def _unknown(run: RunFacts, subject: Ref) -> Break:
     if run.arrival is None:
         return Break("unknown_run", subject, None, f"records of run {run.id}", "none in the log")
     return Break(
@@ -52,7 +52,7 @@ def _unknown(run: Run, subject: Ref) -> Break:
     )
 
 
-def _unbound(run: Run, subject: Ref) -> Iterator[Break]:
+def _unbound(run: RunFacts, subject: Ref) -> Iterator[Break]:
     for link, others in run.misbound:
         id_ = link.target.id
         if others:
@@ -90,7 +90,7 @@ def _unbound(run: Run, subject: Ref) -> Iterator[Break]:
         )
 
 
-def _contested(run: Run, subject: Ref) -> Iterator[Break]:
+def _contested(run: RunFacts, subject: Ref) -> Iterator[Break]:
     """One run, one issuer, one answer: whoever decides next to it leaves open which one counts."""
     if len(run.decisions) == 1:
         return
@@ -117,7 +117,7 @@ def _contested(run: Run, subject: Ref) -> Iterator[Break]:
         )
 
 
-def _ordered(run: Run, runs: Mapping[str, Run], subject: Ref) -> Iterator[Break]:
+def _ordered(run: RunFacts, runs: Mapping[str, RunFacts], subject: Ref) -> Iterator[Break]:
     bound = {found.record.id: found.index for found in reversed(run.decisions)}
     for index, _, target in (*run.authorized_by, *run.triggered_by):
         if target.origin is not None:
@@ -147,7 +147,9 @@ def _ordered(run: Run, runs: Mapping[str, Run], subject: Ref) -> Iterator[Break]
             return
 
 
-def _timely(run: Run, subject: Ref, moments: Mapping[int, Moment], leeway: int) -> Iterator[Break]:
+def _timely(
+    run: RunFacts, subject: Ref, moments: Mapping[int, Moment], leeway: int
+) -> Iterator[Break]:
     artifacts = [found.record.artifact for found in run.allowing]
     periods = [artifact.validity for artifact in artifacts if artifact is not None]
     # A decision without an artifact sets no bounds, and of another log's we know none.

@@ -17,7 +17,7 @@ K_contra = TypeVar("K_contra", contravariant=True)
 _BATCH: Final = 500  # keys in one lookup: an SQL statement takes some 1,000 parameters everywhere
 
 
-class Lookup(Protocol[K_contra, R]):
+class FactsLookup(Protocol[K_contra, R]):
     """One of the lookups of `facts.Facts`."""
 
     def __call__(
@@ -27,7 +27,7 @@ class Lookup(Protocol[K_contra, R]):
         ...
 
 
-class Reader:
+class BudgetedReader:
     """Reads whole answers until its budget, in records over all lookups, is spent.
 
     Attributes:
@@ -46,7 +46,7 @@ class Reader:
         self.read: dict[int, Record] = {}
         self.manifests: set[int] = set()
 
-    def all(self, lookup: Lookup[K, R], keys: Sequence[K]) -> list[tuple[Found[R], ...]]:
+    def all(self, lookup: FactsLookup[K, R], keys: Sequence[K]) -> list[tuple[Found[R], ...]]:
         """Reads everything that answers each key, in order of the log."""
         answers: list[tuple[Found[R], ...]] = []
         for start in range(0, len(keys), _BATCH):
@@ -69,7 +69,7 @@ class Reader:
 
     def until(
         self,
-        lookup: Lookup[K, R],
+        lookup: FactsLookup[K, R],
         keys: Sequence[K],
         is_enough: Callable[[K, tuple[Found[R], ...]], bool],
     ) -> list[tuple[tuple[Found[R], ...], bool]]:

@@ -24,7 +24,7 @@ from muniment.lineage.gather import unheard
 from muniment.lineage.issuers import Gateways, Issuers, counts
 from muniment.lineage.model import Break, BreakKind, Unheard
 from muniment.lineage.moments import Moment
-from muniment.lineage.reader import Reader
+from muniment.lineage.reader import BudgetedReader
 from muniment.records.kinds import Decision, Edge, Record, Revocation
 
 R = TypeVar("R", bound=Record)
@@ -166,7 +166,7 @@ class Revocations:
 
 
 def revocations_of(
-    reader: Reader,
+    reader: BudgetedReader,
     facts: Facts,
     decisions: Sequence[Found[Decision]],
     executions: Sequence[str],
@@ -224,7 +224,7 @@ def key_name(signed: Signed | None) -> str:
 
 
 def _signers(
-    reader: Reader,
+    reader: BudgetedReader,
     facts: Facts,
     decisions: Sequence[Found[Decision]],
     records: Mapping[TargetRef, Sequence[Found[Revocation]]],

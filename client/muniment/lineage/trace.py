@@ -22,7 +22,7 @@ from typing import Final
 from muniment.lineage.delegation import Delegations, judge_agents
 from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts, Ref
-from muniment.lineage.gather import Link, Run, gather
+from muniment.lineage.gather import Link, RunFacts, gather
 from muniment.lineage.issuers import Gateways
 from muniment.lineage.judge import cycles, judge_run
 from muniment.lineage.model import (
@@ -35,7 +35,7 @@ from muniment.lineage.model import (
     TraceWarning,
 )
 from muniment.lineage.moments import TOLERANCE, Moment
-from muniment.lineage.reader import Reader
+from muniment.lineage.reader import BudgetedReader
 from muniment.lineage.revoked import revocations_of
 from muniment.tlog.note import VKey
 
@@ -70,7 +70,7 @@ def trace(
         tolerance: Seconds by which a producer's clock may differ from those of the witnesses.
         leeway: Seconds by which a run may act before its decision's ``not_before``.
     """
-    reader = Reader(limit)
+    reader = BudgetedReader(limit)
     named = Gateways(gateways)
     runs = gather(execution, facts, reader, named)
     decisions = {found.index: found for run in runs.values() for found in run.decisions}
@@ -109,7 +109,7 @@ def trace(
     )
 
 
-def _moments(runs: Mapping[str, Run], facts: Facts, tolerance: int) -> dict[int, Moment]:
+def _moments(runs: Mapping[str, RunFacts], facts: Facts, tolerance: int) -> dict[int, Moment]:
     """When the runs acted, by the leaf that tells."""
     if not any(run.uses for run in runs.values()):
         return {}
@@ -121,7 +121,9 @@ def _moments(runs: Mapping[str, Run], facts: Facts, tolerance: int) -> dict[int,
     }
 
 
-def _implausible(runs: Mapping[str, Run], moments: Mapping[int, Moment]) -> Iterator[TraceWarning]:
+def _implausible(
+    runs: Mapping[str, RunFacts], moments: Mapping[int, Moment]
+) -> Iterator[TraceWarning]:
     for run in runs.values():
         for index, _, what, producer in run.uses:
             moment = moments[index]
@@ -136,7 +138,7 @@ def _implausible(runs: Mapping[str, Run], moments: Mapping[int, Moment]) -> Iter
                 )
 
 
-def _state(run: Run) -> RunState:
+def _state(run: RunFacts) -> RunState:
     issuers = tuple(sorted({one.record.producer for one in run.decisions}))
     statuses = [outcome.status for _, outcome in run.outcomes]
     certain = [status for status in statuses if status != "unknown"]
@@ -148,7 +150,7 @@ def _order(one: Break) -> tuple[int, int]:
     return BREAK_KINDS.index(one.kind), -1 if one.index is None else one.index
 
 
-def _hops(runs: dict[str, Run], agents: Delegations) -> list[Hop]:
+def _hops(runs: dict[str, RunFacts], agents: Delegations) -> list[Hop]:
     hops: list[Hop] = []
     for run in runs.values():
         subject = Ref("run", run.id)

@@ -20,8 +20,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from muniment.monitor.heads import EARLIER, LOG, Pair, Reader, ShownHead, compare, pairs_of
-from muniment.monitor.report import Alarm, Compared, Round, Weight, printable, say
+from muniment.monitor.heads import EARLIER, LOG, HeadReader, Pair, ShownHead, compare, pairs_of
+from muniment.monitor.report import Alarm, AlarmWeight, Compared, MonitorRound, printable, say
 from muniment.tlog.encoding import FormatError, VerificationError
 from muniment.tlog.evidence import Evidence, verify_evidence
 from muniment.tlog.policy import show
@@ -53,7 +53,7 @@ class Tiles(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AlarmLimits:
     """When to raise an alarm; seconds.
 
     Attributes:
@@ -76,9 +76,9 @@ class Core:
     `expected` has for a witness's URL the policy's names for it, where the policy has its URL.
     """
 
-    reader: Reader
+    reader: HeadReader
     witnesses: tuple[str, ...]
-    limits: Limits
+    limits: AlarmLimits
     expected: Mapping[str, frozenset[str]]
     _earlier: ShownHead | None = None
     _behind: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -115,7 +115,9 @@ class Core:
             if isinstance(answer, Missing):
                 if answer.kind != "nothing-yet":
                     weight = (
-                        Weight.UNREACHABLE if answer.kind == "unreachable" else Weight.UNVERIFIED
+                        AlarmWeight.UNREACHABLE
+                        if answer.kind == "unreachable"
+                        else AlarmWeight.UNVERIFIED
                     )
                     alarms.append(Alarm(answer.kind, party, printable(answer.sentence), weight))
                 continue
@@ -123,7 +125,7 @@ class Core:
                 heads[party] = self.reader.read(party, answer)
             except (FormatError, VerificationError) as error:
                 alarms.append(
-                    Alarm("bad-checkpoint", party, printable(str(error)), Weight.UNVERIFIED)
+                    Alarm("bad-checkpoint", party, printable(str(error)), AlarmWeight.UNVERIFIED)
                 )
         if self._earlier is not None:
             heads[EARLIER] = self._earlier
@@ -136,7 +138,7 @@ class Core:
         pairs: Sequence[Pair],
         tiles: Mapping[Pair, Tiles],
         now: int,
-    ) -> Round:
+    ) -> MonitorRound:
         """Ends a round at `now`, Unix seconds, with what `heads` returned.
 
         `tiles` is what came of the pairs that need a proof.
@@ -171,7 +173,7 @@ class Core:
         found = self._with_proofs(found)
         self._remember(heads, groups)
         keys = frozenset(alarm.key for alarm in found)
-        result = Round(
+        result = MonitorRound(
             origin=self.reader.origin,
             time=now,
             parties=(LOG, *self.witnesses),
@@ -191,13 +193,13 @@ class Core:
             proven = verify_evidence(evidence, self.reader.log_verifiers)
         except VerificationError as error:
             sentence = f"they contradict each other, but nothing is proven: {printable(str(error))}"
-            return Alarm("contradiction", parties, sentence, Weight.UNVERIFIED)
-        return Alarm(f"proven-{proven.kind}", parties, proven.sentence, Weight.PROVEN, proven)
+            return Alarm("contradiction", parties, sentence, AlarmWeight.UNVERIFIED)
+        return Alarm(f"proven-{proven.kind}", parties, proven.sentence, AlarmWeight.PROVEN, proven)
 
     def _unclear(self, unclear: Mapping[str, str], now: int) -> list[Alarm]:
         self._open = {party: self._open.get(party, now) for party in unclear}
         return [
-            Alarm("not-compared", party, unclear[party], Weight.UNVERIFIED)
+            Alarm("not-compared", party, unclear[party], AlarmWeight.UNVERIFIED)
             for party, since in self._open.items()
             if now - since >= self.limits.grace
         ]
@@ -205,16 +207,16 @@ class Core:
     def _with_proofs(self, found: Sequence[Alarm]) -> list[Alarm]:
         """One alarm of a kind, and all that was ever proven: a log cannot take it back."""
         for alarm in found:
-            if alarm.weight is Weight.PROVEN and len(self._proven) < MAX_PROVEN:
+            if alarm.weight is AlarmWeight.PROVEN and len(self._proven) < MAX_PROVEN:
                 self._proven.setdefault(alarm.key, alarm)
-        rest = {alarm.key: alarm for alarm in found if alarm.weight is not Weight.PROVEN}
+        rest = {alarm.key: alarm for alarm in found if alarm.weight is not AlarmWeight.PROVEN}
         return [*self._proven.values(), *rest.values()]
 
     def _cosignatures(self, heads: Mapping[str, ShownHead], now: int) -> list[Alarm]:
         alarms: list[Alarm] = []
 
         def wrong(kind: str, party: str, sentence: str) -> None:
-            alarms.append(Alarm(kind, party, sentence, Weight.UNVERIFIED))
+            alarms.append(Alarm(kind, party, sentence, AlarmWeight.UNVERIFIED))
 
         for party, head in heads.items():
             names = {name for name, _time in head.cosigners}
@@ -266,7 +268,7 @@ class Core:
                             "behind",
                             party,
                             f"shows {size} leaves; since {say(since)} others show {target} or more",
-                            Weight.UNVERIFIED,
+                            AlarmWeight.UNVERIFIED,
                         )
                     )
         return alarms

@@ -22,7 +22,7 @@ EARLIER: Final = "earlier"
 
 @dataclass(frozen=True, slots=True)
 class ShownHead:
-    """A *verified* head: a key of the log signed it. Only `Reader.read` makes one.
+    """A *verified* head: a key of the log signed it. Only `HeadReader.read` makes one.
 
     Attributes:
         party: Who showed it: LOG, EARLIER or a witness's URL.
@@ -49,7 +49,7 @@ class ShownHead:
         return self.signed.checkpoint.root
 
 
-class Reader:
+class HeadReader:
     """Verifies what parties show of the log with an origin.
 
     `log_verifiers` are the verifiers of the log's keys, old ones too: what evidence is verified by.

@@ -17,7 +17,7 @@ from muniment.tlog.evidence import Proven, explain
 CAVEAT: Final = "What others were shown, at other times, this does not say."
 
 
-class Weight(IntEnum):
+class AlarmWeight(IntEnum):
     """What an alarm is worth, in ascending order."""
 
     UNREACHABLE = 1
@@ -40,7 +40,7 @@ class Alarm:
     kind: str
     party: str
     sentence: str
-    weight: Weight
+    weight: AlarmWeight
     evidence: Proven | None = None
 
     @property
@@ -60,7 +60,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class MonitorRound:
     """One round.
 
     Attributes:
@@ -89,7 +89,7 @@ class Round:
     evidence_files: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
-    def weight(self) -> Weight | None:
+    def weight(self) -> AlarmWeight | None:
         """The weight of the gravest alarm; None without alarms."""
         return max((alarm.weight for alarm in self.alarms), default=None)
 

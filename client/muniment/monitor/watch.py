@@ -22,7 +22,7 @@ from muniment.local.atomicfile import write_atomic
 from muniment.local.logs import event
 from muniment.monitor.core import Core, Missing, Tiles
 from muniment.monitor.heads import LOG, Pair, ShownHead, compare
-from muniment.monitor.report import Alarm, Round, Weight, printable
+from muniment.monitor.report import Alarm, AlarmWeight, MonitorRound, printable
 from muniment.monitor.webhook import Webhook
 from muniment.tlog.evidence import EXTENSION
 from muniment.tlog.treereader import read_prefix
@@ -90,7 +90,7 @@ class Watcher:
     async def __aexit__(self, *_error: object) -> None:
         await self._stack.aclose()
 
-    async def round(self) -> Round:
+    async def round(self) -> MonitorRound:
         """Asks everybody once and says what came of it.
 
         The log is asked last, and again after a moment when no tiles can be had of the newest
@@ -118,7 +118,7 @@ class Watcher:
         made = await asyncio.gather(*[self._prove(pair) for pair in wanted])
         return heads, alarms, pairs, dict(zip(wanted, made, strict=True))
 
-    async def rounds(self, interval: float) -> AsyncGenerator[Round, None]:
+    async def rounds(self, interval: float) -> AsyncGenerator[MonitorRound, None]:
         """Rounds without an end, with jittered pauses of about `interval` seconds between them."""
         while True:
             yield await self.round()
@@ -162,7 +162,7 @@ class Watcher:
                 return Tiles(is_compared=True, evidence=evidence)
         return Tiles(is_compared=False, reason="; ".join(reasons))
 
-    def _save(self, result: Round) -> Round:
+    def _save(self, result: MonitorRound) -> MonitorRound:
         """Keeps the log's head for the next run; that it cannot is an alarm like any other."""
         earlier, before = self._core.earlier, self.unsaved
         if self._state is None or earlier is None or earlier == self._saved:
@@ -171,7 +171,7 @@ class Watcher:
             write_atomic(self._state, earlier, "monitor state")
         except MunimentError as error:
             self.unsaved = error
-            alarm = Alarm(_UNSAVED, LOG, printable(str(error)), Weight.UNVERIFIED)
+            alarm = Alarm(_UNSAVED, LOG, printable(str(error)), AlarmWeight.UNVERIFIED)
             alarms = sorted((*result.alarms, alarm), key=lambda each: -each.weight)
             raised = result.raised if before else (*result.raised, alarm)
             return replace(result, alarms=tuple(alarms), raised=raised)
@@ -180,7 +180,7 @@ class Watcher:
             return result
         return replace(result, cleared=(*result.cleared, (_UNSAVED, LOG)))
 
-    def _keep(self, result: Round) -> Round:
+    def _keep(self, result: MonitorRound) -> MonitorRound:
         """Writes evidence that was not written yet."""
         if self._evidence_dir is None:
             return result
@@ -212,12 +212,12 @@ def _may_catch_up(heads: Mapping[str, ShownHead], tiles: Mapping[Pair, Tiles]) -
     )
 
 
-def tell(result: Round, webhooks: Sequence[Webhook]) -> None:
+def tell(result: MonitorRound, webhooks: Sequence[Webhook]) -> None:
     """Logs what is new and what is over, and hands it to the webhooks; does not wait for them."""
     for alarm in result.raised:
         value = result.alarm_json(alarm)
         value.pop("explanation", None)
-        level = logging.CRITICAL if alarm.weight is Weight.PROVEN else logging.WARNING
+        level = logging.CRITICAL if alarm.weight is AlarmWeight.PROVEN else logging.WARNING
         # The time of the log line is its own; that of the round is near enough.
         value.pop("time")
         event(_log, level, "alarm", **value)

@@ -12,7 +12,7 @@ from muniment.lineage.escape import terminal
 from muniment.lineage.facts import Facts, FactsHead, Found, Ref, is_same, ref_of
 from muniment.lineage.issuers import Gateways, counts
 from muniment.lineage.model import REVOKED, BreakKind, Trace
-from muniment.lineage.reader import Reader
+from muniment.lineage.reader import BudgetedReader
 from muniment.lineage.revoked import revocations_of
 from muniment.lineage.trace import trace
 from muniment.lineage.withholding import Withholding, withholding_of
@@ -159,7 +159,7 @@ def _check_chain(decision: Decision, facts: Facts, gateways: Gateways) -> Iterat
     def is_enough(agent: Ref, page: Iterable[Found[Edge]]) -> bool:
         return delegators[agent] <= delegating(page)
 
-    reader = Reader(MAX_LINEAGE)
+    reader = BudgetedReader(MAX_LINEAGE)
     agents = list(delegators)
     answers = reader.until(facts.edges_from, agents, is_enough)
     logged = {agent: delegating(edges) for agent, (edges, _) in zip(agents, answers, strict=True)}
@@ -179,7 +179,7 @@ def _check_revocation(
 
     A permit is for a run that is to begin now: that the log tells of its end saves nobody.
     """
-    reader = Reader(MAX_LINEAGE)
+    reader = BudgetedReader(MAX_LINEAGE)
     decision = found.record
     runs = [] if decision.execution is None else [decision.execution]
     gateways = Gateways(trust.gateways)

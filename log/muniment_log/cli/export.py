@@ -15,7 +15,7 @@ from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import code_of, fail
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import LogConfig, load
-from muniment_log.export import Exported, Target
+from muniment_log.export import ExportResult, ExportTarget
 from muniment_log.export import export as export_log
 from muniment_log.storage.snapshot import SnapshotAddenda, SnapshotTiles
 from muniment_log.storage.staticfolder import StaticFolder
@@ -73,7 +73,7 @@ def export(
 
 async def _export(
     config: LogConfig, place: str, old: Sequence[Verifier], progress: Progress, *, takes: bool
-) -> Exported:
+) -> ExportResult:
     async with AsyncExitStack() as closing:
         source: TileSource
         addenda: AddendaSource | None = None
@@ -90,7 +90,7 @@ async def _export(
             closing.push_async_callback(store.close)
             source, note = await exporting.published_tree(store)
             addenda = exporting.BucketAddenda(store)
-        target: Target
+        target: ExportTarget
         if place.startswith("s3://"):
             exporting = import_cluster_module("cluster.exporting")
             store = exporting.open_bucket(place)

@@ -107,7 +107,7 @@ def _recalls(part: Sequence[Records]) -> list[Recall]:
     return found
 
 
-class Queue:
+class OrderQueue:
     """What waits, in order.
 
     Attributes:

@@ -25,7 +25,7 @@ _SCOPE_SIZE: Final = 8
 _RUN: Final = Struct(">QQQ")
 
 
-class Run(NamedTuple):
+class RecordSpan(NamedTuple):
     """Records side by side.
 
     Attributes:
@@ -56,14 +56,14 @@ class Recall(NamedTuple):
     name: bytes
     content: bytes
     time: int
-    runs: tuple[Run, ...]
+    runs: tuple[RecordSpan, ...]
 
     def moved(self, places: int) -> Recall:
         """The same, of records that stand some places further on in their batch."""
         if not places:
             return self
         runs = [
-            Run(run.first + places, run.size, NEW) if run.manifest == NEW else run
+            RecordSpan(run.first + places, run.size, NEW) if run.manifest == NEW else run
             for run in self.runs
         ]
         return Recall(self.name, self.content, self.time, tuple(runs))
@@ -73,20 +73,23 @@ class Recall(NamedTuple):
         return Recall(self.name, self.content, self.time, placed(self.runs, first, manifest))
 
 
-def placed(runs: Iterable[Run], first: int, manifest: int) -> tuple[Run, ...]:
+def placed(runs: Iterable[RecordSpan], first: int, manifest: int) -> tuple[RecordSpan, ...]:
     """The same places, once the batch of the new ones has its indices; see `Recall.placed`."""
     return tuple(
-        [Run(run.first + first, run.size, manifest) if run.manifest == NEW else run for run in runs]
+        [
+            RecordSpan(run.first + first, run.size, manifest) if run.manifest == NEW else run
+            for run in runs
+        ]
     )
 
 
-def joined(runs: Iterable[Run]) -> tuple[Run, ...]:
+def joined(runs: Iterable[RecordSpan]) -> tuple[RecordSpan, ...]:
     """The same places in as few runs as they take."""
-    found: list[Run] = []
+    found: list[RecordSpan] = []
     for run in runs:
         last = found[-1] if found else None
         if last and (last.first + last.size, last.manifest) == (run.first, run.manifest):
-            found[-1] = Run(last.first, last.size + run.size, last.manifest)
+            found[-1] = RecordSpan(last.first, last.size + run.size, last.manifest)
         else:
             found.append(run)
     return tuple(found)
@@ -97,11 +100,11 @@ def scope_of(key: StreamKey) -> bytes:
     return sha256(f"{key.gateway}\0{key.label}".encode()).digest()[:_SCOPE_SIZE]
 
 
-def pack_runs(runs: Iterable[Run]) -> bytes:
+def pack_runs(runs: Iterable[RecordSpan]) -> bytes:
     """Runs as they are stored."""
     return b"".join([_RUN.pack(*run) for run in runs])
 
 
-def unpack_runs(data: bytes) -> tuple[Run, ...]:
+def unpack_runs(data: bytes) -> tuple[RecordSpan, ...]:
     """Runs as they were stored."""
-    return tuple([Run(*numbers) for numbers in _RUN.iter_unpack(data)])
+    return tuple([RecordSpan(*numbers) for numbers in _RUN.iter_unpack(data)])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from muniment.records.content import content_of
 from muniment_log.core.ports import Receipt
-from muniment_log.core.recall import NAME_SIZE, NEW, Recall, Run, joined, placed
+from muniment_log.core.recall import NAME_SIZE, NEW, Recall, RecordSpan, joined, placed
 from muniment_log.errors import LogError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Plan:
 
     records: list[bytes] = field(default_factory=list[bytes])
     recalls: list[Recall] = field(default_factory=list[Recall])
-    runs: tuple[Run, ...] = ()
+    runs: tuple[RecordSpan, ...] = ()
 
     def receipt(self, logged: Receipt | None) -> Receipt:
         """The receipt of the request, once what was new of it has its own."""
@@ -179,7 +179,7 @@ def resolve(request: Request, known: Mapping[bytes, Recall]) -> Plan:
             raise KeyConflictError("the Idempotency-Key was used for another request")
         return Plan(runs=before.runs)
     plan = Plan()
-    runs: list[Run] = []
+    runs: list[RecordSpan] = []
     fresh: dict[bytes, Recall] = {}
     for number, (entry, said) in enumerate(zip(request.records, request.said, strict=True)):
         if said is not None:
@@ -188,7 +188,7 @@ def resolve(request: Request, known: Mapping[bytes, Recall]) -> Plan:
                 _check_same(number, said, one)
                 runs += one.runs
                 continue
-        here = Run(len(plan.records), 1, NEW)
+        here = RecordSpan(len(plan.records), 1, NEW)
         plan.records.append(entry)
         runs.append(here)
         if said is not None:
@@ -200,7 +200,7 @@ def resolve(request: Request, known: Mapping[bytes, Recall]) -> Plan:
     return plan
 
 
-def receipt_of(runs: Sequence[Run]) -> Receipt:
+def receipt_of(runs: Sequence[RecordSpan]) -> Receipt:
     """The receipt of records that stand somewhere, in runs."""
     manifest = max(run.manifest for run in runs)
     count = sum(run.size for run in runs)

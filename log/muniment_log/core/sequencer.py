@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 
 from muniment_log.core.ordering import RecalledError
 from muniment_log.core.ports import Receipt, StreamKey, StreamState
-from muniment_log.core.queueing import Queue, Records
+from muniment_log.core.queueing import OrderQueue, Records
 from muniment_log.core.recall import KEPT
 from muniment_log.core.recognizer import Recognizer
 from muniment_log.core.repeats import Plan
-from muniment_log.core.streams import Pending, Place, Stream, digest_of, new_future, refuse
+from muniment_log.core.streams import BatchPlace, Pending, Stream, digest_of, new_future, refuse
 from muniment_log.core.streamtable import StreamTable
 from muniment_log.errors import (
     EngineRefusedError,
@@ -73,9 +73,9 @@ class SequencerLimits:
     streams: int = 10_000
     recalled_records: int = KEPT
 
-    def queue(self, framer: TokenFramer) -> Queue:
+    def queue(self, framer: TokenFramer) -> OrderQueue:
         """An empty queue whose groups keep to the bounds of one commit."""
-        return Queue(framer, self.commit_leaves, self.commit_bytes)
+        return OrderQueue(framer, self.commit_leaves, self.commit_bytes)
 
 
 async def _at_once() -> None:
@@ -93,7 +93,7 @@ class Sequencer:
         self,
         *,
         order: Order,
-        queue: Queue,
+        queue: OrderQueue,
         metrics: LogMetrics,
         limits: SequencerLimits,
         cleared: Callable[[], Awaitable[None]] = _at_once,
@@ -255,15 +255,15 @@ class Sequencer:
         if known is not None:
             return await asyncio.shield(known.done)
         first = batch.manifest.first
-        if place is Place.PAST:
+        if place is BatchPlace.PAST:
             return await self._receipt_of(stream.key, first, digest)
-        if place is Place.EARLY and len(stream.parked) >= self._limits.parked_batches:
+        if place is BatchPlace.EARLY and len(stream.parked) >= self._limits.parked_batches:
             raise self._too_early(stream, first)
         size = len(batch.body)
         self._take(size)
         pending = Pending(stream.key, batch, digest, new_future())
         pending.done.add_done_callback(lambda _: self._give(size))
-        if place is Place.NEXT:
+        if place is BatchPlace.NEXT:
             self._enqueue(stream, pending)
         else:
             self._park(stream, pending)

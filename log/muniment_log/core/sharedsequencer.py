@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from muniment_log.core.ordering import StreamsMovedError
 from muniment_log.core.sequencer import Sequencer
-from muniment_log.core.streams import Pending, Place, Stream, refuse
+from muniment_log.core.streams import BatchPlace, Pending, Stream, refuse
 from muniment_log.errors import (
     EngineRefusedError,
     OverloadedError,
@@ -123,9 +123,9 @@ class SharedSequencer(Sequencer):
             except StreamConflictError as error:
                 refuse(pending, error)
                 continue
-            if place is Place.NEXT:
+            if place is BatchPlace.NEXT:
                 self._enqueue(stream, pending)
-            elif place is Place.EARLY:
+            elif place is BatchPlace.EARLY:
                 self._park(stream, pending)
             else:
                 past.append(pending)

@@ -53,7 +53,7 @@ class Pending:
         return StreamState(manifest.first + manifest.count, self.batch.leaf_hashes[-1])
 
 
-class Place(Enum):
+class BatchPlace(Enum):
     """What a batch is to its stream, see the module's rules."""
 
     NEXT = "next"
@@ -90,7 +90,7 @@ class Stream:
         """Whether nothing would be lost by forgetting this object."""
         return not (self.queued or self.parked or self.users)
 
-    def place(self, batch: Batch, digest: bytes) -> tuple[Place, Pending | None]:
+    def place(self, batch: Batch, digest: bytes) -> tuple[BatchPlace, Pending | None]:
         """Says what a batch is to this stream; for a repeat, with the batch that it repeats.
 
         Raises StreamConflictError by rule 5.
@@ -101,14 +101,14 @@ class Stream:
         if known is not None:
             if known.digest != digest:
                 raise StreamConflictError(first, "another batch with this number is being logged")
-            return Place.REPEAT, known
+            return BatchPlace.REPEAT, known
         if first < self.expected.next:
-            return Place.PAST, None
+            return BatchPlace.PAST, None
         if first > self.expected.next:
-            return Place.EARLY, None
+            return BatchPlace.EARLY, None
         if manifest.previous != self.expected.manifest:
             raise StreamConflictError(first, "the previous manifest is not the stream's last one")
-        return Place.NEXT, None
+        return BatchPlace.NEXT, None
 
     def queue(self, pending: Pending) -> list[Pending]:
         """Takes the next batch, and those parked that follow it; returns them in order.

@@ -39,7 +39,7 @@ STEP: Final = 32
 """Bundles read, checked and written together: 5 MB as a rule, 512 MiB at the very most."""
 
 
-class Target(AddendaTarget, Protocol):
+class ExportTarget(AddendaTarget, Protocol):
     """Where an export goes; names are the paths of tlog-tiles."""
 
     async def create_many(self, items: Iterable[tuple[str, bytes]]) -> None:
@@ -50,7 +50,7 @@ class Target(AddendaTarget, Protocol):
         ...
 
 
-class Exported(NamedTuple):
+class ExportResult(NamedTuple):
     """What an export did: leaves under the target's checkpoint before, and now.
 
     Attributes:
@@ -68,12 +68,12 @@ async def export(
     *,
     origin: str,
     keys: Sequence[Verifier],
-    target: Target,
+    target: ExportTarget,
     tell: Callable[[int, int], None] = lambda *_: None,
     old: Sequence[Verifier] = (),
     addenda: AddendaSource | None = None,
     takes_addenda: bool = False,
-) -> Exported:
+) -> ExportResult:
     """Brings a target to the published tree of a log.
 
     The target is empty, or an earlier export of the same log, complete or not; `old` verifies keys
@@ -97,15 +97,15 @@ async def export(
     carried = await carry_addenda(source, addenda, target, checkpoint.size, takes=takes_addenda)
     await target.replace(CHECKPOINT, note)
     if carried is None:
-        return Exported(before, checkpoint.size)
+        return ExportResult(before, checkpoint.size)
     await remove_erased(target, carried)
-    return Exported(before, checkpoint.size, (carried.written, len(carried.erased)))
+    return ExportResult(before, checkpoint.size, (carried.written, len(carried.erased)))
 
 
 async def carry(
     source: TileSource,
     head: Head,
-    target: Target,
+    target: ExportTarget,
     tell: Callable[[int, int], None] = lambda *_: None,
 ) -> RightEdge:
     """Brings the full bundles and tiles of a tree to a target, from where an earlier call got to.
@@ -139,7 +139,7 @@ async def carry(
     return edge
 
 
-async def _fetch(target: Target, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
+async def _fetch(target: ExportTarget, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
     """Reads tiles as the target has them, unverified."""
     try:
         return {tile: await target.get(tile.path) for tile in tiles}
@@ -148,7 +148,7 @@ async def _fetch(target: Target, tiles: Sequence[Tile]) -> dict[Tile, bytes]:
 
 
 async def present(
-    target: Target,
+    target: ExportTarget,
     checkpoint: Checkpoint,
     origin: str,
     keys: Sequence[Verifier],
@@ -186,7 +186,7 @@ async def present(
     return known.size
 
 
-async def _complete(target: Target, full: int) -> int:
+async def _complete(target: ExportTarget, full: int) -> int:
     """About how many full tiles the target has: at most a step more than without gaps."""
     least, most = 0, full
     while least < most:
@@ -200,7 +200,7 @@ async def _complete(target: Target, full: int) -> int:
     return least
 
 
-async def _edge(target: Target, size: int) -> RightEdge:
+async def _edge(target: ExportTarget, size: int) -> RightEdge:
     """The right edge of a tree of full bundles, out of the target's tiles."""
     if size == 0:
         return EMPTY_EDGE
@@ -218,7 +218,7 @@ async def _read(source: TileSource, at: int, full: int) -> dict[Tile, bytes]:
     return dict(await source.read([Tile(kind, index) for index in places for kind in (ENTRIES, 0)]))
 
 
-async def _write(target: Target, edge: RightEdge, found: dict[Tile, bytes]) -> RightEdge:
+async def _write(target: ExportTarget, edge: RightEdge, found: dict[Tile, bytes]) -> RightEdge:
     """Checks one step and writes it; tiles come last, since `_complete` goes by them."""
     runs = [
         run_of(tile.start, TILE_WIDTH, data)

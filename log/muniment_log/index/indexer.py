@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Protocol, get_args
 import msgspec
 
 from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint
-from muniment.index.follower import Follower, Source
+from muniment.index.follower import Follower, LogSource
 from muniment.index.store import IndexStore
 from muniment.local.logs import LogFormat, LogLevel, configure, event
 from muniment.local.sqlitefile import AbsentDatabaseError
@@ -52,7 +52,7 @@ NICENESS: Final = 10
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-class Log(Source, Protocol):
+class Log(LogSource, Protocol):
     """The log, as the process that keeps its index reads it."""
 
     async def published(self) -> bytes | None:
@@ -64,7 +64,7 @@ class Log(Source, Protocol):
         ...
 
 
-class LogFile:
+class LogDatabase:
     """A `Log` over the log's own database.
 
     The policy asks for the log's signature only: the quorum was met before the log stored it as
@@ -196,7 +196,7 @@ def _say(size: int) -> None:
 
 def _open(options: argparse.Namespace) -> Log:
     if options.database is not None:
-        return LogFile(LogSnapshot(options.database))
+        return LogDatabase(LogSnapshot(options.database))
     from muniment_log.cluster.objects import ObjectStore  # noqa: PLC0415
     from muniment_log.index.bucket import BucketLog  # noqa: PLC0415  # needs the extra `cluster`
 

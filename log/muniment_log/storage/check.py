@@ -47,7 +47,7 @@ REBUILT: Final = frozenset({"tree", "tile", "stream", "batch"})
 
 
 @dataclass(slots=True)
-class Report(Findings):
+class CheckReport(Findings):
     """What a check found.
 
     Attributes:
@@ -60,28 +60,35 @@ class Report(Findings):
     leaves_sound: bool = False
 
 
-def check(path: Path, origin: str, keys: Sequence[Verifier], *, full: bool) -> Report:
+def check(path: Path, origin: str, keys: Sequence[Verifier], *, full: bool) -> CheckReport:
     """Checks the database of a log; a log that runs on it is not disturbed.
 
     A full check reads everything, and costs about as much as auditing the log. Raises DatabaseError
     if there is no such database, or it cannot be opened.
     """
-    report = Report()
+    report = CheckReport()
     if not inspect_file(path, report, lambda db: _examine(db, origin, keys, report, full=full)):
         report.leaves_sound = False
     return report
 
 
-def examine(db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], *, full: bool) -> Report:
+def examine(
+    db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], *, full: bool
+) -> CheckReport:
     """The check itself, on one snapshot; joins the transaction that is open, if one is."""
-    report = Report()
+    report = CheckReport()
     if not inspect(db, report, lambda db: _examine(db, origin, keys, report, full=full)):
         report.leaves_sound = False
     return report
 
 
 def _examine(
-    db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], report: Report, *, full: bool
+    db: sqlite3.Connection,
+    origin: str,
+    keys: Sequence[Verifier],
+    report: CheckReport,
+    *,
+    full: bool,
 ) -> None:
     if full:
         check_structure(db, report)
@@ -101,7 +108,7 @@ def _examine(
 
 
 def _identity(
-    db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], report: Report
+    db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], report: CheckReport
 ) -> None:
     rows = set(db.execute("SELECT vkey, origin FROM identity").fetchall())
     if rows != {(str(key.vkey), origin) for key in keys}:
@@ -109,7 +116,7 @@ def _identity(
 
 
 def _notes(
-    db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], report: Report
+    db: sqlite3.Connection, origin: str, keys: Sequence[Verifier], report: CheckReport
 ) -> dict[str, SignedCheckpoint]:
     """The stored heads whose signatures hold; by any of the log's keys, they are not replaced."""
     notes: dict[str, SignedCheckpoint] = {}
@@ -130,7 +137,7 @@ def _notes(
 
 
 def _quick(
-    db: sqlite3.Connection, tree: Head, notes: dict[str, SignedCheckpoint], report: Report
+    db: sqlite3.Connection, tree: Head, notes: dict[str, SignedCheckpoint], report: CheckReport
 ) -> None:
     try:
         loaded = read_loaded(db)
@@ -196,7 +203,10 @@ class _Compare:
 
 
 def _full(
-    db: sqlite3.Connection, tree: Head | None, notes: dict[str, SignedCheckpoint], report: Report
+    db: sqlite3.Connection,
+    tree: Head | None,
+    notes: dict[str, SignedCheckpoint],
+    report: CheckReport,
 ) -> None:
     compare = _Compare(db)
     walked = walk(db, [note.checkpoint.size for note in notes.values()], compare)
@@ -229,7 +239,7 @@ def _full(
         report.add("batch", f"{stored - compare.batches} batches that are not in the leaves")
 
 
-def _leaves(tree: Head | None, walked: Walked, compare: _Compare, report: Report) -> None:
+def _leaves(tree: Head | None, walked: Walked, compare: _Compare, report: CheckReport) -> None:
     """Says where the leaves are damaged, as closely as what is left allows."""
     for table, what in walked.damage:
         report.add(table, what)
@@ -242,7 +252,7 @@ def _leaves(tree: Head | None, walked: Walked, compare: _Compare, report: Report
         report.add("tail", "the last leaves are not those of the signed head or the tree")
 
 
-def need_sound(report: Report) -> None:
+def need_sound(report: CheckReport) -> None:
     """Refuses to build on damaged leaves; StorageError if the leaves cannot be relied on."""
     if not report.leaves_sound:
         raise StorageError("the leaves are damaged: nothing can be rebuilt from them")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from muniment.local.sqlitefile import FatalDatabaseError, UnwritableError, Writer
 from muniment_log.errors import StorageError
-from muniment_log.storage.check import REBUILT, Report, examine, need_sound
+from muniment_log.storage.check import REBUILT, CheckReport, examine, need_sound
 from muniment_log.storage.leafwalk import walk
 from muniment_log.storage.schema import APPLICATION_ID, migrations
 from muniment_service.soundness import FILE
@@ -39,8 +39,8 @@ class Repaired:
     What cannot be rebuilt from leaves is still there.
     """
 
-    before: Report
-    after: Report
+    before: CheckReport
+    after: CheckReport
 
     @property
     def rebuilt(self) -> list[Damage]:
