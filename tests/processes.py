@@ -6,6 +6,7 @@
 A process that dies, or is not ready in time, fails with everything it wrote to stderr.
 """
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -284,3 +285,23 @@ def started(argvs: Sequence[Sequence[str]], cwd: Path | None = None) -> Iterator
     with contextlib.ExitStack() as stack:
         running = [stack.enter_context(Process(argv, cwd)) for argv in argvs]
         yield [process.wait_ready() for process in running]
+
+
+@contextlib.asynccontextmanager
+async def piped(
+    argv: Sequence[str], cwd: Path | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command whose output is read while it runs; killed at the end, if it still does."""
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

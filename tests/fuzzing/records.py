@@ -69,7 +69,9 @@ def _same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
-    if isinstance(one, float) or isinstance(other, float):
+    if isinstance(other, float):
+        one, other = other, one
+    if isinstance(one, float) and isinstance(other, int | float):
         return math.isclose(one, other, rel_tol=0, abs_tol=0)
     return bool(one == other)
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -42,21 +43,8 @@ def follow(*arguments: str) -> list[str]:
     return processes.muniment("follow", *arguments, *files)
 
 
-@asynccontextmanager
-async def started(place: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *follow(*arguments),
-        cwd=place,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+def started(place: Path, *arguments: str) -> AbstractAsyncContextManager[Process]:
+    return processes.piped(follow(*arguments), place)
 
 
 async def once(place: Path, *arguments: str, code: int = CLEAN) -> tuple[str, str]:

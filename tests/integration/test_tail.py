@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from asyncio.subprocess import Process
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -31,20 +31,8 @@ def sim() -> LogSim:
     return sim
 
 
-@asynccontextmanager
-async def tailing(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *processes.muniment("tail", "--interval", "0.1", *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+def tailing(*arguments: str) -> AbstractAsyncContextManager[Process]:
+    return processes.piped(processes.muniment("tail", "--interval", "0.1", *arguments))
 
 
 async def shown(process: asyncio.subprocess.Process, count: int) -> list[int]:

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -328,7 +328,7 @@ def items() -> Iterator[int]:
     yield 1
 
 
-async def later_items() -> AsyncIterator[int]:
+async def later_items() -> AsyncGenerator[int, None]:
     yield 1
 
 
@@ -399,7 +399,7 @@ async def coroutine() -> int:
     raise AssertionError("ran outside of its run")
 
 
-def lazily() -> Iterator[int]:
+def lazily() -> Generator[int, None, None]:
     raise AssertionError("ran outside of its run")
     yield 1
 
@@ -544,7 +544,12 @@ async def test_a_call_that_python_refuses_is_not_decided(bench: Bench) -> None:
         if bench.kind == "threads":
             with pytest.raises(TypeError, match="too many positional arguments"):
                 await bench.call(bench.tool(lambda: 1), 7)
-        for rules in ({"subject": AGENT}, {"decide": yes}, {**RULES, "colour": "red"}):
+        ways: list[dict[str, Any]] = [
+            {"subject": AGENT},
+            {"decide": yes},
+            {**RULES, "colour": "red"},
+        ]
+        for rules in ways:
             with pytest.raises(TypeError, match="argument"):
                 governed(bench.gateway, **rules)
     assert bench.sim.size == 0

@@ -31,6 +31,9 @@ class Source:
     async def read(self, tiles: Sequence[Tile]) -> Mapping[Tile, bytes]:
         return {tile: self.sim.tile(tile) for tile in tiles}
 
+    async def checkpoint(self) -> bytes:
+        return self.sim.checkpoint()
+
     async def addendum(self, digest: bytes) -> bytes | None:
         self.read_digests.append(digest.hex())
         return self.sim.addenda.get(digest.hex())

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from muniment.gateway.spoolfile import SpoolFile
 from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
 from muniment.local.sqlitefile import DatabaseError, Writer
 from muniment.records.api import RecordError
+from waiting import until
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
 
@@ -69,8 +71,9 @@ async def test_what_was_on_its_way_is_not_logged_twice(tmp_path: Path) -> None:
         for at in range(0, 12, 3):
             sim.script.extend(["lose", *["drop"] * 500])
             async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
+                before = sim.posts
                 await gateway.spool.put(lines(3, at))
-                await asyncio.sleep(0.05)
+                await until(lambda before=before: sim.posts > before + 1)  # and once more, in vain
                 await gateway.spool.close(drain=0.0)
             sim.script.clear()
         async with Gateway(url, GATEWAY_SIGNER, spool=path) as gateway:
@@ -119,7 +122,11 @@ async def test_is_bounded_by_count_and_bytes(tmp_path: Path) -> None:
         def connect() -> Gateway:
             return Gateway(url, GATEWAY_SIGNER, stream="s.spool")
 
-        for name, limits in (("count", {"max_records": 3}), ("bytes", {"max_bytes": 600})):
+        ways: list[tuple[str, dict[str, Any]]] = [
+            ("count", {"max_records": 3}),
+            ("bytes", {"max_bytes": 600}),
+        ]
+        for name, limits in ways:
             one = await Spool.open(tmp_path / name, connect, gateway._preparer, **limits)
             await one.put(lines(2))
             with pytest.raises(SpoolFull):
@@ -175,7 +182,11 @@ async def test_room_for_outcomes_counts(tmp_path: Path) -> None:
         def connect() -> Gateway:
             return Gateway("http://127.0.0.1:1", GATEWAY_SIGNER, stream="s.spool")
 
-        for name, limits in (("count", {"max_records": 2}), ("bytes", {"max_bytes": 3000})):
+        ways: list[tuple[str, dict[str, Any]]] = [
+            ("count", {"max_records": 2}),
+            ("bytes", {"max_bytes": 3000}),
+        ]
+        for name, limits in ways:
             one = await Spool.open(tmp_path / name, connect, gateway._preparer, **limits)
             first, _ = await one.begin(UNKNOWN), await one.begin(UNKNOWN)
             with pytest.raises(SpoolFull):
