@@ -69,6 +69,12 @@ class LogMetrics:
             "erasures_pending", "Records of erasures whose addenda are not removed yet."
         ).set_function(pending)
 
+    def watch_lost_addenda(self, *, is_lost: bool) -> None:
+        """Shows whether the start found that addenda are lost."""
+        self._metrics.gauge(
+            "addenda_lost", "1 if the file of the addenda lacks what the log has acknowledged."
+        ).set(float(is_lost))
+
     def committed(self, leaves: int, seconds: float) -> None:
         """Counts one commit."""
         self._commit_leaves.observe(leaves)

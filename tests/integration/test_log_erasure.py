@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -227,21 +228,27 @@ def test_a_start_notices_that_the_addenda_are_lost_or_older(deployment: Deployme
     send(deployment, [(other, kept)])
     assert erase(deployment, "--record", first, "--yes").returncode == 0
     deployment.log.terminate()
-    newest = file.read_bytes()
+    newest, numbers = file.read_bytes(), count(3)
     serve = muniment_log("serve", "--config", deployment.config)
 
-    for lost, said in ((False, "an older copy, or another file"), (True, "missing")):
-        file.unlink()
-        if not lost:
-            file.write_bytes(old.read_bytes())
-        done = processes.run(serve)
-        assert done.returncode == 7, done.stderr
-        assert f"{said}: the log has acknowledged the addendum {digest_of(kept)}" in done.stderr
-        assert "muniment-log new-addenda" in done.stderr
+    file.unlink()
+    done = processes.run(serve)
+    assert done.returncode == 7, done.stderr
+    assert f"missing: the log has acknowledged the addendum {digest_of(kept)}" in done.stderr
+    assert "muniment-log new-addenda" in done.stderr
+
+    file.write_bytes(old.read_bytes())
+    for _ in range(2):  # it says so at each start
+        deployment.start_log()
+        assert status(deployment)["addenda"]["lost"] == digest_of(kept)
+        assert gauges(deployment)["addenda_lost"] == 1
+        send(deployment, [withheld(next(numbers))])
+        deployment.log.terminate()
 
     file.write_bytes(newest)
     deployment.start_log()
     assert read(deployment, kept).body == kept
+    assert gauges(deployment)["addenda_lost"] == 0
     made_anew = muniment_log("new-addenda", "--config", deployment.config)
     running = processes.run(made_anew)
     assert running.returncode == 4, running.stderr

@@ -32,7 +32,7 @@ from muniment_log.inforce import Witnesses
 from muniment_log.metrics import LogMetrics
 from muniment_log.publish.published import published_size
 from muniment_log.storage.addenda import AddendaStore
-from muniment_log.storage.addendanote import check_addenda_there
+from muniment_log.storage.addendanote import WHAT_TO_DO, find_lost
 from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
 from muniment_log.storage.erasing import ErasableAddenda
 from muniment_log.storage.order import EmbeddedOrder
@@ -80,7 +80,7 @@ async def serve(
         AbsentDatabaseError: there is no database.
         DatabaseError: it is in use, or not this program's.
         WrongIdentityError: it belongs to another log.
-        RolledBackError: a witness knows more than it holds, or it more than the addenda's file.
+        RolledBackError: a witness knows more than it holds, or the file of the addenda is missing.
         StorageError: it is damaged.
         OSError: the address cannot be bound.
         ExceptionGroup: a background task failed.
@@ -107,7 +107,18 @@ async def serve(
         )
         closing.push_async_callback(addenda.close)
         await addenda.open()
-        await check_addenda_there(store, addenda)
+        lost = await find_lost(store, addenda)
+        measured.watch_lost_addenda(is_lost=lost is not None)
+        if lost is not None:
+            addenda.keep_note()
+            event(
+                _LOGGER,
+                logging.ERROR,
+                "the addenda are an older copy",
+                missing=lost.hex(),
+                file=str(addenda.path),
+                do=WHAT_TO_DO,
+            )
         made = await store.made()
         queue = file.limits.sequencer.queue(TokenFramer(file.origin, config.signers[0]))
         log = await open_log(
@@ -171,7 +182,7 @@ async def serve(
             state=lambda: {
                 "stalled": publisher.is_stalled,
                 "database": _how_made(made),
-                "addenda": eraser.describe(),
+                "addenda": {**eraser.describe(), **({} if lost is None else {"lost": lost.hex()})},
                 **state_of(publisher, None if index is None else index[0]),
             },
             metrics=metrics,

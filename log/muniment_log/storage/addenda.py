@@ -139,6 +139,10 @@ class AddendaStore:
         """Opens the file, and makes it if there is none; raises as `open`."""
         await self._open()
 
+    def keep_note(self) -> None:
+        """Lets what is noted stand: it says that something is lost."""
+        self._note = None
+
     @property
     def is_open(self) -> bool:
         """Whether there is a file."""
