@@ -95,6 +95,24 @@ def test_a_signature_without_a_time_does_not_count(page: browser.Page, tmp_path:
     assert not any(one["verified"] for one in said)
 
 
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "toString", "none", "any", "all"])
+def test_words_of_javascript_are_words_like_others(
+    page: browser.Page, tmp_path: Path, name: str
+) -> None:
+    """Names, thresholds and keywords that an object of JavaScript has by itself."""
+    [good, *_] = proofs()
+    lines = good.files["policy"].decode().replace("w1.example w1", f"{name} w1")
+    grouped = lines.replace("2 w1.example", f"2 {name}")
+    texts = (
+        grouped,
+        lines.replace("quorum 2 w1.example", f"quorum {name} {name}"),
+        grouped.replace("group quorum", f"group {name}"),
+        f"{name} x\n{lines}",
+        grouped.replace("quorum quorum", f"quorum {name}"),
+    )
+    same(page, tmp_path, [good.with_file("policy", text.encode()) for text in texts])
+
+
 def test_the_kept_corpus_gets_the_same_verdicts(page: browser.Page, tmp_path: Path) -> None:
     same(page, tmp_path, kept())
 

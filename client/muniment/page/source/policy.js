@@ -100,8 +100,8 @@ class Policy {
   }
 
   #addGroup(name, stated, ...members) {
-    const threshold = { any: 1n, all: BigInt(members.length) }[stated]
-      ?? parseDecimal(stated, 'threshold');
+    const words = new Map([['any', 1n], ['all', BigInt(members.length)]]);
+    const threshold = words.get(stated) ?? parseDecimal(stated, 'threshold');
     if (this.groups.size === MOST) throw new FormatError(`more than ${MOST} groups`);
     if (!members.length) throw new FormatError(`group ${show(name)} has no members`);
     if (threshold < 1n || threshold > BigInt(members.length))
