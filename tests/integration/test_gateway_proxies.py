@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import approving
 import gateway_service
 import processes
 import proxy_tools
@@ -414,3 +415,31 @@ def test_a_body_that_comes_too_slowly_is_a_denial_on_record(
         connection.close()
         assert denied(answer, "malformed") == ["could_not_evaluate"]
         recorded(service, answer)
+
+
+def test_a_request_that_people_decide_on_is_denied_until_they_have_and_passes_once(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    (tmp_path / "edge.token").write_text("edge-token-0123456789\n")
+    (tmp_path / "edge.token").chmod(0o600)
+    service = proxy_tools.made(deployment, tmp_path, TABLES, "people")
+    carol = approving.person(tmp_path, "carol")
+    approving.ask_people(service, [carol], 'actions = ["GET"]')
+    with service.running():
+
+        def asked() -> Answer:
+            return ask(service.url, "GET", "/proxy/nginx", {**ADA, **nginx()})
+
+        refused = asked()
+        assert denied(refused) == ["could_not_evaluate"]
+        assert refused.json["approval"]["status"] == "pending"
+        again = asked().json["approval"]["request"]
+        assert again == refused.json["approval"]["request"] == carol.only(service)
+        carol.approve(service, "allow", again)
+        allowed = asked()
+        assert allowed.status == 200
+        permit, _ = parse_header(allowed.headers["Muniment-Permit"])
+        assert permit.decision is not None
+        assert permit.decision.artifact is not None
+        assert permit.decision.artifact.approval is not None
+        assert asked().status == 403

@@ -17,6 +17,7 @@ from muniment.records.approval import SignedApproval, approver_vkey, call_digest
 from muniment.records.artifact import ResourceScope
 from muniment_gateway.core.approvals import Held, People, RefusedError, check_word, key_of
 from muniment_gateway.deciding.approvals import recorded_request
+from muniment_gateway.store import held as held_store
 from muniment_gateway.store.held import HeldCalls, TooManyError
 
 NOW = 1_790_000_000
@@ -241,3 +242,24 @@ async def test_two_processes_on_one_file_use_an_approval_once(tmp_path: Path) ->
     assert found.status(NOW) == "used"
     assert found.request == ASKED
     await third.close()
+
+
+async def test_what_is_over_is_forgotten_beyond_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_store, "MOST_OVER", 2)
+    calls = await opened(tmp_path)
+    for n in range(5):
+        asked = {**ASKED, "context": {"arguments": n}}
+        await calls.seek(held(f"arq-{n}", f"c-{n}", request=asked), NOW, 3)
+    later = NOW + 901
+    last = {**ASKED, "context": {"arguments": "last"}}
+    await calls.seek(held("arq-9", "c-9", request=last, made=later, expires=later + 900), later, 3)
+    kept = [n for n in range(5) if await calls.get(f"arq-{n}") is not None]
+    assert len(kept) == 2
+    assert await calls.get("arq-9") is not None
+    much_later = NOW + held_store.KEPT_SECONDS + 2000
+    other = {**ASKED, "context": {"arguments": "other"}}
+    await calls.seek(held("arq-10", request=other, expires=much_later + 9), much_later, 3)
+    assert [n for n in (*kept, 9) if await calls.get(f"arq-{n}") is not None] == []
+    await calls.close()

@@ -91,6 +91,7 @@ _SHIFTED: Final = {
 
 
 _PROMISED: Final = re.compile(rb"run-[0-9a-f]{24}")
+_PROMISED_LENGTH: Final = len("run-") + 24
 _TIME: Final = b'"time":'
 _AFTER_TIME: Final = len(b',"v":1}')
 
@@ -101,7 +102,7 @@ def promises(run: bytes) -> bool:
     Who sets room aside for an outcome, before anything is decided, calls the run so: governed
     calls of the SDK, and gates for MCP.
     """
-    return len(run) == 28 and _PROMISED.fullmatch(run) is not None
+    return _PROMISED.fullmatch(run) is not None
 
 
 class Named(NamedTuple):
@@ -220,7 +221,7 @@ def extract(
             thing = hash_(b"run\0" + run).digest()
             role = refused if allows is None else allowed
             put[thing[0] >> shift](event(thing, role | index, b""))
-            if allows is not None and promises(run):
+            if allows is not None and len(run) == _PROMISED_LENGTH and promises(run):
                 time = _time_of(entries[index - first])
                 put[thing[0] >> shift](event(thing, promised | index, time))
     for name, tail in zip(names, tails, strict=True):

@@ -26,13 +26,13 @@ from muniment.records.preparation import RecordInput
 from muniment_gateway.core.approvals import Held, People, RefusedError, check_word, key_of
 from muniment_gateway.store.held import HeldCalls
 
-LOOK_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = 0.25
 """Time between two looks for a person's word, by who holds a call: others may have taken it."""
 
 MOST_ASKED_BYTES: Final = 16 << 10
 """Longest canonical JSON of what comes with an access request."""
 
-MOST_HELD_BYTES: Final = 1 << 20
+MOST_HELD_BYTES: Final = 128 << 10
 """Longest canonical JSON of a request that waits for a person."""
 
 _LOGGER: Final = logging.getLogger(__name__)

@@ -20,11 +20,14 @@ from muniment_gateway.core.approvals import Held
 APPLICATION: Final = 0x4D756E41
 """SQLite application_id of these databases: ``MunA``."""
 
-MOST_PENDING: Final = 10_000
+MOST_PENDING: Final = 2_000
 """Most calls that people are asked about at one time, of all clients."""
 
-MOST_REQUESTABLE: Final = 10_000
+MOST_REQUESTABLE: Final = 1_000
 """Most denials that may still be requested; the oldest is forgotten for another one."""
+
+MOST_OVER: Final = 5_000
+"""Most calls that are kept although they expired or were used; the oldest is forgotten."""
 
 MOST_DENIALS: Final = 64
 """Most decisions of one call by which an access request may name it: the newest."""
@@ -112,7 +115,7 @@ class HeldCalls:
             if row is not None and (found := _held(row)).is_live(now):
                 _note_denial(db, new.evaluation, found.id)
                 return found
-            db.execute("DELETE FROM held WHERE expires < ?", (now - KEPT_SECONDS,))
+            _forget(db, now)
             _make_room(db, new, now, most)
             _write(db, new)
             _note_denial(db, new.evaluation, new.id)
@@ -215,6 +218,16 @@ def _make_room(db: Connection, new: Held, now: int, most: int) -> None:
         raise TooManyError(f"{own} calls of this client wait for {new.authority} already")
     if everybody >= MOST_PENDING:
         raise TooManyError(f"{everybody} calls wait for people already")
+
+
+def _forget(db: Connection, now: int) -> None:
+    """Forgets calls that are long over, and all but so many of the others that are over."""
+    db.execute("DELETE FROM held WHERE expires < ?", (now - KEPT_SECONDS,))
+    db.execute(
+        "DELETE FROM held WHERE rowid IN (SELECT rowid FROM held WHERE expires < ?"
+        " AND (approval IS NULL OR used IS NOT NULL) ORDER BY expires DESC LIMIT -1 OFFSET ?)",
+        (now, MOST_OVER),
+    )
 
 
 def _note_denial(db: Connection, decision: str, held: str) -> None:
