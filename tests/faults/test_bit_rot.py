@@ -163,3 +163,12 @@ def test_any_flipped_bit_of_the_file_is_found_or_without_effect(sound: Path) -> 
         return bool(damage)
 
     judge_any_bit(sound, judge, 1 / 4)
+
+
+async def test_a_check_says_how_far_it_is(tmp_path: Path) -> None:
+    await make(tmp_path / "log.db")
+    told: list[tuple[int, int]] = []
+    report = check(
+        tmp_path / "log.db", ORIGIN, KEYS, full=True, progress=lambda *far: told.append(far)
+    )
+    assert told == [(256, report.size), (512, report.size)]

@@ -229,7 +229,7 @@ def test_the_index_is_that_of_a_naive_scan(deployment: Deployment) -> None:
             # Random records, as this deployment's gateway would log them.
             records.append(
                 encode_record(record).replace(
-                    f'"producer":"{record.producer}"'.encode(), f'"producer":"{GATEWAY}"'.encode()
+                    f'"{record.producer}"'.encode(), f'"{GATEWAY}"'.encode()
                 )
             )
     log_records(deployment, records)

@@ -151,6 +151,7 @@ def test_kinds_are_shown_in_words_and_escaped(telling: str) -> None:
     assert lines[4].endswith(": completed run run-1")
     for word in ("edge", "verification", "revocation"):
         assert any(f": {word} " in line for line in lines)
+    assert any(": approved by" in line or ": declined by" in line for line in lines)
     assert "\x1b" not in done.stdout  # no terminal
     kinds = muniment("tail", "--once", "--last", "1000", "--replica", telling, "--kind", "erasure")
     assert ": erasure of 1 addenda" in kinds.stdout

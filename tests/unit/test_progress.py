@@ -2,10 +2,12 @@
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
 from muniment.cli.common import progress
+from muniment.cli.lines import count_lines
 
 
 class Terminal(io.StringIO):
@@ -34,3 +36,11 @@ def test_nothing_is_shown_where_there_is_no_terminal(capsys: pytest.CaptureFixtu
     with progress("Auditing") as show:
         show(1, 2)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("data", "lines"), [(b"", 0), (b"a\nb\n", 2), (b"x" * 600_000 + b"\n", 1)])
+def test_lines_are_counted_for_a_bar(tmp_path: Path, data: bytes, lines: int) -> None:
+    path = tmp_path / "input"
+    path.write_bytes(data)
+    assert count_lines(path) == lines
+    assert count_lines(Path("-")) == count_lines(tmp_path) == 0

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
@@ -21,6 +22,17 @@ PART_BYTES: Final = 32 * 1024 * 1024
 
 _CHUNK: Final = 256 * 1024
 _CHUNKS_AHEAD: Final = 4
+
+
+def count_lines(path: Path) -> int:
+    """How many lines a file has; 0 for what is no regular file, or cannot be read."""
+    if not path.is_file():
+        return 0
+    try:
+        with path.open("rb") as file:
+            return sum(chunk.count(b"\n") for chunk in iter(partial(file.read, _CHUNK), b""))
+    except OSError:
+        return 0
 
 
 class Line(NamedTuple):

@@ -10,6 +10,7 @@ from muniment.cli.common import TIME, say_time
 from muniment.index.search import Search
 from muniment.lineage.escape import terminal
 from muniment.records.kinds import (
+    Approval,
     Decision,
     Edge,
     Entity,
@@ -30,6 +31,8 @@ _COLOURS: Final = {
     "failed": "red",
     "aborted": "yellow",
     "revocation": "yellow",
+    "approved": "green",
+    "declined": "red",
 }
 _TRACE_ID: Final = 32  # hexadecimal digits
 _OPTIONS: Final = (
@@ -129,5 +132,7 @@ def _words(record: Record) -> tuple[str, str]:
             return "revocation", f"of {of}: {record.reason}"
         case Erasure():
             return "erasure", f"of {len(record.digests)} addenda, by {record.by}"
-        case _:
-            return type(record).__name__.lower(), record.id
+        case Approval():
+            said = record.approval
+            word = "approved" if said.decision else "declined"
+            return word, f"by {said.approver}, request {said.request}"

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
+import sys
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -16,11 +17,12 @@ from muniment.cli.common import (
     log_option,
     optional_policy,
     passphrase_option,
+    progress,
     read_gateway_signer,
     read_policy,
     run,
 )
-from muniment.cli.lines import MAX_LINE, Line, LineSource
+from muniment.cli.lines import MAX_LINE, Line, LineSource, count_lines
 from muniment.cli.pseudonym import pseudonym_keys
 from muniment.cli.setaside import SetAside
 from muniment.errors import FormatError, InputError, MunimentError, PartlyDone, RecordRefused
@@ -191,8 +193,12 @@ def submit(  # the options of the command are its parameters
         submission = _Submission(
             gateway, batch, published=wait == "published", resume=resume, aside=aside
         )
+        # On a terminal the receipts are what shows how far it is.
+        total = 0 if sys.stdout.isatty() or not sys.stderr.isatty() else count_lines(file)
         try:
-            await submission.run(file)
+            with progress("Logging") as show:
+                submission.tell = lambda number: show(min(number, total), total)
+                await submission.run(file)
         finally:
             if aside is not None:
                 aside.close()
@@ -215,6 +221,7 @@ class _Submission:
     held: int = 0  # records of the input that the stream holds already, and were not passed yet
     logged: int = 0
     error: MunimentError | None = None
+    tell: Callable[[int], None] = lambda _number: None  # of the last line that is logged
     # Set when nothing more shall be read: a batch failed, or stdout is gone.
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     sent: "asyncio.Queue[_Sent | None]" = field(default_factory=asyncio.Queue)
@@ -351,6 +358,7 @@ class _Submission:
                 batch = list(group)
                 self.logged += len(batch)
                 click.echo(json.dumps(_receipt(batch)))
+                self.tell(batch[-1][0].number)
 
 
 def _source(gateway: Gateway, file: Path) -> LineSource:

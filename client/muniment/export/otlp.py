@@ -16,7 +16,7 @@ import msgspec
 from muniment.export.cloudevents import kind_of, traceparent_of
 from muniment.export.forms import Form, Rejected
 from muniment.export.source import Exported
-from muniment.records.kinds import Decision, Outcome, Record, Revocation, Verification
+from muniment.records.kinds import Approval, Decision, Outcome, Record, Revocation, Verification
 from muniment.tlog.encoding import FormatError, format_base64
 
 _INFO: Final = (9, "INFO")
@@ -51,6 +51,9 @@ def attributes_of(exported: Exported) -> dict[str, str | int | bool | Sequence[s
             found["muniment.outcome.status"] = record.status
         case Verification():
             found["muniment.verification.state"] = record.state
+        case Approval():
+            found["muniment.approval.allowed"] = record.approval.decision
+            found["muniment.approval.approver"] = record.approval.approver
         case _:
             pass
     if (denial := getattr(record, "denial", None)) is not None:
@@ -104,6 +107,8 @@ def is_alarming(record: Record) -> bool:
             return record.status in ("failed", "aborted")
         case Verification():
             return record.state == "failed"
+        case Approval():
+            return not record.approval.decision
         case _:
             return isinstance(record, Revocation)
 

@@ -5,7 +5,6 @@ a record is I-JSON, so it has the digest of such a member instead.
 """
 
 import json
-import re
 from hashlib import sha256
 from math import isfinite
 from typing import Any, Final
@@ -29,7 +28,8 @@ _FEW_LEVELS: Final = 8
 _FEW_BRACKETS: Final = MAX_DEPTH // 2 - 2
 """Fewer make no value that is too deep, see `_is_shallow`."""
 
-_LONG_NUMBER: Final = re.compile(rb"[0-9]{16}")
+_DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER: Final = b"0" * 16
 """Digits that may be those of an integer that no record holds; or part of a text."""
 
 
@@ -79,7 +79,7 @@ def _is_simple_text(data: bytes) -> bool:
         and b"\\" not in data
         and b"\x7f" not in data
         and data.count(b"{") + data.count(b"[") <= _FEW_BRACKETS
-        and _LONG_NUMBER.search(data) is None
+        and _LONG_NUMBER not in data.translate(_DIGITS)
     )
 
 

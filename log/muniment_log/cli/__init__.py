@@ -31,6 +31,7 @@ from muniment_log.cli.exits import (
     say_damage,
 )
 from muniment_log.cli.export import export
+from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.cli.rotate import own_keys
 from muniment_log.cli.setup import CONFIG_NAME, init
 from muniment_log.config import LogConfig, load
@@ -280,7 +281,8 @@ def _end(expires: str | None, days: int | None) -> datetime | None:
 @main.command("check")
 @_CONFIG
 @click.option("--quick", is_flag=True, help="Only what a start reads, not every leaf.")
-def check_command(config: Path, quick: bool) -> None:  # noqa: FBT001  # click's way
+@PROGRESS
+def check_command(config: Path, *, quick: bool, progress: bool | None) -> None:
     """Check the database against its own leaves, also while the log runs, and the addenda.
 
     Of a cluster, the published tree and the addenda. Prints each damage on a line of its own: the
@@ -296,7 +298,9 @@ def check_command(config: Path, quick: bool) -> None:  # noqa: FBT001  # click's
     try:
         database = loaded.database
         origin = loaded.file.origin
-        report = check(database, origin, loaded.verifiers, full=not quick)
+        report = check(
+            database, origin, loaded.verifiers, full=not quick, progress=Progress(progress)
+        )
         addenda = check_addenda(loaded.addenda, origin, database, full=not quick)
     except ConfigError as error:
         fail(EXIT_CONFIG, error)

@@ -36,11 +36,13 @@ from muniment_service.soundness import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from muniment.tlog.note import Verifier
     from muniment_log.core.ordering import Accepted
+
+    Progress = Callable[[int, int], None]
 
 REBUILT: Final = frozenset({"tree", "tile", "stream", "batch"})
 """Tables that follow from the leaves."""
@@ -60,14 +62,24 @@ class CheckReport(Findings):
     leaves_sound: bool = False
 
 
-def check(path: Path, origin: str, keys: Sequence[Verifier], *, full: bool) -> CheckReport:
+def check(
+    path: Path,
+    origin: str,
+    keys: Sequence[Verifier],
+    *,
+    full: bool,
+    progress: Progress = lambda _done, _total: None,
+) -> CheckReport:
     """Checks the database of a log; a log that runs on it is not disturbed.
 
-    A full check reads everything, and costs about as much as auditing the log. Raises DatabaseError
-    if there is no such database, or it cannot be opened.
+    A full check reads everything, and costs about as much as auditing the log; `progress` is told
+    how many leaves were read, and how many there are. Raises DatabaseError if there is no such
+    database, or it cannot be opened.
     """
     report = CheckReport()
-    if not inspect_file(path, report, lambda db: _examine(db, origin, keys, report, full=full)):
+    if not inspect_file(
+        path, report, lambda db: _examine(db, origin, keys, report, full=full, progress=progress)
+    ):
         report.leaves_sound = False
     return report
 
@@ -89,6 +101,7 @@ def _examine(
     report: CheckReport,
     *,
     full: bool,
+    progress: Progress = lambda _done, _total: None,
 ) -> None:
     if full:
         check_structure(db, report)
@@ -102,7 +115,8 @@ def _examine(
         report.size = tree.size
     notes = _notes(db, origin, keys, report)
     if full:
-        _full(db, tree, notes, report)
+        compare = _Compare(db, lambda done: progress(done, report.size))
+        _full(db, tree, notes, report, compare)
     elif tree is not None:
         _quick(db, tree, notes, report)
 
@@ -177,8 +191,10 @@ def _wanted(count: int) -> tuple[int, int | None, int | None]:
 class _Compare:
     """Compares what the leaves imply with what is stored."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, progress: Callable[[int], None]) -> None:
+        """Takes the database, and who is told how many leaves were compared."""
         self.db = db
+        self._progress = progress
         self.tiles = self.batches = 0
         self.wrong_tiles: list[tuple[int, int]] = []
         self.wrong_batches: list[tuple[StreamKey, int]] = []
@@ -190,6 +206,8 @@ class _Compare:
         self.tiles += row is not None
         if row is None or row[0] != data:
             self.wrong_tiles.append((level, index))
+        if level == 0:
+            self._progress((index + 1) * TILE_WIDTH)
 
     def batch(self, batch: Accepted) -> None:
         row = self.db.execute(
@@ -207,8 +225,8 @@ def _full(
     tree: Head | None,
     notes: dict[str, SignedCheckpoint],
     report: CheckReport,
+    compare: _Compare,
 ) -> None:
-    compare = _Compare(db)
     walked = walk(db, [note.checkpoint.size for note in notes.values()], compare)
     rows = db.execute("SELECT gateway, label, next, manifest FROM stream").fetchall()
     streams = {StreamKey(g, label): StreamState(n, manifest) for g, label, n, manifest in rows}
