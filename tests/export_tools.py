@@ -5,14 +5,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from types import TracebackType
-from typing import Self, get_args
+from typing import get_args
 
 import index_tools
 import logsim
 from muniment.errors import MunimentError
 from muniment.export.cursor import CursorFile
-from muniment.export.destination import Event
+from muniment.export.destination import Destination, Event
 from muniment.export.exporter import MAX_BATCH, Exporter
 from muniment.export.forms import JSON_LINES, Form
 from muniment.export.source import Exported, Source
@@ -36,7 +35,7 @@ def exported(path: Path) -> list[Exported]:
         return [one for page in source.pages(CompactRange.EMPTY) for one in page.records]
 
 
-class Receiver:
+class Receiver(Destination):
     """Takes events in this process; it refuses the requests whose numbers, from 1, are given."""
 
     def __init__(self, *fail_at: int) -> None:
@@ -45,17 +44,6 @@ class Receiver:
         self.events: list[bytes] = []
         self.fail_at = set(fail_at)
         self.asked = 0
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return
 
     async def put(self, events: Sequence[Event]) -> None:
         self.asked += 1

@@ -138,7 +138,7 @@ async def _load(rig: Rig, url: str, count: int) -> dict[str, Any]:
                 for rounds in (single, batched, sink, bare_decisions, bare_sink):
                     rounds.rates.clear()
                     rounds.processor.clear()
-    found = {
+    found: dict[str, Any] = {
         "evaluations_batched": batched.figures(),
         "evaluations_single": single.figures(),
         "opa_events": sink.figures(),

@@ -133,6 +133,18 @@ gateways_option = gateway_option(
 )
 
 
+def interval_option(words: str) -> Callable[[F], F]:
+    """The option ``--interval`` of what goes on, whose help says how often what is done."""
+    return click.option(
+        "--interval",
+        type=click.FloatRange(min=0.1, max=3600),
+        default=1.0,
+        show_default=True,
+        metavar="SECONDS",
+        help=words,
+    )
+
+
 def gateway_key(words: str) -> Callable[[F], F]:
     """The option ``--key``, whose help says which gateways' key files it takes."""
     return click.option("--key", "key_path", type=FILE, required=True, metavar="FILE", help=words)

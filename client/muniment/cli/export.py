@@ -12,6 +12,7 @@ import click
 from muniment.cli.common import (
     FILE,
     count,
+    interval_option,
     optional_policy,
     progress,
     read_policy,
@@ -123,14 +124,7 @@ def _target(_ctx: click.Context, _param: click.Parameter, value: str) -> str | P
 @click.option(
     "--follow", "follows", is_flag=True, help="Go on with what a follower adds to the replica."
 )
-@click.option(
-    "--interval",
-    type=click.FloatRange(min=0.1, max=3600),
-    default=1.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How often to look for more, with --follow.",
-)
+@interval_option("How often to look for more, with --follow.")
 @click.pass_context
 def export(
     ctx: click.Context,

@@ -14,6 +14,7 @@ from muniment.cli.common import (
     FILE,
     count,
     gateway_option,
+    interval_option,
     json_option,
     old_vkey_option,
     origin_option,
@@ -71,14 +72,7 @@ _BAR_FROM = 10_000  # leaves; what is there in a moment needs no progress bar
 @old_vkey_option
 @origin_option
 @click.option("--once", is_flag=True, help="End when the replica has reached the checkpoint.")
-@click.option(
-    "--interval",
-    type=click.FloatRange(min=0.1, max=3600),
-    default=1.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How often to look for a new checkpoint.",
-)
+@interval_option("How often to look for a new checkpoint.")
 @gateway_option(
     "A gateway whose word counts for those who read this replica and name no others: kept in "
     "it, instead of those of before."

@@ -10,6 +10,7 @@ import msgspec
 
 from muniment.audit.trust import ProvenMisbehaviour, StaleCheckpoint
 from muniment.cli.common import (
+    interval_option,
     json_option,
     optional_log,
     optional_policy,
@@ -56,14 +57,7 @@ _LAST: Final = 10
 @click.option("--kind", "kinds", type=click.Choice(_KINDS), multiple=True, help="Repeatable.")
 @search_options
 @click.option("--once", is_flag=True, help="End when all that is there was shown.")
-@click.option(
-    "--interval",
-    type=click.FloatRange(min=0.1, max=3600),
-    default=1.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How often to look for more.",
-)
+@interval_option("How often to look for more.")
 @json_option
 @click.pass_context
 def tail(

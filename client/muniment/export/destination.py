@@ -3,10 +3,10 @@
 import fcntl
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Final, NamedTuple, Protocol, Self
+from typing import BinaryIO, Final, NamedTuple, Self
 
 from muniment.errors import InputError
 from muniment.export.forms import Form
@@ -22,22 +22,20 @@ class Event(NamedTuple):
     data: bytes
 
 
-class Destination(Protocol):
+class Destination(ABC):
     """A receiver. Use it as an async context manager."""
 
     async def __aenter__(self) -> Self:
-        """Opens it."""
-        ...
+        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Closes it."""
-        ...
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
+    async def close(self) -> None:
+        """Gives back what it holds."""
+        return
+
+    @abstractmethod
     async def put(self, events: Sequence[Event]) -> None:
         """Hands events over; returns when all are acknowledged, or told as refused for good.
 
@@ -46,7 +44,7 @@ class Destination(Protocol):
         ...
 
 
-class Lines:
+class Lines(Destination):
     """Writes lines to a file, or to the standard output.
 
     A regular file's lines are on disk before `put` returns. A pipe acknowledges nothing: what its
@@ -65,12 +63,8 @@ class Lines:
             self._file = _opened(self._to)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Closes the file."""
         if isinstance(self._to, Path) and self._file is not None:
             self._file.close()
 

@@ -8,12 +8,11 @@ it is known which event that is; then it is set aside, or ends the export. No re
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 from muniment.errors import BadAnswer, FormatError, Problem, Refused, Unreachable
-from muniment.export.destination import Event
+from muniment.export.destination import Destination, Event
 from muniment.export.forms import Form
 from muniment.export.refused import RefusedFile
 from muniment.http.client import Answer, HttpError, HttpSession
@@ -45,7 +44,7 @@ _OF_CONTENT: Final = frozenset({400, 413, 422})
 """Statuses that may be about one event of many; any other is about the endpoint, or who asks."""
 
 
-class Endpoint:
+class Endpoint(Destination):
     """Posts events to one URL; one request at a time. Use it as an async context manager."""
 
     def __init__(
@@ -86,15 +85,8 @@ class Endpoint:
         self._clock = clock
         self._sleep = sleep
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def close(self) -> None:
+        """Closes its connections."""
         await self._session.close()
 
     async def put(self, events: Sequence[Event]) -> None:
