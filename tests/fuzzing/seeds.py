@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from msgspec.structs import replace
+
 import decisions
 import rfc6962
 from fuzzing import corpus
@@ -18,7 +20,9 @@ from muniment.audit.statefile import AuditState, format_state
 from muniment.audit.streams import OpenBatch, StreamPlace
 from muniment.audit.trust import TrustState
 from muniment.lineage import build_bundle
+from muniment.permit import Permit
 from muniment.permit.header import format_header
+from muniment.records.addenda import ARGUMENTS, take_out
 from muniment.records.authority import sign_decision
 from muniment.records.kinds import Decision
 from muniment.records.manifest import NO_PREVIOUS, build_batch
@@ -153,6 +157,28 @@ def records() -> Iterator[tuple[str, bytes]]:
     yield "context", json.dumps(CONTEXT).encode()
 
 
+def disclosing() -> Iterator[tuple[str, bytes]]:
+    """A decision that withholds, permits that disclose none, some and all of it, its addenda."""
+    world, index = story()
+    decision = world.records[index]
+    assert isinstance(decision, Decision)
+    decision.request["context"] = {"arguments": {"args": ["ada@mail.example", 3], "kwargs": {}}}
+    decision.request["subject"]["properties"] = {"name": "Ada"}
+    nonces = iter("0123456789abcdef")
+    patterns = (ARGUMENTS, "/request/*/properties")
+    logged, addenda = take_out(decision, patterns, lambda _: next(nonces) * 32)
+    world.records[index] = replace(logged, kept="log")
+    plain = world.permit(index)
+    permit = Permit.of(plain.entry, plain.proof, world.records[index], held=addenda)
+    yield "record", plain.entry
+    for pointers in ([], [ARGUMENTS], [*(logged.addenda or {})]):
+        yield "permit", permit.disclose(pointers).encode()
+    entries = world.entries()
+    chosen = {index: entries[index], 0: entries[0]}
+    bundle = build_bundle("call", world.checkpoint(), chosen, _nodes(entries), addenda.values())
+    yield "lineage-bundle", bundle.encode()
+
+
 def files() -> Iterator[tuple[str, bytes]]:
     world, index = story()
     yield "permit", world.permit(index).encode()
@@ -260,7 +286,7 @@ def wire() -> Iterator[tuple[str, bytes]]:
 
 def main() -> None:
     made: dict[str, list[bytes]] = {name: [] for name in TARGETS}
-    for part in (notes(), batches(), records(), files(), web(), wire()):
+    for part in (notes(), batches(), records(), disclosing(), files(), web(), wire()):
         for name, data in part:
             made[name].append(data)
     for name, inputs in made.items():
