@@ -7,7 +7,7 @@ requests pass then (`failure_mode_allow`). So whatever can be answered is, as a 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,9 @@ from muniment_service.tls import TlsTable
 
 MAX_CHECK: Final = 4 << 20
 """Largest question, in bytes: headers, metadata and body together; gRPC refuses a larger one."""
+
+MESSAGE_SECONDS: Final = 5.0
+"""How long a question may take to come, once its stream is open."""
 
 GRACE_SECONDS: Final = 5.0
 """How long questions under way may take when the server stops."""
@@ -63,7 +66,11 @@ class EnvoyDesk:
 
 @asynccontextmanager
 async def serving_envoy(
-    decide: Decide, address: Address, tls: TlsTable | None, most: int
+    decide: Decide,
+    address: Address,
+    tls: TlsTable | None,
+    most: int,
+    message_seconds: float = MESSAGE_SECONDS,
 ) -> AsyncIterator[int]:
     """Serves `Check` at an address while the context is open; yields the port.
 
@@ -74,6 +81,7 @@ async def serving_envoy(
         address: Where to listen.
         tls: Certificate and key; None for plain HTTP/2.
         most: Questions under way at one time; Envoy is told of more that nobody has time.
+        message_seconds: How long a question may take to come; then it is an empty one.
 
     Raises:
         MunimentError: Without grpcio, or when the files of `tls` cannot be used.
@@ -86,7 +94,11 @@ async def serving_envoy(
         raise MunimentError(f"needs the extra `envoy`: {error}") from error
     under_way: set[asyncio.Task[bytes]] = set()
 
-    async def check(data: bytes, context: Any) -> bytes:
+    async def check(messages: AsyncIterator[bytes], context: Any) -> bytes:
+        data = b""
+        with suppress(TimeoutError, StopAsyncIteration):
+            async with asyncio.timeout(message_seconds):
+                data = await anext(messages)
         shown = [v for k, v in context.invocation_metadata() or () if k == "authorization"]
         given = shown[0] if len(shown) == 1 and isinstance(shown[0], str) else ""
         # Envoy gives up after a while. What was asked is decided and on record all the same.
@@ -95,8 +107,9 @@ async def serving_envoy(
         work.add_done_callback(under_way.discard)
         return await asyncio.shield(work)
 
-    # Bytes in and out: what is no message is for us to deny.
-    handler = grpc.unary_unary_rpc_method_handler(check)
+    # Bytes in and out: what is no message is for us to deny. As a stream, which is the same on the
+    # wire: of a single message gRPC would wait for ever, and it would take a place.
+    handler = grpc.stream_unary_rpc_method_handler(check)
     service, _, method = METHOD[1:].partition("/")
     server = aio.server(
         options=[
