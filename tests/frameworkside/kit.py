@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from muniment import ProcessGateway, current_run
 from muniment.adapters.core import Gate
 
-SECONDS = 60.0  # only a failure waits so long
+SECONDS = 120.0  # only a failure waits so long
 AGENT = "planner"
 
 
