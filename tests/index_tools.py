@@ -70,8 +70,9 @@ ODD = (
 """Leaves that a log with all its checks would not have taken."""
 
 
-def _approval(random: Random, common: dict[str, Any]) -> Approval:
-    said = SignedApproval(
+def approval(random: Random, common: dict[str, Any]) -> SignedApproval:
+    """What a person has said of a call, by a signature that nobody looks at."""
+    return SignedApproval(
         id=common["id"],
         request="arq-1",
         gateway=common["producer"],
@@ -83,7 +84,6 @@ def _approval(random: Random, common: dict[str, Any]) -> Approval:
         key=KEYS[0],
         signature="AAAA",
     )
-    return Approval(**common, approval=said)
 
 
 def make_record(random: Random, *, ids: int = 12) -> Record:
@@ -123,7 +123,7 @@ def make_record(random: Random, *, ids: int = 12) -> Record:
             erased = tuple(sorted(random.sample(ADDENDA, random.randrange(1, 4))))
             return Erasure(**common, digests=erased, by="operator")
         case 6:
-            return _approval(random, common)
+            return Approval(**common, approval=approval(random, common))
     relation = random.choice(list(ENDPOINTS))
     sources, targets = ENDPOINTS[relation]
     while True:

@@ -2,11 +2,14 @@
 
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import index_tools as tools
+from decisions import request
+from governed import artifact
 from muniment.index.keys import (
     LOCAL_MASK,
     PART,
@@ -115,3 +118,18 @@ def test_leaves_of_two_parts_are_refused() -> None:
 def test_any_text_can_be_asked_for() -> None:
     assert thing_hash("run", "\ud800") != thing_hash("run", "?")
     assert thing_hash("run", "a", "b") != thing_hash("run", "a")
+
+
+def test_a_decision_is_found_by_the_key_of_who_has_approved_it() -> None:
+    approval = tools.approval(Random(1), {"id": "apr-1", "producer": tools.PRODUCERS[0]})
+    record = Decision(
+        v=1,
+        id="d-1",
+        time=tools.NOW * 1000,
+        producer=tools.PRODUCERS[0],
+        request=request(),
+        response={"decision": True},
+        artifact=artifact(approval=msgspec.structs.replace(approval, decision=True)),
+    )
+    found = extract([encode_record(record)], 7, tools.ORIGIN)
+    assert posting(thing_hash("key", approval.key), Role.SIGNED, 7) in found.postings

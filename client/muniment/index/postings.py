@@ -155,6 +155,9 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
         if one.signatures is not None:
             names += [f"key\0{signature.key}".encode() for signature in one.signatures]
             lows += [_SIGNED | local] * len(one.signatures)
+        if one.artifact is not None and one.artifact.approval is not None:
+            names.append(f"key\0{one.artifact.approval.key}".encode())
+            lows.append(_SIGNED | local)
     hashes = _hashes(names)
     postings = [thing << THING_SHIFT | low for thing, low in zip(hashes, lows, strict=True)]
     postings.sort()
