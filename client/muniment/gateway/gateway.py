@@ -26,12 +26,9 @@ from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
 from muniment.errors import (
-    BadAnswer,
-    FormatError,
     GatewayClosed,
     MunimentError,
     NotPublished,
-    Refused,
     StreamError,
     Undelivered,
 )
@@ -41,6 +38,7 @@ from muniment.gateway.callbinding import JsonObject
 from muniment.gateway.calloptions import Decide
 from muniment.gateway.calls import CallOptions, CallScope, ToolCall, rules_of_call
 from muniment.gateway.delivery import ATTEMPT_TIMEOUT, Delivery, DeliveryOptions
+from muniment.gateway.neworigin import published_origin
 from muniment.gateway.once import ONCE_SUFFIX, OnceStore
 from muniment.gateway.outcomes import PendingOutcome, Unfinished
 from muniment.gateway.reach import Reach, reach_of
@@ -55,7 +53,6 @@ from muniment.local.home import Home
 from muniment.permit import Permit
 from muniment.records.manifest import MAX_BATCH_RECORDS
 from muniment.records.preparation import Preparer, RecordInput
-from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.note import Signer
 from muniment.tlog.policy import Policy
 
@@ -73,9 +70,6 @@ DEFAULT_PUBLISH_WAIT: Final = 10.0
 
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
 """Bytes of records that wait for a batch; beyond it ``submit`` waits before it takes more."""
-
-_FIRST_LOOK: Final = 0.05
-"""Seconds until a new log is asked again for its first checkpoint; doubled up to one second."""
 
 
 def _ids() -> Callable[[], str]:
@@ -233,7 +227,7 @@ class Gateway:
         head = await self._client.stream(self.producer, self.stream)
         self.sequence = head.next
         if self._origin is None:
-            self._origin = head.origin or await self._published_origin()
+            self._origin = head.origin or await published_origin(self._client, self._publish_wait)
         options = DeliveryOptions(
             self._origin,
             self.stream,
@@ -245,23 +239,6 @@ class Gateway:
         place = (head.next, head.previous)
         self._delivery = Delivery(self._client, self._signer, options, place)
         self._delivery.answered = self.breaker.answered
-
-    async def _published_origin(self) -> str:
-        """The origin that the log's checkpoint names; waits for the first one of a new log."""
-        pause = _FIRST_LOOK
-        end = asyncio.get_running_loop().time() + self._publish_wait
-        while True:
-            try:
-                data = await self._client.checkpoint()
-                return parse_signed_checkpoint(data).checkpoint.origin
-            except FormatError as error:
-                raise BadAnswer(f"checkpoint: {error}") from None
-            except Refused as refusal:
-                late = asyncio.get_running_loop().time() > end
-                if refusal.problem.slug != "not-published-yet" or late:
-                    raise
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 1.0)
 
     @property
     def origin(self) -> str:
