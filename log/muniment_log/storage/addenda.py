@@ -8,13 +8,10 @@ made when the first addendum comes. `secure_delete` overwrites with zeros what i
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from muniment.local.sqlitefile import (
-    FatalDatabaseError,
-    UnwritableError,
     Writer,
     log_pages,
 )
@@ -25,16 +22,17 @@ from muniment_log.errors import (
     OverloadedError,
     StorageError,
     UnavailableError,
-    UnwritableStorageError,
     WrongIdentityError,
 )
 from muniment_log.storage import addendarows
 from muniment_log.storage.addendarows import Place
 from muniment_log.storage.arriving import Arriving
 from muniment_log.storage.readers import Readers
+from muniment_log.storage.reporting import reported
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    import sqlite3
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from muniment_log.core.addenda import Sent
@@ -60,16 +58,6 @@ MOST_AT_ONCE: Final = 500
 
 _GROUP_BYTES: Final = 32 << 20
 """Bytes of addenda in one transaction, unless one request alone has more."""
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except UnwritableError as error:
-        raise UnwritableStorageError(f"{what}: {error}") from error
-    except (FatalDatabaseError, sqlite3.Error) as error:
-        raise StorageError(f"{what}: {error}") from error
 
 
 class _Waiting(NamedTuple):
@@ -168,14 +156,14 @@ class AddendaStore:
             ),
         )
         try:
-            with _translated("reading the addenda"):
+            with reported("reading the addenda"):
                 origin, last, self.totals = await writer.run(begin)
             if origin != self._origin:
                 raise WrongIdentityError(f"{self.path} is the log {origin}, not {self._origin}")
             # Of a process that was killed it may have pages from before an erasure.
             await writer.truncate_log()
             # What somebody waits for overwrites pages, which is synced in half the time.
-            with _translated("lengthening the log of the addenda"):
+            with reported("lengthening the log of the addenda"):
                 await writer.lengthen_log()
             self._readers = await Readers.open(self.path, READERS)
         except BaseException:
@@ -256,7 +244,7 @@ class AddendaStore:
         """The bytes of a digest, see `AddendaPort.read`."""
         if self._readers is None:
             return None
-        with _translated("reading an addendum"):
+        with reported("reading an addendum"):
             row = await self._readers.row(
                 "SELECT data, erased, erasure FROM addendum WHERE digest = ?", (digest,)
             )
@@ -300,7 +288,7 @@ class AddendaStore:
         place = Place(self._next, self._size(), self._now_ms())
         self._next += sum(len(one.addenda) for one in sent)
         try:
-            with _translated("storing addenda"):
+            with reported("storing addenda"):
                 absent, new, self.totals = await writer.run(
                     lambda db: addendarows.commit(db, changes, sent, place),
                     synced=bool(group or changes.lowered),
@@ -346,7 +334,7 @@ class AddendaStore:
         """
         if self._readers is None:
             return []
-        with _translated(what):
+        with reported(what):
             return await self._readers.rows(statement, values)
 
     async def write(self, what: str, work: Callable[[sqlite3.Connection, int], Totals]) -> None:
@@ -362,7 +350,7 @@ class AddendaStore:
         writer, first = self._writer, self._next
         if writer is not None:
             self._next += MOST_AT_ONCE
-            with _translated(what):
+            with reported(what):
                 self.totals = await writer.run(lambda db: work(db, first))
 
     async def cut_log(self) -> bool:
@@ -372,7 +360,7 @@ class AddendaStore:
         """
         if self._writer is None:
             return True
-        with _translated("cutting the log of the addenda"):
+        with reported("cutting the log of the addenda"):
             return await self._writer.truncate_log()
 
     async def sweep(self, leaves: Callable[[int], AsyncIterator[bytes]]) -> int:
@@ -398,13 +386,13 @@ class AddendaStore:
             )
             return size, {digest for (digest,) in rows}
 
-        with _translated("looking for addenda without a record"):
+        with reported("looking for addenda without a record"):
             size, unknown = await writer.run(find)
         if size is None:
             return 0
         if unknown:
             unknown = await unnamed(leaves(size), unknown)
-        with _translated("removing addenda without a record"):
+        with reported("removing addenda without a record"):
             await writer.run(lambda db: addendarows.forget(db, unknown))
         return len(unknown)
 
