@@ -32,6 +32,7 @@ from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.tiles import Tile
 from muniment_log.index import supervisor as index
 from muniment_log.index.supervisor import IndexFiles, IndexProcess
+from muniment_log.publish import witness as log_witness
 from muniment_log.publish.rollback import check_witnesses
 from muniment_log.publish.witness import clients_of, new_session
 from muniment_service.metrics import Metrics
@@ -93,7 +94,10 @@ def hostile() -> Iterator[Hostile]:
 # The log
 
 
-async def test_the_log_s_publisher(tmp_path: Path, hostile: Hostile) -> None:
+async def test_the_log_s_publisher(
+    tmp_path: Path, hostile: Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_witness, "MAX_RETRY_AFTER", 0.01)  # one of them says 503 for ever
     good, other, bad = trio()
     async with serving(good, other):
         bad.url = hostile.stand.url()
