@@ -7,6 +7,7 @@ from typing import Any
 from decisions import request
 from muniment.lineage import Head, MemoryFacts
 from muniment.permit import Permit
+from muniment.records.approval import SignedApproval, call_digest, sign_approval
 from muniment.records.artifact import (
     Actor,
     Artifact,
@@ -33,7 +34,7 @@ from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoi
 from muniment.tlog.policy import Policy, PolicyGroup, PolicyLog, PolicyWitness
 from muniment.tlog.tlogproof import TlogProof
 from rfc6962 import MTH, PATH
-from signing import NOW, ORIGIN, log_signer, witness, witness_mldsa44
+from signing import NOW, ORIGIN, ed25519, log_signer, witness, witness_mldsa44
 
 GATEWAY = "gateway.example/one"
 DIGEST = "sha256:" + "ab" * 32
@@ -67,6 +68,23 @@ def artifact(**members: Any) -> Artifact:
             **members,
         }
     )
+
+
+def approved(producer: str, by: str = "carol", key: str = "", **changes: Any) -> SignedApproval:
+    """A person's yes to `World.decide`'s call, ten minutes ago and for five; by a key of theirs."""
+    said: dict[str, Any] = {
+        "id_": "apr-1",
+        "request": "arq-1",
+        "gateway": producer,
+        "call": call_digest(request("sub", "read", ("document", "7"))),
+        "decision": True,
+        "approver": by,
+        "at": NOW - 600,
+        "not_after": NOW - 300,
+        "name": f"people.example/{by}",
+        "private": ed25519(key or by),
+    }
+    return sign_approval(**(said | changes))
 
 
 class World:

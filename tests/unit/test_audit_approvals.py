@@ -1,5 +1,6 @@
 """What an audit says of approvals, and of decisions whose promised outcome is missing."""
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -7,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decisions import request
-from governed import World, artifact
+from governed import World, approved, artifact
 from logsim import GATEWAY, NOW, POLICY, LogSim
 from muniment.audit.auditor import AuditOptions, audit_log
 from muniment.audit.events import promises
@@ -18,33 +18,15 @@ from muniment.records.api import (
     Approval,
     SignedApproval,
     approver_vkey,
-    call_digest,
-    sign_approval,
 )
 from muniment.records.kinds import Denial, RunStatus
 from signing import ed25519
 
 CAROL = approver_vkey("people.example/carol", ed25519("carol"))
 DAVE = approver_vkey("people.example/dave", ed25519("dave"))
-CALL = call_digest(request("sub", "read", ("document", "7")))
 AT = NOW - 600
 RUN = "run-" + "0a" * 12
-
-
-def approval(id_: str = "apr-1", by: str = "carol", **changes: Any) -> SignedApproval:
-    said: dict[str, Any] = {
-        "id_": id_,
-        "request": "arq-1",
-        "gateway": GATEWAY,
-        "call": CALL,
-        "decision": True,
-        "approver": by,
-        "at": AT,
-        "not_after": AT + 300,
-        "name": f"people.example/{by}",
-        "private": ed25519(by),
-    }
-    return sign_approval(**(said | changes))
+approval = partial(approved, GATEWAY)
 
 
 class Log(World):
@@ -99,7 +81,7 @@ async def test_an_approval_that_the_log_did_not_have() -> None:
     log = Log()
     early = log.use(approval())
     log.approve(approval())
-    never = log.use(approval("apr-2"))
+    never = log.use(approval(id_="apr-2"))
     assert await warned(log) == [("unlogged-approval", early), ("unlogged-approval", never)]
 
 
@@ -129,7 +111,7 @@ async def test_an_approval_by_who_asks() -> None:
 
 async def test_approvers_are_those_who_are_named_and_their_signatures_hold() -> None:
     log = Log()
-    forged = msgspec.structs.replace(approval("apr-2", "dave"), key=approval().key)
+    forged = msgspec.structs.replace(approval("dave", id_="apr-2"), key=approval().key)
     said = [log.approve(approval()), log.approve(forged)]
     used = [log.use(approval()), log.use(forged)]
     assert await warned(log) == []

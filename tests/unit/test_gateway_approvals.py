@@ -18,7 +18,7 @@ from muniment.records.artifact import ResourceScope
 from muniment_gateway.core.approvals import Held, People, RefusedError, check_word, key_of
 from muniment_gateway.deciding.approvals import recorded_request
 from muniment_gateway.store import held as held_store
-from muniment_gateway.store.held import HeldCalls, TooManyError
+from muniment_gateway.store.held import HeldCalls, Room, TooManyError
 
 NOW = 1_790_000_000
 KEYS = {name: Ed25519PrivateKey.from_private_bytes(name[:1].encode() * 32) for name in
@@ -215,7 +215,7 @@ async def test_so_many_wait_and_no_more(tmp_path: Path) -> None:
     denied = number(5, asked=False)
     await calls.seek(denied, NOW, 3)  # nobody was asked yet
     with pytest.raises(TooManyError):
-        await calls.ask("arq-5", lambda one: one.asked_about(NOW, {}), NOW, 3)
+        await calls.change("arq-5", lambda one: one.asked_about(NOW, {}), Room(NOW, 3))
     await calls.close()
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 
 from decisions import request
-from governed import GATEWAY, World, artifact, policy
+from governed import GATEWAY, World, approved, artifact, policy
 from muniment.lineage import Head, MemoryFacts
 from muniment.permit import Context, Trust, verify_permit
 from muniment.permit.verdict import Verdict
@@ -16,33 +17,15 @@ from muniment.records.api import (
     Approval,
     SignedApproval,
     approver_vkey,
-    call_digest,
     key_reference,
-    sign_approval,
 )
 from muniment.records.kinds import Decision, Entity
 from signing import NOW, ORIGIN, ed25519
 
 CAROL = approver_vkey("people.example/carol", ed25519("carol"))
 DAVE = approver_vkey("people.example/dave", ed25519("dave"))
-CALL = call_digest(request("sub", "read", ("document", "7")))
 AT = NOW - 600
-
-
-def approval(by: str = "carol", key: str | None = None, **changes: Any) -> SignedApproval:
-    said: dict[str, Any] = {
-        "id_": "apr-1",
-        "request": "arq-1",
-        "gateway": GATEWAY,
-        "call": CALL,
-        "decision": True,
-        "approver": by,
-        "at": AT,
-        "not_after": AT + 300,
-        "name": f"people.example/{by}",
-        "private": ed25519(key or by),
-    }
-    return sign_approval(**(said | changes))
+approval = partial(approved, GATEWAY)
 
 
 @dataclass

@@ -24,7 +24,7 @@ from muniment.records.authority import key_reference
 from muniment.records.canonical import encode_canonical
 from muniment.records.preparation import RecordInput
 from muniment_gateway.core.approvals import Held, People, RefusedError, check_word, key_of
-from muniment_gateway.store.held import HeldCalls
+from muniment_gateway.store.held import HeldCalls, Room
 
 LOOK_SECONDS: Final = 0.25
 """Time between two looks for a person's word, by who holds a call: others may have taken it."""
@@ -161,8 +161,8 @@ class Approvals:
         return await self._ask(people, held, asked, self.now())
 
     async def _ask(self, people: People, held: Held, asked: Mapping[str, Any], now: int) -> Held:
-        found = await self._calls.ask(
-            held.id, lambda one: one.asked_about(now, asked), now, people.most_waiting
+        found = await self._calls.change(
+            held.id, lambda one: one.asked_about(now, asked), Room(now, people.most_waiting)
         )
         if found is None:
             raise RefusedError("expired", "the denial cannot be requested any more")

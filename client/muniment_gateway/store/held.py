@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -81,6 +81,13 @@ _COLUMNS: Final = (
 )
 
 
+class Room(NamedTuple):
+    """How many calls of a client people may be asked about, at a time in Unix seconds."""
+
+    now: int
+    most: int
+
+
 class TooManyError(MunimentError):
     """So many calls wait for people that no other one may."""
 
@@ -123,25 +130,13 @@ class HeldCalls:
 
         return await self._writer.run(work)
 
-    async def change(self, id_: str, change: Callable[[Held], Held]) -> Held | None:
-        """Changes a call by a pure function, which may raise and change nothing; None for none."""
-
-        def work(db: Connection) -> Held | None:
-            row = _row(db, id_)
-            if row is None:
-                return None
-            found = _held(row)
-            changed = change(found)
-            if changed != found:
-                _write(db, changed)
-            return changed
-
-        return await self._writer.run(work)
-
-    async def ask(
-        self, id_: str, change: Callable[[Held], Held], now: int, most: int
+    async def change(
+        self, id_: str, change: Callable[[Held], Held], room: Room | None = None
     ) -> Held | None:
-        """As `change`, when people are asked by it: TooManyError if they have enough to do."""
+        """Changes a call by a pure function, which may raise and change nothing; None for none.
+
+        With `room`, people are asked by the change: TooManyError if they have enough to do.
+        """
 
         def work(db: Connection) -> Held | None:
             row = _row(db, id_)
@@ -150,7 +145,8 @@ class HeldCalls:
             found = _held(row)
             changed = change(found)
             if changed != found:
-                _make_room(db, changed, now, most)
+                if room is not None:
+                    _make_room(db, changed, room.now, room.most)
                 _write(db, changed)
             return changed
 
