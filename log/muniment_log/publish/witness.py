@@ -36,7 +36,7 @@ LONG_REQUEST: Final = 10 << 10
 A proof and the signatures of two ML-DSA-44 and two Ed25519 keys are below it."""
 
 MAX_RETRY_AFTER: Final = 600.0
-"""Seconds; a longer ``Retry-After`` is cut, so that no witness is lost for a day by one answer."""
+"""Seconds; what a 429 asks for beyond is cut: one answer must not lose a witness for a day."""
 
 _LOGGER: Final = logging.getLogger(__name__)
 _MAX_RESPONSE: Final = MAX_NOTE_SIZE
@@ -113,8 +113,10 @@ class WitnessClient:
                 bytes=len(request),
                 some_take=LONG_REQUEST,
             )
-        wanted = answer.headers.get("retry-after", "")
-        asked = retry_after(wanted, time.time(), MAX_RETRY_AFTER) or 0.0
+        asked = 0.0
+        if answer.status == 429:  # a 503, perhaps of somebody in between, silences no witness
+            wanted = answer.headers.get("retry-after", "")
+            asked = retry_after(wanted, time.time(), MAX_RETRY_AFTER) or 0.0
         return Reply(answer.status, answer.media_type, answer.body, asked)
 
     async def latest(self, origin: str, log: Sequence[Verifier]) -> SignedCheckpoint | None:
