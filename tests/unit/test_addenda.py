@@ -185,11 +185,12 @@ def test_a_signed_decision_is_not_changed() -> None:
     assert parse_record(encode_record(sign_decision(record, "pdp.example", key))).id == "d-1"
 
 
+NO_DIGEST = "addenda: '/request/context/x': expected a SHA-256, 64 lower-case hexadecimal digits"
 REFUSED: list[tuple[dict[str, str] | list[str], dict[str, Any], str]] = [
     ({}, {}, "addenda"),
-    ({"/request/context/x": "sha256:" + "0" * 64}, {}, "addenda"),
-    ({"/request/context/x": "A" * 64}, {}, "addenda"),
-    ({"/request/context/x": "0" * 63}, {}, "addenda"),
+    ({"/request/context/x": "sha256:" + "0" * 64}, {}, NO_DIGEST),
+    ({"/request/context/x": "A" * 64}, {}, NO_DIGEST),
+    ({"/request/context/x": "0" * 63}, {}, NO_DIGEST),
     (["/request/context"], {}, "withheld, and yet in the record"),
     (["/request/context/parts"], {}, "withheld, and yet in the record"),
     (["/request/subject/properties"], {}, "withheld, and yet in the record"),

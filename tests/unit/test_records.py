@@ -786,12 +786,12 @@ def test_usual_batches_are_read_at_once() -> None:
 def test_usual_values_take_the_fast_path(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = timed(value.encode())
     assert outcome_of_slow(text) is None
-    monkeypatch.setattr(recordcodec, "_examine", None)
+    monkeypatch.setattr(recordcodec, "examine", None)
     check_records([*decisions(3), text, changed(DENIED, "request/extra", [1])], PRODUCER)
 
 
 def test_usual_decisions_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recordcodec, "_examine", None)
+    monkeypatch.setattr(recordcodec, "examine", None)
     entries = decisions(500)
     check_records(entries, PRODUCER)
     assert [encode_record(parse_record(entry)) for entry in entries] == entries

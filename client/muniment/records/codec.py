@@ -8,6 +8,7 @@ RFC 8785. Everything else that RFC 8785 forbids (white space, order, duplicates,
 the bytes.
 """
 
+import re
 from collections.abc import Generator, Sequence
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ class RecordError(FormatError):
 _EFFORT: Final = 1 << 18
 """Work of one step of `checking`, in bytes of records that take the fast path."""
 
+_DIGEST: Final = re.compile("[0-9a-f]{64}")
 _RECORD_EFFORT: Final = 256  # what each record costs besides its bytes
 _SLOWER: Final = 20
 
@@ -257,10 +259,20 @@ def examine(data: bytes) -> Record:
         check_rules(record)
         check_producer(record)
     except ValidationError as error:
-        raise FormatError(f"record: {explain(error)}") from None
+        raise FormatError(f"record: {_explain(error, value)}") from None
     except FormatError as error:
         raise FormatError(f"record: {error}") from None
     return record
+
+
+def _explain(error: ValidationError, value: Any) -> str:
+    """As `explain`; names the pointer whose digest is none, which the decoder does not."""
+    text = explain(error)
+    addenda = value.get("addenda") if text.startswith("addenda[") else None
+    for pointer, digest in addenda.items() if isinstance(addenda, dict) else ():
+        if not isinstance(digest, str) or _DIGEST.fullmatch(digest) is None:
+            return f"addenda: {pointer!a}: expected a SHA-256, 64 lower-case hexadecimal digits"
+    return text
 
 
 def _first_null(value: Any, path: str) -> str | None:

@@ -68,7 +68,10 @@ class Erasing:
         try:
             ask = _decode(await request.body(MAX_BODY))
         except msgspec.MsgspecError as error:
-            raise Problem(400, "malformed", f"not a request to erase: {error}") from error
+            reason = str(error)
+            if "`$.digests" in reason:
+                reason = "a digest is a SHA-256, 64 lower-case hexadecimal digits"
+            raise Problem(400, "malformed", f"not a request to erase: {reason}") from error
         try:
             found = await self._eraser.select(await self._selection(ask))
             if ask.dry_run:
