@@ -255,8 +255,11 @@ def test_kills_at_any_time_lose_no_addendum_and_bring_none_back(made: Deployment
             return any(one.get("addenda", {}).get("erasing") == 0 for one in parts)
 
         eventually(is_quiet)
+        probe = f"{ARRIVING}private"  # of a start before everybody might read
         eventually(
-            lambda: not [path for path, held in objects(made, ARRIVING).items() if held != GONE]
+            lambda: (
+                {path for path, held in objects(made, ARRIVING).items() if held != GONE} <= {probe}
+            )
         )
         size = settled(made)
         leaves = leaves_of(made.url, size)
