@@ -9,6 +9,7 @@ that fails, and one that was skipped may have been the one that forbids.
 import asyncio
 import json
 import time
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -31,7 +32,7 @@ _TOLD: Final = 300  # characters of an error of cedarpy
 
 class _Loaded(NamedTuple):
     stamp: tuple[tuple[int, int], ...]
-    policies: str
+    policies: Any  # parsed; the text, when that is no policy
     entities: list[dict[str, Any]]
     schema: str | None
     ref: PolicyRef
@@ -89,16 +90,22 @@ class CedarEngine:
                 raise ValueError("the entities are no list of objects")
         except ValueError as error:
             raise NoAnswerError(f"{self._name}: {error}") from error
-        policies = "\n".join(texts[: len(self._policies)])
+        policies: Any = "\n".join(texts[: len(self._policies)])
+        # Parsed once, not for each request, where cedarpy has a name for that; what is no policy
+        # is told to whoever asks.
+        with suppress(ValueError, AttributeError):
+            policies = self._cedar().PolicySet.from_str(policies)
         return _Loaded(
             stamp, policies, entities, rest[0] if rest else None, policy_of(self._id, data)
         )
 
-    def _decide(self, loaded: _Loaded, request: JsonObject) -> JsonObject:
+    def _cedar(self) -> Any:
         try:
-            cedarpy: Any = import_module("cedarpy")  # an extra
+            return import_module("cedarpy")  # an extra
         except ImportError as error:
             raise NoAnswerError(f"{self._name}: needs the extra `cedar`: {error}") from error
+
+    def _decide(self, loaded: _Loaded, request: JsonObject) -> JsonObject:
         subject, resource = request["subject"], request["resource"]
         question = {
             "principal": _uid(subject),
@@ -108,7 +115,7 @@ class CedarEngine:
         }
         entities = _entities(loaded.entities, subject, resource)
         try:
-            result = cedarpy.is_authorized(
+            result = self._cedar().is_authorized(
                 question, loaded.policies, entities, schema=loaded.schema
             )
         except Exception as error:  # what is no policy raises; whatever it is, it is no answer
