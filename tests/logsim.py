@@ -202,10 +202,10 @@ class LogSim:
         path = request.rel_url.raw_path.lstrip("/")
         self.reads.append(path)
         if path in self.damaged:
-            return _problem(500, "damaged-tile")
+            return problem(500, "damaged-tile")
         override = self.overrides.get(path)
         if isinstance(override, int):
-            return _problem(override, "overridden")
+            return problem(override, "overridden")
         if override is not None:
             return web.Response(body=override)
         if path.startswith("addenda/"):
@@ -213,17 +213,17 @@ class LogSim:
             if digest in self.addenda:
                 return web.Response(body=self.addenda[digest])
             if digest in self.erased:
-                return _problem(410, "erased", record=self.erased[digest])
-            return _problem(404, "not-found")
+                return problem(410, "erased", record=self.erased[digest])
+            return problem(404, "not-found")
         size = self.size if self.published_size is None else self.published_size
         if path == "checkpoint":
             if not self.publishes:
-                return _problem(404, "not-published-yet")
+                return problem(404, "not-published-yet")
             return web.Response(body=self.frozen or self.checkpoint(size))
         if path.startswith("v1/streams/"):
             name, _, label = request.match_info["path"].removeprefix("v1/streams/").rpartition("/")
             if name != GATEWAY:
-                return _problem(404, "unknown-gateway")
+                return problem(404, "unknown-gateway")
             first, manifest = self.streams.get((name, label), (0, NO_PREVIOUS))
             return web.json_response(
                 {
@@ -238,12 +238,12 @@ class LogSim:
             if self.drops_partial_tiles and tile.is_partial:
                 tile_at(tile.level, tile.index, self.size)
                 if tile_at(tile.level, tile.index, self.size).width == TILE_WIDTH:
-                    return _problem(404, "not-found")
+                    return problem(404, "not-found")
             if tile.end > self.size:
                 raise ValueError
             return web.Response(body=self.tile(tile))
         except ValueError:
-            return _problem(404, "not-found")
+            return problem(404, "not-found")
 
     async def _batches(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -257,7 +257,7 @@ class LogSim:
                 return self._hang_up(request)
             if isinstance(step, tuple):
                 status, slug, *members = step
-                return _problem(status, slug, **(members[0] if members else {}))
+                return problem(status, slug, **(members[0] if members else {}))
             if step == "garbage":
                 return web.Response(body=b"<html>hello from a proxy</html>")
             answer = await self._accept(body)
@@ -268,13 +268,13 @@ class LogSim:
             receipt: dict[str, object] = {**answer, **self.receipt_changes}
             if request.query.get("wait") == "published":
                 if not self.publishes:
-                    return _problem(503, "not-published", receipt=receipt)
-                receipt["published"] = self._published(answer)
+                    return problem(503, "not-published", receipt=receipt)
+                receipt["published"] = self.published(answer)
             return web.json_response(receipt)
         finally:
             self._in_flight -= 1
 
-    def _published(self, receipt: dict[str, int]) -> dict[str, object]:
+    def published(self, receipt: dict[str, int]) -> dict[str, object]:
         size = self.size
         proofs = []
         for index in range(receipt["first"], receipt["manifest"]):
@@ -295,18 +295,18 @@ class LogSim:
             batch = parse_batch(framed)
             verify_batch(batch, [verifier_for(GATEWAY_SIGNER.vkey)], origin=ORIGIN)
         except FormatError as error:
-            return _problem(400, "malformed-batch", detail=str(error))
+            return problem(400, "malformed-batch", detail=str(error))
         except VerificationError as error:
-            return _problem(403, "bad-signature", detail=str(error))
+            return problem(403, "bad-signature", detail=str(error))
         manifest = batch.manifest
         key = (manifest.producer, manifest.stream)
         try:
             check_records(batch.records, manifest.producer)
         except RecordError as error:
-            return _problem(422, "bad-record", entry=error.entry, detail=str(error))
+            return problem(422, "bad-record", entry=error.entry, detail=str(error))
         brought = {sha256(one).hexdigest(): one for one in addenda}
         if len(brought) < len(addenda):
-            return _problem(422, "bad-addendum", detail="came before in this request")
+            return problem(422, "bad-addendum", detail="came before in this request")
         if (refusal := self._refusal_of_addenda(batch, brought)) is not None:
             return refusal
         while True:
@@ -319,14 +319,14 @@ class LogSim:
             except TimeoutError:
                 break
         if manifest.first > expected:
-            return _problem(409, "stream-gap", expected=expected)
+            return problem(409, "stream-gap", expected=expected)
         if manifest.first < expected:
             known = self.receipts.get((*key, manifest.first))
             if known and self.roots[(*key, manifest.first)] == (manifest.root, manifest.previous):
                 return known
-            return _problem(409, "stream-conflict", first=manifest.first)
+            return problem(409, "stream-conflict", first=manifest.first)
         if manifest.previous != previous:
-            return _problem(409, "stream-conflict", first=manifest.first)
+            return problem(409, "stream-conflict", first=manifest.first)
         self.addenda |= brought
         return self.commit(batch)
 
@@ -335,13 +335,13 @@ class LogSim:
         named = {digest for record in records for digest in named_digests(record).values()}
         for number, digest in enumerate(brought):
             if digest not in named:
-                return _problem(422, "bad-addendum", addendum=number)
+                return problem(422, "bad-addendum", addendum=number)
         for number, record in enumerate(records):
             if isinstance(record, Decision | Outcome) and record.kept == "log":
                 named = {*named_digests(record).values()}
                 lacking = named - brought.keys() - self.addenda.keys()
                 if lacking:
-                    return _problem(422, "bad-record", entry=number, detail=min(lacking))
+                    return problem(422, "bad-record", entry=number, detail=min(lacking))
         return None
 
     @staticmethod
@@ -351,7 +351,7 @@ class LogSim:
         return web.Response()
 
 
-def _problem(
+def problem(
     status: int, slug: str, *, retry_after: int | None = None, **members: object
 ) -> web.Response:
     return web.Response(

@@ -152,16 +152,16 @@ async def test_not_published_in_time_is_a_denial() -> None:
 
 async def test_a_published_part_that_lies_is_a_denial(monkeypatch: pytest.MonkeyPatch) -> None:
     sim = LogSim()
-    honest = sim._published
+    honest = sim.published
 
     def lie(receipt: dict[str, int]) -> dict[str, object]:
         part = honest(receipt)
         part["proofs"] = [["A" * 43 + "="] for _ in part["proofs"]]  # type: ignore[attr-defined]
         return part
 
-    monkeypatch.setattr(sim, "_published", lie)
+    monkeypatch.setattr(sim, "published", lie)
     assert (await denied(sim)).codes == ("invalid_signature",)
-    monkeypatch.setattr(sim, "_published", lambda receipt: None)
+    monkeypatch.setattr(sim, "published", lambda receipt: None)
     assert (await denied(sim, decision(2))).codes == MESH
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench import gateway_of
-from logsim import GATEWAY_SIGNER, POLICY, LogSim, lines, logged_records
+from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, lines, logged_records
 from muniment.errors import GatewayClosed, SpoolFull, StreamError
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.spool import Spool
@@ -17,9 +18,17 @@ from muniment.gateway.spoolfile import SpoolFile
 from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
 from muniment.local.sqlitefile import DatabaseError, Writer
 from muniment.records.api import RecordError
+from muniment.records.preparation import Preparer
 from waiting import until
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
+
+
+def preparer() -> Preparer:
+    ids = itertools.count()
+    return Preparer(
+        GATEWAY_SIGNER.vkey.name, now_ms=lambda: NOW * 1000, new_id=lambda: f"x-{next(ids)}"
+    )
 
 
 def resources(sim: LogSim) -> list[str]:
@@ -117,7 +126,7 @@ async def test_a_record_that_the_log_refuses_is_put_aside(tmp_path: Path) -> Non
 async def test_is_bounded_by_count_and_bytes(tmp_path: Path) -> None:
     sim = LogSim()
     sim.script.extend(["drop"] * 10_000)
-    async with sim.serve() as url, Gateway(url, GATEWAY_SIGNER) as gateway:
+    async with sim.serve() as url:
 
         def connect() -> Gateway:
             return Gateway(url, GATEWAY_SIGNER, stream="s.spool")
@@ -127,7 +136,7 @@ async def test_is_bounded_by_count_and_bytes(tmp_path: Path) -> None:
             ("bytes", {"max_bytes": 600}),
         ]
         for name, limits in ways:
-            one = await Spool.open(tmp_path / name, connect, gateway._preparer, **limits)
+            one = await Spool.open(tmp_path / name, connect, preparer(), **limits)
             await one.put(lines(2))
             with pytest.raises(SpoolFull):
                 await one.put(lines(2, 2))
@@ -177,24 +186,22 @@ async def test_a_call_that_gave_up_before_it_began_leaves_nothing(tmp_path: Path
 
 
 async def test_room_for_outcomes_counts(tmp_path: Path) -> None:
-    async with gateway_of(LogSim()) as gateway:
+    def connect() -> Gateway:
+        return Gateway("http://127.0.0.1:1", GATEWAY_SIGNER, stream="s.spool")
 
-        def connect() -> Gateway:
-            return Gateway("http://127.0.0.1:1", GATEWAY_SIGNER, stream="s.spool")
-
-        ways: list[tuple[str, dict[str, Any]]] = [
-            ("count", {"max_records": 2}),
-            ("bytes", {"max_bytes": 3000}),
-        ]
-        for name, limits in ways:
-            one = await Spool.open(tmp_path / name, connect, gateway._preparer, **limits)
-            first, _ = await one.begin(UNKNOWN), await one.begin(UNKNOWN)
-            with pytest.raises(SpoolFull):
-                await one.begin(UNKNOWN)
-            with pytest.raises(SpoolFull):
-                await one.put(lines(6))
-            await one.end(first, COMPLETED)  # its place is its own
-            await one.close(drain=0.0)
+    ways: list[tuple[str, dict[str, Any]]] = [
+        ("count", {"max_records": 2}),
+        ("bytes", {"max_bytes": 3000}),
+    ]
+    for name, limits in ways:
+        one = await Spool.open(tmp_path / name, connect, preparer(), **limits)
+        first, _ = await one.begin(UNKNOWN), await one.begin(UNKNOWN)
+        with pytest.raises(SpoolFull):
+            await one.begin(UNKNOWN)
+        with pytest.raises(SpoolFull):
+            await one.put(lines(6))
+        await one.end(first, COMPLETED)  # its place is its own
+        await one.close(drain=0.0)
 
 
 async def test_a_spool_of_before_goes_on(tmp_path: Path) -> None:

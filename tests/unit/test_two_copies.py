@@ -52,7 +52,7 @@ class Copies(LogSim):
             self.answers -= 1
             if not self.says_so:
                 return web.Response(status=404, text="<html>Not Found</html>")
-            return logsim._problem(404, "not-published-yet", published=self.behind)
+            return logsim.problem(404, "not-published-yet", published=self.behind)
         return await super()._read(request)
 
 

@@ -17,6 +17,7 @@ from muniment.gateway.governed import governed
 from muniment.gateway.guard import Guard
 from muniment.permit import Context, Permit, Trust
 from muniment.records.kinds import Entity
+from waiting import eventually
 
 AGENT = {"type": "agent", "id": "planner"}
 TOOL = {"type": "tool", "id": "tool"}
@@ -173,9 +174,7 @@ async def test_closing_a_gateway_whose_loop_gives_no_answer_ends(
                 gateway.submit(lines(1))
         finally:
             free.set()
-        assert gateway._thread is not None
-        gateway._thread.join(30)
-        assert not gateway._thread.is_alive()
+        eventually(lambda: "muniment-gateway" not in {one.name for one in threading.enumerate()})
 
     async with LogSim().serve() as url:
         await asyncio.wait_for(asyncio.to_thread(work, url), 60)
