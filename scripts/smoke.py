@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "deploy" / "Containerfile"
 EXTRA = (  # what only the extra `cluster` brings
     "muniment_log/cluster/",
+    "muniment_log/app/addendakeeping.py",
     "muniment_log/app/cluster.py",
     "muniment_log/app/leadership.py",
     "muniment_log/index/bucket.py",
