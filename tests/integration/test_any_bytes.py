@@ -30,7 +30,7 @@ from muniment.tlog.witnesswire import origin_hash
 from rawhttp import send
 
 RECORDS = decisions.decisions(60, producer=GATEWAY)
-DECLARED = {200, 304, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 431, 501, 503, 505}
+DECLARED = {200, 204, 304, 400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 431, 501, 503, 505}
 
 
 class Answer(NamedTuple):

@@ -65,4 +65,4 @@ def test_names_are_completed_without_importing_their_commands() -> None:
         "print([one.value for one in found], 'muniment.cli.audit' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "['audit'] False\n"
+    assert done.stdout == "['approve', 'audit'] False\n"
