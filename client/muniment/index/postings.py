@@ -103,8 +103,10 @@ _RUN_ROLES: Final = {
 _ID: Final = Role.ID << PART_BITS
 _FROM: Final = Role.FROM << PART_BITS
 _TO: Final = Role.TO << PART_BITS
-_REVOKED: Final = Role.REVOKED << PART_BITS
-_ERASED: Final = Role.ERASED << PART_BITS
+_TARGET_ROLES: Final = {
+    "erasure": Role.ERASED << PART_BITS,
+    "revocation": Role.REVOKED << PART_BITS,
+}
 _SIGNED: Final = Role.SIGNED << PART_BITS
 
 
@@ -132,19 +134,16 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
     near: list[bytes] = []  # of things that edges begin at, and in step with them:
     far: list[tuple[int, int]] = []  # role and leaf, and where in `names` the edge ends
     for local, one in records:
-        if one.kind in _RUN_ROLES:
-            continue
         if one.kind == "edge":
             if one.from_ is not None and one.to is not None:
                 near.append(_spell_end(one.from_, origin))
                 far.append((_FROM | local, len(names)))
                 names.append(_spell_end(one.to, origin))
                 lows.append(_TO | local)
-        else:
-            role = _REVOKED if one.kind == "revocation" else _ERASED
+        elif one.kind in _TARGET_ROLES:
             targets = _spell_targets(one)
             names += targets
-            lows += [role | local] * len(targets)
+            lows += [_TARGET_ROLES[one.kind] | local] * len(targets)
     manifests = unknown = 0
     if len(records) < len(entries):
         manifests, signed = _manifests(entries, [one for _, one in found], first & LOCAL_MASK)

@@ -47,6 +47,8 @@ from muniment.tlog.witnesswire import AddCheckpoint, SignSubtree
 NEVER: Final = EMPTY
 """The head of an origin that the witness has never cosigned."""
 
+_WHOSE: Final = "send that of the ML-DSA-44 key of this witness that is to cosign the subtree"
+
 
 @dataclass(frozen=True, slots=True)
 class KnownLog:
@@ -239,9 +241,6 @@ def decide_subtree(
     except VerificationError as error:
         return Refusal(422, "bad-proof", str(error))
     return signer.vkey
-
-
-_WHOSE: Final = "send that of the ML-DSA-44 key of this witness that is to cosign the subtree"
 
 
 def _of(verifier: MLDSA44Verifier) -> tuple[str, int]:
