@@ -122,6 +122,35 @@ async def test_what_witnesses_for_a_tile_is_read_with_it_and_once(storage: Rotti
     assert storage.reads == [(0, 257)]
 
 
+async def test_a_bundle_read_again_is_compared_with_what_was_checked(storage: Rotting) -> None:
+    tiles = EmbeddedTiles(storage, storage.edge, None)
+    bundle = Tile(ENTRIES, 5)
+    first = (await tiles.read([bundle]))[bundle]
+    storage.reads.clear()
+    assert (await tiles.read([bundle]))[bundle] == first
+    assert storage.reads == [(ENTRIES, 5)]  # nothing above it is needed any more
+    for seed in range(8):
+        good = storage.stored[ENTRIES, 5]
+        storage.flip((ENTRIES, 5), random.Random(seed))
+        for wanted in ([bundle], [bundle._replace(width=3)], [Tile(0, 9), bundle]):
+            with pytest.raises(DamagedTileError, match="tile/entries/005 is damaged"):
+                await tiles.read(wanted)
+        storage.stored[ENTRIES, 5] = good
+    assert (await tiles.read([bundle]))[bundle] == first
+
+
+async def test_digests_are_kept_of_so_many_bundles(
+    storage: Rotting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muniment_log.storage.embedded.REMEMBERED_BUNDLES", 2)
+    tiles = EmbeddedTiles(storage, storage.edge, None)
+    for index in range(3):
+        await tiles.read([Tile(ENTRIES, index)])
+    storage.flip((ENTRIES, 0), random.Random(1))
+    with pytest.raises(DamagedTileError):  # forgotten, and so checked leaf by leaf
+        await tiles.read([Tile(ENTRIES, 0)])
+
+
 async def test_truncated_and_misplaced_tiles_are_damaged(storage: Rotting) -> None:
     for key, data in (
         ((0, 1), storage.stored[0, 2]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections import OrderedDict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from muniment_log.publish.published import published_size
 from muniment_service.http import Problem, Request, Response
 
 if TYPE_CHECKING:
+    from muniment.tlog.tiles import Tile
     from muniment_log.core.ports import TileSource
     from muniment_log.publish.published import PublishedHead
 
@@ -30,6 +32,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
 _COMPRESS_FROM: Final = 1024  # bytes; below, the headers of compression outweigh it
 _COMPRESSION: Final = 1  # JSON shrinks to a tenth at the fastest level already
+_COMPRESSED_BYTES: Final = 8 << 20  # kept in memory: some hundred bundles of short records
 
 
 class Reads:
@@ -38,6 +41,9 @@ class Reads:
     def __init__(self, publisher: PublishedHead, tiles: TileSource) -> None:
         self._publisher = publisher
         self._tiles = tiles
+        # Full bundles, compressed: followers and auditors all come for the newest ones.
+        self._compressed: OrderedDict[Tile, bytes] = OrderedDict()
+        self._compressed_bytes = 0
 
     async def checkpoint(self, _: Request) -> Response:
         """``/checkpoint``: the published one."""
@@ -65,26 +71,37 @@ class Reads:
         published = published_size(self._publisher.published)
         if tile.end > published:
             raise not_published_yet(published)
-        data = (await self._tiles.read([tile]))[tile]
         tag = f"{tile.level}-{tile.index}-{tile.width}"
-        headers = {
-            "Cache-Control": IMMUTABLE,
-            "Access-Control-Allow-Origin": "*",
-        }
-        if tile.level == ENTRIES:
+        headers = {"Cache-Control": IMMUTABLE, "Access-Control-Allow-Origin": "*"}
+        if tile.level != ENTRIES:
             # Hashes do not compress; entries do ("SHOULD be compressed at the HTTP layer").
+            data = (await self._tiles.read([tile]))[tile]
+        else:
             headers["Vary"] = "Accept-Encoding"
-            if len(data) >= _COMPRESS_FROM and accepts_gzip(
-                request.headers.get("Accept-Encoding", "")
-            ):
-                # zlib releases the interpreter lock.
-                data = await asyncio.to_thread(
-                    gzip.compress, data, compresslevel=_COMPRESSION, mtime=0
-                )
-                headers["Content-Encoding"] = "gzip"
-                tag += "-gzip"
+            data, coding = await self._bundle(tile, request.headers.get("Accept-Encoding", ""))
+            if coding:
+                headers["Content-Encoding"] = coding
+                tag += f"-{coding}"
         headers["ETag"] = f'"{tag}"'
         return Response(200, data, _BYTES, headers)
+
+    async def _bundle(self, tile: Tile, accepted: str) -> tuple[bytes, str]:
+        """A bundle and its content coding, none where the reader takes none or it is short."""
+        wants_gzip = accepts_gzip(accepted)
+        if wants_gzip and (kept := self._compressed.get(tile)) is not None:
+            self._compressed.move_to_end(tile)
+            return kept, "gzip"
+        data = (await self._tiles.read([tile]))[tile]
+        if not wants_gzip or len(data) < _COMPRESS_FROM:
+            return data, ""
+        # zlib releases the interpreter lock.
+        data = await asyncio.to_thread(gzip.compress, data, compresslevel=_COMPRESSION, mtime=0)
+        if not tile.is_partial and tile not in self._compressed:
+            self._compressed[tile] = data
+            self._compressed_bytes += len(data)
+            while self._compressed_bytes > _COMPRESSED_BYTES:
+                self._compressed_bytes -= len(self._compressed.popitem(last=False)[1])
+        return data, "gzip"
 
 
 def accepts_gzip(header: str) -> bool:
