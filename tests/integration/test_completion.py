@@ -34,7 +34,7 @@ def completed(command: str, *words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["ex"], ["export"]),
+        (["ex"], ["explore", "export"]),
         (["export", "--fol"], ["--follow"]),
         (["export", "--format", "o"], ["otlp", "ocsf"]),
         (["tail", "--code", "could"], ["could_not_evaluate"]),

@@ -21,6 +21,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "audit": ("audit", "audit", "Check a log from its checkpoint down to every leaf."),
     "disclose": ("disclose", "disclose", "Disclose a value that a log has a commitment to."),
     "evidence": ("evidence", "evidence", "Verify and explain evidence against a log, offline."),
+    "explore": ("explore", "explore", "Look at a log in a browser, verified."),
     "export": ("export", "export", "Export a replica's records to a SIEM, a collector, a file."),
     "find": ("find", "find", "Find decisions by what they say."),
     "follow": ("follow", "follow", "Keep a verified replica of a log, to ask instead of it."),

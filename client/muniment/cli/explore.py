@@ -1,0 +1,153 @@
+"""``muniment explore``."""
+
+import asyncio
+import webbrowser
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import click
+
+from muniment.cli.common import (
+    FILE,
+    gateway_option,
+    interval_option,
+    log_option,
+    old_vkey_option,
+    origin_option,
+    policy_option,
+    read_old_vkeys,
+    read_policy,
+    read_vkeys,
+    run,
+    until_stopped,
+)
+from muniment.cli.exits import describe_exits
+from muniment.errors import InputError
+from muniment.index.replica import Watched
+from muniment.local.privatefiles import read_secret
+
+if TYPE_CHECKING:
+    from muniment.explore.app import Address
+
+
+@click.command(epilog=describe_exits())
+@log_option
+@policy_option
+@click.option(
+    "--replica",
+    "replica_path",
+    type=FILE,
+    metavar="FILE",
+    help="The replica: an SQLite file, created when absent, and kept; without it one is made for "
+    "the time of the command.",
+)
+@old_vkey_option
+@origin_option
+@gateway_option("A gateway whose word counts, instead of those that the replica keeps.")
+@click.option(
+    "--addenda",
+    is_flag=True,
+    help="Take along what the records withhold, as muniment follow --addenda does.",
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default="127.0.0.1:0",
+    show_default=True,
+    help="Where to serve the pages; port 0 is any that is free.",
+)
+@click.option(
+    "--token-file",
+    type=FILE,
+    metavar="FILE",
+    help="A file of mode 0600 whose first line browsers have to show; needed where other machines "
+    "reach the pages.",
+)
+@click.option("--no-open", is_flag=True, help="Do not open a browser.")
+@interval_option("How often to look for a new checkpoint.")
+def explore(
+    log_url: str,
+    policy_path: Path,
+    replica_path: Path | None,
+    old_vkeys: tuple[str, ...],
+    origin: str | None,
+    gateways: tuple[str, ...],
+    listen: str,
+    token_file: Path | None,
+    interval: float,
+    *,
+    addenda: bool,
+    no_open: bool,
+) -> None:
+    """Look at a log in a browser: local pages over a verified replica.
+
+    The pages come from this machine and ask no other. The replica follows the log meanwhile, until
+    the command is stopped; each page says what it rests on, and what was not verified.
+    """
+    try:
+        from muniment.explore.app import Address  # noqa: PLC0415 - an extra, and slow to import
+    except ModuleNotFoundError as error:
+        if error.name not in {"jinja2", "markupsafe"}:
+            raise
+        raise InputError(
+            "the pages need the extra `explore`: pip install 'muniment[explore]'"
+        ) from None
+    policy = read_policy(policy_path)
+    named = read_vkeys("--gateway", gateways) if gateways else None
+    watched = Watched(log_url, policy, origin, named, read_old_vkeys(old_vkeys, policy), addenda)
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise click.UsageError("--listen: expected HOST:PORT, as 127.0.0.1:8080")
+    address = Address(host.strip("[]"), int(port))
+    token = None
+    if token_file is not None:
+        token = read_secret(token_file, "token").decode("utf-8", "replace")
+    if replica_path is not None:
+        run(_explore(watched, replica_path, address, token, interval, opens=not no_open))
+        return
+    with TemporaryDirectory(prefix="muniment-") as place:
+        run(_explore(watched, Path(place) / "replica", address, token, interval, opens=not no_open))
+
+
+async def _explore(
+    watched: Watched,
+    path: Path,
+    address: "Address",
+    token: str | None,
+    interval: float,
+    *,
+    opens: bool,
+) -> None:
+    from muniment.explore.app import build, check_entry, serve  # noqa: PLC0415
+    from muniment.explore.following import Following  # noqa: PLC0415
+    from muniment.explore.site import Site  # noqa: PLC0415
+
+    check_entry(address, token)
+    following = Following(watched, path, interval=interval)
+    site = Site(path, watched.policy, watched.url, following)
+    async with AsyncExitStack() as stack:
+        # Readers are closed before the replica's writer.
+        task = asyncio.create_task(following.run(), name="explore: following")
+        stack.push_async_callback(_end, task)
+        await stack.enter_async_context(site.open())
+        url = await stack.enter_async_context(serve(build(site, token), address))
+        click.echo(url)
+        if token is not None:
+            # Not opened: every user of the machine could read the token in the browser's arguments.
+            click.echo("A browser shows its token once: the URL with ?token= and it.", err=True)
+        elif opens:
+            await asyncio.to_thread(webbrowser.open, url)
+        await until_stopped(_watch(task))
+
+
+async def _watch(task: "asyncio.Task[None]") -> None:
+    """Goes on until following fails for good; what it has proven stays to be seen."""
+    await task
+    await asyncio.Event().wait()
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,14 @@
+"""Finding decisions."""
+
+from aiohttp import web
+
+from muniment.explore.site import Site
+
+
+def routes(site: Site) -> list[web.RouteDef]:
+    """The tab."""
+
+    async def tab(request: web.Request) -> web.Response:
+        return await site.page(request, "find.html", title="Find")
+
+    return [web.get("/find", tab)]

@@ -1,0 +1,14 @@
+"""Lineage of a run."""
+
+from aiohttp import web
+
+from muniment.explore.site import Site
+
+
+def routes(site: Site) -> list[web.RouteDef]:
+    """The tab."""
+
+    async def tab(request: web.Request) -> web.Response:
+        return await site.page(request, "lineage.html", title="Lineage")
+
+    return [web.get("/lineage", tab)]
