@@ -2,7 +2,7 @@
 
 Pure: all that is known of a log comes in through `facts.Facts`. `trace` goes from a run to the
 origin of its authorization and names every break, `walk` follows all edges either way, `render`
-shows a trace, `bundle` carries the proof of one.
+shows a trace, `bundle` carries the proof of one; `graph` adds what followed from the run.
 """
 
 from muniment.lineage.bundle import (
@@ -27,6 +27,7 @@ from muniment.lineage.facts import (
     ref_of,
     targets_of,
 )
+from muniment.lineage.graph import Graph, graph_of
 from muniment.lineage.model import (
     BREAK_KINDS,
     NOT_TOLD,
@@ -42,7 +43,7 @@ from muniment.lineage.model import (
 from muniment.lineage.multiproof import plan_multiproof, root_from_multiproof
 from muniment.lineage.render import FORMATS, Format, render
 from muniment.lineage.trace import trace
-from muniment.lineage.walk import Direction, Step, Walk, walk
+from muniment.lineage.walk import Direction, Step, Walk, descending_runs, walk
 
 Head = FactsHead  # its public name since 0.1
 
@@ -60,6 +61,7 @@ __all__ = [
     "FactsHead",
     "Format",
     "Found",
+    "Graph",
     "Head",
     "Hop",
     "Interval",
@@ -76,6 +78,8 @@ __all__ = [
     "VerifiedBundle",
     "Walk",
     "build_bundle",
+    "descending_runs",
+    "graph_of",
     "head_of",
     "parse_bundle",
     "plan_multiproof",

@@ -124,16 +124,17 @@ def unheard(subject: Ref, index: int, record: Record) -> Unheard:
 
 
 def gather(
-    execution: str, facts: Facts, reader: BudgetedReader, gateways: Gateways
+    executions: Sequence[str], facts: Facts, reader: BudgetedReader, gateways: Gateways
 ) -> dict[str, RunFacts]:
-    """Reads a run and all runs that it descends from, with their decisions and outcomes.
+    """Reads some runs and all runs that they descend from, with their decisions and outcomes.
 
     Returns:
-        The runs by id, nearest first; the traced run is the first, also when nothing is known.
+        The runs by id, nearest first, after those that were asked for; these are there also when
+        nothing is known of them.
     """
     origin = facts.head.origin
-    runs = {execution: RunFacts(execution, 0, None)}
-    frontier = [execution]
+    runs = {execution: RunFacts(execution, 0, None) for execution in executions}
+    frontier = list(runs)
     while frontier:
         level, frontier = frontier, []
         edges = reader.all(facts.edges_from, [Ref("run", id_) for id_ in level])

@@ -16,7 +16,7 @@ Links into other logs are kept and count as authorization here; nobody has verif
 verifier has to decide about `Trace.external`.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from muniment.lineage.delegation import Delegations, judge_agents
@@ -48,6 +48,7 @@ def trace(
     facts: Facts,
     now: int,
     *,
+    beside: Sequence[str] = (),
     gateways: Collection[VKey] | None = None,
     limit: int = MAX_RECORDS,
     tolerance: int = TOLERANCE,
@@ -64,6 +65,8 @@ def trace(
         facts: The log.
         now: Unix seconds: revocations since then or earlier are in force. Validity is judged at
             the times at which the runs acted, not at this one.
+        beside: Other runs to trace together with this one, such as those that descend from it. What
+            is told of them (hops, breaks, origins) stands among what is told of this one.
         gateways: The gateways whose word counts; None for that of each run's own producers. Their
             keys tell, where the manifests are not known, which revocations of keys concern them.
         limit: Most records to read; beyond, the trace is `truncated`.
@@ -72,7 +75,7 @@ def trace(
     """
     reader = BudgetedReader(limit)
     named = Gateways(gateways)
-    runs = gather(execution, facts, reader, named)
+    runs = gather((execution, *beside), facts, reader, named)
     decisions = {found.index: found for run in runs.values() for found in run.decisions}
     revocations = revocations_of(
         reader, facts, list(decisions.values()), list(runs), now=now, gateways=named

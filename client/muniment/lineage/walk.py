@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from muniment.lineage.facts import Facts, FactsHead, Found, Ref, ref_of
+from muniment.lineage.reader import BudgetedReader
 from muniment.records.kinds import Edge
 
 Direction: TypeAlias = Literal["ancestors", "descendants"]
@@ -73,6 +74,37 @@ def walk(
             break
         found.append(step)
     return Walk(start, direction, facts.head, tuple(found), truncated)
+
+
+def descending_runs(
+    execution: str, facts: Facts, *, limit: int = MAX_EDGES
+) -> tuple[list[str], bool]:
+    """The runs of which somebody says that a run, or one of these, has triggered them.
+
+    Whether that somebody's word counts, tracing them tells. Raises FactsError if the facts cannot
+    be read.
+
+    Returns:
+        The runs, nearest first; and whether there may be more, after `limit` edges were read.
+    """
+    origin = facts.head.origin
+    reader = BudgetedReader(limit)
+    found = {execution: None}
+    frontier = [execution]
+    while frontier:
+        pages = reader.all(facts.edges_to, [Ref("run", id_) for id_ in frontier])
+        ends = [
+            ref_of(edge.from_, origin)
+            for page in pages
+            for _, edge in page
+            if edge.relation == "triggered_by"
+        ]
+        frontier = list(
+            dict.fromkeys(end.id for end in ends if end.origin is None and end.id not in found)
+        )
+        found.update(dict.fromkeys(frontier))
+    runs = list(found)[1:]
+    return runs[:limit], reader.is_cut or len(runs) > limit
 
 
 def steps(
