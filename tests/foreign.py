@@ -1,7 +1,8 @@
-"""Witnesses and tools of others, as `scripts/foreign` builds them; tests skip without them."""
+"""Programs of others, as `scripts/foreign` has them; tests skip without them."""
 
 import contextlib
 import hashlib
+import json
 import socket
 import sqlite3
 import struct
@@ -9,12 +10,13 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+import engines
 import processes
 import signing
 from muniment.tlog.encoding import format_base64
@@ -25,12 +27,19 @@ from witness_deployment import free_port
 BUILT: Final = Path(__file__).parent.parent / ".venv" / "foreign"
 READY_SECONDS: Final = 30.0
 
+CERBOS_LOGIN: Final = "muniment:of the tests"
+"""User and password of Cerbos' Admin API."""
+CERBOS_HASH: Final = (
+    "JDJiJDA0JDZnc0t2MUVFNi5rUnhiSS5jMDROcy40YlJlajhUeDdaUE5Zd29ienZyektSVEtLQnA2YUNL"
+)
+"""The bcrypt hash of that password, in base64."""
+
 
 def program(name: str) -> Path:
     """The path of a foreign program; skips the test when there is none."""
     path = BUILT / name
     if not path.exists():
-        pytest.skip(f"{name} is not built: scripts/foreign does it, where Go is installed")
+        pytest.skip(f"{name} is not there: scripts/foreign has it, with Go and npm")
     return path
 
 
@@ -137,18 +146,50 @@ def _string(data: bytes) -> bytes:
 @contextlib.contextmanager
 def opa(*arguments: object, log: Path) -> Iterator[str]:
     """OPA's server, as long as the context is open; its URL. What it says goes to a file."""
-    built = program("opa")
-    port = free_port()
-    argv = [str(built), "run", "--server", "--addr", f"127.0.0.1:{port}", *map(str, arguments)]
-    with log.open("wb") as out, subprocess.Popen(argv, stdout=out, stderr=out) as process:
+    url = f"http://127.0.0.1:{free_port()}"
+    argv = [program("opa"), "run", "--server", "--addr", url.partition("//")[2], *arguments]
+    with _serving(argv, f"{url}/health", log):
+        yield url
+
+
+@contextlib.contextmanager
+def cerbos(policies: Path, config: Path) -> Iterator[str]:
+    """Cerbos with the policies of a folder, as long as the context is open; its URL.
+
+    Its configuration is written to `config`, what it says goes beside that.
+    """
+    built = program("cerbos")
+    http, grpc = (f"127.0.0.1:{port}" for port in engines.free_ports(2))
+    user, _, _ = CERBOS_LOGIN.partition(":")
+    tables = {
+        "server": {
+            "httpListenAddr": http,
+            "grpcListenAddr": grpc,
+            "adminAPI": {
+                "enabled": True,
+                "adminCredentials": {"username": user, "passwordHash": CERBOS_HASH},
+            },
+        },
+        "storage": {"driver": "disk", "disk": {"directory": str(policies)}},
+        "telemetry": {"disabled": True},
+    }
+    config.write_text(json.dumps(tables))  # which is YAML
+    argv = [built, "server", "--config", config, "--log-level", "error"]
+    with _serving(argv, f"http://{http}/_cerbos/health", config.with_suffix(".log")):
+        yield f"http://{http}"
+
+
+@contextlib.contextmanager
+def _serving(argv: Sequence[object], health: str, log: Path) -> Iterator[None]:
+    words = [*engines.bound_to_us(), *map(str, argv)]
+    with log.open("wb") as out, subprocess.Popen(words, stdout=out, stderr=out) as process:
         try:
-            url = f"http://127.0.0.1:{port}"
             deadline = time.monotonic() + READY_SECONDS
-            while not _answers(f"{url}/health"):
+            while not _answers(health):
                 assert time.monotonic() < deadline, log.read_text()
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.05)
-            yield url
+            yield
         finally:
             process.terminate()
             process.wait(READY_SECONDS)

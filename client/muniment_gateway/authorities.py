@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from muniment.http.access import check_token_url, read_token
 from muniment.http.urls import split_url
+from muniment.local.privatefiles import read_secret
 from muniment.monitor.webhook import check_webhook
 from muniment.records.artifact import ResourceScope
 from muniment.records.members import Digest, Label, Name, ShortName
@@ -41,23 +42,26 @@ class EngineTable(Config, frozen=True):
     """A policy engine: `[engine]` of an authority, and most of an `[[authority]]`.
 
     Attributes:
-        kind: `authzen`: a PDP, at its base `url`. `opa`: OPA's Data API, `url` of the rule
-            (`http://127.0.0.1:8181/v1/data/authz/allow`). `cedar`: Cedar policies, decided in this
-            process. `command`: a program that is run for each request. `approval`: no engine, but
-            people, see `AuthorityEntry`.
+        kind: `authzen`: a PDP, at its base `url`. `cerbos`: a Cerbos, at that of its HTTP listener.
+            `opa`: OPA's Data API, `url` of the rule (`http://127.0.0.1:8181/v1/data/authz/allow`).
+            `cedar`: Cedar policies, decided in this process. `command`: a program that is run for
+            each request. `approval`: no engine, but people, see `AuthorityEntry`.
         deadline_seconds: How long it may take.
-        url: Where it is; for `authzen` and `opa`.
+        url: Where it is; for `authzen`, `cerbos` and `opa`.
         token_file: File with a bearer token for it.
+        admin_file: For `cerbos`: file with `user:password` of its Admin API, which tells its
+            policies.
         decision: For `opa`: JSON pointer from the result to its boolean; empty for the result.
         policies, entities, schema: For `cedar`: files of policies; entities and schema as JSON.
         command: For `command`: program and arguments; gets the request, gives the response.
         policy: The policy, where the engine does not name it.
     """
 
-    kind: Literal["authzen", "opa", "cedar", "command", "approval"]
+    kind: Literal["authzen", "cerbos", "opa", "cedar", "command", "approval"]
     deadline_seconds: Seconds = 1.0
     url: str | None = None
     token_file: Path | None = None
+    admin_file: Path | None = None
     decision: str = ""
     policies: tuple[Path, ...] = ()
     entities: Path | None = None
@@ -120,16 +124,24 @@ class AuthorityEntry(EngineTable, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """An authority that was checked: the URL has no final slash; token and key as read."""
+    """An authority that was checked: the URL has no final slash; secrets and key as read.
+
+    `login` is the user and password of a Cerbos' Admin API.
+    """
 
     entry: AuthorityEntry
     url: str = ""
     token: str | None = field(default=None, repr=False)
     vkey: VKey | None = None
+    login: str | None = field(default=None, repr=False)
 
+
+PDPS: Final = frozenset({"authzen", "cerbos"})
+"""Kinds that speak AuthZEN, with what belongs to it: metadata, searches."""
 
 _NEEDS: Final = {
     "authzen": ("url",),
+    "cerbos": ("url",),
     "opa": ("url",),
     "cedar": ("policies",),
     "command": ("command",),
@@ -137,14 +149,15 @@ _NEEDS: Final = {
 }
 _TAKES: Final = {
     "authzen": {"url", "token_file", "vkey"},
+    "cerbos": {"url", "token_file", "admin_file"},
     "opa": {"url", "token_file", "decision"},
     "cedar": {"policies", "entities", "schema"},
     "command": {"command"},
     "approval": {"approver", "actions", "resources", "allow_self", "webhook"},
 }
 _OWN: Final = (
-    *("url", "token_file", "decision", "policies", "entities", "schema", "command", "vkey"),
-    *("approver", "actions", "resources", "allow_self", "webhook"),
+    *("url", "token_file", "admin_file", "decision", "policies", "entities", "schema", "command"),
+    *("vkey", "approver", "actions", "resources", "allow_self", "webhook"),
 )
 
 
@@ -153,7 +166,7 @@ def check_authority(path: Path, table: str, entry: AuthorityEntry) -> Authority:
     _check_members(path, table, entry)
     if entry.kind == "approval":
         config_error(path, f"{table}.kind", "people are no engine: they are asked by a gateway")
-    url, token, vkey = "", None, None
+    url, token, vkey, login = "", None, None, None
     if entry.url is not None:
         with config_key(path, f"{table}.url"):
             parts = split_url(entry.url)
@@ -164,6 +177,12 @@ def check_authority(path: Path, table: str, entry: AuthorityEntry) -> Authority:
         with config_key(path, f"{table}.token_file"):
             check_token_url(url)
             token = read_token(entry.token_file)
+    if entry.admin_file is not None:
+        with config_key(path, f"{table}.admin_file"):
+            check_token_url(url)
+            login = read_secret(entry.admin_file, "user and password").decode("utf-8")
+            if not all(login.partition(":")):
+                raise ValueError("expected user:password")
     if entry.decision:
         with config_key(path, f"{table}.decision"):
             if not entry.decision.startswith("/"):
@@ -175,7 +194,7 @@ def check_authority(path: Path, table: str, entry: AuthorityEntry) -> Authority:
                 raise ValueError(f"the key of {vkey.name}, not of {entry.name}")
     if entry.policy is not None and (entry.policy.digest is None) == (not entry.policy.files):
         config_error(path, f"{table}.policy", "expected its digest or its files")
-    return Authority(entry, url, token, vkey)
+    return Authority(entry, url, token, vkey, login)
 
 
 def people_of(path: Path, table: str, entry: AuthorityEntry) -> People:

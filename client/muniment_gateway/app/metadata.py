@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from muniment.http.client import HttpSession
 from muniment.local.outside import Contained
-from muniment_gateway.authorities import Authority
+from muniment_gateway.authorities import PDPS, Authority
 from muniment_gateway.core.authzen import METADATA_PATH
 from muniment_gateway.engines.http import ask_json, bearer
 
@@ -22,7 +22,7 @@ class EngineMetadata:
 
     def __init__(self, authorities: tuple[Authority, ...], http: HttpSession) -> None:
         """Reads nothing yet."""
-        self._pdp = next((one for one in authorities if one.entry.kind == "authzen"), None)
+        self._pdp = next((one for one in authorities if one.entry.kind in PDPS), None)
         self._http = http
         self._known: dict[str, Any] = {}
         self._read_at: float | None = None

@@ -51,10 +51,25 @@ from muniment_service.process import first_error, run
 
 _LOGGER: Final = getLogger(__name__)
 _Config = TypeVar("_Config", GatewayConfig, AuthorityConfig)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _PATH: Final = click.Path(path_type=Path)
 _CONFIG: Final = click.option(
     "--config", required=True, type=_PATH, help="The configuration file, gateway.toml."
 )
+
+_ENGINES: Final = (
+    click.option("--authzen", metavar="URL", help="A PDP that speaks AuthZEN decides."),
+    click.option("--cerbos", metavar="URL", help="A Cerbos decides, at its HTTP listener."),
+    click.option("--opa", metavar="URL", help="A rule of OPA's decides: …/v1/data/authz/allow."),
+    click.option("--cedar", metavar="FILE", help="Cedar policies decide."),
+)
+
+
+def _engine_options(command: _Function) -> _Function:
+    """The options that name a policy engine."""
+    for option in reversed(_ENGINES):
+        command = option(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,9 +93,7 @@ main.add_command(mcp_command)
     help="The tlog-policy file: which log and witnesses are believed.",
 )
 @click.option("--listen", default="127.0.0.1:8110", show_default=True, help="host:port.")
-@click.option("--authzen", metavar="URL", help="A PDP that speaks AuthZEN decides.")
-@click.option("--opa", metavar="URL", help="A rule of OPA's decides: …/v1/data/authz/allow.")
-@click.option("--cedar", metavar="FILE", help="Cedar policies decide.")
+@_engine_options
 @click.option("--key-passphrase-file", type=_PATH, help="Encrypt the key with its content.")
 def init_command(
     folder: Path,
@@ -88,13 +101,10 @@ def init_command(
     log: str,
     policy: Path,
     listen: str,
-    authzen: str | None,
-    opa: str | None,
-    cedar: str | None,
     key_passphrase_file: Path | None,
+    **engines: str | None,
 ) -> None:
     """Write a key and a commented gateway.toml into DIR, and print the vkey for the log."""
-    given = {"authzen": authzen, "opa": opa, "cedar": cedar}
     with _failing_on_config():
         vkey = init(
             folder,
@@ -103,7 +113,7 @@ def init_command(
             log=log,
             policy=policy,
             authorities=[
-                authority_table(kind, value, folder) for kind, value in given.items() if value
+                authority_table(kind, value, folder) for kind, value in engines.items() if value
             ],
             passphrase_file=key_passphrase_file,
             passphrase=new_passphrase(key_passphrase_file),
@@ -277,23 +287,19 @@ def authority() -> None:
 @click.argument("folder", metavar="DIR", type=_PATH)
 @click.option("--name", required=True, help="Key name, such as pdp.example/risk.")
 @click.option("--listen", default="127.0.0.1:8111", show_default=True, help="host:port.")
-@click.option("--authzen", metavar="URL", help="A PDP that speaks AuthZEN decides.")
-@click.option("--opa", metavar="URL", help="A rule of OPA's decides: …/v1/data/authz/allow.")
-@click.option("--cedar", metavar="FILE", help="Cedar policies decide.")
+@_engine_options
 @click.option("--key-passphrase-file", type=_PATH, help="Encrypt the key with its content.")
 def init_authority_command(
     folder: Path,
     name: str,
     listen: str,
-    authzen: str | None,
-    opa: str | None,
-    cedar: str | None,
     key_passphrase_file: Path | None,
+    **engines: str | None,
 ) -> None:
     """Write a key and a commented authority.toml into DIR, and print the vkey."""
-    given = [(k, v) for k, v in (("authzen", authzen), ("opa", opa), ("cedar", cedar)) if v]
+    given = [(kind, value) for kind, value in engines.items() if value]
     if len(given) != 1:
-        raise click.UsageError("say one of --authzen, --opa and --cedar")
+        raise click.UsageError("say one of --authzen, --cerbos, --opa and --cedar")
     with _failing_on_config():
         vkey = init_authority(
             folder,

@@ -6,6 +6,7 @@ from muniment.http.client import HttpSession
 from muniment_gateway.authorities import Authority
 from muniment_gateway.engines.authzen import AuthzenEngine
 from muniment_gateway.engines.cedar import CedarEngine
+from muniment_gateway.engines.cerbos import CerbosEngine
 from muniment_gateway.engines.command import CommandEngine
 from muniment_gateway.engines.opa import OpaEngine
 from muniment_gateway.engines.port import Engine
@@ -16,6 +17,8 @@ def make_engine(authority: Authority, http: HttpSession) -> Engine:
     match authority.entry.kind:
         case "authzen":
             return AuthzenEngine(authority, http)
+        case "cerbos":
+            return CerbosEngine(authority, http)
         case "opa":
             return OpaEngine(authority, http)
         case "cedar":
