@@ -35,10 +35,10 @@ permit(principal == user::"alice", action == Action::"read", resource);
 permit(principal == identity::"alice", action, resource);
 permit(principal, action == Action::"muniment.doctor", resource);
 """
-_EVALUATION = {
-    "subject": {"type": "user", "id": "alice"},
+_EVALUATION = {  # in the order in which OPA writes the members of an input
     "action": {"name": "read"},
-    "resource": {"type": "record", "id": "record-1"},
+    "resource": {"id": "record-1", "type": "record"},
+    "subject": {"id": "alice", "type": "user"},
 }
 _SINGLE_AT_ONCE, _BATCHES_AT_ONCE, _UPLOADS_AT_ONCE = 32, 4, 2
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment.records.codec import parse_record
+from muniment.records.codec import RecordError, check_records, parse_record
 from muniment.records.kinds import Decision
 from muniment.records.preparation import Preparer
 from muniment.tlog.contentcoding import decode_content
@@ -18,11 +19,15 @@ from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import parse_any, read_any, recordable
 from muniment_gateway.core.opaevents import (
     MAX_INFLATED,
+    TOLD,
     read_event,
     split_events,
     unreadable_upload,
 )
+from muniment_gateway.core.opaquick import compose_record, put_in_order
+from muniment_gateway.core.opaupload import UploadReader
 
+NOW = 1_795_909_639_000
 RULES = {"authz/allow": "", "authz/full": "/allow", "authz/decision": "/decision"}
 
 
@@ -45,12 +50,27 @@ def event(**more: Any) -> dict[str, Any]:
 def recorded(value: object, client: str = "opa") -> tuple[Decision, bytes | None]:
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     made = read_event(data, client, RULES)
-    preparer = Preparer("gw.example/x", now_ms=lambda: 1_795_909_639_000, new_id=lambda: "x")
+    preparer = Preparer("gw.example/x", now_ms=lambda: NOW, new_id=lambda: "x")
     [entry] = preparer.prepare([made.members])
+    assert composed(data, client) in (None, entry)
     record = parse_record(entry)
     assert isinstance(record, Decision)
     assert record.response["context"]["muniment"]["after_the_fact"] is True
     return record, made.original
+
+
+def composed(data: bytes, client: str = "opa") -> bytes | None:
+    """The record that is made of an event without reading all of it, if that is one."""
+    found = compose_record(data, "gw.example/x", client, RULES)
+    if found is None:
+        return None
+    record = put_in_order(found[1])
+    try:
+        check_records([record], "gw.example/x", are_new=True)
+    except RecordError:
+        return None
+    assert found[0] == read_event(data, client, RULES).name
+    return record
 
 
 def codes(record: Decision) -> tuple[str, ...]:
@@ -103,6 +123,20 @@ def test_only_a_configured_boolean_is_a_decision(
 ) -> None:
     record, _ = recorded(event(**more))
     assert (record.allowed, codes(record)) == (decision, (code,) if code else ())
+
+
+@pytest.mark.parametrize("client", ["", "opa"])
+def test_a_usual_event_is_not_read_carefully(client: str) -> None:
+    request = {"action": {"name": "read"}, "resource": {"id": "r", "type": "t"}}
+    request["subject"] = {"id": "Zoë", "type": "user"}
+    deny = event(result={"allow": False}, path="authz/full")
+    masked = event(masked=["/input/token"], trace_id="1" * 32, span_id="2" * 16)
+    undefined = event()
+    del undefined["result"]
+    for value in (event(input=request), event(path="other"), deny, masked, undefined, event()):
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        assert composed(text, client) is not None
+        recorded(text, client)
 
 
 def test_an_undefined_result_was_not_evaluated() -> None:
@@ -162,6 +196,28 @@ def test_events_are_told_apart_by_brackets_when_one_is_too_deep() -> None:
     assert original == deep
 
 
+def test_an_upload_is_read_event_by_event() -> None:
+    def prepare(members: Mapping[str, Any]) -> bytes:
+        [entry] = Preparer("gw.example/x", now_ms=lambda: NOW, new_id=lambda: "x").prepare(
+            [members]
+        )
+        return entry
+
+    reader = UploadReader("gw.example/x", RULES, prepare)
+    events = [event(decision_id=f"d-{number}") for number in range(90)]
+    events[7] = event(input={"n": 2**53 + 1})
+    events[60]["input"] = {"z": 1, "a": 1.5, "b": "é"}
+    texts = [json.dumps(one, separators=(",", ":")).encode() for one in events]
+    texts[9] = b"7"
+    expected = [read_event(text, "opa", RULES) for text in texts]
+    for _ in range(2):  # the second time, the forms are known
+        found = reader.read(b"[" + b",\n".join(texts) + b"]", "identity", "opa")
+        assert [one.record for one in found] == [prepare(one.members) for one in expected]
+        assert [one.name for one in found] == [one.name for one in expected]
+        assert [one.original for one in found] == [one.original for one in expected]
+    assert [one.original for one in reader.read(b"[{", "", "opa")] == [b"[{"]
+
+
 @pytest.mark.parametrize("data", [b"", b"{}", b"[{}", b"[{}] x", b"[{}] []", b"[,{}{"])
 def test_what_is_no_array_is_one_error(data: bytes) -> None:
     with pytest.raises(FormatError):
@@ -194,17 +250,24 @@ def test_any_bytes_have_a_record(data: bytes) -> None:
 JSON = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**70), 2**70)
+    | st.integers(2**53 - 2, 2**53 + 2)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
+    | st.text()
+    | st.sampled_from(["1234567890123456", '":1.5', "a,12.5", "\x7f", "\\", "\ud800"]),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=20,
 )
 
 
-@given(st.dictionaries(st.sampled_from(sorted(event())), JSON))
-def test_an_event_whose_members_are_anything_has_a_record(members: dict[str, Any]) -> None:
-    data = json.dumps({**event(), **members}, allow_nan=False).encode()
+@given(
+    members=st.dictionaries(st.sampled_from([*sorted(event()), *TOLD]), JSON), compact=st.booleans()
+)
+def test_an_event_whose_members_are_anything_has_a_record(
+    members: dict[str, Any], *, compact: bool
+) -> None:
+    separators = (",", ":") if compact else None
+    data = json.dumps({**event(), **members}, allow_nan=False, separators=separators).encode()
     try:
         recorded(data)
     except ValueError as error:
@@ -218,19 +281,6 @@ UPLOADS = sorted((Path(__file__).parents[1] / "corpus" / "opa").glob("*.json.gz"
 def test_what_a_real_opa_has_uploaded_is_recorded(upload: Path) -> None:
     for text in split_events(decode_content(upload.read_bytes(), "gzip", MAX_INFLATED)):
         recorded(text)
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.integers(2**53 - 2, 2**53 + 2)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text()
-    | st.sampled_from(["1234567890123456", '":1.5', "a,12.5", "\x7f", "\\", "\ud800"]),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=20,
-)
 
 
 @given(st.dictionaries(st.text(), JSON), st.booleans(), st.sampled_from([8, 64, 2048]))

@@ -33,7 +33,7 @@ MOST_OTHERS: Final = 2 << 10
 """Bytes of canonical JSON of an input, a result, and each other member that is recorded as it is:
 all of them together are less than a record may have."""
 
-_TOLD: Final = (
+TOLD: Final = (
     *("decision_id", "labels", "path", "query", "bundles", "revision", "error"),
     *("erased", "masked", "timestamp", "trace_id", "span_id", "req_id", "nd_builtin_cache"),
 )
@@ -108,9 +108,9 @@ def read_event(data: bytes, client: str, rules: Mapping[str, str]) -> Event:
             raise FormatError("the event: not an object")
     except FormatError as error:
         return unreadable_event(data, client, str(error))
-    name = _name(event, client) or sha256(data).digest()
-    decision, reason = _decision(event, rules)
-    told = {key: kept(event[key], MOST_OTHERS) for key in _TOLD if key in event}
+    name = name_event(event, client) or sha256(data).digest()
+    decision, reason = decide(event, rules)
+    told = {key: kept(event[key], MOST_OTHERS) for key in TOLD if key in event}
     own: dict[str, Any] = {"source": SOURCE, "after_the_fact": True, "event": told}
     own["sha256"] = digest
     if client:
@@ -130,12 +130,10 @@ def read_event(data: bytes, client: str, rules: Mapping[str, str]) -> Event:
     if decision is not True:
         code = "denied_by_policy" if decision is False else "could_not_evaluate"
         members["denial"] = {"codes": [code]}
-    if (time := _milliseconds(event.get("timestamp"))) is not None:
+    if (time := milliseconds(event.get("timestamp"))) is not None:
         members["time"] = time
-    if "trace_id" in event:
-        trace = f"00-{event['trace_id']}-{event.get('span_id')}-01"
-        if is_traceparent(trace):
-            members["traceparent"] = trace
+    if (trace := refer_to_trace(event)) is not None:
+        members["traceparent"] = trace
     return Event(name, members, data if kept.is_cut else None)
 
 
@@ -174,7 +172,7 @@ def _unreadable(data: bytes, client: str, reason: str, kind: str) -> Event:
     return Event(name, members, data)
 
 
-def _name(event: Mapping[str, Any], client: str) -> bytes | None:
+def name_event(event: Mapping[str, Any], client: str) -> bytes | None:
     """What an event is known by: the client, OPA's own id and that of the decision."""
     labels, id_ = event.get("labels"), event.get("decision_id")
     own = labels.get("id") if isinstance(labels, dict) else None
@@ -185,7 +183,7 @@ def _name(event: Mapping[str, Any], client: str) -> bytes | None:
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _decision(event: Mapping[str, Any], rules: Mapping[str, str]) -> tuple[bool | None, str]:
+def decide(event: Mapping[str, Any], rules: Mapping[str, str]) -> tuple[bool | None, str]:
     """The rule's answer; None, with a reason, when there is none, or nobody can tell it."""
     if event.get("error"):
         return None, "the evaluation failed"
@@ -224,15 +222,19 @@ def _request(event: Mapping[str, Any], kept: Recordable) -> dict[str, Any]:
                 "resource": _entity(request["resource"]),
                 "context": {"input": kept(request, MOST_INPUT)},
             }
-    path = event.get("path")
-    rule = path.strip("/") if isinstance(path, str) else "query"
     context = {"input": kept(given, MOST_INPUT)} if "input" in event else {}
     return {
         "subject": {"type": "client", "id": "unknown"},
         "action": {"name": "query"},
-        "resource": {"type": "opa.rule", "id": _text(rule)},
+        "resource": {"type": "opa.rule", "id": rule_of(event)},
         "context": context,
     }
+
+
+def rule_of(event: Mapping[str, Any]) -> str:
+    """The rule that was asked for, as the id of a resource."""
+    path = event.get("path")
+    return _text(path.strip("/") if isinstance(path, str) else "query")
 
 
 def _entity(entity: Mapping[str, Any]) -> dict[str, str]:
@@ -254,7 +256,15 @@ def _context(event: Mapping[str, Any], kept: Recordable) -> dict[str, Any]:
     return found
 
 
-def _milliseconds(text: object) -> int | None:
+def refer_to_trace(event: Mapping[str, Any]) -> str | None:
+    """The span of an event's trace, as a record refers to it; None without one."""
+    if "trace_id" not in event:
+        return None
+    trace = f"00-{event['trace_id']}-{event.get('span_id')}-01"
+    return trace if is_traceparent(trace) else None
+
+
+def milliseconds(text: object) -> int | None:
     """RFC 3339 with nanoseconds as Unix milliseconds; None when it is none, or no likely time."""
     if not isinstance(text, str):
         return None

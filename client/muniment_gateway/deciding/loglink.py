@@ -195,6 +195,11 @@ class LogLink:
     # Records
 
     @property
+    def producer(self) -> str:
+        """Who writes the records."""
+        return self._config.file.name
+
+    @property
     def pending(self) -> int:
         """Records in the spool."""
         spool = self._spool()
@@ -215,12 +220,8 @@ class LogLink:
 
     def prepare(self, members: Mapping[str, Any]) -> bytes:
         """The bytes of a record; ``RecordError`` if it cannot be one as it is."""
-        (entry,) = self.prepare_all([members])
+        (entry,) = self._preparer.prepare([self._encoded(members)])
         return entry
-
-    def prepare_all(self, records: Sequence[Mapping[str, Any]]) -> list[bytes]:
-        """The same of several; the error has the number of the first that cannot be."""
-        return self._preparer.prepare(map(self._encoded, records))
 
     def _encoded(self, members: Mapping[str, Any]) -> bytes | Mapping[str, Any]:
         """A record as text at once, which is quicker to prepare; as it is when that cannot be."""

@@ -6,28 +6,15 @@ its content, an upload is taken; only a disk that cannot is a reason not to.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from muniment.local.logs import event as log_event
-from muniment.records.api import RecordError
-from muniment.tlog.contentcoding import decode_content
-from muniment.tlog.encoding import FormatError
-from muniment_gateway.core.opaevents import (
-    MAX_INFLATED,
-    Event,
-    read_event,
-    split_events,
-    unreadable_event,
-    unreadable_upload,
-)
+from muniment_gateway.core.opaupload import UploadReader
 from muniment_gateway.deciding.loglink import LogLink
 from muniment_gateway.store.originals import Originals
 from muniment_service.metrics import Metrics
 
 _LOGGER = logging.getLogger(__name__)
-
-Prepare = Callable[[Mapping[str, Any]], bytes]
 
 
 class OpaSink:
@@ -37,7 +24,7 @@ class OpaSink:
         self, rules: Mapping[str, str], link: LogLink, originals: Originals, metrics: Metrics
     ) -> None:
         """Takes the pointers of the rules, by their paths, and counts in `metrics`."""
-        self._rules = rules
+        self._reader = UploadReader(link.producer, rules, link.prepare)
         self._link = link
         self._originals = originals
         self._events = metrics.counter("opa_events", "Events that OPAs have uploaded.", ("result",))
@@ -47,29 +34,16 @@ class OpaSink:
 
         Raises MunimentError if it cannot be written now.
         """
-        found = await asyncio.to_thread(self._read, body, coding, client)
-        originals = [event.original for event, _ in found if event.original is not None]
+        found = await asyncio.to_thread(self._reader.read, body, coding, client)
+        originals = [one.original for one in found if one.original is not None]
         if originals:
             lost = await self._originals.keep(originals)
             if lost:
                 log_event(_LOGGER, logging.ERROR, "no room for originals", lost=lost)
-        entries = {event.name: entry for event, entry in found}
+        entries: dict[bytes, bytes] = {}
+        for one in found:
+            entries.setdefault(one.name, one.record)  # the first, as of several uploads
         new = await self._link.take(entries)
         self._events.labels("new").inc(new)
         self._events.labels("known").inc(len(found) - new)
         self._events.labels("original_kept").inc(len(originals))
-
-    def _read(self, body: bytes, coding: str, client: str) -> list[tuple[Event, bytes]]:
-        try:
-            texts = split_events(decode_content(body, coding, MAX_INFLATED))
-        except FormatError as error:
-            event = unreadable_upload(body, client, str(error))
-            return [(event, self._link.prepare(event.members))]
-        events = [read_event(text, client, self._rules) for text in texts]
-        while True:
-            try:
-                entries = self._link.prepare_all([event.members for event in events])
-                return list(zip(events, entries, strict=True))
-            except RecordError as error:
-                at = error.entry
-                events[at] = unreadable_event(texts[at], client, str(error))
