@@ -113,6 +113,31 @@ def test_words_of_javascript_are_words_like_others(
     same(page, tmp_path, [good.with_file("policy", text.encode()) for text in texts])
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "origin {name}",
+        "origin other.example",
+        "origin other.example\n# x\n\n \torigin\t {name} \t",
+        "origin two words  and spaces\norigin {name}",
+        "origin",
+        "origin x\norigin x",
+        "origin a\tb",
+        "origin \u00e9\norigin {name}",
+        "witness other {key}\norigin {name}",
+    ],
+)
+def test_origins_of_a_key_are_read_alike(page: browser.Page, tmp_path: Path, lines: str) -> None:
+    chosen = [next(iter(proofs())), *evidence()[:2]]
+    cases: list[Case] = []
+    for good in chosen:
+        first, rest = good.files["policy"].decode().split("\n", 1)
+        key = first.split()[1]
+        stated = lines.format(name=key.split("+")[0], key=key)
+        cases.append(good.with_file("policy", f"{first}\n{stated}\n{rest}".encode()))
+    same(page, tmp_path, cases)
+
+
 def test_the_kept_corpus_gets_the_same_verdicts(page: browser.Page, tmp_path: Path) -> None:
     same(page, tmp_path, kept())
 

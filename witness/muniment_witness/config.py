@@ -11,7 +11,8 @@
 | `[outgoing]` | optional: how logs and peers are connected to, see `OutgoingTable` |
 | `admin` | optional: the Unix socket for administration |
 | `log_level`, `log_format` | optional: `debug`, `info`, `warning`, `error`; `text`, `json` |
-| `[[log]] vkeys` | the trusted keys of one log, of one name: its origin; types 1 and 6 |
+| `[[log]] vkeys` | the trusted keys of one log, of one name; types 1 and 6 |
+| `[[log]] origin` | optional: the log's origin, when it is not the name of its keys |
 | `[[log]] url` | optional: where its checkpoint and tiles are read, to check it unasked |
 | `[[log]] read_token_file` | optional: file with a read token of the log, for its url |
 | `[[log]] period_seconds` | optional: how often; the period of gossip by default |
@@ -32,11 +33,13 @@ from msgspec import Meta
 
 from muniment.http.access import check_token_url, read_token
 from muniment.http.urls import split_url
+from muniment.tlog.checkpoint import Checkpoint
 from muniment.tlog.cosignature import (
     MAX_NAME_SIZE,
     MLDSA44Cosigner,
     verifier_for,
 )
+from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import (
     COSIGNATURE_ED25519,
     COSIGNATURE_MLDSA44,
@@ -73,6 +76,7 @@ class LogEntry(Config, frozen=True):
     """One `[[log]]` table."""
 
     vkeys: Annotated[tuple[str, ...], Meta(min_length=1)]
+    origin: Annotated[str, Meta(min_length=1)] | None = None
     url: str | None = None
     read_token_file: Path | None = None
     period_seconds: Seconds | None = None
@@ -192,6 +196,10 @@ def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str,
             path, f"log[{number}]", entry.vkeys, algorithms=LOG_ALGORITHMS, what="log (1 or 6)"
         )
         origin = verifiers[0].vkey.name
+        if entry.origin is not None:
+            origin = entry.origin
+            with config_key(path, f"log[{number}].origin"):
+                Checkpoint(origin, 0, EMPTY_ROOT)
         if origin in logs:
             config_error(path, f"log[{number}]", f"{origin} is configured twice")
         if bounded and len(origin.encode()) > MAX_NAME_SIZE:

@@ -367,11 +367,7 @@ def _conclude(edge: TileEdge, streams: Streams, new: CosignedCheckpoint, report:
 
 def _vkeys(options: AuditOptions, origin: str) -> tuple[str, ...]:
     """The keys that manifests are verified with: gateways', and the log's for its own streams."""
-    logs = [
-        log.vkey
-        for log in options.policy.logs
-        if log.vkey.name == origin and log.vkey.algorithm == ED25519
-    ]
+    logs = [key for key in options.policy.log_keys(origin) if key.algorithm == ED25519]
     return tuple(str(vkey) for vkey in (*options.gateways, *logs))
 
 

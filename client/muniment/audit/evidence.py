@@ -16,6 +16,7 @@ from muniment.tlog.evidence import (
     Proven,
     empty_root,
     fork,
+    key_name,
     log_verifiers,
     same_size,
     verify_evidence,
@@ -32,17 +33,20 @@ def prove(misbehaviour: Misbehaviour, policy: Policy, old: Iterable[VKey] = ()) 
     not hold; FormatError if it is no contradiction: a state file that was tampered with.
     """
     notes = [parse_signed_checkpoint(note) for note in misbehaviour.notes]
+    origin = notes[0].checkpoint.origin if notes else ""
+    verifiers = log_verifiers(policy, old, origin=origin)
+    name = key_name(notes[0], verifiers) if notes else ""
     evidence: Evidence
     match misbehaviour.kind, notes:
         case "same-size", [one, other]:
-            evidence = same_size(one, other)
+            evidence = same_size(one, other, name)
         case "fork", [older, newer] if misbehaviour.implied_root is not None:
-            evidence = fork(older, newer, misbehaviour.implied_root, misbehaviour.proof)
+            evidence = fork(older, newer, misbehaviour.implied_root, misbehaviour.proof, name)
         case "empty-root", [only]:
-            evidence = empty_root(only)
+            evidence = empty_root(only, name)
         case _:
             raise FormatError(f"{misbehaviour.kind}: the proof is not complete")
-    return verify_evidence(evidence, log_verifiers(policy, old))
+    return verify_evidence(evidence, verifiers, origin=origin)
 
 
 def check_kept(trust: TrustState, policy: Policy, old: Iterable[VKey] = ()) -> None:

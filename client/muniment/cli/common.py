@@ -249,7 +249,7 @@ def read_old_vkeys(given: tuple[str, ...], policy: Policy) -> tuple[VKey, ...]:
             verifier_for(key)
         except FormatError as error:
             raise InputError(f"--old-vkey: {error}") from None
-        if key.name not in policy.origins:
+        if not any(key.name == log.vkey.name for log in policy.logs):
             raise InputError(f"--old-vkey: {key.name} is no log of the policy")
     return keys
 

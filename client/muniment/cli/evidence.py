@@ -112,7 +112,9 @@ def _read(path: Path) -> Evidence:
 
 def _verify(claim: Evidence, policy_path: Path, old_vkeys: tuple[str, ...]) -> Proven:
     policy = read_policy(policy_path)
-    return verify_evidence(claim, log_verifiers(policy, read_old_vkeys(old_vkeys, policy)))
+    old = read_old_vkeys(old_vkeys, policy)
+    verifiers = log_verifiers(policy, old, origin=claim.origin)
+    return verify_evidence(claim, verifiers, origin=claim.origin)
 
 
 def _print(claim: Evidence, proven: Proven | None) -> None:

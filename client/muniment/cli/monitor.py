@@ -233,7 +233,12 @@ def _origin(policy: "Policy", origin: str | None, log_url: str) -> str:
         if origin not in policy.origins:
             raise InputError(f"the policy does not list the log {origin}")
         return origin
-    with_url = {log.vkey.name for log in policy.logs if log.url and log.url.rstrip("/") == log_url}
+    with_url = {
+        name
+        for log in policy.logs
+        if log.url and log.url.rstrip("/") == log_url
+        for name in log.origins
+    }
     for names in (set(policy.origins), with_url):
         if len(names) == 1:
             return names.pop()

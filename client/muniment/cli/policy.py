@@ -58,8 +58,10 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
         )
         return
     for origin in parsed.origins:
-        keys = sum(log.vkey.name == origin for log in parsed.logs)
-        click.echo(f"Trusts the log {origin} ({count(keys, 'key')}).")
+        keys = parsed.log_keys(origin)
+        others = dict.fromkeys(show(key.name) for key in keys if key.name != origin)
+        named = f" of the name {', '.join(others)}" if others else ""
+        click.echo(f"Trusts the log {origin} ({count(len(keys), 'key')}{named}).")
     if parsed.quorum == "none":
         click.echo("Asks for no witness.")
     else:
@@ -92,8 +94,7 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
 
 def _check_room(policy: Any) -> None:
     """Refuses a policy whose witness keys and the log's own do not fit on one checkpoint."""
-    origins = [log.vkey.name for log in policy.logs]
-    own = max([_LOG_KEYS, *map(origins.count, policy.origins)])
+    own = max([_LOG_KEYS, *(len(policy.log_keys(origin)) for origin in policy.origins)])
     if own + len(policy.witnesses) > MAX_SIGNATURES:
         raise InputError(
             f"{len(policy.witnesses)} witness keys: a checkpoint has at most {MAX_SIGNATURES} "

@@ -150,9 +150,11 @@ class Core:
         unclear: dict[str, str] = {}
         for pair in pairs:
             older, newer = pair.older, pair.newer
-            made = (
-                tiles[pair] if pair.needs_proof else Tiles(is_compared=True, evidence=compare(pair))
-            )
+            if pair.needs_proof:
+                made = tiles[pair]
+            else:
+                evidence = compare(pair, verifiers=self.reader.log_verifiers)
+                made = Tiles(is_compared=True, evidence=evidence)
             if not made.is_compared:
                 # In the name of the witness of the two, since it is asked and reported by its name.
                 party = newer.party if newer.party not in {LOG, EARLIER} else older.party
@@ -190,7 +192,7 @@ class Core:
     def _proof(self, parties: str, evidence: Evidence) -> Alarm:
         """The alarm for a contradiction: proven if it is by the rules of evidence files."""
         try:
-            proven = verify_evidence(evidence, self.reader.log_verifiers)
+            proven = verify_evidence(evidence, self.reader.log_verifiers, origin=self.reader.origin)
         except VerificationError as error:
             sentence = f"they contradict each other, but nothing is proven: {printable(str(error))}"
             return Alarm("contradiction", parties, sentence, AlarmWeight.UNVERIFIED)

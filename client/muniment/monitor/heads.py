@@ -8,9 +8,9 @@ from typing import Final
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import VerificationError
-from muniment.tlog.evidence import Evidence, contradiction_of
+from muniment.tlog.evidence import Evidence, contradiction_of, key_name
 from muniment.tlog.heads import Prefix
-from muniment.tlog.note import VKey
+from muniment.tlog.note import Verifier, VKey
 from muniment.tlog.policy import Policy
 
 LOG: Final = "log"
@@ -65,10 +65,11 @@ class HeadReader:
             raise ValueError(f"the policy does not list the log {origin}")
         self.policy = policy
         self.origin = origin
-        self._old = tuple(key for key in old if key.name == origin)
+        keys = policy.log_keys(origin)
+        known = policy.log_keys(origin, old)
+        self._old = known[len(keys) :]
         self._names = {witness.vkey: witness.name for witness in policy.witnesses}
-        keys = [log.vkey for log in policy.logs if log.vkey.name == origin]
-        self.log_verifiers = tuple(verifier_for(vkey) for vkey in (*keys, *self._old))
+        self.log_verifiers = tuple(map(verifier_for, known))
 
     def read(self, party: str, data: bytes) -> ShownHead:
         """Verifies a checkpoint that a party showed.
@@ -91,7 +92,11 @@ class HeadReader:
         )
         cosigners = {name: max(time for one, time in stated if one == name) for name, _ in stated}
         return ShownHead(
-            party, signed, tuple(cosigners.items()), stated, self.policy.is_met(cosigners)
+            party,
+            signed,
+            tuple(cosigners.items()),
+            stated,
+            self.policy.is_met(cosigners),
         )
 
 
@@ -118,11 +123,15 @@ def pairs_of(heads: Sequence[ShownHead]) -> list[Pair]:
     return [Pair(older, newer) for older, newer in pairwise(ordered)]
 
 
-def compare(pair: Pair, prefix: Prefix | None = None) -> Evidence | None:
+def compare(
+    pair: Pair, prefix: Prefix | None = None, verifiers: Sequence[Verifier] = ()
+) -> Evidence | None:
     """What a pair proves; None when that is nothing, or when the two are consistent.
 
     `prefix` is what the newer tree's tiles have at the older size. Without it, None says nothing of
-    a pair that needs a proof. Raises VerificationError if the tiles are not those of the newer
-    tree: nothing is known then.
+    a pair that needs a proof. `verifiers` are those of the log, whose origin may not be the name of
+    its keys. Raises VerificationError if the tiles are not those of the newer tree: nothing is
+    known then.
     """
-    return contradiction_of(pair.older.signed, pair.newer.signed, prefix)
+    older, newer = pair.older.signed, pair.newer.signed
+    return contradiction_of(older, newer, prefix, key_name(older, verifiers))

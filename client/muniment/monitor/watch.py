@@ -151,7 +151,7 @@ class Watcher:
                 async with asyncio.timeout(PROOF_SECONDS):
                     tiles = log_tiles(client, pair.newer.signed.checkpoint.head)
                     prefix = await read_prefix(tiles, pair.older.size, pair.newer.size)
-                evidence = compare(pair, prefix)
+                evidence = compare(pair, prefix, self._core.reader.log_verifiers)
             except TimeoutError:
                 reasons.append(f"{party}: no tiles in {PROOF_SECONDS:g} s")
             except VerificationError:

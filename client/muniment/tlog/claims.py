@@ -201,13 +201,18 @@ def _check_pair(first: SignedCheckpoint, second: SignedCheckpoint) -> None:
         raise FormatError("evidence: the checkpoints are of two origins")
     for signed in (first, second):
         _check_lines(signed)
+    if first.note.signatures[0].name != second.note.signatures[0].name:
+        raise FormatError("evidence: the checkpoints are signed in two names")
+    for signed in (first, second):
         if not signed.checkpoint.size:
             raise FormatError("evidence: a size is 0: that would be empty-root")
 
 
 def _check_lines(signed: SignedCheckpoint) -> None:
+    # One name: the origin, or that of the keys of a log whose origin is not their name.
     lines = signed.note.signatures
-    if any(line.name != signed.checkpoint.origin for line in lines):
+    names = {line.name for line in lines}
+    if len(names) > 1:
         raise FormatError("evidence: a signature line is not of the log")
     identifiers = [line.key_id for line in lines]
     if not lines or identifiers != sorted(set(identifiers)):

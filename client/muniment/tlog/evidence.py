@@ -20,12 +20,14 @@ One contradiction has one spelling. The notes are of one origin and ordered: `sa
 `fork` by size, `leaf` by leaf hash. They carry signature lines of the log alone (the key name is
 the origin), one a key ID, in ascending order of key ID: cosignatures of witnesses prove nothing
 against the log and would let anyone make new files of an old fact. Sizes are above 0, except in
-`empty-root`.
+`empty-root`. Of a log whose origin is not its keys' name (Go's sumdb is one), the lines are of one
+other name.
 
 An `Evidence` is parsed and *not* verified: it is a claim. `proven.verify_evidence` makes a
 `proven.Proven` of it, with keys that the verifier holds already.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
@@ -50,7 +52,13 @@ from muniment.tlog.encoding import (
 )
 from muniment.tlog.heads import Prefix, Relation, relate
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment.tlog.note import MAX_NOTE_SIZE, SignatureLine, UnverifiedNote
+from muniment.tlog.note import (
+    MAX_NOTE_SIZE,
+    SignatureLine,
+    UnverifiedNote,
+    Verifier,
+    lines_of,
+)
 from muniment.tlog.proven import (
     SENTENCES,
     Proven,
@@ -80,6 +88,7 @@ __all__ = [
     "empty_root",
     "explain",
     "fork",
+    "key_name",
     "leaf",
     "log_verifiers",
     "parse_evidence",
@@ -98,16 +107,17 @@ MAX_EVIDENCE_SIZE: Final = MAX_HEADER_SIZE + 2 * MAX_NOTE_SIZE
 """Largest evidence in bytes. Notes are not limited further: what a log can sign must fit."""
 
 
-def strip(signed: SignedCheckpoint) -> SignedCheckpoint:
+def strip(signed: SignedCheckpoint, name: str | None = None) -> SignedCheckpoint:
     """A checkpoint as evidence carries it: with the log's lines alone, in canonical order.
 
-    Of several lines of one key the first is kept, so verify the note before: then all of them hold.
-    Raises FormatError if no signature line has the origin as its key name.
+    `name` is that of the log's keys; None when it is the origin. Of several lines of one key the
+    first is kept, so verify the note before: then all of them hold. Raises FormatError if no
+    signature line has that name.
     """
     head = signed.checkpoint
     first: dict[int, SignatureLine] = {}
     for line in signed.note.signatures:
-        if line.name == head.origin:
+        if line.name == (head.origin if name is None else name):
             first.setdefault(line.key_id, line)
     if not first:
         raise FormatError("evidence: a checkpoint has no signature line of the log")
@@ -115,14 +125,23 @@ def strip(signed: SignedCheckpoint) -> SignedCheckpoint:
     return SignedCheckpoint(head, UnverifiedNote(signed.note.text, lines))
 
 
-def empty_root(signed: SignedCheckpoint) -> EmptyRoot:
+def key_name(signed: SignedCheckpoint, verifiers: Iterable[Verifier]) -> str:
+    """The name of the log's keys, of those with these verifiers, that signed a checkpoint.
+
+    The origin when none has. The signatures are not verified.
+    """
+    lines = lines_of(signed.note.signatures, (verifier.vkey for verifier in verifiers))
+    return lines[0].name if lines else signed.checkpoint.origin
+
+
+def empty_root(signed: SignedCheckpoint, name: str | None = None) -> EmptyRoot:
     """Evidence of a tree of size 0 with the root of another tree; FormatError if it is none."""
-    return EmptyRoot(strip(signed))
+    return EmptyRoot(strip(signed, name))
 
 
-def same_size(one: SignedCheckpoint, other: SignedCheckpoint) -> SameSize:
+def same_size(one: SignedCheckpoint, other: SignedCheckpoint, name: str | None = None) -> SameSize:
     """Evidence of two roots of one size, in any order; FormatError if it is none."""
-    pair = sorted((strip(one), strip(other)), key=lambda signed: signed.checkpoint.root)
+    pair = sorted((strip(one, name), strip(other, name)), key=lambda signed: signed.checkpoint.root)
     return SameSize(*pair)
 
 
@@ -131,6 +150,7 @@ def fork(
     newer: SignedCheckpoint,
     implied_root: bytes,
     proof: tuple[bytes, ...],
+    name: str | None = None,
 ) -> Fork:
     """Evidence of a newer tree that does not begin with the older one's leaves; FormatError if not.
 
@@ -138,7 +158,7 @@ def fork(
     not 0. Unless the proof verifies from `implied_root` to the newer root, the evidence will not
     either.
     """
-    return Fork(strip(older), strip(newer), implied_root, tuple(proof))
+    return Fork(strip(older, name), strip(newer, name), implied_root, tuple(proof))
 
 
 def leaf(one: TlogProof, one_hash: bytes, other: TlogProof, other_hash: bytes) -> Leaf:
@@ -156,10 +176,14 @@ def leaf(one: TlogProof, one_hash: bytes, other: TlogProof, other_hash: bytes) -
 
 
 def contradiction_of(
-    one: SignedCheckpoint, other: SignedCheckpoint, prefix: Prefix | None = None
+    one: SignedCheckpoint,
+    other: SignedCheckpoint,
+    prefix: Prefix | None = None,
+    name: str | None = None,
 ) -> SameSize | Fork | EmptyRoot | None:
     """What two checkpoints of one log prove against it, by `heads.relate`; None if nothing.
 
+    `name` is that of the log's keys; None when it is the origin.
     Without a prefix (what the larger tree's tiles have at the smaller size) None says nothing at
     all about two different sizes. Raises FormatError if they are of two origins, or one has no
     signature line of the log; VerificationError if the prefix is not one of the larger tree.
@@ -172,12 +196,12 @@ def contradiction_of(
         return None
     for signed in (one, other):
         if not signed.checkpoint.size and signed.checkpoint.root != EMPTY_ROOT:
-            return empty_root(signed)
+            return empty_root(signed, name)
     if older.checkpoint.size == newer.checkpoint.size:
-        return same_size(one, other)
+        return same_size(one, other, name)
     if prefix is None:
         raise AssertionError("two sizes contradict each other only by a prefix")
-    return fork(older, newer, prefix.root, prefix.proof)
+    return fork(older, newer, prefix.root, prefix.proof, name)
 
 
 def parse_evidence(data: bytes) -> Evidence:

@@ -7,7 +7,7 @@ what may be believed.
 import codecs
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from muniment.tlog import quorum
@@ -107,10 +107,13 @@ class CosignedCheckpoint:
 
 
 class _Known(NamedTuple):
-    """A key of the policy and the parts it plays; the spec lets a key be log and witness."""
+    """A key of the policy and the parts it plays; the spec lets a key be log and witness.
+
+    `origins` are of the logs that it signs; none for a key of a witness alone.
+    """
 
     verifier: Verifier
-    is_log: bool
+    origins: tuple[str, ...]
     witness: str | None
 
 
@@ -142,18 +145,28 @@ class Policy:
         rules.set_quorum(self.quorum)
         for log in self.logs:
             self._keys[log.vkey.name, log.vkey.key_id] = _Known(
-                verifier_for(log.vkey), is_log=True, witness=None
+                verifier_for(log.vkey), log.origins, witness=None
             )
         for witness in self.witnesses:
             key = (witness.vkey.name, witness.vkey.key_id)
             known = self._keys.get(key)
             verifier = known.verifier if known else verifier_for(witness.vkey)
-            self._keys[key] = _Known(verifier, is_log=known is not None, witness=witness.name)
+            origins = known.origins if known else ()
+            self._keys[key] = _Known(verifier, origins, witness.name)
 
     @property
     def origins(self) -> tuple[str, ...]:
         """The origins of the logs, each once, in order."""
-        return tuple(dict.fromkeys(log.vkey.name for log in self.logs))
+        return tuple(dict.fromkeys(origin for log in self.logs for origin in log.origins))
+
+    def log_keys(self, origin: str, old: Iterable[VKey] = ()) -> tuple[VKey, ...]:
+        """The keys of the log of an origin, and those of `old` that have the name of one of them.
+
+        `old` are keys that the log had before those of the policy.
+        """
+        keys = [log.vkey for log in self.logs if origin in log.origins]
+        names = {key.name for key in keys}
+        return tuple(dict.fromkeys((*keys, *(key for key in old if key.name in names))))
 
     def is_met(self, cosigners: Collection[str]) -> bool:
         """Whether these witnesses, by their names in the policy, make a quorum.
@@ -176,7 +189,7 @@ class Policy:
         found = signed.checkpoint.origin
         if origin is not None and found != origin:
             raise VerificationError(f"checkpoint: of log {found}, expected {origin}")
-        if not any(log.vkey.name == found for log in self.logs):
+        if not any(found in log.origins for log in self.logs):
             raise VerificationError(f"checkpoint: the policy does not list log {found}")
         # Time 0 is that of a subtree's signature, which does not say that this tree is the newest
         # (tlog-cosignature v1.1.0: signatures of checkpoints state a time).
@@ -217,15 +230,14 @@ class Policy:
         self, signed: SignedCheckpoint, old: Iterable[VKey] = ()
     ) -> list[tuple[_Known, int | None]]:
         """The known keys' signatures, each of which must hold, and their times, in order."""
-        before = {
-            (key.name, key.key_id): key for key in old if key.name == signed.checkpoint.origin
-        }
+        origin = signed.checkpoint.origin
+        before = {(key.name, key.key_id): key for key in self.log_keys(origin, old)} if old else {}
         found: list[tuple[_Known, int | None]] = []
         for line in signed.note.signatures:
             key = (line.name, line.key_id)
             known = self._keys.get(key)
             if known is None and key in before:
-                known = _Known(verifier_for(before[key]), is_log=True, witness=None)
+                known = _Known(verifier_for(before[key]), (origin,), witness=None)
             if known is not None:
                 found.append((known, known.verifier.verify(signed.note.text, line.signature)))
         return found
@@ -241,8 +253,9 @@ class Policy:
 
 def _log_keys(signatures: Iterable[tuple[_Known, int | None]], origin: str) -> tuple[VKey, ...]:
     """The keys of the log among those that signed, each once."""
-    vkeys = [known.verifier.vkey for known, _ in signatures if known.is_log]
-    return tuple(dict.fromkeys(vkey for vkey in vkeys if vkey.name == origin))
+    return tuple(
+        dict.fromkeys(known.verifier.vkey for known, _ in signatures if origin in known.origins)
+    )
 
 
 def _by_others(signed: SignedCheckpoint) -> str:
@@ -286,7 +299,7 @@ def parse_policy(data: bytes) -> Policy:
     parser = _Parser()
     for number, text in enumerate(data.decode("utf-8", ESCAPE).split("\n"), 1):
         try:
-            parser.feed(_ITEM.findall(text))
+            parser.feed(_ITEM.findall(text), text)
         except FormatError as error:
             raise FormatError(f"policy: line {number}: {error}") from None
     if parser.quorum is None:
@@ -303,17 +316,26 @@ class _Parser:
         self.groups: list[PolicyGroup] = []
         self.quorum: str | None = None
         self._rules = Rules()
+        self._follows_log = False
 
-    def feed(self, items: list[str]) -> None:
+    def feed(self, items: list[str], text: str) -> None:
+        """Takes a line: its items, and its text, since an origin may hold spaces."""
         match items:
             case []:
                 pass
             case [first, *_] if first.startswith("#"):
                 pass
             case ["log", vkey, *url] if len(url) <= 1:
-                log = PolicyLog(parse_vkey(vkey), *url)
+                log = PolicyLog(parse_vkey(vkey), url[0] if url else None)
                 self._rules.add_log(log)
                 self.logs.append(log)
+            case ["origin", _, *_]:
+                if not self._follows_log:
+                    raise FormatError("an origin line that does not follow its log line")
+                last = self.logs[-1]
+                origin = text.strip(" \t").removeprefix("origin").strip(" \t")
+                self.logs[-1] = replace(last, stated=(*last.stated, origin))
+                self._rules.add_origin(self.logs[-1])
             case ["witness", name, vkey, *url] if len(url) <= 1:
                 witness = PolicyWitness(name, parse_vkey(vkey), *url)
                 self._rules.add_witness(witness)
@@ -327,10 +349,12 @@ class _Parser:
                     raise FormatError("a second quorum line")
                 self._rules.set_quorum(name)
                 self.quorum = name
-            case ["log" | "witness" | "group" | "quorum" as keyword, *_]:
+            case ["log" | "origin" | "witness" | "group" | "quorum" as keyword, *_]:
                 raise FormatError(f"wrong number of items after {keyword}")
             case _:
-                raise FormatError("starts with none of log, witness, group, quorum")
+                raise FormatError("starts with none of log, origin, witness, group, quorum")
+        if items and not items[0].startswith("#"):
+            self._follows_log = items[0] in {"log", "origin"}
 
 
 def _threshold(text: str, members: int) -> int:
@@ -343,7 +367,10 @@ def _threshold(text: str, members: int) -> int:
 
 def format_policy(policy: Policy) -> bytes:
     """Writes a policy file without comments, which `parse_policy` reads as an equal policy."""
-    lines = [f"log {log.vkey}{_suffix(log.url)}" for log in policy.logs]
+    lines: list[str] = []
+    for log in policy.logs:
+        lines.append(f"log {log.vkey}{_suffix(log.url)}")
+        lines += [f"origin {origin}" for origin in log.stated]
     lines += [f"witness {w.name} {w.vkey}{_suffix(w.url)}" for w in policy.witnesses]
     for group in policy.groups:
         count = len(group.members)

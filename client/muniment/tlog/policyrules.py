@@ -4,7 +4,7 @@
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from muniment.tlog.encoding import FormatError
@@ -29,14 +29,21 @@ Octets above 0x7F are opaque, so those that are not UTF-8 must survive: as lone 
 _LOG_TYPES: Final = frozenset({ED25519, COSIGNATURE_MLDSA44})
 _WITNESS_TYPES: Final = frozenset({COSIGNATURE_ED25519, COSIGNATURE_MLDSA44})
 _NOT_IN_ITEM: Final = re.compile(r"[\x00-\x20\x7f]")
+_NOT_IN_ORIGIN: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyLog:
-    """A trusted log: its key, whose name is the log's origin, and where to reach it."""
+    """A trusted log: its key, where to reach it, and the origins that `origin` lines give it."""
 
     vkey: VKey
     url: str | None = None
+    stated: tuple[str, ...] = ()
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The origins of the logs that the key signs: the stated ones, else the key's name."""
+        return self.stated or (self.vkey.name,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +77,7 @@ class Rules:
         self._witness_keys: set[bytes] = set()
         self._vkeys: dict[tuple[str, int], VKey] = {}
         self._groups = 0
+        self._origins = 0
         self._defined: set[str] = set()
         self._members: set[str] = set()
 
@@ -79,6 +87,19 @@ class Rules:
             raise FormatError(f"log key of signature type {log.vkey.algorithm:#04x}")
         self._add_key(log.vkey, self._log_keys, "log", MAX_LOGS)
         _check_item(log.url, "URL")
+        for count in range(len(log.stated)):
+            self.add_origin(replace(log, stated=log.stated[: count + 1]))
+
+    def add_origin(self, log: PolicyLog) -> None:
+        """Takes the newest origin that is stated of the last log; FormatError if it may not be."""
+        *before, origin = log.stated
+        self._origins += 1
+        if self._origins > MAX_LOGS:
+            raise FormatError(f"more than {MAX_LOGS} origin lines")
+        if origin in before:
+            raise FormatError(f"{show(origin)} is an origin of this log already")
+        if not origin or origin.strip(" \t") != origin or _NOT_IN_ORIGIN.search(origin):
+            raise FormatError("origin cannot stand in a policy file")
 
     def add_witness(self, witness: PolicyWitness) -> None:
         """Takes the next witness; FormatError if it breaks a rule."""

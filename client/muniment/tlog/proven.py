@@ -82,24 +82,36 @@ class Proven:
         return bool(set.intersection(*keys))
 
 
-def log_verifiers(policy: Policy, old: Iterable[VKey] = ()) -> tuple[Verifier, ...]:
-    """The verifiers of all logs of a policy and of keys that they had before; make them once."""
-    keys = dict.fromkeys((*(log.vkey for log in policy.logs), *old))
+def log_verifiers(
+    policy: Policy, old: Iterable[VKey] = (), *, origin: str | None = None
+) -> tuple[Verifier, ...]:
+    """The verifiers of a policy's logs and of keys that they had before; make them once.
+
+    Of the log of an origin, or of all when that is None.
+    """
+    if origin is None:
+        keys = tuple(dict.fromkeys((*(log.vkey for log in policy.logs), *old)))
+    else:
+        keys = policy.log_keys(origin, old)
     return tuple(verifier_for(key) for key in keys)
 
 
-def verify_evidence(evidence: Evidence, verifiers: Iterable[Verifier]) -> Proven:
+def verify_evidence(
+    evidence: Evidence, verifiers: Iterable[Verifier], *, origin: str | None = None
+) -> Proven:
     """Verifies that keys of the log signed what the evidence says, and that it is a contradiction.
 
     The checkpoints may be signed by different keys of the log: a log with two keys could otherwise
-    sign each of its histories with one of them. Verifiers of another name or of other keys than
-    logs' do not count. Raises VerificationError, which says what does not hold; nothing is then
-    proven about the log.
+    sign each of its histories with one of them. `origin` is that of the log that all verifiers are
+    of; when it is None, each is of the log that has its key's name as its origin, and the others do
+    not count, nor do other keys than logs'. Raises VerificationError, which says what does not
+    hold; nothing is then proven about the log.
     """
     known = [
         verifier
         for verifier in verifiers
-        if verifier.vkey.name == evidence.origin and verifier.vkey.algorithm in _ALGORITHMS
+        if (verifier.vkey.name if origin is None else origin) == evidence.origin
+        and verifier.vkey.algorithm in _ALGORITHMS
     ]
     if not known:
         raise VerificationError(f"evidence: no key is known of the log {evidence.origin}")

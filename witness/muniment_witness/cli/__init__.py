@@ -163,13 +163,21 @@ def vkeys_command(config: Path) -> None:
 @main.command("add-log")
 @_CONFIG
 @click.argument("vkeys", metavar="VKEY…", nargs=-1, required=True)
+@click.option("--origin", help="Its origin, when that is not the name of its keys.")
 @click.option("--url", help="Where its checkpoint and tiles are read.")
 @click.option("--cosign-pulled", is_flag=True, help="Also cosign the heads that are read.")
-def add_log(config: Path, vkeys: tuple[str, ...], url: str | None, *, cosign_pulled: bool) -> None:
+def add_log(
+    config: Path,
+    vkeys: tuple[str, ...],
+    origin: str | None,
+    url: str | None,
+    *,
+    cosign_pulled: bool,
+) -> None:
     """Add a log, with all VKEYs that it signs with, to the configuration."""
     with _failing_on_config():
-        origin = admin.add_log(config, vkeys, url, cosign=cosign_pulled)
-        click.echo(f"added {origin}; {_reload_running(config)}")
+        added = admin.add_log(config, vkeys, url, cosign=cosign_pulled, origin=origin)
+        click.echo(f"added {added}; {_reload_running(config)}")
 
 
 @main.command("remove-log")

@@ -29,10 +29,12 @@ _Change = Callable[[list[LogEntry]], list[LogEntry | None]]
 """Gives each entry back, changed, or None to remove it; and then those to add."""
 
 
-def add_log(path: Path, vkeys: Sequence[str], url: str | None, *, cosign: bool) -> str:
-    """Adds a log; gives its origin."""
-    origin = parse_vkey(vkeys[0]).name
-    entry = LogEntry(vkeys=tuple(vkeys), url=url, cosign_pulled=cosign)
+def add_log(
+    path: Path, vkeys: Sequence[str], url: str | None, *, cosign: bool, origin: str | None = None
+) -> str:
+    """Adds a log, whose origin is the name of its keys unless it is given; gives its origin."""
+    entry = LogEntry(vkeys=tuple(vkeys), origin=origin, url=url, cosign_pulled=cosign)
+    origin = _origin(entry)
 
     def change(entries: list[LogEntry]) -> list[LogEntry | None]:
         if any(_origin(known) == origin for known in entries):
@@ -107,7 +109,7 @@ def _find(path: Path, entries: Sequence[LogEntry], origin: str) -> LogEntry:
 
 
 def _origin(entry: LogEntry) -> str:
-    return parse_vkey(entry.vkeys[0]).name
+    return entry.origin or parse_vkey(entry.vkeys[0]).name
 
 
 def _change(path: Path, change: _Change) -> None:

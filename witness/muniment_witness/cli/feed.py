@@ -9,7 +9,7 @@ from typing import NamedTuple
 from muniment.tlog.addcheckpoint import AheadError, Exchange, Reply, WitnessError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.encoding import FormatError, MunimentError
-from muniment.tlog.note import SignatureLine, Verifier
+from muniment.tlog.note import SignatureLine
 from muniment.tlog.witnesswire import parse_cosignatures
 from muniment_witness.gossip.net import Transport, UnreachableError
 from muniment_witness.gossip.tiles import TileCache, TileReader
@@ -40,12 +40,12 @@ class Feeder:
         self,
         transport: Transport,
         log_url: str,
-        verifiers: tuple[Verifier, ...],
+        log: KnownLog,
         witness_url: str,
     ) -> None:
-        """Takes the addresses, without final slashes, and the log's keys, of one name."""
+        """Takes the addresses, without final slashes, and the log."""
         self._transport = transport
-        self._log = KnownLog(verifiers[0].vkey.name, verifiers)
+        self._log = log
         self._log_url = log_url
         self._witness_url = witness_url
         self._reader = TileReader(transport, TileCache())

@@ -32,6 +32,7 @@ from muniment_witness.cli.remote import lines_of, read_all, read_status, write_a
 from muniment_witness.config import WitnessFile, check_url
 from muniment_witness.gossip.jitter import jittered
 from muniment_witness.gossip.net import Transport, transport
+from muniment_witness.judge.decide import KnownLog
 
 REQUEST_SECONDS: Final = 20.0
 """Deadline of one request."""
@@ -84,19 +85,29 @@ def export_command(url: str | None, config: Path | None, folder: Path) -> None:
 @click.command()
 @click.option("--log", "log_url", required=True, metavar="URL", help="The log.")
 @click.option("--log-vkey", "vkeys", required=True, multiple=True, metavar="VKEY", help="Its key.")
+@click.option("--origin", help="The log's origin, when that is not the name of its keys.")
 @click.option("--witness", required=True, metavar="URL", help="The witness's submission prefix.")
 @click.option("--once", is_flag=True, help="Feed one checkpoint and end.")
 @click.option("--period", type=click.FloatRange(0.1), default=30.0, show_default=True)
-def feed(log_url: str, vkeys: tuple[str, ...], witness: str, *, once: bool, period: float) -> None:
+def feed(
+    log_url: str,
+    vkeys: tuple[str, ...],
+    origin: str | None,
+    witness: str,
+    *,
+    once: bool,
+    period: float,
+) -> None:
     """Feed a witness from a log, whoever runs them; prints a line of JSON for each checkpoint."""
     with _failing():
         source = check_url(log_url)
         verifiers = tuple(verifier_for(parse_vkey(vkey, "--log-vkey")) for vkey in vkeys)
         if len({verifier.vkey.name for verifier in verifiers}) != 1:
             raise ConfigError("--log-vkey: the keys are of different logs")
+        log = KnownLog(origin or verifiers[0].vkey.name, verifiers)
 
         async def work(transport: Transport) -> None:
-            feeder = Feeder(transport, source, verifiers, check_url(witness))
+            feeder = Feeder(transport, source, log, check_url(witness))
             while True:
                 line = ""
                 with Contained("feeding", (Exception,) if once else ()) as outcome:

@@ -69,4 +69,4 @@ class CatchUp:
                 break
         if at.size != target.size:
             raise UnreachableError("the history does not lead to that size")
-        return contradiction_of(at.signed, target.signed)
+        return contradiction_of(at.signed, target.signed, None, target.key_name)

@@ -211,7 +211,8 @@ class Comparer:
                 signed = parse_signed_checkpoint(note)
                 if signed.checkpoint.root == older.head.root:
                     return None
-                if (conflict := contradiction_of(signed, older.signed)) is not None:
+                conflict = contradiction_of(signed, older.signed, None, older.key_name)
+                if conflict is not None:
                     return conflict
         try:
             prefix, tiles = await self.reader.prefix(origin, older.size, newer.head, prefixes)

@@ -48,7 +48,7 @@ class EvidenceArchive:
         log = self.logs.get(evidence.origin)
         if log is None:
             raise VerificationError("evidence against a log that this witness does not know")
-        return verify_evidence(evidence, log.verifiers).evidence
+        return verify_evidence(evidence, log.verifiers, origin=log.origin).evidence
 
     async def file(
         self, evidence: Evidence, source: str, is_ours: Callable[[SignedCheckpoint], bool]

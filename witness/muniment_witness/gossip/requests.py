@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import VerificationError
-from muniment.tlog.evidence import contradiction_of
 from muniment_witness.cosign.suspension import Suspensions
 from muniment_witness.gossip.advance import HeadAdvancer
 from muniment_witness.gossip.announcer import HeadAnnouncer
@@ -52,7 +51,7 @@ class RequestObserver:
         if frontier is None or frontier.head == (checkpoint.size, checkpoint.root):
             return
         candidate = _signed_head(request)
-        if contradiction_of(frontier.signed, candidate.signed) is not None:
+        if not isinstance(compare(frontier, candidate), Same | Unproven):
             await self.comparer.observe(candidate, _SOURCE)
         elif self.store.head(origin).size == 0 and self.suspensions(origin) is None:
             with suppress(UnresolvedError):

@@ -50,6 +50,11 @@ class SignedHead:
         """The log."""
         return self.signed.checkpoint.origin
 
+    @property
+    def key_name(self) -> str:
+        """The name of the log's keys; mostly its origin."""
+        return self.signed.note.signatures[0].name
+
 
 class Same(NamedTuple):
     """Nothing contradicts: one head twice, or one of them is the empty tree."""
@@ -107,7 +112,7 @@ def compare(frontier: SignedHead | None, candidate: SignedHead) -> Same | Unprov
     older, newer = sorted((frontier or candidate, candidate), key=lambda each: each.size)
     if relate(older.head, newer.head) is Relation.UNKNOWN:
         return Unproven(older, newer)
-    return contradiction_of(older.signed, newer.signed) or Same()
+    return contradiction_of(older.signed, newer.signed, None, older.key_name) or Same()
 
 
 def judge(pair: Unproven, prefix: Prefix) -> Evidence | None:
@@ -115,4 +120,4 @@ def judge(pair: Unproven, prefix: Prefix) -> Evidence | None:
 
     None when the newer tree begins with the older one.
     """
-    return contradiction_of(pair.older.signed, pair.newer.signed, prefix)
+    return contradiction_of(pair.older.signed, pair.newer.signed, prefix, pair.older.key_name)

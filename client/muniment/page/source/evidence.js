@@ -97,14 +97,17 @@ function checkLength(proofs) {
 
 function checkPair(notes) {
   if (notes[0].origin !== notes[1].origin) throw wrong('the checkpoints are of two origins');
+  notes.forEach(checkLines);
+  if (notes[0].signatures[0].name !== notes[1].signatures[0].name)
+    throw wrong('the checkpoints are signed in two names');
   for (const note of notes) {
-    checkLines(note);
     if (!note.size) throw wrong('a size is 0: that would be empty-root');
   }
 }
 
-function checkLines({ origin, signatures }) {
-  if (signatures.some(({ name }) => name !== origin))
+// One name: the origin, or that of the keys of a log whose origin is not their name.
+function checkLines({ signatures }) {
+  if (signatures.some(({ name }) => name !== signatures[0].name))
     throw wrong('a signature line is not of the log');
   if (signatures.some(({ id }, at) => at && signatures[at - 1].id >= id))
     throw wrong('not one signature line a key, in order of key ID');
@@ -114,8 +117,8 @@ function checkLines({ origin, signatures }) {
 // Gives, for each checkpoint, the keys that signed it, with the times that they state.
 export async function verifyEvidence({ kind, notes, proofs, leaves, index, implied }, policy) {
   const { origin } = notes[0];
-  const known = new Map(policy.logs.filter(({ name, type }) =>
-    name === origin && [ED25519, ML_DSA_44].includes(type)).map((key) => [keyReference(key), key]));
+  const known = new Map(policy.logKeys(origin).filter(({ type }) =>
+    [ED25519, ML_DSA_44].includes(type)).map((key) => [keyReference(key), key]));
   if (!known.size) throw new VerificationError(`evidence: no key is known of the log ${origin}`);
   const signed = [];
   for (const [at, { text, signatures }] of notes.entries()) {

@@ -36,7 +36,7 @@ export function parsePolicy(data) {
   const policy = new Policy();
   decode(data, escape).split('\n').forEach((line, at) => {
     try {
-      policy.feed(line.match(/[^ \t]+/g) ?? []);
+      policy.feed(line.match(/[^ \t]+/g) ?? [], line);
     } catch (error) {
       if (!(error instanceof FormatError)) throw error;
       throw new FormatError(`policy: line ${at + 1}: ${error.message}`);
@@ -54,11 +54,20 @@ class Policy {
   #members = new Set();
   #keys = new Map(); // by reference
   #publics = { log: new Set(), witness: new Set() };
+  #origins = new Map(); // text of a log's vkey to the origins that origin lines state
+  #stated = 0;
+  #followsLog = false;
 
-  feed([keyword, ...items]) {
+  // Takes a line: its items, and its text, since an origin may hold spaces.
+  feed([keyword, ...items], line) {
     if (keyword === undefined || keyword.startsWith('#')) return;
+    const followsLog = this.#followsLog;
+    this.#followsLog = keyword === 'log' || keyword === 'origin';
     if (keyword === 'log' && (items.length === 1 || items.length === 2)) {
       this.#addKey(parseVkey(items[0]), 'log', [ED25519, ML_DSA_44], items[1]);
+    } else if (keyword === 'origin' && items.length >= 1) {
+      if (!followsLog) throw new FormatError('an origin line that does not follow its log line');
+      this.#addOrigin(line.replace(/^[ \t]*origin[ \t]+|[ \t]+$/g, ''));
     } else if (keyword === 'witness' && (items.length === 2 || items.length === 3)) {
       const vkey = parseVkey(items[1]);
       this.#define(items[0]);
@@ -71,9 +80,9 @@ class Policy {
       if (items[0] !== 'none' && !this.#isDefined(items[0]))
         throw new FormatError(`quorum ${show(items[0])} is not defined before`);
       [this.quorum] = items;
-    } else if (['log', 'witness', 'group', 'quorum'].includes(keyword)) {
+    } else if (['log', 'origin', 'witness', 'group', 'quorum'].includes(keyword)) {
       throw new FormatError(`wrong number of items after ${keyword}`);
-    } else throw new FormatError('starts with none of log, witness, group, quorum');
+    } else throw new FormatError('starts with none of log, origin, witness, group, quorum');
   }
 
   #isDefined(name) {
@@ -97,6 +106,27 @@ class Policy {
       throw new FormatError(`another key ${vkey.name} has the ID ${vkey.id}`);
     if (!known) this.#keys.set(keyReference(vkey), vkey);
     if (what === 'log') this.logs.push(vkey);
+  }
+
+  #addOrigin(origin) {
+    const stated = this.#originsOf(this.logs.at(-1), []);
+    this.#stated += 1;
+    if (this.#stated > MOST) throw new FormatError(`more than ${MOST} origin lines`);
+    if (stated.includes(origin))
+      throw new FormatError(`${show(origin)} is an origin of this log already`);
+    if (/[\x00-\x1f\x7f\ud800-\udfff]/u.test(origin))
+      throw new FormatError('origin cannot stand in a policy file');
+    this.#origins.set(this.logs.at(-1).text, [...stated, origin]);
+  }
+
+  // The origins of the logs that a key signs: the stated ones, else the key's name.
+  #originsOf(vkey, otherwise = [vkey.name]) {
+    return this.#origins.get(vkey.text) ?? otherwise;
+  }
+
+  // The keys of the log of an origin.
+  logKeys(origin) {
+    return this.logs.filter((vkey) => this.#originsOf(vkey).includes(origin));
   }
 
   #addGroup(name, stated, ...members) {
@@ -131,7 +161,8 @@ class Policy {
   // known key must hold, also one that is not needed.
   async verify(checkpoint) {
     const { origin, text, signatures } = checkpoint;
-    if (!this.logs.some((vkey) => vkey.name === origin))
+    const keys = this.logKeys(origin);
+    if (!keys.length)
       throw new VerificationError(`checkpoint: the policy does not list log ${origin}`);
     const signers = new Set();
     const stated = [];
@@ -140,7 +171,7 @@ class Policy {
       const vkey = this.#keys.get(keyReference(line));
       if (!vkey) continue;
       const time = await verifyLine(vkey, text, line.signature);
-      const isLog = vkey.name === origin && this.logs.some((log) => log.text === vkey.text);
+      const isLog = keys.some((key) => key.text === vkey.text);
       if (time === 0n) {
         // That of a subtree's signature, which does not say that this tree is the newest.
         isTimeless ||= isLog;
