@@ -44,6 +44,9 @@ _OPTIONS: Final = (
     click.option("--run", "run_id", metavar="ID", help="Decisions on this run."),
     click.option("--code", type=click.Choice(get_args(DenialCode)), help="A code of its denial."),
     click.option("--policy-id", metavar="ID", help="The policy by which it was decided."),
+    click.option("--policy-revision", metavar="REVISION", help="That policy's revision."),
+    click.option("--policy-digest", metavar="DIGEST", help="That policy's digest, sha256:…"),
+    click.option("--authority", metavar="NAME", help="On whose authority it was decided."),
     click.option("--trace", metavar="TRACE", help="A trace id, or a traceparent."),
     click.option("--allowed/--denied", default=None, help="The answer."),
     click.option(
@@ -85,6 +88,9 @@ def search_of(given: dict[str, Any]) -> Search:
         code=given["code"],
         policy=given["policy_id"],
         trace=trace,
+        revision=given["policy_revision"],
+        digest=given["policy_digest"],
+        authority=given["authority"],
     )
 
 

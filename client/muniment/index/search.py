@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from muniment.index.reader import IndexReader
 from muniment.index.summary import Summary, may_have, positions
 from muniment.lineage.facts import Found
+from muniment.records.artifact import Artifact
 from muniment.records.codec import parse_leaves
 from muniment.records.kinds import Decision, Entity, Record
 from muniment.tlog.tiles import TILE_WIDTH
@@ -30,6 +31,9 @@ class Search(NamedTuple):
         allowed: The answer.
         code: A code of its denial.
         policy: The id of the policy by which it was decided.
+        revision: That policy's revision.
+        digest: The digest of that policy.
+        authority: On whose authority.
         trace: The trace id of its `traceparent`, 32 hexadecimal digits.
     """
 
@@ -45,6 +49,9 @@ class Search(NamedTuple):
     code: str | None = None
     policy: str | None = None
     trace: str | None = None
+    revision: str | None = None
+    digest: str | None = None
+    authority: str | None = None
 
     def may_be_in(self, summary: Summary) -> bool:
         """Whether a bundle may hold what is looked for."""
@@ -73,7 +80,7 @@ class Search(NamedTuple):
     def _has_all(self, record: Decision) -> bool:
         """Whether a decision has those parts that no index knows."""
         codes = record.denial.codes if record.denial is not None else ()
-        artifact, trace = record.artifact, record.traceparent
+        trace = record.traceparent
         return (
             self.id in (None, record.id)
             and self.run in (None, record.execution)
@@ -81,11 +88,18 @@ class Search(NamedTuple):
             and self.producer in (None, record.producer)
             and self.allowed in (None, record.allowed)
             and (self.code is None or self.code in codes)
-            and (
-                self.policy is None or (artifact is not None and artifact.policy.id == self.policy)
-            )
+            and self._has_artifact(record.artifact)
             and (self.trace is None or (trace is not None and trace.split("-")[1] == self.trace))
         )
+
+    def _has_artifact(self, artifact: Artifact | None) -> bool:
+        """Whether an artifact says what is asked for of it; none says nothing."""
+        asked = (self.policy, self.revision, self.digest, self.authority)
+        if artifact is None:
+            return not any(one is not None for one in asked)
+        policy = artifact.policy
+        said = (policy.id, policy.revision, policy.digest, artifact.attribution.authority)
+        return all(one in (None, other) for one, other in zip(asked, said, strict=True))
 
 
 _INDEXED: Final = 4
