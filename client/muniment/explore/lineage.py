@@ -1,14 +1,168 @@
-"""Lineage of a run."""
+"""The lineage of a run: as a list, as a picture that a script draws, as JSON for that script."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from typing import Final, NamedTuple
+from urllib.parse import urlencode
 
 from aiohttp import web
 
+from muniment.explore.graphjson import members
 from muniment.explore.site import Site
+from muniment.index.reader import IndexReader
+from muniment.index.replicafacts import ReplicaFacts
+from muniment.lineage import Break, Graph, Ref, graph_of
+from muniment.lineage.graph import GraphNode, RelationLink
+from muniment.records.codec import parse_leaves
+from muniment.records.kinds import Decision
+from muniment.records.members import MAX_NAME
+from muniment.records.thingnames import thing_id
+from muniment.tlog.encoding import FormatError, parse_decimal
+
+ROWS: Final = 100
+"""Runs on one page of the list, and breaks, relations and others' words shown of a graph."""
+
+NEWEST: Final = 20
+"""Runs offered before one is named."""
+
+LOOKED_AT: Final = 2048
+"""Leaves looked through for these."""
+
+
+class Asked(NamedTuple):
+    """Which run, and with the revocations in force when: Unix seconds; None for now."""
+
+    run: str
+    at: int | None
+
+    def query(self, **more: object) -> str:
+        """The same as a query of a URL."""
+        at = {} if self.at is None else {"at": self.at}
+        return urlencode({"run": self.run, **at, **more})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run of the list: its number there, what is said, and by what it was triggered."""
+
+    number: int
+    node: GraphNode
+    breaks: list[Break]
+    is_revoked: bool
+    parents: list[RelationLink]
 
 
 def routes(site: Site) -> list[web.RouteDef]:
-    """The tab."""
+    """The tab, a run's page by path or query, and its graph."""
 
-    async def tab(request: web.Request) -> web.Response:
-        return await site.page(request, "lineage.html", title="Lineage")
+    async def page(request: web.Request) -> web.Response:
+        asked = _asked(request)
+        if asked is None:
+            newest = await site.ask(_newest)
+            return await site.page(request, "lineage.html", title="Lineage", newest=newest)
+        graph = await site.ask(partial(_graph, asked, site.now))
+        rows, first = _rows(graph), _first(request)
+        return await site.page(
+            request,
+            "run.html",
+            title=f"Lineage of {asked.run}",
+            asked=asked,
+            at=site.now if asked.at is None else asked.at,
+            graph=graph,
+            beyond=len(graph.breaks) - len(graph.traced.breaks),
+            rows=rows[first : first + ROWS],
+            first=first,
+            total=len(rows),
+            rest=max(0, len(rows) - first - ROWS),
+            most=ROWS,
+            numbers={row.node.ref: row.number for row in rows},
+            delegations=[link for link in graph.links if link.relation == "delegated_by"],
+            thing_id=thing_id,
+        )
 
-    return [web.get("/lineage", tab)]
+    async def graph(request: web.Request) -> web.Response:
+        asked = _asked(request)
+        if asked is None:
+            raise web.HTTPBadRequest(text="Name a run: ?run=ID")
+        text = await site.ask(partial(_json, asked, site.now))
+        return web.Response(text=text, content_type="application/json")
+
+    return [
+        web.get("/lineage", page),
+        web.get("/lineage.json", graph),
+        web.get("/lineage/{run:.+}", page),
+    ]
+
+
+def _asked(request: web.Request) -> Asked | None:
+    run = request.match_info.get("run") or request.query.get("run", "").strip()
+    if not run:
+        return None
+    if len(run) > MAX_NAME:
+        raise web.HTTPBadRequest(text="No run has so long an id.")
+    return Asked(run, _time(request.query.get("at", "").strip()))
+
+
+def _time(text: str) -> int | None:
+    """Unix seconds of a time that a person has written; None for none."""
+    if not text:
+        return None
+    try:
+        if text.isdecimal():
+            return parse_decimal(text, "time")
+        time = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
+        return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+    except (FormatError, ValueError, OverflowError):
+        raise web.HTTPBadRequest(
+            text="A time is written as 2027-01-31T00:00:00Z, or as Unix seconds."
+        ) from None
+
+
+def _first(request: web.Request) -> int:
+    text = request.query.get("from", "0")
+    return int(text) if text.isdecimal() and len(text) < 9 else 0
+
+
+def _graph(asked: Asked, now: int, reader: IndexReader) -> Graph:
+    facts = ReplicaFacts(reader)
+    at = now if asked.at is None else asked.at
+    return graph_of(asked.run, facts, at, gateways=reader.gateways())
+
+
+def _json(asked: Asked, now: int, reader: IndexReader) -> str:
+    return json.dumps(members(_graph(asked, now, reader)), separators=(",", ":"))
+
+
+def _rows(graph: Graph) -> list[Row]:
+    """The runs of a graph, each with what is wrong with it and what belongs to it."""
+    runs = graph.runs
+    breaks: dict[Ref, list[Break]] = {node.ref: list(node.breaks) for node in runs}
+    revoked = {node.ref for node in runs if node.is_revoked}
+    for node in graph.nodes.values():
+        if node.owner is not None and node.owner in breaks:
+            breaks[node.owner] += node.breaks
+            if node.is_revoked:
+                revoked.add(node.owner)
+    parents: dict[Ref, list[RelationLink]] = {node.ref: [] for node in runs}
+    for link in graph.links:
+        if link.relation == "triggered_by" and link.source in parents:
+            parents[link.source].append(link)
+    return [
+        Row(number, node, breaks[node.ref], node.ref in revoked, parents[node.ref])
+        for number, node in enumerate(runs, 1)
+    ]
+
+
+def _newest(reader: IndexReader) -> list[Decision]:
+    """The newest decisions that name a run, one for each run."""
+    size = ReplicaFacts(reader).head.size
+    leaves = reader.leaves(range(max(0, size - LOOKED_AT), size))
+    found = {
+        record.execution: record
+        for record in reversed(parse_leaves(list(leaves.values())))
+        if isinstance(record, Decision) and record.execution is not None
+    }
+    return list(islice(found.values(), NEWEST))
