@@ -22,6 +22,8 @@ from witness_deployment import free_port
 ROOT = Path(__file__).parent.parent
 SIDE = Path(__file__).parent / "mcpside"
 PYTHON = ROOT / ".venv" / "mcp" / "bin" / "python"
+NODE = ROOT / ".venv" / "conformance" / "bin" / "node"
+NPM = ROOT / ".venv" / "conformance" / "npm"
 SECONDS = 60.0  # only a failure waits so long
 SPIFFE = "spiffe://tests/mcp"
 
@@ -41,6 +43,13 @@ def python() -> Path:
     return PYTHON
 
 
+def node() -> Path:
+    """The Node.js that runs what is in NPM; skips the test when there is none."""
+    if not (NPM / "stamp").exists():
+        pytest.skip("MCP's conformance suite is not installed: scripts/conformance does it")
+    return NODE
+
+
 def made(deployment: Deployment, folder: Path, top: str = "") -> Service:
     """The folder of a gateway with policies for the servers of tests."""
     service = gateway_service.made(deployment, folder, top=top)
@@ -48,6 +57,18 @@ def made(deployment: Deployment, folder: Path, top: str = "") -> Service:
     text = service.config.read_text()
     service.config.write_text(f'{text}\n[permit]\nspiffe_id = "{SPIFFE}"\n')
     return service
+
+
+@contextlib.contextmanager
+def gated(service: Service, upstream: str, options: Sequence[str]) -> Iterator[str]:
+    """The URL of a gate in front of a server's URL."""
+    argv = processes.muniment_gateway(
+        "mcp", "--config", service.config, *options,
+        "--upstream", upstream, "--listen", "127.0.0.1:0",
+    )  # fmt: skip
+    with processes.start(argv) as gate:
+        yield gate.url
+        assert gate.terminate() == 0, gate.stderr
 
 
 @dataclass
@@ -99,13 +120,8 @@ class Side:
             )
         try:
             eventually(lambda: listens(port))
-            argv = processes.muniment_gateway(
-                "mcp", "--config", self.service.config, *self.options,
-                "--upstream", upstream, "--listen", "127.0.0.1:0",
-            )  # fmt: skip
-            with processes.start(argv) as gate:
-                yield gate.url
-                assert gate.terminate() == 0, gate.stderr
+            with gated(self.service, upstream, self.options) as url:
+                yield url
         finally:
             server.kill()
             server.wait(SECONDS)

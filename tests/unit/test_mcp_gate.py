@@ -19,6 +19,7 @@ from muniment_gateway.mcp.events import Events, EventTooLongError, data_of, with
 from muniment_gateway.mcp.gate import Gate, Rules
 from muniment_gateway.mcp.lines import Lines
 from muniment_gateway.mcp.mapping import Caller, Declared
+from muniment_gateway.mcp.messages import VERSION_KEY
 from muniment_gateway.mcp.stdio import StdioGate
 
 ALICE = Caller({"sub": "alice", "aud": "tests"})
@@ -139,12 +140,18 @@ async def test_what_is_denied_is_answered_and_never_reaches_the_server() -> None
         assert (await client.hear())["result"]["isError"] is True
         client.say({"jsonrpc": "2.0", "id": 2, "method": "tools/explode"})
         assert (await client.hear())["error"]["code"] == -32001
+        modern = {"_meta": {VERSION_KEY: "2026-07-28"}}
+        client.say({"jsonrpc": "2.0", "id": 2, "method": "initialize", "params": modern})
+        error = (await client.hear())["error"]
+        assert error["code"] == -32601
+        assert error["data"] == {META_KEY: {"codes": ["could_not_evaluate"]}}
         client.say({**call("add", 3), "params": {"name": "add", "arguments": [1]}})
         assert (await client.hear())["result"]["isError"] is True
         client.say(call("add", 4))
         assert (await server.hear())["id"] == 4
     assert [reason for _, reason in policy.refused] == [
         "method 'tools/explode': there is no mapping for it",
+        "method 'initialize': there is no mapping for it",
         "params.arguments: expected an object",
     ]
     assert policy.outcomes == ["unknown"]  # of what passed; no room was taken for the other

@@ -13,12 +13,14 @@ from muniment_gateway.mcp.expressions import ABSENT, MAX_LOOPED, ExpressionError
 from muniment_gateway.mcp.mapping import (
     DECLARED,
     KNOWN,
+    REMOVED,
     Caller,
     Declared,
     MappingError,
+    UnknownMethodError,
     requests_of,
 )
-from muniment_gateway.mcp.messages import Message, read_message
+from muniment_gateway.mcp.messages import VERSION_KEY, Message, read_message
 
 has_cel = pytest.mark.skipif(
     importlib.util.find_spec("cel") is None, reason="the extra cel is not installed"
@@ -91,6 +93,16 @@ def test_an_unknown_method_is_asked_about_only_when_that_is_wanted() -> None:
         requests_of(message("tools/explode"), ALICE)
     [asked] = requests_of(message("tools/explode"), ALICE, ask_unknown=True)
     assert asked["action"] == {"name": "tools/explode"}
+
+
+@pytest.mark.parametrize("method", ["tools/explode", *sorted(REMOVED)])
+def test_what_a_revision_does_not_have_is_unknown_to_it(method: str) -> None:
+    modern = message(method, **PARAMS, _meta={VERSION_KEY: "2026-07-28"})
+    with pytest.raises(UnknownMethodError):
+        requests_of(modern, ALICE)
+    [asked] = requests_of(modern, ALICE, ask_unknown=True)
+    assert asked["resource"] == {"type": "mcp_server", "id": "mcp.example"}
+    assert asked["context"] == {"agent": "planner"}
 
 
 @pytest.mark.parametrize("name", [None, 7, ["add"], {}])

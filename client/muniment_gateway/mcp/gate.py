@@ -20,10 +20,18 @@ from muniment.records.kinds import RunStatus
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.authzen import OWN
 from muniment_gateway.deciding.decisions import Call, Decided
-from muniment_gateway.mcp.mapping import PASSED, Caller, Declared, MappingError, requests_of
+from muniment_gateway.mcp.mapping import (
+    PASSED,
+    Caller,
+    Declared,
+    MappingError,
+    UnknownMethodError,
+    requests_of,
+)
 from muniment_gateway.mcp.messages import (
     DENIED,
     INVALID_PARAMS,
+    METHOD_NOT_FOUND,
     Message,
     MessageError,
     encode,
@@ -127,7 +135,10 @@ class Gate:
         self._rules = rules
 
     async def judge(self, message: Message, caller: Caller, call: Call) -> Passage | bytes:
-        """Decides on a message: what passes, or the answer that refuses it."""
+        """Decides on a message: what passes, or the answer that refuses it.
+
+        Raises MessageError for a method that nobody knows, of revision 2026-07-28 or later.
+        """
         message = asked_again(message)
         is_free = message.method in PASSED or message.method in self._rules.passed
         if message.kind != "request" or is_free:
@@ -140,7 +151,7 @@ class Gate:
                 message, caller, self._rules.declared, ask_unknown=self._rules.ask_unknown
             )
         except MappingError as error:
-            return await self._unmapped(message, caller, call, str(error))
+            return await self._unmapped(message, caller, call, error)
         try:
             stated = self._context(message, caller)
         except FormatError as error:
@@ -208,18 +219,21 @@ class Gate:
                 await _end_unrun(beginning, is_open=is_open)
 
     async def _unmapped(
-        self, message: Message, caller: Caller, call: Call, reason: str
-    ) -> Passage | bytes:
+        self, message: Message, caller: Caller, call: Call, error: MappingError
+    ) -> bytes:
         """Refuses what nothing can be asked about, and records that it was asked for."""
         shown = {
             "subject": {"type": "identity", "id": str(caller.claims.get("sub", ""))},
             "action": {"name": message.method[:256]},
             "resource": {"type": "mcp_server", "id": str(caller.claims.get("aud", ""))},
         }
-        decided = await self._decider.refuse(shown, call, reason)
-        code = DENIED if "there is no mapping" in reason else INVALID_PARAMS
+        decided = await self._decider.refuse(shown, call, str(error))
         codes = {META_KEY: {"codes": decided.own.get("codes", [])}}
-        return error_answer(message.id, code, f"COAZ mapping error: {reason}", codes)
+        is_unknown = isinstance(error, UnknownMethodError)
+        if is_unknown and message.is_modern:  # this revision has its own word for it
+            raise MessageError(METHOD_NOT_FOUND, str(error), message.id, codes)
+        code = DENIED if is_unknown else INVALID_PARAMS
+        return error_answer(message.id, code, f"COAZ mapping error: {error}", codes)
 
     def _context(self, message: Message, caller: Caller) -> dict[str, Any]:
         """What every request about a message has in its context; FormatError if it has no form."""

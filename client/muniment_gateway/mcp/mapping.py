@@ -57,9 +57,18 @@ _REF_RESOURCE: Final = ("resource", "$params.ref.uri")
 KNOWN: Final = frozenset({*_ROWS, _COMPLETION})
 """Methods that have a row."""
 
+REMOVED: Final = frozenset(
+    {"initialize", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"}
+)
+"""Methods that revision 2026-07-28 no longer has: to it they are as unknown as any other."""
+
 
 class MappingError(FormatError):
     """Nothing can be asked about a request by its mapping."""
+
+
+class UnknownMethodError(MappingError):
+    """There is no mapping for a request's method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +114,7 @@ def requests_of(
 ) -> list[dict[str, Any]]:
     """The AuthZEN requests about a request: all must be allowed. At least one.
 
-    Raises MappingError if there is no mapping, or it cannot be resolved.
+    Raises MappingError if a mapping cannot be resolved, UnknownMethodError if there is none.
 
     Args:
         message: A request.
@@ -137,7 +146,8 @@ def requests_of(
 
 def _by_row(message: Message, variables: Mapping[str, Any], *, ask_unknown: bool) -> dict[str, Any]:
     method = message.method
-    row = _ROWS.get(method)
+    is_known = not (message.is_modern and method in REMOVED)
+    row = _ROWS.get(method) if is_known else None
     if method == _COMPLETION:
         ref = message.params.get("ref")
         is_prompt = isinstance(ref, dict) and ref.get("type") == "ref/prompt"
@@ -145,12 +155,12 @@ def _by_row(message: Message, variables: Mapping[str, Any], *, ask_unknown: bool
     if row is None and ask_unknown:
         row = _SERVER
     if row is None:
-        raise MappingError(f"method {method[:64]!a}: there is no mapping for it")
+        raise UnknownMethodError(f"method {method[:64]!a}: there is no mapping for it")
     return _request(
         {
             "action": {"name": method},
             "resource": {"type": row[0], "id": row[1]},
-            "context": dict(_CONTEXT.get(method, {})),
+            "context": dict(_CONTEXT.get(method, {})) if is_known else {},
         },
         variables,
         is_declared=False,

@@ -25,6 +25,7 @@ VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 DENIED: Final = -32001
@@ -40,17 +41,20 @@ class MessageError(FormatError):
     Attributes:
         code: The error code of JSON-RPC, or of MCP.
         id: The id of the request; None when it could not be told.
+        status: The status of the answer on HTTP.
     """
 
-    def __init__(self, code: int, message: str, id_: Id | None = None) -> None:
-        """Makes the error; `message` is for its sender."""
+    def __init__(self, code: int, message: str, id_: Id | None = None, data: object = None) -> None:
+        """Makes the error; `message` is for its sender, and `data` if there is more to say."""
         super().__init__(message)
         self.code = code
         self.id = id_
+        self.status = 404 if code == METHOD_NOT_FOUND else 400
+        self._data = data
 
     def answer(self) -> bytes:
         """The error response."""
-        return error_answer(self.id, self.code, str(self))
+        return error_answer(self.id, self.code, str(self), self._data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ class McpProxy:
             message = read_message(await _body(request))
             check_headers(message, request.headers.items())
         except MessageError as error:
-            return web.Response(status=400, body=error.answer(), content_type=_JSON)
+            return _malformed(error)
         key = (session, *message.key)
         if message.method == CANCELLED and message.kind == "notification":
             id_ = message.params.get("requestId")
@@ -128,7 +128,7 @@ class McpProxy:
         if is_tracked:
             if key in self._deciding:
                 twice = MessageError(INVALID_REQUEST, "id: that of another request", message.id)
-                return web.Response(status=400, body=twice.answer(), content_type=_JSON)
+                return _malformed(twice)
             self._deciding.add(key)
         try:
             judged = await self._gate.judge(
@@ -137,6 +137,8 @@ class McpProxy:
                 Call(client, "mcp", withheld=self._withheld, patience=PATIENCE),
             )
             is_cancelled = key in self._cancelled
+        except MessageError as error:
+            return _malformed(error)
         finally:
             self._deciding.discard(key)
             self._cancelled.discard(key)
@@ -279,6 +281,10 @@ def _passed_on(request: web.Request) -> list[tuple[str, str]]:
         for name, value in request.headers.items()
         if name.lower() in _REQUEST_HEADERS or name.lower().startswith("mcp-")
     ]
+
+
+def _malformed(error: MessageError) -> web.Response:
+    return web.Response(status=error.status, body=error.answer(), content_type=_JSON)
 
 
 def _refused(

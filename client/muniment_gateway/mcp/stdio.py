@@ -125,7 +125,9 @@ class StdioGate:
                 passes = True
                 self._running[key] = judged
                 await _write(self._to_server, judged.data)
-        except (ConnectionError, MessageError) as error:
+        except MessageError as error:
+            await self._tell_client(error.answer())
+        except ConnectionError as error:
             event(_LOGGER, logging.ERROR, "a request is lost", reason=str(error))
             await self._tell_client(error_answer(message.id, INTERNAL_ERROR, str(error)))
         finally:
