@@ -10,9 +10,9 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -177,6 +177,52 @@ def cerbos(policies: Path, config: Path) -> Iterator[str]:
     argv = [built, "server", "--config", config, "--log-level", "error"]
     with _serving(argv, f"http://{http}/_cerbos/health", config.with_suffix(".log")):
         yield f"http://{http}"
+
+
+@contextlib.contextmanager
+def openfga(log: Path) -> Iterator[str]:
+    """OpenFGA with an empty store, as long as the context is open; the URL of that store."""
+    http, grpc = (f"127.0.0.1:{port}" for port in engines.free_ports(2))
+    argv = [
+        program("openfga"), "run", "--http-addr", http, "--grpc-addr", grpc,
+        "--playground-enabled=false", "--metrics-enabled=false", "--experimentals=authzen",
+    ]  # fmt: skip
+    with _serving(argv, f"http://{http}/healthz", log):
+        store = _post(f"http://{http}/stores", {"name": "muniment"})["id"]
+        yield f"http://{http}/stores/{store}"
+
+
+def openfga_write(
+    store: str, types: Mapping[str, Sequence[str]], tuples: Sequence[tuple[str, str]], of: Any
+) -> None:
+    """Gives a store a model, of users and these types with their relations, and tuples.
+
+    Tuples are users and their relations to one entity.
+    """
+    users = {"directly_related_user_types": [{"type": "user"}]}
+    definitions: list[dict[str, Any]] = [{"type": "user"}]
+    for name, relations in types.items():
+        definitions.append(
+            {
+                "type": name,
+                "relations": {one: {"this": {}} for one in relations},
+                "metadata": {"relations": dict.fromkeys(relations, users)},
+            }
+        )
+    model = {"schema_version": "1.1", "type_definitions": definitions}
+    _post(f"{store}/authorization-models", model)
+    keys = [
+        {"user": f"user:{user}", "relation": relation, "object": f"{of['type']}:{of['id']}"}
+        for user, relation in tuples
+    ]
+    _post(f"{store}/write", {"writes": {"tuple_keys": keys}})
+
+
+def _post(url: str, value: object) -> Any:
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(value).encode(), headers)
+    with urllib.request.urlopen(request, timeout=READY_SECONDS) as answer:
+        return json.load(answer)
 
 
 @contextlib.contextmanager

@@ -273,7 +273,7 @@ def test_what_cedar_cannot_read_was_not_evaluated(service: Service) -> None:
 
 def test_other_methods_and_paths_have_their_codes(service: Service) -> None:
     assert ask(service.url + SINGLE).status == 405
-    assert ask(service.url + "/access/v1/search/subject", b"{}").status == 404
+    assert ask(service.url + "/access/v1/search/tenant", b"{}").status == 404
 
 
 def test_a_strange_request_does_not_make_the_gateway_unready(service: Service) -> None:

@@ -24,8 +24,9 @@ from schemathesis.generation import GenerationMode
 
 import decisions
 import gateway_service
+import pdp
 import processes
-from byzantine import View
+from byzantine import Stand, View
 from log_deployment import GATEWAY, PRODUCER, TOKEN, Deployment, ask, deployed
 from muniment.records.batchbody import join_body
 from muniment.records.canonical import encode_canonical
@@ -223,8 +224,16 @@ class GatewayDriver(Driver):
 
 def test_the_gateway_does_what_its_document_says(deployment: Deployment, tmp_path: Path) -> None:
     pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
-    service = gateway_service.made(deployment, tmp_path / "gateway")
-    with service.running():
+    tables = (
+        '[[authority]]\nname = "cedar"\nkind = "cedar"\npolicies = ["authz.cedar"]\n'
+        '[[authority]]\nname = "pdp"\nkind = "authzen"\nurl = "{}"\ndeadline_seconds = 10.0\n'
+    )
+    with (
+        Stand(lambda asked: pdp.answer(pdp_at.url)(asked)).serve() as pdp_at,  # noqa: PLW0108 - it is made then
+        gateway_service.made(
+            deployment, tmp_path / "gateway", tables.format(pdp_at.url())
+        ).running() as service,
+    ):
         document = ask(f"{service.url}/openapi.json").json
         taken = ["POST /access/v1/evaluations"]  # what it needs hangs on whether it has evaluations
         found = check(document, service.url, GatewayDriver(), {}, taken)

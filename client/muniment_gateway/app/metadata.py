@@ -3,11 +3,13 @@
 import asyncio
 import time
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from muniment.http.client import HttpSession
 from muniment.local.outside import Contained
-from muniment_gateway.authorities import PDPS, Authority
+from muniment_gateway.authorities import Authority
 from muniment_gateway.core.authzen import METADATA_PATH
+from muniment_gateway.deciding.searches import pdp_of
 from muniment_gateway.engines.http import ask_json, bearer
 
 KEPT_SECONDS: Final = 60.0
@@ -22,7 +24,7 @@ class EngineMetadata:
 
     def __init__(self, authorities: tuple[Authority, ...], http: HttpSession) -> None:
         """Reads nothing yet."""
-        self._pdp = next((one for one in authorities if one.entry.kind in PDPS), None)
+        self._pdp = pdp_of(authorities)
         self._http = http
         self._known: dict[str, Any] = {}
         self._read_at: float | None = None
@@ -35,11 +37,16 @@ class EngineMetadata:
         self._read_at = now
         pdp = self._pdp
         with Contained(pdp.entry.name):
-            url = pdp.url + METADATA_PATH
-            value = await self._bounded(url, bearer(pdp.token))
+            value = await self._bounded(metadata_url(pdp.url), bearer(pdp.token))
             self._known = value if isinstance(value, dict) else {}
         return self._known
 
     async def _bounded(self, url: str, headers: dict[str, str]) -> Any:
         async with asyncio.timeout(READ_TIMEOUT):
             return await ask_json(self._http, "GET", url, None, headers)
+
+
+def metadata_url(url: str) -> str:
+    """Where the metadata of a PDP at a URL are: the path of a tenant comes behind (RFC 8615)."""
+    parts = urlsplit(url)
+    return parts._replace(path=METADATA_PATH + parts.path).geturl()

@@ -24,6 +24,7 @@ from muniment_gateway.deciding.notices import Notices
 from muniment_gateway.deciding.opasink import OpaSink
 from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.deciding.proxied import Desk
+from muniment_gateway.deciding.searches import Searches
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.accessrequests import AccessRequestsHttp
 from muniment_gateway.http.api import Facade, GatewayHttp
@@ -32,6 +33,7 @@ from muniment_gateway.http.authzen import AuthzenFacade
 from muniment_gateway.http.forward import ForwardHttp
 from muniment_gateway.http.opadata import OpaDataFacade
 from muniment_gateway.http.opasink import OpaSinkHttp
+from muniment_gateway.http.search import SearchFacade
 from muniment_gateway.store.database import open_database
 from muniment_gateway.store.held import HeldCalls
 from muniment_gateway.store.inforce import InForceStore
@@ -177,11 +179,12 @@ class Running:
         self._config = config
         self._panel = panel
         approvals = self._approvals(config)
+        of_engine = EngineMetadata(config.authorities, self._http)
         authzen = AuthzenFacade(
             Decider(config, panel, self._link, self._changes, counts, approvals),
             clients,
             self._public_url,
-            EngineMetadata(config.authorities, self._http),
+            of_engine,
             takes_requests=approvals is not None,
         )
         alone = replace(config, quorum=Quorum(1, 1))
@@ -200,6 +203,7 @@ class Running:
         desks = self._desks(config, counts, approvals)
         facades: list[Facade] = [
             authzen,
+            SearchFacade(Searches(config.authorities, self._http, of_engine, metrics), clients),
             OpaDataFacade(deciders, pointers, clients),
             OpaSinkHttp(sink, config.file.opa.sink_paths, clients),
             ForwardHttp(desks, clients),

@@ -13,6 +13,14 @@ EVALUATIONS_PATH: Final = "/access/v1/evaluations"
 METADATA_PATH: Final = "/.well-known/authzen-configuration"
 REQUESTS_PATH: Final = "/access/v1/requests"
 
+SEARCH_PATH: Final = "/access/v1/search/"
+"""Before what is searched for: where each search is."""
+
+Kind: TypeAlias = Literal["subject", "resource", "action"]
+"""What can be searched for."""
+
+KINDS: Final[tuple[Kind, ...]] = ("subject", "resource", "action")
+
 ACCESS_REQUEST: Final = "urn:openid:authzen:capability:access-request"
 """The capability of whoever takes access requests."""
 
@@ -25,9 +33,11 @@ MOST_EVALUATIONS: Final = 1000
 Semantic: TypeAlias = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
 
 _SEMANTICS: Final = ("execute_all", "deny_on_first_deny", "permit_on_first_permit")
+Parts: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
+
 _DEFAULTS: Final = ("subject", "action", "resource", "context")
 _BATCH: Final = frozenset({"evaluations", "options"})
-_PARTS: Final = (
+_PARTS: Final[Parts] = (
     ("subject", ("type", "id")),
     ("action", ("name",)),
     ("resource", ("type", "id")),
@@ -52,9 +62,17 @@ def check_request(request: object) -> dict[str, Any]:
 
     Raises FormatError if a required member is missing, or one has the wrong type; names it.
     """
+    return check_parts(request, _PARTS)
+
+
+def check_parts(request: object, parts: Parts) -> dict[str, Any]:
+    """Checks that a request is an object with these entities, and each has these texts.
+
+    Raises FormatError if a required member is missing, or one has the wrong type; names it.
+    """
     if not isinstance(request, dict):
         raise FormatError("expected a JSON object")
-    for part, keys in _PARTS:
+    for part, keys in parts:
         entity = request.get(part)
         if not isinstance(entity, dict):
             raise FormatError(f"{part}: {_missing_or(request, part, 'an object')}")
@@ -111,7 +129,8 @@ def metadata(
 ) -> dict[str, Any]:
     """The metadata of a PDP at a URL, in front of one that tells these.
 
-    Its URLs are ours, and there are those only of what we serve. What else the engine tells stays,
+    Its URLs are ours, and there are those only of what we serve: of a search, when the engine has
+    it. What else the engine tells stays,
     but for signed metadata: they take precedence over the plain ones, and nobody but the engine
     could sign others.
     """
@@ -128,6 +147,9 @@ def metadata(
         "access_evaluation_endpoint": url + EVALUATION_PATH,
         "access_evaluations_endpoint": url + EVALUATIONS_PATH,
     }
+    for kind in KINDS:
+        if isinstance(of_engine.get(endpoint(kind)), str):
+            told[endpoint(kind)] = f"{url}{SEARCH_PATH}{kind}"
     given = kept.get("capabilities")
     others = [one for one in given if one != ACCESS_REQUEST] if isinstance(given, list) else []
     if takes_requests:  # those that come to us are for our people, whatever the engine takes
@@ -138,6 +160,11 @@ def metadata(
     else:
         told.pop("capabilities", None)
     return told
+
+
+def endpoint(kind: Kind) -> str:
+    """The member of a PDP's metadata that has the URL of a search."""
+    return f"search_{kind}_endpoint"
 
 
 def own_context(request: Mapping[str, Any]) -> Mapping[str, Any]:

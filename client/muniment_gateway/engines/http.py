@@ -8,6 +8,24 @@ from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import parse_any
 from muniment_gateway.engines.port import NoAnswerError, UnfitError
 
+
+class StatusError(NoAnswerError):
+    """An answer whose status is not 200.
+
+    Attributes:
+        status: That status.
+    """
+
+    def __init__(self, text: str, status: int) -> None:
+        """Takes the text, and the status."""
+        super().__init__(text)
+        self.status = status
+
+
+class UnfitStatusError(StatusError, UnfitError):
+    """A status that says that it is the request."""
+
+
 MAX_ANSWER: Final = 1 << 20
 """Largest answer of an engine, in bytes."""
 
@@ -39,8 +57,8 @@ async def ask_json(
     except (HttpError, TooLongError) as error:
         raise NoAnswerError(f"{url}: {error}") from error
     if answer.status != 200:
-        kind = UnfitError if answer.status in _UNFIT else NoAnswerError
-        raise kind(f"{url}: status {answer.status}")
+        kind = UnfitStatusError if answer.status in _UNFIT else StatusError
+        raise kind(f"{url}: status {answer.status}", answer.status)
     try:
         return parse_any(answer.body, "the answer")
     except FormatError as error:

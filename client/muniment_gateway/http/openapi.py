@@ -15,8 +15,11 @@ from muniment_gateway.core.authzen import (
     EVALUATIONS_PATH,
     METADATA_PATH,
     MOST_EVALUATIONS,
+    SEARCH_PATH,
+    Kind,
     Semantic,
 )
+from muniment_gateway.core.search import MOST_RESULTS
 from muniment_service import openapi
 from muniment_service.openapi import JSON, OPERATIONS, Call, paths_and_schemas
 
@@ -83,12 +86,67 @@ class EvaluationsAnswer(Struct, omit_defaults=True):
     context: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class Page(Struct, omit_defaults=True):
+    """Which results: the token of an answer before, and how many at the most."""
+
+    token: str = ""
+    limit: Annotated[int, Meta(ge=0)] = 0
+    properties: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Sought(Struct, omit_defaults=True):
+    """What is searched for; an `id` is ignored."""
+
+    type: str
+    properties: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class SubjectSearch(Struct, omit_defaults=True):
+    """Who may do this."""
+
+    subject: Sought
+    action: Action
+    resource: Entity
+    context: dict[str, Any] = msgspec.field(default_factory=dict)
+    page: Page = msgspec.field(default_factory=Page)
+
+
+class ResourceSearch(Struct, omit_defaults=True):
+    """To what a subject may do this."""
+
+    subject: Entity
+    action: Action
+    resource: Sought
+    context: dict[str, Any] = msgspec.field(default_factory=dict)
+    page: Page = msgspec.field(default_factory=Page)
+
+
+class ActionSearch(Struct, omit_defaults=True):
+    """What a subject may do to this; an `action` is ignored."""
+
+    subject: Entity
+    resource: Entity
+    context: dict[str, Any] = msgspec.field(default_factory=dict)
+    page: Page = msgspec.field(default_factory=Page)
+
+
+class Found(Struct, omit_defaults=True):
+    """A page of what the PDP would allow, which is no permission."""
+
+    results: Annotated[list[dict[str, Any]], Meta(max_length=MOST_RESULTS)]
+    context: dict[str, Any]
+    page: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
 class PdpMetadata(Struct):
     """Where the gateway is; and what else the engine behind it tells of itself."""
 
     policy_decision_point: str
     access_evaluation_endpoint: str
     access_evaluations_endpoint: str
+    search_subject_endpoint: str | msgspec.UnsetType = msgspec.UNSET
+    search_resource_endpoint: str | msgspec.UnsetType = msgspec.UNSET
+    search_action_endpoint: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def _says(what: str) -> dict[str, Any]:
@@ -101,6 +159,12 @@ _REFUSALS: Final = {
     408: _says("The body came too slowly."),
     413: _says("Larger than the limit."),
     503: _says("Not now: too much is in flight."),
+}
+
+_SEARCHED: Final[dict[Kind, type[Struct]]] = {
+    "subject": SubjectSearch,
+    "resource": ResourceSearch,
+    "action": ActionSearch,
 }
 
 _CALLS: Final = (
@@ -123,6 +187,23 @@ _CALLS: Final = (
         answer={JSON: EvaluationsAnswer},
         others=_REFUSALS,
         body={JSON: EvaluationsRequest},
+    ),
+    *(
+        Call(
+            method="post",
+            path=SEARCH_PATH + kind,
+            name=f"search_{kind}",
+            summary=f"Search {kind}s by the policy decision point behind the gateway (AuthZEN 1.0)",
+            success="What it would allow now. It permits nothing, and is not logged.",
+            answer={JSON: Found},
+            others={
+                **_REFUSALS,
+                404: _says("There is no policy decision point that could be searched for this."),
+                502: _says("It has not answered in time, or not with an answer to a search."),
+            },
+            body={JSON: body},
+        )
+        for kind, body in _SEARCHED.items()
     ),
     Call(
         path=METADATA_PATH,
