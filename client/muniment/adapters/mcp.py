@@ -7,7 +7,8 @@
     fast.add_middleware(fastmcp_middleware(guard))
 
 The gate (`muniment-gateway mcp`) puts the permit into a request's `_meta`. Here it is verified on
-what the server received: the tool, its arguments, the run. Each permit is good for one request.
+what the server received: the tool, its arguments, the run. Each permit is good for one request, and
+for the one that brings what the tool has asked for (`input_required`).
 """
 
 import time
@@ -67,19 +68,30 @@ class ToolSide:
         self._known = known
         self._used = Used()
 
-    async def check(self, method: str, params: Mapping[str, Any], meta: object) -> None:
+    async def check(
+        self, method: str, params: Mapping[str, Any], meta: object
+    ) -> Callable[[Any], None]:
         """Verifies the permits in a request's `_meta`, each for this once.
 
-        Raises Denied if one is missing, was used, or is not for this; whatever goes wrong.
+        What it returns is to be told the request's result: one that asks for input has it once
+        more. Raises Denied if a permit is missing, was used, or is not for this; whatever goes
+        wrong.
         """
         try:
-            await self._check(method, params, meta)
+            executions = await self._check(method, params, meta)
         except Denied:
             raise
         except (MunimentError, ValueError, TypeError, LookupError, RecursionError) as error:
             raise denial_of(error) from error
 
-    async def _check(self, method: str, params: Mapping[str, Any], meta: object) -> None:
+        def told(result: Any) -> None:
+            state = _asked(result)
+            for execution in executions if state is not None else ():
+                self._used.ask(execution, state or "")
+
+        return told
+
+    async def _check(self, method: str, params: Mapping[str, Any], meta: object) -> tuple[str, ...]:
         travelling = read_meta(meta)
         wanted = self._scope(method, params)
         if not wanted or len(wanted) != len(travelling.permits):
@@ -88,6 +100,10 @@ class ToolSide:
         if method == "tools/call":
             arguments = value_form(dict(params.get("arguments") or {}), "arguments").value
         now = int(time.time())
+        state = params.get("requestState")
+        brought = state if isinstance(state, str) else None
+        if brought is None and params.get("inputResponses") is not None:
+            brought = ""
         for (action, resource), permit, execution in zip(
             wanted, travelling.permits, travelling.executions, strict=True
         ):
@@ -100,7 +116,21 @@ class ToolSide:
                 **self._known,
             )
             await self._guard.check(permit, context)
-            self._used.use(execution, permit, now)
+            self._used.use(execution, permit, now, brought)
+        return travelling.executions
+
+
+def _asked(result: Any) -> str | None:
+    """The state of a result that asks for input, empty without one; None of all other results."""
+    result = getattr(result, "input_required", result)  # FastMCP's
+    if isinstance(result, Mapping):
+        kind, state = result.get("resultType"), result.get("requestState")
+    else:
+        kind = getattr(result, "result_type", None)
+        state = getattr(result, "request_state", None)
+    if kind != "input_required":
+        return None
+    return state if isinstance(state, str) else ""
 
 
 class PermitMiddleware:
@@ -116,7 +146,7 @@ class PermitMiddleware:
             return await call_next(ctx)
         params = ctx.params or {}
         try:
-            await self._side.check(ctx.method, params, params.get("_meta"))
+            told = await self._side.check(ctx.method, params, params.get("_meta"))
         except Denied as denied:
             if ctx.method != "tools/call":
                 raise _mcp_error(denied) from denied
@@ -126,7 +156,9 @@ class PermitMiddleware:
                 "resultType": "complete",
                 "_meta": {META_KEY: {"codes": list(denied.codes)}},
             }
-        return await call_next(ctx)
+        result = await call_next(ctx)
+        told(result)
+        return result
 
 
 def fastmcp_middleware(guard: Guard, scope: Scope = default_scope, **known: Unpack[Known]) -> Any:
@@ -135,9 +167,19 @@ def fastmcp_middleware(guard: Guard, scope: Scope = default_scope, **known: Unpa
     base: Any = import_module("fastmcp.server.middleware").Middleware
     side = ToolSide(guard, scope, **known)
 
-    async def check(method: str, params: Mapping[str, Any], context: Any) -> None:
-        of_request = getattr(context.fastmcp_context, "request_context", None)
-        await side.check(method, params, getattr(of_request, "meta", None))
+    async def check(method: str, params: dict[str, Any], context: Any) -> Callable[[Any], None]:
+        own = context.fastmcp_context
+        brought = {
+            "requestState": getattr(own, "request_state", None),
+            "inputResponses": getattr(own, "input_responses", None),
+        }
+        meta = getattr(getattr(own, "request_context", None), "meta", None)
+        return await side.check(method, params | brought, meta)
+
+    async def tell(told: Callable[[Any], None], running: Awaitable[Any]) -> Any:
+        result = await running
+        told(result)
+        return result
 
     class FastMcpPermits(base):  # type: ignore[misc]  # its package need not be here
         """Verifies the permits of calls, reads and prompts."""
@@ -146,24 +188,25 @@ def fastmcp_middleware(guard: Guard, scope: Scope = default_scope, **known: Unpa
             message = context.message
             params = {"name": message.name, "arguments": message.arguments or {}}
             try:
-                await check("tools/call", params, context)
+                told = await check("tools/call", params, context)
             except Denied as denied:
                 raise tool_error(text_of(denied)) from denied
-            return await call_next(context)
+            return await tell(told, call_next(context))
 
         async def on_read_resource(self, context: Any, call_next: Any) -> Any:
             try:
-                await check("resources/read", {"uri": str(context.message.uri)}, context)
+                uri = str(context.message.uri)
+                told = await check("resources/read", {"uri": uri}, context)
             except Denied as denied:
                 raise _mcp_error(denied) from denied
-            return await call_next(context)
+            return await tell(told, call_next(context))
 
         async def on_get_prompt(self, context: Any, call_next: Any) -> Any:
             try:
-                await check("prompts/get", {"name": context.message.name}, context)
+                told = await check("prompts/get", {"name": context.message.name}, context)
             except Denied as denied:
                 raise _mcp_error(denied) from denied
-            return await call_next(context)
+            return await tell(told, call_next(context))
 
     return FastMcpPermits()
 

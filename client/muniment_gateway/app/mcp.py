@@ -233,9 +233,11 @@ async def gate_of(config: GatewayConfig, options: McpOptions) -> AsyncIterator[G
                 asyncio.create_task(link.run()),
                 asyncio.create_task(_keep_telling(link, changes, panel, own)),
             ]
+            gate = Gate(decider, link, options.rules(own))
             try:
-                yield Gate(decider, link, options.rules(own))
+                yield gate
             finally:
+                await gate.close()
                 for task in work:
                     task.cancel()
                 await asyncio.gather(*work, return_exceptions=True)

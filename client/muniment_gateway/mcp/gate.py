@@ -5,7 +5,8 @@ a run ended, and what the server declares. Transports carry the bytes: `stdio` a
 """
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -20,6 +21,7 @@ from muniment.records.kinds import RunStatus
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.authzen import OWN
 from muniment_gateway.deciding.decisions import Call, Decided
+from muniment_gateway.mcp.again import Again, about_of, wants_input
 from muniment_gateway.mcp.mapping import (
     PASSED,
     Caller,
@@ -110,27 +112,47 @@ class Passage:
     Attributes:
         message: What came.
         data: What goes on.
+        about: What tells its call from others, which may have to be repeated; else empty.
+        permits: Of each evaluation the run and the permit.
     """
 
     message: Message
     data: bytes
     caller: Caller
+    about: bytes = b""
+    permits: Sequence[tuple[str, str]] = ()
     outcomes: list[PendingOutcome] = field(default_factory=list)
 
     async def end(self, status: RunStatus) -> None:
         """Says how the runs ended that this has begun; the first word counts."""
         outcomes, self.outcomes = self.outcomes, []
-        for one in outcomes:
-            with suppress(MunimentError):  # it is `unknown` on disk, and stays so
-                await one.keep(status)
+        await _end_all(outcomes, status)
+
+
+def _permitted(passage: Passage) -> bytes:
+    meta = meta_of(passage.permits) if passage.permits else None
+    return with_meta(passage.message, META_KEY, meta)
+
+
+async def _end_all(outcomes: Sequence[PendingOutcome], status: RunStatus = "unknown") -> None:
+    for one in outcomes:
+        with suppress(MunimentError):  # it is `unknown` on disk, and stays so
+            await one.keep(status)
 
 
 class Gate:
     """Judges what one server is asked."""
 
-    def __init__(self, decider: Deciding, outcomes: Outcomes, rules: Rules) -> None:
-        """Takes what decides, what keeps outcomes, and how to judge."""
+    def __init__(
+        self,
+        decider: Deciding,
+        outcomes: Outcomes,
+        rules: Rules,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Takes what decides, what keeps outcomes, how to judge, and a clock of Unix seconds."""
         self._decider = decider
+        self._again = Again(clock)
         self._outcomes = outcomes
         self._rules = rules
 
@@ -157,17 +179,29 @@ class Gate:
         except FormatError as error:
             decided = await self._decider.refuse(_bare(asked[0]), call, str(error))
             return refusal(message, decided.own)
-        return await self._decide(message, caller, call, asked, stated)
+        for over in self._again.over():
+            await _end_all(over.outcomes)
+        passage = Passage(
+            message,
+            message.data,
+            caller,
+            about_of(message, caller, call, asked, stated) if message.is_modern else b"",
+        )
+        begun = self._again.take(passage.about, message)
+        if begun is not None:
+            passage.permits, passage.outcomes = begun.permits, [*begun.outcomes]
+            passage.data = _permitted(passage)
+            return passage
+        return await self._decide(passage, call, asked, stated)
 
     async def _decide(
         self,
-        message: Message,
-        caller: Caller,
+        passage: Passage,
         call: Call,
         asked: list[dict[str, Any]],
         stated: dict[str, Any],
     ) -> Passage | bytes:
-        passage = Passage(message, message.data, caller)
+        message = passage.message
         permits: list[tuple[str, str]] = []
         is_done = False
         try:
@@ -187,8 +221,8 @@ class Gate:
                     passage.outcomes.append(outcome)
                 if "permit" in decided.own:
                     permits.append((decided.own["execution"], decided.own["permit"]))
-            meta = meta_of(permits) if permits else None
-            passage.data = with_meta(message, META_KEY, meta)
+            passage.permits = permits
+            passage.data = _permitted(passage)
             is_done = True
         finally:
             if not is_done:  # what was allowed by then does not run
@@ -258,8 +292,17 @@ class Gate:
         listing = LISTED.get(passage.message.method)
         if self._rules.filters and listing is not None and isinstance(result, dict):
             data = encode({**response.value, "result": await self._filtered(passage, result)})
+        if passage.about and isinstance(result, dict) and wants_input(result):
+            outcomes, passage.outcomes = passage.outcomes, []
+            self._again.keep(passage.about, result, passage.permits, outcomes)
+            return data
         await passage.end("failed" if failed else "completed")
         return data
+
+    async def close(self) -> None:
+        """Says of calls that wait for their clients that their end was not seen."""
+        for begun in self._again.all():
+            await _end_all(begun.outcomes)
 
     async def _filtered(self, passage: Passage, result: dict[str, Any]) -> dict[str, Any]:
         member, method, by = LISTED[passage.message.method]
