@@ -13,9 +13,9 @@ from typing import Annotated, Any
 from mcp import types
 from mcp.server.mcpserver import Context, MCPServer, RequestStateSecurity
 from mcp.server.mcpserver.prompts.base import Prompt, UserMessage
-from mcp.server.streamable_http import EventMessage, EventStore
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, Field, create_model
+from resumable import Events
 
 IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8DwHwAFBQIAX8jx0gAAAABJ"
@@ -24,25 +24,6 @@ IMAGE = (
 AUDIO = "UklGRiYAAABXQVZFZm10IBAAAAABAAEAQB8AAAB9AAACABAAZGF0YQIAAAA="
 
 server: Any = MCPServer("everything", request_state_security=RequestStateSecurity(keys=[b"k" * 32]))
-
-
-class Events(EventStore):
-    """Events in memory, so that a stream can be resumed."""
-
-    def __init__(self) -> None:
-        self.kept: list[tuple[str, Any]] = []
-
-    async def store_event(self, stream_id: str, message: Any) -> str:
-        self.kept.append((stream_id, message))
-        return str(len(self.kept))
-
-    async def replay_events_after(self, last_event_id: str, send_callback: Any) -> str | None:
-        last = int(last_event_id)
-        stream = self.kept[last - 1][0]
-        for number, (of, message) in enumerate(self.kept[last:], last + 1):
-            if of == stream and message is not None:
-                await send_callback(EventMessage(message, str(number)))
-        return stream
 
 
 def text(value: str) -> types.TextContent:

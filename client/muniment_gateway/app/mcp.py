@@ -175,6 +175,7 @@ async def run_http(
                 await stop
             finally:
                 await runner.cleanup()
+                await proxy.close()
     return STOPPED
 
 

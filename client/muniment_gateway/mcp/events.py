@@ -62,6 +62,11 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(found)
 
 
+def has_id(event: bytes) -> bool:
+    """Whether an event has an id, so that its stream can be resumed behind it."""
+    return event.startswith(b"id:") or b"\nid:" in event or b"\rid:" in event
+
+
 def with_data(event: bytes, data: bytes) -> bytes:
     """An event with other data, on one line."""
     others = [

@@ -114,14 +114,21 @@ class Passage:
         data: What goes on.
         about: What tells its call from others, which may have to be repeated; else empty.
         permits: Of each evaluation the run and the permit.
+        is_answered: Whether its answer was seen.
     """
 
     message: Message
     data: bytes
     caller: Caller
     about: bytes = b""
+    is_answered: bool = False
     permits: Sequence[tuple[str, str]] = ()
     outcomes: list[PendingOutcome] = field(default_factory=list)
+
+    @property
+    def is_of_request(self) -> bool:
+        """Whether it is a request, which has an answer."""
+        return self.message.kind == "request"
 
     async def end(self, status: RunStatus) -> None:
         """Says how the runs ended that this has begun; the first word counts."""
@@ -284,14 +291,12 @@ class Gate:
 
     async def answered(self, passage: Passage, response: Message) -> bytes:
         """What the client is told: a response as it came, but for a listing that is filtered."""
+        passage.is_answered = True
         result = response.value.get("result")
         failed = not isinstance(result, dict) or result.get("isError") is True
         if self._rules.declared is not None and passage.message.method == "tools/list":
             self._rules.declared.learn(result)
-        data = response.data
-        listing = LISTED.get(passage.message.method)
-        if self._rules.filters and listing is not None and isinstance(result, dict):
-            data = encode({**response.value, "result": await self._filtered(passage, result)})
+        data = await self._shown(passage.message.method, passage.caller, response)
         if passage.about and isinstance(result, dict) and wants_input(result):
             outcomes, passage.outcomes = passage.outcomes, []
             self._again.keep(passage.about, result, passage.permits, outcomes)
@@ -304,19 +309,30 @@ class Gate:
         for begun in self._again.all():
             await _end_all(begun.outcomes)
 
-    async def _filtered(self, passage: Passage, result: dict[str, Any]) -> dict[str, Any]:
-        member, method, by = LISTED[passage.message.method]
+    async def replayed(self, caller: Caller, response: Message) -> bytes:
+        """What the client is told again of a response that has passed: a listing by its members."""
+        result = response.value.get("result")
+        for method, (member, _, _) in LISTED.items():
+            if isinstance(result, dict) and member in result:
+                return await self._shown(method, caller, response)
+        return response.data
+
+    async def _shown(self, listing: str, caller: Caller, response: Message) -> bytes:
+        result = response.value.get("result")
+        if not self._rules.filters or listing not in LISTED or not isinstance(result, dict):
+            return response.data
+        member, method, by = LISTED[listing]
         listed = result.get(member)
         if not isinstance(listed, list):
-            return result
+            return response.data
         shown: list[Any] = []
         for start in range(0, min(len(listed), MOST_LISTED), _AT_ONCE):
             some = listed[start : start + _AT_ONCE]
             allowed = await asyncio.gather(
-                *(self._is_allowed(passage.caller, method, by, one) for one in some)
+                *(self._is_allowed(caller, method, by, one) for one in some)
             )
             shown += [one for one, is_allowed in zip(some, allowed, strict=True) if is_allowed]
-        return {**result, member: shown}
+        return encode({**response.value, "result": {**result, member: shown}})
 
     async def _is_allowed(self, caller: Caller, method: str, by: str, entry: Any) -> bool:
         name = entry.get(by) if isinstance(entry, dict) else None

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from muniment.local.logs import event
 from muniment_gateway.deciding.decisions import Call
-from muniment_gateway.mcp.events import Events, EventTooLongError, data_of, with_data
+from muniment_gateway.mcp.events import Events, EventTooLongError, data_of, has_id, with_data
 from muniment_gateway.mcp.gate import PATIENCE, Gate, Passage
 from muniment_gateway.mcp.headers import check_headers
 from muniment_gateway.mcp.mapping import Caller
@@ -32,6 +32,7 @@ from muniment_gateway.mcp.messages import (
     read_message,
 )
 from muniment_gateway.mcp.stdio import CANCELLED
+from muniment_gateway.mcp.unanswered import Unanswered
 
 BODY_SECONDS: Final = 30.0
 """How long a request's body may take to come."""
@@ -83,6 +84,7 @@ class McpProxy:
         self._sessions: dict[str, str] = {}
         self._deciding: set[tuple[str, type, object]] = set()
         self._cancelled: set[tuple[str, type, object]] = set()
+        self._unanswered = Unanswered()
         self._pending = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -107,7 +109,9 @@ class McpProxy:
             if request.method == "POST":
                 return await self._post(request, client, session)
             if request.method in ("GET", "DELETE"):
-                return await self._forward(request, client, None, None)
+                if request.method == "DELETE":
+                    await self._unanswered.give_up_all(session)
+                return await self._forward(request, client, self._of(client, session), None)
             return _refused(405, "expected POST", {"Allow": "DELETE, GET, POST"})
         finally:
             self._pending -= 1
@@ -121,9 +125,12 @@ class McpProxy:
         key = (session, *message.key)
         if message.method == CANCELLED and message.kind == "notification":
             id_ = message.params.get("requestId")
-            if (session, type(id_), id_ if isinstance(id_, str | int) else None) in self._deciding:
-                self._cancelled.add((session, type(id_), id_))
+            cancelled = (session, type(id_), id_ if isinstance(id_, str | int) else None)
+            if cancelled in self._deciding:
+                self._cancelled.add(cancelled)
                 return web.Response(status=202)
+            await self._unanswered.give_up(cancelled)
+        caller = self._of(client, session)
         is_tracked = bool(session) and message.kind == "request"
         if is_tracked:
             if key in self._deciding:
@@ -131,11 +138,8 @@ class McpProxy:
                 return _malformed(twice)
             self._deciding.add(key)
         try:
-            judged = await self._gate.judge(
-                message,
-                self._of(client, session),
-                Call(client, "mcp", withheld=self._withheld, patience=PATIENCE),
-            )
+            asked = Call(client, "mcp", withheld=self._withheld, patience=PATIENCE)
+            judged = await self._gate.judge(message, caller, asked)
             is_cancelled = key in self._cancelled
         except MessageError as error:
             return _malformed(error)
@@ -149,9 +153,13 @@ class McpProxy:
             told = error_answer(message.id, DENIED, "cancelled by its client")
             return web.Response(body=told, content_type=_JSON)
         try:
-            return await self._forward(request, client, judged, message)
+            return await self._forward(request, client, caller, judged)
         finally:
-            await asyncio.shield(judged.end("unknown"))  # unless it has ended
+            await asyncio.shield(self._unanswered.leave(key, judged))
+
+    async def close(self) -> None:
+        """Says of requests whose answers did not come that their end was not seen."""
+        await self._unanswered.give_up_all()
 
     def _of(self, client: str, session: str) -> Caller:
         found = self._caller(client)
@@ -161,10 +169,10 @@ class McpProxy:
         self,
         request: web.Request,
         client: str,
+        caller: Caller,
         passage: Passage | None,
-        message: Message | None,
     ) -> web.StreamResponse:
-        id_ = message.id if message is not None and message.kind == "request" else None
+        id_ = passage.message.id if passage is not None and passage.is_of_request else None
         try:
             async with self._http.request(
                 request.method,
@@ -174,7 +182,7 @@ class McpProxy:
                 allow_redirects=False,
             ) as answer:
                 self._note_session(request, answer, client)
-                return await self._answer(request, answer, passage)
+                return await self._answer(request, answer, caller, passage)
         except (aiohttp.ClientError, TimeoutError, EventTooLongError) as error:
             event(_LOGGER, logging.WARNING, "the MCP server gave no answer", reason=str(error))
             told = error_answer(id_, INTERNAL_ERROR, "the server gave no answer")
@@ -192,20 +200,23 @@ class McpProxy:
             del self._sessions[next(iter(self._sessions))]
 
     async def _answer(
-        self, request: web.Request, answer: aiohttp.ClientResponse, passage: Passage | None
+        self,
+        request: web.Request,
+        answer: aiohttp.ClientResponse,
+        caller: Caller,
+        passage: Passage | None,
     ) -> web.StreamResponse:
         headers = {
             name: answer.headers[name] for name in _RESPONSE_HEADERS if name in answer.headers
         }
         if answer.content_type == "text/event-stream":
-            return await self._stream(request, answer, passage, headers)
+            sent = web.StreamResponse(status=answer.status, headers=headers)
+            await sent.prepare(request)
+            return await self._stream(sent, answer, caller, passage)
         body = await _whole(answer)
-        if passage is not None and passage.message.kind == "request":
-            try:
-                response = read_message(body, MAX_ANSWER)
-            except MessageError:
-                response = None
-            if response is not None and _answers(response, passage):
+        if passage is not None and passage.is_of_request:
+            response = _response(body)
+            if response is not None and response.key == passage.message.key:
                 body = await self._gate.answered(passage, response)
             else:
                 await passage.end("failed" if answer.status >= 400 else "unknown")
@@ -213,39 +224,46 @@ class McpProxy:
 
     async def _stream(
         self,
-        request: web.Request,
+        sent: web.StreamResponse,
         answer: aiohttp.ClientResponse,
+        caller: Caller,
         passage: Passage | None,
-        headers: Mapping[str, str],
     ) -> web.StreamResponse:
-        sent = web.StreamResponse(status=answer.status, headers=headers)
-        await sent.prepare(request)
         events = Events()
         try:
             async for chunk in answer.content.iter_any():
                 for one in events.feed(chunk):
-                    await sent.write(await self._event(one, passage))
+                    await sent.write(await self._event(one, caller, passage))
         except (aiohttp.ClientError, EventTooLongError) as error:
             # The head is sent: the client sees a stream that ends, and asks again or gives up.
             event(_LOGGER, logging.WARNING, "a stream of the MCP server broke", reason=str(error))
         await sent.write_eof()
         return sent
 
-    async def _event(self, one: bytes, passage: Passage | None) -> bytes:
-        if passage is None or passage.message.kind != "request" or not (data := data_of(one)):
+    async def _event(self, one: bytes, caller: Caller, passage: Passage | None) -> bytes:
+        session = caller.session or ""
+        if session and passage is not None and passage.is_of_request and has_id(one):
+            await self._unanswered.keep((session, *passage.message.key), passage)
+        data = data_of(one)
+        response = _response(data) if data else None
+        if response is None:
             return one
-        try:
-            response = read_message(data, MAX_ANSWER)
-        except MessageError:
-            return one
-        if not _answers(response, passage):
-            return one
-        told = await self._gate.answered(passage, response)
+        if passage is None or passage.message.key != response.key:
+            passage = self._unanswered.take((session, *response.key))
+        if passage is None:
+            told = await self._gate.replayed(caller, response)
+        else:
+            told = await self._gate.answered(passage, response)
         return one if told is response.data else with_data(one, told)
 
 
-def _answers(response: Message, passage: Passage) -> bool:
-    return response.kind == "response" and response.key == passage.message.key
+def _response(data: bytes) -> Message | None:
+    """What a server answers; None for what is no response."""
+    try:
+        message = read_message(data, MAX_ANSWER)
+    except MessageError:
+        return None
+    return message if message.kind == "response" else None
 
 
 async def _body(request: web.Request) -> bytes:
