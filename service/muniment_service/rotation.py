@@ -92,6 +92,27 @@ class Own:
             raise
         return vkey
 
+    def take_up(self, path: Path) -> VKey:
+        """As `add`, with a key whose file there is: one that refers to a key kept elsewhere, say.
+
+        Raises ConfigError too if the file cannot be used, or its key is listed already.
+        """
+        (signer,) = read_signers(
+            self._config,
+            name=self._name,
+            keys=(path,),
+            passphrase_file=self._passphrase_file if is_encrypted(path) else None,
+            use=self._use,
+        )
+        if signer.vkey in self.vkeys:
+            raise ConfigError(f"{path}: its key is listed already")
+        place = path.resolve()
+        folder = self._config.parent.resolve()
+        listed = place.relative_to(folder) if place.is_relative_to(folder) else place
+        text = with_keys(self._config, lambda names: [*names, str(listed)])
+        self._change([*self.vkeys, signer.vkey], text)
+        return signer.vkey
+
     def retire(self, key: str) -> VKey:
         """Takes a key out; the service does not sign with it from its next start on.
 

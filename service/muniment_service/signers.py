@@ -7,6 +7,7 @@ from typing import Final
 from muniment.local.keyfiles import asking, is_encrypted, read_key_file
 from muniment.local.privatefiles import read_secret
 from muniment.tlog.cosignature import Use, signer_for
+from muniment.tlog.keys.remote import RemoteKey
 from muniment.tlog.note import Signer
 from muniment_service.config import config_error, config_key
 
@@ -28,8 +29,8 @@ def read_signers(
 ) -> tuple[Signer, ...]:
     """Reads the key files of the members `keys` and `key_passphrase_file`, in their order.
 
-    Raises ConfigError if a file cannot be used, its vkey line is another key's, or it holds a key
-    that another one holds.
+    Raises ConfigError if a file cannot be used, its vkey line is another key's, it holds a key that
+    another one holds, or it refers to a key whose keeper does not sign.
 
     Args:
         config: The configuration file, for messages.
@@ -48,6 +49,8 @@ def read_signers(
         key = f"keys[{number}]"
         with config_key(config, key):
             file = read_key_file(path, passphrase, ask=ask)
+            if isinstance(file.private, RemoteKey):
+                file.private.check()
             signer = signer_for(name, file.private, use=use)
         if file.vkey is not None and file.vkey != signer.vkey:
             config_error(config, key, f"{path}: the key of {file.vkey.name}, not of {name}")

@@ -5,7 +5,7 @@ event loop; the state changes only between two awaits.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -38,7 +38,8 @@ from muniment.http.logclient import (
 from muniment.local.backoff import Backoff
 from muniment.records.batchbody import join_body
 from muniment.records.manifest import MAX_BATCH_BYTES, MAX_MANIFEST, Batch, build_batch
-from muniment.tlog.note import Signer
+from muniment.tlog.keys.remote import SigningError
+from muniment.tlog.note import Signer, is_remote
 from muniment.tlog.policy import Policy
 
 if TYPE_CHECKING:
@@ -112,16 +113,21 @@ class Delivery:
         self._options = options
         self._next, self._previous = place
         self._is_pumping = False
+        # One signature after the other: each manifest names the one before it.
+        self._signing: asyncio.Task[None] | None = None
+        self._unsigned = ""  # why there is no signature, from who keeps the key
 
     async def settled(self) -> None:
         """Waits until nothing is queued or in flight, or nothing can be any more."""
-        while (self.queue or self.flights) and self.failure is None:
+        while (self.queue or self.flights or self._signing) and self.failure is None:
             self.changed.clear()
             await self.changed.wait()
 
     def last_error(self) -> str:
         """What keeps the oldest batch from landing."""
-        return self.flights[0].last_error if self.flights else "still queued"
+        if self.flights:
+            return self.flights[0].last_error
+        return self._unsigned or "still queued"
 
     def end(self, error: MunimentError) -> list[asyncio.Task[None]]:
         """Fails everything that waits; returns the cancelled deliveries."""
@@ -137,6 +143,9 @@ class Delivery:
                 tasks.append(flight.task)
         for piece in self.queue.clear():
             piece.submission.fail(error)
+        if self._signing is not None and self._signing is not current:
+            self._signing.cancel()
+            tasks.append(self._signing)
         self.flights.clear()
         self.changed.set()
         return tasks
@@ -156,6 +165,7 @@ class Delivery:
         self._is_pumping = False
         while (
             self.failure is None
+            and self._signing is None
             and self.queue
             and len(self.flights) < self._options.window
             and (
@@ -165,25 +175,68 @@ class Delivery:
             )
         ):
             if pieces := self.queue.take(self._options.batch_records, _ROOM):
-                self._send(pieces)
+                if is_remote(self._signer):
+                    self._signing = asyncio.get_running_loop().create_task(self._sign_afar(pieces))
+                else:
+                    self._send_at_once(pieces)
 
-    def _send(self, pieces: list[Piece]) -> None:
-        records = [entry for piece in pieces for entry in piece.entries]
+    async def _sign_afar(self, pieces: list[Piece]) -> None:
+        """Builds a batch in a thread, where the signature may take its time, and sends it.
+
+        Who keeps the key may be away for a while, as the log may: callers have their deadlines, and
+        what nobody waits for any more is not signed.
+        """
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        try:
+            while pieces := [one for one in pieces if not one.submission.future.done()]:
+                place = self._next, self._previous
+                records = [entry for piece in pieces for entry in piece.entries]
+                try:
+                    batch = await asyncio.to_thread(self._build, records)
+                except SigningError as error:
+                    self._unsigned = str(error)
+                    await asyncio.sleep(backoff.next())
+                except (FormatError, ValueError) as error:
+                    _refuse(pieces, error)
+                    break
+                else:
+                    self._unsigned = ""
+                    # Unless the log has refused a batch meanwhile, and the stream goes on before.
+                    if place == (self._next, self._previous):
+                        self._send(pieces, batch)
+                        break
+        finally:
+            self._signing = None
+            if self.failure is not None:
+                for piece in pieces:
+                    piece.submission.fail(self.failure)
+            self.changed.set()
+            self.pump()
+
+    def _send_at_once(self, pieces: list[Piece]) -> None:
+        try:
+            batch = self._build([entry for piece in pieces for entry in piece.entries])
+        except (FormatError, ValueError) as error:
+            _refuse(pieces, error)
+        else:
+            self._send(pieces, batch)
+
+    def _build(self, records: Sequence[bytes]) -> Batch:
+        return build_batch(
+            self._options.origin,
+            self._signer,
+            self._options.stream,
+            self._next,
+            self._previous,
+            records,
+        )
+
+    def _send(self, pieces: list[Piece], batch: Batch) -> None:
         addenda = _addenda(pieces)
         try:
-            batch = build_batch(
-                self._options.origin,
-                self._signer,
-                self._options.stream,
-                self._next,
-                self._previous,
-                records,
-            )
             body = join_body(batch.body, addenda) if addenda else batch.body
         except (FormatError, ValueError) as error:
-            failure = FormatError(str(error))
-            for piece in pieces:
-                piece.submission.refuse(piece, failure)
+            _refuse(pieces, error)
             return
         flight = Flight(
             batch,
@@ -194,7 +247,7 @@ class Delivery:
             pieces,
             published=any(piece.submission.published for piece in pieces),
         )
-        self._next += len(records)
+        self._next += len(batch.records)
         self._previous = batch.leaf_hashes[-1]
         self.flights.append(flight)
         flight.task = asyncio.get_running_loop().create_task(self._deliver(flight))
@@ -370,6 +423,13 @@ def _culprit(flight: Flight, problem: Problem) -> int | None:
         return problem.integer("entry")
     records = [*flight.addenda.values()]
     return records[number] if number < len(records) else None
+
+
+def _refuse(pieces: Iterable[Piece], error: Exception) -> None:
+    """Tells the callers that no batch can be made of their records."""
+    failure = FormatError(str(error))
+    for piece in pieces:
+        piece.submission.refuse(piece, failure)
 
 
 def _addenda(pieces: Iterable[Piece]) -> dict[bytes, int]:

@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Final
 
 from muniment.local.privatefiles import read_private, read_secret
+from muniment.local.remotekeys import open_remote
 from muniment.tlog.encoding import FormatError, MunimentError
 from muniment.tlog.keys import foreign as foreignkeys
 from muniment.tlog.keys import keyfile as keys
 from muniment.tlog.keys.foreign import ForeignKey
 from muniment.tlog.keys.keyfile import MAX_KEY_FILE_SIZE, KeyFile, format_key_file, parse_key_file
+from muniment.tlog.keys.reference import (
+    KeyReference,
+    format_reference,
+    is_reference,
+    parse_reference,
+)
 
 MIN_PASSPHRASE: Final = 16
 """Shortest passphrase of a new key, in bytes. The library derives the encryption key with 2,048
@@ -26,6 +33,9 @@ def read_key_file(
 ) -> KeyFile:
     """Reads a private key from a regular file, or a link to one, that only its owner can read.
 
+    A reference file (`tlog.keys.reference`) stands for a key that somebody else keeps; they are not
+    asked before something is signed.
+
     ``ask`` is asked for the passphrase when the key is encrypted and none, or an empty one, was
     given.
 
@@ -35,6 +45,12 @@ def read_key_file(
             path and tell nothing of the content.
     """
     data = read_private(path, "private key", most=MAX_KEY_FILE_SIZE)
+    try:
+        if is_reference(data):
+            reference = parse_reference(data)
+            return KeyFile(open_remote(reference), reference.vkey)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from None
     if ask is not None and not passphrase and keys.is_encrypted(data):
         passphrase = ask(path)
     try:
@@ -72,7 +88,15 @@ def write_key_file(path: Path, key: KeyFile, passphrase: bytes | None = None) ->
         MunimentError: If the file exists or cannot be written; nothing is left behind then.
         ValueError: If the passphrase is empty or longer than the library takes.
     """
-    data = format_key_file(key.private, key.vkey, passphrase)
+    _write_new(path, format_key_file(key.private, key.vkey, passphrase))
+
+
+def write_reference(path: Path, reference: KeyReference) -> None:
+    """Writes a reference file; as `write_key_file`, and FormatError if it cannot be written so."""
+    _write_new(path, format_reference(reference))
+
+
+def _write_new(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
     except FileExistsError:
@@ -92,7 +116,7 @@ def write_key_file(path: Path, key: KeyFile, passphrase: bytes | None = None) ->
 
 
 def is_encrypted(path: Path) -> bool:
-    """Whether a key file is encrypted; raises as `read_key_file`."""
+    """Whether a key file is encrypted, which a reference is not; raises as `read_key_file`."""
     return keys.is_encrypted(read_private(path, "private key", most=MAX_KEY_FILE_SIZE))
 
 

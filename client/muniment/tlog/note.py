@@ -24,6 +24,7 @@ from muniment.tlog.encoding import (
     parse_text,
     split_lines,
 )
+from muniment.tlog.keys.remote import RemoteKey
 
 ED25519: Final = 0x01
 """Signature type: Ed25519 over the note text (signed-note)."""
@@ -256,18 +257,29 @@ class Ed25519Verifier:
 
 
 class Ed25519Signer:
-    """Signs note texts with plain Ed25519 (signed-note, "Ed25519 signatures", type 0x01)."""
+    """Signs note texts with plain Ed25519 (signed-note, "Ed25519 signatures", type 0x01).
 
-    __slots__ = ("_sign", "vkey")
+    Attributes:
+        vkey: The public half.
+        is_remote: Whether somebody else keeps the key, so that signing waits for them.
+    """
+
+    __slots__ = ("_sign", "is_remote", "vkey")
 
     def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
         """Takes the key name and the private key; FormatError if the name is no key name."""
+        self.is_remote = isinstance(private, RemoteKey)
         self.vkey = VKey.of(name, ED25519, private.public_key().public_bytes_raw())
         self._sign = ed25519_sign(private)
 
     def sign(self, text: str, now: int) -> SignatureLine:  # noqa: ARG002 - the Signer protocol
         """Signs the note text; see `Signer`."""
         return SignatureLine(self.vkey.name, self.vkey.key_id, self._sign(text.encode("utf-8")))
+
+
+def is_remote(signer: Signer) -> bool:
+    """Whether somebody else keeps the key, so that to sign is to wait: not on an event loop."""
+    return isinstance(signer, Ed25519Signer) and signer.is_remote
 
 
 def ed25519_check(public: bytes) -> Callable[[bytes, bytes], bool]:
@@ -291,6 +303,8 @@ def ed25519_check(public: bytes) -> Callable[[bytes, bytes], bool]:
 
 def ed25519_sign(private: Ed25519PrivateKey) -> Callable[[bytes], bytes]:
     """Makes a function that signs a message: 64 bytes. A third faster than `private.sign`."""
+    if isinstance(private, RemoteKey):
+        return private.sign
     sign = SigningKey(private.private_bytes_raw()).sign
     return lambda message: sign(message).signature
 

@@ -166,16 +166,17 @@ def vkey_command(config: Path) -> None:
 @main.command("rotate-key")
 @_CONFIG
 @click.option("--add", is_flag=True, help="Make the key that is to follow; prints its vkey.")
+@click.option("--key", "key_path", type=_PATH, help="The key of this file is to follow.")
 @click.option("--retire", metavar="KEYID", help="Sign no more with this key, but with the other.")
-def rotate_key(config: Path, *, add: bool, retire: str | None) -> None:
+def rotate_key(config: Path, *, add: bool, key_path: Path | None, retire: str | None) -> None:
     """Change the gateway's key, in two steps, while the gateway is stopped.
 
     It signs with the first of its keys. Add the new one, start the gateway, have the log take the
     new vkey up beside the old one, and then retire the old one. Its file stays. The change is
     logged when the gateway starts, by the new key.
     """
-    if add == (retire is not None):
-        raise click.UsageError("either --add or --retire")
+    if [add, key_path is not None, retire is not None].count(True) != 1:
+        raise click.UsageError("either --add, --key or --retire")
     try:
         own = own_keys(config)
         if retire is not None:
@@ -183,7 +184,7 @@ def rotate_key(config: Path, *, add: bool, retire: str | None) -> None:
         else:
             if len(own.vkeys) > 1:
                 raise MunimentError(f"{own.vkeys[1]} is to follow already: retire the one in force")
-            click.echo(str(own.add("ed25519")))
+            click.echo(str(own.add("ed25519") if key_path is None else own.take_up(key_path)))
     except (MunimentError, OSError) as error:
         fail(code_of(error), error)
     click.echo("changed; start the gateway again", err=True)

@@ -194,19 +194,24 @@ def _administer(config: Path, method: str, target: str) -> None:
 @main.command("rotate-key")
 @_CONFIG
 @click.option("--add", type=click.Choice(["ed25519", "mldsa44"]), help="Make another key.")
+@click.option("--key", "key_path", type=_PATH, help="Take up the key of this file as another one.")
 @click.option("--retire", metavar="KEYID", help="Sign no more with this key.")
-def rotate_key(config: Path, add: Algorithm | None, retire: str | None) -> None:
-    """Add a key or retire one, while the log is stopped; --add prints the new vkey.
+def rotate_key(
+    config: Path, add: Algorithm | None, key_path: Path | None, retire: str | None
+) -> None:
+    """Add a key or retire one, while the log is stopped; prints the vkey of a new one.
 
     The log signs with all of its keys. Add the new one, start the log, have all verifiers take its
     vkey up, and then retire the old one. Its file stays. A cluster need not stop: see docs/keys.md.
     """
-    if (add is None) == (retire is None):
-        raise click.UsageError("either --add or --retire")
+    if [add, key_path, retire].count(None) != 2:
+        raise click.UsageError("either --add, --key or --retire")
     try:
         own = own_keys(config)
         if add is not None:
             click.echo(str(own.add(add)))
+        elif key_path is not None:
+            click.echo(str(own.take_up(key_path)))
         elif retire is not None:
             own.retire(retire)
     except (MunimentError, OSError) as error:

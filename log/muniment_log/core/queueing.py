@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from muniment_log.core.ordering import Ordering
 from muniment_log.core.ports import StreamState
+from muniment_log.errors import UnavailableError
 
 if TYPE_CHECKING:
     import asyncio
@@ -138,8 +140,12 @@ class OrderQueue:
         """The log's own stream for a producer that cannot sign."""
         return self._framer.key(producer)
 
-    def gather(self) -> Group:
-        """Takes what waits, in order, bounded; frames the records of those who cannot sign."""
+    async def gather(self) -> Group:
+        """Takes what waits, in order, bounded; frames the records of those who cannot sign.
+
+        Raises SigningError when who keeps the log's key has not signed what frames them; whoever
+        waits for any of the group is told then, but for signed batches, which their streams hold.
+        """
         leaves = size = 0
         group = Group([], [])
         while self.batches:
@@ -157,18 +163,26 @@ class OrderQueue:
             if (group.signed or producers) and (leaves > self._leaves or size > self._size):
                 break
             producers.setdefault(waiting.stream.key, []).append(self.records.popleft())
-        for waiters in producers.values():
-            stream = waiters[0].stream
-            for part in self._framer.split(waiters):
-                batch = self._framer.frame(
-                    stream.key, stream.expected, [r for waiting in part for r in waiting.records]
-                )
-                manifest = batch.manifest
-                stream.expected = StreamState(
-                    manifest.first + manifest.count, batch.leaf_hashes[-1]
-                )
-                group.framed.append((stream, batch, part))
+        try:
+            for waiters in producers.values():
+                await self._frame(group, waiters)
+        except BaseException:
+            error = UnavailableError("the log has stopped; ask again when it is back")
+            for waiting in chain.from_iterable(producers.values()):
+                waiting.refuse(error)
+            raise
         return group
+
+    async def _frame(self, group: Group, waiters: Sequence[Records]) -> None:
+        """Adds the batches of a producer's records to a group."""
+        stream = waiters[0].stream
+        for part in self._framer.split(waiters):
+            batch = await self._framer.frame(
+                stream.key, stream.expected, [r for waiting in part for r in waiting.records]
+            )
+            manifest = batch.manifest
+            stream.expected = StreamState(manifest.first + manifest.count, batch.leaf_hashes[-1])
+            group.framed.append((stream, batch, part))
 
     def put_back(self, group: Group) -> None:
         """Takes a group back of which nothing was ordered."""

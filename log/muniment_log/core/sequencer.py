@@ -236,7 +236,18 @@ class Sequencer:
                 if self._failure is not None:
                     raise self._failure
             if await self._is_cleared():
-                await self._commit(self._queue.gather())
+                await self._commit(await self._gathered())
+
+    async def _gathered(self) -> Group:
+        """The next group; while it is being framed, a commit is under way."""
+        self._queue.is_committing = True
+        try:
+            return await self._queue.gather()
+        except BaseException as error:
+            self._fail(error)
+            raise
+        finally:
+            self._queue.is_committing = False
 
     async def _is_cleared(self) -> bool:
         """Whether a group may be taken; what waits is refused when not."""

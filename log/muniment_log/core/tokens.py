@@ -10,6 +10,7 @@ pay for one signature and one manifest together.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from muniment.records.manifest import (
@@ -19,6 +20,7 @@ from muniment.records.manifest import (
     build_batch,
     token_stream,
 )
+from muniment.tlog.note import is_remote
 from muniment_log.core.ports import StreamKey
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ class TokenFramer:
         self._origin = origin
         self._signer = signer
         self._keys: dict[str, StreamKey] = {}  # producers are configured, so they are few
+        self._is_remote = is_remote(signer)
 
     def key(self, producer: str) -> StreamKey:
         """The stream of a producer, see `token_key`."""
@@ -84,8 +87,17 @@ class TokenFramer:
         if part:
             yield part
 
-    def frame(self, key: StreamKey, state: StreamState, records: Sequence[bytes]) -> Batch:
-        """Makes the next batch of a stream, signed by the log."""
+    async def frame(self, key: StreamKey, state: StreamState, records: Sequence[bytes]) -> Batch:
+        """Makes the next batch of a stream, signed by the log.
+
+        It takes a moment of the event loop, or a thread where somebody else keeps the key. Raises
+        SigningError when they have not signed.
+        """
+        if self._is_remote:
+            return await asyncio.to_thread(self._frame, key, state, records)
+        return self._frame(key, state, records)
+
+    def _frame(self, key: StreamKey, state: StreamState, records: Sequence[bytes]) -> Batch:
         return build_batch(
             self._origin,
             self._signer,

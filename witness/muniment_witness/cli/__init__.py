@@ -196,6 +196,7 @@ def remove_log(config: Path, origin: str) -> None:
 @click.option("--add", multiple=True, metavar="VKEY", help="New key of the log; repeat.")
 @click.option("--remove", multiple=True, metavar="VKEY", help="Key that the log gave up; repeat.")
 @click.option("--own", type=click.Choice(["ed25519", "mldsa44"]), help="Make another own key.")
+@click.option("--key", "key_path", type=_PATH, help="Take up the key of this file as an own one.")
 @click.option("--retire", metavar="KEYID", help="Sign no more with this own key.")
 def rotate_key(
     config: Path,
@@ -203,22 +204,26 @@ def rotate_key(
     add: tuple[str, ...],
     remove: tuple[str, ...],
     own: Algorithm | None,
+    key_path: Path | None,
     retire: str | None,
 ) -> None:
     """Add and remove keys of the log ORIGIN, or own keys of the witness.
 
     While an old and a new key are both listed, either counts: add the new one, wait until nobody
-    needs the old one, remove it. Own keys change while the witness is stopped; --own prints the
-    new vkey.
+    needs the old one, remove it. Own keys change while the witness is stopped; --own and --key
+    print the vkey of the new one.
     """
     of_log = origin is not None and (add or remove)
-    if [bool(of_log), own is not None, retire is not None].count(True) != 1 or (
-        (origin is not None or add or remove) and not of_log
-    ):
-        raise click.UsageError("either ORIGIN with --add or --remove, or --own, or --retire")
+    chosen = [bool(of_log), own is not None, key_path is not None, retire is not None]
+    if chosen.count(True) != 1 or ((origin is not None or add or remove) and not of_log):
+        raise click.UsageError(
+            "either ORIGIN with --add or --remove, or --own, or --key, or --retire"
+        )
     with _failing_on_config():
         if own is not None:
             click.echo(str(admin.own_keys(config).add(own)))
+        elif key_path is not None:
+            click.echo(str(admin.own_keys(config).take_up(key_path)))
         elif retire is not None:
             admin.own_keys(config).retire(retire)
         elif origin is not None:
