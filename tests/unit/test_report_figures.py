@@ -1,8 +1,7 @@
 """The figures of a report, held against a naive recount over random records."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,10 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import index_tools
-import logsim
-from decisions import request
-from index_tools import NOW, ORIGIN, PRODUCERS
-from muniment.index.reader import IndexReader
+from index_tools import NOW, ORIGIN
 from muniment.records.api import (
     Approval,
     Decision,
@@ -25,85 +21,11 @@ from muniment.records.api import (
     Record,
     Revocation,
     Verification,
-    encode_record,
 )
-from muniment.records.canonical import encode_canonical
 from muniment.records.kinds import Entity
-from muniment.report.build import basis_of, build_report
-from muniment.report.reading import Keys
 from muniment.report.relating import UNAUTHORIZED
 from muniment.report.scope import Scope, scope_of
-
-CODES = ("denied_by_policy", "policy_mismatch", "lineage_fragmentation")
-DIGESTS = ["sha256:" + letter * 64 for letter in "ab"]
-
-
-def decision(random: Random, time: int) -> bytes:
-    """A decision with what figures are about: codes, artifacts, withheld members."""
-    allowed = random.random() < 0.6
-    value: dict[str, Any] = {
-        "id": f"d{random.randrange(30)}",
-        "kind": "decision",
-        "producer": random.choice(PRODUCERS),
-        "request": request(f"agent {random.randrange(4)}", resource=("tool", "ü\u202e")),
-        "response": {"decision": allowed},
-        "time": time,
-        "v": 1,
-    }
-    if random.random() < 0.7:
-        value["execution"] = f"r{random.randrange(20)}"
-    if not allowed and random.random() < 0.8:
-        value["denial"] = {"codes": random.sample(CODES, random.randrange(1, 3))}
-    if random.random() < 0.6:
-        value["artifact"] = {
-            "scope": {"actions": ["call"], "resources": [{"type": "tool"}]},
-            "policy": {
-                "id": "p",
-                "revision": str(random.randrange(3)),
-                "digest": random.choice(DIGESTS),
-            },
-            "validity": {"not_before": NOW, "not_after": NOW + 60},
-            "attribution": {"authority": random.choice(["ops", "legal"])},
-        }
-    if random.random() < 0.4:
-        named = random.choice(index_tools.ADDENDA)
-        value["addenda"] = {"/request/context/arguments": named}
-    return encode_canonical(value)
-
-
-def entries_of(random: Random, count: int) -> list[bytes]:
-    """Records around the window [NOW, NOW + 1000), those of the other helpers among them."""
-    made: list[bytes] = []
-    while len(made) < count:
-        time = (NOW - 300) * 1000 + random.randrange(1_600_000)
-        if random.random() < 0.05:
-            time = random.choice([NOW * 1000 - 1, NOW * 1000, (NOW + 1000) * 1000 - 1])
-        if random.random() < 0.5:
-            made.append(decision(random, time))
-        elif random.random() < 0.1:
-            made.append(random.choice([index_tools.MANIFEST, *index_tools.ODD]))
-        else:
-            record = index_tools.make_record(random)
-            made.append(encode_record(type(record)(**{**fields(record), "time": time})))
-    return made
-
-
-def fields(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__struct_fields__}
-
-
-@contextmanager
-def replica(path: Path, entries: Sequence[bytes]) -> Iterator[IndexReader]:
-    import asyncio
-
-    path.unlink(missing_ok=True)
-    asyncio.run(index_tools.follow(path, index_tools.MemorySource(entries)))
-    with index_tools.reading(path) as reader:
-        yield reader
-
-
-def report_of(reader: IndexReader, scope: Scope, keys: Keys = Keys()) -> dict[str, Any]:  # noqa: B008
-    return build_report(basis_of(reader, logsim.POLICY, scope, keys))
+from reports import entries_of, replica, report_of
 
 
 def count(figure: dict[str, Any]) -> int:

@@ -18,7 +18,7 @@ MAX_RANGES: Final = 16
 _MAX_KEYS: Final = 65_536
 _MAX_CHARACTERS: Final = 16 << 20  # of keys in the dictionary, at most
 _CACHE_KIBIBYTES: Final = 32 << 10
-_RANGES_CHARACTERS: Final = 400  # of a row's ranges: about MAX_RANGES of them
+_RANGES_CHARACTERS: Final = 600  # of a row's ranges: at least MAX_RANGES of them
 
 _SCHEMA: Final = """
 CREATE TABLE tally (
@@ -157,14 +157,14 @@ class Tally:
         for key, allowed, denied, earliest, latest, last, ranges in self._all(
             _TOP, (dimension, most)
         ):
-            numbers = [int(text) for text in ranges.split(",")][: 2 * MAX_RANGES]
+            numbers = _joined([int(text) for text in ranges.split(",")])[: 2 * MAX_RANGES]
             yield Row(
                 tuple(json.loads(key)),
                 allowed,
                 denied,
                 earliest,
                 latest,
-                _leaves(allowed + denied, _joined(numbers), last),
+                _leaves(allowed + denied, numbers, last),
             )
 
     def _flush(self) -> None:
