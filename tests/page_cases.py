@@ -34,12 +34,12 @@ OPTIONS: Final = {
 
 # One round trip for many cases. Sizes and times are BigInt, which JSON has not.
 _ASK: Final = """
-async (kinds, cases, addenda) => {
+async (kinds, cases, addenda, approvals) => {
   const bytes = (text) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
   const plain = (_, value) => (typeof value === 'bigint' ? Number(value) : value);
   const said = [];
   for (const [at, files] of cases.entries()) {
-    const input = { kind: kinds[at], addenda: addenda[at].map(bytes) };
+    const input = { kind: kinds[at], addenda: addenda[at].map(bytes), approvals: approvals[at] };
     for (const [role, data] of Object.entries(files)) input[role] = bytes(data);
     said.push(JSON.parse(JSON.stringify((await muniment.verify(input)).members, plain)));
   }
@@ -55,6 +55,7 @@ class Case:
     kind: str
     files: Mapping[str, bytes] = field(repr=False)
     addenda: tuple[bytes, ...] = field(default=(), repr=False)
+    approvals: int = 1
 
     def with_file(self, role: str, data: bytes) -> "Case":
         return replace(self, files={**self.files, role: data})
@@ -63,6 +64,8 @@ class Case:
 def say(case: Case, folder: Path) -> dict[str, Any]:
     """What the command says, as its --json has it; of bad input the reason alone."""
     words = [*COMMANDS[case.kind], str(folder / "file"), "--json"]
+    if case.approvals != 1:
+        words += ["--approvals", str(case.approvals)]
     for number, data in enumerate(case.addenda):
         (folder / f"addendum{number}").write_bytes(data)
         words += ["--addendum", str(folder / f"addendum{number}")]
@@ -105,7 +108,8 @@ def ask(page: browser.Page, cases: Sequence[Case]) -> list[dict[str, Any]]:
     """What the page says."""
     encoded = [{role: _base64(data) for role, data in case.files.items()} for case in cases]
     addenda = [[_base64(data) for data in case.addenda] for case in cases]
-    told: list[dict[str, Any]] = page.call(_ASK, [case.kind for case in cases], encoded, addenda)
+    kinds, approvals = [case.kind for case in cases], [case.approvals for case in cases]
+    told: list[dict[str, Any]] = page.call(_ASK, kinds, encoded, addenda, approvals)
     return told
 
 

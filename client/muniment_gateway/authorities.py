@@ -19,6 +19,12 @@ from muniment_service.config import Config, config_error, config_key
 MAX_AUTHORITIES: Final = 16
 """Most authorities: as many as may sign a decision."""
 
+MAX_APPROVERS: Final = 1000
+"""Most people who may approve for one authority."""
+
+MAX_APPROVALS: Final = 16
+"""Most approvals that a decision rests on."""
+
 Seconds = Annotated[float, Meta(ge=0.01, le=300)]
 
 
@@ -99,6 +105,7 @@ class AuthorityEntry(EngineTable, frozen=True, kw_only=True):
         name: Its name in decisions; with `vkey`, the name of that key.
         vkey: Its key, when it signs its answers: `muniment-gateway authority serve`.
         approver: Of `approval`: who may approve, one at least.
+        required: Of `approval`: how many of them have to; one of them may say no.
         actions, resources: Of `approval`: about which requests people are asked; empty for all.
         request_seconds: Of `approval`: how long a call waits for a person.
         use_seconds: Of `approval`: how long an approval may be used.
@@ -111,7 +118,8 @@ class AuthorityEntry(EngineTable, frozen=True, kw_only=True):
 
     name: ShortName
     vkey: str | None = None
-    approver: tuple[ApproverEntry, ...] = ()
+    approver: Annotated[tuple[ApproverEntry, ...], Meta(max_length=MAX_APPROVERS)] = ()
+    required: Annotated[int, Meta(ge=1, le=MAX_APPROVALS)] = 1
     actions: tuple[Label, ...] = ()
     resources: tuple[ResourceEntry, ...] = ()
     request_seconds: Annotated[int, Meta(ge=1, le=86_400)] = 900
@@ -209,6 +217,8 @@ def people_of(path: Path, table: str, entry: AuthorityEntry) -> People:
             if any(vkey.name == known.name for known in approvers):
                 raise ValueError(f"{vkey.name} is there already")
         approvers[vkey] = one.subject
+    if entry.required > len(set(approvers.values())):
+        config_error(path, f"{table}.required", "more than there are people")
     if entry.webhook is not None:
         with config_key(path, f"{table}.webhook"):
             check_webhook(entry.webhook)
@@ -222,6 +232,7 @@ def people_of(path: Path, table: str, entry: AuthorityEntry) -> People:
         hold_seconds=entry.hold_seconds,
         most_waiting=entry.most_waiting,
         allow_self=entry.allow_self,
+        required=entry.required,
         webhook=entry.webhook,
     )
 
@@ -230,6 +241,8 @@ def _check_members(path: Path, table: str, entry: AuthorityEntry) -> None:
     for member in _NEEDS[entry.kind]:
         if not getattr(entry, member):
             config_error(path, f"{table}.{member}", f"missing: an authority of kind {entry.kind}")
+    if entry.required != 1 and entry.kind != "approval":
+        config_error(path, f"{table}.required", f"not of an authority of kind {entry.kind}")
     for member in _OWN:
         if getattr(entry, member) and member not in _TAKES[entry.kind]:
             config_error(path, f"{table}.{member}", f"not of an authority of kind {entry.kind}")

@@ -1,7 +1,9 @@
 """Calls that wait for a person: a gateway with Cedar's engine, a real log, and the commands."""
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,11 @@ from byzantine import Answer as Heard
 from byzantine import Stand
 from gateway_service import Service, evaluation
 from log_deployment import Deployment, ask
+from muniment.permit import Context, Trust, verify_permit
 from muniment.permit.permitfile import parse_permit
 from muniment.records.api import Approval, parse_record
+from muniment.records.kinds import Entity
+from muniment.tlog.note import parse_vkey
 from waiting import eventually
 
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
@@ -243,6 +248,74 @@ def test_a_flood_is_bounded_and_told(deployment: Deployment, tmp_path: Path, car
         assert answer.status == 429
         assert "2 calls of this client wait for people already" in answer.json["detail"]
         assert len(carol.approve(service, "list")["approvals"]) == 2
+
+
+def test_two_people_have_to_approve_and_a_runtime_demands_both(
+    deployment: Deployment, tmp_path: Path, carol: Person, alice: Person
+) -> None:
+    dave = approving.person(tmp_path, "dave")
+    made = gateway_service.made(
+        deployment, tmp_path / "gateway", name=f"gw.example/{tmp_path.name}"
+    )
+    approving.ask_people(made, [carol, alice, dave], *WRITES, "required = 2")
+    with made.running() as service:
+        asked = write("record-2")
+        task = requested(service, asked)
+        assert carol.approve(service, "allow", task)["status"] == "pending"
+        # She is one person, however often she says so; who asks is none of them.
+        assert carol.command(service.url, "allow", task).returncode == 6
+        assert alice.command(service.url, "allow", task).returncode == 6
+        waits = service.evaluate(asked)["context"]["muniment"]
+        assert "1 of 2 have approved" in waits["reasons"][0]
+        service.stop()  # what one has said survives
+        service.start()
+        eventually(service.is_ready)
+        [listed] = dave.approve(service, "list")["approvals"]
+        assert (listed["approved"], listed["required"]) == (1, 2)
+        assert listed["earlier"][0]["approver"] == "carol"
+        assert dave.approve(service, "allow", task)["status"] == "approved"
+        answer = service.evaluate(asked)
+        assert answer["decision"] is True
+        permit = parse_permit(answer["context"]["muniment"]["permit"].encode())
+        assert permit.decision is not None
+        assert permit.decision.artifact is not None
+        assert [one.approver for one in permit.decision.artifact.approvals] == ["carol", "dave"]
+        keys = tuple(parse_vkey(one.vkey) for one in (carol, alice, dave))
+        for count, codes in ((2, []), (3, ["authorization_discontinuity"])):
+            trust = Trust(
+                policy=deployment.policy, approvers=keys, approvals=count, require_approval=True,
+                require_binding=False, require_facts=False, require_policy=False,
+            )  # fmt: skip
+            context = Context(
+                now=int(time.time()), action="write", resource=Entity("record", "record-2"),
+                execution=permit.decision.execution,
+            )  # fmt: skip
+            assert list(verify_permit(permit, context, trust).codes) == codes
+        said = [one.approval for one in published(service, Approval)]
+        assert sorted(one.approver for one in said if one.request == task) == ["carol", "dave"]
+        # A single no is enough.
+        other = requested(service, write("record-3"))
+        assert carol.approve(service, "allow", other)["status"] == "pending"
+        assert dave.approve(service, "deny", other)["status"] == "denied"
+        assert service.evaluate(write("record-3"))["context"]["reason"] == "policy_denied"
+
+
+def test_of_two_people_at_once_one_decides_and_the_other_is_told(
+    service: Service, carol: Person, deployment: Deployment
+) -> None:
+    task = requested(service, write("record-4"))
+    commands = [
+        lambda: carol.command(service.url, "allow", task),
+        lambda: carol.command(service.url, "deny", task),
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        codes = sorted(one.returncode for one in pool.map(lambda run: run(), commands))
+    assert codes == [0, 6]
+    assert len(published(service, Approval)) == len(
+        {one.id for one in published(service, Approval)}
+    )
+    said = [one for one in published(service, Approval) if one.approval.request == task]
+    assert len(said) == 1  # who came second is not in the log
 
 
 def test_an_approval_after_the_request_has_expired_is_refused(

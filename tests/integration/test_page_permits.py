@@ -13,7 +13,7 @@ import browser
 import page_cases
 from decisions import request
 from fuzzing import corpus
-from governed import DIGEST, GATEWAY, World, artifact, policy, story
+from governed import DIGEST, GATEWAY, World, approved, artifact, policy, story
 from muniment import withhold
 from muniment.page import schema
 from muniment.permit import Permit
@@ -205,6 +205,38 @@ def test_approvals_get_the_same_reasons(page: browser.Page, tmp_path: Path) -> N
         cases += [made, *(made.with_file("approvers", f"{one}\n".encode()) for one in people)]
     said_of = same(page, tmp_path, cases)
     assert sum(one.get("permitted", False) for one in said_of) == 4
+
+
+def test_approvals_by_several_people_get_the_same_reasons(
+    page: browser.Page, tmp_path: Path
+) -> None:
+    people = [approver_vkey(f"people.example/{who}", ed25519(who)) for who in ("carol", "dave")]
+    listed = "".join(f"{one}\n" for one in people).encode()
+    cases: list[Case] = []
+    for changed in (
+        None,
+        {},
+        {"approver": "carol"},
+        {"approver": "sub"},
+        {"private": ed25519("thief")},
+        {"call": DIGEST},
+        {"gateway": "gateway.example/two"},
+        {"not_after": NOW - 599},
+    ):
+        second = None
+        if changed is not None:
+            second = (approved(GATEWAY, "dave", **({"id_": "apr-2"} | changed)),)
+        world = World()
+        rests_on = artifact(approval=approved(GATEWAY), further_approvals=second)
+        made = case(world.permit(world.decide("call", artifact=rests_on)))
+        cases += [
+            replace(made.with_file("approvers", listed), approvals=count) for count in (1, 2, 3)
+        ]
+        cases.append(made.with_file("approvers", f"{people[0]}\n".encode()))
+    said_of = same(page, tmp_path, cases)
+    assert [number for number, one in enumerate(said_of) if one.get("permitted", False)] == [
+        0, 3, 4, 5, 8,
+    ]  # fmt: skip
 
 
 def test_addenda_are_checked(page: browser.Page, tmp_path: Path) -> None:

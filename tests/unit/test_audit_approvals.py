@@ -41,8 +41,9 @@ class Log(World):
         common: dict[str, Any] = {**self.common("x"), "id": approval.id}
         return self.add(Approval(**common, approval=approval))
 
-    def use(self, approval: SignedApproval | None, **more: Any) -> int:
-        return self.decide("call", artifact=artifact(approval=approval), **more)
+    def use(self, approval: SignedApproval | None, *further: SignedApproval, **more: Any) -> int:
+        rests_on = artifact(approval=approval, further_approvals=further or None)
+        return self.decide("call", artifact=rests_on, **more)
 
 
 async def audited(world: World, *, now: int = NOW, **options: Any) -> Report:
@@ -121,6 +122,30 @@ async def test_approvers_are_those_who_are_named_and_their_signatures_hold() -> 
     assert await warned(log, approvers=(DAVE,)) == [
         ("unknown-approver", at) for at in sorted([*said, *used])
     ]
+
+
+async def test_each_of_several_approvals_is_looked_at() -> None:
+    log, dave = Log(), approval("dave", id_="apr-2")
+    log.approve(approval())
+    log.approve(dave)
+    first = log.use(approval(), dave)
+    report = await audited(log, approvers=(CAROL, DAVE))
+    assert report.warnings == []
+    assert report.approved == 1
+    assert await warned(log, approvers=(CAROL,)) == [("unknown-approver", 1),
+                                                     ("unknown-approver", first)]  # fmt: skip
+    again = log.use(dave)
+    assert await warned(log) == [("approval-reuse", again)]
+    other = Log()
+    other.approve(approval())
+    unlogged = other.use(approval(), dave)
+    assert await warned(other) == [("unlogged-approval", unlogged)]
+    own = Log()
+    own.approve(approval())
+    mine = approval("dave", id_="apr-2", approver="sub")
+    own.approve(mine)
+    asked = own.use(approval(), mine)
+    assert await warned(own) == [("self-approval", asked)]
 
 
 @pytest.mark.parametrize("status", [None, "completed", "failed", "aborted", "not_run", "unknown"])

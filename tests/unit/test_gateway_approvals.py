@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decisions import request
+from muniment.local.sqlitefile import Writer
 from muniment.records.approval import SignedApproval, approver_vkey, call_digest, sign_approval
 from muniment.records.artifact import ResourceScope
 from muniment_gateway.core.approvals import Held, People, RefusedError, check_word, key_of
@@ -129,18 +130,20 @@ def test_which_requests_people_decide_on() -> None:
     assert not some.decide_on(request(resource=("file", "x")))
 
 
-_STEPS = st.sampled_from(["ask", "allow", "deny", "forged", "self", "other", "use"])
+_STEPS = st.sampled_from(["ask", "allow", "dave", "deny", "forged", "self", "other", "use"])
 
 
 @given(
-    st.lists(st.tuples(_STEPS, st.integers(0, 500)), max_size=12),
-    st.booleans(),
+    steps=st.lists(st.tuples(_STEPS, st.integers(0, 500)), max_size=12),
+    asked=st.booleans(),
+    required=st.integers(1, 2),
 )
-@settings(max_examples=300)
-def test_whatever_comes_in_whatever_order_a_call_is_used_once_and_by_a_word_that_counts(
-    steps: list[tuple[str, int]], asked: bool
+@settings(max_examples=400)
+def test_whatever_comes_in_whatever_order_a_call_is_used_once_and_by_words_that_count(
+    steps: list[tuple[str, int]], asked: bool, required: int
 ) -> None:
-    """The machine against what it is for: one use, by one person's yes, in time; nothing back."""
+    """The machine against what it is for: one use, by enough people, in time; nothing back."""
+    people = replace(PEOPLE, required=required)
     call, now = held(asked=asked), NOW
     first = call
     used: list[str] = []
@@ -148,7 +151,7 @@ def test_whatever_comes_in_whatever_order_a_call_is_used_once_and_by_a_word_that
     for number, (step, seconds) in enumerate(steps):
         now += seconds
         before = call.status(now)
-        by = {"forged": "mallory", "self": "planner"}.get(step, "carol")
+        by = {"forged": "mallory", "self": "planner", "dave": "dave"}.get(step, "carol")
         mine = word(
             first, by, id_=f"apr-{number}", decision=step != "deny", at=now, not_after=now + 300,
             **({"call": "sha256:" + "0c" * 32} if step == "other" else {}),
@@ -157,25 +160,68 @@ def test_whatever_comes_in_whatever_order_a_call_is_used_once_and_by_a_word_that
             if step == "ask":
                 call = call.asked_about(now, {"n": number})
             elif step == "use":
-                call = call.used_by(f"e-{number}", PEOPLE, now)
+                call = call.used_by(f"e-{number}", people, now)
                 used.append(f"e-{number}")
+                assert all(one.at <= now < one.not_after for one in call.approvals)
             else:
-                call = call.answered(mine, PEOPLE, now)
+                call = call.answered(mine, people, now, number)
                 said.append(mine)
         except RefusedError:
             assert call.status(now) == before
         else:
-            assert step in {"ask", "allow", "deny", "use"}
+            assert step in {"ask", "allow", "dave", "deny", "use"}
         after = call.status(now)
         if before in {"denied", "used", "expired", "lapsed"}:
             assert after == before
-    assert len(said) <= 1
     assert len(used) <= 1
-    assert replace(call, asked=None, approval=None, used=None) == replace(first, asked=None)
+    assert {one.approval for one in call.words} <= set(said)
+    untouched = replace(call, asked=None, approval=None, leaf=None, used=None, earlier=())
+    assert untouched == replace(first, asked=None)
+    if required == 1:
+        assert len(said) <= 1
     if used:
         assert call.used == used[0]
-        assert said[0].decision
-        assert call.approval == said[0]
+        assert len({one.approver for one in call.approvals}) == required == len(call.approvals)
+
+
+def test_a_yes_that_is_over_does_not_count_and_may_be_said_again() -> None:
+    two = replace(PEOPLE, required=2)
+    once = held().answered(word(held()), two, NOW, 7)
+    assert (once.status(NOW), once.approval, once.earlier[0].leaf) == ("pending", None, 7)
+    with pytest.raises(RefusedError, match="somebody else has to"):
+        once.answered(word(held(), id_="apr-2"), two, NOW)
+    with pytest.raises(RefusedError, match="has approved it already"):
+        once.answered(word(held(), "dave", id_="apr-carol"), two, NOW)
+    later = NOW + 400
+    again = once.answered(word(held(), id_="apr-2", at=later, not_after=later + 9), two, later)
+    assert again.status(later) == "pending"
+    done = again.answered(word(held(), "dave", at=later, not_after=later + 300), two, later)
+    assert (done.status(later), done.status(later + 9)) == ("approved", "lapsed")
+    assert not once.answered(word(held(), decision=False, id_="apr-2"), two, NOW).approvals[1:]
+
+
+def test_more_approvals_may_be_required_by_the_time_of_the_use() -> None:
+    one = held().answered(word(held()), PEOPLE, NOW)
+    with pytest.raises(RefusedError, match="1 of 2 people have approved"):
+        one.used_by("e-1", replace(PEOPLE, required=2), NOW)
+
+
+async def test_what_some_have_said_is_kept_and_a_file_of_before_is_taken(tmp_path: Path) -> None:
+    old = await Writer.open(
+        tmp_path / "held.db", held_store.MIGRATIONS[:1], application=held_store.APPLICATION
+    )
+    await old.close()
+    calls = await opened(tmp_path)
+    await calls.seek(held(), NOW, 3)
+    two = replace(PEOPLE, required=2)
+    await calls.change("arq-1", lambda one: one.answered(word(held()), two, NOW, 5))
+    await calls.close()
+    again = await opened(tmp_path)
+    found = await again.get("arq-1")
+    assert found is not None
+    assert [(one.approval.approver, one.leaf) for one in found.words] == [("carol", 5)]
+    assert [one.id for one in await again.pending(NOW, 9)] == ["arq-1"]
+    await again.close()
 
 
 async def opened(folder: Path) -> HeldCalls:

@@ -122,6 +122,8 @@ def test_any_text_can_be_asked_for() -> None:
 
 def test_a_decision_is_found_by_the_key_of_who_has_approved_it() -> None:
     approval = tools.approval(Random(1), {"id": "apr-1", "producer": tools.PRODUCERS[0]})
+    approval = msgspec.structs.replace(approval, decision=True)
+    other = msgspec.structs.replace(approval, id="apr-2", key="people.example/other+01234567")
     record = Decision(
         v=1,
         id="d-1",
@@ -129,7 +131,8 @@ def test_a_decision_is_found_by_the_key_of_who_has_approved_it() -> None:
         producer=tools.PRODUCERS[0],
         request=request(),
         response={"decision": True},
-        artifact=artifact(approval=msgspec.structs.replace(approval, decision=True)),
+        artifact=artifact(approval=approval, further_approvals=(other,)),
     )
     found = extract([encode_record(record)], 7, tools.ORIGIN)
-    assert posting(thing_hash("key", approval.key), Role.SIGNED, 7) in found.postings
+    for one in (approval, other):
+        assert posting(thing_hash("key", one.key), Role.SIGNED, 7) in found.postings

@@ -33,6 +33,7 @@ class Setup:
     """A permit that is good as it stands, and the ways to spoil it."""
 
     approval: SignedApproval | None = field(default_factory=approval)
+    further: tuple[SignedApproval, ...] = ()
     logged: bool = True
     subject: str = "sub"
     trust: dict[str, Any] = field(default_factory=dict)
@@ -41,11 +42,11 @@ class Setup:
     def verdict(self, *, facts: bool = True) -> Verdict:
         world = World()
         if self.approval is not None and self.logged:
-            common: dict[str, Any] = {**world.common("x"), "id": self.approval.id}
-            world.add(Approval(**common, approval=self.approval))
-        index = world.decide(
-            "call", subject=self.subject, artifact=artifact(approval=self.approval)
-        )
+            for one in (self.approval, *self.further):
+                common: dict[str, Any] = {**world.common("x"), "id": one.id}
+                world.add(Approval(**common, approval=one))
+        rests_on = artifact(approval=self.approval, further_approvals=self.further or None)
+        index = world.decide("call", subject=self.subject, artifact=rests_on)
         self.after(world)
         known = MemoryFacts(Head(ORIGIN, len(world.records), NOW), list(enumerate(world.records)))
         context = Context(
@@ -123,6 +124,57 @@ def test_what_is_no_approval_of_this_call_denies(case: str) -> None:
     assert any(words in one for one in found(verdict)), found(verdict)
 
 
+BY_DAVE = approval("dave", id_="apr-2")
+TWO = {"approvals": 2}
+
+
+def test_several_people_are_demanded_and_found() -> None:
+    assert found(Setup(further=(BY_DAVE,), trust=TWO).verdict()) == []
+    assert found(Setup(further=(BY_DAVE,), trust=TWO).verdict(facts=False)) == []
+    assert found(Setup(further=(BY_DAVE,)).verdict()) == []
+
+
+FURTHER: dict[str, tuple[Setup, str]] = {
+    "only one": (Setup(trust=TWO), "expected approvals by 2 people, found by 1"),
+    "one who is not known": (
+        Setup(further=(approval("eve", id_="apr-2"),)), "found one by people.example/eve+",
+    ),
+    "one for another call": (
+        Setup(further=(approval("dave", id_="apr-2", call="sha256:" + "0a" * 32),), trust=TWO),
+        "found one of another call",
+    ),
+    "one by who asks": (
+        Setup(further=(approval("dave", id_="apr-2", approver="sub"),), trust=TWO),
+        "by somebody else than who asks",
+    ),
+    "one that is over": (
+        Setup(further=(approval("dave", id_="apr-2", at=AT - 1000, not_after=AT),), trust=TWO),
+        "expected a decision in [",
+    ),
+    "one person by two keys": (
+        Setup(further=(approval("dave", id_="apr-2", approver="carol"),), trust=TWO),
+        "expected approvals by 2 people, found by 1",
+    ),
+    "a further key that is revoked": (
+        Setup(further=(BY_DAVE,), after=lambda world: world.revoke(key=key_reference(DAVE))),
+        "a revocation at leaf",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FURTHER)
+def test_each_of_several_approvals_is_checked(case: str) -> None:
+    setup, words = FURTHER[case]
+    verdict = setup.verdict()
+    assert not verdict.permitted
+    assert any(words in one for one in found(verdict)), found(verdict)
+
+
+def test_a_further_approval_is_in_the_log_too() -> None:
+    setup = Setup(further=(BY_DAVE,), logged=False)
+    assert sum("no record of it" in one for one in found(setup.verdict())) == 2
+
+
 def test_a_signature_that_does_not_verify_denies() -> None:
     forged = approval("carol", "thief")
     own = Setup(approval=msgspec.structs.replace(forged, key=key_reference(CAROL)))
@@ -140,6 +192,9 @@ def test_what_is_lenient_has_to_be_said() -> None:
 def test_trust_that_cannot_be_meant_is_refused() -> None:
     with pytest.raises(ValueError, match="nobody's would count"):
         Trust(policy=policy(), require_approval=True)
+    for count in (0, 3):
+        with pytest.raises(ValueError, match=f"approvals by {count} of 2 people"):
+            Trust(policy=policy(), approvers=(CAROL, DAVE), approvals=count)
 
 
 @pytest.mark.parametrize("user", [[], {}, ["carol"], 1.5, None, True])

@@ -160,6 +160,11 @@ APPROVAL: dict[str, Any] = COMMON | {
 APPROVED: dict[str, Any] = DECISION | {
     "artifact": DECISION["artifact"] | {"approval": APPROVAL["approval"]}
 }
+SIGNED: dict[str, Any] = APPROVAL["approval"]
+FURTHER: dict[str, Any] = SIGNED | {"id": "apr-2", "key": "people.example/bob+01234568"}
+BY_TWO: dict[str, Any] = DECISION | {
+    "artifact": DECISION["artifact"] | {"approval": SIGNED, "further_approvals": [FURTHER]}
+}
 EXAMPLES = {
     "decision": DECISION,
     "denied": DENIED,
@@ -172,6 +177,7 @@ EXAMPLES = {
     "erasure": ERASURE,
     "approval": APPROVAL,
     "approved": APPROVED,
+    "approved by two": BY_TWO,
 }
 ABSENT = object()
 
@@ -449,6 +455,27 @@ BAD = [
     (APPROVED, "artifact/approval/decision", False, "artifact.approval.decision: nothing is"),
     (APPROVED, "artifact/approval/not_after", 1, "artifact.approval.not_after: must be later"),
     (APPROVED, "artifact/approval", None, "artifact.approval: null; leave"),
+    (
+        APPROVED,
+        "artifact/further_approvals",
+        [APPROVED["artifact"]["approval"]],
+        "artifact.further_approvals: the same id twice",
+    ),
+    (APPROVED, "artifact/further_approvals", [], "artifact.further_approvals: expected array of"),
+    (APPROVED, "artifact/further_approvals", [1], "artifact.further_approvals[0]: expected object"),
+    (
+        BY_TWO,
+        "artifact/further_approvals/0/key",
+        SIGNED["key"],
+        "artifact.further_approvals: the same key twice",
+    ),
+    (
+        BY_TWO,
+        "artifact/further_approvals/0/decision",
+        False,
+        "artifact.further_approvals[0].decision: nothing is authorised by a no",
+    ),
+    (BY_TWO, "artifact/approval", ABSENT, "artifact.further_approvals: there is no first one"),
 ]
 
 

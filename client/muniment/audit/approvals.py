@@ -29,19 +29,19 @@ def judge_approval(record: object, index: int, approvers: tuple[str, ...]) -> li
         return [*_author(record.approval, index, _keys(approvers))]
     if not isinstance(record, Decision) or record.artifact is None:
         return []
-    approval = record.artifact.approval
-    if approval is None:
+    if record.artifact.approval is None:
         return []
-    found = [*_author(approval, index, _keys(approvers))]
     request: Mapping[str, Any] = msgspec.to_builtins(record.request)
-    if approval.gateway != record.producer or (
-        call_digest(request, record.addenda) != approval.call
-    ):
-        found.append(_warn("other-approval", index, "rests on the approval of another call"))
-    if not approval.at - MOST_APART <= record.time // 1000 < approval.not_after:
-        found.append(_warn("late-approval", index, "rests on an approval outside its time"))
-    if is_own(approval, request):
-        found.append(_warn("self-approval", index, "was approved by who asked for it"))
+    call = call_digest(request, record.addenda)
+    found: list[Warned] = []
+    for approval in record.artifact.approvals:
+        found += _author(approval, index, _keys(approvers))
+        if approval.gateway != record.producer or approval.call != call:
+            found.append(_warn("other-approval", index, "rests on the approval of another call"))
+        if not approval.at - MOST_APART <= record.time // 1000 < approval.not_after:
+            found.append(_warn("late-approval", index, "rests on an approval outside its time"))
+        if is_own(approval, request):
+            found.append(_warn("self-approval", index, "was approved by who asked for it"))
     return found
 
 

@@ -76,7 +76,8 @@ class EventRole(IntEnum):
     """It is an outcome of this run that does not say that anything ran."""
 
     APPROVED = 11
-    """It is a decision that rests on this approval; with a hash of its id and producer."""
+    """It is a decision that rests on this approval; with a hash of its id and producer, whose bit
+    FURTHER tells whether it rests on another one first."""
 
     WITHHELD = 12
     """It is a decision that withholds this addendum; what belongs to it, see ``addenda``."""
@@ -84,6 +85,8 @@ class EventRole(IntEnum):
     ERASED = 13
     """It is an erasure of this addendum; likewise."""
 
+
+FURTHER: Final = 1
 
 _SHIFTED: Final = {
     role: int(role) << INDEX_BITS for role in EventRole
@@ -139,6 +142,7 @@ class _Approval(Struct, gc=False):
 
 class _Artifact(Struct, gc=False):
     approval: _Approval | None = None
+    further_approvals: list[_Approval] | None = None
 
 
 class _Narrow(Struct, rename={"from_": "from"}, gc=False):
@@ -205,7 +209,8 @@ def extract(
             run, id_, producer, allows = usual(record)
             artifact = record.artifact
             if artifact is not None and artifact.approval is not None:
-                _approved(artifact.approval.id, id_, producer, index, names, tails)
+                for rank, approval in enumerate(artifact.approvals):
+                    _approved(approval.id, rank, id_, producer, index, names, tails)
             if record.addenda is not None and named is not None:
                 named += _withheld(index, producer, record.addenda, record.kept)
         else:
@@ -242,7 +247,9 @@ def _read(
     tails.append(index.to_bytes(8, "big") + _tag(found.producer.encode()) + leaf[:6])
     if found.artifact is not None and found.artifact.approval is not None:
         id_, producer = found.id.encode(), found.producer.encode()
-        _approved(found.artifact.approval.id, id_, producer, index, names, tails)
+        approvals = (found.artifact.approval, *(found.artifact.further_approvals or ()))
+        for rank, approval in enumerate(approvals):
+            _approved(approval.id, rank, id_, producer, index, names, tails)
     if kind == "edge":
         _edge(found, index, origin, names, tails)
     elif kind == "decision" and run is not None:
@@ -263,10 +270,18 @@ def _read(
 
 
 def _approved(
-    approval: str, id_: bytes, producer: bytes, index: int, names: list[str], tails: list[bytes]
+    approval: str,
+    rank: int,
+    id_: bytes,
+    producer: bytes,
+    index: int,
+    names: list[str],
+    tails: list[bytes],
 ) -> None:
+    hash_ = bytearray(sha256(id_ + b"\0" + producer).digest()[:8])
+    hash_[-1] = hash_[-1] & ~FURTHER | (FURTHER if rank else 0)
     names.append(f"approval\0{approval}")
-    tails.append(_tail(EventRole.APPROVED, index, sha256(id_ + b"\0" + producer).digest()[:8]))
+    tails.append(_tail(EventRole.APPROVED, index, bytes(hash_)))
 
 
 def _time_of(entry: bytes) -> bytes:

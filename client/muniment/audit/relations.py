@@ -17,7 +17,14 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from muniment.audit.addenda import Addenda, Erased, judge_addendum
-from muniment.audit.events import CONTENT_BITS, EVENT, INDEX_BITS, INDEX_MASK, EventRole
+from muniment.audit.events import (
+    CONTENT_BITS,
+    EVENT,
+    FURTHER,
+    INDEX_BITS,
+    INDEX_MASK,
+    EventRole,
+)
 
 MAX_EDGES: Final = 1_000_000
 """Edges among which cycles are looked for: all are in memory for that, 200 bytes each."""
@@ -161,7 +168,7 @@ def judge(events: bytes, *, is_whole: bool, log: int = -1, before: int = 0) -> J
         if due and not {EventRole.OUTCOME, EventRole.TOLD} & first.keys():
             unended += [index for time, index in due if time < before]
         if resting:
-            approved += len(resting)
+            approved += sum(not extra & FURTHER for extra in resting)
             warnings += _resting(
                 sorted(resting.values()), first.get(EventRole.ID), is_whole=is_whole
             )

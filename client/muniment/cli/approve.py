@@ -76,7 +76,8 @@ def list_command(url: str, key_path: Path, passphrase_file: Path | None, *, as_j
         click.echo(json.dumps(found))
         return
     for one in waiting:
-        click.echo(f"{_text(one, 'request')}  until {_text(one, 'expires_at')}  {_deed(one)}")
+        until = _text(one, "expires_at")
+        click.echo(f"{_text(one, 'request')}  until {until}  {_deed(one)}{_count(one)}")
     if not waiting:
         click.echo("Nothing waits for you.")
 
@@ -197,6 +198,8 @@ def _decide(
         click.echo(json.dumps(done))
         return
     word = "Allowed, once" if decision else "Denied"
+    if done.get("status") == "pending":
+        word = f"You have approved it; it goes on waiting for others{_count(done)}"
     click.echo(f"{word}: {request}, leaf {done.get('leaf')} of the log.")
 
 
@@ -269,8 +272,8 @@ def _print(found: dict[str, Any]) -> None:
     for name in ("request", "status", "authority", "client", "made_at", "expires_at", "call"):
         if found.get(name):
             click.echo(f"{name:12} {_text(found, name)}")
-    click.echo(f"{'deed':12} {_deed(found)}")
-    for name in ("context", "asked", "approval"):
+    click.echo(f"{'deed':12} {_deed(found)}{_count(found)}")
+    for name in ("context", "asked", "earlier", "approval"):
         if found.get(name):
             shown = json.dumps(found[name], indent=2, ensure_ascii=True)
             click.echo(f"{name}:\n{shown[:_SHOWN]}")
@@ -284,6 +287,14 @@ def _deed(one: dict[str, Any]) -> str:
         f"{_text(subject, 'type')} {_text(subject, 'id')} wants {_text(action, 'name')} on "
         f"{_text(resource, 'type')} {_text(resource, 'id')}"
     )
+
+
+def _count(one: dict[str, Any]) -> str:
+    """How many have approved, where more than one has to."""
+    approved, required = one.get("approved"), one.get("required")
+    if not (isinstance(approved, int) and isinstance(required, int)) or required < 2:
+        return ""
+    return f" ({approved} of {required} people have approved)"
 
 
 def _text(holder: Any, name: str) -> str:

@@ -80,6 +80,14 @@ def permit() -> None:
     help="A person whose approval counts, where a decision rests on one. Repeatable.",
 )
 @click.option(
+    "--approvals",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How many different people must have approved, where a decision rests on approvals.",
+)
+@click.option(
     "--require-approval", is_flag=True, help="Take only decisions that an approver has approved."
 )
 @addendum_options
@@ -108,6 +116,7 @@ def verify(
     replica_path: Path | None,
     authorities: tuple[str, ...],
     approvers: tuple[str, ...],
+    approvals: int,
     addendum_paths: tuple[Path, ...],
     addenda_folder: Path | None,
     gateways: tuple[str, ...],
@@ -143,6 +152,7 @@ def verify(
                 policy=policy,
                 authorities=read_vkeys("--authority", authorities),
                 approvers=read_vkeys("--approver", approvers),
+                approvals=approvals,
                 require_approval=require_approval,
                 gateways=named if named is not None or facts is None else facts.gateways,
                 max_facts_age=max_age,

@@ -77,6 +77,7 @@ class _Approval(Struct, gc=False):
 
 class _Artifact(Struct, gc=False):
     approval: _Approval | None = None
+    further_approvals: list[_Approval] | None = None
 
 
 class _Narrow(Struct, rename={"from_": "from"}, gc=False):
@@ -155,8 +156,9 @@ def extract(entries: Sequence[bytes], first: int, origin: str) -> Extracted:
             names += [f"key\0{signature.key}".encode() for signature in one.signatures]
             lows += [_SIGNED | local] * len(one.signatures)
         if one.artifact is not None and one.artifact.approval is not None:
-            names.append(f"key\0{one.artifact.approval.key}".encode())
-            lows.append(_SIGNED | local)
+            approvals = [one.artifact.approval, *(one.artifact.further_approvals or ())]
+            names += [f"key\0{approval.key}".encode() for approval in approvals]
+            lows += [_SIGNED | local] * len(approvals)
     hashes = _hashes(names)
     postings = [thing << THING_SHIFT | low for thing, low in zip(hashes, lows, strict=True)]
     postings.sort()

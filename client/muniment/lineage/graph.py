@@ -301,9 +301,9 @@ def _tell_decisions(
             codes = f" ({', '.join(decision.denial.codes)})" if decision.denial else ""
             words = f"{answer}{codes} by {decision.producer}"
             moment = Occurrence(f"{answer}{codes}", decision.time, index, decision.producer)
-            approval = decision.artifact.approval if decision.artifact else None
-            if approval is not None:
-                words += f", approved by {approval.approver}"
+            approvals = decision.artifact.approvals if decision.artifact else ()
+            if approvals:
+                words += f", approved by {' and '.join(one.approver for one in approvals)}"
             for ref in (link.source, link.target):
                 answers[ref].add(answer)
                 if (node := nodes.get(ref)) is not None and (ref, index) not in told:

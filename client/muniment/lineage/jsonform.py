@@ -88,9 +88,17 @@ def _about_thing(one: TraceWarning | Unheard) -> dict[str, Any]:
 
 
 def _approval(decision: Decision) -> dict[str, Any]:
-    """Which approval a decision rests on, and whose; only of one that does."""
-    approval = decision.artifact.approval if decision.artifact else None
-    return {} if approval is None else {"approval": approval.id, "approver": approval.approver}
+    """Which approvals a decision rests on, and whose; only of one that does."""
+    approvals = decision.artifact.approvals if decision.artifact else ()
+    if not approvals:
+        return {}
+    first, *others = approvals
+    told: dict[str, Any] = {"approval": first.id, "approver": first.approver}
+    if others:
+        told["further_approvals"] = [
+            {"approval": one.id, "approver": one.approver} for one in others
+        ]
+    return told
 
 
 def _producer(trace: Trace, index: int | None) -> str | None:

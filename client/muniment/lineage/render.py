@@ -87,8 +87,9 @@ def render_tree(trace: Trace) -> str:
 
 def _approved(decision: Decision) -> str:
     """Who has approved a call, as the decision itself says."""
-    approval = decision.artifact.approval if decision.artifact else None
-    return "" if approval is None else f", approved by {escape.terminal(approval.approver)}"
+    approvals = decision.artifact.approvals if decision.artifact else ()
+    people = " and ".join(escape.terminal(one.approver) for one in approvals)
+    return f", approved by {people}" if people else ""
 
 
 def _ended(state: RunState) -> str:

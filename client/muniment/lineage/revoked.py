@@ -209,9 +209,8 @@ def revocations_of(
 def key_targets(decision: Decision) -> list[TargetRef]:
     """The keys that a decision rests on beside its gateway's, as targets of revocations."""
     targets = [TargetRef("key", one.key) for one in decision.signatures or ()]
-    approval = decision.artifact.approval if decision.artifact else None
-    if approval is not None:
-        targets.append(TargetRef("key", approval.key))
+    if decision.artifact is not None:
+        targets += [TargetRef("key", approval.key) for approval in decision.artifact.approvals]
     binding = decision.artifact.binding if decision.artifact else None
     if binding is not None and binding.thumbprint is not None:
         targets.append(TargetRef("key", binding.thumbprint))

@@ -13,12 +13,21 @@ from muniment.tlog.encoding import FormatError, VerificationError
 
 
 def check_approval(decision: Decision, trust: Trust) -> Iterator[Finding]:
-    """Checks that a person who may has approved this very call, by the decision alone."""
-    approval = approval_of(decision)
-    if approval is None:
+    """Checks that people who may have approved this very call, by the decision alone."""
+    approvals = approvals_of(decision)
+    if not approvals:
         if trust.require_approval:
             yield _discontinuity("an approval by a known approver", "none")
         return
+    for approval in approvals:
+        yield from _check_one(approval, decision, trust)
+    # One person may have several keys, and one key be said to be several people's.
+    people = min(len({one.approver for one in approvals}), len({one.key for one in approvals}))
+    if people < trust.approvals:
+        yield _discontinuity(f"approvals by {trust.approvals} people", f"by {people}")
+
+
+def _check_one(approval: SignedApproval, decision: Decision, trust: Trust) -> Iterator[Finding]:
     yield from _check_signature(approval, trust)
     if approval.gateway != decision.producer:
         yield _discontinuity(
@@ -40,20 +49,21 @@ def check_approval(decision: Decision, trust: Trust) -> Iterator[Finding]:
 
 
 def check_approval_record(decision: Decision, index: int, facts: Facts) -> Iterator[Finding]:
-    """Checks that the log had the approval before the decision at a leaf."""
-    approval = approval_of(decision)
-    if approval is None:
+    """Checks that the log had the approvals before the decision at a leaf."""
+    approvals = approvals_of(decision)
+    if not approvals:
         return
-    [page] = facts.approvals([approval.id])
-    known = [at for at, record in page.entries if record.approval == approval]
-    if not any(at < index for at in known):
-        found = f"it at leaf {known[0]}" if known else "no record of it"
-        yield _discontinuity(f"approval {approval.id} before leaf {index}", found)
+    pages = facts.approvals([one.id for one in approvals])
+    for approval, page in zip(approvals, pages, strict=True):
+        known = [at for at, record in page.entries if record.approval == approval]
+        if not any(at < index for at in known):
+            found = f"it at leaf {known[0]}" if known else "no record of it"
+            yield _discontinuity(f"approval {approval.id} before leaf {index}", found)
 
 
-def approval_of(decision: Decision) -> SignedApproval | None:
-    """The approval that a decision rests on; None when it rests on none."""
-    return None if decision.artifact is None else decision.artifact.approval
+def approvals_of(decision: Decision) -> tuple[SignedApproval, ...]:
+    """The approvals that a decision rests on."""
+    return () if decision.artifact is None else decision.artifact.approvals
 
 
 def _check_signature(approval: SignedApproval, trust: Trust) -> Iterator[Finding]:

@@ -87,8 +87,8 @@ class Trust:
 
     Raises ValueError if an authority's key cannot sign decisions, or two keys have one name and key
     ID, or more signatures are asked for than there are authorities, or the gateways are no keys, or
-    approvers are no people, or an approval is required and there are none, or an age, a tolerance
-    or a leeway is none.
+    approvers are no people, or an approval is required and there are none, or more approvals are
+    than there are people, or an age, a tolerance or a leeway is none.
 
     Attributes:
         authorities: Keys of the authorities whose signatures count. With none, a decision needs no
@@ -98,6 +98,7 @@ class Trust:
         approvers: Keys of the people whose approvals count. A decision that rests on an approval is
             denied when that is by nobody of these: also when there are none, unless
             `allow_unknown_approvals`.
+        approvals: How many different people must have approved a decision that rests on approvals.
         gateways: Keys of the gateways whose word counts: for decisions, and for every fact of their
             lineage. None for all that the log admits: then each run's own producer speaks for it,
             and decisions of one run by two of them deny it.
@@ -126,6 +127,7 @@ class Trust:
     authorities: tuple[VKey, ...] = ()
     signatures: int | None = None
     approvers: tuple[VKey, ...] = ()
+    approvals: int = 1
     gateways: tuple[VKey, ...] | None = None
     max_facts_age: int | None = MAX_FACTS_AGE
     max_checkpoint_age: int | None = None
@@ -157,6 +159,9 @@ class Trust:
             raise ValueError("approvers: a person's key is an Ed25519 key")
         if len({key_reference(vkey) for vkey in self.approvers}) != len(set(self.approvers)):
             raise ValueError("approvers: two have the same key name and key ID")
+        if not 1 <= self.approvals <= max(1, len(self.approvers)):
+            text = f"approvals by {self.approvals} of {len(self.approvers)} people"
+            raise ValueError(f"approvers: {text}")
         if self.require_approval and not self.approvers:
             raise ValueError("approvers: an approval is required, and nobody's would count")
         if not 0 <= self.signatures_needed <= len({vkey.name for vkey in self.authorities}):

@@ -117,6 +117,7 @@ class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
         governance: Labels (name to text) of the governance domain, 1 to MAX_ITEMS; None for none.
         approval: What a person has said of the call, as its own record has it; None when nobody was
             asked.
+        further_approvals: What others have said of it, where it needed several people; 1 to 15.
     """
 
     scope: Scope
@@ -131,3 +132,13 @@ class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unk
         Annotated[dict[ShortName, Label], Meta(min_length=1, max_length=MAX_ITEMS)] | None
     ) = None
     approval: SignedApproval | None = None
+    further_approvals: (
+        Annotated[tuple[SignedApproval, ...], Meta(min_length=1, max_length=15)] | None
+    ) = None
+
+    @property
+    def approvals(self) -> tuple[SignedApproval, ...]:
+        """All approvals that it rests on."""
+        if self.approval is None:
+            return ()
+        return (self.approval, *(self.further_approvals or ()))

@@ -221,10 +221,23 @@ def _check_artifact(artifact: Artifact) -> None:
         raise FormatError("artifact.binding: expected spiffe_id, thumbprint or both")
     if validity.not_after <= validity.not_before:
         raise FormatError("artifact.validity: not_after must be later than not_before")
-    if artifact.approval is not None:
-        _check_signed_approval(artifact.approval, "artifact.approval")
-        if not artifact.approval.decision:
-            raise FormatError("artifact.approval.decision: nothing is authorised by a no")
+    if artifact.approval is None:
+        if artifact.further_approvals is not None:
+            raise FormatError("artifact.further_approvals: there is no first one")
+        return
+    _check_allowing(artifact.approval, "artifact.approval")
+    if artifact.further_approvals is not None:
+        for number, one in enumerate(artifact.further_approvals):
+            _check_allowing(one, f"artifact.further_approvals[{number}]")
+        for member in ("id", "key"):
+            if len({getattr(one, member) for one in artifact.approvals}) != len(artifact.approvals):
+                raise FormatError(f"artifact.further_approvals: the same {member} twice")
+
+
+def _check_allowing(approval: SignedApproval, member: str) -> None:
+    _check_signed_approval(approval, member)
+    if not approval.decision:
+        raise FormatError(f"{member}.decision: nothing is authorised by a no")
 
 
 def _check_edge(record: Edge) -> None:

@@ -1,15 +1,15 @@
 """Calls that wait for a person: what each of them may become, and whose word makes it so. Pure.
 
 A call is *requestable* once it was denied for want of an approval, and *pending* once people were
-asked. A person's word makes it *approved* or *denied*; one decision makes an approved one *used*.
-Time makes it *expired* before, and *lapsed* after an approval that nobody has used. Nothing leads
-back.
+asked. It is *approved* once as many have said yes as are required, and *denied* by a single no; one
+decision makes an approved one *used*. Time makes it *expired* before, and *lapsed* after an
+approval that nobody has used. Nothing leads back.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from muniment.records.approval import SignedApproval, call_digest, is_own, verify_approval
 from muniment.records.artifact import ResourceScope
@@ -29,7 +29,7 @@ class RefusedError(MunimentError):
 
     Attributes:
         slug: Why, for programs: `unknown-approver`, `bad-signature`, `other-call`,
-            `self-approval`, `bad-times`, `not-pending`, `expired`, `not-approved`.
+            `self-approval`, `bad-times`, `not-pending`, `said-already`, `expired`, `not-approved`.
     """
 
     def __init__(self, slug: str, text: str) -> None:
@@ -53,6 +53,7 @@ class People:
         most_waiting: Most calls of one client that people may be asked about at one time.
         allow_self: Whether who wants a call may approve it.
         webhook: The URL that is told of what waits; None for none.
+        required: How many different people have to approve.
     """
 
     name: str
@@ -65,6 +66,7 @@ class People:
     most_waiting: int
     allow_self: bool = False
     webhook: str | None = field(default=None, repr=False)
+    required: int = 1
 
     def decide_on(self, request: Mapping[str, Any]) -> bool:
         """Whether a request needs their word."""
@@ -74,6 +76,13 @@ class People:
         return not self.resources or any(
             one.covers(resource["type"], resource["id"]) for one in self.resources
         )
+
+
+class Word(NamedTuple):
+    """What a person has said, and the leaf index of its record; None while that is not known."""
+
+    approval: SignedApproval
+    leaf: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +102,10 @@ class Held:
         made: When it was denied first, Unix seconds.
         expires: Until when a person may decide.
         asked: What came with the access request; None while people were not asked.
-        approval: The person's word.
+        approval: The word that has decided on it: a no, or the last yes that was required.
         leaf: Leaf index of the record of that.
         used: The id of the decision that has used it.
+        earlier: The other people's yes before that.
     """
 
     id: str
@@ -113,6 +123,23 @@ class Held:
     approval: SignedApproval | None = None
     leaf: int | None = None
     used: str | None = None
+    earlier: tuple[Word, ...] = ()
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """All that people have said of it, in that order."""
+        last = () if self.approval is None else (Word(self.approval, self.leaf),)
+        return (*self.earlier, *last)
+
+    @property
+    def approvals(self) -> tuple[SignedApproval, ...]:
+        """The approvals by which it may be decided on."""
+        return tuple(word.approval for word in self.words if word.approval.decision)
+
+    @property
+    def not_after(self) -> int:
+        """Until when the approvals hold: all of them."""
+        return min((one.not_after for one in self.approvals), default=0)
 
     def status(self, now: int) -> Status:
         """What it is at a time in Unix seconds."""
@@ -121,7 +148,7 @@ class Held:
                 return "denied"
             if self.used is not None:
                 return "used"
-            return "approved" if now < self.approval.not_after else "lapsed"
+            return "approved" if now < self.not_after else "lapsed"
         if now >= self.expires:
             return "expired"
         return "requestable" if self.asked is None else "pending"
@@ -146,17 +173,31 @@ class Held:
             raise RefusedError("expired", "the denial cannot be requested any more")
         return self if self.asked is not None else replace(self, asked=dict(asked))
 
-    def answered(self, approval: SignedApproval, people: People, now: int) -> "Held":
-        """It after a person's word, which `check_word` accepts, has been logged."""
+    def in_time(self, now: int) -> tuple[Word, ...]:
+        """What people have said of it so far that holds at a time in Unix seconds."""
+        return tuple(word for word in self.earlier if now < word.approval.not_after)
+
+    def answered(
+        self, approval: SignedApproval, people: People, now: int, leaf: int | None = None
+    ) -> "Held":
+        """It after a person's word, which `check_word` accepts, has been logged at a leaf."""
         check_word(self, approval, people, now)
-        return replace(self, approval=approval)
+        earlier = self.in_time(now)  # who said yes too long ago has to say it again
+        if approval.decision and len(earlier) + 1 < people.required:
+            return replace(self, earlier=(*earlier, Word(approval, leaf)))
+        return replace(self, approval=approval, leaf=leaf, earlier=earlier)
 
     def used_by(self, decision: str, people: People, now: int) -> "Held":
         """It after a decision by its approval; RefusedError if there is none to be used."""
         status = self.status(now)
-        if status != "approved" or self.approval is None:
+        if status != "approved":
             raise RefusedError("not-approved", f"the approval cannot be used: {status}")
-        check_author(self, self.approval, people)  # who may approve may have changed meanwhile
+        # Who may approve, and how many have to, may have changed meanwhile.
+        for approval in self.approvals:
+            check_author(self, approval, people)
+        if len(self.approvals) < people.required:
+            text = f"{len(self.approvals)} of {people.required} people have approved"
+            raise RefusedError("not-approved", text)
         return replace(self, used=decision)
 
 
@@ -168,6 +209,12 @@ def check_word(held: Held, approval: SignedApproval, people: People, now: int) -
     if status != "pending":
         raise RefusedError("not-pending", f"the call does not wait for anybody: {status}")
     check_author(held, approval, people)
+    for earlier, _ in held.in_time(now):
+        if approval.id == earlier.id or (
+            approval.decision and approval.approver == earlier.approver
+        ):
+            text = f"{earlier.approver} has approved it already; somebody else has to"
+            raise RefusedError("said-already", text)
     if abs(now - approval.at) > people.use_seconds + MOST_APART:
         raise RefusedError("bad-times", f"signed at {approval.at}, and it is {now} here")
     if approval.not_after - approval.at > people.use_seconds:

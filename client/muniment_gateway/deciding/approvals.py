@@ -13,6 +13,7 @@ from dataclasses import replace
 from hashlib import sha256
 from secrets import token_hex
 from typing import Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -23,7 +24,13 @@ from muniment.records.artifact import PolicyRef
 from muniment.records.authority import key_reference
 from muniment.records.canonical import encode_canonical
 from muniment.records.preparation import RecordInput
-from muniment_gateway.core.approvals import Held, People, RefusedError, check_word, key_of
+from muniment_gateway.core.approvals import (
+    Held,
+    People,
+    RefusedError,
+    check_word,
+    key_of,
+)
 from muniment_gateway.store.held import HeldCalls, Room
 
 LOOK_SECONDS: Final = 0.25
@@ -79,6 +86,7 @@ class Approvals:
         self._submit = submit
         self._tell = tell
         self._clock = clock
+        self._deciding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def now(self) -> int:
         """Unix seconds."""
@@ -140,15 +148,18 @@ class Approvals:
             if held is None or held.status(self.now()) != "pending":
                 return
 
-    async def use(self, want: Want, decision: str) -> SignedApproval:
-        """Takes an approval for one decision; RefusedError if there is none to be used any more."""
+    async def use(self, want: Want, decision: str) -> tuple[SignedApproval, ...]:
+        """Takes the approvals of a call for one decision.
+
+        Raises RefusedError if there are none to be used any more, or not enough.
+        """
         now = self.now()
         held = await self._calls.change(
             want.held.id, lambda held: held.used_by(decision, want.people, now)
         )
-        if held is None or held.approval is None:
+        if held is None:
             raise RefusedError("not-approved", "the approval is gone")
-        return held.approval
+        return held.approvals
 
     async def request(self, held: Held, asked: Mapping[str, Any]) -> Held:
         """Has people asked about a call, once.
@@ -193,6 +204,11 @@ class Approvals:
         Raises RefusedError if it does not count, MunimentError if it is not in the log for certain:
         then the call goes on waiting.
         """
+        # One after the other: what comes too late is refused before it is logged.
+        async with self._deciding.setdefault(id_, asyncio.Lock()):
+            return await self._decide(id_, approval)
+
+    async def _decide(self, id_: str, approval: SignedApproval) -> Held | None:
         held = await self._calls.get(id_)
         if held is None:
             return None
@@ -211,11 +227,10 @@ class Approvals:
         }
         leaf = await self._submit([record])
         now = self.now()
-        found = await self._calls.change(
-            id_, lambda one: replace(one.answered(approval, people, now), leaf=leaf)
-        )
+        found = await self._calls.change(id_, lambda one: one.answered(approval, people, now, leaf))
         if found is not None:
-            self._announce(people, found, found.status(now))
+            status = found.status(now)
+            self._announce(people, found, "waiting" if status == "pending" else status)
         return found
 
     def _announce(self, people: People, held: Held, status: str) -> None:
@@ -227,7 +242,7 @@ class Approvals:
             request=held.id,
             status=status,
             authority=people.name,
-            by=None if held.approval is None else held.approval.approver,
+            by=[word.approval.approver for word in held.words] or None,
         )
         told: dict[str, Any] = {
             "kind": "muniment.approval",
@@ -241,8 +256,11 @@ class Approvals:
             "resource": {name: request["resource"][name] for name in ("type", "id")},
             "expires_at": held.expires,
         }
-        if held.approval is not None:
-            told |= {"approver": held.approval.approver, "leaf": held.leaf}
+        if people.required > 1:
+            told |= {"approved": len(held.approvals), "required": people.required}
+        if held.words:
+            approval, leaf = held.words[-1]
+            told |= {"approver": approval.approver, "leaf": leaf}
         self._tell(people, told)
 
 
@@ -262,6 +280,8 @@ def policy_of(people: People) -> PolicyRef:
         "request_seconds": people.request_seconds,
         "use_seconds": people.use_seconds,
         "allow_self": people.allow_self,
+        # Absent for one: what was logged of it before stays the same policy.
+        **({"required": people.required} if people.required > 1 else {}),
     }
     digest = sha256(encode_canonical(rules)).hexdigest()
     return PolicyRef(id=f"approval:{people.name}", revision=digest[:12], digest=f"sha256:{digest}")

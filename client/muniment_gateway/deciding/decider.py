@@ -33,7 +33,7 @@ from muniment_gateway.deciding.decisions import (
     denied,
     members_of,
     unapproved,
-    with_approval,
+    with_approvals,
     withhold,
 )
 from muniment_gateway.deciding.loglink import LogLink
@@ -141,11 +141,11 @@ class Decider:
         if combined.decision:
             artifact = artifact_of(self.config, request, settled.engines, settled.word)
             if artifact is not None:
-                record["artifact"] = with_approval(artifact, settled.approval)
+                record["artifact"] = with_approvals(artifact, settled.approvals)
         record, addenda = withhold(record, call, held.held.nonce if held else new_nonce)
         if self.config.file.mode == "observe":
             return await self._observe(id_, record, combined, answers, addenda)
-        if combined.decision and (trouble := unapproved(record, settled.approval)):
+        if combined.decision and (trouble := unapproved(record, settled.approvals)):
             # It is not as it was shown to the person: nothing is decided by their word.
             combined = NO_ANSWER
             record = denial_of(record, combined.codes)

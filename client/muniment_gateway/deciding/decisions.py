@@ -199,25 +199,32 @@ def artifact_of(
     return artifact
 
 
-def with_approval(artifact: dict[str, Any], approval: SignedApproval | None) -> dict[str, Any]:
-    """An artifact that rests on an approval, and is good for no longer than that."""
-    if approval is None:
+def with_approvals(artifact: dict[str, Any], approvals: Sequence[SignedApproval]) -> dict[str, Any]:
+    """An artifact that rests on approvals, and is good for no longer than any of them."""
+    if not approvals:
         return artifact
     validity = artifact["validity"]
-    until = max(min(validity["not_after"], approval.not_after), validity["not_before"] + 1)
+    until = max(
+        min(validity["not_after"], *(one.not_after for one in approvals)),
+        validity["not_before"] + 1,
+    )
+    first, *others = msgspec.to_builtins(approvals)
+    further = {"further_approvals": others} if others else {}
     return {
         **artifact,
         "validity": {**validity, "not_after": until},
-        "approval": msgspec.to_builtins(approval),
+        "approval": first,
+        **further,
     }
 
 
-def unapproved(record: Mapping[str, Any], approval: SignedApproval | None) -> str:
-    """Why an approval does not carry the record of a decision; empty when it does."""
-    if approval is None:
+def unapproved(record: Mapping[str, Any], approvals: Sequence[SignedApproval]) -> str:
+    """Why approvals do not carry the record of a decision; empty when they do."""
+    if not approvals:
         return ""
     if "artifact" not in record:
         return "the approval cannot be recorded: the request has no name of an artifact's form"
-    if call_digest(record["request"], record.get("addenda")) != approval.call:
+    call = call_digest(record["request"], record.get("addenda"))
+    if any(one.call != call for one in approvals):
         return "another call was approved"
     return ""

@@ -35,7 +35,7 @@ class Settled:
         combined: What it all comes to.
         word: What people have answered; None when nobody had to be asked.
         want: The call as it waits or was decided on.
-        approval: What the decision rests on.
+        approvals: What the decision rests on.
         reason: Why people's answer is no yes.
     """
 
@@ -43,7 +43,7 @@ class Settled:
     combined: Combined
     word: Answer | None = None
     want: Want | None = None
-    approval: SignedApproval | None = None
+    approvals: tuple[SignedApproval, ...] = ()
     reason: str = ""
 
     @property
@@ -121,17 +121,20 @@ async def _judge(
         return Settled(given, A_NO, word, want, reason=reason)
     if want.status != "approved" or held.approval is None:
         text = f"waits for a person: {held.id}"
+        if people.required > 1:
+            so_far = len(held.in_time(want.now))
+            text = f"waits for people, {so_far} of {people.required} have approved: {held.id}"
         word = Answer(people.name, error=text, policy=policy)
         return Settled(given, NO_ANSWER, word, want, reason=f"an approval is needed; it {text}")
     named = presented(request)
-    if named is not None and named != held.approval.id:
+    if named is not None and all(named != one.id for one in held.approvals):
         raise RefusedError("unverifiable", "the approval that was presented is not of this call")
     if away:
         raise RefusedError("log-away", f"the approval is kept, for nothing can be logged: {away}")
-    approval = await approvals.use(want, decision)
+    used = await approvals.use(want, decision)
     return Settled(
         given, combined, Answer(people.name, _said(want, decision=True), policy=policy),
-        want, approval,
+        want, used,
     )  # fmt: skip
 
 
@@ -152,6 +155,8 @@ def _said(want: Want, *, decision: bool) -> dict[str, Any]:
         "approver": approval.approver,
         "leaf": want.held.leaf,
     }
+    if len(want.held.approvals) > 1:
+        told["approvers"] = [one.approver for one in want.held.approvals]
     return {"decision": decision, "context": told}
 
 
@@ -171,12 +176,12 @@ def described(
         return {"evaluation_id": evaluation, "reason": reason, "next_action": "none"}
     shown: dict[str, Any] = {"evaluation_id": evaluation, "evaluated_at": timestamp(want.now)}
     approval = want.held.approval
-    if allowed and settled.approval is not None:
-        until = timestamp(settled.approval.not_after)
-        return shown | {"approval": {"id": settled.approval.id, "approved_until": until}}
+    if allowed and settled.approvals:
+        until = timestamp(want.held.not_after)
+        return shown | {"approval": {"id": settled.approvals[-1].id, "approved_until": until}}
     if want.status == "denied" and approval is not None:
         return shown | {"reason": "policy_denied", "next_action": "none"}
-    if settled.approval is not None:  # it was used, and the decision is not on record
+    if settled.approvals:  # they were used, and the decision is not on record
         return shown | {"reason": "approval_expired", "next_action": "request"}
     return shown | {
         "reason": "approval_expired" if is_again else "approval_required",

@@ -121,7 +121,7 @@ class AccessRequestsHttp:
                 "approval": {
                     "id": held.approval.id,
                     "approved_at": timestamp(held.approval.at),
-                    "approved_until": timestamp(held.approval.not_after),
+                    "approved_until": timestamp(held.not_after),
                 },
             }
         headers = {"Location": url} if submitted else {}

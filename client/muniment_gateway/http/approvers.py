@@ -32,6 +32,7 @@ _STATUSES: Final = {
     "self-approval": 403,
     "other-call": 409,
     "not-pending": 409,
+    "said-already": 409,
     "bad-times": 409,
     "expired": 410,
 }
@@ -68,7 +69,7 @@ class ApproversHttp:
         authorities = frozenset(one.name for one in self._approvals.people if vkey in one.approvers)
         found = await self._approvals.pending(authorities, MOST_LISTED)
         now = self._approvals.now()
-        shown = [_summary(held, now) for held in found]
+        shown = [{**_summary(held, now), **self._count(held)} for held in found]
         return json_response({"gateway": self._approvals.gateway, "approvals": shown})
 
     async def _show(self, request: Request) -> Response:
@@ -80,6 +81,7 @@ class ApproversHttp:
         _, digests, addenda = recorded_request(held)
         whole = {
             **_summary(held, self._approvals.now()),
+            **self._count(held),
             "gateway": self._approvals.gateway,
             "context": held.request.get("context", {}),
             "asked": held.asked or {},
@@ -112,7 +114,16 @@ class ApproversHttp:
         if held is None:
             raise Problem(404, "no-approval", "no such request waits here")
         status = held.status(self._approvals.now())
-        return json_response({"request": held.id, "status": status, "leaf": held.leaf})
+        told = {"request": held.id, "status": status, "leaf": held.words[-1].leaf}
+        return json_response(told | self._count(held))
+
+    def _count(self, held: Held) -> dict[str, int]:
+        """How many people have approved a call so far, and how many have to."""
+        people = self._approvals.named(held.authority)
+        approved = (
+            held.approvals if held.approval is not None else held.in_time(self._approvals.now())
+        )
+        return {"approved": len(approved), "required": 1 if people is None else people.required}
 
 
 def _summary(held: Held, now: int) -> dict[str, Any]:
@@ -131,4 +142,8 @@ def _summary(held: Held, now: int) -> dict[str, Any]:
     }
     if held.approval is not None:
         shown["approval"] = msgspec.to_builtins(held.approval) | {"leaf": held.leaf}
+    if held.earlier:
+        shown["earlier"] = [
+            msgspec.to_builtins(approval) | {"leaf": leaf} for approval, leaf in held.earlier
+        ]
     return shown

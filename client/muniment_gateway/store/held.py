@@ -15,7 +15,7 @@ import msgspec
 from muniment.local.sqlitefile import Writer
 from muniment.records.approval import SignedApproval
 from muniment.tlog.encoding import MunimentError
-from muniment_gateway.core.approvals import Held
+from muniment_gateway.core.approvals import Held, Word
 
 APPLICATION: Final = 0x4D756E41
 """SQLite application_id of these databases: ``MunA``."""
@@ -72,12 +72,15 @@ MIGRATIONS: Final = (
     ) WITHOUT ROWID;
     CREATE INDEX submission_by_held ON submission (held);
     """,
+    """
+    ALTER TABLE held ADD COLUMN earlier TEXT;    -- JSON: who has approved before `approval`
+    """,
 )
 """Schema changes, oldest first."""
 
 _COLUMNS: Final = (
     "id, key, client, authority, evaluation, request, withheld, salt, call, made, expires, asked, "
-    "approval, leaf, used"
+    "approval, leaf, used, earlier"
 )
 
 
@@ -237,9 +240,9 @@ def _note_denial(db: Connection, decision: str, held: str) -> None:
 
 def _write(db: Connection, held: Held) -> None:
     db.execute(
-        f"INSERT INTO held ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - likewise
+        f"INSERT INTO held ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - likewise
         " ON CONFLICT (id) DO UPDATE SET asked = excluded.asked, approval = excluded.approval,"
-        " leaf = excluded.leaf, used = excluded.used",
+        " leaf = excluded.leaf, used = excluded.used, earlier = excluded.earlier",
         (
             held.id,
             held.key,
@@ -256,6 +259,7 @@ def _write(db: Connection, held: Held) -> None:
             None if held.approval is None else msgspec.json.encode(held.approval).decode(),
             held.leaf,
             held.used,
+            msgspec.json.encode(held.earlier).decode() if held.earlier else None,
         ),
     )
 
@@ -285,4 +289,5 @@ def _held(row: Any) -> Held:
         approval=None if row[12] is None else msgspec.json.decode(row[12], type=SignedApproval),
         leaf=row[13],
         used=row[14],
+        earlier=() if row[15] is None else msgspec.json.decode(row[15], type=tuple[Word, ...]),
     )

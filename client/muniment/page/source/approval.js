@@ -1,4 +1,4 @@
-// The approval that a decision rests on: by whom, of what, and when (muniment.permit.approval).
+// The approvals that a decision rests on: by whom, of what, and when (muniment.permit.approval).
 import { hex, parseBase64, sha256, terminal, utf8 } from './bytes.js';
 import { canonical } from './json.js';
 import { keyReference, verifyEd25519 } from './note.js';
@@ -24,16 +24,32 @@ function callDigest(request, addenda) {
   return `sha256:${hex(sha256(utf8(`muniment/call/v1\n${canonical(named)}`)))}`;
 }
 
-// What is wrong with the approval of a decision: [code, expected, found] each.
-export async function checkApproval(decision, { approvers, requireApproval }) {
+// All approvals of a decision; none of one that rests on none.
+export function approvalsOf(decision) {
+  const first = at(decision, 'artifact', 'approval');
+  return first ? [first, ...(at(decision, 'artifact', 'further_approvals') ?? [])] : [];
+}
+
+// What is wrong with the approvals of a decision: [code, expected, found] each.
+export async function checkApprovals(decision, { approvers, approvals, requireApproval }) {
+  const given = approvalsOf(decision);
+  if (!given.length) {
+    const none = ['authorization_discontinuity', 'an approval by a known approver', 'none'];
+    return requireApproval ? [none] : [];
+  }
+  const found = [];
+  for (const one of given) found.push(...await checkApproval(one, decision, approvers));
+  const count = (name) => new Set(given.map((one) => one.get(name))).size;
+  const people = Math.min(count('approver'), count('key'));
+  if (people < approvals)
+    found.push(['authorization_discontinuity', `approvals by ${approvals} people`, `by ${people}`]);
+  return found;
+}
+
+async function checkApproval(approval, decision, approvers) {
   const found = [];
   const differ = (...rest) => found.push(['authorization_discontinuity', ...rest]);
   const invalid = (...rest) => found.push(['invalid_signature', ...rest]);
-  const approval = at(decision, 'artifact', 'approval');
-  if (!approval) {
-    if (requireApproval) differ('an approval by a known approver', 'none');
-    return found;
-  }
   const [key, approver] = [approval.get('key'), approval.get('approver')];
   const vkey = approvers.find((one) => keyReference(one) === key);
   if (!vkey) invalid('an approval by a known approver', `one by ${terminal(key)}`);

@@ -1,4 +1,5 @@
 // Tracing a run to the origin of its authorization: muniment.lineage.trace, over one bundle.
+import { approvalsOf } from './approval.js';
 import { terminal } from './bytes.js';
 import { Facts, gather, Gateways, isAllowed, keyOf, refOf } from './facts.js';
 import { cycles, judgeAgents, judgeRun } from './judge.js';
@@ -59,10 +60,7 @@ export function trace(execution, { cosigned, records, batches }, now, gatewayKey
     hops: hops(all, agents),
     decisions: [...decisions.values()].sort(inOrder).map(({ index, record }) => ({
       index, id: record.get('id'), allowed: isAllowed(record), producer: record.get('producer'),
-      ...(at(record, 'artifact', 'approval') ? {
-        approval: at(record, 'artifact', 'approval', 'id'),
-        approver: at(record, 'artifact', 'approval', 'approver'),
-      } : {}),
+      ...approvedBy(record),
     })),
     runs: states,
     breaks: distinct(breaks).map(({ kind, subject, index, sentence }) => ({ kind,
@@ -126,4 +124,12 @@ function thing({ type, id, origin }, external = null) {
   return { type, id, ...(original === id ? {} : { original }),
     ...(origin === null ? {} : { origin }),
     ...(external ? { index: external.get('index'), leaf: external.get('leaf') } : {}) };
+}
+
+// Which approvals a decision rests on, and whose; only of one that does.
+function approvedBy(record) {
+  const told = approvalsOf(record).map((one) => (
+    { approval: one.get('id'), approver: one.get('approver') }));
+  const [first, ...others] = told;
+  return others.length ? { ...first, further_approvals: others } : { ...first };
 }

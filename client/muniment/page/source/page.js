@@ -49,6 +49,7 @@ async function run() {
   input.allowUnbound = element('allow-unbound').checked;
   input.allowAnyPolicy = element('allow-any-policy').checked;
   input.requireApproval = element('require-approval').checked;
+  input.approvals = Math.trunc(Number(element('approvals').value)) || 1;
   input.run = element('run').value.trim();
   try {
     const report = await verify(input);

@@ -1,7 +1,7 @@
 // Permits: what a decision states against what a runtime is and wants, as `muniment permit verify
 // --without-facts` says it. What the log holds besides (lineage, revocations) takes a replica.
 import { digestOf, disclose, escapeToken, MAX_ADDENDUM, withholdingOf } from './addenda.js';
-import { checkApproval } from './approval.js';
+import { checkApprovals } from './approval.js';
 import {
   compareBytes, FormatError, indexOf, parseBase64, parseText, splitLines, startsWith, terminal,
   utf8, VerificationError,
@@ -93,7 +93,7 @@ const entity = (value) => `${terminal(value.get('type'))} ${terminal(value.get('
 const isSame = (one, other) => ['type', 'id'].every((name) => one.get(name) === other.get(name));
 
 // Says whether a runtime may do what it wants to do. `trust` has policy, authorities, approvers,
-// gateways (null for all) and what the runtime takes: allowUnbound, allowAnyPolicy,
+// approvals, gateways (null for all) and what the runtime takes: allowUnbound, allowAnyPolicy,
 // requireApproval.
 export async function verifyPermit(permit, context, trust) {
   const findings = [];
@@ -114,7 +114,7 @@ export async function verifyPermit(permit, context, trust) {
     findings.push(...checkArguments(permit, context));
     findings.push(...await checkAuthorities(decision, trust.authorities));
     findings.push(...checkGateway(decision, trust.gateways));
-    for (const [code, ...rest] of await checkApproval(decision, trust))
+    for (const [code, ...rest] of await checkApprovals(decision, trust))
       findings.push(finding(code, 'approval', ...rest));
     findings.push(...checkIdentity(artifact, context, trust));
     findings.push(...checkPolicy(artifact, context, trust));
@@ -265,7 +265,7 @@ async function checkAuthorities(decision, authorities) {
 }
 
 // What can be wrong with the keys of authorities and approvers themselves.
-export function checkKeys({ authorities, approvers, requireApproval }) {
+export function checkKeys({ authorities, approvers, approvals, requireApproval }) {
   if (new Set(authorities.map(keyReference)).size !== authorities.length)
     throw new FormatError('--authority: two authorities have the same key name and key ID');
   if (authorities.some(({ type }) => ![ED25519, ML_DSA_44].includes(type)))
@@ -275,6 +275,8 @@ export function checkKeys({ authorities, approvers, requireApproval }) {
     throw wrong("a person's key is an Ed25519 key");
   if (new Set(approvers.map(keyReference)).size !== approvers.length)
     throw wrong('two have the same key name and key ID');
+  if (approvals < 1 || approvals > Math.max(1, approvers.length))
+    throw wrong(`approvals by ${approvals} of ${approvers.length} people`);
   if (requireApproval && !approvers.length)
     throw wrong("an approval is required, and nobody's would count");
 }

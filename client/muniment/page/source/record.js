@@ -181,10 +181,23 @@ function checkArtifact(artifact) {
   if (at(artifact, 'validity', 'not_after') <= at(artifact, 'validity', 'not_before'))
     refuse('artifact.validity: not_after must be later than not_before');
   const approval = artifact.get('approval');
-  if (!approval) return;
-  checkApproval(approval, 'artifact.approval');
-  if (!approval.get('decision'))
-    refuse('artifact.approval.decision: nothing is authorised by a no');
+  const further = artifact.get('further_approvals');
+  if (!approval) {
+    if (further) refuse('artifact.further_approvals: there is no first one');
+    return;
+  }
+  checkAllowing(approval, 'artifact.approval');
+  if (!further) return;
+  further.forEach((one, number) => checkAllowing(one, `artifact.further_approvals[${number}]`));
+  const all = [approval, ...further];
+  for (const member of ['id', 'key'])
+    if (new Set(all.map((one) => one.get(member))).size !== all.length)
+      refuse(`artifact.further_approvals: the same ${member} twice`);
+}
+
+function checkAllowing(approval, member) {
+  checkApproval(approval, member);
+  if (!approval.get('decision')) refuse(`${member}.decision: nothing is authorised by a no`);
 }
 
 const RULES = {

@@ -1,4 +1,5 @@
 // When runs acted, and which revocations are in force: muniment.lineage.moments and revoked.
+import { approvalsOf } from './approval.js';
 import { terminal } from './bytes.js';
 import { counts, keyOf, refOf, unheard } from './facts.js';
 import { at } from './record.js';
@@ -56,7 +57,8 @@ export class Revocations {
           `run ${at(edge.record, 'to', 'id')} at ${since}`));
     }
     const keys = [...(record.get('signatures') ?? []).map((one) => one.get('key')),
-      at(record, 'artifact', 'binding', 'thumbprint'), at(record, 'artifact', 'approval', 'key')];
+      at(record, 'artifact', 'binding', 'thumbprint'),
+      ...approvalsOf(record).map((one) => one.get('key'))];
     for (const key of keys.filter((one) => one !== undefined))
       breaks.push(...this.#ofKey(this.facts.find(`revoked key ${key}`), subject, own, ended));
     const revokedKeys = (name) => this.facts.find(`revoked key_name ${name}`);

@@ -129,6 +129,7 @@ async function verifyPermit(input) {
     policy: parsePolicy(policy),
     authorities: authorities ? parseVkeys(authorities, '--authority', 'authorities') : [],
     approvers: approvers ? parseVkeys(approvers, '--approver', 'approvers') : [],
+    approvals: input.approvals ?? 1,
     requireApproval: input.requireApproval,
     allowUnbound: input.allowUnbound,
     allowAnyPolicy: input.allowAnyPolicy,
