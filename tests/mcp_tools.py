@@ -80,6 +80,7 @@ class Side:
         folder: Where what ran is noted.
         kind: `mcp` or `fastmcp`.
         guarded: Whether the server verifies permits.
+        command: Another server.
     """
 
     service: Service
@@ -88,6 +89,7 @@ class Side:
     guarded: bool = True
     options: Sequence[str] = ("--subject", "alice", "--server", "tests")
     environment: dict[str, str] = field(default_factory=dict)
+    command: list[str] = field(default_factory=list)
 
     @property
     def ran(self) -> list[str]:
@@ -107,7 +109,7 @@ class Side:
 
     def gate(self) -> list[str]:
         argv = processes.muniment_gateway("mcp", "--config", self.service.config, *self.options)
-        return [*map(str, argv), "--", *self.server()]
+        return [*map(str, argv), "--", *(self.command or self.server())]
 
     @contextlib.contextmanager
     def proxied(self) -> Iterator[str]:

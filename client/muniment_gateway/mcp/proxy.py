@@ -217,7 +217,8 @@ class McpProxy:
         if passage is not None and passage.is_of_request:
             response = _response(body)
             if response is not None and response.key == passage.message.key:
-                body = await self._gate.answered(passage, response)
+                told = await self._gate.answered(passage, response)
+                body = body if told is response.data else told
             else:
                 await passage.end("failed" if answer.status >= 400 else "unknown")
         return web.Response(status=answer.status, body=body, headers=headers)
