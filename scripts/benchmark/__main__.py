@@ -1,21 +1,20 @@
 """scripts/bench: run the scenarios, print one page, write JSON; `plot` draws a result."""
 
-import argparse
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmark import machine
 from benchmark.cluster import cluster
+from benchmark.foreign import watched
 from benchmark.gateway import gateway
 from benchmark.large import LargeLog
 from benchmark.load import decisions
 from benchmark.options import Options
 from benchmark.scenarios import LARGE, SCENARIOS
+from benchmark.usage import parser
 
 ASKED: dict[str, Callable[[Options], dict[str, Any]]] = {
     "cluster": cluster,
@@ -23,28 +22,23 @@ ASKED: dict[str, Callable[[Options], dict[str, Any]]] = {
 }
 """Run only when named: they need more than this program."""
 
-LIMIT_RECORDS = 100_000  # hashed in memory, and written and synced, for the two limits
-
-
-def limits(seed: int) -> dict[str, Any]:
-    """The hash limit and the disk limit, and how large the decisions are."""
-    entries = decisions(LIMIT_RECORDS // 5, seed) * 5
-    with tempfile.TemporaryDirectory(prefix="muniment-bench-") as place:
-        return {
-            "hash_per_s": round(machine.hash_limit(entries)),
-            "disk_mb_per_s": round(machine.disk_limit(entries, Path(place)), 1),
-            "record_bytes": round(sum(map(len, entries)) / len(entries)),
-        }
+APART = 0.25
+"""From here on, rounds lie too far apart: the range as a share of the median."""
 
 
 def related(figures: dict[str, Any], limit: dict[str, Any]) -> dict[str, Any]:
-    """A scenario's figures, with its rate as a share of both limits."""
+    """A scenario's figures, with its rate as a share of both limits.
+
+    What was measured in rounds has its share of the hash limit already, of each round by itself.
+    """
     if "rate_per_s" in figures:
         rate = figures["rate_per_s"]
-        figures["of_hash_limit"] = round(rate / limit["hash_per_s"], 4)
+        figures.setdefault("of_hash_limit", round(rate / limit["hash_per_s"], 4))
         figures["of_disk_limit"] = round(
             rate * limit["record_bytes"] / 1e6 / limit["disk_mb_per_s"], 4
         )
+    if figures.get("spread", 0) > APART:
+        figures["caution"] = "the rounds differ much: look at them, and measure again"
     return figures
 
 
@@ -65,7 +59,7 @@ def run(chosen: list[str], options: Options) -> dict[str, Any]:
         "machine": machine.describe(),
         "seed": options.seed,
         "quick": options.quick,
-        "limits": limits(options.seed),
+        "limits": machine.limits(decisions(20_000, options.seed)),
         "scenarios": {},
     }
     show("machine", report["machine"], "")
@@ -74,7 +68,12 @@ def run(chosen: list[str], options: Options) -> dict[str, Any]:
 
     def measure(name: str, work: Callable[[], dict[str, Any]]) -> None:
         began = time.perf_counter()
-        figures = related(work(), report["limits"])
+        with watched() as shares:
+            found = work()
+        limit = machine.limits(decisions(20_000, options.seed))
+        # On both sides of the work: a machine's own speed changes from minute to minute.
+        both = {key: (value + limit[key]) / 2 for key, value in report["limits"].items()}
+        figures = related(found, both) | shares.figures()
         report["scenarios"][name] = figures
         show(f"{name}  ({time.perf_counter() - began:.0f} s)", figures)
         sys.stdout.flush()
@@ -95,17 +94,10 @@ def run(chosen: list[str], options: Options) -> dict[str, Any]:
 
 def main() -> None:
     every = [*SCENARIOS, *LARGE]
-    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument(
-        "scenario", nargs="*", metavar="SCENARIO", help=f"of {', '.join([*every, *ASKED])}"
-    )
-    parser.add_argument("--quick", action="store_true", help="each scenario within 45 seconds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    parser.add_argument("--seed", type=int, default=1, help="of the decisions (default 1)")
-    parser.add_argument("--records", type=int, help="size of the large log (default 5,000,000)")
-    given = parser.parse_args()
+    options = parser()
+    given = options.parse_args()
     if unknown := set(given.scenario) - {*every, *ASKED}:
-        parser.error(f"no scenario {', '.join(sorted(unknown))}")
+        options.error(f"no scenario {', '.join(sorted(unknown))}")
     records = given.records or (100_000 if given.quick else 5_000_000)
     report = run(given.scenario or every, Options(given.quick, given.seed, records))
     if given.json:

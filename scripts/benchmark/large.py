@@ -9,10 +9,12 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+from benchmark.load import decisions
+from benchmark.machine import RatedRounds
 from benchmark.options import Options
 from benchmark.receipts import check_receipts
 from benchmark.rig import BenchError, Rig, timed_command
-from benchmark.stats import latency, rounds
+from benchmark.stats import latency
 from muniment.index.query import Index
 from muniment.index.reader import IndexReader
 from muniment.index.replicafacts import ReplicaFacts
@@ -126,8 +128,10 @@ def growth(log: LargeLog) -> dict[str, Any]:
 
 def audit(log: LargeLog) -> dict[str, Any]:
     """A full audit of the large log over HTTP, by the command."""
-    rates, peak = [], 0
-    for _ in range(3 if log.options.quick else 2):
+    one = RatedRounds(decisions(20_000, log.options.seed))
+    peaks: list[int] = []
+
+    def examine() -> float:
         done = timed_command(
             *("muniment", "audit", "--log", log.rig.url, "--policy", "trust.policy", "--json"),
             cwd=log.rig.place,
@@ -135,9 +139,12 @@ def audit(log: LargeLog) -> dict[str, Any]:
         report = json.loads(done["stdout"])
         if report["verdict"] != "clean" or report["counts"]["records"] < log.growth["records"]:
             raise BenchError(f"the audit is not clean and whole: {done['stdout'][:500]}")
-        rates.append(report["counts"]["records"] / done["seconds"])
-        peak = max(peak, done["peak_bytes"])
-    return {**rounds(rates), "peak_mb": round(peak / 1e6)}
+        peaks.append(done["peak_bytes"])
+        return float(report["counts"]["records"] / done["seconds"])
+
+    for _ in range(3 if log.options.quick else 2):
+        one.run(examine)
+    return {**one.figures(), "peak_mb": round(max(peaks) / 1e6)}
 
 
 def follow(log: LargeLog) -> dict[str, Any]:

@@ -4,10 +4,14 @@ import os
 import platform
 import sqlite3
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
+
+from benchmark.stats import rounds
 
 
 def describe() -> dict[str, object]:
@@ -33,6 +37,42 @@ def _lines(path: str) -> list[str]:
         return Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
+
+
+def limits(entries: Sequence[bytes]) -> dict[str, Any]:
+    """The hash limit and the disk limit, and how large the decisions are."""
+    with tempfile.TemporaryDirectory(prefix="muniment-bench-") as place:
+        return {
+            "hash_per_s": round(hash_limit(entries)),
+            "disk_mb_per_s": round(disk_limit(entries, Path(place)), 1),
+            "record_bytes": round(sum(map(len, entries)) / len(entries)),
+        }
+
+
+class RatedRounds:
+    """Rates of some rounds of the same work, each beside the hash limit of its own minute.
+
+    Attributes:
+        rates: of each round, units a second.
+        shares: each over the mean of the limits measured right before and right after it.
+    """
+
+    def __init__(self, entries: Sequence[bytes]) -> None:
+        self.rates: list[float] = []
+        self.shares: list[float] = []
+        self._entries = entries
+
+    def run(self, work: Callable[[], float]) -> None:
+        """Runs a round, which returns its rate."""
+        before = hash_limit(self._entries)
+        rate = work()
+        self.rates.append(rate)
+        self.shares.append(2 * rate / (before + hash_limit(self._entries)))
+
+    def figures(self) -> dict[str, object]:
+        """The median rate, how far the rounds lie apart, and the median share of the limit."""
+        share = round(statistics.median(self.shares), 4)
+        return {**rounds(self.rates), "of_hash_limit": share}
 
 
 def best_rate(work: Callable[[], int], rounds: int = 3) -> float:

@@ -4,11 +4,14 @@ import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from statistics import median
 from typing import Any
 
 from deployment import ORIGIN
 
+from benchmark.load import decisions
+from benchmark.machine import RatedRounds
 from benchmark.options import Options
 from benchmark.receipts import check_receipts
 from benchmark.rig import BenchError, Rig
@@ -23,15 +26,19 @@ def ingest(options: Options) -> dict[str, Any]:
         warm = rig.worker("ingest", seed=options.seed, count=10_000, batch=1000, window=4)
         warm.go()
         warm.result()
-        rates = []
-        for number in range(runs):
+        one = RatedRounds(decisions(20_000, options.seed))
+
+        def fill(number: int) -> float:
             job = rig.worker(
                 "ingest", seed=options.seed + number, count=count, batch=1000, window=4
             )
             job.go()
             result = job.result()
             check_receipts(rig, result["checks"])
-            rates.append(result["count"] / result["seconds"])
+            return float(result["count"] / result["seconds"])
+
+        for number in range(runs):
+            one.run(partial(fill, number))
         share = count // 8 // 100 * 100
         with ThreadPoolExecutor(8) as pool:
             jobs = list(
@@ -49,7 +56,7 @@ def ingest(options: Options) -> dict[str, Any]:
             check_receipts(rig, result["checks"][:2])
         if not options.quick:
             rig.audit()
-        return {**rounds(rates), "eight_gateways_per_s": round(together)}
+        return {**one.figures(), "eight_gateways_per_s": round(together)}
 
 
 def withheld(options: Options) -> dict[str, Any]:
@@ -88,16 +95,23 @@ def single(options: Options) -> dict[str, Any]:
     count = 10_000 if options.quick else 40_000
     found: dict[str, Any] = {}
     with Rig(witnesses=False) as rig:
-        rates, latencies = [], []
-        for number in range(2 if options.quick else 3):
+        one = RatedRounds(decisions(20_000, options.seed))
+        latencies: list[float] = []
+
+        def post(number: int) -> float:
             job = rig.worker("single", seed=options.seed + number, count=count, connections=64)
             job.go()
             result = job.result()
-            rates.append(result["count"] / result["seconds"])
-            latencies += result["latencies"]
-        found = {**rounds(rates), **latency(latencies)}
+            latencies.extend(result["latencies"])
+            return float(result["count"] / result["seconds"])
+
+        for number in range(2 if options.quick else 3):
+            one.run(partial(post, number))
+        found = {**one.figures(), **latency(latencies)}
         if shutil.which("wrk"):
             found["wrk_per_s"] = round(_wrk(rig, 5 if options.quick else 10))
+        else:
+            found["wrk"] = "not measured: wrk is not installed"
         rig.audit()
     return found
 

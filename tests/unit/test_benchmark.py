@@ -1,5 +1,8 @@
 """What the benchmark concludes from what it measures; measuring is not a test's work."""
 
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "scripts"))
-from benchmark import report  # noqa: E402 - found beside the scripts
+from benchmark import __main__ as command  # noqa: E402 - found beside the scripts
+from benchmark import machine, report, usage  # noqa: E402
+from benchmark.foreign import Shares, watched  # noqa: E402
 from benchmark.large import growth_of_cost  # noqa: E402
 from benchmark.ratios import BOUNDS, judge  # noqa: E402
 
@@ -132,3 +137,60 @@ def test_every_scenario_has_its_rows() -> None:
     from benchmark.scenarios import LARGE, SCENARIOS
 
     assert {*SCENARIOS, *LARGE, "cluster"} <= set(report.ROWS)
+
+
+def test_help_costs_nothing_and_names_every_scenario(tmp_path: Path) -> None:
+    """A checkout without an environment tells what it can do, and makes none."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    done = subprocess.run(
+        [tmp_path / "scripts" / "bench", "--help"],
+        capture_output=True, text=True, check=True, timeout=60,
+        env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    for name in (*usage.EVERY, *usage.ASKED, "--quick", "wrk"):
+        assert name in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["scripts"]
+
+
+def test_the_command_line_names_the_scenarios_that_there_are() -> None:
+    assert (*command.SCENARIOS, *command.LARGE) == usage.EVERY
+    assert tuple(command.ASKED) == usage.ASKED
+
+
+def test_our_own_work_is_not_that_of_others() -> None:
+    with watched() as shares:
+        script = "sum(range(3_000_000))"
+        for _ in range(3):  # ours: here, in a child that ended, and below one that runs
+            sum(range(3_000_000))
+            subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    if shares.others is not None:
+        assert shares.figures()["others_share"] >= 0
+
+
+def test_a_figure_that_others_had_a_part_in_is_marked() -> None:
+    assert "warning" not in Shares(0.04, 0.05).figures()
+    assert "tenth" in str(Shares(0.04, 0.07).figures()["warning"])
+    assert "tenth" in str(Shares(0.2, 0.0).figures()["warning"])
+    assert Shares().figures() == {}
+
+
+def test_each_round_is_judged_by_the_limit_of_its_own_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = iter([100.0, 300.0, 50.0, 50.0, 400.0, 400.0])
+    monkeypatch.setattr(machine, "hash_limit", lambda _: next(limits))
+    one = machine.RatedRounds([b"entry"])
+    for rate in (20.0, 10.0, 40.0):
+        one.run(lambda rate=rate: rate)  # type: ignore[misc]
+    assert one.shares == [0.1, 0.2, 0.1]
+    assert one.figures() == {
+        "rate_per_s": 20, "spread": 1.5, "rounds": [20, 10, 40], "of_hash_limit": 0.1,
+    }  # fmt: skip
+
+
+def test_rounds_that_differ_much_are_marked() -> None:
+    limit = {"hash_per_s": 1000, "disk_mb_per_s": 1.0, "record_bytes": 100}
+    found = command.related({"rate_per_s": 100, "spread": 0.3, "of_hash_limit": 0.5}, limit)
+    assert found["of_hash_limit"] == 0.5
+    assert "caution" in found
+    assert "caution" not in command.related({"rate_per_s": 100, "spread": 0.2}, limit)
