@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from muniment_log.metrics import LogMetrics
 from muniment_log.publish.clock import Clock, Timer
 from muniment_log.publish.pace import PublisherLimits
 from muniment_log.publish.publisher import Publisher
+from muniment_log.publish.rated import CosignedKeeper, RatedSetup, RatedWitness, load_kept
 from muniment_log.publish.rollback import COPY, EMPTY, Doubts, PastCheck, check_witnesses
 from muniment_log.publish.witness import WitnessClient, clients_of, new_session
 from muniment_service.metrics import Metrics
@@ -200,6 +201,9 @@ class Log:
         return self.publisher.published
 
 
+async def _forget(_: bytes) -> None: ...
+
+
 @contextlib.asynccontextmanager
 async def log_of(
     path: Path,
@@ -210,14 +214,22 @@ async def log_of(
     start_seconds: float = 2.0,
     request_seconds: float = 2.0,
     clock: Clock | None = None,
+    per_day: Mapping[str, int] | None = None,
+    keeper: CosignedKeeper | None = None,
 ) -> AsyncIterator[Log]:
-    """A log; with `is_held`, one that takes nothing while its witnesses' answers forbid it."""
+    """A log; with `is_held`, one that takes nothing while its witnesses' answers forbid it.
+
+    `per_day` gives witnesses, by URL, rates of their own.
+    """
+    rates = per_day or {}
     async with (
         log_tools.embedded(path / "log.db") as inner,
         new_session(request_seconds) as session,
     ):
         loaded = await inner.store.load()
-        clients = [] if policy is None else clients_of(policy, session)
+        every = [] if policy is None else clients_of(policy, session)
+        clients = [client for client in every if client.url not in rates]
+        rated = [RatedWitness(client, rates[client.url]) for client in every if client.url in rates]
         signers = [signing.log_signer(), signing.log_mldsa44()]
         keys = [verifier_for(signer.vkey) for signer in signers]
         silent = await check_witnesses(
@@ -258,6 +270,11 @@ async def log_of(
             published=loaded.published,
             is_committing=lambda: inner.sequencer.is_busy,
             clock=clock,
+            rated=RatedSetup(
+                rated,
+                None if keeper is None else await load_kept(keeper, ORIGIN, inner.tiles, 1 << 62),
+                _forget if keeper is None else keeper.keep,
+            ),
         )
         listener = inner.listener
 

@@ -117,6 +117,8 @@ def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
     if signers is None:
         signers = _signers(path, file)
     policy, digest = None, ""
+    if file.witness and file.policy is None:
+        config_error(path, "witness", "needs a policy, which has the witness's keys")
     if file.policy is not None:
         with config_key(path, "policy"):
             data = read_file(file.policy, most=MAX_POLICY_SIZE)
@@ -127,6 +129,7 @@ def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
                 config_error(path, "policy", f"witness {witness.name}: the URL is not http(s)")
         if not policy.is_met([witness.name for witness in asked]):
             config_error(path, "policy", "no quorum: too few of its witness lines carry a URL")
+        _check_rated(path, file, policy)
         if len(signers) + len(asked) > MAX_SIGNATURES:
             config_error(
                 path,
@@ -137,6 +140,29 @@ def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
     admission, rates = admission_of(path, file), rates_of(path, file)
     retention = retention_of(path, file)
     return LogConfig(path, file, signers, policy, admission, rates, retention, digest)
+
+
+def _check_rated(path: Path, file: LogFile, policy: Policy) -> None:
+    """Checks that the witnesses with a rate are the policy's, and that no quorum takes them."""
+    names = {}
+    for witness in policy.witnesses:
+        if witness.url is not None:
+            names[witness.name] = witness.url.rstrip("/")
+    rated: set[str] = set()
+    for number, entry in enumerate(file.witness):
+        url = entry.url.rstrip("/")
+        if url not in names.values():
+            config_error(path, f"witness[{number}].url", "no witness line of the policy has it")
+        if url in rated:
+            config_error(path, f"witness[{number}].url", "the same witness twice")
+        rated.add(url)
+    if not policy.is_met([name for name, url in names.items() if url not in rated]):
+        config_error(
+            path,
+            "witness",
+            "the quorum takes witnesses that are asked within a rate, so every decision would wait "
+            "for their turn: give the policy a quorum of others",
+        )
 
 
 def check_origin(origin: str) -> str:

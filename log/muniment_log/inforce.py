@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from muniment.tlog.policy import show
 from muniment_log.config import load
+from muniment_log.publish.rated import RatedWitness
 from muniment_log.publish.witness import clients_of, new_session
 from muniment_service.inforce import InForce
 from muniment_service.servicefile import reread_file
@@ -23,7 +24,16 @@ if TYPE_CHECKING:
     from muniment_log.publish.witness import WitnessClient
 
 RELOADED: Final = frozenset(
-    {"gateway", "token", "read", "policy", "outgoing", "key_passphrase_file", "retention"}
+    {
+        "gateway",
+        "token",
+        "read",
+        "policy",
+        "witness",
+        "outgoing",
+        "key_passphrase_file",
+        "retention",
+    }
 )
 """What of the file a running log takes up; all else takes a restart."""
 
@@ -44,7 +54,8 @@ class Witnesses:
 
     Attributes:
         policy: the policy; None when the log publishes uncosigned.
-        clients: one for each URL.
+        clients: one for each URL; each head waits for a quorum of them.
+        rated: those with a rate of their own, which no head waits for.
     """
 
     def __init__(self, config: LogConfig) -> None:
@@ -55,7 +66,17 @@ class Witnesses:
         file = config.file
         self.policy = config.policy
         self._session = new_session(file.limits.witness_seconds, file.outgoing.access)
-        self.clients = [] if self.policy is None else clients_of(self.policy, self._session)
+        clients = [] if self.policy is None else clients_of(self.policy, self._session)
+        rates = {entry.url.rstrip("/"): entry.per_day for entry in file.witness}
+        self.clients = [client for client in clients if client.url not in rates]
+        self.rated = [
+            RatedWitness(client, rates[client.url]) for client in clients if client.url in rates
+        ]
+
+    @property
+    def all(self) -> list[WitnessClient]:
+        """One for each URL."""
+        return [*self.clients, *(each.client for each in self.rated)]
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,7 +87,7 @@ class Witnesses:
     async def replace(
         self,
         config: LogConfig,
-        use: Callable[[Policy | None, Sequence[WitnessClient]], object],
+        use: Callable[[Policy | None, Sequence[WitnessClient], Sequence[RatedWitness]], object],
     ) -> None:
         """Takes another configuration's policy and connections.
 
@@ -74,12 +95,12 @@ class Witnesses:
         InputError if a file of `[outgoing]` cannot be used; nothing has changed then.
         """
         other = Witnesses(config)
-        sizes = {client.url: client.size for client in self.clients}
-        for client in other.clients:
+        sizes = {client.url: client.size for client in self.all}
+        for client in other.all:
             client.size = sizes.get(client.url, 0)
-        use(other.policy, other.clients)
+        use(other.policy, other.clients, other.rated)
         before, self._session = self._session, other._session
-        self.policy, self.clients = other.policy, other.clients
+        self.policy, self.clients, self.rated = other.policy, other.clients, other.rated
         await before.__aexit__()
 
 

@@ -8,6 +8,7 @@
 | `keys` | PKCS#8 PEM files, Ed25519 and ML-DSA-44; the log signs with each of them |
 | `key_passphrase_file` | optional: file with the passphrase of encrypted keys |
 | `policy` | optional: tlog-policy file whose witness lines carry the submission URL |
+| `[[witness]] url, per_day` | optional: a witness of the policy that is asked at most so often |
 | `[[gateway]] vkey` | the key of a gateway that may submit signed batches |
 | `[[token]] producer, sha256` | the hash of a bearer token, and the producer it speaks for |
 | `[[token]] expires` | optional: when it ends, a TOML date-time with an offset |
@@ -41,6 +42,18 @@ from muniment_service.limits import Count, Limits, Seconds  # msgspec reads them
 from muniment_service.servicefile import ServiceFile
 
 Time = Annotated[datetime, Meta(tz=True)]
+
+
+class WitnessEntry(Config, frozen=True):
+    """One `[[witness]]` table: a witness that no head waits for, and that is asked within a rate.
+
+    Attributes:
+        url: its submission prefix, as the policy has it.
+        per_day: requests that it may be sent in a day.
+    """
+
+    url: str
+    per_day: Annotated[int, Meta(ge=1, le=1_000_000_000)]
 
 
 class GatewayEntry(Rates, frozen=True, kw_only=True):
@@ -224,6 +237,7 @@ class LogFile(ServiceFile, frozen=True, kw_only=True):
     database: Path | None = None
     cluster: ClusterTable | None = None
     policy: Path | None = None
+    witness: tuple[WitnessEntry, ...] = ()
     gateway: tuple[GatewayEntry, ...] = ()
     token: tuple[TokenEntry, ...] = ()
     read: ReadTable = ReadTable()

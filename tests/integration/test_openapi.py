@@ -35,6 +35,7 @@ from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import same_size
 from muniment.tlog.witnesswire import SignSubtree, origin_hash
 from processes import muniment_witness
+from waiting import eventually
 from witness_deployment import configure
 
 MAX_EXAMPLES = 8  # for each call and phase
@@ -186,6 +187,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     with deployed(tmp_path_factory.mktemp("deployment")) as made:
         with made.config.open("a") as file:
             file.write("[read]\nopen_addenda = true\n")
+            file.write(f'[[witness]]\nurl = "{made.witnesses[2].url}"\nper_day = 86400000\n')
         processes.run(processes.muniment_log("reload", "--config", made.config), check=True)
         yield made
 
@@ -197,6 +199,7 @@ def test_the_log_does_what_its_document_says(deployment: Deployment) -> None:
     )
     body = join_body(deployment.stream().take([withheld]), [ADDENDUM])
     assert deployment.post(body).status == 200
+    eventually(lambda: ask(f"{deployment.url}/checkpoint.cosigned").status == 200)
     document = spelled_out(ask(f"{deployment.url}/openapi.json").json)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     driver = LogDriver(deployment)

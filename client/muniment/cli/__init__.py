@@ -32,6 +32,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "policy": ("policy", "policy", "Explain trust policies."),
     "prove": ("prove", "prove", "Write a leaf's proof to a file that verifies offline."),
     "pseudonym": ("pseudonym", "pseudonym", "Print the pseudonym under which an id is logged."),
+    "refresh": ("refresh", "refresh", "Add cosignatures that came later to a proof or permit."),
     "report": ("report", "report", "Write a report that stands alone, or make one again."),
     "revoke": ("revoke", "revoke", "Take an authorization back."),
     "spool": ("spool", "spool", "Deliver what gateways left; read and erase what they keep."),

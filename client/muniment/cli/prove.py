@@ -16,17 +16,14 @@ from muniment.cli.common import (
     read_policy,
     run,
 )
+from muniment.cli.proving import cosigned_checkpoint, newest_checkpoint, prove_leaf
 from muniment.errors import BadAnswer, FormatError, InputError, VerificationError
 from muniment.http.logclient import LogClient
-from muniment.http.logtiles import log_tiles
 from muniment.local.atomicfile import read_bounded, write_atomic
-from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import MAX_ENTRY
 from muniment.tlog.merkle import HASH_SIZE, leaf_hash
-from muniment.tlog.proofs import verify_inclusion
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, check_bundle, tile_at
 from muniment.tlog.tlogproof import TlogProof
-from muniment.tlog.treereader import read_inclusion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +46,12 @@ SCAN_WINDOW: Final = 32
 )
 @click.option("--out", type=FILE, metavar="FILE.tlog-proof", required=True, help="The new proof.")
 @click.option("--entry-out", type=FILE, metavar="FILE", help="Write the leaf itself as well.")
+@click.option(
+    "--fresh",
+    "is_fresh",
+    is_flag=True,
+    help="Lead to the newest checkpoint with all cosignatures that the log has, and wait for it.",
+)
 @optional_policy("Verify the checkpoint before anything is written.")
 @json_option
 def prove(
@@ -59,18 +62,23 @@ def prove(
     entry_out: Path | None,
     policy_path: Path | None,
     *,
+    is_fresh: bool,
     as_json: bool,
 ) -> None:
     """Write a leaf's proof to a file that verifies offline, for ever.
 
     The proof leads from the leaf to the log's newest checkpoint, which it contains. It is made
-    from the log's tiles and checked before it is written.
+    from the log's tiles and checked before it is written. `muniment refresh` adds cosignatures to
+    it that come later.
     """
     if (index is None) == (leaf_path is None):
         raise click.UsageError("give either --index or --leaf")
     policy = None if policy_path is None else read_policy(policy_path)
     leaf = None if leaf_path is None else read_bounded(leaf_path, "leaf", most=MAX_ENTRY)
-    proof, entry = run(_work(log_url, index, leaf, policy, wants_entry=entry_out is not None))
+    wants_entry = entry_out is not None
+    proof, entry = run(
+        _work(log_url, index, leaf, policy, is_fresh=is_fresh, wants_entry=wants_entry)
+    )
     if entry_out is not None:
         write_atomic(entry_out, entry, "entry")
     write_atomic(out, proof.encode(), "proof")
@@ -87,47 +95,30 @@ async def _work(
     leaf: bytes | None,
     policy: "Policy | None",
     *,
+    is_fresh: bool,
     wants_entry: bool,
 ) -> tuple[TlogProof, bytes]:
     with progress("Searching") as show:
         async with LogClient(log_url) as client:
-            pauses = iter(client.pauses)
-            while True:
-                try:
-                    checkpoint = parse_signed_checkpoint(await client.checkpoint())
-                except FormatError as error:
-                    raise BadAnswer(f"checkpoint: {error}") from None
-                if policy is not None:
-                    policy.verify(checkpoint)
-                size = checkpoint.checkpoint.size
-                pause = next(pauses, None)
-                if pause is None or index is None or index < size:
-                    break
-                await asyncio.sleep(pause)  # it may come from a copy of the log that is behind
+            least = 0 if index is None else index + 1
+            if is_fresh:
+                checkpoint = await cosigned_checkpoint(client, least)
+            else:
+                checkpoint = await newest_checkpoint(client, least)
+            if policy is not None:
+                policy.verify(checkpoint)
+            size = checkpoint.checkpoint.size
             if index is None:
                 index = await _find(client, leaf_hash(leaf or b""), size, show)
             if index >= size:
                 raise InputError(f"entry {index} is not published: the checkpoint's size is {size}")
-            proof, hashed = await _prove(client, checkpoint, index)
+            proof, hashed = await prove_leaf(client, checkpoint, index)
             entry = leaf
             if entry is None and wants_entry:
                 entry = await _entry(client, index, size)
     if entry is not None and leaf_hash(entry) != hashed:
         raise VerificationError(f"the log's entry {index} does not hash to its leaf")
     return proof, entry or b""
-
-
-async def _prove(
-    client: LogClient, checkpoint: SignedCheckpoint, index: int
-) -> tuple[TlogProof, bytes]:
-    head = checkpoint.checkpoint
-    try:
-        tiles = log_tiles(client, head.head)
-        hashed, nodes = await read_inclusion(tiles, index, head.size)
-    except FormatError as error:
-        raise BadAnswer(str(error)) from None
-    verify_inclusion(hashed, index, head.size, nodes, head.root)
-    return TlogProof(index, nodes, checkpoint), hashed
 
 
 async def _entry(client: LogClient, index: int, size: int) -> bytes:

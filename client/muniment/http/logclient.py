@@ -29,7 +29,7 @@ from muniment.tlog.encoding import FormatError, parse_base64
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import MAX_NOTE_SIZE
 from muniment.tlog.proofs import MAX_PROOF
-from muniment.tlog.tiles import Tile
+from muniment.tlog.tiles import COSIGNED, Tile
 
 DEFAULT_TIMEOUT: Final = 30.0
 """Seconds for one request, from the connection to the last byte of the answer."""
@@ -205,6 +205,18 @@ class LogClient:
         data = await self._get("/checkpoint", limit=MAX_NOTE_SIZE)
         self._tiles.show(data)
         return data
+
+    async def cosigned_checkpoint(self) -> bytes | None:
+        """Reads ``/checkpoint.cosigned``: the newest that rated witnesses cosigned, unverified.
+
+        None when the log has none: no such witnesses, or it is none of ours.
+        """
+        try:
+            return await self._get(f"/{COSIGNED}", limit=MAX_NOTE_SIZE)
+        except Refused as refusal:
+            if refusal.problem.status != 404:
+                raise
+            return None
 
     async def tile(self, tile: Tile) -> bytes:
         """Reads a hash tile (32 bytes a hash) or an entry bundle; see `ServedTiles.read`."""

@@ -36,6 +36,10 @@ class AccusedError(WitnessError):
     """The witness holds evidence that this log's key signed two histories; it signs no more."""
 
 
+class ConflictError(WitnessError):
+    """The witness has only told, with a 409, the size to start from; see `Exchange.size`."""
+
+
 class AheadError(WitnessError):
     """The witness says that it has cosigned what the checkpoint's tree does not contain.
 
@@ -79,15 +83,18 @@ class Exchange:
         prove: Callable[[int, int], Awaitable[Sequence[bytes]]],
         post: Callable[[bytes], Awaitable[Reply]],
         check: Callable[[bytes], T],
+        *,
+        attempts: int = MAX_ATTEMPTS,
     ) -> Added[T]:
         """Asks for cosignatures of a checkpoint; WitnessError, which says why, if none came.
 
         `prove` makes the consistency proof between two sizes, of which the older may be 0; `post`
         sends the body of a request; `check` takes the body of a 200, verifies as much as the caller
-        can, and raises `WitnessError` for what it does not accept.
+        can, and raises `WitnessError` for what it does not accept. At most `attempts` requests are
+        sent; a `ConflictError` says that each was answered with a size.
         """
         new = signed.checkpoint.size
-        for _ in range(MAX_ATTEMPTS):
+        for _ in range(attempts):
             # A size beyond ours is asked about again: it is only what somebody's answer said.
             old = min(self.size, new)
             proof = tuple(await prove(old, new))
@@ -99,7 +106,7 @@ class Exchange:
             self.size = _size_of_conflict(reply, old, new)
             if self.size > new:
                 raise AheadError(f"it has cosigned size {self.size}, beyond {new}", self.size)
-        raise WitnessError(f"{MAX_ATTEMPTS} conflicts in a row")
+        raise ConflictError(f"{attempts} conflicts in a row")
 
 
 def excerpt(body: bytes) -> str:

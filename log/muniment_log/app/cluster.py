@@ -20,6 +20,7 @@ from muniment_log.app.serving import BackgroundTask, serve_beside
 from muniment_log.cluster.addenda import ClusterAddenda
 from muniment_log.cluster.addendaobjects import AddendaObjects
 from muniment_log.cluster.bucket import check_bucket
+from muniment_log.cluster.cosigned import CosignedObject
 from muniment_log.cluster.keys import check_keys, claim
 from muniment_log.cluster.metrics import ClusterMetrics
 from muniment_log.cluster.migrate import check_schema, made_when
@@ -195,6 +196,7 @@ async def serve(
                 metrics=metrics,
                 index=index,
                 cluster=status.cluster,
+                cosigned=CosignedObject(objects).load,
             )
         else:
             api = App(metrics, ERRORS)

@@ -33,6 +33,7 @@ from muniment_log.metrics import LogMetrics
 from muniment_log.publish.published import published_size
 from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.addendanote import WHAT_TO_DO, find_lost
+from muniment_log.storage.cosigned import CosignedFile
 from muniment_log.storage.embedded import EmbeddedTiles, leaves_from
 from muniment_log.storage.erasing import ErasableAddenda
 from muniment_log.storage.order import EmbeddedOrder
@@ -128,6 +129,7 @@ async def serve(
             metrics=measured,
             is_committing=lambda: queue.is_busy,
             now=clock,
+            keeper=CosignedFile(config.database),
         )
         swept = await addenda.sweep(lambda start: leaves_from(log.tiles, start))
         if swept:
@@ -176,6 +178,10 @@ async def serve(
             budgets.replace(changed.rates)
             eraser.use(changed.retention)
 
+        async def cosigned() -> bytes | None:
+            kept = publisher.cosigned
+            return None if kept is None else kept.encode()
+
         admin = Admin(
             config=config,
             access=access,
@@ -200,6 +206,7 @@ async def serve(
                 addenda=addenda,
                 metrics=metrics,
                 index=index,
+                cosigned=cosigned,
             ),
             admin.app(),
             tasks,

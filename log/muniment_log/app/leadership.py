@@ -20,6 +20,7 @@ import msgspec
 from muniment.local.logs import event
 from muniment_log.app.addendakeeping import AddendaKeeping
 from muniment_log.app.openlog import open_log
+from muniment_log.cluster.cosigned import CosignedObject
 from muniment_log.cluster.integrator import CommitActivity, IntegratedHeads, Integrator
 from muniment_log.cluster.keys import check_keys
 from muniment_log.cluster.lease import Lease, LeaseLostError
@@ -221,6 +222,7 @@ class Leadership:
                 metrics=metrics,
                 is_committing=lambda: activity.is_busy,
                 now=self.clock,
+                keeper=CosignedObject(self.objects),
             )
             integrator = Integrator(
                 store=store,

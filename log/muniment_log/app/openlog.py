@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment_log.core.heads import HeadSigner
 from muniment_log.publish.commits import CommitListener
 from muniment_log.publish.publisher import HeadStore, Publisher
+from muniment_log.publish.rated import RatedSetup, load_kept
 from muniment_log.publish.rollback import (
     COPY,
     EMPTY,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from muniment_log.core.ports import TileSource
     from muniment_log.inforce import Witnesses
     from muniment_log.metrics import LogMetrics
+    from muniment_log.publish.rated import CosignedKeeper
     from muniment_log.storage.embedded import FullTiles
 
 
@@ -101,6 +104,10 @@ class LogStorage(Protocol[H_co]):
         ...
 
 
+def _size_of(note: bytes | None) -> int:
+    return 0 if note is None else parse_signed_checkpoint(note).checkpoint.size
+
+
 @dataclass(frozen=True, slots=True)
 class OpenLog(Generic[H_co]):
     """A log that may be written."""
@@ -120,11 +127,12 @@ async def open_log(
     metrics: LogMetrics,
     is_committing: Callable[[], bool],
     now: Callable[[], int],
+    keeper: CosignedKeeper,
 ) -> OpenLog[H_co]:
     """Compares a log with all that is known of it, and puts its writing parts together.
 
     `is_committing` tells whether a commit is under way or follows at once; `now` gives Unix
-    seconds.
+    seconds. `keeper` keeps what rated witnesses cosign.
 
     Raises:
         RolledBackError: the storage, the bucket and the witnesses contradict each other.
@@ -141,7 +149,7 @@ async def open_log(
     keys = config.verifiers
     await storage.compare(keys, tiles)
     silent = await check_witnesses(
-        witnesses.clients,
+        witnesses.all,
         origin=file.origin,
         keys=keys,
         tiles=tiles,
@@ -158,7 +166,7 @@ async def open_log(
         ),
         policy=witnesses.policy,
         witnesses=witnesses.clients,
-        silent=silent,
+        silent=[witness for witness in silent if witness in witnesses.clients],
         seconds=file.limits.start_seconds,
         unproven=EMPTY if stored.head.size == 0 else COPY if storage.is_copy else "",
     )
@@ -182,6 +190,11 @@ async def open_log(
         signed=signed,
         published=stored.published,
         is_committing=is_committing,
+        rated=RatedSetup(
+            witnesses.rated,
+            await load_kept(keeper, file.origin, tiles, _size_of(stored.published)),
+            keeper.keep,
+        ),
     )
     metrics.integrated(stored.head.size)
     return OpenLog(tiles, heads, publisher, CommitListener(tiles, publisher, metrics), doubts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from muniment.page import content_security_policy, page_digest, read_page
+from muniment.tlog.tiles import COSIGNED
 from muniment_log.http.addenda import AddendaReads
 from muniment_log.http.lookup import Lookup
 from muniment_log.http.openapi import document
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from muniment_log.core.budgets import Budgets
     from muniment_log.core.ports import SequencerPort, TileSource
     from muniment_log.http.access import AccessControl
+    from muniment_log.http.reads import Cosigned
     from muniment_log.index.supervisor import IndexProcess, IndexReads
     from muniment_log.publish.published import PublishedHead
     from muniment_service.http import Handler
@@ -42,14 +44,16 @@ def build(
     metrics: Metrics,
     index: tuple[IndexProcess, IndexReads] | None = None,
     cluster: Callable[[], Mapping[str, Any]] | None = None,
+    cosigned: Cosigned | None = None,
 ) -> App:
     """Puts the routes together over the ports.
 
     Without an index, lookups answer that the log keeps none. `cluster` tells how the cluster is
-    that the log runs on; it raises `Problem` when nothing works.
+    that the log runs on; it raises `Problem` when nothing works. `cosigned` gives the newest
+    checkpoint that rated witnesses have cosigned.
     """
     app = App(metrics, ERRORS)
-    reads = Reads(publisher, tiles)
+    reads = Reads(publisher, tiles, cosigned)
     submit = Submit(
         access=access,
         budgets=budgets,
@@ -82,6 +86,7 @@ def build(
     app.route("GET", "/openapi.json", _fixed(document(origin, version("muniment"))))
     app.route("GET", "/verify.html", _page())
     app.route("GET", "/checkpoint", tile(reads.checkpoint))
+    app.route("GET", f"/{COSIGNED}", tile(reads.cosigned))
     app.prefix("GET", "/tile/", tile(reads.tile))
     withheld = AddendaReads(access, addenda)
     app.prefix("GET", "/addenda/", access.reading_addenda(withheld.addendum))

@@ -12,6 +12,7 @@ from muniment.records.batchbody import MAX_ADDENDA
 from muniment.records.kinds import ThingType
 from muniment.records.manifest import LABEL, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
+from muniment.tlog.tiles import COSIGNED
 from muniment_log.http import bodies
 from muniment_service import openapi
 from muniment_service.openapi import (
@@ -235,6 +236,16 @@ _CALLS: Final = (
         success="One file with all that it needs.",
         answer={HTML: str},
         headers=_ETAG,
+    ),
+    Call(
+        path=f"/{COSIGNED}",
+        name="cosignedCheckpoint",
+        summary="The newest checkpoint that witnesses with a rate of their own cosigned, too",
+        success="A signed note.",
+        answer={TEXT: str},
+        headers=_ETAG,
+        problems=(401, 404, 503),
+        security=_READERS,
     ),
     Call(
         path="/checkpoint",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,9 @@ IMMUTABLE: Final = "public, max-age=31536000, immutable"
 CHECKPOINT_CACHE: Final = "public, max-age=1"
 """The checkpoint does ("its headers SHOULD prevent caching beyond a few seconds")."""
 
+Cosigned = Callable[[], Awaitable[bytes | None]]
+"""Gives the newest checkpoint that rated witnesses have cosigned; None when there is none."""
+
 _TEXT: Final = "text/plain; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
 _COMPRESS_FROM: Final = 1024  # bytes; below, the headers of compression outweigh it
@@ -38,8 +42,11 @@ _COMPRESSED_BYTES: Final = 8 << 20  # kept in memory: some hundred bundles of sh
 class Reads:
     """Handlers of the static reads."""
 
-    def __init__(self, publisher: PublishedHead, tiles: TileSource) -> None:
+    def __init__(
+        self, publisher: PublishedHead, tiles: TileSource, cosigned: Cosigned | None = None
+    ) -> None:
         self._publisher = publisher
+        self._cosigned = cosigned
         self._tiles = tiles
         # Full bundles, compressed: followers and auditors all come for the newest ones.
         self._compressed: OrderedDict[Tile, bytes] = OrderedDict()
@@ -50,18 +57,19 @@ class Reads:
         published = self._publisher.published
         if published is None:
             raise not_published_yet(0)
-        body = published.encode()
-        return Response(
-            200,
-            body,
-            _TEXT,
-            {
-                "Cache-Control": CHECKPOINT_CACHE,
-                "ETag": f'"{sha256(body).hexdigest()[:32]}"',
-                # Any web page may verify a log for itself.
-                "Access-Control-Allow-Origin": "*",
-            },
-        )
+        return _note(published.encode())
+
+    async def cosigned(self, _: Request) -> Response:
+        """``/checkpoint.cosigned``: the newest that rated witnesses have cosigned, too."""
+        note = None if self._cosigned is None else await self._cosigned()
+        if note is None:
+            raise Problem(
+                404,
+                "not-cosigned",
+                "this log has no witnesses that it asks within a rate, or none has cosigned yet: "
+                "take /checkpoint",
+            )
+        return _note(note)
 
     async def tile(self, request: Request) -> Response:
         """``/tile/<L>/<N>[.p/<W>]`` and ``/tile/entries/<N>[.p/<W>]``."""
@@ -102,6 +110,20 @@ class Reads:
             while self._compressed_bytes > _COMPRESSED_BYTES:
                 self._compressed_bytes -= len(self._compressed.popitem(last=False)[1])
         return data, "gzip"
+
+
+def _note(body: bytes) -> Response:
+    return Response(
+        200,
+        body,
+        _TEXT,
+        {
+            "Cache-Control": CHECKPOINT_CACHE,
+            "ETag": f'"{sha256(body).hexdigest()[:32]}"',
+            # Any web page may verify a log for itself.
+            "Access-Control-Allow-Origin": "*",
+        },
+    )
 
 
 def accepts_gzip(header: str) -> bool:

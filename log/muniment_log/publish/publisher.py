@@ -37,6 +37,7 @@ from muniment_log.publish.clock import Clock
 from muniment_log.publish.cosigners import Cosigners
 from muniment_log.publish.pace import Pace
 from muniment_log.publish.published import Publication
+from muniment_log.publish.rated import RatedCosigners, RatedSetup
 from muniment_log.publish.rounds import Round, Stage
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from muniment_log.core.heads import HeadSigner
     from muniment_log.metrics import LogMetrics
     from muniment_log.publish.pace import PublisherLimits
+    from muniment_log.publish.rated import RatedWitness
     from muniment_log.publish.rollback import Doubts
     from muniment_log.publish.witness import Cosigned, WitnessClient
 
@@ -95,11 +97,13 @@ class Publisher:
         published: bytes | None,
         is_committing: Callable[[], bool],
         clock: Clock | None = None,
+        rated: RatedSetup | None = None,
     ) -> None:
         """Continues from what is stored: the integrated head, the signed and published notes.
 
-        Without a policy the log publishes uncosigned. `is_committing` tells whether a commit is
-        under way or follows at once, so that a signature can ride in its transaction.
+        `rated` has witnesses that no head waits for. Without a policy the log publishes uncosigned.
+        `is_committing` tells whether a commit is under way or follows at once, so that a signature
+        can ride in its transaction.
         """
         self._signer = signer
         self._store = store
@@ -113,6 +117,8 @@ class Publisher:
         self._cosigners = Cosigners(
             self, policy=policy, witnesses=witnesses, limits=limits, clock=self._clock
         )
+        self._rated = RatedCosigners(self, rated or RatedSetup(), self._clock)
+        self._has_late_lines = False
         self._integrated = head
         self._round: Round | None = None
         # Also when it was published: witnesses give their cosignatures on the same head again, and
@@ -128,13 +134,19 @@ class Publisher:
         if self.published is not None:
             metrics.published(self.published.checkpoint.size)
 
-    def use(self, policy: Policy | None, witnesses: Sequence[WitnessClient]) -> None:
+    def use(
+        self,
+        policy: Policy | None,
+        witnesses: Sequence[WitnessClient],
+        rated: Sequence[RatedWitness] = (),
+    ) -> None:
         """Publishes by another policy from now on.
 
         The newest signed head is put to its witnesses at once, also when it was published by the
         policy before; what was published stays until then.
         """
         self._cosigners.use(policy, witnesses)
+        self._rated.use(rated)
         self._doubts.use(policy, witnesses)
         last, self._round = self._round, None
         if last is not None and self._signed is None:
@@ -145,6 +157,11 @@ class Publisher:
     def published(self) -> SignedCheckpoint | None:
         """The published checkpoint, cosigned by the quorum and stored; None before the first."""
         return self._publication.stored
+
+    @property
+    def cosigned(self) -> SignedCheckpoint | None:
+        """The newest checkpoint that rated witnesses have cosigned; see `RatedCosigners.kept`."""
+        return self._rated.kept
 
     @property
     def integrated(self) -> Head:
@@ -174,8 +191,8 @@ class Publisher:
 
     @property
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
-        """Each witness, for readiness; see `Cosigners.witnesses`."""
-        return self._cosigners.witnesses
+        """Each witness, for readiness; see `Cosigners.witnesses`, `RatedCosigners.witnesses`."""
+        return self._cosigners.witnesses + self._rated.witnesses
 
     def signer(self) -> Callable[[Head], bytes] | None:
         """Before a commit: how to sign its head, when the publisher waits for a newer one."""
@@ -229,10 +246,12 @@ class Publisher:
         try:
             async with asyncio.TaskGroup() as group:
                 self._cosigners.start(group)
+                self._rated.start(group)
                 await self._publish_all()
         finally:
             self._publication.stop()
             self._cosigners.stop()
+            self._rated.stop()
 
     async def _publish_all(self) -> None:
         while True:
@@ -241,6 +260,12 @@ class Publisher:
             if current is not None and not current.is_stored and self._cosigners.have_met(current):
                 await self._publish(current)
                 continue
+            if self._has_late_lines:
+                self._has_late_lines = False
+                if current is not None and current.is_stored:
+                    # Here, and nowhere else, so that no older head is stored after a newer one.
+                    await self._tiles.publish(current.signed.encode())
+                    continue
             if current is None or current.is_stored or self._is_stuck(current):
                 self._metrics.stalled.set(self.is_stalled)
                 following = await self._next()
@@ -330,6 +355,7 @@ class Publisher:
         current.stage = Stage.STORED
         self._publication.serve(current.signed)
         self._cosigners.ask_all()
+        self._rated.published(current)
         self._metrics.published(current.size)
         self._metrics.stalled.set(0)
         self._metrics.publish_seconds.observe(self._clock.time() - current.started)
@@ -374,6 +400,16 @@ class Publisher:
         self._metrics.witness_requests.labels(client.label, "cosigned").inc()
         self._metrics.witness_size.labels(client.label).set(client.size)
 
+    def cosigned_late(self, current: Round, client: WitnessClient) -> None:
+        """A rated witness has cosigned a published head; its lines are on the round."""
+        self._doubts.cosigned(client)
+        if self._round is current and current.is_stored:
+            self._publication.serve(current.signed)
+            self._has_late_lines = True
+            self._news.set()
+        self._metrics.witness_requests.labels(client.label, "cosigned").inc()
+        self._metrics.witness_size.labels(client.label).set(client.size)
+
     async def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
         """A witness has not cosigned.
 
@@ -382,13 +418,17 @@ class Publisher:
             LogError: another process writes the tree.
         """
         self._cosigners.ask_all()
+        self._news.set()
+        await self.failed_late(client, error, first=first)
+
+    async def failed_late(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
+        """As `failed`, of a witness that no head waits for."""
         accused = isinstance(error, AccusedError)
         self._metrics.witness_requests.labels(
             client.label, "accused" if accused else "failed"
         ).inc()
         level = (logging.ERROR if accused else logging.WARNING) if first else logging.DEBUG
         event(_LOGGER, level, "a witness did not cosign", witness=client.label, error=str(error))
-        self._news.set()
         if isinstance(error, AheadError):
             await self._doubts.weigh(client, str(error), error.beyond)
         else:

@@ -15,7 +15,7 @@ from muniment.http.access import ANYBODY, Access
 from muniment.http.client import HttpClient
 from muniment.http.retryafter import retry_after
 from muniment.local.logs import event
-from muniment.tlog.addcheckpoint import Exchange, Reply, WitnessError, excerpt
+from muniment.tlog.addcheckpoint import MAX_ATTEMPTS, Exchange, Reply, WitnessError, excerpt
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.note import MAX_NOTE_SIZE, UnverifiedNote, lines_of, verify_note
@@ -89,18 +89,22 @@ class WitnessClient:
         self,
         signed: SignedCheckpoint,
         prove: Callable[[int, int], Awaitable[Sequence[bytes]]],
+        *,
+        attempts: int = MAX_ATTEMPTS,
     ) -> Cosigned:
         """Asks for cosignatures of a checkpoint that the log has signed and stored already.
 
-        `prove` makes the consistency proof between two sizes. Raises WitnessError if no valid
-        cosignature came; the message says why.
+        `prove` makes the consistency proof between two sizes. At most `attempts` requests are sent;
+        a ConflictError says that each was answered with the size to start from. Raises WitnessError
+        if no valid cosignature came; the message says why.
         """
 
         def check(body: bytes) -> Cosigned:
             with _interpreting("answer"):
                 return self._check(signed, body)
 
-        return (await self._exchange.add(signed, prove, self._post, check)).cosigned
+        added = await self._exchange.add(signed, prove, self._post, check, attempts=attempts)
+        return added.cosigned
 
     async def _post(self, request: bytes) -> Reply:
         answer = await self._request("POST", "/add-checkpoint", request)

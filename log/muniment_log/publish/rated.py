@@ -1,0 +1,325 @@
+"""Witnesses that are asked within a rate of their own (C2SP tlog-witness, tlog-list "qpd").
+
+Witnesses near the log make the quorum of every head. Public ones serve many logs, and each log may
+ask them so and so often a day. These are asked about heads that are published already, the newest
+one each time, never sooner than their rate allows, and nobody waits for them: what they cosign is
+added to the head, served, and kept.
+
+Those whose turn comes together are asked about the same head, so that one head has the
+cosignatures of all of them. The newest head that has those of everybody who was asked about it is
+the one that `kept` gives: a busy log has published others by then.
+
+The rate holds whatever happens: each request counts, also one that is answered with a conflict or
+not at all, and a process that has just started waits as if it had asked before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from muniment.local.backoff import Backoff
+from muniment.local.logs import event
+from muniment.local.outside import Contained
+from muniment.tlog.addcheckpoint import AccusedError, ConflictError, WitnessError
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.treereader import read_root
+from muniment_log.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from muniment.tlog.checkpoint import SignedCheckpoint
+    from muniment_log.core.ports import TileSource
+    from muniment_log.publish.clock import Clock
+    from muniment_log.publish.rounds import Round
+    from muniment_log.publish.witness import WitnessClient
+
+DAY: Final = 86_400.0
+"""Seconds."""
+
+_MARGIN: Final = 1.01
+"""Requests are a hundredth rarer than they may be: some are longer on their way than others."""
+
+TOGETHER_SECONDS: Final = 2.0
+"""Seconds, the shortest interval if that is less: for so long others are asked about the head that
+was chosen last, although there may be a newer one."""
+
+LONGEST_PAUSE: Final = 600.0
+"""Seconds between two requests to a witness that fails, where its rate allows more."""
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+class RatedWitness(NamedTuple):
+    """A witness, and how many requests a day it may be sent."""
+
+    client: WitnessClient
+    per_day: int
+
+    @property
+    def interval(self) -> float:
+        """Seconds between the beginnings of two requests, at the least."""
+        return DAY / self.per_day * _MARGIN
+
+
+class CosignedKeeper(Protocol):
+    """Where the newest widely cosigned checkpoint is kept; losing it costs nothing but time."""
+
+    async def load(self) -> bytes | None:
+        """What was kept; None when there is none."""
+        ...
+
+    async def keep(self, note: bytes) -> None:
+        """Replaces what was kept before."""
+        ...
+
+
+async def _keep_nothing(_: bytes) -> None:
+    """Nobody keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RatedSetup:
+    """Whom to ask, what was kept before, and where the next is kept; see `load_kept`."""
+
+    witnesses: Sequence[RatedWitness] = ()
+    kept: SignedCheckpoint | None = None
+    keep: Callable[[bytes], Awaitable[None]] = _keep_nothing
+
+
+async def load_kept(
+    keeper: CosignedKeeper, origin: str, tiles: TileSource, size: int
+) -> SignedCheckpoint | None:
+    """What was kept before, if the tree contains it; of what cannot be used an event tells.
+
+    `size` is that of the published tree: beyond it nothing is shown.
+    """
+    with Contained("kept cosignatures") as outcome:
+        data = await keeper.load()
+        if data is None:
+            return None
+        kept = parse_signed_checkpoint(data)
+        head = kept.checkpoint
+        if head.origin != origin or head.size > size:
+            raise StorageError("they are of another log, or of a tree that is not published")
+        if await read_root(tiles, head.size) != head.root:
+            raise StorageError("they are of another tree")
+        return kept
+    event(_LOGGER, logging.WARNING, "kept cosignatures are not used", error=outcome.error)
+    return None
+
+
+class RatedRounds(Protocol):
+    """What is needed of the publisher, and what it is told."""
+
+    async def prove(self, old: int, new: int) -> Sequence[bytes]:
+        """The consistency proof between two sizes."""
+        ...
+
+    def cosigned_late(self, current: Round, client: WitnessClient) -> None:
+        """A witness has cosigned a published head; its lines are on the round."""
+        ...
+
+    async def failed_late(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
+        """A witness has not cosigned a published head; `first` after it did or was new."""
+        ...
+
+
+class RatedCosigners:
+    """Asks rated witnesses about published heads, with one task for each, and keeps the result.
+
+    Attributes:
+        kept: the newest checkpoint that all have cosigned who were asked and answered.
+    """
+
+    def __init__(
+        self,
+        rounds: RatedRounds,
+        setup: RatedSetup,
+        clock: Clock,
+    ) -> None:
+        """Begins with what was kept before."""
+        self.kept = setup.kept
+        self._rounds = rounds
+        self._keep = setup.keep
+        self._clock = clock
+        self._asked: dict[str, float] = {}  # by URL, when the last request began
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._newest: Round | None = None
+        self._chosen: Round | None = None
+        self._chosen_at = 0.0
+        self._turns: dict[Round, _Turn] = {}
+        self._best: Round | None = None
+        self._has_news = asyncio.Event()
+        self._set(setup.witnesses)
+
+    def _set(self, witnesses: Sequence[RatedWitness]) -> None:
+        now = self._clock.time()
+        before = self._asked
+        # Whoever is new here may have been asked a moment ago, by the process before this one.
+        self._asked = {each.client.url: before.get(each.client.url, now) for each in witnesses}
+        self._workers = [_Worker(self, each, self._rounds, self._clock) for each in witnesses]
+        self._together = min([TOGETHER_SECONDS, *(each.interval for each in witnesses)])
+
+    def use(self, witnesses: Sequence[RatedWitness]) -> None:
+        """Asks others from now on; what was asked before counts for the rates."""
+        for task in self._tasks:
+            task.cancel()
+        self._turns.clear()
+        self._set(witnesses)
+        if self._group is not None:
+            self.start(self._group)
+        self.wake()
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Begins to ask, with a task of the group for each witness, and one that keeps."""
+        self._group = group
+        self._tasks = [
+            group.create_task(worker.run(), name=f"witness {worker.client.label}")
+            for worker in self._workers
+        ]
+        if self._workers:
+            self._tasks.append(group.create_task(self._keep_news(), name="keep cosignatures"))
+
+    def stop(self) -> None:
+        """The group has ended: nobody is asked any more."""
+        self._group = None
+
+    def published(self, current: Round) -> None:
+        """There is another published head."""
+        self._newest = current
+        self.wake()
+
+    def wake(self) -> None:
+        """Has each look whether there is a head to be asked about."""
+        for worker in self._workers:
+            worker.wake()
+
+    @property
+    def witnesses(self) -> list[dict[str, str | int | bool | None]]:
+        """Each witness as `Cosigners.witnesses` has it, and how often a day it is asked."""
+        return [
+            {
+                "witness": worker.client.label,
+                "size": worker.client.size,
+                "error": None if worker.failure is None else str(worker.failure),
+                "accused": isinstance(worker.failure, AccusedError),
+                "per_day": worker.witness.per_day,
+            }
+            for worker in self._workers
+        ]
+
+    # What a worker needs to know and tell.
+
+    def until(self, witness: RatedWitness) -> float:
+        """Seconds until a witness may be asked."""
+        asked = self._asked[witness.client.url]
+        return max(0.0, asked + witness.interval - self._clock.time())
+
+    def choose(self, client: WitnessClient) -> Round | None:
+        """The head that a witness is to be asked about now; None when it has cosigned the newest.
+
+        From here on the request counts.
+        """
+        now = self._clock.time()
+        chosen = self._chosen
+        if chosen is None or now >= self._chosen_at + self._together or client in chosen.answered:
+            chosen = self._newest
+            if chosen is not self._chosen:
+                self._chosen, self._chosen_at = chosen, now
+        if chosen is None or client in chosen.answered:
+            return None
+        self._asked[client.url] = now
+        self._turns.setdefault(chosen, _Turn()).waiting += 1
+        return chosen
+
+    def answered(self, current: Round, *, has_cosigned: bool) -> None:
+        """A witness has answered, or failed."""
+        turn = self._turns.get(current)
+        if turn is None:  # of witnesses that are not asked any more
+            return
+        turn.waiting -= 1
+        turn.cosigned += has_cosigned
+        best = self._turns.get(self._best) if self._best is not None else None
+        is_wide = best is None or current is self._best or turn.cosigned >= best.cosigned
+        is_newer = self._best is None or current.started >= self._best.started
+        if turn.cosigned and is_newer and (is_wide or not turn.waiting):
+            self._best = current
+            self._has_news.set()
+        for each in [r for r, t in self._turns.items() if not t.waiting and r is not self._best]:
+            del self._turns[each]
+
+    async def _keep_news(self) -> None:
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            if self._best is None:
+                continue
+            self.kept = self._best.signed
+            with Contained("keeping cosignatures") as outcome:
+                await self._keep(self.kept.encode())
+            if outcome.error:
+                event(_LOGGER, logging.WARNING, "cosignatures not kept", error=outcome.error)
+
+
+class _Turn:
+    """What came of asking about one head: how many have still to answer, how many cosigned it."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.cosigned = 0
+
+
+class _Worker:
+    """Asks one witness, whenever its rate allows and there is a head that it has not cosigned."""
+
+    def __init__(
+        self, cosigners: RatedCosigners, witness: RatedWitness, rounds: RatedRounds, clock: Clock
+    ) -> None:
+        self.witness = witness
+        self.client = witness.client
+        self.failure: WitnessError | None = None
+        self._cosigners = cosigners
+        self._rounds = rounds
+        self._clock = clock
+        self._backoff = Backoff(witness.interval, max(witness.interval, LONGEST_PAUSE))
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._woken.wait()
+            while (seconds := self._cosigners.until(self.witness)) > 0:
+                await self._clock.sleep(seconds)
+            self._woken.clear()  # what is published from here on is for the next request
+            current = self._cosigners.choose(self.client)
+            if current is not None:
+                await self._ask(current)
+
+    async def _ask(self, current: Round) -> None:
+        pause = 0.0
+        try:
+            # One request, whatever comes of it. What a conflict tells is for the next one.
+            cosigned = await self.client.add_checkpoint(current.own, self._rounds.prove, attempts=1)
+            current.add(self.client, cosigned)
+        except ConflictError:
+            self._cosigners.answered(current, has_cosigned=False)
+            self._woken.set()
+        except WitnessError as error:
+            self._cosigners.answered(current, has_cosigned=False)
+            first, self.failure = self.failure is None, error
+            await self._rounds.failed_late(self.client, error, first=first)
+            self._woken.set()
+            pause = self._backoff.next(error.retry_after)
+        else:
+            self.failure = None
+            self._backoff.reset()
+            self._rounds.cosigned_late(current, self.client)
+            self._cosigners.answered(current, has_cosigned=True)
+        await self._clock.sleep(pause)
