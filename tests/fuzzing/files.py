@@ -14,6 +14,7 @@ from fuzzing.records import AUTHORITIES
 from muniment.audit.statefile import format_state, parse_state
 from muniment.gateway.spoolfile import Change, SpoolFile
 from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
+from muniment.gateway.takennames import read_names, write_names
 from muniment.lineage import parse_bundle, trace, verify_bundle
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, Writer
 from muniment.permit import Context, Trust, parse_permit, verify_permit_bytes
@@ -123,7 +124,8 @@ def _image() -> bytes:
         await writer.run(lambda db: file.bind(("log.example/one", "gw.example", "main"), 3, db))
         change = Change([b"{}", b"[]", b"null"], [(1, b"{}"), (2, b"{}")], [2])
         await writer.run(lambda db: file.change(change, db))
-        await writer.run(lambda db: file.claim(2, db))
+        await writer.run(lambda db: write_names([bytes(16), b"n" * 32], db))
+        await writer.run(lambda db: file.turn(0, 2, db))
         await writer.run(lambda db: file.refuse(1, "bad-record", db))
         await writer.close()
         return _file("spool.db").read_bytes()
@@ -147,9 +149,10 @@ async def _open_spool(image: bytes) -> None:
         return
     try:
         file = await writer.run(SpoolFile.resume)
-        rows = await writer.run(lambda db: file.oldest(10, db))
-        assert len(rows) <= 10
+        turn = await writer.run(lambda db: file.turn(0, 10, db))
+        assert len(turn.rows) <= max(10, file.claimed)
         assert file.claimed <= file.records
+        await writer.run(read_names)
     except (DatabaseError, FatalDatabaseError):
         pass
     finally:

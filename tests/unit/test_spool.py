@@ -316,3 +316,20 @@ async def test_what_others_send_again_is_recognised_by_its_name(tmp_path: Path) 
             assert await again.spool.put_once(sent(0, 6)) == 1
             await again.spool.drained()
     assert resources(sim) == expected(6)
+
+
+async def test_who_is_cancelled_while_others_records_are_taken_has_them_recognised(
+    tmp_path: Path,
+) -> None:
+    sim = LogSim()
+    entries = Gateway("http://log.example", GATEWAY_SIGNER).prepare(lines(3))
+    sent = {bytes([number]) * 32: entry for number, entry in enumerate(entries)}
+    async with gateway_of(sim, policy=POLICY, spool=tmp_path / "spool") as gateway:
+        for turns in range(4):  # wherever it is cancelled
+            task = asyncio.create_task(gateway.spool.put_once(sent))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await gateway.spool.put_once(sent)
+        await gateway.spool.drained()
+    assert resources(sim) == expected(3)

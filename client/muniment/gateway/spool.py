@@ -31,6 +31,7 @@ from muniment.gateway.keptaddenda import Kept, KeptAddendum, list_kept, read_kep
 from muniment.gateway.spooldelivery import SpoolDelivery
 from muniment.gateway.spoolfile import Change, SpoolFile
 from muniment.gateway.spoolstore import SpoolStore
+from muniment.gateway.takennames import read_names
 from muniment.gateway.withholding import NO_ADDENDA, Addenda, Prepared, Withholding, prepare
 from muniment.local.backoff import Backoff
 from muniment.local.home import Home
@@ -83,6 +84,7 @@ class Spool:
         self._home = Home("the spool")
         self._calls = itertools.count(1)
         self._naming = asyncio.Lock()
+        self._putting: set[asyncio.Task[int]] = set()
         self._closing = False
         self._delivering: asyncio.Task[None] | None = None
 
@@ -198,14 +200,24 @@ class Spool:
         """As ``put``, of records that others send, and may send again; says how many were new.
 
         They are complete, as ``Gateway.prepare`` makes them. Each has the name by which it is
-        recognised, some bytes that are the same whenever it comes. The newest million of names is
-        known, also to the next process that opens the spool.
+        recognised: a digest, the first ``takennames.NAME`` bytes of which are the same whenever it
+        comes. The newest million of names is known, also to the next process that opens the spool.
+        Who is cancelled meanwhile does not end it.
         """
         self._home.check()
+        task = asyncio.create_task(self._put_new(records))
+        self._putting.add(task)
+        task.add_done_callback(self._putting.discard)
+        return await asyncio.shield(task)
+
+    async def _put_new(self, records: Mapping[bytes, bytes]) -> int:
         async with self._naming:  # no name may become known between the question and the writing
-            known = await self._store.run(partial(self._file.known, list(records)), synced=False)
-            new = {name: entry for name, entry in records.items() if name not in known}
-            await self.put_prepared(Prepared(list(new.values())), list(new))
+            await self._store.mend()  # if it is broken, nobody knows what is in it
+            file = self._file
+            if (known := file.names) is None:
+                known = file.names = await self._store.run(read_names, synced=False)
+            new = known.unknown(records)
+            await self.put_prepared(Prepared([records[name] for name in new]), new)
         return len(new)
 
     async def keep_addenda(self, entries: Sequence[bytes], addenda: Addenda) -> None:

@@ -18,9 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from muniment.errors import MunimentError, RecordRefused, Refused, StreamConflict, StreamError
-from muniment.gateway.spoolfile import SpoolFile
+from muniment.gateway.spoolfile import SpoolFile, Turn
 from muniment.gateway.spoolstore import SpoolStore
-from muniment.gateway.withholding import NO_ADDENDA, Addenda
 from muniment.local.backoff import Backoff
 from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError
 
@@ -118,43 +117,42 @@ class SpoolDelivery:
                 f"stream {gateway.stream}: the log expects record {next_}, the spool has sent "
                 f"{self._file.base} to {self._file.base + self._file.claimed}"
             )
-        await self._delivered(next_ - self._file.base)
+        if delivered := next_ - self._file.base:
+            size = await self._store.run(partial(self._file.delete, delivered))
+            self._file.deleted(delivered, size)
+            self._progressed.set()
 
     async def _drain(self, gateway: "Gateway") -> None:
         """Delivers rows for as long as the stream is well."""
+        turn = await self._turn(0)
         while True:
             while not self._file.records:
                 self._store.changed.clear()
                 self._progressed.set()
                 await self._store.changed.wait()
-            if not self._file.claimed:
-                count = min(self._file.records, CLAIM)
-                if self._file.has_addenda:
-                    count = await self._store.run(partial(self._file.claimable, count))
-                await self._store.run(partial(self._file.claim, count))
-                self._file.claimed = count
-            rows = await self._store.run(partial(self._file.oldest, self._file.claimed))
-            addenda: Addenda = NO_ADDENDA
-            if self._file.has_addenda:
-                addenda = await self._store.run(partial(self._file.addenda_of, rows))
+            if not turn.rows:
+                turn = await self._turn(0)
             try:
                 await gateway.submit_encoded(
-                    [data for _, data in rows], timeout=_NO_DEADLINE, addenda=addenda
+                    [data for _, data in turn.rows], timeout=_NO_DEADLINE, addenda=turn.addenda
                 )
             except RecordRefused as refusal:
                 # What stood before it in other batches is logged; the stream says how much.
-                position, reason = rows[refusal.position][0], str(refusal)
+                position, reason = turn.rows[refusal.position][0], str(refusal)
                 size = await self._store.run(partial(self._file.refuse, position, reason))
                 self._file.refused(size)
                 return
-            await self._delivered(len(rows))
-            if addenda and not self._file.records:
+            had_addenda = bool(turn.addenda)
+            turn = await self._turn(len(turn.rows))
+            if had_addenda and not self._file.records:
                 with contextlib.suppress(DatabaseError):  # the next ones are wiped with these
                     await self._store.wipe()
 
-    async def _delivered(self, count: int) -> None:
-        if not count:
-            return
-        size = await self._store.run(partial(self._file.delete, count))
-        self._file.deleted(count, size)
-        self._progressed.set()
+    async def _turn(self, delivered: int) -> Turn:
+        """Forgets what is delivered, and claims what is next, with one sync of the disk."""
+        most = min(self._file.records - delivered, CLAIM)
+        turn = await self._store.run(partial(self._file.turn, delivered, most))
+        self._file.turned(delivered, turn)
+        if delivered:
+            self._progressed.set()
+        return turn

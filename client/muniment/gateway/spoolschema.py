@@ -70,5 +70,15 @@ CREATE TABLE taken (
     name BLOB NOT NULL UNIQUE
 )
 """,
+    """
+-- The same, of each of the first 16 bytes: those of one transaction in a row, with the number of
+-- the last of them, counted from the first that ever came.
+CREATE TABLE recognised (
+    last INTEGER PRIMARY KEY,
+    names BLOB NOT NULL
+);
+INSERT INTO recognised SELECT number, substr(name, 1, 16) FROM taken ORDER BY number;
+DROP TABLE taken
+""",
 )
 """Schema version n is the result of the first n scripts."""
