@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from explore_tools import explored
+from explore_tools import explored, reach
 from logsim import ORIGIN, LogSim, decision
 from muniment.errors import InputError
 from muniment.explore.app import Address, check_entry
@@ -39,7 +39,7 @@ async def test_each_tab_says_what_it_rests_on(sim: LogSim, tmp_path: Path) -> No
 async def test_the_size_grows_with_the_log(sim: LogSim, tmp_path: Path) -> None:
     async with explored(sim, tmp_path) as explorer, ClientSession() as session:
         sim.append([decision(100)])
-        await explorer.reach(23)
+        await reach(explorer, 23)
         async with session.get(explorer.url + "status.json") as answer:
             assert (await answer.json())["size"] == 23
 

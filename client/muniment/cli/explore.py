@@ -2,7 +2,6 @@
 
 import asyncio
 import webbrowser
-from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -120,34 +119,13 @@ async def _explore(
     *,
     opens: bool,
 ) -> None:
-    from muniment.explore.app import build, check_entry, serve  # noqa: PLC0415
-    from muniment.explore.following import Following  # noqa: PLC0415
-    from muniment.explore.site import Site  # noqa: PLC0415
+    from muniment.explore.running import running  # noqa: PLC0415
 
-    check_entry(address, token)
-    following = Following(watched, path, interval=interval)
-    site = Site(path, watched.policy, watched.url, following)
-    async with AsyncExitStack() as stack:
-        # Readers are closed before the replica's writer.
-        task = asyncio.create_task(following.run(), name="explore: following")
-        stack.push_async_callback(_end, task)
-        await stack.enter_async_context(site.open())
-        url = await stack.enter_async_context(serve(build(site, token), address))
-        click.echo(url)
+    async with running(watched, path, address, token, interval=interval) as explorer:
+        click.echo(explorer.url)
         if token is not None:
             # Not opened: every user of the machine could read the token in the browser's arguments.
             click.echo("A browser shows its token once: the URL with ?token= and it.", err=True)
         elif opens:
-            await asyncio.to_thread(webbrowser.open, url)
-        await until_stopped(_watch(task))
-
-
-async def _watch(task: "asyncio.Task[None]") -> None:
-    """Goes on until following fails for good; what it has proven stays to be seen."""
-    await task
-    await asyncio.Event().wait()
-
-
-async def _end(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.wait([task])
+            await asyncio.to_thread(webbrowser.open, explorer.url)
+        await until_stopped(explorer.wait())

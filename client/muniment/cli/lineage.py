@@ -29,16 +29,14 @@ from muniment.cli.common import (
 from muniment.cli.disclosing import addendum_options, read_addenda, show_withholding
 from muniment.cli.exits import CLEAN, UNVERIFIED, describe_exits
 from muniment.cli.facts import open_replica, replica_of
-from muniment.errors import FormatError, InputError, VerificationError
-from muniment.index.proofs import nodes_of
+from muniment.errors import FormatError, VerificationError
+from muniment.index.proofs import prove_trace
 from muniment.index.replicafacts import ReplicaFacts
 from muniment.lineage import (
     Bundle,
     Format,
     Trace,
-    build_bundle,
     parse_bundle,
-    plan_multiproof,
     render,
     verify_bundle,
 )
@@ -289,19 +287,10 @@ def _show(shown: Iterable[_Shown], *, err: bool) -> None:
 
 
 def _bundle(reader: "IndexReader", found: Trace, shown: Iterable[_Shown]) -> Bundle:
-    """The bundle of a trace, with all nodes computed from the replica's own leaves.
-
-    It has the erasures of what the records withhold.
-    """
-    checkpoint = reader.state().checkpoint
-    if checkpoint is None or not found.records:
-        raise InputError("nothing is known of this run, so there is nothing to prove")
-    size = checkpoint.checkpoint.size
+    """The bundle of a trace, with the erasures of what its records withhold."""
     erasures = {index for one in shown for _, index in one.withholding.erased}
-    entries = dict(reader.leaves(sorted({*found.records, *found.manifests, *erasures})))
-    hashes = nodes_of(reader, plan_multiproof(entries, size), size)
     addenda = [addendum for one in shown for addendum in one.addenda]
-    return build_bundle(found.execution, checkpoint, entries, hashes, addenda)
+    return prove_trace(reader, found, erasures, addenda)
 
 
 def _prove(bundle: Bundle, policy: "Policy") -> None:

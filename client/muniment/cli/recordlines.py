@@ -7,13 +7,12 @@ from typing import Any, Final, TypeVar, get_args
 import click
 
 from muniment.cli.common import TIME, say_time
-from muniment.index.search import Search
+from muniment.index.search import Search, parse_entity, parse_trace
 from muniment.lineage.escape import terminal
 from muniment.records.kinds import (
     Approval,
     Decision,
     Edge,
-    Entity,
     Erasure,
     Outcome,
     Record,
@@ -21,8 +20,10 @@ from muniment.records.kinds import (
     Verification,
 )
 from muniment.records.members import DenialCode
+from muniment.tlog.encoding import FormatError
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _COLOURS: Final = {
     "allow": "green",
@@ -34,7 +35,6 @@ _COLOURS: Final = {
     "approved": "green",
     "declined": "red",
 }
-_TRACE_ID: Final = 32  # hexadecimal digits
 _OPTIONS: Final = (
     click.option("--subject", metavar="TYPE:ID", help="Who asked, as agent:planner."),
     click.option("--resource", metavar="TYPE:ID", help="To what, as tool:crm.search."),
@@ -68,16 +68,10 @@ def search_options(command: F) -> F:
 
 def search_of(given: dict[str, Any]) -> Search:
     """What `search_options` asks for."""
-    trace = given["trace"]
-    if trace is not None:
-        parts = trace.split("-")
-        trace = (parts[1] if len(parts) == 4 else trace).lower()
-        if len(trace) != _TRACE_ID:
-            raise click.UsageError("--trace: expected 32 hexadecimal digits, or a traceparent")
     since, until = given["since"], given["until"]
     return Search(
-        subject=_entity("--subject", given["subject"]),
-        resource=_entity("--resource", given["resource"]),
+        subject=_read("--subject", given["subject"], parse_entity),
+        resource=_read("--resource", given["resource"], parse_entity),
         since=None if since is None else since * 1000,
         until=None if until is None else until * 1000,
         id=given["id_"],
@@ -87,20 +81,20 @@ def search_of(given: dict[str, Any]) -> Search:
         allowed=given["allowed"],
         code=given["code"],
         policy=given["policy_id"],
-        trace=trace,
+        trace=_read("--trace", given["trace"], parse_trace),
         revision=given["policy_revision"],
         digest=given["policy_digest"],
         authority=given["authority"],
     )
 
 
-def _entity(option: str, text: str | None) -> Entity | None:
+def _read(option: str, text: str | None, parse: Callable[[str], T]) -> T | None:
     if text is None:
         return None
-    type_, colon, id_ = text.partition(":")
-    if not (type_ and colon and id_):
-        raise click.UsageError(f"{option}: expected TYPE:ID, as agent:planner")
-    return Entity(type_, id_)
+    try:
+        return parse(text)
+    except FormatError as error:
+        raise click.UsageError(f"{option}: {error}") from None
 
 
 def echo_line(line: str) -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from muniment.errors import InputError
-from muniment.explore import evidence, find, lineage, mesh, overview, verifying
+from muniment.explore import decision, evidence, find, lineage, mesh, overview, verifying
 from muniment.explore.site import NotYetError, Site
 from muniment.lineage.facts import FactsError
 from muniment.local.sqlitefile import DatabaseError
@@ -21,6 +21,7 @@ from muniment.local.sqlitefile import DatabaseError
 PAGES: Final[Sequence[Callable[[Site], list[web.RouteDef]]]] = (
     overview.routes,
     find.routes,
+    decision.routes,
     lineage.routes,
     mesh.routes,
     evidence.routes,

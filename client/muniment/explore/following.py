@@ -59,6 +59,11 @@ class Following:
             self.trouble = f"PROVEN: {proof.misbehaviour.kind}: {proof.misbehaviour.sentence}."
             self._told()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a round is over or going on, so that the replica is there."""
+        return bool(self.done[1] or self.reached or self.trouble)
+
     def _reached(self, _: FollowRound) -> None:
         self.trouble = ""
         self.reached = int(self._clock())

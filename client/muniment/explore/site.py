@@ -15,8 +15,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from muniment.explore.escaping import shown, visible
 from muniment.explore.following import Following
 from muniment.explore.status import Standing, Status
+from muniment.explore.table import SUFFIX, TableReader
 from muniment.index.reader import IndexReader
 from muniment.lineage.facts import FactsError
+from muniment.local.sqlitefile import DatabaseError
 from muniment.local.workthread import WorkThread
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.policy import Policy
@@ -51,21 +53,41 @@ class NotYetError(Exception):
 class Reading:
     """One thread, with a reader that it opens when the replica is there."""
 
-    def __init__(self, path: Path, number: int) -> None:
+    def __init__(self, path: Path, number: int, following: Following) -> None:
         self._path = path
+        self._following = following
         self._thread = WorkThread(f"explore reader {number}")
         self._reader: IndexReader | None = None
+        self._table: TableReader | None = None
 
     async def ask(self, work: Callable[[IndexReader], _T]) -> _T:
         """Has the thread call ``work(reader)``."""
         return await self._thread.run(partial(self._ask, work))
 
+    async def look(self, work: Callable[[IndexReader, TableReader], _T]) -> _T:
+        """Has the thread call ``work(reader, table)``."""
+        return await self._thread.run(partial(self._look, work))
+
     def _ask(self, work: Callable[[IndexReader], _T]) -> _T:
         if self._reader is None:
             if not self._path.exists():
                 raise NotYetError
-            self._reader = IndexReader(self._path)
+            try:
+                self._reader = IndexReader(self._path)
+            except DatabaseError:
+                if self._following.has_begun:
+                    raise
+                raise NotYetError from None  # the follower is just making it
         return work(self._reader)
+
+    def _look(self, work: Callable[[IndexReader, TableReader], _T]) -> _T:
+        if self._table is None:
+            path = self._path.with_name(self._path.name + SUFFIX)
+            if not path.exists():
+                raise NotYetError
+            self._table = TableReader(path)
+        table = self._table
+        return self._ask(lambda reader: work(reader, table))
 
     async def close(self) -> None:
         """Closes the reader, and ends the thread."""
@@ -75,6 +97,8 @@ class Reading:
     def _close(self) -> None:
         if self._reader is not None:
             self._reader.close()
+        if self._table is not None:
+            self._table.close()
 
 
 class Site:
@@ -122,7 +146,7 @@ class Site:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Keeps the threads of the readers."""
-        readings = [Reading(self.path, number) for number in range(READERS)]
+        readings = [Reading(self.path, number, self.following) for number in range(READERS)]
         for reading in readings:
             self._readers.put_nowait(reading)
         try:
@@ -144,6 +168,14 @@ class Site:
         reading = await self._readers.get()
         try:
             return await reading.ask(work)
+        finally:
+            self._readers.put_nowait(reading)
+
+    async def look(self, work: Callable[[IndexReader, TableReader], _T]) -> _T:
+        """As `ask`, with the pages' own file as well, which may cover fewer leaves."""
+        reading = await self._readers.get()
+        try:
+            return await reading.look(work)
         finally:
             self._readers.put_nowait(reading)
 

@@ -8,11 +8,33 @@ second for a million leaves.
 
 from collections.abc import Iterable, Mapping
 
+from muniment.errors import InputError
 from muniment.index.bundles import Bundles
+from muniment.index.reader import IndexReader
+from muniment.lineage.bundle import Bundle, build_bundle
+from muniment.lineage.model import Trace
+from muniment.lineage.multiproof import plan_multiproof
 from muniment.tlog.encoding import unframe
 from muniment.tlog.merkle import HASH_SIZE, leaf_hashes, root_of, split_hashes
 from muniment.tlog.proofs import Node, nodes_from_tiles, tiles_of_nodes
 from muniment.tlog.tiles import TILE_WIDTH, Tile
+
+
+def prove_trace(
+    reader: IndexReader, found: Trace, extra: Iterable[int] = (), addenda: Iterable[bytes] = ()
+) -> Bundle:
+    """The bundle of a trace, with all nodes computed from the replica's own leaves.
+
+    `extra` are leaves beside those of the trace, `addenda` disclose what its records withhold.
+    Raises InputError if the trace has no records; what `build_bundle` raises.
+    """
+    checkpoint = reader.state().checkpoint
+    if checkpoint is None or not found.records:
+        raise InputError("nothing is known of this run, so there is nothing to prove")
+    size = checkpoint.checkpoint.size
+    entries = dict(reader.leaves(sorted({*found.records, *found.manifests, *extra})))
+    hashes = nodes_of(reader, plan_multiproof(entries, size), size)
+    return build_bundle(found.execution, checkpoint, entries, hashes, [*addenda])
 
 
 def nodes_of(source: Bundles, nodes: Iterable[Node], size: int) -> dict[Node, bytes]:

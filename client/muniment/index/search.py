@@ -8,11 +8,13 @@ from muniment.lineage.facts import Found
 from muniment.records.artifact import Artifact
 from muniment.records.codec import parse_leaves
 from muniment.records.kinds import Decision, Entity, Record
+from muniment.tlog.encoding import FormatError
 from muniment.tlog.tiles import TILE_WIDTH
 
 MAX_EFFORT: Final = 256
 """Entry bundles that one search looks into: a tenth of a second, as a rule."""
 
+_TRACE_ID: Final = 32  # hexadecimal digits
 _SUMMARIES: Final = 4096  # read together: 4 MB, a million records
 
 
@@ -100,6 +102,23 @@ class Search(NamedTuple):
         policy = artifact.policy
         said = (policy.id, policy.revision, policy.digest, artifact.attribution.authority)
         return all(one in (None, other) for one, other in zip(asked, said, strict=True))
+
+
+def parse_entity(text: str) -> Entity:
+    """Reads a subject or resource as people write it, ``agent:planner``; else FormatError."""
+    type_, colon, id_ = text.partition(":")
+    if not (type_ and colon and id_):
+        raise FormatError("expected TYPE:ID, as agent:planner")
+    return Entity(type_, id_)
+
+
+def parse_trace(text: str) -> str:
+    """Reads a trace id, or the one of a traceparent; FormatError if it is neither."""
+    parts = text.split("-")
+    trace = (parts[1] if len(parts) == 4 else text).lower()
+    if len(trace) != _TRACE_ID:
+        raise FormatError("expected 32 hexadecimal digits, or a traceparent")
+    return trace
 
 
 _INDEXED: Final = 4

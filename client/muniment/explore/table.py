@@ -1,0 +1,315 @@
+"""The pages' own file beside a replica: decisions by column, sums, and the roots of bundles.
+
+Nothing in it is believed. What a search finds here is read from the replica and looked at again;
+and the file is begun anew when the leaves that it was made of have not the root that the replica
+was verified by (see `indexing`). Deleted, it is made again. Only this module holds its SQL.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from muniment.explore.counting import CODES, Counted, Gateway, Row, Stream, follow, hash_text
+from muniment.index.search import Search
+from muniment.local.sqlitefile import CACHE_KIBIBYTES, UNREADABLE, DatabaseError, open_reader
+from muniment.tlog.merkle import CompactRange, split_hashes
+
+APPLICATION_ID: Final = 0x4D75_4578  # "MuEx"
+
+SUFFIX: Final = "-explore"
+"""What the file is called, behind the replica's name."""
+
+WINDOW: Final = 1 << 18
+"""Leaves that one statement of a search covers: some 20 ms, when nothing narrows it down."""
+
+MAX_WINDOWS: Final = 16
+"""Windows that one search looks into: four million leaves."""
+
+_ROW: Final = ", ".join(Row._fields)
+
+MIGRATIONS: Final = (
+    """
+-- How far it is: the leaves [0, size), and their compact range.
+CREATE TABLE state (
+    id INTEGER PRIMARY KEY CHECK (id = 0),
+    size INTEGER NOT NULL,
+    peaks BLOB NOT NULL
+);
+INSERT INTO state VALUES (0, 0, x'');
+
+-- See counting.Row.
+CREATE TABLE decision (
+    idx INTEGER PRIMARY KEY,
+    time INTEGER NOT NULL,
+    codes INTEGER NOT NULL,
+    producer INTEGER NOT NULL,
+    subject INTEGER NOT NULL,
+    action INTEGER NOT NULL,
+    resource INTEGER NOT NULL,
+    policy INTEGER NOT NULL,
+    trace INTEGER NOT NULL
+);
+CREATE INDEX decision_subject ON decision (subject);
+CREATE INDEX decision_resource ON decision (resource);
+CREATE INDEX decision_trace ON decision (trace) WHERE trace <> 0;
+
+-- Decisions by hour since 1970, producer and codes.
+CREATE TABLE tally (
+    hour INTEGER NOT NULL,
+    producer TEXT NOT NULL,
+    codes INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (hour, producer, codes)
+) WITHOUT ROWID;
+
+-- Who asks: by the hash of the subject, with the leaf of the newest decision.
+CREATE TABLE asker (
+    subject INTEGER PRIMARY KEY,
+    allowed INTEGER NOT NULL,
+    denied INTEGER NOT NULL,
+    last INTEGER NOT NULL
+);
+
+-- See counting.Gateway and counting.Stream.
+CREATE TABLE gateway (
+    producer TEXT PRIMARY KEY,
+    records INTEGER NOT NULL,
+    allowed INTEGER NOT NULL,
+    denied INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    time INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE stream (
+    producer TEXT NOT NULL,
+    label TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    next INTEGER NOT NULL,
+    missing INTEGER NOT NULL,
+    again INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    PRIMARY KEY (producer, label)
+) WITHOUT ROWID;
+CREATE TABLE kind (
+    kind TEXT PRIMARY KEY,
+    count INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- RFC 6962 roots of the full entry bundles: a proof then needs the leaves of one bundle alone.
+CREATE TABLE bundle (
+    idx INTEGER PRIMARY KEY,
+    root BLOB NOT NULL
+)
+""",
+)
+_TABLES: Final = ("decision", "tally", "asker", "gateway", "stream", "kind", "bundle")
+
+
+class Asker(NamedTuple):
+    """Who asks: decisions on it, and the leaf of the newest one, which names it."""
+
+    allowed: int
+    denied: int
+    last: int
+
+
+class Candidates(NamedTuple):
+    """What a search has found: leaves, the newest first.
+
+    `looked` is the leaf from which on everything was looked at; 0 when that is all.
+    """
+
+    leaves: list[int]
+    looked: int
+
+
+class TableReader:
+    """Reads the file; belongs to its thread. Every question raises DatabaseError if it cannot."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens it; DatabaseError if it cannot be opened."""
+        self._path = path
+        self._connection = open_reader(path, cache=CACHE_KIBIBYTES)
+
+    def close(self) -> None:
+        """Closes it."""
+        self._connection.close()
+
+    def size(self) -> int:
+        """How many leaves it covers."""
+        ((size,),) = self._all("SELECT size FROM state")
+        return int(size)
+
+    def find(self, search: Search, *, before: int, limit: int) -> Candidates:
+        """The newest decisions below a leaf that may be what is looked for, at most `limit`.
+
+        Ids and runs are not columns: `index.query` finds these.
+        """
+        where, values = _conditions(search)
+        end = min(before, self.size())
+        found: list[int] = []
+        for _ in range(MAX_WINDOWS):
+            if end <= 0 or len(found) >= limit:
+                break
+            start = max(0, end - WINDOW)
+            rows = self._all(
+                f"SELECT idx FROM decision WHERE idx >= ? AND idx < ?{where}"  # noqa: S608 - no value is in it
+                " ORDER BY idx DESC LIMIT ?",
+                (start, end, *values, limit - len(found)),
+            )
+            found += [idx for (idx,) in rows]
+            end = start
+        looked = found[-1] if len(found) >= limit else max(0, end)
+        return Candidates(found, looked)
+
+    def hours(self, first: int, end: int) -> list[tuple[int, int, int]]:
+        """Decisions by hour and codes, of the hours [first, end) since 1970."""
+        return self._all(
+            "SELECT hour, codes, sum(count) FROM tally WHERE hour >= ? AND hour < ?"
+            " GROUP BY hour, codes ORDER BY hour",
+            (first, end),
+        )
+
+    def answers(self) -> list[tuple[int, int]]:
+        """Decisions by codes."""
+        return self._all("SELECT codes, sum(count) FROM tally GROUP BY codes")
+
+    def span(self, end: int) -> tuple[int, int] | None:
+        """The first and the last hour with decisions, of those below `end`; None without any."""
+        ((first, last),) = self._all(
+            "SELECT min(hour), max(hour) FROM tally WHERE hour < ?", (end,)
+        )
+        return None if first is None else (first, last)
+
+    def outside(self, first: int, end: int) -> int:
+        """Decisions of other hours than [first, end)."""
+        sql = "SELECT coalesce(sum(count), 0) FROM tally WHERE hour < ? OR hour >= ?"
+        ((count,),) = self._all(sql, (first, end))
+        return int(count)
+
+    def askers(self, limit: int) -> list[Asker]:
+        """Who has asked most often."""
+        sql = "SELECT allowed, denied, last FROM asker ORDER BY allowed + denied DESC, last LIMIT ?"
+        return [Asker(*row) for row in self._all(sql, (limit,))]
+
+    def asker_count(self) -> int:
+        """How many have asked."""
+        ((count,),) = self._all("SELECT count(*) FROM asker")
+        return int(count)
+
+    def gateways(self) -> dict[str, Gateway]:
+        """All that have logged."""
+        rows = self._all("SELECT * FROM gateway ORDER BY producer")
+        return {producer: Gateway(*rest) for producer, *rest in rows}
+
+    def streams(self) -> dict[tuple[str, str], Stream]:
+        """All streams."""
+        return {(row[0], row[1]): Stream(*row[2:]) for row in self._all("SELECT * FROM stream")}
+
+    def kinds(self) -> dict[str, int]:
+        """Leaves by kind."""
+        return dict(self._all("SELECT kind, count FROM kind ORDER BY count DESC"))
+
+    def roots(self, first: int, end: int) -> list[bytes]:
+        """The roots of the full bundles [first, end); fewer when some are not there."""
+        rows = self._all(
+            "SELECT root FROM bundle WHERE idx >= ? AND idx < ? ORDER BY idx", (first, end)
+        )
+        return [root for (root,) in rows]
+
+    def _all(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except UNREADABLE as error:
+            raise DatabaseError(f"{self._path}: {error}") from error
+
+
+def _conditions(search: Search) -> tuple[str, list[int]]:
+    """The rest of a WHERE clause, and its values."""
+    found: list[tuple[str, int]] = []
+    if search.since is not None:
+        found.append(("time >= ?", search.since))
+    if search.until is not None:
+        found.append(("time < ?", search.until))
+    if search.allowed is not None:
+        found.append(("(codes = 0) = ?", int(search.allowed)))
+    if search.code is not None:
+        bit = 1 << CODES.index(search.code) if search.code in CODES else 0
+        found.append(("codes & ? <> 0", bit))
+    texts = {
+        "producer": None if search.producer is None else (search.producer,),
+        "subject": search.subject,
+        "action": None if search.action is None else (search.action,),
+        "resource": search.resource,
+        "policy": None if search.policy is None else (search.policy,),
+        "trace": None if search.trace is None else (search.trace,),
+    }
+    for column, parts in texts.items():
+        if parts is not None:
+            extra = " AND trace <> 0" if column == "trace" else ""  # for the partial index
+            found.append((f"{column} = ?{extra}", hash_text(*parts)))
+    return "".join(f" AND {one}" for one, _ in found), [value for _, value in found]
+
+
+def range_in(connection: sqlite3.Connection) -> CompactRange:
+    """The compact range of the leaves that a file covers."""
+    size, peaks = connection.execute("SELECT size, peaks FROM state").fetchone()
+    return CompactRange.from_peaks(size, split_hashes(peaks))
+
+
+def clear(connection: sqlite3.Connection) -> None:
+    """Forgets everything."""
+    for table in _TABLES:
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constants
+    connection.execute("UPDATE state SET size = 0, peaks = x''")
+
+
+def add(
+    connection: sqlite3.Connection,
+    counted: Counted,
+    after: CompactRange,
+    roots: Sequence[tuple[int, bytes]],
+) -> None:
+    """Adds leaves, which lead to the range `after`, and the roots of bundles that they filled."""
+    run = connection.executemany
+    marks = ", ".join("?" * len(Row._fields))
+    run(f"INSERT INTO decision ({_ROW}) VALUES ({marks})", counted.rows)  # noqa: S608 - constants
+    run(
+        "INSERT INTO tally VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        [(*key, number) for key, number in counted.tally.items()],
+    )
+    run(
+        "INSERT INTO asker VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " allowed = allowed + excluded.allowed, denied = denied + excluded.denied,"
+        " last = excluded.last",
+        [(subject, *rest) for subject, rest in counted.askers.items()],
+    )
+    run(
+        "INSERT INTO gateway VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " records = records + excluded.records, allowed = allowed + excluded.allowed,"
+        " denied = denied + excluded.denied, last = excluded.last, time = excluded.time",
+        [
+            (name, one.records, one.allowed, one.denied, one.last, one.time)
+            for name, one in counted.gateways.items()
+        ],
+    )
+    for key, new in counted.streams.items():
+        row = connection.execute(
+            "SELECT first, next, missing, again, last FROM stream WHERE producer = ? AND label = ?",
+            key,
+        ).fetchone()
+        stream = new
+        if row is not None:
+            stream = Stream(*row)
+            follow(stream, new)
+        connection.execute(
+            "INSERT OR REPLACE INTO stream VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*key, stream.first, stream.next, stream.missing, stream.again, stream.last),
+        )
+    run(
+        "INSERT INTO kind VALUES (?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        list(counted.kinds.items()),
+    )
+    run("INSERT INTO bundle VALUES (?, ?)", roots)
+    connection.execute("UPDATE state SET size = ?, peaks = ?", (after.size, b"".join(after.peaks)))
