@@ -1,7 +1,10 @@
 """The explorer in this process, over a log in memory; what its tests ask of it."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from logsim import NOW, POLICY, LogSim
@@ -54,3 +57,35 @@ async def explored(
         if not explorer.site.following.trouble:
             await reach(explorer, sim.size)
         yield explorer
+
+
+@contextmanager
+def explored_elsewhere(sim: LogSim, folder: Path) -> Iterator[str]:
+    """As `explored`, in a thread of its own, for tests that wait for a browser; yields the URL."""
+    began = threading.Event()
+    ends: list[Callable[[], object]] = []
+    urls: list[str] = []
+
+    async def work() -> None:
+        end = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        try:
+            async with explored(sim, folder) as explorer:
+                urls.append(explorer.url)
+                ends.append(lambda: loop.call_soon_threadsafe(end.set))
+                began.set()
+                await end.wait()
+        finally:
+            began.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(asyncio.run, work())
+        began.wait()
+        try:
+            if not urls:
+                done.result()  # what went wrong
+            yield urls[0]
+        finally:
+            for end in ends:
+                end()
+            done.result()
