@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark import machine
 from benchmark.cluster import cluster
+from benchmark.explore import explore
 from benchmark.foreign import watched
 from benchmark.gateway import gateway
 from benchmark.large import LargeLog
@@ -18,6 +19,7 @@ from benchmark.usage import parser
 
 ASKED: dict[str, Callable[[Options], dict[str, Any]]] = {
     "cluster": cluster,
+    "explore": explore,
     "gateway": gateway,
 }
 """Run only when named: they need more than this program."""

@@ -10,7 +10,7 @@ EVERY: Final = (
 )
 """Scenarios that run when none is named, in their order."""
 
-ASKED: Final = ("cluster", "gateway")
+ASKED: Final = ("cluster", "explore", "gateway")
 """Those that run only when named: they need more than this program."""
 
 NOTE: Final = """\
