@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +21,7 @@ from muniment.lineage.facts import FactsError
 from muniment.local.sqlitefile import DatabaseError
 from muniment.local.workthread import WorkThread
 from muniment.tlog.encoding import VerificationError
+from muniment.tlog.note import VKey
 from muniment.tlog.policy import Policy
 
 _T = TypeVar("_T")
@@ -44,6 +45,20 @@ TABS: Final = (
     Tab("/evidence", "Evidence"),
     Tab("/verify", "Verify"),
 )
+
+
+class Beyond(NamedTuple):
+    """What the pages look at beside the replica, when they are told to.
+
+    Attributes:
+        evidence: A folder with evidence files.
+        asks_witnesses: Whether the policy's witnesses are asked what they show.
+        old: Keys that the log had before those of the policy; evidence by them counts.
+    """
+
+    evidence: Path | None = None
+    asks_witnesses: bool = False
+    old: tuple[VKey, ...] = ()
 
 
 class NotYetError(Exception):
@@ -111,6 +126,7 @@ class Site:
         following: How that goes.
         notes: Functions that say what else was not verified, a sentence each.
         standing: The checkpoint of the replica, verified.
+        beyond: What is looked at beside the replica.
         now: The time, Unix seconds.
     """
 
@@ -130,7 +146,9 @@ class Site:
         self.following: Final = following
         self.notes: Final[list[Callable[[], str]]] = []
         self.standing: Final = Standing(policy)
+        self.beyond = Beyond()
         self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
         self._readers: asyncio.Queue[Reading] = asyncio.Queue()
         self._templates = Environment(
             loader=PackageLoader("muniment.explore"),
@@ -152,6 +170,10 @@ class Site:
         try:
             yield
         finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
             for reading in readings:
                 await reading.close()
 
@@ -159,6 +181,13 @@ class Site:
     def now(self) -> int:
         """The time, Unix seconds."""
         return int(self._clock())
+
+    def spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        """Has something go on beside the pages, until they are closed."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def ask(self, work: Callable[[IndexReader], _T]) -> _T:
         """Has a thread call ``work(reader)`` with a reader of the replica; raises what that does.
