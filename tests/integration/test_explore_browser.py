@@ -143,7 +143,7 @@ def test_the_keyboard_is_enough(page: browser.Page, url: str) -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_hostile_records_are_text(page: browser.Page, url: str, width: tuple[int, int]) -> None:
     page.resize(*width)
-    for path in ("", "find", "find?code=denied_by_policy", "decision/3", "decision/4"):
+    for path in ("", "find", "find?code=denied_by_policy", "decision/3", "decision/4", "lineage"):
         visit(page, url, path)
         assert (
             page.evaluate("document.querySelectorAll('main img, main script, main b').length") == 0
@@ -151,6 +151,7 @@ def test_hostile_records_are_text(page: browser.Page, url: str, width: tuple[int
         assert "\u202e" not in text_of(page)
         # Nothing is wider than the window; what has to be scrolls by itself.
         assert page.evaluate("document.documentElement.scrollWidth") <= width[0], path
+    visit(page, url, "decision/4")
     assert "<img src=x onerror=alert(1)>\\u202e" in text_of(page)
 
 
@@ -173,6 +174,7 @@ def test_axe_finds_no_serious_barrier(
         "decision/6",
         "decision/9999",
         "lineage",
+        "lineage?run=call",
         "mesh",
         "evidence",
         "verify",

@@ -2,6 +2,7 @@
 
 import asyncio
 import webbrowser
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -28,7 +29,9 @@ from muniment.index.replica import Watched
 from muniment.local.privatefiles import read_secret
 
 if TYPE_CHECKING:
-    from muniment.explore.app import Address
+    from contextlib import AbstractAsyncContextManager
+
+    from muniment.explore.running import Running
 
 
 @click.command(epilog=describe_exits())
@@ -64,6 +67,17 @@ if TYPE_CHECKING:
     help="A file of mode 0600 whose first line browsers have to show; needed where other machines "
     "reach the pages.",
 )
+@click.option(
+    "--evidence",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    metavar="DIR",
+    help="Show the evidence files of this folder, such as muniment monitor --evidence-dir writes.",
+)
+@click.option(
+    "--ask-witnesses",
+    is_flag=True,
+    help="Ask the witnesses whose URLs the policy has what they show, when a page is about them.",
+)
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
 @interval_option("How often to look for a new checkpoint.")
 def explore(
@@ -75,9 +89,11 @@ def explore(
     gateways: tuple[str, ...],
     listen: str,
     token_file: Path | None,
+    evidence: Path | None,
     interval: float,
     *,
     addenda: bool,
+    ask_witnesses: bool,
     no_open: bool,
 ) -> None:
     """Look at a log in a browser: local pages over a verified replica.
@@ -87,6 +103,8 @@ def explore(
     """
     try:
         from muniment.explore.app import Address  # noqa: PLC0415 - an extra, and slow to import
+        from muniment.explore.running import running  # noqa: PLC0415
+        from muniment.explore.site import Beyond  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name not in {"jinja2", "markupsafe"}:
             raise
@@ -95,7 +113,9 @@ def explore(
         ) from None
     policy = read_policy(policy_path)
     named = read_vkeys("--gateway", gateways) if gateways else None
-    watched = Watched(log_url, policy, origin, named, read_old_vkeys(old_vkeys, policy), addenda)
+    old = read_old_vkeys(old_vkeys, policy)
+    watched = Watched(log_url, policy, origin, named, old, addenda)
+    beyond = Beyond(evidence, ask_witnesses, tuple(old))
     host, colon, port = listen.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65_535:
         raise click.UsageError("--listen: expected HOST:PORT, as 127.0.0.1:8080")
@@ -103,29 +123,19 @@ def explore(
     token = None
     if token_file is not None:
         token = read_secret(token_file, "token").decode("utf-8", "replace")
-    if replica_path is not None:
-        run(_explore(watched, replica_path, address, token, interval, opens=not no_open))
-        return
-    with TemporaryDirectory(prefix="muniment-") as place:
-        run(_explore(watched, Path(place) / "replica", address, token, interval, opens=not no_open))
+        # Not opened: every user of the machine could read the token in the browser's arguments.
+        click.echo("A browser shows its token once: the URL with ?token= and it.", err=True)
+    with ExitStack() as stack:
+        if replica_path is None:
+            place = stack.enter_context(TemporaryDirectory(prefix="muniment-"))
+            replica_path = Path(place) / "replica"
+        opened = running(watched, replica_path, address, token, interval=interval, beyond=beyond)
+        run(_explore(opened, opens=not no_open and token is None))
 
 
-async def _explore(
-    watched: Watched,
-    path: Path,
-    address: "Address",
-    token: str | None,
-    interval: float,
-    *,
-    opens: bool,
-) -> None:
-    from muniment.explore.running import running  # noqa: PLC0415
-
-    async with running(watched, path, address, token, interval=interval) as explorer:
+async def _explore(opened: "AbstractAsyncContextManager[Running]", *, opens: bool) -> None:
+    async with opened as explorer:
         click.echo(explorer.url)
-        if token is not None:
-            # Not opened: every user of the machine could read the token in the browser's arguments.
-            click.echo("A browser shows its token once: the URL with ?token= and it.", err=True)
-        elif opens:
+        if opens:
             await asyncio.to_thread(webbrowser.open, explorer.url)
         await until_stopped(explorer.wait())

@@ -10,7 +10,7 @@ from pathlib import Path
 from muniment.explore.app import Address, build, check_entry, serve
 from muniment.explore.following import Following
 from muniment.explore.indexing import Indexing
-from muniment.explore.site import Site
+from muniment.explore.site import NOTHING, Beyond, Site
 from muniment.index.replica import Watched
 
 
@@ -46,6 +46,7 @@ async def running(
     token: str | None,
     *,
     interval: float,
+    beyond: Beyond = NOTHING,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Running]:
     """Runs an explorer of a log, over a replica that is created when absent.
@@ -56,6 +57,7 @@ async def running(
     indexing = Indexing(path)
     following = Following(watched, path, interval=interval, told=indexing.wake, clock=clock)
     site = Site(path, watched.policy, watched.url, following, clock=clock)
+    site.beyond = beyond
     site.notes.append(indexing.note)
     tasks = (
         asyncio.create_task(following.run(), name="explore: following"),

@@ -61,6 +61,9 @@ class Beyond(NamedTuple):
     old: tuple[VKey, ...] = ()
 
 
+NOTHING: Final = Beyond()
+
+
 class NotYetError(Exception):
     """The replica has nothing verified to show yet."""
 
@@ -146,7 +149,7 @@ class Site:
         self.following: Final = following
         self.notes: Final[list[Callable[[], str]]] = []
         self.standing: Final = Standing(policy)
-        self.beyond = Beyond()
+        self.beyond = NOTHING
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._readers: asyncio.Queue[Reading] = asyncio.Queue()

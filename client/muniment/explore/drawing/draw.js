@@ -72,18 +72,24 @@ function nodeOf(graph, node, height, times) {
   if (node.revoked || owned?.some((one) => one.revoked)) kinds.push('revoked');
   if (node.cut) kinds.push('cut');
   if (node.origin) kinds.push('elsewhere');
+  const lines = [short(node.id), state(node)];
+  if (times && node.moments.length) lines.push(when(node.moments[0].time).slice(0, 19));
+  const texts = lines.map((words, at) => text(words, 20 + at * LINE - height / 2, at ? 'state' : 'name'));
+  if (said.length) {
+    lines.push(short(said.join(', '), 27));
+    texts.push(text(`! ${lines.at(-1)}`, height / 2 - 8, 'mark'));
+  }
   const made = element('g', {
     class: kinds.filter(Boolean).join(' '), role: 'button', tabindex: '-1',
-    'aria-label': label(node, owned),
+    'aria-label': label(node, lines, said),
   });
-  made.append(box(height), text(short(node.id), 20 - height / 2, 'name'));
-  made.append(text(state(node), 20 + LINE - height / 2, 'state'));
-  if (times) {
-    const first = node.moments[0];
-    made.append(text(first ? when(first.time).slice(0, 19) : '', 20 + 2 * LINE - height / 2, 'state'));
-  }
-  if (said.length) made.append(text(`! ${short(said.join(', '), 27)}`, height / 2 - 8, 'mark'));
+  made.append(box(height), ...spaced(texts));
   return made;
+}
+
+// With spaces between them, which are not drawn: else two lines would be read as one word.
+function spaced(texts) {
+  return texts.flatMap((one) => [one, ' ']);
 }
 
 function groupOf(graph, members, height) {
@@ -94,8 +100,8 @@ function groupOf(graph, members, height) {
     class: `node group${marked.length ? ' marked' : ''}`, role: 'button', tabindex: '-1',
     'aria-label': `${words}, ${more}; opens`,
   });
-  made.append(box(height), text(`+ ${words}`, 24 - height / 2, 'name'));
-  made.append(text(more, 24 + LINE - height / 2, 'state'));
+  const texts = [text(`+ ${words}`, 24 - height / 2, 'name'), text(more, 24 + LINE - height / 2, 'state')];
+  made.append(box(height), ...spaced(texts));
   return made;
 }
 

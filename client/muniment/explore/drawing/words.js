@@ -53,9 +53,13 @@ export function when(milliseconds) {
   return date.toISOString().replace('T', ' ').replace(/\.000Z$|Z$/, ' UTC');
 }
 
-export function label(node, owned) {
-  const side = { traced: 'the traced run', before: 'led to it', after: 'followed from it' };
-  const parts = [short(name(node), 160), state(node), ...marks(node, owned)];
-  if (side[node.side]) parts.push(side[node.side]);
+const SIDES = { traced: 'the traced run', before: 'led to it', after: 'followed from it' };
+
+// The name of a node for screen readers: what is drawn in it, in that order, and what is not.
+export function label(node, lines, said) {
+  const whole = said.join(', ');
+  const parts = [`${node.type} ${lines.join(', ')}`];
+  if (whole && !lines.includes(whole)) parts.push(whole);
+  if (SIDES[node.side]) parts.push(SIDES[node.side]);
   return parts.join(', ');
 }

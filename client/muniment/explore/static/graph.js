@@ -1978,10 +1978,12 @@ THE SOFTWARE.
     if (Number.isNaN(date.getTime())) return `${milliseconds} ms after 1970`;
     return date.toISOString().replace("T", " ").replace(/\.000Z$|Z$/, " UTC");
   }
-  function label(node, owned) {
-    const side = { traced: "the traced run", before: "led to it", after: "followed from it" };
-    const parts = [short(name(node), 160), state(node), ...marks(node, owned)];
-    if (side[node.side]) parts.push(side[node.side]);
+  var SIDES = { traced: "the traced run", before: "led to it", after: "followed from it" };
+  function label(node, lines, said) {
+    const whole = said.join(", ");
+    const parts = [`${node.type} ${lines.join(", ")}`];
+    if (whole && !lines.includes(whole)) parts.push(whole);
+    if (SIDES[node.side]) parts.push(SIDES[node.side]);
     return parts.join(", ");
   }
 
@@ -2158,20 +2160,24 @@ THE SOFTWARE.
     if (node.revoked || owned?.some((one) => one.revoked)) kinds.push("revoked");
     if (node.cut) kinds.push("cut");
     if (node.origin) kinds.push("elsewhere");
+    const lines = [short(node.id), state(node)];
+    if (times && node.moments.length) lines.push(when(node.moments[0].time).slice(0, 19));
+    const texts = lines.map((words, at2) => text(words, 20 + at2 * LINE - height / 2, at2 ? "state" : "name"));
+    if (said.length) {
+      lines.push(short(said.join(", "), 27));
+      texts.push(text(`! ${lines.at(-1)}`, height / 2 - 8, "mark"));
+    }
     const made = element("g", {
       class: kinds.filter(Boolean).join(" "),
       role: "button",
       tabindex: "-1",
-      "aria-label": label(node, owned)
+      "aria-label": label(node, lines, said)
     });
-    made.append(box(height), text(short(node.id), 20 - height / 2, "name"));
-    made.append(text(state(node), 20 + LINE - height / 2, "state"));
-    if (times) {
-      const first = node.moments[0];
-      made.append(text(first ? when(first.time).slice(0, 19) : "", 20 + 2 * LINE - height / 2, "state"));
-    }
-    if (said.length) made.append(text(`! ${short(said.join(", "), 27)}`, height / 2 - 8, "mark"));
+    made.append(box(height), ...spaced(texts));
     return made;
+  }
+  function spaced(texts) {
+    return texts.flatMap((one) => [one, " "]);
   }
   function groupOf(graph, members, height) {
     const marked = members.filter((n) => marks(graph.nodes[n], graph.owned.get(n)).length);
@@ -2183,8 +2189,8 @@ THE SOFTWARE.
       tabindex: "-1",
       "aria-label": `${words}, ${more}; opens`
     });
-    made.append(box(height), text(`+ ${words}`, 24 - height / 2, "name"));
-    made.append(text(more, 24 + LINE - height / 2, "state"));
+    const texts = [text(`+ ${words}`, 24 - height / 2, "name"), text(more, 24 + LINE - height / 2, "state")];
+    made.append(box(height), ...spaced(texts));
     return made;
   }
   function box(height) {
