@@ -50,7 +50,8 @@ class Call:
         path: With parameters in braces.
         name: The operation id.
         summary: What it does.
-        success: What the answer 200 is.
+        success: What the answer of success is.
+        status: That answer's status.
         answer: The type of its body.
         headers: Headers that it always has, and what each is for. A resource with an ETag is also
             answered with 304.
@@ -67,6 +68,7 @@ class Call:
     name: str
     summary: str
     success: str
+    status: int = 200
     answer: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[int, ...] = ()
@@ -155,7 +157,7 @@ def paths_and_schemas(
     paths: dict[str, dict[str, Any]] = {}
     for call in calls:
         ok: dict[str, Any] = {"description": call.success, "content": content(call.answer)}
-        responses = {"200": ok}
+        responses = {str(call.status): ok}
         if call.headers:
             ok["headers"] = {
                 name: {"description": words, "required": True, "schema": {"type": "string"}}

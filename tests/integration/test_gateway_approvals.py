@@ -1,6 +1,7 @@
 """Calls that wait for a person: a gateway with Cedar's engine, a real log, and the commands."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 
 import approving
 import gateway_service
+import processes
 from approving import Person
 from byzantine import Answer as Heard
 from byzantine import Stand
@@ -300,6 +302,49 @@ def test_two_people_have_to_approve_and_a_runtime_demands_both(
         assert service.evaluate(write("record-3"))["context"]["reason"] == "policy_denied"
 
 
+def test_what_waits_is_told_of_and_may_be_taken_back(
+    service: Service, carol: Person, deployment: Deployment
+) -> None:
+    def seen(name: str) -> float:
+        text = ask(f"{service.url}/metrics").body.decode()
+        found = re.search(rf"^muniment_gateway_{name} ([0-9.e+]+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+    def status() -> dict[str, Any]:
+        words = ("status", "--json", "--config", service.config)
+        done = processes.run(processes.muniment_gateway(*words))
+        told: dict[str, Any] = json.loads(done.stdout)["approvals"]["people"]
+        return told
+
+    def doctor() -> str:
+        done = processes.run(processes.muniment_gateway("doctor", "--config", service.config))
+        assert done.returncode == 0, done.stdout
+        return next(one for one in done.stdout.splitlines() if "authority people" in one)
+
+    assert status() == {"waiting": 0, "oldest_seconds": 0}
+    assert doctor().endswith("1 of 2 people approve; nothing waits")
+    asked = write("record-5")
+    answer = submit(service, service.evaluate(asked), asked)
+    cancel = answer.json["task"]["links"]["cancel"]
+    assert status()["waiting"] == 1
+    plain = processes.run(processes.muniment_gateway("status", "--config", service.config))
+    assert "people: 1 calls wait for them, the oldest for " in plain.stdout
+    assert seen('approvals_waiting{authority="people"}') == 1
+    assert "1 calls wait, the oldest for" in doctor()
+    assert ask(f"{service.url}/access/v1/requests/cancel/arq-0", b"").status == 404
+    done = ask(cancel, b'{"reason":"no_longer_needed"}')
+    assert (done.status, done.json["task"]["status"]) == (200, "cancelled")
+    assert "links" not in done.json["task"]
+    again = ask(cancel, b"")
+    assert (again.status, again.json["type"].rpartition(":")[2]) == (409, "invalid_task_state")
+    late = carol.command(service.url, "allow", answer.json["task"]["id"])
+    assert (late.returncode, "not wait for anybody: cancelled" in late.stderr) == (6, True)
+    assert status()["waiting"] == 0
+    assert seen('approvals_total{authority="people",status="cancelled"}') == 1
+    # The same call may be asked about once more.
+    assert requested(service, asked) != answer.json["task"]["id"]
+
+
 def test_of_two_people_at_once_one_decides_and_the_other_is_told(
     service: Service, carol: Person, deployment: Deployment
 ) -> None:
@@ -324,7 +369,9 @@ def test_an_approval_after_the_request_has_expired_is_refused(
     service = gateway_service.made(deployment, tmp_path / "gateway", name="gw.example/late")
     approving.ask_people(service, [carol], *WRITES, "request_seconds = 1")
     with service.running():
-        task = requested(service, write())
+        # On a slow machine one is over before people can be asked about it.
+        answers = (submit(service, service.evaluate(write()), write()) for _ in range(100))
+        task = next(one for one in answers if one.status == 202).json["task"]["id"]
         eventually(lambda: carol.approve(service, "show", task)["status"] == "expired")
         late = carol.command(service.url, "allow", task)
         assert (late.returncode, "too late" in late.stderr) == (6, True)

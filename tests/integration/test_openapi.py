@@ -22,11 +22,13 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
 from schemathesis.generation import GenerationMode
 
+import approving
 import decisions
 import gateway_service
 import pdp
 import processes
 from byzantine import Stand, View
+from gateway_service import Service
 from log_deployment import GATEWAY, PRODUCER, TOKEN, Deployment, ask, deployed
 from muniment.records.batchbody import join_body
 from muniment.records.canonical import encode_canonical
@@ -219,10 +221,34 @@ def test_the_log_does_what_its_document_says(deployment: Deployment) -> None:
 
 
 class GatewayDriver(Driver):
-    """What the document allows is enough."""
+    """Has calls denied for want of an approval, and uses their ids."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.numbers = itertools.count()
+
+    def denied(self) -> dict[str, Any]:
+        asked = gateway_service.evaluation("alice", "write", f"record-{next(self.numbers)}")
+        context = self.service.evaluate(asked)["context"]
+        expires = context["access_request"]["expires_at"]
+        denial = {"evaluation_id": context["evaluation_id"], "expires_at": expires}
+        return {**asked, "denial": denial}
 
     def arrange(self, case: Any, turn: int) -> None:
-        pass
+        label = case.operation.label
+        if label == "POST /access/v1/requests":
+            case.body = self.denied()
+        elif "/access/v1/requests/" in label:
+            task = self.service.post("/access/v1/requests", self.denied()).json["task"]
+            case.path_parameters["id"] = task["id"]
+
+
+def gateway_of(deployment: Deployment, folder: Path, tables: str) -> Service:
+    """A gateway that asks people about writes."""
+    service = gateway_service.made(deployment, folder / "gateway", tables)
+    carol = approving.person(folder, "carol")
+    approving.ask_people(service, [carol], 'actions = ["write"]', "most_waiting = 1000")
+    return service
 
 
 def test_the_gateway_does_what_its_document_says(deployment: Deployment, tmp_path: Path) -> None:
@@ -233,15 +259,27 @@ def test_the_gateway_does_what_its_document_says(deployment: Deployment, tmp_pat
     )
     with (
         Stand(lambda asked: pdp.answer(pdp_at.url)(asked)).serve() as pdp_at,  # noqa: PLW0108 - it is made then
-        gateway_service.made(
-            deployment, tmp_path / "gateway", tables.format(pdp_at.url())
-        ).running() as service,
+        gateway_of(deployment, tmp_path, tables.format(pdp_at.url())).running() as service,
     ):
         document = ask(f"{service.url}/openapi.json").json
-        taken = ["POST /access/v1/evaluations"]  # what it needs hangs on whether it has evaluations
-        found = check(document, service.url, GatewayDriver(), {}, taken)
+        taken = [
+            "POST /access/v1/evaluations",  # what it needs hangs on whether it has evaluations
+            "POST /access/v1/requests",  # a denial of before
+            "POST /approvals/{request}",  # a signature
+        ]
+        driver = GatewayDriver(service)
+        found = check(document, service.url, driver, {}, taken)
         calls = {label for label, _ in found}
-        assert {label for label, status in found if status == 200} == calls
+        assert calls == {
+            f"{method.upper()} {path}"
+            for path, item in document["paths"].items()
+            for method in item
+        }
+        signed = {"GET /approvals", "GET /approvals/{request}", "POST /approvals/{request}"}
+        assert {label for label, status in found if status in {200, 202}} == calls - signed
+        assert {label for label, status in found if status == 401} == signed - {
+            "POST /approvals/{request}"
+        }
         assert found["POST /access/v1/evaluation", 400]
         assert service.evaluate(gateway_service.evaluation())["decision"] is True
         assert service.process is not None

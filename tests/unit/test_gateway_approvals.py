@@ -130,7 +130,9 @@ def test_which_requests_people_decide_on() -> None:
     assert not some.decide_on(request(resource=("file", "x")))
 
 
-_STEPS = st.sampled_from(["ask", "allow", "dave", "deny", "forged", "self", "other", "use"])
+_STEPS = st.sampled_from(
+    ["ask", "cancel", "allow", "dave", "deny", "forged", "self", "other", "use"]
+)
 
 
 @given(
@@ -159,6 +161,8 @@ def test_whatever_comes_in_whatever_order_a_call_is_used_once_and_by_words_that_
         try:
             if step == "ask":
                 call = call.asked_about(now, {"n": number})
+            elif step == "cancel":
+                call = call.taken_back(now)
             elif step == "use":
                 call = call.used_by(f"e-{number}", people, now)
                 used.append(f"e-{number}")
@@ -169,16 +173,19 @@ def test_whatever_comes_in_whatever_order_a_call_is_used_once_and_by_words_that_
         except RefusedError:
             assert call.status(now) == before
         else:
-            assert step in {"ask", "allow", "dave", "deny", "use"}
+            assert step in {"ask", "cancel", "allow", "dave", "deny", "use"}
         after = call.status(now)
-        if before in {"denied", "used", "expired", "lapsed"}:
+        if before in {"denied", "used", "expired", "lapsed", "cancelled"}:
             assert after == before
     assert len(used) <= 1
     assert {one.approval for one in call.words} <= set(said)
-    untouched = replace(call, asked=None, approval=None, leaf=None, used=None, earlier=())
+    untouched = replace(
+        call, asked=None, approval=None, leaf=None, used=None, earlier=(), cancelled=None
+    )
     assert untouched == replace(first, asked=None)
     if required == 1:
         assert len(said) <= 1
+    assert call.cancelled is None or not used
     if used:
         assert call.used == used[0]
         assert len({one.approver for one in call.approvals}) == required == len(call.approvals)
@@ -221,6 +228,12 @@ async def test_what_some_have_said_is_kept_and_a_file_of_before_is_taken(tmp_pat
     assert found is not None
     assert [(one.approval.approver, one.leaf) for one in found.words] == [("carol", 5)]
     assert [one.id for one in await again.pending(NOW, 9)] == ["arq-1"]
+    assert await again.waiting(NOW) == {"people": (1, NOW)}
+    assert await again.waiting(NOW + 900) == {}
+    await again.change("arq-1", lambda one: one.taken_back(NOW + 1))
+    assert await again.waiting(NOW) == {}
+    assert await again.pending(NOW, 9) == []
+    assert (await again.seek(held("arq-2"), NOW + 2, 3)).id == "arq-2"
     await again.close()
 
 

@@ -12,11 +12,13 @@ from muniment.http.client import HttpError, HttpSession
 from muniment.http.logclient import LogClient
 from muniment.tlog.policy import CosignedCheckpoint
 from muniment_gateway.config import GatewayConfig
+from muniment_gateway.core.approvals import People
 from muniment_gateway.deciding.counts import Counts
 from muniment_gateway.deciding.panel import Panel
 from muniment_gateway.engines.port import Asked
 from muniment_gateway.envoy.messages import Messages
 from muniment_gateway.proxytable import Proxy
+from muniment_gateway.store.held import HeldCalls
 from muniment_service.metrics import Metrics
 
 ASK_TIMEOUT: Final = 5.0
@@ -48,6 +50,8 @@ async def examine(config: GatewayConfig) -> AsyncIterator[Finding]:
             yield finding
         async for finding in _engines(config, http):
             yield finding
+    for people in config.people:
+        yield await _people(config, people)
     for proxy in config.proxies:
         yield _proxy(config, proxy)
     for path, what in ((config.file.spool, "spool"), (config.file.database, "database")):
@@ -130,6 +134,31 @@ async def _engines(config: GatewayConfig, http: HttpSession) -> AsyncIterator[Fi
         yield Finding(
             subject, "", f"answers ({word} a test) in {answer.took * 1000:.0f} ms; {named}"
         )
+
+
+async def _people(config: GatewayConfig, people: People) -> Finding:
+    """What waits for people; the file is read as a running gateway has it."""
+    subject = f"authority {people.name}"
+    seen = f"{people.required} of {len(set(people.approvers.values()))} people approve"
+    if not config.held_database.exists():
+        return Finding(subject, "", f"{seen}; nothing has waited yet")
+    now = int(time.time())
+    try:
+        calls = await HeldCalls.open(config.held_database)
+        try:
+            found = (await calls.waiting(now)).get(people.name)
+        finally:
+            await calls.close()
+    except MunimentError as error:
+        return Finding(subject, f"what waits cannot be read: {error}")
+    if found is None:
+        return Finding(subject, "", f"{seen}; nothing waits")
+    age = max(0, now - found.since)
+    waits = f"{found.calls} calls wait, the oldest for {age} s of {people.request_seconds}"
+    if 2 * age > people.request_seconds:
+        hook = "" if people.webhook else ", and no webhook tells them"
+        return Finding(subject, f"{waits}: does anybody look (muniment approve list){hook}")
+    return Finding(subject, "", f"{seen}; {waits}")
 
 
 def _proxy(config: GatewayConfig, proxy: Proxy) -> Finding:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from muniment.records.preparation import RecordInput
 from muniment_gateway.app.envoy import Envoys, listeners
 from muniment_gateway.app.metadata import EngineMetadata
 from muniment_gateway.config import GatewayConfig, GatewayFile, checked
+from muniment_gateway.core.approvals import People
 from muniment_gateway.core.quorum import Quorum
 from muniment_gateway.deciding.approvals import Approvals
 from muniment_gateway.deciding.changes import Changes
@@ -150,6 +152,7 @@ class Running:
         self._calls: HeldCalls | None = None
         self._notices = Notices()
         self._config = config
+        self._approvals: Approvals | None = None
         self.envoys = Envoys()
 
     async def start(self) -> None:
@@ -178,7 +181,8 @@ class Running:
         panel = Panel(config.authorities, self._http, counts)
         self._config = config
         self._panel = panel
-        approvals = self._approvals(config)
+        self._counts = counts
+        approvals = self._approvals = self._held(config, counts)
         of_engine = EngineMetadata(config.authorities, self._http)
         authzen = AuthzenFacade(
             Decider(config, panel, self._link, self._changes, counts, approvals),
@@ -214,7 +218,13 @@ class Running:
                 ApproversHttp(approvals, self._public_url),
             ]
         self.envoys.take(desks, clients)
-        self._routes = GatewayHttp(facades, self._ready, metrics, config.file.name)
+        self._routes = GatewayHttp(
+            facades,
+            self._ready,
+            metrics,
+            config.file.name,
+            asks_people=approvals is not None,
+        )
         metrics.gauge("log_away", "Whether nothing can be logged at present.").set_function(
             lambda: float(bool(self._link.away))
         )
@@ -241,12 +251,28 @@ class Running:
             desks.append(Desk(proxy, decider, counts, signed=signed))
         return desks
 
-    def _approvals(self, config: GatewayConfig) -> Approvals | None:
+    def _held(self, config: GatewayConfig, counts: Counts) -> Approvals | None:
         """What people decide on; None when they decide on nothing."""
         if self._calls is None or not config.people:
             return None
         name = config.file.name
-        return Approvals(name, config.people, self._calls, self._submit, self._notices.tell)
+
+        def tell(people: People, message: Mapping[str, Any]) -> None:
+            counts.approvals.labels(people.name, message["status"]).inc()
+            self._notices.tell(people, message)
+
+        return Approvals(name, config.people, self._calls, self._submit, tell)
+
+    async def _waiting(self) -> dict[str, dict[str, int]]:
+        """What waits for people and for how long, by authority; the metrics have it then."""
+        told = {}
+        found = {} if self._approvals is None else await self._approvals.waiting()
+        for name, (calls, since) in found.items():
+            oldest = max(0, int(time.time()) - since) if calls else 0
+            self._counts.approvals_waiting.labels(name).set(calls)
+            self._counts.approvals_oldest.labels(name).set(oldest)
+            told[name] = {"waiting": calls, "oldest_seconds": oldest}
+        return told
 
     def _public_url(self, request: Request) -> str:
         del request  # what a client says of itself is no base for URLs
@@ -280,7 +306,9 @@ class Running:
             await self.tell()
 
     async def tell(self) -> None:
-        """Tells the log what is in force, as far as it can be told now."""
+        """Tells the log what is in force, as far as it can be told now; counts what waits."""
+        with Contained("what waits for people"):
+            await self._waiting()
         with Contained("what is in force"):
             if not self._link.away:
                 await self._changes.tell_mode(self._config.file.mode)
@@ -312,7 +340,10 @@ class Running:
         app = App(Metrics(f"{PREFIX}_admin"))
 
         async def status(_: Request) -> Response:
-            return json_response({"configuration": self._in_force.describe(), **self._told()})
+            waiting = await self._waiting()
+            approvals = {"approvals": waiting} if waiting else {}
+            described = self._in_force.describe()
+            return json_response({"configuration": described, **self._told(), **approvals})
 
         async def reload(_: Request) -> Response:
             with self._in_force.refusing():

@@ -228,6 +228,9 @@ def status(config: Path, *, as_json: bool) -> None:
     click.echo(f"spool    {found['spool']} records wait for the log")
     for name, trouble in found["authorities"].items():
         click.echo(f"engine   {name}: {trouble or 'well, as far as it was asked'}")
+    for name, calls in found.get("approvals", {}).items():
+        oldest = f", the oldest for {calls['oldest_seconds']} s" if calls["waiting"] else ""
+        click.echo(f"people   {name}: {calls['waiting']} calls wait for them{oldest}")
 
 
 @main.command()

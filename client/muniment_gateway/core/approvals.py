@@ -2,8 +2,8 @@
 
 A call is *requestable* once it was denied for want of an approval, and *pending* once people were
 asked. It is *approved* once as many have said yes as are required, and *denied* by a single no; one
-decision makes an approved one *used*. Time makes it *expired* before, and *lapsed* after an
-approval that nobody has used. Nothing leads back.
+decision makes an approved one *used*. Whoever asked may take it back: *cancelled*. Time makes it
+*expired* before, and *lapsed* after an approval that nobody has used. Nothing leads back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from muniment.tlog.encoding import MunimentError, VerificationError
 from muniment.tlog.note import VKey
 
 Status: TypeAlias = Literal[
-    "requestable", "pending", "approved", "denied", "used", "expired", "lapsed"
+    "requestable", "pending", "approved", "denied", "used", "expired", "lapsed", "cancelled"
 ]
 
 MOST_APART: Final = 60
@@ -106,6 +106,7 @@ class Held:
         leaf: Leaf index of the record of that.
         used: The id of the decision that has used it.
         earlier: The other people's yes before that.
+        cancelled: When who asked took it back, Unix seconds; None when nobody did.
     """
 
     id: str
@@ -124,6 +125,7 @@ class Held:
     leaf: int | None = None
     used: str | None = None
     earlier: tuple[Word, ...] = ()
+    cancelled: int | None = None
 
     @property
     def words(self) -> tuple[Word, ...]:
@@ -143,6 +145,8 @@ class Held:
 
     def status(self, now: int) -> Status:
         """What it is at a time in Unix seconds."""
+        if self.cancelled is not None:
+            return "cancelled"
         if self.approval is not None:
             if not self.approval.decision:
                 return "denied"
@@ -172,6 +176,13 @@ class Held:
         if self.status(now) == "expired":
             raise RefusedError("expired", "the denial cannot be requested any more")
         return self if self.asked is not None else replace(self, asked=dict(asked))
+
+    def taken_back(self, now: int) -> "Held":
+        """It after who asked has taken it back; RefusedError if it does not wait any more."""
+        status = self.status(now)
+        if status != "pending":
+            raise RefusedError("not-pending", f"the call does not wait for anybody: {status}")
+        return replace(self, cancelled=now)
 
     def in_time(self, now: int) -> tuple[Word, ...]:
         """What people have said of it so far that holds at a time in Unix seconds."""

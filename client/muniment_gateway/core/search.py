@@ -40,7 +40,8 @@ def _check_page(page: object) -> None:
     if not isinstance(page.get("token", ""), str):
         raise FormatError("page.token: expected a string")
     limit = page.get("limit", 0)
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
+    is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
+    if not is_number or limit < 0 or limit % 1:  # JSON's 10.0 is 10
         raise FormatError("page.limit: expected a number of results")
     if not isinstance(page.get("properties", {}), dict):
         raise FormatError("page.properties: expected an object")

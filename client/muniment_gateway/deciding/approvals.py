@@ -31,7 +31,7 @@ from muniment_gateway.core.approvals import (
     check_word,
     key_of,
 )
-from muniment_gateway.store.held import HeldCalls, Room
+from muniment_gateway.store.held import HeldCalls, Room, Waiting
 
 LOOK_SECONDS: Final = 0.25
 """Time between two looks for a person's word, by who holds a call: others may have taken it."""
@@ -180,6 +180,22 @@ class Approvals:
         if held.asked is None:
             self._announce(people, found, "waiting")
         return found
+
+    async def cancel(self, held: Held) -> Held:
+        """Takes a call back that waits; RefusedError if it does not wait any more."""
+        async with self._deciding.setdefault(held.id, asyncio.Lock()):
+            now = self.now()
+            found = await self._calls.change(held.id, lambda one: one.taken_back(now))
+        if found is None:
+            raise RefusedError("not-pending", "the call is gone")
+        if (people := self.named(held.authority)) is not None:
+            self._announce(people, found, "cancelled")
+        return found
+
+    async def waiting(self) -> dict[str, Waiting]:
+        """What waits for the people of each authority; with none for those of whom nothing does."""
+        found = await self._calls.waiting(self.now())
+        return {one.name: found.get(one.name, Waiting(0, 0)) for one in self.people}
 
     async def get(self, id_: str) -> Held | None:
         """A call by its id."""

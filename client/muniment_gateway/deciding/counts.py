@@ -26,6 +26,17 @@ class Counts:
         self.proxied_seconds: Final = metrics.histogram(
             "proxied_seconds", "Time in which proxies were answered.", ("proxy",)
         )
+        self.approvals: Final = metrics.counter(
+            "approvals",
+            "Calls that people were asked about, by what became of them.",
+            ("authority", "status"),
+        )
+        self.approvals_waiting: Final = metrics.gauge(
+            "approvals_waiting", "Calls that wait for people.", ("authority",)
+        )
+        self.approvals_oldest: Final = metrics.gauge(
+            "approvals_oldest_seconds", "How long the oldest of them waits.", ("authority",)
+        )
         self.permits_too_long: Final = metrics.counter(
             "permits_too_long", "Permits that were too long for a header.", ("proxy",)
         )

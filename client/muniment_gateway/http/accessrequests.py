@@ -21,6 +21,9 @@ from muniment_gateway.store.held import TooManyError
 from muniment_service.http import App, Problem, Request, Response, json_response
 
 PROBLEMS: Final = "urn:openid:authzen:access-request:error:"
+CANCEL_PATH: Final = f"{REQUESTS_PATH}/cancel/"
+"""Before the id of a task that is taken back."""
+
 RETRY_SECONDS: Final = 2
 """How long a PEP is asked to wait before it looks at a task again."""
 
@@ -32,6 +35,7 @@ _STATUS: Final = {
     "lapsed": "approved",
     "denied": "denied",
     "expired": "expired",
+    "cancelled": "cancelled",
 }
 _KEY: Final = re.compile(r'"?([^"\s]{1,255})"?')
 _BOUND: Final = ("subject", "resource", "action")
@@ -51,6 +55,7 @@ class AccessRequestsHttp:
     def add_routes(self, app: App) -> None:
         """Adds the routes."""
         app.route("POST", REQUESTS_PATH, self._submit)
+        app.prefix("POST", CANCEL_PATH, self._cancel)
         app.prefix("GET", f"{REQUESTS_PATH}/", self._task)
 
     async def _submit(self, request: Request) -> Response:
@@ -96,10 +101,26 @@ class AccessRequestsHttp:
         return await self._approvals.note_submission(client, key[1], body, held.id) or ""
 
     async def _task(self, request: Request) -> Response:
+        held = await self._own(request)
+        if held is None:
+            return _problem(404, "unknown_task", "no such task of yours")
+        return self._answer(request, held, submitted=False)
+
+    async def _own(self, request: Request) -> Held | None:
+        """The call of the task that a path names, for the client that has submitted it."""
         client = self._clients.name(request)
         held = await self._approvals.get(request.rest)
-        if held is None or held.client != client or held.asked is None:
+        return None if held is None or held.client != client or held.asked is None else held
+
+    async def _cancel(self, request: Request) -> Response:
+        held = await self._own(request)
+        if held is None:
             return _problem(404, "unknown_task", "no such task of yours")
+        await request.body(MOST_ASKED_BYTES)  # a reason or comment, which nobody needs here
+        try:
+            held = await self._approvals.cancel(held)
+        except RefusedError as error:
+            return _problem(409, "invalid_task_state", str(error))
         return self._answer(request, held, submitted=False)
 
     def _answer(self, request: Request, held: Held, *, submitted: bool) -> Response:
@@ -115,6 +136,8 @@ class AccessRequestsHttp:
                 "display": {"title": _TITLES[status]},
             }
         }
+        if status == "pending":
+            told["task"]["links"] = {"cancel": self._url(request) + CANCEL_PATH + held.id}
         if status == "approved" and held.approval is not None:
             told["result"] = {
                 "mode": "reevaluate",
@@ -136,6 +159,7 @@ _TITLES: Final = {
     "approved": "Approved",
     "denied": "Denied",
     "expired": "Nobody has decided in time",
+    "cancelled": "Taken back",
 }
 
 

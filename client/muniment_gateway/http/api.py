@@ -31,11 +31,13 @@ class GatewayHttp:
         ready: Callable[[], Mapping[str, Any]],
         metrics: Metrics,
         name: str,
+        *,
+        asks_people: bool = False,
     ) -> None:
         """Makes the routes; `ready` as for `App.operations`, `name` the gateway's."""
         self._app = App(metrics, ERRORS)
         self._app.operations(ready)
-        self._document = json_response(document(name))
+        self._document = json_response(document(name, asks_people=asks_people))
         self._app.route("GET", "/openapi.json", self._openapi)
         for facade in facades:
             facade.add_routes(self._app)

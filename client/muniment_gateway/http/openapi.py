@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document of a gateway: AuthZEN 1.0, and what every service has.
 
-OPA's Data API and the paths of its uploads are OPA's to describe. Access requests, which are served
-where people approve, are as AuthZEN's profile has them; see docs/gateway.md.
+OPA's Data API and the paths of its uploads are OPA's to describe. What is served only where people
+approve is in `openapipeople`.
 """
 
 from importlib.metadata import version
@@ -20,6 +20,7 @@ from muniment_gateway.core.authzen import (
     Semantic,
 )
 from muniment_gateway.core.search import MOST_RESULTS
+from muniment_gateway.http import openapipeople
 from muniment_service import openapi
 from muniment_service.openapi import JSON, OPERATIONS, Call, paths_and_schemas
 
@@ -215,16 +216,22 @@ _CALLS: Final = (
     *OPERATIONS,
 )
 
-PATHS, _SCHEMAS = paths_and_schemas(_CALLS, {503: "Not now."})
+_PROBLEMS: Final = {503: "Not now."}
+PATHS, _SCHEMAS = paths_and_schemas(_CALLS, _PROBLEMS)
 
 
-def document(name: str) -> dict[str, Any]:
-    """Makes the document of the gateway of a name."""
+def document(name: str, *, asks_people: bool = False) -> dict[str, Any]:
+    """Makes the document of the gateway of a name; where it asks people, with what is for that."""
+    paths, schemas = PATHS, _SCHEMAS
+    if asks_people:
+        paths, schemas = paths_and_schemas(
+            (*_CALLS, *openapipeople.CALLS), _PROBLEMS, *openapipeople.SCHEMAS
+        )
     return openapi.document(
         f"Muniment gateway {name}",
         version("muniment"),
         "Decides through policy engines, logs the decision, and answers when a quorum of witnesses "
         "has cosigned it.",
-        PATHS,
-        _SCHEMAS,
+        paths,
+        schemas,
     )

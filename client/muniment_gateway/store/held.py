@@ -75,13 +75,17 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE held ADD COLUMN earlier TEXT;    -- JSON: who has approved before `approval`
     """,
+    """
+    ALTER TABLE held ADD COLUMN cancelled INTEGER;
+    """,
 )
 """Schema changes, oldest first."""
 
 _COLUMNS: Final = (
     "id, key, client, authority, evaluation, request, withheld, salt, call, made, expires, asked, "
-    "approval, leaf, used, earlier"
+    "approval, leaf, used, earlier, cancelled"
 )
+_WAITS: Final = "expires > ? AND asked IS NOT NULL AND approval IS NULL AND cancelled IS NULL"
 
 
 class Room(NamedTuple):
@@ -89,6 +93,18 @@ class Room(NamedTuple):
 
     now: int
     most: int
+
+
+class Waiting(NamedTuple):
+    """What waits for the people of one authority.
+
+    Attributes:
+        calls: How many calls.
+        since: When the oldest was denied first, Unix seconds.
+    """
+
+    calls: int
+    since: int
 
 
 class TooManyError(MunimentError):
@@ -173,11 +189,22 @@ class HeldCalls:
 
         def work(db: Connection) -> list[Held]:
             rows = db.execute(
-                f"SELECT {_COLUMNS} FROM held WHERE expires > ? AND asked IS NOT NULL"  # noqa: S608 - likewise
-                " AND approval IS NULL ORDER BY made, rowid LIMIT ?",
+                f"SELECT {_COLUMNS} FROM held WHERE {_WAITS} ORDER BY made, rowid LIMIT ?",  # noqa: S608 - likewise
                 (now, limit),
             ).fetchall()
             return [_held(row) for row in rows]
+
+        return await self._writer.run(work, synced=False)
+
+    async def waiting(self, now: int) -> dict[str, Waiting]:
+        """How many calls people are asked about, by authority; of those about which they are."""
+
+        def work(db: Connection) -> dict[str, Waiting]:
+            rows = db.execute(
+                f"SELECT authority, count(*), min(made) FROM held WHERE {_WAITS} GROUP BY 1",  # noqa: S608 - likewise
+                (now,),
+            )
+            return {name: Waiting(calls, oldest) for name, calls, oldest in rows}
 
         return await self._writer.run(work, synced=False)
 
@@ -209,8 +236,8 @@ def _make_room(db: Connection, new: Held, now: int, most: int) -> None:
         )
         return
     own, everybody = db.execute(
-        "SELECT coalesce(sum(client = ? AND authority = ?), 0), count(*) FROM held"
-        " WHERE expires > ? AND asked IS NOT NULL AND approval IS NULL",
+        "SELECT coalesce(sum(client = ? AND authority = ?), 0), count(*) FROM held"  # noqa: S608 - likewise
+        f" WHERE {_WAITS}",
         (new.client, new.authority, now),
     ).fetchone()
     if own >= most:
@@ -240,9 +267,10 @@ def _note_denial(db: Connection, decision: str, held: str) -> None:
 
 def _write(db: Connection, held: Held) -> None:
     db.execute(
-        f"INSERT INTO held ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - likewise
+        f"INSERT INTO held ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - likewise
         " ON CONFLICT (id) DO UPDATE SET asked = excluded.asked, approval = excluded.approval,"
-        " leaf = excluded.leaf, used = excluded.used, earlier = excluded.earlier",
+        " leaf = excluded.leaf, used = excluded.used, earlier = excluded.earlier,"
+        " cancelled = excluded.cancelled",
         (
             held.id,
             held.key,
@@ -260,6 +288,7 @@ def _write(db: Connection, held: Held) -> None:
             held.leaf,
             held.used,
             msgspec.json.encode(held.earlier).decode() if held.earlier else None,
+            held.cancelled,
         ),
     )
 
@@ -290,4 +319,5 @@ def _held(row: Any) -> Held:
         leaf=row[13],
         used=row[14],
         earlier=() if row[15] is None else msgspec.json.decode(row[15], type=tuple[Word, ...]),
+        cancelled=row[16],
     )
