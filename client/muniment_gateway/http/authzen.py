@@ -23,7 +23,7 @@ from muniment_gateway.core.authzen import (
 from muniment_gateway.deciding.decider import Decider
 from muniment_gateway.deciding.decisions import Call, Decided
 from muniment_gateway.http.access import Clients
-from muniment_gateway.http.requests import as_message, call_of, in_form, read_json
+from muniment_gateway.http.requests import as_message, call_of, in_form, read_asked
 from muniment_service.http import App, Problem, Request, Response
 
 AT_ONCE: Final = 64
@@ -62,7 +62,7 @@ class AuthzenFacade:
 
     async def _evaluation(self, request: Request) -> Response:
         call = call_of(request, self._clients)
-        value, is_exact = await read_json(request)
+        value, is_exact = await read_asked(request, self._decider, call)
         call = replace(call, is_exact=is_exact)
         return await self._single(value, call)
 
@@ -77,9 +77,13 @@ class AuthzenFacade:
 
     async def _evaluations(self, request: Request) -> Response:
         call = call_of(request, self._clients)
-        value, is_exact = await read_json(request)
+        value, is_exact = await read_asked(request, self._decider, call)
         call = replace(call, is_exact=is_exact)
-        batch = parse_batch(value)
+        try:
+            batch = parse_batch(value)
+        except FormatError as error:
+            await self._decider.refuse(value, call, str(error))
+            raise
         if batch is None:
             return await self._single(single_of(value), call)
         return _answer({"evaluations": await self._decide_all(batch, call)})

@@ -17,7 +17,7 @@ from muniment_gateway.deciding.decider import Decider
 from muniment_gateway.deciding.decisions import Decided
 from muniment_gateway.engines.opa import DATA_PREFIX, request_of
 from muniment_gateway.http.access import Clients
-from muniment_gateway.http.requests import call_of, in_form, read_json
+from muniment_gateway.http.requests import call_of, in_form, read_asked
 from muniment_service.http import App, Problem, Request, Response
 
 _QUERY: Final = re.compile(
@@ -52,19 +52,23 @@ class OpaDataFacade:
             app.prefix("POST", DATA_PREFIX, in_form(self._data, _worded))
 
     async def _data(self, request: Request) -> Response:
-        if not _QUERY.fullmatch(request.query):
-            raise Problem(400, "invalid-parameter", "a query that is not passed on")
         call = call_of(request, self._clients, "opa", request.query)
         rule = request.rest.strip("/")
         decider = self._deciders.get(rule)
         if decider is None:
             raise Problem(404, "not-found", f"no [[opa.rule]] is configured for {rule[:200]}")
-        value, is_exact = await read_json(request)
-        if not isinstance(value, dict):
-            raise FormatError("expected a JSON object")
-        # OPA takes a missing input for undefined, which is not null; rules can tell them apart.
-        if "input" not in value:
-            raise FormatError("input: missing")
+        value, is_exact = await read_asked(request, decider, call)
+        try:
+            if not _QUERY.fullmatch(request.query):
+                raise FormatError("a query that is not passed on")
+            if not isinstance(value, dict):
+                raise FormatError("expected a JSON object")
+            # OPA takes a missing input for undefined, which is not null; rules tell them apart.
+            if "input" not in value:
+                raise FormatError("input: missing")
+        except FormatError as error:
+            await decider.refuse(None, call, str(error))
+            raise
         asked = request_of(rule, value["input"], call.client)
         decided = await decider.decide(asked, replace(call, is_exact=is_exact))
         return Response(200, encode_any(self._answer(decided, rule, request.query)))

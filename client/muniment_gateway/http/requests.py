@@ -10,6 +10,7 @@ from muniment.records.canonical import parse_json
 from muniment.records.submission import is_traceparent
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.core.anyjson import parse_any
+from muniment_gateway.deciding.decider import Decider
 from muniment_gateway.deciding.decisions import Call
 from muniment_gateway.engines.port import Asked
 from muniment_gateway.http.access import Clients
@@ -25,6 +26,9 @@ REQUEST_ID: Final = "X-Request-ID"
 
 PASSED_ON: Final = (REQUEST_ID, "traceparent", "tracestate")
 """Headers that go with a request to the engines."""
+
+_MALFORMED: Final = frozenset({400, 408, 413, 415})
+"""Statuses of bodies that are the fault of who sends them."""
 
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
 
@@ -69,6 +73,17 @@ async def read_json(request: Request, most: int = MAX_BODY) -> tuple[Any, bool]:
         with suppress(FormatError):
             return parse_json(body, "the body"), True
     return parse_any(body, "the body"), False
+
+
+async def read_asked(request: Request, decider: Decider, call: Call) -> tuple[Any, bool]:
+    """As `read_json`, where a decision is asked for: what is none is a denial, on record."""
+    try:
+        return await read_json(request)
+    except (FormatError, Problem) as error:
+        if isinstance(error, FormatError) or error.status in _MALFORMED:
+            reason = str(error) if isinstance(error, FormatError) else error.detail
+            await decider.refuse(None, call, reason)
+        raise
 
 
 def in_form(handler: Handler, worded: Callable[[int, str], object]) -> Handler:
