@@ -150,7 +150,11 @@ async def withheld(job: dict[str, Any]) -> dict[str, Any]:
         took = time.perf_counter() - began
         if job["withhold"]:
             await client.addendum(sha256(addendum(nonce(0), "x" * 246)).hexdigest())
-    return {"count": first, "seconds": took}
+    return {
+        "count": first,
+        "seconds": took,
+        "cpu_seconds": sum(resource.getrusage(resource.RUSAGE_SELF)[:2]),
+    }
 
 
 def load_policy(path: str) -> Policy:

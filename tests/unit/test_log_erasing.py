@@ -24,8 +24,9 @@ from muniment_log.core.ports import Receipt
 from muniment_log.core.repeats import Request
 from muniment_log.core.retention import Retention, Rule, parse_duration, say_duration
 from muniment_log.errors import OverloadedError, StorageError
-from muniment_log.storage.addenda import APPLICATION_ID, AddendaStore
+from muniment_log.storage.addenda import AddendaStore
 from muniment_log.storage.addendacheck import check_addenda
+from muniment_log.storage.addendafile import APPLICATION_ID
 from muniment_log.storage.addendarows import migrations
 from muniment_log.storage.erasing import ErasableAddenda
 from waiting import until
@@ -238,24 +239,33 @@ async def test_a_check_sees_what_a_subject_would_not_find(tmp_path: Path) -> Non
     assert damage_of(at.path) == [f"{two.digest.hex()}: not found by its subject"]
 
 
-async def test_a_file_of_before_is_searched_for_subjects_too(tmp_path: Path) -> None:
-    mine, other, later = made(1), made(2, subject=None), made(3)
+@pytest.mark.parametrize("version", [2, 3])
+async def test_a_file_of_before_goes_on_and_forgets_too(tmp_path: Path, version: int) -> None:
+    mine, other, later = made(1, size=5000), made(2, subject=None), made(3)
     path = tmp_path / "addenda.db"
     with closing(sqlite3.connect(path)) as db:
-        for script in migrations()[:2]:
+        for script in migrations()[:version]:
             db.executescript(script)
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        db.execute("PRAGMA user_version = 2")
+        db.execute(f"PRAGMA user_version = {version}")
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("INSERT INTO log (one, origin) VALUES (0, ?)", (ORIGIN,))
+        db.execute("INSERT INTO log (one, origin, addenda) VALUES (0, ?, 2)", (ORIGIN,))
         db.executemany(
             "INSERT INTO addendum (digest, subject, time, size, data) VALUES (?, ?, ?, 0, ?)",
             [(one.digest, one.subject, START, one.data) for one in (other, mine)],
         )
+        if version > 2:
+            db.execute(
+                "INSERT INTO subjects SELECT id, subject FROM addendum WHERE subject NOTNULL"
+            )
         db.commit()
     async with bench(tmp_path) as at:
-        await at.keep(later)
+        assert damage_of(at.path) == []
+        await at.keep(later, mine)
+        assert at.store.totals.addenda == 3
         await at.erase(subject=ALICE)
+        assert mine.data[:40] not in at.bytes()
+        assert other.data in at.bytes()
         assert (
             await at.store.read(mine.digest)
             == await at.store.read(later.digest)

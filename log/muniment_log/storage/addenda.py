@@ -11,23 +11,18 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from muniment.local.sqlitefile import (
-    Writer,
-    log_pages,
-)
-from muniment_log.core.addenda import Erased, MissingAddendumError
+from muniment_log.core.addenda import MissingAddendumError
 from muniment_log.core.erasable import Totals
 from muniment_log.core.naming import unnamed
 from muniment_log.errors import (
     OverloadedError,
     StorageError,
     UnavailableError,
-    WrongIdentityError,
 )
 from muniment_log.storage import addendarows
+from muniment_log.storage.addendafile import AddendaFile
 from muniment_log.storage.addendarows import Place
 from muniment_log.storage.arriving import Arriving
-from muniment_log.storage.readers import Readers
 from muniment_log.storage.reporting import reported
 
 if TYPE_CHECKING:
@@ -35,16 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
-    from muniment_log.core.addenda import Sent
-
-APPLICATION_ID: Final = 0x4D756E41
-"""``MunA`` in the file's header."""
-
-WAL_PAGES: Final = 8192
-"""Pages in the write-ahead log before a commit checkpoints it: 32 MiB, where there is room."""
-
-READERS: Final = 1
-"""Connections that read: addenda are asked for one by one, and seldom."""
+    from muniment_log.core.addenda import Erased, Sent
+    from muniment_log.storage.digests import Digests
 
 SETTLE_SECONDS: Final = 1.0
 """How long an idle store keeps notes of addenda that have arrived: how far a start after a crash
@@ -102,8 +89,7 @@ class AddendaStore:
         self._note = note
         self._note_at = 0  # when the next is noted
         self._newest: bytes | None = None  # that is not noted yet
-        self._writer: Writer | None = None
-        self._readers: Readers | None = None
+        self._file: AddendaFile | None = None
         self._next = 0
         self._wake = asyncio.Event()
         self._waiting: list[_Waiting] = []
@@ -134,57 +120,26 @@ class AddendaStore:
     @property
     def is_open(self) -> bool:
         """Whether there is a file."""
-        return self._writer is not None
+        return self._file is not None
 
-    async def _open(self) -> Writer:
-        def begin(db: sqlite3.Connection) -> tuple[str, int, Totals]:
-            db.execute("PRAGMA secure_delete=ON")
-            # A statement that adds many rows keeps the pages of before, with addenda on them: not
-            # in a file of the system's, from which nobody erases anything.
-            db.execute("PRAGMA temp_store=MEMORY")
-            db.execute(f"PRAGMA wal_autocheckpoint={log_pages(self.path, WAL_PAGES)}")
-            (origin,) = db.execute("SELECT origin FROM log").fetchone()
-            (last,) = db.execute("SELECT coalesce(max(id), 0) FROM addendum").fetchone()
-            return origin, last, addendarows.count(db)
-
-        writer = await Writer.open(
-            self.path,
-            addendarows.migrations(),
-            application=APPLICATION_ID,
-            fill=lambda db: db.execute(
-                "INSERT INTO log (one, origin) VALUES (0, ?)", (self._origin,)
-            ),
-        )
-        try:
-            with reported("reading the addenda"):
-                origin, last, self.totals = await writer.run(begin)
-            if origin != self._origin:
-                raise WrongIdentityError(f"{self.path} is the log {origin}, not {self._origin}")
-            # Of a process that was killed it may have pages from before an erasure.
-            await writer.truncate_log()
-            # What somebody waits for overwrites pages, which is synced in half the time.
-            with reported("lengthening the log of the addenda"):
-                await writer.lengthen_log()
-            self._readers = await Readers.open(self.path, READERS)
-        except BaseException:
-            await writer.close()
-            raise
-        self._next, self._writer = last + 1, writer
-        return writer
+    async def _open(self) -> AddendaFile:
+        self._file = await AddendaFile.open(self.path, self._origin)
+        self._next, self.totals = self._file.last + 1, self._file.totals
+        return self._file
 
     async def close(self) -> None:
         """Closes the file, when nothing runs any more."""
         if self._timer is not None:
             self._timer.cancel()
-        writer, readers, self._writer, self._readers = self._writer, self._readers, None, None
-        if writer is None:
+        file, self._file = self._file, None
+        if file is None:
             return
+        writer, digests = file.writer, file.digests
         try:
-            if readers is not None:
-                await readers.close()
+            await file.close_readers()
             if self._arriving.has_changes and not writer.is_broken:
                 changes = self._arriving.take_changes()
-                await writer.run(lambda db: addendarows.change(db, changes))
+                await writer.run(lambda db: addendarows.change(db, digests, changes))
             if self._note is not None and self._newest is not None and not writer.is_broken:
                 with suppress(StorageError):  # its file has failed, and whoever owns that says so
                     await self._note(self._newest)
@@ -242,18 +197,7 @@ class AddendaStore:
 
     async def read(self, digest: bytes) -> bytes | Erased | None:
         """The bytes of a digest, see `AddendaPort.read`."""
-        if self._readers is None:
-            return None
-        with reported("reading an addendum"):
-            row = await self._readers.row(
-                "SELECT data, erased, erasure FROM addendum WHERE digest = ?", (digest,)
-            )
-        if row is None:
-            return None
-        data, erased, erasure = row
-        if erased is not None:
-            return Erased(erased, erasure)
-        return bytes(data)
+        return None if self._file is None else await self._file.read(digest)
 
     async def run(self) -> None:
         """Writes what waits, until cancelled.
@@ -267,7 +211,7 @@ class AddendaStore:
                 await self._wake.wait()
                 self._wake.clear()
                 if self._waiting or self._arriving.has_changes:
-                    await self._write(await self._open() if self._writer is None else self._writer)
+                    await self._write(self._file or await self._open())
         except BaseException as error:
             self._failure = error
             for waiting in self._waiting:
@@ -276,7 +220,7 @@ class AddendaStore:
                 _fail(done)
             raise
 
-    async def _write(self, writer: Writer) -> None:
+    async def _write(self, file: AddendaFile) -> None:
         """Writes one group, and what has changed since the last."""
         if self._timer is not None:
             self._timer.cancel()
@@ -289,8 +233,8 @@ class AddendaStore:
         self._next += sum(len(one.addenda) for one in sent)
         try:
             with reported("storing addenda"):
-                absent, new, self.totals = await writer.run(
-                    lambda db: addendarows.commit(db, changes, sent, place),
+                absent, new, self.totals = await file.writer.run(
+                    lambda db: addendarows.commit(db, file.digests, changes, sent, place),
                     synced=bool(group or changes.lowered),
                 )
         except BaseException:
@@ -327,41 +271,47 @@ class AddendaStore:
         group, self._waiting = self._waiting, []
         return group
 
+    def recent(self, digests: Sequence[bytes]) -> list[int]:
+        """The rows of those of some digests that are among the newest."""
+        if self._file is None:
+            return []
+        rows = map(self._file.digests.recent, digests)
+        return [row for row in rows if row is not None]
+
     async def rows(self, what: str, statement: str, values: Sequence[object] = ()) -> list[Any]:
         """Reads rows of the file, none while there is none; `what` for the error's text.
 
         Raises StorageError if the file cannot be read.
         """
-        if self._readers is None:
-            return []
-        with reported(what):
-            return await self._readers.rows(statement, values)
+        return [] if self._file is None else await self._file.rows(what, statement, values)
 
-    async def write(self, what: str, work: Callable[[sqlite3.Connection, int], Totals]) -> None:
+    async def write(
+        self, what: str, work: Callable[[sqlite3.Connection, Digests, int], Totals]
+    ) -> None:
         """Runs a durable transaction that gives the new totals; nothing while there is no file.
 
         Raises StorageError if the outcome is not known; the process must end.
 
         Args:
             what: for the error's text.
-            work: gets the connection and an id from which on none was given out; may give out
-                MOST_AT_ONCE.
+            work: gets the connection, where the addenda stand, and an id from which on none was
+                given out; may give out MOST_AT_ONCE.
         """
-        writer, first = self._writer, self._next
-        if writer is not None:
+        file, first = self._file, self._next
+        if file is not None:
             self._next += MOST_AT_ONCE
             with reported(what):
-                self.totals = await writer.run(lambda db: work(db, first))
+                self.totals = await file.writer.run(lambda db: work(db, file.digests, first))
 
     async def cut_log(self) -> bool:
         """Cuts the write-ahead log off; False while somebody reads the file.
 
         Raises StorageError if the file cannot be written.
         """
-        if self._writer is None:
+        if self._file is None:
             return True
         with reported("cutting the log of the addenda"):
-            return await self._writer.truncate_log()
+            return await self._file.writer.truncate_log()
 
     async def sweep(self, leaves: Callable[[int], AsyncIterator[bytes]]) -> int:
         """Removes what a crash has left that no record names, before requests are taken.
@@ -374,8 +324,8 @@ class AddendaStore:
         Returns:
             How many addenda it has removed.
         """
-        writer = self._writer
-        if writer is None:
+        file = self._file
+        if file is None:
             return 0
 
         def find(db: sqlite3.Connection) -> tuple[int | None, set[bytes]]:
@@ -387,13 +337,13 @@ class AddendaStore:
             return size, {digest for (digest,) in rows}
 
         with reported("looking for addenda without a record"):
-            size, unknown = await writer.run(find)
+            size, unknown = await file.writer.run(find)
         if size is None:
             return 0
         if unknown:
             unknown = await unnamed(leaves(size), unknown)
         with reported("removing addenda without a record"):
-            await writer.run(lambda db: addendarows.forget(db, unknown))
+            await file.writer.run(lambda db: addendarows.forget(db, file.digests, unknown))
         return len(unknown)
 
 

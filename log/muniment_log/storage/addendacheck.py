@@ -11,6 +11,7 @@ from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import FormatError, unframe
 from muniment_log.core.naming import KEPT, SUBJECT_SIZE, kept_by
 from muniment_log.storage.addendarows import migrations
+from muniment_log.storage.digests import Digests, is_searched
 from muniment_service.soundness import Findings, check_schema, check_structure, inspect_file
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TABLE: Final = "addendum"
+
+_AT_ONCE: Final = 1000
 
 
 def check_addenda(path: Path, origin: str, log: Path, *, full: bool) -> Findings:
@@ -45,11 +48,9 @@ def check_addenda(path: Path, origin: str, log: Path, *, full: bool) -> Findings
                 if data is None or sha256(data).digest() != digest:
                     findings.add(TABLE, f"{digest.hex()}: other bytes than those of its digest")
             _check_subjects(db, findings)
-        for leaf, digest in wanted:
-            if db.execute("SELECT 1 FROM addendum WHERE digest = ?", (digest,)).fetchone() is None:
-                findings.add(
-                    TABLE, f"{digest.hex()}: missing; leaf {leaf} says that the log has it"
-                )
+            _check_digests(db, findings)
+        for leaf, digest in _missing(db, wanted):
+            findings.add(TABLE, f"{digest.hex()}: missing; leaf {leaf} says that the log has it")
 
     try:
         inspect_file(path, findings, work)
@@ -61,6 +62,35 @@ def check_addenda(path: Path, origin: str, log: Path, *, full: bool) -> Findings
                 TABLE, f"{digest.hex()}: missing, with all of {path.name}; leaf {leaf} names it"
             )
     return findings
+
+
+def _missing(
+    db: sqlite3.Connection, wanted: list[tuple[int, bytes]]
+) -> Iterator[tuple[int, bytes]]:
+    """Those of the digests, each with a leaf, that have no row."""
+    if not is_searched(db):
+        for leaf, digest in wanted:
+            if db.execute("SELECT 1 FROM addendum WHERE digest = ?", (digest,)).fetchone() is None:
+                yield leaf, digest
+        return
+    digests = Digests(db)
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = wanted[start : start + _AT_ONCE]
+        found = digests.find(db, [digest for _, digest in some])
+        yield from ((leaf, digest) for leaf, digest in some if digest not in found)
+
+
+def _check_digests(db: sqlite3.Connection, findings: Findings) -> None:
+    """Looks for addenda that would not be found by their digest, or that are there twice."""
+    if not is_searched(db):
+        return
+    for (digest,) in db.execute(
+        "SELECT digest FROM addendum WHERE id <= (SELECT sorted FROM log) AND NOT EXISTS"
+        " (SELECT 1 FROM by_digest WHERE prefix = substr(digest, 1, 8) AND id = addendum.id)"
+    ):
+        findings.add("by_digest", f"{digest.hex()}: not found by its digest")
+    for (digest,) in db.execute("SELECT digest FROM addendum GROUP BY digest HAVING count(*) > 1"):
+        findings.add(TABLE, f"{digest.hex()}: there twice")
 
 
 def _check_subjects(db: sqlite3.Connection, findings: Findings) -> None:

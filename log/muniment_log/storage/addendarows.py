@@ -10,12 +10,14 @@ import msgspec
 
 from muniment_log.core.erasable import Totals
 from muniment_log.core.naming import SUBJECT_SIZE
+from muniment_log.storage.digests import numbers
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
 
     from muniment_log.core.addenda import Addendum, Sent
+    from muniment_log.storage.digests import Digests
 
 _NO_SUBJECT: Final = bytes(SUBJECT_SIZE)
 
@@ -27,13 +29,8 @@ SELECT ?1 + key, substr(?2, key * 32 + 1, 32),
     nullif(substr(?3, key * {SUBJECT_SIZE} + 1, {SUBJECT_SIZE}), zeroblob({SUBJECT_SIZE})),
     json_extract(value, '$[2]'), ?6, ?7, json_extract(value, '$[3]'),
     substr(?4, json_extract(value, '$[0]'), json_extract(value, '$[1]'))
-FROM json_each(?5) WHERE true
-ON CONFLICT (digest) DO NOTHING
+FROM json_each(?5)
 """  # noqa: S608  # constants
-_ABSENT: Final = """
-SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2)
-WHERE NOT EXISTS (SELECT 1 FROM addendum WHERE digest = substr(?1, key * 32 + 1, 32))
-"""
 
 
 class Place(NamedTuple):
@@ -63,35 +60,36 @@ class Changes:
 
 
 def commit(
-    db: sqlite3.Connection, changes: Changes, sent: Sequence[Sent], place: Place
+    db: sqlite3.Connection,
+    digests: Digests,
+    changes: Changes,
+    sent: Sequence[Sent],
+    place: Place,
 ) -> tuple[set[bytes], list[bytes], Totals]:
     """Writes changes and a group; of a request that lacks something nothing is stored.
 
     Returns which of what is expected is absent, which addenda are new, and the totals.
     """
-    change(db, changes)
+    change(db, digests, changes)
     absent: set[bytes] = set()
     if expected := [digest for one in sent for digest in one.expected]:
-        absent = {digest for (digest,) in db.execute(_ABSENT, places(expected))}
+        absent = {*expected}.difference(digests.find(db, expected))
         sent = [one for one in sent if absent.isdisjoint(one.expected)]
-    addenda = [addendum for one in sent for addendum in one.addenda]
+    addenda = {addendum.digest: addendum for one in sent for addendum in one.addenda}
+    for digest in digests.find(db, [*addenda]):
+        del addenda[digest]
     if not addenda:
         return absent, [], count(db)
     first, size, now = place
-    packed = _packed(addenda)
-    stored = db.execute(_INSERT, (first, *packed, now, size)).rowcount
+    packed = _packed([*addenda.values()])
+    db.execute(_INSERT, (first, *packed, now, size))
     if any(packed[1]):
         # There is one of this number if all of its rows are gone.
         db.execute("INSERT OR REPLACE INTO subjects VALUES (?, ?)", (first, packed[1]))
-    last = first + len(addenda) - 1
-    if stored != len(addenda):
-        rows = db.execute("SELECT digest FROM addendum WHERE id BETWEEN ? AND ?", (first, last))
-        by_digest = {addendum.digest: addendum for addendum in addenda}
-        addenda = [by_digest[digest] for (digest,) in rows]
-    if addenda:
-        db.execute("INSERT INTO arriving VALUES (?, ?, ?)", (first, last, size))
-    more = sum(len(addendum.data) for addendum in addenda)
-    return absent, [one.digest for one in addenda], count(db, len(addenda), more)
+    db.execute("INSERT INTO arriving VALUES (?, ?, ?)", (first, first + len(addenda) - 1, size))
+    new = [*addenda]
+    digests.add(db, new, first)
+    return absent, new, count(db, len(addenda), len(packed[2]))
 
 
 def _packed(addenda: Sequence[Addendum]) -> tuple[bytes, bytes, bytes, str]:
@@ -119,19 +117,14 @@ def numbers_of(subject: bytes, first: int, keys: bytes) -> Iterator[int]:
         at = keys.find(subject, at + 1)
 
 
-def places(digests: Sequence[bytes]) -> tuple[bytes, str]:
-    """Digests as two values, for `json_each`."""
-    return b"".join(digests), f"[0{',0' * (len(digests) - 1)}]"
-
-
-def change(db: sqlite3.Connection, changes: Changes) -> None:
+def change(db: sqlite3.Connection, digests: Digests, changes: Changes) -> None:
     """Writes what became known of addenda that were arriving."""
     if changes.lowered:
         db.executemany(
             "UPDATE arriving SET size = min(size, ?2) WHERE first = ?1", changes.lowered.items()
         )
     if changes.dropped:
-        _drop(db, changes.dropped)
+        _drop(db, digests, changes.dropped)
     if changes.arrived:
         db.execute(
             "DELETE FROM arriving WHERE first IN (SELECT value FROM json_each(?))",
@@ -139,13 +132,15 @@ def change(db: sqlite3.Connection, changes: Changes) -> None:
         )
 
 
-def _drop(db: sqlite3.Connection, digests: Sequence[bytes]) -> None:
+def _drop(db: sqlite3.Connection, digests: Digests, dropped: Sequence[bytes]) -> None:
+    rows = digests.find(db, dropped)
     gone = db.execute(
-        "DELETE FROM addendum WHERE erased IS NULL AND digest IN"
-        " (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2)) RETURNING length(data)",
-        places(digests),
+        "DELETE FROM addendum WHERE erased IS NULL AND id IN (SELECT value FROM json_each(?))"
+        " RETURNING digest, length(data)",
+        (numbers(rows.values()),),
     ).fetchall()
-    count(db, -len(gone), -sum(size for (size,) in gone))
+    digests.drop(db, {digest: rows[digest] for digest, _ in gone})
+    count(db, -len(gone), -sum(size for _, size in gone))
 
 
 def count(db: sqlite3.Connection, addenda: int = 0, size: int = 0, erased: int = 0) -> Totals:
@@ -158,10 +153,10 @@ def count(db: sqlite3.Connection, addenda: int = 0, size: int = 0, erased: int =
     return Totals(*row)
 
 
-def forget(db: sqlite3.Connection, digests: set[bytes]) -> None:
+def forget(db: sqlite3.Connection, digests: Digests, unknown: set[bytes]) -> None:
     """Removes addenda that no record names; nothing is arriving any more."""
-    if digests:
-        _drop(db, [*digests])
+    if unknown:
+        _drop(db, digests, [*unknown])
     db.execute("DELETE FROM arriving")
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from muniment_log.core.erasable import Mark, Stored, Totals
-from muniment_log.storage.addendarows import count, numbers_of, places
+from muniment_log.storage.addendarows import count, numbers_of
+from muniment_log.storage.digests import numbers, places
 
 if TYPE_CHECKING:
     import sqlite3
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from muniment_log.core.erasable import Selection
     from muniment_log.storage.addenda import AddendaStore
+    from muniment_log.storage.digests import Digests
 
 # An outcome states no labels: its addenda have those of the decisions on its run.
 _LABELS: Final = """
@@ -28,9 +30,12 @@ _COLUMNS: Final = f"id, digest, length(data), time, size, {_LABELS}"
 
 _OF_DIGESTS: Final = f"""
 SELECT {_COLUMNS} FROM addendum
-WHERE digest IN (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2))
-    AND erased IS NULL AND time < ?3
-ORDER BY id LIMIT ?4
+WHERE id IN (SELECT value FROM json_each(?3)
+        UNION ALL SELECT by_digest.id FROM json_each(?2)
+        CROSS JOIN by_digest ON prefix = substr(?1, key * 32 + 1, 8))
+    AND digest IN (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2))
+    AND erased IS NULL AND time < ?4
+ORDER BY id LIMIT ?5
 """  # noqa: S608  # constants
 
 _SUBJECTS: Final = """
@@ -52,15 +57,17 @@ _AFTER: Final = f"""
 SELECT {_COLUMNS}, erased FROM addendum WHERE id > ? ORDER BY id LIMIT ?
 """  # noqa: S608  # constants
 
+_SIZES: Final = """
+SELECT length(data) FROM addendum WHERE erased IS NULL AND id IN (SELECT value FROM json_each(?))
+"""
 _ERASE: Final = """
-UPDATE addendum SET data = NULL, erased = ?3, erasure = ?4
-WHERE erased IS NULL AND digest IN (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2))
+UPDATE addendum SET data = NULL, erased = ?2, erasure = ?3
+WHERE erased IS NULL AND id IN (SELECT value FROM json_each(?1))
 """
 # What was removed meanwhile, because its request was refused, must not come back either.
 _BAR: Final = """
 INSERT INTO addendum (id, digest, time, size, erased, erasure)
-SELECT ?5 + key, substr(?1, key * 32 + 1, 32), ?3, 0, ?3, ?4 FROM json_each(?2) WHERE true
-ON CONFLICT (digest) DO NOTHING
+SELECT ?5 + key, substr(?1, key * 32 + 1, 32), ?3, 0, ?3, ?4 FROM json_each(?2)
 """
 
 _NUMBERS: Final = 10_000  # rows that one statement looks at
@@ -85,7 +92,8 @@ class ErasableAddenda:
         what = "looking for addenda to erase"
         if selection.subject is not None:
             return await self._find_subject(what, selection.subject, before, most)
-        wanted = (*places(selection.digests), before, most)
+        recent = self._store.recent(selection.digests)
+        wanted = (*places(selection.digests), numbers(recent), before, most)
         return [_stored(row) for row in await self._store.rows(what, _OF_DIGESTS, wanted)]
 
     async def _find_subject(
@@ -119,7 +127,7 @@ class ErasableAddenda:
     async def begin(self, records: Mapping[str, bytes]) -> None:
         """Notes erasures, see `ErasablePort`."""
 
-        def work(db: sqlite3.Connection, _: int) -> Totals:
+        def work(db: sqlite3.Connection, _: Digests, __: int) -> Totals:
             db.executemany("INSERT INTO erasing VALUES (?, ?)", records.items())
             return count(db)
 
@@ -134,18 +142,17 @@ class ErasableAddenda:
         self, id_: str, digests: Sequence[bytes], index: int, now_ms: int
     ) -> tuple[()]:
         """Removes bytes, see `ErasablePort`; at most MOST_AT_ONCE digests."""
-        wanted, number = places(digests)
 
-        def work(db: sqlite3.Connection, first: int) -> Totals:
-            sizes = db.execute(
-                "SELECT length(data) FROM addendum WHERE erased IS NULL AND digest IN"
-                " (SELECT substr(?1, key * 32 + 1, 32) FROM json_each(?2))",
-                (wanted, number),
-            ).fetchall()
-            db.execute(_ERASE, (wanted, number, now_ms, index))
-            barred = db.execute(_BAR, (wanted, number, now_ms, index, first)).rowcount
+        def work(db: sqlite3.Connection, at: Digests, first: int) -> Totals:
+            rows = at.find(db, digests)
+            ids = numbers(rows.values())
+            sizes = db.execute(_SIZES, (ids,)).fetchall()
+            db.execute(_ERASE, (ids, now_ms, index))
+            if barred := [digest for digest in dict.fromkeys(digests) if digest not in rows]:
+                db.execute(_BAR, (*places(barred), now_ms, index, first))
+                at.add(db, barred, first)
             db.execute("DELETE FROM erasing WHERE id = ?", (id_,))
-            erased = len(sizes) + barred
+            erased = len(sizes) + len(barred)
             return count(db, -len(sizes), -sum(size for (size,) in sizes), erased)
 
         await self._store.write("erasing addenda", work)
@@ -159,7 +166,7 @@ class ErasableAddenda:
     async def put_mark(self, mark: Mark) -> None:
         """Notes up to where, see `ErasablePort`."""
 
-        def work(db: sqlite3.Connection, _: int) -> Totals:
+        def work(db: sqlite3.Connection, _: Digests, __: int) -> Totals:
             db.execute("UPDATE log SET next = ?, seen = ?", mark)
             return count(db)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from muniment.local.sqlitefile import DatabaseError, open_reader
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH
 from muniment_log.core.integrate import cut_bundle
+from muniment_log.storage.digests import Digests, is_searched
 from muniment_log.storage.readers import Readers
 
 if TYPE_CHECKING:
@@ -126,10 +127,11 @@ class SnapshotTiles:
 class SnapshotAddenda:
     """The addenda of a log, read beside it."""
 
-    def __init__(self, path: Path, readers: Readers) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         """Takes over an opened connection; use `open`."""
         self._path = path
-        self._readers = readers
+        self._connection = connection
+        self._digests: Digests | None = None
 
     @classmethod
     async def open(cls, path: Path) -> SnapshotAddenda | None:
@@ -139,11 +141,11 @@ class SnapshotAddenda:
         """
         if not await asyncio.to_thread(path.is_file):
             return None
-        return cls(path, await Readers.open(path, 1))
+        return cls(path, await asyncio.to_thread(open_reader, path))
 
     async def close(self) -> None:
         """Closes the connection."""
-        await self._readers.close()
+        await asyncio.to_thread(self._connection.close)
 
     async def addendum(self, digest: bytes) -> bytes | None:
         """The bytes of a digest; None if they are not there, or not any more.
@@ -151,9 +153,22 @@ class SnapshotAddenda:
         Raises DatabaseError if the file cannot be read.
         """
         try:
-            row = await self._readers.row("SELECT data FROM addendum WHERE digest = ?", (digest,))
+            return await asyncio.to_thread(self._read, digest)
         except sqlite3.Error as error:
             raise DatabaseError(f"{self._path}: {error}") from error
+
+    def _read(self, digest: bytes) -> bytes | None:
+        db = self._connection
+        if not is_searched(db):
+            row = db.execute("SELECT data FROM addendum WHERE digest = ?", (digest,)).fetchone()
+        else:
+            if self._digests is None:
+                self._digests = Digests(db)
+            at = self._digests.find(db, [digest])
+            if not at:  # it may have come since
+                self._digests.load(db)
+                at = self._digests.find(db, [digest])
+            row = db.execute("SELECT data FROM addendum WHERE id = ?", (at.get(digest),)).fetchone()
         return None if row is None else row[0]
 
 
