@@ -100,11 +100,39 @@ def matching(
     that they need not be read again; by their numbers. Costs a microsecond a record, and without
     addenda next to nothing. Raises BadAddendumError if no record names one, or it comes twice.
     """
-    may_keep = KEPT in text
-    if not addenda and not may_keep:
+    if not addenda and KEPT not in text:
         return None
-    named: dict[bytes, Naming | Withheld] = {}  # by digest
+    named, expected = yield from _namings(records, withheld, looks_at_all=bool(addenda))
+    digests: list[bytes] = []
+    effort = 0
+    for data in addenda:
+        effort += len(data) + 256
+        if effort > _EFFORT:
+            effort = 0
+            yield
+        is_short = len(data) <= _EFFORT
+        digests.append(sha256(data).digest() if is_short else (yield from _hashing(data)))
+    named_by = [named.get(digest) for digest in digests]
+    known = {*digests}
+    if None in named_by or len(known) != len(digests):
+        raise _refusal(digests, named)
+    found = [*map(_addendum, digests, addenda, named_by)]
+    absent = {digest: at for digest, at in expected.items() if digest not in known}
+    return Sent(found, absent) if found or absent else None
+
+
+def _namings(
+    records: Sequence[bytes], withheld: Mapping[int, Withheld], *, looks_at_all: bool
+) -> Generator[None, None, tuple[dict[bytes, Naming | Withheld], dict[bytes, int]]]:
+    """By digest: the first record that names it, and the number of one whose log has to keep it."""
+    named: dict[bytes, Naming | Withheld] = {one[0]: one for one in withheld.values()}
     expected: dict[bytes, int] = {}
+    if len(named) == len(records) and {*map(len, named)} == {_SIZE}:  # each names one
+        for entry, one in withheld.items():
+            if one[3] is not None:
+                expected[one[0]] = entry
+        return named, expected
+    named = {}
     effort = 0
     for entry, record in enumerate(records):
         if effort > _EFFORT:
@@ -112,12 +140,12 @@ def matching(
             yield
         if (usual := withheld.get(entry)) is not None:
             effort += _USUAL_EFFORT
-            digests: Iterable[bytes] = (usual[0],)
-            if len(usual[0]) != _SIZE:
-                digests = [usual[0][at : at + _SIZE] for at in range(0, len(usual[0]), _SIZE)]
+            digests: Iterable[bytes] = [
+                usual[0][at : at + _SIZE] for at in range(0, len(usual[0]), _SIZE)
+            ]
             is_kept = usual[3] is not None
             by: Naming | Withheld = usual
-        elif addenda or KEPT in record:
+        elif looks_at_all or KEPT in record:
             effort += _RECORD_EFFORT
             by = read_naming(record)
             digests, is_kept = digests_in(by), by.kept is not None
@@ -127,21 +155,19 @@ def matching(
             named.setdefault(digest, by)
             if is_kept:
                 expected.setdefault(digest, entry)
-    found: dict[bytes, Addendum] = {}
-    for number, data in enumerate(addenda):
-        if effort > _EFFORT:
-            effort = 0
-            yield
-        effort += len(data) + 256
-        is_short = len(data) <= _EFFORT
-        digest = sha256(data).digest() if is_short else (yield from _hashing(data))
-        if (named_by := named.get(digest)) is None:
-            raise BadAddendumError(number, f"no record of this request names {digest.hex()}")
-        if digest in found:
-            raise BadAddendumError(number, "came before in this request")
-        found[digest] = _addendum(digest, data, named_by)
-    absent = {digest: at for digest, at in expected.items() if digest not in found}
-    return Sent([*found.values()], absent) if found or absent else None
+    return named, expected
+
+
+def _refusal(digests: Sequence[bytes], named: Mapping[bytes, object]) -> BadAddendumError:
+    """Why not all of these can be taken: the first that cannot."""
+    seen: set[bytes] = set()
+    for number, digest in enumerate(digests):
+        if digest not in named:
+            return BadAddendumError(number, f"no record of this request names {digest.hex()}")
+        if digest in seen:
+            break
+        seen.add(digest)
+    return BadAddendumError(number, "came before in this request")
 
 
 def _hashing(data: bytes) -> Generator[None, None, bytes]:
@@ -153,15 +179,16 @@ def _hashing(data: bytes) -> Generator[None, None, bytes]:
     return hashing.digest()
 
 
-def _addendum(digest: bytes, data: bytes, named_by: Naming | Withheld) -> Addendum:
+def _addendum(digest: bytes, data: bytes, named_by: Naming | Withheld | None) -> Addendum:
     if isinstance(named_by, tuple):
         _, type_, id_, _, run = named_by
-        execution = None if run is None else run.decode()
-        return Addendum(digest, data, subject_key_of(type_, id_), execution, ())
-    request, subject = named_by.request, None
+        subject = subject_key_of(type_, id_)
+        return Addendum(digest, data, subject, None if run is None else run.decode(), ())
+    assert named_by is not None  # noqa: S101  # looked at before
+    request, key = named_by.request, None
     if request is not None:
-        subject = subject_key(request.subject.type, request.subject.id)
+        key = subject_key(request.subject.type, request.subject.id)
     labels: tuple[str, ...] = ()
     if named_by.artifact is not None and named_by.artifact.governance is not None:
         labels = tuple(f"{name}={text}" for name, text in named_by.artifact.governance.items())
-    return Addendum(digest, data, subject, named_by.execution, labels)
+    return Addendum(digest, data, key, named_by.execution, labels)

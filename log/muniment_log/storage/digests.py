@@ -1,4 +1,4 @@
-"""Which row an addendum has: by the digests of the newest rows in memory, and a table of the others.
+"""Which row an addendum has: the digests of the newest in memory, and a table of the others.
 
 Digests are in no order, so an index in which each had its place at once would cost each a page to
 write. Here the newest wait in memory, in parts by their first bits. What is too much goes to the
