@@ -188,6 +188,10 @@ def test_what_cannot_be_erased_is_refused_with_the_reason(deployment: Deployment
     ]:
         done = erase(deployment, *arguments, "--yes")
         assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
+    for option in ("--by", "--reason"):
+        done = erase(deployment, "--record", first, "--yes", option, "")
+        assert done.returncode == 2
+        assert f"'{option}': empty: say it in words" in done.stderr
     open_addenda(deployment, "[[retention]]", 'label = "domain=hr"', 'legal_minimum = "90d"')
     for arguments in [("--digest", digest_of(data)), ("--record", first)]:
         done = erase(deployment, *arguments, "--yes")

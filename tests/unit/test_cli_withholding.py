@@ -124,6 +124,9 @@ async def test_a_spool_keeps_reads_and_erases(place: Path) -> None:
         await online("spool", "erase", "it.spool", digest, "--by", "me", code=7)
         await online("spool", "erase", "it.spool", "--by", "me", code=2)
         await online("spool", "erase", "it.spool", context["digest"], code=2)
+        for empty in (("--by", ""), ("--by", "me", "--reason", " ")):
+            done = await online("spool", "erase", "it.spool", context["digest"], *empty, code=2)
+            assert "empty: say it in words" in done.stderr
         of_record = ["spool", "erase", "it.spool", "--record", context["record"]]
         assert len((await online(*of_record, "--dry-run")).stdout.splitlines()) == 2
         await online(*of_record, "--by", "dpo", "--reason", "asked to")

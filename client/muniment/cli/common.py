@@ -41,6 +41,13 @@ def check_log_url(_ctx: click.Context, _param: click.Parameter, value: str | Non
         raise click.BadParameter(str(error)) from None
 
 
+def check_said(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """A callback for options whose text is logged; none given is none, an empty one is a slip."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("empty: say it in words, or leave the option out")
+    return value
+
+
 class TimeType(click.ParamType):  # type: ignore[type-arg]  # generic for its checker alone
     """A point in time as people write it: ISO 8601, or Unix seconds; gives Unix seconds."""
 

@@ -10,6 +10,7 @@ import click
 
 from muniment.cli.common import (
     FILE,
+    check_said,
     count,
     gateway_key,
     json_option,
@@ -153,8 +154,8 @@ def read(spool_path: Path, digest: str) -> None:
 @_spool
 @click.argument("digests", nargs=-1, metavar="[DIGEST]...")
 @click.option("--record", metavar="ID", help="Erase what the record of this id named.")
-@click.option("--by", metavar="WHO", help="Who has it erased; it is logged.")
-@click.option("--reason", metavar="TEXT", help="Why; it is logged.")
+@click.option("--by", metavar="WHO", callback=check_said, help="Who has it erased; it is logged.")
+@click.option("--reason", metavar="TEXT", callback=check_said, help="Why; it is logged.")
 @click.option("--dry-run", is_flag=True, help="List what would be erased, and erase nothing.")
 def erase(
     spool_path: Path,

@@ -38,6 +38,13 @@ _BACKUPS: Final = (
 )
 
 
+def _said(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """A callback for options whose text is logged; none given is none, an empty one is a slip."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("empty: say it in words, or leave the option out")
+    return value
+
+
 @click.command()
 @click.option("--config", required=True, type=click.Path(path_type=Path), help="log.toml.")
 @click.option(
@@ -51,8 +58,13 @@ _BACKUPS: Final = (
     help="Those of this subject's decisions, and of the outcomes of its runs.",
 )
 @click.option("--before", metavar="TIME", help="Only what the log took before this time.")
-@click.option("--reason", metavar="TEXT", help="Why, for the record in the log.")
-@click.option("--by", metavar="TEXT", help="Who wants it; your account's name if not given.")
+@click.option("--reason", metavar="TEXT", callback=_said, help="Why, for the record in the log.")
+@click.option(
+    "--by",
+    metavar="TEXT",
+    callback=_said,
+    help="Who wants it; your account's name if not given.",
+)
 @click.option("--dry-run", is_flag=True, help="List what would be erased, and erase nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def erase(
@@ -77,7 +89,7 @@ def erase(
     """
     if bool(digests) + (record is not None) + (subject is not None) != 1:
         raise click.UsageError("give --digest, --record or --subject")
-    ask: dict[str, Any] = {"by": by or _account(), "dry_run": True}
+    ask: dict[str, Any] = {"by": _account() if by is None else by, "dry_run": True}
     if digests:
         ask["digests"] = digests
     if record is not None:
