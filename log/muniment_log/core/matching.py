@@ -165,9 +165,9 @@ def _refusal(digests: Sequence[bytes], named: Mapping[bytes, object]) -> BadAdde
         if digest not in named:
             return BadAddendumError(number, f"no record of this request names {digest.hex()}")
         if digest in seen:
-            break
+            return BadAddendumError(number, "came before in this request")
         seen.add(digest)
-    return BadAddendumError(number, "came before in this request")
+    raise AssertionError("all can be taken")
 
 
 def _hashing(data: bytes) -> Generator[None, None, bytes]:
