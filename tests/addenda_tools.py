@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from hashlib import sha256
 from itertools import count
 
@@ -18,7 +18,7 @@ from muniment_log.cluster.addenda import ClusterAddenda
 from muniment_log.cluster.addendaobjects import AddendaObjects
 from muniment_log.cluster.database import Connection, Database
 from muniment_log.cluster.erasing import ClusterErasable
-from muniment_log.cluster.objects import ObjectStore
+from muniment_log.cluster.objects import ObjectStore, Version
 from muniment_log.cluster.sweeping import Sweeper
 from muniment_log.core.addenda import (
     Addendum,
@@ -79,7 +79,7 @@ class Objects(AddendaObjects):
         if self.stopped == "arrived":
             raise Crash
 
-    async def put(self, digest: bytes, data: bytes) -> bool:
+    async def put(self, digest: bytes, data: bytes) -> Version | None:
         if self.stopped == "put":
             self.late.append(lambda: super(Objects, self).put(digest, data))
             raise Crash
@@ -90,10 +90,12 @@ class Objects(AddendaObjects):
             raise Crash
         await super().clear(key)
 
-    async def erase(self, digests: Sequence[bytes]) -> list[str]:
+    async def erase(
+        self, digests: Sequence[bytes], known: Mapping[bytes, Version] | None = None
+    ) -> list[str]:
         if self.stopped == "erase":
             raise Crash
-        return await super().erase(digests)
+        return await super().erase(digests, known or {})
 
 
 class Bench:

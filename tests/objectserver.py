@@ -20,11 +20,12 @@ class Store:
     Attributes:
         objects: path → content.
         puts: writes that were asked for.
+        gets: reads that were asked for.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
-        self.puts = 0
+        self.puts = self.gets = 0
         self.lock = threading.Lock()
 
     def put(self, path: str, data: bytes, must_be_new: bool, expected: str | None) -> int:
@@ -64,6 +65,7 @@ def serving(store: Store) -> Iterator[dict[str, str]]:
             self.answer(status, b"", tag(data))
 
         def do_GET(self) -> None:
+            store.gets += 1
             found = store.objects.get(self.path)
             if found is None:
                 self.answer(404)

@@ -296,11 +296,11 @@ async def test_a_database_of_before_is_migrated(database: str) -> None:
         await opened.transact(
             lambda db: db.execute(
                 "DROP TABLE addenda; DROP TABLE addendum; DROP TABLE erasing; DROP TABLE arriving;"
-                "DELETE FROM muniment_schema WHERE version = 4"
+                "DELETE FROM muniment_schema WHERE version >= 4"
             ),
             "test",
         )
-        assert await migrate(opened) == (3, 4)
+        assert await migrate(opened) == (3, 5)
         assert await addendarows.totals(opened) == Totals(0, 0, 0)
     finally:
         await opened.close()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from muniment_log.cluster.addendaobjects import AddendaObjects
     from muniment_log.cluster.database import Database
+    from muniment_log.cluster.objects import Version
     from muniment_log.core.addenda import Addendum, Sent
 
 TRIES: Final = 3
@@ -209,17 +210,21 @@ async def finish(
     """
     limit = asyncio.Semaphore(AT_ONCE)
 
-    async def put(one: Addendum) -> bool:
+    async def put(one: Addendum) -> Version | None:
         async with limit:
             return await objects.put(one.digest, one.data)
 
     # Each to its end, so that none is under way when this fails.
     results = await asyncio.gather(*map(put, addenda), return_exceptions=True)
-    for result in results:
+    kept: list[tuple[Addendum, Version]] = []
+    gone: list[bytes] = []
+    for one, result in zip(addenda, results, strict=True):
         if isinstance(result, BaseException):
             raise result
-    kept = [one for one, result in zip(addenda, results, strict=True) if result]
-    gone = [one.digest for one, result in zip(addenda, results, strict=True) if not result]
+        if result is None:
+            gone.append(one.digest)
+        else:
+            kept.append((one, result))
     # A5: a crash between the objects and the rows. The sweeper finds the records that name them,
     # and stores them again where they are already.
     await addendarows.add(database, key, kept, leaves, gone)

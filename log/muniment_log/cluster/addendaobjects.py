@@ -24,9 +24,9 @@ from muniment_log.errors import StorageError, UnavailableError
 from muniment_service.process import first_error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from muniment_log.cluster.objects import ObjectStore
+    from muniment_log.cluster.objects import ObjectStore, Version
 
 GONE: Final = b"erased\n"
 """What stands where an addendum was erased, or must not come any more. An addendum is longer."""
@@ -39,6 +39,8 @@ _TRIES: Final = 8
 
 _AT_ONCE: Final = 32
 """Addenda that are erased at the same time."""
+
+_NONE: Final[Mapping[bytes, Version]] = {}
 
 _LONG: Final = 1 << 20  # bytes that a thread hashes
 
@@ -53,8 +55,8 @@ class AddendaObjects:
         """Takes the bucket."""
         self._objects = objects
 
-    async def put(self, digest: bytes, data: bytes) -> bool:
-        """Stores an addendum in its place; False if it was erased there.
+    async def put(self, digest: bytes, data: bytes) -> Version | None:
+        """Stores an addendum in its place, and tells its version; None if it was erased there.
 
         Raises:
             StorageError: the store refuses, or the place holds other bytes.
@@ -62,12 +64,11 @@ class AddendaObjects:
         """
         path = addendum_path(digest.hex())
         try:
-            await self._objects.create(path, data, ERASABLE)
+            return await self._objects.create(path, data, ERASABLE)
         except DivergedError as error:
             if await self._objects.get(path) != GONE:
                 raise StorageError(str(error)) from error
-            return False
-        return True
+            return None
 
     async def get(self, digest: bytes) -> bytes | None:
         """An addendum; None if it is not there, or was erased there.
@@ -94,16 +95,22 @@ class AddendaObjects:
             raise StorageError(f"{self._objects.name}: {path} holds other bytes than its digest's")
         return data
 
-    async def erase(self, digests: Sequence[bytes]) -> list[str]:
+    async def erase(
+        self, digests: Sequence[bytes], known: Mapping[bytes, Version] = _NONE
+    ) -> list[str]:
         """Erases addenda in their places, whether they were there or not.
 
         Returns what a bucket with versions still holds, each as key and version. Raises as `put`.
+
+        Args:
+            digests: the addenda.
+            known: what was told of some when they were stored: that saves a request for each.
         """
         limit = asyncio.Semaphore(_AT_ONCE)
 
         async def one(digest: bytes) -> str | None:
             async with limit:
-                return await self._replace(addendum_path(digest.hex()))
+                return await self._replace(addendum_path(digest.hex()), known.get(digest))
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -112,17 +119,23 @@ class AddendaObjects:
             raise first_error(group) from group
         return [held for task in working if (held := task.result()) is not None]
 
-    async def _replace(self, path: str) -> str | None:
+    async def _replace(self, path: str, before: Version | None) -> str | None:
+        is_known = before is not None
         for _ in range(_TRIES):
-            found = await self._objects.get_versioned(path)
-            if found is not None and found[0] == GONE:
-                return None
-            before = None if found is None else found[1]
+            if not is_known:
+                found = await self._objects.get_versioned(path)
+                if found is not None and found[0] == GONE:
+                    return None
+                before = None if found is None else found[1]
             try:
-                await self._objects.swap(path, GONE, before, ERASABLE)
+                now = await self._objects.swap(path, GONE, before, ERASABLE)
             except SwapLostError:
-                continue  # an addendum was stored meanwhile
-            return None if before is None or before.version is None else f"{path} {before.version}"
+                is_known = False  # an addendum was stored meanwhile, or the bucket restored
+                continue
+            if before is None or (before.version is None and now.version is None):
+                return None
+            # Versions are kept, since after it was stored perhaps: S3 calls the one of before so.
+            return f"{path} {before.version or 'null'}"
         raise UnavailableError(f"{self._objects.name}: {path} is always being written")
 
     async def arrive(self, key: str, addenda: Sequence[Addendum]) -> None:

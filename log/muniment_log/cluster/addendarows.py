@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from muniment_log.cluster.database import LOCK_CLASS, SETTLERS, settle
+from muniment_log.cluster.objects import Version
 from muniment_log.core.addenda import Erased
 from muniment_log.core.erasable import Totals
 
@@ -27,16 +28,17 @@ ON CONFLICT (key) DO UPDATE SET digests = excluded.digests RETURNING leaves
 """
 
 _ADD: Final = """
-INSERT INTO addendum (digest, subject, execution, time, leaves, labels, size, source)
-SELECT v.digest, v.subject, v.execution, $1, $2, v.labels, v.size, $3
-FROM unnest($4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[], $8::integer[])
-    AS v (digest, subject, execution, labels, size)
+INSERT INTO addendum
+    (digest, subject, execution, time, leaves, labels, size, source, e_tag, version)
+SELECT v.digest, v.subject, v.execution, $1, $2, v.labels, v.size, $3, v.e_tag, v.version
+FROM unnest($4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[], $8::integer[], $9::text[],
+    $10::text[]) AS v (digest, subject, execution, labels, size, e_tag, version)
 ON CONFLICT (digest) DO NOTHING RETURNING size
 """
 
 _ERASE: Final = """
 UPDATE addendum SET erased = $2, erasure = $3
-WHERE erased IS NULL AND digest = ANY($1::bytea[]) RETURNING size
+WHERE erased IS NULL AND digest = ANY($1::bytea[]) RETURNING digest, size, e_tag, version
 """
 
 BAR: Final = """
@@ -108,7 +110,11 @@ async def note(
 
 
 async def add(
-    database: Database, key: str, addenda: Sequence[Addendum], leaves: int, barred: Sequence[bytes]
+    database: Database,
+    key: str,
+    addenda: Sequence[tuple[Addendum, Version]],
+    leaves: int,
+    barred: Sequence[bytes],
 ) -> None:
     """Adds addenda whose objects are stored; `barred` are those that were erased in their place."""
     rows = [
@@ -118,13 +124,15 @@ async def add(
             None if one.execution is None else one.execution.encode(),
             msgspec.json.encode(one.labels) if one.labels else None,
             len(one.data),
+            version.e_tag,
+            version.version,
         )
-        for one in addenda
+        for one, version in addenda
     ]
 
     async def work(db: Connection) -> None:
         now = await db.fetchval(TURN)
-        added = await db.fetch(_ADD, now, leaves, key, *_columns(rows, 5)) if rows else ()
+        added = await db.fetch(_ADD, now, leaves, key, *_columns(rows, 7)) if rows else ()
         gone = await db.fetch(BAR, barred, now, None) if barred else ()
         await db.fetchrow(COUNT, len(added), sum(row["size"] for row in added), len(gone))
         if len(added) + len(gone) < len(rows) + len(barred):
@@ -133,10 +141,16 @@ async def add(
     await database.transact(work, "adding addenda")
 
 
-async def erase(database: Database, digests: Sequence[bytes], index: int, now_ms: int) -> list[str]:
-    """Notes addenda as erased, those that are not kept, too; the objects in which they came."""
+async def erase(
+    database: Database, digests: Sequence[bytes], index: int, now_ms: int
+) -> tuple[list[str], dict[bytes, Version]]:
+    """Notes addenda as erased, those that are not kept, too.
 
-    async def work(db: Connection) -> list[str]:
+    Returns the objects in which they came, and the versions of the objects that they have, as far
+    as these were told when they were stored.
+    """
+
+    async def work(db: Connection) -> tuple[list[str], dict[bytes, Version]]:
         await db.execute("SELECT pg_advisory_xact_lock($1, $2)", LOCK_CLASS, _GATE)
         await db.fetchval(TURN)
         gone = await db.fetch(_ERASE, digests, now_ms, index)
@@ -149,7 +163,9 @@ async def erase(database: Database, digests: Sequence[bytes], index: int, now_ms
             digests,
         )
         await settle(db)
-        return sorted(row["source"] for row in came)
+        known = {row["digest"]: Version(row["e_tag"], row["version"]) for row in gone}
+        told = {digest: one for digest, one in known.items() if one.e_tag is not None}
+        return sorted(row["source"] for row in came), told
 
     return await database.transact(work, "erasing addenda")
 

@@ -16,11 +16,12 @@ from muniment_log.errors import StorageError, WrongIdentityError
 from muniment_log.storage.addendacontents import AddendaContents
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from muniment_log.cluster.addendaobjects import AddendaObjects
     from muniment_log.cluster.database import Connection, Database
+    from muniment_log.cluster.objects import Version
     from muniment_log.core.erasable import Mark
     from muniment_log.storage.addendacontents import Row
 
@@ -28,9 +29,10 @@ AT_ONCE: Final = 32
 """Addenda that are stored at the same time."""
 
 _ROWS: Final = """
-INSERT INTO addendum (digest, subject, execution, time, leaves, labels, size, erased, erasure)
+INSERT INTO addendum (digest, subject, execution, time, leaves, labels, size, erased, erasure,
+    e_tag, version)
 SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[],
-    $6::bytea[], $7::integer[], $8::bigint[], $9::bigint[])
+    $6::bytea[], $7::integer[], $8::bigint[], $9::bigint[], $10::text[], $11::text[])
 ON CONFLICT (digest) DO NOTHING RETURNING size, erased
 """
 
@@ -71,8 +73,8 @@ async def copy_addenda(
     kept = 0
     for rows in contents.chunks():
         wanted = [row for row in rows if row.digest not in orphans]
-        gone = await _store(path, contents, wanted, objects)
-        kept += await _add(database, wanted, gone)
+        stored = await _store(path, contents, wanted, objects)
+        kept += await _add(database, wanted, stored)
     erasing = contents.erasing()
     await database.transact(lambda db: _finish(db, mark, erasing), "copying erasures")
     return kept
@@ -80,16 +82,15 @@ async def copy_addenda(
 
 async def _store(
     path: Path, contents: AddendaContents, rows: Sequence[Row], objects: AddendaObjects
-) -> set[bytes]:
-    """Stores the objects of some rows; digests of those that the bucket says are erased."""
+) -> dict[bytes, Version | None]:
+    """Stores the objects of some rows; their versions, None of what the bucket says is erased."""
     await objects.erase([row.digest for row in rows if row.erased is not None])
-    gone: set[bytes] = set()
+    stored: dict[bytes, Version | None] = {}
     limit = asyncio.Semaphore(AT_ONCE)
 
     async def put(digest: bytes, data: bytes) -> None:
         async with limit:
-            if not await objects.put(digest, data):
-                gone.add(digest)
+            stored[digest] = await objects.put(digest, data)
 
     for part in contents.data([*rows]):
         sound: list[tuple[bytes, bytes]] = []
@@ -100,11 +101,14 @@ async def _store(
                 )
             sound.append((digest, data))
         await asyncio.gather(*(put(digest, data) for digest, data in sound))
-    return gone
+    return stored
 
 
-async def _add(database: Database, rows: Sequence[Row], gone: set[bytes]) -> int:
+async def _add(
+    database: Database, rows: Sequence[Row], stored: Mapping[bytes, Version | None]
+) -> int:
     """Adds rows; how many of them are kept."""
+    gone = {digest for digest, version in stored.items() if version is None}
     columns = [
         (
             row.digest,
@@ -116,12 +120,13 @@ async def _add(database: Database, rows: Sequence[Row], gone: set[bytes]) -> int
             row.size,
             row.time if row.digest in gone else row.erased,
             row.erasure,
+            *(stored.get(row.digest) or (None, None)),
         )
         for row in rows
     ]
 
     async def work(db: Connection) -> None:
-        added = await db.fetch(_ROWS, *([row[at] for row in columns] for at in range(9)))
+        added = await db.fetch(_ROWS, *([row[at] for row in columns] for at in range(11)))
         new = [row["size"] for row in added if row["erased"] is None]
         await db.fetchrow(COUNT, len(new), sum(new), len(added) - len(new))
 

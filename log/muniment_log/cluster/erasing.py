@@ -124,10 +124,10 @@ class ClusterErasable:
         self, id_: str, digests: Sequence[bytes], index: int, now_ms: int
     ) -> list[str]:
         """Removes bytes, see `ErasablePort`."""
-        came = await addendarows.erase(self._database, digests, index, now_ms)
+        came, known = await addendarows.erase(self._database, digests, index, now_ms)
         # E4: a crash between the rows and the objects. Nobody is given the bytes any more, and the
         # erasure is still noted: the next integrator replaces the objects that are left.
-        held = await self._objects.erase(digests)
+        held = await self._objects.erase(digests, known)
         await self._database.read(
             lambda db: db.execute("DELETE FROM erasing WHERE id = $1", id_), "ending an erasure"
         )

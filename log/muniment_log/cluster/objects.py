@@ -138,8 +138,10 @@ class ObjectStore:
         """
         return await self._client.get(key)
 
-    async def create(self, key: str, data: bytes, attributes: Attributes = IMMUTABLE) -> None:
+    async def create(self, key: str, data: bytes, attributes: Attributes = IMMUTABLE) -> Version:
         """Writes an object that never changes; one that is there already must be the same.
+
+        Returns its version.
 
         Raises:
             DivergedError: it holds something else.
@@ -148,7 +150,7 @@ class ObjectStore:
         """
         for conflicts in range(_CONFLICTS):
             try:
-                await self._client.put(key, data, None, attributes)
+                return await self._client.put(key, data, None, attributes)
             except ConditionFailedError:
                 found = await self._client.get(key)
                 if found is None:
@@ -160,7 +162,7 @@ class ObjectStore:
                         f"{self.name}: {key} holds other {len(found[0])} bytes than the "
                         f"{len(data)} that belong there"
                     ) from None
-            return
+                return found[1]
         raise UnavailableError(f"{self.name}: {key} is there and is not")
 
     async def create_new(self, key: str, data: bytes, attributes: Attributes) -> None:
