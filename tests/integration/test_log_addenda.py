@@ -30,11 +30,11 @@ from log_deployment import (
 )
 from muniment.http.access import Access
 from muniment.http.logclient import LogClient
-from muniment.records.addenda import MAX_ADDENDUM, addendum_path, disclose, take_out
+from muniment.records.addenda import addendum_path, disclose, take_out
 from muniment.records.batchbody import join_body
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import encode_record, parse_record
-from muniment.records.commitments import addendum
+from muniment.records.commitments import MAX_ADDENDUM, addendum
 from muniment.records.kinds import Decision
 from muniment.records.manifest import MAX_BATCH_BYTES, NO_PREVIOUS, build_batch
 from muniment_log.cli.exits import EXIT_DAMAGED

@@ -113,7 +113,7 @@ def withholding() -> tuple[World, int, dict[str, bytes]]:
     world, index = story()
     decision = world.records[index]
     assert isinstance(decision, Decision)
-    decision.request["context"] = {"arguments": ARGUED}
+    decision.request["context"] = {"arguments": ARGUED, "report": b"%PDF \xff\0"}
     decision.request["subject"]["properties"] = {"name": "<script>Ada</script>"}
     world.records[index], addenda = withhold(decision, (ARGUMENTS, "/request/*/properties"))
     return world, index, addenda
@@ -249,7 +249,7 @@ def test_addenda_are_checked(page: browser.Page, tmp_path: Path) -> None:
     files = {"file": world.permit(index).encode(), "policy": bare.files["policy"], "entry": leaf}
     cases += [Case("proof", files, several) for several in given]
     said = same(page, tmp_path, cases)
-    assert [len(told["addenda"]["disclosed"]) for told in said[:4]] == [0, 1, 1, 2]
+    assert [len(told["addenda"]["disclosed"]) for told in said[:4]] == [0, 1, 1, 3]
 
 
 def test_mutated_permits_get_the_same_verdicts(page: browser.Page, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Members that a decision withholds: what is logged tells nothing of them."""
 
+import base64
 import copy
 import json
 from collections.abc import Callable
@@ -21,9 +22,16 @@ from muniment import (
     sign_decision,
     withhold,
 )
-from muniment.records.addenda import MAX_ADDENDUM, read_addendum, take_out
+from muniment.records.addenda import take_out
 from muniment.records.api import RecordError, check_records, complete_record
 from muniment.records.canonical import encode_canonical
+from muniment.records.commitments import (
+    MAX_ADDENDUM,
+    OPAQUE,
+    complete_addendum,
+    opaque_addendum,
+    read_addendum,
+)
 from muniment.records.forms import Forms
 
 PRODUCER = "gw.example/edge"
@@ -86,6 +94,61 @@ def test_what_is_withheld_is_not_in_the_record_and_comes_back() -> None:
     whole = disclose(found.decision, found.addenda.values())
     assert (whole.decision, whole.withheld) == (before, ())
     assert whole.disclosed["/response/context"] == RESPONSE["context"]
+
+
+def test_content_that_is_no_json_is_withheld_and_comes_back_as_bytes() -> None:
+    report, image = b"%PDF \xff\0\n", bytearray(b"{}")
+    before = decision()
+    before.request["context"]["more"] = {"report": report, "pages": 2}
+    before.request["image"] = image
+    found = withhold(before, ("/request/context",))
+    assert found.decision.addenda is not None
+    report_at, image_at = "/request/context/more/report", "/request/image"
+    assert {report_at, image_at, "/request/context/more/pages"} <= set(found.decision.addenda)
+    data = found.addenda[found.decision.addenda[report_at]]
+    assert data.startswith(b"muniment/opaque-addendum/v1\n")
+    assert data[44:] == report
+    assert read_addendum(data, "it") == report
+    assert parse_record(encode_record(found.decision)) == found.decision
+    shown = disclose(found.decision, found.addenda.values())
+    assert shown.withheld == ()
+    assert (shown.disclosed[report_at], shown.disclosed[image_at]) == (report, bytes(image))
+    # JSON has no place for them: the decision goes on naming their digests.
+    assert set(shown.decision.addenda or {}) == {report_at, image_at}
+    assert shown.decision.request["context"]["more"] == {"pages": 2}
+    assert parse_record(encode_record(shown.decision)) == shown.decision
+    rest = disclose(found.decision, [data])
+    assert report_at not in rest.withheld
+    assert image_at in rest.withheld
+    assert before.request["context"]["more"]["report"] is report
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda request: request["context"].update(x=[b"1"]),
+            "/request/context/x: bytes in",
+        ),
+        (lambda request: request["subject"].update(id=b"1"), "/request/subject/id: may not be"),
+        (lambda request: request.update(x=bytes(MAX_ADDENDUM)), "/request/x: an addendum of"),
+    ],
+)
+def test_content_that_cannot_be_withheld(
+    change: Callable[[dict[str, Any]], None], message: str
+) -> None:
+    before = decision()
+    change(before.request)
+    with pytest.raises(FormatError, match=message):
+        withhold(before, ())
+
+
+def test_an_addendum_in_a_json_body_is_json_or_the_base64_of_an_opaque_one() -> None:
+    data = opaque_addendum("0" * 32, b"\xff")
+    assert complete_addendum(json.dumps(base64.b64encode(data).decode()).encode(), "it") == data
+    for text in ('""', '"AAAA"', f'"{base64.b64encode(OPAQUE).decode()}"', '"?"'):
+        with pytest.raises(FormatError, match=r"^it: "):
+            complete_addendum(text.encode(), "it")
 
 
 def test_some_are_disclosed_and_the_others_are_named() -> None:
@@ -258,6 +321,9 @@ def test_addenda_of_others_and_such_as_are_none() -> None:
         (b'{"nonce":"%s","value": 1}' % (b"0" * 32), "not canonical"),
         (b'{"nonce":"%s","value":1,"x":1}' % (b"0" * 32), 'expected {"nonce"'),
         (b"0" * (MAX_ADDENDUM + 1), "at most 16777216"),
+        (OPAQUE + bytes(MAX_ADDENDUM), "at most 16777216"),
+        (OPAQUE + bytes(15), "without its nonce of 16 bytes"),
+        (b"muniment/opaque-addendum/v2\n" + bytes(20), "JSON"),
     ]:
         # Named by a record, and no addendum all the same.
         members = json.loads(logged({"/request/other": sha256(data).hexdigest()}))

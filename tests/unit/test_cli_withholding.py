@@ -10,6 +10,7 @@ import pytest
 import logsim
 from commands import muniment, online
 from logsim import GATEWAY_SIGNER, LogSim, lacking_addenda, lines, logged_records
+from muniment import disclose, parse_record
 from muniment.gateway.pseudonyms import RESOURCE_ID, SUBJECT_ID, Pseudonyms
 from muniment.local.keyfiles import write_key_file
 from muniment.tlog.keys.keyfile import KeyFile
@@ -71,6 +72,55 @@ def test_a_dry_run_shows_and_sends_nothing(place: Path) -> None:
     assert "kind: missing" in first["problem"]
     assert second["record"]["request"] == PAIR["request"]
     assert "nothing was sent" in result.stderr
+
+
+async def test_content_that_is_no_json_comes_from_files(place: Path) -> None:
+    content = b"%PDF secret \xff\0"
+    (place / "report.pdf").write_bytes(content)
+    write([json.dumps(PAIR).encode()])
+    more = ["--content", "/request/context/report=report.pdf"]
+    result = await online(*command("http://127.0.0.1:1", *more, "--dry-run"))
+    shown = json.loads(result.stdout)
+    said = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    assert shown["withheld"] == {"/request/context/report": {"opaque": said}}
+    assert shown["record"]["request"]["context"] == {"to": "secret"}
+    sim = LogSim()
+    async with sim.serve() as url:
+        await online(*command(url, *more, "--withhold", "/request/context"))
+    [entry] = logged_records(sim)
+    assert b"%PDF" not in entry
+    assert b'"to"' not in entry
+    found = disclose(parse_record(entry), sim.addenda.values())  # type: ignore[arg-type]
+    assert found.disclosed == {"/request/context/report": content, "/request/context/to": "secret"}
+    assert lacking_addenda(sim) == set()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("report.pdf", "expected POINTER=FILE"),
+        ("context=report.pdf", "expected a JSON pointer"),
+        ("/request/context/to=report.pdf", "no object for this, or has it already"),
+        ("/request/nothing/x=report.pdf", "no object for this, or has it already"),
+        ("/request/subject/id=report.pdf", "no object for this, or has it already"),
+        ("/execution=report.pdf", "bytes"),
+        ("/request/context/x=none.pdf", "none.pdf"),
+    ],
+)
+def test_content_that_has_no_place(place: Path, content: str, said: str) -> None:
+    (place / "report.pdf").write_bytes(b"1")
+    write([json.dumps(PAIR).encode()])
+    result = muniment(*command("http://127.0.0.1:1", "--content", content, "--dry-run"), code=7)
+    assert said in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_content_goes_with_one_record(place: Path) -> None:
+    (place / "report.pdf").write_bytes(b"1")
+    write([json.dumps(PAIR).encode()] * 2)
+    more = ["--content", "/request/context/x=report.pdf"]
+    result = muniment(*command("http://127.0.0.1:1", *more, "--dry-run"), code=7)
+    assert "line 2: --content goes with one record" in result.stderr
 
 
 def test_patterns_and_keepers_that_are_none(place: Path) -> None:

@@ -22,11 +22,12 @@ from muniment import Decision, Denied, FormatError, Refused, disclose, sign_deci
 from muniment.gateway import blocking
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.governed import Call, governed
-from muniment.permit import Permit
-from muniment.records.addenda import ARGUMENTS, named_digests, read_addendum
+from muniment.gateway.withholding import Keep
+from muniment.permit import Permit, parse_permit
+from muniment.records.addenda import ARGUMENTS, named_digests
 from muniment.records.api import RecordError, parse_record
 from muniment.records.batchbody import MAX_ADDENDA_BYTES
-from muniment.records.commitments import addendum
+from muniment.records.commitments import addendum, read_addendum
 from signing import ed25519
 
 pytestmark = pytest.mark.usefixtures("fast_retries")
@@ -200,6 +201,37 @@ async def test_an_addendum_that_two_records_name_is_sent_once() -> None:
         await first
     assert one.batch == other.batch
     assert lacking_addenda(sim) == set()
+
+
+@pytest.mark.parametrize("keep", ["log", "gateway"])
+@pytest.mark.parametrize("form", ["mapping", "typed"])
+async def test_content_that_is_no_json_is_withheld_too(
+    tmp_path: Path, form: str, keep: Keep
+) -> None:
+    sim = LogSim()
+    content = b"secret \xff\0"
+    pair = {**PAIR, "request": {**REQUEST, "context": {"report": content, "to": "secret"}}}
+    typed = Decision(v=1, id="d", time=NOW * 1000, producer=GATEWAY_SIGNER.vkey.name, **pair)
+    path = tmp_path / "it.spool"
+    async with (
+        sim.serve() as url,
+        Gateway(url, GATEWAY_SIGNER, policy=POLICY, keep=keep, spool=path) as gateway,
+    ):
+        [receipt] = await gateway.submit([pair if form == "mapping" else typed])
+        permit = await gateway.authorize(pair)
+        assert gateway.spool is not None
+        kept = {**sim.addenda, **{one.digest: b"" for one in await gateway.spool.kept()}}
+        record = parse_record(receipt.entry)
+        assert isinstance(record, Decision)
+        digest = (record.addenda or {})["/request/context/report"]
+        assert digest in kept
+        held = sim.addenda.get(digest) or await gateway.spool.addendum(digest)
+    assert not tells_secrets(sim)
+    assert held is not None
+    assert disclose(record, [held]).disclosed == {"/request/context/report": content}
+    shown = parse_permit(permit.disclose(["/request/context/report"]).encode())
+    assert shown.disclosed == {"/request/context/report": content}
+    assert "/request/context/to" in shown.withheld
 
 
 # --- authorize, and denials on record ------------------------------------------------------

@@ -18,7 +18,7 @@ from muniment.audit.trust import TrustState
 from muniment.errors import BadAnswer, Refused
 from muniment.http.logclient import LogClient
 from muniment.http.logtiles import log_tiles
-from muniment.records.addenda import read_addendum
+from muniment.records.commitments import read_addendum
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.policy import CosignedCheckpoint, Policy
 from muniment.tlog.tiles import bundles_of, check_bundle

@@ -13,7 +13,8 @@ from muniment.errors import InputError
 from muniment.lineage.escape import terminal
 from muniment.lineage.withholding import Withholding
 from muniment.local.atomicfile import read_bounded
-from muniment.records.addenda import MAX_ADDENDUM, addendum_path
+from muniment.records.addenda import addendum_path
+from muniment.records.commitments import MAX_ADDENDUM
 
 MAX_NAMED_OTHERWISE: Final = 10_000
 """Files of a folder that are read to learn what they are."""

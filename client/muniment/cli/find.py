@@ -17,9 +17,10 @@ from muniment.index.query import Answer, Index
 from muniment.index.reader import IndexReader
 from muniment.index.search import Search
 from muniment.lineage.facts import FactsError
-from muniment.records.addenda import named_digests, read_addendum
+from muniment.records.addenda import named_digests
 from muniment.records.canonical import encode_canonical
 from muniment.records.codec import parse_record
+from muniment.records.commitments import read_addendum, shown_value
 from muniment.records.kinds import Record
 
 _PAGE = 100  # records asked for at a time
@@ -129,7 +130,7 @@ def _disclosed(reader: IndexReader, entry: bytes) -> _Members:
     named = named_digests(parse_record(entry))
     held = reader.addenda(named.values()) if named else {}
     return {
-        pointer: read_addendum(held[digest], digest)
+        pointer: shown_value(read_addendum(held[digest], digest))
         for pointer, digest in named.items()
         if digest in held
     }

@@ -22,6 +22,7 @@ from muniment.cli.common import (
     read_policy,
     run,
 )
+from muniment.cli.contents import Contents
 from muniment.cli.lines import MAX_LINE, Line, LineSource, count_lines
 from muniment.cli.pseudonym import pseudonym_keys
 from muniment.cli.setaside import SetAside
@@ -30,6 +31,7 @@ from muniment.gateway.gateway import Gateway
 from muniment.gateway.withholding import MAX_INPUT, Keep, Prepared
 from muniment.records.addenda import disclose
 from muniment.records.api import Decision, RecordError, parse_record
+from muniment.records.commitments import shown_value
 from muniment.tlog.encoding import format_base64
 
 if TYPE_CHECKING:
@@ -109,6 +111,14 @@ class _Sent(NamedTuple):
     help="Who keeps what is withheld: the log, beside the records, or --spool. By default the log.",
 )
 @click.option(
+    "--content",
+    "contents",
+    multiple=True,
+    metavar="POINTER=FILE",
+    help="Withhold the bytes of FILE, of up to 16 MiB and of any kind, as this member of the one "
+    "record of the input: /request/context/report=report.pdf. Repeatable.",
+)
+@click.option(
     "--spool",
     "spool_path",
     type=FILE,
@@ -145,6 +155,7 @@ def submit(  # the options of the command are its parameters
     skip_bad: Path | None,
     patterns: tuple[str, ...],
     keep: Keep | None,
+    contents: tuple[str, ...],
     spool_path: Path | None,
     pseudonyms: tuple[str, ...],
     passphrase_file: Path | None,
@@ -180,18 +191,24 @@ def submit(  # the options of the command are its parameters
                 batch_records=batch,
                 deadline=timeout,
                 spool=spool_path,
-                withhold=patterns or None,
+                withhold=patterns or (() if contents and keep is None else None),
                 keep=keep,
                 pseudonyms=pseudonym_keys(pseudonyms),
             )
         except (ValueError, FormatError) as error:
             raise InputError(str(error)) from None
+        content = Contents(contents)
         if dry_run:
-            await _show(gateway, file)
+            await _show(gateway, file, content)
             return
         aside = None if skip_bad is None else SetAside(skip_bad, goes_on=resume)
         submission = _Submission(
-            gateway, batch, published=wait == "published", resume=resume, aside=aside
+            gateway,
+            batch,
+            content,
+            published=wait == "published",
+            resume=resume,
+            aside=aside,
         )
         # On a terminal the receipts are what shows how far it is.
         total = 0 if sys.stdout.isatty() or not sys.stderr.isatty() else count_lines(file)
@@ -215,6 +232,7 @@ class _Submission:
 
     gateway: "Gateway"
     batch: int
+    content: Contents
     published: bool = field(kw_only=True)
     resume: bool = field(kw_only=True)
     aside: SetAside | None = field(kw_only=True)
@@ -281,8 +299,9 @@ class _Submission:
         if all(line.problem is None for line in part):
             try:
                 if self.aside is None or not self.aside.knows_any_of(part):
-                    return part, self.gateway.prepare_withheld([line.data for line in part]), None
-            except RecordError:
+                    records = [self.content.put(line) for line in part]
+                    return part, self.gateway.prepare_withheld(records), None
+            except (RecordError, FormatError):
                 pass  # which lines, and why, is told below
         good: list[Line] = []
         entries: list[bytes] = []
@@ -293,13 +312,13 @@ class _Submission:
             reason = line.problem
             if reason is None:
                 try:
-                    own = self.gateway.prepare_withheld([line.data])
+                    own = self.gateway.prepare_withheld([self.content.put(line)])
                     if own.addenda:
                         addenda[len(entries)] = own.addenda[0]
                     entries += own.entries
                     good.append(line)
                     continue
-                except RecordError as error:
+                except (RecordError, FormatError) as error:
                     reason = str(error).removeprefix("record 0: ")
             if self.aside is None:
                 wrong = InputError(f"line {line.number}: {reason}")
@@ -365,7 +384,7 @@ def _source(gateway: Gateway, file: Path) -> LineSource:
     return LineSource(file, MAX_LINE if gateway.withholding is None else MAX_INPUT)
 
 
-async def _show(gateway: Gateway, file: Path) -> None:
+async def _show(gateway: Gateway, file: Path, content: Contents) -> None:
     """Prints what would be logged of each line, and what withheld; ``InputError`` for bad ones."""
     source = _source(gateway, file)
     bad = 0
@@ -375,12 +394,13 @@ async def _show(gateway: Gateway, file: Path) -> None:
         problem = line.problem
         if problem is None:
             try:
-                [entry], addenda = gateway.prepare_withheld([line.data])
+                [entry], addenda = gateway.prepare_withheld([content.put(line)])
                 record = parse_record(entry)
                 shown["record"] = json.loads(entry)
                 if isinstance(record, Decision):
-                    shown["withheld"] = disclose(record, addenda.get(0, ())).disclosed
-            except RecordError as error:
+                    found = disclose(record, addenda.get(0, ())).disclosed
+                    shown["withheld"] = {at: shown_value(one) for at, one in found.items()}
+            except (RecordError, FormatError) as error:
                 problem = str(error).removeprefix("record 0: ")
         if problem is not None:
             bad += 1

@@ -36,8 +36,8 @@ from muniment.gateway.refusals import denial_of_members, record_reduced
 from muniment.gateway.runs import current_run, run_edges
 from muniment.gateway.withholding import new_nonce
 from muniment.permit import Permit
-from muniment.records.addenda import ARGUMENTS, MAX_ADDENDUM, Patterns
-from muniment.records.commitments import addendum, commitment_of
+from muniment.records.addenda import ARGUMENTS, Patterns
+from muniment.records.commitments import MAX_ADDENDUM, addendum, commitment_of
 from muniment.records.members import MAX_ID
 from muniment.tlog.encoding import FormatError
 from muniment.tlog.tlogproof import verify_tlog_proof

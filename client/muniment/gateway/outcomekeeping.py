@@ -14,8 +14,7 @@ from muniment.gateway.outcomes import KEEPING, PendingOutcome
 from muniment.gateway.reach import Reach
 from muniment.gateway.withholding import new_nonce
 from muniment.permit import Permit
-from muniment.records.addenda import read_addendum
-from muniment.records.commitments import commitment_of
+from muniment.records.commitments import commitment_of, read_addendum
 from muniment.records.kinds import RunStatus
 from muniment.tlog.encoding import FormatError
 

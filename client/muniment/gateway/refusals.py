@@ -15,9 +15,9 @@ import msgspec
 from muniment.errors import Denied, MunimentError
 from muniment.gateway.submissions import Passage
 from muniment.gateway.withholding import Prepared, new_nonce
-from muniment.records.addenda import MAX_ADDENDUM, Patterns
+from muniment.records.addenda import Patterns
 from muniment.records.codec import parse_record
-from muniment.records.commitments import addendum, commitment_of
+from muniment.records.commitments import MAX_ADDENDUM, addendum, commitment_of
 from muniment.records.kinds import Decision
 from muniment.records.members import DenialCode
 from muniment.records.preparation import RecordInput

@@ -17,17 +17,16 @@ from muniment.gateway.pseudonyms import Pseudonyms
 from muniment.records.addenda import (
     ARGUMENTS,
     SIGNED,
+    Contents,
     Patterns,
     Withheld,
-    copied_json,
     named_digests,
-    read_addendum,
     take_out,
 )
 from muniment.records.batchbody import MAX_ADDENDA_BYTES
 from muniment.records.canonical import parse_json
 from muniment.records.codec import RecordError, parse_record
-from muniment.records.commitments import NONCE_SIZE
+from muniment.records.commitments import NONCE_SIZE, read_addendum
 from muniment.records.kinds import Decision, Edge
 from muniment.records.plainvalue import plain_members
 from muniment.records.preparation import Preparer, RecordInput
@@ -130,14 +129,15 @@ class Withholding:
         """
         if self.pseudonyms is not None and isinstance(record, Decision | Edge):
             record = plain_members(record)
+        contents = Contents()
         if isinstance(record, Decision):
             members = {
-                "request": copied_json(record.request),
-                "response": copied_json(record.response),
+                "request": contents.copied(record.request, "request"),
+                "response": contents.copied(record.response, "response"),
                 "addenda": record.addenda,
                 "kept": record.kept,
             }
-            addenda = self._take_out(members)
+            addenda = self._take_out(members, contents=contents)
             if not addenda:
                 return record, []
             if record.signatures is not None:
@@ -145,9 +145,10 @@ class Withholding:
             return replace(record, **members), [*addenda.values()]
         if not isinstance(record, str | bytes | Mapping):
             return record, []
-        members = _members(record)
+        members = _members(record, contents)
         changed = self.pseudonyms is not None and self.pseudonyms.replace(members)
-        addenda = self._take_out(members) if members.get("kind") == "decision" else {}
+        is_decision = members.get("kind") == "decision"
+        addenda = self._take_out(members, contents=contents) if is_decision else {}
         if not addenda and not changed:
             return record, []
         if members.get("addenda") is None:
@@ -170,10 +171,13 @@ class Withholding:
         return addenda
 
     def _take_out(
-        self, members: dict[str, Any], before: Mapping[str, bytes] = MappingProxyType({})
+        self,
+        members: dict[str, Any],
+        before: Mapping[str, bytes] = MappingProxyType({}),
+        contents: Contents | None = None,
     ) -> dict[str, bytes]:
         """As ``Patterns.take_out``; notes that the log keeps the addenda if it gets all of them."""
-        addenda = self.patterns.take_out(members, new_nonce)
+        addenda = self.patterns.take_out(members, new_nonce, contents)
         named = (members["addenda"] or {}).values()
         if self.keep == "log" and named and all(one in addenda or one in before for one in named):
             members["kept"] = "log"
@@ -236,8 +240,8 @@ def _assign(
         found.setdefault(names[digest], []).append(addendum)
 
 
-def _members(record: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
-    """The members of a record, a decision's request and response as copies."""
+def _members(record: str | bytes | Mapping[str, Any], contents: Contents) -> dict[str, Any]:
+    """The members of a record, a decision's request and response as copies without contents."""
     if isinstance(record, Mapping):
         members = dict(record)
     else:
@@ -252,5 +256,5 @@ def _members(record: str | bytes | Mapping[str, Any]) -> dict[str, Any]:
             return {}  # for the preparer to explain
     if members.get("kind") == "decision":
         for name in ("request", "response"):
-            members[name] = copied_json(members.get(name))
+            members[name] = contents.copied(members.get(name), name)
     return members

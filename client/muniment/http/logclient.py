@@ -23,8 +23,9 @@ from muniment.http.servedtiles import ServedTiles
 from muniment.http.typedjson import decode_json
 from muniment.http.urls import check_url
 from muniment.local.backoff import Backoff
-from muniment.records.addenda import MAX_ADDENDUM, addendum_path
+from muniment.records.addenda import addendum_path
 from muniment.records.batchbody import join_body
+from muniment.records.commitments import MAX_ADDENDUM
 from muniment.tlog.encoding import FormatError, parse_base64
 from muniment.tlog.merkle import HASH_SIZE
 from muniment.tlog.note import MAX_NOTE_SIZE

@@ -32,8 +32,9 @@ from typing import Any, Final
 
 from muniment.lineage.facts import MemoryFacts, head_of
 from muniment.lineage.multiproof import plan_multiproof, root_from_multiproof
-from muniment.records.addenda import MAX_ADDENDUM, named_digests, read_addendum
+from muniment.records.addenda import named_digests
 from muniment.records.codec import parse_record
+from muniment.records.commitments import MAX_ADDENDUM, read_addendum
 from muniment.records.kinds import Record
 from muniment.records.manifest import MANIFEST
 from muniment.records.members import MAX_ID

@@ -5,7 +5,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from muniment.lineage.facts import Facts
-from muniment.records.addenda import named_digests, read_addendum
+from muniment.records.addenda import named_digests
+from muniment.records.commitments import read_addendum
 from muniment.records.kinds import Record
 from muniment.tlog.encoding import VerificationError
 

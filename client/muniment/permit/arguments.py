@@ -14,8 +14,9 @@ from muniment.lineage.escape import terminal
 from muniment.permit.context import Context, Trust
 from muniment.permit.permitfile import Permit
 from muniment.permit.verdict import Finding
-from muniment.records.addenda import ARGUMENTS, MAX_ADDENDUM, escape_token
+from muniment.records.addenda import ARGUMENTS, escape_token
 from muniment.records.canonical import encode_canonical, parse_json
+from muniment.records.commitments import MAX_ADDENDUM
 from muniment.tlog.encoding import FormatError
 
 _SHOWN: Final = 16

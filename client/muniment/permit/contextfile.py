@@ -8,9 +8,9 @@ from msgspec import UNSET, Meta, Struct
 
 from muniment.lineage.facts import Facts
 from muniment.permit.context import Context, ExpectedPolicy
-from muniment.records.addenda import MAX_ADDENDUM
 from muniment.records.canonical import parse_json
 from muniment.records.check import explain
+from muniment.records.commitments import MAX_ADDENDUM
 from muniment.records.kinds import Entity
 from muniment.records.members import Digest, Id, Label, Name, Seconds, ShortName, SpiffeId
 from muniment.records.times import check_seconds

@@ -20,13 +20,9 @@ from typing import Any, Final, NamedTuple
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from muniment.records.canonical import encode_canonical, parse_json
-from muniment.records.commitments import NONCE_SIZE, addendum
+from muniment.records.commitments import addendum, opaque_addendum, read_addendum
 from muniment.records.kinds import Decision, Outcome, Record
 from muniment.tlog.encoding import FormatError, VerificationError
-
-MAX_ADDENDUM: Final = 16 * 1024 * 1024
-"""Most bytes of an addendum; a record has at most 65,535, and arguments are often longer."""
 
 ARGUMENTS: Final = "/request/context/arguments"
 """Where a decision on a call has the call's arguments."""
@@ -35,10 +31,11 @@ SIGNED: Final = "signatures: made over what would be withheld; withhold first, t
 """Why a signed decision cannot withhold more."""
 
 _ABSENT: Final = object()
+_BYTES: Final = (bytes, bytearray, memoryview)
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _SHA256: Final = "sha256:"
 _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)+")
-_NONCE: Final = re.compile(rf"[0-9a-f]{{{2 * NONCE_SIZE}}}")
 
 _KEPT: Final = frozenset(
     {
@@ -74,13 +71,13 @@ class Disclosure(NamedTuple):
     decision: Decision
     """The decision with the disclosed members in their places; not the bytes that are logged."""
     disclosed: dict[str, Any]
-    """The value for each pointer of which there was an addendum."""
+    """The value for each pointer of which there was an addendum; bytes of an opaque one."""
     withheld: tuple[str, ...]
     """The other pointers."""
 
 
 def take_out(decision: Decision, patterns: Iterable[str], nonce: Callable[[str], str]) -> Withheld:
-    """Takes members out of a decision.
+    """Takes members out of a decision, and all bytes, which JSON cannot hold (opaque addenda).
 
     Raises FormatError if a pattern is no pointer, names what may not be withheld or an element of a
     list; if the decision is signed, or a value has no canonical JSON or is longer than MAX_ADDENDUM
@@ -94,12 +91,13 @@ def take_out(decision: Decision, patterns: Iterable[str], nonce: Callable[[str],
         nonce: Makes the nonce for a pointer, 32 lower-case hexadecimal digits, never twice the
             same.
     """
+    contents = Contents()
     members: dict[str, Any] = {
-        "request": copied_json(decision.request),
-        "response": copied_json(decision.response),
+        "request": contents.copied(decision.request, "request"),
+        "response": contents.copied(decision.response, "response"),
         "addenda": decision.addenda,
     }
-    addenda = Patterns(patterns).take_out(members, nonce)
+    addenda = Patterns(patterns).take_out(members, nonce, contents)
     if addenda and decision.signatures is not None:
         raise FormatError(SIGNED)
     logged = replace(decision, **members)
@@ -111,14 +109,14 @@ class Patterns:
     """Patterns of what to withhold, see `take_out`; FormatError if one is not valid."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        self._wanted = sorted(((_tokens(pattern), pattern) for pattern in patterns), key=_depth)
+        self._wanted = sorted(((tokens_of(pattern), pattern) for pattern in patterns), key=_depth)
         for tokens, pattern in self._wanted:
             if "*" not in tokens:
                 _check_may_withhold(tokens, pattern)
 
     def cover(self, pointer: str) -> bool:
         """Whether a member, and with it all that is in it, is withheld wherever it is there."""
-        tokens = _tokens(pointer)
+        tokens = tokens_of(pointer)
         return any(
             len(pattern) <= len(tokens)
             and tokens[: len(pattern)] not in _KEPT
@@ -144,12 +142,25 @@ class Patterns:
                         parent[int(at[-1])] = None
                     yield at, value
 
-    def take_out(self, members: dict[str, Any], nonce: Callable[[str], str]) -> dict[str, bytes]:
+    def take_out(
+        self,
+        members: dict[str, Any],
+        nonce: Callable[[str], str],
+        contents: "Contents | None" = None,
+    ) -> dict[str, bytes]:
         """As `pop`, for a decision: puts the digests into its `addenda`, and returns the addenda.
 
-        Raises FormatError as the function `take_out`.
+        ``contents`` are withheld, whatever the patterns say. Raises FormatError as the function
+        `take_out`.
         """
         digests, addenda = dict(members.get("addenda") or {}), dict[str, bytes]()
+        for tokens, content in contents.found if contents is not None else ():
+            pointer = pointer_of(tokens)
+            _check_may_withhold(tokens, pointer)
+            data = opaque_addendum(nonce(pointer), content)
+            read_addendum(data, pointer)
+            digest = sha256(data).hexdigest()
+            digests[pointer], addenda[digest] = digest, data
         for at, value in self.pop(members, digests):
             pointer = pointer_of(at)
             if not isinstance(_member(members, at[:-1]), dict):
@@ -163,6 +174,37 @@ class Patterns:
             digests[pointer], addenda[digest] = digest, data
         members["addenda"] = digests or None
         return addenda
+
+
+class Contents:
+    """Content that is no JSON, taken out of a decision as it is copied."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[_Tokens, bytes]] = []
+        """Where each was, by the names on the way to it."""
+
+    def copied(self, value: Any, *at: str) -> Any:
+        """As `copied_json`, without members that are bytes.
+
+        Raises FormatError about bytes that are an element of a list.
+        """
+        if isinstance(value, Mapping):
+            members: dict[str, Any] = {}
+            for name, item in value.items():
+                if type(item) in _PLAIN:
+                    members[name] = item
+                elif isinstance(item, _BYTES):
+                    self.found.append(((*at, name), bytes(item)))
+                else:
+                    members[name] = self.copied(item, *at, name)
+            return members
+        if isinstance(value, list | tuple):
+            if any(isinstance(item, _BYTES) for item in value):
+                raise FormatError(
+                    f"{pointer_of(at)}: bytes in a list; make them members of objects"
+                )
+            return [self.copied(item, *at, str(number)) for number, item in enumerate(value)]
+        return value
 
 
 def _without_withheld(members: Any, found: _Tokens, withheld: Sequence[str]) -> list[_Tokens]:
@@ -200,12 +242,15 @@ def disclose(decision: Decision, addenda: Iterable[bytes]) -> Disclosure:
         if (pointer := pointers.get(digest)) is None:
             raise VerificationError(f"addendum {number}: the decision names none with {digest}")
         value = disclosed[pointer] = read_addendum(data, f"addendum {number}")
-        tokens = _tokens(pointer)
+        if isinstance(value, bytes):
+            continue  # its place is in no JSON: the decision goes on naming it
+        tokens = tokens_of(pointer)
         _member(members, tokens[:-1])[tokens[-1]] = value
-    rest = {at: digest for at, digest in (decision.addenda or {}).items() if at not in disclosed}
+    named = (decision.addenda or {}).items()
+    rest = {at: one for at, one in named if isinstance(disclosed.get(at, b""), bytes)}
     kept = decision.kept if rest else None
     whole = replace(decision, **members, addenda=rest or None, kept=kept)
-    return Disclosure(whole, disclosed, tuple(rest))
+    return Disclosure(whole, disclosed, tuple([at for at, _ in named if at not in disclosed]))
 
 
 def named_digests(record: Record) -> dict[str, str]:
@@ -235,42 +280,6 @@ def named_digests(record: Record) -> dict[str, str]:
     return found
 
 
-def read_addendum(data: bytes, what: str) -> Any:
-    """The value in an addendum.
-
-    Raises FormatError if it is too long or not the canonical JSON of a nonce and a value; begins
-    with `what`.
-    """
-    if len(data) > MAX_ADDENDUM:
-        raise FormatError(f"{what}: an addendum of {len(data)} bytes; at most {MAX_ADDENDUM}")
-    members = _parse_addendum(data, what)
-    if encode_canonical(members) != data:
-        raise FormatError(f"{what}: not canonical JSON (RFC 8785)")
-    return members["value"]
-
-
-def complete_addendum(text: bytes, what: str) -> bytes:
-    """Brings the JSON of an addendum into canonical form.
-
-    Raises FormatError if it is not the JSON of a nonce and a value, or longer than MAX_ADDENDUM
-    bytes in either form; begins with `what`.
-    """
-    data = encode_canonical(_parse_addendum(text, what))
-    if len(data) > MAX_ADDENDUM:
-        raise FormatError(f"{what}: an addendum of {len(data)} bytes; at most {MAX_ADDENDUM}")
-    return data
-
-
-def _parse_addendum(text: bytes, what: str) -> dict[str, Any]:
-    members = parse_json(text, what, most=MAX_ADDENDUM)
-    if not isinstance(members, dict) or members.keys() != {"nonce", "value"}:
-        raise FormatError(f'{what}: expected {{"nonce": …, "value": …}}')
-    mark = members["nonce"]
-    if not isinstance(mark, str) or _NONCE.fullmatch(mark) is None:
-        raise FormatError(f"{what}: nonce: expected {2 * NONCE_SIZE} lower-case hexadecimal digits")
-    return members
-
-
 def addendum_path(digest: str) -> str:
     """Where a log serves the addendum of a digest, without a slash before it (C2SP tlog-addenda).
 
@@ -290,7 +299,7 @@ def check_addenda(decision: Decision) -> None:
     if decision.addenda is None:
         return
     for pointer in decision.addenda:
-        tokens = _tokens(pointer, "addenda: ")
+        tokens = tokens_of(pointer, "addenda: ")
         _check_may_withhold(tokens, pointer, "addenda: ")
         parent = _member(decision, tokens[:-1])
         if not isinstance(parent, dict | Struct):
@@ -302,7 +311,8 @@ def check_addenda(decision: Decision) -> None:
 
 
 @lru_cache(maxsize=256)
-def _tokens(pointer: str, where: str = "") -> _Tokens:
+def tokens_of(pointer: str, where: str = "") -> _Tokens:
+    """The names on the way that a JSON pointer tells; FormatError, after `where`, if it is none."""
     if _POINTER.fullmatch(pointer) is None:
         raise FormatError(f"{where}{pointer!a}: expected a JSON pointer, as /request/context")
     return tuple(

@@ -9,7 +9,7 @@ ends. A body without addenda is the batch itself, as it always was.
 from collections.abc import Collection, Iterable
 from typing import Final
 
-from muniment.records.addenda import MAX_ADDENDUM
+from muniment.records.commitments import MAX_ADDENDUM
 from muniment.records.manifest import MANIFEST
 from muniment.tlog.encoding import FormatError
 

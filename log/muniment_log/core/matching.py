@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import MsgspecError, Raw
 from msgspec.json import Decoder
 
-from muniment.records.addenda import complete_addendum
 from muniment.records.batchbody import MAX_ADDENDA, AddendumError, split_addenda
+from muniment.records.commitments import complete_addendum
 from muniment.tlog.encoding import FormatError
 from muniment_log.core.addenda import Addendum, BadAddendumError, Sent, TooManyAddendaError
 from muniment_log.core.naming import (

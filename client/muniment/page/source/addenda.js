@@ -1,8 +1,12 @@
 // Members that a record withholds: it has a digest of each, and who is shown one can check it.
-import { ascii, equal, FormatError, hex, sha256, utf8, VerificationError } from './bytes.js';
+import { ascii, equal, FormatError, hex, sha256, startsWith, utf8, VerificationError }
+  from './bytes.js';
 import { canonical, parseJson } from './json.js';
 
 export const MAX_ADDENDUM = 16 * 1024 * 1024;
+// What an addendum begins with that is no JSON; its nonce and the content follow.
+export const OPAQUE = 'muniment/opaque-addendum/v1\n';
+const NONCE_SIZE = 16;
 export const digestOf = (data) => hex(sha256(data));
 
 // What other records rest on, and so may not be withheld.
@@ -43,11 +47,17 @@ export function checkAddenda(decision) {
     throw new FormatError('addenda: a digest comes twice');
 }
 
-// The value in an addendum.
+// The value in an addendum; bytes of an opaque one.
 export function readAddendum(data, what) {
   if (data.length > MAX_ADDENDUM)
     throw new FormatError(
       `${what}: an addendum of ${data.length} bytes; at most ${MAX_ADDENDUM}`);
+  if (startsWith(data, OPAQUE)) {
+    if (data.length < OPAQUE.length + NONCE_SIZE)
+      throw new FormatError(
+        `${what}: an opaque addendum without its nonce of ${NONCE_SIZE} bytes`);
+    return data.subarray(OPAQUE.length + NONCE_SIZE);
+  }
   const members = parseJson(data, what, MAX_ADDENDUM);
   if (!(members instanceof Map) || [...members.keys()].sort().join() !== 'nonce,value')
     throw new FormatError(`${what}: expected {"nonce": …, "value": …}`);
@@ -84,6 +94,7 @@ export function disclose(decision, addenda) {
         `addendum ${number}: the decision names none with ${digestOf(data)}`);
     const value = readAddendum(data, `addendum ${number}`);
     disclosed.set(pointer, value);
+    if (value instanceof Uint8Array) return; // its place is in no JSON
     const tokens = tokensOf(pointer);
     tokens.slice(0, -1).reduce(child, whole).set(tokens.at(-1), value);
   });

@@ -1,6 +1,7 @@
 // The page itself: takes files by drop, choice or paste, and shows what `verify` says of them. All
 // that files say is set as text, never as markup.
-import { decode, utf8 } from './bytes.js';
+import { digestOf, OPAQUE, readAddendum } from './addenda.js';
+import { decode, startsWith, utf8 } from './bytes.js';
 import { sayReport } from './report.js';
 import { kindOf, roleOf, verify } from './verify.js';
 
@@ -85,8 +86,13 @@ function show(verdict, isGood, lines, checked = [], unchecked = [], leaves = [])
     ...list('What was checked', checked), ...list('What was not checked', unchecked), ...texts);
 }
 
-// A verified leaf or addendum for reading; its exact bytes are canonical JSON, on one line.
+// A verified leaf or addendum for reading; its exact bytes are canonical JSON, on one line. Of content
+// that is no JSON there is but its size and digest, since nobody knows what it is.
 function pretty(data) {
+  if (startsWith(data, OPAQUE)) {
+    const content = readAddendum(data, 'addendum');
+    return `${content.length} bytes of content, SHA-256 ${digestOf(content)}`;
+  }
   const text = decode(data, () => '\ufffd').slice(0, 1 << 20);
   try {
     return JSON.stringify(JSON.parse(text), null, 2);

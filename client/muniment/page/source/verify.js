@@ -2,7 +2,7 @@
 import {
   base64, decode, FormatError, hex, latin1, sha256, startsWith, terminal, utf8, VerificationError,
 } from './bytes.js';
-import { digestOf, disclosedBy, namedDigests, withholdingOf } from './addenda.js';
+import { digestOf, disclosedBy, namedDigests, OPAQUE, withholdingOf } from './addenda.js';
 import * as bundles from './bundle.js';
 import * as evidence from './evidence.js';
 import { canonical, parseJson } from './json.js';
@@ -30,6 +30,7 @@ export function roleOf(data, name) {
   if (headers.some((header) => begin.startsWith(`${header}\n`))) return 'file';
   if (/^\s*(#|(log|witness|group|quorum)[ \t])/.test(begin)) return 'policy';
   if (/^\{"nonce":"[0-9a-f]{32}","value":/.test(begin)) return 'addenda';
+  if (begin.startsWith(OPAQUE)) return 'addenda';
   if (/\.(tlog-proof|permit|lineage|evidence)$/.test(name)) return 'file';
   try {
     const value = parseJson(data, name, MAX_SPELLING);
