@@ -37,7 +37,7 @@ ARRIVING: Final = "arriving/"
 _TRIES: Final = 8
 """How often an erasure looks again, after somebody else has written the object meanwhile."""
 
-_AT_ONCE: Final = 32
+_AT_ONCE: Final = 64
 """Addenda that are erased at the same time."""
 
 _NONE: Final[Mapping[bytes, Version]] = {}
