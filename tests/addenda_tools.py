@@ -8,7 +8,7 @@ from itertools import count
 
 import objectserver
 import signing
-from cluster_tools import Settled, clustered
+from cluster_tools import Clustered, clustered
 from engines import Bucket
 from log_tools import GATEWAY, LIMITS
 from muniment.records.canonical import encode_canonical
@@ -31,7 +31,6 @@ from muniment_log.core.erasing import Eraser
 from muniment_log.core.naming import subject_key
 from muniment_log.core.ports import Receipt
 from muniment_log.core.retention import Retention, Rule
-from muniment_log.core.sequencer import Sequencer
 from muniment_log.core.tokens import token_key
 from muniment_log.storage.embedded import leaves_from
 from signing import ORIGIN
@@ -107,10 +106,11 @@ class Bench:
         store: objectserver.Store,
         environment: dict[str, str],
         bucket: ObjectStore,
-        sequencer: Sequencer,
-        tiles: Settled,
+        log: Clustered,
         rules: Sequence[Rule],
     ) -> None:
+        self.at_work = log.arriving
+        sequencer, tiles = log.sequencers[0], log.tiles
         self.database, self.store, self.bucket = database, store, bucket
         self.environment = environment
         self.sequencer, self.tiles = sequencer, tiles
@@ -118,7 +118,7 @@ class Bench:
         self.now = 0
         self.label = f"s{next(_numbers)}"
         self.next, self.previous = 0, NO_PREVIOUS
-        self.frontend = self.another()
+        self.frontend = self.first()
         self.stored = ClusterErasable(database, self.objects, self._leads)
         ids = count()
         self.eraser = Eraser(
@@ -147,6 +147,11 @@ class Bench:
 
     def leaves(self, start: int) -> AsyncIterator[bytes]:
         return leaves_from(self.tiles.tiles, start)
+
+    def first(self) -> ClusterAddenda:
+        """The frontend of the sequencer, in a new process."""
+        self.at_work.clear()
+        return ClusterAddenda(self.database, self.objects, 1 << 20, arriving=self.at_work)
 
     def another(self, waiting_bytes: int = 1 << 20) -> ClusterAddenda:
         """Another frontend."""
@@ -195,7 +200,7 @@ class Bench:
     async def restart(self) -> None:
         """What a new process of everything does."""
         self.objects.stopped = ""
-        self.frontend = self.another()
+        self.frontend = self.first()
         assert await self.sweep() >= 0
         await self.eraser._complete()
 
@@ -208,9 +213,7 @@ async def bench(url: str, rules: Sequence[Rule] = ()) -> AsyncIterator[Bench]:
         objects = ObjectStore.open(bucket.url, environment=environment)
         async with clustered(url, bucket, LIMITS) as log:
             try:
-                one = Bench(
-                    log.database, store, environment, objects, log.sequencers[0], log.tiles, rules
-                )
+                one = Bench(log.database, store, environment, objects, log, rules)
                 yield one
             finally:
                 await objects.close()

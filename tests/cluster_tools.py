@@ -96,7 +96,11 @@ async def ordered_in(database: Database) -> int:
 
 @dataclass
 class Clustered:
-    """A cluster without HTTP and without witnesses."""
+    """A cluster without HTTP and without witnesses.
+
+    Attributes:
+        arriving: what requests with addenda of the first frontend have brought, before the order.
+    """
 
     database: Database
     sequencers: list[Sequencer]
@@ -104,6 +108,7 @@ class Clustered:
     shown: Shown
     bucket: BucketTiles
     integrator: Integrator
+    arriving: set[str]
 
 
 @contextlib.asynccontextmanager
@@ -139,15 +144,21 @@ async def clustered(
             activity=CommitActivity(),
             metrics=metrics,
         )
+        arriving: set[str] = set()
         framer = TokenFramer(ORIGIN, signing.log_signer())
         sequencers = [
             SharedSequencer(
-                order=PostgresOrder(database, backlog or Backlog(), kept=limits.recalled_records),
+                order=PostgresOrder(
+                    database,
+                    backlog or Backlog(),
+                    kept=limits.recalled_records,
+                    arriving=() if number else arriving,
+                ),
                 queue=limits.queue(framer),
                 metrics=metrics,
                 limits=limits,
             )
-            for _ in range(frontends)
+            for number in range(frontends)
         ]
         tasks = [asyncio.create_task(one.run()) for one in (*sequencers, integrator)]
 
@@ -162,4 +173,4 @@ async def clustered(
         stack.push_async_callback(stop)
         settled = Settled(tiles, database)
         shown = Shown(settled, objects)
-        yield Clustered(database, sequencers, settled, shown, full, integrator)
+        yield Clustered(database, sequencers, settled, shown, full, integrator, arriving)

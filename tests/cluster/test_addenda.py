@@ -14,7 +14,7 @@ from muniment_log.cluster import addendarows
 from muniment_log.cluster.addenda import ClusterAddenda
 from muniment_log.cluster.addendaobjects import AddendaObjects
 from muniment_log.cluster.adoptaddenda import copy_addenda
-from muniment_log.cluster.database import Database
+from muniment_log.cluster.database import Connection, Database
 from muniment_log.cluster.migrate import migrate
 from muniment_log.cluster.objects import ObjectStore
 from muniment_log.cluster.privacy import find_public
@@ -284,6 +284,41 @@ async def test_what_a_crash_has_left_in_a_file_is_copied_only_if_a_record_names_
     assert at.stored.totals == Totals(2, 120, 0)
     [stored] = await at.stored.find(Selection((kept.digest,)), 2)
     assert (stored.time, stored.labels, stored.size) == (7, ("domain=hr",), 60)
+
+
+# Slow, and swept
+
+
+async def test_a_request_that_was_taken_for_left_is_not_ordered(at: Bench) -> None:
+    """A frontend that stood still: its record would be logged without its addendum."""
+    one, two = made(), made()
+    batch, sent = at.batch(named(one)), Sent([one], {})
+    await at.frontend.keep(sent)
+    assert await at.sweep() == 1
+    with pytest.raises(UnavailableError, match="send it again"):
+        await at.sequencer.submit(batch)
+    at.frontend.abandoned(sent)
+    await at.tiles.settle()
+    assert [leaf async for leaf in at.leaves(0)] == []
+    await at.log(one, batch=batch)
+    await at.log(two)
+    assert (await at.read(one), await at.read(two)) == (one.data, two.data)
+
+
+async def test_what_is_being_ordered_is_not_taken_for_left(at: Bench) -> None:
+    sent = Sent([made()], {})
+    await at.frontend.keep(sent)
+    keys = [*at.at_work]
+
+    async def order(db: Connection) -> int:
+        await addendarows.check_arriving(db, keys)
+        left, _ = await addendarows.left(at.database, -1, 10)
+        return len(left)
+
+    assert await at.database.transact(order, "test") == 0
+    assert len((await addendarows.left(at.database, -1, 10))[0]) == 1
+    at.frontend.refused(sent)
+    await at.frontend.close()
 
 
 # Databases of before

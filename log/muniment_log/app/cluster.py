@@ -112,12 +112,14 @@ async def serve(
             database, measured, seen, lambda: check_keys(database, file.origin, vkeys)
         )
         leadership: Leadership | None = None
+        arriving: set[str] = set()
         sequencer = SharedSequencer(
             order=PostgresOrder(
                 database,
                 Backlog(cluster.backlog_leaves, cluster.backlog_bytes),
                 lambda: None if leadership is None else leadership.wake(),
                 file.limits.recalled_records,
+                arriving,
             ),
             queue=file.limits.sequencer.queue(TokenFramer(file.origin, config.signers[0])),
             metrics=measured,
@@ -177,6 +179,7 @@ async def serve(
                 AddendaObjects(objects),
                 file.limits.waiting_bytes,
                 "" if config.admission.opens_addenda else await _refusal(cluster, objects),
+                arriving,
             )
             closing.push_async_callback(addenda.close)
             index = None

@@ -6,8 +6,10 @@ the receipt given. What is left then is cleared behind the caller's back.
 
 Crash argument. Whatever a process leaves behind is noted, and the integrator that leads finishes
 it, see `sweeping`: after a crash before the records were ordered it is deleted, after one behind
-it is put in its place. A frontend that was only slow meanwhile does no harm: it stores in its place
-what it has in memory, and gives no receipt before that.
+it is put in its place. A frontend that was only slow meanwhile does no harm: a request that the
+integrator has begun to look for is not ordered any more (`addendarows.check_arriving`), and of one
+that was ordered before it stores in its place what it has in memory, and gives no receipt before
+that.
 
 Races with an erasure, which is committed in PostgreSQL first and then replaces the objects. A
 request that is noted before that commit is known to the eraser, which is not done before the note
@@ -71,6 +73,7 @@ class ClusterAddenda:
         objects: AddendaObjects,
         waiting_bytes: int = 64 << 20,
         refusal: str = "",
+        arriving: set[str] | None = None,
     ) -> None:
         """Takes the two.
 
@@ -79,7 +82,10 @@ class ClusterAddenda:
             objects: where the bytes are.
             waiting_bytes: of addenda may be on their way at one time.
             refusal: why no addenda are taken, if so.
+            arriving: gets the objects of requests that are not ordered yet: whoever orders makes
+                sure that these are still there.
         """
+        self._arriving: set[str] = set() if arriving is None else arriving
         self._refusal = refusal
         self._database = database
         self._objects = objects
@@ -109,6 +115,8 @@ class ClusterAddenda:
             self._held -= sent.size
             raise
         self._arrivals[id(sent)] = arrival
+        if arrival.key:
+            self._arriving.add(arrival.key)
 
     async def _arrive(self, sent: Sent) -> _Arrival:
         digests = [one.digest for one in sent.addenda]
@@ -155,7 +163,9 @@ class ClusterAddenda:
 
     def _leave(self, sent: Sent) -> _Arrival:
         self._held -= sent.size
-        return self._arrivals.pop(id(sent))
+        arrival = self._arrivals.pop(id(sent))
+        self._arriving.discard(arrival.key)
+        return arrival
 
     def _clear(self, key: str) -> None:
         task = asyncio.get_running_loop().create_task(self._cleared(key))

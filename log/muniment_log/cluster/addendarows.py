@@ -10,6 +10,7 @@ from muniment_log.cluster.database import LOCK_CLASS, SETTLERS, settle
 from muniment_log.cluster.objects import Version
 from muniment_log.core.addenda import Erased
 from muniment_log.core.erasable import Totals
+from muniment_log.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -188,13 +189,32 @@ async def find(database: Database, digest: bytes) -> Erased | str | None:
     return await database.transact(work, "looking for an addendum")
 
 
+async def check_arriving(db: Connection, keys: Sequence[str]) -> None:
+    """Keeps the sweeper from arrivals until the transaction ends, which orders their requests.
+
+    Raises UnavailableError if it has begun with one: the request has to come again.
+    """
+    if not keys:
+        return
+    found = await db.fetch(
+        "SELECT key FROM arriving WHERE key = ANY($1::text[]) AND NOT swept FOR SHARE", keys
+    )
+    if len(found) < len(keys):
+        raise UnavailableError("what came with a request was taken for left behind; send it again")
+
+
 async def left(database: Database, seconds: float, most: int) -> tuple[list[Left], int]:
-    """Arrivals older than this, at most so many; and how many leaves are ordered."""
+    """Arrivals older than this, at most so many; and how many leaves are ordered.
+
+    What is ordered from now on is ordered without these, see `check_arriving`; and those that are
+    being ordered are left out.
+    """
 
     async def work(db: Connection) -> tuple[list[Left], int]:
         rows = await db.fetch(
-            "SELECT key, digests, leaves FROM arriving"
-            " WHERE since < now() - $1 * interval '1 second' ORDER BY since LIMIT $2",
+            "UPDATE arriving SET swept = true WHERE key IN (SELECT key FROM arriving"
+            " WHERE since < now() - $1 * interval '1 second' ORDER BY since LIMIT $2"
+            " FOR UPDATE SKIP LOCKED) RETURNING key, digests, leaves",
             seconds,
             most,
         )

@@ -17,6 +17,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from muniment_log.cluster.addendarows import check_arriving
 from muniment_log.cluster.database import settle
 from muniment_log.core.ordering import (
     MAX_REFUSED,
@@ -32,7 +33,7 @@ from muniment_log.core.runs import Row, rows_of
 from muniment_log.errors import OverloadedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from muniment_log.cluster.database import Connection, Database
     from muniment_log.core.ordering import Ordering
@@ -130,8 +131,18 @@ class PostgresOrder:
         backlog: Backlog,
         wake: Callable[[], None] = lambda: None,
         kept: int = KEPT,
+        arriving: Collection[str] = (),
     ) -> None:
-        """Calls `wake` when something was ordered: an integrator in this process need not poll."""
+        """Takes the database.
+
+        Args:
+            database: where the order is.
+            backlog: how far the tree may be behind.
+            wake: called when something was ordered: an integrator in this process need not poll.
+            kept: records of each producer by which a request is recognised.
+            arriving: the objects of this process's requests with addenda that are not ordered yet.
+        """
+        self._arriving = arriving
         self._database = database
         self._backlog = backlog
         self._wake = wake
@@ -139,10 +150,11 @@ class PostgresOrder:
 
     async def order(self, orderings: Sequence[Ordering]) -> int:
         """Orders batches in one transaction; see `Order.order`."""
-        group = _Group.of(orderings)
+        group, arriving = _Group.of(orderings), [*self._arriving]
         try:
             first = await self._database.transact(
-                lambda db: _order(db, group, self._backlog, self._kept), "ordering batches"
+                lambda db: _order(db, group, self._backlog, self._kept, arriving),
+                "ordering batches",
             )
         except StreamsMovedError as error:
             # That transaction was rolled back, so nobody has waited for what it saw.
@@ -260,7 +272,9 @@ class _Group:
         return cls(moves, batches, rows, place, size, orderings, recalling)
 
 
-async def _order(db: Connection, group: _Group, backlog: Backlog, kept: int) -> int:
+async def _order(
+    db: Connection, group: _Group, backlog: Backlog, kept: int, arriving: Sequence[str]
+) -> int:
     moves = list(group.moves.items())
     fresh = [key for key, (before, _) in moves if before == NEW_STREAM]
     if fresh:
@@ -277,6 +291,7 @@ async def _order(db: Connection, group: _Group, backlog: Backlog, kept: int) -> 
             return at
         states = await _streams(db, others)
         raise StreamsMovedError({key: states.get(key, NEW_STREAM) for key in others})
+    await check_arriving(db, arriving)
     # The streams' rows are locked now: whoever logged the same on them has committed, and shows.
     if group.recalling:
         await _check_new(db, group.recalling)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from muniment_log.cluster.database import Database
 
 LEFT_SECONDS: Final = 30.0
-"""After that a request is taken for one that nobody works on any more. If somebody does, it only
-gets no receipt before it has done the same itself."""
+"""After that a request is taken for one that nobody works on any more. If somebody does, it is not
+ordered any more, or gets no receipt before the same was done for it."""
 
 SWEEP_SECONDS: Final = 5.0
 """How often to look."""
