@@ -2,17 +2,20 @@
 
 import importlib.util
 import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniment.records.canonical import encode_canonical
 from muniment_gateway.core.authzen import check_request
 from muniment_gateway.mcp.expressions import ABSENT, MAX_LOOPED, ExpressionError, evaluate
 from muniment_gateway.mcp.mapping import (
     DECLARED,
     KNOWN,
+    MAPPING,
     REMOVED,
     Caller,
     Declared,
@@ -105,6 +108,25 @@ def test_what_a_revision_does_not_have_is_unknown_to_it(method: str) -> None:
     assert asked["context"] == {"agent": "planner"}
 
 
+def test_the_policy_can_insist_on_a_mapping() -> None:
+    """Its digest is in the context, and the server cannot say another."""
+    template = {"action": {"name": "read"}, "resource": {"type": "file", "id": "a"}}
+    mapping = {"evaluation": {**template, "context": {MAPPING: "sha256:its own word"}}}
+    [asked] = requests_of(message(name="copy"), ALICE, declared(mapping))
+    digest = sha256(encode_canonical(mapping)).hexdigest()
+    assert asked["context"] == {"agent": "planner", MAPPING: f"sha256:{digest}"}
+    [plain] = requests_of(message(name="copy"), ALICE, declared(None))
+    assert MAPPING not in plain["context"]
+
+
+def test_a_server_that_changes_its_word_is_told_of() -> None:
+    found = declared({"evaluation": {}})
+    same = {"name": "copy", "inputSchema": {DECLARED: {"evaluation": {}}}}
+    assert found.learn({"tools": [same, {"name": "new"}]}) == []
+    assert found.learn({"tools": [{"name": "copy"}]}) == ["copy"]
+    assert found.mappings == {"copy": None, "new": None}
+
+
 @pytest.mark.parametrize("name", [None, 7, ["add"], {}])
 def test_what_names_no_tool_cannot_be_asked_about(name: Any) -> None:
     with pytest.raises(MappingError):
@@ -131,7 +153,8 @@ def test_several_evaluations_take_the_defaults_and_have_one_subject() -> None:
     assert [(one["action"]["name"], one["resource"]["id"]) for one in asked] == [
         ("read", "/a"), ("write", "/b"),
     ]  # fmt: skip
-    assert all(one["context"] == {"agent": "planner", "price": "$5"} for one in asked)
+    contexts = [{**one["context"], MAPPING: ""} for one in asked]
+    assert contexts == [{"agent": "planner", "price": "$5", MAPPING: ""}] * len(asked)
     assert all(one["subject"] == {"type": "identity", "id": "alice"} for one in asked)
 
 

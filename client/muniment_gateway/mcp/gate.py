@@ -5,6 +5,7 @@ a run ended, and what the server declares. Transports carry the bytes: `stdio` a
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Any, Final, Protocol
 from muniment.errors import MunimentError
 from muniment.gateway.outcomes import PendingOutcome
 from muniment.gateway.valueform import value_form
+from muniment.local.logs import event
 from muniment.permit.meta import META_KEY, meta_of
 from muniment.records.addenda import ARGUMENTS
 from muniment.records.kinds import RunStatus
@@ -58,6 +60,7 @@ of an authority."""
 MOST_LISTED: Final = 10_000
 """Most entries of a listing that is filtered; the others are left out."""
 
+_LOGGER: Final = logging.getLogger(__name__)
 _AT_ONCE: Final = 32
 _LATE: Final = "governance_mesh_discontinuity"
 
@@ -295,7 +298,9 @@ class Gate:
         result = response.value.get("result")
         failed = not isinstance(result, dict) or result.get("isError") is True
         if self._rules.declared is not None and passage.message.method == "tools/list":
-            self._rules.declared.learn(result)
+            for name in self._rules.declared.learn(result):
+                text = "the server has changed what it declares for a tool"
+                event(_LOGGER, logging.WARNING, text, tool=name[:64])
         data = await self._shown(passage.message.method, passage.caller, response)
         if passage.about and isinstance(result, dict) and wants_input(result):
             outcomes, passage.outcomes = passage.outcomes, []

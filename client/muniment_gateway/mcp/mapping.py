@@ -8,8 +8,10 @@ no mapping may say another subject than the caller.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
+from muniment.records.canonical import encode_canonical
 from muniment.records.members import MAX_ITEMS
 from muniment.tlog.encoding import FormatError
 from muniment_gateway.mcp.expressions import ABSENT, evaluate
@@ -17,6 +19,11 @@ from muniment_gateway.mcp.messages import Message
 
 DECLARED: Final = "x-authzen-mapping"
 """The member of a tool's input schema that is its mapping."""
+
+MAPPING: Final = "declared_mapping"
+"""The member of the context with the digest of the mapping by which something is asked, if it is
+the server's own: policies can insist on the one that somebody has looked at.
+"""
 
 PASSED: Final = frozenset({"ping"})
 """Requests that the binding lets through without a decision; so it does all notifications."""
@@ -96,17 +103,25 @@ class Declared:
 
     MOST = 10_000
 
-    def learn(self, result: object) -> None:
-        """Takes the tools of a `tools/list` result; the newest word on a tool counts."""
+    def learn(self, result: object) -> list[str]:
+        """Takes the tools of a `tools/list` result; the newest word on a tool counts.
+
+        Returns those of which the server said something else before.
+        """
+        changed: list[str] = []
         tools = result.get("tools") if isinstance(result, dict) else None
         for tool in tools if isinstance(tools, list) else ():
             name = tool.get("name") if isinstance(tool, dict) else None
             if not isinstance(name, str):
                 continue
             if name not in self.mappings and len(self.mappings) >= self.MOST:
-                return  # what is not known is not decided
+                break  # what is not known is not decided
             schema = tool.get("inputSchema")
-            self.mappings[name] = schema.get(DECLARED) if isinstance(schema, dict) else None
+            mapping = schema.get(DECLARED) if isinstance(schema, dict) else None
+            if self.mappings.get(name, mapping) != mapping:
+                changed.append(name)
+            self.mappings[name] = mapping
+        return changed
 
 
 def requests_of(
@@ -136,7 +151,11 @@ def requests_of(
         template = declared.mappings[name]
     try:
         if template is not None:
-            return _by_declaration(template, variables)
+            digest = f"sha256:{sha256(encode_canonical(template)).hexdigest()}"
+            return [
+                {**one, "context": {**one["context"], MAPPING: digest}}
+                for one in _by_declaration(template, variables)
+            ]
         return [_by_row(message, variables, ask_unknown=ask_unknown)]
     except MappingError:
         raise
