@@ -16,8 +16,9 @@ from muniment.permit.context import Context, ExpectedPolicy, Trust
 from muniment.permit.permitfile import Permit
 from muniment.permit.verdict import CODES, Finding
 from muniment.permit.verify import verify_permit
-from muniment.records.addenda import named_digests, read_addendum
+from muniment.records.addenda import named_digests
 from muniment.records.codec import parse_leaves
+from muniment.records.commitments import read_addendum, shown_value
 from muniment.records.kinds import Approval, Decision, Outcome, Record, Revocation, Verification
 from muniment.records.manifest import Manifest, parse_manifest
 from muniment.tlog.encoding import FormatError
@@ -257,7 +258,7 @@ def _members(
     members: list[Member] = []
     for pointer, digest in named.items():
         if pointer in disclosed:
-            value = read_addendum(disclosed[pointer], digest)
+            value = shown_value(read_addendum(disclosed[pointer], digest))
             members.append(Member(pointer, digest, "disclosed", value))
         elif pointer in erased:
             members.append(Member(pointer, digest, "erased", erasure=erased[pointer]))
