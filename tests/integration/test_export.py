@@ -1,17 +1,23 @@
 """`muniment-log export`, of a log in one file and of a cluster: what a plain file server serves."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import engines
 import processes
+import proxy_tools
 from log_deployment import Deployment, ask, cluster_for, deployed
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tiles import ENTRIES, Tile, bundles_of, tile_at, tiles_of
 from staticserver import static
+from waiting import eventually
 
 
 @pytest.fixture(params=["sqlite", "cluster"], scope="module")
@@ -135,3 +141,81 @@ def test_a_target_that_is_not_of_this_log_is_left_alone(log: Deployment, tmp_pat
     assert parse_signed_checkpoint(note).checkpoint.size > size
     (target / "checkpoint").write_bytes(note.replace(b"log.example", b"log.another"))
     assert export(log, target).returncode == 4
+
+
+def following(log: Deployment, target: Path) -> processes.Process:
+    command = processes.muniment_log("export", "--config", log.config, "--follow", target)
+    environment = {} if log.cluster is None else log.cluster.bucket.environment
+    return processes.Process(command, environment=environment)
+
+
+def exported(target: Path) -> int:
+    """The size of the tree whose checkpoint is in a folder."""
+    checkpoint = target / "checkpoint"
+    if not checkpoint.exists():
+        return 0
+    return parse_signed_checkpoint(checkpoint.read_bytes()).checkpoint.size
+
+
+def test_a_folder_is_kept_current_beside_the_log(log: Deployment, tmp_path: Path) -> None:
+    target = tmp_path / "public"
+    with following(log, target) as process:
+        for count in (3, 300, 1):
+            size = grow(log, count)
+            eventually(lambda size=size: exported(target) >= size)  # type: ignore[misc]
+        assert process.terminate() == 0, process.stderr
+    current = served(log, exported(target))
+    assert current.items() <= files(target).items()  # and partial tiles of the trees before
+    assert f"{exported(target)} leaves" in process.stderr
+
+
+def test_it_waits_for_the_first_checkpoint(tmp_path: Path) -> None:
+    with deployed(tmp_path / "log") as log:
+        target = tmp_path / "public"
+        with following(log, target) as process:
+            size = grow(log, 2)
+            eventually(lambda: exported(target) >= size)
+            assert process.terminate() == 0, process.stderr
+
+
+NGINX = """\
+daemon off; master_process off; pid nginx.pid; error_log stderr warn; events {{}}
+http {{
+  access_log off; client_body_temp_path temp/a; proxy_temp_path temp/b; fastcgi_temp_path temp/c;
+  uwsgi_temp_path temp/d; scgi_temp_path temp/e;
+{server}}}
+"""
+
+
+def test_nginx_serves_a_folder_as_the_page_says(log: Deployment, tmp_path: Path) -> None:
+    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        pytest.skip("nginx is not installed")
+    size = grow(log, 700)
+    target = tmp_path / "public"
+    assert export(log, target).returncode == 0
+    page = Path(__file__).parents[2] / "docs" / "scale.md"
+    block = re.search(r"^```nginx\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    [port] = engines.free_ports(1)
+    server = block[1].replace("8400", str(port)).replace("root public", f"root {target}")
+    (tmp_path / "temp").mkdir()
+    (tmp_path / "nginx.conf").write_text(NGINX.format(server=server))
+    argv = [found, "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", "stderr"]
+    with proxy_tools.running(argv, port, tmp_path) as url:
+        checkpoint = ask(f"{url}/checkpoint")
+        assert checkpoint.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert checkpoint.headers["Cache-Control"] == "max-age=1"
+        for path in ("tile/0/000", "tile/entries/000"):
+            tile = ask(f"{url}/{path}")
+            assert tile.headers["Content-Type"] == "application/octet-stream"
+            assert "immutable" in tile.headers["Cache-Control"]
+            assert tile.headers["Access-Control-Allow-Origin"] == "*"
+            assert tile.body == ask(f"{log.url}/{path}").body
+        packed = ask(f"{url}/tile/entries/000", headers={"Accept-Encoding": "gzip"})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        policy = log.folder / "log" / "witnesses.policy"
+        audit = processes.muniment("audit", "--log", url, "--policy", policy, "--json")
+        done = processes.run(audit)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["size"] >= size

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from muniment.local.backoff import Backoff
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import parse_vkey
@@ -15,6 +19,7 @@ from muniment_log.cli.cluster import import_cluster_module
 from muniment_log.cli.exits import code_of, fail
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.config import LogConfig, load
+from muniment_log.errors import UnavailableError
 from muniment_log.export import ExportResult, ExportTarget
 from muniment_log.export import export as export_log
 from muniment_log.storage.snapshot import SnapshotAddenda, SnapshotTiles
@@ -27,6 +32,20 @@ if TYPE_CHECKING:
     from muniment.tlog.note import Verifier
     from muniment_log.core.ports import TileSource
     from muniment_log.export.addenda import AddendaSource
+
+
+FOLLOW_SECONDS: Final = 1.0
+"""Between two looks for a new checkpoint, with --follow."""
+
+LONGEST_PAUSE: Final = 60.0
+"""The longest pause while an object store does not answer, with --follow."""
+
+PARTIALS_SECONDS: Final = 3600.0
+"""Partial tiles stay that long after the last of their place was written: who has an older
+checkpoint may be reading them. Once the full tile is there, C2SP tlog-tiles lets them go."""
+
+TIDY_SECONDS: Final = 600.0
+"""Between two looks for partial tiles that may go."""
 
 
 @click.command()
@@ -45,6 +64,9 @@ if TYPE_CHECKING:
     help="Take along what records withhold and the log keeps: for everybody who can read the "
     "target. Each later export removes what was erased, with this option or without.",
 )
+@click.option(
+    "--follow", is_flag=True, help="Stay, and bring the target up to date as the log publishes."
+)
 @PROGRESS
 def export(
     config: Path,
@@ -53,59 +75,134 @@ def export(
     progress: bool | None,  # noqa: FBT001  # click's way
     *,
     addenda: bool,
+    follow: bool,
 ) -> None:
     """Write the published tree as static files, also while the log runs.
 
-    Run it again to bring the files up to date, or after it was interrupted. The checkpoint is
-    written last. Endpoint and credentials of a bucket come from the environment (AWS_ENDPOINT_URL,
+    Run it again to bring the files up to date, or after it was interrupted; or let it stay, with
+    --follow, until SIGTERM. In a folder, partial tiles go an hour after the full tile of their
+    place has come. The checkpoint is written last.
+
+    Endpoint and credentials of a bucket come from the environment (AWS_ENDPOINT_URL,
     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION).
     """
     try:
         old = [verifier_for(parse_vkey(vkey, "--old-vkey")) for vkey in old_vkeys]
-        done = run(_export(load(config), target, old, Progress(progress), takes=addenda))
+        job = _Export(load(config), target, old, Progress(progress), takes=addenda, waits=follow)
+        run(_follow(job) if follow else job.run())
     except MunimentError as error:
         fail(code_of(error), error)
-    click.echo(f"{target}: {done.size} leaves, {done.size - done.before} of them new", err=True)
-    if done.addenda is not None:
-        written, erased = done.addenda
-        click.echo(f"{target}: {written} addenda written, {erased} erased", err=True)
 
 
-async def _export(
-    config: LogConfig, place: str, old: Sequence[Verifier], progress: Progress, *, takes: bool
-) -> ExportResult:
-    async with AsyncExitStack() as closing:
-        source: TileSource
-        addenda: AddendaSource | None = None
+async def _follow(job: _Export) -> None:
+    """Exports each new checkpoint until a signal comes; what was begun is ended first."""
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for which in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(which, ending.set)
+    backoff = Backoff(FOLLOW_SECONDS, LONGEST_PAUSE)
+    tidied = 0.0
+    while not ending.is_set():
+        pause = FOLLOW_SECONDS
+        try:
+            await job.bring_up()
+            backoff.reset()
+        except UnavailableError as error:  # an object store: it comes back
+            click.echo(f"{job.place}: {error}", err=True)
+            pause = backoff.next()
+        if loop.time() >= tidied:
+            await job.tidy()
+            tidied = loop.time() + TIDY_SECONDS
+        try:
+            await asyncio.wait_for(ending.wait(), pause)
+        except TimeoutError:
+            continue
+
+
+class _Export:
+    """One export, as often as there is something new."""
+
+    def __init__(
+        self,
+        config: LogConfig,
+        place: str,
+        old: Sequence[Verifier],
+        progress: Progress,
+        *,
+        takes: bool,
+        waits: bool,
+    ) -> None:
+        """Where to, and how; `waits` for the log's first checkpoint, where there is none yet."""
+        self.place = place
+        self._config = config
+        self._old = old
+        self._progress = progress
+        self._takes = takes
+        self._waits = waits
+        self._last: bytes | None = None
+
+    async def run(self) -> None:
+        """Exports once."""
+        await self.bring_up()
+        await self.tidy()
+
+    async def bring_up(self) -> None:
+        """Brings the target to what is published, unless it is there, and tells how far."""
+        async with AsyncExitStack() as closing:
+            source, note, addenda = await self._source(closing)
+            if note == self._last and (note is not None or self._waits):
+                return
+            done = await export_log(
+                source,
+                note,
+                origin=self._config.file.origin,
+                keys=self._config.verifiers,
+                target=await self._target(closing),
+                tell=self._progress,
+                old=self._old,
+                addenda=addenda,
+                takes_addenda=self._takes,
+            )
+        self._last = note
+        self._tell(done)
+
+    async def tidy(self) -> None:
+        """Removes partial tiles of a folder whose full tiles have been there for long enough."""
+        if not self.place.startswith("s3://"):
+            folder = StaticFolder(Path(self.place))
+            await folder.remove_partials(before=time.time() - PARTIALS_SECONDS)
+
+    def _tell(self, done: ExportResult) -> None:
+        new = done.size - done.before
+        click.echo(f"{self.place}: {done.size} leaves, {new} of them new", err=True)
+        if done.addenda is not None:
+            written, erased = done.addenda
+            click.echo(f"{self.place}: {written} addenda written, {erased} erased", err=True)
+
+    async def _source(
+        self, closing: AsyncExitStack
+    ) -> tuple[TileSource, bytes | None, AddendaSource | None]:
+        """What is exported from, with the published checkpoint, and the addenda beside it."""
+        config = self._config
         if config.file.cluster is None:
-            source = await SnapshotTiles.open(config.database)
-            closing.push_async_callback(source.close)
-            note = await source.checkpoint()
-            addenda = beside = await SnapshotAddenda.open(config.addenda)
+            tiles = await SnapshotTiles.open(config.database)
+            closing.push_async_callback(tiles.close)
+            note = await tiles.checkpoint()
+            beside = await SnapshotAddenda.open(config.addenda)
             if beside is not None:
                 closing.push_async_callback(beside.close)
-        else:
-            exporting = import_cluster_module("cluster.exporting")
-            store = exporting.open_bucket(config.file.cluster.object_store)
-            closing.push_async_callback(store.close)
-            source, note = await exporting.published_tree(store)
-            addenda = exporting.BucketAddenda(store)
-        target: ExportTarget
-        if place.startswith("s3://"):
-            exporting = import_cluster_module("cluster.exporting")
-            store = exporting.open_bucket(place)
-            closing.push_async_callback(store.close)
-            target = exporting.BucketTarget(store)
-        else:
-            target = StaticFolder(Path(place))
-        return await export_log(
-            source,
-            note,
-            origin=config.file.origin,
-            keys=config.verifiers,
-            target=target,
-            tell=progress,
-            old=old,
-            addenda=addenda,
-            takes_addenda=takes,
-        )
+            return tiles, note, beside
+        exporting = import_cluster_module("cluster.exporting")
+        store = exporting.open_bucket(config.file.cluster.object_store)
+        closing.push_async_callback(store.close)
+        source, note = await exporting.published_tree(store)
+        return source, note, exporting.BucketAddenda(store)
+
+    async def _target(self, closing: AsyncExitStack) -> ExportTarget:
+        if not self.place.startswith("s3://"):
+            return StaticFolder(Path(self.place))
+        exporting = import_cluster_module("cluster.exporting")
+        store = exporting.open_bucket(self.place)
+        closing.push_async_callback(store.close)
+        target: ExportTarget = exporting.BucketTarget(store)
+        return target

@@ -61,6 +61,31 @@ class StaticFolder:
         """Writes a file that changes; whoever reads sees the old one or the new one."""
         await asyncio.to_thread(self._replace, key, data)
 
+    async def remove_partials(self, before: float) -> int:
+        """Removes partial tiles of places that have their full tile; gives their number.
+
+        Those of a place stay while one of them was written after `before` (Unix seconds, by the
+        file system's clock). Raises StorageError if they cannot be removed.
+        """
+        return await asyncio.to_thread(self._remove_partials, before)
+
+    def _remove_partials(self, before: float) -> int:
+        count = 0
+        try:
+            for partials in list((self._folder / "tile").rglob("*.p")):
+                full = partials.with_suffix("")
+                if not full.is_file() or partials.stat().st_mtime > before:
+                    continue
+                for tile in partials.iterdir():
+                    tile.unlink()
+                    count += 1
+                partials.rmdir()
+                self._made.discard(partials)
+                self._sync(partials.parent)
+        except OSError as error:
+            raise StorageError(f"{error.filename}: {error.strerror}") from error
+        return count
+
     def _get(self, key: str) -> bytes:
         try:
             return (self._folder / key).read_bytes()
