@@ -21,7 +21,7 @@ import processes
 import signing
 from muniment.tlog.encoding import format_base64
 from muniment.tlog.merkle import EMPTY_ROOT
-from muniment.tlog.note import COSIGNATURE_ED25519, VKey
+from muniment.tlog.note import COSIGNATURE_ED25519, ED25519, VKey
 from witness_deployment import free_port
 
 BUILT: Final = Path(__file__).parent.parent / ".venv" / "foreign"
@@ -137,6 +137,41 @@ class Litewitness:
                         signature = self._private.sign(data[4 : 4 + size])
                         answer = b"\x0e" + _string(_string(b"ssh-ed25519") + _string(signature))
                     connection.sendall(_string(answer))
+
+
+class Omniwitness:
+    """The witness of transparency-dev: it learns of logs from lists, and may have a rate limit.
+
+    Attributes:
+        vkey: its key.
+        url: where it listens while it runs.
+    """
+
+    def __init__(self, folder: Path, list_url: str, per_second: float) -> None:
+        self._program = program("omniwitness")
+        folder.mkdir()
+        self._folder = folder
+        private = signing.ed25519("omniwitness")
+        public = private.public_key().public_bytes_raw()
+        self.vkey = VKey.of("witness.example/omni", COSIGNATURE_ED25519, public)
+        # A note's private key has the ID of its note key, not of its cosignature key.
+        note_key = VKey.of(self.vkey.name, ED25519, public)
+        secret = format_base64(bytes([ED25519]) + private.private_bytes_raw())
+        (folder / "key").write_text(f"PRIVATE+KEY+{note_key.name}+{note_key.key_id:08x}+{secret}")
+        ports = (free_port(), free_port())
+        self.url = f"http://127.0.0.1:{ports[0]}"
+        self._metrics = f"http://127.0.0.1:{ports[1]}/metrics"
+        self._argv = [
+            self._program, "-private_key_path", folder / "key", "-db_file", folder / "omni.db",
+            "-listen", f"127.0.0.1:{ports[0]}", "-metrics_listen", f"127.0.0.1:{ports[1]}",
+            "-public_witness_config_url", list_url, "-rate_limit", per_second,
+            "-public_witness_config_poll_interval", "1s",
+        ]  # fmt: skip
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        with _serving(self._argv, self._metrics, self._folder / "log"):
+            yield
 
 
 def _string(data: bytes) -> bytes:

@@ -10,6 +10,8 @@ import foreign
 import logsim
 import processes
 from log_deployment import ORIGIN, Deployment, ask, deployed, run
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from staticserver import static
 from waiting import eventually
 
 SECONDS = 30.0
@@ -75,6 +77,42 @@ def test_a_rolled_back_log_takes_nothing_when_only_litewitness_knows(tmp_path: P
                 assert "lite: it has cosigned size" in problem["detail"]
             assert ask(f"{made.url}/readyz").status == 503
             assert ask(f"{made.url}/readyz").json["integrated"] == 2
+
+
+def test_public_witnesses_of_others_are_asked_within_their_rate(tmp_path: Path) -> None:
+    """litewitness, and omniwitness, which has the log from a list and takes one a second."""
+    foreign.program("litewitness")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    with static(lists) as served, deployed(tmp_path) as made:
+        entry = ("list-entry", "--config", made.config, "--contact", "mailto:ops@log.example")
+        listed = processes.run(processes.muniment_log(*entry), check=True).stdout
+        (lists / "logs").write_text(f"logs/v0\n\n{listed}")
+        omni = foreign.Omniwitness(tmp_path / "omni", f"{served}/logs", per_second=1)
+        lite = foreign.Litewitness(tmp_path / "lite", ORIGIN, keys_of(made)[0])
+        policy = (tmp_path / "log" / "witnesses.policy").read_text()
+        with made.config.open("a") as file:
+            for witness in (omni, lite):
+                file.write(f'[[witness]]\nurl = "{witness.url}"\nper_day = 86400\n')
+        text = f"witness lite {lite.vkey} {lite.url}\nwitness omni {omni.vkey} {omni.url}\n{policy}"
+        with omni.running(), lite.running():
+            use_policy(made, text)
+            stream = made.stream()
+            wanted = {omni.vkey.name, lite.vkey.name}
+
+            def has_both() -> bool:
+                answer = made.post(stream.take(records(1)), "?wait=published")
+                assert answer.status == 200, answer.body
+                kept = ask(f"{made.url}/checkpoint.cosigned")
+                return kept.status == 200 and wanted <= {
+                    line.name for line in parse_signed_checkpoint(kept.body).note.signatures
+                }
+
+            # The log goes on meanwhile, many times faster than they are asked.
+            eventually(has_both, lambda: ask(f"{made.url}/readyz").json)
+            states = {each["witness"]: each for each in ask(f"{made.url}/readyz").json["witnesses"]}
+            assert states["omni"]["error"] is None
+            assert states["lite"]["error"] is None
 
 
 @pytest.mark.parametrize("count", [1, 600])

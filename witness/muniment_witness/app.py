@@ -24,10 +24,12 @@ from muniment_witness.gossip.catchup import CatchUp
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.evidence import EvidenceArchive
 from muniment_witness.gossip.gauges import WatchGauges
+from muniment_witness.gossip.lists import Lists
 from muniment_witness.gossip.net import Transport, transport
 from muniment_witness.gossip.outbox import Outbox
 from muniment_witness.gossip.pull import Puller
 from muniment_witness.gossip.push import Pusher
+from muniment_witness.gossip.quotas import Quotas
 from muniment_witness.gossip.receive import PushReceiver
 from muniment_witness.gossip.requests import RequestObserver
 from muniment_witness.gossip.sources import Sources
@@ -72,7 +74,22 @@ async def serve(
             transport(file.gossip.request_seconds, file.outgoing.access, config.tokens) as network,
             asyncio.TaskGroup() as tasks,
         ):
-            parts = build(config, store, network, metrics=Metrics(_METRICS), clock=clock)
+            quotas = Quotas()
+            lists = Lists(
+                network,
+                lambda: running.config,
+                lambda logs: running.add_listed(logs),
+                clock,  # noqa: PLW0108 - made below
+            )
+            parts = build(
+                config,
+                store,
+                network,
+                metrics=Metrics(_METRICS),
+                clock=clock,
+                quotas=quotas,
+                lists=lists,
+            )
 
             def rebuild(changed: WitnessConfig) -> Parts:
                 return build(
@@ -82,10 +99,13 @@ async def serve(
                     metrics=Metrics(_METRICS),
                     clock=clock,
                     cosigner=parts.watch.cosigner,
+                    quotas=quotas,
+                    lists=lists,
                 )
 
             running = Running(parts, rebuild, network, tasks)
             await running.start()
+            pulling = tasks.create_task(lists.run(), name="lists")
             await serve_until_signal(
                 running,
                 running.admin(),
@@ -99,6 +119,7 @@ async def serve(
                 keys=len(config.signers),
                 peers=len(config.peers),
             )
+            pulling.cancel()
             running.stop()
     finally:
         await store.close()
@@ -112,6 +133,8 @@ def build(
     metrics: Metrics,
     clock: Callable[[], int],
     cosigner: Cosigner | None = None,
+    quotas: Quotas | None = None,
+    lists: Lists | None = None,
 ) -> Parts:
     """Builds the parts of a witness, each after those that it uses; nothing runs yet.
 
@@ -204,6 +227,8 @@ def build(
         receiver=receiver,
         announcer=announcer,
     )
+    quotas = quotas or Quotas()
+    quotas.use(options)
     watch = Watch(
         config=config,
         store=store,
@@ -223,6 +248,8 @@ def build(
         requests=requests,
         board=board,
         gauges=WatchGauges(metrics),
+        quotas=quotas,
+        lists=lists,
     )
     return Parts(watch, WitnessHttp(watch, metrics).app())
 

@@ -18,7 +18,10 @@
 | `[[log]] period_seconds` | optional: how often; the period of gossip by default |
 | `[[log]] cosign_pulled` | optional: also cosign the heads that were read; false by default |
 | `[[log]] max_age_seconds` | optional: age of the newest head that raises an alarm; a day |
+| `[[log]] per_day` | optional: how often it may ask for cosignatures in a day |
 | `[[log]] acknowledged` | optional: hashes of evidence against it, to cosign again in spite of it |
+| `[[list]] url` | optional: a list of further logs (C2SP tlog-list), see `ListEntry` |
+| `[about]` | optional: what `witness.v0.json` and the about page say, see `About` |
 | `[[peer]] vkeys`, `url` | another witness: its keys, of one name, and its monitoring prefix |
 | `[gossip]` | optional: the limits of `Gossip`, with their units |
 | `[limits]` | optional: what its HTTP server takes, see `muniment_service.limits` |
@@ -39,6 +42,7 @@ from muniment.tlog.cosignature import (
     MLDSA44Cosigner,
     verifier_for,
 )
+from muniment.tlog.loglist import MAX_PER_DAY, ListedLog
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import (
     COSIGNATURE_ED25519,
@@ -58,6 +62,7 @@ from muniment_service.limits import Count, Limits
 from muniment_service.servicefile import NamedFile, read_named
 from muniment_witness.judge.decide import KnownLog
 from muniment_witness.store.heads import HISTORY
+from muniment_witness.store.listed import ListedLogs
 
 LOG_ALGORITHMS: Final = (ED25519, COSIGNATURE_MLDSA44)
 """Signature types with which logs sign checkpoints."""
@@ -82,7 +87,40 @@ class LogEntry(Config, frozen=True):
     period_seconds: Seconds | None = None
     cosign_pulled: bool = False
     max_age_seconds: Seconds = 86_400.0
+    per_day: Annotated[int, Meta(ge=1, le=MAX_PER_DAY)] | None = None
     acknowledged: tuple[Annotated[str, Meta(pattern="^[0-9a-f]{64}$")], ...] = ()
+
+
+class ListEntry(Config, frozen=True):
+    """One `[[list]]` table: a list that is pulled, and whose logs are witnessed.
+
+    Attributes:
+        url: Where it is.
+        period_seconds: Longest time between two pulls; jitter shortens it.
+        without: Origins that are not taken from it.
+    """
+
+    url: str
+    period_seconds: Annotated[float, Meta(ge=1, le=604_800)] = 3600.0
+    without: tuple[str, ...] = ()
+
+
+class About(Config, frozen=True):
+    """The `[about]` table: what the witness tells of itself.
+
+    Attributes:
+        submission_url: The prefix of add-checkpoint, as logs outside reach it.
+        monitoring_url: The prefix of the monitoring endpoint; the former if not given.
+        operator: Who runs it.
+        contact: How the operator is reached.
+        text: What else log operators should know.
+    """
+
+    submission_url: str | None = None
+    monitoring_url: str | None = None
+    operator: str = ""
+    contact: str = ""
+    text: str = ""
 
 
 class PeerEntry(Config, frozen=True):
@@ -127,6 +165,8 @@ class WitnessFile(NamedFile, frozen=True, kw_only=True):
 
     database: Path
     log: tuple[LogEntry, ...] = ()
+    list: tuple[ListEntry, ...] = ()
+    about: About = About()
     peer: tuple[PeerEntry, ...] = ()
     gossip: Gossip = Gossip()
     limits: HttpLimits = HttpLimits()
@@ -146,6 +186,7 @@ class LogOptions:
     cosign: bool = False
     max_age: float = 86_400.0
     acknowledged: frozenset[str] = frozenset()
+    per_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +226,26 @@ def watched(
     """Reads logs and peers of a file: logs, options and read tokens as in `WitnessConfig`."""
     logs = _logs(path, file, signers)
     options = {origin: _options(path, file, number) for number, origin in enumerate(logs)}
+    for number, entry in enumerate(file.list):
+        with config_key(path, f"list[{number}].url"):
+            split_url(entry.url)
+    listed = ListedLogs(file.database)
+    with config_key(path, f"the listed logs, {listed.path}"):
+        add_listed(logs, options, listed.read(), file.gossip.period_seconds)
     return logs, options, _peers(path, file, signers), _tokens(path, file)
+
+
+def add_listed(
+    logs: dict[str, KnownLog],
+    options: dict[str, LogOptions],
+    listed: Sequence[ListedLog],
+    period: float,
+) -> None:
+    """Adds logs that lists have brought; what the configuration says of a log goes before."""
+    for log in listed:
+        if log.origin not in logs:
+            logs[log.origin] = KnownLog(log.origin, (verifier_for(log.vkey),))
+            options[log.origin] = LogOptions(period=period, per_day=log.per_day)
 
 
 def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str, KnownLog]:
@@ -246,6 +306,7 @@ def _options(path: Path, file: WitnessFile, number: int) -> LogOptions:
         entry.cosign_pulled,
         entry.max_age_seconds,
         frozenset(entry.acknowledged),
+        entry.per_day,
     )
 
 

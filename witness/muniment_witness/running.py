@@ -8,25 +8,27 @@ start.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from muniment.local.logs import event
+from muniment.tlog.loglist import ListedLog
 from muniment_service.http import App, Request, Response, json_response
 from muniment_service.inforce import InForce
 from muniment_service.metrics import Metrics
 from muniment_service.servicefile import reread_file
-from muniment_witness.config import WitnessConfig, watched
+from muniment_witness.config import WitnessConfig, add_listed, watched
 from muniment_witness.gossip.net import HttpTransport
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.status import status_of
 from muniment_witness.store.database import Past
+from muniment_witness.store.listed import ListedLogs
 
 _LOGGER: Final = logging.getLogger(__name__)
 
 
-RELOADED: Final = frozenset({"log", "peer", "outgoing", "key_passphrase_file"})
+RELOADED: Final = frozenset({"log", "list", "about", "peer", "outgoing", "key_passphrase_file"})
 """The tables and keys of the file that a reload applies; all else takes a restart."""
 
 
@@ -97,19 +99,40 @@ class Running:
             before = self._parts.watch
             config = await asyncio.to_thread(_reread, before.config)
             await self._network.connect_by(config.file.outgoing.access)
-            parts = self._rebuild(config)
-            watch = parts.watch
-            watch.suspensions.lost.update(before.suspensions.lost)
-            self._network.use(config.tokens)
-            await watch.start()
-            _, work = self._work
-            work.cancel()
-            await asyncio.wait([work])
-            watch.cosigner.obey(watch.suspensions)
-            self._parts = parts
-            self._work[1] = self._tasks.create_task(watch.run(), name="watch")
+            await self._take(config)
             self._in_force.accepted()
         event(_LOGGER, logging.INFO, "reloaded", logs=len(config.logs), peers=len(config.peers))
+
+    @property
+    def config(self) -> WitnessConfig:
+        """The configuration in force."""
+        return self._parts.config
+
+    async def add_listed(self, logs: Sequence[ListedLog]) -> None:
+        """Knows further logs, which a list has brought, from now on; durably.
+
+        Raises InputError or FormatError if that cannot be written down; nothing has changed then.
+        """
+        async with self._reloading:
+            now = self._parts.config
+            listed = await asyncio.to_thread(ListedLogs(now.file.database).add, logs)
+            known, options = dict(now.logs), dict(now.options)
+            add_listed(known, options, listed, now.file.gossip.period_seconds)
+            await self._take(replace(now, logs=known, options=options))
+
+    async def _take(self, config: WitnessConfig) -> None:
+        before = self._parts.watch
+        parts = self._rebuild(config)
+        watch = parts.watch
+        watch.suspensions.lost.update(before.suspensions.lost)
+        self._network.use(config.tokens)
+        await watch.start()
+        _, work = self._work
+        work.cancel()
+        await asyncio.wait([work])
+        watch.cosigner.obey(watch.suspensions)
+        self._parts = parts
+        self._work[1] = self._tasks.create_task(watch.run(), name="watch")
 
     def admin(self) -> App:
         """Makes the routes of the administrative socket."""

@@ -31,6 +31,7 @@ from muniment_log.cli.exits import (
     say_damage,
 )
 from muniment_log.cli.export import export
+from muniment_log.cli.listentry import list_entry
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.cli.rotate import own_keys
 from muniment_log.cli.setup import CONFIG_NAME, init
@@ -131,6 +132,7 @@ main.add_command(migrate)
 main.add_command(export)
 main.add_command(copy)
 main.add_command(erase)
+main.add_command(list_entry)
 main.add_command(new_addenda)
 
 

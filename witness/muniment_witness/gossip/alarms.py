@@ -11,6 +11,7 @@
 | `not-compared` | a peer answers, and its head of a log could not be compared for too long |
 | `future` | a peer's cosignature is from the future: one of the clocks is wrong |
 | `clock` | this witness's clock is behind its own cosignatures; it signs nothing |
+| `list` | a list of logs says something else of a log than this witness knows, or cannot be read |
 | `unreachable` | a log or peer has not answered within the deadline: nothing was compared |
 """
 
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, get_args
 
 from muniment_witness.config import Gossip, LogOptions
+from muniment_witness.gossip.lists import ListState
 from muniment_witness.gossip.logstate import LogState
 from muniment_witness.gossip.peers import PeerHead, PeerState
 
@@ -32,6 +34,7 @@ Kind = Literal[
     "not-compared",
     "future",
     "clock",
+    "list",
     "unreachable",
 ]
 
@@ -74,6 +77,7 @@ class Situation:
     pulled: Mapping[str, LogState] = field(default_factory=dict)
     peers: Mapping[str, PeerState] = field(default_factory=dict)
     clock_is_behind: bool = False
+    lists: Mapping[str, ListState] = field(default_factory=dict)
 
 
 def alarms(at: Situation) -> list[WitnessAlarm]:
@@ -98,6 +102,7 @@ def alarms(at: Situation) -> list[WitnessAlarm]:
         found.append(WitnessAlarm("clock", at.name, "the clock is behind own cosignatures"))
     found += _of_logs(at)
     found += _of_peers(at)
+    found += _of_lists(at)
     order = {kind: place for place, kind in enumerate(KINDS)}
     return sorted(found, key=lambda alarm: order[alarm.kind])
 
@@ -142,6 +147,19 @@ def _of_peers(at: Situation) -> list[WitnessAlarm]:
             if head.time - at.now > at.limits.skew_seconds:
                 detail = f"its cosignature is {head.time - at.now} seconds in the future"
                 found.append(WitnessAlarm("future", subject, detail))
+    return found
+
+
+def _of_lists(at: Situation) -> list[WitnessAlarm]:
+    found: list[WitnessAlarm] = []
+    for url, state in at.lists.items():
+        found += [
+            WitnessAlarm("list", f"{url} {origin}", detail)
+            for origin, detail in state.differs.items()
+        ]
+        # A list that changes rarely may be away for longer than a log or peer.
+        if state.error and at.now - max(state.reached, at.started) > 86_400:
+            found.append(WitnessAlarm("list", url, f"it cannot be read: {state.error}"))
     return found
 
 

@@ -23,8 +23,10 @@ from muniment_witness.gossip.announcer import HeadAnnouncer
 from muniment_witness.gossip.antientropy import PeerReader
 from muniment_witness.gossip.comparer import Comparer
 from muniment_witness.gossip.gauges import WatchGauges
+from muniment_witness.gossip.lists import Lists
 from muniment_witness.gossip.pull import Puller
 from muniment_witness.gossip.push import Pusher
+from muniment_witness.gossip.quotas import Quotas
 from muniment_witness.gossip.receive import PushReceiver
 from muniment_witness.gossip.requests import RequestObserver
 from muniment_witness.gossip.sources import Sources
@@ -60,6 +62,8 @@ class Watch:
     requests: RequestObserver
     board: AlarmBoard
     gauges: WatchGauges
+    quotas: Quotas
+    lists: Lists | None = None
 
     @property
     def alarms(self) -> list[WitnessAlarm]:
@@ -161,6 +165,7 @@ class Watch:
             pulled=self.puller.state,
             peers=self.peer_reader.state,
             clock_is_behind=self.cosigner.clock_is_behind,
+            lists={} if self.lists is None else self.lists.state,
         )
 
     def refresh_alarms(self) -> list[WitnessAlarm]:

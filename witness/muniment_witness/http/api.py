@@ -35,6 +35,7 @@ from muniment_service.http import (
 )
 from muniment_service.metrics import Metrics
 from muniment_witness.gossip.watch import Watch
+from muniment_witness.http.about import add_about
 from muniment_witness.http.gossip import add_routes
 from muniment_witness.http.openapi import document
 from muniment_witness.judge.decide import Refusal, authenticate, decide_subtree
@@ -72,12 +73,16 @@ class WitnessHttp:
         self._outcomes = metrics.counter(
             "checkpoints", "Answers to add-checkpoint by outcome.", ("outcome",)
         )
+        self._asked = metrics.counter(
+            "log_requests", "Requests of known logs to add-checkpoint.", ("origin", "result")
+        )
 
     def app(self) -> App:
         """Makes the routes."""
         app = App(self._metrics, ERRORS, for_pages=True)
         app.operations(self._ready)
         add_routes(app, self._watch)
+        add_about(app, self._watch)
         app.route("GET", "/openapi.json", self._openapi)
         app.route("POST", "/add-checkpoint", self._add_checkpoint)
         app.route("POST", "/sign-subtree", self._sign_subtree)
@@ -102,13 +107,21 @@ class WitnessHttp:
         judged = authenticate(self._logs.get(origin), call)
         if isinstance(judged, Refusal):
             return self._refuse(judged)
+        if seconds := self._watch.quotas.take(origin):
+            self._outcomes.labels("over-quota").inc()
+            self._asked.labels(origin, "over-quota").inc()
+            detail = "this log has asked more often than its quota allows"
+            headers = {"Retry-After": str(seconds)}
+            raise Problem(429, "over-quota", detail, headers=headers)
         await self._watch.requests.prepare(judged)
         outcome = await self._cosigner.add_checkpoint(judged)
         if isinstance(outcome, Refusal):
             # Durable before the answer: what proves misbehaviour must not be lost with it.
             await self._watch.requests.keep(judged, outcome, body)
+            self._asked.labels(origin, "refused").inc()
             return self._refuse(outcome)
         self._outcomes.labels("cosigned").inc()
+        self._asked.labels(origin, "cosigned").inc()
         self._watch.announcer.announce(origin, outcome.latest)
         return Response(200, format_cosignatures(outcome.lines), _TEXT)
 

@@ -78,6 +78,17 @@ class Status(TypedDict):
     peers: list[StatusPeer]
 
 
+class About(TypedDict, total=False):
+    """What the witness tells of itself."""
+
+    name: str
+    verifier_keys: list[str]
+    software: Any
+    submission_url: str
+    monitoring_url: str
+    log_lists: list[str]
+
+
 class EvidenceFile(Struct, forbid_unknown_fields=True):
     """An evidence file that the witness holds."""
 
@@ -254,6 +265,20 @@ _CALLS: Final = (
         summary="The status",
         success="The status.",
         answer={JSON: Status},
+    ),
+    Call(
+        path="/witness.v0.json",
+        name="witness",
+        summary="Name, keys and addresses of the witness, for programs",
+        success="They.",
+        answer={JSON: About},
+    ),
+    Call(
+        path="/about",
+        name="about",
+        summary="The same for operators of logs, with the lists that the witness reads",
+        success="A page.",
+        answer={"text/html": str},
     ),
     *OPERATIONS,
 )
