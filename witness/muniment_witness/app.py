@@ -78,8 +78,8 @@ async def serve(
             lists = Lists(
                 network,
                 lambda: running.config,
-                lambda logs: running.add_listed(logs),
-                clock,  # noqa: PLW0108 - made below
+                lambda logs: running.add_listed(logs),  # noqa: PLW0108 - made below
+                clock,
             )
             parts = build(
                 config,
