@@ -62,7 +62,7 @@ class Publishing:
 
     clock: ManualClock
     late: list[tuple[int, str]] = field(default_factory=list)
-    failed: list[tuple[str, bool]] = field(default_factory=list)
+    failures: list[tuple[str, bool]] = field(default_factory=list)
     round: Round | None = None
     size: int = 0
 
@@ -76,11 +76,12 @@ class Publishing:
         self.round = current
         return current
 
-    def cosigned_late(self, current: Round, client: WitnessClient) -> None:
+    def answered(self, current: Round, client: WitnessClient, cosigned: Cosigned) -> None:
+        current.add(client, cosigned)
         self.late.append((current.size, client.label))
 
-    async def failed_late(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
-        self.failed.append((client.label, first))
+    async def failed(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
+        self.failures.append((client.label, first))
 
 
 @dataclass
@@ -220,7 +221,7 @@ async def test_conflicts_and_failures_count_for_the_rate() -> None:
         await simulation.run(20, step=0.05)
         pauses = [b - a for a, b in zip(one.asked, one.asked[1:], strict=False)]
         assert min(pauses) >= 1.0
-        assert simulation.publishing.failed == [("w.example", True), ("w.example", False)]
+        assert simulation.publishing.failures == [("w.example", True), ("w.example", False)]
         assert simulation.cosigners.witnesses[0]["error"] is None
         assert simulation.cosigners.witnesses[0]["per_day"] == PER_DAY
         assert simulation.publishing.late
@@ -271,4 +272,4 @@ async def test_what_one_says_of_the_past_is_passed_on() -> None:
     one = PublicWitness("w.example", clock, errors=[AheadError("it has more", 99)])
     async with Simulating((one, PER_DAY)) as simulation:
         await simulation.run(3, step=0.05)
-        assert simulation.publishing.failed == [("w.example", True)]
+        assert simulation.publishing.failures == [("w.example", True)]

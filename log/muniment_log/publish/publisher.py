@@ -391,22 +391,15 @@ class Publisher:
         if self._round is current:
             if current.is_stored:
                 # Late: another cosignature only makes the published head stronger. It is not
-                # stored, a witness gives it again.
+                # stored, a witness gives it again; but those with a rate are not asked so soon.
                 self._publication.serve(current.signed)
+                if self._rated.asks(client):
+                    self._has_late_lines = True
+                    self._news.set()
             elif current.stage is Stage.SIGNED and self._cosigners.have_met(current):
                 self._announce(current)
             elif self._is_stuck(current):
                 self._news.set()
-        self._metrics.witness_requests.labels(client.label, "cosigned").inc()
-        self._metrics.witness_size.labels(client.label).set(client.size)
-
-    def cosigned_late(self, current: Round, client: WitnessClient) -> None:
-        """A rated witness has cosigned a published head; its lines are on the round."""
-        self._doubts.cosigned(client)
-        if self._round is current and current.is_stored:
-            self._publication.serve(current.signed)
-            self._has_late_lines = True
-            self._news.set()
         self._metrics.witness_requests.labels(client.label, "cosigned").inc()
         self._metrics.witness_size.labels(client.label).set(client.size)
 
@@ -418,17 +411,13 @@ class Publisher:
             LogError: another process writes the tree.
         """
         self._cosigners.ask_all()
-        self._news.set()
-        await self.failed_late(client, error, first=first)
-
-    async def failed_late(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
-        """As `failed`, of a witness that no head waits for."""
         accused = isinstance(error, AccusedError)
         self._metrics.witness_requests.labels(
             client.label, "accused" if accused else "failed"
         ).inc()
         level = (logging.ERROR if accused else logging.WARNING) if first else logging.DEBUG
         event(_LOGGER, level, "a witness did not cosign", witness=client.label, error=str(error))
+        self._news.set()
         if isinstance(error, AheadError):
             await self._doubts.weigh(client, str(error), error.beyond)
         else:

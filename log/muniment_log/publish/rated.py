@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment_log.core.ports import TileSource
     from muniment_log.publish.clock import Clock
-    from muniment_log.publish.rounds import Round
+    from muniment_log.publish.rounds import Round, Rounds
     from muniment_log.publish.witness import WitnessClient
 
 DAY: Final = 86_400.0
@@ -112,22 +112,6 @@ async def load_kept(
     return None
 
 
-class RatedRounds(Protocol):
-    """What is needed of the publisher, and what it is told."""
-
-    async def prove(self, old: int, new: int) -> Sequence[bytes]:
-        """The consistency proof between two sizes."""
-        ...
-
-    def cosigned_late(self, current: Round, client: WitnessClient) -> None:
-        """A witness has cosigned a published head; its lines are on the round."""
-        ...
-
-    async def failed_late(self, client: WitnessClient, error: WitnessError, *, first: bool) -> None:
-        """A witness has not cosigned a published head; `first` after it did or was new."""
-        ...
-
-
 class RatedCosigners:
     """Asks rated witnesses about published heads, with one task for each, and keeps the result.
 
@@ -137,7 +121,7 @@ class RatedCosigners:
 
     def __init__(
         self,
-        rounds: RatedRounds,
+        rounds: Rounds,
         setup: RatedSetup,
         clock: Clock,
     ) -> None:
@@ -198,6 +182,10 @@ class RatedCosigners:
         """Has each look whether there is a head to be asked about."""
         for worker in self._workers:
             worker.wake()
+
+    def asks(self, client: WitnessClient) -> bool:
+        """Whether a witness is one of these."""
+        return client.url in self._asked
 
     @property
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
@@ -278,7 +266,7 @@ class _Worker:
     """Asks one witness, whenever its rate allows and there is a head that it has not cosigned."""
 
     def __init__(
-        self, cosigners: RatedCosigners, witness: RatedWitness, rounds: RatedRounds, clock: Clock
+        self, cosigners: RatedCosigners, witness: RatedWitness, rounds: Rounds, clock: Clock
     ) -> None:
         self.witness = witness
         self.client = witness.client
@@ -307,19 +295,18 @@ class _Worker:
         try:
             # One request, whatever comes of it. What a conflict tells is for the next one.
             cosigned = await self.client.add_checkpoint(current.own, self._rounds.prove, attempts=1)
-            current.add(self.client, cosigned)
+            self._rounds.answered(current, self.client, cosigned)
         except ConflictError:
             self._cosigners.answered(current, has_cosigned=False)
             self._woken.set()
         except WitnessError as error:
             self._cosigners.answered(current, has_cosigned=False)
             first, self.failure = self.failure is None, error
-            await self._rounds.failed_late(self.client, error, first=first)
+            await self._rounds.failed(self.client, error, first=first)
             self._woken.set()
             pause = self._backoff.next(error.retry_after)
         else:
             self.failure = None
             self._backoff.reset()
-            self._rounds.cosigned_late(current, self.client)
             self._cosigners.answered(current, has_cosigned=True)
         await self._clock.sleep(pause)
