@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment_log.core.heads import HeadSigner
 from muniment_log.publish.commits import CommitListener
-from muniment_log.publish.publisher import HeadStore, Publisher
+from muniment_log.publish.published import HeadStore
+from muniment_log.publish.publisher import Publisher
 from muniment_log.publish.rated import RatedSetup, load_kept
 from muniment_log.publish.rollback import (
     COPY,

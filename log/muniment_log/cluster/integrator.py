@@ -48,7 +48,7 @@ class CommitActivity:
 
 
 class IntegratedHeads:
-    """Stores signed heads for the publisher; see `publisher.HeadStore`."""
+    """Stores signed heads for the publisher; see `published.HeadStore`."""
 
     def __init__(self, store: TreeStore, objects: ObjectStore, tiles: EmbeddedTiles) -> None:
         """Stores heads in `store`, their tiles in `objects`; `tiles` has the newest edge."""

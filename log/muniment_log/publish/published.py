@@ -1,18 +1,35 @@
-"""The published head, as those who serve it see it, and who waits for it."""
+"""The published head: where it is stored, how those who serve it see it, and who waits for it."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
+from muniment_log.core.ports import TileSource
 from muniment_log.errors import NotPublishedError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.heads import Head
+
+
+class HeadStore(Protocol):
+    """Where signed and published checkpoints are stored before they are shown."""
+
+    async def put_signed(self, sign: Callable[[], bytes]) -> bytes:
+        """Makes and stores a signed checkpoint; see `SQLiteStore`."""
+        ...
+
+
+class PublishedTiles(TileSource, Protocol):
+    """The tile source, which also keeps the published checkpoint."""
+
+    async def publish(self, note: bytes) -> None:
+        """Stores a published checkpoint, then gives it out."""
+        ...
 
 
 class PublishedHead(Protocol):

@@ -25,13 +25,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from muniment.local.logs import event
 from muniment.tlog.addcheckpoint import AccusedError, AheadError, WitnessError
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.treereader import read_consistency
-from muniment_log.core.ports import TileSource
 from muniment_log.errors import DamagedTileError
 from muniment_log.publish.clock import Clock
 from muniment_log.publish.cosigners import Cosigners
@@ -48,27 +47,12 @@ if TYPE_CHECKING:
     from muniment_log.core.heads import HeadSigner
     from muniment_log.metrics import LogMetrics
     from muniment_log.publish.pace import PublisherLimits
+    from muniment_log.publish.published import HeadStore, PublishedTiles
     from muniment_log.publish.rated import RatedWitness
     from muniment_log.publish.rollback import Doubts
     from muniment_log.publish.witness import Cosigned, WitnessClient
 
 _LOGGER = logging.getLogger(__name__)
-
-
-class HeadStore(Protocol):
-    """Where signed and published checkpoints are stored before they are shown."""
-
-    async def put_signed(self, sign: Callable[[], bytes]) -> bytes:
-        """Makes and stores a signed checkpoint; see `SQLiteStore`."""
-        ...
-
-
-class PublishedTiles(TileSource, Protocol):
-    """The tile source, which also keeps the published checkpoint."""
-
-    async def publish(self, note: bytes) -> None:
-        """Stores a published checkpoint, then gives it out."""
-        ...
 
 
 class Publisher:
