@@ -10,9 +10,9 @@ from typing import Any
 import index_tools
 import logsim
 from decisions import request
-from index_tools import NOW, PRODUCERS
+from index_tools import NOW, ORIGIN, PRODUCERS
 from muniment.index.reader import IndexReader
-from muniment.records.api import Record, encode_record
+from muniment.records.api import Erasure, Record, encode_record
 from muniment.records.canonical import encode_canonical
 from muniment.report.build import basis_of, build_report
 from muniment.report.reading import Keys
@@ -63,14 +63,18 @@ def entries_of(random: Random, count: int) -> list[bytes]:
     while len(made) < count:
         time = (NOW - 300) * 1000 + random.randrange(1_600_000)
         if random.random() < 0.05:
-            time = random.choice([NOW * 1000 - 1, NOW * 1000, (NOW + 1000) * 1000 - 1])
+            edges = NOW * 1000, (NOW + 1000) * 1000
+            time = random.choice(edges) - random.randrange(2)
         if random.random() < 0.5:
             made.append(decision(random, time))
         elif random.random() < 0.1:
             made.append(random.choice([index_tools.MANIFEST, *index_tools.ODD]))
         else:
             record = index_tools.make_record(random)
-            made.append(encode_record(type(record)(**{**fields(record), "time": time})))
+            changed = {**fields(record), "time": time}
+            if isinstance(record, Erasure):
+                changed["producer"] = random.choice([ORIGIN, *PRODUCERS])
+            made.append(encode_record(type(record)(**changed)))
     return made
 
 

@@ -15,8 +15,8 @@ from muniment.cli import cli
 from muniment.report.forms import FORMS
 from reports import entries_of, replica
 
-ENTRIES = entries_of(Random(5), 1_200)
-SIZE = 800
+ENTRIES = entries_of(Random(5), 450)
+SIZE = 300
 WINDOW = ["--from", str(NOW - 300), "--to", str(NOW + 1000)]
 
 
@@ -47,7 +47,7 @@ def test_the_same_command_gives_the_same_bytes_and_a_check_says_so(place: Path, 
     assert again.read_bytes() == path.read_bytes()
     done = muniment(place, "report", "--check", str(path))
     assert done.exit_code == 0, done.output
-    assert "the same, byte for byte, made again from the 800 leaves" in done.output
+    assert "the same, byte for byte, made again from the 300 leaves" in done.output
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -59,11 +59,11 @@ def test_a_report_can_be_checked_by_a_replica_that_has_grown(
         pass
     done = muniment(tmp_path, "report", "--check", str(place / f"report.{form}"))
     assert done.exit_code == 0, done.output
-    with replica(tmp_path / "replica", ENTRIES[:600]):
+    with replica(tmp_path / "replica", ENTRIES[:280]):
         pass
     done = muniment(tmp_path, "report", "--check", str(place / f"report.{form}"))
     assert done.exit_code == 7
-    assert "has 600 leaves, the report is about 800" in done.output
+    assert "has 280 leaves, the report is about 300" in done.output
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -176,6 +176,13 @@ def test_a_wrong_command_line_is_told(place: Path, words: list[str], told: str) 
     done = muniment(place, "report", *words)
     assert done.exit_code in (2, 7)
     assert told in done.output
+
+
+def test_a_replica_of_another_log_is_told(place: Path) -> None:
+    words = ["--origin", "log.example/other", *WINDOW, "--out", str(place / "other.json")]
+    done = muniment(place, "report", *words)
+    assert done.exit_code == 7
+    assert "is of log.example/sim, not log.example/other" in done.output
 
 
 def test_a_file_that_is_no_report_is_told(place: Path) -> None:

@@ -1,5 +1,6 @@
 """The figures of a report, held against a naive recount over random records."""
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import index_tools
-from index_tools import NOW, ORIGIN
+import logsim
+from index_tools import NOW, ORIGIN, PRODUCERS
 from muniment.records.api import (
     Approval,
     Decision,
@@ -21,7 +23,9 @@ from muniment.records.api import (
     Record,
     Revocation,
     Verification,
+    encode_record,
 )
+from muniment.records.canonical import encode_canonical
 from muniment.records.kinds import Entity
 from muniment.report.relating import UNAUTHORIZED
 from muniment.report.scope import Scope, scope_of
@@ -256,3 +260,24 @@ def erased(naive: Recount, withheld: set[str]) -> set[str]:
         for digest in one.digests
         if digest in withheld and one.producer in owners[digest] | {ORIGIN}
     }
+
+
+@pytest.mark.parametrize(("eraser", "erased"), [(ORIGIN, 1), (PRODUCERS[0], 1), (PRODUCERS[1], 0)])
+def test_a_member_is_erased_by_the_log_or_its_own_producer(
+    tmp_path: Path, eraser: str, erased: int
+) -> None:
+    value = json.loads(logsim.decision(0, producer=PRODUCERS[0]))
+    value["addenda"] = {"/request/context": index_tools.ADDENDA[0]}
+    erasure = Erasure(
+        v=1,
+        id="e",
+        time=NOW * 1000,
+        producer=eraser,
+        digests=(index_tools.ADDENDA[0],),
+        by="operator",
+    )
+    entries = [encode_canonical(value), encode_record(erasure)]
+    with replica(tmp_path / "replica", entries) as reader:
+        found = report_of(reader, scope_of(NOW, NOW + 60))["erasures"]
+    assert (found["withheld"], found["erased"]) == (1, erased)
+    assert count(found) == count(found["withholding"]) == 1

@@ -31,7 +31,7 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
 @pytest.fixture(scope="module")
 def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("report") / "replica"
-    with replica(path, entries_of(Random(3), 900)) as reader:
+    with replica(path, entries_of(Random(3), 450)) as reader:
         return report_of(reader, scope_of(NOW - 300, NOW + 1000, silence=20))
 
 

@@ -12,10 +12,12 @@ from muniment.cli.common import (
     FILE,
     TIME,
     gateways_option,
+    old_vkey_option,
     optional_log,
     origin_option,
     policy_option,
     progress,
+    read_old_vkeys,
     read_policy,
     read_vkeys,
     replica_option,
@@ -26,16 +28,14 @@ from muniment.cli.facts import open_replica, replica_of
 from muniment.errors import FormatError, InputError, VerificationError
 from muniment.index.reader import IndexReader
 from muniment.index.replica import Watched, follow_once
-from muniment.lineage.facts import FactsError
 from muniment.local.atomicfile import read_bounded, write_atomic
 from muniment.records.kinds import Entity
-from muniment.report.build import Basis, basis_of, build_report
+from muniment.report.build import basis_of, build_report
 from muniment.report.checking import check_report
 from muniment.report.forms import form_of
 from muniment.report.reading import Keys
 from muniment.report.scope import SILENCE, Scope, scope_of
 from muniment.report.seed import MAX_REPORT
-from muniment.tlog.policy import Policy
 
 _BAR_FROM: Final = 10_000  # leaves; what is there in a moment needs no progress bar
 
@@ -44,6 +44,7 @@ _BAR_FROM: Final = 10_000  # leaves; what is there in a moment needs no progress
 @optional_log("The log: its replica is made, or brought up to date, first.")
 @policy_option
 @replica_option
+@old_vkey_option
 @origin_option
 @click.option("--from", "start", type=TIME, metavar="TIME", help="Of records made then or later.")
 @click.option("--to", "end", type=TIME, metavar="TIME", help="Of records made before.")
@@ -91,6 +92,7 @@ def report(
     log_url: str | None,
     policy_path: Path,
     replica_path: Path | None,
+    old_vkeys: tuple[str, ...],
     origin: str | None,
     start: int | None,
     end: int | None,
@@ -111,21 +113,22 @@ def report(
     if log_url is None and replica_path is None:
         raise click.UsageError("give --log, --replica, or both")
     policy = read_policy(policy_path)
+    watched = Watched(log_url or "", policy, origin, old_vkeys=read_old_vkeys(old_vkeys, policy))
     if checked is not None:
         if start is not None or end is not None or outs or subjects:
             raise click.UsageError("--check has its window and subjects from the report")
         data = read_bounded(checked, "report", most=MAX_REPORT)
-        with _replica(log_url, policy, origin, replica_path) as reader, _bars() as bars:
+        with _replica(watched, replica_path) as reader, _bars() as bars:
             click.echo(check_report(data, str(checked), reader, policy, *bars))
         return
     if start is None or end is None or not outs:
         raise click.UsageError("give --from, --to and --out")
     forms = [(path, form_of(path.name)) for path in outs]
     scope = _scope(start, end, subjects, silence)
-    with _replica(log_url, policy, origin, replica_path) as reader, _bars() as bars:
+    with _replica(watched, replica_path) as reader, _bars() as bars:
         named = _named(reader, gateways, approvers)
         values = build_report(
-            _basis(reader, policy, scope, named), reading=bars[0], relating=bars[1]
+            basis_of(reader, policy, scope, named), reading=bars[0], relating=bars[1]
         )
     for path, form in forms:
         write_atomic(path, form(values), "report")
@@ -146,13 +149,6 @@ def _named(reader: IndexReader, gateways: tuple[str, ...], approvers: tuple[str,
     return Keys(tuple(sorted(map(str, named))), tuple(sorted(map(str, people))))
 
 
-def _basis(reader: IndexReader, policy: Policy, scope: Scope, keys: Keys) -> Basis:
-    try:
-        return basis_of(reader, policy, scope, keys)
-    except FactsError as error:
-        raise InputError(f"replica {error}") from None
-
-
 def _summary(values: dict[str, Any]) -> str:
     decisions, checkpoint = values["decisions"], values["checkpoint"]
     return (
@@ -163,33 +159,48 @@ def _summary(values: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _replica(
-    log_url: str | None, policy: Policy, origin: str | None, path: Path | None
-) -> Iterator[IndexReader]:
+def _replica(watched: Watched, path: Path | None) -> Iterator[IndexReader]:
     """A replica: the one at a path, brought up to date where a log is given, or one made now."""
     if path is None:
-        with replica_of(log_url or "", policy, origin) as made, open_replica(made) as reader:
+        made = replica_of(watched.url, watched.policy, watched.origin)
+        with made as place, open_replica(place) as reader:
             yield reader
         return
-    if log_url is not None:
+    if watched.url:
         with progress("Following") as bar:
+            show = _Large(bar)
             try:
-                run(follow_once(Watched(log_url, policy, origin), path, progress=_large(bar)))
+                run(follow_once(watched, path, progress=show))
             except (FormatError, StaleCheckpoint, ProvenMisbehaviour) as error:
                 raise VerificationError(str(error)) from None
     with open_replica(path) as reader:
+        head = reader.head()
+        if watched.origin is not None and head is not None and head.origin != watched.origin:
+            raise InputError(f"{path}: is of {head.origin}, not {watched.origin}")
         yield reader
 
 
 @contextmanager
 def _bars() -> Iterator[tuple[Callable[[int, int], None], Callable[[int, int], None]]]:
+    """Bars for the leaves that are read, and then for the partitions of what they say."""
     with progress("Reading") as reading, progress("Relating") as relating:
-        yield _large(reading), relating
+        leaves = _Large(reading)
+
+        def partitions(done: int, total: int) -> None:
+            if leaves.is_large:
+                relating(done, total)
+
+        yield leaves, partitions
 
 
-def _large(bar: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    def show(done: int, total: int) -> None:
-        if total >= _BAR_FROM:
-            bar(done, total)
+class _Large:
+    """A bar for what has many leaves; what is there in a moment needs none."""
 
-    return show
+    def __init__(self, bar: Callable[[int, int], None]) -> None:
+        self._bar = bar
+        self.is_large = False
+
+    def __call__(self, done: int, total: int) -> None:
+        self.is_large = total >= _BAR_FROM
+        if self.is_large:
+            self._bar(done, total)

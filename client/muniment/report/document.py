@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from muniment.report.pictures import Drawing
+
 MAX_SHOWN: Final = 200
 """Characters of a text that are shown; JSON has all of it."""
 
@@ -50,9 +52,9 @@ class Table(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A drawing, which `pictures` makes."""
+    """A drawing."""
 
-    drawing: Any
+    drawing: Drawing
 
 
 Block: TypeAlias = Paragraph | Items | Listing | Table | Picture

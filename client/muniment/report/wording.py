@@ -257,7 +257,7 @@ class _Wording:
             rows: list[tuple[Cell, ...]] = [
                 (row["index"], Code(row["kind"]), Code(row["sentence"])) for row in findings["rows"]
             ]
-            yield Table("Gaps in streams, and other findings", ("leaf", "kind", "what"), rows)
+            yield Table("Gaps and other findings in the whole tree", ("leaf", "kind", "what"), rows)
             yield from _unlisted(findings["count"] - len(rows))
         else:
             yield Paragraph(
