@@ -18,6 +18,7 @@ from typing import Any
 
 from deployment import BIN
 
+from benchmark import opa
 from benchmark.mcpclient import Connection
 from benchmark.options import Options
 from benchmark.rig import BenchError, Rig
@@ -59,7 +60,10 @@ class Rounds:
 
 
 def gateway(options: Options) -> dict[str, Any]:
-    """AuthZEN evaluations, OPA events and governed MCP calls, and each without the gateway."""
+    """AuthZEN evaluations, OPA events and governed MCP calls, and each without the gateway.
+
+    With `scripts/foreign` built, a real OPA is one that must not drop events.
+    """
     count = 4 if options.quick else 10
     with Rig(witnesses=True) as rig:
         enforce = _make(rig, "enforce")
@@ -69,6 +73,8 @@ def gateway(options: Options) -> dict[str, Any]:
         )
         found = asyncio.run(_load(rig, url, count))
         found |= _mcp(rig, enforce, observe, count)
+        if opa.PROGRAM.exists():
+            found["opa_at_pace"] = opa.drops(rig, url, 5 if options.quick else 20)
         if rig.audit()["verdict"] != "clean":
             raise BenchError("the audit is not clean")
     return found

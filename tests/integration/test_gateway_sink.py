@@ -1,10 +1,12 @@
 """The sink of OPA's decision logs: a real OPA uploads, the gateway is killed, the log is away."""
 
 import gzip
+import http.client
 import json
+import re
 import shlex
-import urllib.request
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,36 @@ def ids(service: Service) -> list[str]:
     return sorted(one.get("decision_id", "") for one in events)
 
 
+@contextmanager
+def opa(service: Service, folder: Path, **reporting: Any) -> Iterator[str]:
+    """A real OPA that logs its decisions to the gateway; its URL."""
+    policy, config = folder / "authz.rego", folder / "opa.json"
+    policy.write_text(REGO)
+    reporting |= {"min_delay_seconds": 1, "max_delay_seconds": 1}
+    tables = {
+        "services": {"gateway": {"url": service.url}},
+        "decision_logs": {"service": "gateway", "reporting": reporting},
+        "status": {"prometheus": True},
+    }
+    config.write_text(json.dumps(tables))
+    with foreign.opa("--config-file", config, policy, log=folder / "opa.log") as url:
+        yield url
+
+
+def decide(opa: str, count: int) -> dict[str, str]:
+    """Has an OPA decide so often, two times of three with yes; the action by the decision's id."""
+    asked: dict[str, str] = {}
+    connection = http.client.HTTPConnection(opa.partition("//")[2], timeout=30)
+    with closing(connection):
+        for number in range(count):
+            name = "read" if number % 3 else "write"
+            body = json.dumps({"input": {"action": {"name": name}, "number": number}})
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", "/v1/data/authz/allow", body, headers)
+            asked[json.load(connection.getresponse())["decision_id"]] = name
+    return asked
+
+
 def test_events_are_logged_once_however_often_they_come(service: Service) -> None:
     for events in ([event(1), event(2)], [event(2), event(3)], [event(1), event(1)]):
         assert upload(service, events).status == 200
@@ -115,22 +147,8 @@ def test_an_acknowledged_event_survives_the_gateway_and_the_log(
 
 
 def test_what_a_real_opa_decides_comes_into_the_log(service: Service, tmp_path: Path) -> None:
-    policy = tmp_path / "authz.rego"
-    policy.write_text(REGO)
-    config = tmp_path / "opa.json"
-    reporting = {"trigger": "immediate", "min_delay_seconds": 1, "max_delay_seconds": 1}
-    services = {"gateway": {"url": service.url}}
-    logs = {"service": "gateway", "reporting": reporting}
-    config.write_text(json.dumps({"services": services, "decision_logs": logs}))
-    asked: dict[str, str] = {}
-    with foreign.opa("--config-file", config, policy, log=tmp_path / "opa.log") as url:
-        for number in range(30):
-            name = "read" if number % 3 else "write"
-            body = json.dumps({"input": {"action": {"name": name}, "number": number}}).encode()
-            request = urllib.request.Request(f"{url}/v1/data/authz/allow", body)
-            request.add_header("Content-Type", "application/json")
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                asked[json.load(answer)["decision_id"]] = name
+    with opa(service, tmp_path, trigger="immediate") as url:
+        asked = decide(url, 30)
         eventually(lambda: ids(service) == sorted(asked), lambda: (len(ids(service)), len(asked)))
     for record in found(service):
         told = record.response["context"]["muniment"]
@@ -138,6 +156,23 @@ def test_what_a_real_opa_decides_comes_into_the_log(service: Service, tmp_path: 
         # The rule is undefined for anything else: that is no denial by the policy.
         codes = record.denial.codes if record.denial else ()
         assert codes == (() if record.allowed else ("could_not_evaluate",))
+
+
+@pytest.mark.parametrize("buffer", ["event", "size"])
+def test_an_opa_drops_nothing_and_each_decision_is_logged_once(
+    service: Service, tmp_path: Path, buffer: str
+) -> None:
+    with opa(service, tmp_path, trigger="periodic", buffer_type=buffer) as url:
+        asked = decide(url, 1500)
+        # As a multiset: what came twice would be there twice.
+        eventually(lambda: ids(service) == sorted(asked), lambda: (len(ids(service)), len(asked)))
+        eventually(lambda: "decision_logs_chunks_uploaded_total" in metrics(url))
+        dropped = re.findall(r"^decision_logs_dropped.* (.+)$", metrics(url), re.MULTILINE)
+    assert sum(map(float, dropped)) == 0  # there is no counter of what never happened
+
+
+def metrics(opa: str) -> str:
+    return ask(f"{opa}/metrics").body.decode()
 
 
 def test_a_sink_alone_is_ready(service: Service) -> None:
