@@ -10,7 +10,8 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -183,7 +184,7 @@ def opa(*arguments: object, log: Path) -> Iterator[str]:
     """OPA's server, as long as the context is open; its URL. What it says goes to a file."""
     url = f"http://127.0.0.1:{free_port()}"
     argv = [program("opa"), "run", "--server", "--addr", url.partition("//")[2], *arguments]
-    with _serving(argv, f"{url}/health", log):
+    with _serving(argv, partial(_answers, f"{url}/health"), log):
         yield url
 
 
@@ -210,7 +211,9 @@ def cerbos(policies: Path, config: Path) -> Iterator[str]:
     }
     config.write_text(json.dumps(tables))  # which is YAML
     argv = [built, "server", "--config", config, "--log-level", "error"]
-    with _serving(argv, f"http://{http}/_cerbos/health", config.with_suffix(".log")):
+    with _serving(
+        argv, partial(_answers, f"http://{http}/_cerbos/health"), config.with_suffix(".log")
+    ):
         yield f"http://{http}"
 
 
@@ -222,7 +225,7 @@ def openfga(log: Path) -> Iterator[str]:
         program("openfga"), "run", "--http-addr", http, "--grpc-addr", grpc,
         "--playground-enabled=false", "--metrics-enabled=false", "--experimentals=authzen",
     ]  # fmt: skip
-    with _serving(argv, f"http://{http}/healthz", log):
+    with _serving(argv, partial(_answers, f"http://{http}/healthz"), log):
         store = _post(f"http://{http}/stores", {"name": "muniment"})["id"]
         yield f"http://{http}/stores/{store}"
 
@@ -261,12 +264,43 @@ def _post(url: str, value: object) -> Any:
 
 
 @contextlib.contextmanager
-def _serving(argv: Sequence[object], health: str, log: Path) -> Iterator[None]:
+def otelcol(backend: str, config: Path) -> Iterator[str]:
+    """A collector of OpenTelemetry that sends what it takes on to a URL, at once; its own URL.
+
+    Its configuration is written to `config`, what it says goes beside that.
+    """
+    built = program("otelcol")
+    address = f"127.0.0.1:{free_port()}"
+    exporter = {"endpoint": backend, "encoding": "json", "compression": "none"}
+    tables = {
+        "receivers": {"otlp": {"protocols": {"http": {"endpoint": address}}}},
+        "exporters": {"otlphttp": exporter},
+        "service": {
+            "pipelines": {"logs": {"receivers": ["otlp"], "exporters": ["otlphttp"]}},
+            "telemetry": {"metrics": {"level": "none"}},
+        },
+    }
+    config.write_text(json.dumps(tables))  # which is YAML
+    argv = [built, "--config", f"file:{config}"]
+
+    def is_ready() -> bool:
+        try:
+            _post(f"http://{address}/v1/logs", {})
+        except OSError:
+            return False
+        return True
+
+    with _serving(argv, is_ready, config.with_suffix(".log")):
+        yield f"http://{address}"
+
+
+@contextlib.contextmanager
+def _serving(argv: Sequence[object], is_ready: Callable[[], bool], log: Path) -> Iterator[None]:
     words = [*engines.bound_to_us(), *map(str, argv)]
     with log.open("wb") as out, subprocess.Popen(words, stdout=out, stderr=out) as process:
         try:
             deadline = time.monotonic() + READY_SECONDS
-            while not _answers(health):
+            while not is_ready():
                 assert time.monotonic() < deadline, log.read_text()
                 assert process.poll() is None, log.read_text()
                 time.sleep(0.05)
