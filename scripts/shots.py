@@ -1,0 +1,84 @@
+"""scripts/shots: pictures of the explorer's pages, wide and narrow, in docs/."""
+
+import base64
+import json
+import sys
+import tempfile
+from pathlib import Path
+from random import Random
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tests"))
+import browser  # pyright: ignore[reportMissingImports]  # of the tests  # noqa: E402
+import governed  # pyright: ignore[reportMissingImports]  # noqa: E402
+import logsim  # pyright: ignore[reportMissingImports]  # noqa: E402
+from explore_tools import explored_elsewhere  # pyright: ignore[reportMissingImports]  # noqa: E402
+
+MOST_BYTES = 150_000
+HEIGHT = 860
+PAGES = {"overview": "", "find": "find?answer=deny", "decision": "decision/0"}
+WIDTHS = {"": 1280, "-narrow": 390}
+_HOURS = 40
+_AGENTS = ("planner", "researcher", "billing", "support")
+_TOOLS = ("crm.search", "mail.send", "db.query", "payments.refund")
+_CODES = ("denied_by_policy", "denied_by_policy", "policy_mismatch", "could_not_evaluate")
+
+
+def decision(random: Random, number: int, at: int) -> bytes:
+    """A decision of one of a few agents on one of a few tools, at a time in milliseconds."""
+    allowed = random.random() < 0.8
+    value: dict[str, Any] = json.loads(logsim.decision(number, decision=allowed))
+    value["time"] = at
+    value["request"] |= {
+        "subject": {"type": "agent", "id": random.choice(_AGENTS)},
+        "resource": {"type": "tool", "id": random.choice(_TOOLS)},
+    }
+    if not allowed:
+        value["denial"] = {"codes": [random.choice(_CODES)]}
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def make_log() -> logsim.LogSim:
+    """Two days of decisions; the first leaf is one of a governed run."""
+    random = Random(17)
+    world = governed.World()
+    world.producer = logsim.GATEWAY
+    approval = governed.approved(logsim.GATEWAY)
+    world.decide("call", id_="d-call", artifact=governed.artifact(approval=approval))
+    world.outcome("call")
+    sim = logsim.LogSim()
+    sim.append(world.entries())
+    number = 0
+    for hour in range(_HOURS, 0, -1):
+        batch = []
+        for _ in range(random.randrange(5, 40)):
+            number += 1
+            at = (logsim.NOW - hour * 3600 + random.randrange(3600)) * 1000
+            batch.append(decision(random, number, at))
+        sim.append(batch)
+    return sim
+
+
+def main() -> None:
+    with (
+        tempfile.TemporaryDirectory() as place,
+        explored_elsewhere(make_log(), Path(place)) as url,
+        browser.page() as page,
+    ):
+        for ending, width in WIDTHS.items():
+            page.resize(width, HEIGHT)
+            for name, path in PAGES.items():
+                page.open(url + path)
+                file = ROOT / "docs" / f"explore-{name}{ending}.png"
+                clip = {"x": 0, "y": 0, "width": width, "height": HEIGHT, "scale": 1}
+                shot = page.send("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+                file.write_bytes(base64.b64decode(shot["data"]))
+                size = file.stat().st_size
+                print(f"{file.relative_to(ROOT)}: {size:,} bytes")
+                if size > MOST_BYTES:
+                    raise SystemExit(f"{file.name} is larger than {MOST_BYTES:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
