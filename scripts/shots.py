@@ -16,7 +16,7 @@ import logsim  # pyright: ignore[reportMissingImports]  # noqa: E402
 from explore_tools import explored_elsewhere  # pyright: ignore[reportMissingImports]  # noqa: E402
 
 MOST_BYTES = 150_000
-HEIGHT = 860
+HEIGHT = 640
 PAGES = {"overview": "", "find": "find?answer=deny", "decision": "decision/0"}
 WIDTHS = {"": 1280, "-narrow": 390}
 _HOURS = 40
