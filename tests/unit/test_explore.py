@@ -11,6 +11,7 @@ from muniment.errors import InputError
 from muniment.explore.app import Address, check_entry
 from muniment.explore.escaping import shown, visible
 from muniment.explore.site import TABS
+from waiting import until
 
 
 @pytest.fixture
@@ -51,6 +52,28 @@ async def test_a_log_that_is_away_is_said(sim: LogSim, tmp_path: Path) -> None:
             text = await answer.text()
         assert answer.status == 503
         assert "Nothing is verified yet" in text
+
+
+async def test_what_is_wrong_is_an_alarm(sim: LogSim, tmp_path: Path) -> None:
+    async with explored(sim, tmp_path) as explorer, ClientSession() as session:
+        async with session.get(explorer.url) as answer:
+            assert '<li class="alarm">' not in await answer.text()
+        sim.overrides["checkpoint"] = 503
+        await until(lambda: bool(explorer.site.following.trouble))
+        async with session.get(explorer.url) as answer:
+            text = await answer.text()
+        assert '<li class="alarm"><bdi>The log is not followed now' in text
+        assert answer.status == 200  # what was verified is shown all the same
+        # The log signs another history: that stays.
+        del sim.overrides["checkpoint"]
+        sim.entries[3] = decision(99)
+        sim.append([decision(100)])
+        await until(lambda: explorer.site.following.misbehaviour is not None)
+        async with session.get(explorer.url + "status.json") as answer:
+            assert (await answer.json())["condemned"] is True
+        async with session.get(explorer.url) as answer:
+            text = await answer.text()
+        assert "Proven: this log signed two histories" in text
 
 
 async def test_other_names_are_not_answered(sim: LogSim, tmp_path: Path) -> None:

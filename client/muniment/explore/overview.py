@@ -9,13 +9,16 @@ from typing import Final, NamedTuple
 from aiohttp import web
 from markupsafe import Markup
 
+from muniment.audit.trust import Misbehaviour
 from muniment.explore.counting import Gateway, Stream, names_of
 from muniment.explore.searching import newest, search_url
 from muniment.explore.site import Site
+from muniment.explore.status import Status
 from muniment.explore.svg import Bar, bars
 from muniment.explore.table import TableReader
 from muniment.index.reader import IndexReader
 from muniment.lineage.facts import Found
+from muniment.permit.context import MAX_FACTS_AGE
 from muniment.records.codec import parse_leaves
 from muniment.records.kinds import Decision, Entity, Record
 
@@ -86,9 +89,41 @@ def routes(site: Site) -> list[web.RouteDef]:
     async def tab(request: web.Request) -> web.Response:
         now = site.now
         view = await site.look(lambda reader, table: look(reader, table, now))
-        return await site.page(request, "overview.html", title="Overview", view=view, now=now)
+        status = await site.status()
+        return site.answer(
+            request,
+            "overview.html",
+            title="Overview",
+            status=status,
+            view=view,
+            now=now,
+            alarms=alarms(status, view, site.following.misbehaviour),
+        )
 
     return [web.get("/", tab)]
+
+
+def alarms(status: Status, view: View, proven: Misbehaviour | None) -> list[str]:
+    """What is wrong now, the gravest first: a sentence each."""
+    found: list[str] = []
+    if proven is not None:
+        found.append(f"Proven: {proven.kind}: {proven.sentence}.")
+    elif status.is_condemned:
+        found.append("Proven: the log signed two histories.")
+    elif status.trouble:
+        found.append(f"The log is not followed now: {status.trouble}")
+    if status.age is None:
+        found.append("No quorum states a time for this tree.")
+    elif status.age > MAX_FACTS_AGE:
+        found.append(
+            f"The checkpoint is older than the {MAX_FACTS_AGE} s up to which runtimes rely on it."
+        )
+    found += [
+        f"{one.missing:,} numbers are missing in stream {label} of {producer}."
+        for (producer, label), one in view.streams.items()
+        if one.missing
+    ]
+    return found
 
 
 def look(reader: IndexReader, table: TableReader, now: int) -> View:

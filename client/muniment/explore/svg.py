@@ -11,6 +11,7 @@ HEIGHT: Final = 160
 WIDTH: Final = 960
 _LEFT: Final = 56  # room for the scale
 _FOOT: Final = 22
+_LABEL: Final = 40  # of a label, or it is left out
 
 
 class Bar(NamedTuple):
@@ -63,7 +64,7 @@ def bars(data: Sequence[Bar], words: str) -> Markup:
                 ).format(kind, x, y, max(1.0, step - 2), height)
             )
         drawn.append(Markup("</g>"))
-        if number % every == 0:
+        if number % every == 0 and x + _LABEL <= WIDTH:
             drawn.append(
                 Markup('<text class="label" x="{:.2f}" y="{}">{}</text>').format(
                     x, HEIGHT - 6, bar.label
