@@ -1,12 +1,15 @@
 """The explorer's frame: who comes in, what each page says, what a file of it may be."""
 
+import sys
 from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
 
+from commands import muniment
 from explore_tools import explored, reach
-from logsim import ORIGIN, LogSim, decision
+from logsim import ORIGIN, POLICY_TEXT, LogSim, decision
+from muniment.cli.exits import BAD_INPUT, FAILED, USAGE
 from muniment.errors import InputError
 from muniment.explore.app import Address, check_entry
 from muniment.explore.escaping import shown, visible
@@ -118,6 +121,23 @@ def test_others_need_a_token() -> None:
         check_entry(Address("0.0.0.0", 0), None)
 
 
+def test_the_command_says_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "trust.policy"
+    policy.write_text(POLICY_TEXT)
+    common = ("explore", "--log", "http://127.0.0.1:1", "--policy", str(policy), "--no-open")
+    assert "--token-file" in muniment(*common, "--listen", "0.0.0.0:0", code=BAD_INPUT).output
+    assert "HOST:PORT" in muniment(*common, "--listen", "8080", code=USAGE).output
+    token = tmp_path / "token"
+    token.write_text("secret")
+    token.chmod(0o644)
+    assert "make it 0600" in muniment(*common, "--token-file", str(token), code=FAILED).output
+    # Without the extra.
+    for name in [name for name in sys.modules if name.startswith("muniment.explore")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    assert "pip install 'muniment[explore]'" in muniment(*common, code=BAD_INPUT).output
+
+
 async def test_files_of_the_package_alone_are_served(sim: LogSim, tmp_path: Path) -> None:
     async with explored(sim, tmp_path) as explorer, ClientSession() as session:
         for path, status in (
@@ -126,9 +146,13 @@ async def test_files_of_the_package_alone_are_served(sim: LogSim, tmp_path: Path
             ("static/app.py", 404),
             ("nowhere", 404),
             ("verify.html", 200),
+            ("find.jsonl", 200),
+            ("find?leaf=3", 303),
         ):
-            async with session.get(explorer.url + path) as answer:
+            async with session.get(explorer.url + path, allow_redirects=False) as answer:
                 assert answer.status == status, path
+                assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+                assert answer.headers["Referrer-Policy"] == "no-referrer"
 
 
 def test_what_nobody_sees_is_made_visible() -> None:

@@ -149,6 +149,9 @@ async def test_each_search_has_a_url_and_pages(tmp_path: Path) -> None:
                 assert answer.status == 400
         async with session.get(f"{explorer.url}find?leaf=7", allow_redirects=False) as answer:
             assert answer.headers["Location"] == "/decision/7"
+        for odd in ("before=" + "9" * 5000, f"since={'9' * 30}", "until=9999999999999", "leaf=-1"):
+            async with session.get(f"{explorer.url}find?{odd}") as answer:
+                assert answer.status == 200, odd
         async with session.get(f"{explorer.url}find?code=%00&id=%F0%9F%98%80") as answer:
             assert "None found" in await answer.text()
 

@@ -81,9 +81,10 @@ def build(
 ) -> web.Application:
     """Makes the application; without a token, only names of this machine are answered."""
     app = web.Application(
-        middlewares=[_headers(), _entry(token), _told(site)],
+        middlewares=[_entry(token), _told(site)],
         client_max_size=1 << 20,
     )
+    app.on_response_prepare.append(_add_headers)
     for routes in pages:
         app.router.add_routes(routes(site))
     app.router.add_get("/static/{name}", _static)
@@ -111,19 +112,9 @@ async def serve(app: web.Application, address: Address) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def _headers() -> Middleware:
-    @web.middleware
-    async def add(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        async def prepare(_: web.Request, response: web.StreamResponse) -> None:
-            for name, value in HEADERS.items():
-                response.headers.setdefault(name, value)
-
-        response = await handler(request)
-        if not response.prepared:
-            await prepare(request, response)
-        return response
-
-    return add
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
 
 
 def _entry(token: str | None) -> Middleware:

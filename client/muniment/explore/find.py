@@ -14,6 +14,7 @@ from muniment.index.search import Search
 from muniment.tlog.encoding import FormatError
 
 _LINES_AT_ONCE = 500
+_DIGITS = 18  # of an index
 
 
 def routes(site: Site) -> list[web.RouteDef]:
@@ -21,8 +22,8 @@ def routes(site: Site) -> list[web.RouteDef]:
 
     async def tab(request: web.Request) -> web.Response:
         given = _given(request)
-        if (leaf := request.query.get("leaf", "").strip()).isdecimal():
-            raise web.HTTPSeeOther(f"/decision/{int(leaf)}")
+        if (leaf := _index(request.query.get("leaf", ""))) is not None:
+            raise web.HTTPSeeOther(f"/decision/{leaf}")
         error, results, wanted = "", None, Search()
         try:
             wanted = parse_search(given)
@@ -69,8 +70,13 @@ def _given(request: web.Request) -> dict[str, str]:
 
 
 def _before(request: web.Request) -> int | None:
-    text = request.query.get("before", "")
-    return int(text) if text.isdecimal() else None
+    return _index(request.query.get("before", ""))
+
+
+def _index(text: str) -> int | None:
+    """A leaf's index; None for what is none."""
+    text = text.strip()
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def _older(given: dict[str, str], before: int | None) -> str | None:
