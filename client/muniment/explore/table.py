@@ -70,6 +70,7 @@ CREATE TABLE asker (
     denied INTEGER NOT NULL,
     last INTEGER NOT NULL
 );
+CREATE INDEX asker_busy ON asker (allowed + denied);
 
 -- See counting.Gateway and counting.Stream.
 CREATE TABLE gateway (
@@ -189,7 +190,10 @@ class TableReader:
 
     def askers(self, limit: int) -> list[Asker]:
         """Who has asked most often."""
-        sql = "SELECT allowed, denied, last FROM asker ORDER BY allowed + denied DESC, last LIMIT ?"
+        sql = (
+            "SELECT allowed, denied, last FROM asker"
+            " ORDER BY allowed + denied DESC, subject DESC LIMIT ?"
+        )
         return [Asker(*row) for row in self._all(sql, (limit,))]
 
     def asker_count(self) -> int:
