@@ -209,6 +209,7 @@ async def test_what_a_witness_shows_of_another_history_is_evidence(tmp_path: Pat
         page = await mesh_of(explorer)
         assert "proven-same-size" in page
         assert page.count("another history than the log’s") == 3
+        assert '<li class="alarm">' in await read(explorer, "")  # on the overview, too
         page = await read(explorer, "evidence")
         assert page.count("<h2>Proven:") == 1
         assert await read(explorer, f"evidence/{name}{EXTENSION}") == evidence.decode()

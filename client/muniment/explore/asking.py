@@ -90,12 +90,24 @@ class Asking:
 
     async def look(self, origin: str) -> MonitorRound | None:
         """What is known now of the log of an origin; asks anew when that is old."""
-        is_old = self.last is None or self._site.now - self.last.time > ROUND_SECONDS
-        if is_old and (self._task is None or self._task.done()):
-            self._task = self._site.spawn(self._round(origin))
+        self._ask_if_old(origin)
         if self.last is None and self._task is not None:
             await asyncio.wait([self._task], timeout=WAIT_SECONDS)
         return self.last
+
+    def alarms(self, origin: str) -> list[str]:
+        """What was wrong in the last round, the gravest first; asks anew when that is old."""
+        self._ask_if_old(origin)
+        found = () if self.last is None else self.last.alarms
+        return [
+            f"{one.party}: {one.sentence}"
+            for one in sorted(found, key=lambda one: one.weight, reverse=True)
+        ]
+
+    def _ask_if_old(self, origin: str) -> None:
+        is_old = self.last is None or self._site.now - self.last.time > ROUND_SECONDS
+        if is_old and (self._task is None or self._task.done()):
+            self._task = self._site.spawn(self._round(origin))
 
     async def _round(self, origin: str) -> None:
         policy = self._site.policy

@@ -113,6 +113,7 @@ class WitnessRow(NamedTuple):
 def routes(site: Site) -> list[web.RouteDef]:
     """The tab."""
     reading, asking = Reading(site), Asking(site)
+    site.alarms.append(lambda origin: asking.alarms(origin) if site.beyond.asks_witnesses else [])
 
     async def tab(request: web.Request) -> web.Response:
         members = await reading.now()

@@ -97,7 +97,11 @@ def routes(site: Site) -> list[web.RouteDef]:
             status=status,
             view=view,
             now=now,
-            alarms=alarms(status, view, site.following.misbehaviour),
+            alarms=[
+                *alarms(status, view, site.following.misbehaviour),
+                *[words for more in site.alarms for words in more(status.origin)],
+            ],
+            asks=site.beyond.asks_witnesses,
         )
 
     return [web.get("/", tab)]

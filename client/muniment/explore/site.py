@@ -128,6 +128,7 @@ class Site:
         log_url: The log that is followed.
         following: How that goes.
         notes: Functions that say what else was not verified, a sentence each.
+        alarms: Functions that say what else is wrong with the log of an origin, a sentence each.
         standing: The checkpoint of the replica, verified.
         beyond: What is looked at beside the replica.
         now: The time, Unix seconds.
@@ -148,6 +149,7 @@ class Site:
         self.log_url: Final = log_url
         self.following: Final = following
         self.notes: Final[list[Callable[[], str]]] = []
+        self.alarms: Final[list[Callable[[str], list[str]]]] = []
         self.standing: Final = Standing(policy)
         self.beyond = NOTHING
         self._clock = clock
