@@ -345,6 +345,58 @@ def test_what_waits_is_told_of_and_may_be_taken_back(
     assert requested(service, asked) != answer.json["task"]["id"]
 
 
+def test_several_denials_are_submitted_at_once_and_decided_on_one_by_one(
+    service: Service, carol: Person
+) -> None:
+    wanted = [write(f"record-{number}") for number in (11, 12, 13)]
+
+    def item(asked: dict[str, Any]) -> dict[str, Any]:
+        context = service.evaluate(asked)["context"]
+        expires = context["access_request"]["expires_at"]
+        denial = {"evaluation_id": context["evaluation_id"], "expires_at": expires}
+        return {"resource": asked["resource"], "action": asked["action"], "denial": denial}
+
+    items = [item(asked) for asked in wanted]
+    whole = {"subject": wanted[0]["subject"], "context": wanted[0]["context"], "items": items}
+    answer = service.post("/access/v1/requests", whole)
+    assert answer.status == 202, answer.body
+    task = answer.json["task"]
+    assert [one["status"] for one in task["items"]] == ["pending"] * 3
+    assert answer.headers["Location"] == task["status_endpoint"]
+    first, second, _ = (one["request"] for one in carol.approve(service, "list")["approvals"])
+    carol.approve(service, "allow", first)
+    carol.approve(service, "deny", second)
+    now = ask(task["status_endpoint"]).json
+    assert now["task"]["status"] == "pending"
+    assert [one["status"] for one in now["task"]["items"]] == ["approved", "denied", "pending"]
+    assert "result" not in now
+    over = ask(task["links"]["cancel"], b"")
+    assert (over.status, over.json["task"]["status"]) == (200, "partial")
+    assert ask(task["links"]["cancel"], b"").status == 409
+    approval = now["task"]["items"][0]["result"]["approval"]
+    again = {**wanted[0], "context": {**wanted[0]["context"], "approval": {"id": approval["id"]}}}
+    assert service.evaluate(again)["decision"] is True
+    assert service.evaluate(wanted[1])["decision"] is False
+    for bad in (
+        {**whole, "resource": items[0]["resource"]},
+        {**whole, "items": []},
+        {**whole, "items": [items[0], items[0]]},
+        {**whole, "items": items * 9},
+        {**whole, "items": [{**items[0], "resource": items[1]["resource"]}]},
+        {**whole, "items": [{**items[0], "denial": {}}]},
+        {**whole, "items": [7]},
+        {**whole, "context": {}},
+    ):
+        refused = service.post("/access/v1/requests", bad)
+        assert refused.status == 400, refused.body
+        assert refused.json["type"].endswith(":invalid_denial_binding")
+    # Whoever has a part of a task's name has no task.
+    assert ask(task["status_endpoint"] + ".arq-0").status == 404
+    single = service.post("/access/v1/requests", {**whole, "items": [item(write("record-14"))]})
+    [alone] = ask(single.json["task"]["status_endpoint"]).json["task"]["items"]
+    assert alone["resource"]["id"] == "record-14"
+
+
 def test_of_two_people_at_once_one_decides_and_the_other_is_told(
     service: Service, carol: Person, deployment: Deployment
 ) -> None:

@@ -8,11 +8,11 @@ reason to allow what the policy forbids by now.
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from muniment.records.approval import SignedApproval
 from muniment.tlog.encoding import FormatError
+from muniment_gateway.core.accessrequests import timestamp
 from muniment_gateway.core.approvals import People, RefusedError
 from muniment_gateway.core.quorum import Answer, Combined
 from muniment_gateway.deciding.approvals import Approvals, Want, policy_of
@@ -201,8 +201,3 @@ def told_of(want: Want) -> dict[str, Any]:
         "status": want.status,
         "expires_at": timestamp(want.held.expires),
     }
-
-
-def timestamp(seconds: int) -> str:
-    """Unix seconds as RFC 3339."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -1,20 +1,27 @@
 """The access request profile of AuthZEN: a denial that people may lift, its request and its task.
 
 A PEP that was denied for want of an approval submits the request with the id of that denial, gets a
-task, looks at it until people have decided, and asks for the evaluation again.
+task, looks at it until people have decided, and asks for the evaluation again. Several denials may
+be submitted at once; each is decided on, and evaluated again, on its own.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from muniment.records.approval import UNBOUND
 from muniment.records.canonical import encode_canonical
 from muniment.tlog.encoding import FormatError
+from muniment_gateway.core.accessrequests import (
+    added_context,
+    describe,
+    parse_submission,
+    parse_task,
+    status_of,
+    task_id,
+)
 from muniment_gateway.core.approvals import Held, RefusedError
 from muniment_gateway.core.authzen import REQUESTS_PATH
 from muniment_gateway.deciding.approvals import MOST_ASKED_BYTES, Approvals
-from muniment_gateway.deciding.people import timestamp
 from muniment_gateway.http.access import Clients
 from muniment_gateway.http.requests import read_json
 from muniment_gateway.store.held import TooManyError
@@ -27,18 +34,7 @@ CANCEL_PATH: Final = f"{REQUESTS_PATH}/cancel/"
 RETRY_SECONDS: Final = 2
 """How long a PEP is asked to wait before it looks at a task again."""
 
-_STATUS: Final = {
-    "requestable": "pending",
-    "pending": "pending",
-    "approved": "approved",
-    "used": "approved",
-    "lapsed": "approved",
-    "denied": "denied",
-    "expired": "expired",
-    "cancelled": "cancelled",
-}
 _KEY: Final = re.compile(r'"?([^"\s]{1,255})"?')
-_BOUND: Final = ("subject", "resource", "action")
 
 
 class AccessRequestsHttp:
@@ -62,21 +58,26 @@ class AccessRequestsHttp:
         client = self._clients.name(request)
         value, _ = await read_json(request)
         try:
-            evaluation, asked = _submission(value)
-        except FormatError as error:
-            return _problem(400, "invalid_denial_binding", str(error))
-        held = await self._approvals.of_evaluation(evaluation)
-        if held is None or held.client != client:
-            text = "denial.evaluation_id: no denial of yours that can be requested"
-            return _problem(400, "invalid_denial_binding", text)
-        try:
-            asked["context"] = _added(value, held)
-            if len(encode_canonical(asked)) > MOST_ASKED_BYTES:
-                raise FormatError(f"more than {MOST_ASKED_BYTES} bytes beside the denied request")
-            again = await self._repeated(request, client, value, held)
-            if again is not None and again != held.id:
+            submission = parse_submission(value)
+            calls: list[Held] = []
+            asked: list[dict[str, Any]] = []
+            for one, shown in zip(submission.requests, submission.shown, strict=True):
+                held = await self._approvals.of_evaluation(one["denial"]["evaluation_id"])
+                if held is None or held.client != client or held.id in {call.id for call in calls}:
+                    text = "denial.evaluation_id: no denial of yours that can be requested"
+                    raise FormatError(text)
+                calls.append(held)
+                asked.append({**shown, "context": added_context(one, held)})
+                if len(encode_canonical(asked[-1])) > MOST_ASKED_BYTES:
+                    raise FormatError(f"more than {MOST_ASKED_BYTES} bytes beside the request")
+            again = await self._repeated(request, client, value, calls[0])
+            if again is not None and again != calls[0].id:
                 return _problem(409, "duplicate_request", "another body had this Idempotency-Key")
-            held = await self._approvals.request(held, asked)
+            # Whoever is told to come again later finds those that people were asked about by then.
+            calls = [
+                await self._approvals.request(held, shown)
+                for held, shown in zip(calls, asked, strict=True)
+            ]
         except FormatError as error:
             return _problem(400, "invalid_denial_binding", str(error))
         except RefusedError as error:
@@ -85,7 +86,7 @@ class AccessRequestsHttp:
             raise Problem(
                 429, "too-many-waiting", str(error), headers={"Retry-After": "60"}
             ) from error
-        return self._answer(request, held, submitted=True)
+        return self._answer(request, calls, submitted=True, is_bundle=submission.is_bundle)
 
     async def _repeated(
         self, request: Request, client: str, value: Mapping[str, Any], held: Held
@@ -101,100 +102,55 @@ class AccessRequestsHttp:
         return await self._approvals.note_submission(client, key[1], body, held.id) or ""
 
     async def _task(self, request: Request) -> Response:
-        held = await self._own(request)
-        if held is None:
+        calls, is_bundle = await self._own(request)
+        if not calls:
             return _problem(404, "unknown_task", "no such task of yours")
-        return self._answer(request, held, submitted=False)
+        return self._answer(request, calls, submitted=False, is_bundle=is_bundle)
 
-    async def _own(self, request: Request) -> Held | None:
-        """The call of the task that a path names, for the client that has submitted it."""
+    async def _own(self, request: Request) -> tuple[list[Held], bool]:
+        """The calls of the task that a path names, and whether it has items.
+
+        There are none unless this client has submitted all of them.
+        """
         client = self._clients.name(request)
-        held = await self._approvals.get(request.rest)
-        return None if held is None or held.client != client or held.asked is None else held
+        ids, is_bundle = parse_task(request.rest)
+        found: list[Held] = []
+        for id_ in ids:
+            held = await self._approvals.get(id_)
+            if held is None or held.client != client or held.asked is None:
+                return [], is_bundle
+            found.append(held)
+        return found, is_bundle
 
     async def _cancel(self, request: Request) -> Response:
-        held = await self._own(request)
-        if held is None:
+        calls, is_bundle = await self._own(request)
+        if not calls:
             return _problem(404, "unknown_task", "no such task of yours")
         await request.body(MOST_ASKED_BYTES)  # a reason or comment, which nobody needs here
-        try:
-            held = await self._approvals.cancel(held)
-        except RefusedError as error:
-            return _problem(409, "invalid_task_state", str(error))
-        return self._answer(request, held, submitted=False)
+        refusals: list[str] = []
+        for number, held in enumerate(calls):
+            try:
+                calls[number] = await self._approvals.cancel(held)
+            except RefusedError as error:
+                refusals.append(str(error))
+                calls[number] = await self._approvals.get(held.id) or held
+        if len(refusals) == len(calls):
+            return _problem(409, "invalid_task_state", refusals[0])
+        return self._answer(request, calls, submitted=False, is_bundle=is_bundle)
 
-    def _answer(self, request: Request, held: Held, *, submitted: bool) -> Response:
+    def _answer(
+        self, request: Request, calls: list[Held], *, submitted: bool, is_bundle: bool
+    ) -> Response:
         now = self._approvals.now()
-        url = f"{self._url(request)}{REQUESTS_PATH}/{held.id}"
-        status = _STATUS[held.status(now)]
-        told: dict[str, Any] = {
-            "task": {
-                "id": held.id,
-                "status": status,
-                "status_endpoint": url,
-                "expires_at": timestamp(held.expires),
-                "display": {"title": _TITLES[status]},
-            }
-        }
-        if status == "pending":
-            told["task"]["links"] = {"cancel": self._url(request) + CANCEL_PATH + held.id}
-        if status == "approved" and held.approval is not None:
-            told["result"] = {
-                "mode": "reevaluate",
-                "approval": {
-                    "id": held.approval.id,
-                    "approved_at": timestamp(held.approval.at),
-                    "approved_until": timestamp(held.not_after),
-                },
-            }
+        base, id_ = self._url(request), task_id(calls, is_bundle=is_bundle)
+        url = f"{base}{REQUESTS_PATH}/{id_}"
+        told = describe(calls, now, url, f"{base}{CANCEL_PATH}{id_}", is_bundle=is_bundle)
         headers = {"Location": url} if submitted else {}
-        if status == "pending":
+        waits = status_of(calls, now) == "pending"
+        if waits:
             headers["Retry-After"] = str(RETRY_SECONDS)
-        done = 201 if status != "pending" else 202
+        done = 202 if waits else 201
         return json_response(told, done if submitted else 200, headers)
-
-
-_TITLES: Final = {
-    "pending": "People were asked",
-    "approved": "Approved",
-    "denied": "Denied",
-    "expired": "Nobody has decided in time",
-    "cancelled": "Taken back",
-}
-
-
-def _submission(value: object) -> tuple[str, dict[str, Any]]:
-    """The denial that is named, and what people are shown beside it; FormatError for none."""
-    if not isinstance(value, dict):
-        raise FormatError("expected a JSON object")
-    if "items" in value:
-        raise FormatError("items: each call needs an approval, and a request, of its own")
-    for name in (*_BOUND, "denial"):
-        if not isinstance(value.get(name), dict):
-            raise FormatError(f"{name}: expected an object")
-    denial = value["denial"]
-    for name in ("evaluation_id", "expires_at"):
-        if not isinstance(denial.get(name), str):
-            raise FormatError(f"denial.{name}: expected that of the denial")
-    asked = {name: value[name] for name in ("requested_access", "client") if name in value}
-    return denial["evaluation_id"], asked
-
-
-def _added(value: Mapping[str, Any], held: Held) -> dict[str, Any]:
-    """What the submission has in its context besides the denied one's; FormatError if not that."""
-    denied = held.request
-    for name in _BOUND:
-        if encode_canonical(value[name]) != encode_canonical(denied[name]):
-            raise FormatError(f"{name}: not that of the denied evaluation")
-    context, bound = value.get("context", {}), denied.get("context", {})
-    if not isinstance(context, dict):
-        raise FormatError("context: expected an object")
-    for name, member in bound.items():
-        if name in UNBOUND:
-            continue
-        if name not in context or encode_canonical(context[name]) != encode_canonical(member):
-            raise FormatError(f"context.{name}: not that of the denied evaluation")
-    return {name: member for name, member in context.items() if name not in bound}
 
 
 def _problem(status: int, slug: str, detail: str) -> Response:

@@ -15,9 +15,9 @@ from muniment.http.approvals import PATH, SCHEME, verify_reading
 from muniment.records.approval import SignedApproval
 from muniment.tlog.encoding import VerificationError
 from muniment.tlog.note import VKey
+from muniment_gateway.core.accessrequests import timestamp
 from muniment_gateway.core.approvals import Held, RefusedError
 from muniment_gateway.deciding.approvals import Approvals, recorded_request
-from muniment_gateway.deciding.people import timestamp
 from muniment_service.http import App, Problem, Request, Response, json_response, overloaded
 
 MOST_LISTED: Final = 1000

@@ -12,23 +12,20 @@ from muniment_service.openapi import JSON, Call, reference, says
 
 PROBLEM: Final = "application/problem+json"
 
-Status = Literal["pending", "approved", "denied", "expired", "cancelled"]
+Status = Literal["pending", "approved", "denied", "expired", "cancelled", "partial"]
 
 
-class Denial(Struct):
-    """The denial that is to be lifted, as its response told of it; it may have more members."""
+class AccessRequest(Struct, omit_defaults=True):
+    """The denied request, with its denial; the context may have more for the approvers to see.
 
-    evaluation_id: str
-    expires_at: str
-
-
-class AccessRequest(Struct):
-    """The denied request, with its denial; the context may have more for the approvers to see."""
+    With `items`, each of these has an action, a resource and a denial, instead of the request.
+    """
 
     subject: dict[str, Any]
-    action: dict[str, Any]
-    resource: dict[str, Any]
-    denial: Denial
+    action: Any = None
+    resource: Any = None
+    denial: Any = None
+    items: Any = None
     context: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
@@ -41,6 +38,7 @@ class Task(Struct):
     expires_at: str
     display: dict[str, str]
     links: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    items: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
 class TaskAnswer(Struct):
