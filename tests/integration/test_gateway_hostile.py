@@ -1,5 +1,6 @@
 """Engines that answer nonsense, redirect, hang or answer twice; and requests that are none."""
 
+import itertools
 import json
 import socket
 from collections.abc import Iterator
@@ -179,3 +180,74 @@ def test_a_body_that_comes_too_slowly_is_a_denial_on_record(
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"X-Request-ID: slow" in answer
         eventually(lambda: any("within 1 seconds" in one for one in refused(service)))
+
+
+STATES: dict[str, Answer] = {
+    "allow": Answer(200, YES),
+    "deny": Answer(200, b'{"decision":false}'),
+    "gone": Answer(hang_up=True),
+    "nonsense": Answer(200, b'{"decision":"yes"}'),
+}
+
+
+def test_two_of_three_engines_decide_whatever_they_do_and_a_kill_loses_nothing(
+    deployment: Deployment, tmp_path: Any
+) -> None:
+    """All states of three engines, one after the other, and a kill -9 on the way."""
+    states = ["allow"] * 3
+
+    def engine(number: int) -> Stand:
+        def respond(asked: Asked) -> Answer:
+            return STATES[states[number]] if asked.path == EVALUATION else Answer(404)
+
+        return Stand(respond)
+
+    stands = [engine(number) for number in range(3)]
+    with stands[0].serve(), stands[1].serve(), stands[2].serve():
+        tables = "".join(
+            f'[[authority]]\nname = "pdp{number}"\nkind = "authzen"\nurl = "{stand.url()}"\n'
+            "deadline_seconds = 30.0\n"
+            for number, stand in enumerate(stands)
+        )
+        name = gateway_service.NAME + "/quorum"
+        service = gateway_service.made(
+            deployment, tmp_path / "gateway", tables, top="quorum = 2\n", name=name
+        )
+        allowed: dict[str, int] = {}
+        answered: dict[str, bool] = {}
+        with service.running():
+            for number, some in enumerate(itertools.product(STATES, repeat=3)):
+                states[:] = some
+                if number == 32:
+                    assert service.process is not None
+                    service.process.kill()
+                    states[:] = ["allow"] * 3
+                    service.start()
+                    eventually(service.is_ready)
+                    states[:] = some
+                answer = service.evaluate(evaluation(resource=f"quorum-{number}"))
+                own = answer["context"]["muniment"]
+                assert answer["decision"] is (some.count("allow") >= 2), some
+                if not answer["decision"]:
+                    wanted = set()
+                    if some.count("deny") and (some.count("deny") >= 2 or "allow" not in some):
+                        wanted.add("denied_by_policy")
+                    elif "deny" in some:
+                        wanted.add("policy_mismatch")
+                    if {"gone", "nonsense"} & set(some) and some.count("deny") < 2:
+                        wanted.add("could_not_evaluate")
+                    assert set(own["codes"]) == wanted, some
+                answered[f"quorum-{number}"] = answer["decision"]
+                if answer["decision"]:
+                    allowed[f"quorum-{number}"] = own["index"]
+            for resource, index in allowed.items():
+                assert service.record(index).request["resource"]["id"] == resource
+
+            def recorded() -> dict[str, bool]:
+                return {
+                    one.request["resource"]["id"]: one.response["decision"]
+                    for one in service.logged()
+                    if one.request["resource"]["id"].startswith("quorum-")
+                }
+
+            eventually(lambda: recorded() == answered)
