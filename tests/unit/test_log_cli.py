@@ -119,6 +119,7 @@ def test_a_token_may_end_and_may_be_for_reading(made: Path) -> None:
     assert admission.readers.holder(told.stdout.strip(), end.timestamp() - 1) == 'the "auditor"'
     assert not admission.protects_tiles
     for arguments, code in (
+        (["--reader", ""], 2),
         (["--reader", "x", "--expires", "2999-01-31T00:00:00"], 3),
         (["--reader", "x", "--expires", "2020-01-31T00:00:00Z"], 3),
         (["--reader", "x", "--expires", "soon"], 3),

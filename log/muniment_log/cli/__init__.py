@@ -246,6 +246,8 @@ def token(
     """
     if (producer is None) == (reader is None):
         raise click.UsageError("either --producer or --reader")
+    if reader is not None and not reader.strip():
+        raise click.UsageError("--reader: empty: say who has the token")
     if scopes and reader is None:
         raise click.UsageError("--scope is for a --reader")
     if expires is not None and days is not None:
