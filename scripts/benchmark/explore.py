@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 
 from deployment import BIN, tie_to_parent
 
+from benchmark.exploregraph import log_runs, measure
 from benchmark.options import Options
 from benchmark.receipts import check_receipts
 from benchmark.rig import BenchError, Rig
@@ -47,6 +48,7 @@ def explore(options: Options) -> dict[str, Any]:
         worker = rig.worker("ingest", seed=options.seed, count=count, batch=1000, window=4)
         worker.go()
         check_receipts(rig, worker.result()["checks"])
+        count += log_runs(rig, options.seed)
         with served(rig) as url:
             began = time.perf_counter()
             wait_until_counted(url, count)
@@ -60,6 +62,7 @@ def explore(options: Options) -> dict[str, Any]:
                     (rig.place / f"{_REPLICA}{SUFFIX}").stat().st_size / count, 1
                 ),
                 "first_content": visits(url, count, Random(options.seed)),
+                "graph": measure(url, timed),
                 "find": finds(
                     rig, url, Random(options.seed), _FINDS // (5 if options.quick else 1)
                 ),

@@ -28,6 +28,9 @@ ROWS: Final = 100
 NEWEST: Final = 20
 """Runs offered before one is named."""
 
+KEPT: Final = 4
+"""Graphs kept."""
+
 LOOKED_AT: Final = 2048
 """Leaves looked through for these."""
 
@@ -57,20 +60,22 @@ class Row:
 
 def routes(site: Site) -> list[web.RouteDef]:
     """The tab, a run's page by path or query, and its graph."""
+    graphs = Graphs()
 
     async def page(request: web.Request) -> web.Response:
         asked = _asked(request)
         if asked is None:
             newest = await site.ask(_newest)
             return await site.page(request, "lineage.html", title="Lineage", newest=newest)
-        graph = await site.ask(partial(_graph, asked, site.now))
+        at = site.now if asked.at is None else asked.at
+        graph = await site.ask(partial(graphs.make, asked.run, at))
         rows, first = _rows(graph), _first(request)
         return await site.page(
             request,
             "run.html",
             title=f"Lineage of {asked.run}",
             asked=asked,
-            at=site.now if asked.at is None else asked.at,
+            at=at,
             graph=graph,
             beyond=len(graph.breaks) - len(graph.traced.breaks),
             rows=rows[first : first + ROWS],
@@ -87,7 +92,8 @@ def routes(site: Site) -> list[web.RouteDef]:
         asked = _asked(request)
         if asked is None:
             raise web.HTTPBadRequest(text="Name a run: ?run=ID")
-        text = await site.ask(partial(_json, asked, site.now))
+        at = site.now if asked.at is None else asked.at
+        text = await site.ask(partial(graphs.encode, asked.run, at))
         return web.Response(text=text, content_type="application/json")
 
     return [
@@ -126,14 +132,31 @@ def _first(request: web.Request) -> int:
     return int(text) if text.isdecimal() and len(text) < 9 else 0
 
 
-def _graph(asked: Asked, now: int, reader: IndexReader) -> Graph:
-    facts = ReplicaFacts(reader)
-    at = now if asked.at is None else asked.at
-    return graph_of(asked.run, facts, at, gateways=reader.gateways())
+class Graphs:
+    """The graphs made last: a page and its picture are of one graph, which is made once."""
 
+    def __init__(self) -> None:
+        """Begins with none."""
+        self._made: dict[tuple[str, int, int], Graph] = {}
 
-def _json(asked: Asked, now: int, reader: IndexReader) -> str:
-    return json.dumps(members(_graph(asked, now, reader)), separators=(",", ":"))
+    def make(self, run: str, at: int, reader: IndexReader) -> Graph:
+        """The graph of a run, with the revocations in force at a time, Unix seconds.
+
+        Called by the threads of the readers.
+        """
+        facts = ReplicaFacts(reader)
+        key = (run, at, facts.head.size)
+        graph = self._made.get(key)
+        if graph is None:
+            graph = graph_of(run, facts, at, gateways=reader.gateways())
+            for old in list(self._made)[: -KEPT + 1]:
+                self._made.pop(old, None)  # the other thread may have been faster
+            self._made[key] = graph
+        return graph
+
+    def encode(self, run: str, at: int, reader: IndexReader) -> str:
+        """The same as JSON."""
+        return json.dumps(members(self.make(run, at, reader)), separators=(",", ":"))
 
 
 def _rows(graph: Graph) -> list[Row]:

@@ -2,7 +2,7 @@
 import { Graph, layout } from '@dagrejs/dagre';
 
 export const WIDTH = 196;
-const QUICK = 120; // above so many nodes, ranks are made in the way that takes linear time
+const QUICK = 120; // above so many nodes, ranks are good enough and soon there
 
 // Places what `fold` gives; `height` is that of a node. Returns {places: Map(id → {x, y}), edges:
 // [{points, …}], width, height}; x and y are of the centre.
@@ -11,7 +11,7 @@ export function place(folded, height) {
   const count = folded.nodes.length + folded.groups.length;
   graph.setGraph({
     rankdir: 'LR', nodesep: 14, ranksep: 56, marginx: 12, marginy: 12,
-    ranker: count > QUICK ? 'longest-path' : 'network-simplex',
+    ranker: count > QUICK ? 'tight-tree' : 'network-simplex',
   });
   for (const n of folded.nodes) graph.setNode(`n${n}`, { width: WIDTH, height });
   folded.groups.forEach((_, at) => graph.setNode(`g${at}`, { width: WIDTH, height }));

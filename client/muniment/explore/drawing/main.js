@@ -175,6 +175,7 @@ async function begin() {
     const graph = prepare(await answer.json());
     const picture = new Picture(place, graph);
     place.dataset.layout = `dagre ${version}`;
+    place.dataset.drawn = String(Math.round(performance.now())); // milliseconds after the page was asked for
     place.picture = picture;
   } catch (error) {
     drawn.textContent = `The graph cannot be drawn (${error.message}); the list below says the same.`;

@@ -2079,7 +2079,7 @@ THE SOFTWARE.
       ranksep: 56,
       marginx: 12,
       marginy: 12,
-      ranker: count2 > QUICK ? "longest-path" : "network-simplex"
+      ranker: count2 > QUICK ? "tight-tree" : "network-simplex"
     });
     for (const n of folded.nodes) graph.setNode(`n${n}`, { width: WIDTH, height });
     folded.groups.forEach((_, at2) => graph.setNode(`g${at2}`, { width: WIDTH, height }));
@@ -2557,6 +2557,7 @@ THE SOFTWARE.
       const graph = prepare(await answer.json());
       const picture = new Picture(place2, graph);
       place2.dataset.layout = `dagre ${ue}`;
+      place2.dataset.drawn = String(Math.round(performance.now()));
       place2.picture = picture;
     } catch (error) {
       drawn.textContent = `The graph cannot be drawn (${error.message}); the list below says the same.`;
