@@ -143,3 +143,23 @@ def test_any_records_make_a_graph_whose_ends_are_its_own(seed: int) -> None:
     claimed, _ = descending_runs(name, facts)
     after = {one.ref.id for one in graph.runs if one.side == "after"}
     assert after <= set(claimed)
+
+
+def test_runs_of_three_runtimes_are_one_lineage() -> None:
+    """Each run has a gateway of its own, which says by which run it was triggered."""
+    world = World()
+    parent = None
+    for name in ("mcp", "proxy", "sdk"):
+        with world.speaking_as(f"gw.example/{name}"):
+            world.decide(name)
+            world.edge("performed_by", f"run:{name}", f"agent:{name}")
+            if parent is not None:
+                world.edge("triggered_by", f"run:{name}", f"run:{parent}")
+        parent = name
+    graph = graph_of("proxy", world.facts(), NOW)
+    assert graph.breaks == ()
+    assert {one.ref.id: (one.side, one.said[0]) for one in graph.runs} == {
+        "mcp": ("before", "allow by gw.example/mcp"),
+        "proxy": ("traced", "allow by gw.example/proxy"),
+        "sdk": ("after", "allow by gw.example/sdk"),
+    }
