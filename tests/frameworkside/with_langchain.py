@@ -1,6 +1,8 @@
 # pyright: reportMissingImports=false
 """LangChain, for the kit."""
 
+import sys
+from contextlib import AsyncExitStack
 from typing import Any
 
 from kit import AGENT, Call, Script, Wanted, World
@@ -10,6 +12,8 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import StructuredTool, tool
+from langchain_mcp_adapters.client import MultiServerMCPClient
+from langchain_mcp_adapters.tools import load_mcp_tools
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
@@ -71,7 +75,7 @@ def agent_of(
 ) -> Any:
     middleware = [*more.pop("middleware", ()), govern(gate), *more.pop("behind", ())]
     model = Scripted(world=world, turns=list(script))
-    tools = [*tools_of(world), *tools]
+    tools = [*(more.pop("own", None) or tools_of(world)), *tools]
     return create_agent(model, tools, name=name, middleware=middleware, **more)
 
 
@@ -82,6 +86,7 @@ async def play(gate: Gate, world: World, script: Script, wanted: Wanted) -> None
         (behind if wanted.late else middleware).append(Edits(wanted.edit))
     if wanted.retry:
         middleware.append(ToolRetryMiddleware(max_retries=1, initial_delay=0, jitter=False))
+    own: Any = None
     tools = []
     if wanted.helper is not None:
         inner = agent_of(gate, world, wanted.helper, "helper")
@@ -93,8 +98,16 @@ async def play(gate: Gate, world: World, script: Script, wanted: Wanted) -> None
             return str(said["messages"][-1].content)
 
         tools.append(help_)
-    agent = agent_of(gate, world, script, AGENT, tools, middleware=middleware, behind=behind)
-    await agent.ainvoke({"messages": [HumanMessage("go")]})
+    async with AsyncExitStack() as stack:
+        if wanted.server is not None:
+            stdio = {"transport": "stdio", "command": sys.executable, "args": wanted.server}
+            client = MultiServerMCPClient({"t": stdio})
+            session = await stack.enter_async_context(client.session("t"))
+            own = await load_mcp_tools(session)
+        agent = agent_of(
+            gate, world, script, AGENT, tools, middleware=middleware, behind=behind, own=own
+        )
+        await agent.ainvoke({"messages": [HumanMessage("go")]})
     if wanted.handoff is not None:
         # A handoff is a step of a graph: the next agent goes on with the messages.
         clerk = agent_of(gate, world, wanted.handoff, "clerk")

@@ -34,7 +34,7 @@ CASES = (
 )  # fmt: skip
 
 LACKING: dict[str, dict[str, str]] = {
-    "langchain": {"from_mcp": "its package for MCP wants another version of the SDK than others"},
+    "langchain": {},
     "openai_agents": {
         "edited": "nothing edits a call's arguments",
         "edited_to_denied": "nothing edits a call's arguments",
@@ -69,7 +69,7 @@ LACKING: dict[str, dict[str, str]] = {
 }
 """What a framework has not got, and so cannot be asked to do."""
 
-APART = {"crewai": "crewai"}
+APART = {"crewai": "crewai", "langchain": "langchain"}
 """Frameworks with an environment of their own; the others share "frameworks"."""
 
 WITHOUT_IDS = {"crewai"}

@@ -118,6 +118,25 @@ def test_what_ran_is_on_record_without_its_arguments(deployment: Deployment, sid
     assert (decision.artifact is not None, decision.kept) == (True, "log")
 
 
+def test_an_agent_of_langchain_reads_the_reason_and_goes_on(side: Side) -> None:
+    """With version 1 of the SDK, whose revision is an earlier one."""
+    python = mcp_tools.ROOT / ".venv" / "langchain" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("LangChain is not installed: scripts/frameworks does it")
+    done = subprocess.run(
+        [python, mcp_tools.SIDE / "langchain_agent.py", "env", f"RAN={side.folder / 'ran'}",
+         *side.gate()],
+        capture_output=True, text=True, timeout=mcp_tools.SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-1500:]
+    added, denied, sent = json.loads(done.stdout)
+    assert added == ["success", "5"]
+    assert denied[0] == "error"
+    assert denied[1].startswith("Denied (denied_by_policy)")
+    assert sent == ["success", "sent to ada"]
+    assert side.ran == ["add 2 3", "send ada"]
+
+
 def test_without_the_log_everything_is_denied_and_nothing_runs(side: Side) -> None:
     text = side.service.config.read_text()
     side.service.config.write_text(text.replace(side.service.deployment.url, "http://127.0.0.1:9"))

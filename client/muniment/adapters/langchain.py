@@ -84,9 +84,11 @@ class _Tool:
         """
         schema: Any = self._tool.tool_call_schema
         arguments = dict(call["args"])
-        if hasattr(schema, "model_validate"):  # else it is a JSON schema, and nothing is validated
-            for injected in self._tool.get_input_schema().model_fields.keys() - schema.model_fields:
-                arguments.pop(injected, None)
+        injected = set(getattr(self._tool, "_injected_args_keys", ()))  # MCP tools: the runtime
+        if is_model := hasattr(schema, "model_validate"):  # else a JSON schema, and no validation
+            injected |= self._tool.get_input_schema().model_fields.keys() - schema.model_fields
+        arguments = {name: one for name, one in arguments.items() if name not in injected}
+        if is_model:
             arguments = schema.model_validate(arguments).model_dump(by_alias=True)
             if schema.model_validate(arguments).model_dump(by_alias=True) != arguments:
                 raise ValueError("the schema of the tool's arguments changes them each time")
