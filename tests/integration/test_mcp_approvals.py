@@ -20,7 +20,8 @@ from waiting import eventually
 pytest.importorskip("cedarpy", reason="the extra `cedar` is not installed")
 
 SEND = ["call", "send", {"to": "ada"}]
-SENDS = ('actions = ["tools/call"]', 'resources = [{type = "tool", id = "send"}]')
+ASKED_ABOUT = '[{type = "tool", id = "send"}, {type = "tool", id = "greet"}]'
+SENDS = ('actions = ["tools/call"]', f"resources = {ASKED_ABOUT}")
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def denials(deployment: Deployment) -> list[Decision]:
             record = parse_record(answer.body)
             if isinstance(record, Decision) and record.denial is not None:
                 found.append(record)
-    return [one for one in found if one.resource.id == "send"]
+    return [one for one in found if one.resource.id in ("send", "greet")]
 
 
 @contextmanager
@@ -121,11 +122,11 @@ def test_a_no_is_told_to_the_model(deployment: Deployment, tmp_path: Path, carol
     assert side.ran == []
 
 
-def test_the_proxy_holds_calls_as_well(
+def test_the_proxy_holds_calls_as_well_and_one_approval_is_enough_for_a_tool_that_asks(
     deployment: Deployment, tmp_path: Path, carol: Person
 ) -> None:
     side = side_of(deployment, tmp_path, carol, 2.0)
     with side.service.running(), side.proxied() as url, approving_once(side, carol, after=1):
-        [sent] = side.ask(SEND, url=url)
-        assert sent["text"] == "sent to ada", sent
-    assert side.ran == ["send ada"]
+        [greeted] = side.ask(["call", "greet", {}], url=url)
+        assert greeted["text"] == "hello Ada", greeted
+    assert side.ran == ["greet asks", "greet"]

@@ -91,6 +91,25 @@ async def test_an_allowed_call_has_its_permit_and_its_arguments_were_decided_on(
     assert policy.outcomes == ["completed"]
 
 
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({"content": []}, "completed"),
+        ({"content": [], "isError": True}, "failed"),
+        ({"task": {"taskId": "t-1", "status": "working"}}, "unknown"),
+        ({"resultType": "task", "taskId": "t-1", "status": "working"}, "unknown"),
+    ],
+)
+async def test_how_a_call_ends_is_what_its_answer_says(said: dict[str, Any], status: str) -> None:
+    policy = Policy()
+    async with gated(policy) as (client, server):
+        client.say(call("add"))
+        await server.hear()
+        server.say(result(**said))
+        assert await client.hear() == result(**said)
+    assert policy.outcomes == [status]
+
+
 async def test_what_is_denied_is_answered_and_never_reaches_the_server() -> None:
     policy = Policy()
     async with gated(policy) as (client, server):

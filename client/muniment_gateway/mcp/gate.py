@@ -139,6 +139,13 @@ class Passage:
         await _end_all(outcomes, status)
 
 
+def _is_begun(result: object) -> bool:
+    """Whether a result says that a call goes on as a task, whose end nobody has seen yet."""
+    return isinstance(result, dict) and (
+        result.get("resultType") == "task" or isinstance(result.get("task"), dict)
+    )
+
+
 def _permitted(passage: Passage) -> bytes:
     meta = meta_of(passage.permits) if passage.permits else None
     return with_meta(passage.message, META_KEY, meta)
@@ -306,7 +313,10 @@ class Gate:
             outcomes, passage.outcomes = passage.outcomes, []
             self._again.keep(passage.about, result, passage.permits, outcomes)
             return data
-        await passage.end("failed" if failed else "completed")
+        if passage.message.method == "tools/call" and _is_begun(result):
+            await passage.end("unknown")
+        else:
+            await passage.end("failed" if failed else "completed")
         return data
 
     async def close(self) -> None:
