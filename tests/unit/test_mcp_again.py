@@ -155,6 +155,17 @@ async def test_of_too_many_the_oldest_is_decided_anew() -> None:
     assert len(asked.policy.asked) == MOST_KEPT + 2
 
 
+async def test_permits_that_are_kept_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    each = len("permit of run-") + 24
+    monkeypatch.setattr("muniment_gateway.mcp.again.MOST_BYTES", 3 * each)
+    asked = Asked()
+    runs_of = [await asked.begin(f"s-{number}") for number in range(4)]
+    first, *_, last = [
+        runs(await asked.say(call(requestState=f"s-{number}"))) for number in range(4)
+    ]
+    assert (first != runs_of[0], last == runs_of[3]) == (True, True)
+
+
 async def test_a_gate_that_ends_says_that_nobody_saw_the_end() -> None:
     asked = Asked()
     await asked.begin()

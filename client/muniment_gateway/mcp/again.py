@@ -26,6 +26,9 @@ KEPT_SECONDS: Final = 3600.0
 MOST_KEPT: Final = 1024
 """Most calls that wait for their client; the oldest one is forgotten, and decided anew."""
 
+MOST_BYTES: Final = 64 << 20
+"""Most characters of permits of these calls together: a permit discloses its call's arguments."""
+
 _STATE: Final = "requestState"
 _ANSWERS: Final = "inputResponses"
 
@@ -52,7 +55,7 @@ class Again:
         """None yet; `clock` gives Unix seconds."""
         self._clock = clock
         self._begun: dict[bytes, list[Begun]] = {}
-        self._count = 0
+        self._count = self._size = 0
 
     def keep(
         self,
@@ -67,6 +70,7 @@ class Again:
         key = _key(about, result.get(_STATE))
         self._begun.setdefault(key, []).append(Begun(permits, outcomes, until))
         self._count += 1
+        self._size += _size(permits)
 
     def take(self, about: bytes, message: Message) -> Begun | None:
         """The call that a request goes on with; None when it goes on with none."""
@@ -86,7 +90,7 @@ class Again:
         found: list[Begun] = []
         for key, begun in [*self._begun.items()]:
             for one in [*begun]:
-                if one.until <= now or self._count > MOST_KEPT:
+                if one.until <= now or self._count > MOST_KEPT or self._size > MOST_BYTES:
                     self._forget(key, one)
                     found.append(one)
         return found
@@ -94,12 +98,13 @@ class Again:
     def all(self) -> list[Begun]:
         """Takes out all calls."""
         found = [one for begun in self._begun.values() for one in begun]
-        self._begun, self._count = {}, 0
+        self._begun, self._count, self._size = {}, 0, 0
         return found
 
     def _forget(self, key: bytes, one: Begun) -> None:
         self._begun[key].remove(one)
         self._count -= 1
+        self._size -= _size(one.permits)
         if not self._begun[key]:
             del self._begun[key]
 
@@ -124,6 +129,10 @@ def wants_input(result: object) -> bool:
 
 def _key(about: bytes, state: object) -> bytes:
     return sha256(about + json.dumps(state, sort_keys=True).encode()).digest()
+
+
+def _size(permits: Sequence[tuple[str, str]]) -> int:
+    return sum(len(text) for _, text in permits)
 
 
 def _end(text: str) -> float:

@@ -5,6 +5,7 @@ Before revision 2026-07-28 a stream whose events have ids can be resumed: the cl
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Final
 
 from muniment_gateway.mcp.gate import Passage
@@ -29,6 +30,9 @@ class Unanswered:
         if self._passages.get(key) is not passage:
             await self.give_up(key)
             self._passages[key] = passage
+            # The request was sent; nothing but its answer is still of interest.
+            passage.message = replace(passage.message, data=b"", params={}, value={})
+            passage.data, passage.permits = b"", ()
         while len(self._passages) > MOST:
             await self.give_up(next(iter(self._passages)))
 
