@@ -9,6 +9,7 @@ import pytest
 import decisions
 import processes
 from log_deployment import GATEWAY, Deployment, ask, cluster_for, deployed
+from muniment.permit import Permit, parse_permit
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.tlogproof import parse_tlog_proof
 from processes import muniment, muniment_log
@@ -75,6 +76,10 @@ def test_far_cosignatures_are_served_kept_and_put_into_proofs(
     run(*muniment("verify", early, "--entry", entry, *policy))
     again = json.loads(run(*muniment("refresh", early, *log, *policy, "--json")).stdout)
     assert again["changed"] is False
+    permit = tmp_path / "early.permit"
+    permit.write_bytes(Permit.of(entry.read_bytes(), before).encode())
+    run(*muniment("refresh", permit, *log, *policy))
+    assert parse_permit(permit.read_bytes()) == Permit.of(entry.read_bytes(), after)
 
     # The tree has grown: the proof is made anew, of the same leaf.
     size = after.checkpoint.checkpoint.size
