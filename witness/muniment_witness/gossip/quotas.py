@@ -1,4 +1,8 @@
-"""How often each log may ask for cosignatures (C2SP tlog-list, "qpd"); 429 beyond."""
+"""How often each log may ask for cosignatures (C2SP tlog-list, "qpd"); 429 beyond.
+
+A request proves only that the log has signed its checkpoint, and those are public: anybody can send
+it again. So heads that grow have a quota of their own, which repeats do not use up.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -19,12 +23,12 @@ LEAST_BURST: Final = 10.0
 
 
 class Quotas:
-    """A bucket of requests for each log that has a quota; outlives reloads."""
+    """Two buckets of requests for each log that has a quota; they outlive reloads."""
 
     def __init__(self, timer: Callable[[], float] = monotonic) -> None:
         """Takes a monotonic clock, in seconds."""
         self._timer = timer
-        self._buckets: dict[tuple[str, int], Bucket] = {}
+        self._buckets: dict[tuple[str, int], tuple[Bucket, Bucket]] = {}
         self._rates: dict[str, int] = {}
 
     def use(self, options: Mapping[str, LogOptions]) -> None:
@@ -35,14 +39,19 @@ class Quotas:
         kept = self._rates.items()
         self._buckets = {key: bucket for key, bucket in self._buckets.items() if key in kept}
 
-    def take(self, origin: str) -> int:
-        """Takes a request of a log; 0, or how many seconds it has to wait for the next."""
+    def take(self, origin: str, *, grows: bool) -> int:
+        """Takes a request of a log; 0, or how many seconds it has to wait for the next.
+
+        `grows` says that its tree is larger than any that was cosigned.
+        """
         rate = self._rates.get(origin)
         if rate is None:
             return 0
-        bucket = self._buckets.get((origin, rate))
-        if bucket is None:
-            per_second = rate / DAY
-            burst = max(LEAST_BURST, per_second * BURST)
-            bucket = self._buckets[origin, rate] = Bucket(per_second, burst, self._timer)
-        return 0 if bucket.take() else max(1, math.ceil(DAY / rate))
+        buckets = self._buckets.get((origin, rate))
+        if buckets is None:
+            buckets = self._buckets[origin, rate] = self._filled(rate), self._filled(rate)
+        return 0 if buckets[grows].take() else max(1, math.ceil(DAY / rate))
+
+    def _filled(self, rate: int) -> Bucket:
+        per_second = rate / DAY
+        return Bucket(per_second, max(LEAST_BURST, per_second * BURST), self._timer)

@@ -107,7 +107,8 @@ class WitnessHttp:
         judged = authenticate(self._logs.get(origin), call)
         if isinstance(judged, Refusal):
             return self._refuse(judged)
-        if seconds := self._watch.quotas.take(origin):
+        grows = judged.checkpoint.size > self._store.head(origin).size
+        if seconds := self._watch.quotas.take(origin, grows=grows):
             self._outcomes.labels("over-quota").inc()
             self._asked.labels(origin, "over-quota").inc()
             detail = "this log has asked more often than its quota allows"
