@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from muniment.tlog.addcheckpoint import AccusedError
-from muniment_log.publish.rounds import Worker, Workers
+from muniment_log.publish.rounds import Worker, Workers, describe
 
 if TYPE_CHECKING:
     import asyncio
@@ -107,14 +106,5 @@ class Cosigners:
 
     @property
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
-        """Each witness, the size it last cosigned, and why it fails, for readiness."""
-        return [
-            {
-                "witness": worker.client.label,
-                "size": worker.client.size,
-                "error": None if worker.failure is None else str(worker.failure),
-                # It holds evidence that this log's key signed two histories.
-                "accused": isinstance(worker.failure, AccusedError),
-            }
-            for worker in self._workers
-        ]
+        """Each witness; see `rounds.describe`."""
+        return [describe(worker.client, worker.failure) for worker in self._workers]

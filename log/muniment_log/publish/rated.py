@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from muniment.local.backoff import Backoff
 from muniment.local.logs import event
 from muniment.local.outside import Contained
-from muniment.tlog.addcheckpoint import AccusedError, ConflictError, WitnessError
+from muniment.tlog.addcheckpoint import ConflictError, WitnessError
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.treereader import read_root
 from muniment_log.errors import StorageError
+from muniment_log.publish.rounds import describe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -192,10 +193,7 @@ class RatedCosigners:
         """Each witness as `Cosigners.witnesses` has it, and how often a day it is asked."""
         return [
             {
-                "witness": worker.client.label,
-                "size": worker.client.size,
-                "error": None if worker.failure is None else str(worker.failure),
-                "accused": isinstance(worker.failure, AccusedError),
+                **describe(worker.client, worker.failure),
                 "per_day": worker.witness.per_day,
             }
             for worker in self._workers

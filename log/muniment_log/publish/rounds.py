@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment.local.backoff import Backoff
-from muniment.tlog.addcheckpoint import WitnessError
+from muniment.tlog.addcheckpoint import AccusedError, WitnessError
 from muniment.tlog.encoding import FormatError
 
 if TYPE_CHECKING:
@@ -82,6 +82,19 @@ class Round:
             raise WitnessError(f"its answer: {error}") from error
         self.names |= cosigned.names
         self.answered.add(client)
+
+
+def describe(
+    client: WitnessClient, failure: WitnessError | None
+) -> dict[str, str | int | bool | None]:
+    """A witness, the size it last cosigned, and why it fails, for readiness."""
+    return {
+        "witness": client.label,
+        "size": client.size,
+        "error": None if failure is None else str(failure),
+        # It holds evidence that this log's key signed two histories.
+        "accused": isinstance(failure, AccusedError),
+    }
 
 
 class Rounds(Protocol):
