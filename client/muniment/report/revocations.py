@@ -157,6 +157,6 @@ def _has_signed(leaf: bytes, reference: str) -> bool:
         return False
     if not isinstance(record, Decision):
         return False
-    approval = record.artifact.approval if record.artifact is not None else None
-    keys = [one.key for one in record.signatures or ()]
-    return reference in [*keys, *([approval.key] if approval is not None else [])]
+    approvals = record.artifact.approvals if record.artifact is not None else ()
+    signers = [one.key for one in record.signatures or ()]
+    return reference in [*signers, *[one.key for one in approvals]]
