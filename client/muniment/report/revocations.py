@@ -87,10 +87,16 @@ class _Cutter:
             stated = [one.record.execution for one in page.entries]
             begun = [run for run in stated if run is not None]
         runs, is_whole = self._descendants(begun)
-        leaves = Leaves()
-        for index in self._decisions(page.entries, runs):
-            leaves.add(index)
+        decisions = {one.index for one in page.entries}
         is_whole = is_whole and not page.more
+        for at in range(0, len(runs), _BATCH):
+            batch = runs[at : at + _BATCH]
+            for answer in self._facts.decisions_of(batch, limit=MAX_CUT):
+                decisions.update(one.index for one in answer.entries)
+                is_whole = is_whole and not answer.more
+        leaves = Leaves()
+        for index in sorted(decisions):
+            leaves.add(index)
         return {"decisions": leaves.members(), "runs": len(runs), "whole": is_whole}
 
     def _descendants(self, begun: Sequence[str]) -> tuple[list[str], bool]:
@@ -111,12 +117,6 @@ class _Cutter:
                 if page.more or read > MAX_CUT:
                     return list(runs), False
         return list(runs), True
-
-    def _decisions(self, entries: Sequence[Any], runs: Sequence[str]) -> list[int]:
-        found = {one.index for one in entries}
-        for answer in self._facts.decisions_of(runs) if runs else ():
-            found.update(one.index for one in answer.entries)
-        return sorted(found)
 
     def _key(self, reference: str) -> dict[str, Any]:
         """What a key has signed: batches, and the records in them, or decisions."""
