@@ -17,10 +17,10 @@ from muniment.gateway.outcomes import PendingOutcome
 from muniment.permit.meta import META_KEY
 from muniment_gateway.deciding.decisions import Call
 from muniment_gateway.mcp.events import Events, EventTooLongError, data_of, with_data
-from muniment_gateway.mcp.gate import Gate, Rules
+from muniment_gateway.mcp.gate import Gate, Passage, Rules
 from muniment_gateway.mcp.lines import Lines
 from muniment_gateway.mcp.mapping import Caller, Declared
-from muniment_gateway.mcp.messages import VERSION_KEY
+from muniment_gateway.mcp.messages import VERSION_KEY, encode, read_message
 from muniment_gateway.mcp.stdio import StdioGate
 
 ALICE = Caller({"sub": "alice", "aud": "tests"})
@@ -196,6 +196,34 @@ async def test_room_that_comes_after_the_decision_is_waited_for() -> None:
         policy.go.set()
         assert (await server.hear())["method"] == "tools/call"
     assert policy.outcomes == ["unknown"]
+
+
+async def test_who_only_observes_is_answered_before_the_outcome_is_on_disk() -> None:
+    class SlowEnd(Policy):
+        async def begin_outcome(self, execution: str) -> PendingOutcome | None:
+            outcome: Any = await super().begin_outcome(execution)
+            policy, keep = self, outcome.keep
+
+            async def keep_slowly(status: Any) -> None:
+                await policy.go.wait()
+                await keep(status)
+
+            outcome.keep = keep_slowly
+            return outcome  # type: ignore[no-any-return]
+
+    policy = SlowEnd()
+    gate = Gate(policy, policy, Rules(answers_at_once=True))
+    message = read_message(encode(call("add")))
+    passage = await gate.judge(message, ALICE, Call("alice", "mcp"))
+    assert isinstance(passage, Passage)
+    answer = read_message(encode(result(1)))
+    assert await gate.answered(passage, answer) == answer.data
+    closing = asyncio.create_task(gate.close())
+    await asyncio.sleep(0)
+    assert policy.outcomes == []
+    policy.go.set()
+    await closing
+    assert policy.outcomes == ["completed"]
 
 
 async def test_an_id_of_a_request_under_way_is_refused() -> None:

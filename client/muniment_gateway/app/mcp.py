@@ -98,6 +98,7 @@ class McpOptions:
             filters=self.filters,
             # Who signs what it was asked would sign nothing that is withheld.
             withheld=() if signed else (ARGUMENTS,),
+            answers_at_once=config.file.mode == "observe",
         )
 
 

@@ -128,6 +128,8 @@ class Decider:
 
         settled = await settle(self._approvals, request, call, id_, ask, lambda: self._link.away)
         answers, combined, held = settled.answers, settled.combined, settled.want
+        if combined.decision:
+            call.allowed()
         most = MOST_RECORDED // (len(answers) or 1)
         told = {
             "answers": [one.recorded(combined.speaker, most) for one in answers],

@@ -36,6 +36,8 @@ class Call:
         withheld: JSON pointers of what the record has only a digest of; the permit discloses it.
         patience: Seconds that the caller waits for a person, if one has to decide; with any, people
             are asked at once, without an access request.
+        allowed: Called when the engines have allowed it, before the log is told: what has to be on
+            disk as well can be written together with the record.
     """
 
     client: str = ""
@@ -45,6 +47,7 @@ class Call:
     is_exact: bool = False
     withheld: tuple[str, ...] = ()
     patience: float | None = None
+    allowed: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

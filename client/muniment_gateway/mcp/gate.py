@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from secrets import token_hex
 from typing import Any, Final, Protocol
 
@@ -99,6 +99,8 @@ class Rules:
         declared: The server's own mappings, where they count.
         filters: Whether listings are filtered to what is allowed.
         withheld: What the records have only a digest of.
+        answers_at_once: Whether no answer waits until the outcome of its call is on disk. It is
+            `unknown` there, and stays so if the gate ends before.
     """
 
     passed: frozenset[str] = frozenset()
@@ -106,6 +108,7 @@ class Rules:
     declared: Declared | None = None
     filters: bool = False
     withheld: tuple[str, ...] = (ARGUMENTS,)
+    answers_at_once: bool = False
 
 
 @dataclass(slots=True)
@@ -172,6 +175,7 @@ class Gate:
         self._again = Again(clock)
         self._outcomes = outcomes
         self._rules = rules
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def judge(self, message: Message, caller: Caller, call: Call) -> Passage | bytes:
         """Decides on a message: what passes, or the answer that refuses it.
@@ -249,20 +253,27 @@ class Gate:
     async def _decided(
         self, request: dict[str, Any], call: Call, execution: str
     ) -> tuple[Decided, PendingOutcome | None]:
-        """Decides, and sets room aside for the outcome at the same time: both before the run.
+        """Decides, and sets room aside for the outcome of what is allowed: both before the run.
 
         Raises MunimentError if no outcome can be kept; nothing runs then, whatever was decided.
         """
-        beginning = asyncio.create_task(self._outcomes.begin_outcome(execution))
+        beginning: asyncio.Task[PendingOutcome | None] | None = None
+
+        def begin() -> "asyncio.Task[PendingOutcome | None]":
+            nonlocal beginning
+            if beginning is None:
+                beginning = asyncio.create_task(self._outcomes.begin_outcome(execution))
+            return beginning
+
         decided: Decided | None = None
         is_allowed = False
         try:
-            decided = await self._decider.decide(request, call)
-            outcome = await beginning if decided.decision else None
+            decided = await self._decider.decide(request, replace(call, allowed=begin))
+            outcome = await begin() if decided.decision else None
             is_allowed = decided.decision
             return decided, outcome
         finally:
-            if not is_allowed:
+            if not is_allowed and beginning is not None:
                 # The log may have an allow, or may get it: whose run never began.
                 is_open = (
                     decided is None or decided.decision or _LATE in decided.own.get("codes", ())
@@ -314,13 +325,20 @@ class Gate:
             self._again.keep(passage.about, result, passage.permits, outcomes)
             return data
         if passage.message.method == "tools/call" and _is_begun(result):
-            await passage.end("unknown")
+            ending = passage.end("unknown")
         else:
-            await passage.end("failed" if failed else "completed")
+            ending = passage.end("failed" if failed else "completed")
+        if self._rules.answers_at_once:
+            task = asyncio.create_task(ending)
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        else:
+            await ending
         return data
 
     async def close(self) -> None:
         """Says of calls that wait for their clients that their end was not seen."""
+        await asyncio.gather(*self._ending)
         for begun in self._again.all():
             await _end_all(begun.outcomes)
 
