@@ -110,7 +110,10 @@ def test_events_are_logged_once_however_often_they_come(service: Service) -> Non
     for events in ([event(1), event(2)], [event(2), event(3)], [event(1), event(1)]):
         assert upload(service, events).status == 200
     assert upload(service, [event(4)], "/any/path").status == 200
-    eventually(lambda: ids(service) == ["d-1", "d-2", "d-3", "d-4"])
+    # What comes first counts, of several uploads and of one.
+    assert upload(service, [event(1, result=False), event(5), event(5, result=False)]).status == 200
+    eventually(lambda: ids(service) == ["d-1", "d-2", "d-3", "d-4", "d-5"])
+    assert all(one.allowed for one in found(service))
 
 
 def test_no_content_is_refused(service: Service) -> None:
