@@ -208,11 +208,13 @@ async def test_a_spool_of_before_goes_on(tmp_path: Path) -> None:
     sim = LogSim()
     path = tmp_path / "spool"
     old = await Writer.open(path, MIGRATIONS[:1], application=APPLICATION_ID)
-    await old.run(lambda db: db.execute("INSERT INTO entry (data) VALUES (?)", (lines(1)[0],)))
+    entry = preparer().prepare(lines(1))[0]
+    await old.run(lambda db: db.execute("INSERT INTO entry (data) VALUES (?)", (entry,)))
     await old.close()
     async with gateway_of(sim, spool=path) as gateway:
-        assert gateway.spool.pending == 1
         await gateway.spool.begin(UNKNOWN)
+        await gateway.spool.drained()
+    assert resources(sim) == expected(1)
 
 
 async def test_concurrent_puts_share_transactions_and_keep_each_callers_order(

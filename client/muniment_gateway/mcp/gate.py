@@ -324,16 +324,14 @@ class Gate:
             outcomes, passage.outcomes = passage.outcomes, []
             self._again.keep(passage.about, result, passage.permits, outcomes)
             return data
+        status: RunStatus = "failed" if failed else "completed"
         if passage.message.method == "tools/call" and _is_begun(result):
-            ending = passage.end("unknown")
-        else:
-            ending = passage.end("failed" if failed else "completed")
+            status = "unknown"
         if self._rules.answers_at_once:
-            task = asyncio.create_task(ending)
-            self._ending.add(task)
+            self._ending.add(task := asyncio.create_task(passage.end(status)))
             task.add_done_callback(self._ending.discard)
         else:
-            await ending
+            await passage.end(status)
         return data
 
     async def close(self) -> None:
