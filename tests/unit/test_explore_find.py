@@ -80,7 +80,11 @@ def queries(random: Random) -> Iterator[dict[str, str]]:
         yield {name: options[name]() for name in names}
 
 
-async def test_all_that_matches_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rare", [1, 64])  # 1: every code is
+async def test_all_that_matches_is_found(
+    rare: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explore_table, "_RARE", rare)
     monkeypatch.setattr(explore_table, "WINDOW", 64)
     monkeypatch.setattr(explore_table, "MAX_WINDOWS", 3)
     random = Random(17)
