@@ -77,6 +77,10 @@ def _is_found(kind: Kind, request: Mapping[str, Any], one: Mapping[str, Any]) ->
 
 
 def said_by(answer: Mapping[str, Any], authority: str) -> dict[str, Any]:
-    """A PDP's answer as it is passed on: with whose it is, and that it permits nothing."""
+    """A PDP's answer as it is passed on: with whose it is, and that it permits nothing.
+
+    A `decision` in it would be taken for one of the gateway's.
+    """
     own = {"permission": False, "authority": authority}
-    return {**answer, "context": {**answer.get("context", {}), OWN: own}}
+    kept = {name: value for name, value in answer.items() if name != "decision"}
+    return {**kept, "context": {**answer.get("context", {}), OWN: own}}
