@@ -27,8 +27,7 @@ def prove(
 
     Costs some milliseconds; a second for a million leaves, where the table is behind, or wrong.
 
-    Raises:
-        FactsError: If the replica's leaves are not those of the checkpoint.
+    Raises FactsError if the replica's leaves are not those of the checkpoint.
     """
     head = checkpoint.checkpoint
     plan = plan_inclusion(index, head.size)
