@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from muniment_log.storage import digests
 from muniment_log.storage.addendarows import migrations
-from muniment_log.storage.digests import Digests
+from muniment_log.storage.digests import ROW, Digests
 
 
 @pytest.fixture(autouse=True)
@@ -73,10 +74,28 @@ def test_a_digest_has_its_row_whatever_was_moved(steps: list[tuple[str, list[int
                 at = Digests(db)
             everything = [digest(number) for number in range(201)]
             assert at.find(db, everything) == rows
-            recent = [one for one in everything if at.recent(one) is not None]
-            assert what != "add" or len(recent) <= digests.MOST_RECENT
         beside.load(db)
         assert beside.find(db, [*rows]) == rows
+
+
+def test_whoever_reads_finds_what_is_moved_and_not_committed_yet(tmp_path: Path) -> None:
+    every = [bytes([number]) * 32 for number in range(64)]
+    with (
+        closing(sqlite3.connect(tmp_path / "it.db", isolation_level=None)) as db,
+        closing(sqlite3.connect(tmp_path / "it.db")) as reader,
+    ):
+        db.execute("PRAGMA journal_mode=WAL")
+        for script in migrations():
+            db.executescript(script)
+        db.execute("INSERT INTO log (one, origin) VALUES (0, 'log.example/x')")
+        at = Digests(db)
+        for start in range(0, 64, 16):
+            db.execute("BEGIN")
+            at.add(db, every[start : start + 16], start + 1)
+            for number, one in enumerate(every[: start + 16], 1):
+                found = reader.execute(f"SELECT {number} IN {ROW}", (at.recent(one), one))
+                assert found.fetchone() == (1,)
+            db.execute("COMMIT")
 
 
 def test_a_full_memory_goes_to_the_table_part_by_part() -> None:

@@ -50,6 +50,7 @@ class Digests:
     def __init__(self, db: sqlite3.Connection) -> None:
         """Reads the newest from a file; raises sqlite3.Error if it cannot be read."""
         self._recent: dict[bytes, int] = {}
+        self._moved: dict[bytes, int] = {}  # to the table, perhaps not committed yet
         self._parts: list[list[bytes]] = [[] for _ in range(_PARTS)]
         self._last = 0  # row that is known here
         (sorted_,) = db.execute("SELECT sorted FROM log").fetchone()
@@ -62,8 +63,9 @@ class Digests:
         self._add(db.execute(_LOAD, (self._last,)).fetchall())
 
     def recent(self, digest: bytes) -> int | None:
-        """The row of a digest, if it is among the newest."""
-        return self._recent.get(digest)
+        """The row of a digest, if it is among the newest: who reads may not see it in the table."""
+        row = self._recent.get(digest)
+        return self._moved.get(digest) if row is None else row
 
     def find(self, db: sqlite3.Connection, digests: Sequence[bytes]) -> dict[bytes, int]:
         """The rows of those of the digests that have one."""
@@ -77,7 +79,11 @@ class Digests:
         return found
 
     def add(self, db: sqlite3.Connection, digests: Sequence[bytes], first: int) -> None:
-        """New rows have come, one for each digest from an id on; has the table take what is due."""
+        """New rows have come, one for each digest from an id on; has the table take what is due.
+
+        Once in a transaction: what the one before has moved is committed.
+        """
+        self._moved = {}
         self._add(zip(digests, range(first, first + len(digests)), strict=True))
         while len(self._recent) > MOST_RECENT:
             self._sort(db)
@@ -108,6 +114,7 @@ class Digests:
         db.execute("UPDATE log SET sorted = ?", (min(self._sorted),))
         self._turn = (turn + 1) % _PARTS
         self._parts[turn] = []
+        self._moved.update({digest: recent[digest] for digest in part})
         for digest in part:
             del recent[digest]
 
