@@ -129,20 +129,32 @@ class Forms:
     ) -> None:
         """Reads decisions that withhold members, if all that they say of these is certain."""
         match_one, between = self._match_withholding, BETWEEN
-        found: list[tuple[int, int, re.Match[bytes]]] = []
+        heads: dict[bytes, bool] = {}  # of pairs: whether nothing else is to be looked at
+        places: list[int] = []
+        tellings: list[Any] = []
+        numbers: list[int] = []
         digests: list[bytes] = []
-        named: Sequence[bytes]
         for at, entry in enumerate(entries):
             if usual[at] is not None or (match := match_one(entry)) is None:
                 continue
-            text: bytes = match[1]
-            if between not in text:  # one member, as most have
-                absent, named = absent_of(text[1 : -4 - HEX]), (text[-1 - HEX : -1],)
-            else:
-                absent, named = absent_of_all(text)
-            if absent is NOTHING or (absent is not None and is_without(match, absent)):
-                found.append((at, len(named), match))
-                digests += named
+            telling = told(match)
+            text: bytes = telling[0]
+            head = text[: -1 - HEX]
+            if (is_plain := heads.get(head)) is None:  # one member, as most have, and as others
+                is_plain = between not in text and absent_of(text[1 : -4 - HEX]) is NOTHING
+                heads[head] = is_plain
+            named: Sequence[bytes] = (text[-1 - HEX : -1],)
+            if not is_plain:
+                if between not in text:
+                    absent = absent_of(text[1 : -4 - HEX])
+                else:
+                    absent, named = absent_of_all(text)
+                if absent is not NOTHING and (absent is None or not is_without(match, absent)):
+                    continue
+            places.append(at)
+            tellings.append(telling)
+            numbers.append(len(named))
+            digests += named
         joined = b"".join(digests).decode("latin-1")
         try:
             raw = bytes.fromhex(joined)
@@ -151,12 +163,12 @@ class Forms:
         if raw.hex() != joined:  # that it reads spaces and capitals, too
             return
         begin = 0
-        for at, number, match in found:
+        for at, number, telling in zip(places, numbers, tellings, strict=True):
             end = begin + SIZE * number
-            values = told(match)
-            usual[at] = values[:4]
+            _, run, id_, producer, allows, type_, subject, kept = telling
+            usual[at] = (run, id_, producer, allows)
             if withheld is not None:
-                withheld[first + at] = (raw[begin:end], *values[4:], values[0])
+                withheld[first + at] = (raw[begin:end], type_, subject, kept, run)
             begin = end
 
     def learn(self, records: Iterable[Any]) -> None:

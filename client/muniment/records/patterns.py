@@ -99,7 +99,8 @@ BEGIN: Final = b'{"addenda":{'
 _numbers: Final = re.compile(WITHHOLDING % ((NONE,) * 5)).groupindex
 _PLACES: Final = {pointer: _numbers[f"p{at}"] for at, pointer in enumerate(OPEN)}
 _TOLD: Final = tuple(
-    _numbers[name] for name in ("run", "id", "producer", "allows", "type", "subject", "kept")
+    _numbers[name]
+    for name in ("addenda", "run", "id", "producer", "allows", "type", "subject", "kept")
 )
 _CONTEXT: Final = _PLACES["/request/context"]
 _pairs: Final = re.compile(_PAIR).findall
@@ -108,8 +109,8 @@ _pairs: Final = re.compile(_PAIR).findall
 def told(found: re.Match[bytes]) -> Any:
     """What a decision that withholds something tells, in this order.
 
-    Its run, its id, its producer, b"true" if it allows, its subject's type and id, and
-    b'"log"' if it says that the log keeps the addenda.
+    The text of its `addenda`, its run, its id, its producer, b"true" if it allows, its subject's
+    type and id, and b'"log"' if it says that the log keeps the addenda.
     """
     return found.group(*_TOLD)
 
