@@ -18,6 +18,8 @@ from explore_tools import explored_elsewhere  # pyright: ignore[reportMissingImp
 MOST_BYTES = 150_000
 HEIGHT = 640
 PAGES = {"overview": "", "find": "find?answer=deny", "decision": "decision/0"}
+RUNS = {"lineage": "lineage?run=call", "mesh": "mesh"}
+"""Those of a log with runs that lead to each other."""
 WIDTHS = {"": 1280, "-narrow": 390}
 _HOURS = 40
 _AGENTS = ("planner", "researcher", "billing", "support")
@@ -60,18 +62,53 @@ def make_log() -> logsim.LogSim:
     return sim
 
 
+def make_runs() -> logsim.LogSim:
+    """A plan that leads to calls of two gateways by two revisions; one is revoked."""
+    world = governed.World(logsim.ORIGIN)
+    world.time -= 3 * 3_600_000
+    world.decide("plan", id_="d-plan", subject="orch")
+    world.edge("performed_by", "run:plan", "agent:orch")
+    world.edge("delegated_by", "agent:sub", "agent:orch")
+    for run, parent, gateway, revision in (
+        ("call", "plan", "gateway.example/one", "7"),
+        ("fetch", "call", "gateway.example/one", "7"),
+        ("write", "call", "gateway.example/two", "6"),
+        ("mail", "write", "gateway.example/two", "6"),
+    ):
+        policy = governed.PolicyRef(id="main", revision=revision, digest=governed.DIGEST)
+        world.time += 1_500_000
+        with world.speaking_as(gateway):
+            world.decide(run, artifact=governed.artifact(policy=policy))
+            world.edge("performed_by", f"run:{run}", "agent:sub")
+            world.edge("triggered_by", f"run:{run}", f"run:{parent}")
+            world.outcome(run)
+    with world.speaking_as("gateway.example/two"):
+        world.revoke(execution="write")
+    sim = logsim.LogSim()
+    sim.entries = world.entries()
+    return sim
+
+
 def main() -> None:
+    shoot(make_log(), PAGES)
+    shoot(make_runs(), RUNS)
+
+
+def shoot(sim: logsim.LogSim, pages: dict[str, str]) -> None:
+    """Writes a picture of each page, in each width; below what each page begins with."""
     with (
         tempfile.TemporaryDirectory() as place,
-        explored_elsewhere(make_log(), Path(place)) as url,
+        explored_elsewhere(sim, Path(place)) as url,
         browser.page() as page,
     ):
         for ending, width in WIDTHS.items():
             page.resize(width, HEIGHT)
-            for name, path in PAGES.items():
+            for name, path in pages.items():
                 page.open(url + path)
+                page.wait_until("document.querySelector('#drawn')?.textContent !== ''")
+                top = page.evaluate("document.querySelector('#graph, #gateways')?.offsetTop ?? 0")
                 file = ROOT / "docs" / f"explore-{name}{ending}.png"
-                clip = {"x": 0, "y": 0, "width": width, "height": HEIGHT, "scale": 1}
+                clip = {"x": 0, "y": top, "width": width, "height": HEIGHT, "scale": 1}
                 shot = page.send("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
                 file.write_bytes(base64.b64decode(shot["data"]))
                 size = file.stat().st_size
