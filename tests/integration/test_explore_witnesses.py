@@ -49,7 +49,8 @@ def test_it_compares_what_real_witnesses_show_and_reads_a_folder(tmp_path: Path)
                 agreeing = pages[-1].count("one history with the log’s head")
                 return agreeing == pages[-1].count('data-name="Shows now"') > 2
 
-            eventually(agrees, lambda: pages[-1])
+            # They are asked again after a minute, should one have been behind the first time.
+            eventually(agrees, lambda: pages[-1], seconds=200.0)
             assert GATEWAY in pages[-1]
             page = read(f"{url}evidence")
             assert "No evidence is known here" in page
