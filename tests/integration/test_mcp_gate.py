@@ -240,4 +240,4 @@ def _refuse_lies(url: str) -> None:
     assert answer.json["error"]["code"] == -32020  # it names no Mcp-Name
     del headers["Mcp-Name"]
     answer = ask(url, json.dumps(unknown).encode(), {**headers, "Mcp-Method": "tools/explode"})
-    assert (answer.status, answer.json["id"], answer.json["error"]["code"]) == (200, 7, -32001)
+    assert (answer.status, answer.json["id"], answer.json["error"]["code"]) == (404, 7, -32601)
