@@ -173,6 +173,15 @@ async def test_a_gate_that_ends_says_that_nobody_saw_the_end() -> None:
     assert asked.policy.outcomes == ["unknown"]
 
 
+async def test_what_is_taken_back_after_it_has_asked_did_not_not_run() -> None:
+    asked = Asked()
+    await asked.begin()
+    again = await asked.say(call(requestState="s-1"))
+    assert isinstance(again, Passage)
+    await again.end("not_run")
+    assert asked.policy.outcomes == ["unknown"]
+
+
 async def test_a_denied_call_begins_nothing() -> None:
     asked = Asked()
     assert isinstance(await asked.say(call(name="deny")), bytes)

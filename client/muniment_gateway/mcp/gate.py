@@ -120,6 +120,7 @@ class Passage:
         data: What goes on.
         about: What tells its call from others, which may have to be repeated; else empty.
         permits: Of each evaluation the run and the permit.
+        is_again: Whether its run has begun already, by an earlier request.
         is_answered: Whether its answer was seen.
     """
 
@@ -127,6 +128,7 @@ class Passage:
     data: bytes
     caller: Caller
     about: bytes = b""
+    is_again: bool = False
     is_answered: bool = False
     permits: Sequence[tuple[str, str]] = ()
     outcomes: list[PendingOutcome] = field(default_factory=list)
@@ -139,7 +141,8 @@ class Passage:
     async def end(self, status: RunStatus) -> None:
         """Says how the runs ended that this has begun; the first word counts."""
         outcomes, self.outcomes = self.outcomes, []
-        await _end_all(outcomes, status)
+        is_begun = self.is_again and status == "not_run"
+        await _end_all(outcomes, "unknown" if is_begun else status)
 
 
 def _is_begun(result: object) -> bool:
@@ -210,6 +213,7 @@ class Gate:
         )
         begun = self._again.take(passage.about, message)
         if begun is not None:
+            passage.is_again = True
             passage.permits, passage.outcomes = begun.permits, [*begun.outcomes]
             passage.data = _permitted(passage)
             return passage
