@@ -25,9 +25,9 @@ from muniment.errors import (
 from muniment.gateway.receipts import (
     BatchReceipt,
     Published,
-    Receipt,
     check_published,
     check_receipt,
+    make_receipts,
 )
 from muniment.gateway.submissions import Piece, Queue
 from muniment.http.logclient import (
@@ -410,9 +410,7 @@ class Delivery:
                     submission.fail(failure)
                 submission.unpublished = submission.unpublished or unpublished
             hashes = flight.batch.leaf_hashes[begin:end]
-            pairs = zip(piece.entries, hashes, strict=True)
-            numbered = enumerate(pairs, receipt.first + begin)
-            submission.give([Receipt(n, entry, leaf, batch) for n, (entry, leaf) in numbered])
+            submission.give(make_receipts(receipt.first + begin, piece.entries, hashes, batch))
             begin = end
 
 

@@ -6,7 +6,8 @@ more: a checkpoint and a proof, checked here before anyone sees it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import repeat
+from typing import NamedTuple, cast
 
 from muniment.errors import BadAnswer, VerificationError
 from muniment.http.logclient import LogReceipt, PublishedPart, decode_hashes
@@ -71,6 +72,16 @@ class Receipt(NamedTuple):
             proof=published.proofs[self.index - self.batch.first],
             checkpoint=published.checkpoint,
         )
+
+
+def make_receipts(
+    first: int, entries: Sequence[bytes], leaf_hashes: Sequence[bytes], batch: BatchReceipt
+) -> list[Receipt]:
+    """The receipts of records that follow one another in a batch, from leaf ``first`` on."""
+    numbers = range(first, first + len(entries))
+    values = zip(numbers, entries, leaf_hashes, repeat(batch, len(entries)), strict=True)
+    # No function of Python is called for each: half of the time.
+    return cast("list[Receipt]", [*map(tuple.__new__, repeat(Receipt), values)])
 
 
 def check_receipt(answer: LogReceipt, *, count: int) -> None:
