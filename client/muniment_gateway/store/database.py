@@ -1,9 +1,11 @@
 """The file of a gateway's database, and its schema."""
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from muniment.local.sqlitefile import Writer
+from muniment_gateway.store.mending import MendingWriter
 
 APPLICATION: Final = 0x4D756E47
 """SQLite application_id of gateways' databases: ``MunG``."""
@@ -28,9 +30,9 @@ MIGRATIONS: Final = (
 """Schema changes, oldest first."""
 
 
-async def open_database(path: Path) -> Writer:
+async def open_database(path: Path) -> MendingWriter:
     """Opens the database of a gateway, or makes it.
 
     Raises DatabaseError if it is in use, damaged, or another program's.
     """
-    return await Writer.open(path, MIGRATIONS, application=APPLICATION)
+    return await MendingWriter.open(partial(Writer.open, path, MIGRATIONS, application=APPLICATION))

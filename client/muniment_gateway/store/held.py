@@ -6,6 +6,7 @@ the person's word there, whichever of them took it. Each change is one transacti
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final, NamedTuple
@@ -16,6 +17,7 @@ from muniment.local.sqlitefile import Writer
 from muniment.records.approval import SignedApproval
 from muniment.tlog.encoding import MunimentError
 from muniment_gateway.core.approvals import Held, Word
+from muniment_gateway.store.mending import MendingWriter
 
 APPLICATION: Final = 0x4D756E41
 """SQLite application_id of these databases: ``MunA``."""
@@ -114,14 +116,15 @@ class TooManyError(MunimentError):
 class HeldCalls:
     """The calls of one file."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: MendingWriter) -> None:
         """Takes the open database."""
         self._writer = writer
 
     @classmethod
     async def open(cls, path: Path) -> "HeldCalls":
         """Opens the file, or makes it; DatabaseError if it cannot be used."""
-        return cls(await Writer.open(path, MIGRATIONS, application=APPLICATION, shared=True))
+        opening = partial(Writer.open, path, MIGRATIONS, application=APPLICATION, shared=True)
+        return cls(await MendingWriter.open(opening))
 
     async def close(self) -> None:
         """Closes the file."""

@@ -3,7 +3,7 @@
 from sqlite3 import Connection
 from typing import Self
 
-from muniment.local.sqlitefile import Writer
+from muniment_gateway.store.mending import MendingWriter
 
 
 class InForceStore:
@@ -13,13 +13,13 @@ class InForceStore:
         told: Of each subject, what the log was last told.
     """
 
-    def __init__(self, writer: Writer, told: dict[str, str]) -> None:
+    def __init__(self, writer: MendingWriter, told: dict[str, str]) -> None:
         """Takes the database, and what is in it."""
         self.told = told
         self._writer = writer
 
     @classmethod
-    async def read(cls, writer: Writer) -> Self:
+    async def read(cls, writer: MendingWriter) -> Self:
         """Reads the database: who begins a new one tells the log everything once more."""
         return cls(writer, await writer.run(_read))
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Final, Self
 
-from muniment.local.sqlitefile import UNREADABLE, Writer, not_usable, open_reader
+from muniment.local.sqlitefile import UNREADABLE, not_usable, open_reader
+from muniment_gateway.store.mending import MendingWriter
 
 MOST_BYTES: Final = 1 << 30
 """Bytes of all originals that are kept; whoever may write could fill the disk otherwise."""
@@ -21,13 +22,13 @@ class Originals:
         size: Their bytes.
     """
 
-    def __init__(self, writer: Writer, size: int) -> None:
+    def __init__(self, writer: MendingWriter, size: int) -> None:
         """Takes the database, and the bytes of what is in it."""
         self.size = size
         self._writer = writer
 
     @classmethod
-    async def read(cls, writer: Writer) -> Self:
+    async def read(cls, writer: MendingWriter) -> Self:
         """Counts what the database has."""
         return cls(writer, await writer.run(_size))
 
