@@ -17,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "deploy" / "Containerfile"
-EXTRA = (  # what only the extra `cluster` brings
+EXTRA = (  # what needs an extra to be imported: `explore`, `cluster`
+    "muniment/explore/",
     "muniment_log/cluster/",
     "muniment_log/app/addendakeeping.py",
     "muniment_log/app/cluster.py",
