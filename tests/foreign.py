@@ -171,7 +171,7 @@ class Omniwitness:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        with _serving(self._argv, self._metrics, self._folder / "log"):
+        with _serving(self._argv, partial(_answers, self._metrics), self._folder / "log"):
             yield
 
 
