@@ -122,7 +122,7 @@ async def test_what_is_kept_is_not_read_again_as_long_as_there_is_room(
     await log.grow(256 * 8 - 1)
     bundle = len(await log.store.get(Tile(ENTRIES, 0).path))
     await log.publish()
-    log.tiles._capacity = 4 * bundle
+    log.tiles._bundles.most = 4 * bundle
     tiles = [Tile(kind, number) for kind in (0, ENTRIES) for number in range(8)]
     all_at_once = await log.tiles.read(tiles)
     assert list(all_at_once) == tiles  # more than there is room for

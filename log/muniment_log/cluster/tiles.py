@@ -8,9 +8,9 @@ newest published tree is cut out of that tree's objects, everything else out of 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from muniment.local.bytecache import ByteCache
 from muniment.tlog.tiles import CHECKPOINT, ENTRIES, TILE_WIDTH, Tile
 from muniment_log.cluster.stored import published_edge, read_objects
 from muniment_log.core.integrate import EMPTY_EDGE, cut_bundle
@@ -46,9 +46,7 @@ class ObjectTiles:
         self._store = store
         self._published = published
         self._damaged = damaged
-        self._capacity = cache_bytes
-        self._held = 0  # bytes
-        self._bundles: OrderedDict[int, bytes] = OrderedDict()
+        self._bundles: ByteCache[int] = ByteCache(cache_bytes)
         self._tiles = EmbeddedTiles(_FullObjects(store), EMPTY_EDGE, None, damaged=damaged)
         self._move: tuple[Head, asyncio.Task[None]] | None = None
 
@@ -84,7 +82,6 @@ class ObjectTiles:
                 is_full = tile.level == ENTRIES and (tile.index + 1) * TILE_WIDTH <= head.size
                 missing[tile] = Tile(ENTRIES, tile.index) if is_full else tile
             else:
-                self._bundles.move_to_end(tile.index)
                 found[tile] = cut_bundle(kept, tile.width)
         if missing:
             await self._follow(head)
@@ -92,7 +89,7 @@ class ObjectTiles:
             for tile, stored in missing.items():
                 found[tile] = read[stored]
                 if stored.level == ENTRIES and not stored.is_partial:
-                    self._keep(stored.index, read[stored])
+                    self._bundles.put(stored.index, read[stored])
                     found[tile] = cut_bundle(read[stored], tile.width)
         return found
 
@@ -116,15 +113,6 @@ class ObjectTiles:
             raise
         finally:
             self._move = None
-
-    def _keep(self, index: int, data: bytes) -> None:
-        if index in self._bundles:
-            return
-        self._bundles[index] = data
-        self._held += len(data)
-        while self._held > self._capacity:
-            _, old = self._bundles.popitem(last=False)
-            self._held -= len(old)
 
 
 class _FullObjects:

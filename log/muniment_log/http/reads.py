@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+from muniment.local.bytecache import ByteCache
 from muniment.tlog.tiles import ENTRIES, parse_tile_path
 from muniment_log.http.problems import not_published_yet
 from muniment_log.publish.published import published_size
@@ -49,8 +49,7 @@ class Reads:
         self._cosigned = cosigned
         self._tiles = tiles
         # Full bundles, compressed: followers and auditors all come for the newest ones.
-        self._compressed: OrderedDict[Tile, bytes] = OrderedDict()
-        self._compressed_bytes = 0
+        self._compressed: ByteCache[Tile] = ByteCache(_COMPRESSED_BYTES)
 
     async def checkpoint(self, _: Request) -> Response:
         """``/checkpoint``: the published one."""
@@ -97,18 +96,14 @@ class Reads:
         """A bundle and its content coding, none where the reader takes none or it is short."""
         wants_gzip = accepts_gzip(accepted)
         if wants_gzip and (kept := self._compressed.get(tile)) is not None:
-            self._compressed.move_to_end(tile)
             return kept, "gzip"
         data = (await self._tiles.read([tile]))[tile]
         if not wants_gzip or len(data) < _COMPRESS_FROM:
             return data, ""
         # zlib releases the interpreter lock.
         data = await asyncio.to_thread(gzip.compress, data, compresslevel=_COMPRESSION, mtime=0)
-        if not tile.is_partial and tile not in self._compressed:
-            self._compressed[tile] = data
-            self._compressed_bytes += len(data)
-            while self._compressed_bytes > _COMPRESSED_BYTES:
-                self._compressed_bytes -= len(self._compressed.popitem(last=False)[1])
+        if not tile.is_partial:
+            self._compressed.put(tile, data)
         return data, "gzip"
 
 

@@ -6,10 +6,10 @@ memory, and can be lost at any time.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from muniment.local.bytecache import ByteCache
 from muniment.tlog.encoding import FormatError, MunimentError, VerificationError
 from muniment.tlog.heads import Head, Prefix
 from muniment.tlog.merkle import HASH_SIZE
@@ -34,27 +34,25 @@ class TileCache:
 
     def __init__(self, most: int = CACHE_BYTES) -> None:
         """Makes an empty cache of at most `most` bytes of tiles."""
-        self._most = most
-        self._tiles: OrderedDict[tuple[str, Tile], bytes] = OrderedDict()
-        self.size = 0
+        self._tiles: ByteCache[tuple[str, Tile]] = ByteCache(most)
+
+    @property
+    def size(self) -> int:
+        """The bytes of all tiles."""
+        return self._tiles.size
 
     def get(self, origin: str, tile: Tile) -> bytes | None:
         """A tile, also when only a wider one in its place is held."""
         for key in ((origin, tile), (origin, tile.full)):
             data = self._tiles.get(key)
             if data is not None:
-                self._tiles.move_to_end(key)
                 return data[: tile.width * HASH_SIZE]
         return None
 
     def put(self, origin: str, tiles: Mapping[Tile, bytes]) -> None:
         """Keeps verified tiles of this witness's own view."""
         for tile, data in tiles.items():
-            key = (origin, tile)
-            self.size += len(data) - len(self._tiles.pop(key, b""))
-            self._tiles[key] = data
-        while self.size > self._most:
-            self.size -= len(self._tiles.popitem(last=False)[1])
+            self._tiles.put((origin, tile), data)
 
 
 class TileReader:
