@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from muniment.local.backoff import Backoff
+from muniment.local.lifecycle import stop_requested
 from muniment.tlog.cosignature import verifier_for
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.note import parse_vkey
@@ -96,13 +96,10 @@ def export(
 
 async def _follow(job: _Export) -> None:
     """Exports each new checkpoint until a signal comes; what was begun is ended first."""
-    ending = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for which in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(which, ending.set)
+    stopping = stop_requested()
     backoff = Backoff(FOLLOW_SECONDS, LONGEST_PAUSE)
     tidied = 0.0
-    while not ending.is_set():
+    while not stopping.done():
         pause = FOLLOW_SECONDS
         try:
             await job.bring_up()
@@ -110,13 +107,10 @@ async def _follow(job: _Export) -> None:
         except UnavailableError as error:  # an object store: it comes back
             click.echo(f"{job.place}: {error}", err=True)
             pause = backoff.next()
-        if loop.time() >= tidied:
+        if time.monotonic() >= tidied:
             await job.tidy()
-            tidied = loop.time() + TIDY_SECONDS
-        try:
-            await asyncio.wait_for(ending.wait(), pause)
-        except TimeoutError:
-            continue
+            tidied = time.monotonic() + TIDY_SECONDS
+        await asyncio.wait([stopping], timeout=pause)
 
 
 class _Export:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from muniment_log.core.ordering import Ordering
 from muniment_log.core.ports import StreamState
-from muniment_log.errors import UnavailableError
 
 if TYPE_CHECKING:
     import asyncio
@@ -143,8 +142,8 @@ class OrderQueue:
     async def gather(self) -> Group:
         """Takes what waits, in order, bounded; frames the records of those who cannot sign.
 
-        Raises SigningError when who keeps the log's key has not signed what frames them; whoever
-        waits for any of the group is told then, but for signed batches, which their streams hold.
+        Raises SigningError when who keeps the log's key has not signed what frames them; they wait
+        again then, and the streams hold the signed batches.
         """
         leaves = size = 0
         group = Group([], [])
@@ -167,9 +166,7 @@ class OrderQueue:
             for waiters in producers.values():
                 await self._frame(group, waiters)
         except BaseException:
-            error = UnavailableError("the log has stopped; ask again when it is back")
-            for waiting in chain.from_iterable(producers.values()):
-                waiting.refuse(error)
+            self.records.extendleft(reversed([*chain.from_iterable(producers.values())]))
             raise
         return group
 
