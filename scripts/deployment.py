@@ -40,6 +40,13 @@ def tie_to_parent() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def cpu_seconds(pid: str | int) -> float:
+    """Processor time that a running process has used; not that of its children."""
+    status = Path(f"/proc/{pid}/stat").read_text()
+    user, system = status.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 class DeploymentError(Exception):
     """A command or a server did not do what it should."""
 
@@ -193,12 +200,7 @@ class Deployment:
 
     def cpu_seconds(self, name: str) -> float:
         """Processor time that a running server and its child processes have used."""
-        ticks = 0
-        for one in self._family(name):
-            status = Path(f"/proc/{one}/stat").read_text()
-            user, system = status.rpartition(")")[2].split()[11:13]
-            ticks += int(user) + int(system)
-        return ticks / os.sysconf("SC_CLK_TCK")
+        return sum(map(cpu_seconds, self._family(name)))
 
     def rss(self, name: str) -> int:
         """Resident memory of a running server and its child processes, in bytes."""

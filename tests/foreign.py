@@ -52,7 +52,8 @@ class Litewitness:
         url: where it listens while it runs.
     """
 
-    def __init__(self, folder: Path, origin: str, log_vkey: str) -> None:
+    def __init__(self, folder: Path, *logs: tuple[str, str]) -> None:
+        """Of a new witness that knows these logs: of each the origin, and its key."""
         self._program = program("litewitness")
         folder.mkdir()
         self._folder = folder
@@ -72,13 +73,14 @@ class Litewitness:
                 "CREATE TABLE key (origin TEXT NOT NULL, key TEXT NOT NULL, "
                 "FOREIGN KEY(origin) REFERENCES log(origin))"
             )
-            database.execute(
-                "INSERT INTO log VALUES (?, 0, ?)", (origin, format_base64(EMPTY_ROOT))
-            )
-            database.execute("INSERT INTO key VALUES (?, ?)", (origin, log_vkey))
+            for origin, log_vkey in logs:
+                database.execute(
+                    "INSERT INTO log VALUES (?, 0, ?)", (origin, format_base64(EMPTY_ROOT))
+                )
+                database.execute("INSERT INTO key VALUES (?, ?)", (origin, log_vkey))
 
     @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> "Iterator[subprocess.Popen[bytes]]":
         with self._agent() as agent, (self._folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [
@@ -90,7 +92,7 @@ class Litewitness:
             )  # fmt: skip
             try:
                 self._wait(process)
-                yield
+                yield process
             finally:
                 process.kill()
                 process.wait(processes.STOP_SECONDS)

@@ -17,10 +17,19 @@ from benchmark.options import Options
 from benchmark.scenarios import LARGE, SCENARIOS
 from benchmark.usage import parser
 
+
+def peers(options: Options) -> dict[str, Any]:
+    """Beside Tessera and litewitness; what it imports of the tests is there only for it."""
+    from benchmark.peers import peers as measure  # noqa: PLC0415
+
+    return measure(options)
+
+
 ASKED: dict[str, Callable[[Options], dict[str, Any]]] = {
     "cluster": cluster,
     "explore": explore,
     "gateway": gateway,
+    "peers": peers,
 }
 """Run only when named: they need more than this program."""
 

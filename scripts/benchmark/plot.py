@@ -1,4 +1,4 @@
-"""Draws a result of the benchmark into docs/: rate against size, and how long a proof takes."""
+"""Draws a result of the benchmark into docs/: rate by size, how long a proof takes, the peers."""
 
 import argparse
 import json
@@ -40,11 +40,30 @@ def lone(figures: dict[str, Any]) -> None:
     picture.savefig(DOCS / "lone.png", dpi=120)
 
 
+def peers(figures: dict[str, Any]) -> None:
+    """How many times better than the peer Muniment is at each work, and by which rounds."""
+    rows = {row: one for row, one in figures.items() if isinstance(one, dict) and "ratio" in one}
+    picture, axes = plt.subplots(figsize=(9, 0.38 * len(rows) + 0.9))
+    for place, one in enumerate(rows.values()):
+        better = one["ratio"] >= 1
+        axes.plot(
+            [one["ratio_least"], one["ratio_most"]], [place, place], color="grey", linewidth=1
+        )
+        axes.plot(one["ratio"], place, "o", color="tab:blue" if better else "tab:orange")
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set(xlabel="Muniment ÷ peer (right of 1: Muniment is better); the line is from the rounds")
+    picture.tight_layout()
+    picture.savefig(DOCS / "peers.png", dpi=120)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench plot", description=__doc__)
     parser.add_argument("result", type=Path, metavar="RESULT.json")
     found = json.loads(parser.parse_args().result.read_text())["scenarios"]
-    for name, draw in (("growth", growth), ("lone", lone)):
+    for name, draw in (("growth", growth), ("lone", lone), ("peers", peers)):
         if name in found:
             draw(found[name])
             print(f"docs/{name}.png")

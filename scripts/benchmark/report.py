@@ -7,6 +7,7 @@ from typing import Any
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: scripts/bench report -->", "<!-- end of figures -->"
+PEERS_BEGIN, PEERS_END = "<!-- peers: scripts/bench report -->", "<!-- end of peers -->"
 
 
 def tables(result: dict[str, Any]) -> str:
@@ -184,13 +185,45 @@ ROWS = {
 }
 
 
+def beside(result: dict[str, Any]) -> str:
+    """The scenario of the peers as a Markdown table; a row without a peer has no ratio."""
+    found = result["scenarios"]["peers"]
+    lines = ["| work | Muniment | peer | ratio | rounds |", "| --- | --- | --- | --- | --- |"]
+    for row, one in found.items():
+        if not isinstance(one, dict):  # how busy others were
+            continue
+        ours = f"{one['muniment']:,} {one['unit']}".replace(" /s", "/s")
+        if "peer" not in one:
+            lines.append(f"| {row} | {ours} | | | |")
+            continue
+        theirs = f"{one['peer']:,} {one['unit']}".replace(" /s", "/s")
+        rounds = f"{one['ratio_least']} to {one['ratio_most']}"
+        lines.append(f"| {row} | {ours} | {theirs} | **{one['ratio']}** | {rounds} |")
+    others = found.get("others_share")
+    share = "is not known" if others is None else f"was {others:.0%}"
+    lines += ["", f"Others' share of the processors {share} while this was measured."]
+    return "\n".join(lines)
+
+
 def rewritten(page: str, result: dict[str, Any]) -> str:
-    """The page with the figures of a result in the place of those between the markers."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise SystemExit(f"{PAGE.name}: no {BEGIN} … {END}")
-    return f"{before}{BEGIN}\n{tables(result)}\n{END}{after}"
+    """The page with the figures of a result in the place of those between the markers.
+
+    The peers have a place of their own; what the result does not have stays as it is.
+    """
+    found = result["scenarios"]
+    if ROWS.keys() & found.keys():
+        page = _between(page, BEGIN, END, tables(result))
+    if "peers" in found:
+        page = _between(page, PEERS_BEGIN, PEERS_END, beside(result))
+    return page
+
+
+def _between(page: str, begin: str, end: str, text: str) -> str:
+    before, begins, rest = page.partition(begin)
+    _, ends, after = rest.partition(end)
+    if not begins or not ends:
+        raise SystemExit(f"{PAGE.name}: no {begin} … {end}")
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def test_litewitness_catches_up_after_it_was_away(tmp_path: Path) -> None:
     """With the others' lines, ML-DSA-44 among them, a request would be longer than it takes."""
     foreign.program("litewitness")
     with deployed(tmp_path) as made:
-        lite = foreign.Litewitness(tmp_path / "lite", ORIGIN, keys_of(made)[0])
+        lite = foreign.Litewitness(tmp_path / "lite", (ORIGIN, keys_of(made)[0]))
         policy = (tmp_path / "log" / "witnesses.policy").read_text()
         use_policy(made, f"witness lite {lite.vkey} {lite.url}\n{policy}")
         stream = made.stream()
@@ -56,7 +56,7 @@ def test_a_rolled_back_log_takes_nothing_when_only_litewitness_knows(tmp_path: P
     foreign.program("litewitness")
     with deployed(tmp_path) as made:
         keys = keys_of(made)
-        lite = foreign.Litewitness(tmp_path / "lite", ORIGIN, keys[0])
+        lite = foreign.Litewitness(tmp_path / "lite", (ORIGIN, keys[0]))
         logs = "".join(f"log {key}\n" for key in keys)
         with lite.running():
             use_policy(made, f"{logs}witness lite {lite.vkey} {lite.url}\nquorum lite\n")
@@ -89,7 +89,7 @@ def test_public_witnesses_of_others_are_asked_within_their_rate(tmp_path: Path) 
         listed = processes.run(processes.muniment_log(*entry), check=True).stdout
         (lists / "logs").write_text(f"logs/v0\n\n{listed}")
         omni = foreign.Omniwitness(tmp_path / "omni", f"{served}/logs", per_second=1)
-        lite = foreign.Litewitness(tmp_path / "lite", ORIGIN, keys_of(made)[0])
+        lite = foreign.Litewitness(tmp_path / "lite", (ORIGIN, keys_of(made)[0]))
         policy = (tmp_path / "log" / "witnesses.policy").read_text()
         with made.config.open("a") as file:
             for witness in (omni, lite):

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "scripts"))
 from benchmark import __main__ as command  # noqa: E402 - found beside the scripts
-from benchmark import machine, report, usage  # noqa: E402
+from benchmark import machine, peers, report, usage  # noqa: E402
 from benchmark.foreign import Shares, watched  # noqa: E402
 from benchmark.large import growth_of_cost  # noqa: E402
 from benchmark.ratios import BOUNDS, judge  # noqa: E402
@@ -131,6 +131,54 @@ def test_a_report_leaves_out_what_did_not_run() -> None:
     short = report.tables({**RESULT, "scenarios": {"recover": {"seconds": 1.4}}})
     assert "1.4 s" in short
     assert "`ingest`" not in short
+
+
+PEERS = {
+    "ingest": {
+        "unit": "/s",
+        "muniment": 66_599,
+        "peer": 13_172,
+        "ratio": 5.06,
+        "ratio_least": 5.03,
+        "ratio_most": 5.08,
+    },
+    "a proof": {"unit": "µs", "muniment": 285},
+    "others_share": 0.02,
+}
+
+
+def test_a_report_of_the_peers_has_a_place_of_its_own() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    once = report.rewritten(page, {"scenarios": {"peers": PEERS}})
+    assert "| ingest | 66,599/s | 13,172/s | **5.06** | 5.03 to 5.08 |" in once
+    assert "| a proof | 285 µs | | | |" in once
+    assert "was 2% while" in once
+    assert page.partition(report.PEERS_BEGIN)[0] == once.partition(report.PEERS_BEGIN)[0]
+    assert page.partition(report.PEERS_END)[2] == once.partition(report.PEERS_END)[2]
+
+
+def test_the_ratio_of_a_row_is_above_one_where_muniment_is_better() -> None:
+    table = peers.Table()
+    for row in peers.UNITS:
+        table.ours(row, 100.0)
+    for rate, took in ((50.0, 300.0), (25.0, 200.0), (200.0, 50.0)):
+        table.theirs(peers.OVER_HTTP, rate)
+        table.theirs(peers.LONE_TIME, took)
+    for _ in range(2):
+        table.ours(peers.OVER_HTTP, 100.0)
+        table.ours(peers.LONE_TIME, 100.0)
+    found = table.figures()
+    assert found[peers.OVER_HTTP] == {
+        "unit": "/s",
+        "muniment": 100,
+        "peer": 50,
+        "ratio": 2.0,
+        "ratio_least": 0.5,
+        "ratio_most": 4.0,
+    }
+    assert found[peers.LONE_TIME]["ratio"] == 2.0
+    assert found[peers.LONE_TIME]["ratio_least"] == 0.5
+    assert found[peers.INCLUSION] == {"unit": "µs", "muniment": 100}
 
 
 def test_every_scenario_has_its_rows() -> None:

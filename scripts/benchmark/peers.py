@@ -1,0 +1,527 @@
+"""Muniment beside Tessera and litewitness: the same work in turn, with one client if possible.
+
+The peers are built from the Go module proxy at the versions that `peer/go.mod` pins. `peer` has
+Tessera's POSIX log, at settings of one's choice where its conformance server fixes them, and the
+client. Rounds alternate; a row is told by its medians and by the median of the rounds' ratios.
+"""
+
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from deployment import BIN, WITNESSES, Deployment, cpu_seconds
+
+from benchmark.load import endless
+from benchmark.options import Options
+from benchmark.receipts import check_receipts
+from benchmark.rig import PRODUCER, BenchError, Rig
+from muniment.tlog.checkpoint import parse_signed_checkpoint
+from muniment.tlog.policy import parse_policy
+from muniment.tlog.tiles import TILE_WIDTH
+from muniment.tlog.tlogproof import parse_tlog_proof, verify_tlog_proof
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
+from byzantine import View as History  # pyright: ignore[reportMissingImports]  # of the tests
+from foreign import Litewitness  # pyright: ignore[reportMissingImports]
+
+SOURCE: Final = Path(__file__).parent / "peer"
+BUILT: Final = Path(__file__).resolve().parents[2] / ".venv" / "foreign"
+PROGRAMS: Final = {
+    "peer": ".",
+    "fsck": "github.com/transparency-dev/tessera/cmd/fsck",
+    "litewitness": "filippo.io/torchwood/cmd/litewitness",
+}
+BUILD_SECONDS: Final = 900
+RUN_SECONDS: Final = 900
+INGEST: Final = ("-batch", "1024", "-age", "50ms")
+"""Tessera's fastest settings for many writers here; larger batches gain nothing."""
+SINGLE: Final = ("-batch", "64", "-age", "5ms")
+"""Its fastest for 64 writers: the batch is full when all of them wait."""
+LONE: Final = ("-batch", "1", "-age", "1ms", "-interval", "100ms")
+"""Its fastest for one writer: a shorter interval is refused."""
+
+
+OVER_HTTP: Final = "ingest over HTTP, durable"
+IN_PROCESS: Final = "the same, the peer called in its own process"
+SINGLE_RATE: Final = "single records, 64 connections"
+SINGLE_CPU: Final = "the same, the log's processor time a record"
+LONE_TIME: Final = "lone decision to a verified proof, 2 of 3 witnesses"
+START: Final = "the log, from start to ready"
+COMMAND: Final = "a command's own start: muniment --version, fsck -help"
+READY_MEMORY: Final = "memory of the log: ready"
+SINGLE_MEMORY: Final = "memory of the log: after single records"
+INGEST_MEMORY: Final = "memory of the log: after ingest"
+BUNDLE: Final = "an entry bundle served, processor time"
+BUNDLE_GZIP: Final = "the same, compressed by Muniment, plain from a file"
+TILE: Final = "a hash tile served, processor time"
+INCLUSION: Final = (
+    "an inclusion proof served, processor time; a peer's clients build them from tiles"
+)
+AUDIT: Final = "audit of a static export, all records, beside fsck (hashes)"
+AUDIT_TREE: Final = "audit --tree of it, beside fsck"
+AUDIT_CPU: Final = "audit of all records, processor time an entry, beside fsck"
+WITNESS: Final = "add-checkpoint at a witness, four logs, processor time a request"
+VERIFY: Final = "verifying a proof: parse, signature, inclusion"
+
+UNITS: Final[Mapping[str, str]] = {
+    OVER_HTTP: "/s",
+    IN_PROCESS: "/s",
+    SINGLE_RATE: "/s",
+    SINGLE_CPU: "µs",
+    LONE_TIME: "ms",
+    AUDIT: "/s",
+    AUDIT_TREE: "/s",
+    AUDIT_CPU: "µs",
+    BUNDLE: "µs",
+    BUNDLE_GZIP: "µs",
+    TILE: "µs",
+    INCLUSION: "µs",
+    WITNESS: "µs",
+    VERIFY: "µs",
+    READY_MEMORY: "MB",
+    SINGLE_MEMORY: "MB",
+    INGEST_MEMORY: "MB",
+    START: "ms",
+    COMMAND: "ms",
+}
+"""Every row, in the order of the table. More is better of what is a second, less of all else."""
+
+
+class Table:
+    """What the rounds have measured, by row: Muniment's figures and the peer's."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[list[float], list[float]]] = {n: ([], []) for n in UNITS}
+
+    def ours(self, row: str, value: float) -> None:
+        self._found[row][0].append(value)
+
+    def theirs(self, row: str, value: float) -> None:
+        self._found[row][1].append(value)
+
+    def figures(self) -> dict[str, Any]:
+        """Of each row the medians and their ratio: more than 1 is better for Muniment.
+
+        Its least and most are of single rounds. A row that no peer has is without.
+        """
+        found: dict[str, Any] = {}
+        for row, (ours, theirs) in self._found.items():
+            unit = UNITS[row]
+            found[row] = {"unit": unit, "muniment": _short(statistics.median(ours))}
+            if theirs:
+                ratios = [
+                    one / other if unit == "/s" else other / one
+                    for one, other in zip(ours, theirs, strict=True)
+                ]
+                found[row] |= {
+                    "peer": _short(statistics.median(theirs)),
+                    "ratio": round(statistics.median(ratios), 2),
+                    "ratio_least": round(min(ratios), 2),
+                    "ratio_most": round(max(ratios), 2),
+                }
+        return found
+
+
+def peers(options: Options) -> dict[str, Any]:
+    """All rows, alternated; needs Go."""
+    build()
+    with tempfile.TemporaryDirectory(prefix="muniment-peers-") as place:
+        table = Table()
+        rounds = Rounds(Path(place), table, options)
+        try:
+            for measure in (
+                rounds.starting,
+                rounds.ingesting,
+                rounds.single,
+                rounds.lone,
+                rounds.reading,
+                rounds.auditing,
+                rounds.witnessing,
+                rounds.verifying,
+            ):
+                for number in range(2 if options.quick else 3):
+                    measure(number)
+        finally:
+            rounds.close()
+        return table.figures()
+
+
+def build() -> None:
+    """The peers' programs, once for each state of the sources.
+
+    Raises:
+        BenchError: There is no Go, or the module proxy does not have what is pinned.
+    """
+    if shutil.which("go") is None:
+        raise BenchError("peers needs Go (https://go.dev/dl): the peers are built from source")
+    state = "".join(path.read_text() for path in sorted(SOURCE.iterdir()))
+    stamp = BUILT / "peer.sources"
+    if stamp.exists() and stamp.read_text() == state:
+        return
+    BUILT.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"GOTOOLCHAIN": "auto", "GOFLAGS": "-mod=readonly"}
+    for name, package in PROGRAMS.items():
+        argv = ["go", "build", "-o", str(BUILT / name), package]
+        done = subprocess.run(
+            argv,
+            cwd=SOURCE,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise BenchError(f"{package} could not be built:\n{done.stderr}")
+    stamp.write_text(state)
+
+
+class Rounds:
+    """The rounds of one run; each measures both sides, which take turns to be first."""
+
+    def __init__(self, place: Path, table: Table, options: Options) -> None:
+        self._place = place
+        self._table = table
+        self._quick = options.quick
+        self._seed = options.seed
+        self._made = 0
+        self._full: Rig | None = None
+        self._size = 0
+        key = _peer("key", "tessera.example/log")
+        self._private, self._public = str(key["private"]), str(key["public"])
+
+    def close(self) -> None:
+        if self._full is not None:
+            self._full.close()
+
+    @staticmethod
+    def _turn(number: int, ours: Callable[[], None], theirs: Callable[[], None]) -> None:
+        for side in (ours, theirs) if number % 2 == 0 else (theirs, ours):
+            side()
+
+    def _new(self, name: str) -> Path:
+        self._made += 1
+        path = self._place / f"{name}-{self._made}"
+        path.mkdir()
+        return path
+
+    def _records(self, count: int) -> str:
+        """A file of records that no log has had, each behind its length of two bytes."""
+        path = self._new("records") / "records"
+        stream = endless(PRODUCER, self._seed * 1000 + self._made, count)
+        with path.open("wb") as file:
+            for record in islice(stream, count):
+                file.write(len(record).to_bytes(2, "big") + record)
+        return str(path)
+
+    @contextmanager
+    def _tessera(self, *settings: str) -> Iterator[tuple[Deployment, str]]:
+        """Tessera's log over HTTP; its process is the deployment's "peer"."""
+        deployment = Deployment(self._new("tessera"))
+        argv = [BUILT / "peer", "serve", "-folder", "tree", "-private", self._private, *settings]
+        try:
+            yield deployment, deployment.start("peer", *argv)
+        finally:
+            deployment.stop()
+
+    def starting(self, number: int) -> None:
+        """From the command to the line that says ready; memory then; a command's own start."""
+
+        def ours() -> None:
+            with Rig(witnesses=False) as rig:
+                rig.deployment.end("log")
+                began = time.perf_counter()
+                rig.deployment.start_log()
+                self._table.ours(START, (time.perf_counter() - began) * 1e3)
+                self._table.ours(READY_MEMORY, rig.deployment.rss("log") / 1e6)
+            self._table.ours(COMMAND, _used(BIN / "muniment", "--version") * 1e3)
+
+        def theirs() -> None:
+            began = time.perf_counter()
+            with self._tessera() as (deployment, _):
+                self._table.theirs(START, (time.perf_counter() - began) * 1e3)
+                self._table.theirs(READY_MEMORY, deployment.rss("peer") / 1e6)
+            self._table.theirs(COMMAND, _used(BUILT / "fsck", "-help") * 1e3)
+
+        self._turn(number, ours, theirs)
+
+    def ingesting(self, number: int) -> None:
+        """Durable entries: Muniment takes signed batches over HTTP, Tessera one a request."""
+        count = 60_000 if self._quick else 200_000
+
+        def ours() -> None:
+            with Rig(witnesses=False) as rig:
+                rate = _fill(rig, count, self._seed + number)
+                self._table.ours(OVER_HTTP, rate)
+                self._table.ours(IN_PROCESS, rate)
+                self._table.ours(INGEST_MEMORY, rig.deployment.rss("log") / 1e6)
+
+        def theirs() -> None:
+            file = self._records(count // 4)
+            with self._tessera(*INGEST) as (deployment, url):
+                argv = ("-url", f"{url}/add", "-records", file, "-connections", "2048")
+                self._table.theirs(OVER_HTTP, _rate(_peer("post", *argv)))
+                self._table.theirs(INGEST_MEMORY, deployment.rss("peer") / 1e6)
+            argv = ("-folder", str(self._new("fill")), "-private", self._private, "-batch", "4096")
+            found = _peer("fill", *argv, "-records", self._records(count))
+            self._table.theirs(IN_PROCESS, _rate(found))
+
+        self._turn(number, ours, theirs)
+
+    def single(self, number: int) -> None:
+        """One record a request, 64 connections, the same client."""
+        count = 10_000 if self._quick else 30_000
+
+        def measure(
+            note: Callable[[str, float], None], deployment: Deployment, server: str, *argv: str
+        ) -> None:
+            file = self._records(count)
+            before = deployment.cpu_seconds(server)
+            note(SINGLE_RATE, _rate(_peer("post", "-records", file, *argv)))
+            note(SINGLE_CPU, (deployment.cpu_seconds(server) - before) / count * 1e6)
+            note(SINGLE_MEMORY, deployment.rss(server) / 1e6)
+
+        def ours() -> None:
+            with Rig(witnesses=False) as rig:
+                argv = ("-token", rig.token, "-type", "application/json")
+                url = f"{rig.url}/v1/records"
+                measure(self._table.ours, rig.deployment, "log", "-url", url, *argv)
+
+        def theirs() -> None:
+            with self._tessera(*SINGLE) as (deployment, url):
+                measure(self._table.theirs, deployment, "peer", "-url", f"{url}/add")
+
+        self._turn(number, ours, theirs)
+
+    def lone(self, number: int) -> None:
+        """One record at a time to its verified proof; Muniment's witnesses on both sides."""
+        count = 40 if self._quick else 150
+
+        def ours() -> None:
+            with Rig(witnesses=True) as rig:
+                job = rig.worker("lone", seed=self._seed, count=5 * count, warm_up=20, rate=0)
+                job.go()
+                latencies = job.result()["latencies"]
+                self._table.ours(LONE_TIME, statistics.median(latencies) * 1e3)
+
+        def theirs() -> None:
+            deployment = Deployment(self._new("witnesses"))
+            try:
+                lines = []
+                for name in WITNESSES:
+                    (key,) = deployment.make_witness(name, "ed25519", [self._public])
+                    lines.append(f"witness {name} {key} {deployment.start_witness(name)}")
+                policy = deployment.place / "witnesses"
+                quorum = f"group cosigners 2 {' '.join(WITNESSES)}\nquorum cosigners\n"
+                policy.write_text("\n".join([*lines, quorum]))
+                with self._tessera(*LONE, "-policy", str(policy)) as (_, url):
+                    argv = ("-url", url, "-public", self._public, "-policy", str(policy))
+                    _peer("lone", *argv, "-records", self._records(5))  # to get warm
+                    found = _peer("lone", *argv, "-records", self._records(count))
+                    self._table.theirs(LONE_TIME, float(found["p50_ms"]))
+            finally:
+                deployment.stop()
+
+        self._turn(number, ours, theirs)
+
+    def _filled(self) -> Rig:
+        """A full log, its static export in the folder `export`, and the server of that."""
+        if self._full is None:
+            self._full = Rig(witnesses=False)
+            _fill(self._full, 100_000 if self._quick else 500_000, self._seed)
+            deployment = self._full.deployment
+            argv = ("muniment-log", "export", "--config", "log/log.toml", "export")
+            deployment.command(*argv, within=RUN_SECONDS)
+            deployment.start("files", BUILT / "peer", "files", "export")
+            head = parse_signed_checkpoint(
+                (self._full.place / "export" / "checkpoint").read_bytes()
+            )
+            self._size = head.checkpoint.size
+        return self._full
+
+    def reading(self, number: int) -> None:
+        """Processor time of the server for what clients read, from the log and from a file."""
+        rig = self._filled()
+        deployment, count = rig.deployment, 1_000 if self._quick else 4_000
+        places = [f"{n * 7919 % (self._size // TILE_WIDTH):03d}" for n in range(100)]
+        named = [f"x{n:0>7}"[:-3] + f"/{n[-3:]}" if len(n) > 3 else n for n in places]
+        paths = {
+            BUNDLE: [f"/tile/entries/{name}" for name in named],
+            BUNDLE_GZIP: [f"/tile/entries/{name}" for name in named],
+            TILE: [f"/tile/0/{name}" for name in named],
+            INCLUSION: [f"/v1/proofs/inclusion?index={int(n) * TILE_WIDTH}" for n in places],
+        }
+
+        def measure(note: Callable[[str, float], None], server: str, row: str) -> None:
+            urls = [deployment.urls[server] + path for path in paths[row]]
+            more = ("-encoding", "gzip") if row == BUNDLE_GZIP else ()
+            _peer("get", "-count", str(len(urls)), *more, *urls)  # to get warm
+            before = deployment.cpu_seconds(server)
+            _peer("get", "-count", str(count), *more, *urls)
+            note(row, (deployment.cpu_seconds(server) - before) / count * 1e6)
+
+        def ours() -> None:
+            for row in paths:
+                measure(self._table.ours, "log", row)
+
+        def theirs() -> None:
+            for row in (BUNDLE, BUNDLE_GZIP, TILE):
+                measure(self._table.theirs, "files", row)
+
+        self._turn(number, ours, theirs)
+
+    def auditing(self, number: int) -> None:
+        """The whole tree read from the same static files."""
+        rig = self._filled()
+        place, url = rig.place, rig.deployment.urls["files"]
+        (place / "log.vkey").write_text((place / "trust.policy").read_text().split()[1])
+
+        def ours() -> None:
+            argv = ("muniment", "audit", "--log", url, "--policy", "trust.policy", "--json")
+            for row, more in ((AUDIT, ()), (AUDIT_TREE, ("--tree",))):
+                seconds, used = _timed(place, BIN / argv[0], *argv[1:], *more)
+                self._table.ours(row, self._size / seconds)
+                if row == AUDIT:
+                    self._table.ours(AUDIT_CPU, used / self._size * 1e6)
+
+        def theirs() -> None:
+            argv = ("-storage_url", f"{url}/", "-public_key", "log.vkey", "-ui=false", "-N", "2")
+            seconds, used = _timed(place, BUILT / "fsck", *argv)
+            for row in (AUDIT, AUDIT_TREE):
+                self._table.theirs(row, self._size / seconds)
+            self._table.theirs(AUDIT_CPU, used / self._size * 1e6)
+
+        self._turn(number, ours, theirs)
+
+    def witnessing(self, number: int) -> None:
+        """Ed25519 on both sides: what a checkpoint costs a witness that knows four logs."""
+        logs = [History(f"log-{n}.example/bench") for n in range(4)]
+        bodies = []
+        for _ in range(50 if self._quick else 250):
+            for log in logs:
+                old = log.size
+                bodies.append(log.append(3).add_checkpoint(old).encode())
+
+        def ours() -> None:
+            deployment = Deployment(self._new("witness"))
+            try:
+                deployment.make_witness("w", "ed25519", [log.vkeys[0] for log in logs])
+                url = deployment.start_witness("w")
+                before = deployment.cpu_seconds("w")
+                _cosign(url, bodies)
+                used = deployment.cpu_seconds("w") - before
+                self._table.ours(WITNESS, used / len(bodies) * 1e6)
+            finally:
+                deployment.stop()
+
+        def theirs() -> None:
+            folder = self._new("lite") / "witness"
+            peer = Litewitness(folder, *((log.origin, log.vkeys[0]) for log in logs))
+            with peer.running() as process:
+                before = cpu_seconds(process.pid)
+                _cosign(peer.url, bodies)
+                self._table.theirs(WITNESS, (cpu_seconds(process.pid) - before) / len(bodies) * 1e6)
+
+        self._turn(number, ours, theirs)
+
+    def verifying(self, number: int) -> None:
+        """One proof of the full log, read and verified again and again; one Ed25519 signature."""
+        rig, count = self._filled(), 1_000 if self._quick else 5_000
+        entry, proof = rig.get("/v1/entries/1000"), rig.get("/v1/proofs/inclusion?index=1000")
+        (rig.place / "entry").write_bytes(entry)
+        # Of the log's keys the first, as the peer wants a signature of each key that it is told.
+        text = (rig.place / "trust.policy").read_text().splitlines()
+        policy = f"{text[0]}\nquorum none\n"
+        (rig.place / "one.policy").write_text(policy)
+        (rig.place / "proof").write_bytes(proof)
+
+        def ours() -> None:
+            trusted = parse_policy(policy.encode())
+            began = time.perf_counter()
+            for _ in range(count):
+                verify_tlog_proof(parse_tlog_proof(proof), entry, trusted)
+            self._table.ours(VERIFY, (time.perf_counter() - began) / count * 1e6)
+
+        def theirs() -> None:
+            argv = [str(rig.place / name) for name in ("one.policy", "entry", "proof")]
+            found = _peer("verify", "-count", str(count), *argv)
+            self._table.theirs(VERIFY, found["seconds"] / count * 1e6)
+
+        self._turn(number, ours, theirs)
+
+
+def _peer(*argv: str) -> dict[str, Any]:
+    """What a subcommand of `peer` tells."""
+    done = subprocess.run(
+        [BUILT / "peer", *argv], capture_output=True, text=True, timeout=RUN_SECONDS, check=False
+    )
+    if done.returncode:
+        raise BenchError(f"peer {argv[0]}: {done.stderr.strip()[-500:]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _rate(found: dict[str, Any]) -> float:
+    return float(found["count"] / found["seconds"])
+
+
+def _fill(rig: Rig, count: int, seed: int) -> float:
+    """Puts so many records into a log by signed batches of 1,000; records a second."""
+    job = rig.worker("ingest", seed=seed, count=count, batch=1000, window=4)
+    job.go()
+    result = job.result()
+    check_receipts(rig, result["checks"])
+    return float(result["count"] / result["seconds"])
+
+
+def _timed(place: Path, *argv: str | Path) -> tuple[float, float]:
+    """Seconds, and seconds of processor time, of a command that must succeed."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(
+        argv, cwd=place, capture_output=True, text=True, timeout=RUN_SECONDS, check=False
+    )
+    took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise BenchError(f"{argv[0]}: exit {done.returncode}\n{done.stderr[-500:]}")
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _used(*argv: str | Path) -> float:
+    """Seconds of processor time of a command: the least of five, which others disturb less."""
+    found = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(argv, capture_output=True, timeout=RUN_SECONDS, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(found)
+
+
+def _cosign(url: str, bodies: Sequence[bytes]) -> None:
+    """Sends checkpoints one after the other over one connection; each must be cosigned."""
+    host = url.removeprefix("http://").removesuffix("/")
+    with closing(HTTPConnection(host, timeout=30)) as connection:
+        for body in bodies:
+            connection.request("POST", "/add-checkpoint", body)
+            answer = connection.getresponse()
+            text = answer.read()
+            if answer.status != HTTPStatus.OK:
+                raise BenchError(f"{url} answered {answer.status}: {text[:200]!r}")
+
+
+def _short(value: float) -> float:
+    """Three digits, or whole."""
+    return round(value) if value >= 100 else round(value, 1 if value >= 10 else 2)
