@@ -19,6 +19,7 @@ from muniment.tlog.checkpoint import Checkpoint, parse_checkpoint, parse_signed_
 from muniment.tlog.cosignature import MLDSA44Verifier, verifier_for
 from muniment.tlog.encoding import FormatError, VerificationError, frame, unframe
 from muniment.tlog.evidence import describe, explain, parse_evidence, verify_evidence
+from muniment.tlog.indexleaf import parse_index_leaf
 from muniment.tlog.note import parse_note, parse_signature_line, parse_vkey, verify_note
 from muniment.tlog.policy import Policy, PolicyLog, PolicyWitness, format_policy, parse_policy
 from muniment.tlog.tiles import parse_tile_path
@@ -143,6 +144,11 @@ def _tlog_proof(data: bytes) -> None:
     if proof is not None:
         with suppress(VerificationError):
             verify_tlog_proof(proof, proof.extra or b"", GOVERNED)
+
+
+@target("index-leaf")
+def _index_leaf(data: bytes) -> None:
+    parsed(parse_index_leaf, lambda leaf: leaf.encode(), data)
 
 
 @target("add-checkpoint")

@@ -29,6 +29,8 @@ from muniment.records.manifest import NO_PREVIOUS, build_batch
 from muniment.tlog.checkpoint import Checkpoint, SignedCheckpoint, sign_checkpoint
 from muniment.tlog.encoding import frame
 from muniment.tlog.evidence import empty_root, fork, leaf, same_size
+from muniment.tlog.heads import Head
+from muniment.tlog.indexleaf import IndexLeaf
 from muniment.tlog.keys.keyfile import format_key_file
 from muniment.tlog.merkle import CompactRange, leaf_hash
 from muniment.tlog.policy import format_policy
@@ -89,6 +91,9 @@ def notes() -> Iterator[tuple[str, bytes]]:
     yield "policy", format_policy(policy(post_quantum=True))
     yield "policy", f"log {log_signer().vkey} https://log.example/\nquorum none\n".encode()
     yield "tlog-proof", proof(5, LEAVES).encode()
+    for version in (1, 2):
+        root = Head(20, rfc6962.MTH(LEAVES))
+        yield "index-leaf", IndexLeaf(ORIGIN, root, leaf_hash(b"map"), version).encode()
     for old, new in ((0, 7), (7, 20), (20, 20)):
         path = tuple(rfc6962.PROOF(old, LEAVES[:new])) if 0 < old < new else ()
         yield "add-checkpoint", AddCheckpoint(old, path, head(new)).encode()
