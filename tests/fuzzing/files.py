@@ -8,10 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from fuzzing.law import parsed, target
+from complete_tools import policy as indexed_policy
+from fuzzing.law import bytes_of, parsed, target, text_of
 from fuzzing.notes import GOVERNED
 from fuzzing.records import AUTHORITIES
 from muniment.audit.statefile import format_state, parse_state
+from muniment.complete.keys import parse_key
+from muniment.complete.prooffile import parse_complete, verify_complete
 from muniment.gateway.spoolfile import Change, SpoolFile
 from muniment.gateway.spoolschema import APPLICATION_ID, MIGRATIONS
 from muniment.gateway.takennames import read_names, write_names
@@ -29,6 +32,7 @@ from muniment_witness import config as witness_config
 from signing import NOW
 
 _TRUST: Final = Trust(policy=GOVERNED, authorities=AUTHORITIES)
+_INDEXED: Final = indexed_policy()
 _CONTEXT: Final = Context(now=NOW, action="read", resource=Entity("document", "7"))
 
 
@@ -67,6 +71,19 @@ def _permit(data: bytes) -> None:
     verdict = verify_permit_bytes(data, _CONTEXT, _TRUST)
     # The seeds' permits lack what this context insists on: nobody gets one by changing bytes.
     assert not verdict.permitted
+
+
+@target("complete")
+def _complete(data: bytes) -> None:
+    proof = parsed(parse_complete, lambda proof: proof.encode(), data)
+    if proof is not None:
+        with suppress(VerificationError, FormatError):
+            verify_complete(proof, _INDEXED)
+
+
+@target("complete-key")
+def _complete_key(data: bytes) -> None:
+    parsed(lambda data: parse_key(text_of(data)), lambda key: bytes_of(key.text), data)
 
 
 @target("lineage-bundle")

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 import decisions
 import rfc6962
+from complete_tools import Indexed
 from fuzzing import corpus
 from fuzzing.notes import GATEWAY, LEAVES, ORIGIN
 from fuzzing.targets import TARGETS
@@ -19,6 +20,7 @@ from governed import World, policy, story
 from muniment.audit.statefile import AuditState, format_state
 from muniment.audit.streams import OpenBatch, StreamPlace
 from muniment.audit.trust import TrustState
+from muniment.complete.keys import key
 from muniment.lineage import build_bundle
 from muniment.permit import Permit
 from muniment.permit.header import format_header
@@ -195,6 +197,14 @@ def files() -> Iterator[tuple[str, bytes]]:
         "lineage-bundle",
         build_bundle("call", world.checkpoint(), chosen, _nodes(entries)).encode(),
     )
+    world.revoke(execution="call")
+    indexed = Indexed.of(world)
+    run, revoked = key("execution", "call"), key("revocations", "execution", "call")
+    agent = key("from", "agent", "ä b", "log.example/other")
+    yield "complete", indexed.prove([revoked, agent]).encode()
+    yield "complete", indexed.prove([run, revoked, agent], records=True).encode()
+    yield "complete", indexed.prove([run], records=True, limit=2).encode()
+    yield from (("complete-key", one.text.encode()) for one in (run, revoked, agent))
     for private, signer in (
         (ed25519("key"), None),
         (ed25519(ORIGIN), log_signer()),

@@ -24,14 +24,21 @@ checkpoint must meet the reader's own policy. A bundle proves that its records a
 cannot prove that the log holds no others, a revocation say: for that, ask a replica.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from muniment.lineage.facts import MemoryFacts, head_of
-from muniment.lineage.multiproof import plan_multiproof, root_from_multiproof
+from muniment.lineage.leaflines import (
+    LineReader,
+    ascends,
+    check_leaves,
+    leaf_text,
+    node_text,
+    verify_leaves,
+)
+from muniment.lineage.multiproof import plan_multiproof
 from muniment.records.addenda import named_digests
 from muniment.records.codec import parse_record
 from muniment.records.commitments import MAX_ADDENDUM, read_addendum
@@ -40,17 +47,13 @@ from muniment.records.manifest import MANIFEST
 from muniment.records.members import MAX_ID
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.encoding import (
-    MAX_SIZE,
     FormatError,
     VerificationError,
     format_base64,
     parse_base64,
-    parse_decimal,
-    parse_hash,
     parse_text,
     split_lines,
 )
-from muniment.tlog.merkle import HASH_SIZE, leaf_hash
 from muniment.tlog.note import MAX_NOTE_SIZE
 from muniment.tlog.policy import CosignedCheckpoint, Policy
 from muniment.tlog.proofs import Node
@@ -66,9 +69,6 @@ MAX_RECORDS: Final = 100_000
 
 MAX_BUNDLE_SIZE: Final = 128 * 1024 * 1024
 """Largest bundle in bytes: MAX_RECORDS of usual size with their nodes."""
-
-_MAX_LEVEL: Final = 62
-_EXECUTION: Final = "execution "
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +93,8 @@ class Bundle:
             raise FormatError("lineage bundle: execution is no id")
         if not 1 <= len(self.entries) <= MAX_RECORDS:
             raise FormatError(f"lineage bundle: not 1 to {MAX_RECORDS} records")
-        indices = [index for index, _ in self.entries]
-        if not _ascends(indices) or not 0 <= indices[0] <= indices[-1] <= MAX_SIZE:
-            raise FormatError("lineage bundle: leaf indices do not ascend")
-        nodes = [node for node, _ in self.nodes]
-        if not _ascends(nodes):
-            raise FormatError("lineage bundle: nodes do not ascend")
-        if any(not 0 <= node.level <= _MAX_LEVEL or node.index < 0 for node in nodes):
-            raise FormatError("lineage bundle: a node is in no tree")
-        if any(len(value) != HASH_SIZE for _, value in self.nodes):
-            raise FormatError(f"lineage bundle: a hash is not {HASH_SIZE} bytes")
-        if not _ascends([*map(_digest, self.addenda)]):
+        check_leaves(self.entries, self.nodes, "lineage bundle")
+        if not ascends([*map(_digest, self.addenda)]):
             raise FormatError("lineage bundle: addenda are not in the order of their digests")
         if any(not 1 <= len(one) <= MAX_ADDENDUM for one in self.addenda):
             raise FormatError(f"lineage bundle: an addendum of none or over {MAX_ADDENDUM} bytes")
@@ -113,13 +104,10 @@ class Bundle:
 
         Raises FormatError if the file would be beyond MAX_BUNDLE_SIZE.
         """
-        parts = [f"{HEADER}\n{_EXECUTION}{self.execution}\nrecords {len(self.entries)}\n".encode()]
-        parts += [b"%d %b\n" % (index, _spelled(leaf)) for index, leaf in self.entries]
+        parts = [f"{HEADER}\nexecution {self.execution}\nrecords {len(self.entries)}\n".encode()]
+        parts += [leaf_text(index, leaf) + b"\n" for index, leaf in self.entries]
         parts.append(b"nodes %d\n" % len(self.nodes))
-        parts += [
-            f"{node.level} {node.index} {format_base64(value)}\n".encode()
-            for node, value in self.nodes
-        ]
+        parts += [node_text(node, value) + b"\n" for node, value in self.nodes]
         if self.addenda:
             parts.append(b"addenda %d\n" % len(self.addenda))
             parts += [f"{format_base64(one)}\n".encode() for one in self.addenda]
@@ -192,42 +180,22 @@ def parse_bundle(data: bytes) -> Bundle:
     if len(data) - cut > MAX_NOTE_SIZE + 2:
         raise FormatError("lineage bundle: the checkpoint is too long")
     lines = split_lines(parse_text(data[: cut + 1], "lineage bundle", most=MAX_BUNDLE_SIZE))
-    reader = _Lines(lines)
+    reader = LineReader(lines, "lineage bundle")
     if reader.next() != HEADER:
         raise FormatError(f"lineage bundle: the first line is not {HEADER}")
-    execution = reader.next()
-    if not execution.startswith(_EXECUTION):
-        raise FormatError("lineage bundle: line 2: no execution")
-    entries: list[tuple[int, bytes]] = []
-    for _ in range(reader.count("records", MAX_RECORDS)):
-        index, space, record = reader.next().partition(" ")
-        if not space:
-            raise reader.error("no record")
-        leaf = record.encode("utf-8")
-        if record.startswith("="):
-            leaf = parse_base64(record[1:], reader.what)
-            if not leaf.startswith(MANIFEST):
-                raise reader.error("no manifest")
-        entries.append((reader.number(index, MAX_SIZE), leaf))
-    nodes: list[tuple[Node, bytes]] = []
-    for _ in range(reader.count("nodes", len(lines))):
-        parts = reader.next().split(" ")
-        if len(parts) != 3:
-            raise reader.error("no node")
-        node = Node(reader.number(parts[0], _MAX_LEVEL), reader.number(parts[1], MAX_SIZE))
-        nodes.append((node, parse_hash(parts[2], reader.what)))
+    execution = reader.rest("execution", "no execution")
+    entries = [reader.leaf(reader.next()) for _ in range(reader.count("records", MAX_RECORDS))]
+    nodes = [reader.node(reader.next()) for _ in range(reader.count("nodes", len(lines)))]
     addenda: list[bytes] = []
-    if reader.at != len(lines) and lines[reader.at].startswith("addenda "):
+    if reader.begins("addenda"):
         number = reader.count("addenda", len(lines))
         addenda += [parse_base64(reader.next(), reader.what) for _ in range(number)]
         if not addenda:
             raise reader.error("no addenda")
-    if reader.at != len(lines):
+    if not reader.is_done:
         raise FormatError(f"lineage bundle: line {reader.at + 1}: expected an empty line")
     checkpoint = parse_signed_checkpoint(data[cut + 2 :])
-    return Bundle(
-        execution[len(_EXECUTION) :], checkpoint, tuple(entries), tuple(nodes), tuple(addenda)
-    )
+    return Bundle(execution, checkpoint, tuple(entries), tuple(nodes), tuple(addenda))
 
 
 def verify_bundle(bundle: Bundle, policy: Policy) -> VerifiedBundle:
@@ -239,11 +207,7 @@ def verify_bundle(bundle: Bundle, policy: Policy) -> VerifiedBundle:
         FormatError: If an entry is no valid record, or an addendum has not the form of one.
     """
     cosigned = policy.verify(bundle.checkpoint)
-    leaves = {index: leaf_hash(entry) for index, entry in bundle.entries}
-    if root_from_multiproof(leaves, cosigned.size, dict(bundle.nodes)) != cosigned.root:
-        raise VerificationError(
-            f"lineage bundle: the records are not in the tree of size {cosigned.size}"
-        )
+    verify_leaves(bundle.entries, bundle.nodes, cosigned.head, "lineage bundle")
     manifests = [one for one in bundle.entries if one[1].startswith(MANIFEST)]
     records = {
         index: parse_record(entry)
@@ -271,44 +235,5 @@ def _check_addenda(bundle: Bundle, records: Iterable[Record]) -> dict[str, bytes
     return found
 
 
-class _Lines:
-    """The lines of a bundle, read in order."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self._lines = lines
-        self.at = 0
-
-    @property
-    def what(self) -> str:
-        return f"lineage bundle: line {self.at}"
-
-    def error(self, problem: str) -> FormatError:
-        return FormatError(f"{self.what}: {problem}")
-
-    def next(self) -> str:
-        if self.at == len(self._lines):
-            raise FormatError(f"lineage bundle: ends after line {self.at}")
-        self.at += 1
-        return self._lines[self.at - 1]
-
-    def number(self, text: str, most: int) -> int:
-        return parse_decimal(text, self.what, most=most)
-
-    def count(self, word: str, most: int) -> int:
-        text = self.next()
-        if not text.startswith(f"{word} "):
-            raise self.error(f"expected the number of {word}")
-        return self.number(text[len(word) + 1 :], most)
-
-
-def _spelled(leaf: bytes) -> bytes:
-    """How a leaf stands in its line: a manifest has lines of its own, so it becomes base64."""
-    return f"={format_base64(leaf)}".encode() if leaf.startswith(MANIFEST) else leaf
-
-
 def _digest(addendum: bytes) -> str:
     return sha256(addendum).hexdigest()
-
-
-def _ascends(values: Sequence[Any]) -> bool:
-    return all(a < b for a, b in pairwise(values))

@@ -1,0 +1,116 @@
+"""What a completeness proof can be asked about: the keys of the map, as people and files name them.
+
+A key is a kind and its parts. In text both stand in one line, parted by spaces, each part
+percent-encoded (RFC 3986, unreserved characters kept): ``revocations execution run-17``.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple, cast
+from urllib.parse import quote, unquote
+
+from muniment.lineage.facts import Ref, Role, TargetRef
+from muniment.records.touched import Kind, map_key
+from muniment.tlog.encoding import FormatError
+
+PARTS: Final[Mapping[str, tuple[int, int]]] = {
+    "revocations": (2, 2),
+    "execution": (1, 1),
+    "from": (2, 3),
+    "to": (2, 3),
+    "decision": (1, 1),
+    "approval": (1, 1),
+    "subject": (2, 2),
+    "stream": (1, 1),
+    "erasure": (1, 1),
+}
+"""How many parts a key of each kind (`touched.Kind`) has, at least and at most."""
+
+MAX_KEY_TEXT: Final = 16 * 1024
+"""Longest text of a key: an id, a name and an origin, percent-encoded."""
+
+
+class Key(NamedTuple):
+    """A key of the map: all that a log holds on one thing, in one respect."""
+
+    kind: Kind
+    parts: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The key in one line; `parse_key` gives back an equal key."""
+        return " ".join((self.kind, *(quote(part, safe="") for part in self.parts)))
+
+    @property
+    def digest(self) -> bytes:
+        """Where the map has it, 32 bytes."""
+        return map_key(self.kind, "\0".join(self.parts))
+
+
+def key(kind: str, *parts: str) -> Key:
+    """Makes a key; FormatError if there is none of such a kind and so many parts."""
+    least, most = PARTS.get(kind, (0, 0))
+    if not most:
+        raise FormatError(f"key: no kind {kind[:64]!a}: expected one of {', '.join(PARTS)}")
+    if not least <= len(parts) <= most or not all(parts):
+        raise FormatError(f"key: {kind} has {least} to {most} parts, none of them empty")
+    if any("\0" in part for part in parts):
+        raise FormatError("key: a NUL in a part")
+    try:
+        made = Key(cast(Kind, kind), parts)
+        if len(made.text) > MAX_KEY_TEXT:
+            raise FormatError(f"key: longer than {MAX_KEY_TEXT} characters")
+    except UnicodeEncodeError:
+        raise FormatError("key: a lone surrogate in a part") from None
+    return made
+
+
+def parse_key(text: str) -> Key:
+    """Reads the one spelling of a key; FormatError if it is not that."""
+    if len(text) > MAX_KEY_TEXT:
+        raise FormatError(f"key: longer than {MAX_KEY_TEXT} characters")
+    kind, *parts = text.split(" ")
+    try:
+        found = key(kind, *(unquote(part, errors="strict") for part in parts))
+    except UnicodeDecodeError:
+        raise FormatError("key: a part is not the percent-encoding of UTF-8") from None
+    if found.text != text:
+        raise FormatError(f"key: {kind}: not in its one spelling")
+    return found
+
+
+def key_of(role: Role, asked: Any) -> Key:
+    """The key under which the map has the records that play a role for a thing, id or target."""
+    return _KEY_OF[role](asked)
+
+
+def _from(thing: Ref) -> Key:
+    if thing.type == "run" and thing.origin is None:
+        return Key("execution", (thing.id,))
+    return _thing("from", thing)
+
+
+def _thing(kind: Literal["from", "to"], thing: Ref) -> Key:
+    origin = () if thing.origin is None else (thing.origin,)
+    return Key(kind, (thing.type, thing.id, *origin))
+
+
+def revocations_key(target: TargetRef) -> Key:
+    """The key of all revocations of a target."""
+    return Key("revocations", (target.kind, target.id))
+
+
+def _execution(run: str) -> Key:
+    return Key("execution", (run,))
+
+
+_KEY_OF: Final[Mapping[Role, Callable[[Any], Key]]] = {
+    "from": _from,
+    "to": lambda thing: _thing("to", thing),
+    "decision": lambda id_: Key("decision", (id_,)),
+    "decision of": _execution,
+    "outcome": _execution,
+    "verification": _execution,
+    "revocation": revocations_key,
+    "erasure": lambda digest: Key("erasure", (digest,)),
+    "approval": lambda id_: Key("approval", (id_,)),
+}
