@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path  # noqa: TC003  # msgspec reads the annotations
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from muniment.records.manifest import HEADER
-from muniment.tlog.cosignature import MAX_NAME_SIZE, verifier_for
+from muniment.tlog.cosignature import MAX_NAME_SIZE, MLDSA44Cosigner, verifier_for
 from muniment.tlog.encoding import FormatError, check_key_name
+from muniment.tlog.indexleaf import index_origin
 from muniment.tlog.note import (
     COSIGNATURE_MLDSA44,
     ED25519,
     MAX_SIGNATURES,
+    Ed25519Signer,
     Signer,
     parse_vkey,
 )
@@ -91,6 +95,31 @@ class LogConfig:
         return addenda_beside(self.database)
 
     @property
+    def index_log(self) -> LogConfig:
+        """The same as the configuration of this log's index log: another origin and database.
+
+        It is signed with the same keys, under that origin as their name: their key IDs are others,
+        and the first line of what they sign says which of the two logs it is about.
+
+        Raises ConfigError if none is kept.
+        """
+        file = self.file
+        if not file.complete.enabled:
+            raise ConfigError(f"{self.path}: no index log is kept: [complete] enabled is not true")
+        origin = index_origin(file.origin)
+        database = file.complete.database or self.database.with_name("indexlog.db")
+        return replace(
+            self,
+            file=msgspec.structs.replace(file, origin=origin, database=database),
+            signers=tuple(_under(origin, signer) for signer in self.signers),
+        )
+
+    @property
+    def map(self) -> Path:
+        """The file of the map that an index log publishes."""
+        return self.file.complete.map or self.database.with_name("map.db")
+
+    @property
     def cluster(self) -> ClusterTable:
         """The cluster; ConfigError if the log is in one file."""
         if self.file.cluster is None:
@@ -116,6 +145,8 @@ def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
         config_error(path, "database", "give either a database or a [cluster] table")
     if signers is None:
         signers = _signers(path, file)
+    if file.complete.enabled:
+        _check_complete(path, file, signers)
     policy, digest = None, ""
     if file.witness and file.policy is None:
         config_error(path, "witness", "needs a policy, which has the witness's keys")
@@ -163,6 +194,23 @@ def _check_rated(path: Path, file: LogFile, policy: Policy) -> None:
             "the quorum takes witnesses that are asked within a rate, so every decision would wait "
             "for their turn: give the policy a quorum of others",
         )
+
+
+def _check_complete(path: Path, file: LogFile, signers: tuple[Signer, ...]) -> None:
+    """Checks that this log can have an index log."""
+    if file.cluster is not None:
+        config_error(
+            path, "complete.enabled", "a cluster keeps no index log yet: only a log in one file"
+        )
+    with config_key(path, "origin"):
+        for signer in signers:
+            _under(check_origin(index_origin(file.origin)), signer)
+
+
+def _under(name: str, signer: Signer) -> Signer:
+    if not isinstance(signer, Ed25519Signer | MLDSA44Cosigner):
+        raise TypeError(f"{signer.vkey.name}: not a key that logs sign with")
+    return signer.under(name)
 
 
 def check_origin(origin: str) -> str:

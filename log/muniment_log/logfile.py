@@ -16,6 +16,7 @@
 | `[[gateway]]`, `[[token]]` … `_per_second` | optional: its own budget, see `budgets.Rates` |
 | `[limits]` | optional, see `LimitsFile` |
 | `[index]` | optional, see `IndexTable` |
+| `[complete]` | optional, see `CompleteTable` |
 | `[[retention]] label, retain, legal_minimum` | optional: how long addenda are kept |
 | `[cluster]` | instead of `database`: PostgreSQL and an object store, see `ClusterTable` |
 | `admin` | optional: the Unix socket for administration |
@@ -208,6 +209,23 @@ class IndexTable(Config, frozen=True):
     database: Path | None = None
 
 
+class CompleteTable(Config, frozen=True):
+    """The `[complete]` table: an index log, which proves that answers leave nothing out.
+
+    Attributes:
+        enabled: whether to keep one.
+        database: its SQLite file, which nothing replaces; `indexlog.db` beside the log's database
+            if not given.
+        map: the SQLite file of the map, which can be deleted and is built again; `map.db` there.
+        pace_seconds: time between two of its leaves at least.
+    """
+
+    enabled: bool = False
+    database: Path | None = None
+    map: Path | None = None
+    pace_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 0.5
+
+
 class ClusterTable(Config, frozen=True):
     """The `[cluster]` table. Credentials of the object store come from the environment.
 
@@ -243,6 +261,7 @@ class LogFile(ServiceFile, frozen=True, kw_only=True):
     read: ReadTable = ReadTable()
     limits: LimitsFile = LimitsFile()
     index: IndexTable = IndexTable()
+    complete: CompleteTable = CompleteTable()
     retention: tuple[RetentionEntry, ...] = ()
 
     @property

@@ -5,7 +5,7 @@ A log's own ML-DSA-44 signature is such a cosignature too, with the log as the c
 
 import struct
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -157,6 +157,10 @@ class MLDSA44Cosigner:
         """Cosigns a checkpoint, without extension lines; otherwise as `Ed25519Cosigner.sign`."""
         message = _checkpoint_message(self.vkey.name, now, text)
         return _line(self.vkey, now, self._private.sign(message))
+
+    def under(self, name: str) -> Self:
+        """The same key under another name; FormatError if no cosigner can have it."""
+        return type(self)(name, self._private)
 
     def sign_subtree(self, origin: str, start: int, end: int, root: bytes) -> bytes:
         """Cosigns the subtree over leaves [start, end): the signature alone, which states no time.

@@ -7,6 +7,7 @@ of a known key, and made a `VerifiedNote` of it. Algorithms beyond plain Ed25519
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final, NamedTuple, Protocol, Self, runtime_checkable
@@ -275,6 +276,12 @@ class Ed25519Signer:
     def sign(self, text: str, now: int) -> SignatureLine:  # noqa: ARG002 - the Signer protocol
         """Signs the note text; see `Signer`."""
         return SignatureLine(self.vkey.name, self.vkey.key_id, self._sign(text.encode("utf-8")))
+
+    def under(self, name: str) -> Self:
+        """The same key under another name; FormatError if that is no key name."""
+        other = copy(self)
+        other.vkey = VKey.of(name, ED25519, self.vkey.public)
+        return other
 
 
 def is_remote(signer: Signer) -> bool:

@@ -31,6 +31,7 @@ from muniment_log.cli.exits import (
     say_damage,
 )
 from muniment_log.cli.export import export
+from muniment_log.cli.indexlog import new_index_log
 from muniment_log.cli.listentry import list_entry
 from muniment_log.cli.progress import PROGRESS, Progress
 from muniment_log.cli.rotate import own_keys
@@ -134,14 +135,18 @@ main.add_command(copy)
 main.add_command(erase)
 main.add_command(list_entry)
 main.add_command(new_addenda)
+main.add_command(new_index_log)
 
 
 @main.command("vkeys")
 @_CONFIG
-def vkeys_command(config: Path) -> None:
+@click.option("--index", is_flag=True, help="Those of its index log: the same keys, renamed.")
+def vkeys_command(config: Path, *, index: bool) -> None:
     """Print the public keys of the log, one vkey a line."""
     try:
         loaded = load(config)
+        if index:
+            loaded = loaded.index_log
     except MunimentError as error:
         fail(EXIT_CONFIG, error)
     for vkey in loaded.vkeys:
