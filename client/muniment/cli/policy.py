@@ -8,6 +8,7 @@ import click
 
 from muniment.cli.common import FILE, count, json_option, read_policy
 from muniment.errors import InputError
+from muniment.tlog.mirrors import MirrorAnalysis, analyse_mirrors, names_of_mirrors
 from muniment.tlog.note import MAX_SIGNATURES
 from muniment.tlog.policy import show
 from muniment.tlog.quorum import analyse
@@ -29,9 +30,12 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
     parsed = read_policy(policy_path)
     _check_room(parsed)
     found = analyse(parsed)
+    mirrors = analyse_mirrors(parsed)
     warnings = _warnings(found.byzantine, found.absent, len(found.witnesses))
-    if found.unused:
-        warnings.append(f"not used by the quorum: {', '.join(map(show, found.unused))}")
+    # Mirrors beside the quorum have a use of their own.
+    beside = names_of_mirrors(parsed)
+    if unused := [name for name in found.unused if name not in beside]:
+        warnings.append(f"not used by the quorum: {', '.join(map(show, unused))}")
     if found.scattered:
         warnings.append(
             f"the keys of {', '.join(map(show, found.scattered))} count as several witnesses; put "
@@ -52,6 +56,13 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
                     "byzantine": found.byzantine,
                     "detectable": max(found.smallest - 1, -1),
                     "absent": found.absent,
+                    "mirrors": mirrors
+                    and {
+                        "names": [show(name) for name in mirrors.names],
+                        "fewest": mirrors.fewest,
+                        "absent": mirrors.absent,
+                        "needed": mirrors.needed,
+                    },
                     "warnings": warnings,
                 }
             )
@@ -88,8 +99,38 @@ def explain(policy_path: Path, *, as_json: bool) -> None:
         )
     if found.witnesses:
         click.echo(f"Checkpoints keep coming while at most {found.absent} of them are away.")
+        click.echo(
+            "A witness holds no leaves: what it has cosigned cannot be read from it when the log "
+            "is lost."
+        )
+    if mirrors:
+        _explain_mirrors(mirrors)
     for warning in warnings:
         click.echo(f"Warning: {warning}.")
+
+
+def _explain_mirrors(found: MirrorAnalysis) -> None:
+    click.echo(
+        f"Mirrors: {', '.join(map(show, found.names))}. A mirror cosigns a tree once it holds "
+        "every leaf of it, and serves them."
+    )
+    others = found.fewest - 1
+    away = (
+        f"at most {others} of the mirrors lose them, are away or lied"
+        if others
+        else ("none of the mirrors that cosigned loses them, is away or lied")
+    )
+    click.echo(
+        f"A mirrored tree takes at least {count(found.fewest, 'mirror')}: its leaves can be read, "
+        f"and the log restored up to it, without the log, while {away}."
+    )
+    click.echo(f"Trees get mirrored while at most {found.absent} of the mirrors are away.")
+    click.echo(
+        "The quorum needs them: nothing counts as logged before mirrors hold it."
+        if found.needed
+        else "The quorum does not need them: who wants a decision held by mirrors before it counts "
+        "asks for that (require=mirrored)."
+    )
 
 
 def _check_room(policy: Any) -> None:
