@@ -204,9 +204,9 @@ async def test_who_only_observes_is_answered_before_the_outcome_is_on_disk() -> 
             outcome: Any = await super().begin_outcome(execution)
             policy, keep = self, outcome.keep
 
-            async def keep_slowly(status: Any) -> None:
+            async def keep_slowly(status: Any, **told: Any) -> None:
                 await policy.go.wait()
-                await keep(status)
+                await keep(status, **told)
 
             outcome.keep = keep_slowly
             return outcome  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ import pytest
 from bench import gateway_of
 from logsim import GATEWAY_SIGNER, NOW, POLICY, LogSim, lines, logged_records
 from muniment.errors import GatewayClosed, SpoolFull, StreamError
+from muniment.gateway import spooldelivery, spoolstore
 from muniment.gateway.gateway import Gateway
 from muniment.gateway.spool import Spool
 from muniment.gateway.spoolfile import SpoolFile
@@ -48,6 +49,55 @@ async def test_delivers_in_order_on_a_stream_of_its_own(tmp_path: Path) -> None:
         assert gateway.spool.pending == 0
     assert resources(sim) == expected(30)
     assert ("gw.example/edge", "default.spool") in sim.streams
+
+
+async def test_a_few_records_go_together_unless_somebody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spooldelivery, "GATHER_SECONDS", 1000)
+    sim = LogSim()
+    async with gateway_of(sim, policy=POLICY, spool=tmp_path / "spool") as gateway:
+        await gateway.spool.put(lines(1))
+        await gateway.spool.drained()
+        before = sim.posts
+        for at in range(1, 6):
+            await gateway.spool.put(lines(1, at))
+        assert sim.posts == before
+        await gateway.spool.drained()
+        assert sim.posts == before + 1
+        await gateway.spool.put(lines(spooldelivery.ENOUGH, 6))
+        await until(lambda: sim.posts > before + 1)  # nobody waits for these
+    assert resources(sim) == expected(6 + spooldelivery.ENOUGH)
+
+
+async def test_an_outcome_at_leisure_is_written_with_what_comes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spoolstore, "LEISURE_SECONDS", 1000)
+    sim = LogSim()
+
+    def outcome(number: int, status: str) -> dict[str, Any]:
+        return {"kind": "outcome", "execution": f"run-{number}", "status": status}
+
+    async with gateway_of(sim, policy=POLICY, spool=tmp_path / "spool") as gateway:
+        spool = gateway.spool
+
+        async def end(number: int) -> asyncio.Task[None]:
+            call = await spool.begin(outcome(number, "unknown"))
+            ending = spool.end(call, outcome(number, "completed"), at_leisure=True)
+            task = asyncio.create_task(ending)
+            await asyncio.sleep(0)
+            return task
+
+        first = await end(1)
+        assert spool.pending == 0
+        await spool.put(lines(1))
+        await first
+        assert spool.pending == 2
+        second = await end(2)
+    await second  # the end of the spool writes it
+    statuses = [json.loads(entry).get("status") for entry in logged_records(sim)]
+    assert statuses == ["completed", None, "completed"]
 
 
 async def test_takes_records_while_the_log_is_away_and_keeps_them_for_the_next_start(

@@ -98,24 +98,33 @@ class PendingOutcome:
         return cls(spool, call, members, addenda)
 
     async def keep(
-        self, status: "RunStatus", addenda: Sequence[bytes] = (), **members: Any
+        self,
+        status: "RunStatus",
+        addenda: Sequence[bytes] = (),
+        *,
+        at_leisure: bool = False,
+        **members: Any,
     ) -> None:
         """Keeps how the call ended, with addenda; the first word counts.
 
-        See ``Spool.end`` for what it raises.
+        See ``Spool.end`` for what it raises, and for what is kept `at_leisure`.
         """
-        await self._end({**self._members, **members, "status": status}, addenda)
+        outcome = {**self._members, **members, "status": status}
+        await self._end(outcome, addenda, at_leisure=at_leisure)
 
     async def keep_unrun(self, codes: "Sequence[DenialCode]") -> None:
         """Keeps that the call never began, although it may have been allowed."""
         await self._end(unrun_outcome(self._members, codes))
 
-    async def _end(self, outcome: "RecordInput", addenda: Sequence[bytes] = ()) -> None:
+    async def _end(
+        self, outcome: "RecordInput", addenda: Sequence[bytes] = (), *, at_leisure: bool = False
+    ) -> None:
         if not self._is_over:
             self._is_over = True
             # With a permit, those of the decision are where they belong already.
             own = () if self.has_permit else self._addenda
-            await self._spool.end(self._call, outcome, [*own, *addenda])
+            both = [*own, *addenda]
+            await self._spool.end(self._call, outcome, both, at_leisure=at_leisure)
 
     def drop(self) -> None:
         """Gives the room back: nothing was allowed."""

@@ -285,8 +285,18 @@ class Spool:
         await self._store.begin(call, entry, size, sent.get(0, ()), kept)
         return call
 
-    async def end(self, call: int, outcome: RecordInput, addenda: Sequence[bytes] = ()) -> None:
+    async def end(
+        self,
+        call: int,
+        outcome: RecordInput,
+        addenda: Sequence[bytes] = (),
+        *,
+        at_leisure: bool = False,
+    ) -> None:
         """Keeps the outcome of a call, and addenda that it names; returns once they are on disk.
+
+        Nobody needs what is kept `at_leisure` to be there at once: it is written together with what
+        comes next, within ``spoolstore.LEISURE_SECONDS``.
 
         Raises:
             RecordError: If it is no record.
@@ -299,7 +309,7 @@ class Spool:
         sent, kept = NO_ADDENDA, list[Kept]()
         if addenda:
             sent, kept = self._kept([entry], {0: addenda})
-        await self._store.end(call, entry, sent.get(0, ()), kept)
+        await self._store.end(call, entry, sent.get(0, ()), kept, at_leisure=at_leisure)
 
     def check_there(self) -> None:
         """Raises ``DatabaseError`` if the file was deleted, replaced or cut off; in any thread."""

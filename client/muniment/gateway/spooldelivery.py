@@ -9,6 +9,8 @@ has the sequence number ``base`` on the stream.
   claimed means that somebody else wrote to the stream: delivery stops and ``failure`` says why.
 - The rows claimed before a crash leave first, and alone: cut as before, they make the same batches
   byte for byte, so that late copies of both runs meet at the log as one.
+- Nobody waits for a record that is on disk here, so a few wait for others to go with them: each
+  turn syncs the disk and is a signature and a request, which calls under way would pay for.
 - A record that the log will never take is put aside in the table ``refused``, with the reason.
 """
 
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
 CLAIM: Final = 4000
 """Most records on their way: as many as a gateway's window of batches holds."""
 
+GATHER_SECONDS: Final = 0.05
+"""How long a few records wait for others to go with them; not when somebody waits for them."""
+
+ENOUGH: Final = 256
+"""Records that go at once."""
+
 _NO_DEADLINE: Final = 10_000_000.0
 
 
@@ -50,6 +58,8 @@ class SpoolDelivery:
         self._connect = connect
         self._backoff = backoff
         self._progressed = asyncio.Event()  # or nothing can be delivered any more
+        self._draining = 0
+        self._hurried = asyncio.Event()
 
     @property
     def _file(self) -> SpoolFile:
@@ -57,9 +67,16 @@ class SpoolDelivery:
 
     async def drained(self) -> None:
         """Waits until everything is delivered, or nothing can be any more."""
-        while self._file.records and self.failure is None and self._store.failure is None:
-            self._progressed.clear()
-            await self._progressed.wait()
+        self._draining += 1
+        self._hurried.set()
+        try:
+            while self._file.records and self.failure is None and self._store.failure is None:
+                self._progressed.clear()
+                await self._progressed.wait()
+        finally:
+            self._draining -= 1
+            if not self._draining:
+                self._hurried.clear()
 
     async def run(self) -> None:
         """Delivers, until cancelled, or until the stream is not where it was left."""
@@ -131,6 +148,7 @@ class SpoolDelivery:
                 self._progressed.set()
                 await self._store.changed.wait()
             if not turn.rows:
+                await self._gather(0)
                 turn = await self._turn(0)
             try:
                 await gateway.submit_encoded(
@@ -143,10 +161,17 @@ class SpoolDelivery:
                 self._file.refused(size)
                 return
             had_addenda = bool(turn.addenda)
+            await self._gather(len(turn.rows))
             turn = await self._turn(len(turn.rows))
             if had_addenda and not self._file.records:
                 with contextlib.suppress(DatabaseError):  # the next ones are wiped with these
                     await self._store.wipe()
+
+    async def _gather(self, delivered: int) -> None:
+        """Waits a moment for more records, beside those delivered, unless there are enough."""
+        if self._file.records - delivered < ENOUGH and not self._hurried.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurried.wait(), GATHER_SECONDS)
 
     async def _turn(self, delivered: int) -> Turn:
         """Forgets what is delivered, and claims what is next, with one sync of the disk."""

@@ -26,6 +26,9 @@ from muniment.tlog.encoding import MunimentError
 SPARE_SUFFIX: Final = ".spare"
 """Appended to the file's name for the room that is set aside on its disk."""
 
+LEISURE_SECONDS: Final = 0.05
+"""How long what need not be written at once waits for something that must."""
+
 _LOCKED_ATTEMPTS: Final = 15
 """Attempts to write records to a file that another program has locked; each waits for it, too."""
 
@@ -86,6 +89,7 @@ class SpoolStore:
         self._spare = SpareRoom(writer.path.with_name(writer.path.name + SPARE_SUFFIX))
         self._waiting: list[_Put] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
         self._mending = asyncio.Lock()
         self._last: bytes | None = None  # last record of the transaction under way
         self._is_written = False  # that one, as the file says after it was opened anew
@@ -156,11 +160,21 @@ class SpoolStore:
             raise
 
     async def end(
-        self, call: int, outcome: bytes, addenda: Sequence[bytes] = (), kept: Sequence[Kept] = ()
+        self,
+        call: int,
+        outcome: bytes,
+        addenda: Sequence[bytes] = (),
+        kept: Sequence[Kept] = (),
+        *,
+        at_leisure: bool = False,
     ) -> None:
-        """Adds the outcome of a call, see ``put``; returns once it is synced."""
+        """Adds the outcome of a call, see ``put``; returns once it is synced.
+
+        What is written `at_leisure` goes with the next record, or after LEISURE_SECONDS alone.
+        """
         own = {0: addenda} if addenda else None
-        await self._take(_Put(_future(), [outcome], ended=call, addenda=own, kept=kept))
+        put = _Put(_future(), [outcome], ended=call, addenda=own, kept=kept)
+        await self._take(put, at_leisure=at_leisure)
 
     def forget(self, call: int) -> None:
         """Ends a call without an outcome, soon."""
@@ -207,6 +221,8 @@ class SpoolStore:
 
     async def flushed(self) -> None:
         """Waits until what was taken is written."""
+        if self._waiting:
+            self._begin_to_flush()
         if self._flushing is not None:
             await asyncio.gather(self._flushing, return_exceptions=True)
 
@@ -218,12 +234,19 @@ class SpoolStore:
 
     # Writing
 
-    async def _take(self, put: _Put) -> None:
+    async def _take(self, put: _Put, *, at_leisure: bool = False) -> None:
         self._waiting.append(put)
-        self._begin_to_flush()
+        if not at_leisure:
+            self._begin_to_flush()
+        elif self._later is None:
+            loop = asyncio.get_running_loop()
+            self._later = loop.call_later(LEISURE_SECONDS, self._begin_to_flush)
         await put.done
 
     def _begin_to_flush(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
 

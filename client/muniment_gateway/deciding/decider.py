@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from muniment.errors import Denied, MunimentError
-from muniment.gateway.withholding import new_nonce
 from muniment.records.api import RecordError
 from muniment.records.members import DenialCode
 from muniment.records.reduction import record_id
@@ -114,10 +113,13 @@ class Decider:
             return await self._unasked(id_, request, call, _BUSY, reason)
         began = time.monotonic()
         execution = record_id(own_context(request).get("execution")) or id_
+        plain: dict[str, Any] | None = None
+        addenda: list[bytes] = []
         try:
             if not call.is_exact:
-                members = members_of(id_, execution, request, call, {"answers": []})
-                self._link.prepare(withhold(members, call)[0])
+                plain = members_of(id_, execution, request, call, {"answers": []})
+                plain, addenda = withhold(plain, call)
+                self._link.prepare(plain)
         except (RecordError, FormatError) as error:
             # What cannot be logged as it is would be decided on other values than are on record.
             return await self._unasked(id_, request, call, _NO_RECORD, str(error))
@@ -144,7 +146,12 @@ class Decider:
             artifact = artifact_of(self.config, request, settled.engines, settled.word)
             if artifact is not None:
                 record["artifact"] = with_approvals(artifact, settled.approvals)
-        record, addenda = withhold(record, call, held.held.nonce if held else new_nonce)
+        if held is not None:
+            record, addenda = withhold(record, call, held.held.nonce)
+        elif plain is None:
+            record, addenda = withhold(record, call)
+        elif addenda:  # what was looked at before, and its digests
+            record |= {name: plain[name] for name in ("request", "addenda", "kept")}
         if self.config.file.mode == "observe":
             return await self._observe(id_, record, combined, answers, addenda)
         if combined.decision and (trouble := unapproved(record, settled.approvals)):

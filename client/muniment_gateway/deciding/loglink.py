@@ -317,7 +317,7 @@ class LogLink:
         if spool is None:
             raise Unreachable("the gateway is closed")
         try:
-            await spool.put([decision], addenda)
+            await spool.put([self._encoded(decision)], addenda)
         except RecordError:
             codes = stated_codes(decision) or ("authorization_discontinuity",)
             id_ = record_id(decision.get("id")) or f"d-{token_hex(12)}"

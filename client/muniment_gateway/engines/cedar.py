@@ -11,6 +11,7 @@ import json
 import time
 from contextlib import suppress
 from importlib import import_module
+from math import inf
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,6 +28,8 @@ from muniment_gateway.engines.port import (
 )
 
 _LOOK_AGAIN: Final = 0.1  # seconds between two looks at the files
+_QUICK: Final = 0.001  # seconds of processor time, up to which no thread is worth its change
+_FADING: Final = 0.95  # of the longest evaluation, with each that is shorter
 _TOLD: Final = 300  # characters of an error of cedarpy
 
 
@@ -51,11 +54,16 @@ class CedarEngine:
         self._id = entry.policy.id if entry.policy is not None else entry.name
         self._loaded: _Loaded | None = None
         self._looked = 0.0
+        self._longest = inf
 
     async def evaluate(self, request: JsonObject, asked: Asked) -> Evaluation:  # noqa: ARG002
         """See `Engine`."""
         loaded = await self._load()
-        return Evaluation(await asyncio.to_thread(self._decide, loaded, request), loaded.ref)
+        if self._longest > _QUICK:
+            response = await asyncio.to_thread(self._timed, loaded, request)
+        else:
+            response = self._timed(loaded, request)
+        return Evaluation(response, loaded.ref)
 
     async def policy(self) -> PolicyRef | None:
         """See `Engine`."""
@@ -68,6 +76,7 @@ class CedarEngine:
         self._looked = now
         if loaded is None or loaded.stamp != self._stamp():
             loaded = self._loaded = await asyncio.to_thread(self._read)
+            self._longest = inf
         return loaded
 
     def _files(self) -> list[Path]:
@@ -104,6 +113,16 @@ class CedarEngine:
             return import_module("cedarpy")  # an extra
         except ImportError as error:
             raise NoAnswerError(f"{self._name}: needs the extra `cedar`: {error}") from error
+
+    def _timed(self, loaded: _Loaded, request: JsonObject) -> JsonObject:
+        """Decides, and notes how long evaluations take of late."""
+        began = time.thread_time()
+        try:
+            return self._decide(loaded, request)
+        finally:
+            took = time.thread_time() - began
+            before = 0.0 if self._longest == inf else self._longest * _FADING
+            self._longest = max(took, before)
 
     def _decide(self, loaded: _Loaded, request: JsonObject) -> JsonObject:
         subject, resource = request["subject"], request["resource"]

@@ -138,11 +138,11 @@ class Passage:
         """Whether it is a request, which has an answer."""
         return self.message.kind == "request"
 
-    async def end(self, status: RunStatus) -> None:
+    async def end(self, status: RunStatus, *, at_leisure: bool = False) -> None:
         """Says how the runs ended that this has begun; the first word counts."""
         outcomes, self.outcomes = self.outcomes, []
         is_begun = self.is_again and status == "not_run"
-        await _end_all(outcomes, "unknown" if is_begun else status)
+        await _end_all(outcomes, "unknown" if is_begun else status, at_leisure=at_leisure)
 
 
 def _is_begun(result: object) -> bool:
@@ -157,10 +157,15 @@ def _permitted(passage: Passage) -> bytes:
     return with_meta(passage.message, META_KEY, meta)
 
 
-async def _end_all(outcomes: Sequence[PendingOutcome], status: RunStatus = "unknown") -> None:
+async def _end_all(
+    outcomes: Sequence[PendingOutcome],
+    status: RunStatus = "unknown",
+    *,
+    at_leisure: bool = False,
+) -> None:
     for one in outcomes:
         with suppress(MunimentError):  # it is `unknown` on disk, and stays so
-            await one.keep(status)
+            await one.keep(status, at_leisure=at_leisure)
 
 
 class Gate:
@@ -332,7 +337,8 @@ class Gate:
         if passage.message.method == "tools/call" and _is_begun(result):
             status = "unknown"
         if self._rules.answers_at_once:
-            self._ending.add(task := asyncio.create_task(passage.end(status)))
+            ending = passage.end(status, at_leisure=True)
+            self._ending.add(task := asyncio.create_task(ending))
             task.add_done_callback(self._ending.discard)
         else:
             await passage.end(status)
