@@ -21,6 +21,7 @@ from muniment.tlog.encoding import (
     parse_decimal,
     parse_text,
     split_lines,
+    unframe,
 )
 from muniment.tlog.merkle import HASH_SIZE, split_hashes
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH, Tile
@@ -155,14 +156,19 @@ class UploadReader:
     def __init__(self) -> None:
         self.complete = False
         self._data = bytearray()
-        self._at = 0  # what is before it in the data is parsed, of the package that comes next
-        self._entries: list[bytes] = []
+        self._at = 0  # where the first entry begins whose length was not read yet,
+        self._count = 0  # after so many of the package that comes next
         self._coming: Iterator[PackageRange] = iter(())
         self._place: PackageRange | None = None
 
     def feed(self, data: bytes) -> None:
         """Takes more of the body."""
         self._data += data
+
+    @property
+    def held(self) -> int:
+        """Bytes that are not yet parsed."""
+        return len(self._data)
 
     def header(self) -> Upload | None:
         """What the body begins with; FormatError if `start` is after `end`, or `end` too large."""
@@ -199,29 +205,28 @@ class UploadReader:
         place = self._place
         if place is None:
             return None
-        data, at, entries = self._data, self._at, self._entries
+        data, at = self._data, self._at
         total = len(data)
-        for _ in range(place.end - place.start - len(entries)):
-            start = at + _SHORT
-            end = start + int.from_bytes(data[at:start], "big")
-            if start > total or end > total:
-                self._at = at
+        for count in range(self._count, place.end - place.start):
+            end = at + _SHORT + int.from_bytes(data[at : at + _SHORT], "big")
+            if end > total or at + _SHORT > total:
+                self._at, self._count = at, count
                 return None
-            entries.append(bytes(data[start:end]))
             at = end
-        self._at = at
+        self._at, self._count = at, place.end - place.start
         if at >= total:
             return None
-        count = data[at]
-        if count > MAX_PACKAGE_PROOF:
-            raise FormatError(f"package at {place.start}: a proof of {count} hashes")
-        end = at + 1 + count * HASH_SIZE
+        hashes = data[at]
+        if hashes > MAX_PACKAGE_PROOF:
+            raise FormatError(f"package at {place.start}: a proof of {hashes} hashes")
+        end = at + 1 + hashes * HASH_SIZE
         if end > total:
             return None
+        framed = bytes(data[:at])
         proof = tuple(split_hashes(bytes(data[at + 1 : end])))
-        package = Package(place, tuple(entries), bytes(data[:at]), proof)
+        package = Package(place, tuple(unframe(framed)), framed, proof)
         del data[:end]
-        self._at, self._entries = 0, []
+        self._at = self._count = 0
         self._advance()
         return package
 
