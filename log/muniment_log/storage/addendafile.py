@@ -10,8 +10,8 @@ from muniment_log.core.addenda import Erased
 from muniment_log.errors import WrongIdentityError
 from muniment_log.storage import addendarows
 from muniment_log.storage.digests import ROW, Digests
-from muniment_log.storage.readers import Readers
 from muniment_log.storage.reporting import reported
+from muniment_service.readers import Readers
 
 if TYPE_CHECKING:
     import sqlite3

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from muniment_log.core.ports import StreamKey
-    from muniment_log.storage.readers import Readers
+    from muniment_service.readers import Readers
 
 _RECALL: Final = "SELECT name, content, time, runs FROM recall WHERE stream = ? AND name IN ({})"
 

@@ -15,7 +15,7 @@ from muniment.local.sqlitefile import DatabaseError, open_reader
 from muniment.tlog.tiles import ENTRIES, TILE_WIDTH
 from muniment_log.core.integrate import cut_bundle
 from muniment_log.storage.digests import Digests, is_searched
-from muniment_log.storage.readers import Readers
+from muniment_service.readers import Readers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

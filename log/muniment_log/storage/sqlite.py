@@ -18,10 +18,10 @@ from muniment_log.core.ports import NEW_STREAM, StreamKey, StreamState
 from muniment_log.errors import DamagedTileError, StorageError, WrongIdentityError
 from muniment_log.storage.committing import keep, not_alone, put_head, write
 from muniment_log.storage.identity import check_identity, check_signed
-from muniment_log.storage.readers import Readers
 from muniment_log.storage.recalling import Recalls
 from muniment_log.storage.reporting import reported
 from muniment_log.storage.schema import APPLICATION_ID, Made, bind, migrations
+from muniment_service.readers import Readers
 
 if TYPE_CHECKING:
     import sqlite3

@@ -1,4 +1,4 @@
-"""The log's query-only connections: they share the work, and an error leaves none behind busy."""
+"""Query-only connections: they share the work, and an error leaves none behind busy."""
 
 import asyncio
 import sqlite3
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from muniment.local.sqlitefile import AbsentDatabaseError, Writer
-from muniment_log.storage.readers import Readers
+from muniment_service.readers import Readers
 
 COUNT = "SELECT count(*) FROM t"
 
