@@ -31,6 +31,9 @@ class Body:
             admit(self.data[:most])
         return self.data
 
+    async def pieces(self) -> AsyncIterator[bytes]:
+        yield self.data
+
 
 @asynccontextmanager
 async def server(app: App, **limits: Any) -> AsyncIterator[tuple[str, int]]:

@@ -1,7 +1,7 @@
 """The body of a request on its way in: bounded in size, time and memory."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -67,9 +67,24 @@ class Body:
             async with asyncio.timeout(seconds):
                 return await self._collect(content, most, more, admit)
         except TimeoutError:
-            raise Problem(
-                408, "too-slow", f"the body did not arrive within {limits.body_seconds:g} seconds"
-            ) from None
+            raise _too_slow(limits) from None
+        except (web.RequestPayloadError, OSError):
+            raise incomplete() from None
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Reads the body as it comes, see `http.Request.pieces`."""
+        content = self._received.content
+        content.set_read_chunk_size(_READ_AT_ONCE)
+        self._continue()
+        try:
+            while not content.at_eof():
+                if not content.is_eof() and self._client.has_ended:
+                    raise incomplete()
+                async with asyncio.timeout(self._limits.body_seconds):
+                    piece = await content.readany()
+                yield piece
+        except TimeoutError:
+            raise _too_slow(self._limits) from None
         except (web.RequestPayloadError, OSError):
             raise incomplete() from None
 
@@ -83,13 +98,10 @@ class Body:
         pieces: list[bytes] = []
         if (self._received.content_length or 0) > READ_AHEAD:
             content.set_read_chunk_size(_READ_AT_ONCE)
-        expects = self.headers.get("expect", "").lower() == "100-continue"
+        self._continue()
         while not content.at_eof():
             if not content.is_eof() and self._client.has_ended:
                 raise incomplete()
-            if expects and not self._held and self._received.transport is not None:
-                expects = False
-                self._received.transport.write(CONTINUE)
             piece = await content.readany()
             # What has arrived counts, not what was announced: a client that announces much and
             # sends nothing must not keep the others out.
@@ -106,10 +118,23 @@ class Body:
                     admit(pieces[0])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def _continue(self) -> None:
+        """Tells a client that waits for it to send the body."""
+        transport = self._received.transport
+        expects = self.headers.get("expect", "").lower() == "100-continue"
+        if expects and transport is not None:
+            transport.write(CONTINUE)
+
     def release(self) -> None:
         """Gives the share of the budget back; the response is ready, or will never be."""
         self._budget.give(self._held)
         self._held = 0
+
+
+def _too_slow(limits: Limits) -> Problem:
+    return Problem(
+        408, "too-slow", f"the body did not arrive within {limits.body_seconds:g} seconds"
+    )
 
 
 def incomplete() -> Problem:

@@ -8,7 +8,7 @@ table from domain error to status; anything else is a defect, answered with a ba
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
@@ -116,6 +116,10 @@ class BodySource(Protocol):
         """Reads the whole body, see `Request.body`; `coded`, `Request.coded_body`."""
         ...
 
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Reads the body as it comes, see `Request.pieces`."""
+        ...
+
 
 class Request:
     """A request as handlers see it.
@@ -164,6 +168,15 @@ class Request:
     async def coded_body(self, most: int) -> bytes:
         """Reads the body as it was sent, whatever its content encoding; raises as `body`."""
         return await self._body.read(most, 0, None, coded=True)
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Reads the body as it comes, and as it was sent; it may be of any length.
+
+        Nothing of it is counted as in flight: who reads on is done with what came before, or counts
+        for itself. Raises Problem: 408 when nothing comes for as long as a body may take, 400 when
+        it ends early; what came before that was given out.
+        """
+        return self._body.pieces()
 
     def parameters(self, *names: str) -> dict[str, str]:
         """The query's parameters; `names` are all that the resource knows.

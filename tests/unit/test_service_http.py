@@ -246,6 +246,36 @@ async def test_a_slow_body_is_408_in_time() -> None:
         assert answer.startswith(b"HTTP/1.1 408")
 
 
+async def test_a_body_is_read_as_it_comes_and_what_came_counts_when_it_ends_early() -> None:
+    got: list[bytes] = []
+    came = asyncio.Event()
+
+    async def take(request: Request) -> Response:
+        async for piece in request.pieces():
+            got.append(piece)
+            came.set()
+        return Response(200, b"all")
+
+    app = App(Metrics("t"))
+    app.route("POST", "/echo", take)
+    async with server(app, body_seconds=SECONDS) as where:
+        assert b"".join(got) == b""
+        body = b"x" * 300_000
+        assert (await talk(where, post(body))).endswith(b"all")
+        assert b"".join(got) == body
+        got.clear()
+        came.clear()
+        reader, writer = await asyncio.open_connection(*where)
+        writer.write(post(b"begun", length=10))
+        await came.wait()
+        writer.write_eof()
+        assert b"400 Bad Request" in await reader.read()
+        writer.close()
+        assert got == [b"begun"]
+    async with server(app, body_seconds=0.05) as where:
+        assert b"408" in await talk(where, post(b"begun", length=10))
+
+
 async def test_encoded_bodies_are_not_decoded() -> None:
     async with server(make_app()) as where:
         assert (await talk(where, post(b"x", b"Content-Encoding: gzip"))).startswith(

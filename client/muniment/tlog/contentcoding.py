@@ -1,6 +1,7 @@
 """Undoes the content coding of what HTTP brings, up to a bound: gzip, or none."""
 
 import zlib
+from collections.abc import Iterator
 from typing import Final
 
 from muniment.tlog.encoding import FormatError
@@ -40,3 +41,26 @@ def gunzip(body: bytes, most: int) -> bytes:
     if not decoder.eof:
         raise FormatError("the gzip ends early")
     return data
+
+
+class Gunzip:
+    """Undoes a gzip that comes bit by bit, in pieces that are bounded whatever was compressed."""
+
+    def __init__(self) -> None:
+        self._decoder = zlib.decompressobj(_GZIP)
+
+    def pieces(self, data: bytes, most: int) -> Iterator[bytes]:
+        """What more of the gzip decodes to, at most `most` bytes at a time; FormatError if damaged.
+
+        Several gzips behind each other are one (RFC 1952 section 2.2).
+        """
+        while data:
+            if self._decoder.eof:
+                self._decoder = zlib.decompressobj(_GZIP)
+            try:
+                piece = self._decoder.decompress(data, most)
+            except zlib.error as error:
+                raise FormatError(f"no gzip: {error}") from None
+            data = self._decoder.unused_data if self._decoder.eof else self._decoder.unconsumed_tail
+            if piece:
+                yield piece
