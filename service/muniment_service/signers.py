@@ -26,6 +26,7 @@ def read_signers(
     keys: Sequence[Path],
     passphrase_file: Path | None,
     use: Use,
+    table: str = "",
 ) -> tuple[Signer, ...]:
     """Reads the key files of the members `keys` and `key_passphrase_file`, in their order.
 
@@ -39,14 +40,15 @@ def read_signers(
         passphrase_file: Holds the passphrase of those that are encrypted; without it the
             terminal is asked, if there is one.
         use: What signs.
+        table: The beginning of the members' names where they are in a table, with its dot.
     """
     passphrase, ask = None, asking()
     if passphrase_file is not None:
-        with config_key(config, "key_passphrase_file"):
+        with config_key(config, f"{table}key_passphrase_file"):
             passphrase = read_secret(passphrase_file, "passphrase")
     signers: list[Signer] = []
     for number, path in enumerate(keys):
-        key = f"keys[{number}]"
+        key = f"{table}keys[{number}]"
         with config_key(config, key):
             file = read_key_file(path, passphrase, ask=ask)
             if isinstance(file.private, RemoteKey):
@@ -77,6 +79,8 @@ def check_signers(
         with config_key(config, "keys"):
             if any(map(is_encrypted, keys)):
                 return
+    if not now and not keys:
+        return  # a service that signs under another table's name
     name = now[0].vkey.name
     found = read_signers(config, name=name, keys=keys, passphrase_file=passphrase_file, use=use)
     if {signer.vkey for signer in found} != {signer.vkey for signer in now}:

@@ -36,8 +36,11 @@ from muniment_witness.gossip.sources import Sources
 from muniment_witness.gossip.tiles import TileCache, TileReader
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.api import WitnessHttp
+from muniment_witness.http.mirror import MirrorHttp
+from muniment_witness.mirror.mirror import Mirror
 from muniment_witness.running import Parts, Running
 from muniment_witness.store.heads import HeadStore
+from muniment_witness.store.mirrordb import MirrorStore
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -66,10 +69,13 @@ async def serve(
     file = config.file
     tls = server_context(file.tls)
     allow_connections(file.limits.connections)
-    keys = [signer.vkey for signer in config.signers]
-    store = await HeadStore.open(file.database, keys, file.gossip.history)
+    store = await HeadStore.open(
+        file.database, config.owner, file.gossip.history, cosigns=bool(config.signers)
+    )
+    mirror = None
     try:
         await store.make_ready()
+        mirror = await _open_mirror(config, store, clock)
         async with (
             transport(file.gossip.request_seconds, file.outgoing.access, config.tokens) as network,
             asyncio.TaskGroup() as tasks,
@@ -89,6 +95,7 @@ async def serve(
                 clock=clock,
                 quotas=quotas,
                 lists=lists,
+                mirror=mirror,
             )
 
             def rebuild(changed: WitnessConfig) -> Parts:
@@ -101,6 +108,7 @@ async def serve(
                     cosigner=parts.watch.cosigner,
                     quotas=quotas,
                     lists=lists,
+                    mirror=mirror,
                 )
 
             running = Running(parts, rebuild, network, tasks)
@@ -114,7 +122,7 @@ async def serve(
                 ready=ready,
                 logger=_LOGGER,
                 line="witness is ready",
-                name=file.name,
+                name=config.name,
                 logs=len(config.logs),
                 keys=len(config.signers),
                 peers=len(config.peers),
@@ -122,7 +130,26 @@ async def serve(
             pulling.cancel()
             running.stop()
     finally:
+        if mirror is not None:
+            await mirror.close()
         await store.close()
+
+
+async def _open_mirror(
+    config: WitnessConfig, heads: HeadStore, clock: Callable[[], int]
+) -> Mirror | None:
+    if config.mirror is None:
+        return None
+    signers = config.mirror.signers
+    keys = [signer.vkey for signer in signers]
+    store = await MirrorStore.open(config.mirror.table.database, keys)
+    mirror = Mirror(store, heads, signers, clock)
+    try:
+        await mirror.follow(config.mirrored)
+    except BaseException:
+        await mirror.close()
+        raise
+    return mirror
 
 
 def build(
@@ -135,6 +162,7 @@ def build(
     cosigner: Cosigner | None = None,
     quotas: Quotas | None = None,
     lists: Lists | None = None,
+    mirror: Mirror | None = None,
 ) -> Parts:
     """Builds the parts of a witness, each after those that it uses; nothing runs yet.
 
@@ -175,7 +203,7 @@ def build(
         store=store, cosigner=cosigner, comparer=comparer, suspensions=suspensions, reader=reader
     )
     peer_reader = PeerReader(
-        name=config.file.name,
+        name=config.name,
         logs=logs,
         peers=peers,
         own=own,
@@ -251,7 +279,10 @@ def build(
         quotas=quotas,
         lists=lists,
     )
-    return Parts(watch, WitnessHttp(watch, metrics).app())
+    mirrored = None
+    if mirror is not None and config.mirror is not None:
+        mirrored = MirrorHttp(mirror, config.mirror.table, config.file.about, metrics)
+    return Parts(watch, WitnessHttp(watch, metrics, mirrored).app(), mirror)
 
 
 def _suspensions(config: WitnessConfig, store: HeadStore) -> Suspensions:

@@ -21,6 +21,7 @@
 | `[[log]] per_day` | optional: how often it may ask for cosignatures in a day |
 | `[[log]] acknowledged` | optional: hashes of evidence against it, to cosign again in spite of it |
 | `[[list]] url` | optional: a list of further logs (C2SP tlog-list), see `ListEntry` |
+| `[mirror]` | optional: a mirror; with neither `name` nor `keys`, alone, see `mirror.table` |
 | `[about]` | optional: what `witness.v0.json` and the about page say, see `About` |
 | `[[peer]] vkeys`, `url` | another witness: its keys, of one name, and its monitoring prefix |
 | `[gossip]` | optional: the limits of `Gossip`, with their units |
@@ -42,6 +43,7 @@ from muniment.tlog.cosignature import (
     MLDSA44Cosigner,
     verifier_for,
 )
+from muniment.tlog.encoding import check_key_name
 from muniment.tlog.loglist import MAX_PER_DAY, ListedLog
 from muniment.tlog.merkle import EMPTY_ROOT
 from muniment.tlog.note import (
@@ -50,6 +52,7 @@ from muniment.tlog.note import (
     ED25519,
     Signer,
     Verifier,
+    VKey,
     parse_vkey,
 )
 from muniment.tlog.quorum import CLOCK_SKEW
@@ -57,10 +60,12 @@ from muniment_service.config import (
     Config,
     config_error,
     config_key,
+    load_config,
 )
 from muniment_service.limits import Count, Limits
-from muniment_service.servicefile import NamedFile, read_named
+from muniment_service.servicefile import NamedFile, signers_of
 from muniment_witness.judge.decide import KnownLog
+from muniment_witness.mirror.table import MirrorConfig, MirrorTable, read_mirror
 from muniment_witness.store.heads import HISTORY
 from muniment_witness.store.listed import ListedLogs
 
@@ -163,7 +168,10 @@ class HttpLimits(Limits, frozen=True):
 class WitnessFile(NamedFile, frozen=True, kw_only=True):
     """witness.toml as it stands."""
 
+    name: str = ""
+    keys: Annotated[tuple[Path, ...], Meta(min_length=1)] = ()
     database: Path
+    mirror: MirrorTable | None = None
     log: tuple[LogEntry, ...] = ()
     list: tuple[ListEntry, ...] = ()
     about: About = About()
@@ -212,12 +220,44 @@ class WitnessConfig:
     options: Mapping[str, LogOptions]
     peers: tuple[Peer, ...]
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    mirror: MirrorConfig | None = None
+
+    @property
+    def name(self) -> str:
+        """The witness's name; that of the mirror, when it is alone."""
+        return self.file.name or ("" if self.mirror is None else self.mirror.table.name)
+
+    @property
+    def owner(self) -> list[VKey]:
+        """The keys whose database it is: the witness's; those of the mirror, when it is alone."""
+        signers = self.signers or (() if self.mirror is None else self.mirror.signers)
+        return [signer.vkey for signer in signers]
+
+    @property
+    def mirrored(self) -> dict[str, KnownLog]:
+        """The logs that are mirrored, by origin."""
+        if self.mirror is None:
+            return {}
+        configured = [_origin(entry) for entry in self.file.log]
+        origins = self.mirror.mirrored(configured)
+        return {origin: self.logs[origin] for origin in origins if origin in self.logs}
 
 
 def load(path: Path) -> WitnessConfig:
     """Reads witness.toml and the key files that it names; a `ConfigError` names file and key."""
-    file, signers = read_named(path, WitnessFile, use="witness")
-    return WitnessConfig(path, file, signers, *watched(path, file, signers))
+    file = load_config(path, WitnessFile)
+    signers: tuple[Signer, ...] = ()
+    if file.mirror is None or file.name or file.keys:
+        with config_key(path, "name"):
+            check_key_name(file.name, "key name")
+        if not file.keys:
+            config_error(path, "keys", "a witness has at least one key")
+        signers = signers_of(path, file, file.name, use="witness")
+    watching = watched(path, file, signers)
+    mirror = None
+    if file.mirror is not None:
+        mirror = read_mirror(path, file.mirror, signers, watching[0])
+    return WitnessConfig(path, file, signers, *watching, mirror)
 
 
 def watched(
@@ -255,9 +295,8 @@ def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str,
         verifiers = _verifiers(
             path, f"log[{number}]", entry.vkeys, algorithms=LOG_ALGORITHMS, what="log (1 or 6)"
         )
-        origin = verifiers[0].vkey.name
+        origin = _origin(entry)
         if entry.origin is not None:
-            origin = entry.origin
             with config_key(path, f"log[{number}].origin"):
                 Checkpoint(origin, 0, EMPTY_ROOT)
         if origin in logs:
@@ -268,6 +307,10 @@ def _logs(path: Path, file: WitnessFile, signers: Sequence[Signer]) -> dict[str,
             )
         logs[origin] = KnownLog(origin, verifiers)
     return logs
+
+
+def _origin(entry: LogEntry) -> str:
+    return entry.origin or parse_vkey(entry.vkeys[0]).name
 
 
 def _verifiers(

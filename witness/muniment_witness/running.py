@@ -22,6 +22,7 @@ from muniment_witness.config import WitnessConfig, add_listed, watched
 from muniment_witness.gossip.net import HttpTransport
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.status import status_of
+from muniment_witness.mirror.mirror import Mirror
 from muniment_witness.store.database import Past
 from muniment_witness.store.listed import ListedLogs
 
@@ -38,6 +39,7 @@ class Parts:
 
     watch: Watch
     routes: App
+    mirror: Mirror | None = None
 
     @property
     def config(self) -> WitnessConfig:
@@ -122,6 +124,8 @@ class Running:
 
     async def _take(self, config: WitnessConfig) -> None:
         before = self._parts.watch
+        if self._parts.mirror is not None:
+            await self._parts.mirror.follow(config.mirrored)
         parts = self._rebuild(config)
         watch = parts.watch
         watch.suspensions.lost.update(before.suspensions.lost)

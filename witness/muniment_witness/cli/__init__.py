@@ -127,8 +127,7 @@ def new_database(config: Path) -> None:
     with _failing_on_config(), _failing_on_database():
         loaded = load(config)
         path = loaded.file.database
-        keys = [signer.vkey for signer in loaded.signers]
-        asyncio.run(create(path, keys, "new-database"))
+        asyncio.run(create(path, loaded.owner, "new-database"))
     click.echo(f"made {path}; it signs nothing for a log before the log and peers were asked")
 
 
@@ -145,8 +144,8 @@ def declare_new_command(config: Path, origin: str) -> None:
         loaded = load(config)
         if origin not in loaded.logs:
             raise ConfigError(f"{config}: no log {origin} is configured")
-        keys = [signer.vkey for signer in loaded.signers]
-        asyncio.run(declare_new(loaded.file.database, keys, origin))
+        path, cosigns = loaded.file.database, bool(loaded.signers)
+        asyncio.run(declare_new(path, loaded.owner, origin, cosigns=cosigns))
     click.echo(f"declared that nothing was signed for {origin}")
 
 
@@ -254,9 +253,9 @@ def check_command(config: Path, *, quick: bool) -> None:
     with _failing_on_config():
         loaded = load(config)
     path = loaded.file.database
-    keys = [signer.vkey for signer in loaded.signers]
+    cosigns = bool(loaded.signers)
     with _failing_on_database():
-        report = check(path, MIGRATIONS, keys, loaded.logs, full=not quick)
+        report = check(path, MIGRATIONS, loaded.owner, loaded.logs, full=not quick, cosigns=cosigns)
     for table, what in report.damage:
         click.echo(f"damaged {table}: {what}")
     if report.damage:

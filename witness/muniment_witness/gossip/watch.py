@@ -140,7 +140,7 @@ class Watch:
         return Situation(
             now=self.clock(),
             started=self.started,
-            name=self.config.file.name,
+            name=self.config.name,
             limits=self.config.file.gossip,
             options=self.config.options,
             evidence=[

@@ -37,6 +37,7 @@ from muniment_service.metrics import Metrics
 from muniment_witness.gossip.watch import Watch
 from muniment_witness.http.about import add_about
 from muniment_witness.http.gossip import add_routes
+from muniment_witness.http.mirror import MirrorHttp
 from muniment_witness.http.openapi import document
 from muniment_witness.judge.decide import Refusal, authenticate, decide_subtree
 
@@ -57,13 +58,20 @@ _TEXT: Final = "text/plain; charset=utf-8"
 class WitnessHttp:
     """The handlers of one witness."""
 
-    def __init__(self, watch: Watch, metrics: Metrics) -> None:
-        """Answers for the parts of one witness, and counts in `metrics`."""
+    def __init__(self, watch: Watch, metrics: Metrics, mirror: MirrorHttp | None = None) -> None:
+        """Answers for the parts of one witness, and counts in `metrics`.
+
+        A mirror beside it has the same submission prefix, and takes its heads for pending.
+        """
         config = watch.config
         self._watch = watch
-        self._name = config.file.name
+        self._name = config.name
         self._logs = config.logs
-        signers = [one for one in config.signers if isinstance(one, MLDSA44Cosigner)]
+        self._mirror = mirror
+        self._cosigns = bool(config.signers)
+        mirroring = () if config.mirror is None else config.mirror.signers
+        # Each key signs subtrees of what it has cosigned itself, so that the two never mix.
+        signers = [one for one in (*config.signers, *mirroring) if isinstance(one, MLDSA44Cosigner)]
         self._subtree_signers = {one.vkey: one for one in signers}
         self._own = tuple(MLDSA44Verifier(one.vkey) for one in signers)
         self._store = watch.store
@@ -82,10 +90,15 @@ class WitnessHttp:
         app = App(self._metrics, ERRORS, for_pages=True)
         app.operations(self._ready)
         add_routes(app, self._watch)
-        add_about(app, self._watch)
+        if self._cosigns:
+            add_about(app, self._watch)
+        if self._mirror is not None:
+            self._mirror.add_to(app)
         app.route("GET", "/openapi.json", self._openapi)
         app.route("POST", "/add-checkpoint", self._add_checkpoint)
         app.route("POST", "/sign-subtree", self._sign_subtree)
+        if not self._cosigns:
+            return app
         # A log that is no longer configured stays readable: what was cosigned was cosigned.
         for origin in sorted(self._logs.keys() | self._store.latest.keys()):
             path = f"/{origin_hash(origin)}/checkpoint"
@@ -124,7 +137,9 @@ class WitnessHttp:
         self._outcomes.labels("cosigned").inc()
         self._asked.labels(origin, "cosigned").inc()
         self._watch.announcer.announce(origin, outcome.latest)
-        return Response(200, format_cosignatures(outcome.lines), _TEXT)
+        # A mirror alone has taken the checkpoint for pending, and signs nothing here.
+        lines = format_cosignatures(outcome.lines) if self._cosigns else b""
+        return Response(200, lines, _TEXT)
 
     def _refuse(self, refused: Refusal) -> Response:
         self._outcomes.labels(refused.slug).inc()

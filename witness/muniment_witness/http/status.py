@@ -26,7 +26,7 @@ def status_of(watch: Watch) -> dict[str, Any]:
     """Makes the status as JSON values; times are Unix seconds, null for never."""
     situation = watch.situation()
     return {
-        "name": watch.config.file.name,
+        "name": watch.config.name,
         "time": situation.now,
         "vkeys": [str(signer.vkey) for signer in watch.config.signers],
         "alarms": [alarm._asdict() for alarm in watch.refresh_alarms()],

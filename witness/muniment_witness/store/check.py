@@ -54,6 +54,7 @@ def check(
     logs: Mapping[str, KnownLog],
     *,
     full: bool,
+    cosigns: bool = True,
 ) -> DatabaseReport:
     """Checks the database of a witness; one that runs on it is not disturbed.
 
@@ -66,7 +67,7 @@ def check(
         if full:
             check_structure(db, report)
         check_schema(db, migrations, report)
-        check_start(db, keys, report)
+        check_start(db, keys, report, cosigns=cosigns)
         (report.heads,) = db.execute("SELECT count(*) FROM head").fetchone()
         if full:
             _signatures(db, logs, report)
@@ -76,9 +77,14 @@ def check(
     return report
 
 
-def check_start(db: Connection, keys: Sequence[VKey], findings: Findings) -> None:
-    """Checks everything that a start reads; `keys` are the witness's own, as configured."""
-    own = _identity(db, keys, findings)
+def check_start(
+    db: Connection, keys: Sequence[VKey], findings: Findings, *, cosigns: bool = True
+) -> None:
+    """Checks everything that a start reads; `keys` are the witness's own, as configured.
+
+    The heads of one that does not cosign have no cosignatures to check.
+    """
+    own = _identity(db, keys, findings) if cosigns else None
     heads = _heads(db, own, findings)
     _newest(db, heads, findings)
     _observations(db, findings)
@@ -96,7 +102,7 @@ def _identity(db: Connection, keys: Sequence[VKey], findings: Findings) -> list[
     return list(own.values())
 
 
-def _heads(db: Connection, own: Sequence[Verifier], findings: Findings) -> dict[str, Head]:
+def _heads(db: Connection, own: Sequence[Verifier] | None, findings: Findings) -> dict[str, Head]:
     heads: dict[str, Head] = {}
     rows = db.execute("SELECT origin, size, root, note, time FROM head")
     for origin, size, root, note, time in rows:

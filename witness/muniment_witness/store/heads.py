@@ -103,12 +103,20 @@ class HeadStore:
         self.signed = max((entry.time for entry in latest.values()), default=0)
 
     @classmethod
-    async def open(cls, path: Path, keys: Sequence[VKey], history: int = HISTORY) -> "HeadStore":
+    async def open(
+        cls,
+        path: Path,
+        keys: Sequence[VKey],
+        history: int = HISTORY,
+        *,
+        cosigns: bool = True,
+    ) -> "HeadStore":
         """Opens the database of the witness that has these keys.
 
         It was made with them, by `create`, and remembers them: it can be opened with the keys that
         were recorded for it, all or some of them, and with no others. `rebind` records more. Of
-        each origin so many accepted heads are kept as `history` says.
+        each origin so many accepted heads are kept as `history` says. One that does not cosign (a
+        mirror alone) accepts heads all the same.
 
         Raises:
             AbsentDatabaseError: If it is absent or empty.
@@ -117,7 +125,9 @@ class HeadStore:
         """
         writer = await open_database(path)
         try:
-            latest, past = await writer.run(lambda connection: _load(connection, path, keys))
+            latest, past = await writer.run(
+                lambda connection: _load(connection, path, keys, cosigns=cosigns)
+            )
             observations = await Observations.open(writer)
         except (FatalDatabaseError, *UNREADABLE) as error:
             await writer.close()
@@ -211,7 +221,7 @@ class HeadStore:
 
 
 def _load(
-    connection: Connection, path: Path, keys: Sequence[VKey]
+    connection: Connection, path: Path, keys: Sequence[VKey], *, cosigns: bool
 ) -> tuple[dict[str, Latest], Past]:
     if new := check_identity(connection, path, keys):
         # Not taken silently: an edit that nobody meant would make the witness speak for that key.
@@ -224,7 +234,7 @@ def _load(
     # over, in good faith.
     findings = Findings()
     check_schema(connection, MIGRATIONS, findings)
-    check_start(connection, keys, findings)
+    check_start(connection, keys, findings, cosigns=cosigns)
     if findings.damage:
         table, what = findings.damage[0]
         raise DatabaseError(f"{path}: damaged {table}: {what} (see `muniment-witness check`)")
@@ -301,14 +311,16 @@ def _move(
     return CosignedHead(lines, _latest(head, note, accepted.now))
 
 
-async def declare_new(path: Path, keys: Sequence[VKey], origin: str) -> None:
+async def declare_new(
+    path: Path, keys: Sequence[VKey], origin: str, *, cosigns: bool = True
+) -> None:
     """Records the operator's word that the witness has never signed for a log.
 
     Raises:
         DatabaseError: If that is known already, or known to be wrong, or as `HeadStore.open`.
         FatalDatabaseError: If it cannot be written.
     """
-    store = await HeadStore.open(path, keys)
+    store = await HeadStore.open(path, keys, cosigns=cosigns)
     try:
         if origin in store.latest:
             size = store.head(origin).size

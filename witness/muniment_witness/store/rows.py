@@ -56,19 +56,20 @@ def signed_note(origin: str, note: bytes) -> SignedCheckpoint:
 
 
 def check_latest(
-    origin: str, head: Head, note: bytes, *, time: int, own: Iterable[Verifier]
+    origin: str, head: Head, note: bytes, *, time: int, own: Iterable[Verifier] | None
 ) -> None:
     """Checks the note of a latest head, of `time` in Unix seconds, by the witness's cosignatures.
 
-    `own` is every key that the witness has or had.
+    `own` is every key that the witness has or had; None for one that does not cosign.
     """
     signed = signed_note(origin, note)
-    try:
-        verified = verify_note(signed.note, own)
-    except VerificationError as error:
-        raise DamagedRowError(f"own cosignature: {error}") from error
-    if max(each.timestamp or 0 for each in verified.signatures) != time:
-        raise DamagedRowError("its time is not that of the cosignatures")
+    if own is not None:
+        try:
+            verified = verify_note(signed.note, own)
+        except VerificationError as error:
+            raise DamagedRowError(f"own cosignature: {error}") from error
+        if max(each.timestamp or 0 for each in verified.signatures) != time:
+            raise DamagedRowError("its time is not that of the cosignatures")
     _fits(signed, head)
 
 

@@ -1,0 +1,170 @@
+"""A mirror in this process, beside a witness or alone, and uploads made by the RFC 6962 oracle."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import rfc6962
+from muniment.tlog.encoding import frame
+from muniment.tlog.mirrorwire import MirrorInfo, Upload, encode_package, parse_mirror_info
+from muniment.tlog.note import Signer
+from muniment.tlog.witnesswire import origin_hash
+from muniment_service.config import Address
+from muniment_service.http import App, Request, Response
+from muniment_service.metrics import Metrics
+from muniment_witness import app as assembly
+from muniment_witness.config import LogEntry, LogOptions, WitnessConfig, WitnessFile
+from muniment_witness.gossip.net import transport
+from muniment_witness.judge.decide import KnownLog
+from muniment_witness.mirror.mirror import Mirror
+from muniment_witness.mirror.table import MirrorConfig, MirrorTable
+from muniment_witness.store.database import create
+from muniment_witness.store.heads import HeadStore
+from muniment_witness.store.mirrordb import MirrorStore, create_mirror
+from rawhttp import Body
+from witness_tools import WITNESS, GrowingLog, witness_signer
+
+MIRROR = "mirror.example/m1"
+NOW = 1_700_000_000
+
+
+@dataclass
+class MirrorLog(GrowingLog):
+    """A log with what it sends to a mirror."""
+
+    def leaves(self, size: int) -> list[bytes]:
+        return list(_leaves(self.fork_at, size))
+
+    def packages(self, start: int, end: int) -> list[bytes]:
+        """The packages of an upload, each with its proof."""
+        leaves = self.leaves(end)
+        return [
+            encode_package(
+                frame(leaves[place.start : place.end]),
+                rfc6962.SUBTREE_PROOF(place.base, place.end, leaves),
+            )
+            for place in Upload(self.origin, start, end).packages
+        ]
+
+    def upload(
+        self, start: int, end: int, ticket: bytes = b"", *, packages: int | None = None
+    ) -> bytes:
+        """A whole request body, or one of its first so many packages."""
+        parts = self.packages(start, end)[:packages]
+        return Upload(self.origin, start, end, ticket).encode() + b"".join(parts)
+
+
+@lru_cache(maxsize=64)
+def _leaves(fork_at: int | None, size: int) -> tuple[bytes, ...]:
+    at = size if fork_at is None else fork_at
+    return tuple(b"leaf %d %d" % (index, index >= at) for index in range(size))
+
+
+@dataclass
+class Running:
+    """A mirror that runs in this process."""
+
+    app: App
+    mirror: Mirror
+    log: MirrorLog
+    prefix: str = ""
+    answers: list[Response] = field(default_factory=list)
+
+    async def call(
+        self, method: str, path: str, body: bytes | Body = b"", **headers: str
+    ) -> Response:
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        content = body if isinstance(body, Body) else Body(body)
+        return await self.app.respond(Request(method, path, fields, content))
+
+    async def pend(self, old: int, new: int, log: GrowingLog | None = None) -> Response:
+        """Makes a checkpoint pending."""
+        body = (log or self.log).request(old, new).encode()
+        return await self.call("POST", "/add-checkpoint", body)
+
+    async def send(self, body: bytes | Body, **headers: str) -> Response:
+        """Sends an upload."""
+        headers = {"Content_Type": "application/octet-stream", **headers}
+        return await self.call("POST", "/add-entries", body, **headers)
+
+    async def read(self, path: str, origin: str | None = None) -> Response:
+        """Reads at the mirror's monitoring prefix."""
+        log = origin_hash(origin or self.log.origin)
+        return await self.call("GET", f"/mirror/{log}/{path}")
+
+
+def info(response: Response, status: int) -> MirrorInfo:
+    """The body of a 202 or 409."""
+    assert response.status == status, (response.status, response.body)
+    assert response.content_type == "text/x.tlog.mirror-info"
+    return parse_mirror_info(response.body)
+
+
+class Clock:
+    now = NOW
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@asynccontextmanager
+async def mirror(
+    folder: Path,
+    log: MirrorLog,
+    signers: Sequence[Signer],
+    *,
+    witness: Sequence[Signer] = (),
+    clock: Clock | None = None,
+    more: Sequence[GrowingLog] = (),
+    **table: Any,
+) -> AsyncIterator[Running]:
+    """Runs a mirror of a log in a folder, which may have the files of an earlier one."""
+    clock = clock or Clock()
+    file = WitnessFile(
+        name=WITNESS if witness else "",
+        listen=Address("127.0.0.1:0"),
+        database=folder / "w.db",
+        keys=(folder / "w.key",) if witness else (),
+        mirror=MirrorTable(
+            name=MIRROR, keys=(folder / "m.key",), database=folder / "m.db", **table
+        ),
+        log=tuple(LogEntry(vkeys=tuple(one.vkeys)) for one in (log, *more)),
+    )
+    assert file.mirror is not None
+    known = {one.origin: KnownLog(one.origin, one.verifiers) for one in (log, *more)}
+    config = WitnessConfig(
+        folder / "witness.toml",
+        file,
+        tuple(witness),
+        known,
+        {origin: LogOptions() for origin in known},
+        (),
+        mirror=MirrorConfig(file.mirror, tuple(signers)),
+    )
+    if not await asyncio.to_thread((folder / "m.db").exists):
+        await create_mirror(folder / "m.db", [signer.vkey for signer in signers])
+        await create(folder / "w.db", config.owner, "init")
+    heads = await HeadStore.open(folder / "w.db", config.owner, cosigns=bool(witness))
+    store = await MirrorStore.open(folder / "m.db", [signer.vkey for signer in signers])
+    made = Mirror(store, heads, signers, clock)
+    await made.follow(config.mirrored)
+    async with transport(1.0) as network:
+        parts = assembly.build(
+            config, heads, network, metrics=Metrics("m"), clock=clock, mirror=made
+        )
+        task = asyncio.create_task(parts.watch.cosigner.run())
+        try:
+            yield Running(parts.routes, made, log)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await made.close()
+            await heads.close()
+
+
+def mirror_signer(algorithm: str = "ed25519", name: str = MIRROR) -> Signer:
+    return witness_signer(algorithm, name)
