@@ -10,11 +10,13 @@ from typing import Any
 
 import rfc6962
 from muniment.tlog.encoding import frame
+from muniment.tlog.merkle import leaf_hashes, root_of
 from muniment.tlog.mirrorwire import MirrorInfo, Upload, encode_package, parse_mirror_info
 from muniment.tlog.note import Signer
+from muniment.tlog.tiles import bundles_of, check_bundle, tiles_of
 from muniment.tlog.witnesswire import origin_hash
 from muniment_service.config import Address
-from muniment_service.http import App, Request, Response
+from muniment_service.http import App, Problem, Request, Response
 from muniment_service.metrics import Metrics
 from muniment_witness import app as assembly
 from muniment_witness.config import LogEntry, LogOptions, WitnessConfig, WitnessFile
@@ -97,6 +99,43 @@ class Running:
         return await self.call("GET", f"/mirror/{log}/{path}")
 
 
+class Pieces(Body):
+    """A body that comes in pieces, each after some turns of the loop, and may then break off."""
+
+    def __init__(self, *pieces: bytes, turns: int = 1, breaks: bool = False) -> None:
+        super().__init__(b"".join(pieces))
+        self._parts = pieces
+        self._turns = turns
+        self._breaks = breaks
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            for _ in range(self._turns):
+                await asyncio.sleep(0)
+            yield part
+        if self._breaks:
+            raise Problem(400, "incomplete-body", "the client has gone")
+
+
+async def check_held(running: Running, log: MirrorLog) -> None:
+    """Reads all that a mirror has cosigned of a log, and hashes it anew."""
+    response = await running.read("checkpoint", log.origin)
+    assert response.status == 200
+    size = int(response.body.split(b"\n")[1])
+    leaves: list[bytes] = []
+    for tile in bundles_of(0, size, size):
+        bundle = await running.read(tile.path, log.origin)
+        assert bundle.status == 200
+        leaves += check_bundle(tile, bundle.body)
+    assert leaves == log.leaves(size)
+    hashes = leaf_hashes(leaves)
+    for tile in tiles_of(size):
+        data = (await running.read(tile.path, log.origin)).body
+        width = 1 << 8 * tile.level
+        starts = range(tile.start, tile.end, width)
+        assert data == b"".join(root_of(hashes[start : start + width]) for start in starts)
+
+
 def info(response: Response, status: int) -> MirrorInfo:
     """The body of a 202 or 409."""
     assert response.status == status, (response.status, response.body)
@@ -132,7 +171,7 @@ async def mirror(
         mirror=MirrorTable(
             name=MIRROR, keys=(folder / "m.key",), database=folder / "m.db", **table
         ),
-        log=tuple(LogEntry(vkeys=tuple(one.vkeys)) for one in (log, *more)),
+        log=tuple(LogEntry(vkeys=tuple(one.vkeys), origin=one.origin) for one in (log, *more)),
     )
     assert file.mirror is not None
     known = {one.origin: KnownLog(one.origin, one.verifiers) for one in (log, *more)}

@@ -28,6 +28,7 @@ def make_folder(
     passphrase: bytes | None,
     more: Mapping[str, str] | None = None,
     prepare: Callable[[Sequence[VKey]], object] = lambda _: None,
+    stem: str | None = None,
 ) -> tuple[VKey, ...]:
     """Writes a service's keys, database and configuration into a folder, made when absent.
 
@@ -39,7 +40,7 @@ def make_folder(
         template: Its text, with `$name`, `$listen`, `$database`, `$vkeys`, `$keys`,
             `$passphrase_file` and `$tls` where these go.
         name: The key name.
-        use: What signs; also the beginning of the key files' names.
+        use: What signs.
         algorithms: Which keys to make.
         listen: `host:port`, checked here so that no key is made in vain.
         database: The file's name.
@@ -48,6 +49,7 @@ def make_folder(
         more: Other texts for the template.
         prepare: Makes what belongs to the keys from their beginning: the database. Called with
             their vkeys before the configuration is written.
+        stem: The beginning of the key files' names; `use` if not given.
     """
     try:
         Address(listen)
@@ -60,15 +62,14 @@ def make_folder(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MunimentError(f"{folder}: {error.strerror}") from error
-    vkeys: list[VKey] = []
-    files: list[str] = []
-    for algorithm in algorithms:
-        private = generate(algorithm)
-        vkey = signer_for(name, private, use=use).vkey
-        file = f"{use}-{algorithm}.pem"
-        write_key_file(folder / file, KeyFile(private, vkey), passphrase)
-        vkeys.append(vkey)
-        files.append(file)
+    vkeys, files = make_keys(
+        folder,
+        name=name,
+        use=use,
+        algorithms=algorithms,
+        passphrase=passphrase,
+        stem=stem or use,
+    )
     prepare(vkeys)
     text = Template(template.read_text("utf-8")).substitute(
         more or {},
@@ -89,7 +90,32 @@ def make_folder(
             out.write(text.rstrip("\n") + "\n")
     except OSError as error:
         raise MunimentError(f"{config}: {error.strerror}") from error
-    return tuple(vkeys)
+    return vkeys
+
+
+def make_keys(
+    folder: Path,
+    *,
+    name: str,
+    use: Use,
+    algorithms: Sequence[Algorithm],
+    passphrase: bytes | None,
+    stem: str,
+) -> tuple[tuple[VKey, ...], list[str]]:
+    """Makes keys of one name, and gives their vkeys and files, `<stem>-<algorithm>.pem`.
+
+    `passphrase` encrypts them. Raises MunimentError if a file exists already, or cannot be written.
+    """
+    vkeys: list[VKey] = []
+    files: list[str] = []
+    for algorithm in algorithms:
+        private = generate(algorithm)
+        vkey = signer_for(name, private, use=use).vkey
+        file = f"{stem}-{algorithm}.pem"
+        write_key_file(folder / file, KeyFile(private, vkey), passphrase)
+        vkeys.append(vkey)
+        files.append(file)
+    return tuple(vkeys), files
 
 
 _TLS: Final = """\

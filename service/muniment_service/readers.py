@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import aiosqlite
 
 from muniment.local.sqlitefile import open_reader
+from muniment.local.workthread import complete
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
-
-_T = TypeVar("_T")
 
 _CHUNK: Final = 64  # rows that an iterated cursor fetches at once; nothing here iterates
 
@@ -37,9 +36,9 @@ class Readers:
         """Opens `count` connections; DatabaseError if one cannot be opened."""
         stack = AsyncExitStack()
         try:
-            connections = [await _complete(_open(path, stack)) for _ in range(count)]
+            connections = [await complete(_open(path, stack)) for _ in range(count)]
         except BaseException:
-            await _complete(stack.aclose())
+            await complete(stack.aclose())
             raise
         return cls(connections, stack)
 
@@ -66,7 +65,7 @@ class Readers:
 
     async def close(self) -> None:
         """Closes every connection, after what it is asked."""
-        await _complete(self._opened.aclose())
+        await complete(self._opened.aclose())
 
 
 async def _open(path: Path, stack: AsyncExitStack) -> aiosqlite.Connection:
@@ -74,13 +73,3 @@ async def _open(path: Path, stack: AsyncExitStack) -> aiosqlite.Connection:
     # without waiting, and the thread then answers an event loop that may be closed.
     reader = await asyncio.to_thread(open_reader, path)
     return await stack.enter_async_context(aiosqlite.Connection(lambda: reader, _CHUNK))
-
-
-async def _complete(work: Coroutine[Any, Any, _T]) -> _T:
-    """Awaits to the end, also when the caller is cancelled; for the reason in `_open`."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

@@ -2,15 +2,20 @@
 
 import gzip
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from mirror_tools import MIRROR, NOW, Clock, MirrorLog, info, mirror, mirror_signer
 from muniment.tlog.checkpoint import parse_signed_checkpoint
-from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.cosignature import MLDSA44Verifier, verifier_for
+from muniment.tlog.encoding import VerificationError
 from muniment.tlog.mirrorwire import Upload, encode_package
-from muniment.tlog.note import verify_note
+from muniment.tlog.note import UnverifiedNote, verify_note
 from muniment.tlog.tiles import ENTRIES, check_bundle, tile_at, tiles_of
-from muniment.tlog.witnesswire import origin_hash, parse_cosignatures
+from muniment.tlog.witnesswire import origin_hash, parse_cosignatures, parse_subtree_signature
 from muniment_service.http import Response
 from muniment_witness.judge.decide import KnownLog
 from witness_tools import GrowingLog, log_signer, witness_signer
@@ -339,3 +344,38 @@ async def test_what_a_mirror_tells_of_itself(tmp_path: Path) -> None:
         told = json.loads((await m.call("GET", "/mirror/mirror.v0.json")).body)
         assert told["name"] == MIRROR
         assert told["verifier_keys"] == [str(key.vkey) for key in KEYS]
+
+
+async def test_a_subtree_is_signed_by_the_key_that_cosigned_its_reference(tmp_path: Path) -> None:
+    """ "Checkpoints signed only with the witness key(s) … MUST NOT be exchanged for subtrees signed
+    by the mirror key(s)": "the same identity" signs as has signed the reference."""
+    w1 = witness_signer("mldsa44")
+    async with mirror(tmp_path, LOG, KEYS, witness=[w1]) as m:
+        of_witness = parse_cosignatures((await m.pend(0, 9)).body)
+        of_mirror = parse_cosignatures((await m.send(LOG.upload(0, 9))).body)
+        for lines, own, other in ((of_witness, w1, KEYS[1]), (of_mirror, KEYS[1], w1)):
+            [line] = [one for one in lines if one.key_id == own.vkey.key_id]
+            reference = LOG.checkpoint(9, signers=[own], now=NOW)
+            reference = type(reference)(
+                reference.checkpoint, UnverifiedNote(reference.note.text, (line,))
+            )
+            asked = LOG.subtree_request(4, 8, reference)
+            answer = await m.call("POST", "/sign-subtree", asked.encode())
+            assert answer.status == 200
+            signature = parse_subtree_signature(answer.body, own.vkey)
+            found = MLDSA44Verifier(own.vkey)
+            found.verify_subtree(LOG.origin, 4, 8, asked.hash, signature)
+            with pytest.raises(VerificationError):
+                MLDSA44Verifier(other.vkey).verify_subtree(LOG.origin, 4, 8, asked.hash, signature)
+
+
+async def test_a_copy_that_rots_is_not_cosigned(tmp_path: Path) -> None:
+    async with mirror(tmp_path, LOG, KEYS) as m:
+        await m.pend(0, 300)
+        await m.pend(300, 600)
+        assert info(await m.send(LOG.upload(0, 600, packages=2)), 202).next_entry == 512
+        with closing(sqlite3.connect(tmp_path / "m.db")) as database:
+            database.execute("UPDATE tile SET data = zeroblob(8192) WHERE level = 0 AND idx = 1")
+            database.commit()
+        assert problem(await m.send(LOG.upload(300, 300))) == (503, "copy-damaged")
+        assert (await m.read("checkpoint")).status == 404

@@ -113,7 +113,9 @@ async def serve(
 
             running = Running(parts, rebuild, network, tasks)
             await running.start()
-            pulling = tasks.create_task(lists.run(), name="lists")
+            unasked = [tasks.create_task(lists.run(), name="lists")]
+            if mirror is not None:
+                unasked.append(tasks.create_task(mirror.run(), name="mirror"))
             await serve_until_signal(
                 running,
                 running.admin(),
@@ -127,7 +129,8 @@ async def serve(
                 keys=len(config.signers),
                 peers=len(config.peers),
             )
-            pulling.cancel()
+            for task in unasked:
+                task.cancel()
             running.stop()
     finally:
         if mirror is not None:

@@ -7,7 +7,7 @@ to be woken, so here a piece costs one put into a queue and one wake-up of the l
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
@@ -48,6 +48,16 @@ class WorkThread:
         while (piece := self._pieces.get()) is not None:
             _do(piece)
             del piece  # what it holds shall not live until the next one comes
+
+
+async def complete(work: Coroutine[Any, Any, _T]) -> _T:
+    """Awaits to the end, also when the caller is cancelled, which is raised only then."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _do(piece: _Piece) -> None:

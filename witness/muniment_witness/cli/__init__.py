@@ -29,6 +29,12 @@ from muniment_witness.cli.exits import (
     code_of,
     fail,
 )
+from muniment_witness.cli.mirror import (
+    ALGORITHMS,
+    add_mirror_command,
+    mirror_of,
+    new_mirror_database,
+)
 from muniment_witness.cli.queries import QUERIES
 from muniment_witness.cli.setup import CONFIG_NAME, init
 from muniment_witness.config import WitnessFile, load
@@ -41,11 +47,6 @@ _PATH: Final = click.Path(path_type=Path)
 _CONFIG: Final = click.option(
     "--config", required=True, type=_PATH, help="The configuration file, witness.toml."
 )
-_ALGORITHMS: Final[dict[str, tuple[Algorithm, ...]]] = {
-    "both": ("ed25519", "mldsa44"),
-    "ed25519": ("ed25519",),
-    "mldsa44": ("mldsa44",),
-}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,12 +62,13 @@ def main() -> None:
 @click.option("--listen", default="127.0.0.1:8101", show_default=True, help="host:port.")
 @click.option(
     "--algorithm",
-    type=click.Choice(sorted(_ALGORITHMS)),
+    type=click.Choice(sorted(ALGORITHMS)),
     default="both",
     show_default=True,
     help="Which keys to make.",
 )
 @click.option("--key-passphrase-file", type=_PATH, help="Encrypt the keys with its content.")
+@click.option("--mirror", is_flag=True, help="Make a mirror alone, which is no witness.")
 def init_command(
     folder: Path,
     name: str,
@@ -74,6 +76,8 @@ def init_command(
     listen: str,
     algorithm: str,
     key_passphrase_file: Path | None,
+    *,
+    mirror: bool,
 ) -> None:
     """Write keys, a database and a commented witness.toml into DIR, and print the vkeys."""
     with _failing_on_config():
@@ -82,9 +86,10 @@ def init_command(
             name=name,
             listen=listen,
             logs=logs,
-            algorithms=_ALGORITHMS[algorithm],
+            algorithms=ALGORITHMS[algorithm],
             passphrase_file=key_passphrase_file,
             passphrase=new_passphrase(key_passphrase_file),
+            mirror=mirror,
         )
     for vkey in vkeys:
         click.echo(str(vkey))
@@ -151,11 +156,13 @@ def declare_new_command(config: Path, origin: str) -> None:
 
 @main.command("vkeys")
 @_CONFIG
-def vkeys_command(config: Path) -> None:
+@click.option("--mirror", is_flag=True, help="Those of its mirror.")
+def vkeys_command(config: Path, *, mirror: bool) -> None:
     """Print the public keys of the witness, one vkey a line."""
     with _failing_on_config():
         loaded = load(config)
-    for signer in loaded.signers:
+        signers = mirror_of(loaded).signers if mirror else loaded.signers
+    for signer in signers:
         click.echo(str(signer.vkey))
 
 
@@ -322,5 +329,5 @@ def _failing_on_config() -> Iterator[None]:
         fail(EXIT_UNWRITABLE if is_unwritable(error) else EXIT_CONFIG, error)
 
 
-for _command in QUERIES:
+for _command in (add_mirror_command, new_mirror_database, *QUERIES):
     main.add_command(_command)

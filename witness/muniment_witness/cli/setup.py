@@ -1,4 +1,4 @@
-"""Makes the folder of a new witness: keys, the database, and a commented witness.toml."""
+"""Makes the folder of a new witness, or of a mirror alone: keys, databases, a commented file."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,9 +11,11 @@ from muniment.tlog.keys.keyfile import Algorithm
 from muniment.tlog.note import VKey, parse_vkey
 from muniment_service.folder import make_folder, quoted
 from muniment_witness.store.database import create
+from muniment_witness.store.mirrordb import create_mirror
 
 CONFIG_NAME: Final = "witness.toml"
 DATABASE_NAME: Final = "witness.db"
+MIRROR_NAME: Final = "mirror.db"
 
 _NO_LOG: Final = '# [[log]]\n# vkeys = ["log.example/decisions+..."]\n'
 
@@ -27,22 +29,31 @@ def init(
     algorithms: Sequence[Algorithm],
     passphrase_file: Path | None,
     passphrase: bytes | None,
+    mirror: bool = False,
 ) -> tuple[VKey, ...]:
     """Writes keys, their database and witness.toml into a folder, which is made when absent.
 
-    Those of `logs` (vkeys) that have one name become one log. `passphrase` encrypts the keys; the
-    configuration names the file that holds it. Gives the vkeys of the witness. Raises MunimentError
-    if a file exists already or cannot be written, or a vkey or `listen` is malformed.
+    With `mirror` it is that of a mirror alone. Those of `logs` (vkeys) that have one name become
+    one log. `passphrase` encrypts the keys; the configuration names the file that holds it. Gives
+    the vkeys. Raises MunimentError if a file exists already or cannot be written, or a vkey or
+    `listen` is malformed.
     """
     entries: dict[str, list[str]] = {}
     for number, text in enumerate(logs):
         entries.setdefault(parse_vkey(text, f"log {number + 1}").name, []).append(text)
-    database = folder / DATABASE_NAME
-    if database.exists():
-        raise MunimentError(f"{database}: exists already")
+    database, copies = folder / DATABASE_NAME, folder / MIRROR_NAME
+    for file in (database, copies) if mirror else (database,):
+        if file.exists():
+            raise MunimentError(f"{file}: exists already")
+
+    async def prepare(vkeys: Sequence[VKey]) -> None:
+        await create(database, vkeys, "init")
+        if mirror:
+            await create_mirror(copies, vkeys)
+
     return make_folder(
         folder / CONFIG_NAME,
-        files("muniment_witness.cli") / CONFIG_NAME,
+        files("muniment_witness.cli") / ("mirror.toml" if mirror else CONFIG_NAME),
         name=name,
         use="witness",
         algorithms=algorithms,
@@ -53,8 +64,10 @@ def init(
         more={
             "logs": "".join(map(_log, entries.values())),
             "no_log": "" if entries else _NO_LOG,
+            "copies": quoted(MIRROR_NAME),
         },
-        prepare=lambda vkeys: asyncio.run(create(database, vkeys, "init")),
+        prepare=lambda vkeys: asyncio.run(prepare(vkeys)),
+        stem="mirror" if mirror else None,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from muniment.local.logs import event
+from muniment.local.workthread import complete
 from muniment.tlog.checkpoint import SignedCheckpoint
 from muniment.tlog.encoding import MunimentError
 from muniment.tlog.merkle import split_hashes
@@ -82,6 +83,10 @@ class LogCopy:
 
     async def save(self) -> None:
         """Saves what was taken by now, whoever sent it; it is synced when this returns."""
+        # What was taken out of the copy must reach the disk, though its client has gone.
+        await complete(self._save_alone())
+
+    async def _save_alone(self) -> None:
         async with self._saving:
             await self._save()
 
@@ -117,6 +122,11 @@ class LogCopy:
             Problem: 503, while the clock is behind an earlier cosignature.
             DivergedError: If what is stored does not make its root: nothing is signed.
         """
+        return await complete(self._cosign(pending, signers, clock))
+
+    async def _cosign(
+        self, pending: SignedCheckpoint, signers: Sequence[Signer], clock: Callable[[], int]
+    ) -> tuple[SignatureLine, ...] | None:
         size = pending.checkpoint.size
         async with self._saving:
             await self._save()

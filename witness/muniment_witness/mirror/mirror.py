@@ -92,6 +92,10 @@ class Mirror:
             return None
         return SignedCheckpoint(signed.checkpoint, note)
 
+    async def run(self) -> None:
+        """Waits until the disk fails, and raises that FatalDatabaseError: the process must end."""
+        await self._store.watch()
+
     async def close(self) -> None:
         """Closes the database."""
         await self._store.close()

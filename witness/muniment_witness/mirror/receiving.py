@@ -151,10 +151,10 @@ class _Body:
         """Reads on; says whether more has come."""
         try:
             async with asyncio.timeout_at(self._until):
-                piece = await anext(self._pieces, b"")
+                piece = await anext(self._pieces, None)
         except (TimeoutError, Problem, FormatError):
             return False  # whatever it was: nothing more can be read
-        if not piece:
+        if piece is None:
             return False
         self._budget.take(len(piece))
         self._held += len(piece)

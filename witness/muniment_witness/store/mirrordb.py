@@ -5,11 +5,12 @@ the witness's heads go on to guard against a second history when it is lost. Eve
 is guarded by the tree that it starts from, every head by the one before it: neither goes back.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from muniment.local.sqlitefile import (
     UNREADABLE,
@@ -79,6 +80,7 @@ READERS: Final = 2
 """Connections that read."""
 
 _SECRET_SIZE: Final = 32
+_T = TypeVar("_T")
 
 _LOST: Final = (
     "mount it, or restore it; if it is lost, `muniment-witness new-mirror-database` makes one that "
@@ -126,6 +128,7 @@ class MirrorStore:
         self._writer = writer
         self._readers = readers
         self.secret: Final = secret
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def open(cls, path: Path, keys: Sequence[VKey]) -> "MirrorStore":
@@ -170,14 +173,26 @@ class MirrorStore:
 
         Raises FatalDatabaseError if that is in doubt: the process must end.
         """
-        await self._writer.run(lambda connection: _grow(connection, number, growth))
+        await self._run(lambda connection: _grow(connection, number, growth))
 
     async def put_head(self, number: int, old: MirrorHead | None, make: "MakeHead") -> MirrorHead:
         """Makes and stores a mirror checkpoint; when this returns, it is synced.
 
         `make` runs on the writer's thread. Raises FatalDatabaseError as `grow`.
         """
-        return await self._writer.run(lambda connection: _put_head(connection, number, old, make()))
+        return await self._run(lambda connection: _put_head(connection, number, old, make()))
+
+    async def _run(self, work: Callable[[Connection], _T]) -> _T:
+        try:
+            return await self._writer.run(work)
+        except FatalDatabaseError as error:
+            if not self._failed.done():
+                self._failed.set_exception(error)
+            raise
+
+    async def watch(self) -> None:
+        """Waits until something cannot be stored, and raises that FatalDatabaseError."""
+        await asyncio.shield(self._failed)
 
     async def tiles(self, number: int, wanted: Sequence[Tile]) -> Mapping[Tile, bytes]:
         """Reads full tiles and bundles; those that are not there are left out."""
@@ -196,6 +211,7 @@ class MirrorStore:
 
     async def close(self) -> None:
         """Closes the readers, then the writer."""
+        self._failed.cancel()
         try:
             await self._readers.close()
         finally:

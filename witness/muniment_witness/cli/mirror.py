@@ -1,0 +1,125 @@
+"""The commands of `muniment-witness` for its mirror: to add one, and to begin its copies anew."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import click
+
+from muniment.local.keyfiles import new_passphrase
+from muniment.local.sqlitefile import DatabaseError, FatalDatabaseError, is_unwritable
+from muniment.tlog.encoding import MunimentError, check_key_name
+from muniment.tlog.keys.keyfile import Algorithm
+from muniment.tlog.note import VKey
+from muniment_service.config import ConfigError
+from muniment_service.configedit import replace_config
+from muniment_service.folder import make_keys, quoted
+from muniment_witness.cli.exits import EXIT_CONFIG, EXIT_UNWRITABLE, code_of, fail
+from muniment_witness.cli.setup import MIRROR_NAME
+from muniment_witness.config import WitnessConfig, load
+from muniment_witness.mirror.table import MirrorConfig
+from muniment_witness.store.mirrordb import create_mirror
+
+_T = TypeVar("_T")
+_PATH: Final = click.Path(path_type=Path)
+ALGORITHMS: Final[dict[str, tuple[Algorithm, ...]]] = {
+    "both": ("ed25519", "mldsa44"),
+    "ed25519": ("ed25519",),
+    "mldsa44": ("mldsa44",),
+}
+"""Which keys are made, by the word for them."""
+
+
+@click.command("add-mirror")
+@click.option("--config", required=True, type=_PATH, help="The configuration, witness.toml.")
+@click.option("--name", required=True, help="Key name of its own, such as mirror.example/m1.")
+@click.option(
+    "--algorithm",
+    type=click.Choice(sorted(ALGORITHMS)),
+    default="both",
+    show_default=True,
+    help="Which keys to make.",
+)
+@click.option("--key-passphrase-file", type=_PATH, help="Encrypt the keys with its content.")
+def add_mirror_command(
+    config: Path, name: str, algorithm: str, key_passphrase_file: Path | None
+) -> None:
+    """Add a mirror to a witness: keys, a database and [mirror]; print the mirror's vkeys.
+
+    It mirrors each [[log]], after a restart.
+    """
+    vkeys = _doing(lambda: _add(config, name, ALGORITHMS[algorithm], key_passphrase_file))
+    for vkey in vkeys:
+        click.echo(str(vkey))
+    click.echo("added; restart the witness", err=True)
+
+
+@click.command("new-mirror-database")
+@click.option("--config", required=True, type=_PATH, help="The configuration, witness.toml.")
+def new_mirror_database(config: Path) -> None:
+    """Make a new database for a mirror whose copies are lost; its logs fill it again.
+
+    The witness's database must be there still: it is what keeps the mirror from a second history.
+    """
+
+    def work() -> Path:
+        mirror = mirror_of(load(config))
+        path = mirror.table.database
+        asyncio.run(create_mirror(path, [signer.vkey for signer in mirror.signers]))
+        return path
+
+    click.echo(f"made {_doing(work)}; it holds nothing before the logs have sent their entries")
+
+
+def mirror_of(config: WitnessConfig) -> MirrorConfig:
+    """The mirror of a configuration; ConfigError when it has none."""
+    if config.mirror is None:
+        raise ConfigError(f"{config.path}: there is no [mirror]")
+    return config.mirror
+
+
+def _add(
+    path: Path, name: str, algorithms: Sequence[Algorithm], passphrase_file: Path | None
+) -> tuple[VKey, ...]:
+    before = load(path)
+    check_key_name(name, "key name")
+    folder = path.parent
+    database = folder / MIRROR_NAME
+    if before.mirror is not None:
+        raise ConfigError(f"{path}: there is a [mirror] already")
+    if name == before.name:
+        raise ConfigError(f"{path}: {name} is the witness's name; a mirror has its own")
+    if database.exists():
+        raise MunimentError(f"{database}: exists already")
+    vkeys, files = make_keys(
+        folder,
+        name=name,
+        use="witness",
+        algorithms=algorithms,
+        passphrase=new_passphrase(passphrase_file),
+        stem="mirror",
+    )
+    asyncio.run(create_mirror(database, vkeys))
+    lines = ["", "[mirror]", f"name = {quoted(name)}", f"keys = {json.dumps(files)}"]
+    if passphrase_file is not None:
+        lines.append(f"key_passphrase_file = {quoted(str(passphrase_file.resolve()))}")
+    lines += [f"database = {quoted(MIRROR_NAME)}", ""]
+    text = path.read_text(encoding="utf-8") + "\n".join(lines)
+
+    def is_meant(draft: Path) -> bool:
+        found = load(draft)
+        return found.mirror is not None and found.file.log == before.file.log
+
+    replace_config(path, text, is_meant)
+    return vkeys
+
+
+def _doing(work: Callable[[], _T]) -> _T:
+    try:
+        return work()
+    except (DatabaseError, FatalDatabaseError) as error:
+        fail(code_of(error), error)
+    except MunimentError as error:
+        fail(EXIT_UNWRITABLE if is_unwritable(error) else EXIT_CONFIG, error)
