@@ -170,6 +170,14 @@ def _erase(one: dict[str, Any]) -> list[tuple[str, str]]:
     return [(what, f"{one['seconds']} s")]
 
 
+def _mirror(one: dict[str, Any]) -> list[tuple[str, str]]:
+    what = (
+        "`mirror`: uploads of 32 packages of 256, verified, synced, cosigned; a core's second; gzip"
+    )
+    core, coded = one["per_core_second"], one["gzip"]["rate_per_s"]
+    return [(what, f"{_rate(one)}; {core:,}; {coded:,}/s")]
+
+
 ROWS = {
     "ingest": _ingest,
     "withheld": _withheld,
@@ -181,6 +189,7 @@ ROWS = {
     "follow": _follow,
     "recover": _recover,
     "erase": _erase,
+    "mirror": _mirror,
     "cluster": _cluster,
 }
 

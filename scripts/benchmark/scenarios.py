@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark.erasing import erase
 from benchmark.large import LargeLog, audit, follow, growth, recover
+from benchmark.mirror import mirror
 from benchmark.options import Options
 from benchmark.proving import proofs
 from benchmark.writing import ingest, lone, single, withheld
@@ -20,6 +21,7 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "lone": lone,
     "proofs": proofs,
     "erase": erase,
+    "mirror": mirror,
 }
 """Those that make a log of their own."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 EVERY: Final = (
-    *("ingest", "withheld", "single", "lone", "proofs", "erase"),
+    *("ingest", "withheld", "single", "lone", "proofs", "erase", "mirror"),
     *("growth", "audit", "follow", "recover"),
 )
 """Scenarios that run when none is named, in their order."""
