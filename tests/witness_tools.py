@@ -104,7 +104,12 @@ class GrowingLog:
 
 
 def set_up(
-    folder: Path, logs: Sequence[str], *algorithms: Algorithm, name: str = WITNESS, port: int = 0
+    folder: Path,
+    logs: Sequence[str],
+    *algorithms: Algorithm,
+    name: str = WITNESS,
+    port: int = 0,
+    mirror: bool = False,
 ) -> tuple[Path, tuple[VKey, ...]]:
     """What `init` makes: the configuration, and the keys; port 0 is of the system's choice."""
     vkeys = setup.init(
@@ -115,6 +120,7 @@ def set_up(
         algorithms=algorithms or ("ed25519",),
         passphrase_file=None,
         passphrase=None,
+        mirror=mirror,
     )
     return folder / setup.CONFIG_NAME, vkeys
 
