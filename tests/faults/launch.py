@@ -35,6 +35,9 @@ def main(pages: int, clock_off: int, module: str, arguments: list[str]) -> None:
         store.WAL_PAGES = pages
         addenda: Any = importlib.import_module("muniment_log.storage.addenda")
         addenda.WAL_PAGES = pages
+    if module == "muniment_witness.cli":
+        mirror: Any = importlib.import_module("muniment_witness.store.mirrordb")
+        mirror.WAL_PAGES = pages
     importlib.import_module(module).main(arguments)
 
 
