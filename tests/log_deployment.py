@@ -13,6 +13,7 @@ import pytest
 import engines
 import processes
 import signing
+from mirror_folder import MirrorFolder
 from muniment.records.manifest import NO_PREVIOUS, build_batch
 from muniment.tlog.encoding import parse_base64, unframe
 from muniment.tlog.merkle import leaf_hash
@@ -120,6 +121,7 @@ class Deployment:
     cluster: "Cluster | None" = None
     streams: int = 0
     records: list[bytes] = field(default_factory=list)
+    mirrors: list[MirrorFolder] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -187,18 +189,19 @@ def start_log(config: Path, cluster: Cluster | None, *command: str) -> processes
     )
 
 
-def deployed(folder: Path, cluster: Cluster | None = None) -> "Deployed":
-    return Deployed(folder, cluster)
+def deployed(folder: Path, cluster: Cluster | None = None, *, mirrors: int = 0) -> "Deployed":
+    return Deployed(folder, cluster, mirrors)
 
 
 class Deployed:
     """Starts everything on entering, ends everything on leaving."""
 
-    def __init__(self, folder: Path, cluster: Cluster | None = None) -> None:
+    def __init__(self, folder: Path, cluster: Cluster | None = None, mirrors: int = 0) -> None:
         self.folder = folder
         self.cluster = cluster
         self.made: Deployment | None = None
         self.witnesses: list[processes.Process] = []
+        self.mirrors = [MirrorFolder(folder / f"m{number}") for number in range(mirrors)]
 
     def __enter__(self) -> Deployment:
         try:
@@ -241,6 +244,11 @@ class Deployed:
             )
             policy += f"group w{number} any {' '.join(names)}\n"
             groups.append(f"w{number}")
+        for mirror in self.mirrors:
+            mirror.make(log_keys)
+            policy += mirror.start()
+        if self.mirrors:
+            policy += f"group mirrors any {' '.join(each.name for each in self.mirrors)}\n"
         policy += f"group quorum2of3 2 {' '.join(groups)}\nquorum quorum2of3\n"
         (folder / "log" / "witnesses.policy").write_text(policy)
         signer = signing.log_signer(GATEWAY)
@@ -258,11 +266,18 @@ class Deployed:
             run(processes.muniment_log("migrate", "--config", config))
         log = start_log(config, self.cluster)
         return Deployment(
-            folder, parse_policy(policy.encode()), self.witnesses, log, signer, self.cluster
+            folder,
+            parse_policy(policy.encode()),
+            self.witnesses,
+            log,
+            signer,
+            self.cluster,
+            mirrors=self.mirrors,
         )
 
     def _stop(self) -> None:
         if self.made is not None:
             self.made.log.kill()
-        for witness in self.witnesses:
-            witness.kill()
+        for process in (*self.witnesses, *(each.process for each in self.mirrors)):
+            if process is not None:
+                process.kill()

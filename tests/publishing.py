@@ -28,7 +28,10 @@ from muniment.tlog.witnesswire import (
 )
 from muniment_log.core.heads import HeadSigner
 from muniment_log.metrics import LogMetrics
+from muniment_log.publish.beside import BesideSetup
 from muniment_log.publish.clock import Clock, Timer
+from muniment_log.publish.mirrorclient import MirrorClient, mirror_clients_of
+from muniment_log.publish.mirroring import MirrorSetup
 from muniment_log.publish.pace import PublisherLimits
 from muniment_log.publish.publisher import Publisher
 from muniment_log.publish.rated import CosignedKeeper, RatedSetup, RatedWitness, load_kept
@@ -180,6 +183,7 @@ class Log:
     task: asyncio.Task[None]
     policy: Policy | None = None
     stream: GatewayStream = field(default_factory=GatewayStream)
+    mirrors: list[MirrorClient] = field(default_factory=list)
 
     async def add(self, count: int = 1) -> int:
         return (await self.inner.sequencer.submit(self.stream.take(count))).size
@@ -216,6 +220,7 @@ async def log_of(
     clock: Clock | None = None,
     per_day: Mapping[str, int] | None = None,
     keeper: CosignedKeeper | None = None,
+    mirrored: CosignedKeeper | None = None,
 ) -> AsyncIterator[Log]:
     """A log; with `is_held`, one that takes nothing while its witnesses' answers forbid it.
 
@@ -230,6 +235,7 @@ async def log_of(
         every = [] if policy is None else clients_of(policy, session)
         clients = [client for client in every if client.url not in rates]
         rated = [RatedWitness(client, rates[client.url]) for client in every if client.url in rates]
+        mirrors = [] if policy is None else mirror_clients_of(policy, session)
         signers = [signing.log_signer(), signing.log_mldsa44()]
         keys = [verifier_for(signer.vkey) for signer in signers]
         silent = await check_witnesses(
@@ -270,10 +276,22 @@ async def log_of(
             published=loaded.published,
             is_committing=lambda: inner.sequencer.is_busy,
             clock=clock,
-            rated=RatedSetup(
-                rated,
-                None if keeper is None else await load_kept(keeper, ORIGIN, inner.tiles, 1 << 62),
-                _forget if keeper is None else keeper.keep,
+            beside=BesideSetup(
+                RatedSetup(
+                    rated,
+                    None
+                    if keeper is None
+                    else await load_kept(keeper, ORIGIN, inner.tiles, 1 << 62),
+                    _forget if keeper is None else keeper.keep,
+                ),
+                MirrorSetup(
+                    policy,
+                    mirrors,
+                    None
+                    if mirrored is None
+                    else await load_kept(mirrored, ORIGIN, inner.tiles, 1 << 62),
+                    _forget if mirrored is None else mirrored.keep,
+                ),
             ),
         )
         listener = inner.listener
@@ -289,7 +307,7 @@ async def log_of(
         inner.order._listener = Both()  # type: ignore[assignment]
         task = asyncio.create_task(publisher.run())
         try:
-            yield Log(inner, publisher, clients, task, policy)
+            yield Log(inner, publisher, clients, task, policy, mirrors=mirrors)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -13,6 +13,7 @@ from muniment.records.manifest import HEADER
 from muniment.tlog.cosignature import MAX_NAME_SIZE, MLDSA44Cosigner, verifier_for
 from muniment.tlog.encoding import FormatError, check_key_name
 from muniment.tlog.indexleaf import index_origin
+from muniment.tlog.mirrors import mirrors_of, needs_mirrors
 from muniment.tlog.note import (
     COSIGNATURE_MLDSA44,
     ED25519,
@@ -154,19 +155,29 @@ def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
         with config_key(path, "policy"):
             data = read_file(file.policy, most=MAX_POLICY_SIZE)
             policy, digest = parse_policy(data), sha256(data).hexdigest()
-        asked = [witness for witness in policy.witnesses if witness.url is not None]
-        for witness in asked:
+        mirrors = mirrors_of(policy)
+        reached = [witness for witness in policy.witnesses if witness.url is not None]
+        asked = [witness for witness in reached if witness not in mirrors]
+        for witness in reached:
             if not str(witness.url).startswith(("http://", "https://")):
                 config_error(path, "policy", f"witness {witness.name}: the URL is not http(s)")
-        if not policy.is_met([witness.name for witness in asked]):
-            config_error(path, "policy", "no quorum: too few of its witness lines carry a URL")
-        _check_rated(path, file, policy)
-        if len(signers) + len(asked) > MAX_SIGNATURES:
+        if needs_mirrors(policy):
             config_error(
                 path,
                 "policy",
-                f"{len(asked)} witness keys with a URL, and the log has {len(signers)} of its own: "
-                f"a checkpoint has at most {MAX_SIGNATURES} signature lines",
+                "the quorum takes mirrors, so every decision would wait for them: leave them out "
+                "of the log's own quorum; whoever wants decisions that mirrors hold asks for that, "
+                "or has a policy whose quorum takes them",
+            )
+        if not policy.is_met([witness.name for witness in asked]):
+            config_error(path, "policy", "no quorum: too few of its witness lines carry a URL")
+        _check_rated(path, file, policy)
+        if len(signers) + len(reached) > MAX_SIGNATURES:
+            config_error(
+                path,
+                "policy",
+                f"{len(reached)} witness keys with a URL, and the log has {len(signers)} of its "
+                f"own: a checkpoint has at most {MAX_SIGNATURES} signature lines",
             )
     admission, rates = admission_of(path, file), rates_of(path, file)
     retention = retention_of(path, file)
@@ -176,8 +187,9 @@ def load(path: Path, *, signers: tuple[Signer, ...] | None = None) -> LogConfig:
 def _check_rated(path: Path, file: LogFile, policy: Policy) -> None:
     """Checks that the witnesses with a rate are the policy's, and that no quorum takes them."""
     names = {}
+    mirrors = mirrors_of(policy)
     for witness in policy.witnesses:
-        if witness.url is not None:
+        if witness.url is not None and witness not in mirrors:
             names[witness.name] = witness.url.rstrip("/")
     rated: set[str] = set()
     for number, entry in enumerate(file.witness):

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from muniment.tlog.policy import show
 from muniment_log.config import load
-from muniment_log.publish.rated import RatedWitness
+from muniment_log.publish.beside import BesideSetup
+from muniment_log.publish.mirrorclient import mirror_clients_of
+from muniment_log.publish.mirroring import MirrorSetup
+from muniment_log.publish.rated import RatedSetup, RatedWitness
 from muniment_log.publish.witness import clients_of, new_session
 from muniment_service.inforce import InForce
 from muniment_service.servicefile import reread_file
@@ -56,6 +59,7 @@ class Witnesses:
         policy: the policy; None when the log publishes uncosigned.
         clients: one for each URL; each head waits for a quorum of them.
         rated: those with a rate of their own, which no head waits for.
+        mirrors: the policy's mirrors, one for each URL; no head waits for them, either.
     """
 
     def __init__(self, config: LogConfig) -> None:
@@ -72,11 +76,17 @@ class Witnesses:
         self.rated = [
             RatedWitness(client, rates[client.url]) for client in clients if client.url in rates
         ]
+        self.mirrors = [] if self.policy is None else mirror_clients_of(self.policy, self._session)
 
     @property
     def all(self) -> list[WitnessClient]:
-        """One for each URL."""
-        return [*self.clients, *(each.client for each in self.rated)]
+        """One for each URL of witnesses, and one for each of mirrors."""
+        return [*self.clients, *(each.client for each in self.rated), *self.mirrors]
+
+    @property
+    def beside(self) -> BesideSetup:
+        """Those that no head waits for; what was kept, and is to be, is not in it."""
+        return BesideSetup(RatedSetup(self.rated), MirrorSetup(self.policy, self.mirrors))
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,7 +97,7 @@ class Witnesses:
     async def replace(
         self,
         config: LogConfig,
-        use: Callable[[Policy | None, Sequence[WitnessClient], Sequence[RatedWitness]], object],
+        use: Callable[[Policy | None, Sequence[WitnessClient], BesideSetup], object],
     ) -> None:
         """Takes another configuration's policy and connections.
 
@@ -95,12 +105,14 @@ class Witnesses:
         InputError if a file of `[outgoing]` cannot be used; nothing has changed then.
         """
         other = Witnesses(config)
-        sizes = {client.url: client.size for client in self.all}
+        # A witness and a mirror may share a URL, and know different heads.
+        sizes = {(type(client), client.url): client.size for client in self.all}
         for client in other.all:
-            client.size = sizes.get(client.url, 0)
-        use(other.policy, other.clients, other.rated)
+            client.size = sizes.get((type(client), client.url), 0)
+        use(other.policy, other.clients, other.beside)
         before, self._session = self._session, other._session
-        self.policy, self.clients, self.rated = other.policy, other.clients, other.rated
+        self.policy, self.clients = other.policy, other.clients
+        self.rated, self.mirrors = other.rated, other.mirrors
         await before.__aexit__()
 
 

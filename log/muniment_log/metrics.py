@@ -31,6 +31,9 @@ class LogMetrics:
         )
         self._integrated = metrics.gauge("integrated_size", "Leaves in the durable tree.")
         self._published = metrics.gauge("published_size", "Leaves in the published tree.")
+        self.mirrored_size: Final = metrics.gauge(
+            "mirrored_size", "Leaves that as many mirrors hold as the policy asks for."
+        )
         self.waiting_bytes: Final = metrics.gauge(
             "waiting_bytes", "Bytes of batches accepted and not yet durable."
         )

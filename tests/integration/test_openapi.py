@@ -186,7 +186,7 @@ def _evaluation() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed(tmp_path_factory.mktemp("deployment")) as made:
+    with deployed(tmp_path_factory.mktemp("deployment"), mirrors=1) as made:
         with made.config.open("a") as file:
             file.write("[read]\nopen_addenda = true\n")
             file.write(f'[[witness]]\nurl = "{made.witnesses[2].url}"\nper_day = 86400000\n')
@@ -201,7 +201,8 @@ def test_the_log_does_what_its_document_says(deployment: Deployment) -> None:
     )
     body = join_body(deployment.stream().take([withheld]), [ADDENDUM])
     assert deployment.post(body).status == 200
-    eventually(lambda: ask(f"{deployment.url}/checkpoint.cosigned").status == 200)
+    for name in ("checkpoint.cosigned", "checkpoint.mirrored"):
+        eventually(lambda name=name: ask(f"{deployment.url}/{name}").status == 200)
     document = spelled_out(ask(f"{deployment.url}/openapi.json").json)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     driver = LogDriver(deployment)

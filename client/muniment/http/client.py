@@ -221,11 +221,17 @@ class HttpClient(HttpSession):
         seconds: float,
         body: bytes | None = None,
         media_type: str = "application/octet-stream",
+        coding: str = "",
     ) -> Answer:
-        """Makes one request for an encoded path and query below the base URL; see ``request``."""
+        """Makes one request for an encoded path and query below the base URL; see ``request``.
+
+        `coding` is the content coding that the body has.
+        """
         if not (path.isascii() and path.isprintable()) or " " in path:
             raise ValueError(f"not a path: {path!r}")
         headers = {} if body is None else {"Content-Type": media_type}
+        if coding:
+            headers["Content-Encoding"] = coding
         return await self.request(
             method, self._base + path, limit=limit, seconds=seconds, body=body, headers=headers
         )

@@ -31,6 +31,9 @@ COSIGNED: Final = "checkpoint.cosigned"
 """The path of the newest checkpoint that witnesses with a rate of their own have cosigned, too; our
 own, no C2SP text has it."""
 
+MIRRORED: Final = "checkpoint.mirrored"
+"""The path of the newest checkpoint whose leaves mirrors hold; likewise."""
+
 # MAX_SIZE has 19 digits, so at most seven groups of three; the bound also bounds int().
 _PATH: Final = re.compile(
     r"tile/(?P<level>entries|[0-9]{1,2})/(?P<index>(?:x[0-9]{3}/){0,6}[0-9]{3})"

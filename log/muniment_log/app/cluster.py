@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 
 from muniment.local.logs import event
+from muniment.tlog.mirrors import mirrors_of
+from muniment.tlog.tiles import MIRRORED
 from muniment_log.app.leadership import Leadership
 from muniment_log.app.processstatus import ProcessStatus
 from muniment_log.app.serving import BackgroundTask, serve_beside
 from muniment_log.cluster.addenda import ClusterAddenda
 from muniment_log.cluster.addendaobjects import AddendaObjects
 from muniment_log.cluster.bucket import check_bucket
-from muniment_log.cluster.cosigned import CosignedObject
+from muniment_log.cluster.cosigned import CosignedObject, MirroredView
 from muniment_log.cluster.keys import check_keys, claim
 from muniment_log.cluster.metrics import ClusterMetrics
 from muniment_log.cluster.migrate import check_schema, made_when
@@ -200,6 +202,10 @@ async def serve(
                 index=index,
                 cluster=status.cluster,
                 cosigned=CosignedObject(objects).load,
+                mirrored=MirroredView(
+                    CosignedObject(objects, MIRRORED),
+                    has_mirrors=config.policy is not None and bool(mirrors_of(config.policy)),
+                ),
             )
         else:
             api = App(metrics, ERRORS)

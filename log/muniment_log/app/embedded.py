@@ -130,6 +130,7 @@ async def serve(
             is_committing=lambda: queue.is_busy,
             now=clock,
             keeper=CosignedFile(config.database),
+            mirrored=CosignedFile(config.database, ".mirrored"),
         )
         swept = await addenda.sweep(lambda start: leaves_from(log.tiles, start))
         if swept:
@@ -207,6 +208,7 @@ async def serve(
                 metrics=metrics,
                 index=index,
                 cosigned=cosigned,
+                mirrored=publisher.mirrors,
             ),
             admin.app(),
             tasks,

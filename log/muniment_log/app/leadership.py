@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from muniment.local.logs import event
+from muniment.tlog.tiles import MIRRORED
 from muniment_log.app.addendakeeping import AddendaKeeping
 from muniment_log.app.openlog import open_log
 from muniment_log.cluster.cosigned import CosignedObject
@@ -223,6 +224,7 @@ class Leadership:
                 is_committing=lambda: activity.is_busy,
                 now=self.clock,
                 keeper=CosignedObject(self.objects),
+                mirrored=CosignedObject(self.objects, MIRRORED),
             )
             integrator = Integrator(
                 store=store,

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment_log.core.heads import HeadSigner
+from muniment_log.publish.beside import BesideSetup
 from muniment_log.publish.commits import CommitListener
+from muniment_log.publish.mirroring import MirrorSetup
 from muniment_log.publish.published import HeadStore
 from muniment_log.publish.publisher import Publisher
 from muniment_log.publish.rated import RatedSetup, load_kept
@@ -28,6 +30,7 @@ from muniment_log.storage.embedded import EmbeddedTiles
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.heads import Head
     from muniment.tlog.note import Verifier
     from muniment_log.config import LogConfig
@@ -129,11 +132,12 @@ async def open_log(
     is_committing: Callable[[], bool],
     now: Callable[[], int],
     keeper: CosignedKeeper,
+    mirrored: CosignedKeeper,
 ) -> OpenLog[H_co]:
     """Compares a log with all that is known of it, and puts its writing parts together.
 
     `is_committing` tells whether a commit is under way or follows at once; `now` gives Unix
-    seconds. `keeper` keeps what rated witnesses cosign.
+    seconds. `keeper` keeps what rated witnesses cosign, `mirrored` what mirrors hold.
 
     Raises:
         RolledBackError: the storage, the bucket and the witnesses contradict each other.
@@ -178,6 +182,10 @@ async def open_log(
     if signed is not None and signer.last == stored.head and not signer.has_signed(signed):
         # A key is new: an idle log shows its signature at once, too.
         signed = await heads.put_signed(lambda: signer.sign(stored.head))
+
+    async def kept_by(keeper: CosignedKeeper) -> SignedCheckpoint | None:
+        return await load_kept(keeper, file.origin, tiles, _size_of(stored.published))
+
     publisher = Publisher(
         signer=signer,
         store=heads,
@@ -191,10 +199,11 @@ async def open_log(
         signed=signed,
         published=stored.published,
         is_committing=is_committing,
-        rated=RatedSetup(
-            witnesses.rated,
-            await load_kept(keeper, file.origin, tiles, _size_of(stored.published)),
-            keeper.keep,
+        beside=BesideSetup(
+            RatedSetup(witnesses.rated, await kept_by(keeper), keeper.keep),
+            MirrorSetup(
+                witnesses.policy, witnesses.mirrors, await kept_by(mirrored), mirrored.keep
+            ),
         ),
     )
     metrics.integrated(stored.head.size)

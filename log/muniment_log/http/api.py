@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from muniment.page import content_security_policy, page_digest, read_page
-from muniment.tlog.tiles import COSIGNED
+from muniment.tlog.tiles import COSIGNED, MIRRORED
 from muniment_log.http.addenda import AddendaReads
 from muniment_log.http.lookup import Lookup
 from muniment_log.http.openapi import document
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from muniment_log.core.budgets import Budgets
     from muniment_log.core.ports import SequencerPort, TileSource
     from muniment_log.http.access import AccessControl
-    from muniment_log.http.reads import Cosigned
+    from muniment_log.http.reads import Cosigned, Mirrored
     from muniment_log.index.supervisor import IndexProcess, IndexReads
     from muniment_log.publish.published import PublishedHead
     from muniment_service.http import Handler
@@ -45,15 +45,16 @@ def build(
     index: tuple[IndexProcess, IndexReads] | None = None,
     cluster: Callable[[], Mapping[str, Any]] | None = None,
     cosigned: Cosigned | None = None,
+    mirrored: Mirrored | None = None,
 ) -> App:
     """Puts the routes together over the ports.
 
     Without an index, lookups answer that the log keeps none. `cluster` tells how the cluster is
     that the log runs on; it raises `Problem` when nothing works. `cosigned` gives the newest
-    checkpoint that rated witnesses have cosigned.
+    checkpoint that rated witnesses have cosigned, `mirrored` the one whose leaves mirrors hold.
     """
     app = App(metrics, ERRORS)
-    reads = Reads(publisher, tiles, cosigned)
+    reads = Reads(publisher, tiles, cosigned, mirrored)
     submit = Submit(
         access=access,
         budgets=budgets,
@@ -87,6 +88,7 @@ def build(
     app.route("GET", "/verify.html", _page())
     app.route("GET", "/checkpoint", tile(reads.checkpoint))
     app.route("GET", f"/{COSIGNED}", tile(reads.cosigned))
+    app.route("GET", f"/{MIRRORED}", tile(reads.mirrored))
     app.prefix("GET", "/tile/", tile(reads.tile))
     withheld = AddendaReads(access, addenda)
     app.prefix("GET", "/addenda/", access.reading_addenda(withheld.addendum))

@@ -12,7 +12,7 @@ from muniment.records.batchbody import MAX_ADDENDA
 from muniment.records.kinds import ThingType
 from muniment.records.manifest import LABEL, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 from muniment.records.members import MAX_ID, MAX_KEY_NAME, MAX_NAME
-from muniment.tlog.tiles import COSIGNED
+from muniment.tlog.tiles import COSIGNED, MIRRORED
 from muniment_log.http import bodies
 from muniment_service import openapi
 from muniment_service.openapi import (
@@ -59,8 +59,8 @@ _PROBLEMS: Final[dict[int, str]] = {
     ),
     503: (
         "Not now; see `Retry-After`. `overloaded`, `busy`, `unavailable`, `storage-failed`, "
-        "`index-unavailable`, or `not-published`: logged, but no quorum in time (member "
-        "`receipt`)."
+        "`index-unavailable`, `not-mirrored`: mirrors do not hold as much yet, or `not-published`: "
+        "logged, but no quorum in time (member `receipt`)."
     ),
 }
 
@@ -124,6 +124,17 @@ class _Waiting(TypedDict, total=False):
         text(
             r"[0-5]?[0-9](?:\.[0-9]{1,6})?|60",
             "Seconds to wait for it, at most 60, with up to six decimal places; 10 if not given.",
+        ),
+    ]
+
+
+class _Mirrored(TypedDict, total=False):
+    size: Annotated[Number, says("Waits for a tree of so many leaves.")]
+    timeout: Annotated[
+        str,
+        text(
+            r"[0-5]?[0-9](?:\.[0-9]{1,6})?|60",
+            "Seconds to wait for it, at most 60, with up to six decimal places; 0 if not given.",
         ),
     ]
 
@@ -246,6 +257,17 @@ _CALLS: Final = (
         headers=_ETAG,
         problems=(401, 404, 503),
         security=_READERS,
+    ),
+    Call(
+        path=f"/{MIRRORED}",
+        name="mirroredCheckpoint",
+        summary="The newest checkpoint whose leaves mirrors hold, as many as the policy asks for",
+        success="A signed note.",
+        answer={TEXT: str},
+        headers=_ETAG,
+        problems=(400, 401, 404, 503),
+        security=_READERS,
+        parameters=_Mirrored,
     ),
     Call(
         path="/checkpoint",

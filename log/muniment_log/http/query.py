@@ -17,6 +17,7 @@ from muniment.tlog.treereader import (
 )
 from muniment_log.core.ports import StreamKey
 from muniment_log.http import bodies
+from muniment_log.http.parameters import number_of
 from muniment_log.http.problems import not_published_yet
 from muniment_log.http.reads import IMMUTABLE
 from muniment_log.publish.published import published_size
@@ -86,12 +87,12 @@ class Query:
     async def inclusion(self, request: Request) -> Response:
         """``GET /v1/proofs/inclusion?index=[&size=]``: a tlog-proof, or JSON when asked for."""
         parameters = request.parameters("index", "size")
-        index = _number(parameters, "index")
+        index = number_of(parameters, "index")
         published = self._publisher.published
         if published is None:
             raise not_published_yet(0)
         newest = published.checkpoint.size
-        size = _number(parameters, "size") if "size" in parameters else newest
+        size = number_of(parameters, "size") if "size" in parameters else newest
         if size > newest or index >= newest:
             raise not_published_yet(newest)
         if index >= size:
@@ -121,7 +122,7 @@ class Query:
     async def consistency(self, request: Request) -> Response:
         """``GET /v1/proofs/consistency?from=&to=``."""
         parameters = request.parameters("from", "to")
-        old, new = _number(parameters, "from"), _number(parameters, "to")
+        old, new = number_of(parameters, "from"), number_of(parameters, "to")
         published = published_size(self._publisher.published)
         if new > published:
             raise not_published_yet(published)
@@ -129,12 +130,3 @@ class Query:
             raise Problem(400, "bad-query", "from: larger than to")
         proof = await read_consistency(self._tiles, old, new)
         return json_response(bodies.Consistency(old, new, [format_base64(node) for node in proof]))
-
-
-def _number(parameters: dict[str, str], name: str) -> int:
-    if name not in parameters:
-        raise Problem(400, "bad-query", f"{name}: missing")
-    try:
-        return parse_decimal(parameters[name], name)
-    except FormatError as error:
-        raise Problem(400, "bad-query", str(error)) from error

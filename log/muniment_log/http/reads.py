@@ -10,15 +10,18 @@ import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from muniment.local.bytecache import ByteCache
 from muniment.tlog.tiles import ENTRIES, parse_tile_path
+from muniment_log.errors import NotPublishedError
+from muniment_log.http.parameters import number_of, seconds_of
 from muniment_log.http.problems import not_published_yet
 from muniment_log.publish.published import published_size
 from muniment_service.http import Problem, Request, Response
 
 if TYPE_CHECKING:
+    from muniment.tlog.checkpoint import SignedCheckpoint
     from muniment.tlog.tiles import Tile
     from muniment_log.core.ports import TileSource
     from muniment_log.publish.published import PublishedHead
@@ -32,6 +35,29 @@ CHECKPOINT_CACHE: Final = "public, max-age=1"
 Cosigned = Callable[[], Awaitable[bytes | None]]
 """Gives the newest checkpoint that rated witnesses have cosigned; None when there is none."""
 
+
+class Mirrored(Protocol):
+    """Who knows what mirrors hold."""
+
+    @property
+    def has_mirrors(self) -> bool:
+        """Whether there are mirrors that may come to hold anything."""
+        ...
+
+    async def newest(self) -> bytes | None:
+        """The newest checkpoint whose leaves mirrors hold; None when there is none."""
+        ...
+
+    async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
+        """Waits until a tree of at least `size` is mirrored, and returns its checkpoint.
+
+        Raises:
+            NotPublishedError: not in time.
+            UnavailableError: the log stops.
+        """
+        ...
+
+
 _TEXT: Final = "text/plain; charset=utf-8"
 _BYTES: Final = "application/octet-stream"
 _COMPRESS_FROM: Final = 1024  # bytes; below, the headers of compression outweigh it
@@ -43,9 +69,14 @@ class Reads:
     """Handlers of the static reads."""
 
     def __init__(
-        self, publisher: PublishedHead, tiles: TileSource, cosigned: Cosigned | None = None
+        self,
+        publisher: PublishedHead,
+        tiles: TileSource,
+        cosigned: Cosigned | None = None,
+        mirrored: Mirrored | None = None,
     ) -> None:
         self._publisher = publisher
+        self._mirrored = mirrored
         self._cosigned = cosigned
         self._tiles = tiles
         # Full bundles, compressed: followers and auditors all come for the newest ones.
@@ -67,6 +98,35 @@ class Reads:
                 "not-cosigned",
                 "this log has no witnesses that it asks within a rate, or none has cosigned yet: "
                 "take /checkpoint",
+            )
+        return _note(note)
+
+    async def mirrored(self, request: Request) -> Response:
+        """``/checkpoint.mirrored[?size=N&timeout=seconds]``: the newest that mirrors hold.
+
+        With a size it waits for a tree as large. Who asks a static copy in the same way is given
+        what is there, and looks for himself.
+        """
+        wanted = request.parameters("size", "timeout") if request.query else {}
+        size = number_of({"size": "0", **wanted}, "size")
+        seconds = seconds_of(wanted.get("timeout", "0"))
+        note = None if self._mirrored is None else await self._mirrored.newest()
+        if wanted and self._mirrored is not None and self._mirrored.has_mirrors:
+            try:
+                note = (await self._mirrored.wait(size, seconds)).encode()
+            except NotPublishedError as error:
+                raise Problem(
+                    503,
+                    "not-mirrored",
+                    f"the mirrors of this log hold {error.published} leaves, not yet {size}",
+                    headers={"Retry-After": "1"},
+                ) from error
+        if note is None:
+            raise Problem(
+                404,
+                "not-mirrored",
+                "this log has no mirrors, or none has all of a published tree yet: take "
+                "/checkpoint",
             )
         return _note(note)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import time
 from contextlib import contextmanager, nullcontext
@@ -24,6 +23,7 @@ from muniment_log.core.repeats import parse_key
 from muniment_log.core.scheduler import StepScheduler
 from muniment_log.errors import LogError, NotPublishedError, OverBudgetError
 from muniment_log.http import bodies
+from muniment_log.http.parameters import seconds_of
 from muniment_log.http.problems import ERRORS, problem_of
 from muniment_service.http import Problem, Request, Response, json_response
 from muniment_service.limits import too_large
@@ -41,10 +41,8 @@ if TYPE_CHECKING:
     from muniment_service.metrics import Metrics
 
 DEFAULT_WAIT_SECONDS: Final = 10.0
-MAX_WAIT_SECONDS: Final = 60.0
-"""How long ``?wait=published`` may hold a request."""
+"""How long ``?wait=published`` holds a request that does not say."""
 
-_SECONDS: Final = re.compile(r"[0-9]{1,2}(?:\.[0-9]{1,6})?")
 _RETRY_SECONDS: Final = 1
 _ERASURE: Final = b'"kind":"erasure"'
 _FEW: Final = 8
@@ -279,9 +277,7 @@ def _waiting(request: Request) -> WaitParameter:
         raise Problem(400, "bad-query", "wait takes one value, published")
     if timeout is None:
         return WaitParameter(DEFAULT_WAIT_SECONDS)
-    if not _SECONDS.fullmatch(timeout) or float(timeout) > MAX_WAIT_SECONDS:
-        raise Problem(400, "bad-query", f"timeout is 0 to {MAX_WAIT_SECONDS:g} seconds")
-    return WaitParameter(float(timeout))
+    return WaitParameter(seconds_of(timeout))
 
 
 def _problem(error: LogError) -> Exception:

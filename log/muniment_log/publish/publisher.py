@@ -32,11 +32,11 @@ from muniment.tlog.addcheckpoint import AccusedError, AheadError, WitnessError
 from muniment.tlog.checkpoint import SignedCheckpoint, parse_signed_checkpoint
 from muniment.tlog.treereader import read_consistency
 from muniment_log.errors import DamagedTileError
+from muniment_log.publish.beside import Beside, BesideSetup
 from muniment_log.publish.clock import Clock
 from muniment_log.publish.cosigners import Cosigners
 from muniment_log.publish.pace import Pace
 from muniment_log.publish.published import Publication
-from muniment_log.publish.rated import RatedCosigners, RatedSetup
 from muniment_log.publish.rounds import Round, Stage
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from muniment.tlog.policy import Policy
     from muniment_log.core.heads import HeadSigner
     from muniment_log.metrics import LogMetrics
+    from muniment_log.publish.mirroring import Mirroring
     from muniment_log.publish.pace import PublisherLimits
     from muniment_log.publish.published import HeadStore, PublishedTiles
-    from muniment_log.publish.rated import RatedWitness
     from muniment_log.publish.rollback import Doubts
     from muniment_log.publish.witness import Cosigned, WitnessClient
 
@@ -81,13 +81,13 @@ class Publisher:
         published: bytes | None,
         is_committing: Callable[[], bool],
         clock: Clock | None = None,
-        rated: RatedSetup | None = None,
+        beside: BesideSetup | None = None,
     ) -> None:
         """Continues from what is stored: the integrated head, the signed and published notes.
 
-        `rated` has witnesses that no head waits for. Without a policy the log publishes uncosigned.
-        `is_committing` tells whether a commit is under way or follows at once, so that a signature
-        can ride in its transaction.
+        `beside` has the cosigners that no head waits for. Without a policy the log publishes
+        uncosigned. `is_committing` tells whether a commit is under way or follows at once, so that
+        a signature can ride in its transaction.
         """
         self._signer = signer
         self._store = store
@@ -101,7 +101,7 @@ class Publisher:
         self._cosigners = Cosigners(
             self, policy=policy, witnesses=witnesses, limits=limits, clock=self._clock
         )
-        self._rated = RatedCosigners(self, rated or RatedSetup(), self._clock)
+        self._beside = Beside(self, beside or BesideSetup(), tiles, self._clock, metrics)
         self._has_late_lines = False
         self._integrated = head
         self._round: Round | None = None
@@ -122,7 +122,7 @@ class Publisher:
         self,
         policy: Policy | None,
         witnesses: Sequence[WitnessClient],
-        rated: Sequence[RatedWitness] = (),
+        beside: BesideSetup | None = None,
     ) -> None:
         """Publishes by another policy from now on.
 
@@ -130,7 +130,7 @@ class Publisher:
         policy before; what was published stays until then.
         """
         self._cosigners.use(policy, witnesses)
-        self._rated.use(rated)
+        self._beside.use(beside or BesideSetup())
         self._doubts.use(policy, witnesses)
         last, self._round = self._round, None
         if last is not None and self._signed is None:
@@ -145,7 +145,12 @@ class Publisher:
     @property
     def cosigned(self) -> SignedCheckpoint | None:
         """The newest checkpoint that rated witnesses have cosigned; see `RatedCosigners.kept`."""
-        return self._rated.kept
+        return self._beside.rated.kept
+
+    @property
+    def mirrors(self) -> Mirroring:
+        """The mirrors that published heads are pushed to."""
+        return self._beside.mirrors
 
     @property
     def integrated(self) -> Head:
@@ -175,8 +180,8 @@ class Publisher:
 
     @property
     def witnesses(self) -> list[dict[str, str | int | bool | None]]:
-        """Each witness, for readiness; see `Cosigners.witnesses`, `RatedCosigners.witnesses`."""
-        return self._cosigners.witnesses + self._rated.witnesses
+        """Each cosigner, for readiness; see `Cosigners.witnesses`, `Beside.described`."""
+        return self._cosigners.witnesses + self._beside.described
 
     def signer(self) -> Callable[[Head], bytes] | None:
         """Before a commit: how to sign its head, when the publisher waits for a newer one."""
@@ -230,12 +235,12 @@ class Publisher:
         try:
             async with asyncio.TaskGroup() as group:
                 self._cosigners.start(group)
-                self._rated.start(group)
+                self._beside.start(group)
                 await self._publish_all()
         finally:
             self._publication.stop()
             self._cosigners.stop()
-            self._rated.stop()
+            self._beside.stop()
 
     async def _publish_all(self) -> None:
         while True:
@@ -339,7 +344,7 @@ class Publisher:
         current.stage = Stage.STORED
         self._publication.serve(current.signed)
         self._cosigners.ask_all()
-        self._rated.published(current)
+        self._beside.published(current)
         self._metrics.published(current.size)
         self._metrics.stalled.set(0)
         self._metrics.publish_seconds.observe(self._clock.time() - current.started)
@@ -377,7 +382,7 @@ class Publisher:
                 # Late: another cosignature only makes the published head stronger. It is not
                 # stored, a witness gives it again; but those with a rate are not asked so soon.
                 self._publication.serve(current.signed)
-                if self._rated.asks(client):
+                if self._beside.rated.asks(client):
                     self._has_late_lines = True
                     self._news.set()
             elif current.stage is Stage.SIGNED and self._cosigners.have_met(current):

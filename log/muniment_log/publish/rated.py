@@ -78,7 +78,7 @@ class CosignedKeeper(Protocol):
         ...
 
 
-async def _keep_nothing(_: bytes) -> None:
+async def keep_nothing(_: bytes) -> None:
     """Nobody keeps it."""
 
 
@@ -88,7 +88,7 @@ class RatedSetup:
 
     witnesses: Sequence[RatedWitness] = ()
     kept: SignedCheckpoint | None = None
-    keep: Callable[[bytes], Awaitable[None]] = _keep_nothing
+    keep: Callable[[bytes], Awaitable[None]] = keep_nothing
 
 
 async def load_kept(

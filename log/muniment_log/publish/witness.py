@@ -18,12 +18,13 @@ from muniment.local.logs import event
 from muniment.tlog.addcheckpoint import MAX_ATTEMPTS, Exchange, Reply, WitnessError, excerpt
 from muniment.tlog.checkpoint import parse_signed_checkpoint
 from muniment.tlog.cosignature import verifier_for
+from muniment.tlog.mirrors import mirrors_of
 from muniment.tlog.note import MAX_NOTE_SIZE, UnverifiedNote, lines_of, verify_note
 from muniment.tlog.quorum import CLOCK_SKEW
 from muniment.tlog.witnesswire import origin_hash, parse_cosignatures
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from ssl import SSLContext
 
     from muniment.http.client import Answer
@@ -100,14 +101,14 @@ class WitnessClient:
         """
 
         def check(body: bytes) -> Cosigned:
-            with _interpreting("answer"):
+            with interpreting("answer"):
                 return self._check(signed, body)
 
         added = await self._exchange.add(signed, prove, self._post, check, attempts=attempts)
         return added.cosigned
 
     async def _post(self, request: bytes) -> Reply:
-        answer = await self._request("POST", "/add-checkpoint", request)
+        answer = await self._ask("POST", "/add-checkpoint", request)
         if answer.status >= 400 and len(request) > LONG_REQUEST:
             event(
                 _LOGGER,
@@ -117,10 +118,8 @@ class WitnessClient:
                 bytes=len(request),
                 some_take=LONG_REQUEST,
             )
-        asked = 0.0
-        if answer.status == 429:  # a 503, perhaps of somebody in between, silences no witness
-            wanted = answer.headers.get("retry-after", "")
-            asked = retry_after(wanted, time.time(), MAX_RETRY_AFTER) or 0.0
+        # A 503, perhaps of somebody in between, silences no witness.
+        asked = asked_pause(answer) if answer.status == 429 else 0.0
         return Reply(answer.status, answer.media_type, answer.body, asked)
 
     async def latest(self, origin: str, log: Sequence[Verifier]) -> SignedCheckpoint | None:
@@ -129,13 +128,13 @@ class WitnessClient:
         Uses the monitoring interface at the same prefix. None when it has none. Raises WitnessError
         if it does not answer, or with something that the log never signed.
         """
-        answer = await self._request("GET", f"/{origin_hash(origin)}/checkpoint", None)
+        answer = await self._ask("GET", f"/{origin_hash(origin)}/checkpoint", None)
         body = answer.body
         if answer.status == 404:
             return None
         if answer.status != 200:
             raise WitnessError(f"status {answer.status}: {excerpt(body)}")
-        with _interpreting("checkpoint"):
+        with interpreting("checkpoint"):
             signed = parse_signed_checkpoint(body)
             verify_note(signed.note, log)
         if signed.checkpoint.origin != origin:
@@ -173,15 +172,24 @@ class WitnessClient:
             )
         self._is_ahead = late > CLOCK_SKEW
 
-    async def _request(self, method: str, path: str, data: bytes | None) -> Answer:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        data: bytes | None,
+        *,
+        seconds: float | None = None,
+        coding: str = "",
+    ) -> Answer:
+        seconds = self._session.seconds if seconds is None else seconds
         try:
             if self._http is None:
                 self._http = self._session.client(self.url)
             return await self._http.ask(
-                method, path, limit=_MAX_RESPONSE, seconds=self._session.seconds, body=data
+                method, path, limit=_MAX_RESPONSE, seconds=seconds, body=data, coding=coding
             )
         except TimeoutError as error:
-            raise WitnessError(f"no answer in {self._session.seconds:g} s") from error
+            raise WitnessError(f"no answer in {seconds:g} s") from error
         except Exception as error:
             # Whatever asking a witness comes to, it is that witness's error.
             raise WitnessError(f"{type(error).__name__}: {error}") from error
@@ -213,22 +221,37 @@ class Session:
             await client.close()
 
 
+def asked_pause(answer: Answer) -> float:
+    """Seconds that an answer asks not to be asked again; what is beyond MAX_RETRY_AFTER is cut."""
+    return retry_after(answer.headers.get("retry-after", ""), time.time(), MAX_RETRY_AFTER) or 0.0
+
+
 def new_session(request_seconds: float, access: Access = ANYBODY) -> Session:
     """The HTTP side of asking witnesses; InputError if a file of `access` cannot be used."""
     return Session(request_seconds, access)
 
 
 def clients_of(policy: Policy, session: Session) -> list[WitnessClient]:
-    """One client for each URL of a policy's witnesses; those without a URL cannot be asked."""
-    by_url: dict[str, list[PolicyWitness]] = {}
-    for witness in policy.witnesses:
+    """One client for each URL of a policy's witnesses, without its mirrors.
+
+    Those without a URL cannot be asked.
+    """
+    mirrors = mirrors_of(policy)
+    witnesses = [witness for witness in policy.witnesses if witness not in mirrors]
+    return [WitnessClient(session, url, lines) for url, lines in by_url(witnesses).items()]
+
+
+def by_url(witnesses: Iterable[PolicyWitness]) -> dict[str, list[PolicyWitness]]:
+    """The witness lines that share a URL; those that have none are left out."""
+    found: dict[str, list[PolicyWitness]] = {}
+    for witness in witnesses:
         if witness.url is not None:
-            by_url.setdefault(witness.url.rstrip("/"), []).append(witness)
-    return [WitnessClient(session, url, witnesses) for url, witnesses in by_url.items()]
+            found.setdefault(witness.url.rstrip("/"), []).append(witness)
+    return found
 
 
 @contextmanager
-def _interpreting(what: str) -> Iterator[None]:
+def interpreting(what: str) -> Iterator[None]:
     """Whatever goes wrong with what a witness has sent is that witness's error."""
     try:
         yield

@@ -1,7 +1,7 @@
-"""The newest checkpoint that rated witnesses have cosigned, in a file beside the log's database.
+"""The newest checkpoints that rated witnesses and mirrors have cosigned, beside the log's database.
 
-Not in the database: it is written every second, and what it holds can be asked for again. Backups
-need not have it.
+Not in the database: they are written every second, and what they hold can be asked for again.
+Backups need not have them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 
 class CosignedFile:
-    """`log.cosigned` where the database is `log.db`; see `publish.rated.CosignedKeeper`."""
+    """`log.cosigned` where the database is `log.db`; see `publish.rated.CosignedKeeper`.
 
-    def __init__(self, database: Path) -> None:
-        self.path = database.with_suffix(".cosigned")
+    With another suffix the same for what others have cosigned.
+    """
+
+    def __init__(self, database: Path, suffix: str = ".cosigned") -> None:
+        self.path = database.with_suffix(suffix)
 
     async def load(self) -> bytes | None:
         """What was kept; None when there is none. Raises InputError if it cannot be read."""

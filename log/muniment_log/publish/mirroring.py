@@ -1,0 +1,292 @@
+"""Mirrors: they get every leaf of published heads, and cosign what they hold (C2SP tlog-mirror).
+
+No head waits for them. A worker for each mirror pushes the newest published head, about once a
+second, and at once while somebody waits for a mirrored one. What a mirror cosigns joins the head,
+and the newest head that as many mirrors hold as the policy asks for is the one that `kept` gives.
+
+Where several are needed they have to cosign one head, and none of them waits for another: a mirror
+that is free takes the head that another one is at work on, if that may still become mirrored.
+
+Nothing is lost when a push ends anywhere: a mirror says itself what it lacks, and a process that
+has just started asks it. What is kept is only what was cosigned; losing it costs another push.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from muniment.local.backoff import Backoff
+from muniment.local.logs import event
+from muniment.local.outside import Contained
+from muniment.tlog.addcheckpoint import ConflictError, WitnessError
+from muniment.tlog.mirrors import are_mirrored
+from muniment_log.publish.published import HeadWaiters
+from muniment_log.publish.rated import LONGEST_PAUSE, keep_nothing
+from muniment_log.publish.rounds import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from muniment.tlog.checkpoint import SignedCheckpoint
+    from muniment.tlog.policy import Policy
+    from muniment.tlog.treereader import AuthenticTiles
+    from muniment_log.metrics import LogMetrics
+    from muniment_log.publish.clock import Clock
+    from muniment_log.publish.mirrorclient import MirrorClient
+    from muniment_log.publish.rounds import Round, Rounds
+
+PUSH_SECONDS: Final = 1.0
+"""Between the beginnings of two pushes to one mirror, while nobody waits for a mirrored head: each
+costs the log a few milliseconds, which decisions would wait for."""
+
+FIRST_PAUSE: Final = 0.2
+"""Seconds after the first failure of a push; doubles, up to `rated.LONGEST_PAUSE`."""
+
+_LOGGER: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorSetup:
+    """Whom to push to, by whose group they count, and what was kept and is to be kept.
+
+    Attributes:
+        policy: the policy whose mirrors the clients are; None without any.
+        clients: one for each URL.
+        kept: what was kept before, see `rated.load_kept`.
+        keep: keeps the newest mirrored checkpoint.
+    """
+
+    policy: Policy | None = None
+    clients: Sequence[MirrorClient] = ()
+    kept: SignedCheckpoint | None = None
+    keep: Callable[[bytes], Awaitable[None]] = keep_nothing
+
+
+class Mirroring:
+    """Pushes published heads to mirrors, with one task for each, and keeps what came of it.
+
+    Attributes:
+        kept: the newest checkpoint that as many mirrors hold as the policy asks for.
+    """
+
+    def __init__(
+        self,
+        rounds: Rounds,
+        setup: MirrorSetup,
+        tiles: AuthenticTiles,
+        clock: Clock,
+        metrics: LogMetrics,
+    ) -> None:
+        """Begins with what was kept before; `tiles` are of the log's tree."""
+        self._rounds = rounds
+        self._keep = setup.keep
+        self._tiles = tiles
+        self._clock = clock
+        self._metrics = metrics
+        self._waiting = HeadWaiters(setup.kept)
+        self._interested = 0
+        self._urgent = asyncio.Event()
+        self._has_news = asyncio.Event()
+        self._newest: Round | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._set(setup.policy, setup.clients)
+        self._show()
+
+    def _set(self, policy: Policy | None, clients: Sequence[MirrorClient]) -> None:
+        self._policy = policy
+        self._workers = [_Worker(self, each, self._rounds, self._clock) for each in clients]
+
+    @property
+    def kept(self) -> SignedCheckpoint | None:
+        """The newest mirrored checkpoint, see `Mirroring`."""
+        return self._waiting.newest
+
+    @property
+    def has_mirrors(self) -> bool:
+        """Whether there is anybody to push to."""
+        return bool(self._workers)
+
+    async def newest(self) -> bytes | None:
+        """What `kept` gives, encoded."""
+        return None if self.kept is None else self.kept.encode()
+
+    def use(self, policy: Policy | None, clients: Sequence[MirrorClient]) -> None:
+        """Pushes to the mirrors of another policy from now on; what was kept stays."""
+        for task in self._tasks:
+            task.cancel()
+        self._set(policy, clients)
+        if self._group is not None:
+            self.start(self._group)
+        self.wake()
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Begins to push, with a task of the group for each mirror, and one that keeps."""
+        self._group = group
+        self._tasks = [
+            group.create_task(worker.run(), name=f"mirror {worker.client.label}")
+            for worker in self._workers
+        ]
+        if self._workers:
+            self._tasks.append(group.create_task(self._keep_news(), name="keep mirrored"))
+
+    def stop(self) -> None:
+        """The group has ended: nothing is pushed any more, and nobody need wait."""
+        self._group = None
+        self._waiting.stop()
+
+    def published(self, current: Round) -> None:
+        """There is another published head."""
+        self._newest = current
+        self.wake()
+
+    def wake(self) -> None:
+        """Has each worker look whether there is a head to be pushed."""
+        for worker in self._workers:
+            worker.wake()
+
+    async def wait(self, size: int, seconds: float) -> SignedCheckpoint:
+        """Waits until a tree of at least `size` is mirrored, and returns its checkpoint.
+
+        Raises:
+            NotPublishedError: not in time.
+            UnavailableError: the log stops.
+        """
+        with self._interest():
+            return await self._waiting.wait(size, seconds)
+
+    @contextmanager
+    def _interest(self) -> Iterator[None]:
+        self._interested += 1
+        self._urgent.set()
+        try:
+            yield
+        finally:
+            self._interested -= 1
+            if not self._interested:
+                self._urgent.clear()
+
+    @property
+    def mirrors(self) -> list[dict[str, str | int | bool | None]]:
+        """Each mirror as `rounds.describe` has it."""
+        return [
+            {**describe(worker.client, worker.failure), "mirror": True} for worker in self._workers
+        ]
+
+    # What a worker needs to know and tell.
+
+    async def pause(self, seconds: float) -> None:
+        """Waits, unless somebody waits for a mirrored head."""
+        if seconds > 0:
+            await self._clock.wait(self._urgent, seconds)
+
+    def choose(self, client: MirrorClient, last: Round | None) -> Round | None:
+        """The head that a mirror is to be given now; None when it has cosigned the newest.
+
+        `last` is the one that it was given last: it takes no older one any more.
+        """
+        newest = self._newest
+        if newest is None or client in newest.answered:
+            return None
+        at_work = [worker.current for worker in self._workers if worker.client is not client]
+        shared = [
+            each
+            for each in at_work
+            if each is not None
+            and client not in each.answered
+            and (last is None or each.started > last.started)
+            and not self._is_mirrored(each)
+        ]
+        return max(shared, key=lambda each: each.started, default=newest)
+
+    def _is_mirrored(self, current: Round) -> bool:
+        return self._policy is not None and are_mirrored(self._policy, current.names)
+
+    def cosigned(self, current: Round) -> None:
+        """A mirror has cosigned a head."""
+        kept = self.kept
+        if self._is_mirrored(current) and (kept is None or current.size >= kept.checkpoint.size):
+            self._waiting.tell(current.signed)
+            self._show()
+            self._has_news.set()
+
+    def _show(self) -> None:
+        if self.kept is not None:
+            self._metrics.mirrored_size.set(self.kept.checkpoint.size)
+
+    async def push(self, client: MirrorClient, current: Round) -> None:
+        """Gives a mirror a head and what it lacks; see `MirrorClient.mirror`."""
+        cosigned = await client.mirror(current.own, self._rounds.prove, self._tiles)
+        self._rounds.answered(current, client, cosigned)
+
+    async def _keep_news(self) -> None:
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            if self.kept is None:
+                continue
+            with Contained("keeping a mirrored checkpoint") as outcome:
+                await self._keep(self.kept.encode())
+            if outcome.error:
+                event(_LOGGER, logging.WARNING, "mirrored checkpoint not kept", error=outcome.error)
+
+
+class _Worker:
+    """Pushes to one mirror, whenever there is a head that it has not cosigned."""
+
+    def __init__(
+        self, mirroring: Mirroring, client: MirrorClient, rounds: Rounds, clock: Clock
+    ) -> None:
+        self.client = client
+        self.failure: WitnessError | None = None
+        self.current: Round | None = None  # at work on it
+        self._last: Round | None = None
+        self._mirroring = mirroring
+        self._rounds = rounds
+        self._clock = clock
+        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def run(self) -> None:
+        began: float | None = None
+        while True:
+            await self._woken.wait()
+            if began is not None:
+                await self._mirroring.pause(began + PUSH_SECONDS - self._clock.time())
+            self._woken.clear()  # what is published from here on is for the next push
+            self.current = self._mirroring.choose(self.client, self._last)
+            if self.current is None:
+                continue
+            began = self._clock.time()
+            self._last = self.current
+            try:
+                pause = await self._push(self.current)
+            finally:
+                self.current = None
+            if pause:
+                await self._clock.sleep(pause)
+
+    async def _push(self, current: Round) -> float:
+        """Pushes a head; returns after how many seconds the next may follow."""
+        try:
+            await self._mirroring.push(self.client, current)
+        except ConflictError:  # somebody else has given it a later head
+            self._woken.set()
+            return FIRST_PAUSE
+        except WitnessError as error:
+            first, self.failure = self.failure is None, error
+            await self._rounds.failed(self.client, error, first=first)
+            self._woken.set()
+            return self._backoff.next(error.retry_after)
+        self.failure = None
+        self._backoff.reset()
+        self._mirroring.cosigned(current)
+        self._woken.set()  # a newer one may have been published meanwhile
+        return 0.0
